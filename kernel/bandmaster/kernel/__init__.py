@@ -1,0 +1,1 @@
+"""The kernel: finds installed parts, plans, starts, serves, drains and stops them."""

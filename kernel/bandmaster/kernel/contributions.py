@@ -1,0 +1,405 @@
+"""What a part hands to the kernel: frozen descriptions, checked when they are made."""
+
+from __future__ import annotations
+
+import functools
+import inspect
+import math
+import re
+from collections.abc import AsyncGenerator, AsyncIterator, Callable, Iterable, Mapping, Sequence
+from contextlib import AbstractAsyncContextManager, asynccontextmanager
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any, Literal, TypeAlias, cast
+
+from bandmaster.kernel.bands import LifespanBand, MiddlewareBand, resolve_priority
+
+if TYPE_CHECKING:
+    from starlette.routing import BaseRoute
+
+Scope: TypeAlias = Literal["http", "websocket"]
+Budget: TypeAlias = "Mapping[str, int] | Callable[..., Mapping[str, int]]"
+OnCrash: TypeAlias = Literal["stop", "degrade"]
+
+SCOPES: frozenset[Scope] = frozenset(("http", "websocket"))
+HOOKS = ("on_request", "on_response_start", "on_end", "on_error")
+_NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_.-]*")
+
+
+@dataclass(frozen=True, slots=True)
+class Provenance:
+    """Who brought a part: an entry point of a distribution, or code that handed it over."""
+
+    distribution: str | None = None
+    version: str | None = None
+    entry_point: str | None = None
+    """The entry point's value, ``module:attribute``; for parts handed over in code, where the code stands."""
+
+    def __str__(self) -> str:
+        if self.distribution is None:
+            return f"in code, {self.entry_point}" if self.entry_point else "in code"
+        return f"{self.distribution} {self.version or '(no version)'}"
+
+
+@dataclass(frozen=True, slots=True)
+class Named:
+    """Tells two resources of one type apart: ``Annotated[Database, Named("replica")]``."""
+
+    name: str
+
+    def __post_init__(self) -> None:
+        _check_name(self.name, "name")
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class LifespanContribution:
+    """How one component starts and stops, what it needs and what it provides.
+
+    ``factory`` makes the async context manager that is entered to start the component and exited, always without an
+    exception of somebody else's, to stop it. Its signature declares what it needs.
+
+    Raises:
+        ValueError: a field is out of range; the message names it.
+    """
+
+    name: str
+    factory: Callable[..., AbstractAsyncContextManager[Any]]
+    band: LifespanBand = cast("LifespanBand", None)
+    priority: int = cast("int", None)
+    provides: tuple[Any, ...] = ()
+    """Further types that the component's value is found under, beside its return annotation."""
+    requires: tuple[str, ...] = ()
+    """Names of components that must be there, and started before this one."""
+    after: tuple[str, ...] = ()
+    """Names of components that this one starts after if they are there."""
+    before: tuple[str, ...] = ()
+    """Names of components that this one starts before if they are there."""
+    roles: frozenset[str] | None = None
+    """The roles of a process that it belongs to (``web``, ``worker``, ...); none means every role."""
+    start_timeout: float | None = None
+    """Seconds that a start may take; none means the kernel's setting."""
+    stop_timeout: float | None = None
+    """Seconds that a stop may take; none means the kernel's setting."""
+    budget: Budget = field(default_factory=dict[str, int])
+    """What it may hold at most in one process, by resource: ``{"postgres": 15}``; or a function of its settings."""
+    on_crash: OnCrash = "stop"
+    """What follows if it dies while serving: the whole plan stops, or readiness is lost until the stop."""
+    description: str = ""
+    provenance: Provenance = Provenance()
+
+    def __post_init__(self) -> None:
+        _check_name(self.name, "name")
+        _check_callable(self.factory, "factory")
+        band, priority = resolve_priority(LifespanBand, self.band, self.priority)
+        _set(self, band=band, priority=priority)
+        _set(self, **{f: _names(getattr(self, f), f) for f in ("requires", "after", "before")})
+        _set(self, roles=_roles(self.roles))
+        for timeout in ("start_timeout", "stop_timeout"):
+            _check_seconds(getattr(self, timeout), timeout)
+        if not callable(self.budget):
+            _set(self, budget=check_budget(self.budget))
+        if self.on_crash not in ("stop", "degrade"):
+            raise ValueError(f"on_crash: expected 'stop' or 'degrade', got {self.on_crash!r}")
+        provides = self.provides if isinstance(self.provides, (tuple, list)) else (self.provides,)
+        _set(self, provides=tuple(provides))
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class MiddlewareContribution:
+    """One layer of the request stack.
+
+    ``layer`` is a class in ASGI form (``__call__``, its constructor takes ``app``) or in hook form (some of
+    ``on_request``, ``on_response_start``, ``on_end``, ``on_error``). Other constructor parameters are filled by type
+    with resources and settings, or by name from ``options``.
+
+    Raises:
+        ValueError: a field is out of range, or the class has neither form or both; the message names it.
+    """
+
+    name: str
+    layer: type[Any]
+    band: MiddlewareBand = cast("MiddlewareBand", None)
+    priority: int = cast("int", None)
+    after: tuple[str, ...] = ()
+    """Names of layers that stand further out, if they are there."""
+    before: tuple[str, ...] = ()
+    """Names of layers that stand further in, if they are there."""
+    scopes: frozenset[Scope] = SCOPES
+    options: Mapping[str, Any] = field(default_factory=dict[str, Any])
+    """Constructor arguments by name, for layers whose arguments are plain values."""
+    allow_base_http_middleware: bool = False
+    """Let a ``starlette.middleware.base.BaseHTTPMiddleware`` pass, with all that it costs and breaks."""
+    description: str = ""
+    provenance: Provenance = Provenance()
+
+    def __post_init__(self) -> None:
+        _check_name(self.name, "name")
+        band, priority = resolve_priority(MiddlewareBand, self.band, self.priority)
+        _set(self, band=band, priority=priority)
+        _set(self, **{f: _names(getattr(self, f), f) for f in ("after", "before")})
+        scopes = frozenset((self.scopes,) if isinstance(self.scopes, str) else self.scopes)
+        if not scopes or not scopes <= SCOPES:
+            raise ValueError(f"scopes: expected some of 'http' and 'websocket', got {sorted(scopes)}")
+        _set(self, scopes=scopes, options=dict(self.options))
+        _check_layer(self.layer, self.scopes, self.allow_base_http_middleware)
+
+    @property
+    def form(self) -> Literal["asgi", "hooks"]:
+        """Which of the two forms the class has."""
+        return "asgi" if "__call__" in _members(self.layer) else "hooks"
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class RouteContribution:
+    """Routes for the host application: Starlette routes, a router, or a function without arguments that makes them."""
+
+    name: str
+    routes: Sequence[BaseRoute] | Callable[[], Any] | Any
+    prefix: str = ""
+    """Path under which they stand: empty, or ``/like/this``."""
+    tags: tuple[str, ...] = ()
+    """OpenAPI tags, for hosts that have such a thing."""
+    description: str = ""
+    provenance: Provenance = Provenance()
+
+    def __post_init__(self) -> None:
+        _check_name(self.name, "name")
+        if self.prefix and (not self.prefix.startswith("/") or self.prefix.endswith("/")):
+            raise ValueError(f"prefix: must start with '/' and not end with it, got {self.prefix!r}")
+        _set(self, tags=_names(self.tags, "tags"))
+        if not callable(self.routes) and not isinstance(self.routes, Sequence) and not hasattr(self.routes, "routes"):
+            raise ValueError(f"routes: expected routes, a router or a function that makes them, got {self.routes!r}")
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class ErrorHandlerContribution:
+    """An exception type, or an HTTP status, with the handler ``(request, exc) -> response`` that answers for it."""
+
+    name: str
+    exception: type[Exception] | int
+    handler: Callable[[Any, Any], Any]
+    description: str = ""
+    provenance: Provenance = Provenance()
+
+    def __post_init__(self) -> None:
+        _check_name(self.name, "name")
+        _check_callable(self.handler, "handler")
+        is_type = isinstance(self.exception, type) and issubclass(self.exception, Exception)
+        is_status = isinstance(self.exception, int) and 400 <= self.exception <= 599
+        if not (is_type or is_status):
+            raise ValueError(f"exception: expected an exception type or a status 400–599, got {self.exception!r}")
+
+
+Contribution: TypeAlias = LifespanContribution | MiddlewareContribution | RouteContribution | ErrorHandlerContribution
+
+GROUPS: Mapping[str, type[Any]] = {
+    "bandmaster.lifespan": LifespanContribution,
+    "bandmaster.middleware": MiddlewareContribution,
+    "bandmaster.routes": RouteContribution,
+    "bandmaster.error_handlers": ErrorHandlerContribution,
+}
+COMMANDS_GROUP = "bandmaster.commands"
+
+
+def lifespan(
+    *,
+    band: LifespanBand | None = None,
+    priority: int | None = None,
+    name: str | None = None,
+    provides: Any = (),
+    requires: Iterable[str] = (),
+    after: Iterable[str] = (),
+    before: Iterable[str] = (),
+    roles: Iterable[str] | None = None,
+    start_timeout: float | None = None,
+    stop_timeout: float | None = None,
+    budget: Budget | None = None,
+    on_crash: OnCrash = "stop",
+    description: str | None = None,
+) -> Callable[
+    [Callable[..., AsyncIterator[Any] | AsyncGenerator[Any, None] | AbstractAsyncContextManager[Any]]],
+    LifespanContribution,
+]:
+    """Make a `LifespanContribution` of an async generator function with one ``yield``.
+
+    A callable that returns an async context manager serves as well. Code after the ``yield`` always runs at the stop:
+    a component never sees its neighbours' exceptions. Arguments are those of `LifespanContribution`.
+
+    Raises:
+        ValueError: an argument is out of range, or what is decorated is neither of the two.
+    """
+
+    def decorate(function: Callable[..., Any]) -> LifespanContribution:
+        _check_callable(function, "function")
+        return LifespanContribution(
+            name=name or _name_of(function),
+            factory=_as_context_manager(function),
+            band=cast("LifespanBand", band),
+            priority=cast("int", priority),
+            provides=provides,
+            requires=cast("tuple[str, ...]", requires),
+            after=cast("tuple[str, ...]", after),
+            before=cast("tuple[str, ...]", before),
+            roles=cast("frozenset[str] | None", roles),
+            start_timeout=start_timeout,
+            stop_timeout=stop_timeout,
+            budget={} if budget is None else budget,
+            on_crash=on_crash,
+            description=_summary(function) if description is None else description,
+            provenance=_where(function),
+        )
+
+    return decorate
+
+
+def middleware(
+    *,
+    band: MiddlewareBand | None = None,
+    priority: int | None = None,
+    name: str | None = None,
+    after: Iterable[str] = (),
+    before: Iterable[str] = (),
+    scopes: Iterable[Scope] = SCOPES,
+    options: Mapping[str, Any] | None = None,
+    allow_base_http_middleware: bool = False,
+    description: str | None = None,
+) -> Callable[[type[Any]], MiddlewareContribution]:
+    """Make a `MiddlewareContribution` of a class. Arguments are those of `MiddlewareContribution`.
+
+    Raises:
+        ValueError: an argument is out of range, or the class has neither form of a layer or both.
+    """
+
+    def decorate(layer: type[Any]) -> MiddlewareContribution:
+        if not isinstance(layer, type):
+            raise ValueError(f"layer: expected a class, got {layer!r}")
+        return MiddlewareContribution(
+            name=name or layer.__name__,
+            layer=layer,
+            band=cast("MiddlewareBand", band),
+            priority=cast("int", priority),
+            after=cast("tuple[str, ...]", after),
+            before=cast("tuple[str, ...]", before),
+            scopes=cast("frozenset[Scope]", scopes),
+            options=options or {},
+            allow_base_http_middleware=allow_base_http_middleware,
+            description=_summary(layer) if description is None else description,
+            provenance=_where(layer),
+        )
+
+    return decorate
+
+
+def check_budget(budget: object) -> dict[str, int]:
+    """The budget as a plain dict.
+
+    Raises:
+        ValueError: it isn't a mapping of names to whole numbers that aren't negative.
+    """
+    if not isinstance(budget, Mapping):
+        raise ValueError(f"budget: expected a mapping like {{'postgres': 15}}, got {budget!r}")
+    for key, amount in budget.items():
+        if not isinstance(key, str) or isinstance(amount, bool) or not isinstance(amount, int) or amount < 0:
+            raise ValueError(f"budget: expected names with numbers from 0 up, got {key!r}: {amount!r}")
+    return dict(budget)
+
+
+def _as_context_manager(function: Callable[..., Any]) -> Callable[..., AbstractAsyncContextManager[Any]]:
+    if inspect.isasyncgenfunction(function):
+        return asynccontextmanager(function)
+    if inspect.iscoroutinefunction(function) or inspect.isgeneratorfunction(function):
+        raise ValueError(
+            f"function: {_name_of(function)} must be an async generator function (async def with one yield) or return "
+            "an async context manager"
+        )
+    return function
+
+
+def _name_of(function: Any) -> str:
+    if isinstance(function, functools.partial):
+        return _name_of(function.func)
+    return getattr(function, "__name__", type(function).__name__)
+
+
+def _summary(documented: Any) -> str:
+    if isinstance(documented, type) and documented.__doc__ is None:
+        return ""
+    return (inspect.getdoc(documented) or "").partition("\n")[0]
+
+
+def _where(defined: Any) -> Provenance:
+    module = getattr(defined, "__module__", None)
+    return Provenance(entry_point=f"{module}:{getattr(defined, '__qualname__', _name_of(defined))}")
+
+
+def _set(instance: object, **values: Any) -> None:
+    for name, value in values.items():
+        object.__setattr__(instance, name, value)
+
+
+def _check_name(name: object, label: str) -> None:
+    if not isinstance(name, str) or not _NAME.fullmatch(name):
+        raise ValueError(f"{label}: expected letters, digits, '_', '-' and '.', got {name!r}")
+
+
+def _check_callable(value: object, label: str) -> None:
+    if not callable(value):
+        raise ValueError(f"{label}: expected something callable, got {value!r}")
+
+
+def _names(value: Iterable[str] | str, label: str) -> tuple[str, ...]:
+    names = (value,) if isinstance(value, str) else tuple(value)
+    for name in names:
+        if not isinstance(name, str) or not name:
+            raise ValueError(f"{label}: expected names, got {name!r}")
+    return names
+
+
+def _roles(value: Iterable[str] | str | None) -> frozenset[str] | None:
+    if value is None:
+        return None
+    roles = frozenset(_names(value, "roles"))
+    if not roles:
+        raise ValueError("roles: an empty set would start nowhere; leave it out for every role")
+    return roles
+
+
+def _check_seconds(value: object, label: str) -> None:
+    if value is None:
+        return
+    if isinstance(value, bool) or not isinstance(value, (int, float)) or not value > 0 or math.isnan(value):
+        raise ValueError(f"{label}: expected seconds above 0, got {value!r}")
+
+
+def _members(layer: type[Any]) -> set[str]:
+    return {name for base in layer.__mro__ if base is not object for name in vars(base)}
+
+
+def _check_layer(layer: type[Any], scopes: frozenset[Scope], base_http_allowed: bool) -> None:
+    if not isinstance(layer, type):
+        raise ValueError(f"layer: expected a class, got {layer!r}")
+    if not base_http_allowed and _is_base_http(layer):
+        raise ValueError(
+            f"layer: {layer.__name__} is a starlette BaseHTTPMiddleware: it runs the app in a task of its own, loses "
+            "trailers and context variables, and costs as much as 700 plain layers. Write it in hook form or as pure "
+            "ASGI, or pass allow_base_http_middleware=True"
+        )
+    if _is_base_http(layer) and "websocket" in scopes:
+        raise ValueError(f"scopes: {layer.__name__} is a starlette BaseHTTPMiddleware and serves only 'http'")
+    members = _members(layer)
+    hooks = [hook for hook in HOOKS if hook in members]
+    if "__call__" in members and hooks:
+        raise ValueError(f"layer: {layer.__name__} has __call__ and {hooks[0]}; a layer has one form, not both")
+    if "__call__" not in members and not hooks:
+        raise ValueError(f"layer: {layer.__name__} has neither __call__ nor any of {', '.join(HOOKS)}")
+    for hook in hooks:
+        function = inspect.getattr_static(layer, hook)
+        if inspect.iscoroutinefunction(function) or inspect.isasyncgenfunction(function):
+            raise ValueError(f"layer: {layer.__name__}.{hook} is async; hooks are plain functions. Use the ASGI form")
+
+
+def _is_base_http(layer: type[Any]) -> bool:
+    # By name, so that starlette needn't be imported to describe a layer.
+    return any(
+        base.__module__ == "starlette.middleware.base" and base.__name__ == "BaseHTTPMiddleware"
+        for base in layer.__mro__
+    )
