@@ -6,10 +6,10 @@ from collections.abc import Iterable
 from difflib import get_close_matches
 
 
-def near(name: str, known: Iterable[str]) -> str:
+def near(name: str, known: Iterable[str], *, cutoff: float = 0.6) -> str:
     """`` Did you mean 'x'?``, or nothing."""
     lowered = {candidate.lower(): candidate for candidate in known}
-    matches = get_close_matches(name.lower(), lowered, n=1, cutoff=0.6)
+    matches = get_close_matches(name.lower(), lowered, n=1, cutoff=cutoff)
     return f" Did you mean {lowered[matches[0]]!r}?" if matches else ""
 
 
@@ -25,4 +25,4 @@ def duration(seconds: float) -> str:
         return "<1 ms"
     if seconds < 1:
         return f"{seconds * 1000:.0f} ms"
-    return f"{seconds:.1f} s" if seconds < 100 else f"{seconds:.0f} s"
+    return f"{seconds:.1f}".removesuffix(".0") + " s"

@@ -1,0 +1,168 @@
+"""What a starting component may ask of the kernel."""
+
+from __future__ import annotations
+
+import functools
+import inspect
+from collections.abc import Awaitable, Callable, Mapping
+from typing import TYPE_CHECKING, Any, Protocol
+
+from bandmaster.kernel.errors import PermanentError
+from bandmaster.kernel.supervision import Restart, Service
+
+if TYPE_CHECKING:
+    from bandmaster.kernel.settings import KernelSettings
+
+Probe = Callable[[], Awaitable[object]]
+DrainHook = Callable[[], Awaitable[object]]
+
+
+class BudgetExceededError(PermanentError):
+    """The plan may hold more of a shared resource than the server allows."""
+
+
+class Hand(Protocol):
+    """What the engine does for a `Context`."""
+
+    def add_probe(self, component: str, name: str, probe: Probe, *, critical: bool, timeout: float) -> None:
+        """Register a health probe."""
+
+    def supervise(self, component: str, name: str, service: Service, restart: Restart) -> None:
+        """Run a background service while the component runs."""
+
+    def add_drain_hook(self, component: str, hook: DrainHook) -> None:
+        """Call a function when draining begins."""
+
+    def extend_timeout(self, component: str, seconds: float) -> None:
+        """Move the deadline of the phase that the component is in."""
+
+    def request_stop(self, reason: str) -> None:
+        """Ask for an orderly stop."""
+
+    async def wait_ready(self) -> None:
+        """Wait until everything has started."""
+
+    def warn(self, component: str, message: str) -> None:
+        """Tell the people who run this."""
+
+    @property
+    def settings(self) -> KernelSettings:
+        """The kernel's settings."""
+
+    @property
+    def budget(self) -> Mapping[str, int]:
+        """What the plan may hold in one process."""
+
+
+class Context:
+    """The kernel's hand for one component: probes, background services, drain, its name and settings."""
+
+    __slots__ = ("_hand", "_name")
+
+    def __init__(self, name: str, hand: Hand) -> None:
+        self._name = name
+        self._hand = hand
+
+    @property
+    def name(self) -> str:
+        """The component's name."""
+        return self._name
+
+    @property
+    def settings(self) -> KernelSettings:
+        """The kernel's settings."""
+        return self._hand.settings
+
+    def add_probe(self, name: str, probe: Probe, *, critical: bool = True, timeout: float = 2.0) -> None:
+        """Let readiness depend on an async function: it passes if it returns within ``timeout`` seconds.
+
+        A failing probe that isn't ``critical`` only warns.
+
+        Raises:
+            ValueError: ``probe`` isn't async, ``timeout`` isn't above 0, or the name is taken.
+        """
+        _check_async(probe, "probe")
+        if not timeout > 0:
+            raise ValueError(f"timeout: expected seconds above 0, got {timeout!r}")
+        self._hand.add_probe(self._name, name, probe, critical=critical, timeout=timeout)
+
+    def supervise(self, service: Service, *, name: str | None = None, restart: Restart | None = None) -> None:
+        """Run an async function in the background while the component runs.
+
+        It begins once the component has started, and is cancelled and awaited before the component stops, within the
+        component's stop deadline. ``restart`` says what happens when it ends.
+
+        Raises:
+            ValueError: ``service`` isn't async, or the component has a service of that name.
+        """
+        _check_async(service, "service")
+        self._hand.supervise(self._name, name or _name_of(service), service, restart or Restart())
+
+    def on_drain(self, hook: DrainHook) -> None:
+        """Call an async function when draining begins: readiness fails already, requests are still accepted.
+
+        All hooks run at once, bounded by ``drain_timeout``.
+
+        Raises:
+            ValueError: ``hook`` isn't async.
+        """
+        _check_async(hook, "hook")
+        self._hand.add_drain_hook(self._name, hook)
+
+    def extend_timeout(self, seconds: float) -> None:
+        """Give the running start or stop ``seconds`` from now: one that progresses earns time.
+
+        As systemd's ``EXTEND_TIMEOUT_USEC``. Outside a start or a stop it does nothing.
+        """
+        if not seconds > 0:
+            raise ValueError(f"seconds: expected seconds above 0, got {seconds!r}")
+        self._hand.extend_timeout(self._name, seconds)
+
+    def request_stop(self, reason: str) -> None:
+        """Ask the kernel for an orderly stop, as a signal would."""
+        self._hand.request_stop(f"{self._name}: {reason}")
+
+    async def wait_ready(self) -> None:
+        """Wait until every component has started; for background services that must not begin earlier."""
+        await self._hand.wait_ready()
+
+    def check_budget(self, resource: str, allowed: int) -> None:
+        """Compare what the plan may hold, in all processes, with what the server allows.
+
+        The setting ``limits`` overrules ``allowed``. Above 80 % it warns.
+
+        Raises:
+            BudgetExceededError: it is above 100 %, unless the setting ``over_budget`` is ``warn``.
+        """
+        settings = self._hand.settings
+        allowed = settings.limits.get(resource, allowed)
+        each = self._hand.budget.get(resource, 0)
+        total = each * settings.processes
+        if total <= 0.8 * allowed:
+            return
+        share = f"{total / allowed:.0%}" if allowed > 0 else "more than all"
+        message = (
+            f"the plan may hold {total} of {resource} ({each} in each of {settings.processes} "
+            f"process{'' if settings.processes == 1 else 'es'}), {share} of the {allowed} that the server allows"
+        )
+        if total > allowed and settings.over_budget == "refuse":
+            raise BudgetExceededError(
+                f"{message}. Lower pool sizes or processes, raise the server's limit, or set BANDMASTER_OVER_BUDGET=warn"
+            )
+        self._hand.warn(self._name, message)
+
+
+def _check_async(function: Any, label: str) -> None:
+    inner = function
+    while isinstance(inner, functools.partial):
+        inner = inner.func
+    if not (inspect.iscoroutinefunction(inner) or inspect.iscoroutinefunction(getattr(inner, "__call__", None))):  # noqa: B004
+        raise ValueError(
+            f"{label}: expected an async function, got {function!r}. Blocking work goes to anyio.to_thread.run_sync"
+        )
+
+
+def _name_of(function: Any) -> str:
+    while isinstance(function, functools.partial):
+        function = function.func
+    return getattr(function, "__name__", type(function).__name__)

@@ -1,0 +1,290 @@
+"""The one object through which hooks see a request and its response."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from contextvars import ContextVar
+from time import perf_counter
+from typing import Any, Literal, NamedTuple, TypeAlias, cast
+
+from starlette.types import Scope
+
+from bandmaster.kernel.errors import BandmasterError
+
+Headers: TypeAlias = Sequence[tuple[bytes, bytes]]
+
+CURRENT: ContextVar[Exchange] = ContextVar("bandmaster.exchange")
+"""Set by frames; read it with `current_exchange`."""
+
+_DIGITS = 18
+
+
+class BodyTooLarge(BandmasterError):
+    """A request body grew beyond what a layer allows. HTTP answers 413.
+
+    It is raised by the application's ``receive``. Starlette and FastAPI take it for the ``HTTPException`` that it is.
+    """
+
+    status_code = 413
+
+    def __init__(self, limit: int) -> None:
+        super().__init__(f"the request body is larger than {limit} bytes")
+        self.limit = limit
+        """Bytes that were allowed."""
+
+
+class Response(NamedTuple):
+    """A whole response, as a hook answers with it."""
+
+    status: int
+    headers: list[tuple[bytes, bytes]]
+    body: bytes
+
+
+class Close(NamedTuple):
+    """The end of a WebSocket, as a hook asks for it."""
+
+    code: int
+    reason: str
+
+
+class Exchange:
+    """One request, or one WebSocket connection, as the hooks of one frame see it.
+
+    A frame makes it when the request comes in. Where a layer in ASGI form splits the hooks into several frames, each
+    frame has an exchange of its own with its own view of the response, while ``data`` is one for the whole request.
+
+    Never put it into ``scope``, nor anything that leads back to it: that makes garbage of every request.
+    """
+
+    __slots__ = (
+        "_index",
+        "answer",
+        "answerable",
+        "began",
+        "body_limit",
+        "bytes_received",
+        "bytes_sent",
+        "close_code",
+        "close_reason",
+        "closed",
+        "data",
+        "disconnected",
+        "error",
+        "finished",
+        "last_send",
+        "message_limit",
+        "messages_received",
+        "messages_sent",
+        "outer",
+        "response_headers",
+        "scope",
+        "started",
+        "status",
+    )
+
+    def __init__(self, scope: Scope) -> None:
+        self.scope = scope
+        self.data: dict[str, Any] = {}
+        """What layers keep for the request, under their own names; handlers find it here, too."""
+        self.status: int | None = None
+        """The response's status, from ``on_response_start`` on, where it can be changed; an accepted WebSocket has 101,
+        one that is closed before has 403."""
+        self.response_headers: list[tuple[bytes, bytes]] = []
+        """The response's headers, names in lower case, from ``on_response_start`` on, where they can be changed."""
+        self.started = False
+        """Whether the start of the response has been handed to the server."""
+        self.began = perf_counter()
+        """When the request came in, in seconds of ``time.perf_counter``."""
+        self.finished: float | None = None
+        """When the last of the response was handed to the server, in seconds of ``time.perf_counter``."""
+        self.bytes_sent = 0
+        """Bytes of response body, or of WebSocket messages, handed to the server; files sent by path aren't counted."""
+        self.bytes_received = 0
+        """Bytes of request body that the application has read; characters and bytes of its WebSocket messages."""
+        self.messages_sent = 0
+        """WebSocket messages handed to the server."""
+        self.messages_received = 0
+        """WebSocket messages that the application has read."""
+        self.closed = False
+        """Whether the WebSocket has been closed, by either side."""
+        self.close_code: int | None = None
+        """The code with which the WebSocket was closed, by either side."""
+        self.close_reason = ""
+        self.disconnected = False
+        """Whether the client went away before the response was finished, as far as the application got to know."""
+        self.error: BaseException | None = None
+        """What the application raised, also if a hook has answered for it. Cleared when the request is over."""
+        self.answer: Response | Close | None = None
+        """What a hook has answered with."""
+        self.answerable = True
+        """Whether `respond` and `close` are possible now. Kept by the frame."""
+        self.body_limit: int | None = None
+        self.message_limit: int | None = None
+        self.last_send: object = None
+        """What the server's ``send`` last returned. Kept by the frame, which tells by it a lost client from a fault."""
+        self.outer: Exchange | None = None
+        """The same request's exchange in the next frame further out, if there is one."""
+        self._index: dict[bytes, bytes] | None = None
+
+    @property
+    def type(self) -> Literal["http", "websocket"]:
+        """What kind of exchange it is."""
+        return cast("Literal['http', 'websocket']", self.scope["type"])
+
+    @property
+    def method(self) -> str:
+        """The request's method; a WebSocket's handshake counts as ``GET``."""
+        return cast("str", self.scope.get("method", "GET"))
+
+    @property
+    def path(self) -> str:
+        """The request's path, percent-decoded, with the ``root_path`` under which the application is mounted."""
+        return cast("str", self.scope["path"])
+
+    @property
+    def client(self) -> tuple[str, int] | None:
+        """Host and port of the client, where the server knows them."""
+        return cast("tuple[str, int] | None", self.scope.get("client"))
+
+    @property
+    def headers(self) -> Headers:
+        """The request's headers as the server gave them, names in lower case."""
+        return cast("Headers", self.scope.get("headers") or ())
+
+    def header(self, name: bytes) -> bytes | None:
+        """The first value of a request header; ``name`` in lower case."""
+        index = self._index
+        if index is None:
+            # Reversed, so that the first of several wins. One pass pays from the second lookup on.
+            index = self._index = dict(reversed(self.headers))
+        return index.get(name)
+
+    def header_values(self, name: bytes) -> list[bytes]:
+        """Every value of a request header, in order; ``name`` in lower case."""
+        return [value for known, value in self.headers if known == name]
+
+    @property
+    def content_length(self) -> int | None:
+        """The length of the request's body that the client announced, in bytes; none if it announced no sane number."""
+        value = self.header(b"content-length")
+        return int(value) if value is not None and value.isdigit() and len(value) <= _DIGITS else None
+
+    def respond(self, status: int, headers: Iterable[tuple[bytes, bytes]] = (), body: bytes = b"") -> None:
+        """Answer at once, in place of the application and of the hooks that would have come next.
+
+        Possible in ``on_request``, and in ``on_error`` while the response has not started. ``content-length`` is added
+        where it is missing. A WebSocket is refused with it: with this very response where the server can, else by
+        closing it, which the client sees as 403.
+
+        Raises:
+            ValueError: the status isn't one of a final response.
+            RuntimeError: it is too late, or too early.
+        """
+        if not 200 <= status <= 599:
+            raise ValueError(f"status: expected a final HTTP status, 200 to 599, got {status!r}")
+        if not self.answerable or self.started:
+            raise RuntimeError(
+                f"respond({status}): only on_request can answer, and on_error while the response has not started"
+            )
+        answer = Response(status, [(name.lower(), value) for name, value in headers], body)
+        # RFC 9110, 8.6: a 204 must not carry it, and in a 304 it would speak of the body that isn't sent.
+        if status not in (204, 304) and not any(name == b"content-length" for name, _ in answer.headers):
+            answer.headers.append((b"content-length", b"%d" % len(body)))
+        self.answer = answer
+
+    def close(self, code: int = 1000, reason: str = "") -> None:
+        """Close the WebSocket, in place of the application; before it is accepted, refuse it.
+
+        Possible in ``on_request`` and in ``on_error``; of a WebSocket that is already closed nothing more is sent.
+
+        Raises:
+            ValueError: the code isn't one that may be sent.
+            RuntimeError: it is no WebSocket, or too late, or too early.
+        """
+        if not (code in _CLOSE_CODES or 3000 <= code <= 4999):
+            raise ValueError(f"code: expected a close code that may be sent (RFC 6455, 7.4), got {code!r}")
+        if self.scope["type"] != "websocket":
+            raise RuntimeError(f"close({code}): only a WebSocket can be closed; use respond()")
+        if not self.answerable:
+            raise RuntimeError(f"close({code}): only on_request and on_error can close")
+        self.answer = Close(code, reason)
+
+    def limit_body(self, max_bytes: int) -> None:
+        """Let the application read at most so many bytes of body; `BodyTooLarge` is raised where it would read more.
+
+        Called in ``on_request``; the lowest limit counts. What the client announces is in `content_length`.
+
+        Raises:
+            ValueError: the number is negative.
+        """
+        self.body_limit = _lowest(self.body_limit, max_bytes)
+
+    def limit_message(self, max_bytes: int) -> None:
+        """Let the client send WebSocket messages of at most so many bytes.
+
+        A larger one closes the WebSocket with 1009, and the application hears of a disconnect. Called in
+        ``on_request``; the lowest limit counts.
+
+        Raises:
+            ValueError: the number is negative.
+        """
+        self.message_limit = _lowest(self.message_limit, max_bytes)
+
+    def response_header(self, name: bytes) -> bytes | None:
+        """The first value of a response header; ``name`` in lower case."""
+        for known, value in self.response_headers:
+            if known == name:
+                return value
+        return None
+
+    def set_header(self, name: bytes, value: bytes) -> None:
+        """Give a response header this one value, whatever it had; ``name`` in lower case."""
+        headers = self.response_headers
+        for position, pair in enumerate(headers):
+            if pair[0] == name:
+                headers[position] = (name, value)
+                position += 1
+                headers[position:] = [other for other in headers[position:] if other[0] != name]
+                return
+        headers.append((name, value))
+
+    def add_header(self, name: bytes, value: bytes) -> None:
+        """Add a response header beside those of the same name; ``name`` in lower case."""
+        self.response_headers.append((name, value))
+
+    def default_headers(self, defaults: Iterable[tuple[bytes, bytes]]) -> None:
+        """Add those response headers whose names aren't there yet; names in lower case."""
+        headers = self.response_headers
+        there = {name for name, _ in headers}
+        headers += [pair for pair in defaults if pair[0] not in there]
+
+    def remove_header(self, name: bytes) -> None:
+        """Remove every response header of that name; ``name`` in lower case."""
+        self.response_headers[:] = [pair for pair in self.response_headers if pair[0] != name]
+
+    def vary(self, name: bytes) -> None:
+        """Say that the response depends on that request header, if ``Vary`` doesn't say so already."""
+        known = [value for header, value in self.response_headers if header == b"vary"]
+        listed = [part.strip().lower() for part in b",".join(known).split(b",") if part.strip()]
+        if b"*" not in listed and name.lower() not in listed:
+            self.set_header(b"vary", b", ".join([*known, name]))
+
+    def __repr__(self) -> str:
+        # Headers and query may hold secrets.
+        return f"<Exchange: {self.type} {self.method} {self.path}, status {self.status}>"
+
+
+def current_exchange() -> Exchange | None:
+    """The exchange of the request or WebSocket in which this runs; none outside of one."""
+    return CURRENT.get(None)
+
+
+# RFC 6455, 7.4.1, and the later ones of the IANA registry; 1004 to 1006 and 1015 never go over the wire.
+_CLOSE_CODES = frozenset((1000, 1001, 1002, 1003, 1007, 1008, 1009, 1010, 1011, 1012, 1013, 1014))
+
+
+def _lowest(known: int | None, limit: int) -> int:
+    if limit < 0:
+        raise ValueError(f"max_bytes: expected 0 or more, got {limit!r}")
+    return limit if known is None else min(known, limit)
