@@ -214,10 +214,19 @@ class Warned(ComponentEvent):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ReadinessLost(Event):
-    """A probe that had passed fails."""
+    """A probe that had passed no longer does."""
 
     probe: str
-    error: str
+    status: str
+    """``fail``, or ``warn`` for one that isn't critical."""
+    reason: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ReadinessRegained(Event):
+    """A probe that had failed passes again."""
+
+    probe: str
 
 
 Listener: TypeAlias = Callable[[Event], None]

@@ -77,6 +77,10 @@ class KernelSettings(BaseSettings):
         "refuse", description="What follows when a budget exceeds its limit."
     )
 
+    websocket_close_code: Literal[1001, 1012] = Field(
+        1001, description="What open WebSockets are closed with when draining: 1001 going away, 1012 service restart."
+    )
+    mounted_lifespans: bool = Field(True, description="Run the lifespans of apps mounted in the host, once each.")
     serve_while_starting: bool = Field(
         False, description="Answer health checks, and 503 to all else, before the start has completed."
     )
