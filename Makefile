@@ -1,0 +1,68 @@
+# Every target sets up what it needs on a machine that has nothing but Python 3.11 or newer.
+
+PYTHON ?= $(shell command -v python3.13 || command -v python3.12 || command -v python3.11 || command -v python3)
+VENV   := .venv
+BIN    := $(VENV)/bin
+PARTS  := contrib/web examples/boxoffice examples/ratelimit
+LOCAL  := -e . $(addprefix -e ,$(PARTS))
+META   := pyproject.toml constraints.txt $(addsuffix /pyproject.toml,$(PARTS))
+PIP    := $(BIN)/python -m pip --quiet --disable-pip-version-check
+
+.PHONY: run test check fuzz mutants bench docs clean help
+
+help:
+	@echo "make run     set up and serve the example on http://127.0.0.1:8000"
+	@echo "make test    every test, on servers that the tests start themselves"
+	@echo "make check   lint, format, types, architecture, docs, examples"
+	@echo "make fuzz    the laws of the lifecycle, exhaustively and at random (long)"
+	@echo "make mutants broken engines, each of which the tests must find"
+	@echo "make bench   figures against peers, as ratios"
+
+run: $(VENV)/.run
+	$(BIN)/bandmaster run boxoffice:app --show-plan
+
+test: $(VENV)/.dev
+	$(BIN)/python -m pytest $(ARGS)
+
+check: $(VENV)/.dev
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy -p bandmaster.kernel -p bandmaster.contrib.web -p boxoffice -p bandmaster_ratelimit
+	$(BIN)/pyright
+	$(BIN)/lint-imports --no-logo
+	$(BIN)/python docs/conformance.py --check
+	$(BIN)/python docs/settings.py --check
+	$(BIN)/mkdocs build --strict --quiet
+	$(BIN)/bandmaster check boxoffice:app
+
+fuzz: $(VENV)/.dev
+	$(BIN)/python -m tests.kernel.fuzz --exhaustive
+	$(BIN)/python -m tests.kernel.fuzz --hypothesis 100000
+
+mutants: $(VENV)/.dev
+	$(BIN)/python -m tests.kernel.mutants
+
+bench: $(VENV)/.bench
+	@for bench in benchmarks/bench_*.py; do echo "== $$bench"; $(BIN)/python $$bench || exit 1; done
+
+docs: $(VENV)/.dev
+	$(BIN)/mkdocs serve
+
+$(BIN)/python:
+	$(PYTHON) -m venv $(VENV)
+	$(PIP) install --upgrade -c constraints.txt pip
+
+$(VENV)/.run: $(BIN)/python $(META)
+	$(PIP) install -c constraints.txt $(LOCAL)
+	@touch $@
+
+$(VENV)/.dev: $(BIN)/python $(META)
+	$(PIP) install -c constraints.txt $(LOCAL) --group dev
+	@touch $@ $(VENV)/.run
+
+$(VENV)/.bench: $(VENV)/.dev
+	$(PIP) install -c constraints.txt --group bench
+	@touch $@
+
+clean:
+	rm -rf $(VENV) site .mypy_cache .pytest_cache .ruff_cache .hypothesis .coverage .coverage.*

@@ -1,0 +1,40 @@
+"""Writes docs/settings.md: every setting that the kernel and its launcher read."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+
+from bandmaster.kernel.servers import ServerSettings
+from bandmaster.kernel.settings import KernelSettings, describe_settings
+
+PAGE = Path(__file__).parent / "settings.md"
+HEAD = """\
+# Settings
+
+Read from the environment. `bandmaster config` lists those of every installed part with their current values, secrets
+masked; `bandmaster config --format env` writes an example file.
+"""
+
+
+def main() -> int:
+    """Write the page, or with --check say whether it is up to date."""
+    lines = [HEAD]
+    for title, kind in (("The kernel", KernelSettings), ("The launcher's server", ServerSettings)):
+        lines += [f"## {title}", "", "| variable | default | meaning |", "|---|---|---|"]
+        for setting in describe_settings(kind):
+            default = f"`{setting.default}`" if setting.default else ""
+            lines.append(f"| `{setting.variable}` | {default} | {setting.description.replace('|', chr(92) + '|')} |")
+        lines.append("")
+    page = "\n".join(lines)
+    if "--check" not in sys.argv[1:]:
+        PAGE.write_text(page, encoding="utf-8")
+        return 0
+    if PAGE.exists() and PAGE.read_text(encoding="utf-8") == page:
+        return 0
+    print("docs/settings.md is out of date; run: python docs/settings.py", file=sys.stderr)  # noqa: T201
+    return 1
+
+
+if __name__ == "__main__":
+    sys.exit(main())

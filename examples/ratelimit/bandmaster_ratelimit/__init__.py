@@ -1,0 +1,95 @@
+"""Limits how many requests a client may make: a token bucket for each."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Awaitable, Callable, MutableMapping
+from typing import Any
+
+import anyio
+from pydantic import Field, PositiveFloat, PositiveInt
+from pydantic_settings import BaseSettings, SettingsConfigDict
+
+from bandmaster.kernel import Context, LifespanBand, MiddlewareBand, Restart, lifespan, middleware
+
+__all__ = ["RateLimitLayer", "RateLimitSettings", "RateLimits", "rate_limits"]
+
+Scope = MutableMapping[str, Any]
+Message = MutableMapping[str, Any]
+Receive = Callable[[], Awaitable[Message]]
+Send = Callable[[Message], Awaitable[None]]
+ASGIApp = Callable[[Scope, Receive, Send], Awaitable[None]]
+
+
+class RateLimitSettings(BaseSettings):
+    """Settings of the rate limit, read from variables that begin with ``RATELIMIT_``."""
+
+    model_config = SettingsConfigDict(env_prefix="RATELIMIT_", extra="ignore", frozen=True)
+
+    per_second: PositiveFloat = Field(20, description="Requests per second that a client may make in the long run.")
+    burst: PositiveInt = Field(40, description="Requests that a client may make at once.")
+    forget_after: PositiveFloat = Field(60, description="Seconds after which an idle client is forgotten.")
+
+
+class RateLimits:
+    """One token bucket for each client."""
+
+    def __init__(self, settings: RateLimitSettings) -> None:
+        self._settings = settings
+        self._buckets: dict[str, tuple[float, float]] = {}
+
+    def __len__(self) -> int:
+        return len(self._buckets)
+
+    def admit(self, client: str, now: float) -> float:
+        """Take a token; the answer is 0, or the seconds after which there is one again."""
+        burst, rate = self._settings.burst, self._settings.per_second
+        tokens, since = self._buckets.get(client, (float(burst), now))
+        tokens = min(burst, tokens + (now - since) * rate)
+        if tokens < 1:
+            self._buckets[client] = (tokens, now)
+            return (1 - tokens) / rate
+        self._buckets[client] = (tokens - 1, now)
+        return 0
+
+    def forget_idle(self, now: float) -> None:
+        """Drop the buckets that nobody has used for a while; they are full again anyway."""
+        limit = now - self._settings.forget_after
+        self._buckets = {client: bucket for client, bucket in self._buckets.items() if bucket[1] > limit}
+
+
+@lifespan(band=LifespanBand.SERVICES, start_timeout=5, stop_timeout=2)
+async def rate_limits(settings: RateLimitSettings, context: Context) -> AsyncIterator[RateLimits]:
+    """The counters, and a background service that forgets idle clients."""
+    limits = RateLimits(settings)
+
+    async def forget_idle() -> None:
+        while True:
+            await anyio.sleep(settings.forget_after)
+            limits.forget_idle(anyio.current_time())
+
+    context.supervise(forget_idle, restart=Restart(when="always"))
+    yield limits
+
+
+@middleware(band=MiddlewareBand.SECURITY, scopes={"http"}, name="rate_limit")
+class RateLimitLayer:
+    """Answers 429 to clients that ask too often."""
+
+    def __init__(self, app: ASGIApp, limits: RateLimits) -> None:
+        self._app = app
+        self._limits = limits
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        client = (scope.get("client") or ("unknown", 0))[0]
+        wait = self._limits.admit(client, anyio.current_time())
+        if not wait:
+            await self._app(scope, receive, send)
+            return
+        body = b'{"type": "about:blank", "title": "Too Many Requests", "status": 429}'
+        headers = [
+            (b"content-type", b"application/problem+json"),
+            (b"content-length", str(len(body)).encode()),
+            (b"retry-after", str(int(wait) + 1).encode()),
+        ]
+        await send({"type": "http.response.start", "status": 429, "headers": headers})
+        await send({"type": "http.response.body", "body": body})
