@@ -23,7 +23,6 @@ Reader: TypeAlias = Callable[[str], str | None]
 _KNOWN = (*GROUPS, COMMANDS_GROUP)
 _MARK = PREFIX.encode()
 _SUFFIXES = (".dist-info", ".egg-info")
-_STEM = slice(-len(_SUFFIXES[0]))
 _CHUNK = 1 << 16
 # Name and version come first in METADATA; what follows may be a long README.
 _HEAD = 1 << 9
@@ -176,10 +175,13 @@ def _is_standard(finder: Any) -> bool:
 
 
 def _search(path: Iterable[str], sources: _Sources, problems: list[Problem], warnings: list[str]) -> None:
-    entries = (os.fspath(entry) for entry in path if isinstance(entry, (str, os.PathLike)))
-    for entry in dict.fromkeys(entries):
+    searched: set[str] = set()
+    for entry in [os.fspath(entry) for entry in path if isinstance(entry, (str, os.PathLike))]:
         try:
             directory = os.path.abspath(entry)  # noqa: PTH100 – '' means the working directory
+            if directory in searched:
+                continue
+            searched.add(directory)
             children = os.listdir(directory)  # noqa: PTH208 – names are all that is needed, and this is the hot path
         except FileNotFoundError:
             continue
@@ -190,14 +192,14 @@ def _search(path: Iterable[str], sources: _Sources, problems: list[Problem], war
             # Imports pass over it as well, so it is no error: under sudo the working directory is often such a one.
             warnings.append(f"{entry or 'the working directory'} is on sys.path and can't be read: {error.strerror}")
             continue
-        is_egg = directory.endswith(".egg")
-        for child in children:
+        # Most children are packages: `in` sorts them out at a third of what a method call costs.
+        for child in [child for child in children if "-info" in child]:
             if child.endswith(_SUFFIXES) and child[0] != "~":
-                source = _Source(f"{directory}{os.sep}{child}")
-                sources.setdefault(normalise(child[_STEM].partition("-")[0]), []).append(source)
-            elif is_egg and child == "EGG-INFO":
-                name = normalise(directory.rpartition(os.sep)[2].removesuffix(".egg").partition("-")[0])
+                name = normalise(child.rpartition(".")[0].partition("-")[0])
                 sources.setdefault(name, []).append(_Source(f"{directory}{os.sep}{child}"))
+        if directory.endswith(".egg") and "EGG-INFO" in children:
+            name = normalise(directory.rpartition(os.sep)[2].partition("-")[0].removesuffix(".egg"))
+            sources.setdefault(name, []).append(_Source(f"{directory}{os.sep}EGG-INFO"))
 
 
 class _Archive:
@@ -307,7 +309,7 @@ def _read(source: _Source, filename: str, limit: int | None = None) -> bytes | N
 
 def _text(data: bytes) -> str:
     try:
-        return data.decode("utf-8-sig")
+        return data.decode().removeprefix("\ufeff")
     except UnicodeDecodeError as error:
         raise _Unreadable(f"byte {error.start} isn't UTF-8") from error
 
@@ -328,7 +330,7 @@ def _note(
         if not entry.name:
             message = f"entry_points.txt of {provenance}, line {entry.line}: {entry.fault} ({source})."
             problems.append(Problem(message, "Mend it in the distribution's source, then reinstall it."))
-        elif entry.group in _KNOWN:
+        elif entry.group in GROUPS or entry.group == COMMANDS_GROUP:
             found.append(_found(source, entry, name, version))
         elif hint := _near_group(entry.group):
             warnings.append(f"{provenance} has {entry.name!r} in group {entry.group!r}, which nothing reads.{hint}")

@@ -27,7 +27,7 @@ def parse(text: str) -> Iterator[Entry]:
     """
     group: str | None = None
     names: set[tuple[str, str]] = set()
-    for number, raw in enumerate(text.removeprefix("\ufeff").splitlines(), start=1):
+    for number, raw in enumerate(text.splitlines(), start=1):
         line = raw.strip()
         if not line or line[0] in "#;":
             continue
@@ -67,4 +67,4 @@ def _fault(name: str, equals: str, value: str, *, twice: bool) -> str:
 
 
 def _is_dotted(name: str) -> bool:
-    return all(map(str.isidentifier, name.split(".")))
+    return name.isidentifier() or all(map(str.isidentifier, name.split(".")))

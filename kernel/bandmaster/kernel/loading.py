@@ -96,14 +96,14 @@ def _where(error: BaseException) -> str:
 
 
 def _no_attribute(owner: Any, attribute: str, wanted: type[Any] | None) -> tuple[str, str]:
-    kind, name = ("module", owner.__name__) if isinstance(owner, ModuleType) else ("object", repr(owner))
+    is_module = isinstance(owner, ModuleType)
     there = [public for public in dir(owner) if not public.startswith("_")]
     hint = near(attribute, there).lstrip()
-    if not hint and wanted:
+    if not hint and wanted and is_module:
         # Only what stands there already: a look at lazy exports would import them.
         fitting = [public for public in there if isinstance(vars(owner).get(public), wanted)]
         hint = f"There is {listed(fitting)}." if fitting else ""
-    return f"{kind} {name} has no attribute {attribute!r}.", hint
+    return f"{_described(owner).removeprefix('the ')} has no attribute {attribute!r}.", hint
 
 
 def _described(loaded: Any) -> str:
@@ -113,7 +113,7 @@ def _described(loaded: Any) -> str:
         return f"the class {loaded.__qualname__}"
     if hasattr(loaded, "__qualname__"):
         return f"the function {loaded.__qualname__}"
-    return f"of type {type(loaded).__qualname__}"
+    return f"a {type(loaded).__qualname__}"
 
 
 def _remedy(found: Found, loaded: Any) -> str:

@@ -151,7 +151,8 @@ class Lock:
 def verify_files(found: Found) -> list[str]:
     """What is wrong with the installed files of a part's distribution, held against its RECORD; empty if nothing is.
 
-    A lock compares what RECORDs say; this reads every file. Files that nobody recorded aren't noticed.
+    A lock compares what RECORDs say; this reads every file beside the RECORD that has a hash in it. Files that nobody
+    recorded aren't noticed; scripts aren't read.
 
     Raises:
         DiscoveryError: its RECORD can't be read.
@@ -165,7 +166,7 @@ def verify_files(found: Found) -> list[str]:
     return [
         f"{found.provenance}: {name} {wrong}"
         for name, expected in sorted(_recorded(found, record))
-        if expected and (wrong := _compare(root / name, expected))
+        if not _is_outside(name) and (wrong := _compare(root / name, expected))
     ]
 
 
@@ -176,8 +177,8 @@ def _pin(parts: Sequence[Found]) -> Pin:
     if record is None:
         content = [first.read("METADATA") or first.read("PKG-INFO") or ""]
     else:
-        recorded = ((posixpath.normpath(name.replace("\\", "/")), digest) for name, digest in _recorded(first, record))
-        content = sorted(f"{name} {digest}\n" for name, digest in recorded if digest and _is_content(name))
+        recorded = _recorded(first, record)
+        content = sorted(f"{name} {digest}\n" for name, digest in recorded if _is_content(name))
     # RECORD tells what entry_points.txt was; what it is now decides what is imported.
     content.append(first.read("entry_points.txt") or "")
     return Pin(
@@ -204,10 +205,11 @@ def _is_editable(found: Found) -> bool:
 
 
 def _recorded(found: Found, record: str) -> Iterator[tuple[str, str]]:
+    """Path and hash of each file that has a hash, paths with slashes."""
     try:
         for row in csv.reader(record.splitlines()):
-            if row:
-                yield row[0], row[1] if len(row) > 1 else ""
+            if len(row) > 1 and row[1]:
+                yield posixpath.normpath(row[0].replace("\\", "/")), row[1]
     except csv.Error as error:
         problem = Problem(f"RECORD of {found.provenance} is malformed: {error} ({found.path}).", "Reinstall it.")
         raise DiscoveryError([problem]) from error
@@ -220,11 +222,13 @@ _OF_THE_MACHINE = frozenset(
 
 def _is_content(name: str) -> bool:
     directory, _, base = name.rpartition("/")
-    if name.startswith(("../", "/")) or name[1:3] == ":/":
-        return False  # scripts and data files: they hold paths of this machine
-    if directory.endswith(".dist-info") and base in _OF_THE_MACHINE:
-        return False
-    return not base.endswith(".pyc")
+    of_the_machine = directory.endswith(".dist-info") and base in _OF_THE_MACHINE
+    return not (of_the_machine or base.endswith(".pyc") or _is_outside(name))
+
+
+def _is_outside(name: str) -> bool:
+    # Scripts and data files: they hold paths of this machine, and may have been moved on.
+    return name.startswith(("../", "/")) or name[1:3] == ":/"
 
 
 def _compare(file: Path, expected: str) -> str:
