@@ -19,7 +19,16 @@ def wheels(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
     """The wheels of the kernel and of a contrib, built from their sources."""
     folder = tmp_path_factory.mktemp("wheels")
     for place in DISTRIBUTIONS.values():
-        command = [sys.executable, "-m", "build", "--wheel", "--no-isolation", "--outdir", str(folder), str(ROOT / place)]
+        command = [
+            sys.executable,
+            "-m",
+            "build",
+            "--wheel",
+            "--no-isolation",
+            "--outdir",
+            str(folder),
+            str(ROOT / place),
+        ]
         subprocess.run(command, check=True, capture_output=True, timeout=120)
     return {name: next(folder.glob(f"{name}-*.whl")) for name in DISTRIBUTIONS}
 

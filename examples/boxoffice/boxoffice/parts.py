@@ -44,7 +44,9 @@ async def feed(context: Context) -> AsyncIterator[Feed]:
 async def box_office(settings: BoxOfficeSettings, feed: Feed, context: Context) -> AsyncIterator[BoxOffice]:
     """Sells seats, and gives back those that were held for too long."""
     house = [("aida", "Aida"), ("carmen", "Carmen"), ("tosca", "Tosca")]
-    office = BoxOffice([Show(id, title, settings.seats, settings.seats) for id, title in house])
+    office = BoxOffice(
+        [Show(name, title, settings.seats, settings.seats) for name, title in house], settings.hold_seconds
+    )
 
     async def expire_holds() -> None:
         while True:

@@ -19,7 +19,6 @@ from starlette.websockets import WebSocket, WebSocketDisconnect
 from bandmaster.contrib.web import request_id
 from bandmaster.kernel import Resources
 from boxoffice.feed import Feed
-from boxoffice.parts import BoxOfficeSettings
 from boxoffice.sales import BoxOffice, UnknownError
 
 
@@ -38,8 +37,7 @@ async def hold(request: Request) -> Response:
     resources = _resources(request)
     seats = await _seats(request)
     try:
-        until = anyio.current_time() + BoxOfficeSettings().hold_seconds
-        held = resources[BoxOffice].hold(request.path_params["show"], seats, until)
+        held = resources[BoxOffice].hold(request.path_params["show"], seats, anyio.current_time())
     except UnknownError as error:
         raise HTTPException(404, str(error)) from error
     resources[Feed].publish({"kind": "held", "show": held.show, "seats": held.seats, "request_id": request_id()})

@@ -47,7 +47,8 @@ class UnknownError(LookupError):
 class BoxOffice:
     """Every show, what is held, what is sold."""
 
-    def __init__(self, shows: list[Show]) -> None:
+    def __init__(self, shows: list[Show], hold_seconds: float) -> None:
+        self._hold_seconds = hold_seconds
         self._shows = {show.id: show for show in shows}
         self._holds: dict[int, Hold] = {}
         self._numbers = count(1)
@@ -58,8 +59,8 @@ class BoxOffice:
         """Every show, as it is now."""
         return list(self._shows.values())
 
-    def hold(self, show: str, seats: int, until: float) -> Hold:
-        """Keep seats until a time.
+    def hold(self, show: str, seats: int, now: float) -> Hold:
+        """Keep seats for a while.
 
         Raises:
             UnknownError: there is no such show.
@@ -70,7 +71,7 @@ class BoxOffice:
         free = self._shows[show].free
         if seats > free:
             raise SoldOutError(f"{self._shows[show].title} has {free} seats left, not {seats}")
-        held = Hold(next(self._numbers), show, seats, until)
+        held = Hold(next(self._numbers), show, seats, now + self._hold_seconds)
         self._holds[held.id] = held
         self._free(show, -seats)
         return held

@@ -1,0 +1,283 @@
+"""Tests of bandmaster.kernel.cli.program."""
+
+import importlib.metadata
+import io
+import os
+import subprocess
+import sys
+
+import pytest
+
+from bandmaster.kernel import cli
+from bandmaster.kernel.cli import program as program_module
+
+TOOLS = """
+import click
+import typer
+from bandmaster.kernel import PlanError, Problem
+
+several = typer.Typer(add_completion=False)
+empty = typer.Typer()
+
+@several.command()
+def up(steps: int = 1):
+    print("up", steps)
+
+@several.command()
+def down():
+    raise typer.Exit(7)
+
+def hello(name: str = "you", loud: bool = False):
+    '''Say hello.'''
+    print("HELLO" if loud else "hello", name)
+
+def fails():
+    raise PlanError([Problem("no plan")])
+
+@click.command()
+@click.argument("words", nargs=-1)
+@click.option("--x", type=int)
+def clicky(words, x):
+    click.echo(f"{words} {x}")
+
+number = 3
+class Thing: ...
+"""
+NAMES = ["several", "empty", "hello", "fails", "clicky", "number", "Thing", "missing"]
+
+
+@pytest.fixture
+def tools(house):
+    entries = "".join(f"{name.lower()} = acme_tools:{name}\n" for name in NAMES)
+    house.install("acme-tools", f"[bandmaster.commands]\n{entries}", "0.3", acme_tools=TOOLS)
+    house.install(
+        "acme-bad",
+        "[bandmaster.commands]\nbroken = acme_bad:x\nplan = acme_bad:plan\nodd = acme_bad\n",
+        acme_bad="import reddis\n",
+    )
+    return house
+
+
+HELP = """\
+Usage: bandmaster [OPTIONS] COMMAND [ARGS]...
+
+  Compose the lifecycle of an ASGI application from installed parts.
+
+Options:
+  --version             Show the version and exit.
+  --install-completion  Install completion for the current shell.
+  --show-completion     Show completion for the current shell, to copy it or
+                        customize the installation.
+  --help, -h            Show this message and exit.
+
+Commands:
+  plan      Print what would start, in which order and why.
+  check     Check that everything fits together.
+  run       Serve the application.
+  config    Print every setting, with its value now.
+  plugins   Print where every installed part comes from.
+  timeline  Print where the time of the last start went.
+  lock      Pin what is installed in a lock file.
+  hello     From acme-tools 0.3 and acme-twin 1.
+
+  Exit codes: 0 done, 1 a problem found, 2 wrong use; those of run are in its
+  own help.
+"""
+
+
+def test_help_lists_everything(house):
+    """The kernel's commands, then the installed ones with who brought them; nothing of theirs is imported."""
+    house.install("acme-tools", "[bandmaster.commands]\nhello = acme_tools:hello\n", "0.3", acme_tools="1 / 0")
+    house.install("acme-twin", "[bandmaster.commands]\nhello = acme_twin:hello\n", "1", acme_twin="1 / 0")
+    assert HELP == house.out("--help")
+    assert HELP == house.out("-h")
+    result = house.run()
+    assert (2, "acme_tools" in sys.modules) == (result.exit_code, False)
+    assert HELP in result.output
+
+
+def test_help_on_a_terminal(house):
+    """There it has panels and colours, that of installed commands apart."""
+    house.install("acme-tools", "[bandmaster.commands]\nhello = acme_tools:hello\n", "0.3")
+    house.monkeypatch.setattr(program_module, "is_terminal", lambda: True)
+    shown = house.run("--help", terminal=True).stdout
+    assert "╭─ Commands of installed distributions ─" in shown
+    assert "╭─ Commands ─" in shown
+
+
+@pytest.mark.parametrize("command", ["plan", "check", "run", "config", "plugins", "timeline", "lock"])
+def test_every_command_has_help(house, command):
+    """With a sentence on what it does, in 80 columns."""
+    shown = house.out(command, "--help")
+    assert shown.startswith(f"Usage: bandmaster {command} [OPTIONS]")
+    assert all(len(line) <= 80 for line in shown.splitlines())
+
+
+@pytest.mark.requirement("FA-12")
+def test_version(house):
+    """The version is that of the distribution."""
+    assert f"bandmaster {importlib.metadata.version('bandmaster')}\n" == house.out("--version")
+
+
+@pytest.mark.parametrize(
+    ("arguments", "code", "expected"),
+    [
+        (["hello"], 0, "hello you\n"),
+        (["hello", "--name", "me", "--loud"], 0, "HELLO me\n"),
+        (["several", "up", "--steps", "3"], 0, "up 3\n"),
+        (["several", "down"], 7, ""),
+        (["clicky", "a", "--x", "3", "--", "-b"], 0, "('a', '-b') 3\n"),
+    ],
+)
+def test_contributed_commands(tools, arguments, code, expected):
+    """Functions, typer's and click's commands, with all arguments as they are and codes of their own."""
+    result = tools.run(*arguments)
+    assert (code, expected, "") == (result.exit_code, result.stdout, result.stderr)
+
+
+def test_help_of_contributed_commands(tools):
+    """It is their own, under the name that people type."""
+    assert "Usage: bandmaster hello [OPTIONS]\n\n  Say hello.\n" in tools.out("hello", "--help")
+    assert "Usage: bandmaster several up [OPTIONS]" in tools.out("several", "up", "--help")
+    assert "Usage: bandmaster clicky [OPTIONS] [WORDS]..." in tools.out("clicky", "--help")
+
+
+@pytest.mark.parametrize(
+    ("name", "expected"),
+    [
+        (
+            "broken",
+            "command 'broken' (acme-bad 1.2) can't be loaded: importing acme_bad failed with ModuleNotFoundError: No "
+            "module named 'reddis'",
+        ),
+        ("missing", "command 'missing' (acme-tools 0.3) can't be loaded: module acme_tools has no attribute 'missing'."),
+        (
+            "empty",
+            "command 'empty' (acme-tools 0.3) can't be run: acme_tools:empty is a Typer without commands. Register one "
+            "with @app.command().",
+        ),
+        (
+            "number",
+            "command 'number' (acme-tools 0.3) can't be run: acme_tools:number is a int. Name a typer.Typer, a click "
+            "command, or a function.",
+        ),
+        ("thing", "command 'thing' (acme-tools 0.3) can't be run: acme_tools:Thing is the class Thing. Name a typer.Typer"),
+        ("odd", "command 'odd' (acme-bad 1.2) is malformed: 'acme_bad' names a module but nothing in it"),
+    ],
+)
+def test_commands_that_cannot_be_run(tools, name, expected):
+    """Who brought it and what to do; the others are not harmed."""
+    code, said = tools.error(name)
+    assert (1, True) == (code, said.startswith(f"1 problem with the installed parts:\n  - {expected}"))
+    assert "hello you\n" == tools.out("hello")
+
+
+def test_an_error_of_the_kernel_in_a_contributed_command(tools):
+    """It is told as it is in the kernel's own."""
+    assert (1, "1 problem in the plan:\n  - no plan\n") == tools.error("fails")
+
+
+def test_a_broken_command_harms_no_other(house):
+    """The kernel's own commands neither import it nor care; its own name is theirs."""
+    house.install("acme-bad", "[bandmaster.commands]\nbroken = acme_bad:x\nplan = acme_bad:x\n", acme_bad="import reddis")
+    assert "Plan of everything installed" in house.out("plan")
+    assert "ok: " in house.out("check")
+    assert "  broken    From acme-bad 1.2.\n" in house.out("--help")
+
+
+def test_a_slip_in_the_name(tools):
+    """The nearest of all commands is named."""
+    for typed, meant in (("helo", "hello"), ("plna", "plan")):
+        code, said = tools.error(typed)
+        assert (2, f"No such command '{typed}'. Did you mean '{meant}'") == (code, said.partition("Error: ")[2][:45 + 0].partition("?")[0])
+
+
+def test_commands_that_may_not_be_loaded(tools):
+    """To import is to run, so that trust holds for commands as well."""
+    tools.setenv(BANDMASTER_DISABLE="hello")
+    assert (1, "1 problem with the installed parts:\n  - command 'hello' (acme-tools 0.3) isn't loaded: it is disabled.\n") == (
+        tools.error("hello")
+    )
+    tools.setenv(BANDMASTER_DISABLE="", BANDMASTER_PLUGINS="allowlist", BANDMASTER_ALLOW="acme-bad")
+    assert "isn't loaded: acme-tools isn't in the allowlist.\n" in tools.error("hello")[1]
+    tools.setenv(BANDMASTER_PLUGINS="locked")
+    assert "There is no lock file bandmaster.lock. Make one with: bandmaster lock" in tools.error("hello")[1]
+
+
+def test_a_name_that_two_have(house):
+    """Neither is run."""
+    for name in ("acme-one", "acme-two"):
+        house.install(name, "[bandmaster.commands]\nhello = acme_one:hello\n")
+    assert "command 'hello' comes from acme-one 1.2 and acme-two 1.2" in house.error("hello")[1]
+
+
+def test_the_working_directory_is_on_the_path(house):
+    """A contributed command finds the application that it is named, as the kernel's commands do."""
+    house.install(
+        "acme-tools",
+        "[bandmaster.commands]\nshow = acme_tools:show\n",
+        acme_tools="import importlib\ndef show(name: str):\n    print(importlib.import_module(name).said)\n",
+    )
+    house.write("shop.py", "said = 'hi'\n")
+    assert "hi\n" == house.out("show", "shop")
+
+
+def test_main_exits_with_the_code(house, capsys):
+    """What the script of the distribution calls."""
+    with pytest.raises(SystemExit) as caught:
+        cli.main(["check", "nothing:app"])
+    assert 2 == caught.value.code
+    assert "There is no module 'nothing'." in capsys.readouterr().err
+
+
+def test_an_old_encoding_is_no_reason_to_fail(house, monkeypatch):
+    """What can't be written becomes a question mark; what can't be set up is left as it is."""
+    house.install_data()
+    out = io.TextIOWrapper(io.BytesIO(), encoding="ascii")
+    monkeypatch.setattr(sys, "stdout", out)
+    monkeypatch.setattr(sys, "stderr", io.StringIO())
+    with pytest.raises(SystemExit) as caught:
+        cli.main(["plan"])
+    out.flush()
+    assert (0, True) == (caught.value.code, b"jobs 2.5 s ? cache" in out.buffer.getvalue())
+
+
+def python(house, code, *arguments):
+    environment = {**os.environ, "PYTHONPATH": os.pathsep.join([*sys.path, str(house.site)]), "PYTHONWARNINGS": "error"}
+    environment |= {"BANDMASTER_PLUGINS": "allowlist"}
+    return subprocess.run(
+        [sys.executable, *code, *arguments],
+        capture_output=True,
+        text=True,
+        env=environment,
+        cwd=house.work,
+        check=False,
+        timeout=60,
+    )
+
+
+def test_as_a_module(house):
+    """``python -m bandmaster.kernel.cli`` is the command line, too."""
+    result = python(house, ["-m", "bandmaster.kernel.cli"], "--version")
+    assert (0, f"bandmaster {importlib.metadata.version('bandmaster')}\n", "") == (
+        result.returncode,
+        result.stdout,
+        result.stderr,
+    )
+    house.write("shop.py", "from bandmaster.kernel import Kernel\napp = Kernel(discover=False)\n")
+    result = python(house, ["-m", "bandmaster.kernel.cli"], "check", "shop:app")
+    assert (0, "ok: shop:app fits together (0 components, 0 layers)\n") == (result.returncode, result.stdout)
+    result = python(house, ["-m", "bandmaster.kernel.cli"], "check", "shop:ap")
+    assert (2, "module shop has no attribute 'ap'. Did you mean 'app'?\n") == (result.returncode, result.stderr)
+
+
+def test_help_costs_little(house):
+    """Neither the web framework nor pydantic nor an event loop is needed to show it."""
+    code = (
+        "import sys\nfrom bandmaster.kernel.cli import main\n"
+        "try:\n    main(['--help'])\nexcept SystemExit:\n    pass\n"
+        "heavy = {'starlette', 'pydantic', 'pydantic_settings', 'anyio', 'rich', 'structlog', 'asyncio'}\n"
+        "print(sorted(heavy & set(sys.modules)), file=sys.stderr)"
+    )
+    result = python(house, ["-c", code])
+    assert (0, "[]\n") == (result.returncode, result.stderr)

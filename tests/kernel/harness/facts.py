@@ -1,0 +1,96 @@
+"""What happened in a run, in the order in which it happened."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from functools import cached_property
+from typing import Any, NamedTuple
+
+from tests.kernel.harness.cases import Case
+
+from bandmaster.kernel.events import Event
+
+
+class Fact(NamedTuple):
+    """Something that a component, the body or the engine did."""
+
+    kind: str
+    name: str
+    at: float
+    task: int
+    error: BaseException | None = None
+    value: Any = None
+
+
+class Injected(NamedTuple):
+    """An exception that the harness has raised."""
+
+    name: str
+    phase: str
+    error: BaseException
+    place: int
+    """How many facts there were."""
+    at: float
+
+
+@dataclass
+class Run:
+    """One run of a case, as recorded."""
+
+    case: Case
+    now: Callable[[], float] = lambda: 0.0
+    me: Callable[[], object] = object
+    """The task that asks."""
+    facts: list[Fact] = field(default_factory=list)
+    phases: list[tuple[int, str]] = field(default_factory=list)
+    injected: list[Injected] = field(default_factory=list)
+    opened: Counter[str] = field(default_factory=Counter)
+    closed: Counter[str] = field(default_factory=Counter)
+    masked: set[str] = field(default_factory=set)
+    """Components whose own clean-up raised over their own crash: what Python then loses is their loss."""
+    disturbed_at: int | None = None
+    """How many facts there were when something was done from outside."""
+    raised: BaseException | None = None
+    interrupted_late: bool = False
+    """A native cancel came out only after the engine was done."""
+    over: bool = False
+    steps: int = 0
+    left: list[Any] = field(default_factory=list)
+    broken: BaseException | None = None
+    """What ended the event loop itself."""
+
+    def note(self, kind: str, name: str = "", *, error: BaseException | None = None, value: Any = None) -> None:
+        self.facts.append(Fact(kind, name, self.now(), id(self.me()), error, value))
+
+    def emit(self, event: Event) -> None:
+        self.facts.append(
+            Fact(
+                type(event).__name__, getattr(event, "component", ""), event.at, 0, getattr(event, "error", None), event
+            )
+        )
+
+    def phase_changed(self, phase: Any) -> None:
+        self.phases.append((len(self.facts), phase.value))
+
+    def inject(self, name: str, phase: str, error: BaseException) -> BaseException:
+        self.injected.append(Injected(name, phase, error, len(self.facts), self.now()))
+        return error
+
+    def places(self, kind: str, name: str = "") -> list[int]:
+        """Where facts of that kind stand."""
+        return self._index.get((kind, name), [])
+
+    def place(self, kind: str, name: str = "") -> int | None:
+        """Where the first fact of that kind stands."""
+        found = self._index.get((kind, name))
+        return found[0] if found else None
+
+    @cached_property
+    def _index(self) -> dict[tuple[str, str], list[int]]:
+        """Made when it is first asked for: once the run is over."""
+        found: dict[tuple[str, str], list[int]] = {}
+        for place, fact in enumerate(self.facts):
+            found.setdefault((fact.kind, fact.name), []).append(place)
+        return found

@@ -1,0 +1,260 @@
+"""Components that go wrong as they are told to, and tell a recorder what happened to them."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncGenerator, AsyncIterator
+from contextlib import AbstractAsyncContextManager, asynccontextmanager
+from contextvars import ContextVar
+from functools import lru_cache, partial
+from types import TracebackType
+from typing import Any
+
+import anyio
+from tests.kernel.harness.cases import START_TIMEOUT, STOP_TIMEOUT, Part
+from tests.kernel.harness.facts import Run
+
+from bandmaster.kernel.bands import LifespanBand
+from bandmaster.kernel.context import Context
+from bandmaster.kernel.contributions import LifespanContribution
+from bandmaster.kernel.deadlines import Deadlines
+from bandmaster.kernel.plan import Plan
+from bandmaster.kernel.planning import make_plan
+from bandmaster.kernel.supervision import Restart
+
+variable: ContextVar[str] = ContextVar("variable", default="unset")
+
+
+class Boom(Exception):
+    """An ordinary failure."""
+
+
+class Bang(BaseException):
+    """A failure that isn't an Exception."""
+
+
+class Rig:
+    """A plan whose components act for whichever run is on."""
+
+    def __init__(self, parts: tuple[Part, ...]) -> None:
+        self.run: Run
+        self.plan: Plan = make_plan(
+            [
+                LifespanContribution(
+                    name=part.name,
+                    factory=self._factory(part),
+                    band=LifespanBand.OBSERVABILITY,
+                    priority=part.stage,
+                    requires=part.waits_for,
+                    start_timeout=START_TIMEOUT,
+                    stop_timeout=STOP_TIMEOUT,
+                    on_crash="degrade" if part.serving == "crash_degrade" else "stop",
+                )
+                for part in parts
+            ],
+            context=Context,
+            deadlines=Deadlines(left_for_stops=1000),
+        )
+
+    def _factory(self, part: Part) -> Any:
+        def factory(context: Context) -> AbstractAsyncContextManager[None]:
+            return _Recorded(self.run, part, context)
+
+        return factory
+
+
+@lru_cache(maxsize=512)
+def rig(parts: tuple[Part, ...]) -> Rig:
+    """The rig for these parts."""
+    return Rig(parts)
+
+
+class _Recorded:
+    """A component's context manager, with a note of every call and of how it ended."""
+
+    def __init__(self, run: Run, part: Part, context: Context) -> None:
+        self._run = run
+        self._part = part
+        if part.start == "factory":
+            run.note("enter", part.name, value=variable.get())
+            error = run.inject(part.name, "start", Boom(f"{part.name} factory"))
+            run.note("refused", part.name, error=error)
+            raise error
+        self._inner = _component(run, part, context)
+
+    async def __aenter__(self) -> None:
+        self._run.note("enter", self._part.name, value=variable.get())
+        try:
+            await self._inner.__aenter__()
+        except BaseException as error:
+            self._run.note("refused", self._part.name, error=error)
+            raise
+        self._run.note("entered", self._part.name)
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
+    ) -> bool | None:
+        self._run.note("exit", self._part.name, error=error, value=variable.get())
+        try:
+            suppressed = await self._inner.__aexit__(kind, error, traceback)
+        except BaseException as raised:
+            self._run.note("exited", self._part.name, error=raised)
+            raise
+        self._run.note("exited", self._part.name)
+        return suppressed
+
+
+@asynccontextmanager
+async def _component(run: Run, part: Part, context: Context) -> AsyncGenerator[None, None]:
+    run.opened[part.name] += 1
+    variable.set(part.name)
+    _supervise(run, part, context)
+    served = entered = False
+    try:
+        async with _held(run, part) as group:
+            await _behave(run, part, "start", part.start)
+            if group is not None and part.serving.startswith("crash"):
+                group.start_soon(_crash, run, part)
+            entered = True
+            yield
+            served = True
+            await _behave(run, part, "stop", part.stop)
+            if group is not None:
+                group.cancel_scope.cancel()
+    finally:
+        try:
+            if entered and not served:
+                run.masked.add(part.name)
+                await _behave(run, part, "stop", part.stop)
+                run.masked.discard(part.name)
+        finally:
+            run.closed[part.name] += 1
+
+
+@asynccontextmanager
+async def _held(run: Run, part: Part) -> AsyncIterator[Any]:
+    """What the component holds across its yield."""
+    if part.serving == "times_out":
+        with anyio.fail_after(4.5):
+            yield None
+    elif part.serving == "ends":
+        with anyio.move_on_after(4.5):
+            yield None
+    elif part.shape == "group" or part.serving.startswith("crash"):
+        async with anyio.create_task_group() as group:
+            group.start_soon(anyio.sleep_forever)
+            yield group
+    elif part.shape == "variables":
+        token = variable.set(part.name)
+        with anyio.move_on_after(1000):
+            yield None
+        variable.reset(token)
+        variable.set(part.name)
+    else:
+        yield None
+
+
+async def _crash(run: Run, part: Part) -> None:
+    await anyio.sleep(4 if part.serving == "crash_later" else 0.5)
+    raise run.inject(part.name, "serving", Boom(f"{part.name} serving"))
+
+
+def _supervise(run: Run, part: Part, context: Context) -> None:
+    if part.serving in ("serves", "serves_lazily"):
+        service = partial(_serve, run, part)
+        context.supervise(service, name="service")
+    elif part.serving in ("exhausts", "exhausts_degrade"):
+        policy = "degrade" if part.serving == "exhausts_degrade" else "stop"
+        restart = Restart(intensity=2, initial_delay=0.5, jitter=0, when_exhausted=policy)
+        context.supervise(partial(_fail_often, run, part), name="service", restart=restart)
+    elif part.serving == "exits":
+        context.supervise(partial(_leave, run, part), name="service", restart=Restart(when="never"))
+
+
+async def _serve(run: Run, part: Part) -> None:
+    run.note("service", part.name, value=variable.get())
+    try:
+        try:
+            await anyio.sleep_forever()
+        finally:
+            if part.serving == "serves_lazily":
+                with anyio.CancelScope(shield=True):
+                    await anyio.sleep(1.5)
+    finally:
+        run.note("service over", part.name)
+
+
+async def _fail_often(run: Run, part: Part) -> None:
+    run.note("service", part.name, value=variable.get())
+    try:
+        await anyio.sleep(0.5)
+        raise run.inject(part.name, "service", Boom(f"{part.name} service"))
+    finally:
+        run.note("service over", part.name)
+
+
+async def _leave(run: Run, part: Part) -> None:
+    await anyio.sleep(0.5)
+    raise run.inject(part.name, "serving", SystemExit(7))
+
+
+async def _behave(run: Run, part: Part, phase: str, kind: str) -> None:
+    """Start or stop, in the way that is asked for."""
+    label = f"{part.name} {phase}"
+    if kind not in ("instant", "early", "fine", "slow", "hang", "messy", "lazy", "late", "stubborn", "child"):
+        await anyio.sleep(1)
+    match kind:
+        case "fine":
+            await anyio.sleep(1)
+        case "instant":
+            pass
+        case "fail" | "early":
+            raise run.inject(part.name, phase, Boom(label))
+        case "base":
+            raise run.inject(part.name, phase, Bang(label))
+        case "exit":
+            raise run.inject(part.name, phase, SystemExit(3))
+        case "interrupt":
+            raise run.inject(part.name, phase, KeyboardInterrupt())
+        case "generator_exit":
+            raise run.inject(part.name, phase, GeneratorExit())
+        case "by_hand":
+            raise run.inject(part.name, phase, asyncio.CancelledError())
+        case "grouped_interrupt":
+            first = run.inject(part.name, phase, KeyboardInterrupt())
+            raise BaseExceptionGroup(label, [first, run.inject(part.name, phase, Boom(label))])
+        case "child":
+            async with anyio.create_task_group() as group:
+                group.start_soon(_fail_in_background, run, part, phase)
+                group.start_soon(anyio.sleep_forever)
+                await anyio.sleep_forever()
+        case "hang":
+            await anyio.sleep_forever()
+        case "slow":
+            await anyio.sleep(8 if phase == "start" else 4)
+        case "stubborn":
+            with anyio.CancelScope(shield=True):
+                await anyio.sleep(20)
+        case "messy":
+            try:
+                await anyio.sleep(12)
+            except anyio.get_cancelled_exc_class():
+                raise run.inject(part.name, phase, Boom(f"{label} clean-up")) from None
+        case "lazy":
+            try:
+                await anyio.sleep(12)
+            finally:
+                with anyio.CancelScope(shield=True):
+                    await anyio.sleep(1.5)
+        case "late":
+            try:
+                await anyio.sleep(12)
+            except anyio.get_cancelled_exc_class():
+                pass
+        case _:
+            raise AssertionError(kind)
+
+
+async def _fail_in_background(run: Run, part: Part, phase: str) -> None:
+    await anyio.sleep(0.5)
+    raise run.inject(part.name, phase, Boom(f"{part.name} {phase} child"))

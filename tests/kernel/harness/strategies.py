@@ -1,0 +1,70 @@
+"""Random cases for Hypothesis: up to twelve components, several faults at once, disturbances, shuffled schedules."""
+
+from __future__ import annotations
+
+from hypothesis import strategies as st
+
+from tests.kernel.harness.cases import (
+    BACKENDS,
+    BODIES,
+    DISTURBANCES,
+    SERVING,
+    SHAPES,
+    STARTS,
+    STOPS,
+    Case,
+    Disturbance,
+    Part,
+)
+
+NAMES = "abcdefghijkl"
+
+
+def _mostly(usual: str, others: tuple[str, ...]) -> st.SearchStrategy[str]:
+    return st.sampled_from((usual,) * len(others) * 3 + others)
+
+
+_BACKEND = st.sampled_from(BACKENDS)
+_COUNT = st.integers(1, len(NAMES))
+_BITS = st.integers(0, 2 ** (len(NAMES) + 2) - 1)
+_SHAPE = st.sampled_from(SHAPES)
+_START, _SERVING, _STOP = _mostly("fine", STARTS), _mostly("fine", SERVING), _mostly("fine", STOPS)
+_BODY = _mostly("waits", BODIES)
+_KIND = st.sampled_from((*DISTURBANCES, "nothing"))
+_STEP = st.integers(1, 240)
+_TARGET = st.sampled_from(NAMES)
+_SEED = st.integers(-1, 2**16)
+
+
+@st.composite
+def cases(draw: st.DrawFn) -> Case:
+    """One case: most components are well, so that the others meet them in every state."""
+    backend = draw(_BACKEND)
+    names = NAMES[: draw(_COUNT)]
+    stage = 0
+    parts: list[Part] = []
+    for place, name in enumerate(names):
+        # Few draws make many examples: two bits say whether a stage begins, the others whom the component waits for.
+        bits = draw(_BITS) & draw(_BITS)
+        stage += bits & 3 == 3
+        earlier = tuple(early for bit, early in enumerate(names[:place]) if bits >> bit + 2 & 1)
+        parts.append(Part(name, earlier, stage, draw(_SHAPE), draw(_START), draw(_SERVING), draw(_STOP)))
+    kind = draw(_KIND)
+    if backend == "trio":
+        parts = [_without_native(part) for part in parts]
+        kind = kind if kind in ("cancel", "stop") else "nothing"
+    disturbance = None
+    if kind != "nothing":
+        target = draw(_TARGET) if kind == "kill" else ""
+        disturbance = Disturbance(kind, draw(_STEP), target)
+    seed = draw(_SEED)
+    return Case(tuple(parts), draw(_BODY), disturbance, backend, None if seed < 0 else seed)
+
+
+def _without_native(part: Part) -> Part:
+    def other(kind: str) -> str:
+        return "fail" if kind == "by_hand" else kind
+
+    return Part(
+        part.name, part.waits_for, part.stage, part.shape, other(part.start), part.serving, other(part.stop)
+    )

@@ -1,0 +1,611 @@
+"""Tests of bandmaster.kernel.testing.client, and of the server's side of a call."""
+
+import anyio
+import pytest
+
+from bandmaster.kernel.testing import (
+    ASGIViolationError,
+    ClientGoneError,
+    Headers,
+    Response,
+    ResponseCutError,
+    connect,
+)
+from tests.kernel.testing.parts import VARIABLE, host
+
+pytestmark = [pytest.mark.anyio, pytest.mark.requirement("FA-9")]
+
+START = {"type": "http.response.start", "status": 200, "headers": []}
+END = {"type": "http.response.body"}
+
+
+def sending(*messages):
+    """An application that reads the first message and sends these."""
+
+    async def app(scope, receive, send):
+        await receive()
+        for message in messages:
+            await send(message)
+
+    return app
+
+
+@pytest.fixture
+def app():
+    return host()
+
+
+@pytest.mark.parametrize("method", ["get", "post", "put", "patch", "delete", "options"])
+async def test_methods(app, method):
+    """There is a function for each method."""
+    async with connect(app) as client:
+        response = await getattr(client, method)("/show")
+    assert (200, method.upper()) == (response.status, response.json()["method"])
+
+
+async def test_head(app):
+    """A response to HEAD has headers and no body, whatever the application sends."""
+    async with connect(app) as client:
+        response = await client.head("/show")
+    assert (200, b"") == (response.status, response.body)
+    assert int(response.headers["content-length"]) > 0
+
+
+async def test_query(app):
+    """Parameters come behind the path's own query; a list gives a name several values."""
+    async with connect(app) as client:
+        response = await client.get("/show?a=1", params={"b": [2, 3], "c": "x y"})
+        only = await client.get("/show", params=[("b", 2)])
+    assert "a=1&b=2&b=3&c=x+y" == response.json()["query"]
+    assert "b=2" == only.json()["query"]
+
+
+async def test_path_is_decoded(app):
+    """The application sees the decoded path, and the raw one beside it."""
+    scopes = []
+
+    async def spy(scope, receive, send):
+        scopes.append(scope)
+        await app(scope, receive, send)
+
+    async with connect(spy) as client:
+        await client.get("/show/a%20b/ü")
+    assert ("/show/a b/ü", b"/show/a%20b/%C3%BC") == (scopes[0]["path"], scopes[0]["raw_path"])
+
+
+async def test_headers(app):
+    """A request's headers replace those of the client, and those replace the usual ones; names in any case."""
+    async with connect(app, headers={"X-One": "client", "X-Two": "client", "Accept": "text/*"}) as client:
+        response = await client.get("/show", headers=[("x-two", "request"), (b"x-three", b"bytes")])
+    sent = response.json()["headers"]
+    assert {"x-one": "client", "x-two": "request", "x-three": "bytes", "accept": "text/*", "host": "testserver"} == {
+        name: sent[name] for name in ("x-one", "x-two", "x-three", "accept", "host")
+    }
+
+
+async def test_json(app):
+    """JSON has its content type and length."""
+    async with connect(app) as client:
+        seen = (await client.post("/show", json={"a": [1]})).json()
+    assert ('{"a": [1]}', "application/json", "10") == (
+        seen["body"],
+        seen["headers"]["content-type"],
+        seen["headers"]["content-length"],
+    )
+
+
+async def test_json_null(app):
+    """None is a value to send like any other."""
+    async with connect(app) as client:
+        assert "null" == (await client.post("/show", json=None)).json()["body"]
+
+
+async def test_form(app):
+    """Data is sent as a form."""
+    async with connect(app) as client:
+        seen = (await client.post("/show", data={"a": "x y", "b": ["1", "2"]})).json()
+    assert ("a=x+y&b=1&b=2", "application/x-www-form-urlencoded") == (seen["body"], seen["headers"]["content-type"])
+
+
+async def test_own_content_type(app):
+    """A content type of one's own stands."""
+    async with connect(app) as client:
+        seen = (await client.post("/show", json={}, headers={"Content-Type": "application/x"})).json()
+    assert "application/x" == seen["headers"]["content-type"]
+
+
+@pytest.mark.parametrize("content", ["täxt", "täxt".encode()])
+async def test_content(app, content):
+    """Content is text or bytes."""
+    async with connect(app) as client:
+        assert "täxt" == (await client.post("/show", content=content)).json()["body"]
+
+
+async def test_streamed_upload(app):
+    """Each item of an iterable is a message of its own, and is made when the application has taken the one before."""
+    made = []
+
+    async def pieces():
+        for piece in (b"one", b"", b"two"):
+            made.append((piece, list(getattr(app.state, "pieces", []))))
+            yield piece
+
+    async with connect(app) as client:
+        await client.post("/upload", content=pieces())
+        assert [b"one", b"", b"two", b""] == [*app.state.pieces[:1], b"", *app.state.pieces[1:]]
+        # Starlette leaves empty pieces out but for the last.
+        assert [(b"one", []), (b"", [b"one"]), (b"two", [b"one"])] == made
+        await client.post("/upload", content=[b"three"])
+    assert [b"three", b""] == app.state.pieces
+
+
+async def test_chunked_header(app):
+    """A body of unknown length says so."""
+    async with connect(app) as client:
+        seen = (await client.post("/show", content=[b"x"])).json()["headers"]
+    assert ("chunked", False) == (seen["transfer-encoding"], "content-length" in seen)
+
+
+async def test_failing_upload(app):
+    """What a body raises is raised to the test, and the application hears of a disconnect."""
+
+    async def pieces():
+        yield b"one"
+        raise ConnectionResetError("the client's disk is broken")
+
+    async with connect(app) as client:
+        with pytest.raises(ConnectionResetError):
+            await client.post("/upload", content=pieces())
+        await client.wait_idle()
+
+
+async def test_unread_upload():
+    """An application may answer without having read the body."""
+    closed = []
+
+    async def pieces():
+        try:
+            while True:
+                yield b"x"
+        finally:
+            closed.append(True)
+
+    async with connect(sending(START, END)) as client:
+        assert 200 == (await client.post("/", content=pieces())).status
+        await anyio.wait_all_tasks_blocked()
+    assert [True] == closed
+
+
+async def test_two_bodies(app):
+    """A request has one body."""
+    async with connect(app) as client:
+        with pytest.raises(ValueError, match="json: a request has one body, and data|data: .* json is given"):
+            await client.post("/show", json=1, data={})
+
+
+@pytest.mark.parametrize("path", ["show", "http://testserver/show"])
+async def test_relative_path(app, path):
+    """A path begins with a slash."""
+    async with connect(app) as client:
+        with pytest.raises(ValueError, match="path: "):
+            await client.get(path)
+
+
+async def test_base_url(app):
+    """The base URL decides scheme, host and port."""
+    async with connect(app, base_url="https://example.org:8443") as client:
+        assert "https://example.org:8443/show" == (await client.get("/show")).json()["url"]
+    async with connect(app, base_url="https://example.org") as client:
+        assert "https://example.org/show" == (await client.get("/show")).json()["url"]
+
+
+@pytest.mark.parametrize("url", ["example.org", "ftp://example.org", "http://"])
+async def test_wrong_base_url(app, url):
+    """A base URL that is none is refused."""
+    with pytest.raises(ValueError, match="base_url: "):
+        async with connect(app, base_url=url):
+            raise NotImplementedError
+
+
+async def test_scope(app):
+    """Keys of the scope can be other than usual, and the state is the server's, a copy for each request."""
+    state = {"one": 1}
+    async with connect(app, state=state) as client:
+        seen = (await client.get("/show", scope={"client": ("10.1.2.3", 9)})).json()
+        again = (await client.get("/show")).json()
+    assert ("10.1.2.3", "127.0.0.1", ["one"]) == (seen["client"], again["client"], again["state"])
+
+
+async def test_cookies(app):
+    """Cookies are kept and sent; one that is deleted is forgotten."""
+    async with connect(app) as client:
+        client.cookies["old"] = "x"
+        response = await client.get("/cookies")
+        seen = (await client.get("/show")).json()
+        own = (await client.get("/show", headers={"cookie": "a=b"})).json()
+    assert ({"session": "abc"}, {"session": "abc"}, {"a": "b"}) == (client.cookies, seen["cookies"], own["cookies"])
+    assert {"session": "abc", "old": ""} == response.cookies
+
+
+async def test_redirects_are_not_followed(app):
+    """A test sees the redirect itself."""
+    async with connect(app) as client:
+        response = await client.get("/sub/show/")
+    assert (307, "http://testserver/sub/show") == (response.status, response.headers["location"])
+
+
+async def test_context_variables():
+    """A request sees nothing of the test's context variables, nor of the request's before it, nor they of its."""
+    app = host()
+    VARIABLE.set("unset")
+    async with connect(app) as client:
+        VARIABLE.set("set by the test")
+        assert ["unset", "unset"] == [(await client.get("/variable")).text for _ in range(2)]
+        assert "set by the test" == VARIABLE.get()
+
+
+async def test_background_tasks(app):
+    """A request is over when its background tasks are."""
+    async with connect(app) as client:
+        await client.get("/background")
+        assert app.state.done
+
+
+async def test_error(app):
+    """What the application raises is raised in the test, as it is."""
+    async with connect(app) as client:
+        with pytest.raises(LookupError, match="boom"):
+            await client.get("/boom")
+        assert 200 == (await client.get("/show")).status
+
+
+async def test_error_as_a_client_sees_it(app):
+    """Without raising, the test gets the response that a client would get."""
+    async with connect(app, raise_app_exceptions=False) as client:
+        response = await client.get("/boom")
+    assert (500, "Internal Server Error") == (response.status, response.text)
+
+
+async def test_error_before_the_response():
+    """Without raising, an application that raises before it answers is answered for as servers do."""
+
+    async def app(scope, receive, send):
+        raise LookupError
+
+    async with connect(app, raise_app_exceptions=False) as client:
+        response = await client.get("/")
+        async with client.stream("GET", "/") as streamed:
+            assert (500, b"") == (streamed.status, await streamed.read())
+    assert (500, "Internal Server Error", "close") == (response.status, response.text, response.headers["connection"])
+
+
+async def test_broken_response(app):
+    """A response that breaks off raises what the application raised."""
+    async with connect(app) as client:
+        with pytest.raises((LookupError, ExceptionGroup)):
+            await client.get("/broken")
+
+
+async def test_broken_response_as_a_client_sees_it(app):
+    """Without raising, a response that breaks off is an error that holds what had come."""
+    async with connect(app, raise_app_exceptions=False) as client:
+        with pytest.raises(ResponseCutError, match="GET /broken: the response broke off") as caught:
+            await client.get("/broken")
+    assert (200, "some") == (caught.value.response.status, caught.value.response.text)
+
+
+async def test_error_after_the_response():
+    """What the application raises after its response is raised all the same."""
+
+    async def app(scope, receive, send):
+        await sending(START, END)(scope, receive, send)
+        raise OSError("a background task failed")
+
+    async with connect(app) as client:
+        with pytest.raises(OSError, match="a background task failed"):
+            await client.get("/")
+
+
+async def test_stream(app):
+    """A response comes chunk by chunk, and the end of the block is the client's going away."""
+    async with connect(app) as client:
+        async with client.stream("GET", "/stream") as response:
+            assert (200, b"0;", b"1;") == (response.status, await response.receive(), await response.receive())
+            assert not response.complete
+        assert "end" == app.state.seen[-1]
+        assert len(app.state.seen) < 1000
+
+
+async def test_stream_to_its_end(app):
+    """A stream can be read to its end."""
+    async with connect(app) as client, client.stream("POST", "/show", content="x" * 9) as response:
+        chunks = [chunk async for chunk in response]
+        assert (1, True, b"") == (len(chunks), response.complete, await response.receive())
+
+
+async def test_disconnect(app):
+    """The client can go away while the test goes on."""
+    async with connect(app) as client:
+        async with client.stream("GET", "/stream") as response:
+            await response.disconnect()
+            await client.wait_idle()
+            assert "end" == app.state.seen[-1]
+            assert b"" == await response.receive()
+
+
+async def test_error_in_the_block(app):
+    """An error of the test in the block comes out as it is, with a note on what the application raised."""
+
+    async def failing(scope, receive, send):
+        await send(START)
+        raise LookupError("boom")
+
+    async with connect(failing) as client:
+        with pytest.raises(AssertionError) as caught:
+            async with client.stream("GET", "/"):
+                await client.wait_idle()
+                raise AssertionError
+    assert ["GET /: the application raised LookupError: boom"] == caught.value.__notes__
+
+
+async def test_sending_ahead():
+    """An application can send ahead of its client only so far."""
+    sent = []
+
+    async def app(scope, receive, send):
+        await send(START)
+        for number in range(100):
+            await send({**END, "body": b"x" * 10_000, "more_body": True})
+            sent.append(number)
+        await send(END)
+
+    async with connect(app) as client, client.stream("GET", "/") as response:
+        await anyio.wait_all_tasks_blocked()
+        assert 6 == len(sent)
+        assert 1_000_000 == len(await response.read())
+
+
+async def test_sending_to_nobody():
+    """Sending to a client that has gone does nothing, or raises for those who know of that."""
+    raised = []
+
+    async def app(scope, receive, send):
+        await send(START)
+        while (await receive())["type"] != "http.disconnect":
+            pass
+        try:
+            await send({**END, "body": b"x" * 100_000, "more_body": True})
+        except OSError as error:
+            raised.append(type(error))
+            raise
+
+    async with connect(app) as client:
+        async with client.stream("GET", "/"):
+            pass
+        assert [] == raised
+        async with client.stream("GET", "/", scope={"asgi": {"version": "3.0", "spec_version": "2.4"}}):
+            pass
+        assert [ClientGoneError] == raised
+
+
+async def test_error_after_the_client_has_gone():
+    """An application that fails at going on without its client has a fault, which the test hears of."""
+
+    async def app(scope, receive, send):
+        await send(START)
+        while (await receive())["type"] != "http.disconnect":
+            pass
+        raise ValueError("the clean-up is broken")
+
+    async with connect(app) as client:
+        with pytest.raises(ValueError, match="the clean-up is broken"):
+            async with client.stream("GET", "/"):
+                pass
+
+
+async def test_timeout(app):
+    """A test never hangs: a timeout says what was missing, and where the application stands."""
+    async with connect(app, timeout=0.05) as client:
+        with pytest.raises(TimeoutError, match=r"(?s)GET /hang: no response; .*in hang\n.*within 0.05 s"):
+            await client.get("/hang")
+
+    async def endless(scope, receive, send):
+        await send(START)
+        await send({**END, "body": b"12345", "more_body": True})
+        await anyio.sleep_forever()
+
+    async with connect(endless, timeout=0.05) as client:
+        with pytest.raises(TimeoutError, match=r"GET /: its response didn't end \(5 bytes have come; stream\(\)"):
+            await client.get("/")
+
+
+async def test_timeout_of_background_work():
+    """A background task that doesn't end is named as such."""
+
+    async def app(scope, receive, send):
+        await sending(START, END)(scope, receive, send)
+        await anyio.sleep_forever()
+
+    async with connect(app) as client:
+        with pytest.raises(TimeoutError, match="GET /: the response came, but the application went on"):
+            await client.get("/", timeout=0.05)
+
+
+async def test_timeout_of_a_stream(app):
+    """Each step of a stream has the timeout, and so has the application's end."""
+    async with connect(app) as client:
+        with pytest.raises(TimeoutError, match="GET /hang: no response"):
+            async with client.stream("GET", "/hang", timeout=0.05):
+                raise NotImplementedError
+
+        async def stubborn(scope, receive, send):
+            await send(START)
+            await anyio.sleep_forever()
+
+    async with connect(stubborn) as client:
+        with pytest.raises(TimeoutError, match="GET /: the application did not end"):
+            async with client.stream("GET", "/", timeout=0.05):
+                pass
+
+
+async def test_cancelled_request(app):
+    """Cancelling the wait is the client's going away; the application goes on as on a server."""
+    heard = []
+
+    async def app(scope, receive, send):
+        await receive()
+        heard.append((await receive())["type"])
+        await anyio.sleep(0.02)
+        heard.append("went on")
+
+    async with connect(app) as client:
+        with anyio.move_on_after(0.02):
+            await client.get("/")
+        await client.wait_idle()
+    assert ["http.disconnect", "went on"] == heard
+
+
+async def test_wait_idle_names_what_is_served(app):
+    """A wait for the end of everything names what doesn't end."""
+    async with connect(app, timeout=0.05) as client:
+        with pytest.raises(TimeoutError, match="no response"):
+            await client.get("/hang")
+        with pytest.raises(TimeoutError, match="GET /hang did not end within 0.05 s"):
+            await client.wait_idle()
+
+
+async def test_the_end_cancels_what_is_served():
+    """At the end of the block what is still served is cancelled, and nothing is left."""
+    ended = []
+
+    async def app(scope, receive, send):
+        try:
+            await anyio.sleep_forever()
+        finally:
+            ended.append(True)
+
+    async with connect(app) as client:
+        with anyio.move_on_after(0.01):
+            await client.get("/")
+    assert [True] == ended
+    with pytest.raises(RuntimeError, match="the client is closed"):
+        await client.get("/")
+
+
+async def test_errors_that_nobody_waited_for():
+    """What an application raises for a request that nobody waits for any more is raised at the end of the block."""
+
+    async def app(scope, receive, send):
+        while (await receive())["type"] != "http.disconnect":
+            pass
+        raise ValueError(scope["path"])
+
+    async def leave(client, path):
+        with anyio.move_on_after(0.01):
+            await client.get(path)
+        await client.wait_idle()
+
+    with pytest.raises(ValueError, match="/one") as one:
+        async with connect(app) as client:
+            await leave(client, "/one")
+    assert ["while serving GET /one, which nobody waited for any more"] == one.value.__notes__
+    with pytest.raises(ExceptionGroup) as both:
+        async with connect(app) as client:
+            await leave(client, "/one")
+            await leave(client, "/two")
+    assert ["/one", "/two"] == [str(error) for error in both.value.exceptions]
+    async with connect(app, raise_app_exceptions=False) as client:
+        await leave(client, "/one")
+
+
+async def test_body_error_comes_out_alone(app):
+    """An error of the test comes out as itself, not in a group."""
+    with pytest.raises(AssertionError, match="mine"):
+        async with connect(app):
+            raise AssertionError("mine")
+
+
+@pytest.mark.parametrize(
+    ("messages", "said"),
+    [
+        ([], "returned without a response"),
+        ([START], "returned without the end of its response"),
+        ([END], "sent 'http.response.body', expected 'http.response.start'"),
+        ([START, START], "sent 'http.response.start', expected 'http.response.body'"),
+        ([START, END, END], "after the response had ended"),
+        ([{**START, "headers": [("a", "b")]}], "headers must be bytes"),
+        ([{**START, "headers": [(b"content-length", b"1"), (b"Content-Length", b"2")]}], "more than one content-length"),
+        ([{**START, "headers": [(b"content-length", b"1")]}, END], "has 0 bytes, but its content-length says 1"),
+        ([{**START, "headers": [(b"content-length", b"1")]}, {**END, "body": b"xx"}], "has 2 bytes"),
+        ([{**START, "status": 204}, {**END, "body": b"x"}], "a 204 has no body, got 1 bytes"),
+        ([START, {"type": "http.response.push"}], "sent 'http.response.push'"),
+        ([START, {"type": "http.response.trailers"}], "sent 'http.response.trailers'"),
+    ],
+)
+async def test_violations(messages, said):
+    """The server is a strict one: what breaks the specification is raised, in the application and in the test."""
+    async with connect(sending(*messages)) as client:
+        with pytest.raises(ASGIViolationError, match=said):
+            await client.get("/")
+
+
+async def test_head_needs_no_body():
+    """A HEAD may announce a length and send nothing."""
+    async with connect(sending({**START, "headers": [(b"content-length", b"9")]}, END)) as client:
+        assert "9" == (await client.head("/")).headers["content-length"]
+
+
+async def test_extensions():
+    """Messages of extensions pass where the scope offers them."""
+    trailers = {"type": "http.response.trailers", "headers": [(b"a", b"b")]}
+    early = {"type": "http.response.early_hint", "links": []}
+    path = {"type": "http.response.pathsend", "path": "/tmp/x"}
+    offered = {"extensions": {early["type"]: {}, path["type"]: {}, trailers["type"]: {}}}
+    async with connect(sending({**START, "trailers": True}, {**END, "body": b"x"}, trailers)) as client:
+        response = await client.get("/", scope=offered)
+        assert (b"x", trailers) == (response.body, response.messages[-1])
+    async with connect(sending(START, early, path)) as client:
+        assert [START, early, path] == list((await client.get("/", scope=offered)).messages)
+
+
+async def test_task_cancelled_from_within():
+    """An application whose task is cancelled by somebody else is a response cut short."""
+
+    async def app(scope, receive, send):
+        raise anyio.get_cancelled_exc_class()
+
+    if anyio.get_cancelled_exc_class().__module__.startswith("trio"):
+        pytest.skip("trio lets nobody cancel a task but by its scopes")
+    async with connect(app) as client:
+        with pytest.raises(ResponseCutError, match="GET /: the call was cancelled"):
+            await client.get("/")
+
+
+class TestMessages:
+    def test_headers(self):
+        """Headers are found in any case, joined or one by one."""
+        headers = Headers([(b"Set-Cookie", b"a=1"), (b"set-cookie", b"b=2"), (b"X", b"y")])
+        assert ("y", "a=1, b=2", ["a=1", "b=2"], ["set-cookie", "x"], 2) == (
+            headers["x"],
+            headers["SET-COOKIE"],
+            headers.all("set-cookie"),
+            list(headers),
+            len(headers),
+        )
+        assert "<Headers [('X', 'y')]>" == repr(Headers([(b"X", b"y")]))
+        with pytest.raises(KeyError, match="no header 'z'; there is: set-cookie, x"):
+            headers["z"]
+
+    def test_text(self):
+        """Text is decoded as the content type says."""
+        latin = Response(200, Headers([(b"content-type", b'text/plain; charset="latin-1"')]), "ü".encode("latin-1"))
+        assert ("ü", "ü") == (latin.text, Response(200, Headers(), "ü".encode()).text)
+
+    def test_json(self):
+        """A body that is no JSON says what it is."""
+        with pytest.raises(ValueError, match="<Response 502 text/html: b'<h1>'> holds no JSON"):
+            Response(502, Headers([(b"content-type", b"text/html")]), b"<h1>").json()
+
+    def test_representation(self):
+        """A representation shows the beginning of the body."""
+        assert f"<Response 200 without a content type: {b'x' * 200!r}…>" == repr(Response(200, Headers(), b"x" * 201))
