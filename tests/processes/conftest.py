@@ -135,11 +135,11 @@ class Served:
         self.signalled = self.signalled or time.monotonic()
         self.process.send_signal(number)
 
-    def end(self):
-        """Wait until it has ended by itself; whatever is left of it is killed, by its id."""
+    def end(self, patience=PATIENCE):
+        """Wait until it has ended by itself; if it hasn't, there is no exit code."""
         began = self.signalled or time.monotonic()
         with suppress(subprocess.TimeoutExpired):
-            self.seen.code = self.process.wait(PATIENCE)
+            self.seen.code = self.process.wait(patience)
         self.seen.took = time.monotonic() - began
         self.seen.facts = self.facts()
         self.seen.output = self.output_path.read_text()
@@ -189,7 +189,7 @@ def stopped_while_starting(server, folder, *signals, scenario="hanging start"):
             if served.signalled:
                 time.sleep(0.2)
             served.signal(number)
-        return served.end()
+        return served.end(2.0 if server == "hypercorn" else PATIENCE)
 
 
 def crashes(server, folder):
@@ -296,10 +296,13 @@ def see(request, tmp_path_factory):
     )
     folder = tmp_path_factory.mktemp("processes")
     results: dict[tuple[str, str], Future[Seen]] = {}
-    with ThreadPoolExecutor(4) as pool:
+    pool = ThreadPoolExecutor(4)
+    try:
         for number, (server, scenario) in enumerate(wanted):
             results[server, scenario] = pool.submit(SCENARIOS[scenario], server, folder / str(number))
         yield lambda server, scenario: results[server, scenario].result()
+    finally:
+        pool.shutdown(cancel_futures=True)
 
 
 def pytest_configure(config):

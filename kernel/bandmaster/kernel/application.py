@@ -3,26 +3,31 @@
 from __future__ import annotations
 
 import importlib.metadata
-from collections.abc import AsyncGenerator, Callable, Iterable, Mapping
-from contextlib import asynccontextmanager
-from typing import Any
+from collections.abc import AsyncGenerator, Callable, Iterable, Iterator, Mapping
+from contextlib import asynccontextmanager, contextmanager
+from functools import partial
+from typing import Any, NamedTuple, cast
 
 import anyio
 from starlette.types import ASGIApp, Receive, Scope, Send
 
 from bandmaster.kernel import events, refusal
 from bandmaster.kernel.contributions import Contribution
+from bandmaster.kernel.errors import PlanError, Problem, StartError
 from bandmaster.kernel.events import Listener
+from bandmaster.kernel.furnishing import furnish
 from bandmaster.kernel.gate import Gate
 from bandmaster.kernel.health import Check, Report, combine
-from bandmaster.kernel.host import furnish, lifespans
-from bandmaster.kernel.kernel import Kernel, kernel_settings
+from bandmaster.kernel.host import HOST, Lifespans
+from bandmaster.kernel.kernel import Kernel, given_overrides, given_parts, kernel_settings
+from bandmaster.kernel.lifecycle import Phase
 from bandmaster.kernel.plan import Layer, Plan
 from bandmaster.kernel.protocol import speak_lifespan
 from bandmaster.kernel.resources import Resources
 from bandmaster.kernel.settings import KernelSettings
 from bandmaster.kernel.signatures import Kind
 from bandmaster.kernel.stack import BoundLayer, Stack, build
+from bandmaster.kernel.wording import near
 
 
 def create_app(
@@ -48,12 +53,11 @@ def create_app(
     """
     if host is not None and not callable(host):
         raise ValueError(f"host: expected an ASGI app, got {host!r}")
-    overrides = dict(overrides or {})
+    overrides = given_overrides(overrides)
     settings = kernel_settings(settings, overrides)
-    state: dict[str, Any] = {}
-    hosted = [] if host is None else lifespans(host, state, mounted=settings.mounted_lifespans)
+    lifespans = None if host is None else Lifespans(host, mounted=settings.mounted_lifespans)
     kernel = Kernel(
-        contributions=[*contributions, *hosted],
+        contributions=[*given_parts(contributions), *(lifespans.contributions if lifespans else ())],
         discover=discover,
         disable=disable,
         overrides=overrides,
@@ -61,7 +65,7 @@ def create_app(
         settings=settings,
         listeners=listeners,
     )
-    return Application(kernel, host if host is not None else _new_host(settings), state)
+    return Application(kernel, host if host is not None else _new_host(settings), lifespans)
 
 
 def _new_host(settings: KernelSettings) -> ASGIApp:
@@ -70,23 +74,41 @@ def _new_host(settings: KernelSettings) -> ASGIApp:
     return Starlette(debug=settings.debug)
 
 
+_LEAST_FOR_CLOSING = 1.0
+"""Seconds that closing WebSockets may take where no time is left for draining: it rarely needs any."""
+
+
+class _Serving(NamedTuple):
+    """What a request meets while the application serves."""
+
+    http: ASGIApp
+    websocket: ASGIApp
+    state: dict[str, Any]
+
+
 class Application:
     """An ASGI application that runs a kernel around a host app. `create_app` makes one.
 
-    ``state`` is what the lifespans of the host add to every request's state.
+    ``lifespans`` are those of the host, which the kernel's plan holds as components.
+
+    Raises:
+        PlanError: contributed routes or error handlers don't fit the host, or the ``distribution`` isn't there.
     """
 
-    def __init__(self, kernel: Kernel, host: ASGIApp, state: dict[str, Any] | None = None) -> None:
+    def __init__(self, kernel: Kernel, host: ASGIApp, lifespans: Lifespans | None = None) -> None:
         self.kernel = kernel
         self.host = host
         self.settings = kernel.settings
         self.title, self.version = _identity(kernel.settings, host)
-        self._inner, self.warnings = furnish(host, kernel.plan.routes, kernel.plan.error_handlers)
-        self._host_state = {} if state is None else state
-        self._state: dict[str, Any] = {}
-        self._stack: Stack | None = None
+        # Before anything is contributed to the host: what comes with that isn't in the plan.
+        self._lifespans = lifespans or Lifespans(host, mounted=kernel.settings.mounted_lifespans)
+        self._inner, self.warnings = furnish(
+            host, kernel.plan.routes, kernel.plan.error_handlers, debug=kernel.settings.debug
+        )
         self._gate = Gate()
-        self._accepting = False
+        self._state: dict[str, Any] = {}
+        self._serving: _Serving | None = None
+        self._drained: anyio.Event | None = None
         self._health: dict[str, Callable[[], Any]] = {}
         if self.settings.health:
             self._health = {"/livez": self.live, "/readyz": self.ready, "/startupz": self.started}
@@ -97,6 +119,17 @@ class Application:
         return self.kernel.plan
 
     @property
+    def resources(self) -> Resources:
+        """What the running components provide.
+
+        Raises:
+            RuntimeError: not everything has started, or the stop has begun.
+        """
+        if not self._state:
+            raise RuntimeError(f"the application has no resources: it is {self.kernel.phase.value}")
+        return cast("Resources", self._state["resources"])
+
+    @property
     def in_flight(self) -> int:
         """How many requests and connections are being served."""
         return self._gate.in_flight
@@ -105,15 +138,16 @@ class Application:
         """Serve one request, one WebSocket, or the lifespan."""
         kind = scope["type"]
         if kind == "http":
-            if scope["path"] in self._health:
-                await self._answer_health(scope, receive, send)
-            elif self._accepting and self._stack is not None:
-                await self._gate.request(self._stack.http, self._inside(scope), receive, send)
+            health = self._health_at(scope)
+            if health is not None:
+                await self._answer_health(health, scope, send)
+            elif self._serving is not None:
+                await self._gate.request(self._serving.http, self._inside(scope, self._serving), receive, send)
             else:
-                await refusal.refuse_request(send, self.settings.retry_after, closing=self._gate.drain.begun)
+                await refusal.refuse_request(scope, send, self.settings.retry_after, closing=self._gate.drain.begun)
         elif kind == "websocket":
-            if self._accepting and self._stack is not None:
-                await self._gate.connection(self._stack.websocket, self._inside(scope), receive, send)
+            if self._serving is not None:
+                await self._gate.connection(self._serving.websocket, self._inside(scope, self._serving), receive, send)
             else:
                 await refusal.refuse_connection(scope, receive, send, self.settings.retry_after)
         elif kind == "lifespan":
@@ -121,9 +155,11 @@ class Application:
         else:
             raise ValueError(f"scope: expected http, websocket or lifespan, got {kind!r}")
 
-    def _inside(self, scope: Scope) -> Scope:
+    @staticmethod
+    def _inside(scope: Scope, serving: _Serving) -> Scope:
         # A copy: where this app is mounted in another, the outer app's scope and state must stay as they are.
-        return {**scope, "state": {**(scope.get("state") or {}), **self._state}}
+        state = scope.get("state")
+        return {**scope, "state": {**state, **serving.state} if state else serving.state.copy()}
 
     @asynccontextmanager
     async def running(self) -> AsyncGenerator[Resources, None]:
@@ -136,21 +172,35 @@ class Application:
             StartCancelled: a stop was asked for before everything had started.
             CrashError: a component died while serving.
             StopError: something failed while stopping.
+            RuntimeError: the application runs already.
         """
+        if self.kernel.is_running:
+            raise RuntimeError("this application runs already; a second run beside it needs an application of its own")
         self._gate = Gate(self.settings.websocket_close_code)
-        self._host_state.clear()
+        self._drained = None
+        self._lifespans.begin()
+        async with self.kernel.running() as resources:
+            stack = self._build(resources)
+            for message in (*self.warnings, *self._lifespans.warnings()):
+                self._warn(HOST, message)
+            self._state = {**self._lifespans.state, "resources": resources, "drain": self._gate.drain}
+            self._serving = _Serving(stack.http, stack.websocket, self._state)
+            try:
+                yield resources
+            finally:
+                self._serving = None
+                self._state = {}
+
+    def _build(self, resources: Resources) -> Stack:
         try:
-            async with self.kernel.running() as resources:
-                self._stack = build([self._bind(layer, resources) for layer in self.plan.layers], self._inner)
-                self._state = {**self._host_state, "resources": resources, "drain": self._gate.drain}
-                self._accepting = True
-                try:
-                    yield resources
-                finally:
-                    self._accepting = False
-        finally:
-            self._stack = None
-            self._state = {}
+            return build([self._bind(layer, resources) for layer in self.plan.layers], self._inner)
+        except StartError as error:
+            # No event of the plan's components tells it, and a server may show no more than a line.
+            self._warn(error.component, str(error))
+            raise
+
+    def _warn(self, component: str, message: str) -> None:
+        self.kernel.emit(events.Warned(at=anyio.current_time(), component=component, message=message))
 
     def _bind(self, layer: Layer, resources: Resources) -> BoundLayer:
         arguments = dict(layer.contribution.options)
@@ -170,27 +220,72 @@ class Application:
         accepted for ``delay`` seconds more (the setting ``drain_delay``, unless given), then refused; what is in
         flight has ``drain_timeout`` seconds from then on. A second caller waits for the first.
         """
-        settings = self.settings
-        delay = settings.drain_delay if delay is None else delay
+        gate = self._gate
+        if self._drained is not None:
+            await self._drained.wait()
+            return gate.in_flight
+        if self._serving is None:
+            await self.kernel.drain()  # which says so if nothing has ever run
+            return gate.in_flight
+        drained = self._drained = anyio.Event()
+        delay = self.settings.drain_delay if delay is None else delay
         began = anyio.current_time()
-        if not self._gate.drain.begun:
-            self.kernel.emit(events.Draining(at=began, delay=delay, timeout=settings.drain_timeout))
+        self._announce_drain(delay)
+        try:
+            async with anyio.create_task_group() as tasks:
+                tasks.start_soon(partial(self.begin_drain, delay=delay))
+                await anyio.sleep(delay)
+                self._serving = None
+                tasks.start_soon(self._tell)  # those who came meanwhile
+                with anyio.move_on_after(self.settings.drain_timeout):
+                    await gate.wait_empty()
+        finally:
+            self._serving = None
+            drained.set()
+        now = anyio.current_time()
+        self.kernel.emit(events.Drained(at=now, took=now - began, left=gate.in_flight))
+        return gate.in_flight
+
+    async def begin_drain(self, *, delay: float = 0) -> None:
+        """Fail readiness, run the drain hooks, close WebSockets, tell streams; new requests are still accepted.
+
+        ``delay`` is how long they will be, for the log.
+        """
+        self._announce_drain(delay)
         async with anyio.create_task_group() as tasks:
             tasks.start_soon(self.kernel.drain)
+            await self._tell()
+
+    def _announce_drain(self, delay: float) -> None:
+        if not self._gate.drain.begun:
+            self._gate.drain.begin()
+            timeout = self.settings.drain_timeout
+            self.kernel.emit(events.Draining(at=anyio.current_time(), delay=delay, timeout=timeout))
+
+    async def _tell(self) -> None:
+        # A client that reads nothing keeps whoever sends to it waiting.
+        with anyio.move_on_after(max(self.settings.drain_timeout, _LEAST_FOR_CLOSING)):
             await self._gate.tell()
-            await anyio.sleep(delay)
-            self._accepting = False
-            await self._gate.tell()
-            with anyio.move_on_after(settings.drain_timeout):
-                await self._gate.wait_empty()
-        left = self._gate.in_flight
-        self.kernel.emit(events.Drained(at=anyio.current_time(), took=anyio.current_time() - began, left=left))
-        return left
+
+    async def wait_empty(self) -> None:
+        """Wait until no request and no connection is in flight any more."""
+        await self._gate.wait_empty()
+
+    @contextmanager
+    def listening(self, *listeners: Listener) -> Iterator[None]:
+        """Tell functions of everything that happens in the kernel meanwhile."""
+        with self.kernel.listening(*listeners):
+            yield
 
     # -- health ------------------------------------------------------------------------------------------------
 
     async def live(self) -> Report:
-        """Whether the process can do anything at all; it never depends on anything outside it."""
+        """Whether the process can do anything at all; it never depends on anything outside it.
+
+        After a failure it can't: under a server that goes on serving without a lifespan, only a restart helps.
+        """
+        if self.kernel.phase is Phase.FAILED:
+            return combine([Check("kernel", "kernel", "fail", Phase.FAILED.value)])
         return await self.kernel.live()
 
     async def started(self) -> Report:
@@ -199,34 +294,49 @@ class Application:
 
     async def ready(self) -> Report:
         """Whether new requests may come."""
-        if not self._accepting:
-            phase = self.kernel.phase.value
+        if self._serving is None or self._gate.drain.begun:
+            phase = "draining" if self._gate.drain.begun else self.kernel.phase.value
             return combine([Check("application", "application", "fail", phase if phase != "ready" else "not serving")])
         return await self.kernel.ready()
 
-    async def _answer_health(self, scope: Scope, receive: Receive, send: Send) -> None:
+    def _health_at(self, scope: Scope) -> Callable[[], Any] | None:
+        path, root = scope["path"], scope.get("root_path")
+        return self._health.get(path.removeprefix(root) if root else path)
+
+    async def _answer_health(self, health: Callable[[], Any], scope: Scope, send: Send) -> None:
         if scope["method"] not in ("GET", "HEAD"):
-            await refusal.answer(send, 405, {"status": "fail"}, [(b"allow", b"GET, HEAD")])
+            await refusal.refuse_method(scope, send, "GET", "HEAD")
             return
-        report: Report = await self._health[scope["path"]]()
+        report: Report = await health()
         body: dict[str, Any] = {"status": report.status}
         if self.settings.shows_details:
             body["checks"] = {
                 check.name: {"status": check.status, "component": check.component, "reason": check.reason}
                 for check in report.checks
             }
-        await refusal.answer(send, report.http_status, body, [(b"cache-control", b"no-store")])
+        await refusal.answer(scope, send, report.http_status, body)
 
 
 def _identity(settings: KernelSettings, host: Any) -> tuple[str, str]:
     """Title and version: as set, else the distribution's, else the host's own; a FastAPI host shows them."""
     title, version = settings.title, settings.version
     if settings.distribution is not None:
-        metadata = importlib.metadata.metadata(settings.distribution)
+        metadata = _metadata(settings.distribution)
         title, version = title or metadata["Name"], version or metadata["Version"]
     if hasattr(host, "openapi_url"):
-        if title is not None:
-            host.title = title
-        if version is not None:
-            host.version = version
+        shown = {name: value for name, value in (("title", title), ("version", version)) if value is not None}
+        for name, value in shown.items():
+            setattr(host, name, value)
+        if host.openapi_schema:  # made already
+            host.openapi_schema["info"].update(shown)
     return title or getattr(host, "title", "") or "bandmaster", version or getattr(host, "version", "") or ""
+
+
+def _metadata(distribution: str) -> Any:
+    try:
+        return importlib.metadata.metadata(distribution)
+    except importlib.metadata.PackageNotFoundError as error:
+        installed = [other.metadata["Name"] for other in importlib.metadata.distributions()]
+        message = f"BANDMASTER_DISTRIBUTION is {distribution!r}, which isn't installed."
+        hint = f"Install it, or unset the variable.{near(distribution, filter(None, installed))}"
+        raise PlanError([Problem(message, hint, "distribution")]) from error

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import functools
 import inspect
+import math
 from collections.abc import Awaitable, Callable, Mapping
 from typing import TYPE_CHECKING, Any, Protocol
 
@@ -74,16 +75,17 @@ class Context:
         return self._hand.settings
 
     def add_probe(self, name: str, probe: Probe, *, critical: bool = True, timeout: float = 2.0) -> None:
-        """Let readiness depend on an async function: it passes if it returns within ``timeout`` seconds.
+        """Let readiness depend on an async function: it passes if it returns within ``timeout`` seconds, 4 at most.
 
         A failing probe that isn't ``critical`` only warns.
 
         Raises:
-            ValueError: ``probe`` isn't async, ``timeout`` isn't above 0, or the name is taken.
+            ValueError: ``probe`` isn't async, ``timeout`` isn't above 0, or the name is empty or taken.
         """
         _check_async(probe, "probe")
-        if not timeout > 0:
-            raise ValueError(f"timeout: expected seconds above 0, got {timeout!r}")
+        _check_seconds(timeout, "timeout")
+        if not isinstance(name, str) or not name:
+            raise ValueError(f"name: expected the probe's name, got {name!r}")
         self._hand.add_probe(self._name, name, probe, critical=critical, timeout=timeout)
 
     def supervise(self, service: Service, *, name: str | None = None, restart: Restart | None = None) -> None:
@@ -113,9 +115,11 @@ class Context:
         """Give the running start or stop ``seconds`` from now: one that progresses earns time.
 
         As systemd's ``EXTEND_TIMEOUT_USEC``. Outside a start or a stop it does nothing.
+
+        Raises:
+            ValueError: ``seconds`` isn't a number above 0.
         """
-        if not seconds > 0:
-            raise ValueError(f"seconds: expected seconds above 0, got {seconds!r}")
+        _check_seconds(seconds, "seconds")
         self._hand.extend_timeout(self._name, seconds)
 
     def request_stop(self, reason: str) -> None:
@@ -135,19 +139,19 @@ class Context:
             BudgetExceededError: it is above 100 %, unless the setting ``over_budget`` is ``warn``.
         """
         settings = self._hand.settings
+        by = "BANDMASTER_LIMITS" if resource in settings.limits else "the server"
         allowed = settings.limits.get(resource, allowed)
         each = self._hand.budget.get(resource, 0)
         total = each * settings.processes
-        if total <= 0.8 * allowed:
+        # In whole numbers: 0.8 times a number may come out just below it.
+        if total * 5 <= allowed * 4:
             return
         share = f"{total / allowed:.0%}" if allowed > 0 else "more than all"
-        message = (
-            f"the plan may hold {total} of {resource} ({each} in each of {settings.processes} "
-            f"process{'' if settings.processes == 1 else 'es'}), {share} of the {allowed} that the server allows"
-        )
+        processes = "one process" if settings.processes == 1 else f"each of {settings.processes} processes"
+        message = f"the plan may hold {total} of {resource} ({each} in {processes}), {share} of the {allowed} that {by} allows"
         if total > allowed and settings.over_budget == "refuse":
             raise BudgetExceededError(
-                f"{message}. Lower pool sizes or processes, raise the server's limit, or set BANDMASTER_OVER_BUDGET=warn"
+                f"{message}. Lower pool sizes or processes, raise the limit, or set BANDMASTER_OVER_BUDGET=warn"
             )
         self._hand.warn(self._name, message)
 
@@ -156,10 +160,17 @@ def _check_async(function: Any, label: str) -> None:
     inner = function
     while isinstance(inner, functools.partial):
         inner = inner.func
-    if not (inspect.iscoroutinefunction(inner) or inspect.iscoroutinefunction(getattr(inner, "__call__", None))):  # noqa: B004
+    # Calling a class makes an instance, whatever calling the instance does.
+    called = None if isinstance(inner, type) else getattr(inner, "__call__", None)  # noqa: B004
+    if not (inspect.iscoroutinefunction(inner) or inspect.iscoroutinefunction(called)):
         raise ValueError(
             f"{label}: expected an async function, got {function!r}. Blocking work goes to anyio.to_thread.run_sync"
         )
+
+
+def _check_seconds(value: Any, label: str) -> None:
+    if isinstance(value, bool) or not isinstance(value, (int, float)) or not 0 < value < math.inf:
+        raise ValueError(f"{label}: expected seconds above 0, got {value!r}")
 
 
 def _name_of(function: Any) -> str:

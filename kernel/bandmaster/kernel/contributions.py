@@ -5,13 +5,14 @@ from __future__ import annotations
 import functools
 import inspect
 import math
-import re
 from collections.abc import AsyncGenerator, AsyncIterator, Callable, Iterable, Mapping, Sequence
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any, Literal, TypeAlias, cast
+from types import MappingProxyType, UnionType
+from typing import TYPE_CHECKING, Any, Literal, TypeAlias, Union, cast, get_origin
 
 from bandmaster.kernel.bands import LifespanBand, MiddlewareBand, resolve_priority
+from bandmaster.kernel.keys import Key, Named, check_name, is_pair
 
 if TYPE_CHECKING:
     from starlette.routing import BaseRoute
@@ -22,7 +23,26 @@ OnCrash: TypeAlias = Literal["stop", "degrade"]
 
 SCOPES: frozenset[Scope] = frozenset(("http", "websocket"))
 HOOKS = ("on_request", "on_response_start", "on_end", "on_error")
-_NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_.-]*")
+
+__all__ = [
+    "COMMANDS_GROUP",
+    "GROUPS",
+    "HOOKS",
+    "SCOPES",
+    "Budget",
+    "Contribution",
+    "ErrorHandlerContribution",
+    "LifespanContribution",
+    "MiddlewareContribution",
+    "Named",
+    "OnCrash",
+    "Provenance",
+    "RouteContribution",
+    "Scope",
+    "check_budget",
+    "lifespan",
+    "middleware",
+]
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,22 +60,13 @@ class Provenance:
         return f"{self.distribution} {self.version or '(no version)'}"
 
 
-@dataclass(frozen=True, slots=True)
-class Named:
-    """Tells two resources of one type apart: ``Annotated[Database, Named("replica")]``."""
-
-    name: str
-
-    def __post_init__(self) -> None:
-        _check_name(self.name, "name")
-
-
 @dataclass(frozen=True, kw_only=True, slots=True)
 class LifespanContribution:
     """How one component starts and stops, what it needs and what it provides.
 
     ``factory`` makes the async context manager that is entered to start the component and exited, always without an
-    exception of somebody else's, to stop it. Its signature declares what it needs.
+    exception of somebody else's, to stop it; an async generator function with one ``yield`` is turned into one. Its
+    signature declares what it needs.
 
     Raises:
         ValueError: a field is out of range; the message names it.
@@ -66,7 +77,7 @@ class LifespanContribution:
     band: LifespanBand = cast("LifespanBand", None)
     priority: int = cast("int", None)
     provides: tuple[Any, ...] = ()
-    """Further types that the component's value is found under, beside its return annotation."""
+    """Further types that the component's value is found under, beside its return annotation: one, or several."""
     requires: tuple[str, ...] = ()
     """Names of components that must be there, and started before this one."""
     after: tuple[str, ...] = ()
@@ -79,7 +90,7 @@ class LifespanContribution:
     """Seconds that a start may take; none means the kernel's setting."""
     stop_timeout: float | None = None
     """Seconds that a stop may take; none means the kernel's setting."""
-    budget: Budget = field(default_factory=dict[str, int])
+    budget: Budget = field(default_factory=dict[str, int], hash=False)
     """What it may hold at most in one process, by resource: ``{"postgres": 15}``; or a function of its settings."""
     on_crash: OnCrash = "stop"
     """What follows if it dies while serving: the whole plan stops, or readiness is lost until the stop."""
@@ -87,20 +98,18 @@ class LifespanContribution:
     provenance: Provenance = Provenance()
 
     def __post_init__(self) -> None:
-        _check_name(self.name, "name")
-        _check_callable(self.factory, "factory")
+        check_name(self.name, "name")
         band, priority = resolve_priority(LifespanBand, self.band, self.priority)
-        _set(self, band=band, priority=priority)
+        _set(self, factory=_as_context_manager(self.factory, "factory"), band=band, priority=priority)
         _set(self, **{f: _names(getattr(self, f), f) for f in ("requires", "after", "before")})
         _set(self, roles=_roles(self.roles))
         for timeout in ("start_timeout", "stop_timeout"):
             _check_seconds(getattr(self, timeout), timeout)
         if not callable(self.budget):
-            _set(self, budget=check_budget(self.budget))
+            _set(self, budget=MappingProxyType(check_budget(self.budget)))
         if self.on_crash not in ("stop", "degrade"):
             raise ValueError(f"on_crash: expected 'stop' or 'degrade', got {self.on_crash!r}")
-        provides = self.provides if isinstance(self.provides, (tuple, list)) else (self.provides,)
-        _set(self, provides=tuple(provides))
+        _set(self, provides=_keys(self.provides))
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -124,7 +133,7 @@ class MiddlewareContribution:
     before: tuple[str, ...] = ()
     """Names of layers that stand further in, if they are there."""
     scopes: frozenset[Scope] = SCOPES
-    options: Mapping[str, Any] = field(default_factory=dict[str, Any])
+    options: Mapping[str, Any] = field(default_factory=dict[str, Any], hash=False)
     """Constructor arguments by name, for layers whose arguments are plain values."""
     allow_base_http_middleware: bool = False
     """Let a ``starlette.middleware.base.BaseHTTPMiddleware`` pass, with all that it costs and breaks."""
@@ -132,20 +141,22 @@ class MiddlewareContribution:
     provenance: Provenance = Provenance()
 
     def __post_init__(self) -> None:
-        _check_name(self.name, "name")
+        check_name(self.name, "name")
         band, priority = resolve_priority(MiddlewareBand, self.band, self.priority)
         _set(self, band=band, priority=priority)
         _set(self, **{f: _names(getattr(self, f), f) for f in ("after", "before")})
-        scopes = frozenset((self.scopes,) if isinstance(self.scopes, str) else self.scopes)
+        scopes = frozenset(_names(self.scopes, "scopes"))
         if not scopes or not scopes <= SCOPES:
             raise ValueError(f"scopes: expected some of 'http' and 'websocket', got {sorted(scopes)}")
-        _set(self, scopes=scopes, options=dict(self.options))
+        if not isinstance(self.options, Mapping) or not all(isinstance(name, str) for name in self.options):
+            raise ValueError(f"options: expected constructor arguments by name, got {self.options!r}")
+        _set(self, scopes=scopes, options=MappingProxyType(dict(self.options)))
         _check_layer(self.layer, self.scopes, self.allow_base_http_middleware)
 
     @property
     def form(self) -> Literal["asgi", "hooks"]:
         """Which of the two forms the class has."""
-        return "asgi" if "__call__" in _members(self.layer) else "hooks"
+        return "asgi" if _member(self.layer, "__call__") is not None else "hooks"
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -153,7 +164,7 @@ class RouteContribution:
     """Routes for the host application: Starlette routes, a router, or a function without arguments that makes them."""
 
     name: str
-    routes: Sequence[BaseRoute] | Callable[[], Any] | Any
+    routes: Sequence[BaseRoute] | Callable[[], Any] | Any = field(hash=False)
     prefix: str = ""
     """Path under which they stand: empty, or ``/like/this``."""
     tags: tuple[str, ...] = ()
@@ -162,11 +173,14 @@ class RouteContribution:
     provenance: Provenance = Provenance()
 
     def __post_init__(self) -> None:
-        _check_name(self.name, "name")
-        if self.prefix and (not self.prefix.startswith("/") or self.prefix.endswith("/")):
-            raise ValueError(f"prefix: must start with '/' and not end with it, got {self.prefix!r}")
+        check_name(self.name, "name")
+        prefix: object = self.prefix
+        if not isinstance(prefix, str) or (prefix and (not prefix.startswith("/") or prefix.endswith("/"))):
+            raise ValueError(f"prefix: expected text that starts with '/' and doesn't end with it, got {prefix!r}")
         _set(self, tags=_names(self.tags, "tags"))
-        if not callable(self.routes) and not isinstance(self.routes, Sequence) and not hasattr(self.routes, "routes"):
+        if isinstance(self.routes, (list, tuple)):
+            _set(self, routes=tuple(self.routes))
+        elif not callable(self.routes) and not hasattr(self.routes, "routes"):
             raise ValueError(f"routes: expected routes, a router or a function that makes them, got {self.routes!r}")
 
 
@@ -181,7 +195,7 @@ class ErrorHandlerContribution:
     provenance: Provenance = Provenance()
 
     def __post_init__(self) -> None:
-        _check_name(self.name, "name")
+        check_name(self.name, "name")
         _check_callable(self.handler, "handler")
         is_type = isinstance(self.exception, type) and issubclass(self.exception, Exception)
         is_status = isinstance(self.exception, int) and 400 <= self.exception <= 599
@@ -229,10 +243,10 @@ def lifespan(
     """
 
     def decorate(function: Callable[..., Any]) -> LifespanContribution:
-        _check_callable(function, "function")
+        factory = _as_context_manager(function, "function")
         return LifespanContribution(
-            name=name or _name_of(function),
-            factory=_as_context_manager(function),
+            name=_name_of(function) if name is None else name,
+            factory=factory,
             band=cast("LifespanBand", band),
             priority=cast("int", priority),
             provides=provides,
@@ -273,14 +287,14 @@ def middleware(
         if not isinstance(layer, type):
             raise ValueError(f"layer: expected a class, got {layer!r}")
         return MiddlewareContribution(
-            name=name or layer.__name__,
+            name=layer.__name__ if name is None else name,
             layer=layer,
             band=cast("MiddlewareBand", band),
             priority=cast("int", priority),
             after=cast("tuple[str, ...]", after),
             before=cast("tuple[str, ...]", before),
             scopes=cast("frozenset[Scope]", scopes),
-            options=options or {},
+            options={} if options is None else options,
             allow_base_http_middleware=allow_base_http_middleware,
             description=_summary(layer) if description is None else description,
             provenance=_where(layer),
@@ -303,32 +317,53 @@ def check_budget(budget: object) -> dict[str, int]:
     return dict(budget)
 
 
-def _as_context_manager(function: Callable[..., Any]) -> Callable[..., AbstractAsyncContextManager[Any]]:
-    if inspect.isasyncgenfunction(function):
+def _as_context_manager(function: Any, label: str) -> Callable[..., AbstractAsyncContextManager[Any]]:
+    _check_callable(function, label)
+    if isinstance(function, type):
+        if not (hasattr(function, "__aenter__") and hasattr(function, "__aexit__")):
+            raise ValueError(f"{label}: the class {_name_of(function)} has no __aenter__ and __aexit__")
+        return function
+    inner = _innermost(function)
+    # What is called: a function, or the __call__ of an object.
+    called = inner if inspect.isroutine(inner) else type(inner).__call__
+    if inspect.isasyncgenfunction(called):
         return asynccontextmanager(function)
-    if inspect.iscoroutinefunction(function) or inspect.isgeneratorfunction(function):
+    if inspect.iscoroutinefunction(called) or inspect.isgeneratorfunction(called):
         raise ValueError(
-            f"function: {_name_of(function)} must be an async generator function (async def with one yield) or return "
+            f"{label}: {_name_of(function)} must be an async generator function (async def with one yield) or return "
             "an async context manager"
         )
-    return function
+    return cast("Callable[..., AbstractAsyncContextManager[Any]]", function)
+
+
+def _innermost(function: Any) -> Any:
+    """The function inside partials, and inside what a class body makes of it."""
+    while True:
+        if isinstance(function, functools.partial | functools.partialmethod):
+            function = function.func
+        elif isinstance(function, staticmethod | classmethod):
+            function = function.__func__
+        else:
+            return function
 
 
 def _name_of(function: Any) -> str:
-    if isinstance(function, functools.partial):
-        return _name_of(function.func)
-    return getattr(function, "__name__", type(function).__name__)
+    inner = _innermost(function)
+    return getattr(inner, "__name__", type(inner).__name__)
 
 
 def _summary(documented: Any) -> str:
+    documented = _innermost(documented)
     if isinstance(documented, type) and documented.__doc__ is None:
-        return ""
+        return ""  # a base class' docstring is about the base class
     return (inspect.getdoc(documented) or "").partition("\n")[0]
 
 
 def _where(defined: Any) -> Provenance:
+    defined = _innermost(defined)
+    name = getattr(defined, "__qualname__", _name_of(defined))
     module = getattr(defined, "__module__", None)
-    return Provenance(entry_point=f"{module}:{getattr(defined, '__qualname__', _name_of(defined))}")
+    return Provenance(entry_point=f"{module}:{name}" if module else name)
 
 
 def _set(instance: object, **values: Any) -> None:
@@ -336,22 +371,35 @@ def _set(instance: object, **values: Any) -> None:
         object.__setattr__(instance, name, value)
 
 
-def _check_name(name: object, label: str) -> None:
-    if not isinstance(name, str) or not _NAME.fullmatch(name):
-        raise ValueError(f"{label}: expected letters, digits, '_', '-' and '.', got {name!r}")
-
-
 def _check_callable(value: object, label: str) -> None:
     if not callable(value):
         raise ValueError(f"{label}: expected something callable, got {value!r}")
 
 
-def _names(value: Iterable[str] | str, label: str) -> tuple[str, ...]:
-    names = (value,) if isinstance(value, str) else tuple(value)
-    for name in names:
+def _names(value: object, label: str) -> tuple[str, ...]:
+    names = (value,) if isinstance(value, str) else value
+    if not isinstance(names, Iterable):
+        raise ValueError(f"{label}: expected names, got {value!r}")
+    found = tuple(names)
+    for name in found:
         if not isinstance(name, str) or not name:
             raise ValueError(f"{label}: expected names, got {name!r}")
-    return names
+    return found
+
+
+def _keys(value: Any) -> tuple[Key, ...]:
+    several = isinstance(value, list | tuple) and not is_pair(value)
+    try:
+        keys = tuple(Key.of(part) for part in (value if several else (value,)))
+        hash(keys)
+    except (TypeError, ValueError) as error:
+        raise ValueError(f"provides: expected types or pairs (type, name), got {value!r}") from error
+    for key in keys:
+        # "x | None" is a type as well, but nobody can ask for it: a parameter of that type asks for x.
+        says_nothing = key.type is None or key.type is Any or key.type is object
+        if says_nothing or isinstance(key.type, str) or get_origin(key.type) in (Union, UnionType):
+            raise ValueError(f"provides: expected types or pairs (type, name), got {key.type!r}")
+    return keys
 
 
 def _roles(value: Iterable[str] | str | None) -> frozenset[str] | None:
@@ -366,12 +414,13 @@ def _roles(value: Iterable[str] | str | None) -> frozenset[str] | None:
 def _check_seconds(value: object, label: str) -> None:
     if value is None:
         return
-    if isinstance(value, bool) or not isinstance(value, (int, float)) or not value > 0 or math.isnan(value):
+    if isinstance(value, bool) or not isinstance(value, (int, float)) or not 0 < value < math.inf:
         raise ValueError(f"{label}: expected seconds above 0, got {value!r}")
 
 
-def _members(layer: type[Any]) -> set[str]:
-    return {name for base in layer.__mro__ if base is not object for name in vars(base)}
+def _member(layer: type[Any], name: str) -> Any:
+    # Looked up by hand: `getattr` would find what the metaclass has. None switches off what a base class has.
+    return next((vars(base)[name] for base in layer.__mro__ if name in vars(base)), None)
 
 
 def _check_layer(layer: type[Any], scopes: frozenset[Scope], base_http_allowed: bool) -> None:
@@ -384,17 +433,22 @@ def _check_layer(layer: type[Any], scopes: frozenset[Scope], base_http_allowed: 
             "ASGI, or pass allow_base_http_middleware=True"
         )
     if _is_base_http(layer) and "websocket" in scopes:
-        raise ValueError(f"scopes: {layer.__name__} is a starlette BaseHTTPMiddleware and serves only 'http'")
-    members = _members(layer)
-    hooks = [hook for hook in HOOKS if hook in members]
-    if "__call__" in members and hooks:
-        raise ValueError(f"layer: {layer.__name__} has __call__ and {hooks[0]}; a layer has one form, not both")
-    if "__call__" not in members and not hooks:
+        raise ValueError(
+            f"scopes: {layer.__name__} is a starlette BaseHTTPMiddleware and serves only 'http'; pass scopes={{'http'}}"
+        )
+    hooks = {name: _innermost(member) for name in HOOKS if (member := _member(layer, name)) is not None}
+    is_asgi = _member(layer, "__call__") is not None
+    if is_asgi and hooks:
+        raise ValueError(
+            f"layer: {layer.__name__} has __call__ and {next(iter(hooks))}; a layer has one form, not both"
+        )
+    if not is_asgi and not hooks:
         raise ValueError(f"layer: {layer.__name__} has neither __call__ nor any of {', '.join(HOOKS)}")
-    for hook in hooks:
-        function = inspect.getattr_static(layer, hook)
-        if inspect.iscoroutinefunction(function) or inspect.isasyncgenfunction(function):
-            raise ValueError(f"layer: {layer.__name__}.{hook} is async; hooks are plain functions. Use the ASGI form")
+    for name, hook in hooks.items():
+        if inspect.iscoroutinefunction(hook) or inspect.isasyncgenfunction(hook):
+            raise ValueError(f"layer: {layer.__name__}.{name} is async; hooks are plain functions. Use the ASGI form")
+        if inspect.isgeneratorfunction(hook) or not (callable(hook) or hasattr(hook, "__get__")):
+            raise ValueError(f"layer: {layer.__name__}.{name} is no plain function: {hook!r}")
 
 
 def _is_base_http(layer: type[Any]) -> bool:

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 LONGEST_SHARE = 10.0
 """Seconds; a stop that declares no deadline never gets more than this."""
+SHORT_SHARE = 1.0
+"""Seconds; with less than this for each, a warning says so."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,9 +74,15 @@ def fair_share(
     share = LONGEST_SHARE
     while True:
         path = slowest(stages, waits_for, declared, share)
-        if path.undeclared == 0 or path.seconds(share) <= left + 1e-9:
+        if not path.undeclared or fits(path, share, left):
             return share, path
-        # Another path may be the slowest with the smaller share; each turn shrinks it, so this ends.
+        # Another path may be the slowest with the smaller share. Each turn shrinks it, so this ends.
         share = (left - path.declared) / path.undeclared
         if share <= 0:
             return share, path
+
+
+def fits(path: Path, share: float, left: float) -> bool:
+    """Whether a path takes no longer than ``left`` seconds, rounding aside."""
+    seconds = path.seconds(max(share, 0))
+    return seconds <= left or math.isclose(seconds, left)

@@ -40,7 +40,7 @@ class _Problems(BandmasterError):
     where = ""
 
     def __init__(self, problems: Sequence[Problem]) -> None:
-        self.problems = tuple(problems)
+        self.problems: tuple[Problem, ...] = tuple(problems)
         super().__init__(self.problems)
 
     def __str__(self) -> str:
@@ -70,7 +70,7 @@ class StartError(BandmasterError):
     def __init__(self, message: str, *, component: str, rollback_errors: Sequence[BaseException] = ()) -> None:
         super().__init__(message)
         self.component = component
-        self.rollback_errors = tuple(rollback_errors)
+        self.rollback_errors: tuple[BaseException, ...] = tuple(rollback_errors)
         """Everything else that went wrong on the way down, in the order in which it happened."""
 
 
@@ -83,7 +83,7 @@ class CrashError(BandmasterError):
     def __init__(self, message: str, *, component: str, stop_errors: Sequence[BaseException] = ()) -> None:
         super().__init__(message)
         self.component = component
-        self.stop_errors = tuple(stop_errors)
+        self.stop_errors: tuple[BaseException, ...] = tuple(stop_errors)
         """Everything that went wrong while the rest was stopped, in the order in which it happened."""
 
 

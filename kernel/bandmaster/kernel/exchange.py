@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 from contextvars import ContextVar
+from operator import itemgetter
 from time import perf_counter
 from typing import Any, Literal, NamedTuple, TypeAlias, cast
 
@@ -17,6 +18,8 @@ CURRENT: ContextVar[Exchange] = ContextVar("bandmaster.exchange")
 """Set by frames; read it with `current_exchange`."""
 
 _DIGITS = 18
+_NAME = itemgetter(0)
+_NO_HEADERS = cast("list[tuple[bytes, bytes]]", ())
 
 
 class BodyTooLarge(BandmasterError):
@@ -28,9 +31,13 @@ class BodyTooLarge(BandmasterError):
     status_code = 413
 
     def __init__(self, limit: int) -> None:
-        super().__init__(f"the request body is larger than {limit} bytes")
+        # Not super(): that is Starlette's exception where it is one of those, too.
+        BandmasterError.__init__(self, f"the request body is larger than {limit} bytes")
         self.limit = limit
         """Bytes that were allowed."""
+
+    def __str__(self) -> str:
+        return str(self.args[0])
 
 
 class Response(NamedTuple):
@@ -48,6 +55,35 @@ class Close(NamedTuple):
     reason: str
 
 
+class HeaderBlock:
+    """Response headers that are known in advance, made ready once for `set_headers` and `default_headers`."""
+
+    __slots__ = ("names", "pairs")
+
+    def __init__(self, pairs: Iterable[tuple[bytes, bytes]]) -> None:
+        self.pairs = tuple((name.lower(), value) for name, value in pairs)
+        self.names = frozenset(map(_NAME, self.pairs))
+
+
+class Socket:
+    """What has gone over a WebSocket, and how it ended."""
+
+    __slots__ = ("close_code", "close_reason", "closed", "message_limit", "messages_received", "messages_sent")
+
+    def __init__(self) -> None:
+        self.messages_received = 0
+        """Messages that the application has read."""
+        self.messages_sent = 0
+        """Messages handed to the server."""
+        self.closed = False
+        """Whether it is at its end, by whichever side, or was refused."""
+        self.close_code: int | None = None
+        """The code it was closed with, by whichever side."""
+        self.close_reason = ""
+        self.message_limit: int | None = None
+        """Bytes that a message from the client may have; see `Exchange.limit_message`."""
+
+
 class Exchange:
     """One request, or one WebSocket connection, as the hooks of one frame see it.
 
@@ -58,27 +94,23 @@ class Exchange:
     """
 
     __slots__ = (
+        "_counted",
         "_index",
+        "_names",
+        "_response_headers",
         "answer",
         "answerable",
         "began",
         "body_limit",
         "bytes_received",
         "bytes_sent",
-        "close_code",
-        "close_reason",
-        "closed",
         "data",
         "disconnected",
         "error",
         "finished",
-        "last_send",
-        "message_limit",
-        "messages_received",
-        "messages_sent",
         "outer",
-        "response_headers",
         "scope",
+        "socket",
         "started",
         "status",
     )
@@ -87,11 +119,11 @@ class Exchange:
         self.scope = scope
         self.data: dict[str, Any] = {}
         """What layers keep for the request, under their own names; handlers find it here, too."""
+        self.socket: Socket | None = None
+        """A WebSocket's messages and its end; none for HTTP."""
         self.status: int | None = None
-        """The response's status, from ``on_response_start`` on, where it can be changed; an accepted WebSocket has 101,
-        one that is closed before has 403."""
-        self.response_headers: list[tuple[bytes, bytes]] = []
-        """The response's headers, names in lower case, from ``on_response_start`` on, where they can be changed."""
+        """The response's status, from ``on_response_start`` on, where it can be changed. An accepted WebSocket has 101,
+        one that is closed before has 403, which is what servers make of it."""
         self.started = False
         """Whether the start of the response has been handed to the server."""
         self.began = perf_counter()
@@ -99,18 +131,10 @@ class Exchange:
         self.finished: float | None = None
         """When the last of the response was handed to the server, in seconds of ``time.perf_counter``."""
         self.bytes_sent = 0
-        """Bytes of response body, or of WebSocket messages, handed to the server; files sent by path aren't counted."""
+        """Bytes of response body handed to the server, files sent by path not counted; of a WebSocket's messages, their
+        lengths, in bytes or characters."""
         self.bytes_received = 0
-        """Bytes of request body that the application has read; characters and bytes of its WebSocket messages."""
-        self.messages_sent = 0
-        """WebSocket messages handed to the server."""
-        self.messages_received = 0
-        """WebSocket messages that the application has read."""
-        self.closed = False
-        """Whether the WebSocket has been closed, by either side."""
-        self.close_code: int | None = None
-        """The code with which the WebSocket was closed, by either side."""
-        self.close_reason = ""
+        """The same of what the application has read."""
         self.disconnected = False
         """Whether the client went away before the response was finished, as far as the application got to know."""
         self.error: BaseException | None = None
@@ -118,14 +142,16 @@ class Exchange:
         self.answer: Response | Close | None = None
         """What a hook has answered with."""
         self.answerable = True
-        """Whether `respond` and `close` are possible now. Kept by the frame."""
+        """Whether a hook can answer now. Kept by the frame."""
         self.body_limit: int | None = None
-        self.message_limit: int | None = None
-        self.last_send: object = None
-        """What the server's ``send`` last returned. Kept by the frame, which tells by it a lost client from a fault."""
+        """Bytes of body that the application may read; see `limit_body`."""
         self.outer: Exchange | None = None
         """The same request's exchange in the next frame further out, if there is one."""
         self._index: dict[bytes, bytes] | None = None
+        # A tuple, so that a header which is set before there is a response fails instead of getting lost.
+        self._response_headers: list[tuple[bytes, bytes]] = _NO_HEADERS
+        self._names: set[bytes] | None = None
+        self._counted: int
 
     @property
     def type(self) -> Literal["http", "websocket"]:
@@ -156,8 +182,7 @@ class Exchange:
         """The first value of a request header; ``name`` in lower case."""
         index = self._index
         if index is None:
-            # Reversed, so that the first of several wins. One pass pays from the second lookup on.
-            index = self._index = dict(reversed(self.headers))
+            index = self._indexed()
         return index.get(name)
 
     def header_values(self, name: bytes) -> list[bytes]:
@@ -167,8 +192,11 @@ class Exchange:
     @property
     def content_length(self) -> int | None:
         """The length of the request's body that the client announced, in bytes; none if it announced no sane number."""
-        value = self.header(b"content-length")
-        return int(value) if value is not None and value.isdigit() and len(value) <= _DIGITS else None
+        index = self._index
+        if index is None:
+            index = self._indexed()
+        value = index.get(b"content-length")
+        return None if value is None or not value.isdigit() or len(value) > _DIGITS else int(value)
 
     def respond(self, status: int, headers: Iterable[tuple[bytes, bytes]] = (), body: bytes = b"") -> None:
         """Answer at once, in place of the application and of the hooks that would have come next.
@@ -204,7 +232,7 @@ class Exchange:
         """
         if not (code in _CLOSE_CODES or 3000 <= code <= 4999):
             raise ValueError(f"code: expected a close code that may be sent (RFC 6455, 7.4), got {code!r}")
-        if self.scope["type"] != "websocket":
+        if self.socket is None:
             raise RuntimeError(f"close({code}): only a WebSocket can be closed; use respond()")
         if not self.answerable:
             raise RuntimeError(f"close({code}): only on_request and on_error can close")
@@ -218,57 +246,123 @@ class Exchange:
         Raises:
             ValueError: the number is negative.
         """
-        self.body_limit = _lowest(self.body_limit, max_bytes)
+        if max_bytes < 0:
+            raise ValueError(f"max_bytes: expected 0 or more, got {max_bytes!r}")
+        if self.body_limit is None or max_bytes < self.body_limit:
+            self.body_limit = max_bytes
 
     def limit_message(self, max_bytes: int) -> None:
         """Let the client send WebSocket messages of at most so many bytes.
 
         A larger one closes the WebSocket with 1009, and the application hears of a disconnect. Called in
-        ``on_request``; the lowest limit counts.
+        ``on_request``; the lowest limit counts. For HTTP it means nothing.
 
         Raises:
             ValueError: the number is negative.
         """
-        self.message_limit = _lowest(self.message_limit, max_bytes)
+        if max_bytes < 0:
+            raise ValueError(f"max_bytes: expected 0 or more, got {max_bytes!r}")
+        socket = self.socket
+        if socket is not None and (socket.message_limit is None or max_bytes < socket.message_limit):
+            socket.message_limit = max_bytes
+
+    @property
+    def response_headers(self) -> list[tuple[bytes, bytes]]:
+        """The response's headers, names in lower case, from ``on_response_start`` on, where the list can be changed."""
+        self._names = None
+        return self._response_headers
+
+    @response_headers.setter
+    def response_headers(self, headers: list[tuple[bytes, bytes]]) -> None:
+        self._names = None
+        self._response_headers = headers
 
     def response_header(self, name: bytes) -> bytes | None:
         """The first value of a response header; ``name`` in lower case."""
-        for known, value in self.response_headers:
+        for known, value in self._response_headers:
             if known == name:
                 return value
         return None
 
     def set_header(self, name: bytes, value: bytes) -> None:
         """Give a response header this one value, whatever it had; ``name`` in lower case."""
-        headers = self.response_headers
-        for position, pair in enumerate(headers):
-            if pair[0] == name:
-                headers[position] = (name, value)
-                position += 1
-                headers[position:] = [other for other in headers[position:] if other[0] != name]
-                return
-        headers.append((name, value))
+        headers = self._response_headers
+        names = self._names
+        if names is None or self._counted != len(headers):
+            names = self._listed()
+        if name in names:
+            place = [known for known, _ in headers].index(name)
+            headers[place:] = [(name, value), *(pair for pair in headers[place:] if pair[0] != name)]
+        else:
+            names.add(name)
+            headers.append((name, value))
+        self._counted = len(headers)
 
     def add_header(self, name: bytes, value: bytes) -> None:
         """Add a response header beside those of the same name; ``name`` in lower case."""
         self.response_headers.append((name, value))
 
-    def default_headers(self, defaults: Iterable[tuple[bytes, bytes]]) -> None:
-        """Add those response headers whose names aren't there yet; names in lower case."""
-        headers = self.response_headers
-        there = {name for name, _ in headers}
-        headers += [pair for pair in defaults if pair[0] not in there]
-
     def remove_header(self, name: bytes) -> None:
         """Remove every response header of that name; ``name`` in lower case."""
-        self.response_headers[:] = [pair for pair in self.response_headers if pair[0] != name]
+        self.response_headers[:] = [pair for pair in self._response_headers if pair[0] != name]
+
+    def set_headers(self, block: HeaderBlock) -> None:
+        """Give all these response headers these values, whatever they had."""
+        headers = self._response_headers
+        names = self._names
+        if names is None or self._counted != len(headers):
+            names = self._listed()
+        if not names.isdisjoint(block.names):
+            headers[:] = [pair for pair in headers if pair[0] not in block.names]
+        names |= block.names
+        headers.extend(block.pairs)
+        self._counted = len(headers)
+
+    def default_headers(self, block: HeaderBlock) -> None:
+        """Add those of these response headers whose names aren't there yet."""
+        headers = self._response_headers
+        names = self._names
+        if names is None or self._counted != len(headers):
+            names = self._listed()
+        headers.extend(
+            block.pairs if names.isdisjoint(block.names) else [pair for pair in block.pairs if pair[0] not in names]
+        )
+        names |= block.names
+        self._counted = len(headers)
 
     def vary(self, name: bytes) -> None:
         """Say that the response depends on that request header, if ``Vary`` doesn't say so already."""
-        known = [value for header, value in self.response_headers if header == b"vary"]
-        listed = [part.strip().lower() for part in b",".join(known).split(b",") if part.strip()]
+        headers = self._response_headers
+        names = self._names
+        if names is None or self._counted != len(headers):
+            names = self._listed()
+        if b"vary" not in names:
+            names.add(b"vary")
+            headers.append((b"vary", name))
+            self._counted = len(headers)
+            return
+        values = [value for known, value in headers if known == b"vary"]
+        listed = {part.strip().lower() for part in b",".join(values).split(b",")}
         if b"*" not in listed and name.lower() not in listed:
-            self.set_header(b"vary", b", ".join([*known, name]))
+            self.set_header(b"vary", b", ".join([*filter(None, values), name]))
+
+    def _indexed(self) -> dict[bytes, bytes]:
+        # One pass pays from the second lookup on.
+        headers = self.headers
+        index = dict(headers)
+        if len(index) != len(headers):
+            # The first of several values is to win.
+            index = dict(reversed(headers))
+        self._index = index
+        return index
+
+    def _listed(self) -> set[bytes]:
+        # The names that are there, so that one layer's headers needn't be compared with all the others'. Who takes the
+        # list itself may change it without a word; that it has another length by now gives away one that was kept.
+        headers = self._response_headers
+        names = self._names = set(map(_NAME, headers))
+        self._counted = len(headers)
+        return names
 
     def __repr__(self) -> str:
         # Headers and query may hold secrets.
@@ -282,9 +376,3 @@ def current_exchange() -> Exchange | None:
 
 # RFC 6455, 7.4.1, and the later ones of the IANA registry; 1004 to 1006 and 1015 never go over the wire.
 _CLOSE_CODES = frozenset((1000, 1001, 1002, 1003, 1007, 1008, 1009, 1010, 1011, 1012, 1013, 1014))
-
-
-def _lowest(known: int | None, limit: int) -> int:
-    if limit < 0:
-        raise ValueError(f"max_bytes: expected 0 or more, got {limit!r}")
-    return limit if known is None else min(known, limit)

@@ -14,19 +14,17 @@ What the hooks can rely on:
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextvars import Token
-from functools import cache
-from time import perf_counter
+from operator import length_hint
 from traceback import format_exception
-from types import CodeType
-from typing import Any, Literal, NamedTuple, TypeAlias, cast
+from typing import Any, Literal, NamedTuple, NoReturn, TypeAlias, cast
 
-from starlette.types import ASGIApp, Message, Receive, Scope, Send
+from starlette.types import ASGIApp, Receive, Scope, Send
 
-from bandmaster.kernel.exchange import CURRENT, BodyTooLarge, Close, Exchange, Response
+from bandmaster.kernel.exchange import CURRENT, BodyTooLarge, Exchange, Response
+from bandmaster.kernel.traffic import Hook, HTTPTraffic, Traffic, WebSocketTraffic
 
-Hook: TypeAlias = Callable[[Exchange], None]
 ErrorHook: TypeAlias = Callable[[Exchange, Exception], None]
 
 
@@ -36,17 +34,7 @@ class Frame:
     ``inner`` says that the same chain has a frame further out, whose ``data`` is to be shared.
     """
 
-    __slots__ = (
-        "_answer",
-        "_app",
-        "_everyone",
-        "_inner",
-        "_observes",
-        "_receiver",
-        "_requests",
-        "_sender",
-        "layers",
-    )
+    __slots__ = ("_app", "_entered", "_inner", "_observes", "_outside", "_requests", "_through", "_traffic", "layers")
 
     def __init__(
         self, layers: Sequence[object], app: ASGIApp, kind: Literal["http", "websocket"], *, inner: bool = False
@@ -55,98 +43,53 @@ class Frame:
         """The layers' instances, outermost first."""
         self._app = app
         self._inner = inner
-        self._everyone = _entered(self.layers)
-        # With each on_request what is entered if it raises, and what if it answers: nothing is worked out per request.
-        self._requests = tuple(
-            (cast("Hook", on_request), _entered(self.layers[:place]), _entered(self.layers[: place + 1]))
-            for place, layer in enumerate(self.layers)
-            if (on_request := getattr(layer, "on_request", None)) is not None
-        )
-        self._observes = any(self._everyone)
-        self._sender = _http_sender if kind == "http" else _websocket_sender
-        self._receiver = _http_receiver if kind == "http" else _websocket_receiver
-        self._answer = _answer_http if kind == "http" else _answer_websocket
+        self._traffic: type[Traffic] = HTTPTraffic if kind == "http" else WebSocketTraffic
+        self._entered = _entered(self.layers)
+        places = [place for place, layer in enumerate(self.layers) if getattr(layer, "on_request", None) is not None]
+        self._requests: tuple[Hook, ...] = tuple(cast("Any", self.layers[place]).on_request for place in places)
+        # What is entered if that on_request raises, or answers: nothing is worked out per request.
+        self._outside = tuple(_entered(self.layers[:place]) for place in places)
+        self._through = tuple(_entered(self.layers[: place + 1]) for place in places)
+        # Where no hook can see what passes, the application gets the server's own receive and send.
+        self._observes = kind == "websocket" or any(self._entered)
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Serve one request or one WebSocket."""
-        exchange = Exchange(scope)
+        exchange = self._traffic(scope)
         if self._inner:
             _join(exchange)
         token = CURRENT.set(exchange)
-        entered = self._everyone
-        sending: Send | None = None
+        exchange.receive = receive
+        exchange.send = send
+        entered = self._entered
+        hooks = iter(self._requests)
         try:
-            for on_request, outside, through in self._requests:
-                entered = outside
+            for on_request in hooks:
                 on_request(exchange)
                 if exchange.answer is not None:
-                    entered = through
+                    entered = self._through[self._place(hooks)]
                     break
-            else:
-                entered = self._everyone
             exchange.answerable = False
-            if self._observes or exchange.body_limit is not None or exchange.message_limit is not None:
-                send = sending = self._sender(exchange, send, entered.starts)
-                receive = self._receiver(exchange, receive, send)
-            if exchange.answer is None:
+            exchange.starts = entered.starts
+            if exchange.answer is not None:
+                await exchange.deliver()
+            elif self._observes or exchange.body_limit is not None:
+                await self._app(scope, exchange.receiving, exchange.sending)
+            else:
                 await self._app(scope, receive, send)
-            else:
-                await self._answer(exchange, send)
         except BaseException as error:
-            failures: list[BaseException] = []
-            answered = False
-            exchange.answerable = False
-            exchange.error = error
-            if exchange.outer is not None:
-                exchange.outer.error = error
-            if isinstance(error, Exception):
-                sending = sending or self._sender(exchange, send, entered.starts)
-                answered = await self._handle(exchange, error, entered.errors, sending, failures)
-            failures += _end(exchange, entered.ends)
-            _leave(exchange, token)
-            if not answered and not _outranked(error, failures):
-                _note(error, failures)
+            if exchange.answerable:
+                entered = self._outside[self._place(hooks)]
+            if not await _handled(exchange, error, entered, token):
                 raise
-            _raise(failures)
         else:
-            failures = _end(exchange, entered.ends)
-            _leave(exchange, token)
-            if failures:
+            failures = _leave(exchange, entered.ends, token)
+            if failures is not None:
                 _raise(failures)
 
-    async def _handle(
-        self,
-        exchange: Exchange,
-        error: Exception,
-        hooks: Sequence[ErrorHook],
-        send: Send,
-        failures: list[BaseException],
-    ) -> bool:
-        if not exchange.started:
-            exchange.status = None
-        if _says_that_the_client_has_gone(error, exchange.last_send):
-            exchange.disconnected = True
-            return False
-        exchange.answer = None
-        exchange.answerable = True
-        for on_error in hooks:
-            try:
-                on_error(exchange, error)
-            except BaseException as failure:  # noqa: BLE001 — reported with the exception that it was called for
-                failures.append(failure)
-            if exchange.answer is not None:
-                break
-        exchange.answerable = False
-        if exchange.answer is None and isinstance(error, BodyTooLarge) and not exchange.started:
-            exchange.answer = _TOO_LARGE
-        if exchange.answer is None:
-            return False
-        try:
-            await self._answer(exchange, send)
-        except BaseException as failure:  # noqa: BLE001 — likewise; a cancellation is raised when all ends have run
-            failures.append(failure)
-            return False
-        return True
+    def _place(self, hooks: Iterator[Hook]) -> int:
+        # Counting backwards from what an iterator has left costs nothing while all goes well.
+        return len(self._requests) - 1 - length_hint(hooks)
 
 
 class _Entered(NamedTuple):
@@ -158,7 +101,6 @@ class _Entered(NamedTuple):
 
 
 _TOO_LARGE = Response(413, [(b"content-type", b"text/plain"), (b"content-length", b"17")], b"Content Too Large")
-_HTTP_DENIAL = "websocket.http.response"
 
 
 def _entered(layers: Sequence[object]) -> _Entered:
@@ -182,204 +124,63 @@ def _join(exchange: Exchange) -> None:
         exchange.data = outer.data
 
 
-def _http_sender(exchange: Exchange, send: Send, starts: tuple[Hook, ...]) -> Send:
-    # Plain functions that return the server's awaitable: a coroutine of their own for each message is what makes most
-    # of what a layer costs.
-    def sending(message: Message) -> Awaitable[None]:
-        kind = message["type"]
-        if kind == "http.response.body":
-            body = message.get("body")
-            if body:
-                exchange.bytes_sent += len(body)
-            if not message.get("more_body"):
-                exchange.finished = perf_counter()
-        elif kind == "http.response.start":
-            if not exchange.started:
-                message = _start(exchange, message, starts)
-        elif kind == "http.response.pathsend" or (
-            kind == "http.response.zerocopysend" and not message.get("more_body")
-        ):
-            exchange.finished = perf_counter()
-        awaitable = exchange.last_send = send(message)
-        return awaitable
-
-    return sending
-
-
-def _websocket_sender(exchange: Exchange, send: Send, starts: tuple[Hook, ...]) -> Send:
-    def sending(message: Message) -> Awaitable[None]:
-        kind = message["type"]
-        if kind == "websocket.send":
-            exchange.messages_sent += 1
-            exchange.bytes_sent += len(message.get("bytes") or message.get("text") or b"")
-        elif kind == "websocket.accept":
-            if not exchange.started:
-                message = _accept(exchange, message, starts)
-        elif kind == "websocket.close":
-            if exchange.status is None:
-                exchange.status = 403
-            _closed(exchange, message, 1000)
-        elif kind == "websocket.http.response.start":
-            if not exchange.started:
-                message = _start(exchange, message, starts)
-                exchange.closed = True
-        elif kind == "websocket.http.response.body":
-            exchange.bytes_sent += len(message.get("body") or b"")
-            if not message.get("more_body"):
-                exchange.finished = perf_counter()
-        awaitable = exchange.last_send = send(message)
-        return awaitable
-
-    return sending
-
-
-def _start(exchange: Exchange, message: Message, starts: tuple[Hook, ...]) -> Message:
-    exchange.status = message["status"]
-    # The application's own message and headers stay as they are: it may use them again.
-    exchange.response_headers = [(name.lower(), value) for name, value in message.get("headers") or ()]
-    for on_response_start in starts:
-        on_response_start(exchange)
-    exchange.started = True
-    return {**message, "status": exchange.status, "headers": exchange.response_headers}
-
-
-def _accept(exchange: Exchange, message: Message, starts: tuple[Hook, ...]) -> Message:
-    accepted = _start(exchange, {**message, "status": 101}, starts)
-    exchange.status = 101
-    del accepted["status"]
-    # Servers from before ASGI 2.1 take no headers here, not even none.
-    if not exchange.response_headers and "headers" not in message:
-        del accepted["headers"]
-    return accepted
-
-
-def _closed(exchange: Exchange, message: Message, default: int) -> None:
-    if not exchange.closed:
-        exchange.closed = True
-        exchange.close_code = message.get("code") or default
-        exchange.close_reason = message.get("reason") or ""
-        exchange.finished = perf_counter()
-
-
-def _http_receiver(exchange: Exchange, receive: Receive, _: Send) -> Receive:
-    limit = exchange.body_limit
-
-    async def receiving() -> Message:
-        message = await receive()
-        kind = message["type"]
-        if kind == "http.request":
-            exchange.bytes_received += len(message.get("body") or b"")
-            if limit is not None and exchange.bytes_received > limit:
-                raise _body_too_large()(limit)
-        elif kind == "http.disconnect" and exchange.finished is None:
-            exchange.disconnected = True
-        return message
-
-    return receiving
-
-
-def _websocket_receiver(exchange: Exchange, receive: Receive, send: Send) -> Receive:
-    limit = exchange.message_limit
-
-    async def receiving() -> Message:
-        message = await receive()
-        kind = message["type"]
-        if kind == "websocket.receive":
-            content = message.get("bytes") or message.get("text") or b""
-            exchange.messages_received += 1
-            exchange.bytes_received += len(content)
-            if limit is not None and _exceeds(content, limit):
-                await send({"type": "websocket.close", "code": 1009, "reason": ""})
-                return {"type": "websocket.disconnect", "code": 1009, "reason": ""}
-        elif kind == "websocket.disconnect":
-            exchange.disconnected = exchange.disconnected or not exchange.closed
-            _closed(exchange, message, 1005)
-        return message
-
-    return receiving
-
-
-def _exceeds(content: bytes | str, limit: int) -> bool:
-    # No character takes more than four bytes: most texts needn't be encoded to know.
-    if isinstance(content, str) and len(content) <= limit < 4 * len(content):
-        content = content.encode("utf-8", "surrogatepass")
-    return len(content) > limit
-
-
-@cache
-def _body_too_large() -> type[BodyTooLarge]:
-    # Imported when it is needed: it takes a third of what the rest of the kernel takes.
-    from starlette.exceptions import HTTPException
-
-    # Starlette and FastAPI answer what their own exception says, and make 500 and 400 of any other.
-    class HTTPBodyTooLarge(BodyTooLarge, HTTPException):
-        def __init__(self, limit: int) -> None:
-            BodyTooLarge.__init__(self, limit)
-            self.detail = "Content Too Large"
-            self.headers = None
-
-    return HTTPBodyTooLarge
-
-
-async def _answer_http(exchange: Exchange, send: Send) -> None:
-    await _respond(exchange, send, "http.response")
-
-
-async def _answer_websocket(exchange: Exchange, send: Send) -> None:
-    if isinstance(exchange.answer, Response):
-        if _HTTP_DENIAL in (exchange.scope.get("extensions") or ()):
-            await _respond(exchange, send, _HTTP_DENIAL)
-            return
-        exchange.answer = Close(_close_code(exchange.answer.status), "")
-    if not exchange.closed:
-        code, reason = cast("Close", exchange.answer)
-        await send({"type": "websocket.close", "code": code, "reason": reason})
-
-
-async def _respond(exchange: Exchange, send: Send, kind: str) -> None:
-    status, headers, body = cast("Response", exchange.answer)
-    await send({"type": f"{kind}.start", "status": status, "headers": headers})
-    await send({"type": f"{kind}.body", "body": body})
-
-
-def _close_code(status: int) -> int:
-    if status == 503:
-        return 1013
-    return 1011 if status >= 500 else 1008
-
-
-def _says_that_the_client_has_gone(error: Exception, last_send: object) -> bool:
-    if any((base.__module__, base.__name__) in _DISCONNECTS for base in type(error).__mro__):
-        return True
-    # ASGI lets send raise any OSError for it. A database's looks the same, so it must have come through send.
-    code: CodeType | None = getattr(last_send, "cr_code", None)
-    if code is None or not isinstance(error, OSError):
-        return False
-    traceback = error.__traceback__
-    while traceback is not None and traceback.tb_frame.f_code is not code:
-        traceback = traceback.tb_next
-    return traceback is not None
-
-
-_DISCONNECTS = frozenset(
-    (
-        ("starlette.requests", "ClientDisconnect"),
-        ("starlette.websockets", "WebSocketDisconnect"),
-    )
-)
-
-
-def _end(exchange: Exchange, hooks: tuple[Hook, ...]) -> list[BaseException]:
+async def _handled(exchange: Traffic, error: BaseException, entered: _Entered, token: Token[Exchange]) -> bool:
+    """Whether a hook has answered for what was raised; if not, it is to be raised on."""
+    exchange.error = error
+    exchange.starts = entered.starts
+    exchange.answerable = False
+    if exchange.outer is not None:
+        exchange.outer.error = error
     failures: list[BaseException] = []
+    answered = isinstance(error, Exception) and await _answered(exchange, error, entered.errors, failures)
+    _leave(exchange, entered.ends, token, failures)
+    if not answered and (not isinstance(error, Exception) or _first_fatal(failures) is None):
+        _note(error, failures)
+        return False
+    if failures:
+        _raise(failures)
+    return True
+
+
+async def _answered(
+    exchange: Traffic, error: Exception, hooks: Sequence[ErrorHook], failures: list[BaseException]
+) -> bool:
+    if not exchange.started:
+        exchange.status = None
+    if exchange.says_that_the_client_has_gone(error):
+        exchange.disconnected = True
+        return False
+    exchange.answer = None
+    exchange.answerable = True
+    for on_error in hooks:
+        try:
+            on_error(exchange, error)
+        except BaseException as failure:  # noqa: BLE001 — reported with the exception that it was called for
+            failures.append(failure)
+        if exchange.answer is not None:
+            break
+    exchange.answerable = False
+    if exchange.answer is None and isinstance(error, BodyTooLarge) and not exchange.started:
+        exchange.answer = _TOO_LARGE
+    if exchange.answer is None:
+        return False
+    try:
+        await exchange.deliver()
+    except BaseException as failure:  # noqa: BLE001 — likewise; a cancellation is raised when all ends have run
+        failures.append(failure)
+        return False
+    return True
+
+
+def _leave(
+    exchange: Exchange, hooks: Sequence[Hook], token: Token[Exchange], failures: list[BaseException] | None = None
+) -> list[BaseException] | None:
     for on_end in hooks:
         try:
             on_end(exchange)
         except BaseException as failure:  # noqa: BLE001 — the others' ends come first, then it is raised
+            failures = [] if failures is None else failures
             failures.append(failure)
-    return failures
-
-
-def _leave(exchange: Exchange, token: Token[Exchange]) -> None:
     # An exception leads to this request's frames, and they to the exchange.
     exchange.error = None
     try:
@@ -387,10 +188,7 @@ def _leave(exchange: Exchange, token: Token[Exchange]) -> None:
     except ValueError:
         # A coroutine that is thrown away is closed in somebody else's context, where nothing was set.
         pass
-
-
-def _outranked(error: BaseException, failures: list[BaseException]) -> bool:
-    return isinstance(error, Exception) and _first_fatal(failures) is not None
+    return failures
 
 
 def _first_fatal(failures: list[BaseException]) -> BaseException | None:
@@ -401,14 +199,14 @@ def _first_fatal(failures: list[BaseException]) -> BaseException | None:
 def _note(error: BaseException, failures: list[BaseException]) -> None:
     for failure in failures:
         if failure is not error:
-            error.add_note("A hook failed while this was under way:\n" + "".join(format_exception(failure)))
+            # Without its chain, which is what this is a note on.
+            told = "".join(format_exception(failure, chain=False))
+            error.add_note(f"A hook failed while this was under way:\n{told}")
     # Nobody's frame may hold what is raised through it.
     failures.clear()
 
 
-def _raise(failures: list[BaseException]) -> None:
-    if not failures:
-        return
+def _raise(failures: list[BaseException]) -> NoReturn:
     error = _first_fatal(failures)
     if error is not None or len(failures) == 1:
         error = error or failures[0]

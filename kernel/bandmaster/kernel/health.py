@@ -16,6 +16,9 @@ FRESH_AFTER_PASS = 2.0
 """Seconds that a passed probe's result is used again."""
 FRESH_AFTER_FAILURE = 0.5
 """Seconds that a failed probe's result is used again: shorter, so that recovery shows soon."""
+LONGEST_TIMEOUT = 4.0
+"""Seconds that one probe may take, whatever its timeout: cut off by the deadline of all, it would never have a result
+to be used again."""
 OVERALL_TIMEOUT = 5.0
 """Seconds that all probes together may take; orchestrators give up soon after."""
 
@@ -99,12 +102,14 @@ class Health:
             results[registered.name] = await self._result(registered)
 
         probes = list(self._probes.values())
-        with anyio.move_on_after(OVERALL_TIMEOUT):
+        with anyio.move_on_after(OVERALL_TIMEOUT) as scope:
             async with anyio.create_task_group() as tasks:
                 for registered in probes:
                     tasks.start_soon(run, registered)
-        late = (_late(registered) for registered in probes if registered.name not in results)
-        return combine(sorted([*results.values(), *late], key=lambda check: check.name))
+        # A probe without a result and in time is one whose task somebody else has cancelled.
+        reason = f"no answer within {OVERALL_TIMEOUT:g} s" if scope.cancel_called else "cancelled"
+        missing = (_checked(registered, reason) for registered in probes if registered.name not in results)
+        return combine(sorted([*results.values(), *missing], key=lambda check: check.name))
 
     async def _result(self, registered: _Registered) -> Check:
         # Whoever comes while a probe runs waits for its result; if that one is cancelled, the next runs it.
@@ -123,19 +128,18 @@ class Health:
 
 async def _run(registered: _Registered) -> Check:
     began = anyio.current_time()
+    timeout = min(registered.timeout, LONGEST_TIMEOUT)
     reason = ""
-    try:
-        with anyio.fail_after(registered.timeout):
+    with anyio.move_on_after(timeout) as scope:
+        try:
             await registered.probe()
-    except TimeoutError:
-        took = anyio.current_time() - began
-        reason = f"no answer within {registered.timeout:g} s" if took >= registered.timeout else "TimeoutError"
-    except Exception as error:  # noqa: BLE001  # a probe that raises, whatever it raises, is one that fails
-        reason = type(error).__name__
+        except Exception as error:  # noqa: BLE001  # a probe that raises, whatever it raises, is one that fails
+            reason = type(error).__name__
+    if scope.cancel_called:
+        reason = f"no answer within {timeout:g} s"
+    return _checked(registered, reason, anyio.current_time() - began)
+
+
+def _checked(registered: _Registered, reason: str, seconds: float = 0.0) -> Check:
     status: Status = "pass" if not reason else "fail" if registered.critical else "warn"
-    return Check(registered.name, registered.component, status, reason, anyio.current_time() - began)
-
-
-def _late(registered: _Registered) -> Check:
-    status: Status = "fail" if registered.critical else "warn"
-    return Check(registered.name, registered.component, status, f"no answer within {OVERALL_TIMEOUT:g} s")
+    return Check(registered.name, registered.component, status, reason, seconds)

@@ -1,253 +1,310 @@
-"""The application that is hosted: its routes, its error handlers, its lifespan, and those of what is mounted in it."""
+"""The lifespans of the hosted application, and of what is mounted in it, as components."""
 
 from __future__ import annotations
 
-from collections.abc import AsyncGenerator, Callable, Iterator, MutableMapping, Sequence
+import functools
+import re
+from collections.abc import AsyncGenerator, Callable, Iterator
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
-from typing import Any
+from types import FunctionType, MethodType
+from typing import Any, NamedTuple, Protocol, Self, runtime_checkable
 
-import anyio
-from starlette.types import ASGIApp, Message, Receive, Send
+from starlette.types import ASGIApp
 
 from bandmaster.kernel.bands import LifespanBand
-from bandmaster.kernel.contributions import (
-    ErrorHandlerContribution,
-    LifespanContribution,
-    Provenance,
-    RouteContribution,
-)
+from bandmaster.kernel.context import Context
+from bandmaster.kernel.contributions import LifespanContribution, Provenance
+from bandmaster.kernel.conversation import speaking
+from bandmaster.kernel.health import LONGEST_TIMEOUT, Report
 
-State = MutableMapping[str, Any]
-_INSTALLED = "_bandmaster_parts"
+HOST = "host"
+"""The name of the host's own component; those of mounted apps begin with it."""
 
-
-class HostLifespanError(Exception):
-    """The hosted application reported that its lifespan failed."""
+Enter = Callable[..., AbstractAsyncContextManager[None]]
 
 
-# -- lifespans -----------------------------------------------------------------------------------------------------
+class Lifespans:
+    """The lifespans of a host and, if ``mounted``, of the apps mounted in it; each app is started once.
 
-
-def lifespans(host: ASGIApp, state: State, *, mounted: bool = True) -> list[LifespanContribution]:
-    """One component for the host's own lifespan and, if ``mounted``, one for each app mounted in it.
-
-    Each app is started once, however often it is mounted. What the lifespans yield is merged into ``state``.
+    An app that is mounted twice, or whose lifespan the host's own enters, is not started a second time. It is common
+    to have the host do it, for most servers start nothing else.
     """
-    found: list[LifespanContribution] = []
-    # What is compared is the lifespan and not only the app: it is common to hand a mounted app's lifespan to its host,
-    # because most servers start nothing else.
-    seen: list[Any] = []
-    for name, app in [("host", host), *(_mounted(host) if mounted else ())]:
-        identity = getattr(getattr(app, "router", app), "lifespan_context", app)
-        if any(identity is other or app is other for other in seen):
+
+    def __init__(self, host: ASGIApp, *, mounted: bool = True) -> None:
+        self._host = host
+        self._mounted = mounted
+        self._states: dict[str, dict[str, Any]] = {}
+        self._held: list[Any] = []
+        """What the host's own lifespan has entered in this run."""
+        self._found = {app.name: app for app in _find(host, mounted=mounted)}
+        self.contributions = tuple(self._component(app) for app in self._found.values())
+
+    def begin(self) -> None:
+        """Forget what an earlier run has yielded."""
+        self._states.clear()
+        self._held = []
+
+    @property
+    def state(self) -> dict[str, Any]:
+        """What the lifespans have yielded; of two values by one name the outer app's is kept."""
+        merged: dict[str, Any] = {}
+        for name in self._found:
+            for key, value in self._states.get(name, {}).items():
+                merged.setdefault(key, value)
+        return merged
+
+    def warnings(self) -> Iterator[str]:
+        """What has come to light only now: apps that were mounted too late, state that hides other state."""
+        planned = [app.app for app in self._found.values()]
+        for late in _find(self._host, mounted=self._mounted):
+            if late.place and not any(late.app is other for other in planned):
+                yield (
+                    f"the app mounted at {late.place!r} has a lifespan that isn't started: it came after the plan was "
+                    "made. Mount it before create_app(), or contribute its lifespan"
+                )
+        owners: dict[str, str] = {}
+        for name in self._found:
+            for key in self._states.get(name, {}):
+                owner = owners.setdefault(key, name)
+                if owner != name:
+                    yield f"the lifespans {owner!r} and {name!r} both yield the state {key!r}; requests see the first one's"
+
+    def _component(self, found: _Found) -> LifespanContribution:
+        kind = f"{type(found.app).__module__}.{type(found.app).__qualname__}"
+        return LifespanContribution(
+            name=found.name,
+            factory=self._enter(found),
+            band=LifespanBand.APPLICATION,
+            priority=LifespanBand.APPLICATION.priorities[-1],
+            after=(HOST,) if found.place else (),
+            description=f"The lifespan of {kind}.",
+            provenance=Provenance(entry_point=kind),
+        )
+
+    def _enter(self, found: _Found) -> Enter:
+        if isinstance(found.app, Composed):
+            return _composed(found.app, found.name)
+        enter = functools.partial(self._spoken if found.router is None else self._entered, found)
+        return enter if found.place else functools.partial(self._noticing, enter)
+
+    @asynccontextmanager
+    async def _noticing(self, enter: Enter) -> AsyncGenerator[None, None]:
+        mounted = [found.router for found in self._found.values() if found.place and found.router is not None]
+        with _Notice(mounted) as notice:
+            self._held = notice.entered
+            async with enter():
+                notice.end()
+                yield
+
+    @asynccontextmanager
+    async def _entered(self, found: _Found) -> AsyncGenerator[None, None]:
+        if any(found.router is other for other in self._held):
+            yield  # by the host's own lifespan, a moment ago
+            return
+        # Read only now: routers that were included meanwhile have merged theirs into it.
+        async with found.router.lifespan_context(found.app) as yielded:
+            self._states[found.name] = dict(yielded or {})
+            yield
+
+    @asynccontextmanager
+    async def _spoken(self, found: _Found) -> AsyncGenerator[None, None]:
+        state = self._states[found.name] = {}
+        async with speaking(found.app, state, must=found.must):
+            yield
+
+
+@runtime_checkable
+class Composed(Protocol):
+    """An application of bandmaster's own, mounted in another."""
+
+    def running(self) -> AbstractAsyncContextManager[Any]:
+        """Start it, serve, stop it."""
+
+    async def drain(self, *, delay: float | None = None) -> int:
+        """Let what is in flight in it end."""
+        raise NotImplementedError
+
+    async def ready(self) -> Report:
+        """Whether new requests may come."""
+        raise NotImplementedError
+
+
+class NotReadyError(Exception):
+    """A mounted application isn't ready."""
+
+
+def _composed(app: Composed, name: str) -> Enter:
+    async def ready() -> None:
+        report = await app.ready()
+        if report.status == "fail":
+            raise NotReadyError
+
+    @asynccontextmanager
+    async def enter(context: Context) -> AsyncGenerator[None, None]:
+        async with app.running():
+            context.add_probe(name, ready, timeout=LONGEST_TIMEOUT)
+            context.on_drain(functools.partial(app.drain, delay=context.settings.drain_delay))
+            yield
+
+    return enter
+
+
+class _Notice:
+    """Sees which lifespans are entered while it looks on, by standing in their places."""
+
+    def __init__(self, routers: list[Any]) -> None:
+        self.entered: list[Any] = []
+        self._places = [
+            (router, router.lifespan_context, functools.partial(self._enter, router, router.lifespan_context))
+            for router in routers
+        ]
+
+    def __enter__(self) -> Self:
+        for router, _, ours in self._places:
+            router.lifespan_context = ours
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.end()
+
+    def end(self) -> None:
+        """Look away."""
+        for router, theirs, ours in self._places:
+            if router.lifespan_context is ours:
+                router.lifespan_context = theirs
+
+    def _enter(self, router: Any, lifespan: Callable[[Any], Any], app: Any) -> Any:
+        self.entered.append(router)
+        return lifespan(app)
+
+
+# -- finding them --------------------------------------------------------------------------------------------------
+
+
+class _Found(NamedTuple):
+    """An app whose lifespan is to be run."""
+
+    name: str
+    app: Any
+    place: str = ""
+    """Where it is mounted; empty for the host itself."""
+    router: Any = None
+    """What has its lifespan, in the manner of Starlette; none means that it is spoken to."""
+    must: bool = False
+    """Whether it wraps an app that is known to have a lifespan."""
+
+
+class _Mount(NamedTuple):
+    place: str
+    app: Any
+    held: tuple[Any, ...]
+    """The lifespans of the apps around it."""
+
+
+def _find(host: Any, *, mounted: bool) -> Iterator[_Found]:
+    core = _core(host)
+    yield _Found(HOST, host, router=_router(host), must=core is not host)
+    seen: list[Any] = [host, core]
+    names = {HOST}
+    for mount in _mounts(core, "", (), ()) if mounted else ():
+        if any(mount.app is other for other in seen):
             continue
-        seen += [identity, app]
-        enter = _lifespan_of(app, state, explicit=app is host)
-        if enter is not None:
-            found.append(_component(name, app, enter, after_host=app is not host))
-    return found
+        seen.append(mount.app)
+        core = _core(mount.app)
+        router = _router(core)
+        if isinstance(core, Composed) or (router is not None and _has_lifespan(router, mount.held)):
+            found = _Found("", mount.app, router=_router(mount.app), must=core is not mount.app)
+        elif router is None and any(hasattr(mount.app, sign) for sign in ("lifespan", "on_startup")):
+            found = _Found("", mount.app)
+        else:
+            continue
+        yield found._replace(name=_name(mount.place, names), place=mount.place or "/")
 
 
-def _component(
-    name: str, app: ASGIApp, enter: Callable[[], AbstractAsyncContextManager[Any]], *, after_host: bool
-) -> LifespanContribution:
-    taken = type(app)
-    return LifespanContribution(
-        name=name,
-        factory=enter,
-        band=LifespanBand.APPLICATION,
-        priority=LifespanBand.APPLICATION.priorities[-1],
-        after=("host",) if after_host else (),
-        description=f"The lifespan of {taken.__module__}.{taken.__qualname__}.",
-        provenance=Provenance(entry_point=f"{taken.__module__}.{taken.__qualname__}"),
-    )
-
-
-def _mounted(app: Any, path: str = "") -> Iterator[tuple[str, Any]]:
+def _mounts(app: Any, place: str, around: tuple[Any, ...], held: tuple[Any, ...]) -> Iterator[_Mount]:
+    router = _router(app)
+    around, held = (*around, app), held if router is None else (*held, router.lifespan_context)
     for route in getattr(app, "routes", None) or ():
-        inner = getattr(route, "_base_app", None) or getattr(route, "app", None)
-        if inner is None or not hasattr(route, "routes"):
-            continue  # an ordinary route: its app is the endpoint
-        place = f"{path}{getattr(route, 'path', '') or getattr(route, 'host', '')}"
-        words = "".join(letter if letter.isalnum() else " " for letter in place).split()
-        yield ".".join(["host", *words]), inner
-        yield from _mounted(inner, place)
+        included = getattr(route, "original_router", None)
+        if included is not None:  # FastAPI keeps an included router as it is, its lifespan merged into the app's
+            prefix = getattr(getattr(route, "include_context", None), "prefix", "")
+            yield from _mounts(included, place + prefix, around, held)
+            continue
+        # What the mount's own middleware stands around, if it is a mount.
+        inner = getattr(route, "_base_app", getattr(route, "app", None))
+        if inner is None or not hasattr(route, "routes") or any(inner is other for other in around):
+            continue
+        there = place + (getattr(route, "path", "") or getattr(route, "host", ""))
+        yield _Mount(there, inner, held)
+        yield from _mounts(_core(inner), there, around, held)
 
 
-def _lifespan_of(app: Any, state: State, *, explicit: bool) -> Callable[[], AbstractAsyncContextManager[None]] | None:
+def _core(app: Any) -> Any:
+    """The app inside its wrappers, where one is found that a lifespan can be read from; else the app itself."""
+    inner, wrappers = app, 0
+    while _router(inner) is None and not isinstance(inner, Composed):
+        inner, wrappers = getattr(inner, "app", None), wrappers + 1
+        if not callable(inner) or wrappers > _MOST_WRAPPERS:
+            return app
+    return inner
+
+
+_MOST_WRAPPERS = 100
+
+
+def _router(app: Any) -> Any:
     router = getattr(app, "router", app)
-    if hasattr(router, "lifespan_context"):
-        # Read again when it is entered: routers that are included later merge theirs into it.
-        return (lambda: _entered(app, state)) if explicit or _has_lifespan(router) else None
-    speaks = explicit or any(hasattr(app, name) for name in ("lifespan", "on_startup"))
-    return (lambda: speaking(app, state)) if speaks else None
+    return router if hasattr(router, "lifespan_context") else None
 
 
-def _has_lifespan(router: Any) -> bool:
-    if type(router.lifespan_context).__name__ != "_DefaultLifespan":
+def _has_lifespan(router: Any, held: tuple[Any, ...]) -> bool:
+    lifespan = router.lifespan_context
+    if any(_holds(other, lifespan) for other in held):
+        return False
+    if type(lifespan).__name__ != "_DefaultLifespan":
         return True
     return bool(getattr(router, "on_startup", None) or getattr(router, "on_shutdown", None))
 
 
-@asynccontextmanager
-async def _entered(app: Any, state: State) -> AsyncGenerator[None, None]:
-    async with getattr(app, "router", app).lifespan_context(app) as yielded:
-        if yielded is not None:
-            state.update(yielded)
-        yield
-
-
-@asynccontextmanager
-async def speaking(app: ASGIApp, state: State) -> AsyncGenerator[None, None]:
-    """Run an app's lifespan by the ASGI protocol, as a server does.
-
-    An app that raises before it has received anything, or that returns without an answer, has no lifespan, which the
-    specification allows.
-
-    Raises:
-        HostLifespanError: the app answered that its startup or shutdown failed.
-    """
-    conversation = _Conversation(app, state)
-    async with anyio.create_task_group() as tasks:
-        tasks.start_soon(conversation.run, name="bandmaster: lifespan of the host")
-        await conversation.started.wait()
-        conversation.check()
-        yield
-        conversation.leaving.set()
-        await conversation.over.wait()
-        conversation.check()
-
-
-class _Conversation:
-    """The lifespan protocol, seen from the server's side."""
-
-    def __init__(self, app: ASGIApp, state: State) -> None:
-        self._app = app
-        self._state = state
-        self._questions = iter(("startup", "shutdown"))
-        self._asked = False
-        self._failed: Exception | None = None
-        self.started = anyio.Event()
-        self.leaving = anyio.Event()
-        self.over = anyio.Event()
-
-    async def run(self) -> None:
-        """Hold the conversation; raises what the app raises while it should serve, for that is a crash."""
-        scope = {"type": "lifespan", "asgi": {"version": "3.0", "spec_version": "2.0"}, "state": self._state}
-        try:
-            await self._app(scope, self._receive, self._send)
-        except Exception as error:
-            if self._asked and self._failed is None:
-                self._failed = error
-            if self.started.is_set() and not self.leaving.is_set():
-                raise
-        finally:
-            self.started.set()
-            self.over.set()
-
-    def check(self) -> None:
-        """Raise what the app has failed with."""
-        if self._failed is not None:
-            raise self._failed
-
-    async def _receive(self) -> Message:
-        question = next(self._questions, None)
-        if question == "shutdown":
-            await self.leaving.wait()
-        elif question is None:
-            await anyio.sleep_forever()
-        self._asked = True
-        return {"type": f"lifespan.{question}"}
-
-    async def _send(self, message: Message) -> None:
-        match message["type"]:
-            case "lifespan.startup.complete":
-                self.started.set()
-            case "lifespan.shutdown.complete":
-                self.over.set()
-            case "lifespan.startup.failed" | "lifespan.shutdown.failed" as kind:
-                self._failed = HostLifespanError(message.get("message") or f"the app sent {kind}")
-                self.started.set()
-                self.over.set()
-            case other:
-                raise RuntimeError(f"expected a lifespan message, got {other!r}")
-
-
-# -- routes and error handlers -------------------------------------------------------------------------------------
-
-
-def furnish(
-    host: Any, routes: Sequence[RouteContribution], error_handlers: Sequence[ErrorHandlerContribution]
-) -> tuple[ASGIApp, list[str]]:
-    """The host with the contributed routes and error handlers in it, and warnings about what found no place.
-
-    Starlette and FastAPI take them in, the host's own routes first. Any other app is put behind a Starlette app that
-    answers the contributed routes; error handlers then answer for those routes only.
-    """
-    if hasattr(host, "router") and hasattr(host, "add_exception_handler"):
-        _take_in(host, routes, error_handlers)
-        return host, []
-    if not routes:
-        names = [part.name for part in error_handlers]
-        kind = type(host).__name__
-        return host, [f"the host, a {kind}, takes no error handlers: {', '.join(names)}"] if names else []
-    from starlette.applications import Starlette
-
-    front = Starlette()
-    front.router.default = host
-    _take_in(front, routes, error_handlers)
-    # Starlette would turn the host's errors into its own 500 answers; they are the host's.
-    return _Behind(front, host), []
-
-
-class _Behind:
-    """A Starlette app that answers some routes, and the app that answers all others."""
-
-    def __init__(self, front: Any, host: ASGIApp) -> None:
-        self._front = front
-        self._host = host
-
-    async def __call__(self, scope: MutableMapping[str, Any], receive: Receive, send: Send) -> None:
-        from starlette.routing import Match
-
-        answers = any(route.matches(scope)[0] is not Match.NONE for route in self._front.routes)
-        await (self._front if answers else self._host)(scope, receive, send)
-
-
-def _take_in(
-    host: Any, routes: Sequence[RouteContribution], error_handlers: Sequence[ErrorHandlerContribution]
-) -> None:
-    # A host may be given to several applications, one after the other, as tests do: each part goes in once.
-    installed: list[Any] = host.__dict__.setdefault(_INSTALLED, [])
-    parts: list[RouteContribution | ErrorHandlerContribution] = [*routes, *error_handlers]
-    for part in parts:
-        if any(part is other for other in installed):
+def _holds(lifespan: Any, other: Any) -> bool:
+    """Whether one lifespan is another, or was made around it, as FastAPI merges those of included routers."""
+    todo: list[Any] = [lifespan]
+    seen: list[Any] = []
+    while todo:
+        part = todo.pop()
+        if _same(part, other):
+            return True
+        if any(part is known for known in seen):
             continue
-        installed.append(part)
-        if isinstance(part, ErrorHandlerContribution):
-            host.add_exception_handler(part.exception, part.handler)
-        else:
-            _add_routes(host, part)
+        seen.append(part)
+        if isinstance(part, functools.partial):
+            todo += [part.func, *part.args]
+        elif isinstance(part, FunctionType):
+            todo += [cell.cell_contents for cell in part.__closure__ or () if _is_filled(cell)]
+            todo += [part.__wrapped__] if hasattr(part, "__wrapped__") else []
+        elif isinstance(part, tuple):  # the arguments of a function that combines several
+            todo += part
+    return False
 
 
-def _add_routes(host: Any, part: RouteContribution) -> None:
-    from starlette.routing import BaseRoute, Mount
+def _same(one: Any, other: Any) -> bool:
+    if isinstance(one, MethodType) and isinstance(other, MethodType):  # made anew with each look at them
+        return one.__self__ is other.__self__ and one.__func__ is other.__func__
+    return one is other
 
-    made: Any = part.routes
-    if callable(made) and not hasattr(made, "routes"):  # a router is callable too: it is an ASGI app
-        made = made()
-    if hasattr(host, "include_router") and hasattr(made, "include_router"):
-        host.include_router(made, prefix=part.prefix, tags=list(part.tags) or None)
-        return
-    routes = list(getattr(made, "routes", made))
-    strangers = [route for route in routes if not isinstance(route, BaseRoute)]
-    if strangers:
-        raise ValueError(
-            f"routes: routes {part.name!r} ({part.provenance}) hold {strangers[0]!r}, which is no Starlette route"
-        )
-    if part.prefix:
-        routes = [Mount(part.prefix, routes=routes, name=part.name)]
-    # Before a mount at the root, which would answer everything.
-    own = host.router.routes
-    place = next((index for index, route in enumerate(own) if isinstance(route, Mount) and not route.path), len(own))
-    own[place:place] = routes
+
+def _is_filled(cell: Any) -> bool:
+    try:
+        return cell.cell_contents is not cell
+    except ValueError:
+        return False
+
+
+def _name(place: str, taken: set[str]) -> str:
+    plain = ".".join([HOST, *(re.findall("[A-Za-z0-9]+", place) or ["root"])])
+    name, number = plain, 1
+    while name in taken:
+        number += 1
+        name = f"{plain}-{number}"
+    taken.add(name)
+    return name

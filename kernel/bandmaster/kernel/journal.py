@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import re
+import traceback
 from collections.abc import Callable
 from typing import Any
 
@@ -33,8 +35,18 @@ _WARNINGS: tuple[type[Event], ...] = (
 )
 
 
+# Drivers like to name the URL that they couldn't reach.
+# Greedy: they may hold whatever a URL should have escaped.
+_PASSWORD = re.compile(r"(?<=://)([^\s:/?#@]*):\S*@")
+
+
 class Journal:
-    """Logs what happens in a kernel through structlog, with who brought the component that it happened to."""
+    """Logs what happens in a kernel through structlog, with who brought the component that it happened to.
+
+    What a service has died of comes with its traceback, which is told nowhere else where the service is started again;
+    what ends a run is reported by whoever runs it. Tracebacks are plain text without the values of variables, and
+    passwords in URLs are masked.
+    """
 
     def __init__(self, plan: Plan) -> None:
         self._plan = plan
@@ -56,14 +68,31 @@ class Journal:
             if name == "at" or value is None or value == ():
                 continue
             if isinstance(value, BaseException):
-                fields["error"] = f"{type(value).__name__}: {value}"
+                said = "".join(traceback.format_exception_only(value)[:1]).rstrip()
+                # A cause has been logged in full a moment ago.
+                fields["error"] = _masked(said.partition("\n")[0] if name == "cause" else said)
+                if isinstance(event, events.ServiceEvent):
+                    fields["exception"] = _masked("".join(traceback.format_exception(value)).rstrip())
             else:
-                fields[name] = round(value, 6) if isinstance(value, float) else value
+                fields[_CALLED.get(name, name)] = _plain(value)
         component = self._plan.by_name.get(getattr(event, "component", ""))
         if component is not None:
             fields["band"] = str(component.contribution.band)
             fields["brought_by"] = str(component.contribution.provenance)
         return fields
+
+
+_CALLED = {"own": "took"}
+
+
+def _plain(value: Any) -> Any:
+    if isinstance(value, float):
+        return round(value, 6)
+    return _masked(value) if isinstance(value, str) else value
+
+
+def _masked(text: str) -> str:
+    return _PASSWORD.sub(r"\1:***@", text)
 
 
 def _level(event: Event) -> str:

@@ -2,17 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncGenerator, Iterable, Mapping
-from contextlib import asynccontextmanager
+from collections.abc import AsyncGenerator, Iterable, Iterator, Mapping
+from contextlib import asynccontextmanager, contextmanager
 from typing import Any
 
 import anyio
 
 from bandmaster.kernel import events
 from bandmaster.kernel.context import Context, DrainHook, Probe
-from bandmaster.kernel.contributions import Contribution
+from bandmaster.kernel.contributions import GROUPS, Contribution
 from bandmaster.kernel.deadlines import Deadlines
 from bandmaster.kernel.discovery import Discovery, discover
+from bandmaster.kernel.entrypoints import PREFIX
 from bandmaster.kernel.errors import PlanError
 from bandmaster.kernel.events import Event, Listener
 from bandmaster.kernel.health import Check, Health, Report, combine
@@ -24,14 +25,14 @@ from bandmaster.kernel.resources import Resources
 from bandmaster.kernel.settings import KernelSettings, read_settings
 from bandmaster.kernel.supervision import Restart, Service
 from bandmaster.kernel.timeline import Timeline
-from bandmaster.kernel.wording import near
+from bandmaster.kernel.wording import duration, near
 
 
 class Kernel:
     """Finds parts, plans them at once, and runs the plan: ``async with Kernel().running() as resources:``.
 
     ``contributions`` come in addition to what is installed, unless ``discover`` is off. ``disable`` names parts to
-    leave out. ``overrides`` replaces what components provide, or settings, by type. ``role`` starts only what belongs
+    leave out, in every group (``audit``) or in one (``lifespan:audit``). ``overrides`` replaces what components provide, or settings, by type. ``role`` starts only what belongs
     to it; none starts everything.
 
     Raises:
@@ -51,17 +52,22 @@ class Kernel:
         settings: KernelSettings | None = None,
         listeners: Iterable[Listener] = (),
     ) -> None:
-        overrides = dict(overrides or {})
+        given = given_parts(contributions)
+        disabled = _words(disable)
+        told = tuple(_iterable(listeners, "listeners", "functions"))
+        for listener in told:
+            _check_listener(listener)
+        if role is not None and (not isinstance(role, str) or not role):
+            raise ValueError(f"role: expected a name, or None for every role, got {role!r}")
+        overrides = given_overrides(overrides)
         self.settings = kernel_settings(settings, overrides)
-        given = tuple(contributions)
-        _check_contributions(given)
-        disabled = _names(disable) | self.settings.disable
+        disabled |= self.settings.disable
         self.discovery = _discover(self.settings, disabled, given) if discover else Discovery()
         warnings = list(self.discovery.warnings)
         if not discover:
             warnings += _unknown_names(disabled, given)
         self.plan: Plan = make_plan(
-            [*self.discovery.contributions, *(part for part in given if part.name not in disabled)],
+            [*self.discovery.contributions, *(part for part in given if not disabled & _addresses(part))],
             role=role,
             overrides={**overrides, KernelSettings: self.settings},
             read_settings=read_settings,
@@ -72,11 +78,11 @@ class Kernel:
                 left_for_stops=self.settings.left_for_stops,
             ),
             processes=self.settings.processes,
-            known=[*disabled, *(part.found.name for part in self.discovery.left_out)],
+            known=[_bare(word) for word in disabled] + [part.found.name for part in self.discovery.left_out],
             warnings=warnings,
         )
         self.timeline = Timeline(self.plan)
-        self._listeners: list[Listener] = [Journal(self.plan), self.timeline, *listeners]
+        self._listeners: list[Listener] = [Journal(self.plan), self.timeline, *told]
         self._run: _Run | None = None
 
     @property
@@ -90,13 +96,37 @@ class Kernel:
         return self._run.phase if self._run is not None else Phase.NEW
 
     @property
+    def is_running(self) -> bool:
+        """Whether a run is under way, from its first start to its last stop."""
+        return self.phase not in (Phase.NEW, Phase.STOPPED, Phase.FAILED)
+
+    @property
     def is_ready(self) -> bool:
         """Whether everything has started, and nothing has asked for a stop."""
         return self.phase is Phase.READY
 
     def listen(self, listener: Listener) -> None:
-        """Tell a function of everything that happens from now on."""
+        """Tell a function of everything that happens from now on.
+
+        Raises:
+            ValueError: ``listener`` can't be called.
+        """
+        _check_listener(listener)
         self._listeners.append(listener)
+
+    @contextmanager
+    def listening(self, *listeners: Listener) -> Iterator[None]:
+        """Tell functions of everything that happens meanwhile.
+
+        Raises:
+            ValueError: one of them can't be called.
+        """
+        for listener in listeners:
+            self.listen(listener)
+        try:
+            yield
+        finally:
+            self._listeners = [other for other in self._listeners if other not in listeners]
 
     @asynccontextmanager
     async def running(self) -> AsyncGenerator[Resources, None]:
@@ -109,9 +139,11 @@ class Kernel:
             StopError: something failed while stopping.
             RuntimeError: the kernel runs already.
         """
-        if self._run is not None and self._run.phase not in (Phase.STOPPED, Phase.FAILED):
-            raise RuntimeError("this kernel runs already; another run needs another Kernel")
+        if self.is_running:
+            raise RuntimeError("this kernel runs already; a second run beside it needs a Kernel of its own")
         run = self._run = _Run(self.plan, self.settings, self.emit)
+        for message in self.plan.warnings:
+            run.warn("kernel", message)
         async with run.engine.running() as resources:
             yield resources
 
@@ -128,7 +160,8 @@ class Kernel:
         return await self._running().wait_stop_requested()
 
     async def drain(self) -> None:
-        """Fail readiness and run all drain hooks, side by side, within ``drain_timeout``.
+        """Fail readiness and run all drain hooks, side by side, within ``drain_timeout``. A second caller waits for the
+        first; where nothing serves any more, there is nothing to do.
 
         The application's requests in flight are waited for by `Application.drain`, which calls this.
         """
@@ -154,7 +187,9 @@ class Kernel:
         """Whether new work may come: started, not draining, every critical probe passes, no service given up."""
         if self.phase is not Phase.READY:
             return Report("fail", (Check("kernel", "kernel", "fail", self.phase.value),))
-        return await self._running().ready()
+        report = await self._running().ready()
+        # The probes took their time, and the stop may have begun meanwhile.
+        return report if self.phase is Phase.READY else await self.ready()
 
     def emit(self, event: Event) -> None:
         """Tell all listeners. One that fails is told no more: what happens must not depend on who looks on."""
@@ -162,6 +197,8 @@ class Kernel:
             try:
                 listener(event)
             except Exception as error:  # noqa: BLE001  # whatever it is, the others must still be told
+                if listener not in self._listeners:
+                    continue  # it failed at being told of another's failure, too
                 self._listeners.remove(listener)
                 message = f"the listener {listener!r} failed and is told no more: {type(error).__name__}: {error}"
                 self.emit(events.Warned(at=event.at, component="kernel", message=message))
@@ -186,7 +223,7 @@ class _Run:
         self.health = Health(changed=self._probe_changed)
         self._plan = plan
         self._emit = emit
-        self._draining = False
+        self._drained: anyio.Event | None = None
         self._drain_hooks: list[tuple[str, DrainHook]] = []
         self._stop_reason: str | None = None
         self._stop_requested = anyio.Event()
@@ -196,7 +233,8 @@ class _Run:
     @property
     def phase(self) -> Phase:
         phase = self.engine.phase
-        return Phase.DRAINING if phase is Phase.READY and (self._draining or self._stop_reason is not None) else phase
+        leaving = self._drained is not None or self._stop_reason is not None
+        return Phase.DRAINING if phase is Phase.READY and leaving else phase
 
     @property
     def budget(self) -> Mapping[str, int]:
@@ -218,24 +256,39 @@ class _Run:
         return self._stop_reason or ""
 
     async def drain(self) -> None:
-        if self._draining:
-            return
-        self._draining = True
-        with anyio.move_on_after(self.settings.drain_timeout):
-            async with anyio.create_task_group() as tasks:
-                for component, hook in self._drain_hooks:
-                    tasks.start_soon(self._run_drain_hook, component, hook)
+        if self._drained is not None:
+            await self._drained.wait()
+        elif self.engine.phase is Phase.READY:
+            self._drained = anyio.Event()
+            try:
+                await self._run_drain_hooks()
+            finally:
+                self._drained.set()
 
-    async def _run_drain_hook(self, component: str, hook: DrainHook) -> None:
-        try:
-            await hook()
-        except Exception as error:  # noqa: BLE001  # one hook must not end the others; the stop goes on
-            self.warn(component, f"a drain hook failed: {type(error).__name__}: {error}")
+    async def _run_drain_hooks(self) -> None:
+        seconds = self.settings.drain_timeout
+        left = dict(enumerate(self._drain_hooks))
+
+        async def run(number: int, component: str, hook: DrainHook) -> None:
+            try:
+                await hook()
+            except Exception as error:  # noqa: BLE001  # one hook must not end the others; the stop goes on
+                self.warn(component, f"a drain hook failed: {type(error).__name__}: {error}")
+            del left[number]
+
+        with anyio.move_on_after(seconds):
+            async with anyio.create_task_group() as tasks:
+                for number, (component, hook) in enumerate(self._drain_hooks):
+                    tasks.start_soon(run, number, component, hook)
+        for component, _ in left.values():
+            self.warn(component, f"a drain hook didn't end within {duration(seconds)} and was cut short")
 
     async def ready(self) -> Report:
-        degraded = [Check(name, name, "fail", "died") for name in sorted(self.engine.degraded_by)]
+        degraded = self.engine.degraded_by
+        died = [Check(name, name, "fail", "died") for name in sorted(degraded)]
         report = await self.health.check()
-        return combine([*degraded, *report.checks])
+        # A probe often has its component's name, and may well pass where something else of it has died.
+        return combine([*died, *(check for check in report.checks if check.name not in degraded)])
 
     # -- what a Context asks for -------------------------------------------------------------------------------
 
@@ -264,7 +317,7 @@ class _Run:
             self._started.add(event.component)
         elif isinstance(event, events.Ready):
             self._settled.set()
-        elif isinstance(event, events.ComponentStopped | events.ComponentStartFailed):
+        elif isinstance(event, _GONE):
             self.health.forget(event.component)
         self._emit(event)
 
@@ -276,16 +329,51 @@ class _Run:
             self._emit(events.ReadinessLost(at=now, probe=check.name, status=check.status, reason=check.reason))
 
 
+_GONE = (events.ComponentStartFailed, events.ComponentStartCancelled, events.ComponentStopping)
+"""After these a component has nothing more to be asked."""
+
+
+def given_parts(contributions: Iterable[Contribution]) -> tuple[Contribution, ...]:
+    """The contributions that code hands over.
+
+    Raises:
+        ValueError: one of them is something else.
+    """
+    given = tuple(_iterable(contributions, "contributions", "contributions"))
+    for part in given:
+        if not isinstance(part, Contribution):
+            name = getattr(part, "__name__", repr(part))
+            raise ValueError(
+                f"contributions: {name} is no contribution; decorate it with @lifespan(...) or @middleware(...), or make "
+                "a LifespanContribution, MiddlewareContribution, RouteContribution or ErrorHandlerContribution of it"
+            )
+    return given
+
+
+def given_overrides(overrides: Mapping[Any, Any] | None) -> dict[Any, Any]:
+    """A copy of the overrides that code hands over.
+
+    Raises:
+        ValueError: they are something else.
+    """
+    if overrides is not None and not isinstance(overrides, Mapping):
+        raise ValueError(f"overrides: expected a mapping like {{Database: fake}}, got {overrides!r}")
+    return dict(overrides or {})
+
+
 def kernel_settings(settings: KernelSettings | None, overrides: dict[Any, Any]) -> KernelSettings:
     """The kernel's settings as given, as overridden (which is taken out of ``overrides``), or from the environment.
 
     Raises:
         PlanError: they can't be read.
-        ValueError: ``settings`` is something else.
+        ValueError: what is given is something else, or both are given.
     """
     overridden = overrides.pop(KernelSettings, None)
-    if settings is not None and not isinstance(settings, KernelSettings):
-        raise ValueError(f"settings: expected KernelSettings, got {type(settings).__name__}")
+    for label, value in (("settings", settings), ("overrides", overridden)):
+        if value is not None and not isinstance(value, KernelSettings):
+            raise ValueError(f"{label}: expected KernelSettings, got {type(value).__name__}")
+    if settings is not None and overridden is not None:
+        raise ValueError("settings: overrides has KernelSettings as well; give them once")
     if settings is not None or overridden is not None:
         return settings or overridden
     values, problems = read_settings([KernelSettings])
@@ -294,16 +382,6 @@ def kernel_settings(settings: KernelSettings | None, overrides: dict[Any, Any]) 
     read = values[KernelSettings]
     assert isinstance(read, KernelSettings)
     return read
-
-
-def _check_contributions(given: Iterable[object]) -> None:
-    for part in given:
-        if not isinstance(part, Contribution):
-            name = getattr(part, "__name__", repr(part))
-            raise ValueError(
-                f"contributions: {name} is no contribution; decorate it with @lifespan(...) or @middleware(...), or make "
-                "a LifespanContribution, MiddlewareContribution, RouteContribution or ErrorHandlerContribution of it"
-            )
 
 
 def _discover(settings: KernelSettings, disabled: Iterable[str], given: Iterable[Contribution]) -> Discovery:
@@ -316,10 +394,40 @@ def _discover(settings: KernelSettings, disabled: Iterable[str], given: Iterable
     )
 
 
-def _names(names: Iterable[str] | str) -> frozenset[str]:
-    return frozenset((names,) if isinstance(names, str) else names)
+def _iterable(values: Iterable[Any], label: str, kind: str) -> Iterable[Any]:
+    if not isinstance(values, Iterable):
+        raise ValueError(f"{label}: expected a list of {kind}, got {values!r}")
+    return values
+
+
+def _check_listener(listener: object) -> None:
+    if not callable(listener):
+        raise ValueError(f"listeners: expected functions that take an event, got {listener!r}")
+
+
+def _words(names: Iterable[str]) -> frozenset[str]:
+    """Names as `trust.admit` reads them: one or many, commas between them."""
+    given = [names] if isinstance(names, str) else list(_iterable(names, "disable", "names"))
+    for name in given:
+        if not isinstance(name, str):
+            raise ValueError(f"disable: expected names, got {name!r}")
+    return frozenset(word.strip() for name in given for word in name.split(",") if word.strip())
+
+
+def _addresses(part: Contribution) -> frozenset[str]:
+    """What a part may be disabled by: its name, alone or with its group, as for those that are installed."""
+    group = next(group for group, kind in GROUPS.items() if isinstance(part, kind))
+    return frozenset((part.name, f"{group.removeprefix(PREFIX)}:{part.name}", f"{group}:{part.name}"))
+
+
+def _bare(word: str) -> str:
+    return word.rpartition(":")[2]
 
 
 def _unknown_names(disabled: Iterable[str], given: Iterable[Contribution]) -> list[str]:
-    known = {part.name for part in given}
-    return [f"disable names {name!r}, which isn't there.{near(name, known)}" for name in sorted(set(disabled) - known)]
+    names = {part.name for part in given}
+    known = names.union(*map(_addresses, given))
+    return [
+        f"{name!r} is disabled, but no part has that name.{near(name, sorted(known - names if ':' in name else names))}"
+        for name in sorted(set(disabled) - known)
+    ]

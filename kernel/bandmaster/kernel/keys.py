@@ -2,9 +2,22 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Any, NamedTuple, get_args, get_origin
+import re
+import types
+from dataclasses import dataclass
+from typing import Annotated, Any, Literal, NamedTuple, Union, get_args, get_origin
 
-from bandmaster.kernel.contributions import Named
+_NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_.-]*")
+
+
+@dataclass(frozen=True, slots=True)
+class Named:
+    """Tells two resources of one type apart: ``Annotated[Database, Named("replica")]``."""
+
+    name: str
+
+    def __post_init__(self) -> None:
+        check_name(self.name, "name")
 
 
 class Key(NamedTuple):
@@ -20,16 +33,21 @@ class Key(NamedTuple):
     @property
     def module(self) -> str:
         """Where the type is defined."""
-        return getattr(self.type, "__module__", "")
+        return getattr(self.type, "__module__", None) or ""
 
     @classmethod
     def of(cls, annotation: Any) -> Key:
-        """The key that an annotation, or a ``(type, name)`` pair, means."""
+        """The key that an annotation, or a ``(type, name)`` pair, means.
+
+        Raises:
+            ValueError: it is a tuple of something else.
+        """
         if isinstance(annotation, cls):
             return annotation
         if isinstance(annotation, tuple):
-            kind, name = annotation
-            return cls(kind, name)
+            if not is_pair(annotation):
+                raise ValueError(f"expected a type or a pair (type, name), got {annotation!r}")
+            return cls(*annotation)
         if get_origin(annotation) is Annotated:
             kind, *marks = get_args(annotation)
             names = [mark.name for mark in marks if isinstance(mark, Named)]
@@ -37,8 +55,42 @@ class Key(NamedTuple):
         return cls(annotation)
 
 
+def is_pair(value: Any) -> bool:
+    """Whether a value is ``(type, name)``, and not a tuple of types."""
+    return isinstance(value, tuple) and len(value) == 2 and isinstance(value[1], str | None)
+
+
+def check_name(name: object, label: str) -> None:
+    """Parts and resources are named in variables and on command lines, so names are plain.
+
+    Raises:
+        ValueError: the name isn't; the message begins with ``label``.
+    """
+    if not isinstance(name, str) or not _NAME.fullmatch(name):
+        raise ValueError(f"{label}: expected letters, digits, '_', '-' and '.', a letter or '_' first, got {name!r}")
+
+
 def type_name(kind: Any) -> str:
-    """A type as people write it, without its module."""
-    if isinstance(kind, type) and not get_args(kind):
-        return kind.__qualname__.rpartition("<locals>.")[2]
-    return str(kind).replace("typing.", "")
+    """A type as people write it, without its module: ``Repository[User]``."""
+    origin, arguments = get_origin(kind), get_args(kind)
+    if kind is None or kind is type(None):
+        return "None"
+    if kind is Ellipsis:
+        return "..."
+    if origin in (Union, types.UnionType):
+        return " | ".join(map(type_name, arguments))
+    if origin is Literal:
+        return f"Literal[{', '.join(map(repr, arguments))}]"
+    if origin is Annotated:
+        return type_name(arguments[0])
+    if arguments:
+        inside = ", ".join(
+            f"[{', '.join(map(type_name, part))}]" if isinstance(part, list) else type_name(part) for part in arguments
+        )
+        return f"{_bare_name(origin)}[{inside}]"
+    return _bare_name(kind)
+
+
+def _bare_name(kind: Any) -> str:
+    name = getattr(kind, "__qualname__", None) or getattr(kind, "__name__", None)
+    return name.rpartition("<locals>.")[2] if name else str(kind).replace("typing.", "")

@@ -6,9 +6,8 @@ import contextvars
 import heapq
 import math
 from collections.abc import AsyncGenerator, Callable, Iterable, Iterator
-from contextlib import AbstractAsyncContextManager, asynccontextmanager
+from contextlib import AbstractAsyncContextManager, asynccontextmanager, suppress
 from enum import Enum
-from functools import partial
 from typing import Any, NamedTuple
 
 import anyio
@@ -75,6 +74,7 @@ class _Host:
         "index",
         "manager",
         "overdue",
+        "patience",
         "release",
         "services",
         "since",
@@ -97,6 +97,8 @@ class _Host:
         self.awaited: Any = None
         """What it is at now, as a coroutine that can be asked where it stands."""
         self.services: dict[str, _ServiceTask] = {}
+        self.patience: anyio.CancelScope | None = None
+        """Ends the wait for its services."""
         self.crash: int | None = None
         """Where among the faults its crash stands."""
         self.deadline = math.inf
@@ -114,7 +116,7 @@ class _Host:
 class _ServiceTask:
     """One background service, as the engine sees it."""
 
-    __slots__ = ("context", "history", "name", "over", "restart", "scope", "service")
+    __slots__ = ("begun", "context", "history", "name", "over", "restart", "scope", "service")
 
     def __init__(self, name: str, service: Service, restart: Restart) -> None:
         self.name = name
@@ -122,6 +124,7 @@ class _ServiceTask:
         self.restart = restart
         self.history = History(restart)
         self.scope = anyio.CancelScope(shield=True)
+        self.begun = False
         self.over = anyio.Event()
         # The service sees the context variables that its component has set, like any task that it would start.
         self.context = contextvars.copy_context()
@@ -163,11 +166,14 @@ class Engine:
         self._hosts: dict[str, _Host] = {}
         self._faults: list[Fault] = []
         self._unstarted = len(plan.components)
-        self._unfinished = 0
+        self._alive = 0
+        """How many hosts have begun and aren't over."""
         self._abandoned: set[str] = set()
+        """Those of them that are given up."""
         self._was_ready = False
         self._stop_reason: str | None = None
         self._began = 0.0
+        self._stop_began = 0.0
         self._alarms: list[tuple[float, int, _Host]] = []
         self._alarm_number = 0
 
@@ -184,25 +190,31 @@ class Engine:
             StartCancelled: `stop` was called before everything had started.
         """
         self._settled = anyio.Event()
-        self._idle = anyio.Event()
+        self._all_over = anyio.Event()
         self._rearmed = anyio.Event()
         self._body = anyio.CancelScope()
         self._neutral = contextvars.copy_context()
         ended_by: BaseException | None = None
-        async with anyio.create_task_group() as self._tasks:
-            clock = anyio.CancelScope(shield=True)
-            self._tasks.start_soon(self._keep_time, clock, name="bandmaster: deadlines")
-            try:
-                with self._body:
-                    self._start()
-                    await self._settled.wait()
-                    if self.phase is Phase.READY:
-                        yield Resources(self._values)
-            except BaseException as error:  # raised again below, once everything has stopped
-                ended_by = error
-            self._begin_stop()
-            ended_by = await _through(self._idle) or ended_by
-            clock.cancel()
+        try:
+            async with anyio.create_task_group() as self._tasks:
+                self._tasks.start_soon(self._keep_time, name="bandmaster: deadlines")
+                try:
+                    with self._body:
+                        self._start()
+                        await self._settled.wait()
+                        if self.phase is Phase.READY:
+                            yield Resources(self._values)
+                except BaseException as error:  # raised again below, once everything has stopped
+                    ended_by = self._unless_a_task_was_lost(error)
+                self._begin_stop()
+                # Not before: whatever went wrong, the body may need everything until it is over.
+                self._release(self._schedule.free())
+                ended_by = _both(ended_by, await _through([self._all_over]))
+                self._rearmed.set()
+                # Only the tasks' last steps are left to wait for, and a cancellation there would hide what is raised.
+                self._tasks.cancel_scope.shield = True
+        except BaseException as error:  # a task's own cancel(), which no shield holds off
+            ended_by = _both(ended_by, error)
         raised = self._outcome(ended_by)
         self._change_phase(Phase.FAILED if self._faults else Phase.STOPPED)
         self._emit(events.KernelStopped, took=anyio.current_time() - self._began, errors=len(self._faults))
@@ -214,18 +226,21 @@ class Engine:
                 del raised, ended_by  # a frame that holds the exception it raises is a cycle
 
     def stop(self, reason: str) -> None:
-        """Ask for a stop: cancels a start that is under way; while serving, it is up to the body to end. Idempotent."""
+        """Ask for a stop: cancels a start that is under way; while serving, it is up to the body to end. Idempotent.
+
+        May be called from any callback of the event loop.
+        """
         if self._stop_reason is None:
             self._stop_reason = reason
             if self.phase is Phase.STARTING:
-                self._begin_stop()
+                self._settled.set()
 
     def _start(self) -> None:
         self._began = anyio.current_time()
         self._change_phase(Phase.STARTING)
         self._emit(events.KernelStarting, components=self._unstarted)
         if self._stop_reason is not None:
-            self._begin_stop()
+            self._settled.set()
         elif self._unstarted:
             self._spawn(self._schedule.first())
         else:
@@ -238,27 +253,34 @@ class Engine:
         self._settled.set()
 
     def _begin_stop(self) -> None:
-        """Start nothing more, cancel what is starting, release what nobody depends on."""
+        """Start nothing more, cancel what is starting, and let `running` go on to release what nobody depends on."""
         if self._schedule.stopping:
             return
+        self._stop_began = anyio.current_time()
         if not self._was_ready:
             self._emit(events.RollingBack, cause=self._faults[0].error if self._faults else None)
         self._change_phase(Phase.STOPPING)
         self._emit(events.KernelStopping)
         self._settled.set()
-        free = self._schedule.stop()
+        self._schedule.stop()
         for host in self._hosts.values():
             if host.state is _State.STARTING:
                 host.abort.cancel()
                 if not host.overdue:
                     # The rollback has a clock of its own: undoing half a start is a stop.
-                    self._arm(host, anyio.current_time() + host.component.stop_timeout)
-        self._release(free)
-        self._check_idle()
+                    self._arm(host, self._stop_began + host.component.stop_timeout)
+        if not self._alive:
+            self._all_over.set()
 
     def _fail(self) -> None:
         self._begin_stop()
         self._body.cancel()
+
+    def _unless_a_task_was_lost(self, error: BaseException) -> BaseException:
+        # None of the tasks ever raises, so the group cancels itself for one thing only: somebody has cancelled a task
+        # before its first step, in which nothing can be caught.
+        lost = self._tasks.cancel_scope.cancel_called and isinstance(error, anyio.get_cancelled_exc_class())
+        return _cancelled_from_outside(error) if lost else error
 
     def _outcome(self, ended_by: BaseException | None) -> BaseException | None:
         """What `running` raises."""
@@ -311,31 +333,28 @@ class Engine:
         for index in free:
             if self._schedule.stopping:
                 return
-            host = _Host(index, self._plan.components[index])
-            self._hosts[host.name] = host
-            self._unfinished += 1
-            self._schedule.begun(index)
             # From a neutral context: a component must not see the variables of the one whose start set it free.
-            spawn = partial(self._tasks.start_soon, self._host, host, name=f"bandmaster: {host.name}")
-            self._neutral.copy().run(spawn)
+            self._neutral.copy().run(self._spawn_host, _Host(index, self._plan.components[index]))
+
+    def _spawn_host(self, host: _Host) -> None:
+        self._tasks.start_soon(self._host, host, name=f"bandmaster: {host.name}")
 
     async def _host(self, host: _Host) -> None:
+        if self._schedule.stopping:
+            return  # the stop began between its being set free and this
+        self._hosts[host.name] = host
+        self._alive += 1
+        self._schedule.begun(host.index)
         try:
             with host.abort, host.guard:
-                await self._live(host)
+                if await self._enter(host):
+                    crash = await self._hold(host)
+                    await self._exit(host, crash)
         except BaseException as error:  # nothing may escape into the other hosts
             self._fault(host, host.state.value, error)
         host.state = _State.OVER
         host.manager = None
         self._over(host)
-
-    async def _live(self, host: _Host) -> None:
-        if self._schedule.stopping:
-            return  # a fault came between being set free and running
-        if not await self._enter(host):
-            return
-        crash = await self._hold(host)
-        await self._exit(host, crash)
 
     async def _enter(self, host: _Host) -> bool:
         now = anyio.current_time()
@@ -360,13 +379,12 @@ class Engine:
 
     def _not_entered(self, host: _Host, error: BaseException) -> bool:
         own = anyio.current_time() - host.since
-        if isinstance(error, anyio.get_cancelled_exc_class()):
-            if host.abort.cancel_called:
-                self._emit(events.ComponentStartCancelled, component=host.name, own=own)
-                raise error
-            error = _cancelled_from_outside(error)
-        self._emit(events.ComponentStartFailed, component=host.name, error=error, own=own)
-        self._fault(host, "start", error)
+        fault = _without_cancellation(error, expected=host.abort.cancel_called)
+        if fault is None:
+            self._emit(events.ComponentStartCancelled, component=host.name, own=own)
+        else:
+            self._emit(events.ComponentStartFailed, component=host.name, error=fault, own=own)
+            self._fault(host, "start", fault)
         return False
 
     def _started(self, host: _Host, value: Any) -> None:
@@ -376,8 +394,8 @@ class Engine:
             return  # it entered in spite of its cancellation, and goes on to its exit
         for key in host.component.provides:
             self._values[key] = value
-        for service in host.services.values():
-            self._spawn_service(host, service)
+        for task in host.services.values():
+            task.context.run(self._spawn_service, host, task)
         self._unstarted -= 1
         self._spawn(self._schedule.started(host.index))
         if not self._unstarted and not self._schedule.stopping:
@@ -390,7 +408,7 @@ class Engine:
         except BaseException as error:
             # Said before anything is unwound: the unwinding may take its time.
             self._crashed(host)
-            await _through(host.release)
+            await _through([host.release])
             return error
         return None
 
@@ -402,7 +420,8 @@ class Engine:
         assert host.manager is not None
         error: BaseException | None = None
         try:
-            await self._end_services(host)
+            if host.services:
+                await self._end_services(host)
             # Its own exception or none, never a neighbour's: what follows a bare yield must run.
             own = (None, None, None) if crash is None else (type(crash), crash, crash.__traceback__)
             host.awaited = host.manager.__aexit__(*own)
@@ -411,7 +430,10 @@ class Engine:
             error = raised
         finally:
             host.awaited = None
-            host.deadline = math.inf
+        if host.services:
+            # One that ignores its cancellation keeps its component from being over, as the component itself would.
+            await _through([task.over for task in host.services.values() if task.begun])
+        host.deadline = math.inf
         try:
             self._exited(host, error)
         finally:
@@ -419,35 +441,37 @@ class Engine:
 
     def _exited(self, host: _Host, error: BaseException | None) -> None:
         own = anyio.current_time() - host.since
-        if isinstance(error, anyio.get_cancelled_exc_class()):
-            if host.guard.cancel_called:
-                raise error  # its deadline has passed, which is recorded
-            error = _cancelled_from_outside(error)
         if error is None:
             self._emit(events.ComponentStopped, component=host.name, own=own)
             return
-        self._emit(events.ComponentStopFailed, component=host.name, error=error, own=own)
+        # Cancelled it can be for its deadline, which is recorded, or for having entered in spite of its cancellation.
+        cancelled = host.guard.cancel_called or host.abort.cancel_called
+        fault = _without_cancellation(error, expected=cancelled)
+        if fault is None:
+            return
+        self._emit(events.ComponentStopFailed, component=host.name, error=fault, own=own)
         if host.crash is None:
-            self._fault(host, "stop", error)
+            self._fault(host, "stop", fault)
         else:
-            self._faults[host.crash] = Fault(host.name, "serving", self._note(host, error, "serving"))
+            self._faults[host.crash] = Fault(host.name, "serving", self._note(host, fault, "serving"))
 
     def _over(self, host: _Host) -> None:
-        self._unfinished -= host.name not in self._abandoned
+        self._alive -= 1
         self._release(self._schedule.over(host.index))
-        self._check_idle()
+        if self._schedule.stopping and not self._alive:
+            self._all_over.set()
+        elif host.name in self._abandoned:
+            self._abandoned.discard(host.name)
+        else:
+            self._tell_if_only_abandoned_are_left()
+
+    def _tell_if_only_abandoned_are_left(self) -> None:
+        if self._abandoned and len(self._abandoned) == self._alive:
+            self._emit(events.OnlyAbandonedLeft, components=tuple(sorted(self._abandoned)))
 
     def _release(self, free: list[int]) -> None:
         for index in free:
             self._hosts[self._plan.components[index].name].release.set()
-
-    def _check_idle(self) -> None:
-        if self._schedule.stopping and not self._unfinished and not self._idle.is_set():
-            if self._abandoned:
-                left = tuple(name for name in sorted(self._abandoned) if self._hosts[name].state is not _State.OVER)
-                if left:
-                    self._emit(events.OnlyAbandonedLeft, components=left)
-            self._idle.set()
 
     def _arguments(self, component: Component) -> dict[str, Any]:
         arguments: dict[str, Any] = {}
@@ -471,7 +495,7 @@ class Engine:
     def _note(self, host: _Host, error: BaseException, phase: str) -> BaseException:
         doing = {"start": "starting", "serving": "serving", "stop": "stopping"}[phase]
         if not isinstance(error, DeadlineExceeded):
-            error.add_note(f"while {doing} {self._describe(host.name)}")
+            _annotate(error, f"while {doing} {self._describe(host.name)}")
         return error
 
     def _crashed(self, host: _Host) -> None:
@@ -507,17 +531,21 @@ class Engine:
             raise ValueError(f"service: component {component!r} is stopping, too late for {name!r} to begin")
         task = host.services[name] = _ServiceTask(name, service, restart)
         if host.state is _State.STARTED:
-            self._spawn_service(host, task)
+            task.context.run(self._spawn_service, host, task)
 
     def _spawn_service(self, host: _Host, task: _ServiceTask) -> None:
-        task.context.run(
-            partial(self._tasks.start_soon, self._serve, host, task, name=f"bandmaster: {host.name}/{task.name}")
-        )
+        self._tasks.start_soon(self._serve, host, task, name=f"bandmaster: {host.name}/{task.name}")
 
     async def _serve(self, host: _Host, task: _ServiceTask) -> None:
+        if task.scope.cancel_called:
+            return  # its component is stopping already, and doesn't wait for what hasn't begun
+        task.begun = True
         try:
             with task.scope:
                 await self._run_repeatedly(host, task)
+        except BaseException as error:  # its pause was cancelled by somebody else; nothing may escape
+            if not task.scope.cancel_called:
+                self._gave_up(host, task, _cancelled_from_outside(error), "stop")
         finally:
             task.over.set()
 
@@ -527,14 +555,22 @@ class Engine:
             attempt += 1
             self._emit(events.ServiceStarted, component=host.name, service=task.name, attempt=attempt)
             error = await self._run_once(task)
+            if task.scope.cancel_called:
+                if error is not None:
+                    self._emit(events.ServiceEnded, component=host.name, service=task.name, error=error)
+                    self._fault(host, "stop", _annotate(error, f"in the background service {task.name!r}"))
+                return
+            if error is not None and not isinstance(error, Exception):
+                # SystemExit and KeyboardInterrupt mean the process, whatever the policy.
+                self._gave_up(host, task, error, "stop")
+                return
             when = task.restart.when
             if when == "never" or (when == "on_failure" and error is None):
                 self._emit(events.ServiceEnded, component=host.name, service=task.name, error=error)
                 return
-            fatal = error is not None and not isinstance(error, Exception)
-            delay = None if fatal else task.history.next_delay(anyio.current_time())
+            delay = task.history.next_delay(anyio.current_time())
             if delay is None:
-                self._gave_up(host, task, error)
+                self._gave_up(host, task, error, task.restart.when_exhausted)
                 return
             self._emit(
                 events.ServiceRestarting,
@@ -550,34 +586,24 @@ class Engine:
         try:
             await task.service()
         except BaseException as error:
-            if isinstance(error, anyio.get_cancelled_exc_class()):
-                if task.scope.cancel_called:
-                    raise
-                return _cancelled_from_outside(error)
-            return error
+            return _without_cancellation(error, expected=task.scope.cancel_called)
         return None
 
-    def _gave_up(self, host: _Host, task: _ServiceTask, error: BaseException | None) -> None:
-        policy = task.restart.when_exhausted
+    def _gave_up(self, host: _Host, task: _ServiceTask, error: BaseException | None, policy: str) -> None:
         self._emit(events.ServiceGaveUp, component=host.name, service=task.name, error=error, policy=policy)
         if error is not None:
-            error.add_note(f"in the background service {task.name!r}")
+            _annotate(error, f"in the background service {task.name!r}")
             self._note(host, error, "serving")
         self._faults.append(Fault(host.name, "serving", error))
         self._follow(policy, host)
 
     async def _end_services(self, host: _Host) -> None:
-        if not host.services:
-            return
+        """Cancel them and wait, at most until the stop's deadline: the component gets its exit all the same."""
         for task in host.services.values():
             task.scope.cancel()
-        try:
-            for task in host.services.values():
-                await task.over.wait()
-        except anyio.get_cancelled_exc_class():
-            # The stop's deadline has passed; the component itself gets its exit all the same.
-            if not host.guard.cancel_called:
-                raise
+        # Shielded, since a crashed component waits here in its own cancelled scope.
+        host.patience = anyio.CancelScope(shield=True)
+        await _through([task.over for task in host.services.values() if task.begun], host.patience)
 
     # -- deadlines ---------------------------------------------------------------------------------------------
 
@@ -595,13 +621,12 @@ class Engine:
         if self._alarms[0] is alarm:
             self._rearmed.set()
 
-    async def _keep_time(self, clock: anyio.CancelScope) -> None:
-        with clock:
-            while True:
-                self._rearmed = anyio.Event()
-                with anyio.CancelScope(deadline=self._alarms[0][0] if self._alarms else math.inf):
-                    await self._rearmed.wait()
-                self._ring(anyio.current_time())
+    async def _keep_time(self) -> None:
+        while not self._all_over.is_set():
+            self._rearmed = anyio.Event()
+            pause = anyio.CancelScope(deadline=self._alarms[0][0] if self._alarms else math.inf, shield=True)
+            await _through([self._rearmed], pause)
+            self._ring(anyio.current_time())
 
     def _ring(self, now: float) -> None:
         while self._alarms and self._alarms[0][0] <= now:
@@ -614,21 +639,25 @@ class Engine:
                 self._overdue(host, now)
 
     def _overdue(self, host: _Host, now: float) -> None:
-        seconds = now - host.since
-        phase = host.state.value
-        stack = where(host.awaited if host.awaited is not None else host.manager and getattr(host.manager, "gen", None))
-        waiting = tuple(self._waiting(host)) if host.state is _State.STARTING else ()
+        phase, deed, began = host.state.value, host.state.value, host.since
+        if host.state is _State.STARTING and self._schedule.stopping:
+            phase, deed, began = "stop", "clean up after its cancelled start", self._stop_began
+        seconds = now - began
+        stack = where(host.awaited if host.awaited is not None else host.manager)
+        waiting = tuple(self._waiting(host)) if phase == "start" else ()
         if len(waiting) > _MOST_WAITING:
             waiting = (*waiting[:_MOST_WAITING], f"and {len(waiting) - _MOST_WAITING} more")
         self._emit(
             events.ComponentOverdue, component=host.name, phase=phase, seconds=seconds, where=stack, waiting=waiting
         )
-        message = f"{self._describe(host.name)} didn't {phase} within {duration(seconds)}"
+        message = f"{self._describe(host.name)} didn't {deed} within {duration(seconds)}"
         message += f"; it stood at\n{stack}" if stack else ""
         message += "".join(f"\n  {line}" for line in ("still waiting:", *waiting)) if waiting else ""
         error = DeadlineExceeded(message, component=host.name, phase=phase, seconds=seconds, where=stack)
         host.overdue = True
         (host.abort if host.state is _State.STARTING else host.guard).cancel()
+        if host.patience is not None:
+            host.patience.cancel()
         self._arm(host, now + self._abandon_after)
         self._fault(host, phase, error)
 
@@ -651,10 +680,9 @@ class Engine:
     def _abandon(self, host: _Host) -> None:
         host.deadline = math.inf
         self._abandoned.add(host.name)
-        self._unfinished -= 1
         self._emit(events.ComponentAbandoned, component=host.name, phase=host.state.value)
         self._release(self._schedule.over(host.index))
-        self._check_idle()
+        self._tell_if_only_abandoned_are_left()
 
     # -- telling -----------------------------------------------------------------------------------------------
 
@@ -668,16 +696,41 @@ class Engine:
             self._emit_event(kind(at=anyio.current_time(), **fields))
 
 
-async def _through(event: anyio.Event) -> BaseException | None:
-    """Wait whatever happens; the answer is what tried to interrupt the wait, if anything did."""
+async def _through(events: Iterable[anyio.Event], scope: anyio.CancelScope | None = None) -> BaseException | None:
+    """Wait for all of them whatever happens, or until the scope is cancelled.
+
+    The answer is what tried to interrupt the wait, if anything did: a task's own ``cancel()``, or Ctrl-C; no shield
+    holds these off.
+    """
     interrupted: BaseException | None = None
-    with anyio.CancelScope(shield=True):
-        while not event.is_set():
-            try:
-                await event.wait()
-            except BaseException as error:  # a task's own cancel(), or Ctrl-C: no shield holds these off
-                interrupted = error
+    with scope or anyio.CancelScope(shield=True) as within:
+        for event in events:
+            while not (event.is_set() or within.cancel_called):
+                try:
+                    await event.wait()
+                except BaseException as error:
+                    interrupted = error
     return interrupted
+
+
+def _both(first: BaseException | None, second: BaseException | None) -> BaseException | None:
+    """Both in one, though a cancellation never hides an error."""
+    cancelled = anyio.get_cancelled_exc_class()
+    if second is None or (first is not None and isinstance(second, cancelled)):
+        return first
+    if first is None or isinstance(first, cancelled):
+        return second
+    return BaseExceptionGroup("interrupted while stopping", [first, second])
+
+
+def _without_cancellation(error: BaseException, *, expected: bool) -> BaseException | None:
+    """What a component has raised of its own; nothing where it has only obeyed a cancellation that was ``expected``."""
+    cancelled = anyio.get_cancelled_exc_class()
+    own: BaseException | None = None if isinstance(error, cancelled) else error
+    if isinstance(error, BaseExceptionGroup) and error.subgroup(cancelled) is not None:
+        # On Trio, an error in the clean-up of a cancelled task group stands beside the cancellations of its tasks.
+        own = error.split(cancelled)[1]
+    return own if own is not None or expected else _cancelled_from_outside(error)
 
 
 def _cancelled_from_outside(error: BaseException | None) -> RuntimeError:
@@ -686,8 +739,18 @@ def _cancelled_from_outside(error: BaseException | None) -> RuntimeError:
     return cancelled
 
 
+def _annotate(error: BaseException, note: str) -> BaseException:
+    with suppress(Exception):  # frozen exceptions exist, and are still the cause
+        error.add_note(note)
+    return error
+
+
 def _said(error: BaseException) -> str:
-    return f"{type(error).__name__}: {error}" if str(error) else type(error).__name__
+    try:
+        text = str(error)
+    except Exception:
+        text = "(it can't even say what)"
+    return f"{type(error).__name__}: {text}" if text else type(error).__name__
 
 
 def _distinct(errors: Iterable[BaseException | None], *but: BaseException | None) -> list[BaseException]:

@@ -36,9 +36,7 @@ def sort(names: Iterable[str], waits_for: Mapping[str, Iterable[str]], rank: Map
 
 def cycles(names: Iterable[str], waits_for: Mapping[str, Iterable[str]]) -> list[list[str]]:
     """Cycles that together hold every name that is in one, each as ``[a, b, a]`` where a waits for b."""
-    names = sorted(names)
-    placed = set(sort(names, waits_for, dict.fromkeys(names, 0)))
-    knotted = {name: sorted(set(waits_for.get(name, ())) - placed) for name in names if name not in placed}
+    knotted = _knotted(sorted(names), waits_for)
     found: list[list[str]] = []
     drawn: set[str] = set()
     for name in knotted:
@@ -49,19 +47,34 @@ def cycles(names: Iterable[str], waits_for: Mapping[str, Iterable[str]]) -> list
     return found
 
 
+def _knotted(names: list[str], waits_for: Mapping[str, Iterable[str]]) -> dict[str, list[str]]:
+    """What is left without those that wait for no cycle, and without those that no cycle waits for."""
+    rank = dict.fromkeys(names, 0)
+    before = set(sort(names, waits_for, rank))
+    left = [name for name in names if name not in before]
+    awaited_by: dict[str, list[str]] = {name: [] for name in left}
+    for name in left:
+        for other in waits_for.get(name, ()):
+            if other in awaited_by:
+                awaited_by[other].append(name)
+    behind = set(sort(left, awaited_by, rank))
+    inside = {name for name in left if name not in behind}
+    return {name: sorted(inside.intersection(waits_for[name])) for name in left if name in inside}
+
+
 def _shortest_way_back(start: str, waits_for: Mapping[str, Iterable[str]]) -> list[str]:
     reached_from: dict[str, str] = {}
     queue = deque([start])
     while queue:
         name = queue.popleft()
-        for other in waits_for.get(name, ()):
+        for other in waits_for[name]:
             if other == start:
                 way = []
                 while name != start:
                     way.append(name)
                     name = reached_from[name]
                 return [start, *reversed(way), start]
-            if other in waits_for and other not in reached_from:
+            if other not in reached_from:
                 reached_from[other] = name
                 queue.append(other)
     return []

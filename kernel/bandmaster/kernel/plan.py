@@ -117,7 +117,7 @@ class Plan:
         for component in self.components:
             for edge in component.waits_for:
                 found[edge.to].append(Edge(component.name, edge.why))
-        return {name: tuple(edges) for name, edges in found.items()}
+        return MappingProxyType({name: tuple(edges) for name, edges in found.items()})
 
     @cached_property
     def budget(self) -> Mapping[str, int]:
@@ -205,19 +205,14 @@ def _explain_component(plan: Plan, component: Component) -> Explanation:
 def _explain_layer(plan: Plan, layer: Layer, index: int) -> Explanation:
     part = layer.contribution
     place = f"layer {index + 1} of {len(plan.layers)} from outside, in {part.band} {part.priority}"
-    around = [Edge(name, "it is declared to stand further out") for name in part.after]
-    inside = [Edge(name, "it is declared to stand further in") for name in part.before]
-    there = {other.name for other in plan.layers}
-    facts = [f"serves {listed(sorted(part.scopes))} in {'ASGI' if part.form == 'asgi' else 'hook'} form"]
+    there = {other.name: other.contribution for other in plan.layers}
+    facts = [f"stands inside {name!r}, as it declares" for name in part.after if name in there]
+    facts += [f"stands outside {name!r}, as it declares" for name in part.before if name in there]
+    facts += [f"stands inside {name!r}, as that declares" for name, other in there.items() if part.name in other.before]
+    facts += [f"stands outside {name!r}, as that declares" for name, other in there.items() if part.name in other.after]
+    facts += [f"serves {listed(sorted(part.scopes))} in {'ASGI' if part.form == 'asgi' else 'hook'} form"]
     facts += [_source(plan, need) for need in layer.needs]
-    return Explanation(
-        part.name,
-        place,
-        _by(part),
-        tuple(edge for edge in around if edge.to in there),
-        tuple(edge for edge in inside if edge.to in there),
-        tuple(facts),
-    )
+    return Explanation(part.name, place, _by(part), facts=tuple(facts))
 
 
 def _source(plan: Plan, need: Need) -> str:

@@ -13,35 +13,52 @@ Headers = Iterable[tuple[bytes, bytes]]
 TRY_AGAIN_LATER = 1013
 """WebSocket close code: the server is overloaded or not ready (IANA registry, RFC 6455)."""
 
+_JSON = b"application/json"
+_PROBLEM = b"application/problem+json"
+_NO_STORE = (b"cache-control", b"no-store")
 _UNAVAILABLE = {"type": "about:blank", "title": "Service Unavailable", "status": 503}
-_PROBLEM = [(b"content-type", b"application/problem+json")]
+_NOT_ALLOWED = {"type": "about:blank", "title": "Method Not Allowed", "status": 405}
 
 
-async def answer(send: Send, status: int, body: Mapping[str, Any], headers: Headers = ()) -> None:
-    """A small JSON answer."""
-    await _respond(send, "http.response", status, body, [(b"content-type", b"application/json"), *headers])
+async def answer(scope: Scope, send: Send, status: int, body: Mapping[str, Any]) -> None:
+    """A small JSON answer that no cache may keep."""
+    await _respond(scope, send, status, body, _JSON, [_NO_STORE])
 
 
-async def refuse_request(send: Send, retry_after: int, *, closing: bool) -> None:
+async def refuse_method(scope: Scope, send: Send, *allowed: str) -> None:
+    """405, with the methods that would do."""
+    await _respond(scope, send, 405, _NOT_ALLOWED, _PROBLEM, [(b"allow", ", ".join(allowed).encode())])
+
+
+async def refuse_request(scope: Scope, send: Send, retry_after: int, *, closing: bool) -> None:
     """503 as RFC 9457 describes problems; ``closing`` tells the client to come back on another connection."""
-    headers = [*_PROBLEM, (b"retry-after", str(retry_after).encode()), (b"cache-control", b"no-store")]
-    if closing:
+    headers = _come_back(retry_after)
+    # HTTP/2 and 3 have no such header (RFC 9113, section 8.2.2): there the server sends GOAWAY.
+    if closing and scope.get("http_version", "1.1").startswith("1"):
         headers.append((b"connection", b"close"))
-    await _respond(send, "http.response", 503, _UNAVAILABLE, headers)
+    await _respond(scope, send, 503, _UNAVAILABLE, _PROBLEM, headers)
 
 
 async def refuse_connection(scope: Scope, receive: Receive, send: Send, retry_after: int) -> None:
     """Refuse a WebSocket before it is accepted: with a 503 where the server can send one, else by closing it."""
     await receive()
-    if "websocket.http.response" in scope.get("extensions", ()):
-        headers = [*_PROBLEM, (b"retry-after", str(retry_after).encode())]
-        await _respond(send, "websocket.http.response", 503, _UNAVAILABLE, headers)
+    if "websocket.http.response" in (scope.get("extensions") or ()):
+        await _respond(scope, send, 503, _UNAVAILABLE, _PROBLEM, _come_back(retry_after))
     else:
         await send({"type": "websocket.close", "code": TRY_AGAIN_LATER, "reason": "not ready"})
 
 
-async def _respond(send: Send, kind: str, status: int, body: Mapping[str, Any], headers: Headers) -> None:
+def _come_back(retry_after: int) -> list[tuple[bytes, bytes]]:
+    return [(b"retry-after", str(retry_after).encode()), _NO_STORE]
+
+
+async def _respond(
+    scope: Scope, send: Send, status: int, body: Mapping[str, Any], content_type: bytes, headers: Headers
+) -> None:
+    kind = "websocket.http.response" if scope["type"] == "websocket" else "http.response"
     content = json.dumps(body).encode()
-    sent = [*headers, (b"content-length", str(len(content)).encode())]
+    sent = [(b"content-type", content_type), (b"content-length", str(len(content)).encode()), *headers]
     await send({"type": f"{kind}.start", "status": status, "headers": sent})
-    await send({"type": f"{kind}.body", "body": content, "more_body": False})
+    # An answer to HEAD has the headers that GET would get, and no content (RFC 9110, section 9.3.2).
+    shown = b"" if scope.get("method") == "HEAD" else content
+    await send({"type": f"{kind}.body", "body": shown, "more_body": False})

@@ -39,7 +39,12 @@ class Resources:
         try:
             return self._values[key if isinstance(key, tuple) else (key, None)]  # type: ignore[index]
         except KeyError:
-            raise KeyError(self._missing(Key.of(key))) from None
+            pass
+        address = Key.of(key)
+        try:
+            return self._values[address]
+        except KeyError:
+            raise KeyError(self._missing(address)) from None
 
     @overload
     def get(self, key: type[_T]) -> _T | None: ...

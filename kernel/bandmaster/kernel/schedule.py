@@ -58,8 +58,8 @@ class Schedule:
                     (free if follower < self._size else passed).append(follower)
         return free
 
-    def stop(self) -> list[int]:
-        """Nothing starts any more: those that may stop now."""
+    def stop(self) -> None:
+        """Nothing starts any more."""
         self.stopping = True
         for node in range(self._size):
             if self._live[node]:
@@ -68,12 +68,15 @@ class Schedule:
             if live:
                 for leader in self._leaders[node]:
                     self._unstopped_followers[leader] += 1
-        return [node for node in range(self._size) if self._live[node] and not self._unstopped_followers[node]]
 
     def _mark_barriers(self, node: int) -> None:
         for leader in self._leaders[node]:
             if leader >= self._size:
                 self._live[leader] = 1
+
+    def free(self) -> list[int]:
+        """All that may stop now, since everything that waited for them is over."""
+        return [node for node in range(self._size) if self._live[node] and not self._unstopped_followers[node]]
 
     def over(self, node: int) -> list[int]:
         """It has stopped, or will never be waited for again: those that may stop now. Saying so twice is harmless."""

@@ -3,18 +3,23 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable, Mapping
+import re
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
+from enum import Enum
 from pathlib import Path
-from typing import Annotated, Any, Literal, get_args
+from typing import Annotated, Any, ClassVar, Literal, get_args
 
 from pydantic import (
+    AliasChoices,
+    AliasPath,
     Field,
-    PositiveFloat,
+    NonNegativeInt,
     PositiveInt,
     Secret,
     SecretBytes,
     SecretStr,
+    StringConstraints,
     ValidationError,
     field_validator,
     model_validator,
@@ -23,19 +28,30 @@ from pydantic.fields import FieldInfo
 from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict, SettingsError
 
 from bandmaster.kernel.errors import Problem
+from bandmaster.kernel.keys import type_name
 from bandmaster.kernel.wording import duration
 
-_Seconds = Annotated[float, Field(ge=0, allow_inf_nan=False)]
 MASK = "**********"
+
+_Seconds = Annotated[float, Field(ge=0, allow_inf_nan=False)]
+_SomeSeconds = Annotated[float, Field(gt=0, allow_inf_nan=False)]
 _Names = Annotated[frozenset[str], NoDecode]
+_Text = Annotated[str, StringConstraints(strip_whitespace=True, min_length=1)]
+
+# Fields that hold a secret by their name, for settings that don't say so by their type.
+_SECRET = re.compile(
+    r"(^|_)(password|passwd|passphrase|secret|token|api_?key|private_key|signing_key|secret_key)$", re.IGNORECASE
+)
 
 
 class KernelSettings(BaseSettings):
     """Settings of the kernel, read from variables that begin with ``BANDMASTER_``. All times are in seconds."""
 
-    model_config = SettingsConfigDict(env_prefix="BANDMASTER_", extra="ignore", frozen=True, hide_input_in_errors=True)
+    model_config: ClassVar[SettingsConfigDict] = SettingsConfigDict(
+        env_prefix="BANDMASTER_", extra="ignore", frozen=True, hide_input_in_errors=True
+    )
 
-    environment: str = Field("development", description="Where this runs; 'production' refuses debug aids.")
+    environment: _Text = Field("development", description="Where this runs; 'production' refuses debug aids.")
     debug: bool = Field(False, description="Show tracebacks to clients. Refused in production.")
     title: str | None = Field(None, description="The application's title; else its distribution's name.")
     version: str | None = Field(None, description="The application's version; else its distribution's.")
@@ -52,13 +68,13 @@ class KernelSettings(BaseSettings):
         Path("bandmaster.lock"), description="What `bandmaster lock` writes and plugins=locked reads."
     )
 
-    start_timeout: PositiveFloat = Field(30, description="Seconds for a start that declares no deadline of its own.")
-    stop_timeout: PositiveFloat | None = Field(
+    start_timeout: _SomeSeconds = Field(30, description="Seconds for a start that declares no deadline of its own.")
+    stop_timeout: _SomeSeconds | None = Field(
         None,
         description="Seconds for a stop that declares no deadline of its own; unset: an equal share of what "
         "termination_grace leaves after draining, 10 at most.",
     )
-    abandon_after: PositiveFloat = Field(
+    abandon_after: _SomeSeconds = Field(
         2,
         description="Seconds past its deadline after which a component that ignores cancellation is given up by name.",
     )
@@ -67,12 +83,14 @@ class KernelSettings(BaseSettings):
         description="Seconds that new requests are still accepted after the stop signal, while readiness already fails.",
     )
     drain_timeout: _Seconds = Field(10, description="Seconds that requests in flight may take to end.")
-    termination_grace: PositiveFloat = Field(
+    termination_grace: _SomeSeconds = Field(
         30, description="Seconds from the stop signal until the platform kills the process; Kubernetes' default is 30."
     )
 
     processes: PositiveInt = Field(1, description="How many processes share the budgets of the plan.")
-    limits: Mapping[str, int] = Field({}, description='What a shared server allows, as JSON: {"postgres": 97}.')
+    limits: Mapping[str, NonNegativeInt] = Field(
+        {}, description='What a shared server allows, as JSON: {"postgres": 97}.'
+    )
     over_budget: Literal["refuse", "warn"] = Field(
         "refuse", description="What follows when a budget exceeds its limit."
     )
@@ -95,6 +113,8 @@ class KernelSettings(BaseSettings):
     @classmethod
     def _split(cls, value: object) -> object:
         if isinstance(value, str):
+            if value.lstrip().startswith(("[", "{")):
+                raise ValueError("expected names with commas between them, not JSON")
             return frozenset(part.strip() for part in value.split(",") if part.strip())
         return value
 
@@ -148,7 +168,7 @@ def read_settings(kinds: Iterable[type[BaseSettings]]) -> tuple[dict[type[Any], 
         except ValidationError as error:
             problems += _from_validation(kind, error)
         except SettingsError as error:
-            problems.append(Problem(f"{kind.__name__} can't be read: {error}.", subject=kind.__name__))
+            problems.append(_from_source(kind, error))
     return values, problems
 
 
@@ -157,11 +177,11 @@ def describe_settings(kind: type[BaseSettings]) -> list[Setting]:
     return [
         Setting(
             variable=variable_of(kind, name),
-            kind=_kind_text(field.annotation),
+            kind=type_name(field.annotation),
             description=field.description or "",
             required=field.is_required(),
-            default="" if field.is_required() else _default_text(field),
-            secret=_is_secret(field.annotation),
+            default="" if field.is_required() else _shown(name, _default(field)),
+            secret=_is_secret(field.annotation) or bool(_SECRET.search(name)),
         )
         for name, field in kind.model_fields.items()
     ]
@@ -169,57 +189,108 @@ def describe_settings(kind: type[BaseSettings]) -> list[Setting]:
 
 def current_value(settings: BaseSettings, name: str) -> str:
     """A field's value as text, a secret masked."""
-    value = getattr(settings, name)
-    return MASK if _holds_secret(value) else _text(value)
+    return _shown(name, getattr(settings, name))
 
 
 def variable_of(kind: type[BaseSettings], field: str) -> str:
     """The environment variable that sets a field."""
-    info = kind.model_fields[field]
-    alias = info.validation_alias
-    if alias is not None:
-        first = alias if isinstance(alias, str) else getattr(alias, "choices", [alias])[0]
-        return str(first).upper()
-    return f"{kind.model_config.get('env_prefix', '')}{field}".upper()
+    alias = kind.model_fields[field].validation_alias
+    if isinstance(alias, AliasChoices):
+        alias = alias.choices[0]
+    if isinstance(alias, AliasPath):
+        alias = str(alias.path[0])
+    name = f"{kind.model_config.get('env_prefix', '')}{field}" if alias is None else alias
+    return _cased(kind, name)
+
+
+def _cased(kind: type[BaseSettings], name: str) -> str:
+    return name if kind.model_config.get("case_sensitive") else name.upper()
+
+
+def _from_source(kind: type[BaseSettings], error: SettingsError) -> Problem:
+    # The exception has no fields, and its cause shows the value.
+    field = re.search(r'field "(\w+)"', str(error))
+    if field is None or field[1] not in kind.model_fields:
+        return Problem(f"{kind.__name__} can't be read: {error}.", subject=kind.__name__)
+    variable = variable_of(kind, field[1])
+    return Problem(f"{variable} is wrong ({kind.__name__}): it isn't valid JSON.", subject=kind.__name__)
 
 
 def _from_validation(kind: type[BaseSettings], error: ValidationError) -> list[Problem]:
     problems = []
-    # Input and context are left out: they may hold a secret.
-    for detail in error.errors(include_url=False, include_input=False, include_context=False):
+    for detail in error.errors(include_url=False, include_context=False):
         location = [str(part) for part in detail["loc"]]
-        said = detail["msg"].removeprefix("Value error, ").rstrip(".")
+        where = _variable_at(kind, location) if location else kind.__name__
         if detail["type"] == "missing" and location:
-            variable = _variable_at(kind, location)
             problems.append(
                 Problem(
-                    f"{variable} is not set ({kind.__name__} needs it).",
+                    f"{where} is not set ({kind.__name__} needs it).",
                     f"Set it in the environment, or pass overrides={{{kind.__name__}: {kind.__name__}(...)}}.",
                     kind.__name__,
                 )
             )
         else:
-            where = _variable_at(kind, location) if location else kind.__name__
+            said = detail["msg"].removeprefix("Value error, ").rstrip(".")
+            # A validator may have written the input, which may be a secret, into its message.
+            for hidden in _hidden(kind, detail["input"], whole=not location):
+                said = said.replace(hidden, MASK)
             problems.append(Problem(f"{where} is wrong ({kind.__name__}): {said}.", subject=kind.__name__))
     return problems
+
+
+_SHORTEST_HIDDEN = 4
+"""Characters; shorter inputs, such as a digit, stand in messages for other reasons."""
+
+
+def _hidden(kind: type[BaseSettings], given: object, *, whole: bool) -> list[str]:
+    """The texts that a message must not show: the input of one field; of the whole model, what its fields keep secret."""
+    if whole:
+        values = given if isinstance(given, Mapping) else vars(given)
+        found = [text for name, value in values.items() if _keeps_secret(kind, name, value) for text in _texts(value)]
+    else:
+        found = list(_texts(given))
+    return sorted((text for text in found if len(text) >= _SHORTEST_HIDDEN), key=len, reverse=True)
+
+
+def _keeps_secret(kind: type[BaseSettings], name: str, value: object) -> bool:
+    field = kind.model_fields.get(name)
+    typed = field is not None and _is_secret(field.annotation)
+    return typed or bool(_SECRET.search(name)) or _holds_secret(value)
+
+
+def _texts(value: object) -> Iterator[str]:
+    if isinstance(value, (Secret, SecretStr, SecretBytes)):
+        yield from _texts(value.get_secret_value())
+    elif isinstance(value, bytes):
+        yield value.decode(errors="replace")
+    elif isinstance(value, Mapping):
+        for inner in value.values():
+            yield from _texts(inner)
+    elif isinstance(value, (list, tuple, set, frozenset)):
+        for inner in value:
+            yield from _texts(inner)
+    else:
+        yield str(value)
 
 
 def _variable_at(kind: type[BaseSettings], location: list[str]) -> str:
     field, *inner = location
     # pydantic reports an aliased field by the alias.
-    first = variable_of(kind, field) if field in kind.model_fields else field.upper()
+    first = variable_of(kind, field) if field in kind.model_fields else _cased(kind, field)
+    delimiter = kind.model_config.get("env_nested_delimiter")
+    if delimiter and all(part.isidentifier() for part in inner):
+        return delimiter.join([first, *(_cased(kind, part) for part in inner)])
     return ".".join([first, *inner])
 
 
-def _kind_text(annotation: Any) -> str:
-    text = annotation.__name__ if isinstance(annotation, type) and not get_args(annotation) else str(annotation)
-    return text.replace("typing.", "").replace("pydantic.types.", "")
+def _default(field: FieldInfo) -> object:
+    return field.get_default(call_default_factory=True, validated_data={})
 
 
-def _default_text(field: FieldInfo) -> str:
-    if field.default_factory is not None:
-        return _text(field.get_default(call_default_factory=True, validated_data={}))
-    return MASK if _holds_secret(field.default) else _text(field.default)
+def _shown(name: str, value: object) -> str:
+    if _holds_secret(value) or (value and _SECRET.search(name)):
+        return MASK
+    return _text(value)
 
 
 def _text(value: object) -> str:
@@ -229,14 +300,19 @@ def _text(value: object) -> str:
         return ",".join(sorted(map(str, value)))
     if isinstance(value, bool):
         return str(value).lower()
-    if isinstance(value, (Mapping, list, tuple)):
+    if isinstance(value, Enum):
+        return str(value.value)
+    if isinstance(value, Mapping):
+        return json.dumps(dict(value), default=str)
+    if isinstance(value, (list, tuple)):
         return json.dumps(value, default=str)
     return str(value)
 
 
 def _is_secret(annotation: Any) -> bool:
-    kinds = [annotation, *get_args(annotation)]
-    return any(isinstance(kind, type) and issubclass(kind, (Secret, SecretStr, SecretBytes)) for kind in kinds)
+    if isinstance(annotation, type) and issubclass(annotation, (Secret, SecretStr, SecretBytes)):
+        return True
+    return any(_is_secret(inside) for inside in (get_args(annotation)))
 
 
 def _holds_secret(value: object) -> bool:

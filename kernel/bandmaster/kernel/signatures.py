@@ -6,11 +6,11 @@ import functools
 import inspect
 import sys
 import types
-from collections.abc import AsyncGenerator, AsyncIterable, AsyncIterator, Callable, Collection
+from collections.abc import AsyncGenerator, AsyncIterable, AsyncIterator, Callable, Collection, Iterator
 from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass
 from enum import Enum
-from typing import Any, Self, Union, get_args, get_origin, get_type_hints
+from typing import Any, Self, TypeVar, Union, cast, get_args, get_origin, get_type_hints
 
 from bandmaster.kernel.keys import Key, type_name
 
@@ -50,30 +50,35 @@ def is_settings(kind: Any) -> bool:
     """Whether a type is read from the environment: a pydantic-settings model."""
     # Not imported here: it costs more than the whole kernel, and a class can't derive from what isn't loaded.
     module = sys.modules.get("pydantic_settings")
-    return module is not None and isinstance(kind, type) and issubclass(kind, module.BaseSettings)
+    return module is not None and inspect.isclass(kind) and issubclass(kind, module.BaseSettings)
 
 
-def read_needs(function: Callable[..., Any], *, given: Collection[str] = (), context: type | None = None) -> list[Need]:
-    """The parameters that the kernel has to fill, those in ``given`` left out.
+def read_needs(
+    function: Callable[..., Any], *, given: Collection[str] = (), positional: int = 0, context: type | None = None
+) -> list[Need]:
+    """The parameters that the kernel has to fill: all but those in ``given`` and the first ``positional`` ones.
 
     Raises:
         SignatureError: a parameter has no annotation, or one that says nothing.
     """
-    parameters = [
-        parameter
-        for parameter in _parameters(function)
-        if parameter.name not in given and parameter.kind not in _SKIPPED
-    ]
-    required = [parameter.name for parameter in parameters if parameter.default is parameter.empty]
-    hints = _hints(function, tolerant=not required) if parameters else {}
+    bound = {name for inner in _inside(function) if isinstance(inner, functools.partial) for name in inner.keywords}
     needs = []
-    for parameter in parameters:
+    for parameter in parameters(function)[positional:]:
+        if parameter.name in given or parameter.name in bound or parameter.kind in _SKIPPED:
+            continue
         has_default = parameter.default is not parameter.empty
-        if parameter.name not in hints:
+        if parameter.annotation is parameter.empty:
             if has_default:
                 continue
             raise SignatureError(f"parameter {parameter.name!r} has no type; write one, or give it a default")
-        need = _need(parameter.name, hints[parameter.name], has_default, context)
+        try:
+            annotation = _resolved(f"the type of parameter {parameter.name!r}", parameter.annotation, function)
+        except SignatureError:
+            # A class may be somebody else's, whose annotations nobody here can mend; its default will do.
+            if has_default and isinstance(function, type):
+                continue
+            raise
+        need = _need(parameter.name, annotation, has_default, context)
         if need is None:
             continue
         if parameter.kind is parameter.POSITIONAL_ONLY:
@@ -90,66 +95,111 @@ def read_provides(function: Callable[..., Any]) -> list[Key]:
     Raises:
         SignatureError: the return annotation isn't one of an async generator or an async context manager.
     """
+    while isinstance(function, functools.partial):
+        function = function.func
     if isinstance(function, type):
         return _entered(function)
-    returned = _hints(function, tolerant=False).get("return")
-    if returned is None or returned is type(None):
+    annotation = _signature(function).return_annotation
+    if annotation is inspect.Signature.empty or annotation is None:
         return []
+    returned = _plain(_resolved("its return type", annotation, function))
     origin = get_origin(returned) or returned
-    if isinstance(origin, type) and origin in _MANAGERS:
+    if origin in _MANAGERS:
         arguments = get_args(returned)
         return _provided(arguments[0]) if arguments else []
-    if isinstance(origin, type) and hasattr(origin, "__aenter__"):
-        return _entered(origin)
+    if inspect.isclass(origin) and hasattr(origin, "__aenter__"):
+        return _entered(returned)
+    if origin is type(None):
+        return []
     raise SignatureError(
         f"it returns {type_name(returned)}; write AsyncIterator[T] for an async generator with one yield, or "
         "AbstractAsyncContextManager[T]"
     )
 
 
-def _parameters(function: Callable[..., Any]) -> list[inspect.Parameter]:
+def parameters(function: Callable[..., Any]) -> list[inspect.Parameter]:
+    """What a callable takes, in order; what a class takes to make an instance.
+
+    Raises:
+        SignatureError: it is built in and doesn't say.
+    """
+    return list(_signature(function).parameters.values())
+
+
+def _signature(function: Callable[..., Any]) -> inspect.Signature:
     try:
-        return list(inspect.signature(function).parameters.values())
+        if not isinstance(function, type) or hasattr(function, "__signature__"):
+            return inspect.signature(function)
+        # By hand, since `inspect` prefers a __new__(cls, *args, **kwargs), which says nothing, to the __init__.
+        signature = inspect.signature(_constructor(function))
     except ValueError as error:
         raise SignatureError(f"its signature can't be read: {error}") from error
+    return signature.replace(parameters=list(signature.parameters.values())[1:])
 
 
-def _hints(function: Callable[..., Any], *, tolerant: bool) -> dict[str, Any]:
-    function = _function_behind(function)
+def _constructor(kind: type[Any]) -> Any:
+    made: Any = kind  # whose methods are looked at, not called
+    has_init = made.__init__ is not object.__init__
+    return made.__init__ if has_init or made.__new__ is object.__new__ else made.__new__
+
+
+def _inside(function: Any) -> Iterator[Any]:
+    """The callable, what it wraps, and so on, down to the function that was written."""
+    while True:
+        yield function
+        if isinstance(function, functools.partial):
+            function = function.func
+        elif isinstance(function, type):
+            function = _constructor(function)
+        elif hasattr(function, "__wrapped__"):
+            function = function.__wrapped__
+        elif inspect.isroutine(function):
+            return
+        else:
+            function = type(function).__call__
+
+
+def _resolved(what: str, annotation: Any, function: Any) -> Any:
+    """An annotation as an object, in the namespace of the function that it was written at."""
+    *_, written = _inside(function)
+    holder = types.SimpleNamespace(
+        __annotations__={"it": annotation}, __type_params__=getattr(written, "__type_params__", ())
+    )
     try:
-        return get_type_hints(function, include_extras=True)
+        hints = get_type_hints(cast("Any", holder), getattr(written, "__globals__", {}), include_extras=True)
     except NameError as error:
-        if tolerant:
-            return {}
         raise SignatureError(
-            f"an annotation can't be resolved: {error}. Import the name at run time, not under TYPE_CHECKING, and "
-            "define it at module level"
+            f"{what} can't be resolved: {error}. Import the name at run time, not under TYPE_CHECKING, and define it "
+            "at module level"
         ) from error
-    except TypeError as error:
-        raise SignatureError(f"an annotation can't be resolved: {error}") from error
+    except Exception as error:  # an annotation is an expression, and may raise anything
+        raise SignatureError(f"{what} can't be resolved: {type(error).__name__}: {error}") from error
+    return hints["it"]
 
 
-def _function_behind(function: Any) -> Any:
-    while isinstance(function, functools.partial):
-        function = function.func
-    if isinstance(function, type):
-        return function.__init__  # type: ignore[misc]  # its own, whatever a subclass makes of it
-    function = inspect.unwrap(function)
-    if inspect.isroutine(function):
-        return function
-    return type(function).__call__
+def _plain(annotation: Any) -> Any:
+    """What a ``type X = ...`` stands for; anything else as it is."""
+    while True:
+        origin = get_origin(annotation) or annotation
+        if type(origin).__name__ != "TypeAliasType":
+            return annotation
+        arguments = get_args(annotation)
+        try:
+            annotation = origin.__value__[arguments] if arguments else origin.__value__
+        except NameError as error:
+            raise SignatureError(f"the type {origin.__name__} can't be resolved: {error}") from error
 
 
 def _need(name: str, annotation: Any, has_default: bool, context: type | None) -> Need | None:
-    annotation, nullable = _without_none(annotation)
+    annotation, nullable = _without_none(_plain(annotation))
     key = Key.of(annotation)
-    inner, nullable_inside = _without_none(key.type)
+    inner, nullable_inside = _without_none(_plain(key.type))
     key, nullable = Key(inner, key.name), nullable or nullable_inside
     optional = has_default or nullable
-    if key.type is Any or key.type is object or get_origin(key.type) in (Union, types.UnionType):
+    if _says_nothing(key.type):
         if has_default:
             return None
-        raise SignatureError(f"parameter {name!r} is a {type_name(key.type)}, which says nothing of what it needs")
+        raise SignatureError(f"parameter {name!r} has the type {type_name(key.type)}, which doesn't say what it needs")
     if context is not None and key.type is context:
         return Need(name, key, Kind.CONTEXT, optional, has_default)
     kind = Kind.SETTINGS if is_settings(key.type) else Kind.RESOURCE
@@ -159,25 +209,45 @@ def _need(name: str, annotation: Any, has_default: bool, context: type | None) -
 def _without_none(annotation: Any) -> tuple[Any, bool]:
     if get_origin(annotation) in (Union, types.UnionType):
         members = [member for member in get_args(annotation) if member is not type(None)]
-        if len(members) == 1 and len(get_args(annotation)) == 2:
-            return members[0], True
+        if len(members) == 1:
+            return _plain(members[0]), True
     return annotation, False
 
 
-def _entered(manager: type[Any]) -> list[Key]:
+def _says_nothing(kind: Any) -> bool:
+    return (
+        kind in (Any, object, type(None)) or isinstance(kind, TypeVar) or get_origin(kind) in (Union, types.UnionType)
+    )
+
+
+def _entered(annotation: Any) -> list[Key]:
+    """What an async context manager gives to ``async with ... as``."""
+    manager = get_origin(annotation) or annotation
     enter = getattr(manager, "__aenter__", None)
     if enter is None:
         raise SignatureError(f"{type_name(manager)} is no async context manager: it has no __aenter__")
-    value = _hints(enter, tolerant=False).get("return")
-    if value is Self or getattr(value, "__name__", None) == "Self":
-        return [Key(manager)]
-    return _provided(value)
+    try:
+        value = inspect.signature(enter).return_annotation
+    except ValueError:
+        return []
+    if value is inspect.Signature.empty:
+        return []
+    if isinstance(value, str) and value.rpartition(".")[2] in ("Self", manager.__name__):
+        return [Key(annotation)]  # whether the name can be had at run time or not
+    value = _plain(_resolved(f"the return type of {manager.__name__}.__aenter__", value, enter))
+    declared: tuple[Any, ...] = getattr(manager, "__parameters__", ())
+    if value in declared:
+        arguments = dict(zip(declared, get_args(annotation), strict=False))
+        return _provided(arguments.get(value))
+    # Before there was Self, a type variable on self said the same.
+    return [Key(annotation)] if value is Self or isinstance(value, TypeVar) else _provided(value)
 
 
 def _provided(annotation: Any) -> list[Key]:
-    if annotation is None or annotation is type(None) or annotation is Any:
+    annotation = _plain(annotation)
+    if annotation is None:
         return []
     key = Key.of(annotation)
     if get_origin(key.type) in (Union, types.UnionType):
         raise SignatureError(f"it provides {type_name(key.type)}; a component provides one type, always")
-    return [key]
+    return [] if _says_nothing(key.type) else [key]

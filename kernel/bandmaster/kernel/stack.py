@@ -104,7 +104,8 @@ def _has_hooks(layers: Sequence[BoundLayer], kind: _Kind) -> bool:
 
 
 def _fused(run: Sequence[object], app: ASGIApp, kind: _Kind, *, inner: bool) -> ASGIApp:
-    return Frame(run, app, kind, inner=inner) if run else app
+    # The bound method, since calling an instance looks it up each time.
+    return Frame(run, app, kind, inner=inner).__call__ if run else app
 
 
 def _joined(first: ASGIApp, second: ASGIApp | None = None) -> ASGIApp:

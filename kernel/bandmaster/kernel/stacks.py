@@ -5,9 +5,9 @@ from __future__ import annotations
 import gc
 import inspect
 import traceback
+from contextlib import _AsyncGeneratorContextManager
 from types import FrameType
 from typing import Any
-
 
 _MACHINERY = frozenset(("anyio", "asyncio", "contextlib", "trio"))
 
@@ -35,6 +35,8 @@ def _step(awaitable: Any) -> tuple[FrameType | None, Any]:
         return awaitable.ag_frame, awaitable.ag_await
     if inspect.isgenerator(awaitable):
         return awaitable.gi_frame, awaitable.gi_yieldfrom
+    if isinstance(awaitable, _AsyncGeneratorContextManager):
+        return None, awaitable.gen
     # The objects in between (an async generator's asend(), a coroutine's __await__()) have no attribute for what they
     # wait on, but the collector knows it.
     inner = [other for other in gc.get_referents(awaitable) if inspect.iscoroutine(other) or inspect.isasyncgen(other)]

@@ -21,6 +21,7 @@ class Span:
     own: float
     """How long its own start took."""
     outcome: str = "started"
+    """``started``; ``starting`` while it does; ``failed``, ``overdue``, ``abandoned``, or ``cancelled`` by the rollback."""
 
     @property
     def end(self) -> float:
@@ -45,18 +46,18 @@ class Record:
 
     def critical_chain(self) -> list[Span]:
         """The components that the whole start had to wait for, one after the other, the first one first."""
-        spans = {span.component: span for span in self.spans}
+        left = {span.component: span for span in self.spans}
         before = {
             name: self.stages[index - 1] if index else () for index, stage in enumerate(self.stages) for name in stage
         }
         chain: list[Span] = []
-        candidates: Iterable[str] = spans
+        candidates: Iterable[str] = left
         while True:
-            known = [spans[name] for name in candidates if name in spans]
+            known = [left[name] for name in candidates if name in left]
             if not known:
                 return chain[::-1]
             last = max(known, key=lambda span: (span.end, span.component))
-            chain.append(last)
+            chain.append(left.pop(last.component))
             candidates = {*self.waits_for.get(last.component, ()), *before.get(last.component, ())}
 
     def to_json(self) -> str:
@@ -70,15 +71,11 @@ class Record:
         Raises:
             ValueError: the text is something else.
         """
+        from pydantic import TypeAdapter  # only who reads a record back needs it
+
         try:
-            data = json.loads(text)
-            return cls(
-                took=data["took"],
-                spans=tuple(Span(**span) for span in data["spans"]),
-                stages=tuple(tuple(stage) for stage in data["stages"]),
-                waits_for={name: tuple(others) for name, others in data["waits_for"].items()},
-            )
-        except (KeyError, TypeError, AttributeError) as error:
+            return TypeAdapter(cls).validate_json(text, strict=True)
+        except ValueError as error:
             raise ValueError(f"no timeline of a start: {error}") from error
 
 
@@ -89,28 +86,36 @@ class Timeline:
         self._plan = plan
         self._spans: dict[str, Span] = {}
         self._took: float | None = None
+        self._began = 0.0
 
     def __call__(self, event: Event) -> None:
         """Take notice of one event."""
         match event:
-            case events.KernelStarting():
+            case events.KernelStarting(at=now):
                 self._spans.clear()
-                self._took = None
+                self._took, self._began = None, now
             case events.ComponentStarting(component=name, waited=waited):
                 self._spans[name] = Span(name, waited, 0.0, "starting")
-            case events.ComponentStarted(component=name, waited=waited, own=own):
-                self._spans[name] = Span(name, waited, own)
+            case events.ComponentStarted(component=name, own=own):
+                self._end(name, own, "started")
             case events.ComponentStartFailed(component=name, own=own):
                 self._end(name, own, "failed")
             case events.ComponentStartCancelled(component=name, own=own):
                 self._end(name, own, "cancelled")
+            case events.ComponentOverdue(component=name, phase="start", seconds=own):
+                self._end(name, own, "overdue")
+            case events.ComponentAbandoned(at=now, component=name, phase="start"):
+                self._end(name, now - self._began - self._spans[name].waited, "abandoned")
             case events.Ready(took=took):
                 self._took = took
             case _:
                 pass
 
     def _end(self, name: str, own: float, outcome: str) -> None:
-        self._spans[name] = replace(self._spans[name], own=own, outcome=outcome)
+        span = self._spans[name]
+        # One that was late may still come to an end, of this kind or that; that it was late is what counts.
+        late = span.outcome in ("overdue", "abandoned") and outcome != "abandoned"
+        self._spans[name] = replace(span, own=own, outcome=span.outcome if late else outcome)
 
     @property
     def record(self) -> Record:

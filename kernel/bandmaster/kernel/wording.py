@@ -8,9 +8,16 @@ from difflib import get_close_matches
 
 def near(name: str, known: Iterable[str], *, cutoff: float = 0.6) -> str:
     """`` Did you mean 'x'?``, or nothing."""
-    lowered = {candidate.lower(): candidate for candidate in known}
+    found = nearest(name, known, cutoff=cutoff)
+    return "" if found is None else f" Did you mean {found!r}?"
+
+
+def nearest(name: str, known: Iterable[str], *, cutoff: float = 0.6) -> str | None:
+    """The known name that is most like ``name``, if one is; upper and lower case are alike."""
+    # In order, so that the same names give the same answer.
+    lowered = {candidate.lower(): candidate for candidate in sorted(known, reverse=True)}
     matches = get_close_matches(name.lower(), lowered, n=1, cutoff=cutoff)
-    return f" Did you mean {lowered[matches[0]]!r}?" if matches else ""
+    return lowered[matches[0]] if matches else None
 
 
 def listed(names: Iterable[str]) -> str:
@@ -21,8 +28,8 @@ def listed(names: Iterable[str]) -> str:
 
 def duration(seconds: float) -> str:
     """A duration as people read it: ``12 ms``, ``3.4 s``."""
-    if seconds < 0.0005:
+    if seconds <= 0.0005:
         return "<1 ms"
-    if seconds < 1:
+    if seconds < 0.9995:
         return f"{seconds * 1000:.0f} ms"
     return f"{seconds:.1f}".removesuffix(".0") + " s"

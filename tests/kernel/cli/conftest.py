@@ -190,14 +190,3 @@ def house(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
         if name not in before and str(getattr(module, "__file__", None) or "").startswith(str(tmp_path)):
             del sys.modules[name]
     importlib.invalidate_caches()
-
-
-@pytest.fixture(autouse=True)
-def temp_fix(monkeypatch):  # TEMP
-    from bandmaster.kernel import planning
-    from bandmaster.kernel.settings import KernelSettings
-    real = planning._Draft.apply_overrides
-    def fixed(self, overrides):
-        real(self, overrides)
-        self.warnings[:] = [w for w in self.warnings if not w.startswith("overrides has a KernelSettings,")]
-    monkeypatch.setattr(planning._Draft, "apply_overrides", fixed)

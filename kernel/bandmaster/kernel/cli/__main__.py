@@ -1,0 +1,5 @@
+"""``python -m bandmaster.kernel.cli``: the command line where its script isn't on the path."""
+
+from bandmaster.kernel.cli import main
+
+main()

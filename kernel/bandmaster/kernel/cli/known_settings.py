@@ -1,0 +1,61 @@
+"""The settings types of a set of parts, found without a plan."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Collection, Iterable
+from typing import Any
+
+from pydantic_settings import BaseSettings
+
+from bandmaster.kernel.contributions import Contribution, LifespanContribution, MiddlewareContribution, Provenance
+from bandmaster.kernel.settings import KernelSettings
+from bandmaster.kernel.signatures import Kind, SignatureError, read_needs
+
+Readers = dict[type[BaseSettings], dict[str, Provenance]]
+"""For each settings type, the parts that read it."""
+
+
+def read_by(parts: Iterable[Contribution]) -> Readers:
+    """Every settings type that a signature asks for, and whose; a signature that can't be read is passed over."""
+    found: Readers = {}
+    for part in parts:
+        if isinstance(part, LifespanContribution):
+            _note(found, part, part.factory)
+        elif isinstance(part, MiddlewareContribution):
+            _note(found, part, part.layer, given=part.options, positional=int(part.form == "asgi"))
+    return found
+
+
+def _note(
+    found: Readers,
+    part: Contribution,
+    function: Callable[..., Any],
+    *,
+    given: Collection[str] = (),
+    positional: int = 0,
+) -> None:
+    try:
+        needs = read_needs(function, given=given, positional=positional)
+    except SignatureError:
+        return  # planning reports it
+    for need in needs:
+        if need.kind is Kind.SETTINGS:
+            found.setdefault(need.key.type, {})[part.name] = part.provenance
+
+
+def own_settings() -> list[type[BaseSettings]]:
+    """The settings types that the kernel reads itself: its own, and the launcher's."""
+    from bandmaster.kernel.servers import ServerSettings
+
+    return [KernelSettings, ServerSettings]
+
+
+def called(names: Collection[str]) -> list[type[BaseSettings]]:
+    """Settings types that exist in this process and have one of these names."""
+    found: list[type[BaseSettings]] = []
+    kinds: list[type[BaseSettings]] = [BaseSettings]
+    for kind in kinds:
+        kinds += [sub for sub in kind.__subclasses__() if sub not in kinds]
+        if kind.__name__ in names:
+            found.append(kind)
+    return found

@@ -1,0 +1,145 @@
+"""Faults put into a checked plan, for one run."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncGenerator, Callable, Iterable
+from contextlib import AbstractAsyncContextManager, asynccontextmanager
+from dataclasses import replace
+from functools import partial
+from typing import Any, TypeAlias
+
+import anyio
+import anyio.lowlevel
+
+from bandmaster.kernel import events
+from bandmaster.kernel.events import Event
+from bandmaster.kernel.plan import Plan
+from bandmaster.kernel.testing.faults import Fault
+from bandmaster.kernel.wording import near
+
+Factory: TypeAlias = "Callable[..., AbstractAsyncContextManager[Any]]"
+
+
+def wrapped(plan: Plan, name: str, wrap: Callable[[Factory], Factory], **fields: Any) -> Plan:
+    """The plan with one component's factory wrapped.
+
+    The plan is made already, so that the signature of the wrapper doesn't matter: the order, what is handed over and
+    what is provided stay as they are.
+    """
+    component = plan.by_name[name]
+    changed = replace(
+        component,
+        contribution=replace(component.contribution, factory=wrap(component.contribution.factory)),
+        **fields,
+    )
+    return replace(plan, components=tuple(changed if other is component else other for other in plan.components))
+
+
+class Injection:
+    """The faults of one run, and what triggers them. It listens to the kernel, to know when everything has started."""
+
+    def __init__(self, faults: Iterable[Fault], plan: Plan) -> None:
+        self.faults = tuple(faults)
+        for fault in self.faults:
+            if fault.component not in plan.by_name:
+                raise ValueError(
+                    f"faults: there is no component {fault.component!r} in the plan."
+                    f"{near(fault.component, plan.by_name)} There is: {', '.join(plan.by_name) or 'none'}"
+                )
+        self.cancelled_by: Fault | None = None
+        """The fault that has cancelled the run."""
+        self.cancel_run: Callable[[], object] = _nothing
+        self._ready = anyio.Event()
+        self._told: dict[str, anyio.Event] = {fault.component: anyio.Event() for fault in self.faults}
+
+    def __call__(self, event: Event) -> None:
+        """Take notice of one event."""
+        if isinstance(event, events.Ready):
+            self._ready.set()
+
+    def into(self, plan: Plan) -> Plan:
+        """The plan with the faults in it."""
+        for fault in self.faults:
+            deadline = {} if fault.deadline is None else {f"{fault.at}_timeout": fault.deadline}
+            plan = wrapped(plan, fault.component, partial(self._around, fault), **deadline)
+        return plan
+
+    def trigger(self, component: str) -> None:
+        """Let the crash come that waits for it.
+
+        Raises:
+            ValueError: there is none.
+        """
+        waiting = [fault.component for fault in self.faults if fault.kind == "crash" and fault.seconds is None]
+        if component not in waiting:
+            raise ValueError(
+                f"component: no crash of {component!r} waits to be triggered; run with faults=[crash({component!r}, "
+                "after=None)]"
+            )
+        self._told[component].set()
+
+    def _around(self, fault: Fault, factory: Factory) -> Factory:
+        return partial(self._faulty, fault, factory)
+
+    @asynccontextmanager
+    async def _faulty(self, fault: Fault, factory: Factory, /, **arguments: Any) -> AsyncGenerator[Any, None]:
+        if fault.at == "start":
+            await self._happen(fault)
+        async with factory(**arguments) as value:
+            if fault.at == "serving":
+                async with self._meanwhile(fault):
+                    yield value
+            else:
+                yield value
+        if fault.at == "stop":
+            await self._happen(fault)
+
+    @asynccontextmanager
+    async def _meanwhile(self, fault: Fault) -> AsyncGenerator[None, None]:
+        """A task group of the component's own, inside of what it has opened: so its clean-up isn't cancelled."""
+        try:
+            async with anyio.create_task_group() as tasks:
+                tasks.start_soon(self._later, fault, name=f"bandmaster: {fault}")
+                yield
+                tasks.cancel_scope.cancel()
+        except BaseExceptionGroup as group:
+            # Nothing else runs in it. Components see what they have raised, not the kit's group around it.
+            error = group.exceptions[0]
+            try:
+                raise error from None
+            finally:
+                del error
+
+    async def _later(self, fault: Fault) -> None:
+        await self._ready.wait()
+        if fault.seconds is None:
+            await self._told[fault.component].wait()
+        else:
+            await anyio.sleep(fault.seconds)
+        if fault.kind == "cancel":
+            self._cancel_run(fault)
+        else:
+            raise fault.make_error()
+
+    async def _happen(self, fault: Fault) -> None:
+        match fault.kind:
+            case "fail":
+                raise fault.make_error()
+            case "hang":
+                await anyio.sleep_forever()
+            case "slow":
+                with anyio.CancelScope(shield=fault.shielded):
+                    await anyio.sleep(fault.seconds or 0)
+            case _:
+                self._cancel_run(fault)
+                if fault.at == "start":
+                    await anyio.sleep_forever()
+                await anyio.lowlevel.checkpoint()
+
+    def _cancel_run(self, fault: Fault) -> None:
+        self.cancelled_by = fault
+        self.cancel_run()
+
+
+def _nothing() -> None:
+    """Nothing is running."""

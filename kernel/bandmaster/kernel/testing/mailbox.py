@@ -1,0 +1,67 @@
+"""A queue between a client and an application, which can be closed and holds back a sender who is too fast."""
+
+from __future__ import annotations
+
+from collections import deque
+from typing import Generic, TypeVar
+
+import anyio
+
+_T = TypeVar("_T")
+
+
+class Closed(Exception):
+    """Nothing more comes."""
+
+
+class Mailbox(Generic[_T]):
+    """A queue for any number of senders and receivers in one event loop.
+
+    ``limit`` is how many bytes may wait before `wait_for_room` waits, as a server's write buffer does.
+    """
+
+    def __init__(self, limit: int | None = None) -> None:
+        self._items: deque[tuple[_T, int]] = deque()
+        self._limit = limit
+        self._waiting = 0
+        self._changed = anyio.Event()
+        self.closed = False
+
+    def put(self, item: _T, size: int = 0) -> None:
+        """Add an item; a closed mailbox takes none."""
+        if not self.closed:
+            self._items.append((item, size))
+            self._waiting += size
+            self._change()
+
+    async def wait_for_room(self) -> None:
+        """Wait until less than the limit waits, or the mailbox is closed."""
+        while self._limit is not None and self._waiting >= self._limit and not self.closed:
+            await self._changed.wait()
+
+    async def get(self) -> _T:
+        """The next item.
+
+        Raises:
+            Closed: the mailbox is closed and empty.
+        """
+        while not self._items:
+            if self.closed:
+                raise Closed
+            await self._changed.wait()
+        item, size = self._items.popleft()
+        self._waiting -= size
+        self._change()
+        return item
+
+    def close(self, *, discard: bool = False) -> None:
+        """Take no more items; with ``discard`` those that wait are thrown away."""
+        self.closed = True
+        if discard:
+            self._items.clear()
+            self._waiting = 0
+        self._change()
+
+    def _change(self) -> None:
+        self._changed.set()
+        self._changed = anyio.Event()

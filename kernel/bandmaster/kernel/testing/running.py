@@ -1,0 +1,205 @@
+"""An application that runs for a test, from its start to its stop."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import AsyncGenerator, Iterable, Mapping
+from contextlib import AbstractAsyncContextManager, asynccontextmanager
+from typing import Any, Literal, TypeAlias, Unpack
+
+import anyio
+from starlette.types import ASGIApp
+
+from bandmaster.kernel import events
+from bandmaster.kernel.application import Application
+from bandmaster.kernel.contributions import Contribution
+from bandmaster.kernel.events import Listener
+from bandmaster.kernel.kernel import Kernel
+from bandmaster.kernel.plan import Plan
+from bandmaster.kernel.resources import Resources
+from bandmaster.kernel.settings import KernelSettings
+from bandmaster.kernel.testing.client import Addressing, Client, connect
+from bandmaster.kernel.testing.compose import ROLE, compose
+from bandmaster.kernel.testing.faults import Fault
+from bandmaster.kernel.testing.injection import Injection
+from bandmaster.kernel.testing.lifespan import LifespanError, lifespan
+from bandmaster.kernel.testing.messages import HeadersLike
+from bandmaster.kernel.testing.recording import Recording
+from bandmaster.kernel.testing.websocket import WebSocket
+from bandmaster.kernel.wording import listed
+
+Via: TypeAlias = Literal["running", "lifespan"]
+
+
+class RunCancelled(Exception):
+    """A fault has cancelled the run, everything has stopped, and nothing else has gone wrong."""
+
+
+class Running:
+    """A running application, and what tests look at."""
+
+    def __init__(self, app: Application, client: Client, recording: Recording, injection: Injection) -> None:
+        self.app = app
+        self.http = client
+        """Sends requests: ``await running.http.get("/items")``."""
+        self.events = recording
+        """What has happened so far."""
+        self._injection = injection
+
+    @property
+    def kernel(self) -> Kernel:
+        """The kernel that runs."""
+        return self.app.kernel
+
+    @property
+    def plan(self) -> Plan:
+        """The plan that it runs."""
+        return self.app.plan
+
+    @property
+    def resources(self) -> Resources:
+        """What the components provide, by type: ``running.resources[DatabaseManager]``.
+
+        Raises:
+            RuntimeError: not everything has started.
+        """
+        resources = self.app._state.get("resources")  # noqa: SLF001
+        if not isinstance(resources, Resources):
+            raise RuntimeError(f"the application serves nothing: it is {self.kernel.phase.value}")
+        return resources
+
+    def websocket(
+        self, path: str, *, subprotocols: Iterable[str] = (), **options: Unpack[Addressing]
+    ) -> AbstractAsyncContextManager[WebSocket]:
+        """Open a WebSocket; see `Client.websocket`."""
+        return self.http.websocket(path, subprotocols=subprotocols, **options)
+
+    def crash(self, component: str) -> None:
+        """Let the crash come that ``faults=[crash(component, after=None)]`` has prepared.
+
+        Raises:
+            ValueError: none is prepared.
+        """
+        self._injection.trigger(component)
+
+    async def drain(self, *, delay: float = 0) -> int:
+        """Drain as before a stop; the answer is how much was left in flight."""
+        return await self.app.drain(delay=delay)
+
+
+@asynccontextmanager
+async def run(
+    app: Application | ASGIApp | None = None,
+    *,
+    contributions: Iterable[Contribution] = (),
+    discover: bool = False,
+    disable: Iterable[str] = (),
+    overrides: Mapping[Any, Any] | None = None,
+    settings: KernelSettings | None = None,
+    role: str | None = ROLE,
+    faults: Iterable[Fault] = (),
+    listeners: Iterable[Listener] = (),
+    via: Via = "running",
+    timeout: float | None = 10.0,  # noqa: ASYNC109  # of the start, and of every step that a client takes
+    base_url: str = "http://testserver",
+    headers: HeadersLike = (),
+    raise_app_exceptions: bool = True,
+) -> AsyncGenerator[Running, None]:
+    """Start an application for real, hand it out, stop it for real.
+
+    ``app`` is an `Application`, or any other ASGI app, which becomes the host of one; none means a new Starlette app.
+    The next six arguments are those of `create_app`, but for ``discover``, which is off: a test says what it runs. An
+    `Application` that is there is run as it is; with any of them it is planned anew, of the same parts and around the
+    same host, with settings that no override replaces read anew.
+
+    ``faults`` are put into components. ``via="lifespan"`` starts and stops by the ASGI lifespan protocol, as a server
+    does, instead of by `Application.running`; a failure is a `LifespanError` then. ``timeout``, in seconds, bounds the
+    start, each request, and each step of a stream or WebSocket; stops have the deadlines of the plan. The last three
+    arguments are those of `connect`.
+
+    ```python
+    async with run(contributions=[database, api], overrides={Clock: fake_clock}) as running:
+        response = await running.http.post("/orders", json={"item": 7})
+        assert response.status == 201
+        assert running.events.start_order == ["database", "api"]
+    ```
+
+    Raises:
+        DiscoveryError, PlanError, ValueError: as `create_app` does.
+        ValueError: a fault names a component that isn't in the plan.
+        StartError, CrashError, StopError: as `Application.running` does. To look at them use `attempt`.
+        RunCancelled: a fault has cancelled it.
+        TimeoutError: it didn't start in time.
+    """
+    composed = compose(
+        app,
+        contributions=contributions,
+        discover=discover,
+        disable=disable,
+        overrides=overrides,
+        settings=settings,
+        role=role,
+    )
+    recording = Recording()
+    connection = {"base_url": base_url, "headers": headers, "raise_app_exceptions": raise_app_exceptions}
+    async with serve(composed, faults, [recording, *listeners], via, timeout, connection) as running:
+        yield running
+
+
+@asynccontextmanager
+async def serve(
+    app: Application,
+    faults: Iterable[Fault],
+    listeners: list[Any],
+    via: Via,
+    timeout: float | None,  # noqa: ASYNC109
+    connection: Mapping[str, Any],
+) -> AsyncGenerator[Running, None]:
+    """Run an application with faults in it; the first of the listeners is the recording."""
+    if via not in ("running", "lifespan"):
+        raise ValueError(f"via: expected 'running' or 'lifespan', got {via!r}")
+    recording: Recording = listeners[0]
+    kernel, plan = app.kernel, app.plan
+    injection = Injection(faults, plan)
+    starting = True
+    try:
+        kernel.plan = injection.into(plan)
+        with app.listening(*listeners, injection), anyio.CancelScope() as whole:
+            injection.cancel_run = whole.cancel
+            whole.deadline = math.inf if timeout is None else anyio.current_time() + timeout
+            async with _started(app, via) as state, connect(app, state=state, timeout=timeout, **connection) as client:
+                starting, whole.deadline = False, math.inf
+                yield Running(app, client, recording, injection)
+    except LifespanError as error:
+        _explain(error, recording)
+        raise
+    finally:
+        kernel.plan = plan
+    if injection.cancelled_by is not None:
+        raise RunCancelled(f"the run was cancelled by a fault: {injection.cancelled_by}")
+    if starting and whole.cancelled_caught:
+        raise TimeoutError(_late(timeout or 0, plan, recording))
+
+
+@asynccontextmanager
+async def _started(app: Application, via: Via) -> AsyncGenerator[Mapping[str, Any], None]:
+    if via == "lifespan":
+        async with lifespan(app) as state:
+            yield state
+    else:
+        async with app.running():
+            yield {}
+
+
+def _explain(error: LifespanError, recording: Recording) -> None:
+    kinds = (events.ComponentStartFailed, events.ComponentStopFailed)
+    errors = [event.error for event in recording if isinstance(event, kinds)]
+    error.__cause__ = errors[0] if errors else None
+
+
+def _late(seconds: float, plan: Plan, recording: Recording) -> str:
+    began, ended = recording.names(events.ComponentStarting), recording.start_order
+    starting = [name for name in began if name not in ended]
+    waiting = [component.name for component in plan if component.name not in began]
+    message = f"not everything had started within {seconds:g} s: {listed(starting)} had not"
+    return message + (f", and {listed(waiting)} waited" if waiting else "")
