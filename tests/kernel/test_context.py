@@ -1,7 +1,6 @@
 """Tests of bandmaster.kernel.context."""
 
 import functools
-from types import SimpleNamespace
 
 import pytest
 from hypothesis import given

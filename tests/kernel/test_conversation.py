@@ -106,7 +106,7 @@ async def test_what_is_raised_tells_more_than_what_was_sent():
 async def test_an_answer_of_failure_is_a_failure(after):
     """Whatever the app does after it; of a traceback the last line is told."""
     app = says(None, {"type": START_FAILED, "message": "Traceback\n  ...\nOSError: no\n"}, *after)
-    with pytest.raises(HostLifespanError, match="^OSError: no$"):
+    with pytest.raises(HostLifespanError, match=r"^OSError: no$"):
         async with speaking(app, {}):
             pytest.fail("served")
 
@@ -157,7 +157,7 @@ async def test_an_app_that_dies_after_sending_something_odd_has_died_all_the_sam
     async def wait():
         await anyio.sleep(1)
 
-    with pytest.raises(RuntimeError, match="expected a lifespan message, got 'http.response.start'"):
+    with pytest.raises(RuntimeError, match=r"expected a lifespan message, got 'http.response.start'"):
         async with speaking(says(None, STARTED, wait, "http.response.start"), {}):
             await anyio.sleep(60)
 

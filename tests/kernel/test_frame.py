@@ -5,10 +5,10 @@ import gc
 
 import anyio
 import pytest
+from tests.asgi_cases import Server, http_scope, websocket_scope
 
 from bandmaster.kernel.exchange import BodyTooLarge, current_exchange
 from bandmaster.kernel.frame import Frame
-from tests.asgi_cases import Server, http_scope, websocket_scope
 
 pytestmark = pytest.mark.anyio
 
@@ -86,7 +86,7 @@ async def run(app, *layers, scope=None, incoming=({"type": "http.request", "body
 
 
 async def raised(app, *layers, **options):
-    with pytest.raises(BaseException) as caught:  # noqa: PT012
+    with pytest.raises(BaseException) as caught:
         await run(app, *layers, **options)
     return caught.value
 

@@ -171,11 +171,12 @@ async def test_a_second_application_on_one_host_doubles_nothing(host):
     """Tests make one after the other, and what is installed is loaded anew each time."""
     app = host()
     made = fast_router() if host is FastAPI else [Route("/hello", page("contributed"))]
+    handler = page("handled")
     for _ in range(2):
         furnished(
             app,
             RouteContribution(name="hello", routes=made, provenance=Provenance("acme", "1")),
-            ErrorHandlerContribution(name="errors", exception=KeyError, handler=page("handled")),
+            ErrorHandlerContribution(name="errors", exception=KeyError, handler=handler),
         )
     own = len(host().router.routes)
     assert own + 1 == len(app.router.routes)

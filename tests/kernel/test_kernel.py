@@ -714,7 +714,7 @@ async def test_listeners_may_come_for_a_while():
     """They hear what happens in between, also where what they saw raised."""
     told, kept = [], []
     kernel = kernel_of(component(), listeners=[kept.append])
-    with pytest.raises(OSError), kernel.listening(told.append):  # noqa: PT012
+    with pytest.raises(OSError), kernel.listening(told.append):
         kernel.emit(events.Warned(at=1, component="a", message="in"))
         raise OSError
     kernel.emit(events.Warned(at=2, component="a", message="out"))
@@ -734,3 +734,26 @@ async def test_a_component_may_extend_its_start():
 
     async with kernel_of(migrates).running():
         assert anyio.current_time() > 4
+
+
+@pytest.mark.anyio
+@pytest.mark.requirement("XC-R1", "XC-R2", "XC-R3", "XC-R4", "XC-R5", "CF-04")
+async def test_a_component_compares_the_budget_of_all():
+    """What every component declares is summed, times the processes, and held against what the server allows."""
+    parts = [
+        component("pool", budget={"postgres": 15}, begin=lambda context: context.check_budget("postgres", 100)),
+        component("events", budget={"postgres": 11}),
+    ]
+    told = []
+    async with kernel_of(*parts, settings={"processes": 3}).running():
+        pass
+    async with kernel_of(
+        *parts, settings={"processes": 3, "limits": {"postgres": 90}}, listeners=[told.append]
+    ).running():
+        pass
+    assert [
+        "the plan may hold 78 of postgres (26 in each of 3 processes), 87% of the 90 that BANDMASTER_LIMITS allows"
+    ] == [event.message for event in told if isinstance(event, events.Warned)]
+    with pytest.raises(StartError, match="104% of the 100 that the server allows"):
+        async with kernel_of(*parts, settings={"processes": 4}).running():
+            pass

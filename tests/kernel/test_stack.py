@@ -3,6 +3,7 @@
 import gc
 
 import pytest
+from tests.asgi_cases import CASES, Rig, Server, background_work, contexts_apart, http_scope, websocket_scope
 
 from bandmaster.kernel.bands import MiddlewareBand
 from bandmaster.kernel.contributions import MiddlewareContribution, Provenance
@@ -10,7 +11,6 @@ from bandmaster.kernel.errors import StartError
 from bandmaster.kernel.exchange import HeaderBlock, current_exchange
 from bandmaster.kernel.frame import Frame
 from bandmaster.kernel.stack import BoundLayer, build
-from tests.asgi_cases import CASES, Rig, Server, http_scope, websocket_scope
 
 pytestmark = pytest.mark.anyio
 
@@ -105,12 +105,20 @@ STACKS = {
 
 @pytest.mark.parametrize("case", CASES.values(), ids=list(CASES))
 @pytest.mark.parametrize("layers", STACKS.values(), ids=list(STACKS))
-@pytest.mark.requirement("CF-17", "CF-33", "FA-18", "FA-19", "FA-16", "P-14")
+@pytest.mark.requirement("CF-17", "CF-33", "FA-18", "FA-19")
 async def test_asgi_case(case, layers):
     """WebSockets, streams, background work, disconnects, exceptions and contexts pass through any stack unharmed."""
     stack = [bound(layer, name=f"{layer.__name__}-{place}") for place, layer in enumerate(layers)]
     hooks = any(layer.contribution.form == "hooks" for layer in stack)
     await case(Rig(lambda app: build(stack, app), hooks=hooks))
+
+
+@pytest.mark.parametrize("case", [background_work, contexts_apart])
+@pytest.mark.requirement("FA-16", "P-14")
+async def test_contexts(case):
+    """Where layers split the hooks, too, each request has its context to itself, to its very end."""
+    layers = [bound(Request), bound(Copying), bound(End), bound(Passing), bound(Everything)]
+    await case(Rig(lambda app: build(layers, app)))
 
 
 # Composition ----------------------------------------------------------------------------------------------------------
@@ -318,7 +326,8 @@ def test_hook_that_cannot_be_called():
     """Hooks are functions."""
 
     class Odd(Start):
-        on_end = 3
+        def __init__(self):
+            self.on_end = 3
 
     assert str(fault(Odd)).endswith("made a Odd that has an on_end that can't be called")
 
@@ -345,7 +354,9 @@ def test_base_http_middleware_in_disguise():
             return await call_next(request)
 
     disguise = type("Disguise", (Passing,), {"__new__": lambda cls, app: Dispatch(app)})
-    assert str(fault(disguise)).endswith("made a Dispatch that is a starlette BaseHTTPMiddleware, which isn't allowed here")
+    assert str(fault(disguise)).endswith(
+        "made a Dispatch that is a starlette BaseHTTPMiddleware, which isn't allowed here"
+    )
     stack = build([bound(disguise, allow_base_http_middleware=True)], nothing)
     assert isinstance(stack.http, Dispatch)
 

@@ -225,5 +225,5 @@ def test_garbage_is_a_value_error(text):
 )
 def test_a_file_of_another_shape_is_a_value_error(text):
     """Half a record isn't one."""
-    with pytest.raises(ValueError, match="^no timeline of a start: "):
+    with pytest.raises(ValueError, match=r"^no timeline of a start: "):
         Record.from_json(text)

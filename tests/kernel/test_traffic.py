@@ -1,10 +1,10 @@
 """Tests of bandmaster.kernel.traffic."""
 
 import pytest
+from tests.asgi_cases import ClientLostError, Server, http_scope, websocket_scope
 
 from bandmaster.kernel.frame import Frame
 from bandmaster.kernel.traffic import HTTPTraffic, Traffic, WebSocketTraffic
-from tests.asgi_cases import ClientLostError, Server, http_scope, websocket_scope
 
 pytestmark = pytest.mark.anyio
 
@@ -84,7 +84,7 @@ async def test_second_start_is_the_servers_business():
         await send({"type": "http.response.start", "status": 200})
         await send({"type": "http.response.start", "status": 201})
 
-    with pytest.raises(AssertionError, match="http.response.start after"):
+    with pytest.raises(AssertionError, match=r"http\.response\.start after"):
         await visit(app)
 
 

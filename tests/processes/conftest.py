@@ -45,7 +45,9 @@ def environment(server, port, scenario, facts, settings):
     name, _, flavour = server.partition("/")
     values = {
         **os.environ,
-        "PYTHONPATH": os.pathsep.join([*os.environ.get("PYTHONPATH", "").split(os.pathsep), str(HERE)]).strip(os.pathsep),
+        "PYTHONPATH": os.pathsep.join([*os.environ.get("PYTHONPATH", "").split(os.pathsep), str(HERE)]).strip(
+            os.pathsep
+        ),
         "SCENARIO": scenario,
         "FACTS": str(facts),
         "XDG_STATE_HOME": str(facts.parent),
@@ -267,7 +269,26 @@ def hurried(server, folder):
         return served.end()
 
 
+def interrupted_from_the_terminal(server, folder):
+    """As Ctrl-C does it: the signal goes to the whole group."""
+    with serving(server, "", folder) as served:
+        served.wait_ready()
+        served.signalled = time.monotonic()
+        os.killpg(served.process.pid, signal.SIGINT)
+        return served.end()
+
+
+def finds_the_port_taken(server, folder):
+    with serving(server, "", folder) as first:
+        first.wait_ready()
+        with serving(server, "", folder / "second", BANDMASTER_SERVER_PORT=str(first.port)) as served:
+            served.seen.text["port"] = str(first.port)
+            return served.end()
+
+
 SCENARIOS = {
+    "ctrl-c": interrupted_from_the_terminal,
+    "port taken": finds_the_port_taken,
     "start failure": fails_to_start,
     "term while starting": stopped_while_starting,
     "two ints while starting": lambda server, folder: stopped_while_starting(
@@ -294,6 +315,8 @@ def see(request, tmp_path_factory):
         for item in request.session.items
         for marker in item.iter_markers("scenario")
     )
+    # Those that mostly wait come first: the others fill their time.
+    wanted = sorted(wanted, key=lambda pair: pair[1] not in ("blocking stop", "two ints", "term while starting"))
     folder = tmp_path_factory.mktemp("processes")
     results: dict[tuple[str, str], Future[Seen]] = {}
     pool = ThreadPoolExecutor(4)

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import importlib.metadata
-from collections.abc import AsyncGenerator, Callable, Iterable, Iterator, Mapping
-from contextlib import asynccontextmanager, contextmanager
+from collections.abc import AsyncGenerator, Callable, Iterable, Mapping
+from contextlib import asynccontextmanager
 from functools import partial
 from typing import Any, NamedTuple, cast
 
@@ -138,28 +138,26 @@ class Application:
         """Serve one request, one WebSocket, or the lifespan."""
         kind = scope["type"]
         if kind == "http":
-            health = self._health_at(scope)
-            if health is not None:
-                await self._answer_health(health, scope, send)
-            elif self._serving is not None:
-                await self._gate.request(self._serving.http, self._inside(scope, self._serving), receive, send)
+            path, root = scope["path"], scope.get("root_path")
+            if root:
+                path = path.removeprefix(root)
+            serving = self._serving
+            if path in self._health:
+                await self._answer_health(self._health[path], scope, send)
+            elif serving is not None:
+                await self._gate.request(serving.http, _inside(scope, serving.state), receive, send)
             else:
                 await refusal.refuse_request(scope, send, self.settings.retry_after, closing=self._gate.drain.begun)
         elif kind == "websocket":
-            if self._serving is not None:
-                await self._gate.connection(self._serving.websocket, self._inside(scope, self._serving), receive, send)
+            serving = self._serving
+            if serving is not None:
+                await self._gate.connection(serving.websocket, _inside(scope, serving.state), receive, send)
             else:
                 await refusal.refuse_connection(scope, receive, send, self.settings.retry_after)
         elif kind == "lifespan":
             await speak_lifespan(self, receive, send)
         else:
             raise ValueError(f"scope: expected http, websocket or lifespan, got {kind!r}")
-
-    @staticmethod
-    def _inside(scope: Scope, serving: _Serving) -> Scope:
-        # A copy: where this app is mounted in another, the outer app's scope and state must stay as they are.
-        state = scope.get("state")
-        return {**scope, "state": {**state, **serving.state} if state else serving.state.copy()}
 
     @asynccontextmanager
     async def running(self) -> AsyncGenerator[Resources, None]:
@@ -271,12 +269,6 @@ class Application:
         """Wait until no request and no connection is in flight any more."""
         await self._gate.wait_empty()
 
-    @contextmanager
-    def listening(self, *listeners: Listener) -> Iterator[None]:
-        """Tell functions of everything that happens in the kernel meanwhile."""
-        with self.kernel.listening(*listeners):
-            yield
-
     # -- health ------------------------------------------------------------------------------------------------
 
     async def live(self) -> Report:
@@ -299,10 +291,6 @@ class Application:
             return combine([Check("application", "application", "fail", phase if phase != "ready" else "not serving")])
         return await self.kernel.ready()
 
-    def _health_at(self, scope: Scope) -> Callable[[], Any] | None:
-        path, root = scope["path"], scope.get("root_path")
-        return self._health.get(path.removeprefix(root) if root else path)
-
     async def _answer_health(self, health: Callable[[], Any], scope: Scope, send: Send) -> None:
         if scope["method"] not in ("GET", "HEAD"):
             await refusal.refuse_method(scope, send, "GET", "HEAD")
@@ -315,6 +303,14 @@ class Application:
                 for check in report.checks
             }
         await refusal.answer(scope, send, report.http_status, body)
+
+
+def _inside(scope: Scope, ours: dict[str, Any]) -> Scope:
+    # A copy: where this app is mounted in another, the outer app's scope and state must stay as they are.
+    inside = dict(scope)
+    state = scope.get("state")
+    inside["state"] = {**state, **ours} if state else ours.copy()
+    return inside
 
 
 def _identity(settings: KernelSettings, host: Any) -> tuple[str, str]:

@@ -49,10 +49,12 @@ class Hand(Protocol):
     @property
     def settings(self) -> KernelSettings:
         """The kernel's settings."""
+        raise NotImplementedError
 
     @property
     def budget(self) -> Mapping[str, int]:
         """What the plan may hold in one process."""
+        raise NotImplementedError
 
 
 class Context:

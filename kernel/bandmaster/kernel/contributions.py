@@ -8,11 +8,11 @@ import math
 from collections.abc import AsyncGenerator, AsyncIterator, Callable, Iterable, Mapping, Sequence
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from dataclasses import dataclass, field
-from types import MappingProxyType, UnionType
-from typing import TYPE_CHECKING, Any, Literal, TypeAlias, Union, cast, get_origin
+from types import MappingProxyType
+from typing import TYPE_CHECKING, Any, Literal, TypeAlias, cast
 
 from bandmaster.kernel.bands import LifespanBand, MiddlewareBand, resolve_priority
-from bandmaster.kernel.keys import Key, Named, check_name, is_pair
+from bandmaster.kernel.keys import Key, Named, check_name, is_pair, says_nothing
 
 if TYPE_CHECKING:
     from starlette.routing import BaseRoute
@@ -395,9 +395,7 @@ def _keys(value: Any) -> tuple[Key, ...]:
     except (TypeError, ValueError) as error:
         raise ValueError(f"provides: expected types or pairs (type, name), got {value!r}") from error
     for key in keys:
-        # "x | None" is a type as well, but nobody can ask for it: a parameter of that type asks for x.
-        says_nothing = key.type is None or key.type is Any or key.type is object
-        if says_nothing or isinstance(key.type, str) or get_origin(key.type) in (Union, UnionType):
+        if says_nothing(key.type):
             raise ValueError(f"provides: expected types or pairs (type, name), got {key.type!r}")
     return keys
 

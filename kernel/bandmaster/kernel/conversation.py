@@ -66,7 +66,7 @@ class _Conversation:
         except Exception as error:  # noqa: BLE001  # it is raised where the lifespan is held
             # Where it has answered that it failed, this says of what.
             if self._must or self.started.is_set() or (self._asked and self._speaks):
-                self.failed = error
+                self.failed = _alone(error)
                 self._end_what_is_served()
         finally:
             self.started.set()
@@ -103,3 +103,10 @@ class _Conversation:
     def _end_what_is_served(self) -> None:
         if self.started.is_set() and not self.leaving.is_set():
             self.scope.cancel()
+
+
+def _alone(error: Exception) -> Exception:
+    # Frameworks hold lifespans in task groups, which tell only that something has failed.
+    while isinstance(error, ExceptionGroup) and len(error.exceptions) == 1:
+        error = error.exceptions[0]
+    return error

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from contextvars import ContextVar
 from operator import itemgetter
 from time import perf_counter
@@ -95,7 +95,6 @@ class Exchange:
 
     __slots__ = (
         "_counted",
-        "_index",
         "_names",
         "_response_headers",
         "answer",
@@ -108,6 +107,7 @@ class Exchange:
         "disconnected",
         "error",
         "finished",
+        "header",
         "outer",
         "scope",
         "socket",
@@ -117,6 +117,14 @@ class Exchange:
 
     def __init__(self, scope: Scope) -> None:
         self.scope = scope
+        headers: Headers = scope.get("headers") or ()
+        index = dict(headers)
+        if len(index) != len(headers):
+            # The first of several values is to win.
+            index = dict(reversed(headers))
+        # Not a method: every layer looks some up, and few have none.
+        self.header: Callable[[bytes], bytes | None] = index.get
+        """The first value of the request header of that name, in lower case; none if there is no such header."""
         self.data: dict[str, Any] = {}
         """What layers keep for the request, under their own names; handlers find it here, too."""
         self.socket: Socket | None = None
@@ -147,11 +155,10 @@ class Exchange:
         """Bytes of body that the application may read; see `limit_body`."""
         self.outer: Exchange | None = None
         """The same request's exchange in the next frame further out, if there is one."""
-        self._index: dict[bytes, bytes] | None = None
         # A tuple, so that a header which is set before there is a response fails instead of getting lost.
         self._response_headers: list[tuple[bytes, bytes]] = _NO_HEADERS
-        self._names: set[bytes] | None = None
-        self._counted: int
+        self._names: set[bytes]
+        self._counted = -1
 
     @property
     def type(self) -> Literal["http", "websocket"]:
@@ -178,13 +185,6 @@ class Exchange:
         """The request's headers as the server gave them, names in lower case."""
         return cast("Headers", self.scope.get("headers") or ())
 
-    def header(self, name: bytes) -> bytes | None:
-        """The first value of a request header; ``name`` in lower case."""
-        index = self._index
-        if index is None:
-            index = self._indexed()
-        return index.get(name)
-
     def header_values(self, name: bytes) -> list[bytes]:
         """Every value of a request header, in order; ``name`` in lower case."""
         return [value for known, value in self.headers if known == name]
@@ -192,10 +192,7 @@ class Exchange:
     @property
     def content_length(self) -> int | None:
         """The length of the request's body that the client announced, in bytes; none if it announced no sane number."""
-        index = self._index
-        if index is None:
-            index = self._indexed()
-        value = index.get(b"content-length")
+        value = self.header(b"content-length")
         return None if value is None or not value.isdigit() or len(value) > _DIGITS else int(value)
 
     def respond(self, status: int, headers: Iterable[tuple[bytes, bytes]] = (), body: bytes = b"") -> None:
@@ -269,12 +266,12 @@ class Exchange:
     @property
     def response_headers(self) -> list[tuple[bytes, bytes]]:
         """The response's headers, names in lower case, from ``on_response_start`` on, where the list can be changed."""
-        self._names = None
+        self._counted = -1
         return self._response_headers
 
     @response_headers.setter
     def response_headers(self, headers: list[tuple[bytes, bytes]]) -> None:
-        self._names = None
+        self._counted = -1
         self._response_headers = headers
 
     def response_header(self, name: bytes) -> bytes | None:
@@ -287,9 +284,7 @@ class Exchange:
     def set_header(self, name: bytes, value: bytes) -> None:
         """Give a response header this one value, whatever it had; ``name`` in lower case."""
         headers = self._response_headers
-        names = self._names
-        if names is None or self._counted != len(headers):
-            names = self._listed()
+        names = self._names if self._counted == len(headers) else self._listed()
         if name in names:
             place = [known for known, _ in headers].index(name)
             headers[place:] = [(name, value), *(pair for pair in headers[place:] if pair[0] != name)]
@@ -309,9 +304,7 @@ class Exchange:
     def set_headers(self, block: HeaderBlock) -> None:
         """Give all these response headers these values, whatever they had."""
         headers = self._response_headers
-        names = self._names
-        if names is None or self._counted != len(headers):
-            names = self._listed()
+        names = self._names if self._counted == len(headers) else self._listed()
         if not names.isdisjoint(block.names):
             headers[:] = [pair for pair in headers if pair[0] not in block.names]
         names |= block.names
@@ -321,9 +314,7 @@ class Exchange:
     def default_headers(self, block: HeaderBlock) -> None:
         """Add those of these response headers whose names aren't there yet."""
         headers = self._response_headers
-        names = self._names
-        if names is None or self._counted != len(headers):
-            names = self._listed()
+        names = self._names if self._counted == len(headers) else self._listed()
         headers.extend(
             block.pairs if names.isdisjoint(block.names) else [pair for pair in block.pairs if pair[0] not in names]
         )
@@ -333,9 +324,7 @@ class Exchange:
     def vary(self, name: bytes) -> None:
         """Say that the response depends on that request header, if ``Vary`` doesn't say so already."""
         headers = self._response_headers
-        names = self._names
-        if names is None or self._counted != len(headers):
-            names = self._listed()
+        names = self._names if self._counted == len(headers) else self._listed()
         if b"vary" not in names:
             names.add(b"vary")
             headers.append((b"vary", name))
@@ -345,16 +334,6 @@ class Exchange:
         listed = {part.strip().lower() for part in b",".join(values).split(b",")}
         if b"*" not in listed and name.lower() not in listed:
             self.set_header(b"vary", b", ".join([*filter(None, values), name]))
-
-    def _indexed(self) -> dict[bytes, bytes]:
-        # One pass pays from the second lookup on.
-        headers = self.headers
-        index = dict(headers)
-        if len(index) != len(headers):
-            # The first of several values is to win.
-            index = dict(reversed(headers))
-        self._index = index
-        return index
 
     def _listed(self) -> set[bytes]:
         # The names that are there, so that one layer's headers needn't be compared with all the others'. Who takes the

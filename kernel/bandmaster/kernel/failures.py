@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-import importlib.util
 import sys
 import traceback
 from collections.abc import Iterable, Iterator
-from functools import cache
 from pathlib import Path
 
 from bandmaster.kernel.errors import CrashError, DiscoveryError, PlanError, StartCancelled, StartError, StopError
@@ -97,12 +95,11 @@ def _is_machinery(filename: str) -> bool:
     return filename.startswith(_machinery())
 
 
-@cache
 def _machinery() -> tuple[str, ...]:
     places = [str(Path(__file__).parent)]
     for name in _MACHINERY:
-        found = importlib.util.find_spec(name) if name in sys.modules else None
-        if found is not None and found.origin is not None:
-            path = Path(found.origin)
+        origin = getattr(sys.modules.get(name), "__file__", None)
+        if origin is not None:
+            path = Path(origin)
             places.append(str(path.parent) if path.name == "__init__.py" else str(path))
     return tuple(places)

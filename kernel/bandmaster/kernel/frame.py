@@ -16,9 +16,10 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
 from contextvars import Token
+from dataclasses import dataclass
 from operator import length_hint
 from traceback import format_exception
-from typing import Any, Literal, NamedTuple, NoReturn, TypeAlias, cast
+from typing import Any, Literal, NoReturn, TypeAlias, cast
 
 from starlette.types import ASGIApp, Receive, Scope, Send
 
@@ -51,7 +52,7 @@ class Frame:
         self._outside = tuple(_entered(self.layers[:place]) for place in places)
         self._through = tuple(_entered(self.layers[: place + 1]) for place in places)
         # Where no hook can see what passes, the application gets the server's own receive and send.
-        self._observes = kind == "websocket" or any(self._entered)
+        self._observes = kind == "websocket" or self._entered != _entered(())
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Serve one request or one WebSocket."""
@@ -92,7 +93,8 @@ class Frame:
         return len(self._requests) - 1 - length_hint(hooks)
 
 
-class _Entered(NamedTuple):
+@dataclass(frozen=True, slots=True)
+class _Entered:
     """The hooks of those layers that a request has entered, each kind innermost first."""
 
     starts: tuple[Hook, ...]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 from collections.abc import MutableMapping, Sequence
 from typing import Any
 
@@ -96,9 +97,9 @@ class _NoRoutes(Exception):
 def _routes_of(part: RouteContribution, host: Any) -> Any:
     from starlette.routing import BaseRoute
 
-    made: Any = part.routes
-    if callable(made) and not hasattr(made, "routes"):  # a router is callable too: it is an ASGI app
-        made = made()
+    given: Any = part.routes
+    # A router is callable too: it is an ASGI app.
+    made: Any = given() if callable(given) and not hasattr(given, "routes") else given
     if hasattr(made, "include_router"):
         if not hasattr(host, "include_router"):
             # Its routes ask for what only a FastAPI app puts around them.
@@ -107,7 +108,7 @@ def _routes_of(part: RouteContribution, host: Any) -> Any:
                 f"they are a FastAPI router, which the host, a {kind}, can't include; make the host a FastAPI app"
             )
         return made
-    if hasattr(made, "close") and hasattr(made, "cr_code"):
+    if inspect.iscoroutine(made):
         made.close()
         raise _NoRoutes("the function that makes them is async, and there is no event loop yet")
     routes = list(getattr(made, "routes", made))

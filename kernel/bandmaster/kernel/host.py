@@ -119,6 +119,7 @@ class Composed(Protocol):
 
     def running(self) -> AbstractAsyncContextManager[Any]:
         """Start it, serve, stop it."""
+        raise NotImplementedError
 
     async def drain(self, *, delay: float | None = None) -> int:
         """Let what is in flight in it end."""
@@ -281,7 +282,7 @@ def _holds(lifespan: Any, other: Any) -> bool:
             todo += [part.func, *part.args]
         elif isinstance(part, FunctionType):
             todo += [cell.cell_contents for cell in part.__closure__ or () if _is_filled(cell)]
-            todo += [part.__wrapped__] if hasattr(part, "__wrapped__") else []
+            todo.append(getattr(part, "__wrapped__", None))
         elif isinstance(part, tuple):  # the arguments of a function that combines several
             todo += part
     return False

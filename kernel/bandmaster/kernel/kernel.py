@@ -374,8 +374,9 @@ def kernel_settings(settings: KernelSettings | None, overrides: dict[Any, Any]) 
             raise ValueError(f"{label}: expected KernelSettings, got {type(value).__name__}")
     if settings is not None and overridden is not None:
         raise ValueError("settings: overrides has KernelSettings as well; give them once")
-    if settings is not None or overridden is not None:
-        return settings or overridden
+    given = settings if overridden is None else overridden
+    if given is not None:
+        return given
     values, problems = read_settings([KernelSettings])
     if problems:
         raise PlanError(problems)

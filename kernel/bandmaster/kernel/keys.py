@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 import types
 from dataclasses import dataclass
-from typing import Annotated, Any, Literal, NamedTuple, Union, get_args, get_origin
+from typing import Annotated, Any, Literal, NamedTuple, TypeVar, Union, get_args, get_origin
 
 _NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_.-]*")
 
@@ -58,6 +58,15 @@ class Key(NamedTuple):
 def is_pair(value: Any) -> bool:
     """Whether a value is ``(type, name)``, and not a tuple of types."""
     return isinstance(value, tuple) and len(value) == 2 and isinstance(value[1], str | None)
+
+
+def says_nothing(kind: Any) -> bool:
+    """Whether a type is none that one could ask for: too wide, not one type, or a plain value."""
+    return (
+        any(kind is wide for wide in (None, type(None), Any, object))
+        or isinstance(kind, TypeVar | str | bytes | int | float)
+        or get_origin(kind) in (Union, types.UnionType)
+    )
 
 
 def check_name(name: object, label: str) -> None:

@@ -148,7 +148,7 @@ class _Launch:
         """Run until it is over; the answer is the exit code."""
         backend = "trio" if self.settings.runs_on_trio else "asyncio"
         options = {} if self.settings.runs_on_trio else {"use_uvloop": self.settings.runs_on_uvloop}
-        with owned(self._heard), self._watchdog, self.app.listening(self._witness, self._happened):
+        with owned(self._heard), self._watchdog, self.app.kernel.listening(self._witness, self._happened):
             anyio.run(self._main, backend=backend, backend_options=options)
         return self._code()
 
@@ -360,6 +360,9 @@ def readable_logging(*, debug: bool = False) -> Iterator[None]:
         handler.setFormatter(logging.Formatter("%(asctime)s [%(levelname)-8s] %(name)s: %(message)s", "%H:%M:%S"))
         root.addHandler(handler)
         root.setLevel(level)
+        # Servers tell of their own start and stop what the launcher tells already; what they warn of stays.
+        for name in ("uvicorn.error", "hypercorn.error"):
+            logging.getLogger(name).setLevel(logging.DEBUG if debug else logging.WARNING)
     try:
         yield
     finally:

@@ -116,7 +116,7 @@ class _Host:
 class _ServiceTask:
     """One background service, as the engine sees it."""
 
-    __slots__ = ("begun", "context", "history", "name", "over", "restart", "scope", "service")
+    __slots__ = ("begun", "history", "name", "over", "restart", "scope", "service")
 
     def __init__(self, name: str, service: Service, restart: Restart) -> None:
         self.name = name
@@ -126,8 +126,6 @@ class _ServiceTask:
         self.scope = anyio.CancelScope(shield=True)
         self.begun = False
         self.over = anyio.Event()
-        # The service sees the context variables that its component has set, like any task that it would start.
-        self.context = contextvars.copy_context()
 
 
 class Engine:
@@ -211,9 +209,7 @@ class Engine:
                 self._release(self._schedule.free())
                 ended_by = _both(ended_by, await _through([self._all_over]))
                 self._rearmed.set()
-                # Only the tasks' last steps are left to wait for, and a cancellation there would hide what is raised.
-                self._tasks.cancel_scope.shield = True
-        except BaseException as error:  # a task's own cancel(), which no shield holds off
+        except BaseException as error:  # a cancellation that came while the tasks took their last steps
             ended_by = _both(ended_by, error)
         raised = self._outcome(ended_by)
         self._change_phase(Phase.FAILED if self._faults else Phase.STOPPED)
@@ -331,8 +327,6 @@ class Engine:
 
     def _spawn(self, free: list[int]) -> None:
         for index in free:
-            if self._schedule.stopping:
-                return
             # From a neutral context: a component must not see the variables of the one whose start set it free.
             self._neutral.copy().run(self._spawn_host, _Host(index, self._plan.components[index]))
 
@@ -341,7 +335,7 @@ class Engine:
 
     async def _host(self, host: _Host) -> None:
         if self._schedule.stopping:
-            return  # the stop began between its being set free and this
+            return  # what set it free, or something beside it, has failed in the meantime
         self._hosts[host.name] = host
         self._alive += 1
         self._schedule.begun(host.index)
@@ -395,7 +389,7 @@ class Engine:
         for key in host.component.provides:
             self._values[key] = value
         for task in host.services.values():
-            task.context.run(self._spawn_service, host, task)
+            self._spawn_service(host, task)
         self._unstarted -= 1
         self._spawn(self._schedule.started(host.index))
         if not self._unstarted and not self._schedule.stopping:
@@ -531,7 +525,7 @@ class Engine:
             raise ValueError(f"service: component {component!r} is stopping, too late for {name!r} to begin")
         task = host.services[name] = _ServiceTask(name, service, restart)
         if host.state is _State.STARTED:
-            task.context.run(self._spawn_service, host, task)
+            self._spawn_service(host, task)
 
     def _spawn_service(self, host: _Host, task: _ServiceTask) -> None:
         self._tasks.start_soon(self._serve, host, task, name=f"bandmaster: {host.name}/{task.name}")

@@ -61,6 +61,7 @@ class _Session:
         self._chained: frozenset[signal.Signals] = frozenset()
         self._started = False
         self._leaving = False
+        self._ended_server = False
         self._witness = Witness()
         settings = app.settings
         self._watchdog = Watchdog(
@@ -81,7 +82,7 @@ class _Session:
         with (
             chained(self._heard) as self._chained,
             self._watchdog if self._chained else nullcontext(),
-            self._app.listening(self._witness, self._happened),
+            self._app.kernel.listening(self._witness, self._happened),
         ):
             last, error = await self._live()
         await self._send(last)
@@ -217,7 +218,10 @@ class _Session:
 
     def _end_server(self) -> None:
         """Have the server stop, as far as it listens to signals."""
-        if signal.SIGTERM in self._chained and is_handled(signal.SIGTERM) and not self._requests.numbers:
+        if self._ended_server or self._requests.numbers:
+            return
+        self._ended_server = True
+        if signal.SIGTERM in self._chained and is_handled(signal.SIGTERM):
             self._kill(os.getpid(), signal.SIGTERM)
 
 

@@ -23,8 +23,6 @@ from bandmaster.kernel.errors import BandmasterError
 from bandmaster.kernel.wording import listed
 
 if TYPE_CHECKING:
-    import asyncio
-
     from starlette.types import ASGIApp, Receive, Scope, Send
 
 _CANNOT: dict[str, tuple[str, ...]] = {
@@ -165,7 +163,7 @@ def bind(settings: ServerSettings) -> socket.socket:
     family, kind, protocol, _, address = found[0]
     sock = socket.socket(family, kind, protocol)
     try:
-        if os.name == "posix":
+        if os.name == "posix":  # pragma: no branch
             # For a restart while old connections linger; two listeners it doesn't allow.
             sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         if family == socket.AF_INET6:
@@ -365,7 +363,7 @@ class Uvicorn:
         for task in list(state.tasks):
             task.cancel()
         for connection in list(state.connections):
-            if connection.transport is not None:
+            if connection.transport is not None:  # pragma: no branch
                 connection.transport.abort()
 
 
@@ -377,7 +375,7 @@ class Hypercorn:
         self._settings = settings
         self._stopping = False
         self._asked: anyio.Event | None = None
-        self._scope: anyio.CancelScope | None = None
+        self._requests = _Requests()
 
     async def serve(self, app: ASGIApp, sock: socket.socket) -> None:
         """Answer what arrives, until stopped."""
@@ -405,8 +403,8 @@ class Hypercorn:
         self._asked = anyio.Event()
         if self._stopping:
             self._asked.set()
-        with anyio.CancelScope() as self._scope:
-            await module.serve(_with_empty_lifespan(app), config, shutdown_trigger=self._asked.wait, mode="asgi")
+        serving = _with_empty_lifespan(self._requests.of(app))
+        await module.serve(serving, config, shutdown_trigger=self._asked.wait, mode="asgi")
 
     def stop(self) -> None:
         """Accept no more, end when what is open has been answered."""
@@ -417,8 +415,7 @@ class Hypercorn:
     def force(self) -> None:
         """Drop what is left."""
         self.stop()
-        if self._scope is not None:
-            self._scope.cancel()
+        self._requests.cut()
 
 
 class Granian:
@@ -429,7 +426,7 @@ class Granian:
         self._settings = settings
         self._server: Any = None
         self._stopping = False
-        self._tasks: set[asyncio.Task[Any]] = set()
+        self._requests = _Requests()
 
     async def serve(self, app: ASGIApp, sock: socket.socket) -> None:
         """Answer what arrives, until stopped."""
@@ -458,7 +455,7 @@ class Granian:
             app = wrap_asgi_with_proxy_headers(app, trusted_hosts=sorted(settings.trusted_proxies))
         on_socket = type("OnSocket", (embedded,), {"_init_shared_socket": take_socket})
         self._server = on_socket(
-            self._tracked(app),
+            self._requests.of(app),
             interface=Interfaces.ASGINL,
             backlog=settings.backlog,
             http1_settings=http1,
@@ -481,22 +478,32 @@ class Granian:
     def force(self) -> None:
         """Drop what is left."""
         self.stop()
-        for task in list(self._tasks):
-            task.cancel()
+        self._requests.cut()
 
-    def _tracked(self, app: ASGIApp) -> ASGIApp:
-        import asyncio
 
-        async def tracked(scope: Scope, receive: Receive, send: Send) -> None:
-            task = asyncio.current_task()
-            assert task is not None
-            self._tasks.add(task)
-            try:
-                await app(scope, receive, send)
-            finally:
-                self._tasks.discard(task)
+class _Requests:
+    """What an application is answering, so that all of it can be cut short."""
 
-        return tracked
+    def __init__(self) -> None:
+        self._scopes: set[anyio.CancelScope] = set()
+
+    def of(self, app: ASGIApp) -> ASGIApp:
+        """The application, watched."""
+
+        async def watched(scope: Scope, receive: Receive, send: Send) -> None:
+            with anyio.CancelScope() as answering:
+                self._scopes.add(answering)
+                try:
+                    await app(scope, receive, send)
+                finally:
+                    self._scopes.discard(answering)
+
+        return watched
+
+    def cut(self) -> None:
+        """Cancel all of it."""
+        for answering in list(self._scopes):
+            answering.cancel()
 
 
 def _with_empty_lifespan(app: ASGIApp) -> ASGIApp:

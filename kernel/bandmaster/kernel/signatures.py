@@ -10,9 +10,9 @@ from collections.abc import AsyncGenerator, AsyncIterable, AsyncIterator, Callab
 from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass
 from enum import Enum
-from typing import Any, Self, TypeVar, Union, cast, get_args, get_origin, get_type_hints
+from typing import Annotated, Any, Self, TypeVar, Union, cast, get_args, get_origin, get_type_hints
 
-from bandmaster.kernel.keys import Key, type_name
+from bandmaster.kernel.keys import Key, says_nothing, type_name
 
 
 class Kind(Enum):
@@ -191,12 +191,9 @@ def _plain(annotation: Any) -> Any:
 
 
 def _need(name: str, annotation: Any, has_default: bool, context: type | None) -> Need | None:
-    annotation, nullable = _without_none(_plain(annotation))
-    key = Key.of(annotation)
-    inner, nullable_inside = _without_none(_plain(key.type))
-    key, nullable = Key(inner, key.name), nullable or nullable_inside
+    key, nullable = _meant(annotation)
     optional = has_default or nullable
-    if _says_nothing(key.type):
+    if says_nothing(key.type):
         if has_default:
             return None
         raise SignatureError(f"parameter {name!r} has the type {type_name(key.type)}, which doesn't say what it needs")
@@ -206,18 +203,20 @@ def _need(name: str, annotation: Any, has_default: bool, context: type | None) -
     return Need(name, key, kind, optional, has_default)
 
 
-def _without_none(annotation: Any) -> tuple[Any, bool]:
-    if get_origin(annotation) in (Union, types.UnionType):
-        members = [member for member in get_args(annotation) if member is not type(None)]
-        if len(members) == 1:
-            return _plain(members[0]), True
-    return annotation, False
-
-
-def _says_nothing(kind: Any) -> bool:
-    return (
-        kind in (Any, object, type(None)) or isinstance(kind, TypeVar) or get_origin(kind) in (Union, types.UnionType)
-    )
+def _meant(annotation: Any) -> tuple[Key, bool]:
+    """The address that an annotation means, and whether it allows None beside it."""
+    name, nullable = None, False
+    while True:
+        inner = _plain(annotation)
+        if get_origin(inner) is Annotated:
+            key = Key.of(inner)
+            inner, name = key.type, name or key.name
+        members = [member for member in get_args(inner) if member is not type(None)]
+        if get_origin(inner) in (Union, types.UnionType) and len(members) == 1:
+            inner, nullable = members[0], True
+        if inner is annotation:
+            return Key(annotation, name), nullable
+        annotation = inner
 
 
 def _entered(annotation: Any) -> list[Key]:
@@ -244,10 +243,8 @@ def _entered(annotation: Any) -> list[Key]:
 
 
 def _provided(annotation: Any) -> list[Key]:
-    annotation = _plain(annotation)
-    if annotation is None:
-        return []
-    key = Key.of(annotation)
-    if get_origin(key.type) in (Union, types.UnionType):
-        raise SignatureError(f"it provides {type_name(key.type)}; a component provides one type, always")
-    return [] if _says_nothing(key.type) else [key]
+    key, nullable = _meant(annotation)
+    if nullable or get_origin(key.type) in (Union, types.UnionType):
+        said = f"{type_name(key.type)} | None" if nullable else type_name(key.type)
+        raise SignatureError(f"it provides {said}; a component provides one type, always")
+    return [] if says_nothing(key.type) else [key]

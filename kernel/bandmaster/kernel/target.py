@@ -99,8 +99,8 @@ def load(target: str, app_dir: str = ".") -> Any:
     loaded = _attribute(_module(name), attribute, target)
     if _is_factory(loaded):
         made = _guarded(f"{target}()", "called", loaded)
-        return _checked(made, target, f"{target}() returned {_described(made)}")
-    return _checked(loaded, target, f"{target} is {_described(loaded)}")
+        return _checked(made, target, f"{target}() returned {what_is(made)}")
+    return _checked(loaded, target, f"{target} is {what_is(loaded)}")
 
 
 def split(target: str) -> tuple[str, str]:
@@ -272,20 +272,20 @@ def _is_ours(value: object) -> bool:
 def _is_factory(loaded: Any) -> bool:
     if not (inspect.isroutine(loaded) or isinstance(loaded, functools.partial)) or inspect.iscoroutinefunction(loaded):
         return False
-    return _accepts(loaded, 0)
+    return _accepts(loaded, 0, unknown=False)
 
 
 def _is_asgi(loaded: Any) -> bool:
-    return callable(loaded) and not isinstance(loaded, type) and _accepts(loaded, 3)
+    return callable(loaded) and not isinstance(loaded, type) and _accepts(loaded, 3, unknown=True)
 
 
-def _accepts(function: Callable[..., Any], arguments: int) -> bool:
+def _accepts(function: Callable[..., Any], arguments: int, *, unknown: bool) -> bool:
     try:
         inspect.signature(function).bind(*range(arguments))
     except TypeError:
         return False
     except ValueError:
-        return True  # compiled code may hide its signature; it then shows when it is called
+        return unknown  # compiled code may hide its signature
     return True
 
 
@@ -302,7 +302,8 @@ def _checked(loaded: Any, target: str, is_what: str) -> Any:
     raise TargetError(Problem(f"{is_what}; expected {WANTED}.", hint, target), misspelt=True)
 
 
-def _described(loaded: Any) -> str:
+def what_is(loaded: Any) -> str:
+    """A value as an error names it: ``the class Shop``, ``an int``."""
     if loaded is None:
         return "None"
     if isinstance(loaded, ModuleType):

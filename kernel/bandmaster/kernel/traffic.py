@@ -68,7 +68,7 @@ class Traffic(Exchange):
                 headers = [(name.lower(), value) for name, value in headers]
                 break
         self._response_headers = headers
-        self._names = None
+        self._counted = -1
         for on_response_start in self.starts:
             on_response_start(self)
         self.started = True
@@ -92,11 +92,15 @@ class HTTPTraffic(Traffic):
         """The application's ``send``."""
         kind = message["type"]
         if kind == "http.response.body":
-            if "body" in message:
+            # Streams live here, and hardly any piece of one comes without a body.
+            try:
                 self.bytes_sent += len(message["body"])
+            except KeyError:
+                pass
             if "more_body" not in message or not message["more_body"]:
                 self.finished = perf_counter()
-        elif kind == "http.response.start":
+            return self.send(message)
+        if kind == "http.response.start":
             if not self.started:
                 message = self.begin(message)
         elif kind == "http.response.pathsend" or (

@@ -17,9 +17,11 @@ def test_all_problems_at_once(house):
     house.setenv(ACME_URL="nonsense", ACME_POOL_SIZE="0")
     assert (
         1,
-        "2 problems in the plan:\n"
-        "  - ACME_URL is wrong (DataSettings): Input should be a valid URL, relative URL without a base.\n"
-        "  - ACME_POOL_SIZE is wrong (DataSettings): Input should be greater than or equal to 1.\n",
+        (
+            "2 problems in the plan:\n"
+            "  - ACME_URL is wrong (DataSettings): Input should be a valid URL, relative URL without a base.\n"
+            "  - ACME_POOL_SIZE is wrong (DataSettings): Input should be greater than or equal to 1.\n"
+        ),
     ) == house.error("check")
 
 
@@ -38,7 +40,9 @@ def test_warnings_pass_unless_strict(house):
 
 
 @pytest.mark.requirement("XC-R1")
-@pytest.mark.parametrize(("limit", "policy", "code"), [(20, "refuse", 0), (17, "refuse", 0), (14, "warn", 0), (14, "refuse", 1)])
+@pytest.mark.parametrize(
+    ("limit", "policy", "code"), [(20, "refuse", 0), (17, "refuse", 0), (14, "warn", 0), (14, "refuse", 1)]
+)
 def test_budgets_are_held_against_the_limits(house, limit, policy, code):
     """Above 80 % it warns, above 100 % it is a problem unless a setting makes a warning of it."""
     house.install_data()
@@ -86,7 +90,9 @@ def test_a_slip_in_the_target(house):
 def test_a_target_that_fails(house):
     """An import that fails inside the target is a problem, with the place."""
     house.write("shop.py", "import reddis\n")
-    expected = "shop can't be imported: ModuleNotFoundError: No module named 'reddis'. Install what brings 'reddis', or "
+    expected = (
+        "shop can't be imported: ModuleNotFoundError: No module named 'reddis'. Install what brings 'reddis', or "
+    )
     assert (
         1,
         f"{expected}correct the import.\n  shop.py:1 in <module>\n    import reddis\n",
@@ -104,18 +110,26 @@ def test_another_directory(house):
 
 def test_several_wrong_entry_points(house):
     """Entry points that are empty, wrong or clash are all named."""
-    house.install("acme-bad", "[bandmaster.lifespan]\nempty =\nnowhere = acme_bad\nodd = acme_bad:thing\nx = acme_bad:x\n")
+    house.install(
+        "acme-bad", "[bandmaster.lifespan]\nempty =\nnowhere = acme_bad\nodd = acme_bad:thing\nx = acme_bad:x\n"
+    )
     house.install("acme-too", "[bandmaster.lifespan]\nx = acme_bad:x\n", version="2", acme_bad="thing = 3\nx = 3\n")
     code, said = house.error("check")
     assert 1 == code
     assert [
         "4 problems with the installed parts:",
         "  - lifespan 'empty' (acme-bad 1.2) is malformed: it has no value; write name = module:attribute",
-        "  - lifespan 'nowhere' (acme-bad 1.2) is malformed: 'acme_bad' names a module but nothing in it; write "
-        "acme_bad:attribute",
-        "  - lifespan 'x' comes from acme-bad 1.2 and acme-too 2; names are unique within a group. Uninstall all but one: "
-        "to disable 'x' would leave out every one of them.",
-        "  - lifespan 'odd' (acme-bad 1.2) can't be loaded: acme_bad:thing is of type int, not a LifespanContribution. "
-        "Make a LifespanContribution of it and name that. Or switch it off with BANDMASTER_DISABLE=odd or "
-        "disable={'odd'}.",
+        (
+            "  - lifespan 'nowhere' (acme-bad 1.2) is malformed: 'acme_bad' names a module but nothing in it; write "
+            "acme_bad:attribute"
+        ),
+        (
+            "  - lifespan 'x' comes from acme-bad 1.2 and acme-too 2; names are unique within a group. Uninstall all but one: "
+            "to disable 'x' would leave out every one of them."
+        ),
+        (
+            "  - lifespan 'odd' (acme-bad 1.2) can't be loaded: acme_bad:thing is a int, not a LifespanContribution. "
+            "Make a LifespanContribution of it and name that. Or switch it off with BANDMASTER_DISABLE=odd or "
+            "disable={'odd'}."
+        ),
     ] == [line.partition(" (/")[0] for line in said.splitlines()]

@@ -9,10 +9,10 @@ from typing import Annotated, Literal, Optional
 import pytest
 from dotenv import dotenv_values
 
+from bandmaster.kernel.bands import LifespanBand
 from bandmaster.kernel.cli.config_view import Group, Shown, env_lines, kind_text
 from bandmaster.kernel.cli.known_settings import own_settings, read_by
 from bandmaster.kernel.contributions import LifespanContribution
-from bandmaster.kernel.bands import LifespanBand
 from bandmaster.kernel.settings import Setting, describe_settings
 
 
@@ -20,9 +20,14 @@ from bandmaster.kernel.settings import Setting, describe_settings
 def test_every_setting_for_people(house):
     """Variable, value, type, default where it differs, description; secrets are masked."""
     house.install_data()
-    house.setenv(ACME_POOL_SIZE="20", BANDMASTER_DRAIN_TIMEOUT="5")
+    house.setenv(
+        ACME_POOL_SIZE="20", BANDMASTER_DRAIN_TIMEOUT="5", BANDMASTER_OVER_BUDGET="warn", BANDMASTER_TITLE="Shop"
+    )
     shown = house.out("config")
-    assert """
+    assert "  BANDMASTER_TITLE = Shop  (str or unset, empty by default)\n" in shown
+    assert "  BANDMASTER_OVER_BUDGET = warn  (refuse | warn, default refuse)\n" in shown
+    assert (
+        """
 DataSettings  read by database (acme-data 1.2)
   ACME_URL = **********  (PostgresDsn, required)
     Where the database is.
@@ -30,7 +35,9 @@ DataSettings  read by database (acme-data 1.2)
     Its password.
   ACME_POOL_SIZE = 20  (int, default 10)
     Connections that are kept open.
-""" in shown
+"""
+        in shown
+    )
     assert shown.startswith("""\
 KernelSettings  bandmaster
   BANDMASTER_ENVIRONMENT = development  (str)
@@ -47,7 +54,7 @@ def test_the_kernel_describes_all_its_settings(house):
     """Every setting has a variable of its own with the kernel's prefix, a type and a description."""
     settings = [setting for kind in own_settings() for setting in describe_settings(kind)]
     assert [] == [setting for setting in settings if not (setting.description and setting.kind)]
-    assert all(setting.variable.startswith("BANDMASTER_") for setting in settings)
+    assert ["NOTIFY_SOCKET"] == [s.variable for s in settings if not s.variable.startswith("BANDMASTER_")]
     assert len(settings) == len({setting.variable for setting in settings})
 
 
@@ -219,7 +226,21 @@ ACME_URL=
 # int
 #ACME_POOL_SIZE=10
 """)
-    assert 1 == house.run("config", "--format", "env").exit_code
+    assert "" == house.run("config", "--format", "env").stderr
+
+
+def test_an_env_file_that_may_lack_something(house):
+    """An app that can't be planned hides what it brings itself; parts that can't be loaded are a problem."""
+    house.install_data(url=None)
+    house.write("shop.py", "from bandmaster.kernel import create_app\napp = create_app()\n")
+    result = house.run("config", "shop:app", "--format", "env")
+    assert (0, "shop:app can't be planned as it is set now; of what it brings itself, this may lack some.\n") == (
+        result.exit_code,
+        result.stderr,
+    )
+    house.install("acme-bad", "[bandmaster.lifespan]\nbad = acme_bad:bad\n", acme_bad="import reddis\n")
+    result = house.run("config", "--format", "env")
+    assert (1, True, True) == (result.exit_code, "ACME_URL=\n" in result.stdout, "can't be loaded" in result.stderr)
 
 
 def test_the_env_file_holds_the_defaults(house):
@@ -232,7 +253,9 @@ def test_the_env_file_holds_the_defaults(house):
     assert described == {name: value for name, value in read.items() if name in described}
 
 
-@pytest.mark.parametrize("value", ["", "a b", "a # b", "it's", 'say "hi"', "it's \"both\"", "back\\slash", '{"a": 1}', "$x"])
+@pytest.mark.parametrize(
+    "value", ["", "a b", "a # b", "it's", 'say "hi"', 'it\'s "both"', "back\\slash", '{"a": 1}', "$x"]
+)
 def test_values_in_an_env_file_are_quoted(value):
     """Whatever a default holds, it is read back as it was."""
     shown = Shown(Setting("NAME", "str", "", required=False, default=value, secret=False), value)
@@ -245,7 +268,7 @@ def test_values_in_an_env_file_are_quoted(value):
     [
         (int, "int"),
         (Path, "Path"),
-        (Optional[Annotated[int, "x"]], "int or unset"),  # noqa: UP007, UP045
+        (Optional[Annotated[int, "x"]], "int or unset"),  # noqa: UP045
         (int | str, "int or str"),
         (Literal["a", 1], "a | 1"),
         (frozenset[str], "list of str"),

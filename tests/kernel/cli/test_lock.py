@@ -66,10 +66,13 @@ If that is what you want to run, look the changes over, then run: bandmaster loc
 
 def test_no_lock_file(house):
     """It says how to get one."""
-    assert (1, """\
+    assert (
+        1,
+        """\
 1 problem with the installed parts:
   - There is no lock file bandmaster.lock. Make one with: bandmaster lock
-""") == house.error("lock", "--check")
+""",
+    ) == house.error("lock", "--check")
 
 
 def test_a_place_that_cannot_be_written(house):

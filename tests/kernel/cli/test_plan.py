@@ -91,6 +91,15 @@ def test_another_role(house):
     assert "Not started" not in shown
 
 
+def test_a_role_that_nobody_knows(house):
+    """Any role is allowed, but it may be a slip."""
+    house.install_data()
+    shown = house.out("plan", "--role", "wroker")
+    assert shown.endswith("\nWarnings\n  no part belongs to role 'wroker' in particular. Did you mean 'worker'?\n")
+    house.setenv(BANDMASTER_DISABLE="reports")
+    assert "Warnings" not in house.out("plan", "--role", "wroker")
+
+
 def test_another_role_of_an_application(house):
     """An application that has a role already is planned anew, with what it was given in code."""
     house.install_data()
@@ -181,9 +190,9 @@ def test_for_programs(house):
     assert ["Conflict"] == [handler["exception"] for handler in told["error_handlers"]]
     assert {"one_process": 15, "all_processes": 15, "limit": None} == told["budget"]["resources"]["postgres"]
     assert ["jobs", "cache", "database"] == [step["component"] for step in told["stop"]["path"]]
-    assert [{"part": "error_handlers:gone", "reason": "it is disabled", "distribution": "acme-data", "version": "1.2"}] == (
-        told["left_out"]
-    )
+    assert [
+        {"part": "error_handlers:gone", "reason": "it is disabled", "distribution": "acme-data", "version": "1.2"}
+    ] == (told["left_out"])
     assert ["worker"] == told["not_started"][0]["by"]
     assert ([], []) == (told["problems"], told["warnings"])
 
@@ -231,11 +240,14 @@ def test_a_budget_above_its_limit(house):
     house.setenv(BANDMASTER_PROCESSES="10", BANDMASTER_LIMITS='{"postgres": 97, "threads": 0}')
     result = house.run("plan")
     assert 1 == result.exit_code
-    assert """\
+    assert (
+        """\
   resource  one process  10 processes  limit          share
   postgres           15           150     97  155% too much
   threads             4            40      0       too much
-""" in result.stdout
+"""
+        in result.stdout
+    )
     assert result.stdout.endswith("""
 Problems
   the plan may hold 150 of postgres (15 in each of 10 processes), 155% of the 97 that BANDMASTER_LIMITS allows. \
@@ -253,9 +265,11 @@ def test_what_cannot_be_planned(house):
     code, said = house.error("plan")
     assert (
         1,
-        "1 problem in the plan:\n"
-        "  - ACME_URL is not set (DataSettings needs it). Set it in the environment, or pass "
-        "overrides={DataSettings: DataSettings(...)}.\n",
+        (
+            "1 problem in the plan:\n"
+            "  - ACME_URL is not set (DataSettings needs it). Set it in the environment, or pass "
+            "overrides={DataSettings: DataSettings(...)}.\n"
+        ),
     ) == (code, said)
 
 
@@ -324,17 +338,21 @@ def wrong(): return Kernel(discover=False, contributions=[A])
     [
         (
             "app:cycle",
-            "1 problem in the plan:\n"
-            "  - lifespans a → b → a wait for each other: 'a' waits for 'b' (it needs its B; in code, app:a), 'b' waits "
-            "for 'a' (it needs its A; in code, app:b). Take one of these edges away, or let both use a third component.\n",
+            (
+                "1 problem in the plan:\n"
+                "  - lifespans a → b → a wait for each other: 'a' waits for 'b' (it needs its B; in code, app:a), 'b' waits "
+                "for 'a' (it needs its A; in code, app:b). Take one of these edges away, or let both use a third component.\n"
+            ),
         ),
         (
             "app:wrong",
-            "app:wrong() can't be called: ValueError: contributions: A is no contribution; decorate it with "
-            "@lifespan(...) or @middleware(...), or make a LifespanContribution, MiddlewareContribution, "
-            "RouteContribution or ErrorHandlerContribution of it.\n"
-            "  app.py:17 in wrong\n"
-            "    def wrong(): return Kernel(discover=False, contributions=[A])\n",
+            (
+                "app:wrong() can't be called: ValueError: contributions: A is no contribution; decorate it with "
+                "@lifespan(...) or @middleware(...), or make a LifespanContribution, MiddlewareContribution, "
+                "RouteContribution or ErrorHandlerContribution of it.\n"
+                "  app.py:17 in wrong\n"
+                "    def wrong(): return Kernel(discover=False, contributions=[A])\n"
+            ),
         ),
     ],
 )
@@ -349,4 +367,7 @@ def test_two_parts_of_one_name(house):
     house.write("app.py", CYCLE)
     code, said = house.error("plan", "app:twice")
     assert 1 == code
-    assert "lifespan 'b' (PERSISTENCE, in code, app:again) and lifespan 'b' (SERVICES, in code, app:b) have the same" in said
+    assert (
+        "lifespan 'b' (PERSISTENCE, in code, app:again) and lifespan 'b' (SERVICES, in code, app:b) have the same"
+        in said
+    )

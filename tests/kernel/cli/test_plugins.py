@@ -36,7 +36,7 @@ def test_why_parts_are_left_out(house):
     house.install("acme-bad", "[bandmaster.lifespan]\nempty =\n[bandmaster.commands]\nplan = acme_bad:plan\n")
     house.setenv(BANDMASTER_DISABLE="empty")
     shown = house.out("plugins")
-    assert "  lifespan empty =  left out: it is disabled\n" in shown
+    assert "  lifespan empty =   left out: it is disabled\n" in shown
     assert "  command plan = acme_bad:plan  left out: the kernel has a command of that name itself\n" in shown
     house.setenv(BANDMASTER_PLUGINS="allowlist", BANDMASTER_ALLOW="acme-bad", BANDMASTER_DISABLE="")
     result = house.run("plugins")
@@ -52,14 +52,18 @@ def test_two_of_one_name(house):
         house.install(name, "[bandmaster.lifespan]\nx = acme:x\n")
     result = house.run("plugins")
     assert 1 == result.exit_code
-    assert 2 == result.stdout.count("  lifespan x = acme:x  left out: another distribution has the same name in that group\n")
+    assert 2 == result.stdout.count(
+        "  lifespan x = acme:x  left out: another distribution has the same name in that group\n"
+    )
     told = json.loads(house.run("plugins", "--format", "json").stdout)
     assert ["x"] == [problem["subject"] for problem in told["problems"]]
 
 
 def test_nothing_installed(house):
     """It says what to do about it."""
-    assert "0 parts installed  install a distribution that brings some, such as bandmaster-web\n" == house.out("plugins")
+    assert "0 parts installed  install a distribution that brings some, such as bandmaster-web\n" == house.out(
+        "plugins"
+    )
 
 
 def test_one_part(house):
@@ -127,8 +131,10 @@ def test_wrong_settings(house):
     house.setenv(BANDMASTER_PLUGINS="none")
     assert (
         1,
-        "1 problem in the plan:\n  - BANDMASTER_PLUGINS is wrong (KernelSettings): Input should be 'auto', 'allowlist' or "
-        "'locked'.\n",
+        (
+            "1 problem in the plan:\n  - BANDMASTER_PLUGINS is wrong (KernelSettings): Input should be 'auto', 'allowlist' or "
+            "'locked'.\n"
+        ),
     ) == house.error("plugins")
 
 

@@ -1,8 +1,19 @@
 """Tests of bandmaster.kernel.cli.run."""
 
 import pytest
+from pydantic import field_validator
 
-from bandmaster.kernel import launcher
+from bandmaster.kernel import launcher, servers
+
+
+class Stricter(servers.ServerSettings):
+    more: dict[str, int] = {}
+
+    @field_validator("host")
+    @classmethod
+    def _never(cls, value: str) -> str:
+        raise ValueError("no")
+
 
 APP = "from starlette.applications import Starlette\napp = Starlette()\n"
 
@@ -58,8 +69,10 @@ def test_the_plan_first(house, launched):
         (
             [],
             {"BANDMASTER_SERVER_PORT": "http"},
-            "1 problem in the plan:\n  - BANDMASTER_SERVER_PORT: Input should be a valid integer, unable to parse string "
-            "as an integer.\n",
+            (
+                "1 problem in the plan:\n  - BANDMASTER_SERVER_PORT: Input should be a valid integer, unable to parse string "
+                "as an integer.\n"
+            ),
         ),
         (
             ["--uds", "x"],
@@ -78,12 +91,17 @@ def test_what_cannot_be_served(house, launched, arguments, variables, expected):
 
 def test_an_option_that_the_settings_refuse(house, launched):
     """It is named as it was written."""
-    house.monkeypatch.setattr("bandmaster.kernel.servers.ServerSettings.model_config", {}, raising=False)
-    from bandmaster.kernel.cli.run import _settings
-    from bandmaster.kernel.errors import PlanError
+    house.setenv(BANDMASTER_SERVER_LOOP="trio")
+    house.monkeypatch.setattr(servers, "ServerSettings", Stricter)
+    assert (78, "1 problem in the plan:\n  - --host: no.\n") == house.error("run", "--host", "here")
 
-    with pytest.raises(PlanError, match="--port: Input should be less than or equal to 65535"):
-        _settings({"port": 70000, "host": None})
+
+def test_settings_that_are_no_json(house, launched):
+    """What can't be taken apart is a problem like others."""
+    house.setenv(BANDMASTER_SERVER_MORE="{")
+    house.monkeypatch.setattr(servers, "ServerSettings", Stricter)
+    code, said = house.error("run")
+    assert (78, True) == (code, "the server's settings can't be read: " in said)
 
 
 def test_an_option_that_makes_no_sense(house, launched):

@@ -73,6 +73,7 @@ def violations_of(run: Run) -> Iterator[str]:
     yield from judge.deadlines()
     yield from judge.nothing_waits_for_nothing()
     yield from judge.crashes()
+    yield from judge.degraded()
     yield from judge.outcome()
 
 
@@ -274,6 +275,8 @@ class _Judge:
         body = self.run.place("body")
         if body is not None and self.run.place("Ready") is None:
             yield "I11 the body ran before all had started"
+        if body is not None and self.stop_began is not None and self.stop_began < body:
+            yield "I11 the body ran after the stop had begun"
 
     def events_match(self) -> Iterator[str]:
         kinds = [fact.kind for fact in self.run.facts]
@@ -304,6 +307,12 @@ class _Judge:
                 yield f"the service of {name} ran before its component did"
             if over and leaving is not None and over[-1] > leaving:
                 yield f"I4 {name} was exited under its service"
+            serves = part.serving in ("serves", "serves_lazily", "exhausts", "exhausts_degrade", "exits")
+            if serves and not begun and entered is not None and leaving is not None:
+                if self.at(leaving) > self.at(entered) and (self.stop_began is None or entered < self.stop_began):
+                    yield f"the service of {name} never ran"
+            if part.serving.startswith("exhausts") and len(begun) < 3 and self.run.place("ServiceGaveUp", name) is not None:
+                yield f"I15 the service of {name} was given up after {len(begun)} runs"
             if part.serving in ("exhausts", "exhausts_degrade") and len(begun) > 3:
                 yield f"I15 the service of {name} was run {len(begun)} times"
             runs = [self.at(place) for place in begun]
@@ -321,7 +330,8 @@ class _Judge:
             if self.parts[name].serving in ("ends", "times_out") or self.parts[name].serving.startswith("crash"):
                 continue  # its own scope may end its stop
             entered = self.run.place("entered", name)
-            if entered is not None and self.stop_began is not None and entered > self.stop_began:
+            late = entered is not None and self.stop_began is not None and entered > self.stop_began
+            if late and self.parts[name].shape == "group":
                 continue  # it entered in spite of its cancellation, which its own tasks have felt
             fact = self.run.facts[exited]
             began = self.run.place("ComponentStopping", name)
@@ -404,6 +414,12 @@ class _Judge:
                 free = self._free_to_stop(name)
                 if abs(self.at(leaving) - free) > TICK:
                     yield f"I8 {name} could stop at {free} and did at {self.at(leaving)}"
+            leaves = self.run.place("exit", name)
+            if leaving is not None and leaves is not None:
+                served = [self.at(place) for place in self.run.places("service over", name)]
+                due = max(self.at(leaving), *(min(at, self.at(leaving) + STOP_TIMEOUT) for at in served), 0)
+                if self.at(leaves) > due + TICK:
+                    yield f"I8 {name} could be exited at {due} and was at {self.at(leaves)}"
         last = [fact.at for fact in self.run.facts if fact.kind in ("exited", "refused", "body over", "service over")]
         over = self.run.place("over")
         if over is not None and last and self.stop_began is not None:
@@ -455,6 +471,15 @@ class _Judge:
             if leaving is not None and self.run.facts[leaving].error is not None:
                 if self.run.place("ComponentCrashed", name) is None:
                     yield f"I10 {name} was exited with {self.run.facts[leaving].error!r}, and hadn't crashed"
+
+    def degraded(self) -> Iterator[str]:
+        """A component that may degrade the plan doesn't end its body."""
+        policies = [fact.value.policy for fact in self.run.facts if fact.kind in ("ComponentCrashed", "ServiceGaveUp")]
+        only = len(policies) == len(self.faults()) and set(policies) == {"degrade"}
+        if only and not self.kind and self.case.body in ("waits", "cleans_up", "returns", "converts"):
+            body_over = self.run.place("body over")
+            if body_over is None or self.run.facts[body_over].error is not None:
+                yield "I10 a component that may degrade the plan has ended it"
 
     def outcome(self) -> Iterator[str]:
         raised = self.run.raised

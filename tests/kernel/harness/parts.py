@@ -155,7 +155,7 @@ async def _held(run: Run, part: Part) -> AsyncIterator[Any]:
 
 
 async def _crash(run: Run, part: Part) -> None:
-    await anyio.sleep(4 if part.serving == "crash_later" else 0.5)
+    await anyio.sleep(4 if part.serving == "crash_later" else 1)
     raise run.inject(part.name, "serving", Boom(f"{part.name} serving"))
 
 

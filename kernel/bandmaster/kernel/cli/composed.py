@@ -6,7 +6,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 
 from bandmaster.kernel.context import Context
-from bandmaster.kernel.contributions import Contribution
+from bandmaster.kernel.contributions import Contribution, LifespanContribution
 from bandmaster.kernel.deadlines import Deadlines
 from bandmaster.kernel.kernel import Kernel
 from bandmaster.kernel.plan import Plan
@@ -14,6 +14,7 @@ from bandmaster.kernel.planning import make_plan
 from bandmaster.kernel.settings import KernelSettings, read_settings
 from bandmaster.kernel.target import load_application
 from bandmaster.kernel.trust import LeftOut
+from bandmaster.kernel.wording import near
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,8 +42,16 @@ def compose(
         TargetError, DiscoveryError, PlanError: it can't be had, loaded, or planned.
     """
     app = load_application(target, app_dir, role=role or "web", settings=settings)
-    plan = app.plan if role in (None, app.plan.role) else plan_for(app.kernel, role)
-    return Composed(target, app.kernel, plan, (*plan.warnings, *app.warnings))
+    plan = app.plan if not role or role == app.plan.role else plan_for(app.kernel, role)
+    return Composed(target, app.kernel, plan, (*plan.warnings, *app.warnings, *_strange(role, app.kernel)))
+
+
+def _strange(role: str | None, kernel: Kernel) -> list[str]:
+    """A word on a role that no part knows: any name is allowed, but it may be a slip."""
+    known = {name for part in parts_of(kernel) if isinstance(part, LifespanContribution) for name in part.roles or ()}
+    if not role or role in known or not known:
+        return []
+    return [f"no part belongs to role {role!r} in particular.{near(role, sorted(known))}"]
 
 
 def plan_for(kernel: Kernel, role: str | None) -> Plan:

@@ -55,16 +55,26 @@ def config(
         if answer is ConfigFormat.ENV:
             for line in env_lines(groups):
                 typer.echo(line)
-            return
-        if answer is ConfigFormat.JSON:
+        elif answer is ConfigFormat.JSON:
             told = [problem_json(problem) for problem in problems]
             show_json({"format": 1, "ok": not problems, "groups": config_json(groups), "problems": told})
         else:
             show(config_sections(groups))
         if failed is not None:
-            if answer is ConfigFormat.TEXT:
-                complain(f"\n{failed}")
-            raise typer.Exit(PROBLEM)
+            _tell(failed, target, answer)
+
+
+def _tell(failed: DiscoveryError | PlanError, target: str | None, answer: ConfigFormat) -> None:
+    from bandmaster.kernel.errors import PlanError
+
+    if answer is ConfigFormat.ENV and isinstance(failed, PlanError):
+        # What is missing is why people want the file.
+        if target is not None:
+            complain(f"{target} can't be planned as it is set now; of what it brings itself, this may lack some.")
+        return
+    if answer is not ConfigFormat.JSON:
+        complain(f"\n{failed}")
+    raise typer.Exit(PROBLEM)
 
 
 def _gather(
@@ -107,8 +117,8 @@ def _groups(
     problems = list(problems)
     readers = read_by(parts)
     # What an app composes by itself is known to nobody once that has failed, but for what the problems name.
-    for kind in called({problem.subject for problem in problems}):
-        readers.setdefault(kind, {})
+    for kind in called({problem.subject for problem in problems} - {kind.__name__ for kind in readers}):
+        readers[kind] = {}
     own = own_settings()
     for kind in own:
         yield _group(kind, "bandmaster", values, problems)

@@ -108,7 +108,7 @@ def env_lines(groups: Sequence[Group]) -> Iterator[str]:
     """An example of a ``.env`` file: what is required first and empty, the rest commented out with its default."""
     yield "# Settings of this application. Copy to .env, fill in, and keep it out of version control."
     if any(shown.setting.required for group in groups for shown in group.settings):
-        yield from ("", "# -- required " + "-" * 60)
+        yield from ("", "# -- required ".ljust(74, "-"))
     for group in groups:
         for shown in group.settings:
             if shown.setting.required:

@@ -9,9 +9,10 @@ import typer
 from typer.core import TyperCommand
 
 from bandmaster.kernel.cli.options import Format
-from bandmaster.kernel.cli.output import answering
+from bandmaster.kernel.cli.output import answering, is_terminal
 from bandmaster.kernel.contributions import COMMANDS_GROUP
 from bandmaster.kernel.errors import DiscoveryError, Problem
+from bandmaster.kernel.target import put_first, what_is
 
 if TYPE_CHECKING:
     from bandmaster.kernel.distributions import Found
@@ -34,7 +35,6 @@ class ForeignCommand(TyperCommand):
         """Load the command, and run it."""
         with answering(Format.TEXT):
             from bandmaster.kernel.discovery import load_command
-            from bandmaster.kernel.target import put_first
 
             found = _admitted(cast("str", self.name))
             put_first(".")
@@ -56,7 +56,8 @@ def _admitted(name: str) -> Found:
         if part.name == name:
             return part
     for left in installed.admission.left_out:
-        if left.found.name == name and not installed.admission.problems:
+        # While the lock isn't met, all are left out: what it isn't met in says more.
+        if left.found.name == name and (installed.settings.plugins != "locked" or not installed.problems):
             raise DiscoveryError([Problem(f"{left.found} isn't loaded: {left.reason}.", subject=name)])
     about_it = [problem for problem in installed.problems if problem.subject == name]
     raise DiscoveryError(about_it or installed.problems)
@@ -66,6 +67,8 @@ def _runnable(found: Found, loaded: Any) -> Any:
     if isinstance(loaded, typer.Typer):
         if not (loaded.registered_callback or loaded.registered_groups or loaded.registered_commands):
             raise _refused(found, "a Typer without commands", "Register one with @app.command().")
+        if not is_terminal():
+            loaded.rich_markup_mode = None
         return typer.main.get_command(loaded)
     # Commands of click, and of typer, which has a click of its own.
     if callable(getattr(loaded, "main", None)) and hasattr(loaded, "make_context"):
@@ -74,8 +77,7 @@ def _runnable(found: Found, loaded: Any) -> Any:
         app = typer.Typer(add_completion=False, rich_markup_mode=None, pretty_exceptions_enable=False)
         app.command(found.name)(loaded)
         return typer.main.get_command(app)
-    kind = f"the class {loaded.__qualname__}" if isinstance(loaded, type) else f"a {type(loaded).__qualname__}"
-    raise _refused(found, kind, "Name a typer.Typer, a click command, or a function.")
+    raise _refused(found, what_is(loaded), "Name a typer.Typer, a click command, or a function.")
 
 
 def _refused(found: Found, kind: str, hint: str) -> DiscoveryError:

@@ -75,7 +75,7 @@ def program() -> typer.Typer:
         no_args_is_help=True,
         rich_markup_mode="rich" if is_terminal() else None,
         pretty_exceptions_enable=False,
-        context_settings={"help_option_names": ["--help", "-h"], "max_content_width": 100},
+        context_settings={"max_content_width": 100},
     )
     app.callback()(_options)
     for command in OWN:

@@ -479,20 +479,18 @@ class StreamedResponse:
         return f"{call.what}: {missing}{call.where()}"
 
     def _take(self, message: Message) -> bytes:
-        if message["type"] == "http.response.body":
-            self.complete = not message.get("more_body", False) and not self._has_trailers
-            chunk: bytes = message.get("body", b"")
-            if self._call.scope["method"] == "HEAD":
-                chunk = b""
-            if chunk:
-                self._body.append(chunk)
-            return chunk
-        self.complete = self._call.complete
-        return b""
-
-    @property
-    def _has_trailers(self) -> bool:
-        return bool(self._messages[0].get("trailers"))
+        match message["type"]:
+            case "http.response.body":
+                self.complete = not message.get("more_body", False) and not self._messages[0].get("trailers")
+            case "http.response.trailers":
+                self.complete = not message.get("more_trailers", False)
+            case "http.response.pathsend":
+                self.complete = True
+        # RFC 9110, 9.3.2: a response to HEAD has no content, whatever the application sends.
+        chunk: bytes = message.get("body", b"") if self._call.scope["method"] != "HEAD" else b""
+        if chunk:
+            self._body.append(chunk)
+        return chunk
 
     async def _next(self) -> Message | None:
         try:

@@ -9,6 +9,7 @@ from typing import Any
 from starlette.types import ASGIApp
 
 from bandmaster.kernel.application import Application, create_app
+from bandmaster.kernel.bands import LifespanBand
 from bandmaster.kernel.contributions import Contribution, LifespanContribution
 from bandmaster.kernel.keys import Key
 from bandmaster.kernel.plan import Plan
@@ -86,7 +87,8 @@ def _parts(plan: Plan) -> list[Contribution]:
     ]
     # What an override replaces isn't in the plan any more, but others may name it.
     parts += [
-        LifespanContribution(name=name, factory=_replaced, provides=(key,)) for name, key in plan.replaced.items()
+        LifespanContribution(name=name, factory=_replaced, band=LifespanBand.APPLICATION, provides=(key,))
+        for name, key in plan.replaced.items()
     ]
     parts += plan.other_roles
     parts += [layer.contribution for layer in plan.layers]

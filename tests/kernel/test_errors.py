@@ -1,0 +1,96 @@
+"""Tests of bandmaster.kernel.errors."""
+
+import inspect
+
+import pytest
+
+from bandmaster.kernel import (
+    BandmasterError,
+    CrashError,
+    DeadlineExceeded,
+    DiscoveryError,
+    PermanentError,
+    PlanError,
+    Problem,
+    StartCancelled,
+    StartError,
+    StopError,
+    TransientError,
+    errors,
+)
+
+PUBLIC = [kind for _, kind in inspect.getmembers(errors, inspect.isclass) if issubclass(kind, BaseException)]
+
+
+@pytest.mark.requirement("XC-E1", "P-19")
+@pytest.mark.parametrize("kind", PUBLIC)
+def test_all_errors_share_a_base(kind):
+    """One ``except`` catches whatever bandmaster raises of its own accord."""
+    assert issubclass(kind, BandmasterError)
+
+
+@pytest.mark.requirement("XC-E3", "CF-32")
+def test_retry_may_help_or_not_by_type():
+    """No error is both transient and permanent."""
+    assert [] == [kind for kind in PUBLIC if issubclass(kind, TransientError) and issubclass(kind, PermanentError)]
+    assert TransientError().retry_after is None
+
+
+@pytest.mark.parametrize(
+    ("problem", "expected"),
+    [
+        (Problem("It is wrong."), "It is wrong."),
+        (Problem("It is wrong.", "Mend it."), "It is wrong. Mend it."),
+        (Problem("It is wrong.", "Mend it.", "jobs"), "It is wrong. Mend it."),
+    ],
+)
+def test_a_problem_and_what_to_try(problem, expected):
+    """One line."""
+    assert expected == str(problem)
+
+
+@pytest.mark.parametrize(
+    ("kind", "where"), [(PlanError, "in the plan"), (DiscoveryError, "with the installed parts")]
+)
+def test_all_problems_in_one_error(kind, where):
+    """Numbered, and one to a line, as fields and as text."""
+    problems = [Problem("It is wrong.", "Mend it."), Problem("So is this.")]
+    error = kind(problems)
+    assert tuple(problems) == error.problems
+    assert f"2 problems {where}:\n  - It is wrong. Mend it.\n  - So is this." == str(error)
+    assert f"1 problem {where}:\n  - So is this." == str(kind(problems[1:]))
+
+
+def test_errors_have_fields():
+    """So nobody has to take a message apart."""
+    cause = OSError("gone")
+    start = StartError("failed", component="jobs", rollback_errors=[cause])
+    crash = CrashError("died", component="jobs", stop_errors=[cause])
+    late = DeadlineExceeded("late", component="jobs", phase="stop", seconds=3, where="here")
+    assert ("failed", "jobs", (cause,)) == (str(start), start.component, start.rollback_errors)
+    assert ("died", "jobs", (cause,)) == (str(crash), crash.component, crash.stop_errors)
+    assert ("late", "jobs", "stop", 3, "here") == (str(late), late.component, late.phase, late.seconds, late.where)
+    assert ((), ()) == (
+        StartError("failed", component="jobs").rollback_errors,
+        CrashError("died", component="jobs").stop_errors,
+    )
+
+
+def test_a_missed_deadline_is_a_timeout():
+    """Who catches TimeoutError catches it."""
+    with pytest.raises(TimeoutError):
+        raise DeadlineExceeded("late", component="jobs", phase="start", seconds=3)
+
+
+def test_what_goes_wrong_in_stops_is_a_group():
+    """It can be split like any group, and its parts are groups of the same kind."""
+    error = StopError("2 stops failed", [OSError("gone"), ValueError("odd")])
+    os_errors, rest = error.split(OSError)
+    assert (StopError, StopError, "2 stops failed") == (type(os_errors), type(rest), os_errors.message)
+    with pytest.raises(BandmasterError):
+        raise error
+
+
+def test_a_cancelled_start_is_no_failure():
+    """Nothing failed: somebody asked for it."""
+    assert not issubclass(StartCancelled, StartError)

@@ -1,0 +1,43 @@
+"""The site of the ASGI traps behind two frames of hooks, with a layer in ASGI form between."""
+
+from tests.asgi_wire import site
+
+from bandmaster.kernel.bands import MiddlewareBand
+from bandmaster.kernel.contributions import MiddlewareContribution
+from bandmaster.kernel.exchange import HeaderBlock
+from bandmaster.kernel.stack import BoundLayer, build
+
+
+class Everything:
+    block = HeaderBlock([(b"x-frame-options", b"DENY")])
+
+    def on_request(self, exchange):
+        exchange.data["host"] = exchange.header(b"host")
+        exchange.limit_body(1_000_000)
+
+    def on_response_start(self, exchange):
+        exchange.set_header(b"x-request", b"1")
+        exchange.default_headers(self.block)
+
+    def on_error(self, exchange, error):
+        exchange.data["error"] = error.args
+
+    def on_end(self, exchange):
+        exchange.data["status"] = exchange.status
+
+
+class Passing:
+    def __init__(self, app):
+        self.app = app
+
+    async def __call__(self, scope, receive, send):
+        await self.app(dict(scope), receive, send)
+
+
+app = build(
+    [
+        BoundLayer(MiddlewareContribution(name=f"layer{place}", layer=layer, band=MiddlewareBand.CONTEXT), {})
+        for place, layer in enumerate([Everything, Everything, Passing, Everything])
+    ],
+    site,
+)
