@@ -89,7 +89,9 @@ class Unreadable(Manager):
 
 
 class Layer:
-    def __init__(self, app: Absent, database: Database, *, title: Absent = None, cache: Cache | None = None) -> None: ...
+    def __init__(
+        self, app: Absent, database: Database, *, title: Absent = None, cache: Cache | None = None
+    ) -> None: ...
 
     async def __call__(self, scope: Any, receive: Any, send: Any) -> None: ...
 

@@ -1,8 +1,8 @@
 """The long runs against the laws of the lifecycle: exhaustive, random, and for leaks.
 
-    python -m tests.kernel.fuzz --exhaustive --seconds 600
-    python -m tests.kernel.fuzz --hypothesis 100000
-    python -m tests.kernel.fuzz --leaks 10000
+python -m tests.kernel.fuzz --exhaustive --seconds 600
+python -m tests.kernel.fuzz --hypothesis 100000
+python -m tests.kernel.fuzz --leaks 10000
 """
 
 from __future__ import annotations

@@ -525,7 +525,9 @@ def test_what_a_layer_can_not_be(fields, expected):
 @pytest.mark.requirement("CF-18", "FA-17")
 def test_a_layer_stands_in_its_band():
     """A priority outside its band is rejected when the description is made."""
-    refused("priority: 99 lies outside its band. Allowed: SECURITY 100–199", layer, band=MiddlewareBand(100), priority=99)
+    refused(
+        "priority: 99 lies outside its band. Allowed: SECURITY 100–199", layer, band=MiddlewareBand(100), priority=99
+    )
 
 
 @pytest.mark.requirement("CF-17")
@@ -618,7 +620,9 @@ def test_descriptions_are_frozen(make):
     for field in dataclasses.fields(made):
         with pytest.raises(dataclasses.FrozenInstanceError):
             setattr(made, field.name, None)
-    assert [] == [field.name for field in dataclasses.fields(made) if isinstance(getattr(made, field.name), dict | list)]
+    assert [] == [
+        field.name for field in dataclasses.fields(made) if isinstance(getattr(made, field.name), dict | list)
+    ]
 
 
 def test_what_was_handed_over_may_change_later():

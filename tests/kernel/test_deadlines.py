@@ -67,7 +67,9 @@ def test_the_share_is_the_largest_that_fits(order, left):
 @pytest.mark.parametrize("declared", [0.1, 7.77, 1e9 - 5, 1e15 - 3])
 def test_rounding_never_keeps_it_from_an_answer(left, declared):
     """Large numbers don't add up exactly."""
-    share, _ = fair_share(["abcd"], {"b": "a", "c": "b", "d": "c"}, {"a": declared, "b": None, "c": None, "d": None}, left)
+    share, _ = fair_share(
+        ["abcd"], {"b": "a", "c": "b", "d": "c"}, {"a": declared, "b": None, "c": None, "d": None}, left
+    )
     assert share <= LONGEST_SHARE
 
 

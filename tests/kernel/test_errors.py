@@ -49,9 +49,7 @@ def test_a_problem_and_what_to_try(problem, expected):
     assert expected == str(problem)
 
 
-@pytest.mark.parametrize(
-    ("kind", "where"), [(PlanError, "in the plan"), (DiscoveryError, "with the installed parts")]
-)
+@pytest.mark.parametrize(("kind", "where"), [(PlanError, "in the plan"), (DiscoveryError, "with the installed parts")])
 def test_all_problems_in_one_error(kind, where):
     """Numbered, and one to a line, as fields and as text."""
     problems = [Problem("It is wrong.", "Mend it."), Problem("So is this.")]

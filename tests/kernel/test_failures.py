@@ -3,6 +3,7 @@
 import anyio
 import pytest
 
+from bandmaster.kernel import failures
 from bandmaster.kernel.errors import (
     CrashError,
     DiscoveryError,
@@ -114,6 +115,12 @@ def test_a_traceback_of_nothing_but_machinery_stays():
     while error.__traceback__.tb_next:
         error.__traceback__ = error.__traceback__.tb_next
     assert "anyio" in trace(error)
+
+
+def test_machinery_that_is_not_imported(monkeypatch):
+    """trio's frames can't be there where trio isn't."""
+    monkeypatch.setattr(failures, "_MACHINERY", ("not_there_at_all",))
+    assert "RuntimeError: no luck" in trace(raised())
 
 
 def test_values_of_locals_are_not_shown():

@@ -160,7 +160,13 @@ POOL = [
     part("tracing", OBSERVABILITY),
     part("database", PERSISTENCE, provides=Database),
     part("cache", PERSISTENCE, needs=[Database | None], provides=Cache),
-    part("jobs", MESSAGING, needs=[Cache, PoolSettings], requires="database", budget=lambda settings: {"a": settings.size}),
+    part(
+        "jobs",
+        MESSAGING,
+        needs=[Cache, PoolSettings],
+        requires="database",
+        budget=lambda settings: {"a": settings.size},
+    ),
     part("late", SERVICES, after=["jobs", "gone"], before="host", budget={"a": 3, "b": 1}),
     part("host", SERVICES, needs=[Database, Cache]),
     part("web", SERVICES, roles="web"),
@@ -520,7 +526,9 @@ def test_an_optional_need_is_an_edge_where_it_is_filled():
 
 def test_what_a_component_provides_itself():
     """It can't be there before it."""
-    assert f"{who('pool')} needs a Pool, which it provides itself." == problem(part("pool", needs=[Pool], provides=Pool))
+    assert f"{who('pool')} needs a Pool, which it provides itself." == problem(
+        part("pool", needs=[Pool], provides=Pool)
+    )
 
 
 def test_two_providers_of_one_type():
@@ -572,7 +580,9 @@ def test_a_signature_of_a_replaced_component_is_not_needed():
 
 def test_an_override_replaces_the_component():
     """It isn't started, nor what it alone needs; what needs it, by type or name, is content."""
-    database = part("database", needs=[Engine, SecretSettings], provides=Database, requires="nobody", budget=lambda s: s)
+    database = part(
+        "database", needs=[Engine, SecretSettings], provides=Database, requires="nobody", budget=lambda s: s
+    )
     plan = make_plan(
         [database, part("jobs", needs=[Database], requires="database", after="database", before="database")],
         overrides={Database: "fake"},
@@ -584,7 +594,9 @@ def test_an_override_replaces_the_component():
     assert () == plan.warnings
 
 
-@pytest.mark.parametrize("key", [(Database, "replica"), Annotated[Database, Named("replica")], Key(Database, "replica")])
+@pytest.mark.parametrize(
+    "key", [(Database, "replica"), Annotated[Database, Named("replica")], Key(Database, "replica")]
+)
 def test_an_override_by_name(key):
     """Replaces that one only."""
     parts = [part("main", provides=Database), part("replica", provides=Annotated[Database, Named("replica")])]
@@ -602,9 +614,9 @@ def test_an_override_that_nobody_needs():
     assert ("overrides has an Engine, which nothing here provides or needs.",) == make_plan(
         parts, overrides={Engine: 1, PoolSettings: PoolSettings()}
     ).warnings
-    assert (
-        "overrides has a Databases, which nothing here provides or needs. Did you mean 'Database'?",
-    ) == make_plan(parts, overrides={Databases: 1}).warnings
+    assert ("overrides has a Databases, which nothing here provides or needs. Did you mean 'Database'?",) == make_plan(
+        parts, overrides={Databases: 1}
+    ).warnings
 
 
 @pytest.mark.requirement("P-18")
@@ -755,9 +767,11 @@ def test_budgets_are_summed():
 def test_budgets_that_can_not_be_had(needs, budget, expected):
     """A function that fails is one problem of several, whatever it raises."""
     others = [part("b", needs=[SecretSettings])]
-    found = problems(part("a", needs=needs, budget=budget), *others, read_settings=lambda kinds: (
-        {PoolSettings: PoolSettings()}, [Problem("SECRET is not set.")]
-    ))
+    found = problems(
+        part("a", needs=needs, budget=budget),
+        *others,
+        read_settings=lambda kinds: ({PoolSettings: PoolSettings()}, [Problem("SECRET is not set.")]),
+    )
     assert ["SECRET is not set.", f"{who('a')}: its budget can't be had: {expected}."] == list(map(str, found))
 
 
@@ -767,7 +781,13 @@ def test_budgets_that_can_not_be_had(needs, budget, expected):
 @pytest.mark.requirement("FA-2", "CF-26")
 def test_layers_by_priority_then_as_they_declare_then_by_name():
     """Outermost first."""
-    parts = [layer("z", 0), layer("a", 150), layer("b", 150, before="a"), layer("c", 150, after=["z", "gone"]), layer("y", 1)]
+    parts = [
+        layer("z", 0),
+        layer("a", 150),
+        layer("b", 150, before="a"),
+        layer("c", 150, after=["z", "gone"]),
+        layer("y", 1),
+    ]
     assert ["z", "y", "b", "a", "c"] == stacked(make_plan(parts))
 
 
@@ -823,7 +843,11 @@ class Variable:
 )
 def test_what_a_layer_takes(kind, options, expected):
     """Resources and settings by type, options by name; the app is handed over by position, whatever it is called."""
-    parts = [layer("it", kind=kind, options=options), part("db", provides=Database), part("d2", provides=deferred.Database)]
+    parts = [
+        layer("it", kind=kind, options=options),
+        part("db", provides=Database),
+        part("d2", provides=deferred.Database),
+    ]
     (only,) = make_plan(parts).layers
     assert "it" == only.name
     assert expected in (None, [need.parameter for need in only.needs])
@@ -833,14 +857,22 @@ def test_what_a_layer_takes(kind, options, expected):
 @pytest.mark.parametrize(
     ("kind", "options", "expected"),
     [
-        (Takes, {}, "layer 'it' (POLICY, acme 1.0) needs a Database, which nothing provides. Contribute a component that"),
+        (
+            Takes,
+            {},
+            "layer 'it' (POLICY, acme 1.0) needs a Database, which nothing provides. Contribute a component that",
+        ),
         (
             CORSMiddleware,
             {"allow_orgins": ["*"]},
             "layer 'it' (POLICY, acme 1.0) has the option 'allow_orgins', which CORSMiddleware doesn't take. "
             "Did you mean 'allow_origins'?",
         ),
-        (CORSMiddleware, {"app": 1}, "layer 'it' (POLICY, acme 1.0) has the option 'app', which CORSMiddleware doesn't"),
+        (
+            CORSMiddleware,
+            {"app": 1},
+            "layer 'it' (POLICY, acme 1.0) has the option 'app', which CORSMiddleware doesn't",
+        ),
         (
             Variable,
             {},
@@ -893,7 +925,9 @@ def test_stops_that_do_not_fit(stop):
     """What they add up to, what is left, which are the longest, and which settings decide."""
     parts = [part("a", 100, stop_timeout=15), part("b", 200, stop_timeout=8), part("c", 300)]
     alone = "23 s on the slowest path, with 1 more that declare none"
-    added, longest = (alone, "'a' 15 s, 'b' 8 s") if stop is None else ("38 s on the slowest path", "'a' 15 s, 'c' 15 s, 'b' 8 s")
+    added, longest = (
+        (alone, "'a' 15 s, 'b' 8 s") if stop is None else ("38 s on the slowest path", "'a' 15 s, 'c' 15 s, 'b' 8 s")
+    )
     assert (
         f"the stops' deadlines add up to {added}, but draining leaves 20 s of the grace. "
         "Raise BANDMASTER_TERMINATION_GRACE (and the platform's), or lower drain_timeout or the stop_timeouts, the "

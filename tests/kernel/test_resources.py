@@ -61,7 +61,10 @@ def test_found_by_type(resources, key, expected):
     ("key", "expected"),
     [
         (Repository, "no component provides Repository. Did you mean 'Repository[Cache]'?"),
-        ((Database, "replika"), "no component provides Database named 'replika'. Did you mean 'Database named 'replica''?"),
+        (
+            (Database, "replika"),
+            "no component provides Database named 'replika'. Did you mean 'Database named 'replica''?",
+        ),
         (Repository[Database], "no component provides Repository[Database]. Did you mean 'Repository[Cache]'?"),
         (Annotated[Cache, Named("x")], "no component provides Cache named 'x'."),
         (int, "no component provides int."),
@@ -72,7 +75,7 @@ def test_what_is_not_there(resources, key, expected):
     there = "There is: Cache, Database, Database named 'replica', Repository[Cache]"
     with pytest.raises(KeyError) as caught:
         resources[key]
-    assert f"{expected} {there}".replace("\"", "'") == caught.value.args[0].replace("\"", "'")
+    assert f"{expected} {there}".replace('"', "'") == caught.value.args[0].replace('"', "'")
     assert caught.value.__suppress_context__
     assert resources.get(key) is None
     assert resources.get(key, "else") == "else"

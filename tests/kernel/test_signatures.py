@@ -270,7 +270,9 @@ class MadeByMeta(metaclass=Meta):
     def __init__(self, database: Database) -> None: ...
 
 
-@pytest.mark.parametrize("kind", [Takes, Inherits, New, NewAndInit, Data, Tuple, Model, MadeByMeta, functools.partial(Takes)])
+@pytest.mark.parametrize(
+    "kind", [Takes, Inherits, New, NewAndInit, Data, Tuple, Model, MadeByMeta, functools.partial(Takes)]
+)
 def test_a_class_asks_by_its_constructor(kind):
     """``__init__`` or, without one, ``__new__``; made by hand, by a dataclass, or by pydantic."""
     assert "database" == read_needs(kind)[0].parameter
@@ -498,7 +500,10 @@ FORMS = "write AsyncIterator[T] for an async generator with one yield, or Abstra
         (returning(Iterator[Database]), f"it returns Iterator[Database]; {FORMS}"),
         (contextmanager(returning(Iterator[Database])), f"it returns Iterator[Database]; {FORMS}"),
         (returning(AsyncIterator[Database] | None), f"it returns AsyncIterator[Database] | None; {FORMS}"),
-        (returning(AsyncIterator[Database | None]), "it provides Database | None; a component provides one type, always"),
+        (
+            returning(AsyncIterator[Database | None]),
+            "it provides Database | None; a component provides one type, always",
+        ),
         (returning(AsyncIterator[int | str]), "it provides int | str; a component provides one type, always"),
         (HalfManager, "HalfManager is no async context manager: it has no __aenter__"),
     ],

@@ -213,6 +213,9 @@ class _Launch:
                 self._error = error
             await self._close()
             self._tasks.cancel_scope.cancel()
+        self._conclude()
+
+    def _conclude(self) -> None:
         if self._error is not None:
             _tell(report(self._error, debug=self.app.settings.debug))
         # The event loop still waits for tasks and threads that others have left behind.
@@ -257,6 +260,9 @@ class _Launch:
             tasks.start_soon(watch_server)
             await self.app.kernel.wait_stop_requested()
             tasks.cancel_scope.cancel()
+        self._check_server()
+
+    def _check_server(self) -> None:
         if self._server_over.is_set():
             raise ServerEndedError(f"{self.server.version} ended by itself") from self._server_error
 

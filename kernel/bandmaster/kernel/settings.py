@@ -8,7 +8,7 @@ from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from enum import Enum
 from pathlib import Path
-from typing import Annotated, Any, ClassVar, Literal, get_args
+from typing import Annotated, Any, ClassVar, Literal, get_args, get_origin
 
 from pydantic import (
     AliasChoices,
@@ -310,9 +310,10 @@ def _text(value: object) -> str:
 
 
 def _is_secret(annotation: Any) -> bool:
-    if isinstance(annotation, type) and issubclass(annotation, (Secret, SecretStr, SecretBytes)):
+    kind = get_origin(annotation) or annotation
+    if isinstance(kind, type) and issubclass(kind, (Secret, SecretStr, SecretBytes)):
         return True
-    return any(_is_secret(inside) for inside in (get_args(annotation)))
+    return any(_is_secret(inside) for inside in get_args(annotation))
 
 
 def _holds_secret(value: object) -> bool:

@@ -52,8 +52,8 @@ class VirtualLoop(base_events.BaseEventLoop):
         while self._scheduled and self._scheduled[0]._cancelled:
             heapq.heappop(self._scheduled)._scheduled = False
         if not self._ready and not self._stopping:
-            if not self._scheduled:
-                raise Deadlock
+            if not self._scheduled or self._scheduled[0]._when == math.inf:
+                raise Deadlock  # a timer at infinity is somebody's sleep_forever()
             self._now, self._turns_at_this_time = max(self._now, self._scheduled[0]._when), 0
         self._turns_at_this_time += 1
         if self._turns_at_this_time > MOST_STEPS_AT_ONE_TIME:

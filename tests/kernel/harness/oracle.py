@@ -311,7 +311,11 @@ class _Judge:
             if serves and not begun and entered is not None and leaving is not None:
                 if self.at(leaving) > self.at(entered) and (self.stop_began is None or entered < self.stop_began):
                     yield f"the service of {name} never ran"
-            if part.serving.startswith("exhausts") and len(begun) < 3 and self.run.place("ServiceGaveUp", name) is not None:
+            if (
+                part.serving.startswith("exhausts")
+                and len(begun) < 3
+                and self.run.place("ServiceGaveUp", name) is not None
+            ):
                 yield f"I15 the service of {name} was given up after {len(begun)} runs"
             if part.serving in ("exhausts", "exhausts_degrade") and len(begun) > 3:
                 yield f"I15 the service of {name} was run {len(begun)} times"

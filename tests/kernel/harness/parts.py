@@ -194,8 +194,12 @@ async def _fail_often(run: Run, part: Part) -> None:
 
 
 async def _leave(run: Run, part: Part) -> None:
-    await anyio.sleep(0.5)
-    raise run.inject(part.name, "serving", SystemExit(7))
+    run.note("service", part.name, value=variable.get())
+    try:
+        await anyio.sleep(0.5)
+        raise run.inject(part.name, "serving", SystemExit(7))
+    finally:
+        run.note("service over", part.name)
 
 
 async def _behave(run: Run, part: Part, phase: str, kind: str) -> None:

@@ -65,6 +65,4 @@ def _without_native(part: Part) -> Part:
     def other(kind: str) -> str:
         return "fail" if kind == "by_hand" else kind
 
-    return Part(
-        part.name, part.waits_for, part.stage, part.shape, other(part.start), part.serving, other(part.stop)
-    )
+    return Part(part.name, part.waits_for, part.stage, part.shape, other(part.start), part.serving, other(part.stop))

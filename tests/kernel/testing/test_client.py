@@ -534,7 +534,10 @@ async def test_body_error_comes_out_alone(app):
         ([START, START], "sent 'http.response.start', expected 'http.response.body'"),
         ([START, END, END], "after the response had ended"),
         ([{**START, "headers": [("a", "b")]}], "headers must be bytes"),
-        ([{**START, "headers": [(b"content-length", b"1"), (b"Content-Length", b"2")]}], "more than one content-length"),
+        (
+            [{**START, "headers": [(b"content-length", b"1"), (b"Content-Length", b"2")]}],
+            "more than one content-length",
+        ),
         ([{**START, "headers": [(b"content-length", b"1")]}, END], "has 0 bytes, but its content-length says 1"),
         ([{**START, "headers": [(b"content-length", b"1")]}, {**END, "body": b"xx"}], "has 2 bytes"),
         ([{**START, "status": 204}, {**END, "body": b"x"}], "a 204 has no body, got 1 bytes"),

@@ -309,7 +309,9 @@ async def test_failure_over_the_protocol(at, said):
 async def test_serving_while_starting():
     """Over the protocol, with the setting for it, requests come while things start."""
     settings = KernelSettings(serve_while_starting=True)
-    async with run(contributions=[database], settings=settings, via="lifespan", faults=[slow("database", 0.1)]) as running:
+    async with run(
+        contributions=[database], settings=settings, via="lifespan", faults=[slow("database", 0.1)]
+    ) as running:
         assert 503 == (await running.http.get("/startupz")).status
         with pytest.raises(RuntimeError, match="it is starting"):
             running.resources
@@ -522,7 +524,9 @@ async def test_fault_at_the_host():
 
 async def test_unknown_component():
     """A fault of a component that isn't there names the near one."""
-    with pytest.raises(ValueError, match=r"no component 'databse' in the plan. Did you mean 'database'\? There is: data"):
+    with pytest.raises(
+        ValueError, match=r"no component 'databse' in the plan. Did you mean 'database'\? There is: data"
+    ):
         async with run(contributions=PARTS, faults=[fail("databse")]):
             raise NotImplementedError
 

@@ -63,10 +63,7 @@ class Running:
         Raises:
             RuntimeError: not everything has started.
         """
-        resources = self.app._state.get("resources")  # noqa: SLF001
-        if not isinstance(resources, Resources):
-            raise RuntimeError(f"the application serves nothing: it is {self.kernel.phase.value}")
-        return resources
+        return self.app.resources
 
     def websocket(
         self, path: str, *, subprotocols: Iterable[str] = (), **options: Unpack[Addressing]
@@ -164,7 +161,7 @@ async def serve(
     starting = True
     try:
         kernel.plan = injection.into(plan)
-        with app.listening(*listeners, injection), anyio.CancelScope() as whole:
+        with kernel.listening(*listeners, injection), anyio.CancelScope() as whole:
             injection.cancel_run = whole.cancel
             whole.deadline = math.inf if timeout is None else anyio.current_time() + timeout
             async with _started(app, via) as state, connect(app, state=state, timeout=timeout, **connection) as client:
