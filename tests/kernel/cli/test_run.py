@@ -28,6 +28,8 @@ def launched(house):
         return 70
 
     house.monkeypatch.setattr(launcher, "launch", launch)
+    # The real one ends the process for good.
+    house.monkeypatch.setattr(launcher, "end", sys.exit)
     return calls
 
 

@@ -58,9 +58,9 @@ def run(
         app = load_application(target, app_dir)
         if show_plan:
             _show_plan(app, target)
-    from bandmaster.kernel.launcher import launch
+    from bandmaster.kernel.launcher import end, launch
 
-    raise typer.Exit(launch(app, settings, target=target))
+    end(launch(app, settings, target=target))
 
 
 def _settings(options: dict[str, Any]) -> ServerSettings:
