@@ -1,6 +1,6 @@
 # Every target sets up what it needs on a machine that has nothing but Python 3.11 or newer.
 
-PYTHON ?= $(shell command -v python3.13 || command -v python3.12 || command -v python3.11 || command -v python3)
+PYTHON ?= python3
 VENV   := .venv
 BIN    := $(VENV)/bin
 PARTS  := contrib/web examples/boxoffice examples/ratelimit
@@ -49,6 +49,8 @@ docs: $(VENV)/.dev
 	$(BIN)/mkdocs serve
 
 $(BIN)/python:
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || \
+		{ echo "bandmaster needs Python 3.11 or newer; name one: make PYTHON=python3.13 ..."; exit 1; }
 	$(PYTHON) -m venv $(VENV)
 	$(PIP) install --upgrade -c constraints.txt pip
 

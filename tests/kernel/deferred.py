@@ -54,7 +54,7 @@ async def absent_return() -> AsyncIterator[Absent]:
     yield
 
 
-async def not_python() -> "not a type":  # noqa: F722, UP037
+async def not_python() -> "not a type":  # noqa: F722
     yield
 
 

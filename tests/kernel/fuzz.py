@@ -94,7 +94,6 @@ def _with_disturbances(case: Case, *, eager: bool) -> Iterator[Case]:
 def search(examples: int) -> bool:
     """Random cases; Hypothesis shrinks what fails."""
     from hypothesis import HealthCheck, given, settings
-
     from tests.kernel.harness.strategies import cases
 
     began, played = time.monotonic(), 0

@@ -22,10 +22,11 @@ from typing import Any, NamedTuple
 if __package__ in (None, ""):
     sys.path.insert(0, str(Path(__file__).parents[2]))
 
-from bandmaster.kernel import lifecycle, schedule, supervision
 from tests.kernel.harness.bench import play
 from tests.kernel.harness.cases import Case, Disturbance, Part, everything
 from tests.kernel.harness.oracle import violations_of
+
+from bandmaster.kernel import lifecycle, schedule, supervision
 
 
 class Mutant(NamedTuple):
@@ -348,7 +349,7 @@ MUTANTS = (
         "        if True:\n",
         supervision,
     ),
-    Mutant("the delay doesn't grow", "restart.initial_delay * 2.0 ** ", "restart.initial_delay * 1.0 ** ", supervision),
+    Mutant("the delay doesn't grow", "restart.initial_delay * 2.0**", "restart.initial_delay * 1.0**", supervision),
     Mutant(
         "the clock dies of a native cancel",
         "            await _through([self._rearmed], pause)\n",
@@ -424,7 +425,6 @@ def _telling() -> Iterator[Case]:
 
 def _random(count: int) -> list[Case]:
     from hypothesis import HealthCheck, given, settings
-
     from tests.kernel.harness.strategies import cases
 
     found: list[Case] = []

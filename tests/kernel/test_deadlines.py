@@ -1,6 +1,6 @@
 """Tests of bandmaster.kernel.deadlines."""
 
-from itertools import product
+from itertools import pairwise, product
 
 import pytest
 from hypothesis import given
@@ -17,7 +17,7 @@ def orders(draw):
     size = draw(st.integers(1, len(NAMES)))
     cuts = draw(st.sets(st.integers(1, size - 1))) if size > 1 else set()
     edges = [0, *sorted(cuts), size]
-    stages = [NAMES[first:last] for first, last in zip(edges, edges[1:], strict=False)]
+    stages = [NAMES[first:last] for first, last in pairwise(edges)]
     waits_for = {
         name: [other for other in NAMES[:index] if draw(st.booleans())] for index, name in enumerate(NAMES[:size])
     }

@@ -6,7 +6,6 @@ from collections.abc import Iterable
 
 import pytest
 from hypothesis import HealthCheck, given, settings
-
 from tests.kernel.harness.bench import play
 from tests.kernel.harness.cases import BACKENDS, SHAPES, Case, Disturbance, Part, disturbed, everything
 from tests.kernel.harness.oracle import LawBroken, check, prove, violations_of
@@ -105,7 +104,6 @@ def test_the_oracle_sees_a_wrong_order() -> None:
 
 def test_a_violation_is_told_with_its_record() -> None:
     """What breaks a law is reported with the case and everything that happened."""
-
     case = Case((Part("a"),), disturbance=Disturbance("cancel", 3))
     run = play(case)
     run.raised = ValueError("nobody's")

@@ -13,6 +13,7 @@ from hypothesis import strategies as st
 from pydantic import SecretStr
 from pydantic_settings import BaseSettings, SettingsConfigDict
 from starlette.middleware.cors import CORSMiddleware
+from tests.kernel import deferred
 
 from bandmaster.kernel import (
     Context,
@@ -30,7 +31,6 @@ from bandmaster.kernel import (
 from bandmaster.kernel.deadlines import Deadlines
 from bandmaster.kernel.keys import Key
 from bandmaster.kernel.planning import make_plan
-from tests.kernel import deferred
 
 OBSERVABILITY, PERSISTENCE, MESSAGING, SERVICES, APPLICATION = LifespanBand
 POLICY = MiddlewareBand.POLICY
@@ -84,7 +84,6 @@ class SecretSettings(BaseSettings):
 
 def part(name, band=SERVICES, needs=None, provides=None, **fields):
     """A component whose function takes ``needs`` and yields ``provides``."""
-
     parameters = {f"p{index}": kind for index, kind in enumerate(needs or ())}
     code = f"async def function({', '.join(parameters)}):\n    yield\n"
     space: dict[str, Any] = {}
@@ -271,7 +270,7 @@ def test_a_plan_of_nothing():
 @pytest.mark.requirement("P-18")
 def test_what_is_no_contribution():
     """A function that nobody has decorated."""
-    with pytest.raises(ValueError, match="^contributions: expected contributions, got <built-in function print>$"):
+    with pytest.raises(ValueError, match=r"^contributions: expected contributions, got <built-in function print>$"):
         make_plan([print])
 
 
@@ -346,8 +345,10 @@ def test_a_name_that_goes_on_may_be_another_part():
     """'redis' beside 'redis2' is no slip for sure, so it only warns."""
     parts = [part("jobs", after="redis"), part("redis2")]
     assert (
-        "lifespan 'jobs' (SERVICES, acme 1.0) is to start after 'redis', which nobody contributes. "
-        "Did you mean 'redis2' (acme 1.0)?",
+        (
+            "lifespan 'jobs' (SERVICES, acme 1.0) is to start after 'redis', which nobody contributes. "
+            "Did you mean 'redis2' (acme 1.0)?"
+        ),
     ) == make_plan(parts).warnings
     assert () == make_plan(parts, known=["redis"]).warnings
 
@@ -479,14 +480,18 @@ class Databases: ...
         (
             Database,
             part("db", provides=Databases),
-            "Contribute a component that does, or pass overrides={Database: ...}. "
-            "Did you mean 'Databases', which 'db' (acme 1.0) provides?",
+            (
+                "Contribute a component that does, or pass overrides={Database: ...}. "
+                "Did you mean 'Databases', which 'db' (acme 1.0) provides?"
+            ),
         ),
         (
             list[Database],
             part("db", provides=list[Databases]),
-            "Contribute a component that does, or pass overrides={list[Database]: ...}. "
-            "Did you mean 'list[Databases]', which 'db' (acme 1.0) provides?",
+            (
+                "Contribute a component that does, or pass overrides={list[Database]: ...}. "
+                "Did you mean 'list[Databases]', which 'db' (acme 1.0) provides?"
+            ),
         ),
     ],
 )
@@ -506,7 +511,7 @@ def test_another_role_would_provide_it():
     )
     both = dataclasses.replace(part("both", provides=Database), provides=Cache)
     assert "'both' would, but isn't started since Cache is overridden; override Database as well." in problem(
-        auth, both, overrides={Cache: Cache()}
+        auth, both, part("a", provides=Engine), overrides={Cache: Cache(), Engine: Engine()}
     )
 
 
@@ -692,10 +697,14 @@ def test_missing_settings_are_named_by_their_variables():
     """And nothing that follows from them is a second problem."""
     needy = part("a", needs=[SecretSettings], budget=lambda settings: {"x": settings.size})
     assert [
-        "TEST_SECRET_PASSWORD is not set (SecretSettings needs it). "
-        "Set it in the environment, or pass overrides={SecretSettings: SecretSettings(...)}.",
-        "TEST_SECRET_SIZE is not set (SecretSettings needs it). "
-        "Set it in the environment, or pass overrides={SecretSettings: SecretSettings(...)}.",
+        (
+            "TEST_SECRET_PASSWORD is not set (SecretSettings needs it). "
+            "Set it in the environment, or pass overrides={SecretSettings: SecretSettings(...)}."
+        ),
+        (
+            "TEST_SECRET_SIZE is not set (SecretSettings needs it). "
+            "Set it in the environment, or pass overrides={SecretSettings: SecretSettings(...)}."
+        ),
     ] == list(map(str, problems(needy)))
 
 
@@ -865,8 +874,10 @@ def test_what_a_layer_takes(kind, options, expected):
         (
             CORSMiddleware,
             {"allow_orgins": ["*"]},
-            "layer 'it' (POLICY, acme 1.0) has the option 'allow_orgins', which CORSMiddleware doesn't take. "
-            "Did you mean 'allow_origins'?",
+            (
+                "layer 'it' (POLICY, acme 1.0) has the option 'allow_orgins', which CORSMiddleware doesn't take. "
+                "Did you mean 'allow_origins'?"
+            ),
         ),
         (
             CORSMiddleware,
@@ -876,8 +887,10 @@ def test_what_a_layer_takes(kind, options, expected):
         (
             Variable,
             {},
-            "layer 'it' (POLICY, acme 1.0) needs a str, which nothing provides. Plain values belong into a settings type, "
-            "or a layer's options; or pass overrides={str: ...}",
+            (
+                "layer 'it' (POLICY, acme 1.0) needs a str, which nothing provides. Plain values belong into a settings type, "
+                "or a layer's options; or pass overrides={str: ...}"
+            ),
         ),
     ],
 )
@@ -939,8 +952,10 @@ def test_a_short_share_is_said():
     """It fits, but hardly anything stops in that time."""
     parts = [part(name, priority) for priority, name in enumerate("abcde")]
     assert (
-        "stops that declare no stop_timeout have only 400 ms each: 5 of them follow one another, and draining leaves 2 s "
-        "of the grace.",
+        (
+            "stops that declare no stop_timeout have only 400 ms each: 5 of them follow one another, and draining leaves 2 s "
+            "of the grace."
+        ),
     ) == make_plan(parts, deadlines=Deadlines(left_for_stops=2)).warnings
 
 

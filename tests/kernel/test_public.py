@@ -66,7 +66,11 @@ print(json.dumps([sorted({name.partition(".")[0] for name in set(sys.modules) - 
 def importing(*names):
     """The top-level packages that importing some names brings in, and what it opens."""
     done = subprocess.run(
-        [sys.executable, "-I", "-B", "-c", WATCHED, json.dumps(names)], env={}, capture_output=True, text=True, check=False
+        [sys.executable, "-I", "-B", "-c", WATCHED, json.dumps(names)],
+        env={},
+        capture_output=True,
+        text=True,
+        check=False,
     )
     assert (0, "") == (done.returncode, done.stderr)
     return json.loads(done.stdout)
@@ -101,7 +105,7 @@ def test_every_name_can_be_had(name):
 
 def test_what_is_not_there():
     """As with any module."""
-    with pytest.raises(AttributeError, match="^module 'bandmaster.kernel' has no attribute 'nothing'$"):
+    with pytest.raises(AttributeError, match=r"^module 'bandmaster.kernel' has no attribute 'nothing'$"):
         bandmaster.kernel.nothing
     with pytest.raises(ImportError):
         exec("from bandmaster.kernel import nothing")

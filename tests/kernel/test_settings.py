@@ -126,8 +126,10 @@ def test_draining_must_leave_something(monkeypatch, delay, timeout):
     monkeypatch.setenv("BANDMASTER_DRAIN_DELAY", str(delay))
     monkeypatch.setenv("BANDMASTER_DRAIN_TIMEOUT", str(timeout))
     assert [
-        f"KernelSettings is wrong (KernelSettings): termination_grace: drain_delay + drain_timeout = {delay + timeout} s "
-        "leaves nothing of 30 s for the stop; raise it (and the platform's), or drain for less long."
+        (
+            f"KernelSettings is wrong (KernelSettings): termination_grace: drain_delay + drain_timeout = {delay + timeout} s "
+            "leaves nothing of 30 s for the stop; raise it (and the platform's), or drain for less long."
+        )
     ] == said()
 
 
@@ -266,10 +268,14 @@ def test_what_is_missing_and_what_is_wrong(monkeypatch):
         "TEST_SIZE is wrong (Part): Input should be a valid integer, unable to parse string as an integer.",
         "TEST_LIMITS__A is wrong (Part): Input should be a valid integer, unable to parse string as an integer.",
         "OTHER_NAME is wrong (Part): Input should be a valid integer, unable to parse string as an integer.",
-        "test_Size is not set (CaseSensitive needs it). "
-        "Set it in the environment, or pass overrides={CaseSensitive: CaseSensitive(...)}.",
-        "Other is not set (CaseSensitive needs it). "
-        "Set it in the environment, or pass overrides={CaseSensitive: CaseSensitive(...)}.",
+        (
+            "test_Size is not set (CaseSensitive needs it). "
+            "Set it in the environment, or pass overrides={CaseSensitive: CaseSensitive(...)}."
+        ),
+        (
+            "Other is not set (CaseSensitive needs it). "
+            "Set it in the environment, or pass overrides={CaseSensitive: CaseSensitive(...)}."
+        ),
     ] == [str(problem) for problem in problems]
     assert ["Part"] * 4 + ["CaseSensitive"] * 2 == [problem.subject for problem in problems]
 
@@ -315,6 +321,29 @@ class Before(BaseSettings):
         if values:
             raise ValueError(f"odd: {values}")
         return values
+
+
+class Vault(BaseSettings):
+    password: SecretStr
+    key: bytes
+
+    @classmethod
+    def settings_customise_sources(cls, *arguments: Any, **keywords: Any) -> Any:
+        return (lambda: {"password": SecretStr(SECRET), "key": f"{SECRET}-key".encode()},)
+
+    @field_validator("key", "password", mode="before")
+    @classmethod
+    def _check(cls, value: Any) -> Any:
+        text = value.decode() if isinstance(value, bytes) else value.get_secret_value()
+        raise ValueError(f"too short: {text}")
+
+
+def test_a_secret_from_elsewhere_is_not_shown_either():
+    """Other sources give other types than text."""
+    assert [
+        f"PASSWORD is wrong (Vault): too short: {MASK}.",
+        f"KEY is wrong (Vault): too short: {MASK}.",
+    ] == said(Vault)
 
 
 @pytest.mark.requirement("XC-C6", "P-18")

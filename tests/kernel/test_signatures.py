@@ -8,7 +8,6 @@ from contextlib import AbstractAsyncContextManager, AsyncExitStack, asynccontext
 from typing import (
     Annotated,
     Any,
-    AsyncContextManager,
     Generic,
     Literal,
     NamedTuple,
@@ -24,11 +23,11 @@ import pytest
 import typing_extensions
 from pydantic import BaseModel
 from pydantic_settings import BaseSettings
+from tests.kernel import deferred
 
 from bandmaster.kernel import Context, Named
 from bandmaster.kernel.keys import Key
 from bandmaster.kernel.signatures import Kind, Need, SignatureError, is_settings, read_needs, read_provides
-from tests.kernel import deferred
 
 T = TypeVar("T")
 UserId = NewType("UserId", str)
@@ -80,7 +79,7 @@ def resource(key, optional=False):
         (Database, resource(Database)),
         (Database | None, resource(Database, True)),
         (Optional[Database], resource(Database, True)),  # noqa: UP045
-        (Union[None, Database], resource(Database, True)),  # noqa: UP007, RUF036
+        (Union[None, Database], resource(Database, True)),  # noqa: UP007
         (Annotated[Database, Named("replica")], resource(Key(Database, "replica"))),
         (Annotated[Database, Named("replica")] | None, resource(Key(Database, "replica"), True)),
         (Annotated[Database | None, Named("replica")], resource(Key(Database, "replica"), True)),
@@ -160,7 +159,7 @@ def test_parameters_that_can_not_be_filled():
 
     def positional(database: Database, /): ...
 
-    with pytest.raises(SignatureError, match="^parameter 'database' has no type; write one, or give it a default$"):
+    with pytest.raises(SignatureError, match=r"^parameter 'database' has no type; write one, or give it a default$"):
         read_needs(untyped)
     expected = "^parameter 'database' is positional-only; the kernel passes arguments by name$"
     with pytest.raises(SignatureError, match=expected):
@@ -172,7 +171,7 @@ def test_parameters_that_can_not_be_filled():
 @pytest.mark.parametrize("builtin", [min, dict.fromkeys, vars, type("C", (dict,), {"__init__": dict.update})])
 def test_builtins_that_do_not_say(builtin):
     """Nothing is guessed about what has no signature."""
-    with pytest.raises(SignatureError, match="^(its signature can't be read: |parameter )"):
+    with pytest.raises(SignatureError, match=r"^(its signature can't be read: |parameter )"):
         read_needs(builtin)
 
 
@@ -238,11 +237,11 @@ class Inherits(Takes): ...
 
 
 class New:
-    def __new__(cls, database: Database) -> "New": ...  # type: ignore[empty-body]
+    def __new__(cls, database: Database) -> "New": ...  # noqa: PYI034
 
 
 class NewAndInit:
-    def __new__(cls, *arguments: Any, **keywords: Any) -> "NewAndInit":
+    def __new__(cls, *arguments: Any, **keywords: Any) -> "NewAndInit":  # noqa: PYI034
         return super().__new__(cls)
 
     def __init__(self, database: Database) -> None: ...
@@ -358,7 +357,7 @@ def test_one_unreadable_annotation_harms_no_other():
 def test_a_foreign_class_may_have_unreadable_annotations():
     """Its author imports for type checkers only; what is given or has a default needn't be read."""
     assert ["database", "cache"] == [need.parameter for need in read_needs(deferred.Layer, positional=1)]
-    with pytest.raises(SignatureError, match="^the type of parameter 'app' can't be resolved"):
+    with pytest.raises(SignatureError, match=r"^the type of parameter 'app' can't be resolved"):
         read_needs(deferred.Layer)
 
 
@@ -372,7 +371,7 @@ def test_an_alias_that_can_not_be_read():
         def __value__(self):
             raise NameError("name 'Absent' is not defined")
 
-    with pytest.raises(SignatureError, match="^the type Late can't be resolved: name 'Absent' is not defined$"):
+    with pytest.raises(SignatureError, match=r"^the type Late can't be resolved: name 'Absent' is not defined$"):
         read_provides(returning(AsyncIterator[Annotated[TypeAliasType(), 1]]))
 
 
@@ -393,11 +392,11 @@ class Itself:
 
 
 class Before311(Itself):
-    async def __aenter__(self: T) -> T: ...
+    async def __aenter__(self: T) -> T: ...  # noqa: PYI019
 
 
 class ByName(Itself):
-    async def __aenter__(self) -> "ByName": ...
+    async def __aenter__(self) -> "ByName": ...  # noqa: PYI034
 
 
 class Gives(Itself):
@@ -436,7 +435,7 @@ class HalfManager:
         (AsyncIterable[Database], [Key(Database)]),
         (AbstractAsyncContextManager[Database], [Key(Database)]),
         (AbstractAsyncContextManager[Database, bool | None], [Key(Database)]),
-        (AsyncContextManager[Database], [Key(Database)]),
+        (typing_extensions.AsyncContextManager[Database], [Key(Database)]),
         (typing_extensions.AsyncIterator[Database], [Key(Database)]),
         (AsyncIterator[Annotated[Database, Named("replica")]], [Key(Database, "replica")]),
         (AsyncIterator[Repository[Database]], [Key(Repository[Database])]),

@@ -245,7 +245,7 @@ _SHORTEST_HIDDEN = 4
 def _hidden(kind: type[BaseSettings], given: object, *, whole: bool) -> list[str]:
     """The texts that a message must not show: the input of one field; of the whole model, what its fields keep secret."""
     if whole:
-        values = given if isinstance(given, Mapping) else vars(given)
+        values = given if isinstance(given, Mapping) else {}
         found = [text for name, value in values.items() if _keeps_secret(kind, name, value) for text in _texts(value)]
     else:
         found = list(_texts(given))

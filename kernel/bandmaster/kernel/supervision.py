@@ -66,6 +66,7 @@ class History:
             self._recent.popleft()
         if len(self._recent) >= restart.intensity:
             return None
-        delay: float = min(restart.initial_delay * 2.0 ** len(self._recent), restart.max_delay)
+        doublings = min(len(self._recent), 1000)  # a float holds no more
+        delay: float = min(restart.initial_delay * 2.0**doublings, restart.max_delay)
         self._recent.append(now)
         return delay * (1 + restart.jitter * self._rng())

@@ -1,5 +1,7 @@
 """Tests of bandmaster.kernel.cli.run."""
 
+import sys
+
 import pytest
 from pydantic import field_validator
 

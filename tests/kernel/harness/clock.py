@@ -150,3 +150,9 @@ def _jump(clock: trio.testing.MockClock) -> None:
 
 def _raise(error: BaseException) -> float:
     raise error
+
+
+def run(backend: str, main: Callable[[], Awaitable[None]], seed: int | None = None) -> None:
+    """Run to the end in virtual time, and see that nothing is left behind."""
+    left = run_trio(main, seed=seed) if backend == "trio" else run_asyncio(main, seed=seed)
+    assert not left

@@ -2,6 +2,7 @@
 
 import anyio
 import pytest
+from tests.kernel.testing.parts import VARIABLE, host
 
 from bandmaster.kernel.testing import (
     ASGIViolationError,
@@ -11,7 +12,6 @@ from bandmaster.kernel.testing import (
     ResponseCutError,
     connect,
 )
-from tests.kernel.testing.parts import VARIABLE, host
 
 pytestmark = [pytest.mark.anyio, pytest.mark.requirement("FA-9")]
 

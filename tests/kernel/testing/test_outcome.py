@@ -4,12 +4,12 @@ from collections.abc import AsyncIterator
 
 import anyio
 import pytest
+from tests.kernel.testing.parts import Cache, Database, cache, database, host
 
 from bandmaster.kernel.bands import LifespanBand
 from bandmaster.kernel.contributions import lifespan
 from bandmaster.kernel.errors import CrashError, DeadlineExceeded, DiscoveryError, PlanError, StartError, StopError
 from bandmaster.kernel.testing import LifespanError, RunCancelled, attempt, cancel, crash, fail, hang
-from tests.kernel.testing.parts import Cache, Database, cache, database, host
 
 pytestmark = [pytest.mark.anyio, pytest.mark.requirement("FA-9")]
 

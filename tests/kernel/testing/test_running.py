@@ -8,6 +8,7 @@ import pytest
 from fastapi import FastAPI, Request
 from pydantic_settings import BaseSettings
 from starlette.applications import Starlette
+from tests.kernel.testing.parts import Cache, Database, cache, database, host
 
 from bandmaster.kernel import events
 from bandmaster.kernel.application import create_app
@@ -29,7 +30,6 @@ from bandmaster.kernel.testing import (
     run,
     slow,
 )
-from tests.kernel.testing.parts import Cache, Database, cache, database, host
 
 pytestmark = [pytest.mark.anyio, pytest.mark.requirement("FA-9")]
 

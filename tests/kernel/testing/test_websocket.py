@@ -2,6 +2,7 @@
 
 import anyio
 import pytest
+from tests.kernel.testing.parts import host
 
 from bandmaster.kernel.testing import (
     ASGIViolationError,
@@ -10,7 +11,6 @@ from bandmaster.kernel.testing import (
     WebSocketRefused,
     connect,
 )
-from tests.kernel.testing.parts import host
 
 pytestmark = [pytest.mark.anyio, pytest.mark.requirement("FA-9")]
 

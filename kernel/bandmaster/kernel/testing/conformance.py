@@ -32,6 +32,7 @@ from bandmaster.kernel.testing.outcome import Outcome, attempt
 from bandmaster.kernel.testing.running import Running, run
 from bandmaster.kernel.testing.steps import Cut, CutAt, WentOn
 from bandmaster.kernel.testing.websocket import WebSocketRefused
+from bandmaster.kernel.wording import listed, near
 
 NEIGHBOUR = "bandmaster-neighbour"
 _PLAIN = (str, bytes, int, float, complex, tuple, frozenset, type, type(None), type(len), type(lambda: None))
@@ -75,6 +76,7 @@ async def check_contribution(
     overrides: Mapping[Any, Any] | None = None,
     settings: KernelSettings | None = None,
     role: str | None = None,
+    skip: Iterable[str] = (),
     most_steps: int = 50,
     timeout: float | None = 10.0,  # noqa: ASYNC109
 ) -> Conformance:
@@ -85,7 +87,7 @@ async def check_contribution(
     they stop in order when a neighbour fails; that they don't swallow what kills them; that layers let requests,
     disconnects, errors and WebSockets through; that importing them, with an empty environment, opens nothing.
 
-    ``beside`` are contributions that these need but that aren't examined. The other arguments are those of `run`; by
+    ``beside`` are contributions that these need but that aren't examined, ``skip`` names checks to leave out. The other arguments are those of `run`; by
     default everything is started, whatever its role.
 
     ```python
@@ -95,8 +97,12 @@ async def check_contribution(
 
     Raises:
         NonconformingError: an `AssertionError` with all findings.
+        ValueError: ``skip`` names a check that isn't there.
     """
-    subject = Subject(contributions, tuple(beside), dict(overrides or {}), settings, role, most_steps, timeout)
+    skip = frozenset((skip,) if isinstance(skip, str) else skip)
+    for name in sorted(skip - _CHECKS.keys()):
+        raise ValueError(f"skip: there is no check {name!r}.{near(name, _CHECKS)} There is: {listed(_CHECKS)}")
+    subject = Subject(contributions, tuple(beside), dict(overrides or {}), settings, role, skip, most_steps, timeout)
     conformance = await examine(subject)
     if conformance.findings:
         raise NonconformingError(conformance)
@@ -112,6 +118,7 @@ class Subject:
     overrides: dict[Any, Any]
     settings: KernelSettings | None
     role: str | None
+    skip: frozenset[str]
     most_steps: int
     timeout: float | None
 
@@ -149,16 +156,18 @@ async def examine(subject: Subject) -> Conformance:
     findings: list[Finding] = []
     skipped: dict[str, str] = {}
     made: list[str] = []
-    for name, check in _CHECKS.items():
-        if findings and name not in _INDEPENDENT:
-            skipped[name] = "an earlier check failed"
-            continue
-        made.append(name)
-        leaks = Leaks()
-        with unclosed() as left:
-            said = [message async for message in check(subject, partial(skipped.__setitem__, name))]
-        found = [*said, *await leaks.found(), *(f"something wasn't closed: {what}" for what in left)]
-        findings += [Finding(name, message) for message in dict.fromkeys(found)]
+    with unclosed() as left:
+        for name, check in _CHECKS.items():
+            if name in subject.skip:
+                skipped[name] = "as asked"
+            elif name != _OPENS_NOTHING and any(finding.check in (_FITS, _STARTS) for finding in findings):
+                skipped[name] = "an earlier check failed"
+            else:
+                made.append(name)
+                leaks = Leaks()
+                said = [message async for message in check(subject, partial(skipped.__setitem__, name))]
+                found = [*said, *await leaks.found(), *(f"something wasn't closed: {what}" for what in left())]
+                findings += [Finding(name, message) for message in dict.fromkeys(found)]
     return Conformance(tuple(findings), tuple(made), skipped)
 
 
@@ -281,10 +290,13 @@ async def _opens_nothing_when_imported(subject: Subject, skip: Skip) -> AsyncIte
             yield f"importing {module} does more than define things: {what}"
 
 
+_FITS = "fits together"
+_STARTS = "starts and stops"
+_OPENS_NOTHING = "opens nothing when imported"
 _CHECKS: Mapping[str, Check] = {
-    "fits together": _plans,
-    "opens nothing when imported": _opens_nothing_when_imported,
-    "starts and stops": _starts_and_stops,
+    _OPENS_NOTHING: _opens_nothing_when_imported,
+    _FITS: _plans,
+    _STARTS: _starts_and_stops,
     "starts again": _starts_again,
     "runs side by side": _runs_side_by_side,
     "ends when its start is cancelled": _ends_when_cancelled,
@@ -292,9 +304,6 @@ _CHECKS: Mapping[str, Check] = {
     "lets crashes through": _lets_crashes_through,
     "lets requests through": _lets_requests_through,
 }
-_INDEPENDENT = frozenset(
-    ("opens nothing when imported", "starts again", "ends when its start is cancelled", "stops beside failures")
-)
 
 
 # -- a neighbour -----------------------------------------------------------------------------------------------------

@@ -91,7 +91,7 @@ class _Manager:
             self._cut.reached = True
             self._abort.cancel()
 
-    def _is_told(self, error: BaseException) -> None:
+    def _is_told(self, error: BaseException | None) -> None:
         if self._abort.cancel_called and isinstance(error, anyio.get_cancelled_exc_class()):
             self._knew = True
 
@@ -100,7 +100,7 @@ class _Watched:
     """An awaitable that tells whenever it waits, and whenever it is told of an exception."""
 
     def __init__(
-        self, awaitable: Awaitable[Any], waits: Callable[[], None], is_told: Callable[[BaseException], None]
+        self, awaitable: Awaitable[Any], waits: Callable[[], None], is_told: Callable[[BaseException | None], None]
     ) -> None:
         self._awaitable = awaitable
         self._waits = waits
@@ -120,6 +120,8 @@ class _Watched:
                 self._waits()
                 try:
                     told = yield waiting
+                    # trio doesn't throw: it sends what holds the exception.
+                    self._is_told(getattr(told, "error", None))
                 except BaseException as raised:  # noqa: BLE001  # handed on, whatever it is
                     self._is_told(raised)
                     error = raised
