@@ -391,7 +391,7 @@ def _load(name: str, source: str) -> types.ModuleType:
 @cache
 def sample() -> Sequence[Case]:
     """What mutants are tried against: telling cases first, then a fair share of all."""
-    found = [*_telling(), *list(everything(["asyncio"]))[::29], *list(everything(["trio"]))[::97]]
+    found = [*telling(), *list(everything(["asyncio"]))[::29], *list(everything(["trio"]))[::97]]
     disturbed = []
     for place, case in enumerate(found):
         kinds = ("cancel", "native", "stop", "shutdown", "kill") if case.backend == "asyncio" else ("cancel", "stop")
@@ -402,7 +402,8 @@ def sample() -> Sequence[Case]:
     return [*found, *disturbed, *_random(400)]
 
 
-def _telling() -> Iterator[Case]:
+def telling() -> Iterator[Case]:
+    """Cases that show most of what can be wrong."""
     well = Part("a"), Part("b", ("a",)), Part("c", ("b",))
     yield Case(well)
     yield Case((Part("a"), Part("b", stage=1), Part("c", stage=2)))

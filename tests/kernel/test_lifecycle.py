@@ -102,7 +102,9 @@ async def _do(what: Callable[[], Awaitable[object]] | float) -> None:
 
 
 def contribution(name: str, factory: Callable[..., Any], **fields: Any) -> LifespanContribution:
-    return LifespanContribution(name=name, factory=factory, **{"band": LifespanBand.OBSERVABILITY, **fields})
+    return LifespanContribution(
+        name=name, factory=factory, **{"band": LifespanBand.OBSERVABILITY, "priority": 0, **fields}
+    )
 
 
 def make(*parts: LifespanContribution, overrides: Any = None, **options: Any) -> Engine:
@@ -523,9 +525,12 @@ def test_an_interrupt_while_stopping_joins_the_body_s_error(told: Recorder) -> N
     """Ctrl-C during a stop, after the body has failed: both are raised."""
     cause = Boom("body")
 
+    @trio.lowlevel.enable_ki_protection  # so that the event loop hands it to the main task
+    def press_ctrl_c() -> None:
+        signal.raise_signal(signal.SIGINT)
+
     async def interrupt() -> None:
-        # From protected code, so that the event loop hands it to the main task.
-        trio.lowlevel.enable_ki_protection(partial(signal.raise_signal, signal.SIGINT))()
+        press_ctrl_c()
         await anyio.sleep(2)
         told.append("stopped all the same")
 

@@ -419,7 +419,8 @@ class Engine:
             # Its own exception or none, never a neighbour's: what follows a bare yield must run.
             own = (None, None, None) if crash is None else (type(crash), crash, crash.__traceback__)
             host.awaited = host.manager.__aexit__(*own)
-            await host.awaited
+            if not await host.awaited:
+                error = crash  # which it lets pass
         except BaseException as raised:
             error = raised
         finally:

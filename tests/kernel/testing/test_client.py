@@ -179,7 +179,7 @@ async def test_unread_upload():
 async def test_two_bodies(app):
     """A request has one body."""
     async with connect(app) as client:
-        with pytest.raises(ValueError, match="json: a request has one body, and data|data: .* json is given"):
+        with pytest.raises(ValueError, match=r"json: a request has one body, and data|data: .* json is given"):
             await client.post("/show", json=1, data={})
 
 
@@ -470,7 +470,7 @@ async def test_wait_idle_names_what_is_served(app):
     async with connect(app, timeout=0.05) as client:
         with pytest.raises(TimeoutError, match="no response"):
             await client.get("/hang")
-        with pytest.raises(TimeoutError, match="GET /hang did not end within 0.05 s"):
+        with pytest.raises(TimeoutError, match=r"GET /hang did not end within 0.05 s"):
             await client.wait_idle()
 
 

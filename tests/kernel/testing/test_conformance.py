@@ -7,6 +7,7 @@ import textwrap
 import threading
 import warnings
 from collections.abc import AsyncIterator
+from typing import Self
 
 import anyio
 import pytest
@@ -72,14 +73,13 @@ async def test_class_as_factory():
     """So is a class that is its own context manager."""
 
     class Manager:
-        async def __aenter__(self) -> "Manager":
+        async def __aenter__(self) -> Self:
             await anyio.sleep(0)
             return self
 
         async def __aexit__(self, *_):
             await anyio.sleep(0)
 
-    Manager.__aenter__.__annotations__["return"] = Manager
     await passes(LifespanContribution(name="m", factory=Manager, band=SERVICES))
 
 
@@ -475,5 +475,5 @@ async def test_all_findings_are_told():
 
 async def test_unknown_check():
     """Only checks that there are can be left out."""
-    with pytest.raises(ValueError, match="skip: there is no check 'starts'. Did you mean 'starts again'"):
+    with pytest.raises(ValueError, match=r"skip: there is no check 'starts'. Did you mean 'starts again'"):
         await check_contribution(database, skip="starts")

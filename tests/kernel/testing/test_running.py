@@ -189,7 +189,7 @@ async def test_start_takes_too_long(via):
     with pytest.raises(TimeoutError, match=r"not everything had started within 0.1 s: 'database' had not, .* 'cache'"):
         async with run(contributions=PARTS, faults=[slow("database", 9)], timeout=0.1, via=via):
             raise NotImplementedError
-    with pytest.raises(TimeoutError, match="within 0.1 s: 'cache' had not$"):
+    with pytest.raises(TimeoutError, match=r"within 0.1 s: 'cache' had not$"):
         async with run(contributions=PARTS, faults=[slow("cache", 9)], timeout=0.1, via=via):
             raise NotImplementedError
 
@@ -387,7 +387,7 @@ class TestConversation:
         async def app(scope, receive, send):
             await send({"type": "lifespan.shutdown.complete"})
 
-        with pytest.raises(RuntimeError, match="sent 'lifespan.shutdown.complete' out of turn"):
+        with pytest.raises(RuntimeError, match=r"sent 'lifespan.shutdown.complete' out of turn"):
             await self.hold(app)
 
     async def test_cancelled_start(self):
@@ -445,7 +445,7 @@ async def test_slow():
 async def test_slow_and_shielded():
     """A shielded one is slow whatever its deadline says."""
     with pytest.raises(StartError, match="didn't start within"):
-        async with run(contributions=PARTS, faults=[slow("cache", 0.2, deadline=0.05, shielded=True)]) as running:
+        async with run(contributions=PARTS, faults=[slow("cache", 0.2, deadline=0.05, shielded=True)]):
             raise NotImplementedError
 
 
@@ -464,7 +464,7 @@ async def test_cancel(at, via):
 async def test_crash():
     """A crash ends the body, and is raised with what it died of."""
     error = OSError("gone")
-    with pytest.raises(CrashError, match="'database' .* died while serving: OSError: gone") as caught:
+    with pytest.raises(CrashError, match=r"'database' .* died while serving: OSError: gone") as caught:
         async with run(contributions=PARTS, faults=[crash("database", error=error, after=0.02)]) as running:
             await anyio.sleep_forever()
     assert error is caught.value.__cause__
@@ -489,7 +489,7 @@ async def test_crash_that_isnt_prepared():
 
 async def test_crash_over_the_protocol():
     """Under a server the application goes on without readiness, and says so at the shutdown."""
-    with pytest.raises(LifespanError, match="shutdown failed: 'database' .* died while serving"):
+    with pytest.raises(LifespanError, match=r"shutdown failed: 'database' .* died while serving"):
         async with run(contributions=PARTS, faults=[crash("database")], via="lifespan") as running:
             await running.events.wait(events.KernelStopped)
             assert 503 == (await running.http.get("/readyz")).status
@@ -498,7 +498,7 @@ async def test_crash_over_the_protocol():
 async def test_several_faults_at_one_component():
     """Faults add up."""
     with pytest.raises(StartError) as caught:
-        async with run(contributions=PARTS, faults=[slow("cache", 0.05), fail("cache")]) as running:
+        async with run(contributions=PARTS, faults=[slow("cache", 0.05), fail("cache")]):
             raise NotImplementedError
     assert isinstance(caught.value.__cause__, InjectedError)
 
