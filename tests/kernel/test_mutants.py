@@ -15,7 +15,7 @@ from tests.kernel.harness.oracle import violations_of
 QUICK = (
     "stops don't wait for dependents",
     "a crashed component unwinds at once",
-    "what is starting isn't cancelled",
+    "stops have no deadline",
     "stops begin under the body",
     "only the first error is told",
     "the rollback has no clock",
