@@ -276,7 +276,7 @@ def processor(rounds: int) -> None:
         graph = scattered(count, rng)
         seconds = [0.0] * count
         runs = {
-            name: (lambda run=runner(graph, seconds): cpu(run))
+            name: partial(cpu, runner(graph, seconds))
             for name, runner in WHO.items()
             if name != "asphalt" or count <= 100
         }
@@ -307,7 +307,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--rounds", type=int, default=15)
     options = parser.parse_args()
-    wall(3)
+    wall(2)
     processor(options.rounds)
     scale()
 

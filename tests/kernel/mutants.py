@@ -288,8 +288,13 @@ MUTANTS = (
     # Readiness and contexts
     Mutant(
         "ready before all have started",
-        "        if not self._unstarted and not self._schedule.stopping:\n",
-        "        if not self._schedule.stopping and not self._was_ready:\n",
+        "        if not self._unstarted and self._stop_reason is None:\n",
+        "        if self._stop_reason is None and not self._was_ready:\n",
+    ),
+    Mutant(
+        "ready in spite of a stop that was asked for",
+        "        if not self._unstarted and self._stop_reason is None:\n",
+        "        if not self._unstarted:\n",
     ),
     Mutant(
         "ready without a body",
@@ -417,6 +422,11 @@ def telling() -> Iterator[Case]:
         yield Case((Part("a", serving=name, shape="group"), Part("b", ("a",)), Part("c")))
     # It supervises, and enters in spite of its cancellation.
     yield Case((Part("a", start="late", serving="serves"), Part("b", start="fail")))
+    # The same, holding tasks that the cancellation has ended.
+    yield Case((Part("a", start="late", shape="group"), Part("b", shape="group"), Part("c", shape="group")))
+    # Asked to stop in the very tick in which the last component has started.
+    for step in range(4, 12):
+        yield Case((Part("a"), Part("b")), "waits", Disturbance("stop", step))
     # A body that is about to fail is cancelled while the stop is under way.
     for step in range(8, 24):
         yield Case(well, "raises", Disturbance("native", step))

@@ -44,14 +44,14 @@ def test_every_fault(backend: str, shape: str) -> None:
 @pytest.mark.parametrize("backend", BACKENDS)
 def test_cancelled_at_every_step(backend: str) -> None:
     """A cancel from outside, at whatever step, stops everything in order and hides no error."""
-    _hold(_swept("cancel", backend, 251))
+    _hold(_swept("cancel", backend, 331))
 
 
 @pytest.mark.requirement("FA-14", "XC-L4")
 @pytest.mark.parametrize("backend", BACKENDS)
 def test_stopped_at_every_step(backend: str) -> None:
     """`Engine.stop`, at whatever step, cancels a start and leaves the rest to the body."""
-    _hold(_swept("stop", backend, 293))
+    _hold(_swept("stop", backend, 401))
 
 
 @pytest.mark.requirement("FA-14", "XC-L4")
@@ -67,7 +67,7 @@ def test_a_loop_that_closes_cancels_every_task() -> None:
 
 def test_a_host_that_is_cancelled_from_outside() -> None:
     """One component's task cancelled behind the engine's back is a fault of that component, and no more."""
-    _hold(_swept("kill", "asyncio", 451))
+    _hold(_swept("kill", "asyncio", 601))
 
 
 @pytest.mark.requirement("FA-13", "XC-L2", "XC-L3", "FA-14", "XC-L4")

@@ -16,6 +16,7 @@ import anyio
 import anyio.lowlevel
 import pytest
 import trio
+from pydantic_settings import BaseSettings
 from tests.kernel.harness.bench import play
 from tests.kernel.harness.cases import Case, Part
 from tests.kernel.harness.clock import Deadlock, Livelock, run
@@ -220,6 +221,22 @@ def test_components_get_what_they_ask_for(backend: str) -> None:
 
     run(backend, main)
     assert found[0] is found[1]
+
+
+class CacheSettings(BaseSettings):
+    size: int = 3
+
+
+def test_components_get_their_settings(backend: str, told: Recorder) -> None:
+    """Settings are read when the plan is made, and handed over at the start."""
+
+    @asynccontextmanager
+    async def cache(settings: CacheSettings) -> AsyncIterator[None]:
+        told.append(settings.size)
+        yield
+
+    assert outcome(backend, make(contribution("cache", cache))) is None
+    assert told == [3]
 
 
 def test_a_kernel_without_contexts_has_none_to_give(backend: str, told: Recorder) -> None:
@@ -996,6 +1013,17 @@ def test_a_service_whose_pause_somebody_cancels(told: Recorder) -> None:
                 await anyio.sleep_forever()
 
     run("asyncio", main)
+
+
+def test_a_service_that_somebody_cancels_just_as_it_is_ended(told: Recorder) -> None:
+    """Both at once are no fault."""
+
+    def listen(event: events.Event) -> None:
+        if isinstance(event, events.ComponentStopping):
+            next(task for task in asyncio.all_tasks() if task.get_name() == "bandmaster: a/service").cancel()
+
+    setup = supervised(raising(Boom()), initial_delay=5)
+    assert outcome("asyncio", make(told.part("a", setup=setup), emit=listen), partial(anyio.sleep, 1)) is None
 
 
 def test_a_service_that_somebody_cancels_is_restarted(told: Recorder) -> None:

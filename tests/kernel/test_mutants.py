@@ -7,7 +7,6 @@ import sys
 from itertools import islice
 
 import pytest
-
 from tests.kernel import mutants
 from tests.kernel.harness.bench import play
 from tests.kernel.harness.oracle import violations_of

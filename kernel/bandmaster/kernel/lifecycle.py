@@ -73,6 +73,7 @@ class _Host:
         "guard",
         "index",
         "manager",
+        "name",
         "overdue",
         "patience",
         "release",
@@ -84,6 +85,7 @@ class _Host:
 
     def __init__(self, index: int, component: Component) -> None:
         self.index = index
+        self.name = component.name
         self.component = component
         self.state = _State.STARTING
         # Both scopes are opened before the component is entered and closed after it has been exited, so that they
@@ -107,10 +109,6 @@ class _Host:
         self.since = 0.0
         """When the present phase began."""
         self.waited = 0.0
-
-    @property
-    def name(self) -> str:
-        return self.component.name
 
 
 class _ServiceTask:
@@ -372,18 +370,16 @@ class Engine:
         return True
 
     def _not_entered(self, host: _Host, error: BaseException) -> bool:
-        own = anyio.current_time() - host.since
         fault = _without_cancellation(error, expected=host.abort.cancel_called)
         if fault is None:
-            self._emit(events.ComponentStartCancelled, component=host.name, own=own)
+            self._emit_end(events.ComponentStartCancelled, host)
         else:
-            self._emit(events.ComponentStartFailed, component=host.name, error=fault, own=own)
+            self._emit_end(events.ComponentStartFailed, host, error=fault)
             self._fault(host, "start", fault)
         return False
 
     def _started(self, host: _Host, value: Any) -> None:
-        own = anyio.current_time() - host.since
-        self._emit(events.ComponentStarted, component=host.name, waited=host.waited, own=own)
+        self._emit_end(events.ComponentStarted, host, waited=host.waited)
         if self._schedule.stopping:
             return  # it entered in spite of its cancellation, and goes on to its exit
         for key in host.component.provides:
@@ -392,7 +388,7 @@ class Engine:
             self._spawn_service(host, task)
         self._unstarted -= 1
         self._spawn(self._schedule.started(host.index))
-        if not self._unstarted and not self._schedule.stopping:
+        if not self._unstarted and self._stop_reason is None:
             self._all_started()
 
     async def _hold(self, host: _Host) -> BaseException | None:
@@ -435,16 +431,15 @@ class Engine:
             del error, crash  # a frame that holds its own exception is a cycle
 
     def _exited(self, host: _Host, error: BaseException | None) -> None:
-        own = anyio.current_time() - host.since
         if error is None:
-            self._emit(events.ComponentStopped, component=host.name, own=own)
+            self._emit_end(events.ComponentStopped, host)
             return
         # Cancelled it can be for its deadline, which is recorded, or for having entered in spite of its cancellation.
         cancelled = host.guard.cancel_called or host.abort.cancel_called
         fault = _without_cancellation(error, expected=cancelled)
         if fault is None:
             return
-        self._emit(events.ComponentStopFailed, component=host.name, error=fault, own=own)
+        self._emit_end(events.ComponentStopFailed, host, error=fault)
         if host.crash is None:
             self._fault(host, "stop", fault)
         else:
@@ -689,6 +684,12 @@ class Engine:
     def _emit(self, kind: type[Event], **fields: Any) -> None:
         if self._emit_event is not None:
             self._emit_event(kind(at=anyio.current_time(), **fields))
+
+    def _emit_end(self, kind: Callable[..., Event], host: _Host, **fields: Any) -> None:
+        """Tell of the end of a phase, with the seconds that it took."""
+        if self._emit_event is not None:
+            now = anyio.current_time()
+            self._emit_event(kind(at=now, component=host.name, own=now - host.since, **fields))
 
 
 async def _through(events: Iterable[anyio.Event], scope: anyio.CancelScope | None = None) -> BaseException | None:

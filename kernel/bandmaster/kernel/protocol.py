@@ -5,9 +5,9 @@ from __future__ import annotations
 import os
 import signal
 from collections.abc import Callable
-from contextlib import nullcontext
+from contextlib import AbstractAsyncContextManager, nullcontext
 from functools import partial
-from typing import TYPE_CHECKING
+from typing import Any, Protocol
 
 import anyio
 from starlette.types import Message, Receive, Send
@@ -16,14 +16,38 @@ from bandmaster.kernel import events
 from bandmaster.kernel.errors import StartCancelled
 from bandmaster.kernel.events import Event
 from bandmaster.kernel.failures import one_line, report
+from bandmaster.kernel.kernel import Kernel
+from bandmaster.kernel.settings import KernelSettings
 from bandmaster.kernel.signals import Move, Requests, chained, is_handled, waker
 from bandmaster.kernel.watchdog import Watchdog, Witness
 
-if TYPE_CHECKING:
-    from bandmaster.kernel.application import Application
+
+class Served(Protocol):
+    """What the protocol drives: an application, seen from the server's side."""
+
+    @property
+    def kernel(self) -> Kernel:
+        """The kernel that runs in it."""
+        raise NotImplementedError
+
+    @property
+    def settings(self) -> KernelSettings:
+        """The kernel's settings."""
+        raise NotImplementedError
+
+    def running(self) -> AbstractAsyncContextManager[Any]:
+        """Start, serve, stop."""
+        raise NotImplementedError
+
+    async def begin_drain(self, *, delay: float) -> None:
+        """Fail readiness, and tell everybody inside."""
+
+    async def drain(self, *, delay: float) -> int:
+        """Let what is in flight end."""
+        raise NotImplementedError
 
 
-async def speak_lifespan(app: Application, receive: Receive, send: Send) -> None:
+async def speak_lifespan(app: Served, receive: Receive, send: Send) -> None:
     """Start when the server says so, stop when it says so; answer failures, never raise them.
 
     A server goes on serving when an exception leaves the lifespan, so what fails is told by a message. What isn't an
@@ -43,7 +67,7 @@ class _Session:
 
     def __init__(
         self,
-        app: Application,
+        app: Served,
         receive: Receive,
         send: Send,
         *,

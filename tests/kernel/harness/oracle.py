@@ -551,6 +551,10 @@ class _Judge:
             if not _shared(leaves(raised.exceptions[0]), leaves(body or error)):
                 yield f"I6 the first of the group is {raised.exceptions[0]!r}"
 
+    def _before_ready(self) -> bool:
+        ready = self.run.place("Ready")
+        return ready is None or (self.run.disturbed_at is not None and self.run.disturbed_at <= ready)
+
     def _nothing_happened(self) -> Iterator[str]:
         raised = self.run.raised
         body = next((each.error for each in self.run.injected if each.phase == "body"), None)
@@ -565,7 +569,7 @@ class _Judge:
             never = self.run.place("body") is None
             if raised is None and (seen or never or (self.kind == "native" and not self.run.interrupted_late)):
                 yield "I7 a cancel was swallowed"
-        elif self.kind == "stop" and self.run.place("Ready") is None:
+        elif self.kind == "stop" and self._before_ready():
             if not isinstance(raised, StartCancelled):
                 yield f"a start that was asked to stop raised {raised!r}"
         elif raised is not None:

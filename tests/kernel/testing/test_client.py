@@ -159,6 +159,25 @@ async def test_failing_upload(app):
         await client.wait_idle()
 
 
+async def test_upload_from_any_iterable(app):
+    """A body may come from whatever can be iterated over asynchronously."""
+
+    class Pieces:
+        def __init__(self):
+            self.left = [b"one", b"two"]
+
+        def __aiter__(self):
+            return self
+
+        async def __anext__(self):
+            if not self.left:
+                raise StopAsyncIteration
+            return self.left.pop(0)
+
+    async with connect(app) as client:
+        assert "onetwo" == (await client.post("/show", content=Pieces())).json()["body"]
+
+
 async def test_unread_upload():
     """An application may answer without having read the body."""
     closed = []
@@ -401,6 +420,19 @@ async def test_error_after_the_client_has_gone():
         with pytest.raises(ValueError, match="the clean-up is broken"):
             async with client.stream("GET", "/"):
                 pass
+
+
+async def test_error_that_tells_of_the_client():
+    """That the client has gone is no news, also in a group."""
+
+    async def app(scope, receive, send):
+        await send(START)
+        while (await receive())["type"] != "http.disconnect":
+            pass
+        raise ExceptionGroup("gone", [ClientGoneError(), ConnectionResetError()])
+
+    async with connect(app) as client, client.stream("GET", "/"):
+        pass
 
 
 async def test_timeout(app):

@@ -2,6 +2,7 @@
 
 import asyncio
 import contextlib
+import functools
 import sys
 import textwrap
 import threading
@@ -23,7 +24,7 @@ from bandmaster.kernel.contributions import (
     lifespan,
     middleware,
 )
-from bandmaster.kernel.testing import NonconformingError, check_contribution
+from bandmaster.kernel.testing import NonconformingError, check_contribution, conformance
 from bandmaster.kernel.testing.importing import import_elsewhere
 
 pytestmark = [pytest.mark.anyio, pytest.mark.requirement("FA-9")]
@@ -47,9 +48,9 @@ async def expect(check, said, *contributions, **options):
 
 async def test_good():
     """Good parts pass all checks, alone or beside what they need."""
-    conformance = await check_contribution(database, cache)
-    assert ((), {"lets requests through": "there is no layer"}) == (conformance.findings, conformance.skipped)
-    assert "starts and stops" in conformance.checks
+    came = await check_contribution(database, cache)
+    assert ((), {"lets requests through": "there is no layer"}) == (came.findings, came.skipped)
+    assert "starts and stops" in came.checks
     await passes(cache, beside=[database])
     await passes(cache, overrides={Database: Database("fake")})
 
@@ -239,8 +240,8 @@ async def test_most_steps():
             await anyio.sleep(0)
         yield
 
-    conformance = await passes(long, most_steps=3)
-    assert "only the first 3 steps of 'long'" == conformance.skipped["ends when its start is cancelled"]
+    came = await passes(long, most_steps=3)
+    assert "only the first 3 steps of 'long'" == came.skipped["ends when its start is cancelled"]
 
 
 async def test_fails_when_rolled_back():
@@ -303,7 +304,7 @@ async def test_something_isnt_closed():
 
     with warnings.catch_warnings(record=True) as caught:
         warnings.simplefilter("always", UserWarning)
-        await expect("starts and stops", "something wasn't closed: unclosed connection", bad)
+        await expect("closes what it opens", "something was thrown away open: unclosed connection", bad)
     assert {"something else"} == {str(warning.message) for warning in caught}
 
 
@@ -441,8 +442,26 @@ async def test_module_that_cant_be_found(module):
     assert "nowhere.to.be.found can't be imported in another process" == said
 
 
+async def test_failed_stop():
+    """A part that doesn't stop."""
+
+    @lifespan(band=SERVICES)
+    async def bad() -> AsyncIterator[None]:
+        yield
+        raise ValueError("no")
+
+    await expect("starts and stops", "StopError of ValueError: no", bad)
+    assert "nothing" == conformance._told(None)
+
+
 async def test_other_parts():
-    """Routes and error handlers are imported, too."""
+    """Routes, error handlers, layers and partial functions are imported, too."""
+
+    async def through(app, scope, receive, send):
+        await app(scope, receive, send)
+
+    async def named(word) -> AsyncIterator[None]:
+        yield
 
     async def show(request):
         return PlainTextResponse("")
@@ -453,7 +472,10 @@ async def test_other_parts():
     routes = RouteContribution(name="routes", routes=[Route("/x", show)])
     made = RouteContribution(name="made", routes=list)
     handler = ErrorHandlerContribution(name="handler", exception=KeyError, handler=handle)
-    await check_contribution(routes, made, handler, database)
+    part = LifespanContribution(
+        name="part", factory=functools.partial(contextlib.asynccontextmanager(named), "word"), band=SERVICES
+    )
+    await check_contribution(routes, made, handler, part, layer(through))
 
 
 def test_import_that_doesnt_end(monkeypatch, module):

@@ -8,13 +8,7 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from bandmaster.kernel.testing.calls import ASGIViolationError, ClientGoneError
     from bandmaster.kernel.testing.client import Client, ResponseCutError, StreamedResponse, connect
-    from bandmaster.kernel.testing.conformance import (
-        Conformance,
-        Finding,
-        NonconformingError,
-        check_contribution,
-        examine,
-    )
+    from bandmaster.kernel.testing.conformance import Conformance, Finding, NonconformingError, check_contribution
     from bandmaster.kernel.testing.faults import Fault, InjectedError, cancel, crash, fail, hang, slow
     from bandmaster.kernel.testing.lifespan import LifespanError
     from bandmaster.kernel.testing.messages import Headers, Response
@@ -50,7 +44,6 @@ _HOMES = {
     "check_contribution": "conformance",
     "connect": "client",
     "crash": "faults",
-    "examine": "conformance",
     "fail": "faults",
     "hang": "faults",
     "run": "running",
@@ -83,7 +76,6 @@ __all__ = [
     "check_contribution",
     "connect",
     "crash",
-    "examine",
     "fail",
     "hang",
     "run",

@@ -515,7 +515,7 @@ class StreamedResponse:
 
 
 def _pairs(params: Params) -> list[tuple[str, str]]:
-    pairs: Iterable[Any] = params.items() if isinstance(params, Mapping) else params
+    pairs: Any = params.items() if isinstance(params, Mapping) else params
     return [
         (name, str(each)) for name, value in pairs for each in (value if isinstance(value, (list, tuple)) else [value])
     ]

@@ -152,7 +152,7 @@ class Subject:
 
 
 async def examine(subject: Subject) -> Conformance:
-    """Make all checks; those that can't be made because an earlier one failed are left out."""
+    """Make all checks, but for those that can't be made because an earlier one failed."""
     findings: list[Finding] = []
     skipped: dict[str, str] = {}
     made: list[str] = []
@@ -166,9 +166,9 @@ async def examine(subject: Subject) -> Conformance:
                 made.append(name)
                 leaks = Leaks()
                 said = [message async for message in check(subject, partial(skipped.__setitem__, name))]
-                found = [*said, *await leaks.found(), *(f"something wasn't closed: {what}" for what in left())]
-                findings += [Finding(name, message) for message in dict.fromkeys(found)]
-    return Conformance(tuple(findings), tuple(made), skipped)
+                findings += [Finding(name, message) for message in dict.fromkeys([*said, *await leaks.found()])]
+    findings += [Finding(_CLOSES, f"something was thrown away open: {what}") for what in dict.fromkeys(left)]
+    return Conformance(tuple(findings), (*made, _CLOSES), skipped)
 
 
 Skip = Callable[[str], None]
@@ -290,6 +290,7 @@ async def _opens_nothing_when_imported(subject: Subject, skip: Skip) -> AsyncIte
             yield f"importing {module} does more than define things: {what}"
 
 
+_CLOSES = "closes what it opens"
 _FITS = "fits together"
 _STARTS = "starts and stops"
 _OPENS_NOTHING = "opens nothing when imported"

@@ -5,7 +5,7 @@ from __future__ import annotations
 import gc
 import threading
 import warnings
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
 
 import anyio
@@ -43,21 +43,16 @@ class Leaks:
 
 
 @contextmanager
-def unclosed() -> Iterator[Callable[[], list[str]]]:
-    """Yields a function that tells what was thrown away, since it was last asked, without having been closed."""
+def unclosed() -> Iterator[list[str]]:
+    """Collects what is thrown away without having been closed; the list is filled at the end of the block."""
+    said: list[str] = []
     gc.collect()
     with warnings.catch_warnings(record=True) as caught:
         warnings.simplefilter("always", ResourceWarning)
-
-        def since() -> list[str]:
-            gc.collect()
-            said = [str(warning.message) for warning in caught if issubclass(warning.category, ResourceWarning)]
-            others.extend(warning for warning in caught if not issubclass(warning.category, ResourceWarning))
-            caught.clear()
-            return said
-
-        others: list[warnings.WarningMessage] = []
-        yield since
-        since()
-    for warning in others:
-        warnings.warn_explicit(warning.message, warning.category, warning.filename, warning.lineno)
+        yield said
+        gc.collect()
+    for warning in caught:
+        if issubclass(warning.category, ResourceWarning):
+            said.append(str(warning.message))
+        else:
+            warnings.warn_explicit(warning.message, warning.category, warning.filename, warning.lineno)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncGenerator
+from collections.abc import AsyncGenerator, Callable
 from contextlib import asynccontextmanager
 from typing import Any
 
@@ -23,11 +23,10 @@ class LifespanError(Exception):
 
 
 @asynccontextmanager
-async def lifespan(app: ASGIApp, *, raise_if_it_ends: bool = True) -> AsyncGenerator[dict[str, Any], None]:
+async def lifespan(app: ASGIApp) -> AsyncGenerator[dict[str, Any], None]:
     """Start an application by the ASGI lifespan protocol, and stop it; yields the state that requests are to see.
 
-    If it ends while it should serve, the body is cancelled, unless ``raise_if_it_ends`` is off: then it goes on, as
-    most servers do.
+    If it ends while it should serve, the body is cancelled.
 
     Raises:
         LifespanError: it answered that its startup or shutdown failed, or ended in between.
@@ -41,7 +40,7 @@ async def lifespan(app: ASGIApp, *, raise_if_it_ends: bool = True) -> AsyncGener
             await conversation.answered.wait()
             if conversation.failed is None:
                 with anyio.CancelScope() as body:
-                    conversation.ended_early = body.cancel if raise_if_it_ends else _go_on
+                    conversation.ended_early = body.cancel
                     yield conversation.state
                 conversation.leave()
                 await conversation.over.wait()
@@ -54,7 +53,7 @@ async def lifespan(app: ASGIApp, *, raise_if_it_ends: bool = True) -> AsyncGener
         tasks.cancel_scope.cancel()  # it has said its last word
     try:
         if ended_by is not None:
-            if conversation.failed is not None and ended_by is not conversation.failed:
+            if conversation.failed is not None:
                 ended_by.add_note(str(conversation.failed))
             raise ended_by
         if conversation.failed is not None:
@@ -70,7 +69,7 @@ class _Conversation:
         self.answered = anyio.Event()
         self.over = anyio.Event()
         self.failed: Exception | None = None
-        self.ended_early = _go_on
+        self.ended_early: Callable[[], object] = _nobody_serves
         self._app = app
         self._asked = 0
         self._leaving = anyio.Event()
@@ -115,9 +114,9 @@ class _Conversation:
             case "lifespan.shutdown.failed", True:
                 self.failed = LifespanError(message.get("message", ""), "shutdown")
                 self.over.set()
-            case kind, _:
-                raise RuntimeError(f"the application sent {kind!r} out of turn")
+            case _:
+                raise RuntimeError(f"the application sent {message['type']!r} out of turn")
 
 
-def _go_on() -> None:
-    """Nobody is to be told."""
+def _nobody_serves() -> None:
+    """There is no body yet."""

@@ -1,4 +1,4 @@
-"""A queue between a client and an application, which can be closed and holds back a sender who is too fast."""
+"""A queue that can be closed, bounded by the size of what waits in it."""
 
 from __future__ import annotations
 

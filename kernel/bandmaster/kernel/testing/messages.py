@@ -49,7 +49,7 @@ class Headers(Mapping[str, str]):
 
 def encode_headers(headers: HeadersLike) -> list[tuple[bytes, bytes]]:
     """Headers as ASGI has them: bytes, names in lower case."""
-    pairs: Iterable[Any] = headers.items() if isinstance(headers, Mapping) else headers
+    pairs: Any = headers.items() if isinstance(headers, Mapping) else headers
     return [(_encode(name).lower(), _encode(value)) for name, value in pairs]
 
 
