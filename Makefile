@@ -22,12 +22,13 @@ run: $(VENV)/.run
 	$(BIN)/bandmaster run boxoffice:app --show-plan
 
 test: $(VENV)/.dev
-	$(BIN)/python -m pytest $(ARGS)
+	$(BIN)/python -m pytest -n auto $(ARGS)
 
 check: $(VENV)/.dev
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy -p bandmaster.kernel -p bandmaster.contrib.web -p boxoffice -p bandmaster_ratelimit
+	$(BIN)/mypy tests/typing
 	$(BIN)/pyright
 	$(BIN)/lint-imports --no-logo
 	$(BIN)/python docs/conformance.py --check
