@@ -33,7 +33,7 @@ check: $(VENV)/.dev
 	$(BIN)/lint-imports --no-logo
 	$(BIN)/python docs/conformance.py --check
 	$(BIN)/python docs/settings.py --check
-	$(BIN)/mkdocs build --strict --quiet
+	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict --quiet
 	$(BIN)/bandmaster check boxoffice:app
 
 fuzz: $(VENV)/.dev
