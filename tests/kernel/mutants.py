@@ -215,9 +215,14 @@ MUTANTS = (
         "return own if own is not None else",
     ),
     Mutant(
+        "a cancellation by hand is lost after a late entry",
+        "                raise error  # of its start, perhaps",
+        "                return  # of its start, perhaps",
+    ),
+    Mutant(
         "the error stays after a late entry",
-        "host.guard.cancel_called or host.abort.cancel_called",
-        "host.guard.cancel_called",
+        "expected=host.guard.cancel_called or host.abort.cancel_called",
+        "expected=host.guard.cancel_called",
     ),
     # Deadlines
     Mutant("starts have no deadline", "        self._arm(host, now + host.component.start_timeout)\n", ""),
@@ -424,6 +429,8 @@ def telling() -> Iterator[Case]:
     yield Case((Part("a", start="late", serving="serves"), Part("b", start="fail")))
     # The same, holding tasks that the cancellation has ended.
     yield Case((Part("a", start="late", shape="group"), Part("b", shape="group"), Part("c", shape="group")))
+    # It started in the very tick of the fault, and its stop meets somebody else's cancelled task.
+    yield Case((Part("a", start="fail"), Part("b", stop="by_hand"), Part("c")))
     # Asked to stop in the very tick in which the last component has started.
     for step in range(4, 12):
         yield Case((Part("a"), Part("b")), "waits", Disturbance("stop", step))

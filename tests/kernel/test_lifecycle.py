@@ -393,6 +393,17 @@ def test_a_component_that_raises_a_cancellation_by_hand(told: Recorder) -> None:
     assert error.__cause__.__cause__ is by_hand
 
 
+def test_a_stop_that_meets_a_cancelled_task(told: Recorder) -> None:
+    """Waiting for somebody else's cancelled task is a fault, also where the start had won against its own cancellation."""
+
+    async def meet() -> None:
+        raise asyncio.CancelledError
+
+    engine = make(told.part("a", start=partial(_after, 1, Boom())), told.part("b", start=1, stop=meet))
+    (error,) = outcome("asyncio", engine).rollback_errors
+    assert str(error) == "its task was cancelled from outside the kernel"
+
+
 def test_one_exception_raised_by_two(backend: str, told: Recorder) -> None:
     """The same instance from two components is reported once, with a note of both."""
     same = Boom()

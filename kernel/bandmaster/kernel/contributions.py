@@ -424,13 +424,13 @@ def _member(layer: type[Any], name: str) -> Any:
 def _check_layer(layer: type[Any], scopes: frozenset[Scope], base_http_allowed: bool) -> None:
     if not isinstance(layer, type):
         raise ValueError(f"layer: expected a class, got {layer!r}")
-    if not base_http_allowed and _is_base_http(layer):
+    if not base_http_allowed and is_base_http(layer):
         raise ValueError(
             f"layer: {layer.__name__} is a starlette BaseHTTPMiddleware: it runs the app in a task of its own, loses "
             "trailers and context variables, and costs as much as 700 plain layers. Write it in hook form or as pure "
             "ASGI, or pass allow_base_http_middleware=True"
         )
-    if _is_base_http(layer) and "websocket" in scopes:
+    if is_base_http(layer) and "websocket" in scopes:
         raise ValueError(
             f"scopes: {layer.__name__} is a starlette BaseHTTPMiddleware and serves only 'http'; pass scopes={{'http'}}"
         )
@@ -449,7 +449,8 @@ def _check_layer(layer: type[Any], scopes: frozenset[Scope], base_http_allowed: 
             raise ValueError(f"layer: {layer.__name__}.{name} is no plain function: {hook!r}")
 
 
-def _is_base_http(layer: type[Any]) -> bool:
+def is_base_http(layer: type[Any]) -> bool:
+    """Whether a class is one of starlette's ``BaseHTTPMiddleware``."""
     # By name, so that starlette needn't be imported to describe a layer.
     return any(
         base.__module__ == "starlette.middleware.base" and base.__name__ == "BaseHTTPMiddleware"

@@ -343,7 +343,7 @@ class Engine:
                     crash = await self._hold(host)
                     await self._exit(host, crash)
         except BaseException as error:  # nothing may escape into the other hosts
-            self._fault(host, host.state.value, error)
+            self._fault(host, host.state.value, _without_cancellation(error, expected=False) or error)
         host.state = _State.OVER
         host.manager = None
         self._over(host)
@@ -434,11 +434,11 @@ class Engine:
         if error is None:
             self._emit_end(events.ComponentStopped, host)
             return
-        # Cancelled it can be for its deadline, which is recorded, or for having entered in spite of its cancellation.
-        cancelled = host.guard.cancel_called or host.abort.cancel_called
-        fault = _without_cancellation(error, expected=cancelled)
+        fault = _without_cancellation(error, expected=host.guard.cancel_called or host.abort.cancel_called)
         if fault is None:
-            return
+            if not host.guard.cancel_called:
+                raise error  # of its start, perhaps, which it outran: `abort` stops that one and no other
+            return  # its deadline has passed, which is recorded
         self._emit_end(events.ComponentStopFailed, host, error=fault)
         if host.crash is None:
             self._fault(host, "stop", fault)

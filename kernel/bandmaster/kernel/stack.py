@@ -9,7 +9,7 @@ from typing import Literal, TypeAlias, cast
 
 from starlette.types import ASGIApp, Receive, Scope, Send
 
-from bandmaster.kernel.contributions import HOOKS, MiddlewareContribution, _is_base_http
+from bandmaster.kernel.contributions import HOOKS, MiddlewareContribution, is_base_http
 from bandmaster.kernel.errors import StartError
 from bandmaster.kernel.frame import Frame
 
@@ -117,7 +117,7 @@ def _asgi(layer: BoundLayer, inner: ASGIApp) -> ASGIApp:
     if not callable(instance):
         raise _no_layer(layer, instance, "can't be called as an ASGI application")
     # A class may hand over an instance of some other one.
-    if _is_base_http(type(instance)) and not layer.contribution.allow_base_http_middleware:
+    if is_base_http(type(instance)) and not layer.contribution.allow_base_http_middleware:
         raise _no_layer(layer, instance, "is a starlette BaseHTTPMiddleware, which isn't allowed here")
     return cast("ASGIApp", instance)
 

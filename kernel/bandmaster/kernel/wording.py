@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
-from difflib import get_close_matches
 
 
 def near(name: str, known: Iterable[str], *, cutoff: float = 0.6) -> str:
@@ -14,6 +13,8 @@ def near(name: str, known: Iterable[str], *, cutoff: float = 0.6) -> str:
 
 def nearest(name: str, known: Iterable[str], *, cutoff: float = 0.6) -> str | None:
     """The known name that is most like ``name``, if one is; upper and lower case are alike."""
+    from difflib import get_close_matches  # needed only once something is misspelt
+
     # In order, so that the same names give the same answer.
     lowered = {candidate.lower(): candidate for candidate in sorted(known, reverse=True)}
     matches = get_close_matches(name.lower(), lowered, n=1, cutoff=cutoff)

@@ -159,11 +159,15 @@ class _Judge:
         for injected in self.run.injected:
             if isinstance(injected.error, CANCELLED):
                 seen = self.run.place("refused" if injected.phase == "start" else "exited", injected.name)
-                overdue = self.run.place("ComponentOverdue", injected.name)
+                begun = self.run.place("enter" if injected.phase == "start" else "exit", injected.name) or 0
+                late = (place for place in self.run.places("ComponentOverdue", injected.name) if place > begun)
+                overdue = next(late, None)
                 stopping = injected.phase == "start" and self.stop_began is not None
                 cancelled = [place for place in (overdue, self.stop_began if stopping else None) if place is not None]
-                if seen is not None and all(place > seen for place in cancelled):
-                    yield injected
+                if seen is None or any(place < seen for place in cancelled):
+                    continue
+                if any(injected.error is error for error in leaves(self.run.facts[seen].error)):
+                    yield injected  # unless the component's own task group has caught it
 
     # -- the laws ----------------------------------------------------------------------------------------------
 
@@ -336,7 +340,7 @@ class _Judge:
                 continue  # its own scope may end its stop
             entered = self.run.place("entered", name)
             late = entered is not None and self.stop_began is not None and entered > self.stop_began
-            if late and self.parts[name].shape == "group":
+            if late and (self.parts[name].shape == "group"):
                 continue  # it entered in spite of its cancellation, which its own tasks have felt
             fact = self.run.facts[exited]
             began = self.run.place("ComponentStopping", name)
