@@ -356,7 +356,7 @@ async def test_a_second_signal(server_handlers):
         await server.answer()
         signal.raise_signal(SIGINT)
         assert server_handlers.heard == []
-        await anyio.sleep(ECHO * 1.5)
+        await anyio.sleep(ECHO * 4)
         signal.raise_signal(SIGINT)
         assert server_handlers.heard == [SIGINT, SIGINT]
         await wait_until(lambda: "stop" in part.facts)
@@ -372,7 +372,7 @@ async def test_a_third_signal(server_handlers):
         await server.answer()
         for _ in range(3):
             signal.raise_signal(SIGTERM)
-            await anyio.sleep(ECHO * 1.5)
+            await anyio.sleep(ECHO * 4)
         server.ask("shutdown")
         await server.answer(2)
     assert server.ended == [128 + SIGTERM]
