@@ -77,7 +77,7 @@ async def test_the_box_office_is_found_with_the_plugin_that_knows_nothing_of_it(
     expected = {
         "server_timing": "bandmaster-example-boxoffice",
         "rate_limit": "bandmaster-ratelimit",
-        "request_id": "bandmaster-web",
+        "request_context": "bandmaster-web",
     }
     assert expected == {name: brought[name] for name in expected}
     async with run(app) as running:

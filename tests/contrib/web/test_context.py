@@ -1,4 +1,4 @@
-"""Request ids."""
+"""Request ids and the request's context."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from starlette.requests import Request
 from starlette.responses import PlainTextResponse
 from starlette.routing import Route
 
-from bandmaster.contrib.web import RequestIdLayer, WebSettings, new_request_id, request_id
+from bandmaster.contrib.web import RequestContextLayer, WebSettings, new_request_id, request_id
 from bandmaster.kernel import create_app
 from bandmaster.kernel.testing import run
 
@@ -24,7 +24,7 @@ async def _tell(request: Request) -> PlainTextResponse:
 def _app(*, trust: bool = False):
     return create_app(
         Starlette(routes=[Route("/", _tell)]),
-        contributions=[RequestIdLayer],
+        contributions=[RequestContextLayer],
         discover=False,
         overrides={WebSettings: WebSettings(trust_request_id=trust)},
     )
