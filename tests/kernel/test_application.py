@@ -187,13 +187,14 @@ async def test_routes_and_error_handlers_go_into_the_host():
 async def test_what_finds_no_place_is_told():
     """To those who ask, and to those who read the log."""
 
-    async def bare(scope, receive, send):
+    async def own(request, error):
         raise AssertionError
 
-    app = composed(ErrorHandlerContribution(name="errors", exception=KeyError, handler=hello), host=bare)
+    host = Starlette(exception_handlers={KeyError: own})
+    app = composed(ErrorHandlerContribution(name="errors", exception=KeyError, handler=hello), host=host)
     async with app.running():
         pass
-    message = "the host, a function, takes no error handlers: errors"
+    message = "error handler 'errors' (in code) gives way to the host's own for KeyError"
     assert ([message], [("host", message)]) == (app.warnings, warned(app))
 
 

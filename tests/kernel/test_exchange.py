@@ -46,6 +46,8 @@ def test_first_value_of_a_header(exchange):
     assert exchange.header(b"cookie") == b"secret"
     assert exchange.header_values(b"x-two") == [b"1", b"2"]
     assert exchange.header(b"x-none") is None
+    assert exchange.repeats
+    assert not request((b"x-one", b"1")).repeats
 
 
 @pytest.mark.parametrize(

@@ -196,10 +196,107 @@ async def test_a_host_that_is_no_framework_stays_itself_without_routes():
     assert bare is furnished(bare)
 
 
-async def test_a_host_without_error_handlers_is_told_of():
-    """What finds no place is a warning with its name."""
-    handler = ErrorHandlerContribution(name="errors", exception=KeyError, handler=page("handled"))
-    assert (bare, ["the host, a function, takes no error handlers: errors"]) == furnish(bare, [], [handler])
+@pytest.mark.requirement("FA-3")
+@pytest.mark.parametrize("exception", [KeyError, 418, Exception, 500])
+async def test_error_handlers_answer_for_a_host_that_takes_none(exception):
+    """They stand around it as they stand around Starlette's router, the last of them outermost."""
+
+    async def host(scope, receive, send):
+        if scope["path"] == "/fine":
+            await PlainTextResponse("fine")(scope, receive, send)
+        elif exception == 418:
+            raise HTTPException(418)
+        else:
+            raise KeyError
+
+    handler = ErrorHandlerContribution(name="errors", exception=exception, handler=handling("handled"))
+    app = furnished(host, handler)
+    assert (200, "fine") == await text(app, "/fine")
+    if exception in (Exception, 500):  # raised again, for the server to log
+        assert b"handled" == await swallow(app, "/broken")
+    else:
+        assert (500, "handled") == await text(app, "/broken")
+
+
+async def test_a_host_that_has_begun_to_answer_is_not_answered_for():
+    """What its error was is not lost, and there is no second start."""
+
+    async def host(scope, receive, send):
+        await send({"type": "http.response.start", "status": 200, "headers": []})
+        raise KeyError("mine")
+
+    handler = ErrorHandlerContribution(name="errors", exception=Exception, handler=handling("handled"))
+    with pytest.raises(KeyError, match="mine"):
+        await ask(furnished(host, handler), "/")
+
+
+async def test_websockets_and_lifespans_pass_to_a_host_behind_error_handlers():
+    """Neither is a request that could be answered for."""
+    seen = []
+
+    async def host(scope, receive, send):
+        seen.append(scope["type"])
+
+    app = furnished(host, ErrorHandlerContribution(name="errors", exception=Exception, handler=handling("")))
+    await app(websocket_scope("/"), None, None)
+    await app({"type": "lifespan"}, None, None)
+    assert ["websocket", "lifespan"] == seen
+
+
+async def test_routes_may_fit_the_host():
+    """A function of one argument is given the host, whatever it is."""
+
+    def fitting(host):
+        return [Route("/hello", page(type(host).__name__))]
+
+    part = RouteContribution(name="hello", routes=fitting)
+    assert (200, "Starlette") == await text(furnished(Starlette(), part))
+    assert (200, "FastAPI") == await text(furnished(FastAPI(), part))
+    assert (200, "function") == await text(furnished(bare, part))
+
+
+async def test_a_function_with_defaults_is_given_nothing():
+    """It was written without the host in mind."""
+
+    def plain(text="its own"):
+        return [Route("/hello", page(text))]
+
+    assert (200, "its own") == await text(furnished(Starlette(), RouteContribution(name="hello", routes=plain)))
+
+
+class Unreadable:
+    """Callable, and inspect can't tell how: much of what is written in C."""
+
+    __signature__ = "none"
+
+    def __call__(self):
+        return [Route("/hello", page("contributed"))]
+
+
+async def test_a_function_that_cannot_be_read_is_given_nothing():
+    """It is called as it always was."""
+    assert (200, "contributed") == await text(
+        furnished(Starlette(), RouteContribution(name="hello", routes=Unreadable()))
+    )
+
+
+def test_no_app_shows_tracebacks_in_production():
+    """Neither the host nor what is mounted in it, however deep; elsewhere they may."""
+    inner = Starlette(debug=True)
+    host = Starlette(routes=[Mount("/api", Starlette(routes=[Mount("/deep", inner)]))])
+    furnish(host, [], [])
+    furnish(Starlette(), [], [], production=True)
+    with pytest.raises(PlanError, match="the app mounted at '/deep', a Starlette, has debug=True"):
+        furnish(host, [], [], production=True)
+    with pytest.raises(PlanError, match="the host, a FastAPI, has debug=True"):
+        furnish(FastAPI(debug=True), [], [], production=True)
+
+
+def test_an_app_mounted_in_itself_is_looked_at_to_a_depth():
+    """A circle of mounts has no end."""
+    host = Starlette()
+    host.mount("/again", host)
+    furnish(host, [], [], production=True)
 
 
 async def test_error_handlers_answer_for_contributed_routes_of_any_host():

@@ -1,11 +1,13 @@
 """Tests of bandmaster.kernel.resources."""
 
 import re
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
 from typing import Annotated, Generic, TypeVar
 
 import pytest
 
-from bandmaster.kernel import Named, Resources
+from bandmaster.kernel import Kernel, LifespanBand, Named, Resources, Scoped, lifespan
 from bandmaster.kernel.keys import Key
 
 T = TypeVar("T")
@@ -111,3 +113,33 @@ def test_a_resource_may_be_none():
     """An override may say so."""
     assert Resources({Key(Cache): None})[Cache] is None
     assert Cache in Resources({Key(Cache): None})
+
+
+@pytest.mark.anyio
+@pytest.mark.requirement("FA-4")
+async def test_what_each_request_gets_anew():
+    """A component provides a way to open one; an override stands in for it as for any resource."""
+    opened = []
+
+    def opening(name):
+        @asynccontextmanager
+        async def one_more():
+            opened.append(f"+{name}")
+            yield Cache()
+            opened.append(f"-{name}")
+
+        return Scoped(one_more)
+
+    @lifespan(band=LifespanBand.PERSISTENCE)
+    async def caches() -> AsyncIterator[Scoped[Cache]]:
+        yield opening("real")
+
+    for overrides, name in (({}, "real"), ({Scoped[Cache]: opening("fake")}, "fake")):
+        async with (
+            Kernel(contributions=[caches], discover=False, overrides=overrides).running() as resources,
+            resources[Scoped[Cache]].open() as one,
+            resources[Scoped[Cache]].open() as other,
+        ):
+            assert one is not other
+        assert [f"+{name}", f"+{name}", f"-{name}", f"-{name}"] == opened
+        opened.clear()

@@ -21,6 +21,7 @@ from bandmaster.kernel import (
     PlanError,
     Problem,
     Resources,
+    Scoped,
     StartError,
     create_app,
     lifespan,
@@ -128,6 +129,8 @@ def resources_by_type(resources: Resources) -> None:
     assert_type(resources.get((DatabaseManager, "replica")), DatabaseManager | None)
     assert_type(resources.get((DatabaseManager, "replica"), "else"), DatabaseManager | str)
     assert_type(DatabaseManager in resources, bool)
+    assert_type(resources[Scoped[DatabaseManager]], Scoped[DatabaseManager])
+    assert_type(Scoped(DatabaseManager).open(), AbstractAsyncContextManager[DatabaseManager])
     resources["database"]  # type: ignore[call-overload]
 
 

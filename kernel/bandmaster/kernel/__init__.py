@@ -38,7 +38,7 @@ if TYPE_CHECKING:
     from bandmaster.kernel.kernel import Kernel
     from bandmaster.kernel.lifecycle import Phase
     from bandmaster.kernel.plan import Plan
-    from bandmaster.kernel.resources import Resources
+    from bandmaster.kernel.resources import Resources, Scoped
     from bandmaster.kernel.settings import KernelSettings
     from bandmaster.kernel.supervision import Restart
 
@@ -73,6 +73,7 @@ _HOMES = {
     "Resources": "resources",
     "Restart": "supervision",
     "RouteContribution": "contributions",
+    "Scoped": "resources",
     "StartCancelled": "errors",
     "StartError": "errors",
     "StopError": "errors",
@@ -112,6 +113,7 @@ __all__ = [
     "Resources",
     "Restart",
     "RouteContribution",
+    "Scoped",
     "StartCancelled",
     "StartError",
     "StopError",

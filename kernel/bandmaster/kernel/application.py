@@ -103,7 +103,11 @@ class Application:
         # Before anything is contributed to the host: what comes with that isn't in the plan.
         self._lifespans = lifespans or Lifespans(host, mounted=kernel.settings.mounted_lifespans)
         self._inner, self.warnings = furnish(
-            host, kernel.plan.routes, kernel.plan.error_handlers, debug=kernel.settings.debug
+            host,
+            kernel.plan.routes,
+            kernel.plan.error_handlers,
+            debug=kernel.settings.debug,
+            production=kernel.settings.is_production,
         )
         self._gate = Gate()
         self._state: dict[str, Any] = {}

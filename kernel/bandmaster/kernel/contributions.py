@@ -161,7 +161,11 @@ class MiddlewareContribution:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class RouteContribution:
-    """Routes for the host application: Starlette routes, a router, or a function without arguments that makes them."""
+    """Routes for the host application: Starlette routes, a router, or a function that makes them.
+
+    The function may take the host as its one argument, and so bring routes that fit it. It is called whenever an
+    application is composed, also when it plans only.
+    """
 
     name: str
     routes: Sequence[BaseRoute] | Callable[[], Any] | Any = field(hash=False)

@@ -109,6 +109,7 @@ class Exchange:
         "finished",
         "header",
         "outer",
+        "repeats",
         "scope",
         "socket",
         "started",
@@ -119,7 +120,9 @@ class Exchange:
         self.scope = scope
         headers: Headers = scope.get("headers") or ()
         index = dict(headers)
-        if len(index) != len(headers):
+        self.repeats = len(index) != len(headers)
+        """Whether some request header is there more than once; see `header_values`."""
+        if self.repeats:
             # The first of several values is to win.
             index = dict(reversed(headers))
         # Not a method: every layer looks some up, and few have none.

@@ -21,31 +21,65 @@ def furnish(
     error_handlers: Sequence[ErrorHandlerContribution],
     *,
     debug: bool = False,
+    production: bool = False,
 ) -> tuple[ASGIApp, list[str]]:
     """The host with the contributed routes and error handlers in it, and warnings about what found no place.
 
     Starlette and FastAPI take them in; the host's own routes and handlers come first. Any other app is put behind a
-    Starlette app that answers the contributed routes; error handlers then answer for those routes only. What one
-    application has put into a host stays there for the next.
+    Starlette app that answers the contributed routes; error handlers stand around both, and answer for what the host
+    raises. What one application has put into a host stays there for the next.
 
     Raises:
-        PlanError: routes can't be had, or two error handlers are for the same exception.
+        PlanError: routes can't be had, two error handlers are for the same exception, or in ``production`` some app
+            has its debug mode on.
     """
     made, problems = _make(routes, host)
     problems += _clashes(error_handlers)
+    if production:
+        problems += _debugging(host, "the host", 0)
     if problems:
         raise PlanError(problems)
     if hasattr(host, "router") and hasattr(host, "add_exception_handler"):
         return host, _take_in(host, made, error_handlers)
-    if not routes:
-        names = [part.name for part in error_handlers]
-        return host, [f"the host, a {_kind(host)}, takes no error handlers: {', '.join(names)}"] if names else []
-    from starlette.applications import Starlette
+    app = host
+    if made:
+        from starlette.applications import Starlette
 
-    front = Starlette(debug=debug)
-    _take_in(front, made, error_handlers)
-    # Starlette would turn the host's errors into its own 500 answers; they are the host's.
-    return _Behind(front, host), []
+        front = Starlette(debug=debug)
+        _take_in(front, made, error_handlers)
+        app = _Behind(front, host)
+    return _handling(app, error_handlers, debug=debug) if error_handlers else app, []
+
+
+def _handling(app: ASGIApp, error_handlers: Sequence[ErrorHandlerContribution], *, debug: bool) -> ASGIApp:
+    """An app with what Starlette has around its router: handlers, the one for whatever is left outermost."""
+    from starlette.middleware.errors import ServerErrorMiddleware
+    from starlette.middleware.exceptions import ExceptionMiddleware
+
+    handlers = {part.exception: part.handler for part in error_handlers}
+    unhandled = handlers.pop(500, None) or handlers.get(Exception)
+    handlers.pop(Exception, None)
+    app = ExceptionMiddleware(app, handlers=handlers, debug=debug)
+    return ServerErrorMiddleware(app, handler=unhandled, debug=debug) if unhandled else app
+
+
+def _debugging(app: Any, called: str, depth: int) -> list[Problem]:
+    """Which of an app and those mounted in it would show tracebacks to clients."""
+    found: list[Problem] = []
+    if getattr(app, "debug", False) is True:
+        message = f"{called}, a {_kind(app)}, has debug=True, which shows tracebacks to clients, in production."
+        found.append(
+            Problem(message, "Make it without; BANDMASTER_DEBUG does the same, and not in production.", "host")
+        )
+    if depth < _DEEPEST_MOUNT:
+        for route in getattr(app, "routes", ()):
+            inner = getattr(route, "_base_app", getattr(route, "app", None))
+            if inner is not None and hasattr(route, "routes"):
+                found += _debugging(inner, f"the app mounted at {getattr(route, 'path', '')!r}", depth + 1)
+    return found
+
+
+_DEEPEST_MOUNT = 10
 
 
 def _kind(host: Any) -> str:
@@ -99,7 +133,7 @@ def _routes_of(part: RouteContribution, host: Any) -> Any:
 
     given: Any = part.routes
     # A router is callable too: it is an ASGI app.
-    made: Any = given() if callable(given) and not hasattr(given, "routes") else given
+    made: Any = _called(given, host) if callable(given) and not hasattr(given, "routes") else given
     if hasattr(made, "include_router"):
         if not hasattr(host, "include_router"):
             # Its routes ask for what only a FastAPI app puts around them.
@@ -116,6 +150,19 @@ def _routes_of(part: RouteContribution, host: Any) -> Any:
     if strangers:
         raise _NoRoutes(f"{strangers[0]!r} is no Starlette route")
     return routes
+
+
+def _called(function: Any, host: Any) -> Any:
+    try:
+        parameters = inspect.signature(function).parameters.values()
+    except (TypeError, ValueError):  # written in C
+        return function()
+    needed = [parameter for parameter in parameters if parameter.default is parameter.empty]
+    positional = [parameter for parameter in needed if parameter.kind in _POSITIONAL]
+    return function(host) if positional else function()
+
+
+_POSITIONAL = (inspect.Parameter.POSITIONAL_ONLY, inspect.Parameter.POSITIONAL_OR_KEYWORD)
 
 
 def _clashes(error_handlers: Sequence[ErrorHandlerContribution]) -> list[Problem]:

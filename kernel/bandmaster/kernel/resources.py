@@ -2,14 +2,35 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
-from typing import Any, TypeVar, overload
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import AbstractAsyncContextManager
+from typing import Any, Generic, TypeVar, overload
 
 from bandmaster.kernel.keys import Key
 from bandmaster.kernel.wording import near
 
 _T = TypeVar("_T")
 _D = TypeVar("_D")
+
+
+class Scoped(Generic[_T]):
+    """What a component provides anew for each request or task, found under ``Scoped[AsyncSession]``.
+
+    ``open`` makes an async context manager that yields one and sees what the request or task raised::
+
+        @lifespan(band=LifespanBand.PERSISTENCE)
+        async def sessions(manager: DatabaseManager) -> AsyncIterator[Scoped[AsyncSession]]:
+            yield Scoped(manager.session)
+
+
+        async with resources[Scoped[AsyncSession]].open() as session:
+            ...
+    """
+
+    __slots__ = ("open",)
+
+    def __init__(self, open: Callable[[], AbstractAsyncContextManager[_T]]) -> None:  # noqa: A002  # as it is read
+        self.open = open
 
 
 class Resources:
