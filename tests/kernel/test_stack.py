@@ -322,6 +322,40 @@ def test_hook_layer_without_hooks():
     assert "made a int that has none of on_request" in str(fault(made(3, Start)))
 
 
+class Switch:
+    """Hooks that a constructor switches off."""
+
+    def __init__(self, on):
+        if not on:
+            self.on_end = None
+
+    def on_end(self, exchange):
+        raise AssertionError
+
+
+class ASGISwitch:
+    """The same in the other form."""
+
+    def __new__(cls, app, on):
+        return super().__new__(cls) if on else app
+
+    async def __call__(self, scope, receive, send):
+        raise AssertionError
+
+
+@pytest.mark.parametrize("layer", [Switch, ASGISwitch])
+def test_a_layer_that_is_switched_off_costs_nothing(layer):
+    """The application stands there as if there were no such layer."""
+
+    async def app(scope, receive, send):
+        raise AssertionError
+
+    part = MiddlewareContribution(name="switch", layer=layer, band=MiddlewareBand.POLICY, options={"on": True})
+    on, off = (build([BoundLayer(part, {"on": on})], app) for on in (True, False))
+    assert on.http is not app
+    assert (app, app) == (off.http, off.websocket)
+
+
 def test_hook_that_cannot_be_called():
     """Hooks are functions."""
 

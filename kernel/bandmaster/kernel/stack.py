@@ -51,7 +51,8 @@ def build(layers: Sequence[BoundLayer], app: ASGIApp) -> Stack:
     """Make every layer, once, and put them around ``app``; ``layers`` come outermost first.
 
     A layer has one instance, and so one state, also where it serves both types of scope. Hook layers that are
-    neighbours in a chain share one frame there.
+    neighbours in a chain share one frame there. A layer that its settings switch off costs nothing: one in hook form
+    whose constructor sets its hooks to None, one in ASGI form whose ``__new__`` returns the ``app`` it was given.
 
     Raises:
         StartError: a layer's constructor failed, or made something that is no layer; the message names the layer and
@@ -63,7 +64,7 @@ def build(layers: Sequence[BoundLayer], app: ASGIApp) -> Stack:
         served: list[_Kind] = [kind for kind in _KINDS if kind in layer.contribution.scopes]
         if layer.contribution.form == "hooks":
             instance = _hooks(layer)
-            for kind in served:
+            for kind in served if instance is not None else ():
                 runs[kind].insert(0, instance)
         else:
             for kind in served:
@@ -86,9 +87,11 @@ class _ByType:
         await (self._websocket if scope["type"] == "websocket" else self._http)(scope, receive, send)
 
 
-def _hooks(layer: BoundLayer) -> object:
+def _hooks(layer: BoundLayer) -> object | None:
     instance = _made(layer)
     hooks = {name: getattr(instance, name) for name in HOOKS if getattr(instance, name, None) is not None}
+    if not hooks and isinstance(instance, layer.contribution.layer):
+        return None
     if not hooks:
         raise _no_layer(layer, instance, f"has none of {', '.join(HOOKS)}")
     for name, hook in hooks.items():
