@@ -4,14 +4,34 @@ from __future__ import annotations
 
 import re
 
+import anyio
 import pytest
 from starlette.applications import Starlette
+from starlette.background import BackgroundTask
 from starlette.requests import Request
 from starlette.responses import PlainTextResponse
-from starlette.routing import Route
+from starlette.routing import Mount, Route, WebSocketRoute
+from starlette.websockets import WebSocket
+from tests.asgi_cases import CASES, Rig
 
-from bandmaster.contrib.web import RequestContextLayer, WebSettings, new_request_id, request_id
-from bandmaster.kernel import create_app
+from bandmaster.contrib.web import (
+    RequestContext,
+    RequestContextLayer,
+    WebSettings,
+    add_request_context,
+    correlation_id,
+    current_context,
+    log_fields,
+    new_request_id,
+    request_context,
+    request_id,
+    set_tenant,
+    set_user,
+    tenant,
+    user,
+)
+from bandmaster.kernel import Exchange, MiddlewareBand, MiddlewareContribution, create_app
+from bandmaster.kernel.stack import BoundLayer, build
 from bandmaster.kernel.testing import run
 
 pytestmark = pytest.mark.anyio
@@ -21,9 +41,9 @@ async def _tell(request: Request) -> PlainTextResponse:
     return PlainTextResponse(request_id() or "")
 
 
-def _app(*, trust: bool = False):
+def _app(endpoint=_tell, *, trust: bool = False):
     return create_app(
-        Starlette(routes=[Route("/", _tell)]),
+        Starlette(routes=[Route("/", endpoint)]),
         contributions=[RequestContextLayer],
         discover=False,
         overrides={WebSettings: WebSettings(trust_request_id=trust)},
@@ -73,3 +93,170 @@ async def test_ids_are_uuids_of_version_seven_in_the_order_of_time() -> None:
     assert 1000 == len(set(ids))
     assert sorted(one[:12] for one in ids) == [one[:12] for one in ids]
     assert {("7", True)} == {(one[12], one[16] in "89ab") for one in ids}
+
+
+# -- the context ------------------------------------------------------------------------------------------------------
+
+
+def _everything() -> list[str | None]:
+    return [request_id(), correlation_id(), tenant(), user()]
+
+
+@pytest.mark.requirement("FA-16", "P-14")
+async def test_what_is_established_is_seen_and_gone_afterwards() -> None:
+    """By handlers, tasks that they start, and background tasks; by nobody else."""
+    seen: list[list[str | None]] = []
+
+    async def endpoint(request: Request) -> PlainTextResponse:
+        assert [None, None] == [tenant(), user()]
+        set_tenant("acme")
+        set_user("ada")
+        async with anyio.create_task_group() as tasks:
+            tasks.start_soon(note)
+        return PlainTextResponse(request_id() or "", background=BackgroundTask(note))
+
+    async def note() -> None:
+        seen.append(_everything())
+
+    async with run(_app(endpoint)) as running:
+        response = await running.http.get("/")
+        await note()
+    id = response.text
+    assert [[id, id, "acme", "ada"], [id, id, "acme", "ada"], [None] * 4] == seen
+
+
+@pytest.mark.requirement("FA-16", "P-14")
+async def test_concurrent_requests_never_see_each_others() -> None:
+    """However they take turns."""
+
+    async def endpoint(request: Request) -> PlainTextResponse:
+        name = request.url.query
+        set_tenant(name)
+        for _ in range(5):
+            await anyio.sleep(0)
+            assert name == tenant()
+        return PlainTextResponse(f"{tenant()} {request_id()}")
+
+    answers: list[str] = []
+
+    async with run(_app(endpoint)) as running:
+
+        async def ask(name: str) -> None:
+            answers.append((await running.http.get(f"/?{name}")).text)
+
+        async with anyio.create_task_group() as tasks:
+            for number in range(50):
+                tasks.start_soon(ask, f"t{number}")
+    tenants, ids = zip(*(answer.split() for answer in answers), strict=True)
+    assert {f"t{number}" for number in range(50)} == set(tenants)
+    assert 50 == len(set(ids))
+
+
+@pytest.mark.requirement("FA-16")
+async def test_a_websocket_has_one_context_for_all_its_messages() -> None:
+    """And its client is told the id with the handshake."""
+
+    async def echo(websocket: WebSocket) -> None:
+        set_user("ada")
+        await websocket.accept()
+        async for _ in websocket.iter_text():
+            await websocket.send_text(f"{request_id()} {user()}")
+
+    app = create_app(
+        Starlette(routes=[WebSocketRoute("/", echo)]),
+        contributions=[RequestContextLayer],
+        discover=False,
+        overrides={WebSettings: WebSettings()},
+    )
+    async with run(app) as running, running.websocket("/") as socket:
+        told = []
+        for _ in range(2):
+            await socket.send_text("?")
+            told.append(await socket.receive_text())
+    assert [f"{socket.headers['x-request-id']} ada"] * 2 == told
+
+
+async def test_a_correlation_id_is_taken_over_from_a_trusted_proxy() -> None:
+    """It ties requests together; without one, the request's own id is the first of the chain."""
+
+    async def endpoint(request: Request) -> PlainTextResponse:
+        return PlainTextResponse(f"{request_id()} {correlation_id()}")
+
+    sent = {"x-request-id": "one", "x-correlation-id": "chain"}
+    async with run(_app(endpoint, trust=True)) as running:
+        assert "one chain" == (await running.http.get("/", headers=sent)).text
+        assert "one one" == (await running.http.get("/", headers={"x-request-id": "one"})).text
+    async with run(_app(endpoint)) as running:
+        ids = (await running.http.get("/", headers=sent)).text.split()
+    assert ids[0] == ids[1] != "chain"
+
+
+async def test_an_application_in_another_keeps_its_ids_to_itself() -> None:
+    """The client is told the outer one's, which is the one in the outer one's logs, and gets it once."""
+    seen = []
+
+    async def endpoint(request: Request) -> PlainTextResponse:
+        seen.append(request_id())
+        return PlainTextResponse("")
+
+    class Note:
+        def on_end(self, exchange: Exchange) -> None:
+            seen.append(request_id())
+
+    note = MiddlewareContribution(name="note", layer=Note, band=MiddlewareBand.INNERMOST)
+    app = create_app(
+        Starlette(routes=[Mount("/in", _app(endpoint))]),
+        contributions=[RequestContextLayer, note],
+        discover=False,
+        overrides={WebSettings: WebSettings()},
+    )
+    async with run(app) as running:
+        response = await running.http.get("/in/")
+    assert 2 == len(set(seen))
+    assert [seen[1]] == response.headers.all("x-request-id")
+
+
+@pytest.mark.requirement("FA-16")
+def test_a_task_has_a_context_of_its_own() -> None:
+    """With what its message carried; an id that could forge something is replaced."""
+    with request_context("task-1", "chain", tenant="acme", user="ada") as context:
+        assert ["task-1", "chain", "acme", "ada"] == _everything()
+        assert context is current_context()
+        with request_context("a\nb", "c\nd"):
+            assert re.fullmatch("[0-9a-f]{32}", request_id() or "")
+            assert correlation_id() == request_id()
+        assert "task-1" == request_id()
+    assert [None] * 4 == _everything()
+
+
+@pytest.mark.parametrize("establish", [set_tenant, set_user])
+def test_nothing_can_be_established_outside(establish) -> None:
+    """It would be lost, or be somebody else's."""
+    with pytest.raises(RuntimeError, match=r"request_context\(\)"):
+        establish("acme")
+
+
+@pytest.mark.requirement("CF-25")
+def test_log_events_say_what_is_known() -> None:
+    """Nothing outside; no correlation id that only repeats; what the event says itself stays."""
+    assert {"event": "x"} == add_request_context(None, "info", {"event": "x"})
+    with request_context("one"):
+        assert {"request_id": "one"} == log_fields()
+        assert {"event": "x", "request_id": "mine"} == add_request_context(
+            None, "info", {"event": "x", "request_id": "mine"}
+        )
+    with request_context("one", "chain", tenant="acme", user="ada"):
+        assert {"request_id": "one", "correlation_id": "chain", "tenant": "acme", "user": "ada"} == log_fields()
+
+
+def test_a_context_does_not_show_who_asks() -> None:
+    """Its repr ends up in logs and tracebacks."""
+    assert "<RequestContext one>" == repr(RequestContext("one", tenant="acme", user="ada"))
+
+
+@pytest.mark.requirement("CF-17", "CF-33", "FA-18", "FA-19")
+@pytest.mark.parametrize("name", CASES)
+async def test_traps(name: str) -> None:
+    """Whatever ASGI allows passes unharmed."""
+    layer = BoundLayer(RequestContextLayer, {"settings": WebSettings()})
+    await CASES[name](Rig(lambda app: build([layer], app)))
