@@ -121,8 +121,8 @@ async def test_what_is_established_is_seen_and_gone_afterwards() -> None:
     async with run(_app(endpoint)) as running:
         response = await running.http.get("/")
         await note()
-    id = response.text
-    assert [[id, id, "acme", "ada"], [id, id, "acme", "ada"], [None] * 4] == seen
+    told = response.text
+    assert [[told, told, "acme", "ada"], [told, told, "acme", "ada"], [None] * 4] == seen
 
 
 @pytest.mark.requirement("FA-16", "P-14")
