@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import time
 
 import anyio
 import pytest
@@ -30,6 +31,7 @@ from bandmaster.contrib.web import (
     tenant,
     user,
 )
+from bandmaster.contrib.web.context import RequestIds
 from bandmaster.kernel import Exchange, MiddlewareBand, MiddlewareContribution, create_app
 from bandmaster.kernel.stack import BoundLayer, build
 from bandmaster.kernel.testing import run
@@ -87,12 +89,19 @@ async def test_outside_a_request_there_is_none() -> None:
     assert request_id() is None
 
 
-async def test_ids_are_uuids_of_version_seven_in_the_order_of_time() -> None:
-    """RFC 9562: 48 bits of milliseconds, version 7, variant 10."""
-    ids = [new_request_id() for _ in range(1000)]
+@pytest.mark.parametrize("make", [new_request_id, RequestIds().new])
+def test_ids_are_uuids_of_version_seven_in_the_order_of_time(make) -> None:
+    """RFC 9562: 48 bits of milliseconds, version 7, variant 10, and all else random."""
+    before = time.time_ns() // 1_000_000
+    ids = [make() for _ in range(1000)]
+    after = time.time_ns() // 1_000_000
     assert 1000 == len(set(ids))
     assert sorted(one[:12] for one in ids) == [one[:12] for one in ids]
+    assert before <= int(ids[0][:12], 16) <= int(ids[-1][:12], 16) <= after
     assert {("7", True)} == {(one[12], one[16] in "89ab") for one in ids}
+    bits = [f"{int(one, 16):0128b}" for one in ids]
+    places = [*range(52, 64), *range(66, 128)]
+    assert all(300 < sum(one[place] == "1" for one in bits) < 700 for place in places)
 
 
 # -- the context ------------------------------------------------------------------------------------------------------
