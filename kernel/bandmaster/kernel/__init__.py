@@ -33,7 +33,7 @@ if TYPE_CHECKING:
         TransientError,
     )
     from bandmaster.kernel.events import Event
-    from bandmaster.kernel.exchange import BodyTooLarge, Exchange, current_exchange
+    from bandmaster.kernel.exchange import BodyTooLarge, Exchange, HeaderBlock, current_exchange
     from bandmaster.kernel.gate import Drain
     from bandmaster.kernel.kernel import Kernel
     from bandmaster.kernel.lifecycle import Phase
@@ -57,6 +57,7 @@ _HOMES = {
     "ErrorHandlerContribution": "contributions",
     "Event": "events",
     "Exchange": "exchange",
+    "HeaderBlock": "exchange",
     "Kernel": "kernel",
     "KernelSettings": "settings",
     "LifespanBand": "bands",
@@ -97,6 +98,7 @@ __all__ = [
     "ErrorHandlerContribution",
     "Event",
     "Exchange",
+    "HeaderBlock",
     "Kernel",
     "KernelSettings",
     "LifespanBand",
