@@ -48,7 +48,9 @@ class AccessLogLayer:
         if settings.access_log == "off":
             self.on_end = None  # type: ignore[assignment, method-assign]
         else:
-            self._write = (sink or standard_sink(settings.access_log, sys.stdout)).write
+            # A sink that is empty is false, too.
+            taking = sink if sink is not None else standard_sink(settings.access_log, sys.stdout)
+            self._write = taking.write
 
     def on_end(self, exchange: Exchange) -> None:
         """Log it."""
