@@ -1,0 +1,310 @@
+"""The settings of the web parts."""
+
+from __future__ import annotations
+
+import re
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from pydantic import ValidationError
+
+from bandmaster.contrib.web import WebSettings
+from bandmaster.contrib.web.context import RequestContextLayer
+from bandmaster.kernel import PlanError, create_app
+
+HOLES = [
+    (r"https://shop.example", "https://shopxexample"),
+    (r"https://(www\.)?shop.example", "https://shopxexample"),
+    (r"https://[a-z]+.shop\.example", "https://aaxshop.example"),
+    (r"https://.?shop\.example", "https://xshop.example"),
+    (r"https://shop\.example.*", "https://shop.example.evil.example"),
+    (r"^https://shop\.example.+$", "https://shop.example.evil.example"),
+    (r"https://shop\.example(.*)?", "https://shop.example.evil.example"),
+    (r"https://.*shop\.example", "https://evilshop.example"),
+    (r"https://(.+)shop\.example", "https://evilshop.example"),
+    (r".*", "null"),
+    (r"https?://.*", "https://evil.example"),
+    (r"https://[a-z.]+", "https://evil.example"),
+    (r"https://[\w.-]+(:\d+)?", "https://evil.example"),
+    (r"https://shop\.example|null", "null"),
+]
+
+
+def _refused(**values) -> str:
+    with pytest.raises(ValidationError) as caught:
+        WebSettings(**values)
+    return str(caught.value)
+
+
+def _from_environment(monkeypatch, **variables: str) -> WebSettings:
+    for name, value in variables.items():
+        monkeypatch.setenv(f"WEB_{name.upper()}", value)
+    return WebSettings()
+
+
+# -- lists -----------------------------------------------------------------------------------------------------------
+
+
+def test_lists_come_with_commas(monkeypatch) -> None:
+    """As people write them, spaces and a comma too many included."""
+    settings = _from_environment(
+        monkeypatch,
+        cors_origins="https://a.example, https://b.example,",
+        cors_methods="get,PUT",
+        allowed_hosts="a.example,*.b.example",
+        websocket_origins="",
+    )
+    assert ("https://a.example", "https://b.example") == settings.cors_origins
+    assert ("GET", "PUT") == settings.cors_methods
+    assert ("a.example", "*.b.example") == settings.allowed_hosts
+    assert () == settings.websocket_origins
+
+
+def test_lists_of_json_are_refused(monkeypatch) -> None:
+    """They would be taken for one strange name."""
+    monkeypatch.setenv("WEB_CORS_ORIGINS", '["https://a.example"]')
+    with pytest.raises(ValidationError, match="commas between them, not JSON"):
+        WebSettings()
+
+
+def test_limits_can_be_lifted(monkeypatch) -> None:
+    """By a word, since an empty variable more likely is a mistake."""
+    settings = _from_environment(monkeypatch, max_body_bytes="none", max_message_bytes="None")
+    assert (None, None) == (settings.max_body_bytes, settings.max_message_bytes)
+    assert "max_body_bytes" in _refused(max_body_bytes="")
+
+
+def test_other_limits_come_as_json(monkeypatch) -> None:
+    """In the order in which they are written."""
+    settings = _from_environment(monkeypatch, body_limits='{"/b/*": 2, "/a": 1}')
+    assert [("/b/*", 2), ("/a", 1)] == list(settings.body_limits.items())
+
+
+@pytest.mark.parametrize("field", ["access_log_exclude", "body_limits"])
+def test_a_glob_that_fits_nothing_is_refused(field: str) -> None:
+    """Somebody believes that it does."""
+    assert "did you mean '/uploads/*'" in _refused(
+        **{field: {"uploads/*": 1} if field == "body_limits" else "uploads/*"}
+    )
+
+
+# -- origins ---------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("given", "kept"),
+    [
+        ("https://shop.example", "https://shop.example"),
+        ("HTTPS://Shop.Example", "https://shop.example"),
+        ("https://shop.example:443", "https://shop.example"),
+        ("http://shop.example:80", "http://shop.example"),
+        ("http://shop.example:443", "http://shop.example:443"),
+        ("https://shop.example:8443", "https://shop.example:8443"),
+        ("http://localhost:3000", "http://localhost:3000"),
+        ("http://127.0.0.1:3000", "http://127.0.0.1:3000"),
+        ("http://[0:0::1]:3000", "http://[::1]:3000"),
+        ("chrome-extension://abcdef", "chrome-extension://abcdef"),
+        ("*", "*"),
+    ],
+)
+@pytest.mark.parametrize("field", ["cors_origins", "websocket_origins"])
+def test_origins_are_kept_as_browsers_send_them(field: str, given: str, kept: str) -> None:
+    """In lower case, without the scheme's own port (RFC 6454, 6.2)."""
+    assert (kept,) == getattr(WebSettings(**{field: given}), field)
+
+
+@pytest.mark.parametrize(
+    ("given", "told"),
+    [
+        ("shop.example", "has no scheme; did you mean 'https://shop.example'?"),
+        ("Shop.example:8443/", "has no scheme; did you mean 'https://shop.example:8443'?"),
+        ("https://shop.example/", "did you mean 'https://shop.example'?"),
+        ("https://shop.example/basket?x#y", "did you mean 'https://shop.example'?"),
+        ("https://shop.example:443/", "did you mean 'https://shop.example'?"),
+        ("https://bücher.example", "did you mean 'https://xn--bcher-kva.example'?"),
+        ("null", "it can't be let in"),
+        ("https://*.shop.example", "cors_origin_regex"),
+        ("https://", "is no origin"),
+        ("https:shop.example", "is no origin"),
+        ("https://user@shop.example", "is no origin"),
+        ("https://shop.example:port", "is no origin"),
+        ("https://shop.example:65536", "is no origin"),
+        ("https://shop.example:0443", "is no origin"),
+        ("https://shop..example", "is no origin"),
+        ("https://[::g]", "is no origin"),
+        ("https://shop example", "is no origin"),
+        ("1https://shop.example", "is no origin"),
+    ],
+)
+@pytest.mark.parametrize("field", ["cors_origins", "websocket_origins"])
+def test_what_no_browser_sends_is_refused(field: str, given: str, told: str) -> None:
+    """With what to write instead: it would let nobody in, and nobody would know why."""
+    said = _refused(**{field: given})
+    assert repr(given) in said
+    assert told in said
+
+
+@given(
+    st.sampled_from(["http", "HTTPS", "app"]),
+    st.from_regex(r"[A-Za-z0-9-]{1,9}(\.[a-z]{1,5})?", fullmatch=True),
+    st.none() | st.integers(1, 65535),
+)
+def test_what_is_kept_is_an_origin(scheme: str, host: str, port: int | None) -> None:
+    """What has been read once is read the same again."""
+    (kept,) = WebSettings(cors_origins=(f"{scheme}://{host}" + (f":{port}" if port else ""),)).cors_origins
+    assert (kept,) == WebSettings(cors_origins=(kept,)).cors_origins
+    assert kept == kept.lower()
+
+
+@pytest.mark.parametrize("field", ["cors_origins", "websocket_origins", "allowed_hosts"])
+def test_nothing_stands_beside_everything(field: str) -> None:
+    """One of the two isn't meant."""
+    other = "shop.example" if field == "allowed_hosts" else "https://shop.example"
+    assert "naming others beside it means nothing" in _refused(**{field: ("*", other)})
+
+
+@pytest.mark.requirement("CF-05", "FA-5")
+def test_credentials_for_everybody_are_refused() -> None:
+    """Every page on the web could act for whoever is logged in."""
+    assert "name the origins" in _refused(cors_origins="*", cors_credentials=True)
+    assert "lets every origin in" in _refused(cors_origin_regex="https?://.*", cors_credentials=True)
+    WebSettings(cors_origins="https://shop.example", cors_credentials=True)
+
+
+@pytest.mark.parametrize("expression", HOLES, ids=[expression for expression, _ in HOLES])
+def test_an_expression_with_a_hole_is_refused(expression: tuple[str, str]) -> None:
+    """Each of these lets an origin in that anybody could have."""
+    pattern, stranger = expression
+    assert re.fullmatch(pattern, stranger)
+    assert repr(pattern) in _refused(cors_origin_regex=pattern)
+
+
+@pytest.mark.parametrize(
+    "expression",
+    [
+        r"https://shop\.example",
+        r"^https://shop\.example$",
+        r"https://[a-z0-9-]+\.shop\.example",
+        r"https://.*\.shop\.example",
+        r"https://(.+\.)?shop\.example(:\d+)?",
+        r"https://shop\.example(:.*)?",
+        r"https://[^.]+\.shop[.]example",
+        r"https://[\].a]+\.shop\.example",
+        r"https://.{1,20}\.shop\.example",
+        r"http://localhost:[0-9]+",
+        r"https://pr-\d+--preview\.shop\.example",
+    ],
+)
+def test_an_expression_without_one_is_kept(expression: str) -> None:
+    """It needs no anchors, since it is held against the whole origin."""
+    assert expression == WebSettings(cors_origin_regex=expression).cors_origin_regex
+
+
+def test_the_expression_that_was_meant_is_told() -> None:
+    """With its dots escaped, and nothing else changed."""
+    assert repr(r"https://([a.]+\.)?shop\.example") in _refused(cors_origin_regex=r"https://([a.]+\.)?shop.example")
+
+
+def test_an_expression_must_be_one() -> None:
+    """The message says what is wrong with it."""
+    assert "'https://(' is no regular expression: missing )" in _refused(cors_origin_regex="https://(")
+
+
+def test_an_empty_expression_is_none(monkeypatch) -> None:
+    """As people unset variables."""
+    assert _from_environment(monkeypatch, cors_origin_regex="").cors_origin_regex is None
+
+
+@pytest.mark.parametrize("field", ["cors_methods", "cors_headers", "cors_expose_headers"])
+@pytest.mark.parametrize("given", ["a b", "a:b", "ä", "a\nb"])
+def test_methods_and_names_are_tokens(field: str, given: str) -> None:
+    """Nothing else gets into the headers that list them."""
+    assert repr(given) in _refused(**{field: (given,)})
+
+
+# -- hosts -----------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("given", "kept"),
+    [
+        ("Shop.Example", "shop.example"),
+        ("shop.example.", "shop.example"),
+        ("*.shop.example", "*.shop.example"),
+        ("localhost", "localhost"),
+        ("my_service", "my_service"),
+        ("127.0.0.1", "127.0.0.1"),
+        ("[::0:1]", "[::1]"),
+        ("*", "*"),
+    ],
+)
+def test_hosts_are_kept_as_they_are_compared(given: str, kept: str) -> None:
+    """In lower case, without a dot at the end."""
+    assert (kept,) == WebSettings(allowed_hosts=given).allowed_hosts
+
+
+@pytest.mark.parametrize(
+    ("given", "told"),
+    [
+        ("https://shop.example", "did you mean 'shop.example'?"),
+        ("https://shop.example:8443/x", "did you mean 'shop.example'?"),
+        ("shop.example:8000", "did you mean 'shop.example'?"),
+        ("[::1]:8000", "did you mean '[::1]'?"),
+        ("shop.example/x", "did you mean 'shop.example'?"),
+        (".shop.example", "did you mean '*.shop.example'?"),
+        ("bücher.example", "did you mean 'xn--bcher-kva.example'?"),
+        ("*shop.example", "is no host name"),
+        ("shop.*", "is no host name"),
+        ("*.*.example", "is no host name"),
+        ("*.", "is no host name"),
+        ("*.[::1]", "is no host name"),
+        ("::1", "is no host name"),
+        ("[::g]", "is no host name"),
+        ("shop..example", "is no host name"),
+        ("user@shop.example", "is no host name"),
+        ("shop example", "is no host name"),
+    ],
+)
+def test_what_is_no_host_is_refused(given: str, told: str) -> None:
+    """With what to write instead: it would refuse every request."""
+    said = _refused(allowed_hosts=given)
+    assert repr(given) in said
+    assert told in said
+
+
+def test_somebody_must_be_served() -> None:
+    """No host at all is a mistake, such as a variable that was left empty."""
+    assert "* serves any" in _refused(allowed_hosts="")
+
+
+# -- headers ---------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("field", ["content_security_policy", "permissions_policy", "referrer_policy"])
+@pytest.mark.parametrize("sign", ["\r", "\n", "\x00", "\x1b", "\x7f", "é"])
+def test_what_no_header_may_carry_is_refused(field: str, sign: str) -> None:
+    """A line break would begin another header; all else depends on who reads it."""
+    assert repr(sign) in _refused(**{field: f"origin{sign}x"})
+
+
+def test_blanks_around_a_header_are_left_out() -> None:
+    """Servers refuse to send them, such as the line break at the end of a file."""
+    assert "default-src 'self'" == WebSettings(content_security_policy=" default-src 'self'\n").content_security_policy
+
+
+def test_referrer_policies_are_known() -> None:
+    """Browsers ignore a mistyped one; a list is for browsers that don't know its last."""
+    assert "'no-referer' is no referrer policy" in _refused(referrer_policy="no-referer")
+    policy = "no-referrer, strict-origin-when-cross-origin"
+    assert policy == WebSettings(referrer_policy=policy).referrer_policy
+    assert "" == WebSettings(referrer_policy="").referrer_policy
+
+
+@pytest.mark.requirement("CF-05", "FA-5")
+def test_a_mistake_ends_the_planning(monkeypatch) -> None:
+    """It is told with the variable, before anything is started."""
+    monkeypatch.setenv("WEB_CORS_ORIGINS", "*")
+    monkeypatch.setenv("WEB_CORS_CREDENTIALS", "true")
+    with pytest.raises(PlanError, match="name the origins"):
+        create_app(contributions=[RequestContextLayer], discover=False)
