@@ -7,9 +7,8 @@ import sys
 from contextlib import suppress
 from random import Random
 from time import perf_counter, time
+from typing import Literal, TypeAlias
 from urllib.parse import quote, quote_from_bytes
-
-from starlette.types import Scope
 
 from bandmaster.contrib.web.access_lines import PATH_LIMIT, AccessRecord
 from bandmaster.contrib.web.access_sinks import AccessSink, standard_sink
@@ -68,30 +67,34 @@ class AccessLogLayer:
 
     def _record(self, exchange: Exchange) -> AccessRecord | None:
         """What is to be logged; nothing if the draw says so."""
-        scope, socket, error = exchange.scope, exchange.socket, exchange.error
-        status, disconnected = exchange.status, exchange.disconnected
-        finished = exchange.finished
-        slow = incomplete = eventful = False
-        if finished is None:
-            finished = perf_counter()
-            incomplete = socket is None and exchange.started and not disconnected
-            if status is None and not disconnected and (error is None or isinstance(error, Exception)):
-                status = 500
+        scope, socket, status, ended = exchange.scope, exchange.socket, exchange.status, exchange.finished
+        finished = perf_counter() if ended is None else ended
         duration = finished - exchange.began
-        if duration >= self._slow:
-            slow = socket is None and not _is_stream(exchange)
-        if slow or incomplete or (status is not None and status >= 500):
-            eventful = True
-        elif error is not None:
-            eventful = not (disconnected and _tells_that_the_client_has_gone(error))
-        sample_rate = None
-        if not eventful and self._share < 1:
-            if self._draw() >= self._share:
+        level: _Level = "info"
+        outcome = _WELL
+        if (
+            duration >= self._slow
+            or ended is None
+            or status is None
+            or status >= 500
+            or socket is not None
+            or exchange.error is not None
+            or exchange.disconnected
+        ):
+            level, status, outcome = _ending(exchange, long=duration >= self._slow)
+        share = None
+        if self._share < 1 and level == "info":
+            share = self._share
+            if self._draw() >= share:
                 return None
-            sample_rate = self._share
         if finished > self._lag_until:
             self._lag = time() - perf_counter()
             self._lag_until = finished + _LAG_HOLDS
+        raw: bytes | None = scope.get("raw_path")
+        if not raw or len(raw) > PATH_LIMIT or b"?" in raw or not raw.isascii():
+            path = _path(raw, scope["path"])
+        else:
+            path = raw.decode("ascii")
         client = scope.get("client")
         context: RequestContext | None = exchange.data.get(KEY)
         request_id = correlation_id = tenant = user = None
@@ -100,33 +103,30 @@ class AccessLogLayer:
             if context.correlation_id != request_id:
                 correlation_id = context.correlation_id
         method = scope.get("method", "GET")
-        # By position: names would take as long again.
-        return AccessRecord(
-            "request" if socket is None else "websocket",
-            "warning" if eventful else "info",
-            finished + self._lag,
-            method,
-            _path(scope),
-            self._templates.of(scope),
-            status,
-            duration,
-            # RFC 9110, 9.3.2: servers leave the body out.
-            exchange.bytes_sent if method != "HEAD" else 0,
-            exchange.bytes_received,
-            client[0] if client else None,
-            scope.get("http_version"),
-            request_id,
-            correlation_id,
-            tenant,
-            user,
-            None if error is None else type(error).__name__,
-            slow,
-            disconnected,
-            incomplete,
-            None if socket is None else socket.close_code,
-            None if socket is None else socket.messages_sent,
-            None if socket is None else socket.messages_received,
-            sample_rate,
+        # The constructor itself, and arguments by name, would take several times as long.
+        return _made(
+            AccessRecord,
+            (
+                "request" if socket is None else "websocket",
+                level,
+                finished + self._lag,
+                method,
+                path,
+                self._templates.of(scope),
+                status,
+                duration,
+                # RFC 9110, 9.3.2: servers leave the body out.
+                exchange.bytes_sent if method != "HEAD" else 0,
+                exchange.bytes_received,
+                client[0] if client else None,
+                scope.get("http_version"),
+                request_id,
+                correlation_id,
+                tenant,
+                user,
+                *outcome,
+                share,
+            ),
         )
 
     def _tell_of_losses(self, what: str) -> None:
@@ -143,6 +143,32 @@ class AccessLogLayer:
 _LOGGER = logging.getLogger("bandmaster.web.access")
 
 
+_Level: TypeAlias = Literal["info", "warning"]
+_Outcome: TypeAlias = tuple[str | None, bool, bool, bool, int | None, int | None, int | None]
+"""From `AccessRecord.error` to `AccessRecord.messages_received`."""
+
+_WELL: _Outcome = (None, False, False, False, None, None, None)
+_made = tuple.__new__
+
+
+def _ending(exchange: Exchange, *, long: bool) -> tuple[_Level, int | None, _Outcome]:
+    """How a WebSocket has ended, or what wasn't as usual: the level, the status and the rest of it."""
+    error, socket, status, disconnected = exchange.error, exchange.socket, exchange.status, exchange.disconnected
+    over = exchange.finished is not None
+    if status is None and not over and not disconnected and (error is None or isinstance(error, Exception)):
+        status = 500
+    slow = long and socket is None and not _is_stream(exchange)
+    incomplete = socket is None and exchange.started and not over and not disconnected
+    failed = error is not None and not (disconnected and _tells_that_the_client_has_gone(error))
+    warns = slow or incomplete or failed or (status is not None and status >= 500)
+    name = None if error is None else type(error).__name__
+    level: _Level = "warning" if warns else "info"
+    if socket is None:
+        return level, status, (name, slow, disconnected, incomplete, None, None, None)
+    traffic = (socket.close_code, socket.messages_sent, socket.messages_received)
+    return level, status, (name, slow, disconnected, incomplete, *traffic)
+
+
 def _is_stream(exchange: Exchange) -> bool:
     # How long a body without a length goes on is its own affair, and often the client's.
     return exchange.bytes_sent > 0 and exchange.response_header(b"content-length") is None
@@ -153,17 +179,13 @@ def _tells_that_the_client_has_gone(error: BaseException) -> bool:
     return isinstance(error, OSError) or type(error).__name__ in ("ClientDisconnect", "WebSocketDisconnect")
 
 
-def _path(scope: Scope) -> str:
-    """The path as it came, in ASCII, without the query string."""
-    raw: bytes | None = scope.get("raw_path")
+def _path(raw: bytes | None, decoded: str) -> str:
+    """The path as it came, in ASCII, without the query string, and not too long."""
     if raw:
-        # Some servers leave the query string there.
-        if b"?" in raw:
-            raw = raw.partition(b"?")[0]
-        # Not all that clients send is percent-encoded.
-        path = raw.decode("ascii") if raw.isascii() else quote_from_bytes(raw, safe=_ASCII)
+        # Some servers leave the query string there, and not all that clients send is percent-encoded.
+        path = quote_from_bytes(raw.partition(b"?")[0], safe=_ASCII)
     else:
-        path = quote(scope["path"], safe=_PATH_CHARACTERS, errors="surrogatepass")
+        path = quote(decoded, safe=_PATH_CHARACTERS, errors="surrogatepass")
     return path if len(path) <= PATH_LIMIT else f"{path[:PATH_LIMIT]}..."
 
 

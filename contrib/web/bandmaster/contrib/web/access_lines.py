@@ -80,6 +80,8 @@ _COMMON = 3
 _FIELDS = AccessRecord._fields[_COMMON:]
 _RARE = _FIELDS[_FIELDS.index("correlation_id") :]
 _NOTHING_RARE = [AccessRecord._field_defaults[name] for name in _RARE]
+_FIRST_IN_TEXT = AccessRecord._fields.index("bytes_sent")
+_IN_TEXT = AccessRecord._fields[_FIRST_IN_TEXT:]
 _quoted = encode_basestring_ascii
 
 
@@ -123,41 +125,43 @@ def _json(record: AccessRecord) -> str:
         request_id,
         *rare,
     ) = record
-    more = "" if client is None else f',"client":{_quoted(client)}'
-    if http_version is not None:
-        more = f'{more},"http_version":{_quoted(http_version)}'
-    if request_id is not None:
-        more = f'{more},"request_id":{_quoted(request_id)}'
+    if client is None or http_version is None or request_id is None:
+        more = _members(("client", "http_version", "request_id"), (client, http_version, request_id))
+    else:
+        more = f',"client":{_quoted(client)},"http_version":{_quoted(http_version)},"request_id":{_quoted(request_id)}'
     if rare != _NOTHING_RARE:
-        more += _rare(rare)
-    second, millisecond = divmod(round(time * 1000), 1000)
+        more += _members(_RARE, rare)
+    time += 0.0005
+    second = int(time)
     return (
-        f'{{"time":"{_utc(second)}.{_MILLISECONDS[millisecond]}Z","level":"{level}","event":"{event}",'
+        f'{{"time":"{_utc(second)}.{_MILLISECONDS[int((time - second) * 1000)]}Z","level":"{level}","event":"{event}",'
         f'"method":{_quoted(method)},"path":{_quoted(path)}{"" if route is None else _route(route)}'
         f'{"" if status is None else _status(status)},"duration":{duration:.6f},'
         f'"bytes_sent":{bytes_sent},"bytes_received":{bytes_received}{more}}}\n'
     )
 
 
-def _rare(values: Iterable[object]) -> str:
+def _members(names: Iterable[str], values: Iterable[object]) -> str:
     return "".join(
         [
             f',"{name}":{_quoted(value) if isinstance(value, str) else "true" if value is True else repr(value)}'
-            for name, value in zip(_RARE, values, strict=True)
+            for name, value in zip(names, values, strict=True)
             if value is not None and value is not False
         ]
     )
 
 
 def _text(record: AccessRecord) -> str:
-    second, millisecond = divmod(round(record.time * 1000), 1000)
-    fields = record.fields()
-    for name in ("method", "path", "status", "duration"):
-        fields.pop(name, None)
-    more = "".join([f" {name}={_value(value)}" for name, value in fields.items()])
+    time = record.time + 0.0005
+    second = int(time)
+    more = "" if record.route is None else f" route={_plain(record.route)}"
+    for name, value in zip(_IN_TEXT, record[_FIRST_IN_TEXT:], strict=True):
+        if value is not None and value is not False:
+            more = f"{more} {name}={_value(value)}"
     return (
-        f"{_utc(second)}.{_MILLISECONDS[millisecond]}Z {record.level:7} {record.event} {_plain(record.method)} "
-        f"{_plain(record.path)} {'-' if record.status is None else record.status} {record.duration:.6f}s{more}\n"
+        f"{_utc(second)}.{_MILLISECONDS[int((time - second) * 1000)]}Z {record.level:7} {record.event} "
+        f"{_plain(record.method)} {_plain(record.path)} {'-' if record.status is None else record.status} "
+        f"{record.duration:.6f}s{more}\n"
     )
 
 

@@ -35,10 +35,8 @@ class RouteTemplates:
         endpoint = scope.get("endpoint")
         if endpoint is None:
             return scope.get("path_template")
-        known = self._known.get(id(endpoint))
-        if known is None:
-            known = self._look_for(endpoint, scope)
-        return known.template if known.template is not None or not known.places else _chosen(known.places, scope)
+        _, template, places = self._known.get(id(endpoint)) or self._look_for(endpoint, scope)
+        return _chosen(places, scope) if template is None and places else template
 
     def _look_for(self, endpoint: Any, scope: Scope) -> _Known:
         if len(self._known) > _MOST_KNOWN:
