@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import pytest
 from hypothesis import given
+from hypothesis import settings as hypothesis_settings
 from hypothesis import strategies as st
 from starlette.applications import Starlette
 from starlette.middleware.cors import CORSMiddleware
@@ -236,6 +237,7 @@ def _meaning(headers):
 
 
 @pytest.mark.requirement("CF-05", "FA-5")
+@hypothesis_settings(deadline=None)
 @given(
     some_settings,
     st.just("OPTIONS") | st.sampled_from(METHODS),

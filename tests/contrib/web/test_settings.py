@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from pydantic import ValidationError
 
@@ -145,6 +145,7 @@ def test_what_no_browser_sends_is_refused(field: str, given: str, told: str) -> 
     assert told in said
 
 
+@settings(deadline=None)
 @given(
     st.sampled_from(["http", "HTTPS", "app"]),
     st.from_regex(r"[A-Za-z0-9-]{1,9}(\.[a-z]{1,5})?", fullmatch=True),

@@ -1,0 +1,387 @@
+"""How much a client may send."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import AsyncIterator
+from typing import Any
+
+import pytest
+from fastapi import Body, FastAPI
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from starlette.applications import Starlette
+from starlette.requests import Request
+from starlette.responses import PlainTextResponse
+from starlette.routing import Route, WebSocketRoute
+from starlette.websockets import WebSocket
+from tests.asgi_cases import CASES, Rig, http_scope
+
+from bandmaster.contrib.web import RequestContextLayer, WebSettings
+from bandmaster.contrib.web.cors import CORSLayer
+from bandmaster.contrib.web.hosts import TrustedHostLayer
+from bandmaster.contrib.web.limits import LimitsLayer
+from bandmaster.contrib.web.origins import WebSocketOriginLayer
+from bandmaster.contrib.web.security_headers import SecurityHeadersLayer
+from bandmaster.kernel import BodyTooLarge, Exchange, KernelSettings, create_app
+from bandmaster.kernel.exchange import Response
+from bandmaster.kernel.stack import BoundLayer, build
+from bandmaster.kernel.testing import connect, run
+
+pytestmark = pytest.mark.anyio
+
+LIMIT = 10
+JSON = {"content-type": "application/json"}
+KERNEL = KernelSettings(environment="production")
+
+
+async def _bare(scope, receive, send) -> None:
+    """An application that catches nothing, and tells what it has read."""
+    assert "http" == scope["type"]
+    size, more = 0, True
+    while more:
+        message = await receive()
+        size, more = size + len(message["body"]), message["more_body"]
+    await send({"type": "http.response.start", "status": 200, "headers": []})
+    await send({"type": "http.response.body", "body": b"%d" % size})
+
+
+def _starlette() -> Starlette:
+    async def whole(request: Request) -> PlainTextResponse:
+        return PlainTextResponse(str(len(await request.body())))
+
+    async def streamed(request: Request) -> PlainTextResponse:
+        size = 0
+        async for chunk in request.stream():
+            size += len(chunk)
+        return PlainTextResponse(str(size))
+
+    return Starlette(
+        routes=[Route("/", whole, methods=["POST"]), Route("/{rest:path}", streamed, methods=["POST"])],
+    )
+
+
+def _fastapi() -> FastAPI:
+    app = FastAPI()
+
+    @app.post("/")
+    async def read(body: Any = Body()) -> int:
+        return len(json.dumps(body))
+
+    @app.post("/{rest:path}")
+    async def raw(request: Request) -> int:
+        return len(await request.body())
+
+    return app
+
+
+HOSTS = {"bare": lambda: _bare, "starlette": _starlette, "fastapi": _fastapi}
+any_host = pytest.mark.parametrize("host", HOSTS)
+
+
+def _app(host: str, **settings):
+    return create_app(
+        HOSTS[host](),
+        contributions=[LimitsLayer],
+        discover=False,
+        overrides={WebSettings: WebSettings(**{"max_body_bytes": LIMIT, **settings})},
+    )
+
+
+def _json(size: int) -> bytes:
+    return b'"' + b"a" * (size - 2) + b'"'
+
+
+async def _pieces(body: bytes, size: int) -> AsyncIterator[bytes]:
+    for start in range(0, len(body), size):
+        yield body[start : start + size]
+
+
+# -- announced -------------------------------------------------------------------------------------------------------
+
+
+@any_host
+async def test_a_body_at_the_limit_passes(host: str) -> None:
+    """Announced, whole and in pieces."""
+    body = _json(LIMIT)
+    async with run(_app(host)) as running:
+        answers = [
+            await running.http.post("/", headers=JSON, content=content)
+            for content in (body, *(_pieces(body, size) for size in (1, 3, LIMIT)))
+        ]
+    assert [(200, str(LIMIT))] * 4 == [(answer.status, answer.text) for answer in answers]
+
+
+@any_host
+async def test_a_body_that_is_announced_too_large_is_not_read(host: str) -> None:
+    """The answer comes at once, and says that the connection ends."""
+
+    async def never() -> AsyncIterator[bytes]:
+        read.append(True)
+        yield b"a"
+
+    read: list[bool] = []
+    async with run(_app(host)) as running:
+        whole = await running.http.post("/", content=_json(LIMIT + 1))
+        streamed = await running.http.request("POST", "/", headers={"content-length": "11"}, content=b"")
+        async with running.http.stream("POST", "/", headers={"content-length": "11"}, content=never()) as response:
+            started = await response.receive()
+    for answer in (whole, streamed):
+        assert (413, "close") == (answer.status, answer.headers["connection"])
+        assert "The body is too large: at most 10 bytes are accepted here." == answer.json()["detail"]
+    assert b"too large" in started
+
+
+@pytest.mark.parametrize(("version", "told"), [("1.1", True), ("2", False)])
+async def test_the_connection_ends_where_there_is_such_a_thing(version: str, told: bool) -> None:
+    """HTTP/2 ends the stream instead."""
+    async with run(_app("bare")) as running:
+        answer = await running.http.post("/", content=b"a" * 11, scope={"http_version": version})
+    assert (413, told) == (answer.status, "connection" in answer.headers)
+
+
+# -- counted ---------------------------------------------------------------------------------------------------------
+
+
+@any_host
+@pytest.mark.parametrize("size", [1, 3, 10, 11])
+@pytest.mark.parametrize("path", ["/", "/raw"])
+async def test_a_body_that_grows_too_large_is_refused(host: str, size: int, path: str) -> None:
+    """In whatever pieces it comes, and whether or not the application would answer for itself."""
+    async with run(_app(host)) as running:
+        answer = await running.http.post(path, content=_pieces(_json(LIMIT + 1), size))
+    assert 413 == answer.status
+
+
+@any_host
+async def test_a_lying_length_helps_nobody(host: str) -> None:
+    """What comes is counted, whatever was announced."""
+    async with run(_app(host)) as running:
+        answer = await running.http.post("/", headers={"content-length": "5"}, content=_pieces(_json(11), 4))
+    assert 413 == answer.status
+
+
+async def test_no_more_than_the_limit_is_ever_read() -> None:
+    """An endless body ends with the piece that is too much."""
+    sent = []
+
+    async def endless() -> AsyncIterator[bytes]:
+        while True:
+            sent.append(b"aaa")
+            yield sent[-1]
+
+    async with run(_app("bare")) as running:
+        answer = await running.http.post("/", content=endless())
+    assert 413 == answer.status
+    # The client's next piece may have been on its way.
+    assert len(sent) <= 5
+
+
+async def test_a_refusal_of_what_was_counted_is_a_problem() -> None:
+    """Where the application lets the exception pass."""
+    async with run(_app("bare")) as running:
+        answer = await running.http.post("/", content=_pieces(b"a" * 11, 4))
+    assert ("application/problem+json", "close") == (answer.headers["content-type"], answer.headers["connection"])
+    assert "The body is too large: at most 10 bytes are accepted here." == answer.json()["detail"]
+
+
+async def test_a_response_that_has_begun_breaks_off() -> None:
+    """There is no other answer to give any more."""
+
+    async def echo(scope, receive, send) -> None:
+        await send({"type": "http.response.start", "status": 200, "headers": []})
+        while True:
+            await send({**await receive(), "type": "http.response.body"})
+
+    layer = BoundLayer(LimitsLayer, {"settings": WebSettings(max_body_bytes=LIMIT)})
+    async with connect(build([layer], echo)) as client:
+        with pytest.raises(BodyTooLarge):
+            await client.post("/", content=_pieces(b"a" * 30, 4))
+
+
+@settings(deadline=None)
+@given(st.integers(0, 20), st.lists(st.integers(0, 12), max_size=6), st.booleans())
+def test_a_body_passes_if_and_only_if_it_is_within_the_limit(limit: int, sizes: list[int], announced: bool) -> None:
+    """Wherever it is cut, announced or not."""
+    total = sum(sizes)
+    incoming = [{"type": "http.request", "body": b"a" * size, "more_body": True} for size in sizes]
+    incoming.append({"type": "http.request", "body": b"", "more_body": False})
+    sent = []
+
+    async def receive():
+        return incoming.pop(0)
+
+    async def send(message) -> None:
+        sent.append(message)
+
+    layer = BoundLayer(LimitsLayer, {"settings": WebSettings(max_body_bytes=limit)})
+    headers = [(b"content-length", b"%d" % total)] if announced else []
+    # Nothing here waits, so that no event loop is needed.
+    with pytest.raises(StopIteration):
+        build([layer], _bare)(http_scope(headers), receive, send).send(None)
+    assert (200 if total <= limit else 413) == sent[0]["status"]
+    if total <= limit:
+        assert b"%d" % total == sent[1]["body"]
+    elif announced:
+        assert len(sizes) + 1 == len(incoming)
+
+
+# -- other limits ----------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("path", "size", "status"),
+    [
+        ("/uploads/a/b", 100, 200),
+        ("/uploads/a/b", 101, 413),
+        ("/uploads/tiny", 3, 413),
+        ("/other", 10, 200),
+        ("/other", 11, 413),
+        ("/none", 1, 413),
+        ("/none", 0, 200),
+    ],
+)
+@pytest.mark.parametrize("announced", [True, False])
+async def test_paths_have_limits_of_their_own(path: str, size: int, status: int, announced: bool) -> None:
+    """The first that fits counts, above or below the usual one."""
+    limits = {"/uploads/tiny": 2, "/uploads/*": 100, "/none": 0, "/uploads/big": 1000}
+    body = b"a" * size
+    async with run(_app("bare", body_limits=limits)) as running:
+        answer = await running.http.post(path, content=body if announced else _pieces(body, 7))
+    assert status == answer.status
+
+
+async def test_some_paths_alone_can_be_limited() -> None:
+    """The others take what comes."""
+    async with run(_app("bare", max_body_bytes=None, body_limits={"/small": 1})) as running:
+        assert 200 == (await running.http.post("/", content=_pieces(b"a" * 100_000, 10_000))).status
+        assert 413 == (await running.http.post("/small", content=b"aa")).status
+
+
+def test_a_senseless_length_limits_all_the_same() -> None:
+    """Refusing it is somebody else's business; what comes is counted."""
+    for value in (b"x", b"", b"-5", b"9" * 30):
+        exchange = Exchange(http_scope([(b"content-length", value)]))
+        LimitsLayer.layer(WebSettings(max_body_bytes=LIMIT)).on_request(exchange)
+        assert (None, LIMIT) == (exchange.answer, exchange.body_limit)
+
+
+def test_the_lowest_limit_is_named() -> None:
+    """Also if another layer has set it."""
+    exchange = Exchange(http_scope())
+    LimitsLayer.layer(WebSettings()).on_error(exchange, BodyTooLarge(7))
+    assert isinstance(exchange.answer, Response)
+    assert b"at most 7 bytes" in exchange.answer.body
+
+
+def test_without_limits_there_is_no_such_layer() -> None:
+    """It costs nothing."""
+    layer = BoundLayer(LimitsLayer, {"settings": WebSettings(max_body_bytes=None, max_message_bytes=None)})
+    stack = build([layer], _bare)
+    assert [_bare, _bare] == [stack.http, stack.websocket]
+
+
+# -- messages --------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("message", "passes"),
+    [("a" * 10, True), ("é" * 5, True), ("a" * 11, False), ("é" * 6, False), (b"a" * 10, True), (b"a" * 11, False)],
+)
+async def test_messages_have_a_limit(message: str | bytes, passes: bool) -> None:
+    """In bytes, text or not; a larger one closes the WebSocket with 1009, and the application hears of it."""
+    heard = []
+
+    async def listen(websocket: WebSocket) -> None:
+        await websocket.accept()
+        while (received := await websocket.receive())["type"] == "websocket.receive":
+            heard.append(received.get("text") or received.get("bytes"))
+            await websocket.send_text("got it")
+        heard.append(received["code"])
+
+    app = create_app(
+        Starlette(routes=[WebSocketRoute("/", listen)]),
+        contributions=[LimitsLayer],
+        discover=False,
+        overrides={WebSettings: WebSettings(max_message_bytes=LIMIT, max_body_bytes=None)},
+    )
+    async with run(app) as running:
+        async with running.websocket("/") as socket:
+            await (socket.send_text(message) if isinstance(message, str) else socket.send_bytes(message))
+            if passes:
+                assert "got it" == await socket.receive_text()
+            else:
+                assert 1009 == await socket.wait_closed()
+    assert ([message, 1000] if passes else [1009]) == heard
+
+
+async def test_messages_can_be_without_limit() -> None:
+    """Bodies keep theirs."""
+
+    async def listen(websocket: WebSocket) -> None:
+        await websocket.accept()
+        await websocket.send_text(str(len(await websocket.receive_text())))
+
+    layer = BoundLayer(LimitsLayer, {"settings": WebSettings(max_message_bytes=None)})
+    app = build([layer], Starlette(routes=[WebSocketRoute("/", listen)]))
+    async with connect(app) as client, client.websocket("/") as socket:
+        await socket.send_text("a" * 2_000_000)
+        assert "2000000" == await socket.receive_text()
+
+
+# -- together --------------------------------------------------------------------------------------------------------
+
+WEB = WebSettings(
+    cors_origins=("http://testserver",), allowed_hosts=("testserver",), max_body_bytes=1000, hsts_seconds=60
+)
+EVERY_LAYER = [
+    BoundLayer(RequestContextLayer, {"settings": WEB}),
+    BoundLayer(CORSLayer, {"settings": WEB}),
+    BoundLayer(SecurityHeadersLayer, {"settings": WEB, "kernel": KERNEL}),
+    BoundLayer(TrustedHostLayer, {"settings": WEB}),
+    BoundLayer(WebSocketOriginLayer, {"settings": WEB}),
+    BoundLayer(LimitsLayer, {"settings": WEB}),
+]
+
+
+@pytest.mark.requirement("CF-17", "CF-33", "FA-18", "FA-19")
+@pytest.mark.parametrize("name", CASES)
+async def test_traps(name: str) -> None:
+    """Whatever ASGI allows passes unharmed."""
+    await CASES[name](Rig(lambda app: build(EVERY_LAYER[-1:], app)))
+
+
+@pytest.mark.requirement("CF-17", "CF-33", "FA-18", "FA-19")
+@pytest.mark.parametrize("name", CASES)
+@pytest.mark.parametrize("origin", [None, "http://testserver"])
+async def test_traps_of_all_that_protect(name: str, origin: str | None) -> None:
+    """Nor do they harm each other's work."""
+    headers = () if origin is None else ((b"origin", origin.encode()),)
+    await CASES[name](Rig(lambda app: build(EVERY_LAYER, app), headers))
+
+
+@pytest.mark.requirement("CF-05", "FA-3", "FA-5", "XC-E2")
+async def test_a_refusal_passes_all_that_stands_further_out() -> None:
+    """A page of an allowed origin can read it, with its id and with what protects browsers."""
+    async with connect(build(EVERY_LAYER, _bare), headers={"origin": "http://testserver"}) as client:
+        answers = [
+            await client.post("/", content=b"a" * 1001),
+            await client.post("/", content=_pieces(b"a" * 1001, 400)),
+            await client.get("/", headers={"host": "elsewhere.example"}),
+        ]
+    assert [413, 413, 400] == [answer.status for answer in answers]
+    for answer in answers:
+        assert answer.headers["x-request-id"] == answer.json()["request_id"]
+        assert ("http://testserver", "nosniff") == (
+            answer.headers["access-control-allow-origin"],
+            answer.headers["x-content-type-options"],
+        )
+
+
+def test_the_order() -> None:
+    """Outermost first, so that refusals are seen by those that concern every response."""
+    layers = [CORSLayer, SecurityHeadersLayer, TrustedHostLayer, WebSocketOriginLayer, LimitsLayer]
+    assert ["cors", "security_headers", "trusted_host", "websocket_origin", "limits"] == [
+        layer.name for layer in sorted(layers, key=lambda layer: layer.priority)
+    ]
+    assert [30, 40, 100, 110, 120] == [layer.priority for layer in layers]

@@ -1,0 +1,88 @@
+"""How a layer refuses a request."""
+
+from __future__ import annotations
+
+import pytest
+from tests.asgi_cases import http_scope, websocket_scope
+
+from bandmaster.contrib.web import request_context
+from bandmaster.contrib.web.refusals import CLOSE, refuse
+from bandmaster.kernel import Exchange, MiddlewareBand, MiddlewareContribution
+from bandmaster.kernel.stack import BoundLayer, build
+from bandmaster.kernel.testing import WebSocketRefused, connect
+
+pytestmark = pytest.mark.anyio
+
+
+class _Refusing:
+    def on_request(self, exchange: Exchange) -> None:
+        with request_context("one"):
+            refuse(exchange, 413, "Too much.", [CLOSE, (b"x-why", b"size")])
+
+
+async def _unreached(scope, receive, send) -> None:
+    raise AssertionError("the application was reached")
+
+
+LAYER = MiddlewareContribution(name="refusing", layer=_Refusing, band=MiddlewareBand.SECURITY)
+APP = build([BoundLayer(LAYER, {})], _unreached)
+PROBLEM = {
+    "type": "about:blank",
+    "title": "Content Too Large",
+    "status": 413,
+    "detail": "Too much.",
+    "instance": "/a%20b",
+    "request_id": "one",
+}
+
+
+@pytest.mark.requirement("FA-3", "XC-E2")
+async def test_a_refusal_is_a_problem() -> None:
+    """As RFC 9457 has it; no cache keeps it."""
+    async with connect(APP) as client:
+        response = await client.get("/a%20b")
+    assert (413, PROBLEM) == (response.status, response.json())
+    told = {name: response.headers[name] for name in ("content-type", "cache-control", "connection", "x-why")}
+    assert {
+        "content-type": "application/problem+json",
+        "cache-control": "no-store",
+        "connection": "close",
+        "x-why": "size",
+    } == told
+
+
+async def test_head_gets_no_body() -> None:
+    """But its length, as a GET would have it (RFC 9110, 9.3.2)."""
+    async with connect(APP) as client:
+        response = await client.head("/a%20b")
+        length = (await client.get("/a%20b")).headers["content-length"]
+    assert (413, b"", length) == (response.status, response.body, response.headers["content-length"])
+
+
+@pytest.mark.parametrize(("version", "told"), [("1.0", True), ("1.1", True), ("2", False), ("3", False)])
+async def test_later_versions_have_no_connection_header(version: str, told: bool) -> None:
+    """In HTTP/2 and 3 it would make the response malformed (RFC 9113, 8.2.2)."""
+    async with connect(APP) as client:
+        response = await client.get("/", scope={"http_version": version})
+    assert told == ("connection" in response.headers)
+
+
+@pytest.mark.requirement("FA-3", "XC-E2")
+async def test_a_websocket_is_refused_with_the_same() -> None:
+    """Before it is accepted, where the server can."""
+    async with connect(APP) as client:
+        with pytest.raises(WebSocketRefused) as refused:
+            async with client.websocket("/a%20b"):
+                pass
+    assert (413, PROBLEM) == (refused.value.status, refused.value.response.json())
+
+
+async def test_strange_paths_do_no_harm() -> None:
+    """Nothing of a path can end a JSON string, or fail to be written."""
+    for path in ('/"}', "/\r\n", "/\udcff", "/\x00é"):
+        for scope in (http_scope(), websocket_scope()):
+            exchange = Exchange(scope | {"path": path})
+            refuse(exchange, 400, "No.")
+            assert exchange.answer is not None
+            assert b"request_id" not in exchange.answer.body
+            assert exchange.answer.body.count(b'"') == 18
