@@ -173,7 +173,9 @@ def main() -> None:
     arguments = parser.parse_args()
     times, streams, cyclic = asyncio.run(in_process(arguments.rounds, arguments.requests))
     print("| | measured | target |\n|---|---|---|")
-    print(f"| what the concerns add, bandmaster / idiomatic layers | {added(times, 'bandmaster', 'idiomatic layers'):.3f} | |")
+    print(
+        f"| what the concerns add, bandmaster / idiomatic layers | {added(times, 'bandmaster', 'idiomatic layers'):.3f} | |"
+    )
     print(f"| what the concerns add, bandmaster / packages | {added(times, 'bandmaster', 'packages'):.3f} | |")
     print(f"| cyclic objects per request, above Starlette's | {cyclic:.2f} | 0 |")
     served = {} if arguments.no_server else over_uvicorn(arguments.rounds, arguments.requests)

@@ -108,4 +108,7 @@ def _place(frames: list[FrameSummary]) -> str:
     return ""
 
 
-_PASSED_THROUGH = ("/asyncio/", "/anyio/", "/trio/", "/starlette/", "/fastapi/", "/outcome/", "/sniffio/", __file__)
+_PASSED_THROUGH = (
+    *("/asyncio/", "/anyio/", "/trio/", "/outcome/", "/sniffio/", "/starlette/", "/fastapi/", "/bandmaster/kernel/"),
+    __file__,
+)

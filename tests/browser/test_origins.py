@@ -1,0 +1,213 @@
+"""What a real browser lets pages of an allowed and of a refused origin do."""
+
+from __future__ import annotations
+
+import json
+import os
+import queue
+import shutil
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
+
+import pytest
+from tests.processes.conftest import free_port
+
+HERE = Path(__file__).parent
+ROOT = HERE.parent.parent
+PATIENCE = 60.0
+CHROMIUM = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None)
+FLAGS = """
+    --headless --no-sandbox --disable-gpu --disable-quic --no-first-run --disable-background-networking
+    --disable-component-update --disable-sync --disable-extensions --disable-dev-shm-usage
+""".split()
+
+pytestmark = [
+    pytest.mark.process,
+    pytest.mark.skipif(CHROMIUM is None and "CI" not in os.environ, reason="needs chromium: apt-get install chromium"),
+]
+
+SCRIPT = """
+<!doctype html><title>page</title><script>
+const api = "%s";
+const results = {};
+async function ask(name, path, options) {
+  try {
+    const answer = await fetch(api + path, options);
+    results[name] = {status: answer.status, id: answer.headers.get("x-request-id"),
+                     type: answer.headers.get("content-type"), body: await answer.text()};
+  } catch (error) { results[name] = "blocked"; }
+}
+function talk(name, messages) {
+  return new Promise(resolve => {
+    const socket = new WebSocket(api.replace("http", "ws") + "/echo");
+    const heard = [];
+    socket.onopen = () => messages.forEach(each => socket.send(each));
+    socket.onmessage = event => { heard.push(event.data); if (heard.length == messages.length) socket.close(1000); };
+    socket.onclose = event => { results[name] = {heard: heard, code: event.code}; resolve(); };
+  });
+}
+(async () => {
+  await ask("get", "/items");
+  await ask("put", "/items", {method: "PUT", headers: {"x-token": "t"}});
+  await ask("broken", "/broken");
+  await ask("missing", "/nowhere");
+  await ask("forbidden method", "/items", {method: "PATCH"});
+  await ask("large", "/upload", {method: "POST", body: "x".repeat(2000)});
+  await talk("socket", ["one", "two"]);
+  await talk("large message", ["x".repeat(5000)]);
+  await fetch("/results", {method: "POST", body: JSON.stringify(results)});
+})();
+</script>
+"""
+
+
+@contextmanager
+def pages(api: str) -> Iterator[tuple[str, queue.Queue]]:
+    """A site whose page calls the service, and where it leaves what it has seen."""
+    results: queue.Queue = queue.Queue()
+
+    class Handler(BaseHTTPRequestHandler):
+        def do_GET(self) -> None:
+            self.send_response(200)
+            self.send_header("content-type", "text/html")
+            self.end_headers()
+            self.wfile.write((SCRIPT % api).encode())
+
+        def do_POST(self) -> None:
+            results.put(json.loads(self.rfile.read(int(self.headers["content-length"]))))
+            self.send_response(204)
+            self.end_headers()
+
+        def log_message(self, *args: object) -> None:
+            pass
+
+    with ThreadingHTTPServer(("127.0.0.1", 0), Handler) as server:
+        thread = threading.Thread(target=server.serve_forever)
+        thread.start()
+        try:
+            yield f"http://127.0.0.1:{server.server_port}", results
+        finally:
+            server.shutdown()
+            thread.join()
+
+
+@contextmanager
+def running(command: list[str], log: Path, **environment: str) -> Iterator[subprocess.Popen]:
+    """A process, ended at the end."""
+    with log.open("wb") as output:
+        process = subprocess.Popen(
+            command,
+            env={**os.environ, **environment},
+            stdin=subprocess.DEVNULL,
+            stdout=output,
+            stderr=subprocess.STDOUT,
+            start_new_session=True,
+        )
+    try:
+        yield process
+    finally:
+        process.terminate()
+        try:
+            process.wait(15)
+        except subprocess.TimeoutExpired:
+            process.kill()
+            process.wait()
+
+
+@pytest.fixture(scope="module")
+def seen(tmp_path_factory: pytest.TempPathFactory) -> dict[str, dict]:
+    """What the pages of both origins report."""
+    assert CHROMIUM is not None, "chromium is missing: apt-get install chromium"
+    folder = tmp_path_factory.mktemp("browser")
+    port = free_port()
+    api = f"http://127.0.0.1:{port}"
+    found = {}
+    with pages(api) as (allowed, allowed_results), pages(api) as (refused, refused_results):
+        server = [sys.executable, "-W", "ignore", "-m", "uvicorn", "tests.browser.api:app", "--port", str(port)]
+        with running(
+            server,
+            folder / "server",
+            PYTHONPATH=str(ROOT),
+            WEB_CORS_ORIGINS=allowed,
+            WEB_CORS_METHODS="GET,PUT",
+            WEB_MAX_BODY_BYTES="1000",
+            WEB_MAX_MESSAGE_BYTES="4000",
+        ) as process:
+            _until_it_listens(port, process, folder / "server")
+            for name, page, results in (("allowed", allowed, allowed_results), ("refused", refused, refused_results)):
+                command = [CHROMIUM, *FLAGS, f"--user-data-dir={folder / name}", page]
+                with running(command, folder / f"{name}.log"):
+                    try:
+                        found[name] = results.get(timeout=PATIENCE)
+                    except queue.Empty:
+                        pytest.fail(f"the browser reported nothing:\n{(folder / f'{name}.log').read_text()}")
+    found["log"] = (folder / "server").read_text()
+    return found
+
+
+def _until_it_listens(port: int, process: subprocess.Popen, log: Path) -> None:
+    import socket
+
+    end = time.monotonic() + PATIENCE
+    while True:
+        try:
+            socket.create_connection(("127.0.0.1", port), 1).close()
+            return
+        except OSError:
+            assert process.poll() is None, log.read_text()
+            assert time.monotonic() < end, log.read_text()
+            time.sleep(0.05)
+
+
+@pytest.mark.requirement("CF-05", "FA-5")
+def test_a_page_of_an_allowed_origin_may_call(seen) -> None:
+    """Simple requests, and those that need a preflight; it reads the request's id, too."""
+    got, put = seen["allowed"]["get"], seen["allowed"]["put"]
+    assert (200, {"method": "GET", "token": None}) == (got["status"], json.loads(got["body"]))
+    assert (200, {"method": "PUT", "token": "t"}) == (put["status"], json.loads(put["body"]))
+    assert 32 == len(got["id"])
+
+
+@pytest.mark.requirement("CF-05", "FA-5", "FA-3")
+@pytest.mark.parametrize(("name", "status"), [("broken", 500), ("missing", 404), ("large", 413)])
+def test_it_can_read_why_something_failed(seen, name: str, status: int) -> None:
+    """Errors carry the CORS headers as well, else a browser hides them."""
+    answer = seen["allowed"][name]
+    assert (status, "application/problem+json") == (answer["status"], answer["type"])
+    problem = json.loads(answer["body"])
+    assert (status, answer["id"]) == (problem["status"], problem["request_id"])
+    assert "secret" not in answer["body"]
+
+
+@pytest.mark.requirement("CF-05", "FA-5")
+def test_a_method_that_is_not_allowed_is_blocked(seen) -> None:
+    """The preflight says so."""
+    assert "blocked" == seen["allowed"]["forbidden method"]
+
+
+@pytest.mark.requirement("CF-05", "FA-5")
+def test_a_page_of_another_origin_sees_nothing(seen) -> None:
+    """Whatever it asks for."""
+    names = ("get", "put", "broken", "missing", "forbidden method", "large")
+    assert dict.fromkeys(names, "blocked") == {name: seen["refused"][name] for name in names}
+
+
+def test_a_page_of_an_allowed_origin_may_talk(seen) -> None:
+    """Over a WebSocket, which no CORS looks at."""
+    assert {"heard": ["one", "two"], "code": 1000} == seen["allowed"]["socket"]
+
+
+def test_a_page_of_another_origin_may_not(seen) -> None:
+    """The handshake is refused, which pages see as 1006."""
+    assert {"heard": [], "code": 1006} == seen["refused"]["socket"]
+
+
+def test_a_message_that_is_too_large_closes_the_connection(seen) -> None:
+    """With the code that says so (RFC 6455, 7.4.1)."""
+    assert {"heard": [], "code": 1009} == seen["allowed"]["large message"]
