@@ -327,6 +327,24 @@ async def test_an_error_after_the_client_has_left(error, level) -> None:
     ]
 
 
+async def test_a_response_to_nobody() -> None:
+    """An application may answer though it has heard that the client left; nobody got it."""
+
+    async def unmoved(scope, receive, send):
+        await receive()
+        await receive()
+        await send({"type": "http.response.start", "status": 200, "headers": []})
+        await send({"type": "http.response.body", "body": b""})
+
+    records = Records()
+    built, _ = stack(unmoved, records)
+    server = Rig(lambda app: built).http(unmoved)
+    server.gone.set()
+    server._check = lambda kind: None
+    await server.run()
+    assert [("info", 200, True)] == [(record.level, record.status, record.disconnected) for record in records]
+
+
 @pytest.mark.parametrize("answered", [True, False])
 async def test_an_exception_before_the_start(answered) -> None:
     """It's a 500, whether something inside answers for it or the server does, and its type is told."""
@@ -482,9 +500,11 @@ async def test_every_field_of_a_websocket() -> None:
 async def test_a_websocket_that_the_application_closes() -> None:
     """Then the client hasn't left."""
     records = Records()
-    async with run(app(_sockets(), records)) as running, running.websocket("/goodbye/7") as socket:
+    application = app(_sockets(), records, access_log_slow=1e-9)
+    async with run(application) as running, running.websocket("/goodbye/7") as socket:
         await socket.wait_closed()
     assert [("info", 101, 4001, False)] == [(r.level, r.status, r.close_code, r.disconnected) for r in records]
+    assert [False] == [record.slow for record in records]
 
 
 async def test_a_websocket_that_fails() -> None:
@@ -493,7 +513,7 @@ async def test_a_websocket_that_fails() -> None:
     async with run(app(_sockets(), records), raise_app_exceptions=False) as running:
         async with running.websocket("/broken/7") as socket:
             await socket.wait_closed()
-    assert [("warning", 101, "LookupError")] == [(r.level, r.status, r.error) for r in records]
+    assert [("warning", 101, "LookupError", False)] == [(r.level, r.status, r.error, r.incomplete) for r in records]
 
 
 @pytest.mark.parametrize(("path", "expected"), [("/refuse/7", "/refuse/{room}"), ("/nothing", None)])

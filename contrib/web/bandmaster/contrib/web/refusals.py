@@ -1,13 +1,13 @@
-"""How a layer refuses a request."""
+"""How a layer answers in place of the application: with a problem."""
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterable
-from http import HTTPStatus
-from urllib.parse import quote
+
+from starlette.types import Scope
 
 from bandmaster.contrib.web.context import request_id
+from bandmaster.contrib.web.problems import TRACE_ID, ProblemDetails, rendered
 from bandmaster.kernel import Exchange
 
 CLOSE = (b"connection", b"close")
@@ -15,40 +15,38 @@ CLOSE = (b"connection", b"close")
 
 
 def refuse(exchange: Exchange, status: int, detail: str, headers: Iterable[tuple[bytes, bytes]] = ()) -> None:
-    """Answer with a problem (RFC 9457), in place of the application.
-
-    ``detail`` goes to the client: never put in what only the service should know. HTTP/2 and later have no connection
-    header, so that `CLOSE` among the ``headers`` is left out there.
+    """Answer with a problem that is all in its status and ``detail``; see `answer`.
 
     Raises:
         RuntimeError: it is too late, or too early, to answer.
     """
-    problem = {
-        "type": "about:blank",
-        "title": _TITLES.get(status) or HTTPStatus(status).phrase,
-        "status": status,
-        "detail": detail,
-        "instance": quote(exchange.path, safe=_SAFE, errors="replace"),
-        "request_id": request_id(),
-    }
-    body = json.dumps({name: value for name, value in problem.items() if value is not None}).encode("ascii")
-    wanted = [header for header in headers if header != CLOSE or speaks_http_1(exchange)]
+    answer(exchange, ProblemDetails(status=status, detail=detail), headers)
+
+
+def answer(exchange: Exchange, problem: ProblemDetails, headers: Iterable[tuple[bytes, bytes]] = ()) -> None:
+    """Answer with a problem (RFC 9457): JSON, or a page for whom clearly prefers one.
+
+    HTTP/2 and later have no connection header, so that `CLOSE` among the ``headers`` is left out there.
+
+    Raises:
+        RuntimeError: it is too late, or too early, to answer.
+    """
+    accept = (exchange.header(b"accept") or b"").decode("latin-1")
+    body, media_type = rendered(
+        problem, path=exchange.path, accept=accept, request_id=request_id(), trace_id=exchange.data.get(TRACE_ID)
+    )
+    wanted = [header for header in headers if header[0] != b"connection" or speaks_http_1(exchange.scope)]
     answered = [
-        (b"content-type", b"application/problem+json"),
+        (b"content-type", media_type.encode("ascii")),
         (b"content-length", b"%d" % len(body)),
         (b"cache-control", b"no-store"),
         *wanted,
     ]
     # RFC 9110, 9.3.2: the headers of a GET, and no body.
-    exchange.respond(status, answered, b"" if exchange.method == "HEAD" else body)
+    exchange.respond(problem.status, answered, b"" if exchange.method == "HEAD" else body)
 
 
-def speaks_http_1(exchange: Exchange) -> bool:
+def speaks_http_1(scope: Scope) -> bool:
     """Whether the request came by HTTP/1.0 or 1.1, as it does where the server doesn't say."""
-    version: str = exchange.scope.get("http_version", "1.1")
+    version: str = scope.get("http_version", "1.1")
     return version.startswith("1")
-
-
-# What RFC 9110 calls them now; Python 3.12 and earlier have older names.
-_TITLES = {413: "Content Too Large"}
-_SAFE = "/:@!$&'()*+,;=~"
