@@ -170,7 +170,7 @@ async def test_an_application_that_contains_itself() -> None:
     """A circle of mounts is gone round once."""
     app = Starlette(routes=[Route("/a", items)])
     app.mount("/again", app)
-    assert ["/a", None] == await told(app, "/a", "/nothing")
+    assert ["/a", "/again/a", None] == await told(app, "/a", "/again/a", "/again/again/a")
 
 
 def fastapi():
