@@ -120,6 +120,7 @@ def test_origins_that_fit_the_expression_may() -> None:
 def test_cors_for_everybody_opens_no_websockets() -> None:
     """Its answers are made for pages without cookies, which a WebSocket brings."""
     assert not _lets_in(b"https://evil.example", cors_origins="*")
+    assert not _lets_in(b"*", cors_origins="*")
     assert _lets_in(b"https://shop.example", cors_origins="*")
 
 

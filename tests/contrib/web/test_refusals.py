@@ -56,7 +56,9 @@ async def test_head_gets_no_body() -> None:
     async with connect(APP) as client:
         response = await client.head("/a%20b")
         length = (await client.get("/a%20b")).headers["content-length"]
-    assert (413, b"", length) == (response.status, response.body, response.headers["content-length"])
+    assert (413, length) == (response.status, response.headers["content-length"])
+    # Some servers send a body if they are given one.
+    assert b"" == b"".join(message.get("body", b"") for message in response.messages)
 
 
 @pytest.mark.parametrize(("version", "told"), [("1.0", True), ("1.1", True), ("2", False), ("3", False)])
