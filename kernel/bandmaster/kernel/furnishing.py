@@ -48,10 +48,10 @@ def furnish(
         front = Starlette(debug=debug)
         _take_in(front, made, error_handlers)
         app = _Behind(front, host)
-    return _handling(app, error_handlers, debug=debug) if error_handlers else app, []
+    return _handling(app, error_handlers) if error_handlers else app, []
 
 
-def _handling(app: ASGIApp, error_handlers: Sequence[ErrorHandlerContribution], *, debug: bool) -> ASGIApp:
+def _handling(app: ASGIApp, error_handlers: Sequence[ErrorHandlerContribution]) -> ASGIApp:
     """An app with what Starlette has around its router: handlers, the one for whatever is left outermost."""
     from starlette.middleware.errors import ServerErrorMiddleware
     from starlette.middleware.exceptions import ExceptionMiddleware
@@ -59,8 +59,8 @@ def _handling(app: ASGIApp, error_handlers: Sequence[ErrorHandlerContribution], 
     handlers = {part.exception: part.handler for part in error_handlers}
     unhandled = handlers.pop(500, None) or handlers.get(Exception)
     handlers.pop(Exception, None)
-    app = ExceptionMiddleware(app, handlers=handlers, debug=debug)
-    return ServerErrorMiddleware(app, handler=unhandled, debug=debug) if unhandled else app
+    app = ExceptionMiddleware(app, handlers=handlers)
+    return ServerErrorMiddleware(app, handler=unhandled) if unhandled else app
 
 
 def _debugging(app: Any, called: str, depth: int) -> list[Problem]:

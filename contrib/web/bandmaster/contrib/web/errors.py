@@ -10,7 +10,7 @@ from typing import Any
 
 from starlette.exceptions import HTTPException, WebSocketException
 from starlette.middleware.errors import ServerErrorMiddleware
-from starlette.requests import HTTPConnection, Request
+from starlette.requests import ClientDisconnect, HTTPConnection, Request
 from starlette.responses import PlainTextResponse, Response
 
 from bandmaster.contrib.web.context import log_fields, request_id
@@ -222,7 +222,8 @@ async def _handle_http(request: HTTPConnection, error: HTTPException) -> Respons
 
 
 async def _handle(request: HTTPConnection, error: Exception) -> Response:
-    if request.scope["type"] == "websocket":
+    # A client that has left can be told nothing, and is nobody's error.
+    if request.scope["type"] == "websocket" or isinstance(error, ClientDisconnect):
         raise error
     return _answer(request, error)
 
@@ -259,7 +260,8 @@ def _tell(error: Exception, meaning: _Meaning, scope: Any, exchange: Exchange | 
     if isinstance(error, HTTPException | TransientError):
         _log().warning("request failed", error=f"{type(error).__name__}: {_text(error)}", **fields)
     else:
-        _log().error("unhandled error", exc_info=error, **fields)
+        # Not exc_info: what renders that by default shows local variables, secrets among them, and takes seconds.
+        _log().error("unhandled error", exception="".join(format_exception(error)), **fields)
 
 
 def _log() -> Any:
