@@ -1,1 +1,18 @@
 """FastAPI as the host: resources in handlers, errors as problems, an OpenAPI document that says so."""
+
+from __future__ import annotations
+
+from bandmaster.contrib.fastapi.openapi import describe_problems, openapi_problems
+from bandmaster.contrib.fastapi.resource import MissingResourceError, Resource, dependency
+from bandmaster.contrib.fastapi.validation import request_validation, validation_problem, websocket_validation
+
+__all__ = [
+    "MissingResourceError",
+    "Resource",
+    "dependency",
+    "describe_problems",
+    "openapi_problems",
+    "request_validation",
+    "validation_problem",
+    "websocket_validation",
+]

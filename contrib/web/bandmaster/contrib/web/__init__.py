@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from bandmaster.contrib.web.access import AccessLogLayer
+from bandmaster.contrib.web.access_lines import AccessRecord
+from bandmaster.contrib.web.access_sinks import AccessSink
 from bandmaster.contrib.web.context import (
     RequestContext,
     RequestContextLayer,
@@ -17,21 +20,54 @@ from bandmaster.contrib.web.context import (
     tenant,
     user,
 )
+from bandmaster.contrib.web.cors import CORSLayer
+from bandmaster.contrib.web.errors import (
+    ProblemError,
+    ProblemHandler,
+    ProblemsLayer,
+    install_problems,
+    problem_response,
+    problem_type,
+)
+from bandmaster.contrib.web.hosts import TrustedHostLayer
+from bandmaster.contrib.web.limits import LimitsLayer
+from bandmaster.contrib.web.origins import WebSocketOriginLayer
+from bandmaster.contrib.web.problems import ProblemDetails, validation_errors
+from bandmaster.contrib.web.security_headers import SecurityHeadersLayer
 from bandmaster.contrib.web.settings import WebSettings
+from bandmaster.contrib.web.timeouts import RequestTimeout, RequestTimeoutLayer
 
 __all__ = [
+    "AccessLogLayer",
+    "AccessRecord",
+    "AccessSink",
+    "CORSLayer",
+    "LimitsLayer",
+    "ProblemDetails",
+    "ProblemError",
+    "ProblemHandler",
+    "ProblemsLayer",
     "RequestContext",
     "RequestContextLayer",
+    "RequestTimeout",
+    "RequestTimeoutLayer",
+    "SecurityHeadersLayer",
+    "TrustedHostLayer",
     "WebSettings",
+    "WebSocketOriginLayer",
     "add_request_context",
     "correlation_id",
     "current_context",
+    "install_problems",
     "log_fields",
     "new_request_id",
+    "problem_response",
+    "problem_type",
     "request_context",
     "request_id",
     "set_tenant",
     "set_user",
     "tenant",
     "user",
+    "validation_errors",
 ]

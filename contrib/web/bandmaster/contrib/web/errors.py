@@ -62,6 +62,14 @@ class ProblemError(HTTPException):
         )
         super().__init__(kind.status_code, detail, headers)
 
+    @classmethod
+    def of(cls, problem: ProblemDetails, *, headers: Mapping[str, str] | None = None) -> ProblemError:
+        """An error that is answered with just that problem."""
+        error = cls.__new__(cls)
+        HTTPException.__init__(error, problem.status, problem.detail, headers)
+        error.problem = problem
+        return error
+
 
 @dataclass(frozen=True, slots=True)
 class ProblemHandler:
@@ -88,16 +96,9 @@ class ProblemHandler:
     async def __call__(self, request: HTTPConnection, error: Exception) -> Response:
         """Answer, as Starlette asks for it."""
         if request.scope["type"] == "websocket":
-            raise _Refused(self.problem(error)) from error
+            # The guard knows how to tell it to a WebSocket.
+            raise ProblemError.of(self.problem(error)) from error
         return problem_response(request, self.problem(error), self.headers)
-
-
-class _Refused(ProblemError):
-    """A problem on its way to the guard, which knows how to tell it to a WebSocket."""
-
-    def __init__(self, problem: ProblemDetails) -> None:
-        HTTPException.__init__(self, problem.status, problem.detail)
-        self.problem = problem
 
 
 def problem_type(
