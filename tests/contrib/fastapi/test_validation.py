@@ -1,0 +1,99 @@
+"""Requests that fail validation."""
+
+from __future__ import annotations
+
+from importlib.metadata import distribution
+from typing import Annotated, Any
+
+import pytest
+from fastapi import FastAPI, Header, Query, WebSocket
+from pydantic import BaseModel, Field
+
+from bandmaster.kernel import create_app
+from bandmaster.kernel.testing import WebSocketRefused, run
+
+pytestmark = pytest.mark.anyio
+
+PARTS = [point.load() for name in ("bandmaster-web", "bandmaster-fastapi") for point in distribution(name).entry_points]
+SECRET = "hunter2"
+
+
+class Item(BaseModel):
+    price: int
+    tags: list[Annotated[str, Field(max_length=3)]] = []
+
+
+def app() -> Any:
+    host = FastAPI()
+
+    @host.post("/items/{number}")
+    async def create(
+        number: int, item: Item, limit: Annotated[int, Query(le=10)] = 1, x_level: Annotated[int, Header()] = 0
+    ) -> None: ...
+
+    @host.get("/broken")
+    async def broken() -> int:
+        return SECRET  # type: ignore[return-value]
+
+    @host.websocket("/live/{number}")
+    async def live(websocket: WebSocket, number: int) -> None: ...
+
+    return create_app(host, contributions=PARTS, discover=False)
+
+
+@pytest.mark.requirement("FA-3", "XC-E2")
+async def test_every_place_is_told_and_no_input() -> None:
+    """In the body by a pointer, elsewhere by the parameter."""
+    async with run(app()) as running:
+        response = await running.http.post(
+            f"/items/{SECRET}?limit={SECRET}",
+            json={"price": SECRET, "tags": ["ok", SECRET]},
+            headers={"x-level": SECRET},
+        )
+    problem = response.json()
+    assert (422, "application/problem+json") == (response.status, response.headers["content-type"])
+    assert {"status": 422, "title": "Unprocessable Content"}.items() <= problem.items()
+    places = [{name: value for name, value in error.items() if name != "detail"} for error in problem["errors"]]
+    assert [
+        {"in": "path", "parameter": "number"},
+        {"in": "query", "parameter": "limit"},
+        {"in": "header", "parameter": "x-level"},
+        {"pointer": "#/price"},
+        {"pointer": "#/tags/1"},
+    ] == places
+    assert SECRET not in str(problem["errors"])
+
+
+@pytest.mark.requirement("FA-3")
+@pytest.mark.parametrize("body", [b"{", b"", b"\xff", b"[1]", b'{"price": NaN'])
+async def test_a_body_that_cannot_be_read(body: bytes) -> None:
+    """It is the body as a whole that is wrong."""
+    async with run(app()) as running:
+        response = await running.http.post("/items/1", content=body, headers={"content-type": "application/json"})
+    assert response.status in (400, 422)
+    assert "application/problem+json" == response.headers["content-type"]
+    if response.status == 422:
+        assert ["#"] == [error["pointer"] for error in response.json()["errors"]]
+
+
+@pytest.mark.requirement("FA-3")
+async def test_a_response_that_is_not_valid_is_the_services_fault() -> None:
+    """The client learns nothing of it."""
+    async with run(app(), raise_app_exceptions=False) as running:
+        response = await running.http.get("/broken")
+    assert (500, 500) == (response.status, response.json()["status"])
+    assert SECRET not in response.text
+
+
+@pytest.mark.requirement("FA-3", "XC-E2")
+async def test_a_websocket_is_refused() -> None:
+    """With the same problem, before it is accepted."""
+    async with run(app()) as running:
+        with pytest.raises(WebSocketRefused) as refused:
+            async with running.websocket(f"/live/{SECRET}"):
+                pass
+    assert (422, [{"in": "path", "parameter": "number"}]) == (
+        refused.value.status,
+        [{"in": error["in"], "parameter": error["parameter"]} for error in refused.value.response.json()["errors"]],
+    )
+    assert SECRET not in str(refused.value.response.json()["errors"])
