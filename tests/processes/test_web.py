@@ -18,7 +18,7 @@ HERE = Path(__file__).parent
 ROOT = HERE.parent.parent
 PYTHON = [sys.executable, "-W", "ignore"]
 VARIANTS = (
-    "all access_log cors limits request_context request_timeout security_headers trusted_host websocket_origin"
+    "all access_log cors limits problems request_context request_timeout security_headers trusted_host websocket_origin"
 ).split()
 
 pytestmark = pytest.mark.process
@@ -177,10 +177,17 @@ def test_malformed(request_head, site):
 
 def test_two_framings(site):
     """Where a body ends must not be a matter of opinion (RFC 9112, 6.1), else its end could be a second request."""
-    smuggled = b"0\r\n\r\nGET /boom HTTP/1.1\r\nhost: shop.example\r\n\r\n"
+    server, port, output = site
+    smuggled = b"0\r\n\r\nGET /smuggled HTTP/1.1\r\nhost: shop.example\r\n\r\n"
     request = POST + b"content-length: %d\r\ntransfer-encoding: chunked\r\n\r\n%s" % (len(smuggled), smuggled)
-    status, _, body = raw(site[1], request)
-    assert 400 == status, body
+    status, headers, body = raw(port, request)
+    if server == "granian":
+        # It reads by chunked, forgets the length before ASGI, and closes the connection, all of which is allowed.
+        assert (200, b"close") == (status, headers[b"connection"])
+    else:
+        assert 400 == status, body
+    raw(port, GET + b"\r\n")
+    assert "smuggled" not in output.read_text()
 
 
 def test_a_long_id_is_replaced(site):
@@ -195,6 +202,7 @@ def test_very_long_headers(site):
     """They are refused, by whichever side."""
     lines = b"".join(b"x-%d: %s\r\n" % (number, b"a" * 7_000) for number in range(30))
     status, _, body = raw(site[1], GET + lines + b"\r\n")
+    # By the server, which may just close the connection, or by the stack.
     assert status in (0, 400, 431), body
 
 

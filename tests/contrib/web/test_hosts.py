@@ -41,6 +41,18 @@ HOST = (b"host", b"shop.example")
 KINDS = pytest.mark.parametrize("kind", ["http", "websocket"])
 
 
+@KINDS
+def test_headers_that_are_too_large_are_refused(kind: str) -> None:
+    """With 431 (RFC 6585, 5); just as large as allowed they pass."""
+    layer = _layer(max_header_bytes=100)
+    base = websocket_scope() if kind == "websocket" else http_scope()
+    exchange = Exchange({**base, "headers": [HOST, (b"x-a", b"a" * 50), (b"x-b", b"b" * 39)]})
+    layer.on_request(exchange)
+    assert isinstance(exchange.answer, Response)
+    assert 431 == exchange.answer.status
+    assert _asked(HOST, (b"x-a", b"a" * 50), (b"x-b", b"b" * 38), layer=layer, kind=kind) is None
+
+
 # -- the host --------------------------------------------------------------------------------------------------------
 
 

@@ -56,10 +56,11 @@ class TrustedHostLayer:
 
     With 400: a Host header that is missing (HTTP/1.1), there twice, malformed or of no allowed host (RFC 9112, 3.2); a
     body whose end is in doubt (RFC 9112, 6.3), which is how requests are smuggled past a proxy; control characters in
-    a header, which forge lines in logs. What can't be trusted about the connection is closed with it.
+    a header, which forge lines in logs. With 431: headers that are too large. What can't be trusted about the connection is closed with it.
     """
 
     def __init__(self, settings: WebSettings) -> None:
+        self._most_bytes = settings.max_header_bytes
         hosts = settings.allowed_hosts
         self._any = "*" in hosts
         self._names = frozenset(host for host in hosts if not host.startswith("*"))
@@ -73,6 +74,9 @@ class TrustedHostLayer:
         values = b"".join(map(_VALUE, exchange.headers))
         if len(values.translate(None, _CONTROLS)) != len(values):
             refuse(exchange, 400, "A header has a control character.", [CLOSE])
+            return
+        if len(values) > self._most_bytes:
+            refuse(exchange, 431, f"The headers are too large: at most {self._most_bytes} bytes are accepted here.")
             return
         host = exchange.header(b"host")
         fault = _no_host(exchange, self._any) if host is None else self._fault(host)

@@ -88,6 +88,9 @@ class WebSettings(BaseSettings):
     )
     hsts_subdomains: bool = Field(False, description="Whether that holds for every name below the host's as well.")
 
+    max_header_bytes: PositiveInt = Field(
+        64 * 1024, description="Bytes that the values of a request's headers may have together."
+    )
     max_body_bytes: NonNegativeInt | None = Field(
         10 * 1024 * 1024, description="Bytes that a request body may have; 'none' for no limit."
     )
