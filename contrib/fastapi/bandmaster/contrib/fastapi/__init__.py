@@ -1,9 +1,18 @@
-"""FastAPI as the host: resources by type in handlers, errors as problems, an OpenAPI document that says so."""
+"""FastAPI as the host: resources in handlers, errors as problems, an OpenAPI document that says so."""
 
 from __future__ import annotations
 
-from bandmaster.contrib.fastapi.lookups import MissingResourceError, Resource, resource_key
-from bandmaster.contrib.fastapi.needs import check_resources
-from bandmaster.contrib.fastapi.openapi import install_problems
+from bandmaster.contrib.fastapi.openapi import describe_problems, openapi_problems
+from bandmaster.contrib.fastapi.resource import MissingResourceError, Resource, dependency
+from bandmaster.contrib.fastapi.validation import request_validation, validation_problem, websocket_validation
 
-__all__ = ["MissingResourceError", "Resource", "check_resources", "install_problems", "resource_key"]
+__all__ = [
+    "MissingResourceError",
+    "Resource",
+    "dependency",
+    "describe_problems",
+    "openapi_problems",
+    "request_validation",
+    "validation_problem",
+    "websocket_validation",
+]
