@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from importlib.metadata import distribution
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal
 
 import pytest
 from fastapi import FastAPI, Header, Query, WebSocket
@@ -97,3 +97,89 @@ async def test_a_websocket_is_refused() -> None:
         [{"in": error["in"], "parameter": error["parameter"]} for error in refused.value.response.json()["errors"]],
     )
     assert SECRET not in str(refused.value.response.json()["errors"])
+
+
+class Cat(BaseModel):
+    kind: Literal["cat"]
+    lives: int
+
+
+class Dog(BaseModel):
+    kind: Literal["dog"]
+    tricks: list[str]
+
+
+class Basket(BaseModel):
+    pets: list[Annotated[Cat | Dog, Field(discriminator="kind")]]
+    label: int | list[int] = 0
+
+
+class Account(BaseModel):
+    number: int
+
+
+def shelter() -> Any:
+    host = FastAPI()
+
+    @host.post("/baskets")
+    async def fill(basket: Basket) -> None: ...
+
+    @host.post("/many")
+    async def many(numbers: list[int]) -> None: ...
+
+    @host.get("/accounts", response_model=list[Account])
+    async def accounts() -> list[dict[str, Any]]:
+        return [{"number": 1}, {"number": SECRET}]
+
+    return create_app(host, contributions=PARTS, discover=False)
+
+
+@pytest.mark.requirement("FA-3")
+@pytest.mark.parametrize(
+    ("body", "pointers"),
+    [
+        ({"pets": [{"kind": "cat", "lives": "x"}]}, ["#/pets/0/lives"]),
+        ({"pets": [{"kind": "cat"}]}, ["#/pets/0/lives"]),
+        ({"pets": [{"kind": "dog", "tricks": ["a", 1]}]}, ["#/pets/0/tricks/1"]),
+        ({"pets": [], "label": "x"}, ["#/label", "#/label"]),
+        ({"pets": [], "label": [1, "x"]}, ["#/label", "#/label/1"]),
+        ({"pets": [{"kind": SECRET}]}, ["#/pets/0"]),
+        ({}, ["#/pets"]),
+    ],
+)
+async def test_pointers_lead_into_what_was_sent(body: Any, pointers: list[str]) -> None:
+    """Pydantic's marks for the parts of a union are no part of it; nor do its words repeat a tag."""
+    async with run(shelter()) as running:
+        response = await running.http.post("/baskets", json=body)
+    assert pointers == [error["pointer"] for error in response.json()["errors"]]
+    assert SECRET not in response.text
+
+
+@pytest.mark.requirement("FA-3")
+async def test_a_short_request_has_no_long_answer() -> None:
+    """Of very many errors the first are told, and how many there are."""
+    async with run(shelter()) as running:
+        response = await running.http.post("/many", json=["x"] * 5000)
+    assert 100 == len(response.json()["errors"])
+    assert "the first 100 of 5000" in response.json()["detail"]
+
+
+@pytest.mark.requirement("FA-3")
+async def test_a_character_is_no_place() -> None:
+    """Where JSON breaks off is said in words."""
+    async with run(shelter()) as running:
+        response = await running.http.post("/many", content=b"[1, 2", headers={"content-type": "application/json"})
+    assert [{"pointer": "#", "detail": "JSON decode error at character 5"}] == response.json()["errors"]
+
+
+@pytest.mark.requirement("FA-3", "XC-E2")
+async def test_the_log_says_which_handler_returned_what_it_may_not(capsys: pytest.CaptureFixture[str]) -> None:
+    """And where in it, but nothing of what it was; the client learns nothing at all."""
+    async with run(shelter()) as running:
+        response = await running.http.get("/accounts")
+    told = capsys.readouterr()
+    log = told.out + told.err
+    assert (500, "application/problem+json") == (response.status, response.headers["content-type"])
+    assert {"type", "title", "status", "detail", "instance", "request_id"} == set(response.json())
+    assert "accounts" in log and "response.1.number: Input should be a valid integer" in log
+    assert SECRET not in log + response.text

@@ -4,15 +4,23 @@ from __future__ import annotations
 
 from bandmaster.contrib.fastapi.openapi import describe_problems, openapi_problems
 from bandmaster.contrib.fastapi.resource import MissingResourceError, Resource, dependency
-from bandmaster.contrib.fastapi.validation import request_validation, validation_problem, websocket_validation
+from bandmaster.contrib.fastapi.validation import (
+    InvalidResponseError,
+    request_validation,
+    response_validation,
+    validation_problem,
+    websocket_validation,
+)
 
 __all__ = [
+    "InvalidResponseError",
     "MissingResourceError",
     "Resource",
     "dependency",
     "describe_problems",
     "openapi_problems",
     "request_validation",
+    "response_validation",
     "validation_problem",
     "websocket_validation",
 ]
