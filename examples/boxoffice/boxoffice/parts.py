@@ -7,12 +7,10 @@ from collections.abc import AsyncIterator
 import anyio
 from pydantic import Field, PositiveFloat, PositiveInt
 from pydantic_settings import BaseSettings, SettingsConfigDict
-from starlette.requests import Request
-from starlette.responses import JSONResponse
 
+from bandmaster.contrib.web import problem_type
 from bandmaster.kernel import (
     Context,
-    ErrorHandlerContribution,
     LifespanBand,
     Restart,
     RouteContribution,
@@ -72,9 +70,4 @@ def _routes() -> list[object]:
 routes = RouteContribution(name="box_office", routes=_routes, tags=("box office",))
 
 
-async def _conflict(request: Request, error: SoldOutError) -> JSONResponse:
-    problem = {"type": "about:blank", "title": "Sold out", "status": 409, "detail": str(error)}
-    return JSONResponse(problem, 409, media_type="application/problem+json")
-
-
-sold_out = ErrorHandlerContribution(name="sold_out", exception=SoldOutError, handler=_conflict)
+sold_out = problem_type(SoldOutError, name="sold_out", status=409, title="Sold out", detail=str)

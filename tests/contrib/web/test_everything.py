@@ -1,0 +1,253 @@
+"""All of the web package's parts together, on hosts of every kind."""
+
+from __future__ import annotations
+
+from contextlib import asynccontextmanager
+from importlib.metadata import distribution
+from typing import Any
+
+import anyio
+import pytest
+from fastapi import FastAPI
+from litestar import Litestar, get, websocket
+from litestar import WebSocket as LitestarSocket
+from starlette.applications import Starlette
+from starlette.background import BackgroundTask
+from starlette.requests import Request
+from starlette.responses import PlainTextResponse, Response, StreamingResponse
+from starlette.routing import Mount, Route, WebSocketRoute
+from starlette.websockets import WebSocket
+from tests.asgi_cases import CASES, Rig
+
+from bandmaster.contrib.web import AccessRecord, AccessSink, WebSettings, request_id
+from bandmaster.kernel import KernelSettings, MiddlewareContribution, create_app
+from bandmaster.kernel.stack import BoundLayer, build
+from bandmaster.kernel.testing import WebSocketRefused, run
+
+pytestmark = pytest.mark.anyio
+
+WEB = [point.load() for point in distribution("bandmaster-web").entry_points]
+SETTINGS = WebSettings(cors_origins=("https://shop.example",), request_timeout=30, trust_request_id=True)
+
+
+class Lines:
+    """Where access records go."""
+
+    def __init__(self) -> None:
+        self.records: list[AccessRecord] = []
+
+    def write(self, record: AccessRecord) -> None:
+        self.records.append(record)
+
+
+def composed(host: Any, lines: Lines | None = None, **options: Any) -> Any:
+    overrides = {WebSettings: SETTINGS, AccessSink: lines or Lines()}
+    return create_app(host, contributions=WEB, discover=False, overrides=overrides, **options)
+
+
+# -- hosts ------------------------------------------------------------------------------------------------------------------
+
+
+async def _hello(request: Request) -> Response:
+    return PlainTextResponse(f"hello {request_id()}")
+
+
+async def _echo(socket: WebSocket) -> None:
+    await socket.accept()
+    async for text in socket.iter_text():
+        await socket.send_text(text)
+
+
+async def _bare(scope: Any, receive: Any, send: Any) -> None:
+    if scope["type"] == "websocket":
+        await _echo(WebSocket(scope, receive, send))
+    elif scope["type"] == "http":
+        await (await _hello(Request(scope)))(scope, receive, send)
+
+
+def _starlette() -> Any:
+    return Starlette(routes=[Route("/hello", _hello), WebSocketRoute("/echo", _echo)])
+
+
+def _fastapi() -> Any:
+    host = FastAPI()
+    host.add_route("/hello", _hello)
+    host.add_api_websocket_route("/echo", _echo)
+    return host
+
+
+def _litestar() -> Any:
+    @get("/hello", media_type="text/plain")
+    async def hello() -> str:
+        return f"hello {request_id()}"
+
+    @websocket("/echo")
+    async def echo(socket: LitestarSocket) -> None:
+        await socket.accept()
+        await socket.send_text(await socket.receive_text())
+        await socket.receive()
+
+    return Litestar([hello, echo], openapi_config=None)
+
+
+def _mounted() -> Any:
+    return Starlette(routes=[Mount("/", _starlette())])
+
+
+HOSTS = {
+    "starlette": _starlette,
+    "fastapi": _fastapi,
+    "litestar": _litestar,
+    "mounted": _mounted,
+    "bare": lambda: _bare,
+}
+
+
+@pytest.mark.requirement("CF-17", "FA-16")
+@pytest.mark.parametrize("name", HOSTS)
+async def test_a_host_of_any_kind_has_all_of_it(name: str) -> None:
+    """Id, CORS, protecting headers and one record, for HTTP and for a WebSocket."""
+    lines = Lines()
+    async with run(composed(HOSTS[name](), lines)) as running:
+        response = await running.http.get("/hello", headers={"origin": "https://shop.example", "x-request-id": "mine"})
+        async with running.websocket("/echo") as socket:
+            await socket.send_text("la")
+            assert "la" == await socket.receive_text()
+    assert (200, "hello mine", "mine") == (response.status, response.text, response.headers["x-request-id"])
+    assert "https://shop.example" == response.headers["access-control-allow-origin"]
+    assert "nosniff" == response.headers["x-content-type-options"]
+    assert 32 == len(socket.headers["x-request-id"])
+    assert [("request", 200, "mine"), ("websocket", 101, socket.headers["x-request-id"])] == [
+        (record.event, record.status, record.request_id) for record in lines.records
+    ]
+
+
+@pytest.mark.requirement("FA-16")
+@pytest.mark.parametrize("name", HOSTS)
+async def test_a_refusal_is_logged_and_has_an_id(name: str) -> None:
+    """Whatever the host, it isn't reached."""
+    lines = Lines()
+    async with run(composed(HOSTS[name](), lines)) as running:
+        response = await running.http.get("/hello", headers={"host": "not a host"})
+    assert (400, "application/problem+json") == (response.status, response.headers["content-type"])
+    assert [(400, response.json()["request_id"])] == [(record.status, record.request_id) for record in lines.records]
+
+
+async def test_lifespans_of_hosts_and_of_what_is_mounted_run_once() -> None:
+    """With everything around them."""
+    told: list[str] = []
+
+    def living(name: str) -> Any:
+        @asynccontextmanager
+        async def lifespan(app: Any):
+            told.append(f"+{name}")
+            yield
+            told.append(f"-{name}")
+
+        return lifespan
+
+    inner = Starlette(lifespan=living("inner"), routes=[Route("/", _hello)])
+    host = FastAPI(lifespan=living("host"))
+    host.mount("/in", inner)
+    async with run(composed(host)) as running:
+        assert 200 == (await running.http.get("/in/")).status
+    assert ["+host", "+inner", "-inner", "-host"] == told
+
+
+# -- what Starlette promises ----------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.requirement("CF-17", "CF-33", "FA-18", "FA-19")
+async def test_streams_and_background_work_are_unchanged() -> None:
+    """Chunks as they come, background work after the response and in the request's context."""
+    told: list[str] = []
+
+    async def stream(request: Request) -> Response:
+        async def chunks():
+            yield b"a"
+            told.append("between")
+            yield b"b"
+
+        async def after() -> None:
+            told.append(f"after {request_id() is not None}")
+
+        return StreamingResponse(chunks(), background=BackgroundTask(after))
+
+    async with (
+        run(composed(Starlette(routes=[Route("/", stream)]))) as running,
+        running.http.stream("GET", "/") as response,
+    ):
+        received = [chunk async for chunk in response]
+    assert [b"a", b"b"] == [chunk for chunk in received if chunk]
+    assert ["between", "after True"] == told
+
+
+@pytest.mark.requirement("CF-17", "FA-18")
+async def test_a_client_that_leaves_is_noticed() -> None:
+    """By the handler, as Starlette documents it."""
+    told: list[bool] = []
+
+    async def endpoint(request: Request) -> Response:
+        await request.body()
+        told.append(await request.is_disconnected())
+        gone.set()
+        told.append(await request.is_disconnected())
+        return Response()
+
+    gone = anyio.Event()
+    asked = iter([{"type": "http.request", "body": b"", "more_body": False}])
+
+    async def receive() -> Any:
+        for message in asked:
+            return message
+        if not gone.is_set():
+            await anyio.sleep_forever()
+        return {"type": "http.disconnect"}
+
+    async def send(message: Any) -> None: ...
+
+    scope = {"type": "http", "method": "GET", "path": "/", "headers": [(b"host", b"x")], "query_string": b""}
+    async with run(composed(Starlette(routes=[Route("/", endpoint)]))) as running:
+        await running.app(scope, receive, send)
+    assert [False, True] == told
+
+
+async def test_a_denial_of_the_hosts_own_is_its_own() -> None:
+    """A WebSocket that an application refuses with a response gets that response."""
+
+    async def endpoint(socket: WebSocket) -> None:
+        await socket.send_denial_response(PlainTextResponse("mine", 402))
+
+    async with run(composed(Starlette(routes=[WebSocketRoute("/", endpoint)]))) as running:
+        with pytest.raises(WebSocketRefused) as refused:
+            async with running.websocket("/"):
+                pass
+    assert (402, "mine") == (refused.value.status, refused.value.response.text)
+    assert "x-request-id" in refused.value.response.headers
+
+
+# -- traps --------------------------------------------------------------------------------------------------------------------------
+
+
+def _together(app: Any) -> Any:
+    given = {"settings": SETTINGS, "kernel": KernelSettings(), "sink": Lines()}
+    layers = sorted((part for part in WEB if isinstance(part, MiddlewareContribution)), key=lambda part: part.priority)
+    bound = []
+    for part in layers:
+        wanted = part.layer.__init__.__annotations__
+        arguments = {name: value for name, value in given.items() if name in wanted}
+        if wanted.get("settings") == "KernelSettings":
+            arguments["settings"] = given["kernel"]
+        bound.append(BoundLayer(part, arguments))
+    return build(bound, app)
+
+
+ANSWERED = ("exception_before_start", "websocket_exception")
+"""Cases in which an exception is to come through, where the guard answers instead; test_errors.py tests that."""
+
+
+@pytest.mark.requirement("CF-17", "CF-33", "FA-18", "FA-19")
+@pytest.mark.parametrize("name", [name for name in CASES if name not in ANSWERED])
+async def test_traps(name: str) -> None:
+    """Whatever ASGI allows passes all of them unharmed, but for errors, which are answered."""
+    await CASES[name](Rig(_together))
