@@ -14,10 +14,14 @@ import pytest
 import schemathesis
 import uvicorn
 from fastapi import APIRouter, FastAPI, HTTPException
+from fastapi.exceptions import RequestValidationError
 from hypothesis import HealthCheck, settings
+from openapi_spec_validator import validate
 from pydantic import BaseModel, Field
 from schemathesis.specs.openapi.checks import negative_data_rejection, positive_data_acceptance
 from starlette.applications import Starlette
+from starlette.exceptions import HTTPException as StarletteHTTPException
+from starlette.responses import PlainTextResponse
 
 from bandmaster.contrib.web import WebSettings, problem_type
 from bandmaster.kernel import RouteContribution, create_app
@@ -142,6 +146,82 @@ def test_a_contributed_router_is_described_under_its_prefix() -> None:
         operation["operationId"],
         reference(operation, "default"),
     )
+
+
+@pytest.mark.parametrize("version", ["3.1.0", "3.0.3"])
+def test_the_document_is_valid(version: str) -> None:
+    """By the specification's own schema."""
+    app = host()
+    app.openapi_version = version
+    validate(composed(app).host.openapi())
+
+
+@pytest.mark.requirement("FA-3")
+def test_nothing_is_claimed_for_handlers_of_ones_own() -> None:
+    """A host that answers itself says itself what with."""
+    app = host()
+    app.exception_handler(RequestValidationError)(lambda request, error: PlainTextResponse("mine", 400))
+    read = composed(app).host.openapi()["paths"]["/items/{number}"]["get"]["responses"]
+    assert {"application/json"} == set(read["422"]["content"])
+    assert (
+        "ProblemDetails" == read["default"]["content"]["application/problem+json"]["schema"]["$ref"].rpartition("/")[2]
+    )
+
+    app = host()
+    app.exception_handler(StarletteHTTPException)(lambda request, error: PlainTextResponse("mine", error.status_code))
+    read = composed(app).host.openapi()["paths"]["/items/{number}"]["get"]["responses"]
+    assert {"200", "422"} == set(read)
+    assert ["application/problem+json"] == list(read["422"]["content"])
+
+
+def test_a_model_of_the_same_name_stays_what_it_is() -> None:
+    """The problem takes another name, and refers to itself by that."""
+    app = FastAPI()
+
+    class ProblemDetails(BaseModel):
+        mine: int
+
+    app.get("/{number}", response_model=ProblemDetails)(lambda number: None)
+    document = composed(app).host.openapi()
+    schemas, operation = document["components"]["schemas"], document["paths"]["/{number}"]["get"]
+    assert {"mine"} == set(schemas["ProblemDetails"]["properties"])
+    assert "ProblemDetails2" == reference(operation, "default")
+    assert [{"$ref": "#/components/schemas/ProblemDetails2"}] == schemas["ValidationProblem"]["allOf"]
+
+
+def test_what_others_answer_is_theirs() -> None:
+    """Callbacks go to the client's own server, webhooks to whoever has subscribed."""
+    app, callbacks = FastAPI(), APIRouter()
+    callbacks.post("{$callback_url}/done")(lambda item: None)
+    app.get("/orders", callbacks=callbacks.routes)(lambda: None)
+    app.webhooks.post("sold")(lambda item: None)
+    document = composed(app).host.openapi()
+    called = document["paths"]["/orders"]["get"]["callbacks"]["<lambda>"]["{$callback_url}/done"]["post"]
+    assert [{"200", "422"}, {"200", "422"}] == [
+        set(called["responses"]),
+        set(document["webhooks"]["sold"]["post"]["responses"]),
+    ]
+    assert "HTTPValidationError" in document["components"]["schemas"]
+
+
+def test_a_document_is_made_once() -> None:
+    """When it is first asked for; then it is handed out as it is, with what the host has changed in it since."""
+    app = host()
+    composed(app)
+    assert app.openapi_schema is None
+    document = app.openapi()
+    document["info"]["x-logo"] = "mine"
+    del document["components"]["schemas"]["ProblemDetails"]
+    assert "ProblemDetails" not in app.openapi()["components"]["schemas"]
+    assert "mine" == app.openapi()["info"]["x-logo"]
+
+
+@pytest.mark.anyio
+async def test_the_routes_of_the_document_say_it_too() -> None:
+    """It is what a client gets that asks for the document."""
+    async with run(composed(host())) as running:
+        document = (await running.http.get("/openapi.json")).json()
+        assert "default" in document["paths"]["/items"]["post"]["responses"]
 
 
 @pytest.mark.anyio

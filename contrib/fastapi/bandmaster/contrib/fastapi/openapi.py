@@ -8,8 +8,12 @@ from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 
 from fastapi import FastAPI
+from fastapi.exceptions import RequestValidationError
+from starlette.exceptions import HTTPException
 
+from bandmaster.contrib.fastapi.validation import request_validation
 from bandmaster.contrib.web import ProblemHandler
+from bandmaster.contrib.web.errors import http_exception
 from bandmaster.kernel import RouteContribution
 
 Document = dict[str, Any]
@@ -67,35 +71,59 @@ VALIDATION_PROBLEM: Mapping[str, Any] = {
 def describe_problems(document: Document, handlers: Mapping[Any, Any]) -> Document:
     """Say in a document what errors look like; what it says of them itself stays. To do it twice changes nothing.
 
-    ``handlers`` are the host's exception handlers; the kinds of problems among them become responses that operations
-    may refer to.
+    ``handlers`` are the host's exception handlers. Where the host has one of its own, nothing is said in its place. The
+    kinds of problems among them become responses that operations may refer to.
     """
-    for operation in _operations(document):
-        responses = operation.setdefault("responses", {})
-        if _is_fastapis(responses.get("422")):
-            responses["422"] = _response("The request is not valid.", "ValidationProblem")
-        if not {"default", "4XX", "5XX"} & responses.keys():
-            responses["default"] = _response("An error.", "ProblemDetails")
+    invalid = handlers.get(RequestValidationError) is request_validation.handler
+    others = handlers.get(HTTPException) is http_exception.handler
+    kinds = {_name(handler): handler for handler in handlers.values() if isinstance(handler, ProblemHandler)}
+    if not (invalid or others or kinds):
+        return document
     components = document.setdefault("components", {})
     schemas = components.setdefault("schemas", {})
-    schemas.setdefault("ProblemDetails", dict(PROBLEM))
-    schemas.setdefault("ValidationProblem", dict(VALIDATION_PROBLEM))
-    for name in _FASTAPIS:
-        if f'"{_REFERENCE}{name}"' not in json.dumps(document, default=str):
-            schemas.pop(name, None)
-    kinds = {_name(handler): handler for handler in handlers.values() if isinstance(handler, ProblemHandler)}
+    problem = _add(schemas, "ProblemDetails", PROBLEM)
+    if invalid:
+        validation = _add(schemas, "ValidationProblem", _referring(VALIDATION_PROBLEM, problem))
+        for responses in _responses(document):
+            if _is_fastapis(responses.get("422")):
+                responses["422"] = _response("The request is not valid.", validation)
+        _drop_fastapis(document, schemas)
+    if others:
+        for responses in _responses(document):
+            if not {"default", "4XX", "5XX"} & responses.keys():
+                responses["default"] = _response("An error.", problem)
     if kinds:
         known = components.setdefault("responses", {})
         for name, handler in kinds.items():
-            known.setdefault(name, _kind(handler))
+            known.setdefault(name, _kind(handler, problem))
     return document
 
 
-def _operations(document: Document) -> Iterator[Document]:
+def _add(known: Document, name: str, schema: Mapping[str, Any]) -> str:
+    """Add a schema under its name, or under one that is free if the host has another one of that name."""
+    free, number = name, 2
+    while free in known and known[free] != schema:
+        free, number = f"{name}{number}", number + 1
+    known[free] = dict(schema)
+    return free
+
+
+def _referring(schema: Mapping[str, Any], problem: str) -> Mapping[str, Any]:
+    return {**schema, "allOf": [{"$ref": f"{_REFERENCE}{problem}"}]}
+
+
+def _drop_fastapis(document: Document, schemas: Document) -> None:
+    for name in _FASTAPIS:
+        if f'"{_REFERENCE}{name}"' not in json.dumps(document, default=str):
+            schemas.pop(name, None)
+
+
+def _responses(document: Document) -> Iterator[Document]:
+    """Of each operation. Callbacks and webhooks are answered by others."""
     for path in document.get("paths", {}).values():
         for method, operation in path.items():
             if method in _METHODS:
-                yield operation
+                yield operation.setdefault("responses", {})
 
 
 def _is_fastapis(response: Any) -> bool:
@@ -109,8 +137,8 @@ def _response(description: str, schema: str) -> Document:
     return {"description": description, "content": content}
 
 
-def _kind(handler: ProblemHandler) -> Document:
-    response = _response(handler.description or handler.title, "ProblemDetails")
+def _kind(handler: ProblemHandler, problem: str) -> Document:
+    response = _response(handler.description or handler.title, problem)
     example = {"type": handler.type, "title": handler.title, "status": handler.status}
     response["content"]["application/problem+json"]["example"] = example
     return response
@@ -127,9 +155,14 @@ class _Described:
     def __init__(self, host: FastAPI, make: Callable[[], Document]) -> None:
         self._host = host
         self._make = make
+        self._done: Document | None = None
 
     def __call__(self) -> Document:
-        return describe_problems(self._make(), self._host.exception_handlers)
+        document = self._make()
+        # Most hosts make it once, and hand out the same one from then on.
+        if document is not self._done:
+            self._done = describe_problems(document, self._host.exception_handlers)
+        return document
 
 
 def _describe(host: Any) -> list[Any]:
