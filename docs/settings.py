@@ -1,10 +1,11 @@
-"""Writes docs/settings.md: every setting that the kernel and its launcher read."""
+"""Writes docs/settings.md: every setting that the kernel, its launcher and the contribs read."""
 
 from __future__ import annotations
 
 import sys
 from pathlib import Path
 
+from bandmaster.contrib.web import WebSettings
 from bandmaster.kernel.servers import ServerSettings
 from bandmaster.kernel.settings import KernelSettings, describe_settings
 
@@ -15,12 +16,13 @@ HEAD = """\
 Read from the environment. `bandmaster config` lists those of every installed part with their current values, secrets
 masked; `bandmaster config --format env` writes an example file.
 """
+SETTINGS = {"The kernel": KernelSettings, "The launcher's server": ServerSettings, "bandmaster-web": WebSettings}
 
 
 def main() -> int:
     """Write the page, or with --check say whether it is up to date."""
     lines = [HEAD]
-    for title, kind in (("The kernel", KernelSettings), ("The launcher's server", ServerSettings)):
+    for title, kind in SETTINGS.items():
         lines += [f"## {title}", "", "| variable | default | meaning |", "|---|---|---|"]
         for setting in describe_settings(kind):
             default = f"`{setting.default}`" if setting.default else ""
