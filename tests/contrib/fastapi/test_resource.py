@@ -5,7 +5,7 @@ from contextlib import asynccontextmanager
 from typing import Annotated, Any, Generic, Protocol, TypeVar
 
 import pytest
-from fastapi import Depends, FastAPI, WebSocket
+from fastapi import APIRouter, BackgroundTasks, Depends, FastAPI, HTTPException, WebSocket
 from fastapi.testclient import TestClient
 
 from bandmaster.contrib.fastapi import MissingResourceError, Resource, dependency
@@ -146,7 +146,8 @@ async def test_both_ways_to_override() -> None:
     [
         (Annotated[Database, Resource()], r"no component provides Database\. There is: Cache, .*; contribute"),
         (Annotated[Session, Resource()], r"Resource\(scope='request'\)"),
-        (Annotated[Database, Resource(scope="request")], r"no component provides Scoped\[Database\]"),
+        (Annotated[Database, Resource(scope="request")], r"no component provides Scoped\[Database\].*; contribute"),
+        (Annotated[Cache, Resource(scope="request")], r"Resource\(\), without a scope"),
     ],
 )
 async def test_what_is_missing_is_said(kind: Any, said: str) -> None:
@@ -180,6 +181,65 @@ def test_two_types_are_none() -> None:
 
         @host.get("/")
         async def endpoint(it: Annotated[Database | Cache, Resource()]) -> None: ...
+
+
+@pytest.mark.requirement("FA-4")
+async def test_it_can_be_asked_for_without_a_parameter() -> None:
+    """By routers and apps, for all of their routes; and as a default value that says the type itself."""
+    events: list[str] = []
+    host = FastAPI(dependencies=[Resource(Session, scope="request")])
+    router = APIRouter(prefix="/api", dependencies=[Resource(Database, "replica")])
+
+    @router.get("/one")
+    async def endpoint(database=Resource(Database, "replica")) -> str:
+        return database.name
+
+    host.include_router(router)
+    parts = [providing(Database("replica"), (Database, "replica")), sessions(events)]
+    assert "replica" == await answered(host, *parts, path="/api/one")
+    assert ["open", "closed"] == events
+    with pytest.raises(MissingResourceError, match="no component provides Database named 'replica'"):
+        await answered(host, sessions(events), path="/api/one")
+
+
+def test_an_alias_of_a_type_says_its_name_too() -> None:
+    """Where the type is handed over whole, the kernel's mark counts."""
+    replica = Annotated[Database, Named("replica")]
+    assert dependency(Database, "replica") is dependency(replica)
+    assert dependency(Database, "other") is dependency(replica, "other")
+    assert dependency(Database) is not dependency(Database | None)
+
+
+@pytest.mark.parametrize("kind", [Any, object, None, "Database", T])
+def test_a_type_has_to_say_something(kind: Any) -> None:
+    """It is refused where the handler is defined, not when a request comes."""
+    with pytest.raises(ValueError, match="doesn't say what is asked for"):
+        dependency(kind)
+
+
+def test_arguments_are_checked() -> None:
+    """When they are given."""
+    with pytest.raises(ValueError, match="name: expected letters"):
+        Resource("my replica")
+    with pytest.raises(ValueError, match="scope: expected 'function'"):
+        Resource(scope="session")  # type: ignore[call-overload]
+    with pytest.raises(ValueError, match="expected a type before the name"):
+        Resource("Database", "replica")  # type: ignore[call-overload]
+    with pytest.raises(ValueError, match="doesn't say what is asked for"):
+        FastAPI().get("/")(lambda database=Resource(): None)
+
+
+@pytest.mark.requirement("FA-4")
+async def test_apps_that_are_mounted_get_it_as_well() -> None:
+    """From the host's resources."""
+    host, inner = FastAPI(), FastAPI()
+    host.mount("/inner", inner)
+
+    @inner.get("/")
+    async def endpoint(database: Annotated[Database, Resource()]) -> str:
+        return database.name
+
+    assert "main" == await answered(host, providing(Database(), Database), path="/inner/")
 
 
 # -- anew for each request -----------------------------------------------------------------------------------------------------
@@ -286,6 +346,80 @@ async def test_what_each_request_gets_can_be_overridden() -> None:
     host.dependency_overrides[dependency(Session, scope="request")] = lambda: fake
     assert await answered(host, sessions(events))
     assert [] == events
+
+
+@pytest.mark.requirement("FA-4")
+async def test_a_connection_has_one_as_well() -> None:
+    """Until it is closed; what the handler raises is seen."""
+    host, events = FastAPI(), []
+
+    @host.websocket("/{what}")
+    async def endpoint(websocket: WebSocket, what: str, session: OneSession) -> None:
+        await websocket.accept()
+        await websocket.send_text(str(events))
+        if what == "fail":
+            raise ZeroDivisionError
+        await websocket.close()
+
+    async with run(create_app(host, contributions=[sessions(events)], discover=False)) as running:
+        async with running.websocket("/go") as socket:
+            assert "['open']" == await socket.receive_text()
+        assert ["open", "closed"] == events
+        with pytest.raises(ZeroDivisionError):
+            async with running.websocket("/fail") as socket:
+                await socket.receive_text()
+                await socket.receive_text()
+    assert ["open", "closed", "open", "rolled back", "closed"] == events
+
+
+@pytest.mark.requirement("FA-4")
+async def test_work_in_the_background_has_it_until_its_end() -> None:
+    """With the scope of the request."""
+    host, events = FastAPI(), []
+
+    @host.get("/")
+    async def endpoint(session: OneSession, later: BackgroundTasks) -> None:
+        later.add_task(events.append, "background")
+
+    await answered(host, sessions(events))
+    assert ["open", "background", "closed"] == events
+
+
+@pytest.mark.requirement("FA-4")
+async def test_an_answer_that_is_an_exception_rolls_back() -> None:
+    """An HTTPException is one, though it is no failure of the service."""
+    host, events = FastAPI(), []
+
+    @asynccontextmanager
+    async def opened() -> AsyncIterator[Session]:
+        try:
+            yield Session()
+        except HTTPException as error:
+            events.append(error.status_code)
+            raise
+
+    @host.get("/")
+    async def endpoint(session: OneSession) -> None:
+        raise HTTPException(409)
+
+    assert {"detail": "Conflict"} == await answered(host, providing(Scoped(opened), Scoped[Session]))
+    assert [409] == events
+
+
+async def test_what_cannot_be_opened_is_an_error() -> None:
+    """It reaches the handler's caller, and nothing is closed that wasn't opened."""
+    host = FastAPI()
+
+    @asynccontextmanager
+    async def opened() -> AsyncIterator[Session]:
+        raise ConnectionRefusedError
+        yield Session()
+
+    @host.get("/")
+    async def endpoint(session: OneSession) -> None: ...
+
+    with pytest.raises(ConnectionRefusedError):
+        await answered(host, providing(Scoped(opened), Scoped[Session]))
 
 
 async def test_none_where_nothing_provides_it() -> None:

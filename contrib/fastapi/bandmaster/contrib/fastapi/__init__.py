@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from bandmaster.contrib.fastapi.needs import check_resources
 from bandmaster.contrib.fastapi.openapi import describe_problems, openapi_problems
 from bandmaster.contrib.fastapi.resource import MissingResourceError, Resource, dependency
 from bandmaster.contrib.fastapi.validation import (
@@ -16,6 +17,7 @@ __all__ = [
     "InvalidResponseError",
     "MissingResourceError",
     "Resource",
+    "check_resources",
     "dependency",
     "describe_problems",
     "openapi_problems",
