@@ -1,0 +1,1 @@
+"""A bookshop: a FastAPI application as people write them, which knows nothing of bandmaster."""
