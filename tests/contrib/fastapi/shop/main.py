@@ -112,7 +112,11 @@ async def book_page(number: BookId, store: AStore) -> str:
     return f"<h1>{store.books[number].title}</h1>"
 
 
-@books.get("/export/csv", response_class=PlainTextResponse)
+class CSVResponse(PlainTextResponse):
+    media_type = "text/csv"
+
+
+@books.get("/export/csv", response_class=CSVResponse)
 async def export(store: AStore) -> StreamingResponse:
     async def rows() -> AsyncIterator[str]:
         yield "isbn,title\n"
