@@ -222,9 +222,9 @@ def test_arguments_are_checked() -> None:
     with pytest.raises(ValueError, match="name: expected letters"):
         Resource("my replica")
     with pytest.raises(ValueError, match="scope: expected 'function'"):
-        Resource(scope="session")  # type: ignore[call-overload]
+        Resource(scope="session")  # type: ignore[arg-type]
     with pytest.raises(ValueError, match="expected a type before the name"):
-        Resource("Database", "replica")  # type: ignore[call-overload]
+        Resource("Database", "replica")
     with pytest.raises(ValueError, match="doesn't say what is asked for"):
         FastAPI().get("/")(lambda database=Resource(): None)
 

@@ -6,14 +6,13 @@ import types
 from collections.abc import AsyncGenerator, Callable
 from dataclasses import dataclass, field
 from functools import cache
-from typing import Annotated, Any, ForwardRef, Literal, NamedTuple, TypeVar, Union, get_args, get_origin, overload
+from typing import Annotated, Any, ForwardRef, Literal, NamedTuple, TypeVar, Union, get_args, get_origin
 
 from fastapi.params import Depends
 from starlette.requests import HTTPConnection
 
 from bandmaster.kernel import BandmasterError, Named, Resources, Scoped
 
-_T = TypeVar("_T")
 Scope = Literal["function", "request"]
 
 
@@ -21,12 +20,6 @@ class MissingResourceError(BandmasterError, LookupError):
     """A handler asks for what no running component provides."""
 
 
-@overload
-def Resource(name: str | None = None, /, *, scope: Scope | None = None) -> Any: ...
-@overload
-def Resource(kind: type[_T], name: str | None = None, /, *, scope: Scope | None = None) -> _T: ...
-@overload
-def Resource(kind: Any, name: str | None = None, /, *, scope: Scope | None = None) -> Any: ...
 def Resource(  # noqa: N802  # it reads as FastAPI's own
     kind: Any = None, name: str | None = None, /, *, scope: Scope | None = None
 ) -> Any:
