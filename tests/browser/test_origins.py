@@ -6,17 +6,16 @@ import json
 import os
 import queue
 import shutil
-import subprocess
+import socket
 import sys
 import threading
-import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 
 import pytest
-from tests.processes.conftest import free_port
+from tests.processes.conftest import free_port, running, until_answered
 
 HERE = Path(__file__).parent
 ROOT = HERE.parent.parent
@@ -97,29 +96,6 @@ def pages(api: str) -> Iterator[tuple[str, queue.Queue]]:
             thread.join()
 
 
-@contextmanager
-def running(command: list[str], log: Path, **environment: str) -> Iterator[subprocess.Popen]:
-    """A process, ended at the end."""
-    with log.open("wb") as output:
-        process = subprocess.Popen(
-            command,
-            env={**os.environ, **environment},
-            stdin=subprocess.DEVNULL,
-            stdout=output,
-            stderr=subprocess.STDOUT,
-            start_new_session=True,
-        )
-    try:
-        yield process
-    finally:
-        process.terminate()
-        try:
-            process.wait(15)
-        except subprocess.TimeoutExpired:
-            process.kill()
-            process.wait()
-
-
 @pytest.fixture(scope="module")
 def seen(tmp_path_factory: pytest.TempPathFactory) -> dict[str, dict]:
     """What the pages of both origins report."""
@@ -139,7 +115,7 @@ def seen(tmp_path_factory: pytest.TempPathFactory) -> dict[str, dict]:
             WEB_MAX_BODY_BYTES="1000",
             WEB_MAX_MESSAGE_BYTES="4000",
         ) as process:
-            _until_it_listens(port, process, folder / "server")
+            until_answered(lambda: socket.create_connection(("127.0.0.1", port), 1).close(), process, folder / "server")
             for name, page, results in (("allowed", allowed, allowed_results), ("refused", refused, refused_results)):
                 command = [CHROMIUM, *FLAGS, f"--user-data-dir={folder / name}", page]
                 with running(command, folder / f"{name}.log"):
@@ -149,20 +125,6 @@ def seen(tmp_path_factory: pytest.TempPathFactory) -> dict[str, dict]:
                         pytest.fail(f"the browser reported nothing:\n{(folder / f'{name}.log').read_text()}")
     found["log"] = (folder / "server").read_text()
     return found
-
-
-def _until_it_listens(port: int, process: subprocess.Popen, log: Path) -> None:
-    import socket
-
-    end = time.monotonic() + PATIENCE
-    while True:
-        try:
-            socket.create_connection(("127.0.0.1", port), 1).close()
-            return
-        except OSError:
-            assert process.poll() is None, log.read_text()
-            assert time.monotonic() < end, log.read_text()
-            time.sleep(0.05)
 
 
 @pytest.mark.requirement("CF-05", "FA-5")

@@ -28,6 +28,42 @@ def free_port():
         return probe.getsockname()[1]
 
 
+@contextmanager
+def running(command, log, *, cwd=None, **environment):
+    """A process whose output goes to a file; ended at the end, by force if it must be."""
+    with log.open("wb") as output:
+        process = subprocess.Popen(
+            command,
+            cwd=cwd,
+            env={**os.environ, **environment},
+            stdin=subprocess.DEVNULL,
+            stdout=output,
+            stderr=subprocess.STDOUT,
+            start_new_session=True,
+        )
+    try:
+        yield process
+    finally:
+        process.terminate()
+        try:
+            process.wait(PATIENCE)
+        except subprocess.TimeoutExpired:
+            process.kill()
+            process.wait()
+
+
+def until_answered(ask, process, log):
+    """Ask until there is somebody who answers; fails when the process has ended or patience has."""
+    end = time.monotonic() + PATIENCE
+    while True:
+        try:
+            return ask()
+        except OSError:
+            assert process.poll() is None, log.read_text()
+            assert time.monotonic() < end, log.read_text()
+            time.sleep(0.05)
+
+
 def command(server, port):
     name, _, flavour = server.partition("/")
     python = [sys.executable, "-W", "ignore"]

@@ -1,14 +1,12 @@
 """The ASGI traps on real servers."""
 
 import os
-import subprocess
 import sys
-import time
 from pathlib import Path
 
 import pytest
-from tests.asgi_wire import PATIENCE, WIRE_CASES, start_without_headers
-from tests.processes.conftest import free_port
+from tests.asgi_wire import WIRE_CASES, start_without_headers
+from tests.processes.conftest import free_port, running, until_answered
 
 HERE = Path(__file__).parent
 ROOT = HERE.parent.parent
@@ -27,34 +25,11 @@ def port(request, tmp_path_factory):
     number = free_port()
     address = f"127.0.0.1:{number}" if request.param == "hypercorn" else str(number)
     output = tmp_path_factory.mktemp("server") / "output"
-    with output.open("wb") as log:
-        process = subprocess.Popen(
-            [sys.executable, "-W", "ignore", "-m", *SERVERS[request.param], address],
-            cwd=HERE,
-            env={**os.environ, "PYTHONPATH": os.pathsep.join([str(HERE), str(ROOT)])},
-            stdin=subprocess.DEVNULL,
-            stdout=log,
-            stderr=subprocess.STDOUT,
-            start_new_session=True,
-        )
-    end = time.monotonic() + PATIENCE
-    try:
-        while True:
-            try:
-                start_without_headers(number)
-                break
-            except OSError:
-                assert process.poll() is None, output.read_text()
-                assert time.monotonic() < end, output.read_text()
-                time.sleep(0.05)
+    command = [sys.executable, "-W", "ignore", "-m", *SERVERS[request.param], address]
+    path = os.pathsep.join([str(HERE), str(ROOT)])
+    with running(command, output, cwd=HERE, PYTHONPATH=path) as process:
+        until_answered(lambda: start_without_headers(number), process, output)
         yield number
-    finally:
-        process.terminate()
-        try:
-            process.wait(PATIENCE)
-        except subprocess.TimeoutExpired:
-            process.kill()
-            process.wait()
 
 
 @pytest.mark.parametrize("case", WIRE_CASES.values(), ids=list(WIRE_CASES))

@@ -4,7 +4,6 @@ import json
 import os
 import re
 import socket
-import subprocess
 import sys
 import time
 from contextlib import ExitStack, contextmanager
@@ -12,7 +11,7 @@ from pathlib import Path
 
 import pytest
 from tests.asgi_wire import PATIENCE, WIRE_CASES, start_without_headers
-from tests.processes.conftest import free_port
+from tests.processes.conftest import free_port, running, until_answered
 
 HERE = Path(__file__).parent
 ROOT = HERE.parent.parent
@@ -42,47 +41,22 @@ def command(server, ports):
 def served(server, ports, folder, names=VARIANTS, **environment):
     """A server process with a port for each variant, ready to be asked."""
     output = folder / f"{server.replace('/', '-')}-{ports[0]}"
-    with output.open("wb") as log:
-        process = subprocess.Popen(
-            command(server, ports),
-            cwd=HERE,
-            env={
-                **os.environ,
-                "PYTHONPATH": os.pathsep.join([str(HERE), str(ROOT)]),
-                "PORTS": " ".join(map(str, ports)),
-                "NAMES": " ".join(names),
-                **environment,
-            },
-            stdin=subprocess.DEVNULL,
-            stdout=log,
-            stderr=subprocess.STDOUT,
-            start_new_session=True,
-        )
-    try:
+    environment |= {
+        "PYTHONPATH": os.pathsep.join([str(HERE), str(ROOT)]),
+        "PORTS": " ".join(map(str, ports)),
+        "NAMES": " ".join(names),
+    }
+    with running(command(server, ports), output, cwd=HERE, **environment) as process:
         for port in ports:
             _wait(process, port, output)
         yield output
-    finally:
-        process.terminate()
-        try:
-            process.wait(PATIENCE)
-        except subprocess.TimeoutExpired:
-            process.kill()
-            process.wait()
 
 
 def _wait(process, port, output):
-    end = time.monotonic() + 3 * PATIENCE
-    while True:
-        try:
-            start_without_headers(port)
-            return
-        except OSError:
-            assert process.poll() is None, output.read_text()
-            assert time.monotonic() < end, output.read_text()
-            time.sleep(0.05)
-        except AssertionError as error:
-            raise AssertionError(output.read_text()) from error
+    try:
+        until_answered(lambda: start_without_headers(port), process, output)
+    except AssertionError as error:
+        raise AssertionError(output.read_text()) from error
 
 
 @pytest.fixture(scope="module", params=["uvicorn/httptools", "hypercorn", "granian"])

@@ -14,7 +14,7 @@ from starlette.requests import ClientDisconnect, HTTPConnection, Request
 from starlette.responses import PlainTextResponse, Response
 
 from bandmaster.contrib.web.context import log_fields, request_id
-from bandmaster.contrib.web.problems import TRACE_ID, ProblemDetails, prefers_html, rendered, title_of
+from bandmaster.contrib.web.problems import TRACE_ID, ProblemDetails, body_too_large, prefers_html, rendered, title_of
 from bandmaster.contrib.web.refusals import answer, speaks_http_1
 from bandmaster.kernel import (
     BodyTooLarge,
@@ -169,8 +169,7 @@ class _Meaning:
 
 def _meaning(error: Exception, policy: _Policy) -> _Meaning:
     if isinstance(error, BodyTooLarge):  # which is an HTTPException as well
-        detail = f"The body is too large: at most {error.limit} bytes are accepted here."
-        return _Meaning(ProblemDetails(status=413, detail=detail), {"connection": "close"})
+        return _Meaning(body_too_large(error.limit), {"connection": "close"})
     if isinstance(error, ProblemError):
         return _Meaning(error.problem, error.headers or {}, expected=error.status_code < 500)
     if isinstance(error, HTTPException) and 400 <= error.status_code <= 599:

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from bandmaster.contrib.web.globs import Matcher, compile_globs
-from bandmaster.contrib.web.refusals import CLOSE, refuse
+from bandmaster.contrib.web.problems import body_too_large
+from bandmaster.contrib.web.refusals import CLOSE, answer
 from bandmaster.contrib.web.settings import WebSettings
 from bandmaster.kernel import BodyTooLarge, Exchange, MiddlewareBand, middleware
 
@@ -63,4 +64,4 @@ def _matcher(glob: str) -> Matcher:
 
 def _refuse(exchange: Exchange, limit: int) -> None:
     # The rest of the body is neither read nor mistaken for the next request.
-    refuse(exchange, 413, f"The body is too large: at most {limit} bytes are accepted here.", [CLOSE])
+    answer(exchange, body_too_large(limit), [CLOSE])

@@ -68,6 +68,11 @@ class ProblemDetails:
         object.__setattr__(self, "members", MappingProxyType(dict(self.members)))
 
 
+def body_too_large(limit: int) -> ProblemDetails:
+    """The problem that a request has whose body is larger than so many bytes."""
+    return ProblemDetails(status=413, detail=f"The body is too large: at most {limit} bytes are accepted here.")
+
+
 def as_members(
     problem: ProblemDetails, *, path: str, request_id: str | None = None, trace_id: str | None = None
 ) -> dict[str, Any]:
