@@ -22,6 +22,7 @@ from pathlib import Path
 from typing import Any
 
 import structlog
+from bench_stack import measure, scope
 from starlette.middleware.base import BaseHTTPMiddleware
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 from uvicorn.logging import AccessFormatter
@@ -242,44 +243,9 @@ VARIANTS: Mapping[str, tuple[Callable[[], ASGIApp], str]] = {
 # Measuring ------------------------------------------------------------------------------------------------------------
 
 
-def scope() -> Scope:
-    return {
-        "type": "http",
-        "asgi": {"version": "3.0", "spec_version": "2.4"},
-        "http_version": "1.1",
-        "method": "GET",
-        "path": "/items/7",
-        "raw_path": b"/items/7",
-        "query_string": b"",
-        "root_path": "",
-        "scheme": "http",
-        "client": ("203.0.113.7", 50000),
-        "server": ("127.0.0.1", 8000),
-        "headers": list(HEADERS),
-        "extensions": {},
-        "state": {},
-    }
-
-
-async def receive() -> Message:
-    return {"type": "http.request", "body": b"", "more_body": False}
-
-
-async def send(message: Message) -> None:
-    pass
-
-
-def measure(loop: asyncio.AbstractEventLoop, app: ASGIApp, requests: int) -> float:
-    """Microseconds of CPU time for one request."""
-    scopes = [scope() for _ in range(requests)]
-
-    async def batch() -> int:
-        began = time.thread_time_ns()
-        for one in scopes:
-            await app(one, receive, send)
-        return time.thread_time_ns() - began
-
-    return loop.run_until_complete(batch()) / requests / 1000
+def asked() -> Scope:
+    place = {"path": "/items/7", "raw_path": b"/items/7", "client": ("203.0.113.7", 50000)}
+    return {**scope(), **place, "headers": list(HEADERS)}
 
 
 def main() -> None:
@@ -292,7 +258,7 @@ def main() -> None:
     loop = asyncio.new_event_loop()
     for _ in range(arguments.rounds + 2):
         for name in random.sample(list(VARIANTS), len(VARIANTS)):
-            times[name].append(measure(loop, apps[name], arguments.requests))
+            times[name].append(measure(loop, apps[name], arguments.requests, asked))
     loop.close()
     cost = {
         name: statistics.median(a - b for a, b in zip(times[name][2:], times[base][2:], strict=True))
