@@ -15,6 +15,13 @@ if TYPE_CHECKING:
     from bandmaster.kernel.testing.outcome import Outcome, attempt
     from bandmaster.kernel.testing.recording import Recording
     from bandmaster.kernel.testing.running import RunCancelled, Running, run
+    from bandmaster.kernel.testing.servers import (
+        ServerUnavailable,
+        ServiceSettings,
+        free_port,
+        server_process,
+        skip_or_fail,
+    )
     from bandmaster.kernel.testing.websocket import WebSocket, WebSocketClosed, WebSocketRefused
 
 # Where each public name lives. pytest imports this package whenever it starts, so that it must cost nothing (PEP 562).
@@ -35,6 +42,8 @@ _HOMES = {
     "ResponseCutError": "client",
     "RunCancelled": "running",
     "Running": "running",
+    "ServerUnavailable": "servers",
+    "ServiceSettings": "servers",
     "StreamedResponse": "client",
     "WebSocket": "websocket",
     "WebSocketClosed": "websocket",
@@ -45,8 +54,11 @@ _HOMES = {
     "connect": "client",
     "crash": "faults",
     "fail": "faults",
+    "free_port": "servers",
     "hang": "faults",
     "run": "running",
+    "server_process": "servers",
+    "skip_or_fail": "servers",
     "slow": "faults",
 }
 
@@ -67,6 +79,8 @@ __all__ = [
     "ResponseCutError",
     "RunCancelled",
     "Running",
+    "ServerUnavailable",
+    "ServiceSettings",
     "StreamedResponse",
     "WebSocket",
     "WebSocketClosed",
@@ -77,8 +91,11 @@ __all__ = [
     "connect",
     "crash",
     "fail",
+    "free_port",
     "hang",
     "run",
+    "server_process",
+    "skip_or_fail",
     "slow",
 ]
 

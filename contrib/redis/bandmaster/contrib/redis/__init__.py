@@ -1,0 +1,1 @@
+"""A Redis client that is bounded, probed, guarded after its end, and closed with the application."""

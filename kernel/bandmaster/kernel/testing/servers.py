@@ -1,0 +1,127 @@
+"""Real servers for tests: started on loopback, waited for, and ended by whoever started them."""
+
+from __future__ import annotations
+
+import os
+import signal
+import socket
+import subprocess
+import time
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import ClassVar, NoReturn
+
+import pytest
+from pydantic import Field
+from pydantic_settings import BaseSettings, SettingsConfigDict
+
+_PAUSE = 0.02
+_TOLD = 4000
+"""Characters of a server's output that an error shows, from its end."""
+
+
+class ServiceSettings(BaseSettings):
+    """What tests do about servers, read from variables that begin with ``BANDMASTER_TEST_``."""
+
+    model_config: ClassVar[SettingsConfigDict] = SettingsConfigDict(env_prefix="BANDMASTER_TEST_", extra="ignore")
+
+    services_required: bool = Field(
+        default=False, description="Let a test fail, rather than skip it, when the server that it needs can't be had."
+    )
+
+
+class ServerUnavailable(Exception):
+    """A server for tests can't be had; the text says what was tried."""
+
+
+def free_port() -> int:
+    """A TCP port of loopback that nothing listens on."""
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port: int = probe.getsockname()[1]
+        return port
+
+
+def skip_or_fail(error: ServerUnavailable) -> NoReturn:
+    """Skip the test; fail it where services are required (``BANDMASTER_TEST_SERVICES_REQUIRED=1``)."""
+    if ServiceSettings().services_required:
+        pytest.fail(f"{error} (and services are required here)", pytrace=False)
+    pytest.skip(str(error))
+
+
+@contextmanager
+def server_process(
+    command: Sequence[str | os.PathLike[str]],
+    *,
+    name: str,
+    log: Path,
+    ready: Callable[[], bool],
+    cwd: Path | None = None,
+    environment: Mapping[str, str] | None = None,
+    user: int | None = None,
+    group: int | None = None,
+    timeout: float = 20.0,
+    stop_signal: int = signal.SIGTERM,
+) -> Iterator[subprocess.Popen[bytes]]:
+    """Run a server until the block ends: ``stop_signal`` first, SIGKILL when it hasn't ended after ``timeout`` seconds.
+
+    ``ready`` is asked until it says yes; connection errors are a no. ``environment`` is all that the server gets;
+    none hands on this process' own. ``user`` and ``group`` are ids to run it as, for servers that refuse to be root.
+
+    Raises:
+        ServerUnavailable: it can't be run, ends at once, or isn't ready within ``timeout`` seconds.
+    """
+    with log.open("ab") as output:
+        try:
+            process = subprocess.Popen(  # noqa: S603  # the caller's command, as it stands
+                command,
+                cwd=cwd,
+                env=None if environment is None else dict(environment),
+                stdin=subprocess.DEVNULL,
+                stdout=output,
+                stderr=subprocess.STDOUT,
+                # Ctrl-C at the terminal is for the tests; they end their servers themselves.
+                start_new_session=True,
+                user=user,
+                group=group,
+                extra_groups=None if user is None else [],
+            )
+        except OSError as error:
+            raise ServerUnavailable(f"{name} can't be started: {error}") from error
+    try:
+        _wait_until(ready, process, name, log, timeout)
+        yield process
+    finally:
+        _end(process, stop_signal, timeout)
+
+
+def _wait_until(
+    ready: Callable[[], bool], process: subprocess.Popen[bytes], name: str, log: Path, timeout: float
+) -> None:
+    end = time.monotonic() + timeout
+    while True:
+        if process.poll() is not None:
+            raise ServerUnavailable(f"{name} ended with {process.returncode} before it was ready:\n{_tail(log)}")
+        try:
+            if ready():
+                return
+        except OSError:
+            pass
+        if time.monotonic() > end:
+            raise ServerUnavailable(f"{name} isn't ready after {timeout:g} s:\n{_tail(log)}")
+        time.sleep(_PAUSE)
+
+
+def _end(process: subprocess.Popen[bytes], stop_signal: int, timeout: float) -> None:
+    if process.poll() is None:
+        process.send_signal(stop_signal)
+    try:
+        process.wait(timeout)
+    except subprocess.TimeoutExpired:
+        process.kill()
+        process.wait()
+
+
+def _tail(log: Path) -> str:
+    return log.read_text(encoding="utf-8", errors="replace")[-_TOLD:]
