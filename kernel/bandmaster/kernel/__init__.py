@@ -41,6 +41,7 @@ if TYPE_CHECKING:
     from bandmaster.kernel.resources import Resources, Scoped
     from bandmaster.kernel.settings import KernelSettings
     from bandmaster.kernel.supervision import Restart
+    from bandmaster.kernel.target import TargetError, load_application
 
 # Where each public name lives. Names are imported when they are first used (PEP 562): describing a part needs neither
 # the event loop nor starlette nor pydantic.
@@ -78,10 +79,12 @@ _HOMES = {
     "StartCancelled": "errors",
     "StartError": "errors",
     "StopError": "errors",
+    "TargetError": "target",
     "TransientError": "errors",
     "create_app": "application",
     "current_exchange": "exchange",
     "lifespan": "contributions",
+    "load_application": "target",
     "middleware": "contributions",
 }
 
@@ -119,10 +122,12 @@ __all__ = [
     "StartCancelled",
     "StartError",
     "StopError",
+    "TargetError",
     "TransientError",
     "create_app",
     "current_exchange",
     "lifespan",
+    "load_application",
     "middleware",
 ]
 
