@@ -1,0 +1,225 @@
+"""What can be set about a database."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated, ClassVar, Literal
+
+from pydantic import Field, field_serializer, field_validator, model_validator
+from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
+from sqlalchemy import URL, make_url
+from sqlalchemy.exc import ArgumentError, NoSuchModuleError
+
+_Seconds = Annotated[float, Field(gt=0, allow_inf_nan=False)]
+_MaybeSeconds = Annotated[float, Field(ge=0, allow_inf_nan=False)]
+_Names = Annotated[frozenset[str], NoDecode]
+
+EMBEDDED = "sqlite+aiosqlite:///bandmaster.sqlite3"
+"""What serves where nothing is set: enough to try things out."""
+_ASYNC = {
+    "postgres": "postgresql+psycopg",
+    "postgresql": "postgresql+psycopg",
+    "sqlite": "sqlite+aiosqlite",
+    "sqlite+pysqlite": "sqlite+aiosqlite",
+}
+_SYNC = {"postgresql+asyncpg": "postgresql+psycopg", "sqlite+aiosqlite": "sqlite+pysqlite"}
+_INSTALL = {"asyncpg": "bandmaster-persistence[asyncpg]", "psycopg": "psycopg[binary]"}
+
+
+class DatabaseSettings(BaseSettings):
+    """Settings of a database, read from variables that begin with ``DATABASE_``. All times are in seconds."""
+
+    model_config: ClassVar[SettingsConfigDict] = SettingsConfigDict(
+        env_prefix="DATABASE_", extra="ignore", frozen=True, hide_input_in_errors=True, validate_default=True
+    )
+
+    url: str = Field(
+        default=EMBEDDED,
+        repr=False,
+        description="Where the database is: postgresql://user:password@host/name (psycopg), postgresql+asyncpg://..., "
+        "sqlite:///file. Unset: a file in the working directory, for trying things out.",
+    )
+    migration_url: str | None = Field(
+        default=None,
+        repr=False,
+        description="The same database as the role that owns its tables, for migrations. Unset: url.",
+    )
+
+    pool_size: int = Field(default=10, ge=1, description="Connections that are kept.")
+    max_overflow: int = Field(default=5, ge=0, description="Connections beyond them, while they are needed.")
+    sync_pool_size: int = Field(default=3, ge=1, description="Connections that synchronous code keeps.")
+    sync_max_overflow: int = Field(default=2, ge=0, description="Connections of synchronous code beyond them.")
+    pool_timeout: _Seconds = Field(default=30, description="Seconds to wait for a connection of a full pool.")
+    pool_recycle: _Seconds = Field(default=3600, description="Seconds after which a connection is replaced.")
+    pool_pre_ping: bool = Field(default=True, description="Ask a pooled connection whether it lives before it is used.")
+
+    connect_timeout: _Seconds = Field(default=5, description="Seconds in which a connection must be there.")
+    statement_timeout: _MaybeSeconds = Field(
+        default=30, description="Seconds that a statement may take on PostgreSQL; 0: any time."
+    )
+    idle_in_transaction_timeout: _MaybeSeconds = Field(
+        default=60, description="Seconds that a transaction may idle on PostgreSQL before it is ended; 0: any time."
+    )
+    lock_timeout: _MaybeSeconds = Field(
+        default=0,
+        description="Seconds that a statement may wait for a lock on PostgreSQL, or on SQLite's file, "
+        "where 0 means 5; 0: any time.",
+    )
+    application_name: str = Field(
+        default="bandmaster",
+        min_length=1,
+        max_length=63,
+        description="What PostgreSQL's own views call the connections.",
+    )
+    pgbouncer: bool = Field(
+        default=False,
+        description="PgBouncer in transaction mode stands before PostgreSQL: no prepared statements, timeouts set by "
+        "transaction, no look at the server's max_connections (state BANDMASTER_LIMITS instead).",
+    )
+
+    echo: bool = Field(default=False, description="Log every statement. Refused in production.")
+    slow_query: _MaybeSeconds = Field(default=0.5, description="Seconds after which a statement is logged; 0: none is.")
+
+    probe_timeout: _Seconds = Field(default=2, description="Seconds in which the health check must have its answer.")
+    critical: bool = Field(default=True, description="Whether readiness is lost while the database doesn't answer.")
+
+    tenant_isolation: Literal["off", "rls"] = Field(
+        default="off",
+        description="Keep tenants apart by PostgreSQL's row-level security: every transaction is for the tenant of the "
+        "request context, and none begins without one.",
+    )
+    tenant_setting: str = Field(default="app.tenant", description="The PostgreSQL setting that policies compare with.")
+    tenant_column: str = Field(default="tenant_id", description="The column that makes a table one that is protected.")
+    tenant_audit: Literal["refuse", "warn", "off"] = Field(
+        default="refuse",
+        description="What follows at the start when the role, or a table, a partition or a view, lets tenants see "
+        "each other's rows.",
+    )
+    tenant_unprotected: _Names = Field(
+        default=frozenset(), description="Relations with the tenant column that may stay open, comma separated."
+    )
+
+    @field_validator("url", "migration_url", mode="after")
+    @classmethod
+    def _usable(cls, value: str | None) -> str | None:
+        return None if value is None else _checked(value).render_as_string(hide_password=False)
+
+    @field_validator("tenant_unprotected", mode="before")
+    @classmethod
+    def _split(cls, value: object) -> object:
+        if isinstance(value, str):
+            return frozenset(part.strip() for part in value.split(",") if part.strip())
+        return value
+
+    @field_validator("tenant_setting", mode="after")
+    @classmethod
+    def _a_setting(cls, value: str) -> str:
+        parts = value.split(".")
+        if len(parts) != 2 or not all(part.isidentifier() and part.isascii() for part in parts):
+            raise ValueError("expected a name of the form app.tenant")
+        return value
+
+    @field_validator("tenant_column", mode="after")
+    @classmethod
+    def _a_column(cls, value: str) -> str:
+        if not (value.isidentifier() and value.isascii()):
+            raise ValueError("expected the name of a column, such as tenant_id")
+        return value
+
+    @model_validator(mode="after")
+    def _agree(self) -> DatabaseSettings:
+        if self.tenant_isolation == "rls" and not self.is_postgresql:
+            raise ValueError(
+                f"tenant_isolation: {self.dsn.get_backend_name()} has no row-level security, so nothing would keep "
+                "tenants apart; use PostgreSQL, or set it to off and know that every query must filter by itself"
+            )
+        if self.migration_url is not None and self.migration_dsn.get_backend_name() != self.dsn.get_backend_name():
+            raise ValueError("migration_url: names another kind of database than url")
+        return self
+
+    @field_serializer("url", "migration_url")
+    def _without_password(self, value: str | None) -> str | None:
+        return None if value is None else make_url(value).render_as_string(hide_password=True)
+
+    @property
+    def dsn(self) -> URL:
+        """The database for asynchronous code; shown without its password."""
+        return make_url(self.url)
+
+    @property
+    def sync_dsn(self) -> URL:
+        """The database for synchronous code."""
+        return synchronous(self.dsn)
+
+    @property
+    def migration_dsn(self) -> URL:
+        """The database as the role that migrates it."""
+        return self.dsn if self.migration_url is None else make_url(self.migration_url)
+
+    @property
+    def is_postgresql(self) -> bool:
+        """Whether it has roles, row-level security and timeouts."""
+        return self.dsn.get_backend_name() == "postgresql"
+
+    @property
+    def is_embedded(self) -> bool:
+        """Whether nobody has said which database it is."""
+        return self.url == EMBEDDED
+
+    @property
+    def is_in_memory(self) -> bool:
+        """Whether it is SQLite without a file."""
+        return self.dsn.get_backend_name() == "sqlite" and self.dsn.database in (None, "", ":memory:")
+
+    @property
+    def file(self) -> Path | None:
+        """The file of SQLite, where there is one."""
+        if self.dsn.get_backend_name() != "sqlite" or self.is_in_memory:
+            return None
+        return Path(str(self.dsn.database))
+
+    @property
+    def connections(self) -> int:
+        """How many connections one process may hold: both pools, and the health check's own."""
+        return self.pool_size + self.max_overflow + self.sync_pool_size + self.sync_max_overflow + 1
+
+
+def synchronous(url: URL) -> URL:
+    """The same database by a driver for synchronous code."""
+    return url.set(drivername=_SYNC.get(url.drivername, url.drivername))
+
+
+def where(url: URL) -> str:
+    """A database as errors name it: host, port and name, nothing that is secret."""
+    if url.host is None:
+        return f"{url.get_backend_name()} {url.database or 'in memory'}"
+    return f"{url.get_backend_name()} {url.database!r} at {url.host}:{url.port or 5432} as {url.username!r}"
+
+
+def _checked(text: str) -> URL:
+    if not text.strip():
+        raise ValueError("is blank; expected a URL such as postgresql://user:password@host/name")
+    try:
+        url = make_url(text.strip())
+    except (ArgumentError, ValueError):
+        # What SQLAlchemy says repeats the text, password and all.
+        raise ValueError("isn't a URL; expected one such as postgresql://user:password@host/name") from None
+    url = url.set(drivername=_ASYNC.get(url.drivername, url.drivername))
+    backend = url.get_backend_name()
+    try:
+        dialect = url.get_dialect()
+        dialect.import_dbapi()
+    except NoSuchModuleError:
+        raise ValueError(
+            f"names no database that SQLAlchemy knows: {url.drivername!r}; use postgresql or sqlite"
+        ) from None
+    except ImportError:
+        driver = url.get_driver_name()
+        raise ValueError(f"needs the driver {driver!r}: pip install {_INSTALL.get(driver, driver)}") from None
+    if not dialect.is_async and not dialect.get_async_dialect_cls(url).is_async:
+        raise ValueError(
+            f"{url.drivername} has no asynchronous driver; use postgresql+psycopg, postgresql+asyncpg or sqlite"
+        )
+    if backend == "postgresql" and not url.database:
+        raise ValueError("names no database; expected postgresql://user:password@host/name")
+    return url

@@ -1,0 +1,36 @@
+"""What pytest gets of it: fixtures that load the helpers when a test asks for them."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import ExitStack
+from typing import TYPE_CHECKING
+
+import pytest
+
+if TYPE_CHECKING:
+    from bandmaster.contrib.persistence.testing.databases import PostgresDatabase
+    from bandmaster.contrib.persistence.testing.server import PostgresServer
+
+
+@pytest.fixture(scope="session")
+def postgres_server() -> Iterator[PostgresServer]:
+    """A PostgreSQL server for the whole session; without one the test is skipped, or fails where one is required."""
+    from bandmaster.contrib.persistence.testing.server import postgres_server
+    from bandmaster.kernel.testing import ServerUnavailable, skip_or_fail
+
+    with ExitStack() as stack:
+        try:
+            server = stack.enter_context(postgres_server())
+        except ServerUnavailable as error:
+            skip_or_fail(error)
+        yield server
+
+
+@pytest.fixture
+def postgres_database(postgres_server: PostgresServer) -> Iterator[PostgresDatabase]:
+    """A database that only this test uses, with an owner's and an application's role."""
+    from bandmaster.contrib.persistence.testing.databases import fresh_database
+
+    with fresh_database(postgres_server) as database:
+        yield database

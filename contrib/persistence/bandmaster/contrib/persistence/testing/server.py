@@ -1,0 +1,224 @@
+"""A PostgreSQL server for tests: the one that the environment names, else one that is started and ended here."""
+
+from __future__ import annotations
+
+import os
+import pwd
+import secrets
+import shutil
+import subprocess
+import tempfile
+from collections.abc import Iterator, Mapping
+from contextlib import ExitStack, contextmanager
+from pathlib import Path
+from typing import ClassVar
+
+import psycopg
+from pydantic import Field, SecretStr
+from pydantic_settings import BaseSettings, SettingsConfigDict
+from sqlalchemy import URL, make_url
+
+from bandmaster.contrib.persistence.testing.binaries import programs
+from bandmaster.kernel.testing import ServerUnavailable, free_port, server_process
+
+_HOST = "127.0.0.1"
+_SUPERUSER = "postgres"
+_UNPRIVILEGED = "nobody"
+_CONNECT = 5
+
+_SETTINGS: Mapping[str, str] = {
+    "fsync": "off",
+    "full_page_writes": "off",
+    "synchronous_commit": "off",
+    "shared_buffers": "32MB",
+    "max_connections": "100",
+    "max_prepared_transactions": "20",
+    # Tests connect often, and what they protect is nothing.
+    "scram_iterations": "1",
+    "unix_socket_directories": "",
+    "logging_collector": "off",
+}
+
+
+class PostgresTestSettings(BaseSettings):
+    """Which PostgreSQL tests use, read from variables that begin with ``BANDMASTER_TEST_POSTGRES_``."""
+
+    model_config: ClassVar[SettingsConfigDict] = SettingsConfigDict(
+        env_prefix="BANDMASTER_TEST_POSTGRES_", extra="ignore", hide_input_in_errors=True
+    )
+
+    url: SecretStr | None = Field(default=None, description="A superuser's URL of a running server; unset: start one.")
+
+
+class PostgresServer:
+    """A PostgreSQL server, and how its superuser reaches it."""
+
+    def __init__(self, superuser: URL, process: _Process | None = None) -> None:
+        self._superuser = superuser
+        self._process = process
+
+    @property
+    def host(self) -> str:
+        """Where it listens."""
+        return self._superuser.host or _HOST
+
+    @property
+    def port(self) -> int:
+        """Where it listens."""
+        return self._superuser.port or 5432
+
+    def url(
+        self, database: str = "postgres", user: str = "", password: str | None = None, *, driver: str = "psycopg"
+    ) -> str:
+        """A SQLAlchemy URL with the password in it; the superuser's, unless a user is named."""
+        url = self._superuser.set(drivername=f"postgresql+{driver}", database=database)
+        if user:
+            url = url.set(username=user, password=password)
+        return url.render_as_string(hide_password=False)
+
+    def connect(self, database: str = "postgres") -> psycopg.Connection[tuple[object, ...]]:
+        """A connection of the superuser, in autocommit mode."""
+        return psycopg.connect(_conninfo(self._superuser.set(database=database)), autocommit=True)
+
+    def stop(self, *, fast: bool = True) -> None:
+        """End the server, at once or when its clients have left.
+
+        Raises:
+            RuntimeError: it was not started here.
+        """
+        self._own().stop("SIGINT" if fast else "SIGTERM")
+
+    def start(self) -> None:
+        """Start it again, with the same data at the same port.
+
+        Raises:
+            RuntimeError: it was not started here.
+        """
+        self._own().start()
+
+    def _own(self) -> _Process:
+        if self._process is None:
+            raise RuntimeError("this server was named by BANDMASTER_TEST_POSTGRES_URL; it isn't for tests to restart")
+        return self._process
+
+
+@contextmanager
+def postgres_server(settings: Mapping[str, str] | None = None) -> Iterator[PostgresServer]:
+    """A server until the block ends. ``settings`` are PostgreSQL's, and mean that one is started in any case.
+
+    Raises:
+        ServerUnavailable: there is none, and none can be started.
+    """
+    named = PostgresTestSettings().url
+    if named is not None and settings is None:
+        yield _named(make_url(named.get_secret_value()))
+        return
+    # Not pytest's folder, which is private to the user; who runs the server may be another.
+    folder = Path(tempfile.mkdtemp(prefix="postgres-"))
+    try:
+        folder.chmod(0o755)
+        process = _Process(folder, {**_SETTINGS, **(settings or {})})
+        try:
+            process.start()
+            yield PostgresServer(process.superuser, process)
+        finally:
+            process.stop("SIGQUIT")
+    finally:
+        shutil.rmtree(folder, ignore_errors=True)
+
+
+def _named(url: URL) -> PostgresServer:
+    try:
+        psycopg.connect(_conninfo(url)).close()
+    except psycopg.Error as error:
+        raise ServerUnavailable(f"the server of BANDMASTER_TEST_POSTGRES_URL can't be reached: {error}") from error
+    return PostgresServer(url)
+
+
+def _conninfo(url: URL) -> str:
+    return psycopg.conninfo.make_conninfo(
+        host=url.host,
+        port=url.port,
+        user=url.username,
+        password=url.password,
+        dbname=url.database,
+        connect_timeout=_CONNECT,
+    )
+
+
+class _Process:
+    """A cluster in a folder, and the process that serves it."""
+
+    def __init__(self, folder: Path, settings: Mapping[str, str]) -> None:
+        self._who = _unprivileged()
+        self._programs = programs(folder / "programs", private_ok=self._who is None)
+        self._folder = folder
+        self._data = folder / "data"
+        self._log = folder / "log"
+        self._settings = settings
+        self._running = ExitStack()
+        self._process: subprocess.Popen[bytes] | None = None
+        self.superuser = URL.create(
+            "postgresql+psycopg", _SUPERUSER, secrets.token_hex(8), _HOST, free_port(), "postgres"
+        )
+        self._make()
+
+    def start(self) -> None:
+        options = [word for name, value in self._settings.items() for word in ("-c", f"{name}={value}")]
+        port = str(self.superuser.port)
+        command = [self._programs / "postgres", "-D", self._data, "-h", _HOST, "-p", port, *options]
+        self._process = self._running.enter_context(
+            server_process(
+                command,
+                name="PostgreSQL",
+                log=self._log,
+                ready=self._answers,
+                cwd=self._folder,
+                user=None if self._who is None else self._who.pw_uid,
+                group=None if self._who is None else self._who.pw_gid,
+            )
+        )
+
+    def stop(self, by: str) -> None:
+        import signal
+
+        if self._process is not None and self._process.poll() is None:
+            self._process.send_signal(signal.Signals[by])
+        self._running.close()
+        self._process = None
+
+    def _make(self) -> None:
+        password = self._folder / "password"
+        password.write_text(str(self.superuser.password), encoding="utf-8")
+        self._data.mkdir(mode=0o700)
+        if self._who is not None:
+            for place in (password, self._data):
+                os.chown(place, self._who.pw_uid, self._who.pw_gid)
+        made = subprocess.run(  # noqa: S603
+            [
+                *(self._programs / "initdb", "-D", self._data, "-U", _SUPERUSER, "-A", "scram-sha-256"),
+                *(f"--pwfile={password}", "--no-sync", "--locale=C.UTF-8", "--encoding=UTF8", "--no-instructions"),
+            ],
+            check=False,
+            capture_output=True,
+            text=True,
+            cwd=self._folder,
+            user=None if self._who is None else self._who.pw_uid,
+            group=None if self._who is None else self._who.pw_gid,
+            extra_groups=None if self._who is None else [],
+        )
+        password.unlink()
+        if made.returncode:
+            raise ServerUnavailable(f"initdb of PostgreSQL failed:\n{made.stdout}{made.stderr}")
+
+    def _answers(self) -> bool:
+        try:
+            psycopg.connect(_conninfo(self.superuser)).close()
+        except psycopg.OperationalError:
+            return False
+        return True
+
+
+def _unprivileged() -> pwd.struct_passwd | None:
+    """Whom the server runs as; none where this process may run it itself. PostgreSQL refuses to be root."""
+    return None if os.getuid() else pwd.getpwnam(_UNPRIVILEGED)
