@@ -1,1 +1,90 @@
 """Databases that start, isolate tenants, migrate and stop: SQLAlchemy, PostgreSQL row-level security, Alembic."""
+
+from __future__ import annotations
+
+import importlib
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from bandmaster.contrib.persistence.audit import Audit, Finding, audit
+    from bandmaster.contrib.persistence.component import (
+        database,
+        database_component,
+        database_session,
+        database_sync_session,
+    )
+    from bandmaster.contrib.persistence.errors import (
+        DatabaseClosedError,
+        DatabaseRefusedError,
+        DatabaseUnavailableError,
+        PermanentDatabaseError,
+        PoolTimeoutError,
+        TenantIsolationError,
+        TenantMissingError,
+        TransientDatabaseError,
+    )
+    from bandmaster.contrib.persistence.manager import DatabaseManager, HasGauges, PoolGauge
+    from bandmaster.contrib.persistence.retries import Retries
+    from bandmaster.contrib.persistence.settings import DatabaseSettings
+    from bandmaster.contrib.persistence.tenancy import no_tenant
+
+# Where each public name lives. Names are imported when they are first used (PEP 562): who describes a table needs no
+# engine, and who migrates needs no component.
+_HOMES = {
+    "Audit": "audit",
+    "DatabaseClosedError": "errors",
+    "DatabaseManager": "manager",
+    "DatabaseRefusedError": "errors",
+    "DatabaseSettings": "settings",
+    "DatabaseUnavailableError": "errors",
+    "Finding": "audit",
+    "HasGauges": "manager",
+    "PermanentDatabaseError": "errors",
+    "PoolGauge": "manager",
+    "PoolTimeoutError": "errors",
+    "Retries": "retries",
+    "TenantIsolationError": "errors",
+    "TenantMissingError": "errors",
+    "TransientDatabaseError": "errors",
+    "audit": "audit",
+    "database": "component",
+    "database_component": "component",
+    "database_session": "component",
+    "database_sync_session": "component",
+    "no_tenant": "tenancy",
+}
+
+__all__ = [
+    "Audit",
+    "DatabaseClosedError",
+    "DatabaseManager",
+    "DatabaseRefusedError",
+    "DatabaseSettings",
+    "DatabaseUnavailableError",
+    "Finding",
+    "HasGauges",
+    "PermanentDatabaseError",
+    "PoolGauge",
+    "PoolTimeoutError",
+    "Retries",
+    "TenantIsolationError",
+    "TenantMissingError",
+    "TransientDatabaseError",
+    "audit",
+    "database",
+    "database_component",
+    "database_session",
+    "database_sync_session",
+    "no_tenant",
+]
+
+
+def __getattr__(name: str) -> Any:
+    if name not in _HOMES:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    value = globals()[name] = getattr(importlib.import_module(f"{__name__}.{_HOMES[name]}"), name)
+    return value
+
+
+def __dir__() -> list[str]:
+    return sorted({*globals(), *__all__})

@@ -164,7 +164,7 @@ class DatabaseSettings(BaseSettings):
     @property
     def is_embedded(self) -> bool:
         """Whether nobody has said which database it is."""
-        return self.url == EMBEDDED
+        return "url" not in self.model_fields_set
 
     @property
     def is_in_memory(self) -> bool:
@@ -177,6 +177,11 @@ class DatabaseSettings(BaseSettings):
         if self.dsn.get_backend_name() != "sqlite" or self.is_in_memory:
             return None
         return Path(str(self.dsn.database))
+
+    @classmethod
+    def variable(cls, field: str) -> str:
+        """The environment variable that sets a field, as errors name it."""
+        return f"{cls.model_config.get('env_prefix', '')}{field}".upper()
 
     @property
     def connections(self) -> int:
@@ -208,6 +213,10 @@ def _checked(text: str) -> URL:
     backend = url.get_backend_name()
     try:
         dialect = url.get_dialect()
+        if not dialect.is_async and not dialect.get_async_dialect_cls(url).is_async:
+            raise ValueError(
+                f"{url.drivername} has no asynchronous driver; use postgresql+psycopg, postgresql+asyncpg or sqlite"
+            )
         dialect.import_dbapi()
     except NoSuchModuleError:
         raise ValueError(
@@ -216,10 +225,6 @@ def _checked(text: str) -> URL:
     except ImportError:
         driver = url.get_driver_name()
         raise ValueError(f"needs the driver {driver!r}: pip install {_INSTALL.get(driver, driver)}") from None
-    if not dialect.is_async and not dialect.get_async_dialect_cls(url).is_async:
-        raise ValueError(
-            f"{url.drivername} has no asynchronous driver; use postgresql+psycopg, postgresql+asyncpg or sqlite"
-        )
     if backend == "postgresql" and not url.database:
         raise ValueError("names no database; expected postgresql://user:password@host/name")
     return url

@@ -1,0 +1,176 @@
+"""SQLAlchemy's engines as settings describe them: bounded pools, timeouts, errors that are sorted. Opens nothing."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from typing import Any
+
+from sqlalchemy import URL, AsyncAdaptedQueuePool, Connection, Dialect, Engine, QueuePool, create_engine, event, exc
+from sqlalchemy.ext.asyncio import AsyncEngine, create_async_engine
+from sqlalchemy.pool import ConnectionPoolEntry, StaticPool
+
+from bandmaster.contrib.persistence.errors import DatabaseClosedError, PoolTimeoutError, translate, unreachable
+from bandmaster.contrib.persistence.settings import DatabaseSettings
+
+_CLIENT_CHECK = 500
+"""Milliseconds after which PostgreSQL notices that a client has gone, and ends what it runs for it. A query that is
+cancelled twice over, as structured concurrency does it, would run on beyond the pool without it."""
+_KEEPALIVES = {"keepalives_idle": 30, "keepalives_interval": 10, "keepalives_count": 3}
+"""Seconds, seconds and a number: a host that is gone without a word is noticed after a minute."""
+_SQLITE_WAIT = 5.0
+
+
+def make_async_engine(settings: DatabaseSettings, *, size: int, overflow: int) -> AsyncEngine:
+    """An engine for asynchronous code, not yet connected to anything."""
+    return create_async_engine(
+        settings.dsn, **_options(settings, settings.dsn, _AsyncPool, size=size, overflow=overflow)
+    )
+
+
+def make_sync_engine(settings: DatabaseSettings, *, size: int, overflow: int) -> Engine:
+    """An engine for synchronous code, not yet connected to anything."""
+    return create_engine(
+        settings.sync_dsn, **_options(settings, settings.sync_dsn, _SyncPool, size=size, overflow=overflow)
+    )
+
+
+def equip(engine: Engine, settings: DatabaseSettings, is_closed: Callable[[], bool]) -> None:
+    """What every engine of a manager does: sort its errors, stay closed once it is, speak the dialect properly."""
+
+    def connect(dialect: Dialect, record: Any, arguments: Any, options: Any) -> Any:
+        if is_closed():
+            raise DatabaseClosedError(
+                "this database was stopped with the application that it belonged to; nothing may be asked of it any more"
+            )
+        try:
+            return dialect.connect(*arguments, **options)
+        except OSError as error:
+            # SQLAlchemy sorts what its drivers call their own; asyncpg lets the network's errors pass.
+            raise unreachable(error) from error
+
+    event.listen(engine, "do_connect", connect)
+    event.listen(engine, "handle_error", translate)
+    if engine.dialect.name == "sqlite":
+        event.listen(engine, "connect", _begin_by_hand)
+        event.listen(engine, "begin", _begin_to_write)
+    elif settings.pgbouncer and (limits := _limits(settings)):
+        event.listen(engine, "begin", _limited(limits, engine.dialect.paramstyle))
+
+
+class _AsyncPool(AsyncAdaptedQueuePool):
+    def _do_get(self) -> ConnectionPoolEntry:
+        try:
+            return super()._do_get()
+        except exc.TimeoutError as error:
+            raise _exhausted(self) from error
+
+
+class _SyncPool(QueuePool):
+    def _do_get(self) -> ConnectionPoolEntry:
+        try:
+            return super()._do_get()
+        except exc.TimeoutError as error:
+            raise _exhausted(self) from error
+
+
+def _exhausted(pool: QueuePool) -> PoolTimeoutError:
+    return PoolTimeoutError(
+        f"all {pool.checkedout()} connections of the pool are in use, and none came back within {pool.timeout():g} s: "
+        "raise pool_size or max_overflow in its settings, or hold sessions for less long"
+    )
+
+
+def _options(
+    settings: DatabaseSettings, url: URL, pool: type[QueuePool], *, size: int, overflow: int
+) -> dict[str, Any]:
+    common: dict[str, Any] = {
+        "echo": settings.echo,
+        # Values of statements end up in logs, which people read who must not see the data.
+        "hide_parameters": not settings.echo,
+        "connect_args": _connect_args(settings, url),
+    }
+    if settings.is_in_memory:
+        return {**common, "poolclass": StaticPool}
+    return {
+        **common,
+        "poolclass": pool,
+        "pool_size": size,
+        "max_overflow": overflow,
+        "pool_timeout": settings.pool_timeout,
+        "pool_recycle": settings.pool_recycle,
+        "pool_pre_ping": settings.pool_pre_ping,
+    }
+
+
+def _connect_args(settings: DatabaseSettings, url: URL) -> dict[str, Any]:
+    driver = url.get_driver_name()
+    if url.get_backend_name() == "sqlite":
+        return {"timeout": settings.lock_timeout or _SQLITE_WAIT, "check_same_thread": False}
+    session = (
+        {} if settings.pgbouncer else {**_limits(settings), "client_connection_check_interval": str(_CLIENT_CHECK)}
+    )
+    if driver == "asyncpg":
+        return {
+            "timeout": settings.connect_timeout,
+            "server_settings": {"application_name": settings.application_name, **session},
+            **({"prepared_statement_cache_size": 0, "statement_cache_size": 0} if settings.pgbouncer else {}),
+        }
+    if driver == "psycopg":
+        # What the URL itself sets stands last, and so wins.
+        options = [*(f"-c {name}={value}" for name, value in session.items()), str(url.query.get("options", ""))]
+        return {
+            # libpq takes whole seconds, and 0 as no limit.
+            "connect_timeout": math.ceil(settings.connect_timeout),
+            "application_name": settings.application_name,
+            **_KEEPALIVES,
+            **({"options": text} if (text := " ".join(filter(None, options))) else {}),
+            **({"prepare_threshold": None} if settings.pgbouncer else {}),
+        }
+    return {}
+
+
+def _limits(settings: DatabaseSettings) -> dict[str, str]:
+    """PostgreSQL's timeouts, in milliseconds."""
+    seconds = {
+        "statement_timeout": settings.statement_timeout,
+        "idle_in_transaction_session_timeout": settings.idle_in_transaction_timeout,
+        "lock_timeout": settings.lock_timeout,
+    }
+    return {name: str(max(1, round(value * 1000))) for name, value in seconds.items() if value}
+
+
+def _limited(limits: dict[str, str], paramstyle: str) -> Callable[[Connection], None]:
+    """Timeouts for one transaction: behind PgBouncer the session belongs to whoever comes next."""
+    marks = [f"${place}" for place in range(1, 2 * len(limits) + 1)] if paramstyle == "numeric_dollar" else []
+    calls = [
+        f"set_config({marks[place]}, {marks[place + 1]}, true)" if marks else "set_config(%s, %s, true)"
+        for place in range(0, 2 * len(limits), 2)
+    ]
+    statement = f"SELECT {', '.join(calls)}"
+    values = tuple(word for pair in limits.items() for word in pair)
+
+    def begin(connection: Connection) -> None:
+        cursor = connection.connection.cursor()
+        try:
+            cursor.execute(statement, values)
+        finally:
+            cursor.close()
+
+    return begin
+
+
+def _begin_by_hand(connection: Any, record: Any) -> None:
+    # The driver would begin late and not at all before a SELECT, which breaks savepoints and isolation.
+    connection.isolation_level = None
+    cursor = connection.cursor()
+    try:
+        cursor.execute("PRAGMA foreign_keys=ON")
+        cursor.execute("PRAGMA journal_mode=WAL")
+    finally:
+        cursor.close()
+
+
+def _begin_to_write(connection: Connection) -> None:
+    # A reader that turns writer fails at once where another writes; who asks first to write waits for its turn.
+    connection.exec_driver_sql("BEGIN IMMEDIATE")

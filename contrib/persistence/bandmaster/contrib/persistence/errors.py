@@ -1,0 +1,175 @@
+"""What goes wrong with databases, sorted by whether another try may help."""
+
+from __future__ import annotations
+
+import sqlite3
+from typing import Any
+
+from sqlalchemy import exc
+from sqlalchemy.engine import ExceptionContext
+
+from bandmaster.kernel import PermanentError, TransientError
+
+
+class DatabaseUnavailableError(TransientError):
+    """The database can't be reached, or has no room for another connection."""
+
+
+class DatabaseRefusedError(PermanentError):
+    """The database is there and refuses what the settings ask for: user, password, name, file."""
+
+
+class DatabaseClosedError(PermanentError):
+    """A manager is used after the application has stopped it."""
+
+
+class TenantMissingError(PermanentError):
+    """A transaction was to begin, and nothing says for which tenant."""
+
+
+class TenantIsolationError(PermanentError):
+    """Tenants could see each other's rows; the text lists every way that was found."""
+
+
+class TransientDatabaseError(TransientError):
+    """A statement or a connection failed in a way that another try may mend.
+
+    Every one of them is also the exception of SQLAlchemy that it would have been, and has the driver's as its cause.
+    """
+
+    orig: BaseException | None
+
+    @property
+    def sqlstate(self) -> str | None:
+        """PostgreSQL's code for it, where there is one."""
+        return sqlstate_of(self.orig)
+
+    @property
+    def lost_a_race(self) -> bool:
+        """Whether the transaction had to give way to another and did nothing: it can simply be run again."""
+        return self.sqlstate in _RACES or _sqlite_code(self.orig) in _SQLITE_BUSY
+
+
+class PermanentDatabaseError(PermanentError):
+    """A statement or a connection failed in a way that stays, such as a violated constraint.
+
+    Every one of them is also the exception of SQLAlchemy that it would have been, and has the driver's as its cause.
+    """
+
+    orig: BaseException | None
+
+    @property
+    def sqlstate(self) -> str | None:
+        """PostgreSQL's code for it, where there is one."""
+        return sqlstate_of(self.orig)
+
+
+class PoolTimeoutError(TransientError, exc.TimeoutError):
+    """Every connection of the pool is in use, and none came back in time."""
+
+    # SQLAlchemy's own texts link to its pages; this one says what to do.
+    code = None
+
+
+def _kinds(base: type[Exception], word: str) -> dict[type[Any], type[Any]]:
+    """For each of SQLAlchemy's exceptions the one that is ``base`` as well, such as ``TransientOperationalError``."""
+    kinds: dict[type[Any], type[Any]] = {}
+    for kind in _SQLALCHEMYS:
+        name = f"{word}{kind.__name__}"
+        about = f"SQLAlchemy's ``{kind.__name__}`` that is a `{base.__name__}` as well."
+        # Found by name, so that it can be pickled.
+        kinds[kind] = globals()[name] = type(name, (base, kind), {"__doc__": about, "__module__": __name__})
+    return kinds
+
+
+_SQLALCHEMYS = (
+    exc.DBAPIError,
+    exc.DatabaseError,
+    exc.OperationalError,
+    exc.InterfaceError,
+    exc.InternalError,
+    exc.ProgrammingError,
+    exc.IntegrityError,
+    exc.DataError,
+    exc.NotSupportedError,
+)
+_TRANSIENT = _kinds(TransientDatabaseError, "Transient")
+_PERMANENT = _kinds(PermanentDatabaseError, "Permanent")
+
+# PostgreSQL, Appendix A: serialization_failure and deadlock_detected.
+_RACES = frozenset(("40001", "40P01"))
+_TRANSIENT_CLASSES = ("08", "40", "53")
+"""Connections, rollbacks forced from outside, resources that have run out."""
+_TRANSIENT_STATES = frozenset(
+    (
+        "25006",  # read-only: the primary has become a replica
+        "55P03",  # a lock isn't available within lock_timeout
+        "57014",  # cancelled: statement_timeout, or an administrator
+        "57P01",  # the server is shut down, or an administrator ended the connection
+        "57P02",  # another backend crashed
+        "57P03",  # the server is starting or stopping
+        "57P05",  # the session idled for too long
+    )
+)
+_SQLITE_BUSY = frozenset((sqlite3.SQLITE_BUSY, sqlite3.SQLITE_LOCKED))
+_SQLITE_PERMANENT = frozenset((sqlite3.SQLITE_CANTOPEN, sqlite3.SQLITE_READONLY, sqlite3.SQLITE_NOTADB))
+_REFUSALS = (
+    "authentication failed",
+    "no pg_hba.conf entry",
+    "does not exist",
+    "is not permitted to log in",
+    "permission denied",
+    "no password supplied",
+    "certificate",
+    "unsupported frontend protocol",
+    "unrecognized configuration parameter",
+    "invalid value for parameter",
+)
+"""How PostgreSQL refuses a connection; libpq hands on its text alone."""
+
+
+def translate(context: ExceptionContext) -> BaseException | None:
+    """For SQLAlchemy's event ``handle_error``: the same failure as one of bandmaster's and of SQLAlchemy's."""
+    known = context.sqlalchemy_exception
+    if not isinstance(known, exc.DBAPIError):
+        return None
+    lost = context.is_disconnect or context.connection is None
+    kinds = _TRANSIENT if _may_pass(known.orig, lost=lost) else _PERMANENT
+    made: BaseException = kinds.get(type(known), kinds[exc.DBAPIError])(
+        known.statement,
+        known.params,
+        known.orig,
+        hide_parameters=known.hide_parameters,
+        connection_invalidated=known.connection_invalidated,
+        code=known.code,
+        ismulti=known.ismulti,
+    )
+    return made
+
+
+def unreachable(error: OSError) -> TransientDatabaseError:
+    """What the network says while a connection is made, as the failure of a database."""
+    made: TransientDatabaseError = _TRANSIENT[exc.OperationalError](None, None, error)
+    return made
+
+
+def sqlstate_of(error: BaseException | None) -> str | None:
+    """PostgreSQL's code for what went wrong, as any of its drivers tells it."""
+    state = getattr(error, "sqlstate", None)
+    if state is None and error is not None:
+        # asyncpg's own exception stands behind SQLAlchemy's adapter.
+        state = getattr(error.__cause__, "sqlstate", None)
+    return state if isinstance(state, str) else None
+
+
+def _sqlite_code(error: BaseException | None) -> int | None:
+    code = getattr(error, "sqlite_errorcode", None)
+    return code & 0xFF if isinstance(code, int) else None
+
+
+def _may_pass(cause: BaseException | None, *, lost: bool) -> bool:
+    if state := sqlstate_of(cause):
+        return state[:2] in _TRANSIENT_CLASSES or state in _TRANSIENT_STATES
+    if code := _sqlite_code(cause):
+        return code in _SQLITE_BUSY or (lost and code not in _SQLITE_PERMANENT)
+    return lost and not any(refusal in str(cause) for refusal in _REFUSALS)

@@ -1,0 +1,87 @@
+"""Whose rows a transaction may see: set when it begins, by the engine, and gone when it ends."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from contextvars import ContextVar
+from typing import Any
+
+from sqlalchemy import Connection, Engine, event
+
+from bandmaster.contrib.persistence.errors import TenantIsolationError, TenantMissingError
+from bandmaster.contrib.web import tenant
+
+TenantSource = Callable[[], str | None]
+
+_NOBODY: ContextVar[bool] = ContextVar("bandmaster.no_tenant", default=False)
+
+
+@contextmanager
+def no_tenant() -> Iterator[None]:
+    """Let transactions begin without a tenant: they see no tenant's rows and can't write any.
+
+    For tables that belong to nobody, such as the list of tenants. Work across tenants is no flag but a
+    `DatabaseManager` of its own, with a role of its own.
+    """
+    token = _NOBODY.set(True)
+    try:
+        yield
+    finally:
+        _NOBODY.reset(token)
+
+
+def whose() -> str | None:
+    """The tenant for which a transaction begins here: the request context's; empty inside of `no_tenant`."""
+    return "" if _NOBODY.get() else tenant()
+
+
+def guard(engine: Engine, setting: str, source: TenantSource = whose) -> None:
+    """Let every transaction of an engine be for the tenant that ``source`` names when it begins.
+
+    Hung on the engine, not on sessions: connections without a session pass here, too. The value is transaction-local
+    (``set_config(..., true)``), so that no pooled connection keeps it. Where there is no tenant, nothing begins.
+    """
+    statement = _statement(engine, setting)
+
+    def begin(connection: Connection, xid: Any = None) -> None:
+        name = source()
+        if name is None:
+            raise TenantMissingError(
+                "a transaction was to begin without a tenant: set one (bandmaster.contrib.web.set_tenant, or "
+                "request_context(tenant=...) around a task), or say no_tenant() for tables that belong to nobody"
+            )
+        if _commits_by_itself(connection):
+            raise TenantIsolationError(
+                "AUTOCOMMIT has no transaction for a tenant to be set in: leave the isolation level alone, or use a "
+                "manager without tenant isolation"
+            )
+        cursor = connection.connection.cursor()
+        try:
+            cursor.execute(*statement(name))
+        finally:
+            cursor.close()
+
+    def execute(connection: Connection, *_: Any) -> None:
+        # SQLAlchemy doesn't begin again on a connection where the first try was refused.
+        if not connection.in_transaction():
+            raise TenantMissingError("a statement was to run outside of a transaction, where no tenant is set")
+
+    event.listen(engine, "begin", begin)
+    event.listen(engine, "begin_twophase", begin)
+    event.listen(engine, "before_cursor_execute", execute)
+
+
+def _statement(engine: Engine, setting: str) -> Callable[[str], tuple[str, Any]]:
+    if engine.dialect.paramstyle == "numeric_dollar":
+        return lambda name: ("SELECT set_config($1, $2, true)", (setting, name))
+    return lambda name: ("SELECT set_config(%s, %s, true)", (setting, name))
+
+
+def _commits_by_itself(connection: Connection) -> bool:
+    level = connection.get_execution_options().get("isolation_level")
+    if level is None:
+        level = connection.engine.get_execution_options().get("isolation_level")
+    if level is not None:
+        return str(level).upper() == "AUTOCOMMIT"
+    return bool(getattr(connection.connection.dbapi_connection, "autocommit", False))
