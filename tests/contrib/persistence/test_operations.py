@@ -1,11 +1,11 @@
 """Alembic's operations for tenant policies: run, reversed, rendered, found by autogenerate."""
 
 import io
-import textwrap
 
 import pytest
 import sqlalchemy as sa
-from alembic.autogenerate import produce_migrations, render_python_code
+from alembic.autogenerate import produce_migrations, render_op_text
+from alembic.autogenerate.api import AutogenContext
 from alembic.migration import MigrationContext
 from alembic.operations import Operations, ops
 
@@ -55,10 +55,10 @@ def generated(connection, metadata, **options):
 
 def code(container):
     """The lines that autogenerate would write, and the imports that they need."""
-    imports = {"import sqlalchemy as sa"}
-    text = render_python_code(container, imports=imports)
-    lines = textwrap.dedent("    " + text).splitlines()
-    return [line for line in lines if not line.startswith("#")], imports
+    options = {"sqlalchemy_module_prefix": "sa.", "alembic_module_prefix": "op.", "user_module_prefix": None}
+    context = AutogenContext(MigrationContext.configure(dialect_name="postgresql"), sa.MetaData(), options)
+    lines = [line for step in container.ops for line in render_op_text(context, step).splitlines()]
+    return lines, {"import sqlalchemy as sa", *context.imports}
 
 
 def run(connection, container):
