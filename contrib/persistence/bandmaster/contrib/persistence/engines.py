@@ -49,7 +49,13 @@ def equip(engine: Engine, settings: DatabaseSettings, is_closed: Callable[[], bo
             # SQLAlchemy sorts what its drivers call their own; asyncpg lets the network's errors pass.
             raise unreachable(error) from error
 
+    def checkin(connection: Any, record: ConnectionPoolEntry) -> None:
+        # A pool that is disposed of forgets those in use, and would keep them open when they come back.
+        if is_closed() and connection is not None:
+            record.invalidate()
+
     event.listen(engine, "do_connect", connect)
+    event.listen(engine, "checkin", checkin)
     event.listen(engine, "handle_error", translate)
     if engine.dialect.name == "sqlite":
         event.listen(engine, "connect", _begin_by_hand)
@@ -151,11 +157,7 @@ def _limited(limits: dict[str, str], paramstyle: str) -> Callable[[Connection], 
     values = tuple(word for pair in limits.items() for word in pair)
 
     def begin(connection: Connection) -> None:
-        cursor = connection.connection.cursor()
-        try:
-            cursor.execute(statement, values)
-        finally:
-            cursor.close()
+        connection.exec_driver_sql(statement, values)
 
     return begin
 

@@ -75,7 +75,7 @@ def _kinds(base: type[Exception], word: str) -> dict[type[Any], type[Any]]:
     """For each of SQLAlchemy's exceptions the one that is ``base`` as well, such as ``TransientOperationalError``."""
     kinds: dict[type[Any], type[Any]] = {}
     for kind in _SQLALCHEMYS:
-        name = f"{word}{kind.__name__}"
+        name = f"{word}{kind.__name__}" if kind is not exc.DatabaseError else f"{word}OtherDatabaseError"
         about = f"SQLAlchemy's ``{kind.__name__}`` that is a `{base.__name__}` as well."
         # Found by name, so that it can be pickled.
         kinds[kind] = globals()[name] = type(name, (base, kind), {"__doc__": about, "__module__": __name__})

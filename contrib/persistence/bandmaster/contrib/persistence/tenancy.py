@@ -42,9 +42,10 @@ def guard(engine: Engine, setting: str, source: TenantSource = whose) -> None:
     Hung on the engine, not on sessions: connections without a session pass here, too. The value is transaction-local
     (``set_config(..., true)``), so that no pooled connection keeps it. Where there is no tenant, nothing begins.
     """
-    statement = _statement(engine, setting)
+    numbered = engine.dialect.paramstyle == "numeric_dollar"
+    statement = "SELECT set_config($1, $2, true)" if numbered else "SELECT set_config(%s, %s, true)"
 
-    def begin(connection: Connection, xid: Any = None) -> None:
+    def begin(connection: Connection) -> None:
         name = source()
         if name is None:
             raise TenantMissingError(
@@ -56,26 +57,22 @@ def guard(engine: Engine, setting: str, source: TenantSource = whose) -> None:
                 "AUTOCOMMIT has no transaction for a tenant to be set in: leave the isolation level alone, or use a "
                 "manager without tenant isolation"
             )
-        cursor = connection.connection.cursor()
-        try:
-            cursor.execute(*statement(name))
-        finally:
-            cursor.close()
+        connection.exec_driver_sql(statement, (setting, name))
 
-    def execute(connection: Connection, *_: Any) -> None:
+    def begin_twophase(connection: Connection, xid: Any) -> None:
+        # Drivers insist on beginning these themselves, and SQLAlchemy has no event for when they have.
+        raise TenantIsolationError(
+            "two-phase transactions have no tenant: use a manager without tenant isolation, or an outbox"
+        )
+
+    def execute(connection: Connection, cursor: Any, sql: str, *_: Any) -> None:
         # SQLAlchemy doesn't begin again on a connection where the first try was refused.
-        if not connection.in_transaction():
+        if not connection.in_transaction() and sql != statement:
             raise TenantMissingError("a statement was to run outside of a transaction, where no tenant is set")
 
     event.listen(engine, "begin", begin)
-    event.listen(engine, "begin_twophase", begin)
+    event.listen(engine, "begin_twophase", begin_twophase)
     event.listen(engine, "before_cursor_execute", execute)
-
-
-def _statement(engine: Engine, setting: str) -> Callable[[str], tuple[str, Any]]:
-    if engine.dialect.paramstyle == "numeric_dollar":
-        return lambda name: ("SELECT set_config($1, $2, true)", (setting, name))
-    return lambda name: ("SELECT set_config(%s, %s, true)", (setting, name))
 
 
 def _commits_by_itself(connection: Connection) -> bool:
