@@ -4,14 +4,7 @@ import psycopg
 import pytest
 
 from bandmaster.contrib.persistence import DatabaseManager, DatabaseSettings
-
-POLICY = "tenant_id = (SELECT NULLIF(current_setting('app.tenant', true), '')::text)"
-PROTECT = (
-    "ALTER TABLE {0} ENABLE ROW LEVEL SECURITY",
-    "ALTER TABLE {0} FORCE ROW LEVEL SECURITY",
-    f"CREATE POLICY tenant_isolation ON {{0}} USING ({POLICY}) WITH CHECK ({POLICY})",
-)
-
+from tests.contrib.persistence.schema import PROTECT
 
 @pytest.fixture
 def anyio_backend():
