@@ -1,0 +1,284 @@
+"""A database as a component: seen to be there at the start, probed while it serves, closed at the stop."""
+
+from typing import Annotated
+
+import anyio
+import pytest
+from sqlalchemy import text
+from sqlalchemy.ext.asyncio import AsyncSession
+from sqlalchemy.orm import Session
+from structlog.testing import capture_logs
+
+from bandmaster.contrib.persistence import (
+    DatabaseManager,
+    DatabaseRefusedError,
+    DatabaseSettings,
+    DatabaseUnavailableError,
+    TenantIsolationError,
+    database,
+    database_component,
+    database_session,
+    database_sync_session,
+)
+from bandmaster.kernel import (
+    BudgetExceededError,
+    Kernel,
+    KernelSettings,
+    LifespanBand,
+    Named,
+    Resources,
+    Scoped,
+    StartError,
+    lifespan,
+)
+from bandmaster.kernel.testing import check_contribution, fail, free_port, run
+
+pytestmark = pytest.mark.anyio
+
+
+def kernel(*settings, contributions=(database,), **options):
+    overrides = {type(one): one for one in settings}
+    return {"contributions": list(contributions), "discover": False, "overrides": overrides, **options}
+
+
+def of(url, **options):
+    return DatabaseSettings(url=url, **{"connect_timeout": 1, **options})
+
+
+@pytest.mark.requirement("CF-02", "PE-10", "FA-13")
+@pytest.mark.parametrize("driver", ["psycopg", "asyncpg"])
+async def test_it_starts_serves_and_leaves_nothing(postgres_database, superuser_runs, driver):
+    """Sessions by type while it runs; no connection afterwards."""
+    parts = [database, database_session, database_sync_session]
+    async with run(**kernel(of(postgres_database.app_url(driver)), contributions=parts)) as running:
+        resources: Resources = running.resources
+        async with resources[Scoped[AsyncSession]].open() as session:
+            assert 1 == await session.scalar(text("SELECT 1"))
+        async with resources[Scoped[Session]].open() as session:
+            assert 1 == await anyio.to_thread.run_sync(session.scalar, text("SELECT 1"))
+        assert isinstance(resources[DatabaseManager], DatabaseManager)
+        assert 200 == (await running.http.get("/readyz")).status
+    with anyio.fail_after(3):
+        while superuser_runs(f"SELECT 1 FROM pg_stat_activity WHERE usename = '{postgres_database.app}'"):
+            await anyio.sleep(0.02)
+
+
+@pytest.mark.requirement("CF-02", "CF-09", "PE-11", "S-L2")
+async def test_it_is_closed_when_another_start_or_stop_fails(postgres_database, superuser_runs):
+    """A neighbour that breaks on the way up or down is no reason to keep connections."""
+
+    @lifespan(band=LifespanBand.APPLICATION)
+    async def neighbour(manager: DatabaseManager):
+        async with manager.session() as session:
+            await session.execute(text("SELECT 1"))
+        yield
+
+    for fault in (fail("neighbour"), fail("neighbour", at="stop")):
+        options = kernel(of(postgres_database.app_url()), contributions=[database, neighbour], faults=[fault])
+        with pytest.raises(Exception):
+            async with run(**options):
+                pass
+        with anyio.fail_after(3):
+            while superuser_runs(f"SELECT 1 FROM pg_stat_activity WHERE usename = '{postgres_database.app}'"):
+                await anyio.sleep(0.02)
+
+
+@pytest.mark.requirement("CF-10")
+async def test_a_database_that_is_not_there_fails_the_start():
+    """With its place, in time, and without the password."""
+    port = free_port()
+    with anyio.fail_after(5), pytest.raises(StartError) as caught:
+        async with run(**kernel(of(f"postgresql://u:hunter2@127.0.0.1:{port}/shop"))):
+            pass
+    assert "database" == caught.value.component
+    assert isinstance(caught.value.__cause__, DatabaseUnavailableError)
+    assert f"'shop' at 127.0.0.1:{port}" in str(caught.value)
+    assert "hunter2" not in str(caught.value)
+
+
+async def test_a_wrong_password_fails_the_start(postgres_database):
+    """And says so."""
+    url = postgres_database.app_url().replace(postgres_database.password, "hunter2")
+    with pytest.raises(StartError, match="password authentication failed") as caught:
+        async with run(**kernel(of(url))):
+            pass
+    assert isinstance(caught.value.__cause__, DatabaseRefusedError)
+
+
+async def test_readiness_follows_the_database():
+    """Lost while the server is away, back when it is; not where the database isn't critical."""
+    from bandmaster.contrib.persistence.testing import postgres_server
+
+    with postgres_server({}) as server:
+        settings = of(server.url(), probe_timeout=1)
+        async with run(**kernel(settings)) as running:
+            assert 200 == (await running.http.get("/readyz")).status
+            server.stop()
+            await _until(running, 503)
+            server.start()
+            await _until(running, 200)
+        async with run(**kernel(settings.model_copy(update={"critical": False}))) as running:
+            server.stop()
+            await anyio.sleep(1.2)
+            assert 200 == (await running.http.get("/readyz")).status
+            server.start()
+
+
+async def _until(running, status):
+    with anyio.fail_after(10):
+        while (await running.http.get("/readyz")).status != status:
+            await anyio.sleep(0.1)
+
+
+# Budget ---------------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.requirement("XC-R1", "XC-R2", "CF-04")
+async def test_its_connections_are_in_the_plan(postgres_database):
+    """Both pools and the health check's own; none for SQLite."""
+    plan = Kernel(**kernel(of(postgres_database.app_url()))).plan
+    assert {"postgres": 21} == dict(plan.budget)
+    smaller = of(postgres_database.app_url(), pool_size=2, max_overflow=1, sync_pool_size=1, sync_max_overflow=0)
+    assert {"postgres": 5} == dict(Kernel(**kernel(smaller)).plan.budget)
+    assert {} == dict(Kernel(**kernel(of("sqlite://"))).plan.budget)
+
+
+@pytest.mark.requirement("XC-R3", "XC-R4", "CF-29", "CF-41")
+@pytest.mark.parametrize("driver", ["psycopg", "asyncpg"])
+async def test_it_is_compared_with_what_the_server_allows(postgres_database, superuser_runs, driver):
+    """The server's limit, the role's and the database's: the smallest counts."""
+    superuser_runs(f"ALTER ROLE {postgres_database.app} CONNECTION LIMIT 30")
+    settings = of(postgres_database.app_url(driver))
+    async with run(**kernel(settings)):
+        pass
+    superuser_runs(f"ALTER DATABASE {postgres_database.name} CONNECTION LIMIT 20")
+    with pytest.raises(StartError, match="the plan may hold 21 of postgres .* of the 20 that the server allows") as caught:
+        async with run(**kernel(settings)):
+            pass
+    assert isinstance(caught.value.__cause__, BudgetExceededError)
+    async with run(**kernel(settings, settings=KernelSettings(over_budget="warn"))):
+        pass
+    with pytest.raises(StartError, match="84 of postgres"):
+        async with run(**kernel(settings, settings=KernelSettings(processes=4, limits={"postgres": 80}))):
+            pass
+
+
+@pytest.mark.requirement("XC-R5", "PE-12", "F-04", "CF-41")
+async def test_several_processes_fit_with_the_defaults(postgres_database):
+    """Four processes of the default settings stay under PostgreSQL's default of 97 usable connections."""
+    settings = of(postgres_database.app_url())
+    async with run(**kernel(settings, settings=KernelSettings(processes=4))):
+        pass
+    assert settings.connections * 4 < 97
+
+
+async def test_behind_pgbouncer_the_servers_limit_is_not_asked(postgres_database, superuser_runs):
+    """Its own counts, which only a setting can tell."""
+    superuser_runs(f"ALTER DATABASE {postgres_database.name} CONNECTION LIMIT 10")
+    settings = of(postgres_database.app_url(), pgbouncer=True)
+    async with run(**kernel(settings)):
+        pass
+    with pytest.raises(StartError, match="20 that BANDMASTER_LIMITS allows"):
+        async with run(**kernel(settings, settings=KernelSettings(limits={"postgres": 20}))):
+            pass
+
+
+# Isolation ------------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.requirement("CF-02", "PE-7", "PE-18")
+async def test_a_start_that_could_not_keep_tenants_apart_is_refused(postgres_database, owner_runs, notes, superuser_runs):
+    """Every way is listed at once, with what to do; a setting turns it into a warning, another excuses tables."""
+    url = postgres_database.app_url()
+    async with run(**kernel(of(url, tenant_isolation="rls"))):
+        pass
+    owner_runs("CREATE TABLE open (tenant_id text)")
+    superuser_runs(f"ALTER ROLE {postgres_database.app} BYPASSRLS")
+    with pytest.raises(StartError) as caught:
+        async with run(**kernel(of(url, tenant_isolation="rls"))):
+            pass
+    assert isinstance(caught.value.__cause__, TenantIsolationError)
+    assert "BYPASSRLS" in str(caught.value)
+    assert "public.open has no row-level security" in str(caught.value)
+    with capture_logs() as logs:
+        async with run(**kernel(of(url, tenant_isolation="rls", tenant_audit="warn"))):
+            pass
+    assert [True] == ["public.open" in log["remark"] for log in logs if log["event"] == "tenant isolation"]
+    superuser_runs(f"ALTER ROLE {postgres_database.app} NOBYPASSRLS")
+    async with run(**kernel(of(url, tenant_isolation="rls", tenant_unprotected="open,other"))):
+        pass
+
+
+async def test_isolation_without_tables_is_remarked(postgres_database):
+    """It may well be that nobody has migrated."""
+    with capture_logs() as logs:
+        async with run(**kernel(of(postgres_database.app_url(), tenant_isolation="rls"))):
+            pass
+    assert ["no table has the column tenant_id: has it been migrated?"] == [
+        log["remark"] for log in logs if log["event"] == "tenant isolation"
+    ]
+
+
+# Several --------------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.requirement("PE-1", "CF-08", "F-03", "S-M2")
+async def test_several_databases_with_settings_of_their_own(postgres_database, bandmaster_environment, tmp_path):
+    """By name, from variables of their own prefix."""
+    bandmaster_environment.setenv("DATABASE_URL", postgres_database.app_url())
+    bandmaster_environment.setenv("REPORTING_DATABASE_URL", f"sqlite:///{tmp_path / 'reports'}")
+    bandmaster_environment.setenv("WIDE_URL", postgres_database.owner_url("asyncpg"))
+    bandmaster_environment.setenv("WIDE_POOL_SIZE", "1")
+    seen = []
+
+    @lifespan(band=LifespanBand.APPLICATION)
+    async def user(
+        main: DatabaseManager,
+        reporting: Annotated[DatabaseManager, Named("reporting")],
+        wide: Annotated[DatabaseManager, Named("wide")],
+    ):
+        for manager in (main, reporting, wide):
+            async with manager.session() as session:
+                await session.execute(text("SELECT 1"))
+            seen.append((manager.name, manager.settings.dsn.drivername))
+        yield
+
+    parts = [database, database_component("reporting"), database_component("wide", prefix="WIDE_"), user]
+    options = {"contributions": parts, "discover": False}
+    assert {"postgres": 21 + 1 + 5 + 5 + 1} == dict(Kernel(**options).plan.budget)
+    async with run(**options) as running:
+        assert 200 == (await running.http.get("/readyz")).status
+    assert [
+        ("database", "postgresql+psycopg"),
+        ("reporting", "sqlite+aiosqlite"),
+        ("wide", "postgresql+asyncpg"),
+    ] == seen
+
+
+def test_a_name_that_is_none():
+    """It is refused when the component is described."""
+    with pytest.raises(ValueError):
+        database_component("")
+
+
+async def test_the_kernels_own_checks_of_contributions(postgres_database):
+    """Cancelled, timed out, started twice: as every component must bear it."""
+    await check_contribution(database, overrides={DatabaseSettings: of(postgres_database.app_url())})
+
+
+# Slow statements ------------------------------------------------------------------------------------------------------
+
+
+async def test_slow_statements_are_logged(postgres_database):
+    """With what they took, and without their values."""
+    settings = of(postgres_database.app_url(), slow_query=0.05)
+    with capture_logs() as logs:
+        async with run(**kernel(settings)) as running:
+            async with running.resources[DatabaseManager].session() as session:
+                await session.execute(text("SELECT :name,  pg_sleep(0.1)"), {"name": "Ms Secret"})
+                await session.execute(text("SELECT 1"))
+    (log,) = [log for log in logs if log["event"] == "slow query"]
+    assert ("warning", "database") == (log["log_level"], log["database"])
+    assert 0.1 <= log["seconds"] < 1
+    assert "pg_sleep(0.1)" in log["statement"]
+    assert "Ms Secret" not in str(log)
