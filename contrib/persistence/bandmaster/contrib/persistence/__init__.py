@@ -6,7 +6,7 @@ import importlib
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from bandmaster.contrib.persistence.audit import Audit, Finding, audit
+    from bandmaster.contrib.persistence.audit import Audit, Finding, audit_isolation
     from bandmaster.contrib.persistence.component import (
         database,
         database_component,
@@ -24,6 +24,8 @@ if TYPE_CHECKING:
         TransientDatabaseError,
     )
     from bandmaster.contrib.persistence.manager import DatabaseManager, HasGauges, PoolGauge
+    from bandmaster.contrib.persistence.outbox import Outbox, OutboxMessage, Publisher, outbox_table
+    from bandmaster.contrib.persistence.relay import OutboxGauge, OutboxRelay, OutboxSettings, outbox_relay
     from bandmaster.contrib.persistence.retries import Retries
     from bandmaster.contrib.persistence.settings import DatabaseSettings
     from bandmaster.contrib.persistence.tenancy import no_tenant
@@ -39,19 +41,27 @@ _HOMES = {
     "DatabaseUnavailableError": "errors",
     "Finding": "audit",
     "HasGauges": "manager",
+    "Outbox": "outbox",
+    "OutboxGauge": "relay",
+    "OutboxMessage": "outbox",
+    "OutboxRelay": "relay",
+    "OutboxSettings": "relay",
     "PermanentDatabaseError": "errors",
     "PoolGauge": "manager",
     "PoolTimeoutError": "errors",
+    "Publisher": "outbox",
     "Retries": "retries",
     "TenantIsolationError": "errors",
     "TenantMissingError": "errors",
     "TransientDatabaseError": "errors",
-    "audit": "audit",
+    "audit_isolation": "audit",
     "database": "component",
     "database_component": "component",
     "database_session": "component",
     "database_sync_session": "component",
     "no_tenant": "tenancy",
+    "outbox_relay": "relay",
+    "outbox_table": "outbox",
 }
 
 __all__ = [
@@ -63,19 +73,27 @@ __all__ = [
     "DatabaseUnavailableError",
     "Finding",
     "HasGauges",
+    "Outbox",
+    "OutboxGauge",
+    "OutboxMessage",
+    "OutboxRelay",
+    "OutboxSettings",
     "PermanentDatabaseError",
     "PoolGauge",
     "PoolTimeoutError",
+    "Publisher",
     "Retries",
     "TenantIsolationError",
     "TenantMissingError",
     "TransientDatabaseError",
-    "audit",
+    "audit_isolation",
     "database",
     "database_component",
     "database_session",
     "database_sync_session",
     "no_tenant",
+    "outbox_relay",
+    "outbox_table",
 ]
 
 
