@@ -35,7 +35,9 @@ class Audit:
     """Each tells something of other tenants' rows, such as whether one exists."""
 
 
-async def audit(connection: AsyncConnection, *, column: str, setting: str, unprotected: Collection[str] = ()) -> Audit:
+async def audit_isolation(
+    connection: AsyncConnection, *, column: str, setting: str, unprotected: Collection[str] = ()
+) -> Audit:
     """Look at the connection's role, and at everything that it may use and that has to do with the tenant column.
 
     ``unprotected`` names relations, with or without their schema, that may stay as they are.

@@ -10,7 +10,7 @@ from pydantic_settings import SettingsConfigDict
 from sqlalchemy.ext.asyncio import AsyncSession
 from sqlalchemy.orm import Session
 
-from bandmaster.contrib.persistence.audit import audit
+from bandmaster.contrib.persistence.audit import audit_isolation
 from bandmaster.contrib.persistence.capacity import usable_connections
 from bandmaster.contrib.persistence.errors import DatabaseRefusedError, TenantIsolationError
 from bandmaster.contrib.persistence.manager import DatabaseManager
@@ -128,7 +128,7 @@ async def _check_budget(manager: DatabaseManager, context: Context) -> None:
 async def _check_isolation(manager: DatabaseManager, context: Context) -> None:
     settings = manager.settings
     async with manager.probing() as connection:
-        found = await audit(
+        found = await audit_isolation(
             connection,
             column=settings.tenant_column,
             setting=settings.tenant_setting,

@@ -166,7 +166,16 @@ class _Process:
     def start(self) -> None:
         options = [word for name, value in self._settings.items() for word in ("-c", f"{name}={value}")]
         port = str(self.superuser.port)
-        command: list[str | os.PathLike[str]] = [self._programs / "postgres", "-D", self._data, "-h", _HOST, "-p", port, *options]
+        command: list[str | os.PathLike[str]] = [
+            self._programs / "postgres",
+            "-D",
+            self._data,
+            "-h",
+            _HOST,
+            "-p",
+            port,
+            *options,
+        ]
         self._process = self._running.enter_context(
             server_process(
                 command,
