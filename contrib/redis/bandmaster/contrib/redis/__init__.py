@@ -1,1 +1,50 @@
 """A Redis client that is bounded, probed, guarded after its end, and closed with the application."""
+
+from __future__ import annotations
+
+import importlib
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from bandmaster.contrib.redis.address import same_database
+    from bandmaster.contrib.redis.errors import (
+        RedisClosedError,
+        RedisPoolTimeoutError,
+        RedisRefusedError,
+        RedisUnavailableError,
+        redis_errors,
+    )
+    from bandmaster.contrib.redis.settings import RedisSettings
+
+# Where each public name lives. Names are imported when they are first used (PEP 562): who reads the settings needs no
+# client.
+_HOMES = {
+    "RedisClosedError": "errors",
+    "RedisPoolTimeoutError": "errors",
+    "RedisRefusedError": "errors",
+    "RedisSettings": "settings",
+    "RedisUnavailableError": "errors",
+    "redis_errors": "errors",
+    "same_database": "address",
+}
+
+__all__ = [
+    "RedisClosedError",
+    "RedisPoolTimeoutError",
+    "RedisRefusedError",
+    "RedisSettings",
+    "RedisUnavailableError",
+    "redis_errors",
+    "same_database",
+]
+
+
+def __getattr__(name: str) -> Any:
+    if name not in _HOMES:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    value = globals()[name] = getattr(importlib.import_module(f"{__name__}.{_HOMES[name]}"), name)
+    return value
+
+
+def __dir__() -> list[str]:
+    return sorted({*globals(), *__all__})
