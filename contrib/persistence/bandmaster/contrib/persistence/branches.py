@@ -210,6 +210,7 @@ def _at_once(awaitable: Awaitable[T], component: str) -> T:
         next(steps)
     except StopIteration as done:
         return done.value  # type: ignore[no-any-return]  # a generator's value, as typed by the awaitable
+    steps.close()
     raise MigrationError(
         f"the component {component!r} waits for something before it provides its Migrations: make it with "
         "bandmaster.contrib.persistence.migrations(...)"
@@ -265,6 +266,6 @@ def _strays(files: list[tuple[Migrations, RevisionFile]]) -> Iterator[str]:
         for before in file.down_revision:
             if owners.get(before, part.name) != part.name:
                 yield (
-                    f"revision {file.revision!r} of {part.name!r} ({file.path}) follows {before!r}, which is "
-                    f"{owners[before]!r}'s: name it in depends_on, not in down_revision"
+                    f"revision {file.revision!r} of {part.name!r} ({file.path}) follows {before!r} "
+                    f"of {owners[before]!r}: name it in depends_on, not in down_revision"
                 )
