@@ -6,6 +6,7 @@ import difflib
 import importlib
 import importlib.resources
 import re
+import sys
 from collections.abc import AsyncIterator, Awaitable, Iterable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -205,12 +206,17 @@ def _split(location: str | Path) -> tuple[str | None, str]:
 
 def _at_once(awaitable: Awaitable[T], component: str) -> T:
     """What an awaitable gives that waits for nothing, so that it needs no event loop."""
-    steps = awaitable.__await__()
+    # An event loop that happens to run here isn't to look after a generator that it doesn't drive.
+    hooks = sys.get_asyncgen_hooks()
+    sys.set_asyncgen_hooks(None, None)
     try:
+        steps = awaitable.__await__()
         next(steps)
+        steps.close()
     except StopIteration as done:
         return done.value  # type: ignore[no-any-return]  # a generator's value, as typed by the awaitable
-    steps.close()
+    finally:
+        sys.set_asyncgen_hooks(*hooks)
     raise MigrationError(
         f"the component {component!r} waits for something before it provides its Migrations: make it with "
         "bandmaster.contrib.persistence.migrations(...)"
