@@ -152,7 +152,9 @@ async def test_it_is_compared_with_what_the_server_allows(postgres_database, sup
     async with run(**kernel(settings)):
         pass
     superuser_runs(f"ALTER DATABASE {postgres_database.name} CONNECTION LIMIT 20")
-    with pytest.raises(StartError, match="the plan may hold 21 of postgres .* of the 20 that the server allows") as caught:
+    with pytest.raises(
+        StartError, match=r"the plan may hold 21 of postgres .* of the 20 that the server allows"
+    ) as caught:
         async with run(**kernel(settings)):
             pass
     assert isinstance(caught.value.__cause__, BudgetExceededError)
@@ -187,7 +189,9 @@ async def test_behind_pgbouncer_the_servers_limit_is_not_asked(postgres_database
 
 
 @pytest.mark.requirement("CF-02", "PE-7", "PE-18")
-async def test_a_start_that_could_not_keep_tenants_apart_is_refused(postgres_database, owner_runs, notes, superuser_runs):
+async def test_a_start_that_could_not_keep_tenants_apart_is_refused(
+    postgres_database, owner_runs, notes, superuser_runs
+):
     """Every way is listed at once, with what to do; a setting turns it into a warning, another excuses tables."""
     url = postgres_database.app_url()
     async with run(**kernel(of(url, tenant_isolation="rls"))):

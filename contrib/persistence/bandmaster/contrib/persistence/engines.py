@@ -12,6 +12,7 @@ from sqlalchemy.pool import ConnectionPoolEntry, StaticPool
 
 from bandmaster.contrib.persistence.errors import DatabaseClosedError, PoolTimeoutError, translate, unreachable
 from bandmaster.contrib.persistence.settings import DatabaseSettings
+from bandmaster.contrib.persistence.tenancy import guard, set_locally
 
 _CLIENT_CHECK = 500
 """Milliseconds after which PostgreSQL notices that a client has gone, and ends what it runs for it. A query that is
@@ -35,8 +36,11 @@ def make_sync_engine(settings: DatabaseSettings, *, size: int, overflow: int) ->
     )
 
 
-def equip(engine: Engine, settings: DatabaseSettings, is_closed: Callable[[], bool]) -> None:
-    """What every engine of a manager does: sort its errors, stay closed once it is, speak the dialect properly."""
+def equip(engine: Engine, settings: DatabaseSettings, is_closed: Callable[[], bool], *, tenants: bool = False) -> None:
+    """What every engine of a manager does: sort its errors, stay closed once it is, begin as it should.
+
+    With ``tenants`` its transactions are for a tenant, if the settings say so.
+    """
 
     def connect(dialect: Dialect, record: Any, arguments: Any, options: Any) -> Any:
         if is_closed():
@@ -60,8 +64,14 @@ def equip(engine: Engine, settings: DatabaseSettings, is_closed: Callable[[], bo
     if engine.dialect.name == "sqlite":
         event.listen(engine, "connect", _begin_by_hand)
         event.listen(engine, "begin", _begin_to_write)
-    elif settings.pgbouncer and (limits := _limits(settings)):
-        event.listen(engine, "begin", _limited(limits, engine.dialect.paramstyle))
+        return
+    # Behind PgBouncer the session belongs to whoever comes next: timeouts hold for one transaction.
+    limits = _limits(settings) if settings.pgbouncer else {}
+    if tenants and settings.tenant_isolation == "rls":
+        guard(engine, settings.tenant_setting, limits)
+    elif limits:
+        statement, values = set_locally(engine, limits)
+        event.listen(engine, "begin", lambda connection: connection.exec_driver_sql(statement, values))
 
 
 class _AsyncPool(AsyncAdaptedQueuePool):
@@ -144,22 +154,6 @@ def _limits(settings: DatabaseSettings) -> dict[str, str]:
         "lock_timeout": settings.lock_timeout,
     }
     return {name: str(max(1, round(value * 1000))) for name, value in seconds.items() if value}
-
-
-def _limited(limits: dict[str, str], paramstyle: str) -> Callable[[Connection], None]:
-    """Timeouts for one transaction: behind PgBouncer the session belongs to whoever comes next."""
-    marks = [f"${place}" for place in range(1, 2 * len(limits) + 1)] if paramstyle == "numeric_dollar" else []
-    calls = [
-        f"set_config({marks[place]}, {marks[place + 1]}, true)" if marks else "set_config(%s, %s, true)"
-        for place in range(0, 2 * len(limits), 2)
-    ]
-    statement = f"SELECT {', '.join(calls)}"
-    values = tuple(word for pair in limits.items() for word in pair)
-
-    def begin(connection: Connection) -> None:
-        connection.exec_driver_sql(statement, values)
-
-    return begin
 
 
 def _begin_by_hand(connection: Any, record: Any) -> None:

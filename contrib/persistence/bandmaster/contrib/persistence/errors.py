@@ -122,6 +122,7 @@ _REFUSALS = (
     "no password supplied",
     "certificate",
     "unsupported frontend protocol",
+    "unsupported startup parameter",
     "unrecognized configuration parameter",
     "invalid value for parameter",
 )
@@ -168,8 +169,10 @@ def _sqlite_code(error: BaseException | None) -> int | None:
 
 
 def _may_pass(cause: BaseException | None, *, lost: bool) -> bool:
+    if lost and any(refusal in str(cause) for refusal in _REFUSALS):
+        return False
     if state := sqlstate_of(cause):
         return state[:2] in _TRANSIENT_CLASSES or state in _TRANSIENT_STATES
     if code := _sqlite_code(cause):
         return code in _SQLITE_BUSY or (lost and code not in _SQLITE_PERMANENT)
-    return lost and not any(refusal in str(cause) for refusal in _REFUSALS)
+    return lost

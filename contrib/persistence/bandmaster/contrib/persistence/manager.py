@@ -19,7 +19,6 @@ from bandmaster.contrib.persistence.errors import DatabaseRefusedError, Database
 from bandmaster.contrib.persistence.retries import Retries, retried
 from bandmaster.contrib.persistence.settings import DatabaseSettings, where
 from bandmaster.contrib.persistence.statements import log_slow
-from bandmaster.contrib.persistence.tenancy import guard
 from bandmaster.kernel import BandmasterError, PermanentError, TransientError
 
 T = TypeVar("T")
@@ -179,7 +178,8 @@ class DatabaseManager:
         except TransientError as error:
             raise DatabaseUnavailableError(f"{place} can't be reached: {_said(error)}") from error
         except PermanentError as error:
-            raise DatabaseRefusedError(f"{place} can't be used: {_said(error)}{_hint(self.settings)}") from error
+            said = _said(error)
+            raise DatabaseRefusedError(f"{place} can't be used: {said}{_hint(self.settings, said)}") from error
 
     async def ping(self) -> None:
         """Have the database answer, on a connection that is kept for that: a full pool is no failure."""
@@ -232,9 +232,7 @@ class DatabaseManager:
 
     def _equip(self, engine: Engine) -> None:
         settings = self.settings
-        equip(engine, settings, lambda: self._closed)
-        if settings.tenant_isolation == "rls":
-            guard(engine, settings.tenant_setting)
+        equip(engine, settings, lambda: self._closed, tenants=True)
         if settings.slow_query:
             log_slow(engine, settings.slow_query, self.name)
 
@@ -259,7 +257,9 @@ def _said(error: BaseException) -> str:
     return " ".join(str(cause).split()) or type(cause).__name__
 
 
-def _hint(settings: DatabaseSettings) -> str:
+def _hint(settings: DatabaseSettings, said: str) -> str:
+    if "unsupported startup parameter" in said:
+        return f". If PgBouncer stands before it, set {settings.variable('pgbouncer')}=true"
     if settings.file is None:
         return ""
     folder = settings.file.absolute().parent

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from contextvars import ContextVar
 from typing import Any
@@ -36,14 +36,24 @@ def whose() -> str | None:
     return "" if _NOBODY.get() else tenant()
 
 
-def guard(engine: Engine, setting: str, source: TenantSource = whose) -> None:
+def set_locally(engine: Engine, values: Mapping[str, str]) -> tuple[str, tuple[str, ...]]:
+    """A statement in the driver's own style that sets PostgreSQL's settings until the transaction ends, and its values."""
+    numbered = engine.dialect.paramstyle == "numeric_dollar"
+    calls = [
+        f"set_config(${2 * place + 1}, ${2 * place + 2}, true)" if numbered else "set_config(%s, %s, true)"
+        for place in range(len(values))
+    ]
+    return f"SELECT {', '.join(calls)}", tuple(word for pair in values.items() for word in pair)
+
+
+def guard(engine: Engine, setting: str, besides: Mapping[str, str] | None = None, source: TenantSource = whose) -> None:
     """Let every transaction of an engine be for the tenant that ``source`` names when it begins.
 
     Hung on the engine, not on sessions: connections without a session pass here, too. The value is transaction-local
     (``set_config(..., true)``), so that no pooled connection keeps it. Where there is no tenant, nothing begins.
+    ``besides`` are other settings for every transaction.
     """
-    numbered = engine.dialect.paramstyle == "numeric_dollar"
-    statement = "SELECT set_config($1, $2, true)" if numbered else "SELECT set_config(%s, %s, true)"
+    statement, (*values, _) = set_locally(engine, {**(besides or {}), setting: ""})
 
     def begin(connection: Connection) -> None:
         name = source()
@@ -57,7 +67,7 @@ def guard(engine: Engine, setting: str, source: TenantSource = whose) -> None:
                 "AUTOCOMMIT has no transaction for a tenant to be set in: leave the isolation level alone, or use a "
                 "manager without tenant isolation"
             )
-        connection.exec_driver_sql(statement, (setting, name))
+        connection.exec_driver_sql(statement, (*values, name))
 
     def begin_twophase(connection: Connection, xid: Any) -> None:
         # Drivers insist on beginning these themselves, and SQLAlchemy has no event for when they have.

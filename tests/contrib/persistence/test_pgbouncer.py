@@ -1,0 +1,121 @@
+"""PgBouncer in transaction mode, where a session of the server belongs to somebody else with each transaction."""
+
+import os
+import pwd
+import shutil
+import tempfile
+from pathlib import Path
+
+import anyio
+import psycopg
+import pytest
+from sqlalchemy import text
+
+from bandmaster.contrib.persistence import DatabaseRefusedError
+from bandmaster.contrib.web import request_context
+from bandmaster.kernel.testing import ServerUnavailable, free_port, server_process, skip_or_fail
+
+DRIVERS = ["psycopg", "asyncpg"]
+pytestmark = [pytest.mark.anyio, pytest.mark.usefixtures("notes")]
+
+
+@pytest.fixture
+def bouncer(postgres_database):
+    """Gives URLs of the serving role that lead through PgBouncer, which has two connections for everybody."""
+    program = shutil.which("pgbouncer") or shutil.which("pgbouncer", path="/usr/sbin")
+    if program is None:
+        skip_or_fail(ServerUnavailable("there is no pgbouncer; Debian has it as a package of that name"))
+    server, port = postgres_database.server, free_port()
+    folder = Path(tempfile.mkdtemp(prefix="pgbouncer-"))
+    users = folder / "users"
+    users.write_text(f'"{postgres_database.app}" "{postgres_database.password}"\n')
+    settings = folder / "pgbouncer.ini"
+    settings.write_text(f"""
+[databases]
+* = host={server.host} port={server.port}
+[pgbouncer]
+listen_addr = 127.0.0.1
+listen_port = {port}
+unix_socket_dir =
+auth_type = scram-sha-256
+auth_file = {users}
+pool_mode = transaction
+default_pool_size = 2
+max_client_conn = 200
+""")
+    who = None if os.getuid() else pwd.getpwnam("nobody")
+    if who is not None:
+        for place in (folder, users, settings):
+            os.chown(place, who.pw_uid, who.pw_gid)
+
+    def url(driver):
+        return postgres_database.app_url(driver).replace(f":{server.port}/", f":{port}/")
+
+    def ready():
+        try:
+            psycopg.connect(url("psycopg").replace("+psycopg", ""), prepare_threshold=None).close()
+        except psycopg.OperationalError:
+            return False
+        return True
+
+    try:
+        with server_process(
+            [program, settings],
+            name="PgBouncer",
+            log=folder / "log",
+            ready=ready,
+            user=who and who.pw_uid,
+            group=who and who.pw_gid,
+        ):
+            yield url
+    finally:
+        shutil.rmtree(folder)
+
+
+@pytest.mark.parametrize("driver", DRIVERS)
+async def test_transactions_are_whole_and_kept_apart(bouncer, managed, superuser_runs, postgres_database, driver):
+    """Six hundred transactions of two tenants, thirty at a time, over two sessions of the server."""
+    manager = managed(bouncer(driver), pgbouncer=True, tenant_isolation="rls", pool_size=30, statement_timeout=7)
+    expected = {"red": ["r1", "r2"], "blue": ["b1"]}
+    wrong = []
+
+    async def user(number):
+        for turn in range(20):
+            tenant = "red" if (number + turn) % 2 else "blue"
+            with request_context(tenant=tenant):
+                async with manager.session() as session:
+                    query = text(
+                        "SELECT said, current_setting('statement_timeout') FROM notes WHERE said <> :no ORDER BY 1"
+                    )
+                    rows = (await session.execute(query, {"no": "x"})).all()
+                    if [row[0] for row in rows] != expected[tenant] or {row[1] for row in rows} != {"7s"}:
+                        wrong.append((tenant, rows))
+
+    async with anyio.create_task_group() as tasks:
+        for number in range(30):
+            tasks.start_soon(user, number)
+    assert [] == wrong
+    there = superuser_runs(f"SELECT count(*) FROM pg_stat_activity WHERE usename = '{postgres_database.app}'")
+    assert there[0][0] <= 2
+
+
+@pytest.mark.parametrize("driver", DRIVERS)
+async def test_nothing_stays_with_the_session(bouncer, managed, driver):
+    """Neither tenant nor timeout: the next one in line may be another service."""
+    manager = managed(bouncer(driver), pgbouncer=True, tenant_isolation="rls", statement_timeout=7)
+    for _ in range(4):
+        with request_context(tenant="red"):
+            async with manager.session() as session:
+                await session.execute(text("SELECT 1"))
+    with psycopg.connect(bouncer("psycopg").replace("+psycopg", ""), autocommit=True, prepare_threshold=None) as plain:
+        for _ in range(4):
+            query = "SELECT current_setting('statement_timeout'), current_setting('app.tenant', true)"
+            timeout, tenant = plain.execute(query).fetchone()
+            assert ("0", True) == (timeout, not tenant)
+
+
+@pytest.mark.parametrize("driver", DRIVERS)
+async def test_without_the_setting_the_error_names_it(bouncer, managed, driver):
+    """Who puts PgBouncer in front finds out what else to do."""
+    with pytest.raises(DatabaseRefusedError, match="set DATABASE_PGBOUNCER=true"):
+        await managed(bouncer(driver)).check()
