@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from bandmaster.contrib.redis.address import same_database
+    from bandmaster.contrib.redis.component import redis, redis_component
     from bandmaster.contrib.redis.errors import (
         RedisClosedError,
         RedisPoolTimeoutError,
@@ -15,6 +16,7 @@ if TYPE_CHECKING:
         redis_errors,
     )
     from bandmaster.contrib.redis.settings import RedisSettings
+    from bandmaster.contrib.redis.sharing import warn_if_shared
 
 # Where each public name lives. Names are imported when they are first used (PEP 562): who reads the settings needs no
 # client.
@@ -24,8 +26,11 @@ _HOMES = {
     "RedisRefusedError": "errors",
     "RedisSettings": "settings",
     "RedisUnavailableError": "errors",
+    "redis": "component",
+    "redis_component": "component",
     "redis_errors": "errors",
     "same_database": "address",
+    "warn_if_shared": "sharing",
 }
 
 __all__ = [
@@ -34,8 +39,11 @@ __all__ = [
     "RedisRefusedError",
     "RedisSettings",
     "RedisUnavailableError",
+    "redis",
+    "redis_component",
     "redis_errors",
     "same_database",
+    "warn_if_shared",
 ]
 
 

@@ -33,7 +33,7 @@ class GuardedConnection(AbstractConnection):
         """
         self._gate.check()
         with redis_errors():
-            await super().connect()
+            await super().connect()  # type: ignore[no-untyped-call]
 
     async def connect_check_health(self, check_health: bool = True, retry_socket_connect: bool = True) -> None:
         """As redis-py's.
@@ -48,9 +48,18 @@ class GuardedConnection(AbstractConnection):
             await self.disconnect(nowait=True)
             self._gate.check()
 
+    async def open(self) -> None:
+        """Connect, by one try."""
+        await self.connect_check_health(check_health=False, retry_socket_connect=False)
+
     async def send_packed_command(self, command: Any, check_health: bool = True) -> None:
-        """As redis-py's."""
+        """As redis-py's, but for one thing: a lost connection is opened anew by one try.
+
+        Whoever sends tries again as often as the settings say; redis-py would square that number.
+        """
         try:
+            if not self.is_connected:
+                await self.open()
             await super().send_packed_command(command, check_health)
         except RedisError as error:
             raise_translated(error)
@@ -58,7 +67,7 @@ class GuardedConnection(AbstractConnection):
     async def read_response(
         self,
         disable_decoding: bool = False,
-        timeout: float | None = None,
+        timeout: float | None = None,  # noqa: ASYNC109  # redis-py's own
         *,
         disconnect_on_error: Any = True,
         push_request: bool | None = False,
@@ -99,6 +108,10 @@ class TLSConnection(GuardedConnection, SSLConnection):
 class SentinelTCPConnection(GuardedConnection, SentinelManagedConnection):
     """A connection to the master that sentinels name."""
 
+    async def open(self) -> None:
+        """Connect, by one try, to whichever is the master now: redis-py would go back to the one that it was."""
+        await self.connect_to(await self.connection_pool.get_master_address())  # type: ignore[no-untyped-call]
 
-class SentinelTLSConnection(TLSConnection, SentinelManagedConnection):
+
+class SentinelTLSConnection(TLSConnection, SentinelTCPConnection):
     """A connection to the master that sentinels name, by TLS."""

@@ -5,7 +5,7 @@ from __future__ import annotations
 import ssl
 from collections.abc import Iterator
 from contextlib import contextmanager
-from typing import Any, NoReturn
+from typing import Any, NoReturn, cast
 
 from redis import exceptions as known
 from redis.asyncio.sentinel import MasterNotFoundError, SlaveNotFoundError
@@ -112,7 +112,7 @@ def translate(error: known.RedisError) -> BaseException:
         return error.__cause__
     kinds = _UNAVAILABLE if _may_pass(error) else _REFUSED
     kind = kinds[next(base for base in type(error).__mro__ if base in kinds)]
-    made: BaseException = kind.__new__(kind, *error.args)
+    made = cast("BaseException", kind.__new__(kind, *error.args))
     # Not by calling it: some of redis-py's exceptions parse their text, and have stripped it already.
     made.args = error.args
     vars(made).update(vars(error))

@@ -37,7 +37,7 @@ class BoundedPool(ConnectionPool):
         await self._wait_for_turn()
         try:
             self._gate.check()
-            connection = self.get_available_connection()
+            connection = self.get_available_connection()  # type: ignore[no-untyped-call]
         except BaseException:
             self._turns.release()
             raise
@@ -63,7 +63,8 @@ class BoundedPool(ConnectionPool):
         self._gate.closed = True
         for _ in range(self._turns.statistics().tasks_waiting):
             self._turns.release()
-        await super().aclose()
+        with redis_errors():
+            await super().aclose()
 
     async def _wait_for_turn(self) -> None:
         self._gate.check()

@@ -1,0 +1,93 @@
+"""A Redis client as a component: seen to reach its server at the start, probed while it serves, closed at the stop."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator, Mapping
+from typing import Annotated, Any
+
+from pydantic_settings import SettingsConfigDict
+from redis.asyncio import Redis
+
+from bandmaster.contrib.redis.clients import open_clients
+from bandmaster.contrib.redis.errors import RedisRefusedError
+from bandmaster.contrib.redis.reach import see
+from bandmaster.contrib.redis.settings import RedisSettings
+from bandmaster.kernel import Context, LifespanBand, LifespanContribution, Named, lifespan
+
+BUDGET = "redis"
+"""What connections to Redis are counted under."""
+
+
+def connections(settings: RedisSettings) -> Mapping[str, int]:
+    """The budget of a client with these settings."""
+    return {BUDGET: settings.connections}
+
+
+@lifespan(band=LifespanBand.PERSISTENCE, name="redis", budget=connections)
+async def redis(settings: RedisSettings, context: Context) -> AsyncIterator[Redis]:
+    """A Redis client with a bounded pool and a health check of its own."""
+    _need_asyncio(context.name)
+    async with open_clients(settings, context.name) as clients:
+        allowed = await see(clients.probe, settings)
+        if allowed is not None or BUDGET in context.settings.limits:
+            context.check_budget(BUDGET, allowed or 0)
+        context.add_probe(context.name, clients.probe.ping, critical=settings.critical, timeout=settings.probe_timeout)
+        yield clients.client
+
+
+def redis_component(
+    name: str, *, prefix: str | None = None, settings: type[RedisSettings] | None = None
+) -> LifespanContribution:
+    """Another Redis client beside the first: ``Annotated[Redis, Named(name)]``.
+
+    Its settings are those of `RedisSettings`, read from variables that begin with ``prefix``; ``CACHE_REDIS_`` for the
+    name ``cache``. A subclass of `RedisSettings` may be given instead, where its type is needed to override it.
+
+    Raises:
+        ValueError: the name is no name of a component, or both a prefix and settings are given.
+    """
+    Named(name)  # which says what names are like
+    if settings is not None and prefix is not None:
+        raise ValueError("prefix: the settings that are given have one of their own")
+    kind = settings or _settings(name, prefix)
+
+    async def another(settings: Any, context: Context) -> AsyncIterator[Any]:
+        async with redis.factory(settings, context) as client:
+            yield client
+
+    another.__annotations__ |= {"settings": kind, "return": AsyncIterator[Annotated[Redis, Named(name)]]}
+
+    def budget(settings: RedisSettings) -> Mapping[str, int]:
+        return connections(settings)
+
+    budget.__annotations__ |= {"settings": kind}
+    return lifespan(
+        band=LifespanBand.PERSISTENCE,
+        name=name,
+        budget=budget,
+        description=f"The Redis client {name!r}, with a pool of its own.",
+    )(another)
+
+
+def _settings(name: str, prefix: str | None) -> type[RedisSettings]:
+    words = name.replace("-", "_").replace(".", "_")
+    prefix = f"{words.upper()}_REDIS_" if prefix is None else prefix
+    return type(
+        f"{words.title().replace('_', '')}RedisSettings",
+        (RedisSettings,),
+        {
+            "__module__": __name__,
+            "__doc__": f"Settings of the Redis client {name!r}, read from variables that begin with ``{prefix}``.",
+            "model_config": SettingsConfigDict(env_prefix=prefix),
+        },
+    )
+
+
+def _need_asyncio(name: str) -> None:
+    try:
+        asyncio.get_running_loop()
+    except RuntimeError as error:
+        raise RedisRefusedError(
+            f"the Redis client {name!r} needs asyncio, which is all that redis-py runs on; run the server on asyncio"
+        ) from error

@@ -1,0 +1,38 @@
+"""What pytest gets of it: fixtures that load the helpers when a test asks for them."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import ExitStack
+from typing import TYPE_CHECKING
+
+import pytest
+
+if TYPE_CHECKING:
+    from bandmaster.contrib.redis.testing.server import RedisServer
+
+
+@pytest.fixture(scope="session")
+def redis_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RedisServer]:
+    """A Redis server for the whole session; without one the test is skipped, or fails where one is required."""
+    from bandmaster.contrib.redis.testing.server import redis_server
+    from bandmaster.kernel.testing import ServerUnavailable, skip_or_fail
+
+    with ExitStack() as stack:
+        try:
+            server = stack.enter_context(redis_server(tmp_path_factory.mktemp("redis")))
+        except ServerUnavailable as error:
+            skip_or_fail(error)
+        yield server
+
+
+@pytest.fixture
+def redis_url(request: pytest.FixtureRequest, redis_server: RedisServer) -> str:
+    """The URL of an empty database, which only this test uses."""
+    database = redis_server.database
+    if redis_server.process is None:
+        # Tests that run side by side share a server that the environment names.
+        worker = getattr(request.config, "workerinput", {}).get("workerid", "gw0")
+        database += int(worker.removeprefix("gw"))
+    redis_server.empty(database)
+    return redis_server.url(database)
