@@ -25,6 +25,9 @@ Database: TypeAlias = AsyncConnection | AsyncEngine | URL | str
 APPLICATION_NAME = "bandmaster db"
 """What PostgreSQL calls connections that are made here, unless the URL says so."""
 _CONNECT_TIMEOUT = 10
+# Milliseconds after which PostgreSQL notices that a client has gone, and ends what it runs for it: a migration that was
+# cancelled would else keep its lock for as long as its statement takes.
+_SESSION: Mapping[str, str] = MappingProxyType({"client_connection_check_interval": "500"})
 _POSTGRESQL = "postgresql+psycopg"
 _DRIVERS: Mapping[str, str] = MappingProxyType({"postgres": _POSTGRESQL, "postgresql": _POSTGRESQL})
 
@@ -87,9 +90,14 @@ def _connect_args(url: URL) -> dict[str, Any]:
     if url.get_backend_name() != "postgresql":
         return {}
     if url.get_driver_name() == "asyncpg":
-        return {"timeout": _CONNECT_TIMEOUT, "server_settings": {"application_name": APPLICATION_NAME}}
+        return {"timeout": _CONNECT_TIMEOUT, "server_settings": {"application_name": APPLICATION_NAME, **_SESSION}}
+    # What the URL itself sets stands last, and so wins.
+    options = [*(f"-c {name}={value}" for name, value in _SESSION.items()), str(url.query.get("options", ""))]
     wanted = {"connect_timeout": _CONNECT_TIMEOUT, "application_name": APPLICATION_NAME}
-    return {name: value for name, value in wanted.items() if name not in url.query}
+    return {
+        **{name: value for name, value in wanted.items() if name not in url.query},
+        "options": " ".join(filter(None, options)),
+    }
 
 
 @asynccontextmanager

@@ -90,7 +90,7 @@ def migration_lock(connection: Connection, timeout: float = LOCK_TIMEOUT) -> Ite
     if connection.dialect.name == "postgresql":
         with _on_postgresql(connection, timeout):
             yield
-    elif connection.dialect.name == "sqlite" and not connection.in_transaction():
+    elif connection.dialect.name == "sqlite":
         with _on_sqlite(connection, timeout):
             yield
     else:
@@ -159,40 +159,48 @@ def _unlock(connection: Connection) -> bool:
 
 @contextmanager
 def _on_sqlite(connection: Connection, timeout: float) -> Iterator[None]:
+    if connection.in_transaction():
+        _begin_to_write(connection, timeout)
+        yield
+        return
     wanted = {"busy_timeout": round(timeout * 1000), "foreign_keys": 0}
     before = {name: _pragma(connection, name) for name in wanted}
     for name, value in wanted.items():
         _pragma(connection, name, value)
     try:
-        transaction = _begun(connection, timeout)
-        try:
+        with _begun(connection, timeout):
             yield
-        except BaseException:
-            transaction.rollback()
-            raise
-        transaction.commit()
     finally:
         for name, value in before.items():
             _pragma(connection, name, value)
 
 
-def _begun(connection: Connection, timeout: float) -> sa.RootTransaction:
-    try:
+@contextmanager
+def _begun(connection: Connection, timeout: float) -> Iterator[None]:
+    with _refused(timeout):
         transaction = connection.begin()
-        try:
-            # An engine may do so by itself whenever it begins.
-            if not connection.connection.driver_connection.in_transaction:  # type: ignore[union-attr]
-                connection.exec_driver_sql("BEGIN IMMEDIATE")
-        except BaseException:
-            transaction.rollback()
-            raise
+    with transaction:
+        _begin_to_write(connection, timeout)
+        yield
+
+
+def _begin_to_write(connection: Connection, timeout: float) -> None:
+    # The driver begins late, and not at all for DDL; unless the engine has seen to that.
+    if not connection.connection.driver_connection.in_transaction:  # type: ignore[union-attr]
+        with _refused(timeout):
+            connection.exec_driver_sql("BEGIN IMMEDIATE")
+
+
+@contextmanager
+def _refused(timeout: float) -> Iterator[None]:
+    try:
+        yield
     except exc.OperationalError as error:
         if "locked" not in str(error.orig):
             raise
         raise MigrationLockedError(
             f"another process has been writing to the database for more than {timeout:g} s; wait for it"
         ) from error
-    return transaction
 
 
 def _pragma(connection: Connection, name: str, value: Any = None) -> Any:
