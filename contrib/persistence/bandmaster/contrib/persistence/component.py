@@ -7,7 +7,7 @@ from typing import Annotated, Any
 
 import structlog
 from pydantic_settings import SettingsConfigDict
-from sqlalchemy.ext.asyncio import AsyncSession
+from sqlalchemy.ext.asyncio import AsyncConnection, AsyncSession
 from sqlalchemy.orm import Session
 
 from bandmaster.contrib.persistence.audit import audit_isolation
@@ -94,14 +94,13 @@ async def _see_to_it(manager: DatabaseManager, context: Context) -> None:
     settings = manager.settings
     if context.settings.is_production:
         _refuse_in_production(settings)
-    await manager.check()
     if settings.is_embedded:
         _log().warning("embedded database", file=str(settings.file), hint=f"set {settings.variable('url')} to another")
-    if not settings.is_postgresql:
-        return
-    await _check_budget(manager, context)
-    if settings.tenant_isolation == "rls" and settings.tenant_audit != "off":
-        await _check_isolation(manager, context)
+    async with manager.reached() as connection:
+        if settings.is_postgresql:
+            await _check_budget(connection, settings, context)
+            if settings.tenant_isolation == "rls" and settings.tenant_audit != "off":
+                await _check_isolation(connection, manager)
 
 
 def _refuse_in_production(settings: DatabaseSettings) -> None:
@@ -116,24 +115,22 @@ def _refuse_in_production(settings: DatabaseSettings) -> None:
         )
 
 
-async def _check_budget(manager: DatabaseManager, context: Context) -> None:
-    if manager.settings.pgbouncer and BUDGET not in context.settings.limits:
-        # PgBouncer's own limits count, which PostgreSQL can't tell.
-        return
-    async with manager.probing() as connection:
-        usable = await usable_connections(connection)
-    context.check_budget(BUDGET, usable)
+async def _check_budget(connection: AsyncConnection, settings: DatabaseSettings, context: Context) -> None:
+    # PgBouncer's own limits count where it stands in between, which PostgreSQL can't tell.
+    if not settings.pgbouncer:
+        context.check_budget(BUDGET, await usable_connections(connection))
+    elif BUDGET in context.settings.limits:
+        context.check_budget(BUDGET, context.settings.limits[BUDGET])
 
 
-async def _check_isolation(manager: DatabaseManager, context: Context) -> None:
+async def _check_isolation(connection: AsyncConnection, manager: DatabaseManager) -> None:
     settings = manager.settings
-    async with manager.probing() as connection:
-        found = await audit_isolation(
-            connection,
-            column=settings.tenant_column,
-            setting=settings.tenant_setting,
-            unprotected=settings.tenant_unprotected,
-        )
+    found = await audit_isolation(
+        connection,
+        column=settings.tenant_column,
+        setting=settings.tenant_setting,
+        unprotected=settings.tenant_unprotected,
+    )
     for remark in found.remarks:
         _log().warning("tenant isolation", database=manager.name, remark=str(remark))
     if not found.protected and not found.findings:

@@ -106,6 +106,9 @@ def _options(
         "hide_parameters": not settings.echo,
         "connect_args": _connect_args(settings, url),
     }
+    if url.get_driver_name() == "psycopg":
+        # Else it looks hstore up in the catalogue whenever it connects for the first time; it is read without as well.
+        common["use_native_hstore"] = False
     if settings.is_in_memory:
         return {**common, "poolclass": StaticPool}
     return {

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import threading
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
-from contextlib import asynccontextmanager, contextmanager, suppress
+from contextlib import AsyncExitStack, asynccontextmanager, contextmanager, suppress
 from dataclasses import dataclass
 from typing import Protocol, TypeVar
 
@@ -22,6 +22,8 @@ from bandmaster.contrib.persistence.statements import log_slow
 from bandmaster.kernel import BandmasterError, PermanentError, TransientError
 
 T = TypeVar("T")
+
+_ASK = text("SELECT 1")
 
 
 @dataclass(frozen=True, slots=True)
@@ -167,24 +169,39 @@ class DatabaseManager:
             DatabaseUnavailableError: it doesn't answer, within ``connect_timeout`` seconds to connect and as much again.
             DatabaseRefusedError: it answers, and refuses.
         """
+        async with self.reached():
+            pass
+
+    @asynccontextmanager
+    async def reached(self) -> AsyncIterator[AsyncConnection]:
+        """As `check`, and then the connection: for further looks at the server, see `probing`.
+
+        Raises:
+            DatabaseUnavailableError, DatabaseRefusedError: as with `check`.
+        """
         # To connect, then to answer. Drivers round up, and end what they have begun better than a cancellation does.
         seconds = 2 * self.settings.connect_timeout + 1
         place = where(self.settings.dsn)
-        try:
-            with anyio.fail_after(seconds):
-                await self.ping()
-        except TimeoutError as error:
-            raise DatabaseUnavailableError(f"{place} doesn't answer within {seconds:g} s") from error
-        except TransientError as error:
-            raise DatabaseUnavailableError(f"{place} can't be reached: {_said(error)}") from error
-        except PermanentError as error:
-            said = _said(error)
-            raise DatabaseRefusedError(f"{place} can't be used: {said}{_hint(self.settings, said)}") from error
+        async with AsyncExitStack() as stack:
+            try:
+                with anyio.fail_after(seconds):
+                    connection = await stack.enter_async_context(self.probing())
+                    if not self.settings.is_postgresql:
+                        # PostgreSQL has been asked several things already; a file is opened when something is.
+                        await connection.execute(_ASK)
+            except TimeoutError as error:
+                raise DatabaseUnavailableError(f"{place} doesn't answer within {seconds:g} s") from error
+            except TransientError as error:
+                raise DatabaseUnavailableError(f"{place} can't be reached: {_said(error)}") from error
+            except PermanentError as error:
+                said = _said(error)
+                raise DatabaseRefusedError(f"{place} can't be used: {said}{_hint(self.settings, said)}") from error
+            yield connection
 
     async def ping(self) -> None:
         """Have the database answer, on a connection that is kept for that: a full pool is no failure."""
         async with self.probing() as connection:
-            await connection.execute(text("SELECT 1"))
+            await connection.execute(_ASK)
 
     @asynccontextmanager
     async def probing(self) -> AsyncIterator[AsyncConnection]:
