@@ -59,6 +59,17 @@ def bandmaster(host: ASGIApp | None = None) -> ASGIApp:
     )
 
 
+def nine_concerns() -> ASGIApp:
+    """The nine lean hooks of `bench_stack.py` in an application of ours, their lines to nowhere."""
+    from bandmaster.kernel import MiddlewareBand, MiddlewareContribution, create_app
+
+    layers = [
+        MiddlewareContribution(name=f"at_{place}_{layer.__name__}", layer=layer, band=MiddlewareBand.CONTEXT)
+        for place, layer in enumerate(bench_stack.HOOKS)
+    ]
+    return create_app(starlette(), contributions=layers, discover=False)
+
+
 # -- the same concerns, nested as documentation shows it -----------------------------------------------------------------
 
 
@@ -204,6 +215,8 @@ APPS: dict[str, Callable[[], ASGIApp]] = {
     "Starlette": starlette,
     "bandmaster": bandmaster,
     "idiomatic layers": idiomatic,
+    "nine lean concerns, bandmaster": nine_concerns,
+    "nine lean concerns, idiomatic": lambda: bench_stack.idiomatic(starlette()),
     "packages": packages,
     "FastAPI": fastapi,
     "bandmaster on FastAPI": lambda: bandmaster(fastapi()),
