@@ -2,9 +2,10 @@
 
 import psycopg
 import pytest
+from tests.contrib.persistence.schema import PROTECT
 
 from bandmaster.contrib.persistence import DatabaseManager, DatabaseSettings
-from tests.contrib.persistence.schema import PROTECT
+
 
 @pytest.fixture
 def anyio_backend():

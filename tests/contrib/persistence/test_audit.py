@@ -2,9 +2,9 @@
 
 import psycopg
 import pytest
+from tests.contrib.persistence.schema import PROTECT
 
 from bandmaster.contrib.persistence import audit_isolation
-from tests.contrib.persistence.schema import PROTECT
 
 pytestmark = [pytest.mark.anyio, pytest.mark.usefixtures("notes"), pytest.mark.requirement("CF-02", "PE-7", "PE-18")]
 
