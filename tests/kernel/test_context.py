@@ -1,6 +1,7 @@
 """Tests of bandmaster.kernel.context."""
 
 import functools
+from types import SimpleNamespace
 
 import pytest
 from hypothesis import given
@@ -17,7 +18,7 @@ class Hand:
 
     def __init__(self, settings=None, budget=None):
         self.settings = settings or KernelSettings()
-        self.budget = budget or {}
+        self.plan = SimpleNamespace(budget=budget or {})
         self.asked = []
 
     def add_probe(self, *args, **kwargs):
@@ -239,3 +240,9 @@ def test_the_two_thresholds_are_exact(held, processes, allowed):
         found = "refused"
     expected = "refused" if total > allowed else "warned" if 5 * total > 4 * allowed else "silent"
     assert expected == found
+
+
+def test_a_component_sees_the_plan():
+    """Who else is there: for components that look after others, as of databases after migrations."""
+    hand = Hand()
+    assert Context("database", hand).plan is hand.plan

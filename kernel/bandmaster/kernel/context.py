@@ -5,13 +5,14 @@ from __future__ import annotations
 import functools
 import inspect
 import math
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Awaitable, Callable
 from typing import TYPE_CHECKING, Any, Protocol
 
 from bandmaster.kernel.errors import PermanentError
 from bandmaster.kernel.supervision import Restart, Service
 
 if TYPE_CHECKING:
+    from bandmaster.kernel.plan import Plan
     from bandmaster.kernel.settings import KernelSettings
 
 Probe = Callable[[], Awaitable[object]]
@@ -52,8 +53,8 @@ class Hand(Protocol):
         raise NotImplementedError
 
     @property
-    def budget(self) -> Mapping[str, int]:
-        """What the plan may hold in one process."""
+    def plan(self) -> Plan:
+        """What is being run."""
         raise NotImplementedError
 
 
@@ -75,6 +76,11 @@ class Context:
     def settings(self) -> KernelSettings:
         """The kernel's settings."""
         return self._hand.settings
+
+    @property
+    def plan(self) -> Plan:
+        """The plan that is being run: who else is there. What the others provide is asked for in the signature."""
+        return self._hand.plan
 
     def add_probe(self, name: str, probe: Probe, *, critical: bool = True, timeout: float = 2.0) -> None:
         """Let readiness depend on an async function: it passes if it returns within ``timeout`` seconds, 4 at most.
@@ -143,7 +149,7 @@ class Context:
         settings = self._hand.settings
         by = "BANDMASTER_LIMITS" if resource in settings.limits else "the server"
         allowed = settings.limits.get(resource, allowed)
-        each = self._hand.budget.get(resource, 0)
+        each = self._hand.plan.budget.get(resource, 0)
         total = each * settings.processes
         # In whole numbers: 0.8 times a number may come out just below it.
         if total * 5 <= allowed * 4:

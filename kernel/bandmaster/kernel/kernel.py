@@ -237,8 +237,8 @@ class _Run:
         return Phase.DRAINING if phase is Phase.READY and leaving else phase
 
     @property
-    def budget(self) -> Mapping[str, int]:
-        return self._plan.budget
+    def plan(self) -> Plan:
+        return self._plan
 
     @property
     def unstarted(self) -> list[str]:
