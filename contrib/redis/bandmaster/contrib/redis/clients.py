@@ -90,7 +90,7 @@ def _probing(settings: RedisSettings) -> Mapping[str, Any]:
         "timeout": settings.probe_timeout,
         "socket_timeout": settings.probe_timeout,
         "retry": PatientRetry(NoBackoff(), 0),
-        "client_name": f"{settings.client_name}-probe",
+        "client_name": settings.client_name and f"{settings.client_name}-probe",
     }
 
 

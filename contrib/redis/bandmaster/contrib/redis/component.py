@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncIterator, Mapping
+from functools import partial
 from typing import Annotated, Any
 
 from pydantic_settings import SettingsConfigDict
@@ -11,7 +12,7 @@ from redis.asyncio import Redis
 
 from bandmaster.contrib.redis.clients import open_clients
 from bandmaster.contrib.redis.errors import RedisRefusedError
-from bandmaster.contrib.redis.reach import see
+from bandmaster.contrib.redis.reach import answer, see
 from bandmaster.contrib.redis.settings import RedisSettings
 from bandmaster.kernel import Context, LifespanBand, LifespanContribution, Named, lifespan
 
@@ -32,7 +33,8 @@ async def redis(settings: RedisSettings, context: Context) -> AsyncIterator[Redi
         allowed = await see(clients.probe, settings)
         if allowed is not None or BUDGET in context.settings.limits:
             context.check_budget(BUDGET, allowed or 0)
-        context.add_probe(context.name, clients.probe.ping, critical=settings.critical, timeout=settings.probe_timeout)
+        probe = partial(answer, clients.probe)
+        context.add_probe(context.name, probe, critical=settings.critical, timeout=settings.probe_timeout)
         yield clients.client
 
 

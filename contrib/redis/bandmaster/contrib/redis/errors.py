@@ -96,15 +96,15 @@ def redis_errors() -> Iterator[None]:
 
 
 def raise_translated(error: known.RedisError) -> NoReturn:
-    """Raise what `translate` makes of an error, with the original as the cause."""
-    made = translate(error)
-    if made is error or made is error.__cause__:
-        raise made
-    raise made from error
+    """Raise what `translate` makes of an error."""
+    raise translate(error)
 
 
 def translate(error: known.RedisError) -> BaseException:
-    """The same failure as an exception of bandmaster's and of redis-py's; itself if it is one already."""
+    """The same failure as an exception of bandmaster's and of redis-py's, with the original as its cause.
+
+    An error that is one already stays as it is.
+    """
     if isinstance(error, BandmasterError):
         return error
     # A handshake that failed with one of ours comes wrapped on Unix sockets.
@@ -116,6 +116,7 @@ def translate(error: known.RedisError) -> BaseException:
     # Not by calling it: some of redis-py's exceptions parse their text, and have stripped it already.
     made.args = error.args
     vars(made).update(vars(error))
+    made.__cause__ = error
     return made
 
 

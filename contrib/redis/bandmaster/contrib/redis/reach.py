@@ -31,7 +31,7 @@ async def see(probe: Redis, settings: RedisSettings) -> int | None:
     seconds = time_to_reach(settings)
     try:
         with anyio.fail_after(seconds), redis_errors():
-            await probe.ping()
+            await answer(probe)
             return await _most_clients(probe)
     except TimeoutError as error:
         raise RedisUnavailableError(f"Redis at {settings.address} has not answered within {seconds:g} s") from error
@@ -39,6 +39,15 @@ async def see(probe: Redis, settings: RedisSettings) -> int | None:
         raise RedisRefusedError(_refusal(error, settings)) from error
     except RedisUnavailableError as error:
         raise RedisUnavailableError(_absence(error, settings)) from error
+
+
+async def answer(probe: Redis) -> None:
+    """Ask whether it answers.
+
+    Raises:
+        RedisUnavailableError, RedisRefusedError: it doesn't, or not with what was asked for.
+    """
+    await probe.ping()
 
 
 async def _most_clients(probe: Redis) -> int | None:
@@ -60,6 +69,8 @@ def _refusal(error: RedisRefusedError, settings: RedisSettings) -> str:
             f"Redis at {address} is not trusted, or doesn't speak TLS: {error}. An authority of one's own is named by "
             f"{settings.variable('tls_ca_file')}"
         )
+    if isinstance(error, known.NoPermissionError) and "client|setname" in str(error):
+        return f"Redis at {address} refuses: {error}. Allow it, or leave {settings.variable('client_name')} empty"
     return f"Redis at {address} refuses: {error}. Is {url} right?"
 
 

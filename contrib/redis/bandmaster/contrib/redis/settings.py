@@ -13,7 +13,7 @@ from bandmaster.contrib.redis.address import Address, parse_address
 _Seconds = Annotated[float, Field(gt=0, allow_inf_nan=False)]
 _MaybeSeconds = Annotated[float, Field(ge=0, allow_inf_nan=False)]
 # What the server takes for a name: letters, digits and signs, but neither blanks nor line ends.
-_Name = Annotated[str, StringConstraints(pattern=r"^[!-~]+$")]
+_Name = Annotated[str, StringConstraints(pattern=r"^[!-~]*$")]
 
 _TLS = ("tls_ca_file", "tls_cert_file", "tls_key_file")
 _SENTINEL = ("sentinel_username", "sentinel_password")
@@ -59,7 +59,8 @@ class RedisSettings(BaseSettings):
     critical: bool = Field(default=True, description="Whether readiness is lost while Redis doesn't answer.")
     client_name: _Name = Field(
         default="bandmaster",
-        description="What CLIENT LIST calls the connections; the health check's has -probe after it.",
+        description="What CLIENT LIST calls the connections; the health check's has -probe after it. Empty: nothing, "
+        "for users who mayn't say their name.",
     )
 
     tls_ca_file: Path | None = Field(

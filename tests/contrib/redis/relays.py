@@ -1,0 +1,74 @@
+"""A relay between a client and a server, which watches, cuts and encrypts."""
+
+import asyncio
+from contextlib import asynccontextmanager
+
+
+class Relay:
+    """What came through, and what is to happen to it."""
+
+    def __init__(self, port):
+        self._to = port
+        self.port = 0
+        self.accepted = 0
+        """How many connections were made."""
+        self.requests = []
+        """What clients sent, as it came."""
+        self.cut_on = b""
+        """Connections are cut instead of handing on what has this in it."""
+        self.cuts_left = 0
+        """For how many times."""
+        self._writers = set()
+
+    def saw(self, word):
+        """How many pieces with that word came."""
+        return sum(word in request for request in self.requests)
+
+    def cut(self):
+        """Cut every connection."""
+        for writer in self._writers:
+            writer.transport.abort()
+
+    async def serve(self, reader, writer):
+        self.accepted += 1
+        self._writers.add(writer)
+        there, back = await asyncio.open_connection("127.0.0.1", self._to)
+        answering = asyncio.ensure_future(self._answer(there, writer))
+        try:
+            while request := await reader.read(65536):
+                self.requests.append(request)
+                if self.cut_on and self.cut_on in request and self.cuts_left:
+                    self.cuts_left -= 1
+                    writer.transport.abort()
+                    return
+                back.write(request)
+        except OSError:
+            pass
+        finally:
+            self._writers.discard(writer)
+            answering.cancel()
+            back.transport.abort()
+            writer.transport.abort()
+
+    async def _answer(self, there, writer):
+        try:
+            while answer := await there.read(65536):
+                writer.write(answer)
+        except OSError:
+            pass
+        finally:
+            writer.close()
+
+
+@asynccontextmanager
+async def relay(port, tls=None):
+    """A relay to a port of this machine, by TLS for who comes if there is a context."""
+    made = Relay(port)
+    server = await asyncio.start_server(made.serve, "127.0.0.1", 0, ssl=tls)
+    made.port = server.sockets[0].getsockname()[1]
+    try:
+        yield made
+    finally:
+        server.close()
+        made.cut()
+        await asyncio.sleep(0.01)

@@ -1,0 +1,186 @@
+"""A Redis client as a component."""
+
+import asyncio
+import os
+import threading
+from typing import Annotated
+
+import anyio
+import pytest
+from pydantic_settings import SettingsConfigDict
+from redis.asyncio import Redis
+
+from bandmaster.contrib.redis import RedisClosedError, RedisRefusedError, RedisSettings, redis, redis_component
+from bandmaster.contrib.redis.pool import BoundedPool
+from bandmaster.kernel import Kernel, LifespanBand, Named, StopError, create_app, lifespan
+from bandmaster.kernel.testing import attempt, check_contribution, run
+
+pytestmark = pytest.mark.anyio
+
+
+def _on(url, **options):
+    return {"contributions": [redis], "overrides": {RedisSettings: RedisSettings(url=url, **options)}}
+
+
+@pytest.mark.requirement("CF-22", "F-06")
+async def test_it_provides_a_client(redis_url) -> None:
+    """One that works while the application runs, and is closed with it."""
+    async with run(**_on(redis_url)) as running:
+        client = running.resources[Redis]
+        await client.set("key", "value")
+        assert b"value" == await client.get("key")
+        assert isinstance(client.connection_pool, BoundedPool)
+    with pytest.raises(RedisClosedError, match="the Redis client 'redis'"):
+        await client.get("key")
+
+
+async def test_components_take_it_by_type(redis_url) -> None:
+    """And may use it until they have stopped."""
+
+    @lifespan(band=LifespanBand.SERVICES)
+    async def counter(client: Redis):
+        await client.incr("starts")
+        yield
+        await client.incr("stops")
+
+    async with run(**{**_on(redis_url), "contributions": [redis, counter]}):
+        pass
+    async with run(**_on(redis_url)) as running:
+        assert [b"1", b"1"] == await running.resources[Redis].mget("starts", "stops")
+
+
+async def test_its_health_is_asked_on_a_connection_of_its_own(redis_url) -> None:
+    """A pool that is in use says nothing about the server."""
+    async with run(**_on(redis_url, max_connections=1, pool_timeout=0.1, client_name="busy")) as running:
+        client = running.resources[Redis]
+        names = sorted(each["name"] for each in await client.client_list() if each["name"].startswith("busy"))
+        assert ["busy", "busy-probe"] == names
+        held = await client.connection_pool.get_connection()
+        assert 200 == (await running.http.get("/readyz")).status
+        await client.connection_pool.release(held)
+
+
+@pytest.mark.parametrize(("critical", "status"), [(True, 503), (False, 200)])
+async def test_readiness_follows_the_server(own_server, critical, status) -> None:
+    """Where it is critical."""
+    async with run(**_on(own_server.url(), critical=critical, probe_timeout=0.2)) as running:
+        assert 200 == (await running.http.get("/readyz")).status
+        own_server.stop()
+        with anyio.fail_after(5):
+            while (await running.http.get("/readyz")).json()["checks"]["redis"]["status"] == "pass":
+                await anyio.sleep(0.02)
+        assert status == (await running.http.get("/readyz")).status
+        own_server.start()
+        with anyio.fail_after(5):
+            while (await running.http.get("/readyz")).json()["checks"]["redis"]["status"] != "pass":
+                await anyio.sleep(0.02)
+
+
+@pytest.mark.requirement("CF-22")
+async def test_several_clients_side_by_side(redis_server, redis_url, monkeypatch) -> None:
+    """Each with its own settings, pool and name."""
+    base = redis_server.database
+    monkeypatch.setenv("CACHE_REDIS_URL", redis_server.url(base + 1))
+    monkeypatch.setenv("CACHE_REDIS_MAX_CONNECTIONS", "2")
+    monkeypatch.setenv("OTHER_URL", redis_server.url(base + 2))
+
+    @lifespan(band=LifespanBand.SERVICES)
+    async def user(plain: Redis, cache: Annotated[Redis, Named("cache")], other: Annotated[Redis, Named("other")]):
+        for client, value in ((plain, "plain"), (cache, "cache"), (other, "other")):
+            await client.set("whose", value)
+        yield
+
+    parts = [redis, redis_component("cache"), redis_component("other", prefix="OTHER_"), user]
+    async with run(contributions=parts, overrides={RedisSettings: RedisSettings(url=redis_url)}) as running:
+        clients = [running.resources[key] for key in (Redis, (Redis, "cache"), (Redis, "other"))]
+        assert [b"plain", b"cache", b"other"] == [await client.get("whose") for client in clients]
+        assert [10, 2, 10] == [client.connection_pool.max_connections for client in clients]
+        assert {"redis": 11 + 3 + 11} == dict(running.plan.budget)
+        assert {"redis", "cache", "other"} == set((await running.http.get("/readyz")).json()["checks"])
+    for client in clients:
+        with pytest.raises(RedisClosedError):
+            await client.ping()
+
+
+async def test_settings_of_a_named_client_may_be_given(redis_url) -> None:
+    """So that they can be overridden by type."""
+
+    class SessionSettings(RedisSettings):
+        model_config = SettingsConfigDict(env_prefix="SESSION_")
+
+    part = redis_component("sessions", settings=SessionSettings)
+    async with run(contributions=[part], overrides={SessionSettings: SessionSettings(url=redis_url)}) as running:
+        assert await running.resources[Redis, "sessions"].ping()
+    with pytest.raises(ValueError, match="prefix"):
+        redis_component("sessions", settings=SessionSettings, prefix="S_")
+    with pytest.raises(ValueError, match="name"):
+        redis_component("two words")
+
+
+async def test_errors_of_a_named_client_name_its_variables() -> None:
+    """And not those of the first."""
+    outcome = await attempt(contributions=[redis_component("page-cache", prefix="PAGES_")], overrides={})
+    settings = create_app(contributions=[redis_component("page-cache")], discover=False)
+    assert settings.plan.by_name["page-cache"]
+    if outcome.started:
+        pytest.skip("there is a Redis at the default address")
+    assert "PAGES_URL" in str(outcome.cause)
+
+
+async def test_both_pools_are_closed_even_if_one_fails(redis_url, monkeypatch) -> None:
+    """And the failure is told."""
+    closed = []
+    close = BoundedPool.aclose
+
+    async def fail(pool):
+        closed.append(pool)
+        await close(pool)
+        raise OSError(f"close {len(closed)}")
+
+    monkeypatch.setattr(BoundedPool, "aclose", fail)
+    outcome = await attempt(**_on(redis_url))
+    outcome.assert_failed(StopError)
+    assert 2 == len(closed)
+
+
+async def test_it_says_that_it_needs_asyncio() -> None:
+    """Instead of failing somewhere in redis-py."""
+
+    def elsewhere():
+        return anyio.run(lambda: attempt(**_on("redis://127.0.0.1:1")), backend="trio")
+
+    outcome = await anyio.to_thread.run_sync(elsewhere)
+    outcome.assert_failed()
+    assert isinstance(outcome.cause, RedisRefusedError)
+    assert "needs asyncio" in str(outcome.cause)
+
+
+async def test_it_is_a_good_neighbour(redis_url) -> None:
+    """It stands what every contribution must."""
+    await check_contribution(redis, overrides={RedisSettings: RedisSettings(url=redis_url)})
+
+
+async def test_three_hundred_starts_leave_nothing(redis_url, opened) -> None:
+    """No file, no thread, no task, no connection at the server."""
+    kernel = Kernel(**_on(redis_url, client_name="cycle"), discover=False)
+
+    def held():
+        return len(os.listdir("/proc/self/fd")), threading.active_count(), len(asyncio.all_tasks())
+
+    async with opened(redis_url, client_name="watcher") as watcher:
+
+        async def connections():
+            return [each["name"] for each in await watcher.client_list() if each["name"].startswith("cycle")]
+
+        async def cycle():
+            async with kernel.running() as resources:
+                await resources[Redis].ping()
+
+        await cycle()
+        before = held()
+        for _ in range(300):
+            await cycle()
+        assert before == held()
+        with anyio.fail_after(2):
+            while await connections():
+                await anyio.sleep(0.01)

@@ -1,0 +1,121 @@
+"""Whether Redis is there, told at the start."""
+
+import socket
+import time
+
+import pytest
+
+from bandmaster.contrib.redis import RedisRefusedError, RedisSettings, RedisUnavailableError, redis
+from bandmaster.kernel import BudgetExceededError, KernelSettings, StartError
+from bandmaster.kernel.testing import attempt, free_port
+
+SECRET = "hunter2"
+pytestmark = pytest.mark.anyio
+
+
+async def _cause(url, kernel=None, **options):
+    settings = RedisSettings(url=url, **options)
+    overrides = {RedisSettings: settings}
+    outcome = await attempt(contributions=[redis], overrides=overrides, settings=kernel)
+    error = outcome.assert_failed(StartError, "redis")
+    assert SECRET not in f"{error} {outcome.cause} {outcome.cause!r} {outcome.cause.__cause__} {outcome.events}"
+    return outcome.cause
+
+
+@pytest.mark.requirement("CF-22")
+async def test_a_server_that_is_not_there() -> None:
+    """Fails the start at once, and tells where it should be."""
+    port = free_port()
+    began = time.monotonic()
+    cause = await _cause(f"redis://:{SECRET}@127.0.0.1:{port}/2")
+    assert isinstance(cause, RedisUnavailableError)
+    assert f"Redis at 127.0.0.1:{port}, database 2 can't be used" in str(cause)
+    assert "REDIS_URL" in str(cause)
+    assert time.monotonic() - began < 2
+
+
+@pytest.mark.requirement("CF-22")
+async def test_a_server_that_does_not_answer() -> None:
+    """Fails it in a time that is bounded, whatever clients would take."""
+    with socket.create_server(("127.0.0.1", 0)) as silent:
+        port = silent.getsockname()[1]
+        began = time.monotonic()
+        cause = await _cause(
+            f"redis://:{SECRET}@127.0.0.1:{port}", connect_timeout=0.2, probe_timeout=0.2, socket_timeout=60, retries=99
+        )
+    assert isinstance(cause, RedisUnavailableError)
+    assert f"127.0.0.1:{port}, database 0" in str(cause)
+    assert time.monotonic() - began < 2
+
+
+async def test_a_name_that_nobody_has() -> None:
+    """Is told as well."""
+    cause = await _cause(f"redis://:{SECRET}@no-such-host.invalid:6379")
+    assert isinstance(cause, RedisUnavailableError)
+    assert "no-such-host.invalid:6379, database 0" in str(cause)
+
+
+@pytest.mark.parametrize(
+    ("entry", "said"),
+    [
+        (f"me:{SECRET}@", "refuses the user or the password of REDIS_URL"),
+        (f":{SECRET}@", "refuses the user or the password of REDIS_URL"),
+        ("", "asks for a password, and REDIS_URL has none"),
+    ],
+)
+async def test_a_wrong_password(start_server, entry, said) -> None:
+    """Is permanent, and told without it."""
+    server = start_server("--requirepass", "right")
+    cause = await _cause(f"redis://{entry}127.0.0.1:{server.port}")
+    assert isinstance(cause, RedisRefusedError)
+    assert f"Redis at 127.0.0.1:{server.port}, database 0 {said}" in str(cause)
+
+
+async def test_a_database_that_the_server_does_not_have(redis_server) -> None:
+    """Is permanent, too."""
+    cause = await _cause(redis_server.url(9999))
+    assert isinstance(cause, RedisRefusedError)
+    assert "database 9999 refuses: DB index is out of range" in str(cause)
+
+
+async def test_a_user_who_may_not_say_a_name(start_server) -> None:
+    """Is told what to do."""
+    server = start_server("--user", "few", "on", ">pw", "~*", "&*", "+@all", "-client")
+    cause = await _cause(f"redis://few:pw@127.0.0.1:{server.port}")
+    assert isinstance(cause, RedisRefusedError)
+    assert "leave REDIS_CLIENT_NAME empty" in str(cause)
+    overrides = {RedisSettings: RedisSettings(url=f"redis://few:pw@127.0.0.1:{server.port}", client_name="")}
+    (await attempt(contributions=[redis], overrides=overrides)).assert_clean()
+
+
+async def test_a_server_without_room(start_server, opened) -> None:
+    """Is transient: somebody may leave."""
+    server = start_server("--maxclients", "3")
+    held = [socket.create_connection(("127.0.0.1", server.port)) for _ in range(3)]
+    try:
+        cause = await _cause(server.url())
+    finally:
+        for connection in held:
+            connection.close()
+    assert isinstance(cause, RedisUnavailableError)
+    assert "max number of clients reached" in str(cause)
+
+
+async def test_what_the_plan_may_hold_is_held_against_what_the_server_takes(start_server) -> None:
+    """Of all processes together, the health checks' connections included."""
+    server = start_server("--maxclients", "40")
+    cause = await _cause(server.url(), max_connections=20, kernel=KernelSettings(processes=2))
+    assert isinstance(cause, BudgetExceededError)
+    assert "may hold 42 of redis (21 in each of 2 processes), 105% of the 40 that the server allows" in str(cause)
+
+
+@pytest.mark.parametrize(("limits", "kind"), [({}, None), ({"redis": 5}, BudgetExceededError)])
+async def test_a_server_that_does_not_tell_what_it_takes(start_server, limits, kind) -> None:
+    """As managed ones don't: the setting counts, and without one nothing is compared."""
+    server = start_server("--user", "few", "on", ">pw", "~*", "&*", "+@all", "-info")
+    settings = RedisSettings(url=f"redis://few:pw@127.0.0.1:{server.port}")
+    outcome = await attempt(
+        contributions=[redis], overrides={RedisSettings: settings}, settings=KernelSettings(limits=limits)
+    )
+    assert kind is None or isinstance(outcome.cause, kind)
+    assert (kind is None) == outcome.started
