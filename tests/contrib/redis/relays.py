@@ -14,10 +14,8 @@ class Relay:
         """How many connections were made."""
         self.requests = []
         """What clients sent, as it came."""
-        self.cut_on = b""
-        """Connections are cut instead of handing on what has this in it."""
-        self.cuts_left = 0
-        """For how many times."""
+        self.cuts = {}
+        """How many pieces with a word are still to be answered by cutting the connection."""
         self._writers = set()
 
     def saw(self, word):
@@ -37,9 +35,8 @@ class Relay:
         try:
             while request := await reader.read(65536):
                 self.requests.append(request)
-                if self.cut_on and self.cut_on in request and self.cuts_left:
-                    self.cuts_left -= 1
-                    writer.transport.abort()
+                if word := next((word for word, left in self.cuts.items() if left and word in request), None):
+                    self.cuts[word] -= 1
                     return
                 back.write(request)
         except OSError:

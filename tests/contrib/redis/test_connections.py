@@ -5,6 +5,7 @@ import asyncio
 import anyio
 import pytest
 from redis import exceptions as known
+from redis.asyncio import Connection
 from tests.contrib.redis.relays import relay
 
 from bandmaster.contrib.redis import RedisClosedError, RedisRefusedError, RedisUnavailableError
@@ -21,7 +22,7 @@ async def test_a_command_whose_connection_is_cut_is_tried_again(redis_server, re
     """Nobody notices."""
     async with relay(redis_server.port) as wire, opened(f"redis://127.0.0.1:{wire.port}", retries=3) as client:
         await client.set("key", "value")
-        wire.cut_on, wire.cuts_left = b"GET", 2
+        wire.cuts = {b"GET": 2}
         assert b"value" == await client.get("key")
         assert (3, 3) == (wire.saw(b"GET"), wire.accepted)
 
@@ -32,17 +33,32 @@ async def test_tries_are_counted(redis_server, redis_url, opened, retries) -> No
     """As often as the settings say, and not their square."""
     async with relay(redis_server.port) as wire, opened(f"redis://127.0.0.1:{wire.port}", retries=retries) as client:
         await client.ping()
-        wire.cut_on, wire.cuts_left = b"GET", 100
+        wire.cuts = {b"GET": 100}
         with pytest.raises(RedisUnavailableError):
             await client.get("key")
         assert (retries + 1, retries + 1) == (wire.saw(b"GET"), wire.accepted)
+        wire.cuts, wire.accepted = {b"HELLO": 100}, 0
+        with pytest.raises(RedisUnavailableError):
+            await client.get("key")
+        assert retries + 1 == wire.accepted
+
+
+@pytest.mark.requirement("CF-22")
+async def test_tries_are_counted_when_a_server_goes_away(redis_server, redis_url, opened) -> None:
+    """In the middle of a command, connections that fail to be made count as tries of it."""
+    async with relay(redis_server.port) as wire, opened(f"redis://127.0.0.1:{wire.port}", retries=3) as client:
+        await client.ping()
+        wire.cuts, wire.accepted = {b"GET": 1, b"HELLO": 100}, 0
+        with pytest.raises(RedisUnavailableError):
+            await client.get("key")
+        assert 3 == wire.accepted
 
 
 async def test_a_pipeline_is_tried_again_as_a_whole(redis_server, redis_url, opened) -> None:
     """A transaction that was cut off has done nothing."""
     async with relay(redis_server.port) as wire, opened(f"redis://127.0.0.1:{wire.port}") as client:
         await client.ping()
-        wire.cut_on, wire.cuts_left = b"MULTI", 1
+        wire.cuts = {b"MULTI": 1}
         assert [1, 2] == await client.pipeline().incr("n").incr("n").execute()
 
 
@@ -133,7 +149,7 @@ async def test_what_catches_redis_pys_errors_still_does(redis_url, opened) -> No
         await client.script_flush()
         assert 7 == await script()
         await client.xgroup_create("stream", "group", mkstream=True)
-        with pytest.raises(known.ResponseError, match="^BUSYGROUP"):
+        with pytest.raises(known.ResponseError, match=r"^BUSYGROUP"):
             await client.xgroup_create("stream", "group", mkstream=True)
         async with client.lock("lock", timeout=5), client.pipeline() as pipe:
             await pipe.watch("n")
@@ -177,7 +193,7 @@ async def test_a_right_that_is_missing(own_server, opened) -> None:
             await client.set("key", "value")
         assert isinstance(caught.value, known.NoPermissionError)
     async with opened(url) as client:
-        with pytest.raises(RedisRefusedError, match="client.setname"):
+        with pytest.raises(RedisRefusedError, match=r"client.setname"):
             await client.get("key")
 
 
@@ -249,3 +265,23 @@ async def test_a_connection_that_is_being_made_ends_with_the_client(opened) -> N
         await asyncio.wait_for(task, 1)
     await asyncio.wait_for(left.wait(), 1)
     server.close()
+
+
+async def test_a_connection_that_is_made_too_late_is_closed(redis_url, opened, monkeypatch) -> None:
+    """When its client has been closed meanwhile."""
+    go_on, connect = asyncio.Event(), Connection._connect
+
+    async def slowly(self):
+        await go_on.wait()
+        await connect(self)
+
+    async with opened(redis_url) as other:
+        await other.ping()
+        monkeypatch.setattr(Connection, "_connect", slowly)
+        async with opened(redis_url, client_name="late") as client:
+            task = asyncio.ensure_future(client.ping())
+            await anyio.wait_all_tasks_blocked()
+        go_on.set()
+        with pytest.raises(RedisClosedError):
+            await asyncio.wait_for(task, 1)
+        assert [] == [each for each in await other.client_list() if each["name"] == "late"]

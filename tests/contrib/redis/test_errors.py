@@ -89,7 +89,7 @@ def test_connections_fail_for_reasons(reason, kind) -> None:
         try:
             raise reason
         except OSError as error:
-            raise known.ConnectionError(f"Error connecting: {error}")  # noqa: B904  # as redis-py does
+            raise known.ConnectionError(f"Error connecting: {error}")  # as redis-py does
 
 
 def test_nothing_is_turned_twice() -> None:

@@ -38,7 +38,7 @@ async def test_a_full_pool_waits_and_then_says_so(redis_url, opened) -> None:
     async with opened(redis_url, max_connections=1, pool_timeout=0.1) as client:
         held = await client.connection_pool.get_connection()
         began = time.monotonic()
-        with pytest.raises(RedisPoolTimeoutError, match="all 1 connections.*within 0.1 s.*max_connections") as caught:
+        with pytest.raises(RedisPoolTimeoutError, match=r"all 1 connections.*within 0.1 s.*max_connections") as caught:
             await client.ping()
         assert 0.09 < time.monotonic() - began < 2
         assert isinstance(caught.value, RedisUnavailableError)
@@ -124,6 +124,25 @@ async def test_cancellation_costs_no_connection(redis_url, opened) -> None:
         with anyio.fail_after(2):
             while len(await _named(client, "storm")) > 3:
                 await anyio.sleep(0.01)
+
+
+async def test_a_connection_comes_back_whole(redis_url, opened) -> None:
+    """Also when giving it back takes a moment, in a task that has been cancelled."""
+    async with opened(redis_url, max_connections=1, pool_timeout=0.5) as client:
+        pool = client.connection_pool
+        connection = await pool.get_connection()
+
+        async def occupy(*, task_status):
+            async with pool._get_pool_lock():
+                task_status.started()
+                await anyio.sleep(0.02)
+
+        async with anyio.create_task_group() as group:
+            await group.start(occupy)
+            with anyio.CancelScope() as scope:
+                scope.cancel()
+                await pool.release(connection)
+        assert await client.ping()
 
 
 async def test_who_waits_learns_of_the_end(redis_url, opened) -> None:

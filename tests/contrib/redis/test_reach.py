@@ -1,8 +1,10 @@
 """Whether Redis is there, told at the start."""
 
+import asyncio
 import socket
 import time
 
+import anyio
 import pytest
 
 from bandmaster.contrib.redis import RedisRefusedError, RedisSettings, RedisUnavailableError, redis
@@ -46,6 +48,26 @@ async def test_a_server_that_does_not_answer() -> None:
     assert isinstance(cause, RedisUnavailableError)
     assert f"127.0.0.1:{port}, database 0" in str(cause)
     assert time.monotonic() - began < 2
+
+
+async def test_a_server_that_answers_slowly() -> None:
+    """Each of its answers comes in time, all of them don't."""
+    gone = asyncio.Event()
+
+    async def drip(reader, writer):
+        while await reader.read(1000):
+            await anyio.sleep(0.08)
+            writer.write(b"+OK\r\n")
+        writer.close()
+        gone.set()
+
+    server = await asyncio.start_server(drip, "127.0.0.1", 0)
+    port = server.sockets[0].getsockname()[1]
+    cause = await _cause(f"redis://127.0.0.1:{port}", connect_timeout=0.1, probe_timeout=0.1)
+    await asyncio.wait_for(gone.wait(), 1)
+    server.close()
+    assert isinstance(cause, RedisUnavailableError)
+    assert f"Redis at 127.0.0.1:{port}, database 0 has not answered within 0.2 s" in str(cause)
 
 
 async def test_a_name_that_nobody_has() -> None:

@@ -26,12 +26,7 @@ class GuardedConnection(AbstractConnection):
         super().__init__(**options)
 
     async def connect(self) -> None:
-        """As redis-py's.
-
-        Raises:
-            RedisClosedError: the client has been closed.
-        """
-        self._gate.check()
+        """As redis-py's."""
         with redis_errors():
             await super().connect()  # type: ignore[no-untyped-call]
 
