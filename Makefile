@@ -18,6 +18,9 @@ help:
 	@echo "make mutants broken engines, each of which the tests must find"
 	@echo "make bench   figures against peers, as ratios"
 
+# The example needs no Redis: where development has installed the package, it is left out unless there is a URL.
+run: export BANDMASTER_DISABLE ?= $(if $(REDIS_URL),,redis)
+run: export DATABASE_MIGRATE_ON_START ?= true
 run: $(VENV)/.run
 	$(BIN)/bandmaster run boxoffice:app --show-plan
 

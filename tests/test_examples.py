@@ -4,33 +4,59 @@ from __future__ import annotations
 
 import importlib
 import sys
+from importlib.metadata import distribution
 from pathlib import Path
 
 import anyio
 import pytest
+from fastapi import FastAPI
+from sqlalchemy import text
+from starlette.applications import Starlette
+from starlette.types import ASGIApp
 
+from bandmaster.contrib.persistence import DatabaseManager, DatabaseSettings, OutboxSettings
+from bandmaster.contrib.persistence.testing import PostgresDatabase
+from bandmaster.contrib.web import request_context
 from bandmaster.kernel import Application, create_app
 from bandmaster.kernel.testing import check_contribution, run
 from bandmaster_ratelimit import RateLimitLayer, RateLimits, RateLimitSettings, rate_limits
 from boxoffice.feed import Feed
-from boxoffice.layers import ServerTiming
-from boxoffice.parts import BoxOfficeSettings, box_office, feed, routes, sold_out
-from boxoffice.sales import BoxOffice
+from boxoffice.parts import BoxOfficeSettings
 
+GROUPS = {f"bandmaster.{kind}" for kind in ("lifespan", "middleware", "routes", "error_handlers")}
 pytestmark = pytest.mark.anyio
 TUTORIAL = Path(__file__).parent.parent / "examples" / "tutorial"
-PARTS = (feed, box_office, routes, sold_out, ServerTiming)
+PARTS = tuple(
+    point.load()
+    for name in ("persistence", "web", "fastapi", "example-boxoffice")
+    for point in distribution(f"bandmaster-{name}").entry_points
+    if point.group in GROUPS
+)
 
 
-def _app(**settings: float) -> Application:
+@pytest.fixture
+def anyio_backend() -> str:
+    """SQLAlchemy's asynchronous engines run on asyncio only."""
+    return "asyncio"
+
+
+def _app(url: str, *, host: ASGIApp | None = None, hold_seconds: float = 60, **database: str) -> Application:
+    settings = DatabaseSettings.model_validate({"url": url, "migrate_on_start": True, **database})
     return create_app(
+        FastAPI() if host is None else host,
         contributions=PARTS,
         discover=False,
-        overrides={BoxOfficeSettings: BoxOfficeSettings(**{"seats": 4, **settings})},
+        overrides={
+            DatabaseSettings: settings,
+            BoxOfficeSettings: BoxOfficeSettings(hold_seconds=hold_seconds),
+            OutboxSettings: OutboxSettings(poll_interval=0.05),
+        },
     )
 
 
 def _step(name: str, monkeypatch: pytest.MonkeyPatch) -> Application:
+    # A reader of the tutorial has installed nothing else yet.
+    monkeypatch.setenv("BANDMASTER_PLUGINS", "allowlist")
     monkeypatch.syspath_prepend(str(TUTORIAL))
     sys.modules.pop(name, None)
     return importlib.import_module(name).app
@@ -70,9 +96,10 @@ async def test_the_third_step_measures_both_kinds(monkeypatch: pytest.MonkeyPatc
 
 
 @pytest.mark.requirement("FA-1", "FA-4")
-async def test_the_box_office_is_found_with_the_plugin_that_knows_nothing_of_it() -> None:
+async def test_the_box_office_is_found_with_the_plugin_that_knows_nothing_of_it(tmp_path: Path) -> None:
     """Everything installed is composed by its entry points, third parties' parts as our own."""
-    app = create_app()
+    settings = DatabaseSettings(url=f"sqlite:///{tmp_path / 'house'}", migrate_on_start=True)
+    app = create_app(FastAPI(), disable={"redis"}, overrides={DatabaseSettings: settings})
     brought = {part.contribution.name: part.contribution.provenance.distribution for part in app.plan.layers}
     expected = {
         "server_timing": "bandmaster-example-boxoffice",
@@ -81,58 +108,141 @@ async def test_the_box_office_is_found_with_the_plugin_that_knows_nothing_of_it(
     }
     assert expected == {name: brought[name] for name in expected}
     async with run(app) as running:
-        response = await running.http.get("/shows")
+        response = await running.http.get("/houses/opera/shows")
     assert 200 == response.status
     assert {"x-request-id", "server-timing"} <= {name.lower() for name in response.headers}
 
 
-async def test_seats_are_held_and_bought() -> None:
+async def test_it_serves_behind_a_host_of_another_kind(url: str) -> None:
+    """Where the host is no FastAPI application, the routes come in one of their own."""
+    async with run(_app(url, host=Starlette())) as running:
+        found = await running.http.get("/houses/opera/shows")
+        missing = await running.http.get("/houses/nowhere/shows")
+    assert [200, 404] == [found.status, missing.status]
+    assert "application/problem+json" == missing.headers["content-type"]
+
+
+@pytest.fixture(params=["sqlite", "psycopg", "asyncpg"])
+def url(request: pytest.FixtureRequest, tmp_path: Path) -> str:
+    """Where the box office keeps its books: one variable's difference."""
+    if request.param == "sqlite":
+        return f"sqlite:///{tmp_path / 'house'}"
+    database: PostgresDatabase = request.getfixturevalue("postgres_database")
+    return database.owner_url(request.param)
+
+
+async def test_seats_are_held_and_bought(url: str) -> None:
     """What is bought stands in the export; what isn't there can't be held."""
-    async with run(_app()) as running:
-        held = await running.http.post("/shows/aida/holds", json={"seats": 3})
-        sold = await running.http.post(f"/holds/{held.json()['id']}/purchase")
-        refused = await running.http.post("/shows/aida/holds", json={"seats": 2})
-        export = await running.http.get("/sales.csv")
-    assert [201, 200, 409] == [held.status, sold.status, refused.status]
+    async with run(_app(url)) as running:
+        held = await running.http.post("/houses/opera/shows/aida/holds", json={"seats": 39})
+        sold = await running.http.post(f"/houses/opera/holds/{held.json()['id']}/purchase")
+        again = await running.http.post(f"/houses/opera/holds/{held.json()['id']}/purchase")
+        refused = await running.http.post("/houses/opera/shows/aida/holds", json={"seats": 2})
+        export = await running.http.get("/houses/opera/sales.csv")
+    assert [201, 200, 404, 409] == [held.status, sold.status, again.status, refused.status]
     assert "Aida has 1 seats left, not 2" == refused.json()["detail"]
-    assert "number,show,seats\r\n1,aida,3\r\n" == export.text
+    assert "number,show,seats\r\n1,aida,39\r\n" == export.text
+
+
+async def test_two_who_want_the_last_seats(url: str) -> None:
+    """One gets them, whoever asks at the same time."""
+    statuses = []
+    async with run(_app(url)) as running:
+
+        async def ask() -> None:
+            answer = await running.http.post("/houses/opera/shows/aida/holds", json={"seats": 8})
+            statuses.append(answer.status)
+
+        async with anyio.create_task_group() as tasks:
+            for _ in range(10):
+                tasks.start_soon(ask)
+        left = (await running.http.get("/houses/opera/shows")).json()[0]["free"]
+    assert ([201] * 5 + [409] * 5, 0) == (sorted(statuses), left)
+
+
+async def test_houses_are_kept_apart(url: str) -> None:
+    """What one sells the other neither sees nor can buy."""
+    async with run(_app(url)) as running:
+        held = (await running.http.post("/houses/opera/shows/aida/holds", json={"seats": 2})).json()["id"]
+        stolen = await running.http.post(f"/houses/playhouse/holds/{held}/purchase")
+        missing = await running.http.post("/houses/playhouse/shows/aida/holds", json={"seats": 2})
+        shows = await running.http.get("/houses/playhouse/shows")
+        export = await running.http.get("/houses/playhouse/sales.csv")
+        nowhere = await running.http.get("/houses/nowhere/shows")
+    assert [404, 404, 404] == [stolen.status, missing.status, nowhere.status]
+    assert ["Hamlet", "Macbeth"] == [show["title"] for show in shows.json()]
+    assert "number,show,seats\r\n" == export.text
+
+
+@pytest.mark.requirement("CF-02", "PE-7")
+async def test_on_postgresql_the_database_itself_keeps_them_apart(postgres_database: PostgresDatabase) -> None:
+    """With a role that owns the tables and one that serves, the same code runs under row-level security."""
+    settings = {"migration_url": postgres_database.owner_url(), "tenant_isolation": "rls"}
+    async with run(_app(postgres_database.app_url(), **settings)) as running:
+        held = (await running.http.post("/houses/opera/shows/aida/holds", json={"seats": 2})).json()["id"]
+        stolen = await running.http.post(f"/houses/playhouse/holds/{held}/purchase")
+        sold = await running.http.post(f"/houses/opera/holds/{held}/purchase")
+        manager = running.resources[DatabaseManager]
+        seen = {}
+        for house in ("opera", "playhouse"):
+            with request_context(tenant=house):
+                async with manager.session() as session:
+                    seen[house] = await session.scalar(text("SELECT count(*) FROM sales"))
+    assert [404, 200] == [stolen.status, sold.status]
+    assert {"opera": 1, "playhouse": 0} == seen
 
 
 @pytest.mark.parametrize("body", [b"", b"[]", b"{}", b'{"seats": 0}', b'{"seats": true}', b'{"seats": "2"}'])
-async def test_a_wrong_hold_is_refused(body: bytes) -> None:
+async def test_a_wrong_hold_is_refused(tmp_path: Path, body: bytes) -> None:
     """Bad input gets a 422 and takes no seat."""
-    async with run(_app()) as running:
-        response = await running.http.post("/shows/aida/holds", content=body)
-        free = running.resources[BoxOffice].shows[0].free
-    assert (422, 4) == (response.status, free)
+    async with run(_app(f"sqlite:///{tmp_path / 'house'}")) as running:
+        response = await running.http.post(
+            "/houses/opera/shows/aida/holds", content=body, headers={"content-type": "application/json"}
+        )
+        free = (await running.http.get("/houses/opera/shows")).json()[0]["free"]
+    assert (422, 40) == (response.status, free)
 
 
-async def test_what_is_held_for_too_long_is_given_back() -> None:
-    """The background service releases seats and tells everybody."""
-    async with run(_app(hold_seconds=0.05)) as running:
-        with running.resources[Feed].listen() as changes:
-            await running.http.post("/shows/aida/holds", json={"seats": 2})
+async def test_what_is_held_for_too_long_is_given_back(url: str) -> None:
+    """The background service releases seats and tells everybody who listens to that house."""
+    async with run(_app(url, hold_seconds=0.2)) as running:
+        feed = running.resources[Feed]
+        with feed.listen("opera") as changes, feed.listen("playhouse") as others:
+            await running.http.post("/houses/opera/shows/aida/holds", json={"seats": 2})
             with anyio.fail_after(5):
                 kinds = [(await changes.receive())["kind"], (await changes.receive())["kind"]]
-        free = running.resources[BoxOffice].shows[0].free
-    assert (["held", "released"], 4) == (kinds, free)
+            assert 0 == others.statistics().current_buffer_used
+        free = (await running.http.get("/houses/opera/shows")).json()[0]["free"]
+    assert (["held", "released"], 40) == (kinds, free)
 
 
-async def test_a_websocket_sees_the_house_and_every_change() -> None:
+async def test_tickets_of_a_sale_that_stands_are_printed(url: str) -> None:
+    """By way of the outbox: after the commit, and not for what was rolled back."""
+    async with run(_app(url)) as running:
+        with running.resources[Feed].listen("opera") as changes:
+            held = (await running.http.post("/houses/opera/shows/aida/holds", json={"seats": 2})).json()["id"]
+            await running.http.post(f"/houses/opera/holds/{held}/purchase")
+            with anyio.fail_after(5):
+                kinds = [(await changes.receive())["kind"] for _ in range(3)]
+    assert ["held", "sold", "printed"] == kinds
+
+
+async def test_a_websocket_sees_the_house_and_every_change(url: str) -> None:
     """The first message is the state, the next ones are what changes."""
-    async with run(_app()) as running, running.websocket("/live") as socket:
+    async with run(_app(url)) as running, running.websocket("/houses/opera/live") as socket:
         house = await socket.receive_json()
-        await running.http.post("/shows/tosca/holds", json={"seats": 1})
+        await running.http.post("/houses/opera/shows/tosca/holds", json={"seats": 1})
         change = await socket.receive_json()
-    assert [4, 4, 4] == [show["free"] for show in house["shows"]]
+    assert [40, 40, 40] == [show["free"] for show in house["shows"]]
     assert ("held", "tosca", 1) == (change["kind"], change["show"], change["seats"])
 
 
 @pytest.mark.requirement("CF-17")
-async def test_draining_ends_streams_and_closes_websockets() -> None:
+async def test_draining_ends_streams_and_closes_websockets(url: str) -> None:
     """Nobody has to wait for a stream that has no end."""
-    async with run(_app()) as running:
-        async with running.http.stream("GET", "/events") as stream, running.websocket("/live") as socket:
+    async with run(_app(url)) as running:
+        events, live = "/houses/opera/events", "/houses/opera/live"
+        async with running.http.stream("GET", events) as stream, running.websocket(live) as socket:
             first = await stream.receive()
             await socket.receive_json()
             left = await running.drain()
@@ -145,7 +255,8 @@ async def test_the_plugin_limits_a_client() -> None:
     """More than the burst is answered with 429 and when to come again."""
     settings = RateLimitSettings(per_second=0.5, burst=2)
     contributions = [rate_limits, RateLimitLayer]
-    async with run(contributions=contributions, overrides={RateLimitSettings: settings}) as running:
+    options = {"contributions": contributions, "discover": False, "overrides": {RateLimitSettings: settings}}
+    async with run(**options) as running:
         statuses = [(await running.http.get("/")).status for _ in range(2)]
         refused = await running.http.get("/")
         clients = len(running.resources[RateLimits])

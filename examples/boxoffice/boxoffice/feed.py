@@ -14,33 +14,33 @@ _BACKLOG = 100
 
 
 class Feed:
-    """Hands every change to every listener; one that doesn't keep up is cut off rather than waited for."""
+    """Hands the changes of a house to its listeners; one that doesn't keep up is cut off rather than waited for."""
 
     def __init__(self) -> None:
-        self._listeners: set[MemoryObjectSendStream[Change]] = set()
+        self._listeners: dict[MemoryObjectSendStream[Change], str] = {}
 
     def __len__(self) -> int:
         return len(self._listeners)
 
-    def publish(self, change: Change) -> None:
-        """Tell everybody."""
-        for listener in list(self._listeners):
+    def publish(self, house: str, change: Change) -> None:
+        """Tell everybody who listens to this house."""
+        for listener in [listener for listener, its in self._listeners.items() if its == house]:
             try:
                 listener.send_nowait(change)
             except anyio.WouldBlock:
                 listener.close()
-                self._listeners.discard(listener)
+                del self._listeners[listener]
 
     @contextmanager
-    def listen(self) -> Iterator[MemoryObjectReceiveStream[Change]]:
-        """The changes from now on."""
+    def listen(self, house: str) -> Iterator[MemoryObjectReceiveStream[Change]]:
+        """The changes of a house from now on."""
         sending, receiving = anyio.create_memory_object_stream[Change](_BACKLOG)
-        self._listeners.add(sending)
+        self._listeners[sending] = house
         try:
             with receiving:
                 yield receiving
         finally:
-            self._listeners.discard(sending)
+            self._listeners.pop(sending, None)
             sending.close()
 
     async def close(self) -> None:

@@ -1,23 +1,31 @@
-"""What the box office contributes to an application: two components, its routes, an error handler."""
+"""What the box office contributes to an application: components, routes, an error handler, its migrations."""
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Mapping
+from types import MappingProxyType
+from typing import Any
 
 import anyio
-from pydantic import Field, PositiveFloat, PositiveInt
+from pydantic import Field, PositiveFloat
 from pydantic_settings import BaseSettings, SettingsConfigDict
+from sqlalchemy import select
 
-from bandmaster.contrib.web import problem_type
-from bandmaster.kernel import (
-    Context,
-    LifespanBand,
-    Restart,
-    RouteContribution,
-    lifespan,
+from bandmaster.contrib.persistence import (
+    DatabaseManager,
+    DatabaseSchema,
+    OutboxMessage,
+    Publisher,
+    no_tenant,
+    outbox_relay,
 )
+from bandmaster.contrib.web import problem_type, request_context
+from bandmaster.kernel import Context, LifespanBand, Restart, RouteContribution, TransientError, lifespan
 from boxoffice.feed import Feed
-from boxoffice.sales import BoxOffice, Show, SoldOutError
+from boxoffice.models import House, box_office_migrations, outbox
+from boxoffice.sales import BoxOffice, SoldOutError
+
+__all__ = ["box_office", "box_office_migrations", "feed", "houses", "routes", "sold_out", "tickets", "tickets_outbox"]
 
 
 class BoxOfficeSettings(BaseSettings):
@@ -25,8 +33,14 @@ class BoxOfficeSettings(BaseSettings):
 
     model_config = SettingsConfigDict(env_prefix="BOXOFFICE_", extra="ignore", frozen=True)
 
-    seats: PositiveInt = Field(40, description="Seats in the house.")
     hold_seconds: PositiveFloat = Field(60, description="Seconds for which seats are held.")
+
+
+class Houses:
+    """The houses that there are, by their ids."""
+
+    def __init__(self, titles: Mapping[str, str]) -> None:
+        self.titles = MappingProxyType(dict(titles))
 
 
 @lifespan(band=LifespanBand.MESSAGING, start_timeout=5, stop_timeout=2)
@@ -38,36 +52,67 @@ async def feed(context: Context) -> AsyncIterator[Feed]:
     yield feed
 
 
+@lifespan(band=LifespanBand.SERVICES, start_timeout=10)
+async def houses(manager: DatabaseManager, schema: DatabaseSchema) -> AsyncIterator[Houses]:
+    """Knows the houses. Their list belongs to none of them."""
+    with no_tenant():
+        async with manager.session() as session:
+            found = {house.id: house.title for house in await session.scalars(select(House).order_by(House.title))}
+    yield Houses(found)
+
+
 @lifespan(band=LifespanBand.SERVICES, start_timeout=10, stop_timeout=5)
-async def box_office(settings: BoxOfficeSettings, feed: Feed, context: Context) -> AsyncIterator[BoxOffice]:
+async def box_office(
+    settings: BoxOfficeSettings, manager: DatabaseManager, houses: Houses, feed: Feed, context: Context
+) -> AsyncIterator[BoxOffice]:
     """Sells seats, and gives back those that were held for too long."""
-    house = [("aida", "Aida"), ("carmen", "Carmen"), ("tosca", "Tosca")]
-    office = BoxOffice(
-        [Show(name, title, settings.seats, settings.seats) for name, title in house], settings.hold_seconds
-    )
+    office = BoxOffice(settings.hold_seconds)
 
     async def expire_holds() -> None:
         while True:
             await anyio.sleep(min(1.0, settings.hold_seconds / 2))
-            for hold in office.expire(anyio.current_time()):
-                feed.publish({"kind": "released", "show": hold.show, "seats": hold.seats})
-
-    async def has_shows() -> None:
-        if not office.shows:
-            raise RuntimeError("no shows")
+            for house in houses.titles:
+                with request_context(tenant=house):
+                    try:
+                        async with manager.session() as session:
+                            released = await office.expire(session, house)
+                    except TransientError:
+                        continue  # the next round comes soon enough
+                for show, seats in released:
+                    feed.publish(house, {"kind": "released", "show": show, "seats": seats})
 
     context.supervise(expire_holds, restart=Restart(when="always"))
-    context.add_probe("box_office", has_shows)
     yield office
 
 
-def _routes() -> list[object]:
-    from boxoffice.routes import routes
+class TicketPrinter:
+    """Prints the tickets of sales that stand, as the outbox hands them on. This one only says so."""
 
-    return list(routes)
+    def __init__(self, feed: Feed) -> None:
+        self._feed = feed
+
+    async def publish(self, message: OutboxMessage) -> None:
+        """Print those of one sale."""
+        sale: dict[str, Any] = message.payload
+        self._feed.publish(sale["house"], {"kind": "printed", "show": sale["show"], "seats": sale["seats"]})
+
+
+@lifespan(band=LifespanBand.MESSAGING, provides=Publisher)
+async def tickets(feed: Feed) -> AsyncIterator[TicketPrinter]:
+    """Prints tickets."""
+    yield TicketPrinter(feed)
+
+
+tickets_outbox = outbox_relay(outbox.table, name="tickets_outbox")
+
+
+def _routes(host: Any) -> Any:
+    # Imported when an application is composed: to describe parts needs no FastAPI.
+    from boxoffice.routes import routes_for
+
+    return routes_for(host)
 
 
 routes = RouteContribution(name="box_office", routes=_routes, tags=("box office",))
-
 
 sold_out = problem_type(SoldOutError, name="sold_out", status=409, title="Sold out", detail=str)

@@ -6,86 +6,183 @@ import csv
 import io
 import json
 from collections.abc import AsyncIterator
-from dataclasses import asdict
 from importlib.resources import files
+from typing import Annotated, Any
 
 import anyio
-from starlette.exceptions import HTTPException
-from starlette.requests import Request
-from starlette.responses import HTMLResponse, JSONResponse, Response, StreamingResponse
-from starlette.routing import Route, WebSocketRoute
-from starlette.websockets import WebSocket, WebSocketDisconnect
+from fastapi import APIRouter, Depends, FastAPI, HTTPException, Path, WebSocket, WebSocketDisconnect
+from fastapi.responses import HTMLResponse, StreamingResponse
+from pydantic import BaseModel, ConfigDict, Field
+from sqlalchemy import select
+from sqlalchemy.ext.asyncio import AsyncSession
+from starlette.routing import Mount
 
-from bandmaster.contrib.web import request_id
-from bandmaster.kernel import Resources
+from bandmaster.contrib.fastapi import Resource
+from bandmaster.contrib.persistence import DatabaseManager
+from bandmaster.contrib.web import install_problems, request_id, set_tenant
 from boxoffice.feed import Feed
+from boxoffice.models import Sale
+from boxoffice.parts import Houses
 from boxoffice.sales import BoxOffice, UnknownError
 
+_LARGEST = 2**31 - 1
+Name = Annotated[str, Path(min_length=1, max_length=40, pattern=r"^[a-z0-9_-]+$")]
 
-async def page(request: Request) -> Response:
+
+class HouseOut(BaseModel):
+    """A house that sells seats."""
+
+    id: str
+    title: str
+
+
+class ShowOut(BaseModel):
+    """A show with its free seats."""
+
+    model_config = ConfigDict(from_attributes=True)
+
+    id: str
+    title: str
+    seats: int
+    free: int
+
+
+class HoldIn(BaseModel):
+    """How many seats to hold."""
+
+    model_config = ConfigDict(extra="forbid", strict=True)
+
+    seats: int = Field(ge=1, le=_LARGEST)
+
+
+class HoldOut(BaseModel):
+    """Seats that are held."""
+
+    model_config = ConfigDict(from_attributes=True)
+
+    id: int
+    show: str
+    seats: int
+
+
+class SaleOut(HoldOut):
+    """Seats that are bought."""
+
+
+def tenant(house: Name, houses: Annotated[Houses, Resource()]) -> str:
+    """The house that the path names: whatever follows is done for it, and sees its rows only."""
+    if house not in houses.titles:
+        raise HTTPException(404, f"there is no house {house!r}")
+    set_tenant(house)
+    return house
+
+
+Tenant = Annotated[str, Depends(tenant)]
+Office = Annotated[BoxOffice, Resource()]
+Manager = Annotated[DatabaseManager, Resource()]
+Changes = Annotated[Feed, Resource()]
+Session = Annotated[AsyncSession, Resource(scope="function")]
+
+router = APIRouter()
+of_house = APIRouter(prefix="/houses/{house}", responses={404: {"$ref": "#/components/responses/http_exception"}})
+
+
+@router.get("/", response_class=HTMLResponse, include_in_schema=False)
+async def page() -> str:
     """The seats, live."""
-    return HTMLResponse(files("boxoffice").joinpath("page.html").read_text("utf-8"))
+    return files("boxoffice").joinpath("page.html").read_text("utf-8")
 
 
-async def shows(request: Request) -> Response:
+@router.get("/houses")
+async def list_houses(houses: Annotated[Houses, Resource()]) -> list[HouseOut]:
+    """Every house."""
+    return [HouseOut(id=house, title=title) for house, title in houses.titles.items()]
+
+
+@of_house.get("/shows")
+async def shows(house: Tenant, office: Office, session: Session) -> list[ShowOut]:
     """Every show with its free seats."""
-    return JSONResponse([asdict(show) for show in _resources(request)[BoxOffice].shows])
+    return [ShowOut.model_validate(show) for show in await office.shows(session, house)]
 
 
-async def hold(request: Request) -> Response:
+@of_house.post("/shows/{show}/holds", status_code=201, responses={409: {"$ref": "#/components/responses/sold_out"}})
+async def hold(house: Tenant, show: Name, wanted: HoldIn, office: Office, manager: Manager, feed: Changes) -> HoldOut:
     """Hold seats for a while."""
-    resources = _resources(request)
-    seats = await _seats(request)
-    try:
-        held = resources[BoxOffice].hold(request.path_params["show"], seats, anyio.current_time())
-    except UnknownError as error:
-        raise HTTPException(404, str(error)) from error
-    resources[Feed].publish({"kind": "held", "show": held.show, "seats": held.seats, "request_id": request_id()})
-    return JSONResponse({"id": held.id, "show": held.show, "seats": held.seats}, 201)
+    async with manager.session() as session:
+        try:
+            held = await office.hold(session, house, show, wanted.seats)
+        except UnknownError as error:
+            raise HTTPException(404, str(error)) from error
+    # Others are told when it is true: after the commit.
+    feed.publish(house, {"kind": "held", "show": held.show, "seats": held.seats, "request_id": request_id()})
+    return HoldOut.model_validate(held)
 
 
-async def purchase(request: Request) -> Response:
+@of_house.post("/holds/{hold}/purchase")
+async def purchase(
+    house: Tenant,
+    hold: Annotated[int, Path(ge=1, le=_LARGEST)],
+    office: Office,
+    manager: Manager,
+    feed: Changes,
+) -> SaleOut:
     """Buy what is held."""
-    resources = _resources(request)
-    try:
-        sale = resources[BoxOffice].buy(request.path_params["hold"])
-    except UnknownError as error:
-        raise HTTPException(404, str(error)) from error
-    resources[Feed].publish({"kind": "sold", "show": sale.show, "seats": sale.seats, "request_id": request_id()})
-    return JSONResponse(asdict(sale))
+    async with manager.session() as session:
+        try:
+            sale = await office.buy(session, house, hold)
+        except UnknownError as error:
+            raise HTTPException(404, str(error)) from error
+    feed.publish(house, {"kind": "sold", "show": sale.show, "seats": sale.seats, "request_id": request_id()})
+    return SaleOut.model_validate(sale)
 
 
-async def sales(request: Request) -> Response:
+class CSVResponse(StreamingResponse):
+    """A table, line by line."""
+
+    media_type = "text/csv"
+
+
+class EventStreamResponse(StreamingResponse):
+    """Server-sent events."""
+
+    media_type = "text/event-stream"
+
+
+@of_house.get("/sales.csv", response_class=CSVResponse)
+async def sales(house: Tenant, manager: Manager) -> CSVResponse:
     """All sales, streamed line by line."""
-    office = _resources(request)[BoxOffice]
 
     async def lines() -> AsyncIterator[str]:
         yield _line("number", "show", "seats")
-        for sale in list(office.sales):
-            yield _line(sale.number, sale.show, sale.seats)
+        async with manager.session() as session:
+            async for sale in await session.stream_scalars(
+                select(Sale).where(Sale.tenant_id == house).order_by(Sale.id)
+            ):
+                yield _line(sale.id, sale.show, sale.seats)
 
-    return StreamingResponse(lines(), media_type="text/csv")
+    return CSVResponse(lines())
 
 
-async def events(request: Request) -> Response:
+@of_house.get("/events", response_class=EventStreamResponse)
+async def events(house: Tenant, feed: Changes) -> EventStreamResponse:
     """Every change, as server-sent events."""
-    feed = _resources(request)[Feed]
 
     async def changes() -> AsyncIterator[str]:
-        with feed.listen() as stream:
+        with feed.listen(house) as stream:
             yield "retry: 1000\n\n"
             async for change in stream:
                 yield f"data: {json.dumps(change)}\n\n"
 
-    return StreamingResponse(changes(), media_type="text/event-stream")
+    return EventStreamResponse(changes())
 
 
-async def live(websocket: WebSocket) -> None:
+@of_house.websocket("/live")
+async def live(websocket: WebSocket, house: Tenant, office: Office, manager: Manager, feed: Changes) -> None:
     """Every change, and at first the state of the house."""
-    resources: Resources = websocket.state.resources
     await websocket.accept()
-    with resources[Feed].listen() as stream:
-        shows = [asdict(show) for show in resources[BoxOffice].shows]
+    with feed.listen(house) as stream:
+        async with manager.session() as session:
+            shows = [ShowOut.model_validate(show).model_dump() for show in await office.shows(session, house)]
         await websocket.send_json({"kind": "house", "shows": shows})
         async with anyio.create_task_group() as tasks:
             tasks.start_soon(_until_closed, websocket, tasks.cancel_scope)
@@ -97,39 +194,26 @@ async def live(websocket: WebSocket) -> None:
             tasks.cancel_scope.cancel()
 
 
+router.include_router(of_house)
+
+
+def routes_for(host: Any) -> Any:
+    """The router, for a FastAPI host; for one of another kind, an application of its own behind the host's routes."""
+    if isinstance(host, FastAPI):
+        return router
+    app = FastAPI(title="Box office")
+    app.include_router(router)
+    install_problems(app)
+    return [Mount("", app=app)]
+
+
 async def _until_closed(websocket: WebSocket, scope: anyio.CancelScope) -> None:
     async for _ in websocket.iter_text():
         pass
     scope.cancel()
 
 
-async def _seats(request: Request) -> int:
-    try:
-        seats = (await request.json())["seats"]
-    except (ValueError, KeyError, TypeError) as error:
-        raise HTTPException(422, 'expected a body like {"seats": 2}') from error
-    if isinstance(seats, bool) or not isinstance(seats, int) or seats < 1:
-        raise HTTPException(422, f"seats: expected a number from 1 up, got {seats!r}")
-    return seats
-
-
-def _resources(request: Request) -> Resources:
-    resources: Resources = request.state.resources
-    return resources
-
-
 def _line(*cells: object) -> str:
     buffer = io.StringIO()
     csv.writer(buffer).writerow(cells)
     return buffer.getvalue()
-
-
-routes = [
-    Route("/", page),
-    Route("/shows", shows),
-    Route("/shows/{show}/holds", hold, methods=["POST"]),
-    Route("/holds/{hold:int}/purchase", purchase, methods=["POST"]),
-    Route("/sales.csv", sales),
-    Route("/events", events),
-    WebSocketRoute("/live", live),
-]

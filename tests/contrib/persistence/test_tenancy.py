@@ -229,6 +229,30 @@ async def test_threads_take_the_context_along_or_fail(isolated):
     assert [["b1"], TenantMissingError, ["b1"]] == seen
 
 
+async def test_without_insisting_a_tenant_is_set_where_there_is_one(postgres_database, managed):
+    """The default: policies show nothing where nobody has said for whom it is, and nothing is refused."""
+    for driver in DRIVERS:
+        manager = managed(postgres_database.app_url(driver), pool_size=1, max_overflow=0)
+        assert "auto" == manager.settings.tenant_isolation
+        for tenant, rows in [("red", ["r1", "r2"]), (None, []), ("blue", ["b1"]), (None, [])]:
+            with request_context(tenant=tenant):
+                async with manager.session() as session:
+                    assert rows == await read(session)
+        async with manager.session() as session:
+            assert [] == await read(session)
+        with request_context(tenant="red"):
+            async with manager.engine.execution_options(isolation_level="AUTOCOMMIT").connect() as connection:
+                assert [] == list((await connection.execute(READ)).scalars())
+
+
+async def test_it_can_be_off(postgres_database, managed):
+    """Then no transaction has a tenant, whoever asks."""
+    manager = managed(postgres_database.app_url(), tenant_isolation="off")
+    with request_context(tenant="red"):
+        async with manager.session() as session:
+            assert [] == await read(session)
+
+
 async def test_the_health_check_needs_no_tenant(isolated):
     """It asks nothing of anybody's."""
     await isolated().ping()

@@ -7,9 +7,11 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from bandmaster.contrib.persistence.audit import Audit, Finding, audit_isolation
+    from bandmaster.contrib.persistence.branches import MigrationError, Migrations, migrations
     from bandmaster.contrib.persistence.component import (
         database,
         database_component,
+        database_schema,
         database_session,
         database_sync_session,
     )
@@ -27,6 +29,8 @@ if TYPE_CHECKING:
     from bandmaster.contrib.persistence.outbox import Outbox, OutboxMessage, Publisher, outbox_table
     from bandmaster.contrib.persistence.relay import OutboxGauge, OutboxRelay, OutboxSettings, outbox_relay
     from bandmaster.contrib.persistence.retries import Retries
+    from bandmaster.contrib.persistence.row_security import TenantPolicy, protect
+    from bandmaster.contrib.persistence.schema import DatabaseSchema
     from bandmaster.contrib.persistence.settings import DatabaseSettings
     from bandmaster.contrib.persistence.tenancy import no_tenant
 
@@ -37,10 +41,13 @@ _HOMES = {
     "DatabaseClosedError": "errors",
     "DatabaseManager": "manager",
     "DatabaseRefusedError": "errors",
+    "DatabaseSchema": "schema",
     "DatabaseSettings": "settings",
     "DatabaseUnavailableError": "errors",
     "Finding": "audit",
     "HasGauges": "manager",
+    "MigrationError": "branches",
+    "Migrations": "branches",
     "Outbox": "outbox",
     "OutboxGauge": "relay",
     "OutboxMessage": "outbox",
@@ -53,15 +60,19 @@ _HOMES = {
     "Retries": "retries",
     "TenantIsolationError": "errors",
     "TenantMissingError": "errors",
+    "TenantPolicy": "row_security",
     "TransientDatabaseError": "errors",
     "audit_isolation": "audit",
     "database": "component",
     "database_component": "component",
+    "database_schema": "component",
     "database_session": "component",
     "database_sync_session": "component",
+    "migrations": "branches",
     "no_tenant": "tenancy",
     "outbox_relay": "relay",
     "outbox_table": "outbox",
+    "protect": "row_security",
 }
 
 __all__ = [
@@ -69,10 +80,13 @@ __all__ = [
     "DatabaseClosedError",
     "DatabaseManager",
     "DatabaseRefusedError",
+    "DatabaseSchema",
     "DatabaseSettings",
     "DatabaseUnavailableError",
     "Finding",
     "HasGauges",
+    "MigrationError",
+    "Migrations",
     "Outbox",
     "OutboxGauge",
     "OutboxMessage",
@@ -85,15 +99,19 @@ __all__ = [
     "Retries",
     "TenantIsolationError",
     "TenantMissingError",
+    "TenantPolicy",
     "TransientDatabaseError",
     "audit_isolation",
     "database",
     "database_component",
+    "database_schema",
     "database_session",
     "database_sync_session",
+    "migrations",
     "no_tenant",
     "outbox_relay",
     "outbox_table",
+    "protect",
 ]
 
 

@@ -14,6 +14,7 @@ from bandmaster.contrib.persistence.audit import audit_isolation
 from bandmaster.contrib.persistence.capacity import usable_connections
 from bandmaster.contrib.persistence.errors import DatabaseRefusedError, TenantIsolationError
 from bandmaster.contrib.persistence.manager import DatabaseManager
+from bandmaster.contrib.persistence.schema import DatabaseSchema, seen_to
 from bandmaster.contrib.persistence.settings import DatabaseSettings
 from bandmaster.kernel import Context, LifespanBand, LifespanContribution, Named, Scoped, lifespan
 
@@ -48,6 +49,18 @@ async def database_session(manager: DatabaseManager) -> AsyncIterator[Scoped[Asy
 async def database_sync_session(manager: DatabaseManager) -> AsyncIterator[Scoped[Session]]:
     """The same for synchronous handlers, which run in worker threads."""
     yield Scoped(manager.threaded_session)
+
+
+@lifespan(band=LifespanBand.PERSISTENCE, name="database_schema")
+async def database_schema(manager: DatabaseManager, context: Context) -> AsyncIterator[DatabaseSchema]:
+    """Sees to it that the database has the tables that the code expects: who needs them asks for `DatabaseSchema`."""
+    schema = await seen_to(manager, context)
+    settings = manager.settings
+    if schema.applied and settings.tenant_isolation == "rls" and settings.tenant_audit != "off":
+        # What the migrations made has not been looked at when the database started.
+        async with manager.reached() as connection:
+            await _check_isolation(connection, manager)
+    yield schema
 
 
 def database_component(name: str, *, prefix: str | None = None) -> LifespanContribution:

@@ -67,14 +67,17 @@ def equip(engine: Engine, settings: DatabaseSettings, is_closed: Callable[[], bo
         return
     # Behind PgBouncer the session belongs to whoever comes next: timeouts hold for one transaction.
     limits = _limits(settings) if settings.pgbouncer else {}
-    if tenants and settings.tenant_isolation == "rls":
-        guard(engine, settings.tenant_setting, limits)
+    if tenants and settings.is_postgresql and settings.tenant_isolation != "off":
+        guard(engine, settings.tenant_setting, limits, insists=settings.tenant_isolation == "rls")
     elif limits:
         statement, values = set_locally(engine, limits)
         event.listen(engine, "begin", lambda connection: connection.exec_driver_sql(statement, values))
 
 
 class _AsyncPool(AsyncAdaptedQueuePool):
+    # SQLAlchemy names a pool's logger after this, and people know its loggers, and set their levels.
+    __module__ = AsyncAdaptedQueuePool.__module__
+
     def _do_get(self) -> ConnectionPoolEntry:
         try:
             return super()._do_get()
@@ -83,6 +86,8 @@ class _AsyncPool(AsyncAdaptedQueuePool):
 
 
 class _SyncPool(QueuePool):
+    __module__ = QueuePool.__module__
+
     def _do_get(self) -> ConnectionPoolEntry:
         try:
             return super()._do_get()

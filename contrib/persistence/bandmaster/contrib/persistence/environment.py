@@ -33,8 +33,9 @@ def configuration(
 ) -> Config:
     """What Alembic's own commands (``alembic.command``) take, for the migrations of these parts.
 
-    They run on the connection, or on the database of the URL; offline commands only use the dialect of the URL.
-    ``metadata`` is what autogenerate compares with; all parts' own unless given.
+    They run on the connection, or on the database of the URL; offline commands only use the dialect of the URL. They
+    make an event loop of their own: where one runs, there is ``bandmaster.contrib.persistence.upgrade``. On a connection
+    the `migration_lock` is for the caller to take. ``metadata`` is what autogenerate compares with; all parts' own unless given.
 
     Raises:
         MigrationError: the parts don't fit together.

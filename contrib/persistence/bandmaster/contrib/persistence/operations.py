@@ -1,6 +1,8 @@
 """``op.enable_tenant_rls`` and ``op.disable_tenant_rls``: Alembic learns them when this is imported, autogenerate too.
 
-On other databases than PostgreSQL they do nothing, so that one migration serves production and a demo on SQLite.
+On other databases than PostgreSQL they do nothing, so that one migration serves production and a demo on SQLite. The
+owner of a table is bound by its policy as well, and sees no row in a migration: one that changes data does it between
+``op.disable_tenant_rls`` and ``op.enable_tenant_rls``, which are one transaction for everybody else.
 """
 
 from __future__ import annotations

@@ -45,6 +45,15 @@ class DatabaseSettings(BaseSettings):
         description="The same database as the role that owns its tables, for migrations. Unset: url.",
     )
 
+    migrate_on_start: bool | None = Field(
+        default=None,
+        description="Apply pending migrations at the start; of several processes one does, the others wait. Unset: only "
+        "to the embedded database.",
+    )
+    schema_check: Literal["refuse", "warn", "off"] = Field(
+        default="warn", description="What follows at the start when migrations are pending, or newer than the code."
+    )
+
     pool_size: int = Field(default=10, ge=1, description="Connections that are kept.")
     max_overflow: int = Field(default=5, ge=0, description="Connections beyond them, while they are needed.")
     sync_pool_size: int = Field(default=3, ge=1, description="Connections that synchronous code keeps.")
@@ -83,10 +92,11 @@ class DatabaseSettings(BaseSettings):
     probe_timeout: _Seconds = Field(default=2, description="Seconds in which the health check must have its answer.")
     critical: bool = Field(default=True, description="Whether readiness is lost while the database doesn't answer.")
 
-    tenant_isolation: Literal["off", "rls"] = Field(
-        default="off",
-        description="Keep tenants apart by PostgreSQL's row-level security: every transaction is for the tenant of the "
-        "request context, and none begins without one.",
+    tenant_isolation: Literal["auto", "rls", "off"] = Field(
+        default="auto",
+        description="auto: on PostgreSQL a transaction is for the tenant of the request context, where there is one, and "
+        "row-level security does the rest. rls: besides, none begins without one, and the start is refused where "
+        "tenants could see each other's rows. off: nothing of it.",
     )
     tenant_setting: str = Field(default="app.tenant", description="The PostgreSQL setting that policies compare with.")
     tenant_column: str = Field(default="tenant_id", description="The column that makes a table one that is protected.")
@@ -165,6 +175,11 @@ class DatabaseSettings(BaseSettings):
     def is_embedded(self) -> bool:
         """Whether nobody has said which database it is."""
         return "url" not in self.model_fields_set
+
+    @property
+    def migrates(self) -> bool:
+        """Whether pending migrations are applied at the start."""
+        return self.is_embedded if self.migrate_on_start is None else self.migrate_on_start
 
     @property
     def is_in_memory(self) -> bool:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from contextvars import ContextVar
 from typing import Any
@@ -11,8 +11,6 @@ from sqlalchemy import Connection, Engine, event
 
 from bandmaster.contrib.persistence.errors import TenantIsolationError, TenantMissingError
 from bandmaster.contrib.web import tenant
-
-TenantSource = Callable[[], str | None]
 
 _NOBODY: ContextVar[bool] = ContextVar("bandmaster.no_tenant", default=False)
 
@@ -37,7 +35,10 @@ def whose() -> str | None:
 
 
 def set_locally(engine: Engine, values: Mapping[str, str]) -> tuple[str, tuple[str, ...]]:
-    """A statement in the driver's own style that sets PostgreSQL's settings until the transaction ends, and its values."""
+    """A statement in the driver's own style that sets PostgreSQL's settings until the transaction ends, and its values.
+
+    Of no settings it is no statement.
+    """
     numbered = engine.dialect.paramstyle == "numeric_dollar"
     calls = [
         f"set_config(${2 * place + 1}, ${2 * place + 2}, true)" if numbered else "set_config(%s, %s, true)"
@@ -46,28 +47,39 @@ def set_locally(engine: Engine, values: Mapping[str, str]) -> tuple[str, tuple[s
     return f"SELECT {', '.join(calls)}", tuple(word for pair in values.items() for word in pair)
 
 
-def guard(engine: Engine, setting: str, besides: Mapping[str, str] | None = None, source: TenantSource = whose) -> None:
-    """Let every transaction of an engine be for the tenant that ``source`` names when it begins.
+def guard(engine: Engine, setting: str, besides: Mapping[str, str] | None = None, *, insists: bool = True) -> None:
+    """Let every transaction of an engine be for the tenant that `whose` names when it begins.
 
     Hung on the engine, not on sessions: connections without a session pass here, too. The value is transaction-local
-    (``set_config(..., true)``), so that no pooled connection keeps it. Where there is no tenant, nothing begins.
-    ``besides`` are other settings for every transaction.
+    (``set_config(..., true)``), so that no pooled connection keeps it. Where there is no tenant nothing begins, unless
+    it doesn't insist: then policies find no tenant set, and show nothing. ``besides`` are settings for every
+    transaction.
     """
-    statement, (*values, _) = set_locally(engine, {**(besides or {}), setting: ""})
+    besides = besides or {}
+    whole, (*values, _) = set_locally(engine, {**besides, setting: ""})
+    rest, _ = set_locally(engine, besides)
 
     def begin(connection: Connection) -> None:
-        name = source()
-        if name is None:
+        name = whose()
+        if name is None and insists:
             raise TenantMissingError(
                 "a transaction was to begin without a tenant: set one (bandmaster.contrib.web.set_tenant, or "
                 "request_context(tenant=...) around a task), or say no_tenant() for tables that belong to nobody"
             )
-        if _commits_by_itself(connection):
-            raise TenantIsolationError(
-                "AUTOCOMMIT has no transaction for a tenant to be set in: leave the isolation level alone, or use a "
-                "manager without tenant isolation"
-            )
-        connection.exec_driver_sql(statement, (*values, name))
+        if (name is not None or besides) and _commits_by_itself(connection):
+            if insists:
+                raise TenantIsolationError(
+                    "AUTOCOMMIT has no transaction for a tenant to be set in: leave the isolation level alone, or use "
+                    "a manager without tenant isolation"
+                )
+        elif name is not None:
+            connection.exec_driver_sql(whole, (*values, name))
+        elif besides:
+            connection.exec_driver_sql(rest, tuple(values))
+
+    event.listen(engine, "begin", begin)
+    if not insists:
+        return
 
     def begin_twophase(connection: Connection, xid: Any) -> None:
         # Drivers insist on beginning these themselves, and SQLAlchemy has no event for when they have.
@@ -77,10 +89,9 @@ def guard(engine: Engine, setting: str, besides: Mapping[str, str] | None = None
 
     def execute(connection: Connection, cursor: Any, sql: str, *_: Any) -> None:
         # SQLAlchemy doesn't begin again on a connection where the first try was refused.
-        if not connection.in_transaction() and sql != statement:
+        if not connection.in_transaction() and sql != whole:
             raise TenantMissingError("a statement was to run outside of a transaction, where no tenant is set")
 
-    event.listen(engine, "begin", begin)
     event.listen(engine, "begin_twophase", begin_twophase)
     event.listen(engine, "before_cursor_execute", execute)
 
