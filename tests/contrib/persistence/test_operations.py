@@ -1,6 +1,7 @@
 """Alembic's operations for tenant policies: run, reversed, rendered, found by autogenerate."""
 
 import io
+import uuid
 
 import pytest
 import sqlalchemy as sa
@@ -11,6 +12,7 @@ from alembic.operations import Operations, ops
 
 from bandmaster.contrib.persistence.operations import DisableTenantRlsOp, EnableTenantRlsOp
 from bandmaster.contrib.persistence.row_security import TenantPolicy, protect
+from bandmaster.contrib.persistence.testing import fresh_database
 
 IMPORT = "import bandmaster.contrib.persistence.operations  # noqa: F401"
 
@@ -28,9 +30,15 @@ def table(metadata, name="notes", kind=sa.Uuid, column="tenant_id", schema=None)
     )
 
 
+@pytest.fixture(scope="module")
+def engine(postgres_server):
+    with fresh_database(postgres_server) as database:
+        yield sa.create_engine(database.owner_url(), poolclass=sa.NullPool)
+
+
 @pytest.fixture
-def connection(postgres_database):
-    engine = sa.create_engine(postgres_database.owner_url(), poolclass=sa.NullPool)
+def connection(engine):
+    """A transaction of the owner's that is rolled back in the end."""
     with engine.connect() as connection:
         yield connection
 
@@ -77,6 +85,22 @@ def test_a_table_is_protected_and_opened_again(connection):
     assert (True, ["tenant_isolation"]) == state(connection)
     op.disable_tenant_rls("notes")
     assert (False, []) == state(connection)
+
+
+def test_between_the_two_a_migration_reaches_all_tenants_rows(connection):
+    """The owner is bound by the policy as well, so that a change of data opens the table for its transaction."""
+    protect(table(metadata := sa.MetaData()))
+    metadata.create_all(connection)
+    op = operations(connection)
+    change = sa.update(metadata.tables["notes"]).values(id=2)
+    op.disable_tenant_rls("notes")
+    connection.execute(metadata.tables["notes"].insert().values(id=1, tenant_id=uuid.uuid4()))
+    op.enable_tenant_rls("notes")
+    assert 0 == connection.execute(change).rowcount
+    op.disable_tenant_rls("notes")
+    assert 1 == connection.execute(change).rowcount
+    op.enable_tenant_rls("notes")
+    assert (True, ["tenant_isolation"]) == state(connection)
 
 
 def test_each_is_the_reverse_of_the_other(connection):

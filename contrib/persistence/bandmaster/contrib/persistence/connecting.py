@@ -14,7 +14,7 @@ from sqlalchemy.exc import ArgumentError, SQLAlchemyError
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine, create_async_engine
 
 from bandmaster.contrib.persistence.errors import DatabaseRefusedError, DatabaseUnavailableError, translate
-from bandmaster.contrib.persistence.settings import where
+from bandmaster.contrib.persistence.settings import synchronous, where
 from bandmaster.kernel import PermanentError
 
 T = TypeVar("T")
@@ -48,6 +48,9 @@ async def connected(database: Database, work: Callable[[Connection], T]) -> T:
         async with _connection(database) as connection:
             return await connection.run_sync(work)
     url = database_url(database)
+    if url.get_backend_name() == "sqlite":
+        # aiosqlite is a thread as well, and one that outlives a file that can't be opened.
+        url = synchronous(url)
     if not _is_async(url):
         return await anyio.to_thread.run_sync(_synchronously, url, work)
     engine = create_async_engine(url, poolclass=NullPool, connect_args=_connect_args(url))
