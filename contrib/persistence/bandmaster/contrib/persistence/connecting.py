@@ -10,10 +10,10 @@ from typing import Any, TypeAlias, TypeVar
 import anyio
 import anyio.to_thread
 from sqlalchemy import URL, Connection, Engine, NullPool, create_engine, event, make_url
-from sqlalchemy.exc import ArgumentError, SQLAlchemyError
+from sqlalchemy.exc import ArgumentError
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine, create_async_engine
 
-from bandmaster.contrib.persistence.errors import DatabaseRefusedError, DatabaseUnavailableError, translate
+from bandmaster.contrib.persistence.errors import DatabaseRefusedError, DatabaseUnavailableError, sqlstate_of, translate
 from bandmaster.contrib.persistence.settings import synchronous, where
 from bandmaster.kernel import PermanentError
 
@@ -28,6 +28,8 @@ _CONNECT_TIMEOUT = 10
 # Milliseconds after which PostgreSQL notices that a client has gone, and ends what it runs for it: a migration that was
 # cancelled would else keep its lock for as long as its statement takes.
 _SESSION: Mapping[str, str] = MappingProxyType({"client_connection_check_interval": "500"})
+# PostgreSQL, Appendix A: invalid authorization, and invalid catalog (database) name.
+_REFUSALS = ("28", "3D")
 _POSTGRESQL = "postgresql+psycopg"
 _DRIVERS: Mapping[str, str] = MappingProxyType({"postgres": _POSTGRESQL, "postgresql": _POSTGRESQL})
 
@@ -128,8 +130,9 @@ def _sync_connection(engine: Engine) -> Iterator[Connection]:
 def _reaching(url: URL) -> Iterator[None]:
     try:
         yield
-    except (SQLAlchemyError, OSError) as error:
+    except Exception as error:
         said = " ".join(str(error.__cause__ or error).split())
-        if isinstance(error, PermanentError):
+        # SQLAlchemy 2.0 lets asyncpg's own errors pass.
+        if isinstance(error, PermanentError) or (sqlstate_of(error) or "").startswith(_REFUSALS):
             raise DatabaseRefusedError(f"{where(url)} can't be used: {said}") from error
         raise DatabaseUnavailableError(f"{where(url)} can't be reached: {said}") from error
