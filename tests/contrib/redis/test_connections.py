@@ -30,7 +30,7 @@ async def test_a_command_whose_connection_is_cut_is_tried_again(redis_server, re
 @pytest.mark.requirement("CF-22")
 @pytest.mark.parametrize("retries", [0, 1, 3])
 async def test_tries_are_counted(redis_server, redis_url, opened, retries) -> None:
-    """As often as the settings say, and not their square."""
+    """As often as the settings say, whether it is the command that fails or the handshake."""
     async with relay(redis_server.port) as wire, opened(f"redis://127.0.0.1:{wire.port}", retries=retries) as client:
         await client.ping()
         wire.cuts = {b"GET": 100}
@@ -44,14 +44,40 @@ async def test_tries_are_counted(redis_server, redis_url, opened, retries) -> No
 
 
 @pytest.mark.requirement("CF-22")
-async def test_tries_are_counted_when_a_server_goes_away(redis_server, redis_url, opened) -> None:
-    """In the middle of a command, connections that fail to be made count as tries of it."""
+async def test_tries_are_counted_when_a_server_goes_away(redis_server, redis_url, opened, monkeypatch) -> None:
+    """In the middle of a command, connections that can't be made count as tries of it."""
+    refused = []
+
+    async def refuse(connection):
+        refused.append(connection)
+        raise ConnectionRefusedError
+
     async with relay(redis_server.port) as wire, opened(f"redis://127.0.0.1:{wire.port}", retries=3) as client:
         await client.ping()
-        wire.cuts, wire.accepted = {b"GET": 1, b"HELLO": 100}, 0
+        monkeypatch.setattr(Connection, "_connect", refuse)
+        wire.cuts = {b"GET": 1}
         with pytest.raises(RedisUnavailableError):
             await client.get("key")
-        assert 3 == wire.accepted
+        assert 3 == len(refused)
+
+
+async def test_a_server_that_says_more_than_it_is_asked(opened) -> None:
+    """Gets no command: its answers would be taken for those of others."""
+
+    async def babble(reader, writer):
+        try:
+            while await reader.read(1000):
+                writer.write(b"+OK\r\n" * 9)
+        except ConnectionResetError:
+            pass
+        writer.close()
+
+    server = await asyncio.start_server(babble, "127.0.0.1", 0)
+    async with opened(f"redis://127.0.0.1:{server.sockets[0].getsockname()[1]}") as client:
+        with pytest.raises(RedisUnavailableError, match="not ready"):
+            await client.get("key")
+    server.close()
+    await anyio.sleep(0.01)
 
 
 async def test_a_pipeline_is_tried_again_as_a_whole(redis_server, redis_url, opened) -> None:

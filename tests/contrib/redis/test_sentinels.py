@@ -92,6 +92,19 @@ async def test_a_master_that_no_sentinel_knows(own_server, start_sentinel) -> No
     assert f"the master 'orders' of the sentinels 127.0.0.1:{dead}, 127.0.0.1:{port}, database 1" in str(cause)
 
 
+async def test_a_subscription_whose_master_is_lost(own_server, start_sentinel, opened) -> None:
+    """Fails with an error of this package as well; it connects without the pool."""
+    port = start_sentinel(own_server.port)
+    async with opened(f"redis+sentinel://127.0.0.1:{port}/main", retries=1) as client, client.pubsub() as subscription:
+        await subscription.subscribe("news")
+        with Redis(port=port) as asked:
+            asked.sentinel_remove("main")
+        own_server.stop(kill=True)
+        with anyio.fail_after(3), pytest.raises(RedisUnavailableError, match="No master found"):
+            while True:
+                await subscription.get_message(timeout=0.1)
+
+
 async def test_sentinels_that_are_not_there() -> None:
     """Fail the start in a time that is bounded."""
     with anyio.fail_after(5):

@@ -43,18 +43,9 @@ class GuardedConnection(AbstractConnection):
             await self.disconnect(nowait=True)
             self._gate.check()
 
-    async def open(self) -> None:
-        """Connect, by one try."""
-        await self.connect_check_health(check_health=False, retry_socket_connect=False)
-
     async def send_packed_command(self, command: Any, check_health: bool = True) -> None:
-        """As redis-py's, but for one thing: a lost connection is opened anew by one try.
-
-        Whoever sends tries again as often as the settings say; redis-py would square that number.
-        """
+        """As redis-py's."""
         try:
-            if not self.is_connected:
-                await self.open()
             await super().send_packed_command(command, check_health)
         except RedisError as error:
             raise_translated(error)
@@ -103,9 +94,16 @@ class TLSConnection(GuardedConnection, SSLConnection):
 class SentinelTCPConnection(GuardedConnection, SentinelManagedConnection):
     """A connection to the master that sentinels name."""
 
-    async def open(self) -> None:
-        """Connect, by one try, to whichever is the master now: redis-py would go back to the one that it was."""
-        await self.connect_to(await self.connection_pool.get_master_address())  # type: ignore[no-untyped-call]
+    async def send_packed_command(self, command: Any, check_health: bool = True) -> None:
+        """As redis-py's, but a lost connection is made anew to whichever is the master now.
+
+        redis-py would go back to the one that was, until all tries of the command are used up.
+        """
+        if not self.is_connected:
+            with redis_errors():
+                master = await self.connection_pool.get_master_address()
+            await self.connect_to(master)  # type: ignore[no-untyped-call]
+        await super().send_packed_command(command, check_health)
 
 
 class SentinelTLSConnection(TLSConnection, SentinelTCPConnection):
