@@ -83,8 +83,12 @@ Manager = Annotated[DatabaseManager, Resource()]
 Changes = Annotated[Feed, Resource()]
 Session = Annotated[AsyncSession, Resource(scope="function")]
 
+# What bandmaster-fastapi adds to the document: the shape of every error, and each kind of problem by its name.
+_PROBLEM = {"application/problem+json": {"schema": {"$ref": "#/components/schemas/ProblemDetails"}}}
+_MISSING: dict[int | str, dict[str, Any]] = {404: {"description": "There is no such thing.", "content": _PROBLEM}}
+
 router = APIRouter()
-of_house = APIRouter(prefix="/houses/{house}", responses={404: {"$ref": "#/components/responses/http_exception"}})
+of_house = APIRouter(prefix="/houses/{house}", responses=_MISSING)
 
 
 @router.get("/", response_class=HTMLResponse, include_in_schema=False)
@@ -105,7 +109,7 @@ async def shows(house: Tenant, office: Office, session: Session) -> list[ShowOut
     return [ShowOut.model_validate(show) for show in await office.shows(session, house)]
 
 
-@of_house.post("/shows/{show}/holds", status_code=201, responses={409: {"$ref": "#/components/responses/sold_out"}})
+@of_house.post("/shows/{show}/holds", status_code=201, responses={409: {"$ref": "#/components/responses/SoldOut"}})
 async def hold(house: Tenant, show: Name, wanted: HoldIn, office: Office, manager: Manager, feed: Changes) -> HoldOut:
     """Hold seats for a while."""
     async with manager.session() as session:

@@ -403,10 +403,22 @@ async def test_sqlite_serves_for_trying_out(tmp_path, managed):
 
 
 async def test_sqlite_in_memory_is_one_database(managed):
-    """Sessions one after the other see each other's rows."""
+    """Sessions one after the other see each other's rows, sessions at once wait for each other."""
     manager = managed("sqlite://")
     await manager.check()
     async with manager.session() as session:
         await session.execute(text("CREATE TABLE things (name text)"))
-        await add(session, "kept")
-    assert ["kept"] == await names(manager)
+
+    async def write(number):
+        async with manager.session() as session:
+            await add(session, f"{number}")
+            await anyio.sleep(0.01)
+            if number % 2:
+                await session.rollback()
+
+    async with anyio.create_task_group() as tasks:
+        for number in range(10):
+            tasks.start_soon(write, number)
+    assert ["0", "2", "4", "6", "8"] == await names(manager)
+    with pytest.raises(DatabaseRefusedError, match="give it a file"):
+        manager.sync_engine.connect()

@@ -8,7 +8,7 @@ from typing import Any
 
 from sqlalchemy import URL, AsyncAdaptedQueuePool, Connection, Dialect, Engine, QueuePool, create_engine, event, exc
 from sqlalchemy.ext.asyncio import AsyncEngine, create_async_engine
-from sqlalchemy.pool import ConnectionPoolEntry, StaticPool
+from sqlalchemy.pool import ConnectionPoolEntry
 
 from bandmaster.contrib.persistence.errors import DatabaseClosedError, PoolTimeoutError, translate, unreachable
 from bandmaster.contrib.persistence.settings import DatabaseSettings
@@ -115,7 +115,8 @@ def _options(
         # Else it looks hstore up in the catalogue whenever it connects for the first time; it is read without as well.
         common["use_native_hstore"] = False
     if settings.is_in_memory:
-        return {**common, "poolclass": StaticPool}
+        # One connection is the database: never a second one, never a new one, and one transaction at a time.
+        return {**common, "poolclass": pool, "pool_size": 1, "max_overflow": 0, "pool_timeout": settings.pool_timeout}
     return {
         **common,
         "poolclass": pool,

@@ -75,7 +75,15 @@ class DatabaseManager:
 
     @property
     def sync_engine(self) -> Engine:
-        """For synchronous code in worker threads; made when it is first asked for."""
+        """For synchronous code in worker threads; made when it is first asked for.
+
+        Raises:
+            DatabaseRefusedError: the database is SQLite in memory, of which the synchronous engine would have another.
+        """
+        if self.settings.is_in_memory:
+            raise DatabaseRefusedError(
+                "SQLite in memory is one connection's alone: give it a file for synchronous code"
+            )
         with self._making:
             if self._sync is None:
                 settings = self.settings
@@ -225,7 +233,7 @@ class DatabaseManager:
             BandmasterError: connections are still in use; they are closed when they are given back.
         """
         self._closed = True
-        in_use = sum(gauge.in_use for gauge in self.gauges() if not self.settings.is_in_memory)
+        in_use = sum(gauge.in_use for gauge in self.gauges())
         failures: list[Exception] = []
         with anyio.CancelScope(shield=True):
             for engine in {self.engine, self._probing}:
@@ -259,8 +267,7 @@ class DatabaseManager:
         return engine
 
     def _gauge(self, name: str, pool: Pool) -> PoolGauge:
-        if not isinstance(pool, QueuePool):
-            return PoolGauge(self.name, name, size=1, limit=1, open=1, in_use=0)
+        assert isinstance(pool, QueuePool)  # as engines are made here
         overflow = pool._max_overflow  # noqa: SLF001  # which it tells nowhere else
         # Before the first connections its overflow counts from below zero.
         there = max(0, pool.size() + pool.overflow())
