@@ -249,8 +249,7 @@ def test_from_an_empty_package_to_a_checked_database(tmp_path, kind, request):
         "    __tablename__ = 'things'\n"
         "    id: Mapped[int] = mapped_column(primary_key=True)\n"
         "    tenant_id: Mapped[uuid.UUID]\n"
-        # The package exports the function by the name of its home, which is another.
-        + code.replace("persistence import", "persistence.branches import")
+        + code
         + "\napp = create_app(contributions=[acme_migrations], discover=False)\n"
     )
     common = ["acme.models:app", "--app-dir", str(tmp_path), "--url", url]
