@@ -5,6 +5,8 @@ from __future__ import annotations
 import sys
 from pathlib import Path
 
+from bandmaster.contrib.persistence import DatabaseSettings, OutboxSettings
+from bandmaster.contrib.redis import RedisSettings
 from bandmaster.contrib.web import WebSettings
 from bandmaster.kernel.servers import ServerSettings
 from bandmaster.kernel.settings import KernelSettings, describe_settings
@@ -16,7 +18,14 @@ HEAD = """\
 Read from the environment. `bandmaster config` lists those of every installed part with their current values, secrets
 masked; `bandmaster config --format env` writes an example file.
 """
-SETTINGS = {"The kernel": KernelSettings, "The launcher's server": ServerSettings, "bandmaster-web": WebSettings}
+SETTINGS = {
+    "The kernel": KernelSettings,
+    "The launcher's server": ServerSettings,
+    "bandmaster-web": WebSettings,
+    "bandmaster-persistence": DatabaseSettings,
+    "bandmaster-persistence, the outbox": OutboxSettings,
+    "bandmaster-redis": RedisSettings,
+}
 
 
 def main() -> int:

@@ -47,6 +47,7 @@ class HasGauges(Protocol):
 
     def gauges(self) -> tuple[PoolGauge, ...]:
         """One for each pool."""
+        ...
 
 
 class DatabaseManager:

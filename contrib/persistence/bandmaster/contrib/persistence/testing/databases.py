@@ -57,11 +57,12 @@ def fresh_database(server: PostgresServer) -> Iterator[PostgresDatabase]:
         with server.connect(made.name) as connection:
             connection.execute(sql.SQL("REVOKE CREATE ON SCHEMA public FROM PUBLIC"))
             connection.execute(sql.SQL("GRANT ALL ON SCHEMA public TO {}").format(owner))
-            for kind, rights in (("TABLES", "SELECT, INSERT, UPDATE, DELETE"), ("SEQUENCES", "USAGE, SELECT")):
+            for granted in (
+                sql.SQL("SELECT, INSERT, UPDATE, DELETE ON TABLES"),
+                sql.SQL("USAGE, SELECT ON SEQUENCES"),
+            ):
                 connection.execute(
-                    sql.SQL("ALTER DEFAULT PRIVILEGES FOR ROLE {} GRANT {} ON {} TO {}").format(
-                        owner, sql.SQL(rights), sql.SQL(kind), app
-                    )
+                    sql.SQL("ALTER DEFAULT PRIVILEGES FOR ROLE {} GRANT {} TO {}").format(owner, granted, app)
                 )
         yield made
     finally:

@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import ClassVar
 
 import psycopg
+from psycopg.conninfo import make_conninfo
 from pydantic import Field, SecretStr
 from pydantic_settings import BaseSettings, SettingsConfigDict
 from sqlalchemy import URL, make_url
@@ -136,7 +137,7 @@ def _named(url: URL) -> PostgresServer:
 
 
 def _conninfo(url: URL) -> str:
-    return psycopg.conninfo.make_conninfo(
+    return make_conninfo(
         host=url.host,
         port=url.port,
         user=url.username,
