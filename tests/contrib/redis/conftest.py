@@ -1,6 +1,6 @@
 """Servers of a test's own, and what redis-py needs: it runs on asyncio only."""
 
-from contextlib import asynccontextmanager
+from contextlib import ExitStack, asynccontextmanager
 
 import pytest
 
@@ -9,24 +9,43 @@ from bandmaster.contrib.redis.clients import open_clients
 from bandmaster.contrib.redis.testing import redis_server
 from bandmaster.kernel.testing import ServerUnavailable, skip_or_fail
 
+PLAIN = ("--loglevel", "notice")
+"""Options that change nothing, and mean a server that is started here."""
+
 
 @pytest.fixture
 def anyio_backend():
     return "asyncio"
 
 
+@pytest.fixture(scope="session")
+def session_server(tmp_path_factory):
+    """A server on this machine, wherever that of the environment is."""
+    with ExitStack() as stack:
+        try:
+            yield stack.enter_context(redis_server(tmp_path_factory.mktemp("local"), options=PLAIN))
+        except ServerUnavailable as error:
+            skip_or_fail(error)
+
+
+@pytest.fixture
+def local_server(session_server):
+    """The same, emptied; not to be stopped."""
+    for database in range(3):
+        session_server.empty(database)
+    return session_server
+
+
 @pytest.fixture
 def start_server(tmp_path):
     """Starts servers with options, which only this test uses; they are ended with it."""
-    from contextlib import ExitStack
-
     with ExitStack() as stack:
 
         def start(*options):
             folder = tmp_path / f"server-{len(list(tmp_path.iterdir()))}"
             folder.mkdir()
             try:
-                return stack.enter_context(redis_server(folder, options=options or ["--loglevel", "notice"]))
+                return stack.enter_context(redis_server(folder, options=options or PLAIN))
             except ServerUnavailable as error:
                 skip_or_fail(error)
 

@@ -78,10 +78,10 @@ def _speaking(made, asks_for=None):
     return context
 
 
-async def test_tls(redis_server, redis_url, certificates, opened) -> None:
+async def test_tls(local_server, certificates, opened) -> None:
     """With a certificate that the settings trust; the pool and its guard are the same."""
-    async with relay(redis_server.port, _speaking(certificates["server"])) as wire:
-        url = f"rediss://127.0.0.1:{wire.port}/{redis_server.database}"
+    async with relay(local_server.port, _speaking(certificates["server"])) as wire:
+        url = f"rediss://127.0.0.1:{wire.port}/1"
         async with opened(url, tls_ca_file=certificates["server"].cert) as client:
             await client.set("key", "value")
             wire.cut()
@@ -92,9 +92,9 @@ async def test_tls(redis_server, redis_url, certificates, opened) -> None:
         (await attempt(contributions=[redis], overrides={RedisSettings: settings})).assert_clean()
 
 
-async def test_a_certificate_that_nobody_trusts(redis_server, redis_url, certificates) -> None:
+async def test_a_certificate_that_nobody_trusts(local_server, certificates) -> None:
     """Is refused for good, and the setting that would change it is named."""
-    async with relay(redis_server.port, _speaking(certificates["server"])) as wire:
+    async with relay(local_server.port, _speaking(certificates["server"])) as wire:
         for options in ({}, {"tls_ca_file": certificates["client"].cert}):
             cause = await _cause(f"rediss://127.0.0.1:{wire.port}", **options)
             assert isinstance(cause, RedisRefusedError)
@@ -104,10 +104,10 @@ async def test_a_certificate_that_nobody_trusts(redis_server, redis_url, certifi
         assert 2 == wire.accepted or 0 == wire.saw(b"HELLO")
 
 
-async def test_a_certificate_for_another_host(redis_server, redis_url, certificates, opened) -> None:
+async def test_a_certificate_for_another_host(local_server, certificates, opened) -> None:
     """Is refused, unless the settings let it pass."""
     made = certificates["elsewhere"]
-    async with relay(redis_server.port, _speaking(made)) as wire:
+    async with relay(local_server.port, _speaking(made)) as wire:
         url = f"rediss://127.0.0.1:{wire.port}"
         cause = await _cause(url, tls_ca_file=made.cert)
         assert isinstance(cause, RedisRefusedError)
@@ -116,10 +116,10 @@ async def test_a_certificate_for_another_host(redis_server, redis_url, certifica
             assert await client.ping()
 
 
-async def test_a_certificate_of_the_client(redis_server, redis_url, certificates, opened) -> None:
+async def test_a_certificate_of_the_client(local_server, certificates, opened) -> None:
     """Is shown to who asks for it."""
     server, own = certificates["server"], certificates["client"]
-    async with relay(redis_server.port, _speaking(server, asks_for=own)) as wire:
+    async with relay(local_server.port, _speaking(server, asks_for=own)) as wire:
         url = f"rediss://127.0.0.1:{wire.port}"
         trusted = {"tls_ca_file": server.cert}
         async with opened(url, tls_cert_file=own.cert, tls_key_file=own.key, **trusted) as client:
@@ -138,9 +138,9 @@ async def test_certificates_that_are_not_there(certificates) -> None:
     assert f"REDIS_TLS_CERT_FILE={certificates['client'].cert}" in str(cause)
 
 
-async def test_certificates_are_read_once(redis_server, redis_url, certificates, opened, monkeypatch) -> None:
+async def test_certificates_are_read_once(local_server, certificates, opened, monkeypatch) -> None:
     """Not again for each connection, which would hold up the event loop."""
-    async with relay(redis_server.port, _speaking(certificates["server"])) as wire:
+    async with relay(local_server.port, _speaking(certificates["server"])) as wire:
         url = f"rediss://127.0.0.1:{wire.port}"
         async with opened(url, tls_ca_file=certificates["server"].cert, max_connections=3) as client:
             monkeypatch.setattr(ssl, "create_default_context", None)

@@ -12,8 +12,8 @@ from redis.asyncio import Redis
 
 from bandmaster.contrib.redis import RedisClosedError, RedisRefusedError, RedisSettings, redis, redis_component
 from bandmaster.contrib.redis.pool import BoundedPool
-from bandmaster.kernel import Kernel, LifespanBand, Named, StopError, create_app, lifespan
-from bandmaster.kernel.testing import attempt, check_contribution, run
+from bandmaster.kernel import Kernel, LifespanBand, Named, StopError, lifespan
+from bandmaster.kernel.testing import attempt, check_contribution, free_port, run
 
 pytestmark = pytest.mark.anyio
 
@@ -77,12 +77,11 @@ async def test_readiness_follows_the_server(own_server, critical, status) -> Non
 
 
 @pytest.mark.requirement("CF-22")
-async def test_several_clients_side_by_side(redis_server, redis_url, monkeypatch) -> None:
+async def test_several_clients_side_by_side(local_server, monkeypatch) -> None:
     """Each with its own settings, pool and name."""
-    base = redis_server.database
-    monkeypatch.setenv("CACHE_REDIS_URL", redis_server.url(base + 1))
+    monkeypatch.setenv("CACHE_REDIS_URL", local_server.url(1))
     monkeypatch.setenv("CACHE_REDIS_MAX_CONNECTIONS", "2")
-    monkeypatch.setenv("OTHER_URL", redis_server.url(base + 2))
+    monkeypatch.setenv("OTHER_URL", local_server.url(2))
 
     @lifespan(band=LifespanBand.SERVICES)
     async def user(plain: Redis, cache: Annotated[Redis, Named("cache")], other: Annotated[Redis, Named("other")]):
@@ -91,7 +90,7 @@ async def test_several_clients_side_by_side(redis_server, redis_url, monkeypatch
         yield
 
     parts = [redis, redis_component("cache"), redis_component("other", prefix="OTHER_"), user]
-    async with run(contributions=parts, overrides={RedisSettings: RedisSettings(url=redis_url)}) as running:
+    async with run(contributions=parts, overrides={RedisSettings: RedisSettings(url=local_server.url())}) as running:
         clients = [running.resources[key] for key in (Redis, (Redis, "cache"), (Redis, "other"))]
         assert [b"plain", b"cache", b"other"] == [await client.get("whose") for client in clients]
         assert [10, 2, 10] == [client.connection_pool.max_connections for client in clients]
@@ -117,14 +116,16 @@ async def test_settings_of_a_named_client_may_be_given(redis_url) -> None:
         redis_component("two words")
 
 
-async def test_errors_of_a_named_client_name_its_variables() -> None:
+async def test_errors_of_a_named_client_name_its_variables(monkeypatch) -> None:
     """And not those of the first."""
-    outcome = await attempt(contributions=[redis_component("page-cache", prefix="PAGES_")], overrides={})
-    settings = create_app(contributions=[redis_component("page-cache")], discover=False)
-    assert settings.plan.by_name["page-cache"]
-    if outcome.started:
-        pytest.skip("there is a Redis at the default address")
-    assert "PAGES_URL" in str(outcome.cause)
+    for part, variable in (
+        (redis_component("page-cache"), "PAGE_CACHE_REDIS_URL"),
+        (redis_component("page-cache", prefix="PAGES_"), "PAGES_URL"),
+    ):
+        monkeypatch.setenv(variable, f"redis://127.0.0.1:{free_port()}")
+        outcome = await attempt(contributions=[part])
+        outcome.assert_failed(component="page-cache")
+        assert f"is {variable} right?" in str(outcome.cause)
 
 
 async def test_both_pools_are_closed_even_if_one_fails(redis_url, monkeypatch) -> None:

@@ -19,9 +19,9 @@ pytestmark = pytest.mark.anyio
 
 
 @pytest.mark.requirement("CF-22", "F-12")
-async def test_a_command_whose_connection_is_cut_is_tried_again(redis_server, redis_url, opened) -> None:
+async def test_a_command_whose_connection_is_cut_is_tried_again(local_server, opened) -> None:
     """Nobody notices."""
-    async with relay(redis_server.port) as wire, opened(f"redis://127.0.0.1:{wire.port}", retries=3) as client:
+    async with relay(local_server.port) as wire, opened(f"redis://127.0.0.1:{wire.port}", retries=3) as client:
         await client.set("key", "value")
         wire.cuts = {b"GET": 2}
         assert b"value" == await client.get("key")
@@ -30,9 +30,9 @@ async def test_a_command_whose_connection_is_cut_is_tried_again(redis_server, re
 
 @pytest.mark.requirement("CF-22")
 @pytest.mark.parametrize("retries", [0, 1, 3])
-async def test_tries_are_counted(redis_server, redis_url, opened, retries) -> None:
+async def test_tries_are_counted(local_server, opened, retries) -> None:
     """As often as the settings say, whether it is the command that fails or the handshake."""
-    async with relay(redis_server.port) as wire, opened(f"redis://127.0.0.1:{wire.port}", retries=retries) as client:
+    async with relay(local_server.port) as wire, opened(f"redis://127.0.0.1:{wire.port}", retries=retries) as client:
         await client.ping()
         wire.cuts = {b"GET": 100}
         with pytest.raises(RedisUnavailableError):
@@ -45,7 +45,7 @@ async def test_tries_are_counted(redis_server, redis_url, opened, retries) -> No
 
 
 @pytest.mark.requirement("CF-22")
-async def test_tries_are_counted_when_a_server_goes_away(redis_server, redis_url, opened, monkeypatch) -> None:
+async def test_tries_are_counted_when_a_server_goes_away(local_server, opened, monkeypatch) -> None:
     """In the middle of a command, connections that can't be made count as tries of it."""
     refused = []
 
@@ -53,7 +53,7 @@ async def test_tries_are_counted_when_a_server_goes_away(redis_server, redis_url
         refused.append(connection)
         raise ConnectionRefusedError
 
-    async with relay(redis_server.port) as wire, opened(f"redis://127.0.0.1:{wire.port}", retries=3) as client:
+    async with relay(local_server.port) as wire, opened(f"redis://127.0.0.1:{wire.port}", retries=3) as client:
         await client.ping()
         monkeypatch.setattr(Connection, "_connect", refuse)
         wire.cuts = {b"GET": 1}
@@ -81,9 +81,9 @@ async def test_a_server_that_says_more_than_it_is_asked(opened) -> None:
     await anyio.sleep(0.01)
 
 
-async def test_a_pipeline_is_tried_again_as_a_whole(redis_server, redis_url, opened) -> None:
+async def test_a_pipeline_is_tried_again_as_a_whole(local_server, opened) -> None:
     """A transaction that was cut off has done nothing."""
-    async with relay(redis_server.port) as wire, opened(f"redis://127.0.0.1:{wire.port}") as client:
+    async with relay(local_server.port) as wire, opened(f"redis://127.0.0.1:{wire.port}") as client:
         await client.ping()
         wire.cuts = {b"MULTI": 1}
         assert [1, 2] == await client.pipeline().incr("n").incr("n").execute()
@@ -100,10 +100,10 @@ async def test_what_stays_is_not_tried_again(start_server, opened) -> None:
 
 
 @pytest.mark.requirement("CF-22")
-async def test_a_connection_that_rested_is_asked_whether_it_lives(redis_server, redis_url, opened) -> None:
+async def test_a_connection_that_rested_is_asked_whether_it_lives(local_server, opened) -> None:
     """If the settings say so."""
     for interval, asked in ((0.01, 1), (0, 0)):
-        async with relay(redis_server.port) as wire:
+        async with relay(local_server.port) as wire:
             async with opened(f"redis://127.0.0.1:{wire.port}", health_check_interval=interval) as client:
                 await client.get("key")
                 before = wire.saw(b"PING")
