@@ -182,7 +182,9 @@ def main() -> None:
     if served:
         lean = ratio(served, "nine lean concerns, bandmaster", "Starlette")
         print(f"| CPU over uvicorn, nine lean concerns / Starlette | {lean:.2f} | ≤ 1.40 |")
-        print(f"| CPU over uvicorn, the whole web package / Starlette | {ratio(served, 'bandmaster', 'Starlette'):.2f} | |")
+        print(
+            f"| CPU over uvicorn, the whole web package / Starlette | {ratio(served, 'bandmaster', 'Starlette'):.2f} | |"
+        )
     table("one request, in the process", times)
     table("a stream of 101 chunks, in the process", streams)
     if served:

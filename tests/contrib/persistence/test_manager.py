@@ -18,8 +18,9 @@ from bandmaster.contrib.persistence import (
     DatabaseUnavailableError,
     PoolGauge,
     TransientDatabaseError,
+    database,
 )
-from bandmaster.kernel import BandmasterError
+from bandmaster.kernel import BandmasterError, Kernel, KernelSettings
 from bandmaster.kernel.testing import free_port
 
 DRIVERS = ["psycopg", "asyncpg"]
@@ -355,13 +356,19 @@ async def test_connections_in_use_are_told_and_closed_when_they_come_back(postgr
             await anyio.sleep(0.02)
 
 
-async def test_a_thousand_managers_leave_nothing(postgres_database, superuser_runs):
+async def test_a_thousand_starts_leave_nothing(postgres_database, superuser_runs):
     """Neither descriptors nor threads nor connections of the server."""
+    settings = DatabaseSettings(url=postgres_database.app_url())
+    kernel = Kernel(
+        contributions=[database],
+        discover=False,
+        overrides={DatabaseSettings: settings},
+        settings=KernelSettings(timeline=False),
+    )
 
     async def cycle():
-        manager = DatabaseManager(DatabaseSettings(url=postgres_database.app_url()))
-        await manager.check()
-        await manager.dispose()
+        async with kernel.running() as resources:
+            await resources[DatabaseManager].ping()
 
     async def counted():
         gc.collect()

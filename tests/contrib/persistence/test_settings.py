@@ -85,9 +85,7 @@ def test_a_wrong_url_is_a_problem_of_the_plan(bandmaster_environment):
 
 def test_no_text_of_it_shows_a_password():
     """Not what people print, not what programs dump."""
-    settings = DatabaseSettings(
-        url=f"postgresql://u:{SECRET}@h/d", migration_url=f"postgresql://o:{SECRET}@h/d"
-    )
+    settings = DatabaseSettings(url=f"postgresql://u:{SECRET}@h/d", migration_url=f"postgresql://o:{SECRET}@h/d")
     texts = [repr(settings), str(settings), settings.model_dump_json(), repr(DatabaseManager(settings))]
     texts += [repr(settings.dsn), str(settings.migration_dsn), repr(settings.sync_dsn)]
     assert not [text for text in texts if SECRET in text]

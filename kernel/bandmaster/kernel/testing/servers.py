@@ -12,7 +12,6 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import ClassVar, NoReturn
 
-import pytest
 from pydantic import Field
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
@@ -45,6 +44,8 @@ def free_port() -> int:
 
 def skip_or_fail(error: ServerUnavailable) -> NoReturn:
     """Skip the test; fail it where services are required (``BANDMASTER_TEST_SERVICES_REQUIRED=1``)."""
+    import pytest  # which whoever runs a server for something else needn't have
+
     if ServiceSettings().services_required:
         pytest.fail(f"{error} (and services are required here)", pytrace=False)
     pytest.skip(str(error))

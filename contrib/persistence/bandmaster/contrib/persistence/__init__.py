@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from bandmaster.contrib.persistence.audit import Audit, Finding, audit_isolation
-    from bandmaster.contrib.persistence.branches import MigrationError, Migrations, migrations
+    from bandmaster.contrib.persistence.branches import MigrationError, Migrations, collect, migrations
     from bandmaster.contrib.persistence.component import (
         database,
         database_component,
@@ -25,7 +25,9 @@ if TYPE_CHECKING:
         TenantMissingError,
         TransientDatabaseError,
     )
+    from bandmaster.contrib.persistence.locking import MigrationLockedError
     from bandmaster.contrib.persistence.manager import DatabaseManager, HasGauges, PoolGauge
+    from bandmaster.contrib.persistence.migrating import Revision
     from bandmaster.contrib.persistence.outbox import Outbox, OutboxMessage, Publisher, outbox_table
     from bandmaster.contrib.persistence.relay import OutboxGauge, OutboxRelay, OutboxSettings, outbox_relay
     from bandmaster.contrib.persistence.retries import Retries
@@ -47,6 +49,7 @@ _HOMES = {
     "Finding": "audit",
     "HasGauges": "manager",
     "MigrationError": "branches",
+    "MigrationLockedError": "locking",
     "Migrations": "branches",
     "Outbox": "outbox",
     "OutboxGauge": "relay",
@@ -58,11 +61,13 @@ _HOMES = {
     "PoolTimeoutError": "errors",
     "Publisher": "outbox",
     "Retries": "retries",
+    "Revision": "migrating",
     "TenantIsolationError": "errors",
     "TenantMissingError": "errors",
     "TenantPolicy": "row_security",
     "TransientDatabaseError": "errors",
     "audit_isolation": "audit",
+    "collect": "branches",
     "database": "component",
     "database_component": "component",
     "database_schema": "component",
@@ -86,6 +91,7 @@ __all__ = [
     "Finding",
     "HasGauges",
     "MigrationError",
+    "MigrationLockedError",
     "Migrations",
     "Outbox",
     "OutboxGauge",
@@ -97,11 +103,13 @@ __all__ = [
     "PoolTimeoutError",
     "Publisher",
     "Retries",
+    "Revision",
     "TenantIsolationError",
     "TenantMissingError",
     "TenantPolicy",
     "TransientDatabaseError",
     "audit_isolation",
+    "collect",
     "database",
     "database_component",
     "database_schema",

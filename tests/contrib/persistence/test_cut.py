@@ -1,0 +1,159 @@
+"""The network between an application and its database, cut at the worst moments."""
+
+import asyncio
+from contextlib import asynccontextmanager
+
+import anyio
+import pytest
+from sqlalchemy import text
+
+from bandmaster.contrib.persistence import DatabaseUnavailableError, TransientDatabaseError
+
+DRIVERS = ["psycopg", "asyncpg"]
+pytestmark = pytest.mark.anyio
+
+
+class Proxy:
+    """Stands between, until it is cut."""
+
+    def __init__(self, target):
+        self.target = target
+        self.port = 0
+        self.silent = False
+        self._writers = set()
+        self._tasks = set()
+
+    @asynccontextmanager
+    async def running(self):
+        server = await asyncio.start_server(self._serve, "127.0.0.1", 0)
+        self.port = server.sockets[0].getsockname()[1]
+        try:
+            yield self
+        finally:
+            server.close()
+            self.cut()
+            for task in self._tasks:
+                task.cancel()
+            await asyncio.gather(*self._tasks, return_exceptions=True)
+
+    def cut(self):
+        """End every connection with a reset, as a failing network does."""
+        for writer in list(self._writers):
+            writer.transport.abort()
+        self._writers.clear()
+
+    async def _serve(self, reader, writer):
+        self._tasks.add(asyncio.current_task())
+        try:
+            there, back = await asyncio.open_connection("127.0.0.1", self.target)
+        except OSError:
+            writer.transport.abort()
+            return
+        self._writers |= {writer, back}
+        await asyncio.gather(self._pipe(reader, back), self._pipe(there, writer), return_exceptions=True)
+
+    async def _pipe(self, reader, writer):
+        try:
+            while data := await reader.read(65536):
+                while self.silent:
+                    await asyncio.sleep(0.02)
+                writer.write(data)
+                await writer.drain()
+        except OSError:
+            pass
+        finally:
+            writer.transport.abort()
+
+
+@pytest.fixture
+async def proxy(postgres_database):
+    async with Proxy(postgres_database.server.port).running() as proxy:
+        yield proxy
+
+
+@pytest.fixture(params=DRIVERS)
+def through(request, postgres_database, proxy, managed):
+    def make(**options):
+        url = postgres_database.app_url(request.param)
+        return managed(url.replace(f":{postgres_database.server.port}/", f":{proxy.port}/"), **options)
+
+    return make
+
+
+@pytest.fixture
+def things(owner_runs):
+    owner_runs("CREATE TABLE things (name text)")
+
+
+async def test_cut_in_the_middle_of_a_transaction(through, proxy, things):
+    """Transient; nothing of it remains, and the next session works."""
+    manager = through()
+    with pytest.raises(TransientDatabaseError):
+        async with manager.session() as session:
+            await session.execute(text("INSERT INTO things VALUES ('lost')"))
+            proxy.cut()
+            await anyio.sleep(0.05)
+            await session.execute(text("INSERT INTO things VALUES ('lost too')"))
+    async with manager.session() as session:
+        await session.execute(text("INSERT INTO things VALUES ('kept')"))
+    async with manager.session() as session:
+        assert ["kept"] == list((await session.execute(text("SELECT name FROM things"))).scalars())
+
+
+async def test_cut_while_a_statement_runs(through, proxy, things):
+    """Who waits for an answer hears of it at once."""
+    manager = through()
+
+    async def cut():
+        await anyio.sleep(0.2)
+        proxy.cut()
+
+    with anyio.fail_after(5):
+        async with anyio.create_task_group() as tasks:
+            tasks.start_soon(cut)
+            with pytest.raises(TransientDatabaseError):
+                async with manager.session() as session:
+                    await session.execute(text("SELECT pg_sleep(10)"))
+
+
+async def test_cut_before_the_commit_arrives(through, proxy, things):
+    """The commit fails, and says so; what was to be written isn't there."""
+    manager = through()
+    with pytest.raises(TransientDatabaseError) as caught:
+        async with manager.session() as session:
+            await session.execute(text("INSERT INTO things VALUES ('lost')"))
+            proxy.cut()
+            await anyio.sleep(0.05)
+    # Nobody may run it again by himself: had it been the answer that was lost, it would be there.
+    assert not caught.value.lost_a_race
+    async with manager.session() as session:
+        assert 0 == await session.scalar(text("SELECT count(*) FROM things"))
+
+
+async def test_pooled_connections_that_were_cut_are_replaced(through, proxy, things):
+    """All of them at once, without anybody noticing."""
+    manager = through(pool_size=5)
+
+    async def ask():
+        async with manager.session() as session:
+            await session.execute(text("SELECT pg_sleep(0.05)"))
+
+    async def round_():
+        async with anyio.create_task_group() as tasks:
+            for _ in range(5):
+                tasks.start_soon(ask)
+
+    await round_()
+    proxy.cut()
+    await anyio.sleep(0.05)
+    await round_()
+
+
+async def test_a_network_that_swallows_everything(through, proxy, things):
+    """Nothing is refused and nothing answered: bounded, by the time that the settings give."""
+    manager = through(connect_timeout=1)
+    proxy.silent = True
+    with anyio.fail_after(6), pytest.raises(DatabaseUnavailableError):
+        await manager.check()
+    proxy.silent = False
+    await manager.check()
