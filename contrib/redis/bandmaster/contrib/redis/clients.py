@@ -54,9 +54,6 @@ async def open_clients(settings: RedisSettings, name: str) -> AsyncGenerator[Cli
 class PatientRetry(Retry):
     """Tries again what may pass; redis-py's own would try a wrong password again as well."""
 
-    # Rooms of redis-py compare retries; equality stays that of the base.
-    __hash__ = Retry.__hash__
-
     async def call_with_retry(
         self,
         do: Callable[[], Awaitable[Any]],
