@@ -972,3 +972,38 @@ def test_a_large_plan():
     plan = make_plan(parts)
     assert 1000 == len(plan.components)
     assert ["c0000", "c0001"] == [name for name in names(plan) if name < "c0002"]
+
+
+# What is served -------------------------------------------------------------------------------------------------------
+
+
+def test_a_worker_has_no_layers_and_misses_nothing_of_theirs():
+    """Where no requests are served, layers, routes and error handlers are left out, with whatever they need."""
+
+    class Session: ...
+
+    class NeedsSession:
+        def __init__(self, session: Session) -> None: ...
+
+        def on_request(self, exchange): ...
+
+    parts = [
+        part("jobs"),
+        part("session", roles={"web"}, provides=Session),
+        MiddlewareContribution(name="signed_in", layer=NeedsSession, band=MiddlewareBand.SECURITY),
+        RouteContribution(name="page", routes=[]),
+        ErrorHandlerContribution(name="oops", exception=KeyError, handler=print),
+    ]
+    web, worker = make_plan(parts, role="web"), make_plan(parts, role="worker")
+    assert (["signed_in"], ()) == ([layer.name for layer in web.layers], web.unserved)
+    assert ((), (), ()) == (worker.layers, worker.routes, worker.error_handlers)
+    assert ["oops", "page", "signed_in"] == [one.name for one in worker.unserved]
+    assert "no requests are served" in str(worker.explain("signed_in"))
+    with pytest.raises(PlanError, match="signed_in"):
+        make_plan(parts, role="worker", serves=True)
+    assert () == make_plan([*parts[2:]], role="worker").components
+
+
+def test_without_a_role_everything_is_planned():
+    """For tools that look at all there is."""
+    assert ["page"] == [one.name for one in make_plan([RouteContribution(name="page", routes=[])]).routes]

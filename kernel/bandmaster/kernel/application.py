@@ -63,6 +63,7 @@ def create_app(
         overrides=overrides,
         role=role,
         settings=settings,
+        serves=True,
         listeners=listeners,
     )
     return Application(kernel, host if host is not None else _new_host(settings), lifespans)

@@ -33,7 +33,8 @@ class Kernel:
 
     ``contributions`` come in addition to what is installed, unless ``discover`` is off. ``disable`` names parts to
     leave out, in every group (``audit``) or in one (``lifespan:audit``). ``overrides`` replaces what components provide, or settings, by type. ``role`` starts only what belongs
-    to it; none starts everything.
+    to it; none starts everything. ``serves`` says whether there is an application to serve requests with, and so whether
+    layers, routes and error handlers are planned; unless given, there is for the role ``web`` and for none.
 
     Raises:
         DiscoveryError: installed parts that can't be found, trusted or loaded.
@@ -50,6 +51,7 @@ class Kernel:
         overrides: Mapping[Any, Any] | None = None,
         role: str | None = None,
         settings: KernelSettings | None = None,
+        serves: bool | None = None,
         listeners: Iterable[Listener] = (),
     ) -> None:
         given = given_parts(contributions)
@@ -69,6 +71,7 @@ class Kernel:
         self.plan: Plan = make_plan(
             [*self.discovery.contributions, *(part for part in given if not disabled & _addresses(part))],
             role=role,
+            serves=serves,
             overrides={**overrides, KernelSettings: self.settings},
             read_settings=read_settings,
             context=Context,

@@ -10,6 +10,7 @@ from typing import Any, NamedTuple
 
 from bandmaster.kernel.bands import LifespanBand
 from bandmaster.kernel.contributions import (
+    Contribution,
     ErrorHandlerContribution,
     LifespanContribution,
     MiddlewareContribution,
@@ -88,6 +89,8 @@ class Plan:
     """Components that aren't started, because an override provides what they would."""
     other_roles: tuple[LifespanContribution, ...] = ()
     """Components that belong to other roles."""
+    unserved: tuple[Contribution, ...] = ()
+    """Layers, routes and error handlers, where there is nothing to serve requests with."""
     processes: int = 1
     stop_seconds: float = 0
     """The longest that all stops together may take."""
@@ -170,12 +173,15 @@ def explain(plan: Plan, name: str) -> Explanation:
         if part.name == name:
             roles = listed(sorted(part.roles or ()))
             return Explanation(name, f"not started: it belongs to the roles {roles}, not {plan.role!r}", _by(part))
+    for unserved in plan.unserved:
+        if unserved.name == name:
+            return Explanation(name, f"not used: in role {plan.role!r} no requests are served", _by(unserved))
     into_host: list[RouteContribution | ErrorHandlerContribution] = [*plan.routes, *plan.error_handlers]
     for other in into_host:
         if other.name == name:
             return Explanation(name, "goes into the host application", _by(other))
     known = [*plan.by_name, *(layer.name for layer in plan.layers), *plan.replaced]
-    known += [part.name for part in plan.other_roles] + [part.name for part in into_host]
+    known += [part.name for part in plan.other_roles] + [part.name for part in (*into_host, *plan.unserved)]
     raise KeyError(f"there is no {name!r} in the plan.{near(name, known)}")
 
 

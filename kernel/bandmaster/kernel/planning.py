@@ -7,7 +7,13 @@ from types import MappingProxyType
 from typing import Any
 
 from bandmaster.kernel.budgets import budget_of
-from bandmaster.kernel.contributions import Contribution, LifespanContribution
+from bandmaster.kernel.contributions import (
+    Contribution,
+    ErrorHandlerContribution,
+    LifespanContribution,
+    MiddlewareContribution,
+    RouteContribution,
+)
 from bandmaster.kernel.deadlines import SHORT_SHARE, Deadlines, fair_share, fits
 from bandmaster.kernel.errors import PlanError, Problem
 from bandmaster.kernel.inventory import take_stock
@@ -27,6 +33,7 @@ def make_plan(
     contributions: Iterable[Contribution],
     *,
     role: str | None = None,
+    serves: bool | None = None,
     overrides: Mapping[Any, Any] | None = None,
     read_settings: SettingsReader | None = None,
     context: type | None = None,
@@ -37,7 +44,8 @@ def make_plan(
 ) -> Plan:
     """The plan of a set of parts: the same set gives the same plan, in whatever order it comes.
 
-    ``known`` names parts that exist but were left out, so that an ordering may name them. ``read_settings`` makes
+    ``serves`` says whether there is an application to serve requests with: if not, layers, routes and error handlers are
+    left out. None means that there is, for the role ``web`` and for no role at all. ``known`` names parts that exist but were left out, so that an ordering may name them. ``read_settings`` makes
     settings of their types; none means that they are read from the environment.
 
     Raises:
@@ -46,6 +54,8 @@ def make_plan(
     """
     problems: list[Problem] = []
     told = list(warnings)
+    serves = role in (None, "web") if serves is None else serves
+    contributions, unserved = (list(contributions), []) if serves else _apart(contributions)
     replacing = _by_key(overrides or {})
     parts = take_stock(contributions, role, known, problems)
     wiring = wire(parts, replacing, context, problems, told)
@@ -68,10 +78,19 @@ def make_plan(
         overrides=MappingProxyType(replacing),
         replaced=MappingProxyType(dict(wiring.replaced)),
         other_roles=tuple(parts.other_roles.values()),
+        unserved=tuple(unserved),
         processes=processes,
         stop_seconds=stop_seconds,
         warnings=tuple(told),
     )
+
+
+def _apart(contributions: Iterable[Contribution]) -> tuple[list[Contribution], list[Contribution]]:
+    """What runs where nothing is served, and the rest."""
+    parts = list(contributions)
+    requests = (MiddlewareContribution, RouteContribution, ErrorHandlerContribution)
+    unserved = [part for part in parts if isinstance(part, requests)]
+    return [part for part in parts if not isinstance(part, requests)], sorted(unserved, key=lambda part: part.name)
 
 
 def _from_environment(kinds: Iterable[type[Any]]) -> tuple[Mapping[type[Any], Any], Sequence[Problem]]:

@@ -63,7 +63,8 @@ def load_application(
     """The application that a target names; without one, everything that is installed.
 
     A kernel gets an empty host, any other ASGI app becomes the host of everything that is installed. ``role`` and
-    ``settings`` are for what is composed here: an Application or a Kernel has its own.
+    ``settings`` are for what is composed here: an Application or a Kernel has its own. Without a target, and for another
+    role than ``web``, layers and routes are left out: nothing is served there.
 
     Raises:
         TargetError: there is nothing like that, or it fails.
@@ -75,13 +76,15 @@ def load_application(
     loaded = load(target, app_dir) if target is not None else None
     if isinstance(loaded, Application):
         return loaded
+    if target is None:
+        put_first(app_dir)
+    what = "What is installed" if target is None else target
+    if target is None and role not in (None, "web"):
+        loaded = _guarded(what, "composed", lambda: Kernel(role=role, settings=settings))
     if isinstance(loaded, Kernel):
         from starlette.applications import Starlette
 
         return Application(loaded, Starlette(debug=loaded.settings.debug))
-    if target is None:
-        put_first(app_dir)
-    what = "What is installed" if target is None else target
     return _guarded(what, "composed", lambda: create_app(loaded, role=role, settings=settings))
 
 

@@ -68,7 +68,7 @@ def test_for_programs(house):
         "ok": True,
         "role": "worker",
         "components": 4,
-        "layers": 2,
+        "layers": 0,
         "problems": [],
         "warnings": [],
     } == told

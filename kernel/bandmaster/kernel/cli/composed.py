@@ -91,6 +91,7 @@ def parts_of(kernel: Kernel) -> list[Contribution]:
     placed: list[Contribution] = [
         *(component.contribution for component in plan.components),
         *plan.other_roles,
+        *plan.unserved,
         *(layer.contribution for layer in plan.layers),
         *plan.routes,
         *plan.error_handlers,

@@ -193,6 +193,9 @@ def _not_started(plan: Plan) -> Iterator[Line]:
         yield Line(f"{name}: an override provides {key}")
     for part in plan.other_roles:
         yield Line(f"{part.name}: it belongs to role {_roles(part.roles or ())}", str(part.provenance))
+    if plan.unserved:
+        names = ", ".join(part.name for part in plan.unserved)
+        yield Line(f"layers, routes and error handlers, for no requests are served: {names}")
 
 
 def _roles(roles: Iterable[str]) -> str:

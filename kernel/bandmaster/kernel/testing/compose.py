@@ -90,7 +90,7 @@ def _parts(plan: Plan) -> list[Contribution]:
         LifespanContribution(name=name, factory=_replaced, band=LifespanBand.APPLICATION, provides=(key,))
         for name, key in plan.replaced.items()
     ]
-    parts += plan.other_roles
+    parts += [*plan.other_roles, *plan.unserved]
     parts += [layer.contribution for layer in plan.layers]
     return [*parts, *plan.routes, *plan.error_handlers]
 
