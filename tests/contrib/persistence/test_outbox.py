@@ -266,7 +266,7 @@ async def test_it_runs_as_a_component_and_survives_the_server(bandmaster_environ
                 server.stop()
                 await anyio.sleep(0.3)
                 server.start()
-                with anyio.fail_after(5):
+                with anyio.fail_after(20):
                     while True:
                         try:
                             await add(manager, 2)
@@ -278,6 +278,6 @@ async def test_it_runs_as_a_component_and_survives_the_server(bandmaster_environ
 
 
 async def _until(publisher, payloads):
-    with anyio.fail_after(10):
+    with anyio.fail_after(20):
         while publisher.payloads != payloads:
             await anyio.sleep(0.02)

@@ -23,6 +23,8 @@ from bandmaster.kernel import Context, LifespanBand, LifespanContribution, Perma
 
 _Seconds = Annotated[float, Field(gt=0, allow_inf_nan=False)]
 _SHOWN = 500
+_LONGEST_PAUSE = 5.0
+"""Seconds between two tries to reach a database that is away."""
 
 
 class OutboxSettings(BaseSettings):
@@ -75,7 +77,7 @@ class OutboxRelay:
             except TransientError as error:
                 self._logger.warning("outbox waits for its database", table=self._table.name, error=_said(error))
                 await anyio.sleep(pause)
-                pause = min(2 * pause, 30.0)
+                pause = max(self._settings.poll_interval, min(2 * pause, _LONGEST_PAUSE))
                 continue
             pause = self._settings.poll_interval
             if taken < self._settings.batch:
