@@ -13,9 +13,10 @@ import anyio
 import pytest
 import structlog
 
-from bandmaster.kernel import KernelSettings, LifespanBand, LifespanContribution, create_app, events, launcher
+from bandmaster.kernel import KernelSettings, LifespanBand, LifespanContribution, create_app, events, launcher, process
 from bandmaster.kernel.errors import StartCancelled, StartError
-from bandmaster.kernel.launcher import _Launch, launch, notify, outcome, readable_logging
+from bandmaster.kernel.launcher import _Launch, launch
+from bandmaster.kernel.process import notify, outcome, readable_logging
 from bandmaster.kernel.servers import BindError, ServerSettings, bind, make_server
 from bandmaster.kernel.signals import ECHO
 
@@ -484,11 +485,11 @@ def test_logging_for_people(monkeypatch, capsys):
 def test_ending_the_process(monkeypatch):
     """Signals that come late change the exit code no more."""
     stayed = []
-    monkeypatch.setattr(launcher.Watchdog, "stay", lambda self, code: stayed.append(code))
+    monkeypatch.setattr(process.Watchdog, "stay", lambda self, code: stayed.append(code))
     before = {number: signal.getsignal(number) for number in (SIGTERM, SIGINT)}
     try:
         with pytest.raises(SystemExit) as ended:
-            launcher.end(3)
+            process.end_process(3)
         assert signal.getsignal(SIGTERM) is signal.SIG_IGN
     finally:
         for number, handler in before.items():

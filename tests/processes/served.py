@@ -136,6 +136,7 @@ host = Starlette(
 app = create_app(host, contributions=[database, service], discover=False)
 
 if __name__ == "__main__":
-    from bandmaster.kernel.launcher import end, launch
+    from bandmaster.kernel.launcher import launch
+    from bandmaster.kernel.process import end_process
 
-    end(launch(app))
+    end_process(launch(app))

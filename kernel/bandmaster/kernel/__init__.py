@@ -38,6 +38,7 @@ if TYPE_CHECKING:
     from bandmaster.kernel.kernel import Kernel
     from bandmaster.kernel.lifecycle import Phase
     from bandmaster.kernel.plan import Plan
+    from bandmaster.kernel.process import end_process, run_process
     from bandmaster.kernel.resources import Resources, Scoped
     from bandmaster.kernel.settings import KernelSettings
     from bandmaster.kernel.supervision import Restart
@@ -83,9 +84,11 @@ _HOMES = {
     "TransientError": "errors",
     "create_app": "application",
     "current_exchange": "exchange",
+    "end_process": "process",
     "lifespan": "contributions",
     "load_application": "target",
     "middleware": "contributions",
+    "run_process": "process",
 }
 
 __all__ = [
@@ -126,9 +129,11 @@ __all__ = [
     "TransientError",
     "create_app",
     "current_exchange",
+    "end_process",
     "lifespan",
     "load_application",
     "middleware",
+    "run_process",
 ]
 
 

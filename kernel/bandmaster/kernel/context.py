@@ -13,6 +13,7 @@ from bandmaster.kernel.supervision import Restart, Service
 
 if TYPE_CHECKING:
     from bandmaster.kernel.plan import Plan
+    from bandmaster.kernel.resources import Resources
     from bandmaster.kernel.settings import KernelSettings
 
 Probe = Callable[[], Awaitable[object]]
@@ -41,8 +42,9 @@ class Hand(Protocol):
     def request_stop(self, reason: str) -> None:
         """Ask for an orderly stop."""
 
-    async def wait_ready(self) -> None:
-        """Wait until everything has started."""
+    async def wait_ready(self) -> Resources:
+        """Wait until everything has started; the answer is what it provides."""
+        raise NotImplementedError
 
     def warn(self, component: str, message: str) -> None:
         """Tell the people who run this."""
@@ -134,9 +136,13 @@ class Context:
         """Ask the kernel for an orderly stop, as a signal would."""
         self._hand.request_stop(f"{self._name}: {reason}")
 
-    async def wait_ready(self) -> None:
-        """Wait until every component has started; for background services that must not begin earlier."""
-        await self._hand.wait_ready()
+    async def wait_ready(self) -> Resources:
+        """Wait until every component has started; for background services that must not begin earlier.
+
+        The answer is what all of them provide, for services that do what others have described: a component that knows
+        what it needs asks for it in its signature.
+        """
+        return await self._hand.wait_ready()
 
     def check_budget(self, resource: str, allowed: int) -> None:
         """Compare what the plan may hold, in all processes, with what the server allows.

@@ -56,6 +56,7 @@ class Kernel:
     ) -> None:
         given = given_parts(contributions)
         disabled = _words(disable)
+        self._arguments: dict[str, Any] = {"contributions": given, "discover": discover, "disable": disabled}
         told = tuple(_iterable(listeners, "listeners", "functions"))
         for listener in told:
             _check_listener(listener)
@@ -63,6 +64,7 @@ class Kernel:
             raise ValueError(f"role: expected a name, or None for every role, got {role!r}")
         overrides = given_overrides(overrides)
         self.settings = kernel_settings(settings, overrides)
+        self._arguments |= {"overrides": overrides, "settings": self.settings, "listeners": told}
         disabled |= self.settings.disable
         self.discovery = _discover(self.settings, disabled, given) if discover else Discovery()
         warnings = list(self.discovery.warnings)
@@ -87,6 +89,16 @@ class Kernel:
         self.timeline = Timeline(self.plan)
         self._listeners: list[Listener] = [Journal(self.plan), self.timeline, *told]
         self._run: _Run | None = None
+
+    def for_role(self, role: str | None) -> Kernel:
+        """A kernel of the same parts, settings, overrides and listeners for another role: `bandmaster worker` makes one.
+
+        It serves no requests unless the role is ``web``.
+
+        Raises:
+            DiscoveryError, PlanError: as `Kernel` does.
+        """
+        return Kernel(role=role, **self._arguments)
 
     @property
     def role(self) -> str | None:
@@ -162,13 +174,19 @@ class Kernel:
         """Wait until somebody asks for a stop; the answer is the reason."""
         return await self._running().wait_stop_requested()
 
-    async def drain(self) -> None:
+    async def drain(self) -> int:
         """Fail readiness and run all drain hooks, side by side, within ``drain_timeout``. A second caller waits for the
-        first; where nothing serves any more, there is nothing to do.
+        first; where nothing serves any more, there is nothing to do. The answer is `cut_short`.
 
         The application's requests in flight are waited for by `Application.drain`, which calls this.
         """
         await self._running().drain()
+        return self.cut_short
+
+    @property
+    def cut_short(self) -> int:
+        """How many drain hooks of this run, or of the last, weren't over when the time for them was."""
+        return self._run.cut_short if self._run is not None else 0
 
     async def live(self) -> Report:
         """Whether the process can do anything at all: never depends on anything outside it."""
@@ -228,6 +246,8 @@ class _Run:
         self._emit = emit
         self._drained: anyio.Event | None = None
         self._drain_hooks: list[tuple[str, DrainHook]] = []
+        self.cut_short = 0
+        self.resources: Resources | None = None
         self._stop_reason: str | None = None
         self._stop_requested = anyio.Event()
         self._settled = anyio.Event()
@@ -271,6 +291,7 @@ class _Run:
     async def _run_drain_hooks(self) -> None:
         seconds = self.settings.drain_timeout
         left = dict(enumerate(self._drain_hooks))
+        self.cut_short = len(left)
 
         async def run(number: int, component: str, hook: DrainHook) -> None:
             try:
@@ -278,6 +299,7 @@ class _Run:
             except Exception as error:  # noqa: BLE001  # one hook must not end the others; the stop goes on
                 self.warn(component, f"a drain hook failed: {type(error).__name__}: {error}")
             del left[number]
+            self.cut_short = len(left)
 
         with anyio.move_on_after(seconds):
             async with anyio.create_task_group() as tasks:
@@ -307,8 +329,10 @@ class _Run:
     def extend_timeout(self, component: str, seconds: float) -> None:
         self.engine.extend(component, seconds)
 
-    async def wait_ready(self) -> None:
+    async def wait_ready(self) -> Resources:
         await self._settled.wait()
+        assert self.resources is not None
+        return self.resources
 
     def warn(self, component: str, message: str) -> None:
         self._emit(events.Warned(at=anyio.current_time(), component=component, message=message))
@@ -319,6 +343,7 @@ class _Run:
         if isinstance(event, events.ComponentStarted):
             self._started.add(event.component)
         elif isinstance(event, events.Ready):
+            self.resources = self.engine.resources
             self._settled.set()
         elif isinstance(event, _GONE):
             self.health.forget(event.component)

@@ -173,6 +173,11 @@ class Engine:
         self._alarms: list[tuple[float, int, _Host]] = []
         self._alarm_number = 0
 
+    @property
+    def resources(self) -> Resources:
+        """What has been provided so far."""
+        return Resources(self._values)
+
     # -- the caller's task -------------------------------------------------------------------------------------
 
     @asynccontextmanager
@@ -199,7 +204,7 @@ class Engine:
                         self._start()
                         await self._settled.wait()
                         if self.phase is Phase.READY:
-                            yield Resources(self._values)
+                            yield self.resources
                 except BaseException as error:  # raised again below, once everything has stopped
                     ended_by = self._unless_a_task_was_lost(error)
                 self._begin_stop()

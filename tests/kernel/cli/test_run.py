@@ -5,7 +5,7 @@ import sys
 import pytest
 from pydantic import field_validator
 
-from bandmaster.kernel import launcher, servers
+from bandmaster.kernel import launcher, process, servers
 
 
 class Stricter(servers.ServerSettings):
@@ -31,7 +31,7 @@ def launched(house):
 
     house.monkeypatch.setattr(launcher, "launch", launch)
     # The real one ends the process for good.
-    house.monkeypatch.setattr(launcher, "end", sys.exit)
+    house.monkeypatch.setattr(process, "end_process", sys.exit)
     return calls
 
 

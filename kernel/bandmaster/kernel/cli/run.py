@@ -58,9 +58,10 @@ def run(
         app = load_application(target, app_dir)
         if show_plan:
             _show_plan(app, target)
-    from bandmaster.kernel.launcher import end, launch
+    from bandmaster.kernel.launcher import launch
+    from bandmaster.kernel.process import end_process
 
-    end(launch(app, settings, target=target))
+    end_process(launch(app, settings, target=target))
 
 
 def _settings(options: dict[str, Any]) -> ServerSettings:

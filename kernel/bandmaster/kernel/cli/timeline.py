@@ -69,7 +69,7 @@ def _start(target: str | None, app_dir: str) -> tuple[Record, BandmasterError | 
     """The record of a start and a stop right now, and how it failed, if it did."""
     import anyio
 
-    from bandmaster.kernel.launcher import readable_logging
+    from bandmaster.kernel.process import readable_logging
     from bandmaster.kernel.target import load_application
 
     app = load_application(target, app_dir)
