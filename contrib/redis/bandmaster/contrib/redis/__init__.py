@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from bandmaster.contrib.redis.address import same_database
+    from bandmaster.contrib.redis.clients import open_client
     from bandmaster.contrib.redis.component import redis, redis_component
     from bandmaster.contrib.redis.errors import (
         RedisClosedError,
@@ -26,6 +27,7 @@ _HOMES = {
     "RedisRefusedError": "errors",
     "RedisSettings": "settings",
     "RedisUnavailableError": "errors",
+    "open_client": "clients",
     "redis": "component",
     "redis_component": "component",
     "redis_errors": "errors",
@@ -39,6 +41,7 @@ __all__ = [
     "RedisRefusedError",
     "RedisSettings",
     "RedisUnavailableError",
+    "open_client",
     "redis",
     "redis_component",
     "redis_errors",

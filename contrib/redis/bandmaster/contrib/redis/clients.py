@@ -37,6 +37,21 @@ class Clients:
 
 
 @asynccontextmanager
+async def open_client(settings: RedisSettings, name: str) -> AsyncGenerator[Redis, None]:
+    """One client until the block ends, for who needs more than the component's; it connects when it is first used.
+
+    ``name`` is what errors call it. Those are `RedisUnavailableError`, `RedisRefusedError` and `RedisClosedError`.
+
+    Raises:
+        RedisRefusedError: certificates can't be read.
+    """
+    what = f"the Redis client {name!r} ({settings.address})"
+    tls = _tls(settings) if settings.address.tls else None
+    async with _client(settings, what, tls, _serving(settings)) as client:
+        yield client
+
+
+@asynccontextmanager
 async def open_clients(settings: RedisSettings, name: str) -> AsyncGenerator[Clients, None]:
     """Both clients until the block ends; they connect when they are first used.
 
