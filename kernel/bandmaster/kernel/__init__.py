@@ -19,6 +19,7 @@ if TYPE_CHECKING:
         lifespan,
         middleware,
     )
+    from bandmaster.kernel.describing import descriptions
     from bandmaster.kernel.errors import (
         BandmasterError,
         CrashError,
@@ -84,6 +85,7 @@ _HOMES = {
     "TransientError": "errors",
     "create_app": "application",
     "current_exchange": "exchange",
+    "descriptions": "describing",
     "end_process": "process",
     "lifespan": "contributions",
     "load_application": "target",
@@ -129,6 +131,7 @@ __all__ = [
     "TransientError",
     "create_app",
     "current_exchange",
+    "descriptions",
     "end_process",
     "lifespan",
     "load_application",

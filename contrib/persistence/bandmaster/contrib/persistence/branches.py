@@ -6,21 +6,26 @@ import difflib
 import importlib
 import importlib.resources
 import re
-import sys
-from collections.abc import AsyncIterator, Awaitable, Iterable, Iterator
+from collections.abc import AsyncIterator, Iterable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, TypeVar
+from typing import TYPE_CHECKING, Annotated, Any
 
 from sqlalchemy import MetaData
 
 from bandmaster.contrib.persistence.revisions import RevisionFile, revision_files
-from bandmaster.kernel import LifespanBand, LifespanContribution, Named, PermanentError, lifespan
+from bandmaster.kernel import (
+    LifespanBand,
+    LifespanContribution,
+    Named,
+    PermanentError,
+    PlanError,
+    descriptions,
+    lifespan,
+)
 
 if TYPE_CHECKING:
     from bandmaster.kernel import Plan
-
-T = TypeVar("T")
 
 # Alembic gives '-', '+', '@' and ':' a meaning, and these words.
 _NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
@@ -131,21 +136,11 @@ def collect(plan: Plan) -> tuple[Migrations, ...]:
     Raises:
         MigrationError: some can't be found, or they don't fit together; the message lists all that is wrong.
     """
-    found: list[Any] = [value for (kind, _), value in plan.overrides.items() if kind is Migrations]
-    for component in plan.components:
-        if any(key.type is Migrations for key in component.provides):
-            if component.needs:
-                raise MigrationError(
-                    f"the component {component.name!r} provides Migrations but needs something itself, so that they "
-                    "can't be had without a start: make it with bandmaster.contrib.persistence.migrations(...)"
-                )
-            manager = component.contribution.factory()
-            found.append(_at_once(manager.__aenter__(), component.name))
-            _at_once(manager.__aexit__(None, None, None), component.name)
-    for value in found:
-        if not isinstance(value, Migrations):
-            raise MigrationError(f"the plan provides {value!r} as Migrations, which it isn't")
-    parts: tuple[Migrations, ...] = tuple(found)
+    try:
+        parts = descriptions(plan, Migrations)
+    except PlanError as error:
+        advice = "make it with bandmaster.contrib.persistence.migrations(...)"
+        raise MigrationError(f"{'; '.join(problem.message for problem in error.problems)} {advice}") from error
     agree(parts)
     return parts
 
@@ -202,25 +197,6 @@ def _split(location: str | Path) -> tuple[str | None, str]:
     if isinstance(location, Path) or not is_package:
         return None, text
     return package, folder
-
-
-def _at_once(awaitable: Awaitable[T], component: str) -> T:
-    """What an awaitable gives that waits for nothing, so that it needs no event loop."""
-    # An event loop that happens to run here isn't to look after a generator that it doesn't drive.
-    hooks = sys.get_asyncgen_hooks()
-    sys.set_asyncgen_hooks(None, None)
-    try:
-        steps = awaitable.__await__()
-        next(steps)
-        steps.close()
-    except StopIteration as done:
-        return done.value  # type: ignore[no-any-return]  # a generator's value, as typed by the awaitable
-    finally:
-        sys.set_asyncgen_hooks(*hooks)
-    raise MigrationError(
-        f"the component {component!r} waits for something before it provides its Migrations: make it with "
-        "bandmaster.contrib.persistence.migrations(...)"
-    )
 
 
 def _alike(parts: tuple[Migrations, ...]) -> Iterator[str]:
