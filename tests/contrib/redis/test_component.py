@@ -7,12 +7,20 @@ from typing import Annotated
 
 import anyio
 import pytest
+import structlog
 from pydantic_settings import SettingsConfigDict
 from redis.asyncio import Redis
 
-from bandmaster.contrib.redis import RedisClosedError, RedisRefusedError, RedisSettings, redis, redis_component
+from bandmaster.contrib.redis import (
+    RedisClosedError,
+    RedisRefusedError,
+    RedisSettings,
+    open_client,
+    redis,
+    redis_component,
+)
 from bandmaster.contrib.redis.pool import BoundedPool
-from bandmaster.kernel import Kernel, LifespanBand, Named, StopError, lifespan
+from bandmaster.kernel import Kernel, KernelSettings, LifespanBand, Named, StopError, lifespan
 from bandmaster.kernel.testing import attempt, check_contribution, free_port, run
 
 pytestmark = pytest.mark.anyio
@@ -185,3 +193,37 @@ async def test_three_hundred_starts_leave_nothing(redis_url, opened) -> None:
         with anyio.fail_after(2):
             while await connections():
                 await anyio.sleep(0.01)
+
+
+async def test_without_a_url_nobody_is_looked_for(monkeypatch) -> None:
+    """The package may be here because another needs it; who uses the client all the same gets the default address."""
+    monkeypatch.delenv("REDIS_URL", raising=False)
+    with structlog.testing.capture_logs() as logs:
+        async with run(contributions=[redis]) as running:
+            assert running.resources[Redis] is not None
+            assert 200 == (await running.http.get("/readyz")).status
+    assert ["no Redis is looked for until it is used"] == [
+        log["event"] for log in logs if log["log_level"] == "warning"
+    ]
+
+
+async def test_in_production_a_forgotten_url_is_noticed(monkeypatch) -> None:
+    """The default address is looked for then."""
+    monkeypatch.delenv("REDIS_URL", raising=False)
+    looked = []
+
+    async def see(client, settings):
+        looked.append(str(settings.address))
+
+    monkeypatch.setattr("bandmaster.contrib.redis.component.see_redis", see)
+    async with run(contributions=[redis], settings=KernelSettings(environment="production")):
+        assert ["127.0.0.1:6379, database 0"] == looked
+
+
+async def test_a_client_of_ones_own(redis_url) -> None:
+    """Beside the component's: bounded, guarded and closed alike."""
+    async with open_client(RedisSettings(url=redis_url, max_connections=1), "mine") as client:
+        assert await client.ping()
+        assert isinstance(client.connection_pool, BoundedPool)
+    with pytest.raises(RedisClosedError, match="the Redis client 'mine'"):
+        await client.ping()

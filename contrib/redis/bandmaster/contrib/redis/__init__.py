@@ -16,6 +16,7 @@ if TYPE_CHECKING:
         RedisUnavailableError,
         redis_errors,
     )
+    from bandmaster.contrib.redis.reach import see_redis
     from bandmaster.contrib.redis.settings import RedisSettings
     from bandmaster.contrib.redis.sharing import warn_if_shared
 
@@ -31,6 +32,7 @@ _HOMES = {
     "redis": "component",
     "redis_component": "component",
     "redis_errors": "errors",
+    "see_redis": "reach",
     "same_database": "address",
     "warn_if_shared": "sharing",
 }
@@ -46,6 +48,7 @@ __all__ = [
     "redis_component",
     "redis_errors",
     "same_database",
+    "see_redis",
     "warn_if_shared",
 ]
 

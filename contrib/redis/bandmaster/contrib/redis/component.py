@@ -7,12 +7,13 @@ from collections.abc import AsyncIterator, Mapping
 from functools import partial
 from typing import Annotated, Any
 
+import structlog
 from pydantic_settings import SettingsConfigDict
 from redis.asyncio import Redis
 
 from bandmaster.contrib.redis.clients import open_clients
 from bandmaster.contrib.redis.errors import RedisRefusedError
-from bandmaster.contrib.redis.reach import answer, see
+from bandmaster.contrib.redis.reach import answer, see_redis
 from bandmaster.contrib.redis.settings import RedisSettings
 from bandmaster.kernel import Context, LifespanBand, LifespanContribution, Named, lifespan
 
@@ -27,14 +28,25 @@ def connections(settings: RedisSettings) -> Mapping[str, int]:
 
 @lifespan(band=LifespanBand.PERSISTENCE, name="redis", budget=connections)
 async def redis(settings: RedisSettings, context: Context) -> AsyncIterator[Redis]:
-    """A Redis client with a bounded pool and a health check of its own."""
+    """A Redis client with a bounded pool and a health check of its own.
+
+    Where no URL is set, this package may be here because another needs it: then nobody is looked for before the client
+    is used, except in production, where a forgotten setting is to be noticed.
+    """
     _need_asyncio(context.name)
     async with open_clients(settings, context.name) as clients:
-        allowed = await see(clients.probe, settings)
-        if allowed is not None or BUDGET in context.settings.limits:
-            context.check_budget(BUDGET, allowed or 0)
-        probe = partial(answer, clients.probe)
-        context.add_probe(context.name, probe, critical=settings.critical, timeout=settings.probe_timeout)
+        if "url" in settings.model_fields_set or context.settings.is_production:
+            allowed = await see_redis(clients.probe, settings)
+            if allowed is not None or BUDGET in context.settings.limits:
+                context.check_budget(BUDGET, allowed or 0)
+            probe = partial(answer, clients.probe)
+            context.add_probe(context.name, probe, critical=settings.critical, timeout=settings.probe_timeout)
+        else:
+            structlog.get_logger("bandmaster.redis").warning(
+                "no Redis is looked for until it is used",
+                address=str(settings.address),
+                hint=f"set {settings.variable('url')}, or leave it out: BANDMASTER_DISABLE={context.name}",
+            )
         yield clients.client
 
 

@@ -19,7 +19,7 @@ def time_to_reach(settings: RedisSettings) -> float:
     return settings.connect_timeout * (1 + sentinels) + settings.probe_timeout
 
 
-async def see(probe: Redis, settings: RedisSettings) -> int | None:
+async def see_redis(probe: Redis, settings: RedisSettings) -> int | None:
     """Ask once whether it is there; the answer is how many clients it takes, where it tells that.
 
     Managed servers and users with few rights may not: ``INFO`` isn't for everybody.
