@@ -237,6 +237,17 @@ def test_a_kernel_for_another_role():
     assert any("'x' is disabled" in warning for warning in worker.plan.warnings)
 
 
+def test_another_role_with_other_settings():
+    """Overrides come on top, the kernel's settings in place."""
+    thing = Thing()
+    web = Kernel(contributions=parts(), discover=False, role="web", settings=KernelSettings(), overrides={str: "x"})
+    worker = web.for_role("worker", overrides={Thing: thing}, settings=KernelSettings(processes=3))
+    assert {(Thing, None): thing, (str, None): "x"} == {
+        key: value for key, value in worker.plan.overrides.items() if key.type is not KernelSettings
+    }
+    assert (3, 1) == (worker.plan.processes, web.plan.processes)
+
+
 def test_a_kernel_for_a_role_that_cannot_be_planned():
     """It is said when it is made, as for every kernel."""
     web = Kernel(contributions=parts(), discover=False, role="web", settings=KernelSettings())

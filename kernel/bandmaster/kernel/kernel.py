@@ -90,15 +90,21 @@ class Kernel:
         self._listeners: list[Listener] = [Journal(self.plan), self.timeline, *told]
         self._run: _Run | None = None
 
-    def for_role(self, role: str | None) -> Kernel:
+    def for_role(
+        self, role: str | None, *, overrides: Mapping[Any, Any] | None = None, settings: KernelSettings | None = None
+    ) -> Kernel:
         """A kernel of the same parts, settings, overrides and listeners for another role: `bandmaster worker` makes one.
 
-        It serves no requests unless the role is ``web``.
+        ``overrides`` come on top of its own, ``settings`` in place of them. It serves no requests unless the role is
+        ``web``.
 
         Raises:
-            DiscoveryError, PlanError: as `Kernel` does.
+            DiscoveryError, PlanError, ValueError: as `Kernel` does.
         """
-        return Kernel(role=role, **self._arguments)
+        arguments = {**self._arguments, "overrides": {**self._arguments["overrides"], **given_overrides(overrides)}}
+        if settings is not None:
+            arguments["settings"] = settings
+        return Kernel(role=role, **arguments)
 
     @property
     def role(self) -> str | None:

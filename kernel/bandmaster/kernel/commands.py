@@ -1,0 +1,23 @@
+"""What contributed commands share with those of the kernel: arguments, answers, and errors told in words."""
+
+from __future__ import annotations
+
+from bandmaster.kernel.cli.options import Answer, AppDir, Format, Target, Traceback
+from bandmaster.kernel.cli.output import PROBLEM, WRONG_USE, CommandError, answering, show_json
+from bandmaster.kernel.failures import FAILED, MISCONFIGURED, OK
+
+__all__ = [
+    "FAILED",
+    "MISCONFIGURED",
+    "OK",
+    "PROBLEM",
+    "WRONG_USE",
+    "Answer",
+    "AppDir",
+    "CommandError",
+    "Format",
+    "Target",
+    "Traceback",
+    "answering",
+    "show_json",
+]
