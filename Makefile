@@ -3,7 +3,7 @@
 PYTHON ?= python3
 VENV   := .venv
 BIN    := $(VENV)/bin
-PARTS  := contrib/web contrib/fastapi contrib/redis contrib/persistence examples/boxoffice examples/ratelimit
+PARTS  := contrib/web contrib/fastapi contrib/redis contrib/persistence contrib/taskiq examples/boxoffice examples/ratelimit
 LOCAL  := -e . $(addprefix -e ,$(PARTS))
 META   := pyproject.toml constraints.txt $(addsuffix /pyproject.toml,$(PARTS))
 PIP    := $(BIN)/python -m pip --quiet --disable-pip-version-check
@@ -18,8 +18,6 @@ help:
 	@echo "make mutants broken engines, each of which the tests must find"
 	@echo "make bench   figures against peers, as ratios"
 
-# The example needs no Redis: where development has installed the package, it is left out unless there is a URL.
-run: export BANDMASTER_DISABLE ?= $(if $(REDIS_URL),,redis)
 run: export DATABASE_MIGRATE_ON_START ?= true
 run: $(VENV)/.run
 	$(BIN)/bandmaster run boxoffice:app --show-plan
@@ -30,7 +28,7 @@ test: $(VENV)/.dev
 check: $(VENV)/.dev
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
-	$(BIN)/mypy -p bandmaster.kernel -p bandmaster.contrib.web -p bandmaster.contrib.fastapi -p bandmaster.contrib.redis -p bandmaster.contrib.persistence -p boxoffice -p bandmaster_ratelimit
+	$(BIN)/mypy -p bandmaster.kernel -p bandmaster.contrib.web -p bandmaster.contrib.fastapi -p bandmaster.contrib.redis -p bandmaster.contrib.persistence -p bandmaster.contrib.taskiq -p boxoffice -p bandmaster_ratelimit
 	$(BIN)/mypy tests/typing
 	$(BIN)/pyright
 	$(BIN)/lint-imports --no-logo

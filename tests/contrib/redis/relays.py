@@ -16,6 +16,8 @@ class Relay:
         """What clients sent, as it came."""
         self.cuts = {}
         """How many pieces with a word are still to be answered by cutting the connection."""
+        self.swallows = {}
+        """How many pieces with a word still reach the server, whose answer is cut off."""
         self._writers = set()
 
     def saw(self, word):
@@ -38,7 +40,15 @@ class Relay:
                 if word := next((word for word, left in self.cuts.items() if left and word in request), None):
                     self.cuts[word] -= 1
                     return
+                swallowed = next((word for word, left in self.swallows.items() if left and word in request), None)
+                if swallowed:
+                    self.swallows[swallowed] -= 1
+                    answering.cancel()
+                    await asyncio.wait({answering})
                 back.write(request)
+                if swallowed:
+                    await there.read(1)
+                    return
         except OSError:
             pass
         finally:

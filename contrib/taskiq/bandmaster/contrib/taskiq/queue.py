@@ -1,0 +1,157 @@
+"""What an application sends tasks by."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Coroutine, Mapping, Sequence
+from datetime import UTC, datetime
+from typing import Any, ParamSpec, TypeVar, overload
+
+from taskiq import AsyncBroker, AsyncTaskiqDecoratedTask, AsyncTaskiqTask, ScheduleSource
+from taskiq.exceptions import SendTaskError
+from taskiq.kicker import AsyncKicker
+
+from bandmaster.contrib.taskiq.arguments import Arguments, arguments_of
+from bandmaster.contrib.taskiq.carrying import carried
+from bandmaster.contrib.taskiq.declarations import Label, Task, of_taskiq
+from bandmaster.contrib.taskiq.idempotency import Idempotency
+from bandmaster.contrib.taskiq.letters import DeadLetters
+from bandmaster.contrib.taskiq.outcomes import UnknownTaskError
+from bandmaster.contrib.web import new_request_id
+from bandmaster.kernel import BandmasterError, TransientError
+
+P = ParamSpec("P")
+R = TypeVar("R")
+
+
+class TaskNotSentError(TransientError):
+    """The broker didn't take a message; ``__cause__`` is why."""
+
+
+class TaskQueue:
+    """Sends tasks to the workers of this application. It is a resource, found by its type.
+
+    A message takes along who asks: request id, correlation id, tenant, user, and the trace.
+    """
+
+    def __init__(
+        self,
+        broker: AsyncBroker,
+        tasks: Mapping[str, Task[..., Any]],
+        dead_letters: DeadLetters,
+        schedules: ScheduleSource,
+        idempotency: Idempotency,
+        *,
+        now: Callable[[], datetime] = lambda: datetime.now(UTC),
+    ) -> None:
+        self.broker = broker
+        """TaskIQ's broker, for libraries that want one."""
+        self.tasks = tasks
+        """The tasks that the plan's parts bring, by name."""
+        self.dead_letters = dead_letters
+        self.schedules = schedules
+        """Where schedules may be added at run time; the scheduler sends them."""
+        self.idempotency = idempotency
+        self._now = now
+        self._arguments: dict[str, Arguments] = {}
+
+    @overload
+    async def send(
+        self, task: Task[P, Coroutine[Any, Any, R]], /, *args: P.args, **kwargs: P.kwargs
+    ) -> AsyncTaskiqTask[R]: ...
+    @overload
+    async def send(self, task: Task[P, R], /, *args: P.args, **kwargs: P.kwargs) -> AsyncTaskiqTask[R]: ...
+    @overload
+    async def send(
+        self, task: AsyncTaskiqDecoratedTask[P, Coroutine[Any, Any, R]], /, *args: P.args, **kwargs: P.kwargs
+    ) -> AsyncTaskiqTask[R]: ...
+    @overload
+    async def send(
+        self, task: AsyncTaskiqDecoratedTask[P, R], /, *args: P.args, **kwargs: P.kwargs
+    ) -> AsyncTaskiqTask[R]: ...
+    async def send(self, task: Any, /, *args: Any, **kwargs: Any) -> AsyncTaskiqTask[Any]:
+        """Have a task run with these arguments; the answer is what its result is waited for by.
+
+        When this returns, the broker has it: with the leased broker, as safe as Redis keeps it.
+
+        Raises:
+            TypeError: the arguments aren't what the task takes, or JSON can't say them.
+            TransientError: the broker can't be reached, or has no room.
+            PermanentError: the broker refuses.
+        """
+        chosen = task if isinstance(task, Task) else of_taskiq(task)
+        said, named = self._arguments_of(chosen).sent(args, kwargs)
+        return await self._send(
+            chosen.name, said, named, chosen.task_id, chosen.sent_with(self._now()), _returned(task)
+        )
+
+    async def send_message(
+        self,
+        name: str,
+        args: Sequence[Any] = (),
+        kwargs: Mapping[str, Any] | None = None,
+        *,
+        task_id: str | None = None,
+        labels: Mapping[str, Label] | None = None,
+    ) -> AsyncTaskiqTask[Any]:
+        """The same for a task that is known by name; its arguments must be what JSON can say.
+
+        Raises:
+            UnknownTaskError: the plan has no such task; the message names the nearest.
+            TypeError, TransientError, PermanentError: as for `send`.
+        """
+        task = self.tasks.get(name)
+        if task is None:
+            raise UnknownTaskError(unknown(name, self.tasks))
+        said, named = self._arguments_of(task).sent(args, kwargs or {})
+        return await self._send(name, said, named, task_id, {**task.labels, **(labels or {})})
+
+    def handle(self, task_id: str) -> AsyncTaskiqTask[Any]:
+        """What the result and the progress of a message are asked for by, where only its id is known."""
+        return AsyncTaskiqTask(task_id, self.broker.result_backend)
+
+    async def _send(
+        self,
+        name: str,
+        args: Sequence[Any],
+        kwargs: Mapping[str, Any],
+        task_id: str | None,
+        labels: Mapping[str, Any],
+        returned: Any = None,
+    ) -> AsyncTaskiqTask[Any]:
+        kicker: AsyncKicker[..., Any] = AsyncKicker(name, self.broker, {**labels, **carried()}, returned)
+        try:
+            sent: AsyncTaskiqTask[Any] = await kicker.with_task_id(task_id or new_request_id()).kiq(*args, **kwargs)
+        except SendTaskError as error:
+            cause = error.__cause__ or error
+            if isinstance(cause, BandmasterError):
+                raise cause from cause.__cause__
+            # Of another broker: which of its errors pass isn't known, and most of a broker's do.
+            raise TaskNotSentError(f"task {name!r} wasn't sent: {type(cause).__name__}: {cause}") from cause
+        return sent
+
+    def _arguments_of(self, task: Task[..., Any]) -> Arguments:
+        found = self._arguments.get(task.name)
+        if found is None:
+            found = self._arguments[task.name] = arguments_of(task.name, task.function)
+        return found
+
+
+def unknown(name: str, tasks: Mapping[str, Any]) -> str:
+    """What to say about a task that isn't there."""
+    import difflib
+
+    near = difflib.get_close_matches(name, tasks, 1)
+    hint = f"Did you mean {near[0]!r}?" if near else "Is the part installed that brings it, by tasks(...)?"
+    return f"there is no task {name!r} here. {hint}"
+
+
+def _returned(task: Any) -> Any:
+    """The type that a result is made of again."""
+    if isinstance(task, AsyncTaskiqDecoratedTask):
+        return task.return_type
+    import typing
+
+    try:
+        return typing.get_type_hints(task.function).get("return")
+    except (NameError, TypeError, AttributeError, SyntaxError):
+        return None

@@ -1,0 +1,9 @@
+"""A broker on a Redis stream whose messages are leased, and their dead letters."""
+
+from __future__ import annotations
+
+from bandmaster.contrib.taskiq.streams.broker import Depth, LeasedStreamBroker
+from bandmaster.contrib.taskiq.streams.letters import StreamDeadLetters
+from bandmaster.contrib.taskiq.streams.options import LeasedStreamOptions, options_of
+
+__all__ = ["Depth", "LeasedStreamBroker", "LeasedStreamOptions", "StreamDeadLetters", "options_of"]

@@ -1,0 +1,58 @@
+"""A queue whose master sentinels name, and which moves."""
+
+import anyio
+import pytest
+from redis.asyncio import Redis
+from tests.contrib.redis.sentinels import sentinel
+from tests.contrib.taskiq.streams.helpers import listening, message, text_of, until
+
+from bandmaster.contrib.redis.testing import redis_server as serving
+from bandmaster.kernel import BandmasterError
+
+pytestmark = pytest.mark.anyio
+
+
+async def test_a_failover(own_server, tmp_path, worker) -> None:
+    """When a replica becomes the master, worker and sender follow; what runs is kept, and can be done there."""
+    folder = tmp_path / "replica"
+    folder.mkdir()
+    told = []
+    with serving(folder, options=["--replicaof", "127.0.0.1", str(own_server.port)]) as replica:
+        with sentinel(tmp_path / "sentinel", own_server.port) as port, anyio.fail_after(25):
+            asked = Redis(port=port, decode_responses=True)
+            await until(lambda: _knows_replica(asked), 12)
+            url = f"redis+sentinel://127.0.0.1:{port}/main/1"
+            async with worker(url=url, lease=10) as broker, worker(url=url) as sender, listening(broker) as messages:
+                await sender.kick(message("before"))
+                before = await anext(messages)
+                assert before.hand.begin(lambda: told.append(1))
+                await anyio.sleep(0.2)  # for the replica to know
+                await asked.execute_command("SENTINEL", "FAILOVER", "main")
+                await until(lambda: _is_master(asked, replica.port), 8)
+
+                async def sent() -> bool:
+                    try:
+                        await sender.kick(message("after"))
+                    except BandmasterError:
+                        return False
+                    return True
+
+                await until(sent, 8)
+                assert text_of(await anext(messages)) == "after"
+                await before.hand.done()
+                assert (await sender.depth()).held == 1
+            await asked.aclose()
+    assert told == []
+
+
+async def _knows_replica(asked) -> bool:
+    return any("master-link-status" in one and one["master-link-status"] == "ok" for one in await _replicas(asked))
+
+
+async def _replicas(asked):
+    found = await asked.execute_command("SENTINEL", "REPLICAS", "main")
+    return [one if isinstance(one, dict) else dict(zip(one[::2], one[1::2], strict=True)) for one in found]
+
+
+async def _is_master(asked, port) -> bool:
+    return (await asked.execute_command("SENTINEL", "GET-MASTER-ADDR-BY-NAME", "main"))[1] == str(port)

@@ -1,0 +1,211 @@
+"""What becomes of a worker's messages when it stops."""
+
+import asyncio
+import signal
+import time
+
+import anyio
+import pytest
+from tests.contrib.taskiq.streams.helpers import STREAM, broker_of, listening, message, take, text_of, until
+
+pytestmark = pytest.mark.anyio
+
+
+async def test_a_backlog(worker) -> None:
+    """What a worker has read and not begun another runs at once, though it waits for new messages, and uncounted."""
+    with anyio.fail_after(5):
+        async with worker(lease=30) as broker, worker(lease=30) as other:
+            for number in range(5):
+                await broker.kick(message(number))
+            async with listening(broker) as messages:
+                assert (await anext(messages)).hand.begin(lambda: None)
+                given = [await anext(messages) for _ in range(2)]
+                async with listening(other) as others:
+                    reading = asyncio.ensure_future(anext(others))
+                    await anyio.sleep(0.3)
+                    started = time.monotonic()
+                    assert await broker.hand_back() == 4
+                    deliveries = [await reading, *[await anext(others) for _ in range(3)]]
+                    assert time.monotonic() - started < 0.5
+                with pytest.raises(StopAsyncIteration):
+                    await anext(messages)
+            assert [text_of(delivery) for delivery in deliveries] == [1, 2, 3, 4]
+            assert {delivery.hand.deliveries for delivery in deliveries} == {1}
+            assert not any(delivery.hand.begin(lambda: None) for delivery in given)
+
+
+async def test_to_several(worker) -> None:
+    """What is more than one worker can take goes to the next, at once as well."""
+    with anyio.fail_after(5):
+        async with worker(lease=30) as broker, worker(lease=30, slots=3) as one, worker(lease=30, slots=3) as two:
+            for number in range(6):
+                await broker.kick(message(number))
+            came = []
+
+            async def work(other) -> None:
+                async with listening(other) as messages:
+                    for _ in range(3):
+                        came.append(await anext(messages))
+
+            async with listening(broker) as messages:
+                await anext(messages)
+                async with anyio.create_task_group() as group:
+                    group.start_soon(work, one)
+                    group.start_soon(work, two)
+                    await anyio.sleep(0.3)
+                    assert await broker.hand_back() == 6
+                    with anyio.fail_after(1):
+                        await until(lambda: _is(len(came) == 6))
+            assert sorted(map(text_of, came)) == list(range(6))
+
+
+async def _is(so):
+    return so
+
+
+async def test_many(worker, raw) -> None:
+    """More than fit into one step are handed back; what has begun goes on, and can be done."""
+    count = 1200
+    with anyio.fail_after(8):
+        async with worker(lease=30, slots=2000) as broker, raw() as client:
+            async with client.pipeline(transaction=False) as pipe:
+                for number in range(count):
+                    pipe.xadd(STREAM, {"data": message(number).message})
+                await pipe.execute()
+            async with listening(broker) as messages:
+                begun = [await anext(messages) for _ in range(2)]
+                assert all(delivery.hand.begin(lambda: None) for delivery in begun)
+                await until(lambda: _all_held(broker, count))
+                started = time.monotonic()
+                assert await broker.hand_back() == count - 2
+                assert time.monotonic() - started < 1
+            depth = await broker.depth()
+            assert (depth.waiting, depth.held) == (count - 2, 2)
+            for delivery in begun:
+                await delivery.hand.done()
+            assert (await broker.depth()).held == 0
+
+
+async def _all_held(broker, count):
+    return (await broker.depth()).held == count
+
+
+async def test_nothing_comes_after_it(worker) -> None:
+    """What is sent right after a worker has stopped to read isn't given to it."""
+    with anyio.fail_after(5):
+        async with worker(lease=30) as broker:
+            for _ in range(10):
+                async with listening(broker) as messages:
+                    reading = asyncio.ensure_future(anext(messages))
+                    await anyio.sleep(0.02)
+                    await broker.hand_back()
+                    await broker.kick(message())
+                    await asyncio.wait({reading})
+                    assert isinstance(reading.exception(), StopAsyncIteration)
+                depth = await broker.depth()
+                assert (depth.waiting, depth.held) == (1, 0)
+                [delivery] = await take(broker)
+                await delivery.hand.done()
+
+
+async def test_a_user_with_few_rights(own_server, worker, raw) -> None:
+    """Who mayn't interrupt a read hands back all the same."""
+    with anyio.fail_after(8):
+        async with raw(own_server.url(1)) as client:
+            await client.execute_command("ACL", "SETUSER", "few", "on", ">pw", "~*", "&*", "+@all", "-client")
+            url = f"redis://few:pw@127.0.0.1:{own_server.port}/1"
+            async with worker(url=url, redis={"client_name": ""}) as broker, listening(broker) as messages:
+                await broker.kick(message(1))
+                assert (await anext(messages)).hand.begin(lambda: None)
+                reading = asyncio.ensure_future(anext(messages))
+                await anyio.sleep(0.1)
+                assert await broker.hand_back() == 0
+                await asyncio.wait({reading})
+                assert isinstance(reading.exception(), StopAsyncIteration)
+
+
+async def test_to_a_full_server(own_server, worker, raw) -> None:
+    """Handing back needs no memory."""
+    url = own_server.url(1)
+    with anyio.fail_after(5):
+        async with worker(url=url, lease=30) as broker, raw(url) as client, worker(url=url, lease=30) as other:
+            await broker.kick(message(1))
+            async with listening(broker) as messages:
+                await anext(messages)
+                await client.config_set("maxmemory", 1)
+                assert await broker.hand_back() == 1
+            assert len(await take(other)) == 1
+
+
+async def test_shutdown(worker, redis_url, raw) -> None:
+    """It hands back everything: what has begun counts as a delivery, and is lost to whom runs it. Nothing is left."""
+    told = []
+    broker = broker_of(redis_url, "leaver", lease=30)
+    with anyio.fail_after(5):
+        async with raw() as client:
+            await broker.startup()
+            for number in range(3):
+                await broker.kick(message(number))
+            async with listening(broker) as messages:
+                delivery = await anext(messages)
+                assert delivery.hand.begin(lambda: told.append(1))
+                await broker.shutdown()
+            await broker.shutdown()
+            await anyio.sleep(0)
+            assert told == [1]
+            assert "leaver" not in {one["name"].decode() for one in await client.xinfo_consumers(STREAM, "workers")}
+            assert all(not one["name"].startswith("bandmaster-tasks") for one in await client.client_list())
+        async with worker(lease=30) as other:
+            started = time.monotonic()
+            assert [one.hand.deliveries for one in await take(other, 3)] == [2, 1, 1]
+            assert time.monotonic() - started < 0.5
+
+
+async def test_shutdown_waits_for_what_is_done(worker, redis_url) -> None:
+    """What was said to be done before it is done, and handed to nobody."""
+    broker = broker_of(redis_url)
+    with anyio.fail_after(5):
+        await broker.startup()
+        await broker.kick(message())
+        [delivery] = await take(broker)
+        telling = asyncio.ensure_future(delivery.hand.done())
+        await asyncio.sleep(0)
+        await broker.shutdown()
+        await telling
+        async with worker() as other:
+            depth = await other.depth()
+            assert (depth.waiting, depth.held) == (0, 0)
+
+
+@pytest.mark.parametrize("by", [signal.SIGKILL, signal.SIGSTOP])
+async def test_shutdown_without_a_server(own_server, by) -> None:
+    """It ends within seconds, whether the server is gone or hangs; who runs something is told."""
+    told = []
+    broker = broker_of(own_server.url(1))
+    with anyio.fail_after(12):
+        await broker.startup()
+        await broker.kick(message())
+        async with listening(broker) as messages:
+            assert (await anext(messages)).hand.begin(lambda: told.append(1))
+            own_server.process.send_signal(by)
+            try:
+                started = time.monotonic()
+                await broker.shutdown()
+                assert time.monotonic() - started < 7.5
+            finally:
+                own_server.process.send_signal(signal.SIGCONT)
+    await anyio.sleep(0)
+    assert told == [1]
+
+
+async def test_started_again(worker, redis_url) -> None:
+    """A broker that was shut down can be started again, and is no worse for it."""
+    broker = broker_of(redis_url)
+    with anyio.fail_after(5):
+        for _ in range(2):
+            await broker.startup()
+            await broker.startup()
+            await broker.kick(message())
+            for delivery in await take(broker):
+                await delivery.hand.done()
+            await broker.shutdown()

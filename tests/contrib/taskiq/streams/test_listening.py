@@ -1,0 +1,229 @@
+"""What comes to a worker, and through which failures."""
+
+import random
+from contextlib import suppress
+
+import anyio
+import pytest
+import structlog
+from tests.contrib.redis.relays import relay
+from tests.contrib.taskiq.streams.helpers import STREAM, listening, message, nothing, take, text_of, until
+
+from bandmaster.kernel import TransientError
+
+pytestmark = pytest.mark.anyio
+
+
+async def test_slots(worker) -> None:
+    """A worker holds no more than it has slots; one that is done makes room for another."""
+    with anyio.fail_after(5):
+        async with worker(slots=3) as broker, worker() as sender, listening(broker) as messages:
+            for number in range(5):
+                await sender.kick(message(number))
+            first, *_ = [await anext(messages) for _ in range(3)]
+            await nothing(messages)
+            depth = await sender.depth()
+            assert (depth.waiting, depth.held) == (2, 3)
+            async with listening(broker) as messages:
+                await first.hand.done()
+                assert text_of(await anext(messages)) == 3
+
+
+async def test_what_is_done_is_gone(worker, raw) -> None:
+    """Done messages leave the stream, and nothing of them stays."""
+    with anyio.fail_after(5):
+        async with worker() as broker, raw() as client:
+            for _ in range(3):
+                await broker.kick(message())
+            for delivery in await take(broker, 3):
+                await delivery.ack()
+            assert await client.xlen(STREAM) == 0
+            assert (await client.xpending(STREAM, "workers"))["pending"] == 0
+            # But for what keeps a message from being sent twice, for a minute.
+            assert [key for key in await client.keys() if b":once:" not in key] == [STREAM.encode()]
+
+
+async def test_one_listener(worker) -> None:
+    """A second one is refused, until the first has ended."""
+    with anyio.fail_after(5):
+        async with worker() as broker:
+            await broker.kick(message())
+            async with listening(broker) as messages:
+                await anext(messages)
+                with pytest.raises(RuntimeError, match="listens to this broker already"):
+                    await anext(broker.listen())
+            await broker.kick(message("next"))
+            assert text_of((await take(broker))[0]) == "next"
+
+
+async def test_messages_of_others(worker, raw) -> None:
+    """What isn't this package's comes as well, so that somebody decides about it."""
+    with anyio.fail_after(5):
+        async with worker() as broker, raw() as client, listening(broker) as messages:
+            await client.xadd(STREAM, {"hello": "world"})
+            await client.xadd(STREAM, {"hello": "world", "data": "x"})
+            assert [(await anext(messages)).data for _ in range(2)] == [b"", b"x"]
+
+
+async def _goes_on(broker, sender, messages, text) -> None:
+    async def sent() -> bool:
+        try:
+            await sender.kick(message(text))
+        except Exception:
+            return False
+        return True
+
+    await until(sent, 8)
+    delivery = await anext(messages)
+    assert text_of(delivery) == text
+    assert delivery.hand.begin(lambda: None)
+    await delivery.hand.done()
+
+
+async def test_an_emptied_server(worker, raw) -> None:
+    """FLUSHALL takes the group away; it is made anew, and listening goes on."""
+    with anyio.fail_after(8):
+        async with worker() as broker, worker() as sender, raw() as client, listening(broker) as messages:
+            await _goes_on(broker, sender, messages, "before")
+            await nothing(messages, 0.1)
+        async with worker() as broker, worker() as sender, raw() as client, listening(broker) as messages:
+            await _goes_on(broker, sender, messages, "before")
+            await client.flushall()
+            await _goes_on(broker, sender, messages, "after")
+
+
+async def test_a_group_that_was_removed(worker, raw) -> None:
+    """What was sent while there was no group isn't missed."""
+    with anyio.fail_after(8):
+        async with worker() as broker, worker() as sender, raw() as client, listening(broker) as messages:
+            await _goes_on(broker, sender, messages, "before")
+            await client.xgroup_destroy(STREAM, "workers")
+            await _goes_on(broker, sender, messages, "after")
+
+
+@pytest.mark.parametrize("kill", [False, True])
+async def test_a_restart(own_server, worker, kill) -> None:
+    """A server that was restarted is listened to again, and what it kept is there; the outage is told once."""
+    url = own_server.url(1)
+    with anyio.fail_after(10), structlog.testing.capture_logs() as logs:
+        async with worker(url=url) as broker, worker(url=url) as sender, listening(broker) as messages:
+            await _goes_on(broker, sender, messages, "before")
+            own_server.stop(kill=kill)
+            await anyio.sleep(0.5)
+            own_server.start()
+            await _goes_on(broker, sender, messages, "after")
+    events = [entry["event"] for entry in logs if entry["event"].startswith("reading messages")]
+    assert events == ["reading messages fails, and is tried again until it succeeds", "reading messages succeeds again"]
+
+
+async def test_cut_connections(own_server, worker) -> None:
+    """Connections that are cut are made anew."""
+    with anyio.fail_after(8):
+        async with relay(own_server.port) as relayed:
+            url = f"redis://127.0.0.1:{relayed.port}/1"
+            async with worker(url=url) as broker, worker(url=url) as sender, listening(broker) as messages:
+                for round_ in range(3):
+                    await _goes_on(broker, sender, messages, round_)
+                    relayed.cut()
+
+
+async def test_a_read_only_server(own_server, worker, raw) -> None:
+    """A master that is a replica for a while is listened to again when it is master again."""
+    url = own_server.url(1)
+    with anyio.fail_after(10):
+        async with worker(url=url) as broker, worker(url=url) as sender, raw(url) as client:
+            async with listening(broker) as messages:
+                await _goes_on(broker, sender, messages, "before")
+                await client.execute_command("REPLICAOF", "127.0.0.1", "1")
+                with pytest.raises(TransientError):
+                    await sender.kick(message("meanwhile"))
+                await anyio.sleep(0.3)
+                await client.execute_command("REPLICAOF", "NO", "ONE")
+                await _goes_on(broker, sender, messages, "after")
+
+
+async def test_a_full_server_is_emptied(own_server, worker, raw) -> None:
+    """Without memory for more, messages still come and are done, delayed ones as well."""
+    url = own_server.url(1)
+    with anyio.fail_after(5):
+        async with worker(url=url) as broker, raw(url) as client:
+            await broker.kick(message("now"))
+            await broker.kick(message("later", delay="0.2"))
+            await client.config_set("maxmemory", 1)
+            for delivery in await take(broker, 2):
+                await delivery.hand.done()
+            depth = await broker.depth()
+            assert (depth.waiting, depth.held, depth.delayed) == (0, 0, 0)
+
+
+async def test_a_lost_answer(worker, raw) -> None:
+    """What the server has given to this worker, which never heard of it, comes when its lease is over."""
+    with anyio.fail_after(5):
+        async with worker("me", lease=0.5) as broker, raw() as client:
+            await broker.kick(message())
+            assert await client.xreadgroup("workers", "me", {STREAM: ">"})
+            [delivery] = await take(broker)
+            assert delivery.hand.deliveries == 2
+
+
+async def test_cancelled_at_any_point(worker) -> None:
+    """Wherever listening is cancelled, every message is done in the end, by this worker or by another."""
+    chance = random.Random(7)
+    done = set()
+
+    async def work(broker) -> None:
+        async with listening(broker) as messages:
+            async for delivery in messages:
+                assert delivery.hand.begin(lambda: None)
+                done.add(text_of(delivery))
+                await delivery.hand.done()
+                if len(done) == 100:
+                    return
+
+    with anyio.fail_after(8):
+        async with worker() as sender:
+            for number in range(100):
+                await sender.kick(message(number))
+            async with worker(lease=0.5, slots=5) as broker:
+                for _ in range(30):
+                    with anyio.move_on_after(chance.uniform(0, 0.008)):
+                        await work(broker)
+            assert len(done) < 100
+            async with worker(lease=0.5) as other:
+                await work(other)
+
+
+async def test_a_storm(own_server, worker) -> None:
+    """Through connections that are cut again and again two workers do all there is, and leave nothing."""
+    chance = random.Random(11)
+    done = set()
+
+    async def work(broker) -> None:
+        async with listening(broker) as messages:
+            async for delivery in messages:
+                if delivery.hand.begin(lambda: None):
+                    await anyio.sleep(chance.uniform(0, 0.02))
+                    with suppress(TransientError):
+                        await delivery.hand.done()
+                        done.add(text_of(delivery))
+
+    with anyio.fail_after(15):
+        async with relay(own_server.port) as relayed:
+            url = f"redis://127.0.0.1:{relayed.port}/1"
+            options = {"url": url, "lease": 1, "slots": 10, "max_deliveries": 100}
+            async with worker(url=own_server.url(1)) as sender, worker(**options) as one, worker(**options) as two:
+                async with anyio.create_task_group() as group:
+                    group.start_soon(work, one)
+                    group.start_soon(work, two)
+                    for number in range(400):
+                        await sender.kick(message(number))
+                        if number % 40 == 0:
+                            relayed.cut()
+                            await anyio.sleep(0.05)
+                    await until(lambda: _finished(sender, done, 400), 10)
+                    group.cancel_scope.cancel()
+
+
+async def _finished(broker, done, count):
+    depth = await broker.depth()
+    return len(done) == count and (depth.waiting, depth.held, depth.dead) == (0, 0, 0)

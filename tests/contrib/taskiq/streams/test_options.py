@@ -1,0 +1,61 @@
+"""What can be chosen about a queue."""
+
+import math
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from bandmaster.contrib.taskiq.settings import TaskIQSettings
+from bandmaster.contrib.taskiq.streams import LeasedStreamOptions, options_of
+from bandmaster.contrib.taskiq.streams.keys import ENDINGS, Keys
+
+WRONG = {
+    "queue": st.sampled_from(["", " ", "tasks:dead", "a:delayed", ":history"]),
+    "group": st.sampled_from(["", "\t"]),
+    "lease": st.sampled_from([0, -1, 0.05, math.nan, math.inf]),
+    "slots": st.integers(max_value=0),
+    "max_deliveries": st.integers(max_value=0),
+    "forget_after": st.sampled_from([0, -1, math.nan, math.inf]),
+}
+
+
+@given(
+    st.sets(st.sampled_from(sorted(WRONG)), min_size=1).flatmap(
+        lambda names: st.fixed_dictionaries({name: WRONG[name] for name in names})
+    )
+)
+def test_every_problem_is_named(values) -> None:
+    """All that can't be is refused at once, each by its name."""
+    with pytest.raises(ValueError) as refused:
+        LeasedStreamOptions(**values)
+    assert {part.partition(":")[0] for part in str(refused.value).split("; ")} == set(values)
+
+
+@given(st.floats(min_value=0.1, max_value=30 * 86400))
+def test_leases_are_looked_after_in_time(lease) -> None:
+    """They are renewed thrice in their time, and looked for so often that 1.3 leases suffice for all but the shortest."""
+    options = LeasedStreamOptions(lease=lease)
+    assert options.renewal * 3 == pytest.approx(lease)
+    assert 0 < options.look <= 5
+    assert lease < 0.5 or lease + options.look + 0.1 <= 1.3 * lease
+    assert options.silence >= max(60, lease)
+
+
+def test_settings_say_it() -> None:
+    """The settings of the task queue become options, with as many slots as tasks run and wait at a worker."""
+    settings = TaskIQSettings(
+        queue="q", stream_prefix="{p}:", consumer_group="g", lease=9, concurrency=3, prefetch=4, max_deliveries=5
+    )
+    assert options_of(settings) == LeasedStreamOptions(
+        queue="q", prefix="{p}:", group="g", lease=9, slots=7, max_deliveries=5
+    )
+
+
+@given(st.text(), st.text(min_size=1).filter(lambda queue: not queue.endswith(ENDINGS)))
+def test_keys(prefix, queue) -> None:
+    """All keys of a queue begin with its prefix and name, and no two are the same."""
+    keys = Keys.of(prefix, queue)
+    every = [*keys, keys.once("text")]
+    assert all(key.startswith(prefix + queue) for key in every)
+    assert len(set(every)) == 5
