@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from bandmaster.kernel import Plan
 
 P = ParamSpec("P")
-R = TypeVar("R")
+R = TypeVar("R", covariant=True)
 
 _NAME = re.compile(r"[!-~]+")
 _OURS = "bm_"

@@ -47,7 +47,7 @@ class EmbeddedBroker(AsyncBroker):
         return dict(self._dependencies)
 
     @custom_dependency_context.setter
-    def custom_dependency_context(self, value: dict[Any, Any]) -> None:
+    def custom_dependency_context(self, value: dict[Any, Any]) -> None:  # pyright: ignore[reportIncompatibleVariableOverride]
         self._dependencies = value
 
     def add_dependency_context(self, new_ctx: dict[Any, Any]) -> None:

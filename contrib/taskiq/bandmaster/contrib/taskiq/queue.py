@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Coroutine, Mapping, Sequence
 from datetime import UTC, datetime
+from types import CoroutineType
 from typing import Any, ParamSpec, TypeVar, overload
 
 from taskiq import AsyncBroker, AsyncTaskiqDecoratedTask, AsyncTaskiqTask, ScheduleSource
@@ -60,6 +61,10 @@ class TaskQueue:
     ) -> AsyncTaskiqTask[R]: ...
     @overload
     async def send(self, task: Task[P, R], /, *args: P.args, **kwargs: P.kwargs) -> AsyncTaskiqTask[R]: ...
+    @overload
+    async def send(
+        self, task: AsyncTaskiqDecoratedTask[P, CoroutineType[Any, Any, R]], /, *args: P.args, **kwargs: P.kwargs
+    ) -> AsyncTaskiqTask[R]: ...
     @overload
     async def send(
         self, task: AsyncTaskiqDecoratedTask[P, Coroutine[Any, Any, R]], /, *args: P.args, **kwargs: P.kwargs

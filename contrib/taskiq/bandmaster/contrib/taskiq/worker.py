@@ -276,7 +276,7 @@ class Worker:
             error = TransientError("it is to acknowledge its message itself, and didn't")
         quiet = isinstance(error, NoResultError)
         outcome = Done() if quiet else decide(error, attempt, policy, random.random())  # noqa: S311
-        if isinstance(outcome, Again) and acknowledge is AcknowledgeType.WHEN_RECEIVED:
+        if isinstance(outcome, Again) and ack.is_acked:
             # The message is gone: at most once is what was asked for.
             outcome = Dead(Reason.EXHAUSTED, described(error or OSError()))
         with anyio.CancelScope(shield=True):
