@@ -136,9 +136,9 @@ def test_what_json_cannot_say_is_refused_where_it_is_sent(value):
     def function(one, *, two=None): ...
 
     arguments = arguments_of("report", function)
-    with pytest.raises(TypeError, match="task 'report': argument 1 is a .*, which JSON can't say"):
+    with pytest.raises(TypeError, match=r"task 'report': argument 1 is a .*, which JSON can't say"):
         arguments.sent([value], {})
-    with pytest.raises(TypeError, match="task 'report': two is a .* Send what it is found by, such as an id"):
+    with pytest.raises(TypeError, match=r"task 'report': two is a .* Send what it is found by, such as an id"):
         arguments.sent([1], {"two": value})
 
 
@@ -157,7 +157,9 @@ def test_a_call_that_python_would_refuse():
 
     arguments = arguments_of("report", function)
     for args, kwargs in (([], {"three": 1}), ([1, 2, 3], {"three": 1}), ([1], {}), ([1], {"three": 1, "fuor": 4})):
-        with pytest.raises(TypeError, match=r"task 'report': .*; it takes \(one: int, /, two: int = 2, \*, three: int\)"):
+        with pytest.raises(
+            TypeError, match=r"task 'report': .*; it takes \(one: int, /, two: int = 2, \*, three: int\)"
+        ):
             arguments.sent(args, kwargs)
         with pytest.raises(InvalidArgumentsError, match="it takes"):
             arguments.made(args, kwargs)
@@ -275,9 +277,9 @@ def test_several_of_a_kind_are_checked_one_by_one():
 
     def function(*numbers: int, **more: int): ...
 
-    with pytest.raises(InvalidArgumentsError, match="^numbers: Input"):
+    with pytest.raises(InvalidArgumentsError, match=r"^numbers: Input"):
         arguments_of("t", function).made([1, "x"], {})
-    with pytest.raises(InvalidArgumentsError, match="^more: Input"):
+    with pytest.raises(InvalidArgumentsError, match=r"^more: Input"):
         arguments_of("t", function).made([], {"a": "x"})
 
 

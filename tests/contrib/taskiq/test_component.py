@@ -162,6 +162,18 @@ async def test_taskiqs_shared_tasks_work_while_it_runs():
         assert "hello bob" == (await _result(await running.resources[TaskQueue].send(shared, "bob"))).return_value
 
 
+async def test_a_message_for_nobody():
+    """Its task is neither brought by a part nor registered with TaskIQ: it becomes a dead letter."""
+
+    async def body(running):
+        queue = running.resources[TaskQueue]
+        result = await _result(await queue._send("nobody", [], {}, None, {}))
+        assert "there is no task 'nobody' here" in str(result.error)
+        assert 1 == await queue.dead_letters.count()
+
+    (await attempt(**_given(attempts=1), body=body)).assert_clean()
+
+
 async def test_what_somebody_has_made_the_default_stays(monkeypatch):
     """Before the start and meanwhile."""
     mine, later = InMemoryBroker(), InMemoryBroker()

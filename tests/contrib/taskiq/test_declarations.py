@@ -64,7 +64,7 @@ def test_the_name_of_a_decorated_function_is_its_own():
 @pytest.mark.parametrize("function", [lambda: None, functools.partial(print, 1)])
 def test_what_has_no_name_needs_one(function):
     """A worker couldn't find it."""
-    with pytest.raises(ValueError, match="name: .* has no name that a worker would find it by"):
+    with pytest.raises(ValueError, match=r"name: .* has no name that a worker would find it by"):
         task(function)
     assert "given" == task(name="given")(function).name
 
@@ -218,6 +218,7 @@ def test_wrong_ways_of_sending_are_refused_by_name(argument, options):
 
 def test_tasks_of_taskiqs_decorators(registry):
     """Their labels are options where they say the same."""
+
     @async_shared_broker.task(task_name="mail", timeout=3, attempts="2", shop="x", schedule=[{"cron": "* * * * *"}])
     async def mail(to: str) -> None: ...
 

@@ -107,9 +107,7 @@ def _data(task_id="a", **labels):
 
 
 async def _send(broker, task_id="a", **labels):
-    await broker.kick(
-        BrokerMessage(task_id=task_id, task_name="work", message=_data(task_id, **labels), labels=labels)
-    )
+    await broker.kick(BrokerMessage(task_id=task_id, task_name="work", message=_data(task_id, **labels), labels=labels))
 
 
 def _failing(times, error=TransientError):
@@ -158,7 +156,7 @@ async def test_a_retry_really_waits(broker):
 async def test_a_message_that_is_put_off_is_held_until_the_next_is_sent(acking):
     """So that it isn't lost with the process."""
     work, runs = _failing(1)
-    async with Working(acking, work, backoff=3600, longest_backoff=3600) as working:
+    async with Working(acking, work, backoff=3600, longest_backoff=3600):
         await _send(acking)
         await _settled(runs)
         assert ([], 1) == (acking.acknowledged, len(acking.sent))
@@ -169,7 +167,7 @@ async def test_a_stop_does_not_wait_for_retries(kind, sent):
     """What can be acknowledged comes again by itself; the rest is sent at once."""
     broker = kind()
     work, runs = _failing(1)
-    async with Working(broker, work, backoff=3600, longest_backoff=3600) as working:
+    async with Working(broker, work, backoff=3600, longest_backoff=3600):
         await _send(broker)
         await _settled(runs)
     assert sent == len(broker.sent)

@@ -69,9 +69,7 @@ def broker():
 @pytest.fixture
 def queue(broker):
     tasks = {each.name: each for each in (price, plain)}
-    return TaskQueue(
-        broker, tasks, broker.dead_letters, MemorySchedules(), MemoryIdempotency(), now=lambda: NOW
-    )
+    return TaskQueue(broker, tasks, broker.dead_letters, MemorySchedules(), MemoryIdempotency(), now=lambda: NOW)
 
 
 async def test_a_task_is_sent(queue, broker):
@@ -250,4 +248,16 @@ async def test_a_return_type_that_cannot_be_read(queue, broker, annotation):
     def function(): ...
 
     function.__annotations__["return"] = annotation
-    assert None is (await queue.send(task(name="odd")(function))).return_type
+    odd = task(name="odd")(function)
+    queue.tasks = {"odd": odd}
+    assert None is (await queue.send(odd)).return_type
+
+
+async def test_a_task_that_no_part_brings(queue):
+    """It is refused where it is sent: no worker of the plan would know it."""
+
+    @task(name="stray")
+    async def stray() -> None: ...
+
+    with pytest.raises(UnknownTaskError, match="no task 'stray' here"):
+        await queue.send(stray)

@@ -103,7 +103,9 @@ def test_a_wrong_url_names_the_variable_and_shows_nothing(url, monkeypatch):
 def test_the_password_is_not_shown():
     """Neither by repr nor in what is dumped; the client gets it."""
     found = TaskIQSettings(
-        redis_url=f"redis+sentinel://me:{SECRET}@host/main", redis_sentinel_username="us", redis_sentinel_password=SECRET
+        redis_url=f"redis+sentinel://me:{SECRET}@host/main",
+        redis_sentinel_username="us",
+        redis_sentinel_password=SECRET,
     )
     for shown in (repr(found), str(found), repr(found.model_dump()), found.model_dump_json(), repr(found.redis)):
         assert SECRET not in shown

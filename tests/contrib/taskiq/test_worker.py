@@ -20,7 +20,7 @@ from bandmaster.contrib.taskiq.queue import TaskQueue
 from bandmaster.contrib.taskiq.schedules import MemorySchedules
 from bandmaster.contrib.taskiq.worker import KNOWN
 from bandmaster.contrib.web import request_context, request_id, set_tenant, tenant
-from bandmaster.kernel import PermanentError, Problem, PlanError, Resources, Scoped, TransientError
+from bandmaster.kernel import PermanentError, PlanError, Problem, Resources, Scoped, TransientError
 from bandmaster.kernel.keys import Key
 
 pytestmark = pytest.mark.anyio
@@ -152,7 +152,10 @@ async def test_what_may_pass_is_tried_again():
         assert [(1, "TransientError: not yet 1"), (2, "TransientError: not yet 2")] == [
             (each["attempt"], each["error"]) for each in failures
         ]
-        assert ("id-1", 0) == ((await working.results.get_result("id-1")).labels and "id-1", await working.letters.count())
+        assert ("id-1", 0) == (
+            (await working.results.get_result("id-1")).labels and "id-1",
+            await working.letters.count(),
+        )
 
 
 async def test_a_message_remembers_its_last_failures():
@@ -175,7 +178,9 @@ async def test_what_others_have_written_there_does_no_harm(told):
         attempt = 8 if told == 7 else 2
         assert [told, str(attempt)][: len(seen)] == [labels["bm_attempt"] for labels in seen]
         (failure,) = json.loads(
-            seen[1]["bm_failures"] if len(seen) > 1 else json.loads((await working.letter()).data)["labels"]["bm_failures"]
+            seen[1]["bm_failures"]
+            if len(seen) > 1
+            else json.loads((await working.letter()).data)["labels"]["bm_failures"]
         )
         assert "TransientError: not yet 1" == failure["error"]
 
@@ -278,6 +283,7 @@ async def test_tasks_that_no_part_brings_are_found_when_they_come():
         return bound.get(name)
 
     async with Working(others=others) as working:
+        working.queue.tasks = {"echo": echo}
         assert ["a", "b"] == [(await working.done(echo, value)).return_value for value in "ab"]
         assert ["echo"] == asked
 
@@ -289,6 +295,7 @@ async def test_a_task_that_cannot_be_bound_when_it_comes():
         raise PlanError([Problem("task 'echo' asks for a Database, which nothing provides.")])
 
     async with Working(others=others) as working:
+        working.queue.tasks = {"echo": echo}
         result = await working.done(echo)
         letter = await working.letter()
         assert (Reason.PERMANENT, True, True) == (letter.reason, "a Database" in letter.detail, result.is_err)

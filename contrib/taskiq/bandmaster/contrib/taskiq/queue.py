@@ -4,8 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Coroutine, Mapping, Sequence
 from datetime import UTC, datetime
-from types import CoroutineType
-from typing import Any, ParamSpec, TypeVar, overload
+from typing import Any, ParamSpec, Protocol, TypeVar, overload
 
 from taskiq import AsyncBroker, AsyncTaskiqDecoratedTask, AsyncTaskiqTask, ScheduleSource
 from taskiq.exceptions import SendTaskError
@@ -22,10 +21,18 @@ from bandmaster.kernel import BandmasterError, TransientError
 
 P = ParamSpec("P")
 R = TypeVar("R")
+_R_co = TypeVar("_R_co", covariant=True)
 
 
 class TaskNotSentError(TransientError):
     """The broker didn't take a message; ``__cause__`` is why."""
+
+
+class _Decorated(Protocol[P, _R_co]):
+    """TaskIQ's own decorated task, covariant: type checkers differ in what they take an async function to return."""
+
+    @property
+    def original_func(self) -> Callable[P, _R_co]: ...
 
 
 class TaskQueue:
@@ -63,16 +70,10 @@ class TaskQueue:
     async def send(self, task: Task[P, R], /, *args: P.args, **kwargs: P.kwargs) -> AsyncTaskiqTask[R]: ...
     @overload
     async def send(
-        self, task: AsyncTaskiqDecoratedTask[P, CoroutineType[Any, Any, R]], /, *args: P.args, **kwargs: P.kwargs
+        self, task: _Decorated[P, Coroutine[Any, Any, R]], /, *args: P.args, **kwargs: P.kwargs
     ) -> AsyncTaskiqTask[R]: ...
     @overload
-    async def send(
-        self, task: AsyncTaskiqDecoratedTask[P, Coroutine[Any, Any, R]], /, *args: P.args, **kwargs: P.kwargs
-    ) -> AsyncTaskiqTask[R]: ...
-    @overload
-    async def send(
-        self, task: AsyncTaskiqDecoratedTask[P, R], /, *args: P.args, **kwargs: P.kwargs
-    ) -> AsyncTaskiqTask[R]: ...
+    async def send(self, task: _Decorated[P, R], /, *args: P.args, **kwargs: P.kwargs) -> AsyncTaskiqTask[R]: ...
     async def send(self, task: Any, /, *args: Any, **kwargs: Any) -> AsyncTaskiqTask[Any]:
         """Have a task run with these arguments; the answer is what its result is waited for by.
 
@@ -80,9 +81,12 @@ class TaskQueue:
 
         Raises:
             TypeError: the arguments aren't what the task takes, or JSON can't say them.
+            UnknownTaskError: no part of the plan brings the task, so that no worker of it would know it.
             TransientError: the broker can't be reached, or has no room.
             PermanentError: the broker refuses.
         """
+        if isinstance(task, Task) and task.name not in self.tasks:
+            raise UnknownTaskError(unknown(task.name, self.tasks))
         chosen = task if isinstance(task, Task) else of_taskiq(task)
         said, named = self._arguments_of(chosen).sent(args, kwargs)
         return await self._send(
