@@ -346,8 +346,8 @@ def test_a_server_that_is_not_there(house):
 def test_a_worker_without_a_queue(house):
     """It says what it would need."""
     process = house.start(TASKIQ_REDIS_URL="")
-    assert 70 == process.wait(PATIENCE)
-    assert "set TASKIQ_REDIS_URL" in process.output.read_text()
+    assert 78 == process.wait(PATIENCE)
+    assert "Set TASKIQ_REDIS_URL" in process.output.read_text()
 
 
 @pytest.mark.requirement("TQ-4")

@@ -394,3 +394,14 @@ async def test_a_mark_that_cant_be_read(client, text) -> None:
     with pytest.raises(PermanentError, match=r"the key 'k'.*can't be read"):
         async with RedisIdempotency(client, prefix).once("k"):
             pytest.fail("was let in")
+
+
+async def test_who_comes_meanwhile_knows_when_to_come_again(redis_url) -> None:
+    """When the other's lease ends, at the latest: sooner is in vain if that one has died."""
+    async with open_client(RedisSettings(url=redis_url), "once") as client:
+        first, second = RedisIdempotency(client, "when:"), RedisIdempotency(client, "when:")
+        async with first.once("key", lease=20):
+            with pytest.raises(BusyError) as caught:
+                async with second.once("key"):
+                    raise AssertionError
+    assert 15 < caught.value.retry_after <= 20

@@ -147,3 +147,12 @@ def test_an_error_is_described_in_a_few_words(text):
 def test_an_error_that_says_nothing():
     """Its kind is all there is."""
     assert ("ValueError", "KeyError: 'a'") == (described(ValueError()), described(KeyError("a")))
+
+
+def test_what_an_error_asks_for_is_heeded():
+    """Where it is longer than the pause."""
+    policy = Policy(attempts=3, backoff=1, longest_backoff=1, jitter=0)
+    for asked, expected in ((None, 1), (0.5, 1), (20.0, 20)):
+        error = TransientError("later")
+        error.retry_after = asked
+        assert Again(expected) == decide(error, 1, policy, 0)

@@ -261,3 +261,20 @@ async def test_a_task_that_no_part_brings(queue):
 
     with pytest.raises(UnknownTaskError, match="no task 'stray' here"):
         await queue.send(stray)
+
+
+async def test_errors_of_the_results_come_as_they_are(queue, broker):
+    """TaskIQ's own would hide that another try may help."""
+
+    class Away(MemoryResults):
+        async def _has(self, kind, task_id):
+            raise TransientError("away")
+
+        async def _get(self, kind, task_id):
+            raise TransientError("away")
+
+    broker.with_result_backend(Away(60))
+    handle = queue.handle("id")
+    for ask in (handle.is_ready, handle.get_result, handle.wait_result):
+        with pytest.raises(TransientError, match="away"):
+            await ask()

@@ -21,6 +21,8 @@ from tests.contrib.taskiq.streams.helpers import (
 )
 
 from bandmaster.contrib.taskiq.delivery import Reason
+from bandmaster.contrib.taskiq.results import MemoryResults
+from bandmaster.contrib.taskiq.streams.broker import PoisonError
 
 pytestmark = pytest.mark.anyio
 
@@ -55,6 +57,7 @@ async def test_a_message_that_kills(worker, redis_url) -> None:
     """A message that ends every process that takes it is a dead letter after its last delivery, with its history."""
     with anyio.fail_after(20):
         async with worker(lease=0.5, max_deliveries=2, slots=1) as broker:
+            broker.with_result_backend(MemoryResults())
             await broker.kick(message("deadly"))
             with (
                 worker_process(redis_url, "one", lease=0.5, what="die") as one,
@@ -71,6 +74,9 @@ async def test_a_message_that_kills(worker, redis_url) -> None:
                 await asyncio.wait({reading})
             [letter] = await broker.dead_letters.page()
             assert text_of(busy) == "harmless"
+            # Whoever waits for it is told.
+            result = await broker.result_backend.get_result("id of deadly")
+            assert (result.is_err, type(result.error)) == (True, PoisonError)
     assert (letter.reason, letter.deliveries, letter.task, letter.task_id) == (
         Reason.POISON,
         2,

@@ -42,7 +42,7 @@ async def redis(settings: RedisSettings, context: Context) -> AsyncIterator[Redi
             probe = partial(answer, clients.probe)
             context.add_probe(context.name, probe, critical=settings.critical, timeout=settings.probe_timeout)
         else:
-            structlog.get_logger("bandmaster.redis").warning(
+            structlog.get_logger("bandmaster.redis").info(
                 "no Redis is looked for until it is used",
                 address=str(settings.address),
                 hint=f"set {settings.variable('url')}, or leave it out: BANDMASTER_DISABLE={context.name}",

@@ -16,12 +16,18 @@ if TYPE_CHECKING:
     from bandmaster.contrib.taskiq.letters import DeadLetter, DeadLetters, Holding
     from bandmaster.contrib.taskiq.outcomes import TaskCancelledError, TaskTimeoutError, UnknownTaskError
     from bandmaster.contrib.taskiq.parts import TaskQueueError
-    from bandmaster.contrib.taskiq.queue import TaskNotSentError, TaskQueue
+    from bandmaster.contrib.taskiq.queue import TaskHandle, TaskNotSentError, TaskQueue
     from bandmaster.contrib.taskiq.result_errors import TaskFailed
     from bandmaster.contrib.taskiq.results import MemoryResults, RedisResults
     from bandmaster.contrib.taskiq.settings import TaskIQSettings
     from bandmaster.contrib.taskiq.stock import KernelBroker, KernelReceiver
-    from bandmaster.contrib.taskiq.streams import Depth, LeasedStreamBroker, LeasedStreamOptions, StreamDeadLetters
+    from bandmaster.contrib.taskiq.streams import (
+        Depth,
+        LeasedStreamBroker,
+        LeasedStreamOptions,
+        PoisonError,
+        StreamDeadLetters,
+    )
     from bandmaster.contrib.taskiq.worker import Worker, WorkerGauge
 
 # Where each public name lives. Names are imported when they are first used (PEP 562): who declares a task needs neither
@@ -43,6 +49,7 @@ _HOMES = {
     "LeasedStreamOptions": "streams",
     "MemoryResults": "results",
     "Once": "idempotency",
+    "PoisonError": "streams",
     "Reason": "delivery",
     "RedisResults": "results",
     "Schedule": "declared",
@@ -50,6 +57,7 @@ _HOMES = {
     "Task": "declarations",
     "TaskCancelledError": "outcomes",
     "TaskFailed": "result_errors",
+    "TaskHandle": "queue",
     "TaskIQSettings": "settings",
     "TaskNotSentError": "queue",
     "TaskOptions": "declarations",
@@ -86,6 +94,7 @@ __all__ = [
     "LeasedStreamOptions",
     "MemoryResults",
     "Once",
+    "PoisonError",
     "Reason",
     "RedisResults",
     "Schedule",
@@ -93,6 +102,7 @@ __all__ = [
     "Task",
     "TaskCancelledError",
     "TaskFailed",
+    "TaskHandle",
     "TaskIQSettings",
     "TaskNotSentError",
     "TaskOptions",

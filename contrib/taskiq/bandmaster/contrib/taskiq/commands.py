@@ -9,6 +9,7 @@ import typer
 from bandmaster.kernel.commands import MISCONFIGURED, AppDir, CommandError, Format, Target, Traceback, answering
 
 if TYPE_CHECKING:
+    from bandmaster.contrib.taskiq.settings import TaskIQSettings
     from bandmaster.kernel import Kernel
 
 Health = Annotated[
@@ -95,10 +96,34 @@ def _kernel(target: str | None, app_dir: str, role: str, chosen: dict[str, Any],
 
     # What is installed alone is composed for the role; a target has a role of its own, the web's most often.
     kernel = load_application(target, app_dir, role="web" if target else role).kernel
+    _check_queue(kernel, role)
     settings = kernel.settings.model_copy(update={"processes": processes}) if processes > 1 else None
     if kernel.role == role and not chosen and settings is None:
         return kernel
     return kernel.for_role(role, overrides=_overrides(kernel, role, chosen), settings=settings)
+
+
+def _check_queue(kernel: Kernel, role: str) -> None:
+    """See that there is a queue that processes share, rather than start in vain."""
+    settings = _settings(kernel, role)
+    if settings is None:
+        raise CommandError(
+            f"Nothing of what is to run as {role} reads the settings of a task queue.", "Is bandmaster-taskiq disabled?"
+        )
+    if settings.redis_url is None and settings.broker is None:
+        raise CommandError(
+            f"A {role} of its own needs a queue that processes share.",
+            "Set TASKIQ_REDIS_URL, or TASKIQ_BROKER; without, tasks run in the process that sends them.",
+        )
+
+
+def _settings(kernel: Kernel, role: str) -> TaskIQSettings | None:
+    from bandmaster.contrib.taskiq.settings import TaskIQSettings
+
+    plan = kernel.for_role(role).plan
+    overrides: Any = plan.overrides
+    found: TaskIQSettings | None = overrides.get((TaskIQSettings, None)) or plan.settings.get(TaskIQSettings)
+    return found
 
 
 def _overrides(kernel: Kernel, role: str, chosen: dict[str, Any]) -> dict[Any, Any]:
@@ -109,15 +134,8 @@ def _overrides(kernel: Kernel, role: str, chosen: dict[str, Any]) -> dict[Any, A
 
     if not chosen:
         return {}
-    plan = kernel.for_role(role).plan
-    overrides: Any = plan.overrides
-    settings = overrides.get((TaskIQSettings, None)) or plan.settings.get(TaskIQSettings)
-    if settings is None:
-        raise CommandError(
-            "Nothing of what is to run reads the settings of a task queue.", "Is bandmaster-taskiq disabled?"
-        )
     try:
-        return {TaskIQSettings: TaskIQSettings(**{**dict(settings), **chosen})}
+        return {TaskIQSettings: TaskIQSettings(**{**dict(_settings(kernel, role) or ()), **chosen})}
     except ValidationError as error:
         wrong = "; ".join(f"--{detail['loc'][0]}: {detail['msg']}" for detail in error.errors(include_input=False))
         raise CommandError(f"{wrong}.", misspelt=True) from None

@@ -147,7 +147,7 @@ class _Working:
         broker = self._queue.broker
         if isinstance(broker, EmbeddedBroker) and broker.waiting:
             structlog.get_logger("bandmaster.taskiq").warning(
-                "tasks lost: they were in memory, and weren't to run yet", count=broker.waiting
+                "tasks lost: they waited in memory alone", count=broker.waiting
             )
 
     def _made(self, resources: Resources) -> Worker:

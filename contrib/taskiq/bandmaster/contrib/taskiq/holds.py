@@ -19,7 +19,7 @@ _MARKING = 5.0
 # because its answer was lost finds what it did.
 _BEGIN = """
 local found = redis.call('GET', KEYS[1])
-if found and found ~= ARGV[1] then return found end
+if found and found ~= ARGV[1] then return {found, redis.call('PTTL', KEYS[1])} end
 redis.call('SET', KEYS[1], ARGV[1], 'PX', ARGV[2])
 return false
 """
@@ -40,7 +40,7 @@ return 0
 
 
 class BusyError(TransientError):
-    """Somebody else is doing it right now."""
+    """Somebody else is doing it right now; ``retry_after`` is when that one's lease ends, unless it is renewed."""
 
 
 @dataclass(slots=True)
@@ -64,9 +64,10 @@ class Hold:
         found = await self.client.eval(_BEGIN, 1, self.at, self.mark, _milliseconds(self.lease))
         if found is None:
             return None
-        state, _, rest = (found if isinstance(found, str) else found.decode(errors="replace")).partition(":")
+        told, left = found
+        state, _, rest = (told if isinstance(told, str) else told.decode(errors="replace")).partition(":")
         if state != "done":
-            raise busy(self.key)
+            raise busy(self.key, max(0, left) / 1000)
         try:
             return (json.loads(rest.partition(":")[2]),)
         except ValueError as error:
@@ -120,9 +121,11 @@ class Hold:
             _log().warning("lease lost: somebody else may be doing the same", key=self.key, seconds=self.lease)
 
 
-def busy(key: str) -> BusyError:
-    """The error for who comes while somebody else has the key."""
-    return BusyError(f"{key!r} is being done right now, by somebody else; try again later")
+def busy(key: str, left: float | None = None) -> BusyError:
+    """The error for who comes while somebody else has the key, for ``left`` seconds more if that one has died."""
+    error = BusyError(f"{key!r} is being done right now, by somebody else; try again later")
+    error.retry_after = left
+    return error
 
 
 def _milliseconds(seconds: float) -> int:

@@ -55,7 +55,7 @@ class Once:
 class Idempotency(Protocol):
     """Remembers what has been done, by keys."""
 
-    def once(self, key: str, *, lease: float = 60.0, keep: float = 86400.0) -> AbstractAsyncContextManager[Once]:
+    def once(self, key: str, *, lease: float = 30.0, keep: float = 86400.0) -> AbstractAsyncContextManager[Once]:
         """Do something once for a key.
 
         ::
@@ -88,7 +88,7 @@ class RedisIdempotency:
         self._prefix = f"{prefix}once:"
 
     @asynccontextmanager
-    async def once(self, key: str, *, lease: float = 60.0, keep: float = 86400.0) -> AsyncGenerator[Once, None]:
+    async def once(self, key: str, *, lease: float = 30.0, keep: float = 86400.0) -> AsyncGenerator[Once, None]:
         """As `Idempotency.once`.
 
         Raises:
@@ -129,7 +129,7 @@ class MemoryIdempotency:
         self._ends: list[tuple[float, str]] = []
 
     @asynccontextmanager
-    async def once(self, key: str, *, lease: float = 60.0, keep: float = 86400.0) -> AsyncGenerator[Once, None]:
+    async def once(self, key: str, *, lease: float = 30.0, keep: float = 86400.0) -> AsyncGenerator[Once, None]:
         """As `Idempotency.once`.
 
         Raises:

@@ -81,12 +81,13 @@ def decide(error: BaseException | None, attempt: int, policy: Policy, chance: fl
     """What becomes of a task that has ended so in its ``attempt``-th run, the first being 1.
 
     Errors that may pass are tried again: `TransientError`, its own timeout, and what ``retry_on`` names. A task that
-    isn't known here is, too: while a release is rolled out, another worker may know it. ``chance`` is from 0 to 1.
+    isn't known here is, too: while a release is rolled out, another worker may know it. An error's ``retry_after`` is
+    heeded where it is longer than the pause. ``chance`` is from 0 to 1.
     """
     if error is None:
         return Done()
     if may_pass(error, policy) and attempt < policy.attempts:
-        return Again(pause(attempt, policy, chance))
+        return Again(max(pause(attempt, policy, chance), _asked(error)))
     return Dead(_reason(error, policy), described(error))
 
 
@@ -114,6 +115,11 @@ def pause(attempt: int, policy: Policy, chance: float) -> float:
 def described(error: BaseException) -> str:
     """An error in a line or a few, at most 500 characters."""
     return f"{type(error).__name__}: {error}".rstrip(": ")[:_SHOWN]
+
+
+def _asked(error: BaseException) -> float:
+    """The seconds that an error itself asks to be waited."""
+    return (error.retry_after or 0.0) if isinstance(error, TransientError) else 0.0
 
 
 def _reason(error: BaseException, policy: Policy) -> Reason:

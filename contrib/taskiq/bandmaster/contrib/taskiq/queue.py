@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Callable, Coroutine, Mapping, Sequence
 from datetime import UTC, datetime
 from typing import Any, ParamSpec, Protocol, TypeVar, overload
 
-from taskiq import AsyncBroker, AsyncTaskiqDecoratedTask, AsyncTaskiqTask, ScheduleSource
+from pydantic import PydanticUserError, TypeAdapter
+from taskiq import AsyncBroker, AsyncTaskiqDecoratedTask, AsyncTaskiqTask, ScheduleSource, TaskiqResult
 from taskiq.exceptions import SendTaskError
 from taskiq.kicker import AsyncKicker
 
@@ -26,6 +28,31 @@ _R_co = TypeVar("_R_co", covariant=True)
 
 class TaskNotSentError(TransientError):
     """The broker didn't take a message; ``__cause__`` is why."""
+
+
+class TaskHandle(AsyncTaskiqTask[R]):
+    """What a result is waited for by: TaskIQ's own, but for the errors, which are those of this package as they are."""
+
+    async def is_ready(self) -> bool:
+        """Whether there is a result.
+
+        Raises:
+            TransientError, PermanentError: the results can't be asked.
+        """
+        return await self.result_backend.is_result_ready(self.task_id)
+
+    async def get_result(self, with_logs: bool = False) -> TaskiqResult[R]:
+        """The result, its value as the type that the task declares.
+
+        Raises:
+            ResultMissingError: there is none, or none any more.
+            TransientError, PermanentError: the results can't be asked.
+        """
+        result = await self.result_backend.get_result(self.task_id, with_logs=with_logs)
+        if self.return_type is not None and not result.is_err:
+            with contextlib.suppress(ValueError, TypeError, PydanticUserError):  # then it stays as JSON has it
+                result.return_value = TypeAdapter(self.return_type).validate_python(result.return_value)
+        return result
 
 
 class _Decorated(Protocol[P, _R_co]):
@@ -65,16 +92,16 @@ class TaskQueue:
     @overload
     async def send(
         self, task: Task[P, Coroutine[Any, Any, R]], /, *args: P.args, **kwargs: P.kwargs
-    ) -> AsyncTaskiqTask[R]: ...
+    ) -> TaskHandle[R]: ...
     @overload
-    async def send(self, task: Task[P, R], /, *args: P.args, **kwargs: P.kwargs) -> AsyncTaskiqTask[R]: ...
+    async def send(self, task: Task[P, R], /, *args: P.args, **kwargs: P.kwargs) -> TaskHandle[R]: ...
     @overload
     async def send(
         self, task: _Decorated[P, Coroutine[Any, Any, R]], /, *args: P.args, **kwargs: P.kwargs
-    ) -> AsyncTaskiqTask[R]: ...
+    ) -> TaskHandle[R]: ...
     @overload
-    async def send(self, task: _Decorated[P, R], /, *args: P.args, **kwargs: P.kwargs) -> AsyncTaskiqTask[R]: ...
-    async def send(self, task: Any, /, *args: Any, **kwargs: Any) -> AsyncTaskiqTask[Any]:
+    async def send(self, task: _Decorated[P, R], /, *args: P.args, **kwargs: P.kwargs) -> TaskHandle[R]: ...
+    async def send(self, task: Any, /, *args: Any, **kwargs: Any) -> TaskHandle[Any]:
         """Have a task run with these arguments; the answer is what its result is waited for by.
 
         When this returns, the broker has it: with the leased broker, as safe as Redis keeps it.
@@ -101,7 +128,7 @@ class TaskQueue:
         *,
         task_id: str | None = None,
         labels: Mapping[str, Label] | None = None,
-    ) -> AsyncTaskiqTask[Any]:
+    ) -> TaskHandle[Any]:
         """The same for a task that is known by name; its arguments must be what JSON can say.
 
         Raises:
@@ -114,9 +141,9 @@ class TaskQueue:
         said, named = self._arguments_of(task).sent(args, kwargs or {})
         return await self._send(name, said, named, task_id, {**task.labels, **(labels or {})})
 
-    def handle(self, task_id: str) -> AsyncTaskiqTask[Any]:
+    def handle(self, task_id: str) -> TaskHandle[Any]:
         """What the result and the progress of a message are asked for by, where only its id is known."""
-        return AsyncTaskiqTask(task_id, self.broker.result_backend)
+        return TaskHandle(task_id, self.broker.result_backend)
 
     async def _send(
         self,
@@ -126,7 +153,7 @@ class TaskQueue:
         task_id: str | None,
         labels: Mapping[str, Any],
         returned: Any = None,
-    ) -> AsyncTaskiqTask[Any]:
+    ) -> TaskHandle[Any]:
         kicker: AsyncKicker[..., Any] = AsyncKicker(name, self.broker, {**labels, **carried()}, returned)
         try:
             sent: AsyncTaskiqTask[Any] = await kicker.with_task_id(task_id or new_request_id()).kiq(*args, **kwargs)
@@ -136,7 +163,7 @@ class TaskQueue:
                 raise cause from cause.__cause__
             # Of another broker: which of its errors pass isn't known, and most of a broker's do.
             raise TaskNotSentError(f"task {name!r} wasn't sent: {type(cause).__name__}: {cause}") from cause
-        return sent
+        return TaskHandle(sent.task_id, sent.result_backend, returned)
 
     def _arguments_of(self, task: Task[..., Any]) -> Arguments:
         found = self._arguments.get(task.name)

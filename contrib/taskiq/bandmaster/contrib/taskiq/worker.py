@@ -370,7 +370,7 @@ class Worker:
             case Again(delay):
                 self._counts["again"] += 1
                 data = self._next(message, attempt + 1, attempt, error)
-                if not await self._settled(hand.again(data, delay=delay), run):
+                if await self._settled(hand.again(data, delay=delay), run) is False:
                     self._log.warning("another worker has the task", task=run.name, task_id=message.task_id)
             case Dead(reason, detail):
                 self._counts["dead"] += 1

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from bandmaster.contrib.taskiq.streams.broker import Depth, LeasedStreamBroker
+from bandmaster.contrib.taskiq.streams.broker import Depth, LeasedStreamBroker, PoisonError
 from bandmaster.contrib.taskiq.streams.letters import StreamDeadLetters
 from bandmaster.contrib.taskiq.streams.options import LeasedStreamOptions, options_of
 
-__all__ = ["Depth", "LeasedStreamBroker", "LeasedStreamOptions", "StreamDeadLetters", "options_of"]
+__all__ = ["Depth", "LeasedStreamBroker", "LeasedStreamOptions", "PoisonError", "StreamDeadLetters", "options_of"]

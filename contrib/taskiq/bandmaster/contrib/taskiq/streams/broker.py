@@ -13,7 +13,7 @@ from typing import Any
 
 import anyio
 from redis.asyncio import Redis
-from taskiq import AsyncBroker, BrokerMessage
+from taskiq import AsyncBroker, BrokerMessage, TaskiqResult
 
 from bandmaster.contrib.redis import RedisSettings, open_client
 from bandmaster.contrib.taskiq.delivery import Delivery
@@ -26,9 +26,13 @@ from bandmaster.contrib.taskiq.streams.scripts import NOBODY
 from bandmaster.contrib.taskiq.streams.sending import send
 from bandmaster.contrib.taskiq.streams.upkeep import DEPTH
 from bandmaster.contrib.taskiq.streams.working import Working
-from bandmaster.kernel import BandmasterError
+from bandmaster.kernel import BandmasterError, PermanentError
 
 _GOODBYE_SECONDS = 5.0
+
+
+class PoisonError(PermanentError):
+    """A message was given out as often as it may, and nobody came to its end; it is a dead letter now."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -246,7 +250,13 @@ class LeasedStreamBroker(AsyncBroker):
     async def _work(self, client: Redis) -> Working:
         assert self._stack is not None
         reader = await self._stack.enter_async_context(open_client(reading(self._settings), "tasks-read"))
-        return Working(self._link(client), reader, self._options, self._settings)
+        return Working(self._link(client), reader, self._options, self._settings, self._tell_buried)
+
+    async def _tell_buried(self, task_id: str, detail: str) -> None:
+        """Let whoever waits for a result know that there will be none."""
+        error = PoisonError(detail)
+        result: TaskiqResult[Any] = TaskiqResult(is_err=True, return_value=None, execution_time=0.0, error=error)
+        await self.result_backend.set_result(task_id, result)
 
     async def _say_goodbye(self) -> None:
         if self._working is None:

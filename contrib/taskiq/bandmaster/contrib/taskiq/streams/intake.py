@@ -45,6 +45,10 @@ class Receiving(Protocol):
         """These are somebody else's."""
         ...
 
+    async def buried(self, task_ids: Sequence[str], detail: str) -> None:
+        """These have become dead letters, because they were given out too often."""
+        ...
+
 
 class Intake:
     """Fills the free slots, until it is stopped."""
@@ -179,20 +183,22 @@ class Intake:
     async def _look(self) -> None:
         asked = time.monotonic()
         self._look_at = asked + self._options.look
+        detail = f"given out {self._options.max_deliveries} times, and nobody came to its end"
         entries, buried, problem, more, suspects = await self._link.run(
             RECLAIM,
             round(self._options.lease * 1000),
             max(0, self._leases.free),
             self._options.max_deliveries,
             Reason.POISON.value,
-            f"given out {self._options.max_deliveries} times, and nobody came to its end",
+            detail,
             int(self._has_suspect()),
             *(lease.id for lease in self._leases.held()),
         )
         self._more, self._suspects = bool(more), bool(suspects)
         await self._take(entries, asked)
         if buried:
-            log().error("messages were given out too often, and are dead letters now", count=buried)
+            log().error("messages were given out too often, and are dead letters now", count=len(buried))
+            await self._receiving.buried([task_id.decode(errors="replace") for task_id in buried], detail)
         if problem:
             self._burials.failed(RuntimeError(problem.decode()))
         elif buried:

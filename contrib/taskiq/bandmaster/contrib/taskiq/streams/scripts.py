@@ -101,14 +101,14 @@ local function bury(id, owner, idle, deliveries, reason, detail, data)
   local about = fields(id)
   if about.nudge then
     remove(id)
-    return nil, 0
+    return nil
   end
   local letter = redis.pcall('XADD', DEAD, '*', 'data', data or about.data or '', 'task', about.task or '',
     'task_id', about.task_id or '', 'reason', reason, 'detail', detail, 'deliveries', deliveries,
     'died', ms(now()), 'history', history(id, owner, idle))
   if type(letter) == 'table' and letter.err then return letter.err end
   remove(id)
-  return nil, 1
+  return nil, about.task_id or ''
 end
 """
 
@@ -189,14 +189,14 @@ local lease, slots, most, reason, detail = ARGV[3], tonumber(ARGV[4]), tonumber(
 local suspect = ARGV[8] == '1'
 local held, count = {}, 100
 for index = 9, #ARGV do held[ARGV[index]] = true; count = count + 1 end
-local claimed, buried, problem, more, suspects = {}, 0, '', 0, 0
+local claimed, buried, problem, more, suspects = {}, {}, '', 0, 0
 for _, entry in ipairs(redis.call('XPENDING', STREAM, GROUP, 'IDLE', lease, '-', '+', count)) do
   local id, owner, idle, deliveries = unpack(entry)
   if held[id] then
     -- It runs here, whatever the server thinks.
   elseif deliveries >= most then
-    local failed, count = bury(id, owner, idle, deliveries, reason, detail)
-    if failed then problem = failed else buried = buried + count end
+    local failed, task_id = bury(id, owner, idle, deliveries, reason, detail)
+    if failed then problem = failed elseif task_id then buried[#buried + 1] = task_id end
   elseif most > 1 and deliveries + 1 >= most and suspect then
     suspects = 1
   elseif #claimed < slots then
@@ -222,7 +222,7 @@ return {claimed, buried, problem, more, suspects}
 Takes what has run out, up to the free slots; buries what was given out too often; nudges others if more is left.
 A message at its last delivery is a suspect: what had it before has ended each time. One at a time is taken, so that
 what merely ran beside the one that ends its workers comes to its end, rather than being buried with it.
-Answers messages with their deliveries, how many were buried, why one couldn't be, and whether more and suspects are left.
+Answers messages with their deliveries, the task ids of those that were buried, why one couldn't be, and whether more and suspects are left.
 """
 
 RETURN = Script(

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections import deque
-from collections.abc import AsyncGenerator, Sequence
+from collections.abc import AsyncGenerator, Awaitable, Callable, Sequence
 
 from redis.asyncio import Redis
 
@@ -25,7 +25,15 @@ from bandmaster.kernel import BandmasterError
 class Working:
     """One worker's part of a queue."""
 
-    def __init__(self, link: Link, reading: Redis, options: LeasedStreamOptions, settings: RedisSettings) -> None:
+    def __init__(
+        self,
+        link: Link,
+        reading: Redis,
+        options: LeasedStreamOptions,
+        settings: RedisSettings,
+        buried: Callable[[str, str], Awaitable[None]],
+    ) -> None:
+        self._buried = buried
         self._link = link
         self._reading = reading
         self._options = options
@@ -75,6 +83,14 @@ class Working:
             queue=self._options.queue,
         )
         self._tell(leases)
+
+    async def buried(self, task_ids: Sequence[str], detail: str) -> None:
+        """These have become dead letters, because they were given out too often; who waits for them is told."""
+        for task_id in task_ids:
+            try:
+                await self._buried(task_id, detail)
+            except Exception as error:  # noqa: BLE001  # a result that isn't told must not end the reading
+                log().error("result not kept", task_id=task_id, error=f"{type(error).__name__}: {error}")
 
     async def hand_back(self) -> int:
         """Stop reading, and let others have what hasn't begun; how much that was."""
