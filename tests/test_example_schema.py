@@ -17,12 +17,14 @@ from tests.test_examples import PARTS
 from bandmaster.contrib.persistence import DatabaseSettings
 from bandmaster.contrib.web import WebSettings
 from bandmaster.kernel import create_app
+from boxoffice.parts import BoxOfficeSettings
 
 APP = create_app(
     FastAPI(title="Box office"),
     contributions=PARTS,
     discover=False,
     overrides={
+        BoxOfficeSettings: BoxOfficeSettings(seconds_per_ticket=0),
         DatabaseSettings: DatabaseSettings(url="sqlite://", migrate_on_start=True),
         WebSettings: WebSettings(access_log="off"),
     },
@@ -47,7 +49,7 @@ def test_the_document_is_valid() -> None:
     assert {"application/problem+json"} == set(document["components"]["responses"]["SoldOut"]["content"])
 
 
-# Server-sent events have no end: what a client of them is told is in the tests of the box office.
+# Server-sent events: what a client of them is told is in the tests of the box office.
 @pytest.mark.requirement("FA-3", "XC-E2", "FA-12")
 @SCHEMA.exclude(path_regex="/events$").parametrize()
 @settings(max_examples=10, deadline=None, suppress_health_check=list(HealthCheck))

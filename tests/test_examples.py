@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib
+import json
 import sys
 from importlib.metadata import distribution
 from pathlib import Path
@@ -16,11 +17,13 @@ from starlette.types import ASGIApp
 
 from bandmaster.contrib.persistence import DatabaseManager, DatabaseSettings, OutboxSettings
 from bandmaster.contrib.persistence.testing import PostgresDatabase
+from bandmaster.contrib.taskiq import TaskIQSettings, TaskQueue
 from bandmaster.contrib.web import request_context
 from bandmaster.kernel import Application, create_app
-from bandmaster.kernel.testing import check_contribution, run
+from bandmaster.kernel.testing import Running, check_contribution, run
 from bandmaster_ratelimit import RateLimitLayer, RateLimits, RateLimitSettings, rate_limits
 from boxoffice.feed import Feed
+from boxoffice.jobs import count_sales, print_tickets
 from boxoffice.parts import BoxOfficeSettings
 
 GROUPS = {f"bandmaster.{kind}" for kind in ("lifespan", "middleware", "routes", "error_handlers")}
@@ -28,7 +31,7 @@ pytestmark = pytest.mark.anyio
 TUTORIAL = Path(__file__).parent.parent / "examples" / "tutorial"
 PARTS = tuple(
     point.load()
-    for name in ("persistence", "web", "fastapi", "example-boxoffice")
+    for name in ("persistence", "taskiq", "web", "fastapi", "example-boxoffice")
     for point in distribution(f"bandmaster-{name}").entry_points
     if point.group in GROUPS
 )
@@ -40,7 +43,15 @@ def anyio_backend() -> str:
     return "asyncio"
 
 
-def _app(url: str, *, host: ASGIApp | None = None, hold_seconds: float = 60, **database: str) -> Application:
+def _app(
+    url: str,
+    *,
+    host: ASGIApp | None = None,
+    hold_seconds: float = 60,
+    seconds_per_ticket: float = 0.01,
+    tasks: str | None = None,
+    **database: str,
+) -> Application:
     settings = DatabaseSettings.model_validate({"url": url, "migrate_on_start": True, **database})
     return create_app(
         FastAPI() if host is None else host,
@@ -48,10 +59,25 @@ def _app(url: str, *, host: ASGIApp | None = None, hold_seconds: float = 60, **d
         discover=False,
         overrides={
             DatabaseSettings: settings,
-            BoxOfficeSettings: BoxOfficeSettings(hold_seconds=hold_seconds),
+            BoxOfficeSettings: BoxOfficeSettings(hold_seconds=hold_seconds, seconds_per_ticket=seconds_per_ticket),
             OutboxSettings: OutboxSettings(poll_interval=0.05),
+            TaskIQSettings: TaskIQSettings(redis_url=tasks),
         },
     )
+
+
+async def _buy(running: Running, seats: int, house: str = "opera", show: str = "aida") -> dict:
+    held = await running.http.post(f"/houses/{house}/shows/{show}/holds", json={"seats": seats})
+    sold = await running.http.post(f"/houses/{house}/holds/{held.json()['id']}/purchase")
+    assert 200 == sold.status
+    return sold.json()
+
+
+async def _told(running: Running, sale: int, house: str = "opera") -> list[dict]:
+    """What the stream tells of a sale's tickets, to its end."""
+    async with running.http.stream("GET", f"/houses/{house}/sales/{sale}/tickets/events") as stream:
+        lines = b"".join([chunk async for chunk in stream]).decode().splitlines()
+    return [json.loads(line.removeprefix("data: ")) for line in lines if line.startswith("data: ")]
 
 
 def _step(name: str, monkeypatch: pytest.MonkeyPatch) -> Application:
@@ -99,7 +125,7 @@ async def test_the_third_step_measures_both_kinds(monkeypatch: pytest.MonkeyPatc
 async def test_the_box_office_is_found_with_the_plugin_that_knows_nothing_of_it(tmp_path: Path) -> None:
     """Everything installed is composed by its entry points, third parties' parts as our own."""
     settings = DatabaseSettings(url=f"sqlite:///{tmp_path / 'house'}", migrate_on_start=True)
-    app = create_app(FastAPI(), disable={"redis"}, overrides={DatabaseSettings: settings})
+    app = create_app(FastAPI(), overrides={DatabaseSettings: settings})
     brought = {part.contribution.name: part.contribution.provenance.distribution for part in app.plan.layers}
     expected = {
         "server_timing": "bandmaster-example-boxoffice",
@@ -142,6 +168,13 @@ async def test_seats_are_held_and_bought(url: str) -> None:
     assert [201, 200, 404, 409] == [held.status, sold.status, again.status, refused.status]
     assert "Aida has 1 seats left, not 2" == refused.json()["detail"]
     assert "number,show,seats\r\n1,aida,39\r\n" == export.text
+
+
+async def test_who_has_bought_may_buy_again(url: str) -> None:
+    """A hold has a number of its own, also after all others are gone."""
+    async with run(_app(url)) as running:
+        sales = [await _buy(running, 1) for _ in range(3)]
+    assert [1, 2, 3] == [sale["id"] for sale in sales]
 
 
 async def test_two_who_want_the_last_seats(url: str) -> None:
@@ -217,14 +250,114 @@ async def test_what_is_held_for_too_long_is_given_back(url: str) -> None:
 
 
 async def test_tickets_of_a_sale_that_stands_are_printed(url: str) -> None:
-    """By way of the outbox: after the commit, and not for what was rolled back."""
+    """By a task, one after the other, which whoever bought them can watch; what isn't sold has none."""
     async with run(_app(url)) as running:
-        with running.resources[Feed].listen("opera") as changes:
-            held = (await running.http.post("/houses/opera/shows/aida/holds", json={"seats": 2})).json()["id"]
-            await running.http.post(f"/houses/opera/holds/{held}/purchase")
+        sale = await _buy(running, 3)
+        told = await _told(running, sale["id"])
+        after = await running.http.get(f"/houses/opera/sales/{sale['id']}/tickets")
+        elsewhere = await running.http.get(f"/houses/playhouse/sales/{sale['id']}/tickets")
+        missing = await running.http.get("/houses/opera/sales/99/tickets/events")
+    printed = {"state": "printed", "printed": 3, "of": 3}
+    counts = [now["printed"] for now in told]
+    assert (printed, printed) == (told[-1], after.json())
+    assert counts == sorted(counts)
+    assert [404, 404] == [elsewhere.status, missing.status]
+
+
+async def test_tickets_wait_for_the_commit(url: str) -> None:
+    """What is rolled back is never printed, and what is printed has the id that the buyer was told."""
+    async with run(_app(url, seconds_per_ticket=0.2)) as running:
+        manager, queue = running.resources[DatabaseManager], running.resources[TaskQueue]
+        sale = await _buy(running, 5)
+        with anyio.fail_after(5):
+            while (await queue.handle(sale["printing"]).get_progress()) is None:
+                await anyio.sleep(0.02)
+        now = await running.http.get(f"/houses/opera/sales/{sale['id']}/tickets")
+        with request_context(tenant="opera"):
+            async with manager.session() as session:
+                noted = await session.scalar(text("SELECT printing FROM sales"))
+    assert ("printing", 5, sale["printing"]) == (now.json()["state"], now.json()["of"], noted)
+
+
+async def test_tickets_are_printed_once(url: str) -> None:
+    """A second message about the same sale prints nothing; nor does one on behalf of another house."""
+    async with run(_app(url)) as running:
+        queue = running.resources[TaskQueue]
+        sale = await _buy(running, 2)
+        await _told(running, sale["id"])
+        with request_context(tenant="opera"):
+            again = await queue.send(print_tickets, "opera", "aida", 2, sale["id"])
+            missing = await queue.send(print_tickets, "opera", "aida", 2, 99)
+        with request_context(tenant="playhouse"):
+            stolen = await queue.send(print_tickets, "opera", "aida", 2, sale["id"])
+        results = [await each.wait_result(0.01, timeout=5) for each in (again, missing, stolen)]
+        progress = await again.get_progress()
+        dead = await queue.dead_letters.count()
+    assert [False, True, True] == [result.is_err for result in results]
+    assert (None, 2) == (progress, dead)
+
+
+async def test_the_sales_are_counted(url: str) -> None:
+    """As the scheduler has it done every night."""
+    async with run(_app(url)) as running:
+        await _buy(running, 3)
+        await _buy(running, 2, "playhouse", "hamlet")
+        counting = await running.resources[TaskQueue].send(count_sales)
+        result = await counting.wait_result(0.01, timeout=5)
+    assert {"opera": 3, "playhouse": 2} == result.return_value
+    assert [1, 0] == [len(task.options.schedules) for task in (count_sales, print_tickets)]
+
+
+async def test_workers_print_where_tasks_travel_by_redis(url: str, redis_url: str) -> None:
+    """Until there is one, tickets wait; the buyer sees the same as without."""
+    app = _app(url, tasks=redis_url)
+    async with run(app) as running:
+        sale = await _buy(running, 3)
+        await anyio.sleep(0.3)
+        waiting = await running.http.get(f"/houses/opera/sales/{sale['id']}/tickets")
+        worker = app.kernel.for_role("worker")
+        async with worker.running():
+            started = {component.contribution.name for component in worker.plan.components}
+            told = await _told(running, sale["id"])
+            await worker.drain()
+    assert {"state": "waiting", "printed": 0, "of": 3} == waiting.json()
+    assert ("waiting", {"state": "printed", "printed": 3, "of": 3}) == (told[0]["state"], told[-1])
+    assert {"task_worker", "ticket_printer"} <= started
+    assert not {"feed", "box_office"} & started
+
+
+async def test_a_print_that_a_worker_leaves_is_ended_by_the_next(tmp_path: Path, redis_url: str) -> None:
+    """A worker that must go before it is done gives its message back, and nothing is lost."""
+    app = _app(f"sqlite:///{tmp_path / 'house'}", tasks=redis_url, seconds_per_ticket=0.3)
+    async with run(app) as running:
+        queue = running.resources[TaskQueue]
+        sale = await _buy(running, 5)
+        async with app.kernel.for_role("worker").running():
             with anyio.fail_after(5):
-                kinds = [(await changes.receive())["kind"] for _ in range(3)]
-    assert ["held", "sold", "printed"] == kinds
+                while (await queue.handle(sale["printing"]).get_progress()) is None:
+                    await anyio.sleep(0.02)
+        left = await running.http.get(f"/houses/opera/sales/{sale['id']}/tickets")
+        async with app.kernel.for_role("worker").running():
+            told = await _told(running, sale["id"])
+    assert "printing" == left.json()["state"]
+    assert {"state": "printed", "printed": 5, "of": 5} == told[-1]
+
+
+@pytest.mark.requirement("CF-02")
+async def test_under_row_level_security_tasks_see_their_house_alone(postgres_database: PostgresDatabase) -> None:
+    """The tenant travels with the message: what is printed in the background is printed as the house that sold it."""
+    settings = {"migration_url": postgres_database.owner_url(), "tenant_isolation": "rls"}
+    async with run(_app(postgres_database.app_url(), **settings)) as running:
+        queue = running.resources[TaskQueue]
+        sale = await _buy(running, 2)
+        told = await _told(running, sale["id"])
+        with request_context(tenant="playhouse"):
+            stolen = await queue.send(print_tickets, "playhouse", "aida", 2, sale["id"])
+        result = await stolen.wait_result(0.01, timeout=5)
+        counted = await (await queue.send(count_sales)).wait_result(0.01, timeout=5)
+    assert "printed" == told[-1]["state"]
+    assert f"there is no sale {sale['id']} of 'playhouse'" == str(result.error)
+    assert {"opera": 2, "playhouse": 0} == counted.return_value
 
 
 async def test_a_websocket_sees_the_house_and_every_change(url: str) -> None:
@@ -249,6 +382,22 @@ async def test_draining_ends_streams_and_closes_websockets(url: str) -> None:
             rest = [chunk async for chunk in stream]
             code = await socket.wait_closed()
     assert (b"retry: 1000\n\n", 0, [], 1001) == (first, left, rest, code)
+
+
+@pytest.mark.requirement("CF-17")
+async def test_draining_ends_the_watching_but_not_the_printing(tmp_path: Path) -> None:
+    """Whoever watches comes again elsewhere; what is in memory can be printed here alone."""
+    async with run(_app(f"sqlite:///{tmp_path / 'house'}", seconds_per_ticket=0.2)) as running:
+        sale = await _buy(running, 5)
+        async with running.http.stream("GET", f"/houses/opera/sales/{sale['id']}/tickets/events") as stream:
+            with anyio.fail_after(5):
+                while b"printing" not in await stream.receive():
+                    pass
+            left = await running.drain()
+            rest = b"".join([chunk async for chunk in stream])
+        result = await running.resources[TaskQueue].handle(sale["printing"]).get_result()
+    assert (0, False) == (left, result.is_err)
+    assert b'"printed":5' not in rest
 
 
 async def test_the_plugin_limits_a_client() -> None:

@@ -49,7 +49,8 @@ class Hold(Base):
     """Seats that are kept for somebody for a while."""
 
     __tablename__ = "holds"
-    __table_args__ = (_its_show(),)
+    # SQLite would give the number of a hold that is gone to the next, and sales know theirs.
+    __table_args__ = (_its_show(), {"sqlite_autoincrement": True})
 
     id: Mapped[int] = mapped_column(primary_key=True)
     tenant_id: Mapped[str] = mapped_column(_Name)
@@ -70,6 +71,8 @@ class Sale(Base):
     show: Mapped[str] = mapped_column(_Name)
     seats: Mapped[int]
     hold: Mapped[int]
+    printing: Mapped[str | None] = mapped_column(String(32))
+    """The task that prints its tickets; none once they are printed."""
 
 
 outbox = Outbox(outbox_table(Base.metadata))

@@ -2,30 +2,33 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Mapping
-from types import MappingProxyType
+from collections.abc import AsyncIterator
 from typing import Any
 
 import anyio
-from pydantic import Field, PositiveFloat
+from pydantic import Field, NonNegativeFloat, PositiveFloat
 from pydantic_settings import BaseSettings, SettingsConfigDict
 from sqlalchemy import select
 
-from bandmaster.contrib.persistence import (
-    DatabaseManager,
-    DatabaseSchema,
-    OutboxMessage,
-    Publisher,
-    no_tenant,
-    outbox_relay,
-)
+from bandmaster.contrib.persistence import DatabaseManager, DatabaseSchema, no_tenant, outbox_relay
 from bandmaster.contrib.web import problem_type, request_context
 from bandmaster.kernel import Context, LifespanBand, Restart, RouteContribution, TransientError, lifespan
 from boxoffice.feed import Feed
+from boxoffice.houses import Houses
 from boxoffice.models import House, box_office_migrations, outbox
+from boxoffice.printer import TicketPrinter
 from boxoffice.sales import BoxOffice, SoldOutError
 
-__all__ = ["box_office", "box_office_migrations", "feed", "houses", "routes", "sold_out", "tickets", "tickets_outbox"]
+__all__ = [
+    "box_office",
+    "box_office_migrations",
+    "feed",
+    "houses",
+    "routes",
+    "sold_out",
+    "ticket_printer",
+    "tickets_outbox",
+]
 
 
 class BoxOfficeSettings(BaseSettings):
@@ -34,16 +37,10 @@ class BoxOfficeSettings(BaseSettings):
     model_config = SettingsConfigDict(env_prefix="BOXOFFICE_", extra="ignore", frozen=True)
 
     hold_seconds: PositiveFloat = Field(60, description="Seconds for which seats are held.")
+    seconds_per_ticket: NonNegativeFloat = Field(0.2, description="Seconds that printing a ticket takes.")
 
 
-class Houses:
-    """The houses that there are, by their ids."""
-
-    def __init__(self, titles: Mapping[str, str]) -> None:
-        self.titles = MappingProxyType(dict(titles))
-
-
-@lifespan(band=LifespanBand.MESSAGING, start_timeout=5, stop_timeout=2)
+@lifespan(band=LifespanBand.MESSAGING, start_timeout=5, stop_timeout=2, roles={"web"})
 async def feed(context: Context) -> AsyncIterator[Feed]:
     """Tells every listener of every change."""
     feed = Feed()
@@ -61,7 +58,7 @@ async def houses(manager: DatabaseManager, schema: DatabaseSchema) -> AsyncItera
     yield Houses(found)
 
 
-@lifespan(band=LifespanBand.SERVICES, start_timeout=10, stop_timeout=5)
+@lifespan(band=LifespanBand.SERVICES, start_timeout=10, stop_timeout=5, roles={"web"})
 async def box_office(
     settings: BoxOfficeSettings, manager: DatabaseManager, houses: Houses, feed: Feed, context: Context
 ) -> AsyncIterator[BoxOffice]:
@@ -85,22 +82,10 @@ async def box_office(
     yield office
 
 
-class TicketPrinter:
-    """Prints the tickets of sales that stand, as the outbox hands them on. This one only says so."""
-
-    def __init__(self, feed: Feed) -> None:
-        self._feed = feed
-
-    async def publish(self, message: OutboxMessage) -> None:
-        """Print those of one sale."""
-        sale: dict[str, Any] = message.payload
-        self._feed.publish(sale["house"], {"kind": "printed", "show": sale["show"], "seats": sale["seats"]})
-
-
-@lifespan(band=LifespanBand.MESSAGING, provides=Publisher)
-async def tickets(feed: Feed) -> AsyncIterator[TicketPrinter]:
-    """Prints tickets."""
-    yield TicketPrinter(feed)
+@lifespan(band=LifespanBand.SERVICES)
+async def ticket_printer(settings: BoxOfficeSettings) -> AsyncIterator[TicketPrinter]:
+    """Prints tickets, wherever tasks run."""
+    yield TicketPrinter(settings.seconds_per_ticket)
 
 
 tickets_outbox = outbox_relay(outbox.table, name="tickets_outbox")

@@ -7,10 +7,10 @@ import io
 import json
 from collections.abc import AsyncIterator
 from importlib.resources import files
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal
 
 import anyio
-from fastapi import APIRouter, Depends, FastAPI, HTTPException, Path, WebSocket, WebSocketDisconnect
+from fastapi import APIRouter, Depends, FastAPI, HTTPException, Path, Request, WebSocket, WebSocketDisconnect
 from fastapi.responses import HTMLResponse, StreamingResponse
 from pydantic import BaseModel, ConfigDict, Field
 from sqlalchemy import select
@@ -19,12 +19,16 @@ from starlette.routing import Mount
 
 from bandmaster.contrib.fastapi import Resource
 from bandmaster.contrib.persistence import DatabaseManager
+from bandmaster.contrib.taskiq import TaskQueue
 from bandmaster.contrib.web import install_problems, request_id, set_tenant
 from boxoffice.feed import Feed
+from boxoffice.houses import Houses
 from boxoffice.models import Sale
-from boxoffice.parts import Houses
 from boxoffice.sales import BoxOffice, UnknownError
+from boxoffice.tickets import tickets, watch
 
+_LONGEST_WATCH = 300
+"""Seconds. Whoever still wants to know comes again, as browsers do by themselves."""
 _LARGEST = 2**31 - 1
 Name = Annotated[str, Path(min_length=1, max_length=40, pattern=r"^[a-z0-9_-]+$")]
 
@@ -68,6 +72,18 @@ class HoldOut(BaseModel):
 class SaleOut(HoldOut):
     """Seats that are bought."""
 
+    printing: str = Field(description="The task that prints the tickets.")
+
+
+class TicketsOut(BaseModel):
+    """How far the tickets of a sale are."""
+
+    model_config = ConfigDict(from_attributes=True)
+
+    state: Literal["waiting", "printing", "printed", "failed"]
+    printed: int
+    of: int
+
 
 def tenant(house: Name, houses: Annotated[Houses, Resource()]) -> str:
     """The house that the path names: whatever follows is done for it, and sees its rows only."""
@@ -82,6 +98,8 @@ Office = Annotated[BoxOffice, Resource()]
 Manager = Annotated[DatabaseManager, Resource()]
 Changes = Annotated[Feed, Resource()]
 Session = Annotated[AsyncSession, Resource(scope="function")]
+Queue = Annotated[TaskQueue, Resource()]
+Id = Annotated[int, Path(ge=1, le=_LARGEST)]
 
 # What bandmaster-fastapi adds to the document: the shape of every error, and each kind of problem by its name.
 _PROBLEM = {"application/problem+json": {"schema": {"$ref": "#/components/schemas/ProblemDetails"}}}
@@ -123,13 +141,7 @@ async def hold(house: Tenant, show: Name, wanted: HoldIn, office: Office, manage
 
 
 @of_house.post("/holds/{hold}/purchase")
-async def purchase(
-    house: Tenant,
-    hold: Annotated[int, Path(ge=1, le=_LARGEST)],
-    office: Office,
-    manager: Manager,
-    feed: Changes,
-) -> SaleOut:
+async def purchase(house: Tenant, hold: Id, office: Office, manager: Manager, feed: Changes) -> SaleOut:
     """Buy what is held."""
     async with manager.session() as session:
         try:
@@ -165,6 +177,30 @@ async def sales(house: Tenant, manager: Manager) -> CSVResponse:
                 yield _line(sale.id, sale.show, sale.seats)
 
     return CSVResponse(lines())
+
+
+@of_house.get("/sales/{sale}/tickets")
+async def tickets_of(house: Tenant, sale: Id, office: Office, session: Session, queue: Queue) -> TicketsOut:
+    """How far the tickets of a sale are."""
+    sold = await _sale(office, session, house, sale)
+    return TicketsOut.model_validate(await tickets(queue, sold.printing, sold.seats))
+
+
+@of_house.get("/sales/{sale}/tickets/events", response_class=EventStreamResponse)
+async def tickets_as_they_are_printed(
+    request: Request, house: Tenant, sale: Id, office: Office, manager: Manager, queue: Queue
+) -> EventStreamResponse:
+    """The same whenever it changes, as server-sent events, until they are printed."""
+    async with manager.session() as session:
+        sold = await _sale(office, session, house, sale)
+    changes = watch(queue, sold.printing, sold.seats, request.state.drain, longest=_LONGEST_WATCH)
+
+    async def events() -> AsyncIterator[str]:
+        yield "retry: 1000\n\n"
+        async for now in changes:
+            yield f"data: {TicketsOut.model_validate(now).model_dump_json()}\n\n"
+
+    return EventStreamResponse(events())
 
 
 @of_house.get("/events", response_class=EventStreamResponse)
@@ -209,6 +245,13 @@ def routes_for(host: Any) -> Any:
     app.include_router(router)
     install_problems(app)
     return [Mount("", app=app)]
+
+
+async def _sale(office: BoxOffice, session: AsyncSession, house: str, sale: int) -> Sale:
+    try:
+        return await office.sale(session, house, sale)
+    except UnknownError as error:
+        raise HTTPException(404, str(error)) from error
 
 
 async def _until_closed(websocket: WebSocket, scope: anyio.CancelScope) -> None:

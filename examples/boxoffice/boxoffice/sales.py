@@ -11,10 +11,8 @@ from datetime import UTC, datetime, timedelta
 from sqlalchemy import delete, select, update
 from sqlalchemy.ext.asyncio import AsyncSession
 
+from boxoffice.jobs import print_tickets
 from boxoffice.models import Hold, Sale, Show, outbox
-
-TICKETS = "tickets"
-"""The topic under which a sale is told to whoever prints tickets."""
 
 
 class SoldOutError(Exception):
@@ -22,7 +20,7 @@ class SoldOutError(Exception):
 
 
 class UnknownError(LookupError):
-    """There is no such show, or no such hold any more."""
+    """There is no such show or sale, or no such hold any more."""
 
 
 class BoxOffice:
@@ -69,8 +67,21 @@ class BoxOffice:
         sale = Sale(tenant_id=house, show=held.show, seats=held.seats, hold=hold)
         session.add(sale)
         await session.flush()
-        await outbox.add(session, TICKETS, {"house": house, "sale": sale.id, "show": sale.show, "seats": sale.seats})
+        order = {"house": house, "show": sale.show, "seats": sale.seats, "sale": sale.id}
+        # The message becomes a task of the same id.
+        sale.printing = await outbox.add(session, print_tickets.name, order)
         return sale
+
+    async def sale(self, session: AsyncSession, house: str, sale: int) -> Sale:
+        """What was sold.
+
+        Raises:
+            UnknownError: there is no such sale.
+        """
+        found = await session.scalar(select(Sale).where(Sale.tenant_id == house, Sale.id == sale))
+        if found is None:
+            raise UnknownError(f"there is no sale {sale}")
+        return found
 
     async def expire(self, session: AsyncSession, house: str) -> Sequence[tuple[str, int]]:
         """Give back what was held until now or earlier: shows, and how many seats each."""
