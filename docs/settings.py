@@ -7,6 +7,7 @@ from pathlib import Path
 
 from bandmaster.contrib.persistence import DatabaseSettings, OutboxSettings
 from bandmaster.contrib.redis import RedisSettings
+from bandmaster.contrib.taskiq import TaskIQSettings
 from bandmaster.contrib.web import WebSettings
 from bandmaster.kernel.servers import ServerSettings
 from bandmaster.kernel.settings import KernelSettings, describe_settings
@@ -25,6 +26,7 @@ SETTINGS = {
     "bandmaster-persistence": DatabaseSettings,
     "bandmaster-persistence, the outbox": OutboxSettings,
     "bandmaster-redis": RedisSettings,
+    "bandmaster-taskiq": TaskIQSettings,
 }
 
 
