@@ -5,9 +5,9 @@ from __future__ import annotations
 from datetime import UTC, datetime
 from typing import Any, assert_type
 
-from taskiq import AsyncTaskiqTask, TaskiqDepends, TaskiqResult, async_shared_broker
+from taskiq import TaskiqDepends, TaskiqResult, async_shared_broker
 
-from bandmaster.contrib.taskiq import DeadLetter, Schedule, Task, TaskQueue, task, tasks
+from bandmaster.contrib.taskiq import DeadLetter, Schedule, Task, TaskHandle, TaskQueue, task, tasks
 from bandmaster.kernel import LifespanContribution
 
 
@@ -58,13 +58,13 @@ async def called() -> None:
 
 
 async def sent(queue: TaskQueue) -> None:
-    assert_type(await queue.send(plain, 1), AsyncTaskiqTask[float])
-    assert_type(await queue.send(plain, 1, other="a"), AsyncTaskiqTask[float])
-    assert_type(await queue.send(with_options, one=1), AsyncTaskiqTask[list[str]])
-    assert_type(await queue.send(sync, 1), AsyncTaskiqTask[bytes])
-    assert_type(await queue.send(nothing), AsyncTaskiqTask[None])
-    assert_type(await queue.send(with_resources, 1), AsyncTaskiqTask[str])
-    assert_type(await queue.send(shared, "ann"), AsyncTaskiqTask[int])
+    assert_type(await queue.send(plain, 1), TaskHandle[float])
+    assert_type(await queue.send(plain, 1, other="a"), TaskHandle[float])
+    assert_type(await queue.send(with_options, one=1), TaskHandle[list[str]])
+    assert_type(await queue.send(sync, 1), TaskHandle[bytes])
+    assert_type(await queue.send(nothing), TaskHandle[None])
+    assert_type(await queue.send(with_resources, 1), TaskHandle[str])
+    assert_type(await queue.send(shared, "ann"), TaskHandle[int])
     waited = await (await queue.send(sync, 1)).wait_result()
     assert_type(waited, TaskiqResult[bytes])
     assert_type(waited.return_value, bytes)
@@ -72,15 +72,15 @@ async def sent(queue: TaskQueue) -> None:
 
 async def sent_otherwise(queue: TaskQueue) -> None:
     later = plain.using(delay=5, at=datetime.now(UTC), task_id="a", once="b", queue="c", timeout=1, size=2)
-    assert_type(await queue.send(later, 1), AsyncTaskiqTask[float])
-    assert_type(await queue.send(sync.using(delay=5), 1), AsyncTaskiqTask[bytes])
+    assert_type(await queue.send(later, 1), TaskHandle[float])
+    assert_type(await queue.send(sync.using(delay=5), 1), TaskHandle[bytes])
     plain.using(delay="5")  # type: ignore[arg-type]
     plain.using(size=[2])  # type: ignore[arg-type]
 
 
 async def sent_by_name(queue: TaskQueue) -> None:
-    assert_type(await queue.send_message("plain", [1], {"other": "a"}), AsyncTaskiqTask[Any])
-    assert_type(queue.handle("id"), AsyncTaskiqTask[Any])
+    assert_type(await queue.send_message("plain", [1], {"other": "a"}), TaskHandle[Any])
+    assert_type(queue.handle("id"), TaskHandle[Any])
     assert_type(await queue.dead_letters.page(limit=5), list[DeadLetter])
 
 
