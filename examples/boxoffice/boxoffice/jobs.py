@@ -19,9 +19,6 @@ from boxoffice.houses import Houses
 from boxoffice.models import Sale
 from boxoffice.printer import TicketPrinter
 
-_LEASE = 10
-"""Seconds. Less than the queue's own lease: whoever takes over from a worker that has died finds the key free."""
-
 
 @dataclass(frozen=True, slots=True)
 class Printed:
@@ -53,7 +50,7 @@ async def print_tickets(
     await session.commit()  # printing takes long: others need the connection meanwhile
     if found.printing is not None:
         # A message may come twice, even to two workers at once; nobody is to get tickets twice.
-        async with idempotency.once(f"tickets:{found.printing}", lease=_LEASE) as first:
+        async with idempotency.once(f"tickets:{found.printing}") as first:
             if first:
                 for seat in range(1, seats + 1):
                     await printer.print(show, sale, seat)

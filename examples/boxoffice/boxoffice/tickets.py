@@ -38,12 +38,11 @@ async def tickets(queue: TaskQueue, printing: str | None, seats: int) -> Tickets
     """
     if printing is None:
         return Tickets("printed", seats, seats)
-    # Not by TaskIQ's own handle, which makes errors that pass into ones that don't.
-    results = queue.broker.result_backend
-    report = await results.get_progress(printing)
+    handle = queue.handle(printing)
+    report = await handle.get_progress()
     printed = 0 if report is None or report.meta is None else int(report.meta["printed"])
-    if await results.is_result_ready(printing):
-        failed = (await results.get_result(printing)).is_err
+    if await handle.is_ready():
+        failed = (await handle.get_result()).is_err
         return Tickets("failed", printed, seats) if failed else Tickets("printed", seats, seats)
     return Tickets("waiting" if report is None else "printing", printed, seats)
 
