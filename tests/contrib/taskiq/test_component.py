@@ -1,6 +1,8 @@
 """The task queue as components."""
 
 import asyncio
+import subprocess
+import sys
 from collections.abc import AsyncIterator
 from typing import Annotated
 
@@ -9,7 +11,7 @@ import pytest
 import structlog
 from taskiq import AsyncBroker, Context, InMemoryBroker, TaskiqDepends, TaskiqEvents, async_shared_broker
 
-from bandmaster.contrib.redis import RedisSettings, redis
+from bandmaster.contrib.redis import RedisClosedError, RedisSettings, open_client, redis
 from bandmaster.contrib.taskiq import (
     EmbeddedBroker,
     Idempotency,
@@ -416,3 +418,40 @@ async def test_parts_of_one_name_are_refused_at_the_start():
     outcome.assert_failed(component="taskiq")
     assert "the parts 'bar' and 'shop' both have a task 'greet'" in str(outcome.cause)
     assert "taskiq" not in outcome.start_order
+
+
+@pytest.mark.requirement("TQ-8", "CF-27", "TQ-5")
+def test_nothing_is_made_by_importing():
+    """The components are found by entry point; to import them, and what declares tasks, makes no broker."""
+    program = (
+        "import gc; from importlib.metadata import entry_points\n"
+        "found = entry_points(group='bandmaster.lifespan')\n"
+        "for name in ('taskiq', 'task_idempotency', 'task_worker', 'task_scheduler'):\n"
+        "    assert found[name].load().name == name\n"
+        "from bandmaster.contrib.taskiq import task\n"
+        "@task(name='t')\n"
+        "def t(): ...\n"
+        "from taskiq import AsyncBroker, async_shared_broker\n"
+        "made = [each for each in gc.get_objects() if isinstance(each, AsyncBroker)]\n"
+        "assert made == [async_shared_broker], made\n"
+    )
+    ended = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, timeout=60, check=False)
+    assert (0, "") == (ended.returncode, ended.stderr)
+
+
+@pytest.mark.requirement("TQ-11", "CF-03", "XC-L1")
+async def test_with_the_application_its_connections_end(redis_url):
+    """A sender's and a worker's, and whoever sends afterwards is told why that is in vain."""
+
+    async def ours():
+        async with open_client(RedisSettings(url=redis_url), "watch") as client:
+            return [each["name"] for each in await client.client_list() if each["name"].startswith("bandmaster-tasks")]
+
+    async with run(**_on(redis_url)) as web:
+        queue = web.resources[TaskQueue]
+        async with Kernel(**_on(redis_url), role="worker", discover=False).running():
+            await _result(await queue.send(greet, "ann"))
+            assert {"bandmaster-tasks", "bandmaster-tasks-read"} <= set(await ours())
+    assert [] == await ours()
+    with pytest.raises(RedisClosedError):
+        await queue.send(greet, "ann")
