@@ -321,7 +321,8 @@ async def test_workers_print_where_tasks_travel_by_redis(url: str, redis_url: st
             told = await _told(running, sale["id"])
             await worker.drain()
     assert {"state": "waiting", "printed": 0, "of": 3} == waiting.json()
-    assert ("waiting", {"state": "printed", "printed": 3, "of": 3}) == (told[0]["state"], told[-1])
+    assert told[0]["state"] in ("waiting", "printing")  # the worker may have been quick
+    assert {"state": "printed", "printed": 3, "of": 3} == told[-1]
     assert {"task_worker", "ticket_printer"} <= started
     assert not {"feed", "box_office"} & started
 

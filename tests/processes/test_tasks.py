@@ -251,7 +251,7 @@ def test_a_stop_that_takes_too_long_gives_the_rest_to_others(house):
     """After the drain's time; the exit code says that work was cut short, and another worker runs it again."""
     first = house.start(BANDMASTER_DRAIN_TIMEOUT=0.5, TASKIQ_LEASE=30)
     house.ready()
-    house.send(sending(tasked.long, (3, "stubborn")))
+    house.send(sending(tasked.long, (10, "stubborn")))
     house.wait_for("begin stubborn")
     house.start(TASKIQ_LEASE=30)
     house.ready(2)
@@ -403,7 +403,7 @@ def test_nothing_is_lost(house):
         workers[victim] = house.start(**few)
         if kill == 4:
             down = time.time()
-            house.server.restart()
+            house.server.restart(kill=True)
             away = (down - LEASE, time.time() + LEASE)
     sending_all.join()
 
