@@ -63,12 +63,7 @@ async def task_idempotency(queue: TaskQueue) -> AsyncIterator[Idempotency]:
 @lifespan(band=LifespanBand.APPLICATION, priority=_LAST, name="task_worker", roles={"web", WORKER})
 async def task_worker(queue: TaskQueue, settings: TaskIQSettings, context: Context) -> AsyncIterator[None]:
     """Works at the queue: in processes of the role worker, and where the queue is in memory in all that send."""
-    embedded = isinstance(queue.broker, EmbeddedBroker)
-    if embedded and context.plan.role == WORKER:
-        raise TaskQueueError(
-            "a worker of its own needs a queue that processes share: set TASKIQ_REDIS_URL, or TASKIQ_BROKER. Without, "
-            "tasks run in the process that sends them"
-        )
+    embedded = _is_embedded(queue, WORKER, context)
     if not embedded and context.plan.role == "web":
         yield
         return
@@ -86,13 +81,7 @@ async def task_worker(queue: TaskQueue, settings: TaskIQSettings, context: Conte
 @lifespan(band=LifespanBand.APPLICATION, priority=_LAST, name="task_scheduler", roles={"web", SCHEDULER})
 async def task_scheduler(queue: TaskQueue, settings: TaskIQSettings, context: Context) -> AsyncIterator[None]:
     """Sends tasks by the clock: in processes of the role scheduler, and where the queue is in memory in all that send."""
-    embedded = isinstance(queue.broker, EmbeddedBroker)
-    if embedded and context.plan.role == SCHEDULER:
-        raise TaskQueueError(
-            "a scheduler of its own needs a queue that processes share: set TASKIQ_REDIS_URL, or TASKIQ_BROKER. Without, "
-            "tasks are scheduled in the process that runs them"
-        )
-    if embedded or context.plan.role != "web":
+    if _is_embedded(queue, SCHEDULER, context) or context.plan.role != "web":
         declared = DeclaredSchedules({name: task.options.schedules for name, task in queue.tasks.items()})
         scheduler = OnceScheduler(queue.broker, [declared, queue.schedules])
 
@@ -102,6 +91,17 @@ async def task_scheduler(queue: TaskQueue, settings: TaskIQSettings, context: Co
 
         context.supervise(run, name=context.name)
     yield
+
+
+def _is_embedded(queue: TaskQueue, role: str, context: Context) -> bool:
+    """Whether the queue is in this process's memory, where a process of a role of its own would get nothing from it."""
+    embedded = isinstance(queue.broker, EmbeddedBroker)
+    if embedded and context.plan.role == role:
+        raise TaskQueueError(
+            f"a {role} of its own needs a queue that processes share: set TASKIQ_REDIS_URL, or TASKIQ_BROKER. Without, "
+            "tasks run in the process that sends them, and are scheduled there"
+        )
+    return embedded
 
 
 class _Working:

@@ -9,7 +9,7 @@ import time
 from collections import deque
 from collections.abc import AsyncGenerator, Callable, Iterable
 from dataclasses import dataclass, replace
-from datetime import UTC, datetime
+from datetime import datetime
 from typing import Any
 
 from taskiq import AsyncBroker
@@ -17,7 +17,7 @@ from taskiq.message import BrokerMessage
 
 from bandmaster.contrib.taskiq import labels
 from bandmaster.contrib.taskiq.delivery import Delivery, Reason
-from bandmaster.contrib.taskiq.letters import DeadLetter, anew, named_in
+from bandmaster.contrib.taskiq.letters import DeadLetter, anew, letter_of
 
 _MOST_LETTERS = 10_000
 
@@ -172,20 +172,8 @@ class _Message:
         """It is a dead letter."""
         if not self.broker.settle(self):
             return False
-        data = self.data if data is None else data
-        task, task_id = named_in(data)
-        await self.broker.dead_letters.add(
-            DeadLetter(
-                id="",
-                task=task,
-                task_id=task_id,
-                reason=reason,
-                detail=detail,
-                deliveries=self.deliveries,
-                died_at=datetime.now(UTC),
-                data=data,
-            )
-        )
+        letter = letter_of(self.data if data is None else data, reason, detail, self.deliveries)
+        await self.broker.dead_letters.add(letter)
         return True
 
     async def give_back(self) -> bool:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
-from datetime import UTC, datetime
+from datetime import datetime
 from typing import Any
 
 import anyio
@@ -13,7 +13,7 @@ from taskiq.message import BrokerMessage
 from taskiq.utils import maybe_awaitable
 
 from bandmaster.contrib.taskiq.delivery import Reason
-from bandmaster.contrib.taskiq.letters import DeadLetter, DeadLetters, anew, named_in
+from bandmaster.contrib.taskiq.letters import DeadLetter, DeadLetters, anew, letter_of, named_in
 
 
 @dataclass(frozen=True, slots=True)
@@ -76,20 +76,7 @@ class ForeignHand:
 
     async def bury(self, reason: Reason, detail: str, *, data: bytes | None = None) -> bool:
         """Keep it with the dead letters, and acknowledge it."""
-        data = self.data if data is None else data
-        task, task_id = named_in(data)
-        await self.hands.letters.add(
-            DeadLetter(
-                id="",
-                task=task,
-                task_id=task_id,
-                reason=reason,
-                detail=detail,
-                deliveries=1,
-                died_at=datetime.now(UTC),
-                data=data,
-            )
-        )
+        await self.hands.letters.add(letter_of(self.data if data is None else data, reason, detail, self.deliveries))
         await self.done()
         return True
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Iterable
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import UTC, datetime
 from typing import Any, Protocol
 
 from bandmaster.contrib.taskiq.delivery import Reason
@@ -89,6 +89,21 @@ def anew(data: bytes) -> bytes:
                 del found[name]
                 changed = True
     return json.dumps(message).encode() if changed else data
+
+
+def letter_of(data: bytes, reason: Reason, detail: str, deliveries: int) -> DeadLetter:
+    """The letter that a message becomes now; whoever keeps it gives it an id."""
+    task, task_id = named_in(data)
+    return DeadLetter(
+        id="",
+        task=task,
+        task_id=task_id,
+        reason=reason,
+        detail=detail,
+        deliveries=deliveries,
+        died_at=datetime.now(UTC),
+        data=data,
+    )
 
 
 def named_in(data: bytes) -> tuple[str, str]:
