@@ -741,7 +741,8 @@ async def test_several_schedulers_send_one_task(broker, clock) -> None:
         async with _running(scheduler()):
             await clock.pass_to(NOON + timedelta(seconds=47))
             async with _running(scheduler()):
-                await clock.pass_to(NOON + timedelta(seconds=130))
+                # Not up to a full stretch: whether its tick is still sent is up to who is quicker.
+                await clock.pass_to(NOON + timedelta(seconds=126))
     names = [message.task_name for message in broker.sent]
     assert 1 == names.count("noon")
     assert 3 == names.count("minute")

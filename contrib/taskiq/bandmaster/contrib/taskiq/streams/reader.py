@@ -63,8 +63,11 @@ class Reader:
                     if self._waiting and self._number is not None:
                         await execute(self._link.client, "CLIENT", "UNBLOCK", self._number)
                     await asyncio.wait({reading}, timeout=_INTERRUPT_PAUSE)
-        # What a read brings that is cut off is pending for this consumer, and found so.
-        reading.cancel()
+        # What a read brings that is cut off is pending for this consumer, and found so. More than once: a cancellation
+        # may be lost in `asyncio.wait_for`, by which redis-py sends (before Python 3.12).
+        while not reading.done():
+            reading.cancel()
+            await asyncio.wait({reading}, timeout=_INTERRUPT_SECONDS)
 
     async def close(self) -> None:
         """Give the connection up."""

@@ -18,6 +18,7 @@ from bandmaster.contrib.taskiq.streams.scripts import RENEW, WINDOW
 from bandmaster.kernel import BandmasterError, PermanentError
 
 _JOIN_SECONDS = 5.0
+_CANCEL_SECONDS = 0.1
 
 
 class Renewal:
@@ -44,6 +45,7 @@ class Renewal:
         self._main: asyncio.Task[None] | None = None
         self._some: asyncio.Event | None = None
         self._idle = False
+        self._stopping = self._closing = False
 
     def start(self) -> None:
         """Begin to renew."""
@@ -58,11 +60,20 @@ class Renewal:
 
     async def stop(self) -> None:
         """Come to the end."""
+        self._stopping = True
         self._ready.wait(_JOIN_SECONDS)
-        if self._loop is not None and self._main is not None:
-            with suppress(RuntimeError):  # it has ended
-                self._loop.call_soon_threadsafe(self._main.cancel)
-        await asyncio.to_thread(self._thread.join, _JOIN_SECONDS)
+        end = time.monotonic() + _JOIN_SECONDS
+        while self._thread.is_alive() and time.monotonic() < end:
+            # More than once: `asyncio.wait_for`, by which redis-py sends, loses a cancellation that comes as it ends
+            # (before Python 3.12).
+            if self._loop is not None:
+                with suppress(RuntimeError):  # it has ended
+                    self._loop.call_soon_threadsafe(self._cancel)
+            await asyncio.to_thread(self._thread.join, _CANCEL_SECONDS)
+
+    def _cancel(self) -> None:
+        if self._main is not None and not self._closing:
+            self._main.cancel()
 
     def _run(self) -> None:
         with suppress(asyncio.CancelledError):
@@ -77,10 +88,13 @@ class Renewal:
         async with open_client(self._settings, "leases") as client:
             link = Link(client, options.keys, options.group, self._consumer)
             pause = options.renewal
-            while True:
-                await self._wait_for_some(self._some)
-                await asyncio.sleep(pause)
-                pause = options.renewal if await self._renew(link) else min(1.0, options.lease / 10)
+            try:
+                while not self._stopping:
+                    await self._wait_for_some(self._some)
+                    await asyncio.sleep(pause)
+                    pause = options.renewal if await self._renew(link) else min(1.0, options.lease / 10)
+            finally:
+                self._closing = True
 
     async def _wait_for_some(self, some: asyncio.Event) -> None:
         some.clear()
