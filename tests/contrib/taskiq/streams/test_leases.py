@@ -377,3 +377,17 @@ async def test_consumers_that_are_gone(worker, raw) -> None:
 async def _pending(worker) -> int:
     async with worker() as broker:
         return (await broker.depth()).held
+
+
+async def test_the_renewal_ends_at_any_moment(worker) -> None:
+    """Also where its cancellation comes just as a command has been sent, and is lost on the way."""
+    before = threading.active_count()
+    with anyio.fail_after(20):
+        for number in range(25):
+            async with worker(lease=0.1) as broker:
+                await broker.kick(message())
+                await take(broker)
+                await anyio.sleep(0.028 + number / 5000)
+                began = time.monotonic()
+            assert time.monotonic() - began < 3
+    assert threading.active_count() <= before + 2
