@@ -18,7 +18,7 @@ async def test_a_failover(own_server, tmp_path, worker) -> None:
     folder.mkdir()
     told = []
     with serving(folder, options=["--replicaof", "127.0.0.1", str(own_server.port)]) as replica:
-        with sentinel(tmp_path / "sentinel", own_server.port) as port, anyio.fail_after(25):
+        with sentinel(tmp_path / "sentinel", own_server.port) as port, anyio.fail_after(45):
             asked = Redis(port=port, decode_responses=True)
             await until(lambda: _knows_replica(asked), 12)
             url = f"redis+sentinel://127.0.0.1:{port}/main/1"
@@ -26,9 +26,9 @@ async def test_a_failover(own_server, tmp_path, worker) -> None:
                 await sender.kick(message("before"))
                 before = await anext(messages)
                 assert before.hand.begin(lambda: told.append(1))
-                await anyio.sleep(0.2)  # for the replica to know
+                await anyio.sleep(0.5)  # for the replica to know
                 await asked.execute_command("SENTINEL", "FAILOVER", "main")
-                await until(lambda: _is_master(asked, replica.port), 8)
+                await until(lambda: _is_master(asked, replica.port), 15)
 
                 async def sent() -> bool:
                     try:
@@ -37,7 +37,7 @@ async def test_a_failover(own_server, tmp_path, worker) -> None:
                         return False
                     return True
 
-                await until(sent, 8)
+                await until(sent, 15)
                 assert text_of(await anext(messages)) == "after"
                 await before.hand.done()
                 assert (await sender.depth()).held == 1

@@ -309,8 +309,8 @@ async def test_an_outage_within_a_lease(own_server, worker) -> None:
 
 async def test_a_dropped_delivery(worker) -> None:
     """What nobody can end any more is given out again when its lease is over."""
-    with anyio.fail_after(5):
-        async with worker(lease=0.5, slots=1) as broker:
+    with anyio.fail_after(8):
+        async with worker(lease=1.5, slots=1) as broker:
             await broker.kick(message())
             delivery = (await take(broker))[0]
             assert delivery.hand.deliveries == 1
