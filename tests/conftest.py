@@ -6,6 +6,7 @@ import signal
 from collections.abc import Iterator
 
 import pytest
+import structlog
 
 
 def pytest_configure() -> None:
@@ -27,3 +28,11 @@ def signal_handlers_stay() -> Iterator[None]:
     yield
     for number, handler in before.items():
         signal.signal(number, handler)
+
+
+@pytest.fixture(autouse=True)
+def logging_stays() -> Iterator[None]:
+    """No test leaves structlog configured: `capture_logs` and what tries settings out do, for whichever test is next."""
+    structlog.reset_defaults()
+    yield
+    structlog.reset_defaults()

@@ -35,7 +35,6 @@ def surroundings(monkeypatch, tmp_path):
     before = {number: signal.getsignal(number) for number in (SIGTERM, SIGINT)}
     yield
     assert before == {number: signal.getsignal(number) for number in before}
-    structlog.reset_defaults()
 
 
 @pytest.mark.parametrize(

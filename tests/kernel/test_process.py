@@ -12,7 +12,6 @@ from typing import Annotated
 
 import anyio
 import pytest
-import structlog
 
 from bandmaster.kernel import (
     Context,
@@ -40,7 +39,6 @@ def surroundings(monkeypatch, tmp_path):
     before = {number: signal.getsignal(number) for number in (SIGTERM, SIGINT)}
     yield
     assert before == {number: signal.getsignal(number) for number in before}
-    structlog.reset_defaults()
 
 
 class Work:
