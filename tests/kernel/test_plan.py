@@ -9,12 +9,14 @@ from pydantic_settings import BaseSettings
 from bandmaster.kernel import (
     Context,
     ErrorHandlerContribution,
+    KernelSettings,
     LifespanBand,
     LifespanContribution,
     MiddlewareBand,
     MiddlewareContribution,
     Provenance,
     RouteContribution,
+    lifespan,
 )
 from bandmaster.kernel.deadlines import Deadlines
 from bandmaster.kernel.keys import Key
@@ -258,6 +260,20 @@ def test_a_plan_is_frozen():
             mapping["new"] = 1
     with pytest.raises(TypeError):
         plan.by_name["database"].budget["postgres"] = 1000
+
+
+def test_the_settings_that_count(monkeypatch):
+    """Those that override, else those that were read; of what no part reads there are none."""
+    monkeypatch.setenv("BANDMASTER_DRAIN_TIMEOUT", "3")
+
+    @lifespan(band=LifespanBand.SERVICES, name="part")
+    async def part(settings: KernelSettings) -> AsyncIterator[None]:
+        yield
+
+    given = KernelSettings(drain_timeout=7)
+    assert 3 == make_plan([part]).settings_of(KernelSettings).drain_timeout
+    assert given is make_plan([part], overrides={KernelSettings: given}).settings_of(KernelSettings)
+    assert make_plan([]).settings_of(KernelSettings) is None
 
 
 def test_settings_and_overrides_are_not_shown():

@@ -24,8 +24,8 @@ from pydantic import (
 )
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
-from bandmaster.kernel import KernelSettings, PlanError
-from bandmaster.kernel.settings import MASK, current_value, describe_settings, read_settings, variable_of
+from bandmaster.kernel import KernelSettings, PlanError, named_settings
+from bandmaster.kernel.settings import MASK, current_value, describe_settings, read_one, read_settings, variable_of
 
 SECRET = "hunter2-hunter2"
 
@@ -445,3 +445,50 @@ def test_how_a_value_is_shown(field, value, expected):
     shown = current_value(Part(**{"url": "postgres://h/db", field: value}), field)
     assert expected == shown
     assert SECRET not in shown
+
+
+# -- one type alone, and another like it -------------------------------------------------------------------------------
+
+
+def test_one_type_is_read(monkeypatch):
+    """Or all that is wrong with it is told."""
+    monkeypatch.setenv("BANDMASTER_DRAIN_TIMEOUT", "3")
+    assert 3 == read_one(KernelSettings).drain_timeout
+    monkeypatch.setenv("BANDMASTER_DRAIN_TIMEOUT", "soon")
+    monkeypatch.setenv("BANDMASTER_DEBUG", "perhaps")
+    with pytest.raises(PlanError) as caught:
+        read_one(KernelSettings)
+    assert ["BANDMASTER_DEBUG", "BANDMASTER_DRAIN_TIMEOUT"] == sorted(
+        variable for variable in ("BANDMASTER_DEBUG", "BANDMASTER_DRAIN_TIMEOUT") if variable in str(caught.value)
+    )
+
+
+class StoreSettings(BaseSettings):
+    """Settings of a store."""
+
+    model_config = SettingsConfigDict(env_prefix="STORE_", frozen=True)
+    url: str = "store://here"
+    size: int = 1
+
+
+@pytest.mark.parametrize(
+    ("name", "prefix", "variable", "called"),
+    [
+        ("cold", None, "COLD_STORE_URL", "ColdStoreSettings"),
+        ("page-cache.v2", None, "PAGE_CACHE_V2_STORE_URL", "PageCacheV2StoreSettings"),
+        ("cold", "ICE_", "ICE_URL", "ColdStoreSettings"),
+        ("cold", "", "URL", "ColdStoreSettings"),
+    ],
+)
+def test_settings_of_another_component(monkeypatch, name, prefix, variable, called):
+    """They are read from variables of their own, and are else as the first ones are."""
+    kind = named_settings(StoreSettings, name, about="a store", prefix=prefix)
+    assert (called, __name__, variable) == (kind.__name__, kind.__module__, variable_of(kind, "url"))
+    assert f"Settings of a store, read from variables that begin with ``{variable[:-3]}``." == kind.__doc__
+    monkeypatch.setenv("STORE_URL", "store://first")
+    monkeypatch.setenv("STORE_SIZE", "7")
+    monkeypatch.setenv(variable, "store://second")
+    assert ("store://second", 1) == (kind().url, kind().size)
+    assert "store://first" == StoreSettings().url
+    with pytest.raises(ValidationError):
+        kind().size = 3  # frozen, as the first ones are

@@ -41,7 +41,7 @@ if TYPE_CHECKING:
     from bandmaster.kernel.plan import Plan
     from bandmaster.kernel.process import end_process, run_process
     from bandmaster.kernel.resources import Resources, Scoped
-    from bandmaster.kernel.settings import KernelSettings
+    from bandmaster.kernel.settings import KernelSettings, named_settings
     from bandmaster.kernel.supervision import Restart
     from bandmaster.kernel.target import TargetError, load_application
 
@@ -90,6 +90,7 @@ _HOMES = {
     "lifespan": "contributions",
     "load_application": "target",
     "middleware": "contributions",
+    "named_settings": "settings",
     "run_process": "process",
 }
 
@@ -136,6 +137,7 @@ __all__ = [
     "lifespan",
     "load_application",
     "middleware",
+    "named_settings",
     "run_process",
 ]
 

@@ -14,7 +14,6 @@ from bandmaster.kernel.contributions import GROUPS, Contribution
 from bandmaster.kernel.deadlines import Deadlines
 from bandmaster.kernel.discovery import Discovery, discover
 from bandmaster.kernel.entrypoints import PREFIX
-from bandmaster.kernel.errors import PlanError
 from bandmaster.kernel.events import Event, Listener
 from bandmaster.kernel.health import Check, Health, Report, combine
 from bandmaster.kernel.journal import Journal
@@ -22,7 +21,7 @@ from bandmaster.kernel.lifecycle import Engine, Phase
 from bandmaster.kernel.plan import Plan
 from bandmaster.kernel.planning import make_plan
 from bandmaster.kernel.resources import Resources
-from bandmaster.kernel.settings import KernelSettings, read_settings
+from bandmaster.kernel.settings import KernelSettings, read_one, read_settings
 from bandmaster.kernel.supervision import Restart, Service
 from bandmaster.kernel.timeline import Timeline
 from bandmaster.kernel.wording import duration, near
@@ -411,12 +410,7 @@ def kernel_settings(settings: KernelSettings | None, overrides: dict[Any, Any]) 
     given = settings if overridden is None else overridden
     if given is not None:
         return given
-    values, problems = read_settings([KernelSettings])
-    if problems:
-        raise PlanError(problems)
-    read = values[KernelSettings]
-    assert isinstance(read, KernelSettings)
-    return read
+    return read_one(KernelSettings)
 
 
 def _discover(settings: KernelSettings, disabled: Iterable[str], given: Iterable[Contribution]) -> Discovery:

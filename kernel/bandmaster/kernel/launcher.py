@@ -11,7 +11,7 @@ import anyio
 
 from bandmaster.kernel.errors import PlanError
 from bandmaster.kernel.failures import exit_code, report
-from bandmaster.kernel.process import Process, notify, read_server_settings, readable_logging, tell
+from bandmaster.kernel.process import Process, notify, readable_logging, tell
 from bandmaster.kernel.servers import (
     BindError,
     Server,
@@ -23,6 +23,7 @@ from bandmaster.kernel.servers import (
     listen,
     make_server,
 )
+from bandmaster.kernel.settings import read_one
 
 if TYPE_CHECKING:
     from bandmaster.kernel.application import Application
@@ -49,7 +50,7 @@ def launch(app: Application, settings: ServerSettings | None = None, *, target: 
         ValueError: this isn't the main thread.
     """
     try:
-        settings = settings if settings is not None else read_server_settings()
+        settings = settings if settings is not None else read_one(ServerSettings)
         server = make_server(settings)
         sock = bind(settings)
     except (PlanError, ServerNotInstalledError, BindError) as error:

@@ -6,7 +6,7 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from functools import cached_property
 from types import MappingProxyType
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, TypeVar
 
 from bandmaster.kernel.bands import LifespanBand
 from bandmaster.kernel.contributions import (
@@ -19,6 +19,8 @@ from bandmaster.kernel.contributions import (
 from bandmaster.kernel.keys import Key
 from bandmaster.kernel.signatures import Kind, Need
 from bandmaster.kernel.wording import duration, listed, near
+
+_T = TypeVar("_T")
 
 
 class Edge(NamedTuple):
@@ -130,6 +132,11 @@ class Plan:
             for resource, amount in component.budget.items():
                 total[resource] = total.get(resource, 0) + amount
         return MappingProxyType(dict(sorted(total.items())))
+
+    def settings_of(self, kind: type[_T]) -> _T | None:
+        """The settings of that type: those that override, else those that were read; none if no part reads any."""
+        given: _T | None = self.overrides.get(Key(kind))
+        return self.settings.get(kind) if given is None else given
 
     def explain(self, name: str) -> Explanation:
         """Why a part stands where it stands: what it waits for, who waits for it, who brought it.

@@ -19,7 +19,7 @@ from bandmaster.kernel.events import Event
 from bandmaster.kernel.failures import FAILED, OK, exit_code, report
 from bandmaster.kernel.kernel import Kernel
 from bandmaster.kernel.servers import ServerSettings
-from bandmaster.kernel.settings import read_settings
+from bandmaster.kernel.settings import read_one
 from bandmaster.kernel.signals import STOP_SIGNALS, Move, Requests, Wake, owned, waker
 from bandmaster.kernel.watchdog import Watchdog, Witness
 
@@ -38,7 +38,7 @@ def run_process(kernel: Kernel, *, target: str | None = None, health: tuple[str,
         ValueError: this isn't the main thread.
     """
     try:
-        settings = read_server_settings()
+        settings = read_one(ServerSettings)
     except PlanError as error:
         tell(report(error))
         return exit_code(error)
@@ -81,20 +81,6 @@ def outcome(error: BaseException | None, signals: Sequence[int], *, starting: bo
     if signals and (starting or left):
         return 128 + signals[0]
     return FAILED if left else OK
-
-
-def read_server_settings() -> ServerSettings:
-    """The server's settings from the environment.
-
-    Raises:
-        PlanError: they can't be read.
-    """
-    values, problems = read_settings([ServerSettings])
-    if problems:
-        raise PlanError(problems)
-    read = values[ServerSettings]
-    assert isinstance(read, ServerSettings)
-    return read
 
 
 class Process:

@@ -8,7 +8,7 @@ from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from enum import Enum
 from pathlib import Path
-from typing import Annotated, Any, ClassVar, Literal, get_args, get_origin
+from typing import Annotated, Any, ClassVar, Literal, TypeVar, get_args, get_origin
 
 from pydantic import (
     AliasChoices,
@@ -27,9 +27,11 @@ from pydantic import (
 from pydantic.fields import FieldInfo
 from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict, SettingsError
 
-from bandmaster.kernel.errors import Problem
+from bandmaster.kernel.errors import PlanError, Problem
 from bandmaster.kernel.keys import type_name
 from bandmaster.kernel.wording import duration
+
+_S = TypeVar("_S", bound=BaseSettings)
 
 MASK = "**********"
 
@@ -170,6 +172,39 @@ def read_settings(kinds: Iterable[type[BaseSettings]]) -> tuple[dict[type[Any], 
         except SettingsError as error:
             problems.append(_from_source(kind, error))
     return values, problems
+
+
+def read_one(kind: type[_S]) -> _S:
+    """A settings type, read from the environment.
+
+    Raises:
+        PlanError: it can't be had.
+    """
+    values, problems = read_settings([kind])
+    if problems:
+        raise PlanError(problems)
+    read = values[kind]
+    assert isinstance(read, kind)
+    return read
+
+
+def named_settings(base: type[_S], name: str, *, about: str, prefix: str | None = None) -> type[_S]:
+    """A settings type like ``base``, for another component of its kind, read from variables of its own.
+
+    They begin with ``prefix``; unless given, with the name and what those of ``base`` begin with: ``CACHE_REDIS_`` for
+    ``cache``. ``about`` is whose settings they are, for the docstring.
+    """
+    words = name.replace("-", "_").replace(".", "_")
+    prefix = f"{words}_{base.model_config.get('env_prefix', '')}".upper() if prefix is None else prefix
+    return type(
+        f"{words.title().replace('_', '')}{base.__name__}",
+        (base,),
+        {
+            "__module__": base.__module__,
+            "__doc__": f"Settings of {about}, read from variables that begin with ``{prefix}``.",
+            "model_config": SettingsConfigDict(env_prefix=prefix),
+        },
+    )
 
 
 def describe_settings(kind: type[BaseSettings]) -> list[Setting]:

@@ -6,8 +6,8 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 
 from bandmaster.kernel.distributions import Scan, scan
-from bandmaster.kernel.errors import DiscoveryError, PlanError, Problem
-from bandmaster.kernel.settings import KernelSettings, read_settings
+from bandmaster.kernel.errors import DiscoveryError, Problem
+from bandmaster.kernel.settings import KernelSettings, read_one
 from bandmaster.kernel.trust import Admission, admit
 
 
@@ -36,7 +36,7 @@ def look(groups: Iterable[str] | None = None) -> Installed:
     Raises:
         PlanError: the kernel's settings can't be read.
     """
-    settings = read_kernel_settings()
+    settings = read_one(KernelSettings)
     seen = scan()
     try:
         lock = installed = None
@@ -56,17 +56,3 @@ def look(groups: Iterable[str] | None = None) -> Installed:
     except DiscoveryError as error:
         admission = Admission(problems=error.problems)
     return Installed(settings, seen, admission)
-
-
-def read_kernel_settings() -> KernelSettings:
-    """The kernel's settings.
-
-    Raises:
-        PlanError: they can't be read.
-    """
-    values, problems = read_settings([KernelSettings])
-    if problems:
-        raise PlanError(problems)
-    settings = values[KernelSettings]
-    assert isinstance(settings, KernelSettings)
-    return settings

@@ -43,13 +43,13 @@ def lock(
     BANDMASTER_PLUGINS=locked nothing but that is loaded.
     """
     with answering(answer, full=traceback):
-        from bandmaster.kernel.cli.installed import read_kernel_settings
         from bandmaster.kernel.distributions import find
         from bandmaster.kernel.lock import Lock
+        from bandmaster.kernel.settings import KernelSettings, read_one
         from bandmaster.kernel.target import put_first
 
         put_first(app_dir)
-        settings = read_kernel_settings()
+        settings = read_one(KernelSettings)
         path = file or str(settings.lock_file)
         found = find()
         drift: list[str] = []

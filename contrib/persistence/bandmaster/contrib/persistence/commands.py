@@ -5,31 +5,20 @@ from __future__ import annotations
 import json
 from collections.abc import Callable, Coroutine, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from enum import StrEnum
 from typing import TYPE_CHECKING, Annotated, Any, NamedTuple, TypeAlias, TypeVar
 
 import typer
+
+from bandmaster.kernel.commands import PROBLEM, WRONG_USE, Answer, AppDir, Format, error_json, put_first
 
 if TYPE_CHECKING:
     from sqlalchemy import URL
 
     from bandmaster.contrib.persistence.branches import Migrations
     from bandmaster.contrib.persistence.migrating import Revision
-    from bandmaster.contrib.persistence.settings import DatabaseSettings
-    from bandmaster.kernel import BandmasterError, Plan
+    from bandmaster.kernel import Plan
 
 T = TypeVar("T")
-
-PROBLEM = 1
-WRONG_USE = 2
-
-
-class Format(StrEnum):
-    """For whom an answer is written."""
-
-    TEXT = "text"
-    JSON = "json"
-
 
 Target: TypeAlias = Annotated[
     str | None,
@@ -38,12 +27,6 @@ Target: TypeAlias = Annotated[
         "everything that is installed.",
         show_default=False,
         metavar="TARGET",
-    ),
-]
-AppDir: TypeAlias = Annotated[
-    str,
-    typer.Option(
-        "--app-dir", help="Import from this directory first.", show_default="the current one", metavar="DIRECTORY"
     ),
 ]
 Url: TypeAlias = Annotated[
@@ -58,7 +41,6 @@ Url: TypeAlias = Annotated[
 Part: TypeAlias = Annotated[
     str | None, typer.Option("--part", help="The part that it is about.", show_default=False, metavar="NAME")
 ]
-Answer: TypeAlias = Annotated[Format, typer.Option("--format", help="text is for people, json for programs.")]
 Timeout: TypeAlias = Annotated[
     float, typer.Option("--lock-timeout", help="Seconds to wait for another process that migrates.", metavar="SECONDS")
 ]
@@ -83,7 +65,7 @@ def init(
     with _answering(answer):
         from bandmaster.contrib.persistence.writing import FOLDER, make_folder
 
-        _import_from(app_dir)
+        put_first(app_dir)
         made = make_folder(package)
         name = package.rpartition(".")[2]
         told = _HOW.format(made=made, package=package, name=name, folder=FOLDER)
@@ -277,9 +259,8 @@ def _configured(plan: Plan) -> URL:
     from bandmaster.contrib.persistence.branches import MigrationError
     from bandmaster.contrib.persistence.settings import DatabaseSettings
 
-    overrides: Mapping[Any, Any] = plan.overrides
     try:
-        given: DatabaseSettings | None = overrides.get((DatabaseSettings, None)) or plan.settings.get(DatabaseSettings)
+        given = plan.settings_of(DatabaseSettings)
         settings = DatabaseSettings() if given is None else given
     except ValidationError as error:
         wrong = "; ".join(
@@ -324,15 +305,6 @@ def _run(work: Callable[..., Coroutine[Any, Any, T]], *arguments: Any, **options
     return anyio.run(partial(work, *arguments, **options))
 
 
-def _import_from(directory: str) -> None:
-    import sys
-    from pathlib import Path
-
-    path = str(Path(directory).absolute())
-    if sys.path[:1] != [path]:
-        sys.path.insert(0, path)
-
-
 def _say(answer: Format, text: str, data: Mapping[str, Any], *, ok: bool = True) -> None:
     typer.echo(json.dumps({"format": 1, "ok": ok, **data}, indent=2) if answer is Format.JSON else text)
 
@@ -346,23 +318,10 @@ def _answering(answer: Format) -> Iterator[None]:
         yield
     except BandmasterError as error:
         if answer is Format.JSON:
-            typer.echo(json.dumps(_error_json(error), indent=2))
+            typer.echo(json.dumps(error_json(error), indent=2))
         else:
             typer.echo(str(error), err=True)
         raise typer.Exit(WRONG_USE if getattr(error, "misspelt", False) else PROBLEM) from error
-
-
-def _error_json(error: BandmasterError) -> dict[str, Any]:
-    problems = [
-        {"message": problem.message, "hint": problem.hint, "subject": problem.subject}
-        for problem in getattr(error, "problems", ())
-    ]
-    return {
-        "format": 1,
-        "ok": False,
-        "error": type(error).__name__,
-        "problems": problems or [{"message": str(error), "hint": "", "subject": ""}],
-    }
 
 
 def _json(revision: Revision) -> dict[str, str]:

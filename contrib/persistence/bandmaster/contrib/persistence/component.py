@@ -6,7 +6,6 @@ from collections.abc import AsyncIterator, Mapping
 from typing import Annotated, Any
 
 import structlog
-from pydantic_settings import SettingsConfigDict
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncSession
 from sqlalchemy.orm import Session
 
@@ -16,7 +15,7 @@ from bandmaster.contrib.persistence.errors import DatabaseRefusedError, TenantIs
 from bandmaster.contrib.persistence.manager import DatabaseManager
 from bandmaster.contrib.persistence.schema import DatabaseSchema, seen_to
 from bandmaster.contrib.persistence.settings import DatabaseSettings
-from bandmaster.kernel import Context, LifespanBand, LifespanContribution, Named, Scoped, lifespan
+from bandmaster.kernel import Context, LifespanBand, LifespanContribution, Named, Scoped, lifespan, named_settings
 
 BUDGET = "postgres"
 """What connections to PostgreSQL are counted under."""
@@ -74,16 +73,7 @@ def database_component(name: str, *, prefix: str | None = None) -> LifespanContr
         ValueError: the name is no name of a component.
     """
     Named(name)  # which says what names are like
-    prefix = f"{name.upper().replace('-', '_').replace('.', '_')}_DATABASE_" if prefix is None else prefix
-    kind = type(
-        f"{name.title().replace('_', '').replace('-', '').replace('.', '')}DatabaseSettings",
-        (DatabaseSettings,),
-        {
-            "__module__": __name__,
-            "__doc__": f"Settings of the database {name!r}, read from variables that begin with ``{prefix}``.",
-            "model_config": SettingsConfigDict(env_prefix=prefix),
-        },
-    )
+    kind = named_settings(DatabaseSettings, name, about=f"the database {name!r}", prefix=prefix)
 
     async def another(settings: Any, context: Context) -> AsyncIterator[Any]:
         async with database.factory(settings, context) as manager:

@@ -8,14 +8,13 @@ from functools import partial
 from typing import Annotated, Any
 
 import structlog
-from pydantic_settings import SettingsConfigDict
 from redis.asyncio import Redis
 
 from bandmaster.contrib.redis.clients import open_clients
 from bandmaster.contrib.redis.errors import RedisRefusedError
 from bandmaster.contrib.redis.reach import answer, see_redis
 from bandmaster.contrib.redis.settings import RedisSettings
-from bandmaster.kernel import Context, LifespanBand, LifespanContribution, Named, lifespan
+from bandmaster.kernel import Context, LifespanBand, LifespanContribution, Named, lifespan, named_settings
 
 BUDGET = "redis"
 """What connections to Redis are counted under."""
@@ -64,7 +63,7 @@ def redis_component(
     Named(name)  # which says what names are like
     if settings is not None and prefix is not None:
         raise ValueError("prefix: the settings that are given have one of their own")
-    kind = settings or _settings(name, prefix)
+    kind = settings or named_settings(RedisSettings, name, about=f"the Redis client {name!r}", prefix=prefix)
 
     async def another(settings: Any, context: Context) -> AsyncIterator[Any]:
         async with redis.factory(settings, context) as client:
@@ -82,20 +81,6 @@ def redis_component(
         budget=budget,
         description=f"The Redis client {name!r}, with a pool of its own.",
     )(another)
-
-
-def _settings(name: str, prefix: str | None) -> type[RedisSettings]:
-    words = name.replace("-", "_").replace(".", "_")
-    prefix = f"{words.upper()}_REDIS_" if prefix is None else prefix
-    return type(
-        f"{words.title().replace('_', '')}RedisSettings",
-        (RedisSettings,),
-        {
-            "__module__": __name__,
-            "__doc__": f"Settings of the Redis client {name!r}, read from variables that begin with ``{prefix}``.",
-            "model_config": SettingsConfigDict(env_prefix=prefix),
-        },
-    )
 
 
 def _need_asyncio(name: str) -> None:

@@ -92,20 +92,14 @@ def _run(kernel: Kernel, target: str | None, port: int | None, host: str, parent
 
 
 def _kernel(target: str | None, app_dir: str, role: str, chosen: dict[str, Any], processes: int) -> Kernel:
+    from bandmaster.contrib.taskiq.settings import TaskIQSettings
     from bandmaster.kernel import load_application
 
     # What is installed alone is composed for the role; a target has a role of its own, the web's most often.
     kernel = load_application(target, app_dir, role="web" if target else role).kernel
-    _check_queue(kernel, role)
-    settings = kernel.settings.model_copy(update={"processes": processes}) if processes > 1 else None
-    if kernel.role == role and not chosen and settings is None:
-        return kernel
-    return kernel.for_role(role, overrides=_overrides(kernel, role, chosen), settings=settings)
-
-
-def _check_queue(kernel: Kernel, role: str) -> None:
-    """See that there is a queue that processes share, rather than start in vain."""
-    settings = _settings(kernel, role)
+    if kernel.role != role:
+        kernel = kernel.for_role(role)
+    settings = kernel.plan.settings_of(TaskIQSettings)
     if settings is None:
         raise CommandError(
             f"Nothing of what is to run as {role} reads the settings of a task queue.", "Is bandmaster-taskiq disabled?"
@@ -115,27 +109,21 @@ def _check_queue(kernel: Kernel, role: str) -> None:
             f"A {role} of its own needs a queue that processes share.",
             "Set TASKIQ_REDIS_URL, or TASKIQ_BROKER; without, tasks run in the process that sends them.",
         )
+    if not chosen and processes == 1:
+        return kernel
+    return kernel.for_role(
+        role,
+        overrides={TaskIQSettings: _with_options(settings, chosen)},
+        settings=kernel.settings.model_copy(update={"processes": processes}) if processes > 1 else None,
+    )
 
 
-def _settings(kernel: Kernel, role: str) -> TaskIQSettings | None:
-    from bandmaster.contrib.taskiq.settings import TaskIQSettings
-
-    plan = kernel.for_role(role).plan
-    overrides: Any = plan.overrides
-    found: TaskIQSettings | None = overrides.get((TaskIQSettings, None)) or plan.settings.get(TaskIQSettings)
-    return found
-
-
-def _overrides(kernel: Kernel, role: str, chosen: dict[str, Any]) -> dict[Any, Any]:
-    """The options in the place of what the settings say."""
+def _with_options(settings: TaskIQSettings, chosen: dict[str, Any]) -> TaskIQSettings:
+    """The settings, with options in their place."""
     from pydantic import ValidationError
 
-    from bandmaster.contrib.taskiq.settings import TaskIQSettings
-
-    if not chosen:
-        return {}
     try:
-        return {TaskIQSettings: TaskIQSettings(**{**dict(_settings(kernel, role) or ()), **chosen})}
+        return type(settings)(**{**dict(settings), **chosen})
     except ValidationError as error:
         wrong = "; ".join(f"--{detail['loc'][0]}: {detail['msg']}" for detail in error.errors(include_input=False))
         raise CommandError(f"{wrong}.", misspelt=True) from None

@@ -193,11 +193,9 @@ def _settings(target: str | None, app_dir: str) -> TaskIQSettings:
     from bandmaster.kernel import load_application
 
     if target is not None:
-        plan = load_application(target, app_dir).plan
-        overrides: Any = plan.overrides
-        given = overrides.get((TaskIQSettings, None)) or plan.settings.get(TaskIQSettings)
+        given = load_application(target, app_dir).plan.settings_of(TaskIQSettings)
         if given is not None:
-            return given  # type: ignore[no-any-return]
+            return given
     try:
         return TaskIQSettings()
     except ValidationError as error:
