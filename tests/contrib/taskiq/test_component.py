@@ -4,12 +4,13 @@ import asyncio
 import subprocess
 import sys
 from collections.abc import AsyncIterator
+from datetime import UTC, datetime, timedelta
 from typing import Annotated
 
 import anyio
 import pytest
 import structlog
-from taskiq import AsyncBroker, Context, InMemoryBroker, TaskiqDepends, TaskiqEvents, async_shared_broker
+from taskiq import AsyncBroker, Context, InMemoryBroker, ScheduledTask, TaskiqDepends, TaskiqEvents, async_shared_broker
 
 from bandmaster.contrib.redis import RedisClosedError, RedisSettings, open_client, redis
 from bandmaster.contrib.taskiq import (
@@ -410,6 +411,36 @@ async def test_a_process_of_every_role_does_everything(redis_url):
     async with run(**_on(redis_url, *ALL, tasks("shop", tick)), role=None):
         with anyio.fail_after(10):
             await ran.wait()
+
+
+async def test_what_is_sent_by_the_clock_has_its_tasks_labels():
+    """As if it had been sent by hand; whether it was declared to be sent, or added while it runs."""
+    from bandmaster.contrib.taskiq import Schedule
+
+    seen = {}
+    both = anyio.Event()
+
+    @task(name="tick", labels={"shop": "here"}, schedule=Schedule(every=1, labels={"by": "clock"}))
+    async def tick(context: Context = TaskiqDepends()):
+        note(context)
+
+    @task(name="tock", labels={"shop": "there"})
+    async def tock(context: Context = TaskiqDepends()):
+        note(context)
+
+    def note(context):
+        found = context.message.labels
+        seen[context.message.task_name] = (found.get("shop"), found.get("by"))
+        if len(seen) == 2:
+            both.set()
+
+    async with run(contributions=[*ALL, tasks("shop", tick, tock)]) as running:
+        queue = running.resources[TaskQueue]
+        soon = datetime.now(UTC) + timedelta(seconds=1)
+        await queue.schedules.add_schedule(ScheduledTask(task_name="tock", labels={}, args=[], kwargs={}, time=soon))
+        with anyio.fail_after(10):
+            await both.wait()
+    assert {"tick": ("here", "clock"), "tock": ("there", None)} == seen
 
 
 async def test_parts_of_one_name_are_refused_at_the_start():

@@ -83,7 +83,8 @@ async def task_scheduler(queue: TaskQueue, settings: TaskIQSettings, context: Co
     """Sends tasks by the clock: in processes of the role scheduler, and where the queue is in memory in all that send."""
     if _is_embedded(queue, SCHEDULER, context) or context.plan.role != "web":
         declared = DeclaredSchedules({name: task.options.schedules for name, task in queue.tasks.items()})
-        scheduler = OnceScheduler(queue.broker, [declared, queue.schedules])
+        labels = {name: task.labels for name, task in queue.tasks.items()}
+        scheduler = OnceScheduler(queue.broker, [declared, queue.schedules], labels=labels)
 
         async def run() -> None:
             await context.wait_ready()

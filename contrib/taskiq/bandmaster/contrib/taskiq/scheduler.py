@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import math
 import random
-from collections.abc import Awaitable, Callable, Iterable
+from collections.abc import Awaitable, Callable, Iterable, Mapping
 from contextlib import AsyncExitStack
 from datetime import UTC, datetime, timedelta
 from typing import Any
@@ -38,7 +38,8 @@ class OnceScheduler(TaskiqScheduler):
     """Sends each firing with an identity that brokers of this package take only once, whoever sends it.
 
     It is the task's id as well, where the schedule gives none. A task gets the labels of its registration, as if it had
-    been sent by hand, and those of the schedule.
+    been sent by hand, and those of the schedule. ``labels`` are those of tasks that aren't registered with the broker, by
+    name.
 
     ``patience`` is for how many seconds a firing is tried while the broker can't be reached; ``now`` tells the time.
     """
@@ -48,12 +49,14 @@ class OnceScheduler(TaskiqScheduler):
         broker: AsyncBroker,
         sources: Iterable[ScheduleSource],
         *,
+        labels: Mapping[str, Mapping[str, Any]] | None = None,
         patience: float = 30.0,
         now: Callable[[], datetime] = _utc_now,
     ) -> None:
         super().__init__(broker, list(sources))
         self.on_given_up: Callable[[ScheduledTask], object] = lambda _: None
         """Called with what couldn't be sent within ``patience``."""
+        self._labels = labels or {}
         self._patience = patience
         self._now = now
         self._sends: set[asyncio.Task[Any] | None] = set()
@@ -93,9 +96,8 @@ class OnceScheduler(TaskiqScheduler):
         await self._patiently("schedule was sent, but its source can't be told, and may bring it again", task, tell)
 
     async def _send(self, task: ScheduledTask, fired: Firing) -> None:
-        known = self.broker.find_task(task.task_name)
         labels: dict[str, Any] = {
-            **({} if known is None else {name: value for name, value in known.labels.items() if name not in _NOT_SENT}),
+            **self._labels_of(task.task_name),
             **task.labels,
             SCHEDULE: task.schedule_id,
             ONCE: fired.identity,
@@ -107,6 +109,12 @@ class OnceScheduler(TaskiqScheduler):
         except SendTaskError as error:
             # TaskIQ puts every error of a broker into one of these.
             raise error.__cause__ or error from error.__cause__
+
+    def _labels_of(self, task: str) -> Mapping[str, Any]:
+        if task in self._labels:
+            return self._labels[task]
+        known = self.broker.find_task(task)
+        return {} if known is None else {name: value for name, value in known.labels.items() if name not in _NOT_SENT}
 
     async def _patiently(self, problem: str, task: ScheduledTask, do: Callable[[], Awaitable[None]]) -> bool:
         error: TransientError | None = None
