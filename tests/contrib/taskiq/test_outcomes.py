@@ -113,14 +113,14 @@ def test_what_may_pass_is_tried_again(error, last):
     """And at the last attempt it is dead for another reason than what never may."""
     policy = Policy(3, 1, 10, 0, (OSError, Refused))
     outcomes = [decide(error, attempt, policy, 0.5) for attempt in (1, 2, 3)]
-    assert [Again(1.0), Again(2.0), Dead(last, described(error))] == outcomes
+    assert [Again(1.0, described(error)), Again(2.0, described(error)), Dead(last, described(error))] == outcomes
 
 
 def test_invalid_arguments_stay_invalid():
     """The same message would have them again; but a policy may name the error."""
     error = InvalidArgumentsError("one: Input should be a valid integer")
     assert Dead(Reason.INVALID, described(error)) == decide(error, 1, Policy(9, 1, 1, 0, (OSError,)), 0)
-    assert Again(1.0) == decide(error, 1, Policy(9, 1, 1, 0, (InvalidArgumentsError,)), 0)
+    assert Again(1.0, described(error)) == decide(error, 1, Policy(9, 1, 1, 0, (InvalidArgumentsError,)), 0)
 
 
 def test_a_policy_is_made_of_options_and_settings():
@@ -155,4 +155,4 @@ def test_what_an_error_asks_for_is_heeded():
     for asked, expected in ((None, 1), (0.5, 1), (20.0, 20)):
         error = TransientError("later")
         error.retry_after = asked
-        assert Again(expected) == decide(error, 1, policy, 0)
+        assert Again(expected, "TransientError: later") == decide(error, 1, policy, 0)

@@ -36,6 +36,8 @@ class Arguments:
     """Parameters that must be passed by name: before them stands one that is given."""
     problems: tuple[str, ...] = ()
     """What is wrong with the declaration."""
+    returned: Any = None
+    """The type that a result is made of again; none where the declaration says none."""
 
     def sent(self, args: Sequence[Any], kwargs: Mapping[str, Any]) -> tuple[list[Any], dict[str, Any]]:
         """The arguments as JSON says them.
@@ -126,7 +128,7 @@ def arguments_of(task: str, function: Callable[..., Any]) -> Arguments:
                 "what is to be given where the task runs has the default TaskiqDepends()"
             )
     plain = signature.replace(parameters=kept, return_annotation=inspect.Signature.empty)
-    return Arguments(task, plain, adapters, frozenset(named), tuple(problems))
+    return Arguments(task, plain, adapters, frozenset(named), tuple(problems), hints.get("return"))
 
 
 def is_given(default: Any, hint: Any) -> bool:

@@ -102,7 +102,7 @@ def _graph(function: Callable[..., Any], places: _Places) -> tuple[DependencyGra
             dependency.dependency = place
         # Where a type has several, TaskIQ would take the one without a name.
         if (name := _name_in(dependency.signature)) is not None:
-            dependency.dependency = places.named(places.kind_of(dependency.dependency), name)
+            dependency.dependency = places.place(places.kind_of(dependency.dependency), name)
         if places.is_provided(dependency.dependency):
             dependency.use_cache = True  # otherwise it would be made anew
         if (problem := places.problem_with(dependency)) is not None:
@@ -125,30 +125,25 @@ class _Places:
         self.given: dict[Any, Any] = {Resources: resources}
         self.scoped: dict[Any, Scoped[Any]] = {}
         self._known = {Resources, *known}
-        self._resources = resources
         self._named: dict[tuple[Any, str | None], Any] = {}
         self._kinds: dict[Any, Any] = {}
         for key in resources:
             value, kind, is_scoped = resources[key], key.type, False
             if get_origin(kind) is Scoped:
-                self.given[self._place(kind, key.name)] = value  # for tasks that open it themselves
+                self.given[self.place(kind, key.name)] = value  # for tasks that open it themselves
                 kind, is_scoped = get_args(kind)[0], True
-            place = self._place(kind, key.name)
+            place = self.place(kind, key.name)
             if is_scoped:
                 self.scoped[place] = value
             elif place not in self.scoped:  # what is made for each task comes before what all share
                 self.given[place] = value
         for kind, name in list(self._named):
             if name is not None and (kind, None) not in self._named:
-                self._place(kind, None)  # so that TaskIQ doesn't make one
+                self.place(kind, None)  # so that TaskIQ doesn't make one
 
     def kind_of(self, place: Any) -> Any:
         """The type that a stand-in stands for; a type stands for itself."""
         return self._kinds.get(place, place)
-
-    def named(self, kind: Any, name: str) -> Any:
-        """The stand-in for one of several."""
-        return self._place(kind, name)
 
     def is_provided(self, place: Any) -> bool:
         """Whether each run knows it."""
@@ -170,7 +165,8 @@ class _Places:
             )
         return None
 
-    def _place(self, kind: Any, name: str | None) -> Any:
+    def place(self, kind: Any, name: str | None) -> Any:
+        """The stand-in for a type, or for one of several of it."""
         if (kind, name) not in self._named:
 
             def given() -> Any:

@@ -50,18 +50,14 @@ def restored(found: Mapping[str, Any]) -> Iterator[None]:
 @functools.cache
 def has_opentelemetry() -> bool:
     """Whether there is a trace to take along: the API is installed, by the application or a tracing library."""
-    return importlib.util.find_spec("opentelemetry") is not None and _found("opentelemetry.propagate")
+    try:
+        return importlib.util.find_spec("opentelemetry.propagate") is not None
+    except ModuleNotFoundError:
+        return False
 
 
 def _text(label: Any) -> str | None:
     return label if isinstance(label, str) else None  # others than this package may have set it
-
-
-def _found(name: str) -> bool:
-    try:
-        return importlib.util.find_spec(name) is not None
-    except ModuleNotFoundError:
-        return False
 
 
 @contextmanager

@@ -10,19 +10,18 @@ from collections import deque
 from collections.abc import AsyncGenerator, Callable, Iterable
 from dataclasses import dataclass, replace
 from datetime import datetime
-from typing import Any
 
-from taskiq import AsyncBroker
 from taskiq.message import BrokerMessage
 
 from bandmaster.contrib.taskiq import labels
 from bandmaster.contrib.taskiq.delivery import Delivery, Reason
+from bandmaster.contrib.taskiq.isolating import IsolatingBroker
 from bandmaster.contrib.taskiq.letters import DeadLetter, anew, letter_of
 
 _MOST_LETTERS = 10_000
 
 
-class EmbeddedBroker(AsyncBroker):
+class EmbeddedBroker(IsolatingBroker):
     """Gives out in the order of sending, to listeners in this event loop; does what `LeasedStreamBroker` does, but keep.
 
     Messages are bytes here as well, so that what can't travel is seen at once.
@@ -40,19 +39,6 @@ class EmbeddedBroker(AsyncBroker):
         self._news = asyncio.Event()
         self._idle = asyncio.Event()
         self._idle.set()
-
-    @property
-    def custom_dependency_context(self) -> dict[Any, Any]:  # pyright: ignore[reportIncompatibleVariableOverride]
-        """A copy for each who asks: TaskIQ's receiver writes the context of one task into it."""
-        return dict(self._dependencies)
-
-    @custom_dependency_context.setter
-    def custom_dependency_context(self, value: dict[Any, Any]) -> None:  # pyright: ignore[reportIncompatibleVariableOverride]
-        self._dependencies = value
-
-    def add_dependency_context(self, new_ctx: dict[Any, Any]) -> None:
-        """Let dependencies of all tasks find these."""
-        self._dependencies = {**self._dependencies, **new_ctx}
 
     @property
     def waiting(self) -> int:

@@ -43,9 +43,11 @@ class Done:
 
 @dataclass(frozen=True, slots=True)
 class Again:
-    """It is to be run again."""
+    """It is to be run again, after so many seconds."""
 
     delay: float
+    detail: str
+    """What was wrong."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,6 +56,7 @@ class Dead:
 
     reason: Reason
     detail: str
+    """What was wrong."""
 
 
 Outcome = Done | Again | Dead
@@ -87,7 +90,7 @@ def decide(error: BaseException | None, attempt: int, policy: Policy, chance: fl
     if error is None:
         return Done()
     if may_pass(error, policy) and attempt < policy.attempts:
-        return Again(max(pause(attempt, policy, chance), _asked(error)))
+        return Again(max(pause(attempt, policy, chance), _asked(error)), described(error))
     return Dead(_reason(error, policy), described(error))
 
 

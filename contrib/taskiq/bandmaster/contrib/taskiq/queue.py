@@ -8,7 +8,7 @@ from datetime import UTC, datetime
 from typing import Any, ParamSpec, Protocol, TypeVar, overload
 
 from pydantic import PydanticUserError, TypeAdapter
-from taskiq import AsyncBroker, AsyncTaskiqDecoratedTask, AsyncTaskiqTask, ScheduleSource, TaskiqResult
+from taskiq import AsyncBroker, AsyncTaskiqTask, ScheduleSource, TaskiqResult
 from taskiq.exceptions import SendTaskError
 from taskiq.kicker import AsyncKicker
 
@@ -115,9 +115,10 @@ class TaskQueue:
         if isinstance(task, Task) and task.name not in self.tasks:
             raise UnknownTaskError(unknown(task.name, self.tasks))
         chosen = task if isinstance(task, Task) else of_taskiq(task)
-        said, named = self._arguments_of(chosen).sent(args, kwargs)
+        arguments = self._arguments_of(chosen)
+        said, named = arguments.sent(args, kwargs)
         return await self._send(
-            chosen.name, said, named, chosen.task_id, chosen.sent_with(self._now()), _returned(task)
+            chosen.name, said, named, chosen.task_id, chosen.sent_with(self._now()), arguments.returned
         )
 
     async def send_message(
@@ -179,15 +180,3 @@ def unknown(name: str, tasks: Mapping[str, Any]) -> str:
     near = difflib.get_close_matches(name, tasks, 1)
     hint = f"Did you mean {near[0]!r}?" if near else "Is the part installed that brings it, by tasks(...)?"
     return f"there is no task {name!r} here. {hint}"
-
-
-def _returned(task: Any) -> Any:
-    """The type that a result is made of again."""
-    if isinstance(task, AsyncTaskiqDecoratedTask):
-        return task.return_type
-    import typing
-
-    try:
-        return typing.get_type_hints(task.function).get("return")
-    except (NameError, TypeError, AttributeError, SyntaxError):
-        return None

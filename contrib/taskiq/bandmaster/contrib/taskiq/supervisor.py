@@ -9,7 +9,7 @@ import sys
 import threading
 import time
 from collections import deque
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 
 from bandmaster.kernel.commands import FAILED, MISCONFIGURED, OK
@@ -41,12 +41,12 @@ def supervise(arguments: Sequence[str], processes: int, health_port: int | None)
     return _Supervisor(arguments, processes, health_port).run()
 
 
-def end_with_parent(pipe: int, ended: Callable[[], object] | None = None) -> None:
+def end_with_parent(pipe: int) -> None:
     """Stop this process, as by SIGTERM, when the one at the other end of a pipe has died."""
 
     def watch() -> None:
         os.read(pipe, 1)  # nothing is ever written: it ends with the parent
-        (ended or (lambda: os.kill(os.getpid(), signal.SIGTERM)))()
+        os.kill(os.getpid(), signal.SIGTERM)
 
     threading.Thread(target=watch, name="bandmaster: parent", daemon=True).start()
 

@@ -278,7 +278,7 @@ class Worker:
         outcome = Done() if quiet else decide(error, attempt, policy, random.random())  # noqa: S311
         if isinstance(outcome, Again) and ack.is_acked:
             # The message is gone: at most once is what was asked for.
-            outcome = Dead(Reason.EXHAUSTED, described(error or OSError()))
+            outcome = Dead(Reason.EXHAUSTED, outcome.detail)
         with anyio.CancelScope(shield=True):
             await self._conclude(message, outcome, attempt, value, error, took)
         if isinstance(outcome, Again) and isinstance(run.hand, ForeignHand):
@@ -367,7 +367,7 @@ class Worker:
                 self._counts["done"] += 1
                 if not ack.is_acked:
                     await self._settled(hand.done(), run)
-            case Again(delay):
+            case Again(delay, _):
                 self._counts["again"] += 1
                 data = self._next(message, attempt + 1, attempt, error)
                 if await self._settled(hand.again(data, delay=delay), run) is False:
@@ -448,19 +448,12 @@ class Worker:
         match outcome:
             case Done():
                 self._log.info("task done", **about)
-            case Again(delay):
-                self._log.warning(
-                    "task failed, to be tried again",
-                    **about,
-                    after=round(delay, 3),
-                    error=described(error or OSError()),
-                )
-            case Dead(reason):
+            case Again(delay, detail):
+                self._log.warning("task failed, to be tried again", **about, after=round(delay, 3), error=detail)
+            case Dead(reason, detail):
                 # As text: structlog's own rendering shows local variables, which may be secrets.
                 trace = "" if error is None else "".join(traceback.format_exception(error))
-                self._log.error(
-                    "task put aside", **about, reason=reason.value, error=described(error or OSError()), exception=trace
-                )
+                self._log.error("task put aside", **about, reason=reason.value, error=detail, exception=trace)
 
 
 class _Run:

@@ -13,10 +13,11 @@ from typing import Any
 
 import anyio
 from redis.asyncio import Redis
-from taskiq import AsyncBroker, BrokerMessage, TaskiqResult
+from taskiq import BrokerMessage, TaskiqResult
 
 from bandmaster.contrib.redis import RedisSettings, open_client
 from bandmaster.contrib.taskiq.delivery import Delivery
+from bandmaster.contrib.taskiq.isolating import IsolatingBroker
 from bandmaster.contrib.taskiq.streams.clients import probing, reading
 from bandmaster.contrib.taskiq.streams.letters import StreamDeadLetters
 from bandmaster.contrib.taskiq.streams.link import Link, execute
@@ -47,7 +48,7 @@ class Depth:
     dead: int
 
 
-class LeasedStreamBroker(AsyncBroker):
+class LeasedStreamBroker(IsolatingBroker):
     """Sends and receives TaskIQ's messages through one Redis stream, to workers that each hold what they have by lease.
 
     Where stock brokers on streams differ:
@@ -76,7 +77,6 @@ class LeasedStreamBroker(AsyncBroker):
             raise ValueError(f"consumer: {consumer!r} can't be one worker's name")
         # In the place of one of its own, for all that is answered at once; whoever has opened it closes it.
         self._given = client
-        self._context: dict[Any, Any] = {}
         super().__init__()
         self._options = options
         self._settings = redis
@@ -101,27 +101,6 @@ class LeasedStreamBroker(AsyncBroker):
     def dead_letters(self) -> StreamDeadLetters:
         """The queue's dead letters, for as long as the broker is started."""
         return StreamDeadLetters(self._started(), self._options)
-
-    # -- Dependencies of tasks ---------------------------------------------------------------------------------------
-
-    @property
-    def custom_dependency_context(self) -> dict[Any, Any]:
-        """A copy of what `add_dependency_context` was given.
-
-        A stock `Receiver` writes each task's context into the dictionary that it gets here, in which others that run
-        at the same time then find it: tasks have seen another tenant's.
-        """
-        return dict(self._context)
-
-    @custom_dependency_context.setter
-    def custom_dependency_context(  # pyright: ignore[reportIncompatibleVariableOverride]  # a plain attribute there
-        self, context: dict[Any, Any]
-    ) -> None:
-        self._context = dict(context)
-
-    def add_dependency_context(self, new_ctx: dict[Any, Any]) -> None:
-        """Let tasks depend on these, by their types."""
-        self._context.update(new_ctx)
 
     # -- Life --------------------------------------------------------------------------------------------------------
 
