@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from bandmaster.kernel.cli.options import Answer, AppDir, Format, Target, Traceback
-from bandmaster.kernel.cli.output import PROBLEM, WRONG_USE, CommandError, answering, error_json, show_json
+from bandmaster.kernel.cli.output import PROBLEM, WRONG_USE, CommandError, answering, show_json
 from bandmaster.kernel.failures import FAILED, MISCONFIGURED, OK
 from bandmaster.kernel.target import put_first
 
@@ -20,7 +20,6 @@ __all__ = [
     "Target",
     "Traceback",
     "answering",
-    "error_json",
     "put_first",
     "show_json",
 ]

@@ -14,7 +14,7 @@ import typer
 
 from bandmaster.kernel.cli.options import Format
 from bandmaster.kernel.cli.outline import Section, drawn, plain
-from bandmaster.kernel.errors import BandmasterError, Problem
+from bandmaster.kernel.errors import BandmasterError, CrashError, Problem, StartError, StopError
 from bandmaster.kernel.failures import report
 
 PROBLEM = 1
@@ -64,8 +64,8 @@ def answering(answer: Format, *, full: bool = False, code: int | None = None) ->
         if answer is Format.JSON:
             show_json(error_json(error))
         else:
-            # What fails in planning says all in its problems; what fails in a run has a cause with a traceback.
-            complain(str(error) if hasattr(error, "problems") else report(error))
+            # What bandmaster and its parts refuse says all in its text; what fails in a run has causes of others'.
+            complain(report(error) if isinstance(error, StartError | CrashError | StopError) else str(error))
         mistyped = getattr(error, "misspelt", False)
         raise typer.Exit(code or (WRONG_USE if mistyped else PROBLEM)) from error
 

@@ -2,14 +2,12 @@
 
 from __future__ import annotations
 
-import json
-from collections.abc import Callable, Coroutine, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Coroutine, Mapping, Sequence
 from typing import TYPE_CHECKING, Annotated, Any, NamedTuple, TypeAlias, TypeVar
 
 import typer
 
-from bandmaster.kernel.commands import PROBLEM, WRONG_USE, Answer, AppDir, Format, error_json, put_first
+from bandmaster.kernel.commands import PROBLEM, Answer, AppDir, Format, answering, put_first, show_json
 
 if TYPE_CHECKING:
     from sqlalchemy import URL
@@ -62,7 +60,7 @@ def init(
     app_dir: AppDir = ".",
 ) -> None:
     """Make the folder for a part's migrations, and say how the part brings them."""
-    with _answering(answer):
+    with answering(answer):
         from bandmaster.contrib.persistence.writing import FOLDER, make_folder
 
         put_first(app_dir)
@@ -85,7 +83,7 @@ def revision(
     app_dir: AppDir = ".",
 ) -> None:
     """Write a part's next revision. Only --autogenerate asks the database."""
-    with _answering(answer):
+    with answering(answer):
         from bandmaster.contrib.persistence.writing import generate_revision, write_revision
 
         look = _look(target, app_dir, url)
@@ -110,7 +108,7 @@ def upgrade(
     app_dir: AppDir = ".",
 ) -> None:
     """Apply what is pending. Several processes may do so at once: one works, the others wait."""
-    with _answering(answer):
+    with answering(answer):
         from bandmaster.contrib.persistence import migrating
 
         look = _look(target, app_dir, url)
@@ -138,7 +136,7 @@ def downgrade(
     app_dir: AppDir = ".",
 ) -> None:
     """Undo revisions, down to the one that is named. With --sql it is a range, from:to."""
-    with _answering(answer):
+    with answering(answer):
         from bandmaster.contrib.persistence import migrating
 
         look = _look(target, app_dir, url)
@@ -155,7 +153,7 @@ def downgrade(
 @db.command()
 def current(target: Target = None, url: Url = None, answer: Answer = Format.TEXT, app_dir: AppDir = ".") -> None:
     """Tell how far the database is, part by part."""
-    with _answering(answer):
+    with answering(answer):
         from bandmaster.contrib.persistence import migrating
 
         look = _look(target, app_dir, url)
@@ -181,7 +179,7 @@ def current(target: Target = None, url: Url = None, answer: Answer = Format.TEXT
 @db.command()
 def check(target: Target = None, url: Url = None, answer: Answer = Format.TEXT, app_dir: AppDir = ".") -> None:
     """See whether the database has all migrations, and is what the models say. Exits with 1 where it isn't."""
-    with _answering(answer):
+    with answering(answer):
         from bandmaster.contrib.persistence import migrating
 
         look = _look(target, app_dir, url)
@@ -213,7 +211,7 @@ def check(target: Target = None, url: Url = None, answer: Answer = Format.TEXT, 
 @db.command()
 def history(target: Target = None, part: Part = None, answer: Answer = Format.TEXT, app_dir: AppDir = ".") -> None:
     """List all revisions, in an order in which they can be applied. No database is asked."""
-    with _answering(answer):
+    with answering(answer):
         from bandmaster.contrib.persistence import migrating
 
         look = _look(target, app_dir, None)
@@ -306,22 +304,10 @@ def _run(work: Callable[..., Coroutine[Any, Any, T]], *arguments: Any, **options
 
 
 def _say(answer: Format, text: str, data: Mapping[str, Any], *, ok: bool = True) -> None:
-    typer.echo(json.dumps({"format": 1, "ok": ok, **data}, indent=2) if answer is Format.JSON else text)
-
-
-@contextmanager
-def _answering(answer: Format) -> Iterator[None]:
-    """Tell what goes wrong in words, on standard error; to programs as JSON, on standard output."""
-    from bandmaster.kernel import BandmasterError
-
-    try:
-        yield
-    except BandmasterError as error:
-        if answer is Format.JSON:
-            typer.echo(json.dumps(error_json(error), indent=2))
-        else:
-            typer.echo(str(error), err=True)
-        raise typer.Exit(WRONG_USE if getattr(error, "misspelt", False) else PROBLEM) from error
+    if answer is Format.JSON:
+        show_json({"format": 1, "ok": ok, **data})
+    else:
+        typer.echo(text)
 
 
 def _json(revision: Revision) -> dict[str, str]:

@@ -77,7 +77,8 @@ def _refusal(error: RedisRefusedError, settings: RedisSettings) -> str:
 def _absence(error: RedisUnavailableError, settings: RedisSettings) -> str:
     if isinstance(error, MasterNotFoundError):
         return f"Redis is not to be found, {settings.address}: {error}"
-    return f"Redis at {settings.address} can't be used: {error}. Does it run, and is {settings.variable('url')} right?"
+    said = str(error).rstrip(".")
+    return f"Redis at {settings.address} can't be used: {said}. Does it run, and is {settings.variable('url')} right?"
 
 
 def _reason(error: BaseException) -> BaseException | None:
