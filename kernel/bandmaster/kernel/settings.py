@@ -8,7 +8,7 @@ from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from enum import Enum
 from pathlib import Path
-from typing import Annotated, Any, ClassVar, Literal, TypeVar, get_args, get_origin
+from typing import Annotated, Any, ClassVar, Literal, TypeVar, cast, get_args, get_origin
 
 from pydantic import (
     AliasChoices,
@@ -196,15 +196,12 @@ def named_settings(base: type[_S], name: str, *, about: str, prefix: str | None 
     """
     words = name.replace("-", "_").replace(".", "_")
     prefix = f"{words}_{base.model_config.get('env_prefix', '')}".upper() if prefix is None else prefix
-    return type(
-        f"{words.title().replace('_', '')}{base.__name__}",
-        (base,),
-        {
-            "__module__": base.__module__,
-            "__doc__": f"Settings of {about}, read from variables that begin with ``{prefix}``.",
-            "model_config": SettingsConfigDict(env_prefix=prefix),
-        },
-    )
+    namespace = {
+        "__module__": base.__module__,
+        "__doc__": f"Settings of {about}, read from variables that begin with ``{prefix}``.",
+        "model_config": SettingsConfigDict(env_prefix=prefix),
+    }
+    return cast("type[_S]", type(f"{words.title().replace('_', '')}{base.__name__}", (base,), namespace))
 
 
 def describe_settings(kind: type[BaseSettings]) -> list[Setting]:
