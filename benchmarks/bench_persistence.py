@@ -23,6 +23,7 @@ from bandmaster.contrib.persistence import DatabaseManager, DatabaseSettings, da
 from bandmaster.contrib.persistence.testing import PostgresDatabase, fresh_database, postgres_server
 from bandmaster.contrib.web import request_context
 from bandmaster.kernel import Kernel
+from bandmaster.kernel.events import ComponentStarted
 
 DRIVERS = ("psycopg", "asyncpg")
 SCHEMA = """
@@ -133,6 +134,15 @@ async def starts(database_: PostgresDatabase, rounds: int) -> None:
             return took
 
         async def component(read: DatabaseSettings = usual) -> float:
+            """Its own time: planning isn't the database's."""
+            kernel = Kernel(contributions=[database], discover=False, overrides={DatabaseSettings: read})
+            own = []
+            with kernel.listening(lambda event: own.append(event.own) if isinstance(event, ComponentStarted) else None):
+                async with kernel.running():
+                    pass
+            return own[0]
+
+        async def whole_kernel(read: DatabaseSettings = usual) -> float:
             kernel = Kernel(contributions=[database], discover=False, overrides={DatabaseSettings: read})
             began = time.perf_counter()
             async with kernel.running():
@@ -146,6 +156,7 @@ async def starts(database_: PostgresDatabase, rounds: int) -> None:
             "manager and check": manager_and_check,
             "component, with budget": component,
             "component, with budget and audit": isolating,
+            "a kernel of that component alone, planned and started": whole_kernel,
         }
         times: dict[str, list[float]] = {name: [] for name in variants}
         for turn in range(rounds + 2):

@@ -257,6 +257,17 @@ async def test_a_full_pool_is_no_reason_to_be_unhealthy(postgres_database, manag
 
 
 @pytest.mark.parametrize("driver", DRIVERS)
+@pytest.mark.parametrize("pgbouncer", [False, True])
+async def test_a_look_at_the_server_opens_no_transaction(postgres_database, superuser_runs, managed, driver, pgbouncer):
+    """Two messages fewer for each probe; but behind PgBouncer a transaction holds the steps of a statement together."""
+    manager = managed(postgres_database.app_url(driver), pgbouncer=pgbouncer)
+    async with manager.probing() as connection:
+        await connection.exec_driver_sql("SELECT 1")
+        found = superuser_runs(f"SELECT state FROM pg_stat_activity WHERE usename = '{postgres_database.app}'")
+    assert [("idle in transaction" if pgbouncer else "idle",)] == [tuple(row) for row in found]
+
+
+@pytest.mark.parametrize("driver", DRIVERS)
 async def test_what_is_cancelled_does_not_run_on(postgres_database, superuser_runs, managed, driver):
     """Twenty queries are cancelled as structured concurrency does it; none holds a connection beyond the pool."""
     manager = managed(postgres_database.app_url(driver), pool_size=2, max_overflow=0)

@@ -22,11 +22,13 @@ _KEEPALIVES = {"keepalives_idle": 30, "keepalives_interval": 10, "keepalives_cou
 _SQLITE_WAIT = 5.0
 
 
-def make_async_engine(settings: DatabaseSettings, *, size: int, overflow: int) -> AsyncEngine:
+def make_async_engine(settings: DatabaseSettings, *, size: int, overflow: int, autocommit: bool = False) -> AsyncEngine:
     """An engine for asynchronous code, not yet connected to anything."""
-    return create_async_engine(
-        settings.dsn, **_options(settings, settings.dsn, _AsyncPool, size=size, overflow=overflow)
-    )
+    options = _options(settings, settings.dsn, _AsyncPool, size=size, overflow=overflow)
+    # Behind PgBouncer a transaction is what holds the steps of one statement together: to prepare it, and to run it.
+    if autocommit and not settings.pgbouncer:
+        options["isolation_level"] = "AUTOCOMMIT"
+    return create_async_engine(settings.dsn, **options)
 
 
 def make_sync_engine(settings: DatabaseSettings, *, size: int, overflow: int) -> Engine:

@@ -263,7 +263,7 @@ class DatabaseManager:
             log_slow(engine, settings.slow_query, self.name)
 
     def _for_probes(self) -> AsyncEngine:
-        engine = make_async_engine(self.settings, size=1, overflow=0)
+        engine = make_async_engine(self.settings, size=1, overflow=0, autocommit=self.settings.is_postgresql)
         equip(engine.sync_engine, self.settings, lambda: self._closed)
         return engine
 
