@@ -263,6 +263,10 @@ async def test_it_runs_as_a_component_and_survives_the_server(bandmaster_environ
                     await connection.run_sync(METADATA.create_all)
                 await add(manager, 1)
                 await _until(publisher, [1])
+                # Not before it is deleted: cut short there, it would be handed on again.
+                with anyio.fail_after(20):
+                    while (await running.resources[OutboxRelay].gauge()).waiting:
+                        await anyio.sleep(0.02)
                 server.stop()
                 await anyio.sleep(0.3)
                 server.start()
