@@ -41,11 +41,6 @@ MAIN, REPLICA, CACHE = Database("main"), Database("replica"), Cache()
 ORDERS = Repository("orders")
 
 
-@pytest.fixture
-def anyio_backend():
-    return "asyncio"
-
-
 class Sessions:
     """Scoped sessions that say what happens to them."""
 

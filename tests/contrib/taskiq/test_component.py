@@ -54,11 +54,6 @@ async def greet(name: str, greeting: Greeting = TaskiqDepends(), context: Contex
 PARTS = [*ALL, greeter, tasks("shop", greet)]
 
 
-@pytest.fixture
-def anyio_backend():
-    return "asyncio"
-
-
 @pytest.fixture(autouse=True)
 def surroundings(monkeypatch):
     """Nothing of the environment counts; TaskIQ's shared tasks don't stay."""

@@ -53,11 +53,6 @@ class AckingBroker(PlainBroker):
             yield AckableMessage(data=data, ack=acknowledge)
 
 
-@pytest.fixture
-def anyio_backend():
-    return "asyncio"
-
-
 @pytest.fixture(params=[PlainBroker, AckingBroker])
 async def broker(request):
     return request.param()

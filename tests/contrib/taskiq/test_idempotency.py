@@ -34,17 +34,6 @@ class Shaky:
 
 
 @pytest.fixture
-def anyio_backend():
-    return "asyncio"
-
-
-@pytest.fixture
-async def client(redis_url):
-    async with open_client(RedisSettings(url=redis_url), "idempotency") as client:
-        yield client
-
-
-@pytest.fixture
 def redis_once(client):
     return RedisIdempotency(client, f"{uuid4().hex}:")
 

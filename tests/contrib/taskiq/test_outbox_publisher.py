@@ -28,11 +28,6 @@ class RecordingQueue:
         self.sent.append((name, args, kwargs, task_id, labels))
 
 
-@pytest.fixture
-def anyio_backend():
-    return "asyncio"
-
-
 @asynccontextmanager
 async def _publishing(queue):
     """What the contribution provides, in a kernel that runs."""

@@ -55,11 +55,6 @@ class Keeping(EmbeddedBroker):
 
 
 @pytest.fixture
-def anyio_backend():
-    return "asyncio"
-
-
-@pytest.fixture
 def broker():
     found = Keeping()
     found.with_result_backend(MemoryResults(60))

@@ -57,17 +57,6 @@ class NamedError(Exception):
         super().__init__(f"no {name} here")
 
 
-@pytest.fixture
-def anyio_backend():
-    return "asyncio"
-
-
-@pytest.fixture
-async def client(redis_url):
-    async with open_client(RedisSettings(url=redis_url), "results") as client:
-        yield client
-
-
 @pytest.fixture(params=["redis", "memory"])
 def results(request, client):
     if request.param == "memory":

@@ -41,17 +41,6 @@ class Unsayable:
 UNSAYABLE = Unsayable()
 
 
-@pytest.fixture
-def anyio_backend():
-    return "asyncio"
-
-
-@pytest.fixture
-async def client(redis_url):
-    async with open_client(RedisSettings(url=redis_url), "schedules") as client:
-        yield client
-
-
 @pytest.fixture(params=["redis", "memory"])
 def source(request, client):
     return RedisSchedules(client, f"{uuid4().hex}:") if request.param == "redis" else MemorySchedules()

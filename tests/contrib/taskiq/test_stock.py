@@ -25,10 +25,8 @@ from taskiq.message import BrokerMessage
 from taskiq.receiver import Receiver
 from taskiq_redis import ListQueueBroker, ListRedisScheduleSource, RedisAsyncResultBackend, RedisStreamBroker
 
-from bandmaster.contrib.redis.testing import redis_server as serving
 from bandmaster.contrib.taskiq import TaskIQSettings, TaskQueue, task, task_idempotency, task_worker, taskiq, tasks
 from bandmaster.kernel import Kernel, KernelSettings, LifespanBand, PermanentError, TransientError, create_app, lifespan
-from bandmaster.kernel.testing import ServerUnavailable, skip_or_fail
 
 ROOT = Path(__file__).parents[3]
 HOME = "tests.contrib.taskiq.test_stock"
@@ -240,11 +238,6 @@ class StockList(Stock):
         return super().command("list")
 
 
-@pytest.fixture
-def anyio_backend():
-    return "asyncio"
-
-
 @pytest.fixture(autouse=True)
 def surroundings(monkeypatch):
     """Nothing of the environment counts."""
@@ -272,16 +265,6 @@ def stock(why, make=Stock, *, name="stock", **options):
 def with_ours_and(*others, **options):
     """Run it with ours, which these are the options of, and with others."""
     return pytest.mark.parametrize("bench", [pytest.param((Ours, options), id="ours"), *others], indirect=True)
-
-
-@pytest.fixture
-def own_server(tmp_path):
-    """A server that the test may stop, and that forgets nothing."""
-    with ExitStack() as stack:
-        try:
-            yield stack.enter_context(serving(tmp_path, options=["--appendonly", "yes", "--appendfsync", "always"]))
-        except ServerUnavailable as error:
-            skip_or_fail(error)
 
 
 async def until(condition, seconds=5.0):

@@ -1,28 +1,10 @@
 """Workers of a queue, and servers of a test's own."""
 
-from contextlib import ExitStack, asynccontextmanager
+from contextlib import asynccontextmanager
 
 import pytest
 from redis.asyncio import Redis
 from tests.contrib.taskiq.streams.helpers import broker_of
-
-from bandmaster.contrib.redis.testing import redis_server as serving
-from bandmaster.kernel.testing import ServerUnavailable, skip_or_fail
-
-
-@pytest.fixture
-def anyio_backend():
-    return "asyncio"
-
-
-@pytest.fixture
-def own_server(tmp_path):
-    """A server that the test may stop and set."""
-    with ExitStack() as stack:
-        try:
-            yield stack.enter_context(serving(tmp_path, options=["--appendonly", "yes", "--appendfsync", "always"]))
-        except ServerUnavailable as error:
-            skip_or_fail(error)
 
 
 @pytest.fixture

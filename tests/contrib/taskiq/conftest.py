@@ -1,0 +1,31 @@
+"""Redis for tests of the task queue, which runs on asyncio alone."""
+
+from contextlib import ExitStack
+
+import pytest
+
+from bandmaster.contrib.redis import RedisSettings, open_client
+from bandmaster.contrib.redis.testing import redis_server as serving
+from bandmaster.kernel.testing import ServerUnavailable, skip_or_fail
+
+
+@pytest.fixture
+def anyio_backend():
+    return "asyncio"
+
+
+@pytest.fixture
+async def client(redis_url):
+    """A client of the server that tests share."""
+    async with open_client(RedisSettings(url=redis_url), "tests") as client:
+        yield client
+
+
+@pytest.fixture
+def own_server(tmp_path):
+    """A server that the test may stop and set, and that forgets nothing."""
+    with ExitStack() as stack:
+        try:
+            yield stack.enter_context(serving(tmp_path, options=["--appendonly", "yes", "--appendfsync", "always"]))
+        except ServerUnavailable as error:
+            skip_or_fail(error)
