@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import os
 import time
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from importlib.metadata import distribution
 
 import bench_stack
@@ -41,6 +41,33 @@ async def cpu(request: Request) -> JSONResponse:
 
 def starlette() -> Starlette:
     return Starlette(routes=[Route("/", hello), Route("/stream", stream), Route("/cpu", cpu)])
+
+
+def with_headers() -> ASGIApp:
+    """Starlette whose responses have the headers that the nine concerns give them, known beforehand.
+
+    What a server takes to check and write those is nobody's to save.
+    """
+    app = starlette()
+    given = dict(bench_stack.REQUEST_HEADERS)
+    headers = [
+        *((name, os.urandom(16).hex().encode()) for name in (b"x-request-id", b"x-correlation-id")),
+        (b"traceresponse", given[b"traceparent"]),
+        (b"access-control-allow-origin", given[b"origin"]),
+        (b"access-control-allow-credentials", b"true"),
+        (b"vary", b"origin"),
+        *bench_stack.SECURITY,
+    ]
+
+    async def headed(scope: Scope, receive: Receive, send: Send) -> None:
+        def sending(message: Message) -> Awaitable[None]:
+            if message["type"] == "http.response.start":
+                message["headers"] += headers
+            return send(message)
+
+        await app(scope, receive, sending)
+
+    return headed
 
 
 # -- ours, as it is installed -----------------------------------------------------------------------------------------
@@ -213,6 +240,7 @@ def litestar() -> ASGIApp:
 
 APPS: dict[str, Callable[[], ASGIApp]] = {
     "Starlette": starlette,
+    "Starlette, with the headers of the nine": with_headers,
     "bandmaster": bandmaster,
     "idiomatic layers": idiomatic,
     "nine lean concerns, bandmaster": nine_concerns,
