@@ -46,11 +46,15 @@ class Leaks:
 def unclosed() -> Iterator[list[str]]:
     """Collects what is thrown away without having been closed; the list is filled at the end of the block."""
     said: list[str] = []
-    gc.collect()
-    with warnings.catch_warnings(record=True) as caught:
-        warnings.simplefilter("always", ResourceWarning)
-        yield said
-        gc.collect()
+    # Earlier garbage isn't this block's, and need not be looked through: in a large test process that takes a second.
+    gc.freeze()
+    try:
+        with warnings.catch_warnings(record=True) as caught:
+            warnings.simplefilter("always", ResourceWarning)
+            yield said
+            gc.collect()
+    finally:
+        gc.unfreeze()
     for warning in caught:
         if issubclass(warning.category, ResourceWarning):
             said.append(str(warning.message))
