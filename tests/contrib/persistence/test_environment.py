@@ -328,7 +328,7 @@ async def test_on_sqlite_another_writer_is_waited_for(database, tmp_path):
     """The transaction is begun to write: whoever comes second waits, and is told when it takes too long."""
     parts = [shop(tmp_path)]
     file = sa.make_url(database).database
-    with sa.create_engine(f"sqlite:///{file}").connect() as other:
+    with sa.create_engine(f"sqlite:///{file}", poolclass=sa.NullPool).connect() as other:
         other.exec_driver_sql("BEGIN IMMEDIATE")
         with pytest.raises(MigrationLockedError, match=r"writing to the database for more than 0.2 s"):
             await upgrade(database, parts, lock_timeout=0.2)
@@ -492,7 +492,10 @@ async def test_the_lock_needs_a_timeout(database, tmp_path):
     """For ever is no answer to the person on call."""
     for timeout in (0, -1, float("nan")):
         with pytest.raises(ValueError, match="timeout: expected seconds above 0"):
-            with sa.create_engine("sqlite://").connect() as connection, migration_lock(connection, timeout):
+            with (
+                sa.create_engine("sqlite://", poolclass=sa.NullPool).connect() as connection,
+                migration_lock(connection, timeout),
+            ):
                 pass
 
 

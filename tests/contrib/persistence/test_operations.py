@@ -172,7 +172,7 @@ def test_they_are_written_into_scripts():
 def test_sqlite_takes_them_and_does_nothing():
     """One migration serves the demo and production; arguments are looked at all the same."""
     seen = []
-    engine = sa.create_engine("sqlite://")
+    engine = sa.create_engine("sqlite://", poolclass=sa.NullPool)
     sa.event.listen(engine, "before_cursor_execute", lambda *arguments: seen.append(arguments[2]))
     with engine.connect() as connection:
         op = operations(connection)
@@ -341,7 +341,7 @@ def test_a_tables_partitions_parent_is_looked_at(connection):
 def test_a_migration_that_was_written_on_sqlite_protects_on_postgresql(connection):
     """Who develops on the one would else ship an open table to the other."""
     protect(table(metadata := sa.MetaData()))
-    with sa.create_engine("sqlite://").connect() as sqlite:
+    with sa.create_engine("sqlite://", poolclass=sa.NullPool).connect() as sqlite:
         script = generated(sqlite, metadata)
         assert [ops.CreateTableOp, EnableTenantRlsOp] == kinds(script)
         run(sqlite, script.upgrade_ops)
