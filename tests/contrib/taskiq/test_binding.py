@@ -6,7 +6,9 @@ from collections.abc import AsyncIterator, Iterator
 from contextlib import asynccontextmanager
 from typing import Annotated, Generic, TypeVar
 
+import anyio
 import pytest
+import structlog
 from taskiq import Context, TaskiqDepends, TaskiqMessage, TaskiqState
 
 from bandmaster.contrib.taskiq import TaskIQSettings, task
@@ -16,6 +18,12 @@ from bandmaster.kernel.keys import Key
 
 pytestmark = pytest.mark.anyio
 T = TypeVar("T")
+
+
+@pytest.fixture
+def logs():
+    with structlog.testing.capture_logs() as found:
+        yield found
 
 
 class Database:
@@ -383,6 +391,94 @@ async def test_generators_see_what_the_task_raises():
     with pytest.raises(OSError, match="no disk"):
         await _run(_bind(function))
     assert ["no disk"] == facts
+
+
+async def test_the_end_of_a_dependency_fails(logs):
+    """The run fails with it where it has succeeded; else it is logged. The others are ended in any case."""
+    facts = []
+
+    async def first():
+        try:
+            yield 1
+        except BaseException as error:
+            facts.append(f"first saw {error}")
+            raise
+        else:
+            facts.append("first ended")
+
+    def second(one: int = TaskiqDepends(first)):
+        try:
+            yield 2
+        finally:
+            raise OSError("no commit")
+
+    async def succeeds(two: int = TaskiqDepends(second)):
+        return two
+
+    async def fails(two: int = TaskiqDepends(second)):
+        raise ValueError("no seat")
+
+    with pytest.raises(OSError, match="no commit"):
+        await _run(_bind(succeeds))
+    with pytest.raises(ValueError, match="no seat"):
+        await _run(_bind(fails))
+    assert ["first saw no commit", "first saw no seat"] == facts
+    told = {"event": "the end of a dependency failed", "error": "OSError: no commit", "log_level": "warning"}
+    assert [told] == logs
+
+
+async def test_dependencies_end_before_what_they_depend_on():
+    """Made anew for each who asks, or managed by a context, or yielded."""
+    facts = []
+
+    def ended(name):
+        @asynccontextmanager
+        async def held():
+            try:
+                yield name
+            finally:
+                facts.append(name)
+
+        return held()
+
+    async def inner():
+        async with ended("inner"):
+            yield "inner"
+
+    @asynccontextmanager
+    async def middle(it: str = TaskiqDepends(inner, use_cache=False)):
+        async with ended("middle"):
+            yield it
+
+    async def outer(it: str = TaskiqDepends(middle, use_cache=False)):
+        async with ended("outer"):
+            yield it
+
+    async def function(it: str = TaskiqDepends(outer), also: str = TaskiqDepends(inner)):
+        facts.append("run")
+
+    await _run(_bind(function))
+    assert ["run", "outer", "middle", "inner", "inner"] == facts
+
+
+async def test_a_cancellation_while_dependencies_end_comes_out():
+    """Though the run had failed before."""
+
+    async def part():
+        try:
+            yield 1
+        finally:
+            await anyio.sleep_forever()
+
+    async def function(one: int = TaskiqDepends(part)):
+        raise ValueError("no seat")
+
+    running = asyncio.create_task(_run(_bind(function)))
+    for _ in range(5):
+        await asyncio.sleep(0)
+    running.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await running
 
 
 async def test_what_only_a_run_knows():

@@ -4,16 +4,19 @@ from __future__ import annotations
 
 import inspect
 from collections.abc import AsyncIterator, Callable, Iterable, Iterator, Mapping
-from contextlib import AsyncExitStack, asynccontextmanager
+from contextlib import AsyncExitStack, asynccontextmanager, suppress
 from dataclasses import dataclass, field
+from functools import partial
 from typing import Annotated, Any, get_args, get_origin
 
+import structlog
 from taskiq_dependencies import DependencyGraph
+from taskiq_dependencies.ctx import AsyncResolveContext
 from taskiq_dependencies.dependency import Dependency
 
 from bandmaster.contrib.taskiq.arguments import Arguments, arguments_of
 from bandmaster.contrib.taskiq.declarations import Task
-from bandmaster.contrib.taskiq.outcomes import Policy, policy_of
+from bandmaster.contrib.taskiq.outcomes import Policy, described, policy_of
 from bandmaster.contrib.taskiq.settings import TaskIQSettings
 from bandmaster.kernel import Named, PlanError, Problem, Resources, Scoped
 
@@ -48,7 +51,8 @@ class Bound:
             known = {**self.given, **more}
             for place, scoped in self.scoped.items():
                 known[place] = await opened.enter_async_context(scoped.open())
-            resolving = await opened.enter_async_context(self.graph.async_ctx(known))
+            resolving = self.graph.async_ctx(known)
+            opened.push_async_exit(partial(_close, resolving))
             yield await resolving.resolve_kwargs()
 
 
@@ -108,6 +112,58 @@ def _graph(function: Callable[..., Any], places: _Places) -> tuple[DependencyGra
         if (problem := places.problem_with(dependency)) is not None:
             wrong.append(problem)
     return graph, wrong
+
+
+async def _close(resolved: AsyncResolveContext, kind: Any, error: BaseException | None, trace: Any) -> None:
+    """End what dependencies have opened, the last first; they see what the run has raised, or what another's end did.
+
+    TaskIQ's own ``close`` throws in a form that Python 3.12 deprecates, ends what a dependency depends on before the
+    dependency, and leaves the others open where an end fails.
+
+    Raises:
+        BaseException: what the first end to fail has raised; after an error of the run it is logged instead, unless it is
+            a cancellation.
+    """
+    first = await _end_all(resolved, error)
+    if first is not None and first is not error:
+        raise first
+
+
+async def _end_all(resolved: AsyncResolveContext, error: BaseException | None) -> BaseException | None:
+    for opened in reversed(resolved.opened_dependencies):
+        try:
+            await _end(opened, error)
+        except BaseException as failure:  # noqa: BLE001  # the others are ended first
+            if failure is error:
+                continue
+            if error is None or (isinstance(error, Exception) and not isinstance(failure, Exception)):
+                error = failure  # a cancellation is meant for the task, whatever it has raised before
+            else:
+                structlog.get_logger("bandmaster.taskiq").warning(
+                    "the end of a dependency failed", error=described(failure)
+                )
+    for inner in reversed(resolved.sub_contexts):
+        error = await _end_all(inner, error)
+    return error
+
+
+async def _end(opened: Any, error: BaseException | None) -> None:
+    raised = (None, None, None) if error is None else (type(error), error, error.__traceback__)
+    if inspect.isgenerator(opened):
+        with suppress(StopIteration):
+            if error is None:
+                next(opened)
+            else:
+                opened.throw(error)
+            opened.close()
+    elif inspect.isasyncgen(opened):
+        with suppress(StopAsyncIteration):
+            await (anext(opened) if error is None else opened.athrow(error))
+            await opened.aclose()
+    elif hasattr(opened, "__aexit__"):
+        await opened.__aexit__(*raised)
+    else:
+        opened.__exit__(*raised)
 
 
 def _walk(graph: DependencyGraph) -> Iterator[Dependency]:
