@@ -15,15 +15,12 @@ class Drain:
     A long stream looks at ``begun`` between two chunks, or waits for it beside its source, and ends by itself.
     """
 
-    __slots__ = ("_event",)
+    __slots__ = ("_event", "begun")
 
     def __init__(self) -> None:
+        self.begun = False
+        """Whether draining has begun. Not to be set by others; that it is no property, every request feels."""
         self._event = anyio.Event()
-
-    @property
-    def begun(self) -> bool:
-        """Whether draining has begun."""
-        return self._event.is_set()
 
     async def wait(self) -> None:
         """Wait until draining begins."""
@@ -31,6 +28,7 @@ class Drain:
 
     def begin(self) -> None:
         """Tell everybody."""
+        self.begun = True
         self._event.set()
 
 
