@@ -138,7 +138,7 @@ async def _end_all(resolved: AsyncResolveContext, error: BaseException | None) -
                 continue
             if error is None or (isinstance(error, Exception) and not isinstance(failure, Exception)):
                 error = failure  # a cancellation is meant for the task, whatever it has raised before
-            else:
+            elif isinstance(failure, Exception):
                 structlog.get_logger("bandmaster.taskiq").warning(
                     "the end of a dependency failed", error=described(failure)
                 )
