@@ -3,6 +3,8 @@
 import gc
 import os
 import socket
+import subprocess
+import sys
 import threading
 
 import anyio
@@ -423,6 +425,49 @@ async def test_sqlite_serves_for_trying_out(tmp_path, managed):
     with manager.sync_session() as session:
         assert 30 == session.scalar(text("SELECT count(*) FROM things"))
         assert 1 == session.scalar(text("PRAGMA foreign_keys"))
+
+
+async def test_a_long_query_of_sqlite_ends_with_its_task(tmp_path, managed):
+    """Its thread has nothing left to do, and the pool is as good as before."""
+    manager = managed(f"sqlite:///{tmp_path / 'file'}", pool_size=1, max_overflow=0)
+    endless = "WITH RECURSIVE n(i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM n) SELECT count(*) FROM n"
+    threads = threading.active_count()
+    with anyio.fail_after(10):
+        with anyio.move_on_after(0.2) as scope:
+            async with manager.session() as session:
+                await session.execute(text(endless))
+        assert scope.cancelled_caught
+        while threading.active_count() > threads:
+            await anyio.sleep(0.02)
+        async with manager.session() as session:
+            assert 1 == await session.scalar(text("SELECT 1"))
+
+
+CANCELLED = """
+import asyncio, sqlite3, sys, anyio
+from sqlalchemy import text
+from bandmaster.contrib.persistence import DatabaseManager, DatabaseSettings
+
+async def main():
+    manager = DatabaseManager(DatabaseSettings(url=f"sqlite:///{sys.argv[1]}", lock_timeout=1))
+    other = sqlite3.connect(sys.argv[1], isolation_level=None)
+    other.execute("PRAGMA journal_mode=WAL")
+    other.execute("BEGIN IMMEDIATE")
+    with anyio.move_on_after(0.2) as scope:
+        async with manager.session() as session:
+            await session.execute(text("SELECT 1"))
+    other.close()
+    print("cancelled" if scope.cancelled_caught else "not cancelled")
+
+asyncio.run(main())
+"""
+
+
+def test_a_process_ends_after_a_cancellation_on_sqlite(tmp_path):
+    """SQLAlchemy's own way to end such a connection leaves a task that waits without end, whoever cancels it."""
+    command = [sys.executable, "-c", CANCELLED, str(tmp_path / "file")]
+    ended = subprocess.run(command, capture_output=True, text=True, timeout=60, check=False)
+    assert (0, "cancelled", "") == (ended.returncode, ended.stdout.strip(), ended.stderr)
 
 
 async def test_sqlite_in_memory_is_one_database(managed):

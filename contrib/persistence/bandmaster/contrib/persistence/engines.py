@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 import math
+import sqlite3
 from collections.abc import Callable
+from contextlib import suppress
 from typing import Any
 
+import anyio
 from sqlalchemy import URL, AsyncAdaptedQueuePool, Connection, Dialect, Engine, QueuePool, create_engine, event, exc
 from sqlalchemy.ext.asyncio import AsyncEngine, create_async_engine
 from sqlalchemy.pool import ConnectionPoolEntry
@@ -64,6 +67,8 @@ def equip(engine: Engine, settings: DatabaseSettings, is_closed: Callable[[], bo
     event.listen(engine, "checkin", checkin)
     event.listen(engine, "handle_error", translate)
     if engine.dialect.name == "sqlite":
+        if engine.dialect.is_async:
+            _terminate_once(engine.dialect)
         event.listen(engine, "connect", _begin_by_hand)
         event.listen(engine, "begin", _begin_to_write)
         return
@@ -165,6 +170,32 @@ def _limits(settings: DatabaseSettings) -> dict[str, str]:
         "lock_timeout": settings.lock_timeout,
     }
     return {name: str(max(1, round(value * 1000))) for name, value in seconds.items() if value}
+
+
+def _terminate_once(dialect: Dialect) -> None:
+    """Wait for what a cancelled statement does in its thread, and for the end of that.
+
+    SQLAlchemy has the thread stopped twice where it is cancelled a second time, as structured concurrency does it, and
+    then waits for the second stop without end: no event loop that is to be closed after it ever is.
+    """
+    stock = dialect.do_terminate
+
+    def terminate(connection: Any) -> None:
+        try:
+            connection.run_async(_end)
+        except exc.MissingGreenlet:
+            stock(connection)  # the garbage collector's way, which can wait for nothing
+
+    setattr(dialect, "do_terminate", terminate)  # noqa: B010  # a method, to type checkers
+
+
+async def _end(driver: Any) -> None:
+    with anyio.CancelScope(shield=True), suppress(ValueError):  # it may be closed already
+        await driver.interrupt()
+        with suppress(sqlite3.Error):
+            # A closed connection keeps its lock for as long as anything refers to one of its statements.
+            await driver.rollback()
+        await driver.close()
 
 
 def _begin_by_hand(connection: Any, record: Any) -> None:
