@@ -29,8 +29,7 @@ def log():
     """What is logged, as structlog hands it to its renderer."""
     capture = LogCapture()
     structlog.configure(processors=[capture])
-    yield capture.entries
-    structlog.reset_defaults()
+    return capture.entries
 
 
 def component(name, start=None, stop=None, run=None, seconds=1):

@@ -3,6 +3,7 @@
 from contextlib import ExitStack
 
 import pytest
+import structlog
 
 from bandmaster.contrib.redis import RedisSettings, open_client
 from bandmaster.contrib.redis.testing import redis_server as serving
@@ -29,3 +30,10 @@ def own_server(tmp_path):
             yield stack.enter_context(serving(tmp_path, options=["--appendonly", "yes", "--appendfsync", "always"]))
         except ServerUnavailable as error:
             skip_or_fail(error)
+
+
+@pytest.fixture
+def logs():
+    """What is logged, as structlog has it."""
+    with structlog.testing.capture_logs() as found:
+        yield found

@@ -8,7 +8,6 @@ from typing import Annotated, Generic, TypeVar
 
 import anyio
 import pytest
-import structlog
 from taskiq import Context, TaskiqDepends, TaskiqMessage, TaskiqState
 
 from bandmaster.contrib.taskiq import TaskIQSettings, task
@@ -18,12 +17,6 @@ from bandmaster.kernel.keys import Key
 
 pytestmark = pytest.mark.anyio
 T = TypeVar("T")
-
-
-@pytest.fixture
-def logs():
-    with structlog.testing.capture_logs() as found:
-        yield found
 
 
 class Database:

@@ -9,7 +9,6 @@ from typing import Annotated
 
 import anyio
 import pytest
-import structlog
 from taskiq import AsyncBroker, Context, InMemoryBroker, ScheduledTask, TaskiqDepends, TaskiqEvents, async_shared_broker
 
 from bandmaster.contrib.redis import RedisClosedError, RedisSettings, open_client, redis
@@ -62,12 +61,6 @@ def surroundings(monkeypatch):
     monkeypatch.setattr(AsyncBroker, "global_task_registry", {})
     yield
     assert None is async_shared_broker._default_broker
-
-
-@pytest.fixture
-def logs():
-    with structlog.testing.capture_logs() as found:
-        yield found
 
 
 def _given(*contributions, **settings):

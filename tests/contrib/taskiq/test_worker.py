@@ -7,7 +7,6 @@ import threading
 from contextlib import asynccontextmanager
 
 import pytest
-import structlog
 from taskiq import Context, InMemoryBroker, TaskiqDepends, TaskiqMessage, TaskiqMiddleware, TaskiqState
 from taskiq.exceptions import NoResultError
 
@@ -24,12 +23,6 @@ from bandmaster.kernel import PermanentError, PlanError, Problem, Resources, Sco
 from bandmaster.kernel.keys import Key
 
 pytestmark = pytest.mark.anyio
-
-
-@pytest.fixture
-def logs():
-    with structlog.testing.capture_logs() as found:
-        yield found
 
 
 @pytest.fixture(autouse=True)
