@@ -349,21 +349,74 @@ async def test_the_drain_delay(server_handlers):
         assert await server.answer(2) == "shutdown.complete"
 
 
-async def test_a_second_signal(server_handlers):
-    """Both are handed on, the drain is skipped, and the stop begins without waiting for the server."""
+@pytest.mark.parametrize("drain_delay", [0, 0.3])
+async def test_an_echo_is_never_handed_on(server_handlers, drain_delay):
+    """A server may take it for the second signal, which is another request."""
     part = Component()
+    async with conversation(application(part, drain_delay=drain_delay)) as server:
+        await server.answer()
+        signal.raise_signal(SIGINT)
+        signal.raise_signal(SIGINT)
+        await wait_until(lambda: server_handlers.heard)
+        server.ask("shutdown")
+        assert await server.answer(2) == "shutdown.complete"
+    assert server_handlers.heard == [SIGINT]
+
+
+async def test_a_crash_in_the_drain_delay(server_handlers):
+    """The server hears then of the signal that it was spared, and ends."""
+    trigger = anyio.Event()
+
+    async def crash():
+        await trigger.wait()
+        raise RuntimeError("died")
+
+    async with conversation(application(Component(crash=crash), drain_delay=5)) as server:
+        await server.answer()
+        signal.raise_signal(SIGTERM)
+        assert server_handlers.heard == []
+        trigger.set()
+        await wait_until(lambda: server_handlers.heard)
+        server.ask("shutdown")
+        assert await server.answer(2) == "shutdown.failed"
+    assert server_handlers.heard == [SIGTERM]
+    assert server.killed == []
+
+
+async def test_a_second_signal(server_handlers):
+    """The drain is skipped; the server hears of it once all has stopped, for a server that is hurried ends the loop."""
+    may_stop = anyio.Event()
+    part = Component(stop=may_stop.wait)
     async with conversation(application(part, drain_delay=5)) as server:
         await server.answer()
         signal.raise_signal(SIGINT)
         assert server_handlers.heard == []
         await anyio.sleep(ECHO * 4)
         signal.raise_signal(SIGINT)
-        assert server_handlers.heard == [SIGINT, SIGINT]
-        await wait_until(lambda: "stop" in part.facts)
+        assert server_handlers.heard == [SIGINT]
+        await wait_until(lambda: server.app.kernel.phase.value == "stopping")
+        await anyio.sleep(0.1)
+        assert (part.facts, server_handlers.heard) == (["start"], [SIGINT])
+        may_stop.set()
+        await wait_until(lambda: len(server_handlers.heard) == 2)
+        assert part.facts == ["start", "stop"]
         assert len(server.sent) == 1
         server.ask("shutdown")
         assert await server.answer(2) == "shutdown.complete"
     assert server.ended == []
+
+
+async def test_a_second_signal_when_all_has_stopped(server_handlers):
+    """A server that still waits, for its last request perhaps, hears of it at once."""
+    async with conversation(application(Component(), drain_timeout=0.1)) as server:
+        await server.answer()
+        signal.raise_signal(SIGINT)
+        await wait_until(lambda: server.app.kernel.phase.value == "stopped")
+        await anyio.sleep(ECHO * 2)
+        signal.raise_signal(SIGINT)
+        assert server_handlers.heard == [SIGINT, SIGINT]
+        server.ask("shutdown")
+        assert await server.answer(2) == "shutdown.complete"
 
 
 async def test_a_third_signal(server_handlers):

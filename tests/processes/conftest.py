@@ -292,13 +292,13 @@ def drains(server, folder):
         return served.end()
 
 
-def hurried(server, folder):
-    """A long request in flight, and Ctrl-C twice."""
-    with serving(server, "", folder) as served:
+def hurried(server, folder, first=signal.SIGINT):
+    """A long request in flight, a signal and then Ctrl-C, and a stop that takes its time."""
+    with serving(server, "slow stop", folder) as served:
         served.wait_ready()
         with clients(lambda: served.record("slow", "/slow?seconds=15", 12.0)):
             served.wait_fact("slow began")
-            served.signal(signal.SIGINT)
+            served.signal(first)
             time.sleep(0.4)
             served.signal(signal.SIGINT)
             served.end()
@@ -340,6 +340,7 @@ SCENARIOS = {
     "blocking stop": lambda server, folder: stops(server, folder, "blocking stop"),
     "drain": drains,
     "two ints": hurried,
+    "term and int": lambda server, folder: hurried(server, folder, signal.SIGTERM),
 }
 
 
@@ -352,7 +353,9 @@ def see(request, tmp_path_factory):
         for marker in item.iter_markers("scenario")
     )
     # Those that mostly wait come first: the others fill their time.
-    wanted = sorted(wanted, key=lambda pair: pair[1] not in ("blocking stop", "two ints", "term while starting"))
+    wanted = sorted(
+        wanted, key=lambda pair: pair[1] not in ("blocking stop", "two ints", "term and int", "term while starting")
+    )
     folder = tmp_path_factory.mktemp("processes")
     results: dict[tuple[str, str], Future[Seen]] = {}
     pool = ThreadPoolExecutor(4)

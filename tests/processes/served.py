@@ -62,6 +62,8 @@ async def service(context: Context):
     match SCENARIO:
         case "stop failure":
             raise RuntimeError("no luck in the end")
+        case "slow stop":
+            await anyio.sleep(0.5)
         case "hanging stop":
             fact("hang")
             await anyio.sleep(60)

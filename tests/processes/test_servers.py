@@ -245,7 +245,7 @@ def test_a_long_stream_is_told(see, server):
 
 @on("two ints", LAUNCHER, "launcher/hypercorn", "launcher/granian", "uvicorn", "granian")
 def test_a_second_ctrl_c_skips_the_drain(see, server):
-    """The request in flight is cut, its clean-up and the stops still run."""
+    """The request in flight is cut, its clean-up and the stops still run, however long they take."""
     seen = see(server, "two ints")
     assert "slow ended" not in seen.facts
     assert order(seen, *STOPPED) == STOPPED
@@ -254,4 +254,15 @@ def test_a_second_ctrl_c_skips_the_drain(see, server):
         assert order(seen, "slow cut", *STOPPED) == ["slow cut", *STOPPED]
     # granian's main process hands one signal on, no second one: its worker has the whole drain_timeout, and then,
     # since granian itself waits for requests for ever, the rest of the grace.
+    assert seen.took < (9 if server == "granian" else 3)
+
+
+@on("term and int", LAUNCHER, "uvicorn", "granian")
+def test_ctrl_c_after_sigterm_skips_the_drain(see, server):
+    """As two of a kind do. uvicorn ends the process by the first of them as soon as it has heard of the second."""
+    seen = see(server, "term and int")
+    assert "slow ended" not in seen.facts
+    assert order(seen, *STOPPED) == STOPPED
+    if server == LAUNCHER:
+        assert seen.code == 130
     assert seen.took < (9 if server == "granian" else 3)

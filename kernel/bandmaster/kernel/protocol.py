@@ -82,9 +82,12 @@ class _Session:
         self._requests = Requests()
         self._held: list[Callable[[], None]] = []
         """Hands on the first signal, until the drain delay is over."""
+        self._held_longer: list[Callable[[], None]] = []
+        """Hands on the second one, until everything has stopped: a server that is hurried ends its event loop at once."""
         self._chained: frozenset[signal.Signals] = frozenset()
         self._started = False
         self._leaving = False
+        self._over = False
         self._ended_server = False
         self._witness = Witness()
         settings = app.settings
@@ -128,6 +131,10 @@ class _Session:
             except BaseException as raised:  # noqa: BLE001  # told to the server, and raised again if it is fatal
                 error = raised
                 _log(error, started=self._started)
+            finally:
+                self._over = True
+                _hand_on(self._held)  # a crash may have cut the drain delay short
+                _hand_on(self._held_longer)
             if (early or self._started) and not self._shutdown.is_set():
                 # The server doesn't know yet. What it asks is answered with 503 until it ends.
                 if error is not None:
@@ -189,7 +196,7 @@ class _Session:
         async with anyio.create_task_group() as tasks:
             tasks.start_soon(partial(self._app.begin_drain, delay=delay))
             await anyio.sleep(delay)
-            self._hand_on_held()
+            _hand_on(self._held)
             # Most servers wait for requests in flight for ever; then the stops wouldn't fit into the grace.
             with anyio.move_on_after(self._app.settings.drain_timeout):
                 await self._shutdown.wait()
@@ -199,24 +206,22 @@ class _Session:
     def _heard(self, number: signal.Signals, hand_on: Callable[[], None]) -> bool:
         move = self._requests.hear(number)
         if move is None:
-            return bool(self._held)
+            return True  # nor does the server hear of an echo: uvicorn would take it for the second signal
         if move is Move.LEAVE:
             os.write(2, f"bandmaster: {number.name} for the third time: leaving at once\n".encode())
             self._exit(128 + number)
         self._wake(lambda: self._rung.set())
         if move is not Move.STOP:
             self._watchdog.hurried(number)
-            self._hand_on_held()
-            return False
+            _hand_on(self._held)
+            if not self._over:
+                self._held_longer.append(hand_on)
+            return not self._over
         self._watchdog.asked(number)
         if self._started and not self._leaving and self._app.settings.drain_delay > 0:
             self._held.append(hand_on)
             return True
         return False
-
-    def _hand_on_held(self) -> None:
-        while self._held:
-            self._held.pop()()
 
     def _obey(self) -> None:
         """Do what the signals so far mean, in the event loop; doing it twice is as good as once."""
@@ -247,6 +252,11 @@ class _Session:
         self._ended_server = True
         if signal.SIGTERM in self._chained and is_handled(signal.SIGTERM):
             self._kill(os.getpid(), signal.SIGTERM)
+
+
+def _hand_on(held: list[Callable[[], None]]) -> None:
+    while held:
+        held.pop()()
 
 
 def _log(error: BaseException, *, started: bool) -> None:
