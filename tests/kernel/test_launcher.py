@@ -24,17 +24,7 @@ SIGTERM, SIGINT = signal.SIGTERM, signal.SIGINT
 FAILED = StartError("no", component="a")
 CANCELLED = StartCancelled("asked to")
 
-
-@pytest.fixture(autouse=True)
-def surroundings(monkeypatch, tmp_path):
-    """Nothing of the environment counts, and nothing of a test stays."""
-    for name in list(os.environ):
-        if name.startswith(("BANDMASTER_", "NOTIFY_")):
-            monkeypatch.delenv(name)
-    monkeypatch.setenv("XDG_STATE_HOME", str(tmp_path))
-    before = {number: signal.getsignal(number) for number in (SIGTERM, SIGINT)}
-    yield
-    assert before == {number: signal.getsignal(number) for number in before}
+pytestmark = pytest.mark.usefixtures("left_as_it_was")
 
 
 @pytest.mark.parametrize(

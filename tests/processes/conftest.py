@@ -3,7 +3,6 @@
 import http.client
 import os
 import signal
-import socket
 import subprocess
 import sys
 import threading
@@ -17,15 +16,11 @@ import pytest
 import websockets.exceptions
 import websockets.sync.client
 
+from bandmaster.kernel.testing import free_port
+
 HERE = Path(__file__).parent
 PATIENCE = 25.0
 """Seconds; every wait ends then at the latest."""
-
-
-def free_port():
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return probe.getsockname()[1]
 
 
 @contextmanager

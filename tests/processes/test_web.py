@@ -11,7 +11,9 @@ from pathlib import Path
 
 import pytest
 from tests.asgi_wire import PATIENCE, WIRE_CASES, start_without_headers
-from tests.processes.conftest import free_port, running, until_answered
+from tests.processes.conftest import running, until_answered
+
+from bandmaster.kernel.testing import free_port
 
 HERE = Path(__file__).parent
 ROOT = HERE.parent.parent
