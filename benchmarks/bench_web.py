@@ -188,6 +188,8 @@ def main() -> None:
         )
         alone = ratio(served, "nine lean concerns, bandmaster", headers)
         print(f"| CPU over uvicorn, nine lean concerns / Starlette with their headers | {alone:.2f} | |")
+        by_hand = ratio(served, "nine lean concerns, by hand in one function", "Starlette")
+        print(f"| CPU over uvicorn, the nine by hand in one function / Starlette | {by_hand:.2f} | |")
         print(
             f"| CPU over uvicorn, the whole web package / Starlette | {ratio(served, 'bandmaster', 'Starlette'):.2f} | |"
         )
