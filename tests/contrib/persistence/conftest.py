@@ -56,7 +56,7 @@ async def managed():
     made = []
 
     def make(url, **options):
-        options = {"connect_timeout": 2, "slow_query": 0, **options}
+        options = {"connect_timeout": 10, "slow_query": 0, **options}
         manager = DatabaseManager(DatabaseSettings(url=url, **options))
         made.append(manager)
         return manager
