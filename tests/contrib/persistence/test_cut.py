@@ -1,13 +1,16 @@
 """The network between an application and its database, cut at the worst moments."""
 
 import asyncio
+import gc
 from contextlib import asynccontextmanager
 
 import anyio
+import anyio.to_thread
 import pytest
 from sqlalchemy import text
 
 from bandmaster.contrib.persistence import DatabaseUnavailableError, TransientDatabaseError
+from bandmaster.contrib.persistence.connecting import connected
 
 DRIVERS = ["psycopg", "asyncpg"]
 pytestmark = pytest.mark.anyio
@@ -157,3 +160,92 @@ async def test_a_network_that_swallows_everything(through, proxy, things):
         await manager.check()
     proxy.silent = False
     await manager.check()
+
+
+class Mute:
+    """A server that takes connections, and says nothing that would let one be of use."""
+
+    def __init__(self):
+        self.open = 0
+        self.taken = anyio.Event()
+
+    @asynccontextmanager
+    async def running(self):
+        async with await asyncio.start_server(self._hold, "127.0.0.1", 0) as server:
+            yield server.sockets[0].getsockname()[1]
+
+    async def _hold(self, reader, writer):
+        self.open += 1
+        self.taken.set()
+        try:
+            while await reader.read(1000):
+                pass
+        except ConnectionError:
+            pass
+        self.open -= 1
+        writer.close()
+
+    async def deserted(self):
+        with anyio.fail_after(5):
+            while self.open:
+                await anyio.sleep(0.01)
+
+
+@pytest.fixture
+async def mute():
+    """With the garbage collector off: what it would end has been left behind."""
+    mute = Mute()
+    gc.disable()
+    try:
+        async with mute.running() as port:
+            mute.port = port
+            yield mute
+            await mute.deserted()
+    finally:
+        gc.enable()
+
+
+async def _ask(manager):
+    async with manager.session() as session:
+        await session.execute(text("SELECT 1"))
+
+
+def _ask_in_a_thread(manager):
+    with manager.sync_session() as session:
+        session.execute(text("SELECT 1"))
+
+
+@pytest.mark.parametrize("driver", DRIVERS)
+async def test_who_is_cancelled_while_connecting_leaves_no_connection(mute, managed, driver):
+    """The server would wait for the rest of it, and whatever drops that database for the server."""
+    manager = managed(f"postgresql+{driver}://u:p@127.0.0.1:{mute.port}/shop", connect_timeout=30)
+    async with anyio.create_task_group() as tasks:
+        tasks.start_soon(_ask, manager)
+        await mute.taken.wait()
+        await anyio.sleep(0.1)
+        tasks.cancel_scope.cancel()
+    await mute.deserted()
+
+
+@pytest.mark.parametrize("driver", DRIVERS)
+async def test_who_is_cancelled_while_connecting_to_migrate_leaves_no_connection(mute, driver):
+    """Nor where there is no manager."""
+    async with anyio.create_task_group() as tasks:
+        tasks.start_soon(connected, f"postgresql+{driver}://u:p@127.0.0.1:{mute.port}/shop", str)
+        await mute.taken.wait()
+        await anyio.sleep(0.1)
+        tasks.cancel_scope.cancel()
+    await mute.deserted()
+
+
+@pytest.mark.parametrize("driver", DRIVERS)
+async def test_a_connection_that_takes_too_long_is_closed(mute, managed, driver):
+    """Whoever keeps the error keeps no connection with it."""
+    manager = managed(f"postgresql+{driver}://u:p@127.0.0.1:{mute.port}/shop", connect_timeout=1)
+    with pytest.raises(TransientDatabaseError) as kept:
+        await _ask(manager)
+    await mute.deserted()
+    with pytest.raises(TransientDatabaseError) as kept_too:
+        await anyio.to_thread.run_sync(_ask_in_a_thread, manager)
+    await mute.deserted()
+    assert kept.value is not kept_too.value

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import math
 import sqlite3
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
+from traceback import clear_frames
 from typing import Any
 
 import anyio
@@ -52,11 +53,7 @@ def equip(engine: Engine, settings: DatabaseSettings, is_closed: Callable[[], bo
             raise DatabaseClosedError(
                 "this database was stopped with the application that it belonged to; nothing may be asked of it any more"
             )
-        try:
-            return dialect.connect(*arguments, **options)
-        except OSError as error:
-            # SQLAlchemy sorts what its drivers call their own; asyncpg lets the network's errors pass.
-            raise unreachable(error) from error
+        return dial(dialect, arguments, options)
 
     def checkin(connection: Any, record: ConnectionPoolEntry) -> None:
         # A pool that is disposed of forgets those in use, and would keep them open when they come back.
@@ -79,6 +76,22 @@ def equip(engine: Engine, settings: DatabaseSettings, is_closed: Callable[[], bo
     elif limits:
         statement, values = set_locally(engine, limits)
         event.listen(engine, "begin", lambda connection: connection.exec_driver_sql(statement, values))
+
+
+def dial(dialect: Dialect, arguments: Sequence[Any], options: Mapping[str, Any]) -> Any:
+    """A driver's new connection, or nothing: what was half made when that failed or was cancelled is closed at once.
+
+    psycopg's stays in the frames of the exception that ended it, and those end up in a cycle. Until the collector came
+    by, PostgreSQL would wait for its password, for up to ``authentication_timeout``; ``DROP DATABASE`` waits for that.
+    """
+    try:
+        return dialect.connect(*arguments, **options)
+    except BaseException as error:
+        clear_frames(error.__traceback__)
+        if isinstance(error, OSError):
+            # SQLAlchemy sorts what its drivers call their own; asyncpg lets the network's errors pass.
+            raise unreachable(error) from error
+        raise
 
 
 class _AsyncPool(AsyncAdaptedQueuePool):

@@ -36,6 +36,8 @@ _SETTINGS: Mapping[str, str] = {
     "max_prepared_transactions": "20",
     # Tests connect often, and what they protect is nothing.
     "scram_iterations": "1",
+    # A client that goes silent while it connects keeps DROP DATABASE waiting until then.
+    "authentication_timeout": "10s",
     "unix_socket_directories": "",
     "logging_collector": "off",
 }
