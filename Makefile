@@ -23,7 +23,7 @@ run: $(VENV)/.run
 	$(BIN)/bandmaster run boxoffice:app --show-plan
 
 test: $(VENV)/.dev
-	$(BIN)/python -m pytest -n auto --dist loadgroup $(ARGS)
+	$(BIN)/python -m pytest -n auto $(ARGS)
 
 check: $(VENV)/.dev
 	$(BIN)/ruff check .

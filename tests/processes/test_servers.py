@@ -20,8 +20,7 @@ WAITS_FOR_EVER = {"hypercorn"} if sys.version_info >= (3, 12, 1) else set()
 STARTED = ["start database", "start service"]
 STOPPED = ["stop service", "stop database"]
 
-# Every worker that runs one of these runs all the scenarios.
-pytestmark = [pytest.mark.process, pytest.mark.xdist_group("servers")]
+pytestmark = pytest.mark.process
 
 
 def on(scenario, *servers):
