@@ -9,7 +9,7 @@ from typing import Any, TypeAlias, TypeVar
 
 import anyio
 import anyio.to_thread
-from sqlalchemy import URL, Connection, Dialect, Engine, NullPool, create_engine, event, make_url
+from sqlalchemy import URL, Connection, Engine, NullPool, create_engine, event, make_url
 from sqlalchemy.exc import ArgumentError
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine, create_async_engine
 
@@ -57,7 +57,7 @@ async def connected(database: Database, work: Callable[[Connection], T]) -> T:
     if not _is_async(url):
         return await anyio.to_thread.run_sync(_synchronously, url, work)
     engine = create_async_engine(url, poolclass=NullPool, connect_args=_connect_args(url))
-    event.listen(engine.sync_engine, "do_connect", _dialled)
+    event.listen(engine.sync_engine, "do_connect", dial)
     event.listen(engine.sync_engine, "handle_error", translate)
     try:
         async with _connection(engine) as connection:
@@ -81,10 +81,6 @@ def database_url(database: URL | str) -> URL:
     return url.set(drivername=_DRIVERS.get(url.drivername, url.drivername))
 
 
-def _dialled(dialect: Dialect, record: Any, arguments: Any, options: Any) -> Any:
-    return dial(dialect, arguments, options)
-
-
 def _is_async(url: URL) -> bool:
     dialect = url.get_dialect()
     return dialect.is_async or dialect.get_async_dialect_cls(url).is_async
@@ -92,7 +88,7 @@ def _is_async(url: URL) -> bool:
 
 def _synchronously(url: URL, work: Callable[[Connection], T]) -> T:
     engine = create_engine(url, poolclass=NullPool, connect_args=_connect_args(url))
-    event.listen(engine, "do_connect", _dialled)
+    event.listen(engine, "do_connect", dial)
     event.listen(engine, "handle_error", translate)
     with _sync_connection(engine) as connection:
         return work(connection)

@@ -48,19 +48,19 @@ def equip(engine: Engine, settings: DatabaseSettings, is_closed: Callable[[], bo
     With ``tenants`` its transactions are for a tenant, if the settings say so.
     """
 
-    def connect(dialect: Dialect, record: Any, arguments: Any, options: Any) -> Any:
+    def stay_closed(dialect: Dialect, record: Any, arguments: Any, options: Any) -> None:
         if is_closed():
             raise DatabaseClosedError(
                 "this database was stopped with the application that it belonged to; nothing may be asked of it any more"
             )
-        return dial(dialect, arguments, options)
 
     def checkin(connection: Any, record: ConnectionPoolEntry) -> None:
         # A pool that is disposed of forgets those in use, and would keep them open when they come back.
         if is_closed() and connection is not None:
             record.invalidate()
 
-    event.listen(engine, "do_connect", connect)
+    event.listen(engine, "do_connect", stay_closed)
+    event.listen(engine, "do_connect", dial)
     event.listen(engine, "checkin", checkin)
     event.listen(engine, "handle_error", translate)
     if engine.dialect.name == "sqlite":
@@ -78,8 +78,8 @@ def equip(engine: Engine, settings: DatabaseSettings, is_closed: Callable[[], bo
         event.listen(engine, "begin", lambda connection: connection.exec_driver_sql(statement, values))
 
 
-def dial(dialect: Dialect, arguments: Sequence[Any], options: Mapping[str, Any]) -> Any:
-    """A driver's new connection, or nothing: what was half made when that failed or was cancelled is closed at once.
+def dial(dialect: Dialect, record: Any, arguments: Sequence[Any], options: Mapping[str, Any]) -> Any:
+    """An engine's ``do_connect``: a driver's new connection, or nothing. What was half made when that failed or was cancelled is closed at once.
 
     psycopg's stays in the frames of the exception that ended it, and those end up in a cycle. Until the collector came
     by, PostgreSQL would wait for its password, for up to ``authentication_timeout``; ``DROP DATABASE`` waits for that.
