@@ -30,6 +30,10 @@ from bandmaster.kernel.stack import BoundLayer, build
 LIMIT = 1_000_000
 CHUNKS = 101
 ORIGINS = frozenset((b"https://shop.example", b"https://admin.example"))
+ALLOWED = {
+    origin: ((b"access-control-allow-origin", origin), (b"access-control-allow-credentials", b"true"))
+    for origin in ORIGINS
+}
 SECURITY = (
     (b"x-content-type-options", b"nosniff"),
     (b"x-frame-options", b"DENY"),
@@ -94,6 +98,27 @@ _LINE = (
 
 def problem(status: int) -> bytes:
     return b'{"type": "about:blank", "status": %d}' % status
+
+
+async def refuse(send: Send, status: int) -> None:
+    headers = [(b"content-type", b"application/problem+json")]
+    await send({"type": "http.response.start", "status": status, "headers": headers})
+    await send({"type": "http.response.body", "body": problem(status)})
+
+
+def limited(receive: Receive) -> Receive:
+    received = 0
+
+    async def receive_wrapper() -> Message:
+        nonlocal received
+        message = await receive()
+        if message["type"] == "http.request":
+            received += len(message.get("body", b""))
+            if received > LIMIT:
+                raise ValueError("body too large")
+        return message
+
+    return receive_wrapper
 
 
 # Applications ---------------------------------------------------------------------------------------------------------
@@ -180,10 +205,7 @@ class ErrorHooks:
 
 
 class CorsHooks:
-    allowed = {  # noqa: RUF012
-        origin: HeaderBlock([(b"access-control-allow-origin", origin), (b"access-control-allow-credentials", b"true")])
-        for origin in ORIGINS
-    }
+    allowed = {origin: HeaderBlock(pairs) for origin, pairs in ALLOWED.items()}  # noqa: RUF012
 
     def on_response_start(self, exchange: Exchange) -> None:
         origin = exchange.header(b"origin")
@@ -370,9 +392,7 @@ class ErrorLayer(Layer):
         except Exception:
             if started:
                 raise
-            headers = [(b"content-type", b"application/problem+json")]
-            await send({"type": "http.response.start", "status": 500, "headers": headers})
-            await send({"type": "http.response.body", "body": problem(500)})
+            await refuse(send, 500)
 
 
 class CorsLayer(Layer):
@@ -420,22 +440,9 @@ class BodyLimitLayer(Layer):
             return
         length = Headers(scope=scope).get("content-length")
         if length is not None and int(length) > LIMIT:
-            headers = [(b"content-type", b"application/problem+json")]
-            await send({"type": "http.response.start", "status": 413, "headers": headers})
-            await send({"type": "http.response.body", "body": problem(413)})
+            await refuse(send, 413)
             return
-        received = 0
-
-        async def receive_wrapper() -> Message:
-            nonlocal received
-            message = await receive()
-            if message["type"] == "http.request":
-                received += len(message.get("body", b""))
-                if received > LIMIT:
-                    raise ValueError("body too large")
-            return message
-
-        await self.app(scope, receive_wrapper, send)
+        await self.app(scope, limited(receive), send)
 
 
 LAYERS = (
@@ -582,9 +589,7 @@ def lean_errors(app: ASGIApp) -> ASGIApp:
         except Exception:
             if started:
                 raise
-            headers = [(b"content-type", b"application/problem+json")]
-            await send({"type": "http.response.start", "status": 500, "headers": headers})
-            await send({"type": "http.response.body", "body": problem(500)})
+            await refuse(send, 500)
 
     return layer
 
@@ -629,22 +634,9 @@ def lean_body_limit(app: ASGIApp) -> ASGIApp:
     async def layer(scope: Scope, receive: Receive, send: Send) -> None:
         length = find(scope, b"content-length")
         if length is not None and int(length) > LIMIT:
-            headers = [(b"content-type", b"application/problem+json")]
-            await send({"type": "http.response.start", "status": 413, "headers": headers})
-            await send({"type": "http.response.body", "body": problem(413)})
+            await refuse(send, 413)
             return
-        received = 0
-
-        async def receive_wrapper() -> Message:
-            nonlocal received
-            message = await receive()
-            if message["type"] == "http.request":
-                received += len(message.get("body", b""))
-                if received > LIMIT:
-                    raise ValueError("body too large")
-            return message
-
-        await app(scope, receive_wrapper, send)
+        await app(scope, limited(receive), send)
 
     return layer
 
@@ -670,16 +662,14 @@ def lean(app: ASGIApp) -> ASGIApp:
 
 # The same concerns in one function, as nobody would want to keep it ---------------------------------------------------
 
-ALLOWED = {
-    origin: [(b"access-control-allow-origin", origin), (b"access-control-allow-credentials", b"true")]
-    for origin in ORIGINS
-}
-
 
 def by_hand(app: ASGIApp) -> ASGIApp:
     """What no composition of parts can do better: the floor."""
 
     async def all_nine(scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] != "http":
+            await app(scope, receive, send)
+            return
         began = time.perf_counter()
         header = dict(scope["headers"]).get
         given = header(b"x-request-id")
@@ -696,16 +686,6 @@ def by_hand(app: ASGIApp) -> ASGIApp:
         token = context_var.set({"request_id": request_id, "correlation_id": correlation_id})
         status = 500
         started = False
-        received = 0
-
-        async def receiving() -> Message:
-            nonlocal received
-            message = await receive()
-            if message["type"] == "http.request":
-                received += len(message.get("body", b""))
-                if received > LIMIT:
-                    raise ValueError("body too large")
-            return message
 
         def sending(message: Message) -> Awaitable[None]:
             nonlocal status, started
@@ -730,17 +710,13 @@ def by_hand(app: ASGIApp) -> ASGIApp:
         try:
             length = header(b"content-length")
             if length is not None and int(length) > LIMIT:
-                headers = [(b"content-type", b"application/problem+json")]
-                await sending({"type": "http.response.start", "status": 413, "headers": headers})
-                await sending({"type": "http.response.body", "body": problem(413)})
+                await refuse(sending, 413)
             else:
-                await app(scope, receiving, sending)
+                await app(scope, limited(receive), sending)
         except Exception:
             if started:
                 raise
-            headers = [(b"content-type", b"application/problem+json")]
-            await sending({"type": "http.response.start", "status": 500, "headers": headers})
-            await sending({"type": "http.response.body", "body": problem(500)})
+            await refuse(sending, 500)
         finally:
             sink(
                 line(scope["method"], scope["path"], status, time.perf_counter() - began, request_id, tenant, trace_id)

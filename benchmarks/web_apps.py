@@ -70,17 +70,6 @@ def with_headers() -> ASGIApp:
     return headed
 
 
-def with_the_nine_by_hand() -> ASGIApp:
-    """The nine in one function around Starlette, which no composition of parts can beat."""
-    app = starlette()
-    nine = bench_stack.by_hand(app)
-
-    async def served(scope: Scope, receive: Receive, send: Send) -> None:
-        await (nine if scope["type"] == "http" else app)(scope, receive, send)
-
-    return served
-
-
 # -- ours, as it is installed -----------------------------------------------------------------------------------------
 
 
@@ -256,7 +245,7 @@ APPS: dict[str, Callable[[], ASGIApp]] = {
     "idiomatic layers": idiomatic,
     "nine lean concerns, bandmaster": nine_concerns,
     "nine lean concerns, idiomatic": lambda: bench_stack.idiomatic(starlette()),
-    "nine lean concerns, by hand in one function": with_the_nine_by_hand,
+    "nine lean concerns, by hand in one function": lambda: bench_stack.by_hand(starlette()),
     "packages": packages,
     "FastAPI": fastapi,
     "bandmaster on FastAPI": lambda: bandmaster(fastapi()),
