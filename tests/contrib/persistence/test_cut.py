@@ -215,27 +215,26 @@ def _ask_in_a_thread(manager):
         session.execute(text("SELECT 1"))
 
 
-@pytest.mark.parametrize("driver", DRIVERS)
-async def test_who_is_cancelled_while_connecting_leaves_no_connection(mute, managed, driver):
-    """The server would wait for the rest of it, and whatever drops that database for the server."""
-    manager = managed(f"postgresql+{driver}://u:p@127.0.0.1:{mute.port}/shop", connect_timeout=30)
+async def _cancelled_while_connecting(mute, function, *arguments):
     async with anyio.create_task_group() as tasks:
-        tasks.start_soon(_ask, manager)
+        tasks.start_soon(function, *arguments)
         await mute.taken.wait()
         await anyio.sleep(0.1)
         tasks.cancel_scope.cancel()
     await mute.deserted()
+
+
+@pytest.mark.parametrize("driver", DRIVERS)
+async def test_who_is_cancelled_while_connecting_leaves_no_connection(mute, managed, driver):
+    """The server would wait for the rest of it, and whatever drops that database for the server."""
+    manager = managed(f"postgresql+{driver}://u:p@127.0.0.1:{mute.port}/shop", connect_timeout=30)
+    await _cancelled_while_connecting(mute, _ask, manager)
 
 
 @pytest.mark.parametrize("driver", DRIVERS)
 async def test_who_is_cancelled_while_connecting_to_migrate_leaves_no_connection(mute, driver):
     """Nor where there is no manager."""
-    async with anyio.create_task_group() as tasks:
-        tasks.start_soon(connected, f"postgresql+{driver}://u:p@127.0.0.1:{mute.port}/shop", str)
-        await mute.taken.wait()
-        await anyio.sleep(0.1)
-        tasks.cancel_scope.cancel()
-    await mute.deserted()
+    await _cancelled_while_connecting(mute, connected, f"postgresql+{driver}://u:p@127.0.0.1:{mute.port}/shop", str)
 
 
 @pytest.mark.parametrize("driver", DRIVERS)
