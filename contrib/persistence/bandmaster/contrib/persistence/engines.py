@@ -79,10 +79,11 @@ def equip(engine: Engine, settings: DatabaseSettings, is_closed: Callable[[], bo
 
 
 def dial(dialect: Dialect, record: Any, arguments: Sequence[Any], options: Mapping[str, Any]) -> Any:
-    """An engine's ``do_connect``: a driver's new connection, or nothing. What was half made when that failed or was cancelled is closed at once.
+    """What an engine connects with: a driver's new connection, or none, and then what was half made is closed at once.
 
-    psycopg's stays in the frames of the exception that ended it, and those end up in a cycle. Until the collector came
-    by, PostgreSQL would wait for its password, for up to ``authentication_timeout``; ``DROP DATABASE`` waits for that.
+    Listens to SQLAlchemy's ``do_connect``. Where connecting fails or is cancelled, psycopg's half stays in the
+    frames of the exception, and those end up in a cycle. Until the collector came by, PostgreSQL would wait for its
+    password, for up to ``authentication_timeout``; ``DROP DATABASE`` waits for that.
     """
     try:
         return dialect.connect(*arguments, **options)
