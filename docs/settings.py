@@ -9,8 +9,8 @@ from bandmaster.contrib.persistence import DatabaseSettings, OutboxSettings
 from bandmaster.contrib.redis import RedisSettings
 from bandmaster.contrib.taskiq import TaskIQSettings
 from bandmaster.contrib.web import WebSettings
-from bandmaster.kernel.servers import ServerSettings
-from bandmaster.kernel.settings import KernelSettings, describe_settings
+from bandmaster.kernel.process.servers import ServerSettings
+from bandmaster.kernel.settings.kernel import KernelSettings, describe_settings
 
 PAGE = Path(__file__).parent / "settings.md"
 HEAD = """\

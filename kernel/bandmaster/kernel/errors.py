@@ -1,8 +1,31 @@
-"""Every exception that bandmaster raises of its own accord."""
+"""Every exception of the kernel.
+
+BandmasterError
+├── TransientError               trying again later may help
+├── PermanentError               trying again changes nothing
+│   └── BudgetExceededError      the plan may hold more than a server allows
+├── DiscoveryError               installed parts can't be found, trusted or loaded
+├── PlanError                    parts don't fit together
+├── TargetError                  ``module:attribute`` can't be resolved to an application
+├── BindError                    the address can't be listened on
+├── ServerNotInstalledError      the chosen server or event loop is missing
+├── StartError                   a component failed to start
+├── StartCancelled               a stop was requested before everything had started
+├── DeadlineExceeded             a start or a stop took too long (a TimeoutError, too)
+├── CrashError                   a component died while serving
+├── ServerEndedError             the server ended without a request to stop
+├── StopError                    components failed to stop (an ExceptionGroup, too)
+└── BodyTooLarge                 a request body is larger than a layer allows
+
+SignatureError (ValueError)      a signature can't be read as a declaration
+HostLifespanError                the hosted application reported a failed lifespan
+NotReadyError                    an application mounted in the host isn't ready
+GoneAwayError (OSError)          a message was sent on a WebSocket that the drain has closed
+"""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
 
@@ -111,3 +134,75 @@ class DeadlineExceeded(BandmasterError, TimeoutError):
         self.phase = phase
         self.seconds = seconds
         self.where = where
+
+
+class SignatureError(ValueError):
+    """A signature that can't be read as a declaration; the message says which parameter, and what to write."""
+
+
+class BudgetExceededError(PermanentError):
+    """The plan may hold more of a shared resource than the server allows."""
+
+
+class TargetError(BandmasterError):
+    """A target that can't be had: misspelt, or failing while it is imported or made.
+
+    ``trace`` holds the last steps of the traceback, each a place with its line of code, if other code failed.
+    """
+
+    def __init__(self, problem: Problem, *, trace: Iterable[str] = (), misspelt: bool = False) -> None:
+        super().__init__(problem)
+        self.problem = problem
+        self.trace = tuple(trace)
+        self.misspelt = misspelt
+        """Whether what was written is at fault, rather than the code that it names."""
+
+    @property
+    def problems(self) -> tuple[Problem, ...]:
+        """The one problem, in the form that all planning errors have."""
+        return (self.problem,)
+
+    def __str__(self) -> str:
+        return "\n  ".join([str(self.problem), *self.trace])
+
+
+class BodyTooLarge(BandmasterError):
+    """A request body grew beyond what a layer allows. HTTP answers 413.
+
+    It is raised by the application's ``receive``. Starlette and FastAPI take it for the ``HTTPException`` that it is.
+    """
+
+    status_code = 413
+
+    def __init__(self, limit: int) -> None:
+        # Not super(): that is Starlette's exception where it is one of those, too.
+        BandmasterError.__init__(self, f"the request body is larger than {limit} bytes")
+        self.limit = limit
+        """Bytes that were allowed."""
+
+    def __str__(self) -> str:
+        return str(self.args[0])
+
+
+class HostLifespanError(Exception):
+    """The hosted application reported that its lifespan failed."""
+
+
+class GoneAwayError(OSError):
+    """Sent on a WebSocket that the drain has closed, as the ASGI specification has it for closed connections."""
+
+
+class NotReadyError(Exception):
+    """A mounted application isn't ready."""
+
+
+class BindError(BandmasterError):
+    """The address can't be listened on. Nothing was started."""
+
+
+class ServerNotInstalledError(BandmasterError):
+    """The settings name a server, or an event loop, that isn't installed."""
+
+
+class ServerEndedError(BandmasterError):
+    """The server ended without having been asked to; ``__cause__`` is what it said, if anything."""

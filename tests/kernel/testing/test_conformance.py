@@ -16,8 +16,8 @@ from starlette.responses import PlainTextResponse
 from starlette.routing import Route
 from tests.kernel.testing.parts import Database, cache, database
 
-from bandmaster.kernel.bands import LifespanBand, MiddlewareBand
-from bandmaster.kernel.contributions import (
+from bandmaster.kernel.contributions.bands import LifespanBand, MiddlewareBand
+from bandmaster.kernel.contributions.model import (
     ErrorHandlerContribution,
     LifespanContribution,
     RouteContribution,

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 
 from bandmaster.kernel.errors import Problem
-from bandmaster.kernel.plan import Plan
+from bandmaster.kernel.planning.plan import Plan
 
 _CLOSE = 0.8
 

@@ -5,16 +5,16 @@ from __future__ import annotations
 from collections.abc import Iterable
 from dataclasses import dataclass
 
-from bandmaster.kernel.context import Context
-from bandmaster.kernel.contributions import Contribution, LifespanContribution
-from bandmaster.kernel.deadlines import Deadlines
-from bandmaster.kernel.kernel import Kernel
-from bandmaster.kernel.plan import Plan
-from bandmaster.kernel.planning import make_plan
-from bandmaster.kernel.settings import KernelSettings, read_settings
-from bandmaster.kernel.target import load_application
-from bandmaster.kernel.trust import LeftOut
-from bandmaster.kernel.wording import near
+from bandmaster.kernel.contributions.model import Contribution, LifespanContribution
+from bandmaster.kernel.discovery.trust import LeftOut
+from bandmaster.kernel.hosting.targets import load_application
+from bandmaster.kernel.lifecycle.context import Context
+from bandmaster.kernel.lifecycle.kernel import Kernel
+from bandmaster.kernel.planning.deadlines import Deadlines
+from bandmaster.kernel.planning.make import make_plan
+from bandmaster.kernel.planning.plan import Plan
+from bandmaster.kernel.settings.kernel import KernelSettings, read_settings
+from bandmaster.kernel.text import near
 
 
 @dataclass(frozen=True, slots=True)

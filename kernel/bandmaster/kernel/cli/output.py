@@ -13,9 +13,9 @@ from typing import Any
 import typer
 
 from bandmaster.kernel.cli.options import Format
-from bandmaster.kernel.cli.outline import Section, drawn, plain
+from bandmaster.kernel.cli.views.outline import Section, drawn, plain
 from bandmaster.kernel.errors import BandmasterError, CrashError, Problem, StartError, StopError
-from bandmaster.kernel.failures import report
+from bandmaster.kernel.reports import report
 
 PROBLEM = 1
 WRONG_USE = 2
@@ -115,7 +115,7 @@ def _wrapped(line: str, width: int) -> list[str]:
 
 def _whole(error: BaseException) -> str:
     """A traceback with all its causes, whose last lines repeat no input."""
-    from bandmaster.kernel.target import described
+    from bandmaster.kernel.hosting.targets import described
 
     cause = error.__cause__ or (None if error.__suppress_context__ else error.__context__)
     before = f"{_whole(cause)}\n\nwhich led to\n\n" if cause is not None else ""

@@ -8,12 +8,12 @@ from typing import Any
 
 from starlette.types import ASGIApp
 
-from bandmaster.kernel.application import Application, create_app
-from bandmaster.kernel.bands import LifespanBand
-from bandmaster.kernel.contributions import Contribution, LifespanContribution
-from bandmaster.kernel.keys import Key
-from bandmaster.kernel.plan import Plan
-from bandmaster.kernel.settings import KernelSettings
+from bandmaster.kernel.contributions.bands import LifespanBand
+from bandmaster.kernel.contributions.keys import Key
+from bandmaster.kernel.contributions.model import Contribution, LifespanContribution
+from bandmaster.kernel.hosting.application import Application, create_app
+from bandmaster.kernel.planning.plan import Plan
+from bandmaster.kernel.settings.kernel import KernelSettings
 
 ROLE = "web"
 HOST = "host"

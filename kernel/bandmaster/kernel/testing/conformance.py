@@ -11,9 +11,8 @@ import anyio
 import anyio.to_thread
 from starlette.types import Receive, Scope, Send
 
-from bandmaster.kernel.application import Application
-from bandmaster.kernel.bands import LifespanBand
-from bandmaster.kernel.contributions import (
+from bandmaster.kernel.contributions.bands import LifespanBand
+from bandmaster.kernel.contributions.model import (
     Contribution,
     LifespanContribution,
     MiddlewareContribution,
@@ -21,7 +20,8 @@ from bandmaster.kernel.contributions import (
     lifespan,
 )
 from bandmaster.kernel.errors import BandmasterError, CrashError, StartError, StopError
-from bandmaster.kernel.settings import KernelSettings
+from bandmaster.kernel.hosting.application import Application
+from bandmaster.kernel.settings.kernel import KernelSettings
 from bandmaster.kernel.testing.client import Client
 from bandmaster.kernel.testing.compose import compose
 from bandmaster.kernel.testing.faults import Fault, InjectedError, crash
@@ -32,7 +32,7 @@ from bandmaster.kernel.testing.outcome import Outcome, attempt
 from bandmaster.kernel.testing.running import Running, run
 from bandmaster.kernel.testing.steps import Cut, CutAt, WentOn
 from bandmaster.kernel.testing.websocket import WebSocketRefused
-from bandmaster.kernel.wording import listed, near
+from bandmaster.kernel.text import listed, near
 
 NEIGHBOUR = "bandmaster-neighbour"
 _PLAIN = (str, bytes, int, float, complex, tuple, frozenset, type, type(None), type(len), type(lambda: None))

@@ -10,11 +10,11 @@ import anyio
 from starlette.types import ASGIApp
 
 from bandmaster.kernel import events
-from bandmaster.kernel.application import Application
-from bandmaster.kernel.contributions import Contribution
+from bandmaster.kernel.contributions.model import Contribution
 from bandmaster.kernel.errors import DiscoveryError, PlanError, StartError, StopError
-from bandmaster.kernel.plan import Plan
-from bandmaster.kernel.settings import KernelSettings
+from bandmaster.kernel.hosting.application import Application
+from bandmaster.kernel.planning.plan import Plan
+from bandmaster.kernel.settings.kernel import KernelSettings
 from bandmaster.kernel.testing.compose import ROLE, compose
 from bandmaster.kernel.testing.faults import Fault
 from bandmaster.kernel.testing.recording import Recording

@@ -11,13 +11,13 @@ import anyio
 from starlette.types import ASGIApp
 
 from bandmaster.kernel import events
-from bandmaster.kernel.application import Application
-from bandmaster.kernel.contributions import Contribution
+from bandmaster.kernel.contributions.model import Contribution
 from bandmaster.kernel.events import Listener
-from bandmaster.kernel.kernel import Kernel
-from bandmaster.kernel.plan import Plan
-from bandmaster.kernel.resources import Resources
-from bandmaster.kernel.settings import KernelSettings
+from bandmaster.kernel.hosting.application import Application
+from bandmaster.kernel.lifecycle.kernel import Kernel
+from bandmaster.kernel.lifecycle.resources import Resources
+from bandmaster.kernel.planning.plan import Plan
+from bandmaster.kernel.settings.kernel import KernelSettings
 from bandmaster.kernel.testing.client import Addressing, Client, connect
 from bandmaster.kernel.testing.compose import ROLE, compose
 from bandmaster.kernel.testing.faults import Fault
@@ -26,7 +26,7 @@ from bandmaster.kernel.testing.lifespan import LifespanError, lifespan
 from bandmaster.kernel.testing.messages import HeadersLike
 from bandmaster.kernel.testing.recording import Recording
 from bandmaster.kernel.testing.websocket import WebSocket
-from bandmaster.kernel.wording import listed
+from bandmaster.kernel.text import listed
 
 Via: TypeAlias = Literal["running", "lifespan"]
 

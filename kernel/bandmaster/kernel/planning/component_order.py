@@ -1,0 +1,106 @@
+"""The order of components: an edge for each declaration, a stage for each priority."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from itertools import pairwise
+from typing import Literal
+
+from bandmaster.kernel.contributions.model import LifespanContribution
+from bandmaster.kernel.errors import Problem
+from bandmaster.kernel.planning import toposort as ordering
+from bandmaster.kernel.planning.parts import Inventory, who
+from bandmaster.kernel.planning.plan import Stage
+from bandmaster.kernel.planning.suggestions import Slips
+from bandmaster.kernel.planning.wiring import Wiring
+from bandmaster.kernel.text import nearest
+
+Edges = Mapping[str, Mapping[str, str]]
+"""For each component, whom it waits for and why."""
+
+
+def draw_edges(parts: Inventory, wiring: Wiring, problems: list[Problem], warnings: list[str]) -> Edges:
+    """Who waits for whom, by needs and by name. A name that is required and missing is a problem."""
+    edges: dict[str, dict[str, str]] = {name: {} for name in wiring.running}
+    slips = Slips(parts.lifespans, parts.known | parts.other_roles.keys(), problems, warnings)
+    for name, part in wiring.running.items():
+        for need in wiring.needs[name]:
+            provider = wiring.providers.get(need.key)
+            if provider is not None and provider != name:
+                edges[name].setdefault(provider, f"it needs its {need.key}")
+        for other, how, reason in _declared(part):
+            if other == name:
+                problems.append(Problem(f"{who(part)}: {reason}, which is itself.", subject=name))
+            elif other in wiring.running and how == "before":
+                edges[other].setdefault(name, f"{name!r} is declared to start before it")
+            elif other in wiring.running:
+                edges[name].setdefault(other, reason)
+            elif other in wiring.replaced:
+                pass  # what stands in for it is there before anything starts
+            elif how == "requires":
+                problems.append(_missing(parts, part, other))
+            else:
+                slips.check(part, other, f"start {how}")
+    return edges
+
+
+def order(running: Mapping[str, LifespanContribution], edges: Edges, problems: list[Problem]) -> list[Stage]:
+    """The stages, lowest first, and in each the components in an order in which they may start one by one."""
+    within: dict[str, list[str]] = {name: [] for name in running}
+    for name, part in running.items():
+        for other, why in edges[name].items():
+            awaited = running[other]
+            if awaited.priority == part.priority:
+                within[name].append(other)
+            elif awaited.priority > part.priority:
+                problems.append(_backwards(part, awaited, why))
+    problems += [_cycle(cycle, running, edges) for cycle in ordering.cycles(running, within)]
+    # Bands are disjoint ranges, so a priority says the band as well.
+    stages: dict[int, list[str]] = {priority: [] for priority in sorted({part.priority for part in running.values()})}
+    for name in ordering.sort(running, within, {name: part.priority for name, part in running.items()}):
+        stages[running[name].priority].append(name)
+    return [Stage(running[names[0]].band, priority, tuple(names)) for priority, names in stages.items() if names]
+
+
+def _declared(part: LifespanContribution) -> Iterator[tuple[str, Literal["requires", "after", "before"], str]]:
+    for other in part.requires:
+        yield other, "requires", f"it requires {other!r}"
+    for other in part.after:
+        yield other, "after", f"it is declared to start after {other!r}"
+    for other in part.before:
+        yield other, "before", f"it is declared to start before {other!r}"
+
+
+def _missing(parts: Inventory, part: LifespanContribution, other: str) -> Problem:
+    alike = nearest(other, parts.lifespans.keys() - {part.name})
+    if other in parts.other_roles:
+        hint = f"It {parts.whose(other)}."
+    elif other in parts.known:
+        hint = "It is disabled; enable it, or disable this one too."
+    elif alike is not None:
+        hint = f"Did you mean {alike!r} ({parts.lifespans[alike].provenance})?"
+    else:
+        hint = "Install the part that brings it."
+    return Problem(f"{who(part)} requires {other!r}, which isn't there.", hint, part.name)
+
+
+def _backwards(part: LifespanContribution, later: LifespanContribution, why: str) -> Problem:
+    place = f"{later.band} {later.priority}" if later.band is part.band else str(later.band)
+    return Problem(
+        f"{who(part)} is to wait for {who(later)}, which starts in a later stage: {why}.",
+        f"Move {part.name!r} to {place} or later (now {part.band} {part.priority}), or {later.name!r} to {part.band} "
+        f"{part.priority} or earlier (now {later.band} {later.priority}).",
+        part.name,
+    )
+
+
+def _cycle(cycle: list[str], running: Mapping[str, LifespanContribution], edges: Edges) -> Problem:
+    steps = [
+        f"{waiting!r} waits for {awaited!r} ({edges[waiting][awaited]}; {running[waiting].provenance})"
+        for waiting, awaited in pairwise(cycle)
+    ]
+    return Problem(
+        f"lifespans {' → '.join(cycle)} wait for each other: {', '.join(steps)}.",
+        "Take one of these edges away, or let both use a third component.",
+        cycle[0],
+    )

@@ -1,0 +1,1 @@
+"""Stop signals, and the watchdog that ends a process that doesn't stop."""
