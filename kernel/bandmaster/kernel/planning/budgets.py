@@ -6,8 +6,9 @@ import inspect
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
+from bandmaster.kernel.contributions.checks import check_budget
 from bandmaster.kernel.contributions.keys import type_name
-from bandmaster.kernel.contributions.model import LifespanContribution, check_budget
+from bandmaster.kernel.contributions.model import LifespanContribution
 from bandmaster.kernel.contributions.signatures import Kind, Need, parameters, read_needs
 from bandmaster.kernel.errors import Problem, SignatureError
 from bandmaster.kernel.planning.parts import who
