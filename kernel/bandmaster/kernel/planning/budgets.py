@@ -7,8 +7,9 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from bandmaster.kernel.contributions.checks import check_budget
 from bandmaster.kernel.contributions.keys import type_name
-from bandmaster.kernel.contributions.model import LifespanContribution, check_budget
+from bandmaster.kernel.contributions.model import LifespanContribution
 from bandmaster.kernel.contributions.signatures import Kind, Need, parameters, read_needs
 from bandmaster.kernel.errors import Problem, Problems, SignatureError
 from bandmaster.kernel.planning.parts import describe_part
