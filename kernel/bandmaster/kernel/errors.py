@@ -15,12 +15,11 @@ BandmasterError
 ├── CrashError                   a component died while serving
 ├── ServerEndedError             the server ended without a request to stop
 ├── StopError                    components failed to stop (an ExceptionGroup, too)
-└── BodyTooLarge                 a request body is larger than a layer allows
-
-SignatureError (ValueError)      a signature can't be read as a declaration
-HostLifespanError                the hosted application reported a failed lifespan
-NotReadyError                    an application mounted in the host isn't ready
-GoneAwayError (OSError)          a message was sent on a WebSocket that the drain has closed
+├── BodyTooLarge                 a request body is larger than a layer allows
+├── GoneAwayError                a message was sent on a WebSocket that the drain has closed (an OSError, too)
+├── HostLifespanError            the hosted application reported a failed lifespan
+├── NotReadyError                an application mounted in the host isn't ready
+└── SignatureError               a signature can't be read as a declaration (a ValueError, too)
 """
 
 from __future__ import annotations
@@ -136,7 +135,7 @@ class DeadlineExceeded(BandmasterError, TimeoutError):
         self.where = where
 
 
-class SignatureError(ValueError):
+class SignatureError(BandmasterError, ValueError):
     """A signature that can't be read as a declaration; the message says which parameter, and what to write."""
 
 
@@ -184,15 +183,15 @@ class BodyTooLarge(BandmasterError):
         return str(self.args[0])
 
 
-class HostLifespanError(Exception):
+class HostLifespanError(BandmasterError):
     """The hosted application reported that its lifespan failed."""
 
 
-class GoneAwayError(OSError):
+class GoneAwayError(BandmasterError, OSError):
     """Sent on a WebSocket that the drain has closed, as the ASGI specification has it for closed connections."""
 
 
-class NotReadyError(Exception):
+class NotReadyError(BandmasterError):
     """A mounted application isn't ready."""
 
 

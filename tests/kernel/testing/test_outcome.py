@@ -44,7 +44,7 @@ async def test_no_plan():
 async def test_no_discovery(monkeypatch):
     """So are installed parts that can't be found."""
     from bandmaster.kernel.errors import Problem
-    from bandmaster.kernel.lifecycle import kernel as module
+    from bandmaster.kernel.lifecycle import composition as module
 
     def discover(**_):
         raise DiscoveryError([Problem("'audit' can't be imported")])

@@ -76,7 +76,7 @@ async def test_nothing_given():
 async def test_discovery(monkeypatch):
     """What is installed comes in where a test asks for it."""
     from bandmaster.kernel.discovery.discover import Discovery
-    from bandmaster.kernel.lifecycle import kernel as module
+    from bandmaster.kernel.lifecycle import composition as module
 
     monkeypatch.setattr(module, "discover", lambda **_: Discovery(contributions=(database,)))
     async with run(discover=True) as running:

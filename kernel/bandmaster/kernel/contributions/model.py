@@ -40,6 +40,7 @@ __all__ = [
     "RouteContribution",
     "Scope",
     "check_budget",
+    "group_of",
     "lifespan",
     "middleware",
 ]
@@ -216,6 +217,11 @@ GROUPS: Mapping[str, type[Any]] = {
     "bandmaster.error_handlers": ErrorHandlerContribution,
 }
 COMMANDS_GROUP = "bandmaster.commands"
+
+
+def group_of(part: Contribution) -> str:
+    """The entry point group to which a contribution belongs."""
+    return next(group for group, kind in GROUPS.items() if isinstance(part, kind))
 
 
 def lifespan(

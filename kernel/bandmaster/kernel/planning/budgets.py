@@ -1,9 +1,10 @@
-"""What each component may hold, by its declaration or as a function of its settings."""
+"""The most that components may hold of each resource, and how that compares with limits. Pure."""
 
 from __future__ import annotations
 
 import inspect
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
 from typing import Any
 
 from bandmaster.kernel.contributions.keys import type_name
@@ -11,6 +12,7 @@ from bandmaster.kernel.contributions.model import LifespanContribution, check_bu
 from bandmaster.kernel.contributions.signatures import Kind, Need, parameters, read_needs
 from bandmaster.kernel.errors import Problem, SignatureError
 from bandmaster.kernel.planning.parts import who
+from bandmaster.kernel.planning.plan import Plan
 from bandmaster.kernel.text import listed
 
 
@@ -46,3 +48,60 @@ def _wanted(budget: Callable[..., Any], own: Sequence[type[Any]]) -> dict[str, t
     if strangers:
         raise SignatureError(f"it asks for {listed(map(type_name, strangers))}, which isn't among its settings")
     return wanted
+
+
+@dataclass(frozen=True, slots=True)
+class BudgetShare:
+    """The most that a plan may hold of one resource, against its limit."""
+
+    resource: str
+    each: int
+    """The most that one process may hold."""
+    processes: int
+    limit: int | None
+    """None if no limit is known."""
+    limited_by: str = "BANDMASTER_LIMITS"
+
+    @property
+    def total(self) -> int:
+        """The most that all processes together may hold."""
+        return self.each * self.processes
+
+    @property
+    def is_over(self) -> bool:
+        """Whether the total is above the limit."""
+        return self.limit is not None and self.total > self.limit
+
+    @property
+    def is_close(self) -> bool:
+        """Whether the total is above 80 % of the limit, and not above the limit itself."""
+        # In whole numbers: 0.8 times a number may come out just below it.
+        return self.limit is not None and not self.is_over and self.total * 5 > self.limit * 4
+
+    @property
+    def percent(self) -> str:
+        """The total as a percentage of the limit; empty without a limit, or with a limit of zero."""
+        return f"{self.total / self.limit:.0%}" if self.limit else ""
+
+    def __str__(self) -> str:
+        processes = "one process" if self.processes == 1 else f"each of {self.processes} processes"
+        return (
+            f"the plan may hold {self.total} of {self.resource} ({self.each} in {processes}), "
+            f"{self.percent or 'more than all'} of the {self.limit} that {self.limited_by} allows"
+        )
+
+
+TO_REDUCE = "Lower pool sizes or processes, raise the limit, or set BANDMASTER_OVER_BUDGET=warn."
+"""The hint for a budget that is above its limit."""
+
+
+def compare_budget(plan: Plan, limits: Mapping[str, int]) -> list[BudgetShare]:
+    """Every resource of the plan's budget, with its limit where one is set."""
+    return [BudgetShare(resource, each, plan.processes, limits.get(resource)) for resource, each in plan.budget.items()]
+
+
+def judge_budget(shares: Sequence[BudgetShare], *, refuse: bool) -> tuple[list[Problem], list[str]]:
+    """The problems and the warnings of budget shares; unless ``refuse``, a share above its limit is a warning, too."""
+    problems = [Problem(f"{share}.", TO_REDUCE, share.resource) for share in shares if share.is_over and refuse]
+    warnings = [f"{share}." for share in shares if share.is_close or (share.is_over and not refuse)]
+    return problems, warnings

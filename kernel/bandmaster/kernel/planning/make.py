@@ -13,13 +13,14 @@ from bandmaster.kernel.contributions.model import (
     LifespanContribution,
     MiddlewareContribution,
     RouteContribution,
+    group_of,
 )
 from bandmaster.kernel.errors import PlanError, Problem
 from bandmaster.kernel.planning.budgets import budget_of
 from bandmaster.kernel.planning.component_order import Edges, draw_edges, order
-from bandmaster.kernel.planning.deadlines import SHORT_SHARE, Deadlines, fair_share, fits
+from bandmaster.kernel.planning.deadlines import SHORT_SHARE, Deadlines, StopPath, fits, share_seconds
 from bandmaster.kernel.planning.layer_order import order_layers
-from bandmaster.kernel.planning.parts import take_stock
+from bandmaster.kernel.planning.parts import take_stock, who
 from bandmaster.kernel.planning.plan import Component, Edge, Layer, Plan, Stage
 from bandmaster.kernel.planning.wiring import Wiring, wire
 from bandmaster.kernel.text import duration
@@ -55,7 +56,8 @@ def make_plan(
     problems: list[Problem] = []
     told = list(warnings)
     serves = role in (None, "web") if serves is None else serves
-    contributions, unserved = (list(contributions), []) if serves else _apart(contributions)
+    every = list(contributions)
+    contributions, unserved = (every, []) if serves else _apart(every)
     replacing = _by_key(overrides or {})
     parts = take_stock(contributions, role, known, problems)
     wiring = wire(parts, replacing, context, problems, told)
@@ -64,11 +66,13 @@ def make_plan(
     stages = order(wiring.running, edges, problems)
     layers = order_layers(parts, problems, told)
     budgets = {name: budget_of(part, wiring.needs[name], settings, problems) for name, part in wiring.running.items()}
-    share, stop_seconds = _share_of_the_grace(stages, edges, wiring.running, deadlines, problems, told)
+    share, slowest = _share_grace(stages, edges, wiring.running, deadlines, problems, told)
     if problems:
         raise PlanError(problems)
+    components = tuple(_components(stages, edges, wiring, budgets, deadlines, share))
+    by_name = {component.name: component for component in components}
     return Plan(
-        components=tuple(_components(stages, edges, wiring, budgets, deadlines, share)),
+        components=components,
         stages=tuple(stages),
         layers=tuple(Layer(parts.layers[name], wiring.layer_needs[name]) for name in layers),
         routes=tuple(parts.routes.values()),
@@ -80,7 +84,9 @@ def make_plan(
         other_roles=tuple(parts.other_roles.values()),
         unserved=tuple(unserved),
         processes=processes,
-        stop_seconds=stop_seconds,
+        slowest_stop=tuple(by_name[name] for name in reversed(slowest.names)),
+        stop_seconds=slowest.seconds(share),
+        contributions=tuple(sorted(every, key=lambda part: (group_of(part), part.name, who(part)))),
         warnings=tuple(told),
     )
 
@@ -118,18 +124,18 @@ def _settings(
     return {**values, **given}
 
 
-def _share_of_the_grace(
+def _share_grace(
     stages: Sequence[Stage],
     edges: Edges,
     running: Mapping[str, LifespanContribution],
     deadlines: Deadlines,
     problems: list[Problem],
     warnings: list[str],
-) -> tuple[float, float]:
-    """The deadline of stops that declare none, and the seconds that all stops together may take."""
+) -> tuple[float, StopPath]:
+    """The deadline of stops that declare none, and the path whose stops take longest."""
     declared = {name: part.stop_timeout or deadlines.stop for name, part in running.items()}
     waits_for = {name: list(awaited) for name, awaited in edges.items()}
-    share, path = fair_share([stage.components for stage in stages], waits_for, declared, deadlines.left_for_stops)
+    share, path = share_seconds([stage.components for stage in stages], waits_for, declared, deadlines.left_for_stops)
     if share <= 0 or not fits(path, share, deadlines.left_for_stops):
         longest = sorted((-seconds, name) for name, seconds in declared.items() if seconds is not None)[:3]
         problems.append(
@@ -146,7 +152,7 @@ def _share_of_the_grace(
             f"stops that declare no stop_timeout have only {duration(share)} each: {path.undeclared} of them follow one "
             f"another, and draining leaves {duration(deadlines.left_for_stops)} of the grace."
         )
-    return share, path.seconds(share)
+    return share, path
 
 
 def _components(

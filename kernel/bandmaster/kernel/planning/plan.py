@@ -94,8 +94,12 @@ class Plan:
     unserved: tuple[Contribution, ...] = ()
     """Layers, routes and error handlers, where there is nothing to serve requests with."""
     processes: int = 1
+    slowest_stop: tuple[Component, ...] = ()
+    """The components whose stops, one after the other, take longest; in stop order."""
     stop_seconds: float = 0
     """The longest that all stops together may take."""
+    contributions: tuple[Contribution, ...] = ()
+    """Every part from which the plan was made, also those that its role doesn't start or an override replaces."""
     warnings: tuple[str, ...] = ()
 
     def __iter__(self) -> Iterator[Component]:
