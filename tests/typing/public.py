@@ -89,7 +89,7 @@ lifespan(band=MiddlewareBand.POLICY)  # type: ignore[arg-type]
 lifespan(band=LifespanBand.SERVICES, on_crash="ignore")  # type: ignore[arg-type]
 lifespan(band=LifespanBand.SERVICES, start_timeout="5")  # type: ignore[arg-type]
 lifespan(band=LifespanBand.SERVICES, budget={"postgres": "many"})  # type: ignore[dict-item]
-lifespan(no_parameters)  # type: ignore[call-arg, arg-type]
+lifespan(no_parameters)  # type: ignore[arg-type]
 lifespan(band=LifespanBand.SERVICES)(5)  # type: ignore[arg-type]
 
 

@@ -158,7 +158,7 @@ class Engine:
                 for component in plan.components
             ],
         )
-        self._values: dict[Key, Any] = dict(plan.overrides)
+        self._values: dict[Key, Any] = dict(plan.ready_objects)
         self._hosts: dict[str, _Host] = {}
         self._faults: list[Fault] = []
         self._unstarted = len(plan.components)

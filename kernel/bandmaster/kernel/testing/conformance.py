@@ -18,6 +18,7 @@ from bandmaster.kernel.contributions.model import (
     LifespanContribution,
     MiddlewareContribution,
     RouteContribution,
+    ValueContribution,
 )
 from bandmaster.kernel.errors import BandmasterError, CrashError, StartError, StopError
 from bandmaster.kernel.hosting.application import Application
@@ -416,6 +417,8 @@ def _module_of(part: Contribution) -> str:
         defined = part.layer
     elif isinstance(part, RouteContribution):
         defined = part.routes
+    elif isinstance(part, ValueContribution):
+        defined = part.value
     else:
         defined = part.handler
     while isinstance(defined, partial):
