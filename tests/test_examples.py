@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import importlib
 import json
+import subprocess
 import sys
 from importlib.metadata import distribution
 from pathlib import Path
 
 import anyio
 import pytest
+import uvicorn
 from fastapi import FastAPI
 from sqlalchemy import text
 from starlette.applications import Starlette
@@ -19,7 +21,7 @@ from bandmaster.contrib.persistence import DatabaseManager, DatabaseSettings, Ou
 from bandmaster.contrib.persistence.testing import PostgresDatabase
 from bandmaster.contrib.taskiq import TaskIQSettings, TaskQueue
 from bandmaster.contrib.web import request_context
-from bandmaster.kernel import Application, create_app
+from bandmaster.kernel import Application, create_app, load_application
 from bandmaster.kernel.testing import Running, check_contribution, run
 from bandmaster_ratelimit import RateLimitLayer, RateLimits, RateLimitSettings, rate_limits
 from boxoffice.feed import Feed
@@ -85,7 +87,7 @@ def _step(name: str, monkeypatch: pytest.MonkeyPatch) -> Application:
     monkeypatch.setenv("BANDMASTER_PLUGINS", "allowlist")
     monkeypatch.syspath_prepend(str(TUTORIAL))
     sys.modules.pop(name, None)
-    return importlib.import_module(name).app
+    return importlib.import_module(name).app()
 
 
 async def test_the_first_step_greets(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
@@ -119,6 +121,32 @@ async def test_the_third_step_measures_both_kinds(monkeypatch: pytest.MonkeyPatc
     assert ("Hello!", "la") == (response.text, echoed)
     assert response.headers["x-took"].endswith(" ms")
     assert took.endswith(" ms")
+
+
+def test_importing_the_examples_composes_nothing() -> None:
+    """Each `app` is a factory: importing its module reads no setting, so a wrong one does no harm."""
+    names = ["boxoffice", *(path.stem for path in sorted(TUTORIAL.glob("*.py")))]
+    code = "import importlib, sys; [print(type(importlib.import_module(name).app)) for name in sys.argv[1:]]"
+    env = {"BANDMASTER_PLUGINS": "nonsense", "PYTHONPATH": str(TUTORIAL)}
+    command = [sys.executable, "-c", code, *names]
+    done = subprocess.run(command, env=env, capture_output=True, text=True, timeout=60, check=False)
+    assert (["<class 'function'>"] * len(names), "") == (done.stdout.splitlines(), done.stderr)
+
+
+def test_commands_accept_the_factory() -> None:
+    """Commands find their application by `load_application`, and plan it for the role of their process."""
+    kernel = load_application("boxoffice:app").kernel
+    plans = {role: kernel.for_role(role).plan for role in ("web", "worker", "scheduler")}
+    names = {role: {component.name for component in plan.components} for role, plan in plans.items()}
+    assert ["web"] == [role for role, components in names.items() if "box_office" in components]
+    assert {"web", "worker"} == {role for role, components in names.items() if "task_worker" in components}
+
+
+def test_uvicorn_accepts_the_factory() -> None:
+    """`uvicorn boxoffice:app --factory` serves a composed application."""
+    config = uvicorn.Config("boxoffice:app", factory=True, proxy_headers=False, log_config=None)
+    config.load()
+    assert isinstance(config.loaded_app, Application)
 
 
 @pytest.mark.requirement("FA-1", "FA-4")

@@ -7,7 +7,7 @@ from starlette.requests import Request
 from starlette.responses import PlainTextResponse
 from starlette.routing import Route
 
-from bandmaster.kernel import LifespanBand, create_app, lifespan
+from bandmaster.kernel import Application, LifespanBand, create_app, lifespan
 
 
 class Greeter:
@@ -30,4 +30,5 @@ async def hello(request: Request) -> PlainTextResponse:
     return PlainTextResponse(greeter.greet(request.path_params["name"]))
 
 
-app = create_app(Starlette(routes=[Route("/hello/{name}", hello)]), contributions=[greeter])
+def app() -> Application:
+    return create_app(Starlette(routes=[Route("/hello/{name}", hello)]), contributions=[greeter])

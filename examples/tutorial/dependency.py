@@ -9,7 +9,7 @@ from starlette.requests import Request
 from starlette.responses import PlainTextResponse
 from starlette.routing import Route
 
-from bandmaster.kernel import Context, LifespanBand, create_app, lifespan
+from bandmaster.kernel import Application, Context, LifespanBand, create_app, lifespan
 
 
 class GreetingSettings(BaseSettings):
@@ -59,4 +59,5 @@ async def hello(request: Request) -> PlainTextResponse:
     return PlainTextResponse(greeter.greet(request.path_params["name"]))
 
 
-app = create_app(Starlette(routes=[Route("/hello/{name}", hello)]), contributions=[guests, greeter])
+def app() -> Application:
+    return create_app(Starlette(routes=[Route("/hello/{name}", hello)]), contributions=[guests, greeter])

@@ -8,7 +8,7 @@ from starlette.responses import PlainTextResponse
 from starlette.routing import Route, WebSocketRoute
 from starlette.websockets import WebSocket
 
-from bandmaster.kernel import Exchange, MiddlewareBand, create_app, middleware
+from bandmaster.kernel import Application, Exchange, MiddlewareBand, create_app, middleware
 
 
 @middleware(band=MiddlewareBand.OUTERMOST)
@@ -30,7 +30,8 @@ async def echo(websocket: WebSocket) -> None:
         await websocket.send_text(text)
 
 
-app = create_app(
-    Starlette(routes=[Route("/", hello), WebSocketRoute("/echo", echo)]),
-    contributions=[Stopwatch],
-)
+def app() -> Application:
+    return create_app(
+        Starlette(routes=[Route("/", hello), WebSocketRoute("/echo", echo)]),
+        contributions=[Stopwatch],
+    )

@@ -1,24 +1,23 @@
-"""A box office: seats held, sold, and watched live."""
+"""The box office, an example application: it holds seats, sells them, and shows every change live."""
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from bandmaster.kernel import Application
 
-    app: Application
-
 __all__ = ["app"]
 
 
-def __getattr__(name: str) -> Any:
-    # Composed when it is asked for: importing a module must start nothing, and `bandmaster plugins` imports nothing.
-    if name != "app":
-        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+def app() -> Application:
+    """Compose the application: a FastAPI host and every installed part.
+
+    The imports stand here because each of the box office's own modules imports this package first, and whoever only
+    describes those parts needs no FastAPI.
+    """
     from fastapi import FastAPI
 
     from bandmaster.kernel import create_app
 
-    globals()["app"] = composed = create_app(FastAPI(title="Box office"))
-    return composed
+    return create_app(FastAPI(title="Box office"))
