@@ -1,4 +1,4 @@
-"""Step 1: one component, started before the first request and stopped after the last."""
+"""Step 1: a component starts before the first request and stops after the last."""
 
 from collections.abc import AsyncIterator
 
@@ -11,7 +11,7 @@ from bandmaster.kernel import Application, LifespanBand, create_app, lifespan
 
 
 class Greeter:
-    """Something that has to be opened and closed: a pool, a client, a model in memory."""
+    """Stands for a connection pool, a client or a model."""
 
     def greet(self, name: str) -> str:
         return f"Hello, {name}!"
@@ -20,9 +20,9 @@ class Greeter:
 @lifespan(band=LifespanBand.SERVICES)
 async def greeter() -> AsyncIterator[Greeter]:
     """Greets people by name."""
-    print("the greeter opens")  # noqa: T201
+    print("the greeter opens")
     yield Greeter()
-    print("the greeter closes")  # noqa: T201
+    print("the greeter closes")
 
 
 async def hello(request: Request) -> PlainTextResponse:
@@ -31,4 +31,5 @@ async def hello(request: Request) -> PlainTextResponse:
 
 
 def app() -> Application:
-    return create_app(Starlette(routes=[Route("/hello/{name}", hello)]), contributions=[greeter])
+    host = Starlette(routes=[Route("/hello/{name}", hello)])
+    return create_app(host, contributions=[greeter])

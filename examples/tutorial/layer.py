@@ -1,4 +1,4 @@
-"""Step 3: a layer of the request stack, for HTTP and WebSockets alike."""
+"""Step 3: a layer of the request stack, for HTTP requests and WebSockets."""
 
 from time import perf_counter
 
@@ -13,7 +13,7 @@ from bandmaster.kernel import Application, Exchange, MiddlewareBand, create_app,
 
 @middleware(band=MiddlewareBand.OUTERMOST)
 class Stopwatch:
-    """Says how long the server took until its answer began."""
+    """Adds a header with the time until the response began."""
 
     def on_response_start(self, exchange: Exchange) -> None:
         milliseconds = (perf_counter() - exchange.began) * 1000
@@ -31,7 +31,5 @@ async def echo(websocket: WebSocket) -> None:
 
 
 def app() -> Application:
-    return create_app(
-        Starlette(routes=[Route("/", hello), WebSocketRoute("/echo", echo)]),
-        contributions=[Stopwatch],
-    )
+    host = Starlette(routes=[Route("/", hello), WebSocketRoute("/echo", echo)])
+    return create_app(host, contributions=[Stopwatch])

@@ -1,4 +1,4 @@
-"""Limits how many requests a client may make: a token bucket for each."""
+"""Limit the requests of each client with a token bucket."""
 
 from __future__ import annotations
 
@@ -21,17 +21,17 @@ ASGIApp = Callable[[Scope, Receive, Send], Awaitable[None]]
 
 
 class RateLimitSettings(BaseSettings):
-    """Settings of the rate limit, read from variables that begin with ``RATELIMIT_``."""
+    """Read from environment variables that begin with ``RATELIMIT_``."""
 
     model_config = SettingsConfigDict(env_prefix="RATELIMIT_", extra="ignore", frozen=True)
 
-    per_second: PositiveFloat = Field(20, description="Requests per second that a client may make in the long run.")
+    per_second: PositiveFloat = Field(20, description="Requests per second that a client may make on average.")
     burst: PositiveInt = Field(40, description="Requests that a client may make at once.")
     forget_after: PositiveFloat = Field(60, description="Seconds after which an idle client is forgotten.")
 
 
 class RateLimits:
-    """One token bucket for each client."""
+    """The token buckets of all clients."""
 
     def __init__(self, settings: RateLimitSettings) -> None:
         self._settings = settings
@@ -41,7 +41,7 @@ class RateLimits:
         return len(self._buckets)
 
     def admit(self, client: str, now: float) -> float:
-        """Take a token; the answer is 0, or the seconds after which there is one again."""
+        """Take a token of the client; return 0, or the seconds until the next token is there."""
         burst, rate = self._settings.burst, self._settings.per_second
         tokens, since = self._buckets.get(client, (float(burst), now))
         tokens = min(burst, tokens + (now - since) * rate)
@@ -52,14 +52,14 @@ class RateLimits:
         return 0
 
     def forget_idle(self, now: float) -> None:
-        """Drop the buckets that nobody has used for a while; they are full again anyway."""
+        """Remove the buckets that were unused for ``forget_after`` seconds."""
         limit = now - self._settings.forget_after
         self._buckets = {client: bucket for client, bucket in self._buckets.items() if bucket[1] > limit}
 
 
 @lifespan(band=LifespanBand.SERVICES, start_timeout=5, stop_timeout=2)
 async def rate_limits(settings: RateLimitSettings, context: Context) -> AsyncIterator[RateLimits]:
-    """The counters, and a background service that forgets idle clients."""
+    """Counts the requests of each client."""
     limits = RateLimits(settings)
 
     async def forget_idle() -> None:
@@ -73,7 +73,7 @@ async def rate_limits(settings: RateLimitSettings, context: Context) -> AsyncIte
 
 @middleware(band=MiddlewareBand.SECURITY, scopes={"http"}, name="rate_limit")
 class RateLimitLayer:
-    """Answers 429 to clients that ask too often."""
+    """Answers 429 to a client that sends too many requests."""
 
     def __init__(self, app: ASGIApp, limits: RateLimits) -> None:
         self._app = app
