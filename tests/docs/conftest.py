@@ -1,0 +1,101 @@
+"""The documentation as it is built: one build serves every test and every worker of a session."""
+
+from __future__ import annotations
+
+import fcntl
+import os
+import subprocess
+import sys
+from dataclasses import dataclass, field
+from html.parser import HTMLParser
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parent.parent.parent
+HEADINGS = {"h1", "h2", "h3", "h4", "h5"}
+
+
+@dataclass
+class Page(HTMLParser):
+    """The text of a built page, and the parts of it that tests look at."""
+
+    text: str = ""
+    programs: list[str] = field(default_factory=list)
+    """The text of each code block."""
+    headings: dict[str, str] = field(default_factory=dict)
+    """The text of each heading, by its anchor; the reference adds labels such as "property"."""
+    entries: list[tuple[str, str]] = field(default_factory=list)
+    """Each entry of a list in the article: its term in bold and its text."""
+
+    def __post_init__(self) -> None:
+        super().__init__()
+        self._open: list[str] = []
+        self._anchor = ""
+        self._in_article = False
+
+    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        self._open.append(tag)
+        if tag == "article":
+            self._in_article = True
+        elif tag == "code" and "pre" in self._open:
+            self.programs.append("")
+        elif tag == "li" and self._in_article:
+            self.entries.append(("", ""))
+        elif tag in HEADINGS:
+            self._anchor = dict(attrs).get("id") or ""
+            self.headings[self._anchor] = ""
+
+    def handle_endtag(self, tag: str) -> None:
+        if tag == "article":
+            self._in_article = False
+        elif tag in HEADINGS:
+            self.headings[self._anchor] = " ".join(self.headings[self._anchor].removesuffix("¶").split())
+        # Void elements such as <br> have no end: they are dropped with the element around them.
+        while tag in self._open and self._open.pop() != tag:
+            pass
+
+    def handle_data(self, data: str) -> None:
+        self.text += data
+        if {"script", "style"} & set(self._open):
+            return
+        if "pre" in self._open and "code" in self._open:
+            self.programs[-1] += data
+        if HEADINGS & set(self._open):
+            self.headings[self._anchor] += data
+        if "li" in self._open and self._in_article:
+            term, text = self.entries[-1]
+            self.entries[-1] = (term + data if "strong" in self._open else term, text + data)
+
+
+class Site:
+    """The built pages, by the path of their source below `docs`."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+
+    def page(self, source: str) -> Page:
+        """Parse the page that was built from a source such as ``tutorial/plugin.md``."""
+        path = Path(source.removesuffix(".md"))
+        page = Page()
+        place = self.folder / path.parent if path.name == "index" else self.folder / path
+        page.feed((place / "index.html").read_text(encoding="utf-8"))
+        return page
+
+
+@pytest.fixture(scope="session")
+def site(tmp_path_factory: pytest.TempPathFactory, worker_id: str) -> Site:
+    """Build the documentation strictly, once, whichever worker needs it first."""
+    shared = tmp_path_factory.getbasetemp()
+    if worker_id != "master":
+        shared = shared.parent  # the workers' own folders lie beside each other in it
+    folder, built = shared / "site", shared / "site.built"
+    with (shared / "site.lock").open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        if not built.exists():
+            command = [sys.executable, "-m", "mkdocs", "build", "--strict", "--quiet", "--site-dir", str(folder)]
+            env = {**os.environ, "NO_MKDOCS_2_WARNING": "1"}
+            done = subprocess.run(command, cwd=ROOT, env=env, capture_output=True, text=True, timeout=300, check=False)
+            assert 0 == done.returncode, done.stdout + done.stderr
+            built.touch()
+    return Site(folder)
