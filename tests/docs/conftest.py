@@ -1,4 +1,4 @@
-"""The documentation as it is built: one build serves every test and every worker of a session."""
+"""The built documentation. One build serves every test and every worker of a session."""
 
 from __future__ import annotations
 
@@ -18,15 +18,15 @@ HEADINGS = {"h1", "h2", "h3", "h4", "h5"}
 
 @dataclass
 class Page(HTMLParser):
-    """The text of a built page, and the parts of it that tests look at."""
+    """A built page: the text, the code blocks, the headings and the list entries."""
 
     text: str = ""
     programs: list[str] = field(default_factory=list)
     """The text of each code block."""
     headings: dict[str, str] = field(default_factory=dict)
-    """The text of each heading, by its anchor; the reference adds labels such as "property"."""
+    """The text of each heading, by anchor; the reference adds labels such as "property"."""
     entries: list[tuple[str, str]] = field(default_factory=list)
-    """Each entry of a list in the article: its term in bold and its text."""
+    """The bold term and the text of each list entry of the article."""
 
     def __post_init__(self) -> None:
         super().__init__()
@@ -51,7 +51,7 @@ class Page(HTMLParser):
             self._in_article = False
         elif tag in HEADINGS:
             self.headings[self._anchor] = " ".join(self.headings[self._anchor].removesuffix("¶").split())
-        # Void elements such as <br> have no end: they are dropped with the element around them.
+        # Void elements such as <br> have no end tag; the end tag of the element around them removes them.
         while tag in self._open and self._open.pop() != tag:
             pass
 
@@ -69,13 +69,13 @@ class Page(HTMLParser):
 
 
 class Site:
-    """The built pages, by the path of their source below `docs`."""
+    """The built pages."""
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder
 
     def page(self, source: str) -> Page:
-        """Parse the page that was built from a source such as ``tutorial/plugin.md``."""
+        """Parse the page that was built from a source below ``docs``, such as ``tutorial/plugin.md``."""
         path = Path(source.removesuffix(".md"))
         page = Page()
         place = self.folder / path.parent if path.name == "index" else self.folder / path
@@ -85,10 +85,10 @@ class Site:
 
 @pytest.fixture(scope="session")
 def site(tmp_path_factory: pytest.TempPathFactory, worker_id: str) -> Site:
-    """Build the documentation strictly, once, whichever worker needs it first."""
+    """Build the documentation strictly, in the first worker that needs a page."""
     shared = tmp_path_factory.getbasetemp()
     if worker_id != "master":
-        shared = shared.parent  # the workers' own folders lie beside each other in it
+        shared = shared.parent  # the parent folder is common to all workers
     folder, built = shared / "site", shared / "site.built"
     with (shared / "site.lock").open("w") as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)

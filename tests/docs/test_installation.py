@@ -1,4 +1,4 @@
-"""The installation lines: each works in a clone, although nothing is on PyPI yet."""
+"""The installation lines work in a clone. Nothing of this repository is on PyPI yet."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ LINES = [
     for match in COMMAND.finditer(page.read_text(encoding="utf-8"))
 ]
 ALREADY_INSTALLED = {"examples/ratelimit": {"bandmaster"}}
-"""The page about plugins goes on from the first step of the tutorial, which installs the kernel."""
+"""The first step of the tutorial installs the kernel; the page about plugins installs the plugin alone."""
 
 
 @cache
@@ -50,7 +50,7 @@ def read_targets(arguments: str) -> Iterator[tuple[str, list[str]]]:
 
 
 def list_own_requirements(folder: str, extras: list[str]) -> set[str]:
-    """The distributions of this repository that an installation of a folder asks for."""
+    """The distributions of this repository that the installation of a folder requires."""
     project = read_project(folder)
     optional = project.get("optional-dependencies", {})
     lines = [*project["dependencies"], *(line for extra in extras for line in optional[extra])]
@@ -58,7 +58,7 @@ def list_own_requirements(folder: str, extras: list[str]) -> set[str]:
 
 
 def test_every_package_has_an_installation_line() -> None:
-    """The README and the page of each contrib say how it is installed."""
+    """The README of the repository installs every contrib; so does the README of the contrib."""
     readme = {folder for match in COMMAND.finditer(PAGES[0].read_text()) for folder, _ in read_targets(match[1])}
     contribs = [path.parent for path in sorted(ROOT.glob("contrib/*/pyproject.toml"))]
     assert {".", *(path.relative_to(ROOT).as_posix() for path in contribs)} == readme
@@ -85,8 +85,8 @@ def test_an_installation_line_finds_only_third_parties_on_pypi(arguments: str) -
 
 
 @pytest.mark.parametrize("arguments", LINES)
-def test_an_installation_line_brings_all_that_it_needs(arguments: str) -> None:
-    """A distribution of this repository is found only if the same line names its folder."""
+def test_an_installation_line_names_all_requirements(arguments: str) -> None:
+    """Every required distribution of this repository is named by its folder in the same line."""
     targets = list(read_targets(arguments))
     needed = {name for folder, extras in targets for name in list_own_requirements(folder, extras)}
     given = {read_project(folder)["name"] for folder, _ in targets}

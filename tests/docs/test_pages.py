@@ -1,4 +1,4 @@
-"""The built pages: each shows the programs that its source includes, and nothing of the markup."""
+"""The built pages show the programs that their sources include, and no markup."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ PROGRAMS = [(page, path) for page, path in INCLUDES if not path.endswith(".md")]
 
 
 def test_the_tutorial_includes_its_programs() -> None:
-    """The tests below are held against every page that should show a program."""
+    """Each page of the tutorial, and the index, has a snippet for each program."""
     steps = [
         (f"tutorial/{path.stem}.md", path.relative_to(ROOT).as_posix()) for path in ROOT.glob("examples/tutorial/*.py")
     ]
@@ -31,32 +31,32 @@ def test_the_tutorial_includes_its_programs() -> None:
 
 @pytest.mark.parametrize(("page", "path"), INCLUDES)
 def test_an_included_file_exists(page: str, path: str) -> None:
-    """A page includes files of the repository."""
+    """Each snippet names a file of the repository."""
     assert (ROOT / path).is_file()
 
 
 @pytest.mark.parametrize(("page", "path"), PROGRAMS)
-def test_a_page_shows_the_program_that_it_includes(site: Site, page: str, path: str) -> None:
-    """The reader sees every line of the program, and can copy it."""
+def test_a_page_shows_the_included_program(site: Site, page: str, path: str) -> None:
+    """One code block of the built page holds every line of the program."""
     program = (ROOT / path).read_text(encoding="utf-8")
     assert program.strip() in [shown.strip() for shown in site.page(page).programs]
 
 
-def test_the_changelog_is_a_page(site: Site) -> None:
-    """The page of the changelog has every heading of the file that it includes."""
+def test_the_changelog_page_shows_the_changelog(site: Site) -> None:
+    """The changelog page has every heading of CHANGELOG.md."""
     headings = re.findall(r"^#+ (.+)$", (ROOT / "CHANGELOG.md").read_text(encoding="utf-8"), re.MULTILINE)
     assert headings == list(site.page("changelog.md").headings.values())
 
 
 @pytest.mark.parametrize("page", PAGES)
 def test_a_page_shows_no_markup(site: Site, page: str) -> None:
-    """Neither a snippet marker nor the fence of a code block is left in the text."""
+    """No snippet marker, code fence or reference marker is left in the text."""
     text = site.page(page).text
     assert [] == [markup for markup in ("--8", "```", "~~~", ":::") if markup in text]
 
 
 def test_the_glossary_is_a_list(site: Site) -> None:
-    """Each term is an entry of a list, in alphabetical order, with its meaning behind it."""
+    """Each term is a list entry with a definition, in alphabetical order."""
     source = (DOCS / "glossary.md").read_text(encoding="utf-8")
     entries = site.page("glossary.md").entries
     terms = [term for term, _ in entries]
@@ -66,7 +66,7 @@ def test_the_glossary_is_a_list(site: Site) -> None:
 
 
 def test_the_formatter_leaves_the_pages_alone() -> None:
-    """Ruff formats Python in Markdown; a snippet marker in a fence would become a comparison."""
+    """Ruff formats Python blocks in Markdown, and would turn a snippet marker into a comparison."""
     pages = [*map(str, DOCS.rglob("*.md")), *map(str, ROOT.glob("*.md")), *map(str, ROOT.glob("contrib/*/*.md"))]
     command = [str(Path(sys.executable).with_name("ruff")), "format", "--no-cache", "--diff", *pages]
     done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=60, check=False)

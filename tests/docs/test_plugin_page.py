@@ -1,4 +1,4 @@
-"""The tutorial's plugin: the two files of the page install as they are printed."""
+"""The plugin of the tutorial installs exactly as the page prints the two files."""
 
 from __future__ import annotations
 
@@ -32,8 +32,8 @@ def target(site: Site, tmp_path_factory: pytest.TempPathFactory) -> Path:
     return target
 
 
-def _run(target: Path, command: str) -> dict[str, Any]:
-    """The answer of a command of bandmaster in an environment whose only plugin is the printed one."""
+def run_command(target: Path, command: str) -> dict[str, Any]:
+    """Run a command of bandmaster that may load the printed plugin only, and parse the output."""
     allowed = {"BANDMASTER_PLUGINS": "allowlist", "BANDMASTER_ALLOW": "bandmaster-ratelimit"}
     env = {**os.environ, **allowed, "PYTHONPATH": str(target)}
     words = [sys.executable, "-m", "bandmaster.kernel.cli", command, "--format", "json"]
@@ -42,14 +42,14 @@ def _run(target: Path, command: str) -> dict[str, Any]:
 
 
 def test_the_printed_plugin_is_found(target: Path) -> None:
-    """`bandmaster plugins` lists both parts, from the distribution that was installed."""
-    parts = [part for part in _run(target, "plugins")["parts"] if part["distribution"] == "bandmaster-ratelimit"]
+    """`bandmaster plugins` lists both parts from the newly installed distribution."""
+    parts = [part for part in run_command(target, "plugins")["parts"] if part["distribution"] == "bandmaster-ratelimit"]
     assert {"rate_limits": True, "rate_limit": True} == {part["name"]: part["admitted"] for part in parts}
     assert {target} == {Path(part["location"]).parent for part in parts}
 
 
 def test_the_printed_plugin_is_planned(target: Path) -> None:
-    """Installed means active: without any code the plan has the component and the layer."""
-    plan = _run(target, "plan")
+    """Installed means active: the plan has the component and the layer without any code."""
+    plan = run_command(target, "plan")
     assert (True, ["rate_limits"]) == (plan["ok"], [component["name"] for component in plan["components"]])
     assert ["rate_limit"] == [layer["name"] for layer in plan["layers"]]

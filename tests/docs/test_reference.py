@@ -1,4 +1,4 @@
-"""The reference lists every public name, under the path that programs import."""
+"""The reference lists every public name under the path that programs import."""
 
 from __future__ import annotations
 
@@ -58,7 +58,7 @@ def test_every_event_has_a_heading(site: Site) -> None:
 
 @pytest.mark.requirement("XC-C3")
 def test_no_private_module_is_named(site: Site) -> None:
-    """Modules that aren't public can move without a change of the reference."""
+    """A private module can move without a change of the reference."""
     paths = set(re.findall(r"bandmaster(?:\.\w+)+", site.page("reference.md").text))
     assert paths > {"bandmaster.kernel.create_app", "bandmaster.contrib.taskiq.TaskQueue"}
     assert [] == sorted(path for path in paths if is_private(path))
@@ -76,5 +76,5 @@ def test_no_private_module_is_named(site: Site) -> None:
     ],
 )
 def test_private_modules_are_recognised(path: str, private: bool) -> None:
-    """The test above would find one."""
+    """The test above recognises the path of a private module."""
     assert private == is_private(path)

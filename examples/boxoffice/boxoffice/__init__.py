@@ -1,4 +1,4 @@
-"""The box office, an example application: it holds seats, sells them, and shows every change live."""
+"""The box office, an example application: buyers hold seats, buy them and watch every change live."""
 
 from __future__ import annotations
 
@@ -11,11 +11,8 @@ __all__ = ["app"]
 
 
 def app() -> Application:
-    """Compose the application: a FastAPI host and every installed part.
-
-    The imports stand here because each of the box office's own modules imports this package first, and whoever only
-    describes those parts needs no FastAPI.
-    """
+    """Compose the application: a FastAPI host and every installed part."""
+    # Importing any module of the box office imports this package first, and describing its parts needs no FastAPI.
     from fastapi import FastAPI
 
     from bandmaster.kernel import create_app
