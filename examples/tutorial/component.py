@@ -1,4 +1,4 @@
-"""Step 1: a component starts before the first request and stops after the last."""
+"""Step 1: a component that starts and stops with the application."""
 
 from collections.abc import AsyncIterator
 

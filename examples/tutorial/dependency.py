@@ -9,7 +9,13 @@ from starlette.requests import Request
 from starlette.responses import PlainTextResponse
 from starlette.routing import Route
 
-from bandmaster.kernel import Application, Context, LifespanBand, create_app, lifespan
+from bandmaster.kernel import (
+    Application,
+    Context,
+    LifespanBand,
+    create_app,
+    lifespan,
+)
 
 
 class GreetingSettings(BaseSettings):
@@ -50,7 +56,10 @@ async def guests(context: Context) -> AsyncIterator[Guests]:
 
 
 @lifespan(band=LifespanBand.SERVICES)
-async def greeter(settings: GreetingSettings, guests: Guests) -> AsyncIterator[Greeter]:
+async def greeter(
+    settings: GreetingSettings,
+    guests: Guests,
+) -> AsyncIterator[Greeter]:
     """Greets people by name and counts them."""
     yield Greeter(settings.word, guests)
 

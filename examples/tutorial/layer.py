@@ -8,7 +8,13 @@ from starlette.responses import PlainTextResponse
 from starlette.routing import Route, WebSocketRoute
 from starlette.websockets import WebSocket
 
-from bandmaster.kernel import Application, Exchange, MiddlewareBand, create_app, middleware
+from bandmaster.kernel import (
+    Application,
+    Exchange,
+    MiddlewareBand,
+    create_app,
+    middleware,
+)
 
 
 @middleware(band=MiddlewareBand.OUTERMOST)

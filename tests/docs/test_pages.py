@@ -50,9 +50,9 @@ def test_the_changelog_page_shows_the_changelog(site: Site) -> None:
 
 @pytest.mark.parametrize("page", PAGES)
 def test_a_page_shows_no_markup(site: Site, page: str) -> None:
-    """No snippet marker, code fence or reference marker is left in the text."""
+    """No snippet marker, code fence, reference marker or escaped bar of a table is left in the text."""
     text = site.page(page).text
-    assert [] == [markup for markup in ("--8", "```", "~~~", ":::") if markup in text]
+    assert [] == [markup for markup in ("--8", "```", "~~~", ":::", "\\|") if markup in text]
 
 
 def test_the_glossary_is_a_list(site: Site) -> None:
