@@ -73,14 +73,16 @@ class Site:
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder
+        self._pages: dict[str, Page] = {}
 
     def page(self, source: str) -> Page:
         """Parse the page that was built from a source below ``docs``, such as ``tutorial/plugin.md``."""
-        path = Path(source.removesuffix(".md"))
-        page = Page()
-        place = self.folder / path.parent if path.name == "index" else self.folder / path
-        page.feed((place / "index.html").read_text(encoding="utf-8"))
-        return page
+        if source not in self._pages:
+            path = Path(source.removesuffix(".md"))
+            place = self.folder / path.parent if path.name == "index" else self.folder / path
+            self._pages[source] = Page()
+            self._pages[source].feed((place / "index.html").read_text(encoding="utf-8"))
+        return self._pages[source]
 
 
 @pytest.fixture(scope="session")
