@@ -22,6 +22,7 @@ from bandmaster.kernel.reports import FAILED, OK, exit_code, report
 from bandmaster.kernel.settings.kernel import read_one
 from bandmaster.kernel.shutdown.stop_signals import STOP_SIGNALS, Move, Requests, Wake, owned, waker
 from bandmaster.kernel.shutdown.watchdog import Watchdog, Witness
+from bandmaster.kernel.text import masked
 
 END_PATIENCE = 2.0
 """Seconds that threads which aren't daemons get after everything has been stopped."""
@@ -296,5 +297,5 @@ def readable_logging(*, debug: bool = False) -> Iterator[None]:
 
 def tell(text: str) -> None:
     """Say something on stderr, whatever logging does."""
-    sys.stderr.write(f"bandmaster: {text}\n")
+    sys.stderr.write(f"bandmaster: {masked(text)}\n")
     sys.stderr.flush()

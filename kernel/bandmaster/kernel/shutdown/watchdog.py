@@ -19,7 +19,7 @@ from bandmaster.kernel.errors import DeadlineExceeded
 from bandmaster.kernel.events import Event
 from bandmaster.kernel.reports import FAILED, trace
 from bandmaster.kernel.shutdown.stop_signals import Wake
-from bandmaster.kernel.text import duration, listed
+from bandmaster.kernel.text import duration, listed, masked
 
 
 @dataclass(frozen=True, slots=True)
@@ -266,4 +266,4 @@ def _learn(facts: Facts, told: Mapping[str, Any]) -> Facts:
 
 def _to_stderr(text: str) -> None:
     # Not through sys.stderr: whoever holds its lock may be the one who hangs.
-    os.write(2, text.encode(errors="backslashreplace"))
+    os.write(2, masked(text).encode(errors="backslashreplace"))

@@ -12,7 +12,7 @@ from bandmaster.kernel.discovery.trust import LeftOut
 from bandmaster.kernel.errors import Problem
 from bandmaster.kernel.planning.plan import Component, Explanation, Layer, Plan
 from bandmaster.kernel.settings.kernel import KernelSettings
-from bandmaster.kernel.text import duration
+from bandmaster.kernel.text import duration, masked
 
 
 def slowest_stop(plan: Plan) -> list[Component]:
@@ -62,7 +62,7 @@ def plan_sections(
 
 def findings(heading: str, said: Iterable[str], style: str) -> Section:
     """What was found to be wrong."""
-    return Section(heading, content=tuple(map(Line, said)), style=style)
+    return Section(heading, content=tuple(Line(masked(text)) for text in said), style=style)
 
 
 def explanation_section(explanation: Explanation) -> Section:
