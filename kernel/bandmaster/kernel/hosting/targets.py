@@ -15,6 +15,7 @@ from types import ModuleType
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from bandmaster.kernel.errors import BandmasterError, Problem, TargetError
+from bandmaster.kernel.settings.validation import validation_messages
 from bandmaster.kernel.text import listed, masked, near
 
 if TYPE_CHECKING:
@@ -142,9 +143,7 @@ def _is_machinery(file: str) -> bool:
 def _said(error: Any) -> str:
     if type(error).__name__ == "ValidationError" and hasattr(error, "errors"):
         # pydantic's text repeats the input, which may be a secret.
-        details = error.errors(include_url=False, include_input=False, include_context=False)
-        said = "; ".join(": ".join([".".join(map(str, detail["loc"])), detail["msg"]]) for detail in details)
-        return f"{getattr(error, 'title', '')}: {said}".removeprefix(": ")
+        return f"{getattr(error, 'title', '')}: {'; '.join(validation_messages(error))}".removeprefix(": ")
     return masked(str(error).strip())
 
 

@@ -23,7 +23,8 @@ from bandmaster.kernel.listeners.timeline import Timeline
 from bandmaster.kernel.planning.deadlines import Deadlines
 from bandmaster.kernel.planning.make import make_plan
 from bandmaster.kernel.planning.plan import Plan
-from bandmaster.kernel.settings.kernel import KernelSettings, read_one, read_settings
+from bandmaster.kernel.settings.kernel import KernelSettings
+from bandmaster.kernel.settings.reading import read_one, read_settings
 from bandmaster.kernel.text import duration, near
 
 

@@ -95,7 +95,7 @@ def _apart(contributions: Iterable[Contribution]) -> tuple[list[Contribution], l
 
 def _from_environment(kinds: Iterable[type[Any]]) -> tuple[Mapping[type[Any], Any], Sequence[Problem]]:
     # Not imported before somebody wants settings: pydantic costs more than the whole kernel.
-    from bandmaster.kernel.settings.kernel import read_settings
+    from bandmaster.kernel.settings.reading import read_settings
 
     return read_settings(kinds)
 

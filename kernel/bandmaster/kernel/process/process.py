@@ -19,7 +19,7 @@ from bandmaster.kernel.events import Event
 from bandmaster.kernel.lifecycle.kernel import Kernel
 from bandmaster.kernel.process.servers import ServerSettings
 from bandmaster.kernel.reports import FAILED, OK, exit_code, report
-from bandmaster.kernel.settings.kernel import read_one
+from bandmaster.kernel.settings.reading import read_one
 from bandmaster.kernel.shutdown.stop_signals import STOP_SIGNALS, Move, Requests, Wake, owned, waker
 from bandmaster.kernel.shutdown.watchdog import Watchdog, Witness
 from bandmaster.kernel.text import masked

@@ -13,7 +13,7 @@ from bandmaster.kernel.cli.known_settings import own_settings, read_by
 from bandmaster.kernel.cli.views.config_view import Group, Shown, env_lines, kind_text
 from bandmaster.kernel.contributions.bands import LifespanBand
 from bandmaster.kernel.contributions.model import LifespanContribution
-from bandmaster.kernel.settings.kernel import Setting, describe_settings
+from bandmaster.kernel.settings.display import Setting, describe_settings
 
 
 @pytest.mark.requirement("FA-10", "XC-C1")
@@ -29,7 +29,7 @@ def test_every_setting_for_people(house):
     assert (
         """
 DataSettings  read by database (acme-data 1.2)
-  ACME_URL = **********  (PostgresDsn, required)
+  ACME_URL = postgresql://shop:**********@db/shop  (PostgresDsn, required)
     Where the database is.
   ACME_PASSWORD = **********  (SecretStr)
     Its password.
@@ -190,7 +190,7 @@ def test_for_programs(house):
         "required": True,
         "default": None,
         "secret": False,
-        "value": "**********",
+        "value": "postgresql://shop:**********@db/shop",
         "problem": None,
     } == data["settings"][0]
     house.monkeypatch.delenv("ACME_URL")
