@@ -88,6 +88,7 @@ class Careless(BaseSettings):
     names: set[str] = {f"a://b:{SECRET}@c"}
     dsn: str = f"host=db password={SECRET}"
     max_tokens: int = 5
+    credentials: bool | None = True
     token_url: str = "https://example.org"
     code: int = 1012
 
@@ -103,6 +104,7 @@ class Careless(BaseSettings):
         ("names", f"a://b:{MASK}@c"),
         ("dsn", f"host=db password={MASK}"),
         ("max_tokens", "5"),
+        ("credentials", "true"),
         ("token_url", "https://example.org"),
         ("code", "1012"),
     ],
@@ -111,6 +113,12 @@ def test_secrets_that_no_type_declares(field, expected):
     """They are masked by the names of fields and keys, and inside of text, and nothing else is."""
     defaults = {setting.variable: setting.default for setting in describe_settings(Careless)}
     assert (expected, expected) == (current_value(Careless(), field), defaults[f"TEST_{field.upper()}"])
+
+
+def test_what_is_described_as_secret():
+    """Fields with a secret of their own, but no flag, and no field that only holds one inside."""
+    found = {setting.variable.removeprefix("TEST_") for setting in describe_settings(Careless) if setting.secret}
+    assert {"AWS_SECRET_ACCESS_KEY", "TOKENS"} == found
 
 
 class Careful(BaseSettings):

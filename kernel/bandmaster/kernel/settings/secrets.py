@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping
 from enum import Enum
+from types import NoneType
 from typing import Any, get_args, get_origin
 
 from pydantic import BaseModel, Secret, SecretBytes, SecretStr
@@ -16,7 +17,10 @@ from bandmaster.kernel.text import MASK, is_secret_name, masked
 def is_secret_field(kind: type[BaseModel], name: str) -> bool:
     """Whether a field holds a secret, by its type or by its name."""
     field = kind.model_fields.get(name)
-    return is_secret_name(name) or (field is not None and _is_secret_type(field.annotation))
+    if field is None:
+        return is_secret_name(name)
+    is_flag = {bool, NoneType} >= set(get_args(field.annotation) or [field.annotation])  # cors_credentials: bool
+    return _is_secret_type(field.annotation) or (is_secret_name(name) and not is_flag)
 
 
 def secret_variables(kinds: Iterable[type[BaseSettings]]) -> frozenset[str]:

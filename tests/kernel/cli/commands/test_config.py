@@ -200,6 +200,45 @@ def test_for_programs(house):
     assert "ACME_URL is not set (DataSettings needs it)." == told["groups"][-1]["settings"][0]["problem"]
 
 
+TWO_READERS = """\
+from collections.abc import AsyncIterator
+from pydantic import SecretStr
+from pydantic_settings import BaseSettings, SettingsConfigDict
+from bandmaster.kernel import LifespanBand, create_app, lifespan
+
+class Careful(BaseSettings):
+    model_config = SettingsConfigDict(env_prefix="SHOP_")
+    signature: SecretStr = SecretStr("")
+
+class Careless(BaseSettings):
+    model_config = SettingsConfigDict(env_prefix="SHOP_")
+    signature: str = "hunter1"
+    code: int = 1012
+
+@lifespan(band=LifespanBand.SERVICES)
+async def one(settings: Careful) -> AsyncIterator[None]:
+    yield
+
+@lifespan(band=LifespanBand.SERVICES)
+async def other(settings: Careless) -> AsyncIterator[None]:
+    yield
+
+app = create_app(discover=False, contributions=[one, other])
+"""
+
+
+@pytest.mark.requirement("AU-17")
+@pytest.mark.parametrize("form", ["text", "json", "env"])
+def test_a_variable_that_one_of_two_types_keeps_secret(house, form):
+    """The other type reads it as plain text, and still nothing shows it; what isn't secret is shown."""
+    house.write("shop.py", TWO_READERS)
+    house.setenv(SHOP_SIGNATURE="hunter2")
+    output = house.run("config", "shop:app", "--format", form).output
+    assert "hunter" not in output
+    assert "1012" in output
+    assert "SHOP_SIGNATURE" in output
+
+
 def test_an_example_of_an_env_file(house):
     """What is required comes first and empty, the rest is commented out; no secret of now is in it."""
     house.install_data(url=None)
