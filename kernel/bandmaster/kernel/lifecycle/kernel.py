@@ -9,6 +9,7 @@ from typing import Any
 import anyio
 
 from bandmaster.kernel import events
+from bandmaster.kernel.contributions.layer_classes import LayerClass
 from bandmaster.kernel.contributions.model import GROUPS, Contribution
 from bandmaster.kernel.discovery.discover import Discovery, discover
 from bandmaster.kernel.discovery.entry_points import PREFIX
@@ -45,7 +46,7 @@ class Kernel:
     def __init__(
         self,
         *,
-        contributions: Iterable[Contribution] = (),
+        contributions: Iterable[Contribution | LayerClass] = (),
         discover: bool = True,
         disable: Iterable[str] = (),
         overrides: Mapping[Any, Any] | None = None,
@@ -367,7 +368,7 @@ _GONE = (events.ComponentStartFailed, events.ComponentStartCancelled, events.Com
 """After these a component has nothing more to be asked."""
 
 
-def given_parts(contributions: Iterable[Contribution]) -> tuple[Contribution, ...]:
+def given_parts(contributions: Iterable[Contribution | LayerClass]) -> tuple[Contribution, ...]:
     """The contributions that code hands over.
 
     Raises:
