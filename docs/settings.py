@@ -10,7 +10,8 @@ from bandmaster.contrib.redis import RedisSettings
 from bandmaster.contrib.taskiq import TaskIQSettings
 from bandmaster.contrib.web import WebSettings
 from bandmaster.kernel.process.servers import ServerSettings
-from bandmaster.kernel.settings.kernel import KernelSettings, describe_settings
+from bandmaster.kernel.settings.display import describe_settings
+from bandmaster.kernel.settings.kernel import KernelSettings
 
 PAGE = Path(__file__).parent / "settings.md"
 HEAD = """\

@@ -140,9 +140,9 @@ async def test_what_a_service_died_of_has_its_traceback(log):
 @pytest.mark.parametrize(
     ("text", "masked"),
     [
-        ("no postgresql://bob:hunter2@db:5432/x", "no postgresql://bob:***@db:5432/x"),
-        ("redis://:hunter2@cache and redis://cache", "redis://:***@cache and redis://cache"),
-        ("amqp://bob:hun/ter@2@mq/", "amqp://bob:***@mq/"),
+        ("no postgresql://bob:hunter2@db:5432/x", "no postgresql://bob:**********@db:5432/x"),
+        ("redis://:hunter2@cache and redis://cache", "redis://:**********@cache and redis://cache"),
+        ("amqp://bob:hun/ter@2@mq/", "amqp://bob:**********@mq/"),
         ("see http://docs:8080/errors", "see http://docs:8080/errors"),
     ],
 )

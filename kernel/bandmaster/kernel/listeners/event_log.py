@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 import traceback
 from collections.abc import Callable
 from typing import Any
@@ -10,6 +9,7 @@ from typing import Any
 from bandmaster.kernel import events
 from bandmaster.kernel.events import Event
 from bandmaster.kernel.planning.plan import Plan
+from bandmaster.kernel.text import masked
 
 _QUIET: tuple[type[Event], ...] = (
     events.ComponentStarting,
@@ -35,17 +35,12 @@ _WARNINGS: tuple[type[Event], ...] = (
 )
 
 
-# Drivers like to name the URL that they couldn't reach.
-# Greedy: they may hold whatever a URL should have escaped.
-_PASSWORD = re.compile(r"(?<=://)([^\s:/?#@]*):\S*@")
-
-
 class Journal:
     """Logs what happens in a kernel through structlog, with who brought the component that it happened to.
 
     What a service has died of comes with its traceback, which is told nowhere else where the service is started again;
     what ends a run is reported by whoever runs it. Tracebacks are plain text without the values of variables, and
-    passwords in URLs are masked.
+    secrets in text are masked.
     """
 
     def __init__(self, plan: Plan) -> None:
@@ -70,9 +65,9 @@ class Journal:
             if isinstance(value, BaseException):
                 said = "".join(traceback.format_exception_only(value)[:1]).rstrip()
                 # A cause has been logged in full a moment ago.
-                fields["error"] = _masked(said.partition("\n")[0] if name == "cause" else said)
+                fields["error"] = masked(said.partition("\n")[0] if name == "cause" else said)
                 if isinstance(event, events.ServiceEvent):
-                    fields["exception"] = _masked("".join(traceback.format_exception(value)).rstrip())
+                    fields["exception"] = masked("".join(traceback.format_exception(value)).rstrip())
             else:
                 fields[_CALLED.get(name, name)] = _plain(value)
         component = self._plan.by_name.get(getattr(event, "component", ""))
@@ -88,11 +83,7 @@ _CALLED = {"own": "took"}
 def _plain(value: Any) -> Any:
     if isinstance(value, float):
         return round(value, 6)
-    return _masked(value) if isinstance(value, str) else value
-
-
-def _masked(text: str) -> str:
-    return _PASSWORD.sub(r"\1:***@", text)
+    return masked(value) if isinstance(value, str) else value
 
 
 def _level(event: Event) -> str:

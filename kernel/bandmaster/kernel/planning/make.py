@@ -103,7 +103,7 @@ def make_plan(
 
 def _read_from_environment(kinds: Iterable[type[Any]]) -> tuple[Mapping[type[Any], Any], Sequence[Problem]]:
     # Imported only where there are settings to read: pydantic takes longer to import than the whole kernel.
-    from bandmaster.kernel.settings.kernel import read_settings
+    from bandmaster.kernel.settings.reading import read_settings
 
     return read_settings(kinds)
 

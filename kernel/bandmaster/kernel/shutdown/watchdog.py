@@ -16,7 +16,7 @@ from typing import Any, Self
 
 from bandmaster.kernel.reports import FAILED
 from bandmaster.kernel.shutdown.stop_signals import Wake
-from bandmaster.kernel.text import duration, listed
+from bandmaster.kernel.text import duration, listed, masked
 
 
 @dataclass(frozen=True, slots=True)
@@ -201,4 +201,4 @@ def _apply_update(state: WatchdogState, update: Mapping[str, Any]) -> WatchdogSt
 
 def _write_to_stderr(text: str) -> None:
     # Not through sys.stderr: the thread that hangs may hold its lock.
-    os.write(2, text.encode(errors="backslashreplace"))
+    os.write(2, masked(text).encode(errors="backslashreplace"))

@@ -13,7 +13,7 @@ from bandmaster.kernel.planning.budgets import BudgetShare, compare_budget
 from bandmaster.kernel.planning.explanation import Explanation
 from bandmaster.kernel.planning.plan import Component, Layer, Plan
 from bandmaster.kernel.settings.kernel import KernelSettings
-from bandmaster.kernel.text import duration
+from bandmaster.kernel.text import duration, masked
 
 # -- for people ----------------------------------------------------------------------------------------------------
 
@@ -46,7 +46,7 @@ def plan_sections(
 
 def findings(heading: str, said: Iterable[str], style: str) -> Section:
     """What was found to be wrong."""
-    return Section(heading, content=tuple(map(Line, said)), style=style)
+    return Section(heading, content=tuple(Line(masked(text)) for text in said), style=style)
 
 
 def explanation_section(explanation: Explanation) -> Section:
