@@ -432,7 +432,7 @@ def test_an_exception_that_can_t_say_what_it_is(backend: str, told: Recorder) ->
             raise ValueError("mute")
 
     error = outcome(backend, make(told.part("a", start=raising(Mute()))))
-    assert str(error) == "'a' (in code) failed to start: Mute: (it can't even say what)"
+    assert str(error) == "'a' (in code) failed to start: Mute: (its message can't be rendered)"
 
 
 def test_an_exception_without_words(backend: str, told: Recorder) -> None:

@@ -51,7 +51,7 @@ class Restart:
 Service = Callable[[], Awaitable[object]]
 
 
-class History:
+class RestartHistory:
     """The recent restarts of one service, and what follows from them."""
 
     def __init__(self, restart: Restart, rng: Callable[[], float] = random.random) -> None:

@@ -24,18 +24,18 @@ class Schedule:
             barrier = self._size + index
             for node in stage:
                 if index:
-                    self._edge(barrier - 1, node)
+                    self._add_edge(barrier - 1, node)
                 if index < len(stages) - 1:
-                    self._edge(node, barrier)
+                    self._add_edge(node, barrier)
         for node, leaders in enumerate(waits_for):
             for leader in leaders:
-                self._edge(leader, node)
+                self._add_edge(leader, node)
         self._unstarted_leaders = [len(leaders) for leaders in self._leaders]
         self._unstopped_followers = [0] * nodes
         self._live = bytearray(nodes)
         self.stopping = False
 
-    def _edge(self, leader: int, follower: int) -> None:
+    def _add_edge(self, leader: int, follower: int) -> None:
         self._followers[leader].append(follower)
         self._leaders[follower].append(leader)
 
