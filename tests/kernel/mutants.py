@@ -72,8 +72,8 @@ MUTANTS = (
     ),
     Mutant(
         "barriers don't hold stops back",
-        "            if leader >= self._size:\n                self._live[leader] = 1\n",
-        "            pass\n",
+        "                    if leader >= self._size:\n                        self._live[leader] = 1\n",
+        "                    pass\n",
     ),
     Mutant(
         "a barrier never falls on the way down",
@@ -88,14 +88,14 @@ MUTANTS = (
     Mutant("a component that begins isn't waited for", "        self._live[node] = 1\n", "        pass\n"),
     Mutant(
         "stops begin under the body",
-        "        self._schedule.stop()\n",
-        "        self._schedule.stop()\n        self._release(self._schedule.free())\n",
+        "        self._schedule.begin_stop()\n",
+        "        self._schedule.begin_stop()\n        self._release(self._schedule.list_stoppable())\n",
     ),
-    Mutant("no component is released after the body", "                self._release(self._schedule.free())\n", ""),
+    Mutant("no component is released after the body", "                self._release(self._schedule.list_stoppable())\n", ""),
     Mutant(
         "a component that is over frees no other",
-        "        self._release(self._schedule.over(task.index))\n        if self._schedule.stopping",
-        "        self._schedule.over(task.index)\n        if self._schedule.stopping",
+        "        self._release(self._schedule.mark_over(task.index))\n        if self._schedule.stopping",
+        "        self._schedule.mark_over(task.index)\n        if self._schedule.stopping",
     ),
     Mutant(
         "a crashed component unwinds at once",
@@ -104,11 +104,11 @@ MUTANTS = (
     ),
     Mutant(
         "no component starts after the first",
-        "        self._spawn(self._schedule.started(task.index))\n",
-        "        self._schedule.started(task.index)\n",
+        "        self._spawn(self._schedule.mark_started(task.index))\n",
+        "        self._schedule.mark_started(task.index)\n",
     ),
     Mutant(
-        "everything starts at once", "self._spawn(self._schedule.first())", "self._spawn(list(range(self._unstarted)))"
+        "everything starts at once", "self._spawn(self._schedule.list_first())", "self._spawn(list(range(self._unstarted)))"
     ),
     # Failures end the start
     Mutant(
@@ -267,11 +267,6 @@ MUTANTS = (
         "the stop's deadline outlives the stop", "        task.deadline = math.inf\n        try:\n", "        try:\n"
     ),
     Mutant(
-        "an overdue start isn't cancelled",
-        "        if starting:\n            task.abort.cancel()\n",
-        "        if starting:\n            pass\n",
-    ),
-    Mutant(
         "an overdue stop isn't cancelled",
         "            task.guard.cancel()\n",
         "            pass\n",
@@ -288,7 +283,7 @@ MUTANTS = (
     ),
     Mutant(
         "the abandoned are waited for",
-        "        self._release(self._schedule.over(task.index))\n        self._report",
+        "        self._release(self._schedule.mark_over(task.index))\n        self._report",
         "        self._report",
     ),
     Mutant(

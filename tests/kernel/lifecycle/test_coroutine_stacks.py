@@ -9,7 +9,7 @@ from typing import Any
 
 import anyio
 
-from bandmaster.kernel.lifecycle.coroutine_stacks import where
+from bandmaster.kernel.lifecycle.coroutine_stacks import render_coroutine_stack
 
 
 async def innermost() -> None:
@@ -41,7 +41,7 @@ def _suspended(awaitable: Any) -> str:
         task = asyncio.ensure_future(_drive(awaitable))
         await anyio.wait_all_tasks_blocked()
         try:
-            return where(awaitable)
+            return render_coroutine_stack(awaitable)
         finally:
             task.cancel()
 
@@ -74,7 +74,7 @@ def test_a_context_manager_that_was_entered() -> None:
 
     async def main() -> str:
         async with (manager := entered()):
-            return where(manager)
+            return render_coroutine_stack(manager)
         raise AssertionError
 
     assert asyncio.run(main()).endswith("    yield")
@@ -84,11 +84,11 @@ def test_an_object_that_can_be_awaited() -> None:
     """A generator behind ``__await__`` is a frame like any other."""
     waiter = Waiter().__await__()
     waiter.send(None)
-    told = where(waiter)
+    told = render_coroutine_stack(waiter)
     waiter.close()
     assert [line.rpartition("in ")[2] for line in told.splitlines()[::2]] == ["__await__", "_pause"]
 
 
 def test_what_doesn_t_wait_stands_nowhere() -> None:
     """Nothing, and objects that are no coroutines, give no text."""
-    assert (where(None), where(3), where(object())) == ("", "", "")
+    assert (render_coroutine_stack(None), render_coroutine_stack(3), render_coroutine_stack(object())) == ("", "", "")

@@ -17,14 +17,14 @@ def test_first_are_those_that_wait_for_nobody() -> None:
 def test_a_start_sets_free_whom_it_was_the_last_for() -> None:
     """A component with two dependencies starts when the second of them has started."""
     schedule = Schedule([[0, 1, 2]], [(), (), (0, 1)])
-    assert (schedule.started(0), schedule.started(1)) == ([], [2])
+    assert (schedule.mark_started(0), schedule.mark_started(1)) == ([], [2])
 
 
 def test_a_barrier_holds_a_stage_back() -> None:
     """A stage starts when all of the stage before it has started."""
     schedule = Schedule([[0, 1], [2, 3]], [(), (), (), ()])
-    assert schedule.first() == [0, 1]
-    assert (schedule.started(0), schedule.started(1)) == ([], [2, 3])
+    assert schedule.list_first() == [0, 1]
+    assert (schedule.mark_started(0), schedule.mark_started(1)) == ([], [2, 3])
 
 
 def test_stages_cost_one_edge_for_each_component() -> None:
@@ -37,46 +37,46 @@ def test_a_stop_begins_with_those_that_nobody_waits_for() -> None:
     """What has begun and has no live follower may stop at once."""
     schedule = Schedule([[0, 1, 2]], [(), (0,), (0,)])
     for node in (0, 1):
-        schedule.begun(node)
-    schedule.stop()
-    assert schedule.free() == [1]
-    assert schedule.over(1) == [0]
+        schedule.mark_begun(node)
+    schedule.begin_stop()
+    assert schedule.list_stoppable() == [1]
+    assert schedule.mark_over(1) == [0]
 
 
 def test_a_stop_goes_through_the_barrier() -> None:
     """A stage stops when all of the next that had begun is over."""
     schedule = Schedule([[0, 1], [2, 3]], [(), (), (), ()])
     for node in (0, 1, 2):
-        schedule.begun(node)
-    schedule.stop()
-    assert schedule.free() == [2]
-    assert schedule.over(2) == [0, 1]
+        schedule.mark_begun(node)
+    schedule.begin_stop()
+    assert schedule.list_stoppable() == [2]
+    assert schedule.mark_over(2) == [0, 1]
 
 
 def test_over_before_the_stop_frees_nobody() -> None:
     """A start that failed is over, and those before it wait for the stop to begin."""
     schedule = Schedule([[0, 1]], [(), (0,)])
-    schedule.begun(0)
-    schedule.begun(1)
-    assert schedule.over(1) == []
-    schedule.stop()
-    assert schedule.free() == [0]
+    schedule.mark_begun(0)
+    schedule.mark_begun(1)
+    assert schedule.mark_over(1) == []
+    schedule.begin_stop()
+    assert schedule.list_stoppable() == [0]
 
 
 def test_over_twice_is_harmless() -> None:
     """What was given up may still end later."""
     schedule = Schedule([[0, 1]], [(), (0,)])
-    schedule.begun(0)
-    schedule.begun(1)
-    schedule.stop()
-    assert (schedule.over(1), schedule.over(1)) == ([0], [])
+    schedule.mark_begun(0)
+    schedule.mark_begun(1)
+    schedule.begin_stop()
+    assert (schedule.mark_over(1), schedule.mark_over(1)) == ([0], [])
 
 
 def test_nothing_at_all() -> None:
     """An empty plan has nobody to start or to stop."""
     schedule = Schedule([], [])
-    schedule.stop()
-    assert (schedule.first(), schedule.free()) == ([], [])
+    schedule.begin_stop()
+    assert (schedule.list_first(), schedule.list_stoppable()) == ([], [])
 
 
 @st.composite
@@ -106,23 +106,23 @@ def test_any_interleaving_respects_the_order(graph: tuple[list[list[int]], list[
         for node in stage_of
     }
     schedule = Schedule(stages, waits_for)
-    free, started, begun = schedule.first(), set[int](), set[int]()
+    free, started, begun = schedule.list_first(), set[int](), set[int]()
     until = share * len(stage_of)
     while free and (len(started) < until or share > 0.9):
         node = free.pop(rng.randrange(len(free)))
         assert leaders[node] <= started
-        schedule.begun(node)
+        schedule.mark_begun(node)
         begun.add(node)
         started.add(node)
-        free += schedule.started(node)
+        free += schedule.mark_started(node)
     for node in free[: len(free) // 2]:
-        schedule.begun(node)
+        schedule.mark_begun(node)
         begun.add(node)
-    schedule.stop()
-    leaving, over = schedule.free(), set[int]()
+    schedule.begin_stop()
+    leaving, over = schedule.list_stoppable(), set[int]()
     while leaving:
         node = leaving.pop(rng.randrange(len(leaving)))
         assert not {other for other in begun - over if node in leaders[other]}
         over.add(node)
-        leaving += schedule.over(node)
+        leaving += schedule.mark_over(node)
     assert over == begun

@@ -126,7 +126,7 @@ class Engine:
                     interruption = self._explain_lost_task(error)
                 self._begin_stop()
                 # Not before the body is over: it may need every component until then, also after a crash.
-                self._release(self._schedule.free())
+                self._release(self._schedule.list_stoppable())
                 interruption = join_interruptions(interruption, await wait_through([self._all_over]))
                 self._timer.stop()
         except BaseException as error:  # a cancellation that came while the tasks took their last steps
@@ -187,7 +187,7 @@ class Engine:
         if self._stop_reason is not None:
             self._start_over.set()
         elif self._unstarted:
-            self._spawn(self._schedule.first())
+            self._spawn(self._schedule.list_first())
         else:
             self._become_ready()
 
@@ -207,7 +207,7 @@ class Engine:
         self.phase = Phase.STOPPING
         self._emit(events.KernelStopping)
         self._start_over.set()
-        self._schedule.stop()
+        self._schedule.begin_stop()
         for task in self._tasks.values():
             if task.state is TaskState.STARTING:
                 task.abort.cancel()
@@ -244,7 +244,7 @@ class Engine:
             return  # between the call that spawned this task and its first step, another component has failed
         self._tasks[task.name] = task
         self._alive += 1
-        self._schedule.begun(task.index)
+        self._schedule.mark_begun(task.index)
         try:
             with task.abort, task.guard:
                 if await self._enter(task):
@@ -297,7 +297,7 @@ class Engine:
         if task.services is not None:
             task.services.start()
         self._unstarted -= 1
-        self._spawn(self._schedule.started(task.index))
+        self._spawn(self._schedule.mark_started(task.index))
         if not self._unstarted and self._stop_reason is None:
             self._become_ready()
 
@@ -366,7 +366,7 @@ class Engine:
 
     def _finish(self, task: ComponentTask) -> None:
         self._alive -= 1
-        self._release(self._schedule.over(task.index))
+        self._release(self._schedule.mark_over(task.index))
         if self._schedule.stopping and not self._alive:
             self._all_over.set()
         elif task.name in self._abandoned:
@@ -445,9 +445,7 @@ class Engine:
             waiting=waiting,
         )
         task.overdue = True
-        if starting:
-            task.abort.cancel()
-        else:
+        if not starting:  # a start is cancelled by the rollback, which this failure begins unless it has begun
             task.guard.cancel()
             if task.services is not None:
                 task.services.stop_waiting()
@@ -459,7 +457,7 @@ class Engine:
         task.deadline = math.inf
         self._abandoned.add(task.name)
         self._emit(events.ComponentAbandoned, component=task.name, phase=task.state.value)
-        self._release(self._schedule.over(task.index))
+        self._release(self._schedule.mark_over(task.index))
         self._report_only_abandoned_left()
 
     def _emit(self, kind: type[Event], **fields: Any) -> None:

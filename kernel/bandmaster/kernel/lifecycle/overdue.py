@@ -6,7 +6,7 @@ from collections.abc import Iterator, Mapping
 
 from bandmaster.kernel.errors import DeadlineExceeded
 from bandmaster.kernel.lifecycle.component_task import ComponentTask, TaskState
-from bandmaster.kernel.lifecycle.coroutine_stacks import where
+from bandmaster.kernel.lifecycle.coroutine_stacks import render_coroutine_stack
 from bandmaster.kernel.lifecycle.outcome import describe_component
 from bandmaster.kernel.planning.plan import Plan
 from bandmaster.kernel.text import duration, listed
@@ -27,7 +27,7 @@ def make_deadline_error(
     if rollback_began is not None:
         phase, deed, began = "stop", "clean up after its cancelled start", rollback_began
     seconds = now - began
-    stack = where(task.pending if task.pending is not None else task.manager)
+    stack = render_coroutine_stack(task.pending if task.pending is not None else task.manager)
     message = f"{describe_component(task.component)} didn't {deed} within {duration(seconds)}"
     message += f"; it stood at\n{stack}" if stack else ""
     message += "".join(f"\n  {line}" for line in ("still waiting:", *waiting)) if waiting else ""
@@ -50,7 +50,7 @@ def _describe_waiting(plan: Plan, tasks: Mapping[str, ComponentTask], laggard: C
             yield f"{component.name!r} waits for {listed(awaited) if awaited else 'the stage before its own'}"
         elif task is not laggard and task.state is TaskState.STARTING:
             # The innermost frame, on one line.
-            place = where(task.pending).rstrip().rpartition("\n  File ")[2].replace("\n   ", ":")
+            place = render_coroutine_stack(task.pending).rstrip().rpartition("\n  File ")[2].replace("\n   ", ":")
             yield f"{component.name!r} is starting" + (f", at {place}" if place else "")
 
 
