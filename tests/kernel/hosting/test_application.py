@@ -15,14 +15,9 @@ from tests.kernel.virtual import anyio_backend  # noqa: F401
 
 from bandmaster.kernel import events
 from bandmaster.kernel.contributions.bands import LifespanBand, MiddlewareBand
-from bandmaster.kernel.contributions.model import (
-    ErrorHandlerContribution,
-    MiddlewareContribution,
-    Named,
-    RouteContribution,
-    lifespan,
-    middleware,
-)
+from bandmaster.kernel.contributions.decorators import lifespan, middleware
+from bandmaster.kernel.contributions.keys import Named
+from bandmaster.kernel.contributions.model import ErrorHandlerContribution, MiddlewareContribution, RouteContribution
 from bandmaster.kernel.errors import PlanError, StartError, StopError
 from bandmaster.kernel.hosting.application import Application, create_app
 from bandmaster.kernel.lifecycle.context import Context

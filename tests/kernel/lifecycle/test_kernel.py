@@ -8,12 +8,8 @@ from tests.kernel.virtual import anyio_backend  # noqa: F401
 
 from bandmaster.kernel import events
 from bandmaster.kernel.contributions.bands import LifespanBand, MiddlewareBand
-from bandmaster.kernel.contributions.model import (
-    ErrorHandlerContribution,
-    MiddlewareContribution,
-    RouteContribution,
-    lifespan,
-)
+from bandmaster.kernel.contributions.decorators import lifespan
+from bandmaster.kernel.contributions.model import ErrorHandlerContribution, MiddlewareContribution, RouteContribution
 from bandmaster.kernel.errors import CrashError, PlanError, StartCancelled, StartError
 from bandmaster.kernel.lifecycle.context import Context
 from bandmaster.kernel.lifecycle.engine import Phase

@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from tests.kernel.virtual import anyio_backend  # noqa: F401
 
 from bandmaster.kernel.contributions.bands import LifespanBand
-from bandmaster.kernel.contributions.model import lifespan
+from bandmaster.kernel.contributions.decorators import lifespan
 from bandmaster.kernel.errors import StartCancelled, StartError
 from bandmaster.kernel.lifecycle.kernel import Kernel
 from bandmaster.kernel.listeners.timeline import Record, Span

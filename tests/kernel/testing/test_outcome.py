@@ -7,7 +7,7 @@ import pytest
 from tests.kernel.testing.parts import Cache, Database, cache, database, host
 
 from bandmaster.kernel.contributions.bands import LifespanBand
-from bandmaster.kernel.contributions.model import lifespan
+from bandmaster.kernel.contributions.decorators import lifespan
 from bandmaster.kernel.errors import CrashError, DeadlineExceeded, DiscoveryError, PlanError, StartError, StopError
 from bandmaster.kernel.testing import LifespanError, RunCancelled, attempt, cancel, crash, fail, hang
 

@@ -61,7 +61,7 @@ class Composition:
         )
 
     def change(self, overrides: Mapping[Any, Any] | None, settings: KernelSettings | None) -> Composition:
-        """The same with further overrides on top of its own, and with other settings where some are given.
+        """A composition with further overrides on top of its own, and with other settings where some are given.
 
         Raises:
             PlanError, ValueError: as `check` does.

@@ -7,46 +7,49 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from bandmaster.kernel.contributions.checks import check_budget
 from bandmaster.kernel.contributions.keys import type_name
-from bandmaster.kernel.contributions.model import LifespanContribution, check_budget
+from bandmaster.kernel.contributions.model import LifespanContribution
 from bandmaster.kernel.contributions.signatures import Kind, Need, parameters, read_needs
-from bandmaster.kernel.errors import Problem, SignatureError
-from bandmaster.kernel.planning.parts import who
+from bandmaster.kernel.errors import Problem, Problems, SignatureError
+from bandmaster.kernel.planning.parts import describe_part
 from bandmaster.kernel.planning.plan import Plan
 from bandmaster.kernel.text import listed
 
 
-def budget_of(
-    part: LifespanContribution, needs: Sequence[Need], settings: Mapping[type[Any], Any], problems: list[Problem]
+def evaluate_budget(
+    part: LifespanContribution, needs: Sequence[Need], settings: Mapping[type[Any], Any], problems: Problems
 ) -> Mapping[str, int]:
-    """The budget of a component in numbers; empty, with a problem, where it can't be had."""
+    """The budget of a component in numbers; empty, with a problem, where its budget function fails."""
     if not callable(part.budget):
         return part.budget
-    own = list(dict.fromkeys(need.key.type for need in needs if need.kind is Kind.SETTINGS))
+    settings_types = list(dict.fromkeys(need.key.type for need in needs if need.kind is Kind.SETTINGS))
     try:
-        wanted = _wanted(part.budget, own)
+        wanted = _read_parameters(part.budget, settings_types)
         if any(kind not in settings for kind in wanted.values()):
-            return {}  # why they can't be read is among the problems already
+            return {}  # the settings can't be read, which is among the problems already
         return check_budget(part.budget(**{name: settings[kind] for name, kind in wanted.items()}))
     except ValueError as error:
-        said = str(error)
-    except Exception as error:  # noqa: BLE001  # somebody else's function; what it raises is one problem of several
-        said = f"{type(error).__name__}: {error}"
-    problems.append(Problem(f"{who(part)}: its budget can't be had: {said}.", subject=part.name))
+        reason = str(error)
+    except Exception as error:  # noqa: BLE001  # a part's own function; its error is one problem of several
+        reason = f"{type(error).__name__}: {error}"
+    problems.add(f"{describe_part(part)}: its budget can't be had: {reason}.", subject=part.name)
     return {}
 
 
-def _wanted(budget: Callable[..., Any], own: Sequence[type[Any]]) -> dict[str, type[Any]]:
+def _read_parameters(budget: Callable[..., Any], settings_types: Sequence[type[Any]]) -> dict[str, type[Any]]:
     """The settings type for each parameter of a budget function."""
-    taken = [parameter for parameter in parameters(budget) if parameter.default is parameter.empty]
-    if len(taken) == len(own) == 1 and taken[0].annotation is inspect.Parameter.empty:
-        return {taken[0].name: own[0]}
+    required = [parameter for parameter in parameters(budget) if parameter.default is parameter.empty]
+    if len(required) == len(settings_types) == 1 and required[0].annotation is inspect.Parameter.empty:
+        return {required[0].name: settings_types[0]}
     wanted = {
-        need.parameter: need.key.type for need in read_needs(budget) if not need.has_default or need.key.type in own
+        need.parameter: need.key.type
+        for need in read_needs(budget)
+        if not need.has_default or need.key.type in settings_types
     }
-    strangers = [kind for kind in wanted.values() if kind not in own]
-    if strangers:
-        raise SignatureError(f"it asks for {listed(map(type_name, strangers))}, which isn't among its settings")
+    others = [kind for kind in wanted.values() if kind not in settings_types]
+    if others:
+        raise SignatureError(f"it asks for {listed(map(type_name, others))}, which isn't among its settings")
     return wanted
 
 

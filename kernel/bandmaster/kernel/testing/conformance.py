@@ -12,12 +12,12 @@ import anyio.to_thread
 from starlette.types import Receive, Scope, Send
 
 from bandmaster.kernel.contributions.bands import LifespanBand
+from bandmaster.kernel.contributions.decorators import lifespan
 from bandmaster.kernel.contributions.model import (
     Contribution,
     LifespanContribution,
     MiddlewareContribution,
     RouteContribution,
-    lifespan,
 )
 from bandmaster.kernel.errors import BandmasterError, CrashError, StartError, StopError
 from bandmaster.kernel.hosting.application import Application

@@ -10,7 +10,8 @@ from bandmaster.kernel.contributions.model import Contribution, ErrorHandlerCont
 from bandmaster.kernel.discovery.trust import LeftOut
 from bandmaster.kernel.errors import Problem
 from bandmaster.kernel.planning.budgets import BudgetShare, compare_budget
-from bandmaster.kernel.planning.plan import Component, Explanation, Layer, Plan
+from bandmaster.kernel.planning.explanation import Explanation
+from bandmaster.kernel.planning.plan import Component, Layer, Plan
 from bandmaster.kernel.settings.kernel import KernelSettings
 from bandmaster.kernel.text import duration
 
