@@ -43,7 +43,7 @@ class _Actor:
     def __init__(self, run: Run, plan: Any, engine_of: Any) -> None:
         self._run = run
         self._engine = _observe_phases(engine_of, run)(
-            plan, make_context=partial(Context, hand=_Hand(self)), emit=run.emit, abandon_after=ABANDON_AFTER
+            plan, make_context=partial(Context, run=_RunHandle(self)), emit=run.emit, abandon_after=ABANDON_AFTER
         )
         self._scope: anyio.CancelScope | None = None
         self._task: Any = None
@@ -153,7 +153,7 @@ def _observe_phases(engine_class: Any, run: Run) -> Any:
     return Observed
 
 
-class _Hand:
+class _RunHandle:
     """The part of a kernel that components of the harness use."""
 
     def __init__(self, actor: _Actor) -> None:

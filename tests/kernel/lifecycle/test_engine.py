@@ -86,7 +86,7 @@ class Recorder(list[Any]):
         return [type(item) for item in self]
 
 
-class Hand:
+class RunHandle:
     """The part of a kernel that these components use."""
 
     engine: Engine
@@ -110,11 +110,11 @@ def contribution(name: str, factory: Callable[..., Any], **fields: Any) -> Lifes
 
 def make(*parts: LifespanContribution, overrides: Any = None, **options: Any) -> Engine:
     """An engine for these parts, with ten seconds for each start and five for each stop."""
-    hand = Hand()
+    run_handle = RunHandle()
     deadlines = Deadlines(start=10, stop=5, left_for_stops=1e6)
     plan = make_plan(parts, context=Context, deadlines=deadlines, overrides=overrides)
-    hand.engine = Engine(plan, make_context=lambda name: Context(name, hand), **options)  # type: ignore[arg-type]
-    return hand.engine
+    run_handle.engine = Engine(plan, make_context=lambda name: Context(name, run_handle), **options)  # type: ignore[arg-type]
+    return run_handle.engine
 
 
 def raising(error: BaseException) -> Callable[[], Awaitable[None]]:
