@@ -192,8 +192,8 @@ def test_over_100_percent_refuses():
     with pytest.raises(BudgetExceededError) as raised:
         check(26, 100, processes=4)
     assert (
-        "the plan may hold 104 of postgres (26 in each of 4 processes), 104% of the 100 that the server allows. Lower pool "
-        "sizes or processes, raise the limit, or set BANDMASTER_OVER_BUDGET=warn."
+        "the plan may hold 104 of postgres (26 in each of 4 processes), 104% of the 100 that the server allows. "
+        "Lower pool sizes or processes, raise the limit, or set BANDMASTER_OVER_BUDGET=warn."
     ) == str(raised.value)
     assert isinstance(raised.value, PermanentError)
 

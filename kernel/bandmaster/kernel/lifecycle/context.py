@@ -148,7 +148,7 @@ class Context:
         self._run.extend_timeout(self._name, seconds)
 
     def request_stop(self, reason: str) -> None:
-        """Request an orderly stop of the whole kernel, as SIGTERM does. The reason is logged with the component's name."""
+        """Request an orderly stop of the kernel, as SIGTERM does. The reason is logged with the component's name."""
         self._run.request_stop(f"{self._name}: {reason}")
 
     async def wait_ready(self) -> Resources:
