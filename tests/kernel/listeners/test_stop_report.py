@@ -30,7 +30,7 @@ def test_failures_and_unfinished_components():
     assert lines[:2] == ["'b' failed while starting:", "RuntimeError: no luck"]
     assert "'d' failed while starting:" in lines
     assert lines[-3:] == ["'a' is left, stopping", "'d' is left, starting; it stood at", '  File "d.py"']
-    assert [failure.component for failure in report.failures] == ["b", "d"]
+    assert [component for component, _, _ in report.failures] == ["b", "d"]
 
 
 def test_crashes_and_failed_stops():

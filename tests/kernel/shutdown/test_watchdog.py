@@ -105,6 +105,15 @@ def test_the_message_before_the_end():
     assert "Thread 'MainThread' (most recent call last):" in stacks
 
 
+def test_the_message_is_masked():
+    """The error of an unfinished component may name a URL with a password."""
+    end = Exit()
+    with make_watchdog(end, describe=lambda: "can't reach redis://:hunter2@cache") as watchdog:
+        watchdog.note_only_abandoned_left(("cache",))
+        assert end.happened.wait(5)
+    assert "hunter2" not in end.text
+
+
 def test_a_message_without_unfinished_work():
     """The stacks follow the reason without an empty line."""
     end = Exit()

@@ -16,7 +16,7 @@ from bandmaster.kernel.lifecycle.engine import Phase
 from bandmaster.kernel.lifecycle.health import Check, Report, combine
 from bandmaster.kernel.lifecycle.resources import Resources
 from bandmaster.kernel.lifecycle.run import Run
-from bandmaster.kernel.listeners.event_log import Journal
+from bandmaster.kernel.listeners.event_log import EventLog
 from bandmaster.kernel.listeners.timeline import Timeline
 from bandmaster.kernel.planning.make import SettingsReader
 from bandmaster.kernel.planning.plan import Plan
@@ -68,7 +68,7 @@ class Kernel:
         self.settings = composition.settings
         self.discovery, self._plan = composition.plan(role, serves=serves)
         self.timeline = Timeline(self._plan)
-        self._listeners: list[Listener] = [Journal(self._plan), self.timeline, *self._given_listeners]
+        self._listeners: list[Listener] = [EventLog(self._plan), self.timeline, *self._given_listeners]
         self._run: Run | None = None
 
     def for_role(

@@ -2,23 +2,11 @@
 
 from __future__ import annotations
 
-from typing import NamedTuple
-
 from bandmaster.kernel import events
 from bandmaster.kernel.errors import DeadlineExceeded
 from bandmaster.kernel.events import Event
 from bandmaster.kernel.reports import trace
 from bandmaster.kernel.text import duration
-
-
-class Failure(NamedTuple):
-    """One failure of a component."""
-
-    component: str
-    phase: str
-    """``start``, ``serving`` or ``stop``."""
-    error: BaseException | None
-    """None for a crash, whose error is known only once the component has been unwound."""
 
 
 class StopReport:
@@ -28,8 +16,8 @@ class StopReport:
     """
 
     def __init__(self) -> None:
-        self.failures: list[Failure] = []
-        """In the order in which they happened."""
+        self.failures: list[tuple[str, str, BaseException | None]] = []
+        """Component, phase and error of each failure, in order. A crash has no error until the component is exited."""
         self._unfinished: dict[str, str] = {}
         self._stacks: dict[str, str] = {}
 
@@ -55,13 +43,13 @@ class StopReport:
                     seconds=seconds,
                     where=stack,
                 )
-                self.failures.append(Failure(name, phase, error))
+                self.failures.append((name, phase, error))
             case events.ComponentStartFailed(component=name, error=error):
                 self._finish(name, "start", error)
             case events.ComponentStopFailed(component=name, error=error):
                 self._finish(name, "stop", error)
             case events.ComponentCrashed(component=name):
-                self.failures.append(Failure(name, "serving", None))
+                self.failures.append((name, "serving", None))
             case events.ComponentStopped(component=name) | events.ComponentStartCancelled(component=name):
                 self._unfinished.pop(name, None)
             case _:
@@ -69,7 +57,7 @@ class StopReport:
 
     def _finish(self, name: str, phase: str, error: BaseException) -> None:
         self._unfinished.pop(name, None)
-        self.failures.append(Failure(name, phase, error))
+        self.failures.append((name, phase, error))
 
     def render(self) -> str:
         """Render the failures, the cause first, then the unfinished components with the stack of each overdue one."""

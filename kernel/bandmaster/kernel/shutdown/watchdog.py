@@ -172,12 +172,11 @@ class Watchdog:
     def _end(self, termination: Termination) -> None:
         with suppress(Exception):  # a closed stderr must not keep the process alive
             unfinished = self._describe()
-            self._write(
-                f"bandmaster: ending the process with exit code {termination.exit_code}: {termination.reason}.\n"
-                + (f"{unfinished}\n" if unfinished else "")
-                # sys._current_frames is the only way to see the frames of other threads.
-                + f"{render_thread_stacks(sys._current_frames())}\n"  # noqa: SLF001
-            )
+            text = f"bandmaster: ending the process with exit code {termination.exit_code}: {termination.reason}.\n"
+            text += f"{unfinished}\n" if unfinished else ""
+            # sys._current_frames is the only way to see the frames of other threads.
+            text += f"{render_thread_stacks(sys._current_frames())}\n"  # noqa: SLF001
+            self._write(masked(text))
         self._exit(termination.exit_code)
 
 
