@@ -1,4 +1,4 @@
-"""Run a plan once: one task for each component, from its start to its stop."""
+"""Run a plan once, with one task for each component."""
 
 from __future__ import annotations
 
@@ -51,7 +51,7 @@ class Phase(Enum):
 class Engine:
     """One run of a plan, from the first start to the last stop.
 
-    No component's task raises: a failure is recorded where it happens, and `running` raises once everything is over.
+    No component's task raises: each failure is recorded at once, and `running` raises when everything is over.
     """
 
     def __init__(
@@ -104,7 +104,7 @@ class Engine:
         Raises:
             StartError: a component failed to start.
             CrashError: a component died while serving.
-            StopError: something failed while stopping; the body's own exception comes first in it, if there was one.
+            StopError: something failed while stopping; the body's own exception comes first, if there was one.
             StartCancelled: `stop` was called before everything had started.
         """
         self._start_over = anyio.Event()
@@ -154,7 +154,7 @@ class Engine:
                 self._start_over.set()
 
     def supervise(self, component: str, name: str, service: Service, restart: Restart) -> None:
-        """Run a background service from the end of its component's start to the beginning of its stop.
+        """Run a background service from the end of the component's start to the beginning of the stop.
 
         Raises:
             ValueError: the component has a service of that name, or is stopping.
@@ -453,7 +453,7 @@ class Engine:
         self._record_failure(task, error.phase, error)
 
     def _abandon(self, task: ComponentTask) -> None:
-        """Let the other components stop without waiting for one that ignores its cancellation."""
+        """Let the other components stop without waiting for this one, which ignores cancellation."""
         task.deadline = math.inf
         self._abandoned.add(task.name)
         self._emit(events.ComponentAbandoned, component=task.name, phase=task.state.value)
