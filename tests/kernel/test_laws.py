@@ -85,7 +85,7 @@ def test_random_cases(case: Case) -> None:
 
 @pytest.mark.parametrize("backend", BACKENDS)
 def test_a_run_is_repeatable(backend: str) -> None:
-    """The same case with the same seed gives the same record, so that a failure can be examined."""
+    """A case with a seed gives the same record each time, so that a failure can be examined."""
     parts = (Part("a"), Part("b", shape="group", stop="messy"), Part("c", ("a",), start="fail"), Part("d"))
     case = Case(parts, backend=backend, seed=7)
     first, second = ([(fact.kind, fact.name, fact.at) for fact in run_case(case).facts] for _ in range(2))

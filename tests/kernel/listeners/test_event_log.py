@@ -120,7 +120,7 @@ async def test_a_failed_stop_is_an_error(log):
 
 @pytest.mark.anyio
 async def test_the_error_of_a_service_has_a_traceback(log):
-    """Nothing else reports the error of a service that is restarted; the values of variables stay out."""
+    """The log is the only report of a restarted service's error; the values of variables stay out."""
 
     async def fails():
         password = "hunter2"

@@ -108,9 +108,14 @@ class Engine:
             StartCancelled: `stop` was called before everything had started.
         """
         self._start_over = anyio.Event()
+        """Set when everything has started, and also when that won't happen any more."""
         self._all_over = anyio.Event()
+        """Set when the stop has begun and no component's task is alive."""
         self._timer = Timer(self._handle_deadline)
+        # Ends the wait for the start, and the body. A cancellation by this scope also ends at this scope, so that a
+        # cancellation that leaves it is always the caller's, and has to be raised again.
         self._body = anyio.CancelScope()
+        # The context of the caller, in which no component has set a variable yet; see `_spawn`.
         self._neutral_context = contextvars.copy_context()
         interruption: BaseException | None = None
         try:
@@ -127,6 +132,8 @@ class Engine:
                 self._begin_stop()
                 # Not before the body is over: it may need every component until then, also after a crash.
                 self._release(self._schedule.list_stoppable())
+                # In spite of any cancellation of the caller, which must not cut the stops short. That cancellation is
+                # raised at the end, unless a failure is.
                 interruption = join_interruptions(interruption, await wait_through([self._all_over]))
                 self._timer.stop()
         except BaseException as error:  # a cancellation that came while the tasks took their last steps
