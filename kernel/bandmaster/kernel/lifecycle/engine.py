@@ -238,8 +238,8 @@ class Engine:
 
     def _spawn(self, indexes: Iterable[int]) -> None:
         for index in indexes:
-            # In a copy of the caller's context: this runs in the task of the component whose start has set these free,
-            # and a new task would inherit that component's context variables.
+            # In a copy of the caller's context. A new task inherits the context of its creator, here the task of the
+            # component that has just started: without a neutral context, components would see each other's variables.
             task = ComponentTask(index, self._plan.components[index])
             self._neutral_context.copy().run(self._spawn_task, task)
 
@@ -279,8 +279,8 @@ class Engine:
         finally:
             task.pending = None
             task.deadline = math.inf
-        # The component has started, and only the end of its exit may end it now. A cancellation of the start may be on
-        # its way already: it would arrive at the next await, in the exit at the latest, and cut the exit off.
+        # Shielded against `abort` from here on: a cancellation of the start that comes a moment too late would otherwise
+        # arrive at the next await, in the exit at the latest, and cut the exit off.
         task.guard.shield = True
         task.overdue = False
         task.state = TaskState.STARTED
