@@ -140,3 +140,15 @@ def test_one_line():
     """For servers' logs."""
     assert one_line(RuntimeError("first\nsecond")) == "first"
     assert one_line(RuntimeError()) == "RuntimeError"
+
+
+def test_no_report_shows_a_password():
+    """A driver's error may hold its URL, whose password may hold characters that end other parts of a URL."""
+    cause = raised("can't reach postgres://joe:hun/ter@2@db/shop")
+    shown = [
+        report(caused(StartError(f"'db' failed: {cause}", component="db", rollback_errors=[cause]), cause)),
+        report(BindError(str(cause))),
+        report(ExceptionGroup("several", [cause])),
+        one_line(cause),
+    ]
+    assert [] == [text for text in shown if "ter@2" in text or "postgres://joe:**********@db/shop" not in text]

@@ -45,7 +45,8 @@ if TYPE_CHECKING:
     from bandmaster.kernel.planning.describing import descriptions
     from bandmaster.kernel.planning.plan import Plan
     from bandmaster.kernel.process.process import end_process, run_process
-    from bandmaster.kernel.settings.kernel import KernelSettings, named_settings
+    from bandmaster.kernel.settings.kernel import KernelSettings
+    from bandmaster.kernel.settings.reading import named_settings
     from bandmaster.kernel.stack.exchange import Exchange, HeaderBlock, current_exchange
 
 # Where each public name lives. Names are imported when they are first used (PEP 562): describing a part needs neither
@@ -94,7 +95,7 @@ _HOMES = {
     "lifespan": "contributions.decorators",
     "load_application": "hosting.targets",
     "middleware": "contributions.decorators",
-    "named_settings": "settings.kernel",
+    "named_settings": "settings.reading",
     "run_process": "process.process",
     "value": "contributions.decorators",
 }

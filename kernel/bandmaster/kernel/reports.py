@@ -17,6 +17,7 @@ from bandmaster.kernel.errors import (
     StartError,
     StopError,
 )
+from bandmaster.kernel.text import masked
 
 OK = 0
 FAILED = 70
@@ -41,6 +42,10 @@ def report(error: BaseException, *, debug: bool = False) -> str:
 
     Frames of the event loop and of this kernel are left out, unless ``debug``: they are the same in every failure.
     """
+    return masked(_render(error, debug))
+
+
+def _render(error: BaseException, debug: bool) -> str:
     if isinstance(error, StartError):
         return _told("The start failed", error, "While rolling back", error.rollback_errors, debug)
     if isinstance(error, CrashError):
@@ -58,7 +63,7 @@ def report(error: BaseException, *, debug: bool = False) -> str:
 
 def one_line(error: BaseException) -> str:
     """The cause of a failure on one line, for servers' logs."""
-    return str(error).partition("\n")[0] or type(error).__name__
+    return masked(str(error).partition("\n")[0]) or type(error).__name__
 
 
 def _told(title: str, error: BaseException, then: str, others: Iterable[BaseException], debug: bool) -> str:

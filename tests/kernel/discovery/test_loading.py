@@ -3,6 +3,7 @@
 import itertools
 import sys
 
+import fastapi  # noqa: F401  # before the modules of a test are forgotten again
 import pytest
 
 from bandmaster.kernel.contributions.model import LifespanContribution, Provenance, RouteContribution
@@ -13,7 +14,7 @@ from bandmaster.kernel.errors import DiscoveryError, Problem
 HEADER = """\
 from collections.abc import AsyncIterator
 from bandmaster.kernel.contributions.bands import LifespanBand, MiddlewareBand
-from bandmaster.kernel.contributions.decorators import lifespan, middleware
+from bandmaster.kernel.contributions.decorators import lifespan, middleware, value
 from bandmaster.kernel.contributions.model import (
     ErrorHandlerContribution,
     LifespanContribution,
@@ -31,6 +32,7 @@ class Layer:
 
 routes = RouteContribution(name="routes", routes=[])
 handler = ErrorHandlerContribution(name="handler", exception=ValueError, handler=print)
+region = value(5, name="region")
 """
 _numbers = itertools.count()
 
@@ -73,12 +75,51 @@ def test_a_contribution_has_the_name_and_provenance_of_its_entry_point(module):
 
 
 @pytest.mark.parametrize(
-    ("group", "attribute"), [("middleware", "Layer"), ("routes", "routes"), ("error_handlers", "handler")]
+    ("group", "attribute"),
+    [("middleware", "Layer"), ("routes", "routes"), ("error_handlers", "handler"), ("values", "region")],
 )
 def test_every_group_loads(module, group, attribute):
-    """Layers, routes and error handlers load as components do."""
+    """Layers, routes, error handlers and values load as components do."""
     loaded = load(part(f"{module(HEADER)}:{attribute} [extra]", group))
     assert (loaded.name, str(loaded.provenance)) == ("audit", "acme-audit 1.2")
+
+
+ROUTES = """\
+from fastapi import APIRouter
+from starlette.responses import PlainTextResponse
+from starlette.routing import Route, Router
+
+def answer(request):
+    return PlainTextResponse("up")
+
+plain = [Route("/up", answer)]
+starlette = Router(plain)
+fastapi = APIRouter()
+fastapi.add_api_route("/up", lambda: "up")
+empty = []
+strange = ["/up"]
+"""
+
+
+@pytest.mark.parametrize("attribute", ["plain", "starlette", "fastapi"])
+def test_an_entry_point_may_name_a_router(module, attribute):
+    """A router, or a list of routes, is loaded as routes that have the name of the entry point."""
+    found = part(f"{module(ROUTES)}:{attribute}", "routes", "shop")
+    loaded = load(found)
+    assert isinstance(loaded, RouteContribution)
+    assert ("shop", found.provenance) == (loaded.name, loaded.provenance)
+    assert ["/up"] == [route.path for route in getattr(loaded.routes, "routes", loaded.routes)]
+
+
+@pytest.mark.parametrize(
+    ("attribute", "kind"), [("empty", "a list"), ("strange", "a list"), ("Router", "the class Router")]
+)
+def test_what_is_no_router(module, attribute, kind):
+    """A list of something else, and a router's class, are refused with what to write."""
+    name = module(ROUTES)
+    problem, _ = failure(part(f"{name}:{attribute}", "routes"))
+    assert f"{name}:{attribute} is {kind}, not a RouteContribution." in problem.message
+    assert problem.hint.startswith("Make a RouteContribution of it and name that.")
 
 
 def test_nested_attributes(module):

@@ -212,8 +212,8 @@ def test_a_module_that_is_nowhere(work, tmp_path):
         (
             "import os\ndef app(): raise OSError('postgres://joe:hunter2@db')\n",
             (
-                "bad:app() can't be called: OSError: postgres://…@db.\n"
-                "  bad.py:2 in app\n    def app(): raise OSError('postgres://…@db')"
+                "bad:app() can't be called: OSError: postgres://joe:**********@db.\n"
+                "  bad.py:2 in app\n    def app(): raise OSError('postgres://joe:**********@db')"
             ),
         ),
     ],

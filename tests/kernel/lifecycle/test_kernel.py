@@ -19,7 +19,7 @@ from bandmaster.kernel.settings.kernel import KernelSettings
 
 
 class Database:
-    """What a component may provide."""
+    """A resource."""
 
 
 class Layer:
@@ -30,7 +30,7 @@ class Layer:
 
 
 def component(name="database", trace=None, start=0.0, stop=0.0, begin=None, **fields):
-    """A component that writes down when it starts and stops."""
+    """A component that records when it starts and stops."""
     trace = [] if trace is None else trace
 
     @lifespan(band=LifespanBand.PERSISTENCE, name=name, **fields)
@@ -56,11 +56,8 @@ def names(kernel):
     return [part.name for part in kernel.plan.components]
 
 
-# -- arguments -----------------------------------------------------------------------------------------------------
-
-
 async def undecorated():
-    """No contribution yet."""
+    """A function without a decorator."""
     yield
 
 
@@ -87,14 +84,14 @@ async def undecorated():
 )
 @pytest.mark.requirement("P-18")
 def test_wrong_arguments_are_named(arguments, message):
-    """Whoever passes the wrong thing reads which argument it was."""
+    """A wrong argument is refused by its name."""
     with pytest.raises(ValueError) as raised:
         Kernel(discover=False, **arguments)
     assert str(raised.value).startswith(message)
 
 
 def test_settings_come_from_the_environment(monkeypatch):
-    """Unless they are handed over, by name or as an override."""
+    """The kernel's settings come from the environment, unless they are given or overridden."""
     monkeypatch.setenv("BANDMASTER_TITLE", "outside")
     inside = KernelSettings(title="inside")
     assert "outside" == Kernel(discover=False).settings.title
@@ -103,7 +100,7 @@ def test_settings_come_from_the_environment(monkeypatch):
 
 
 def test_settings_that_cannot_be_read_are_problems_of_the_plan(monkeypatch):
-    """With the variable's name, like those of any part."""
+    """An unreadable setting is a problem with the variable's name."""
     monkeypatch.setenv("BANDMASTER_PROCESSES", "none")
     with pytest.raises(PlanError, match="BANDMASTER_PROCESSES is wrong"):
         Kernel(discover=False)
@@ -111,7 +108,7 @@ def test_settings_that_cannot_be_read_are_problems_of_the_plan(monkeypatch):
 
 @pytest.mark.anyio
 async def test_parts_get_the_kernels_own_settings():
-    """A component that asks for KernelSettings gets those that the kernel runs with."""
+    """A component that needs KernelSettings gets the settings with which the kernel runs."""
     seen = []
 
     @lifespan(band=LifespanBand.SERVICES)
@@ -125,8 +122,8 @@ async def test_parts_get_the_kernels_own_settings():
 
 
 @pytest.mark.anyio
-async def test_an_override_stands_in_for_a_component():
-    """What provides the type isn't started."""
+async def test_an_override_replaces_a_component():
+    """A component whose type is overridden isn't started."""
     trace = []
 
     @lifespan(band=LifespanBand.PERSISTENCE, provides=Database)
@@ -138,8 +135,6 @@ async def test_an_override_stands_in_for_a_component():
     async with kernel_of(database, overrides={Database: fake}).running() as resources:
         assert (fake, []) == (resources[Database], trace)
 
-
-# -- leaving out ---------------------------------------------------------------------------------------------------
 
 PARTS = (
     component("audit"),
@@ -164,7 +159,7 @@ PARTS = (
 )
 @pytest.mark.parametrize("setting", [False, True])
 def test_parts_in_code_are_disabled_like_installed_ones(disable, left, setting):
-    """By name in every group, or by group and name in one; as an argument or by setting."""
+    """A part is disabled by name in every group, or by group and name in one; as an argument or by setting."""
     if setting:
         given = disable if isinstance(disable, str) else ",".join(disable)
         plan = kernel_of(*PARTS, settings={"disable": given}).plan
@@ -174,8 +169,8 @@ def test_parts_in_code_are_disabled_like_installed_ones(disable, left, setting):
     assert left == ("audit" in plan.by_name, len(plan.layers), len(plan.routes), len(plan.error_handlers))
 
 
-def test_disabling_what_is_not_there_is_a_warning():
-    """A misspelt name disables nothing, which people should know; the nearest is named in its own form."""
+def test_disabling_an_unknown_name_is_a_warning():
+    """The warning names the nearest part, in the same form as the disabled name."""
     warnings = kernel_of(*PARTS, disable=["audti", "lifespan:audti", "xyz"]).plan.warnings
     assert (
         "'audti' is disabled, but no part has that name. Did you mean 'audit'?",
@@ -184,14 +179,14 @@ def test_disabling_what_is_not_there_is_a_warning():
     ) == warnings
 
 
-def test_an_order_may_name_what_is_disabled():
-    """It is known, only not there, so it is no slip."""
+def test_an_ordering_may_name_a_disabled_part():
+    """A disabled part is known, so that an ordering that names it isn't misspelt."""
     parts = [component("audits", after=["audit"]), component("audit")]
     assert ["audits"] == names(kernel_of(*parts, disable={"lifespan:audit"}))
 
 
-def test_what_is_installed_is_found(monkeypatch):
-    """Discovery is told the mode, the lists, and what comes from elsewhere; its warnings are the plan's."""
+def test_installed_parts_are_discovered(monkeypatch):
+    """Discovery gets the mode and the lists of the settings; its warnings are the plan's."""
     from bandmaster.kernel.discovery.discover import Discovery
     from bandmaster.kernel.lifecycle import composition as module
 
@@ -215,8 +210,8 @@ def test_what_is_installed_is_found(monkeypatch):
 
 
 @pytest.mark.anyio
-async def test_warnings_of_the_plan_are_told_when_it_runs():
-    """Who never looks at the plan reads them in the log."""
+async def test_warnings_of_the_plan_are_events_of_the_run():
+    """The log shows the plan's warnings."""
     told = []
     kernel = kernel_of(disable="xyz", listeners=[told.append])
     async with kernel.running():
@@ -226,19 +221,16 @@ async def test_warnings_of_the_plan_are_told_when_it_runs():
     ]
 
 
-def test_a_role_leaves_out_what_belongs_to_others():
-    """The kernel says which it runs."""
+def test_a_role_leaves_out_components_of_other_roles():
+    """The kernel knows its role."""
     parts = [component("everywhere"), component("tasks", roles=["worker"])]
     assert ("web", ["everywhere"]) == (kernel_of(*parts, role="web").role, names(kernel_of(*parts, role="web")))
     assert (None, ["everywhere", "tasks"]) == (kernel_of(*parts).role, names(kernel_of(*parts)))
 
 
-# -- running -------------------------------------------------------------------------------------------------------
-
-
 @pytest.mark.anyio
 async def test_one_run_at_a_time():
-    """A second one beside it is refused, and does the first no harm."""
+    """A second run beside the first is refused, and the first goes on."""
     kernel = kernel_of(component())
     async with kernel.running():
         with pytest.raises(RuntimeError, match="this kernel runs already"):
@@ -250,7 +242,7 @@ async def test_one_run_at_a_time():
 @pytest.mark.anyio
 @pytest.mark.requirement("FA-7", "XC-L1")
 async def test_two_kernels_live_side_by_side():
-    """Each with its own settings, its own components, its own health and its own stop."""
+    """Two kernels have settings, components, health and stops of their own."""
     seen = {}
 
     def part(name):
@@ -276,7 +268,7 @@ async def test_two_kernels_live_side_by_side():
 
 @pytest.mark.anyio
 async def test_a_second_run_begins_afresh():
-    """Probes, drain hooks, the drain and the reason for the stop are those of one run."""
+    """Probes, drain hooks, the drain and the reason for a stop belong to one run."""
     asked = []
 
     def begin(context):
@@ -302,7 +294,7 @@ async def test_a_second_run_begins_afresh():
 
 @pytest.mark.anyio
 async def test_it_runs_again_after_a_failed_start():
-    """What failed once may work the next time."""
+    """A kernel whose start failed can run again."""
     fail = [True]
 
     @lifespan(band=LifespanBand.PERSISTENCE)
@@ -322,7 +314,7 @@ async def test_it_runs_again_after_a_failed_start():
 
 @pytest.mark.anyio
 async def test_the_phases_of_a_run():
-    """Ready lies between the last start and whatever comes first of drain and stop."""
+    """The kernel is ready from the last start to the drain or the stop."""
     seen = []
     kernel = kernel_of(
         component(begin=lambda context: seen.append(kernel.phase)),
@@ -337,12 +329,9 @@ async def test_the_phases_of_a_run():
     assert [Phase.STARTING, Phase.STOPPING] == seen
 
 
-# -- stopping ------------------------------------------------------------------------------------------------------
-
-
 @pytest.mark.anyio
 async def test_a_stop_without_a_run_does_nothing():
-    """Before the first and after the last there is nothing to stop."""
+    """A stop request before the first run, or after the last, has no effect."""
     told = []
     kernel = kernel_of(component(), listeners=[told.append])
     kernel.request_stop("too early")
@@ -358,7 +347,7 @@ async def test_a_stop_without_a_run_does_nothing():
 @pytest.mark.anyio
 @pytest.mark.requirement("FA-14", "XC-L4")
 async def test_a_stop_while_starting_rolls_back():
-    """What had started is stopped, what was starting is cancelled, and the run ends as cancelled."""
+    """Started components are stopped, starting ones are cancelled, and the run ends as cancelled."""
     trace = []
     kernel = kernel_of(component("quick", trace), component("slow", trace, start=60))
     async with anyio.create_task_group() as tasks:
@@ -376,7 +365,7 @@ async def test_a_stop_while_starting_rolls_back():
 
 @pytest.mark.anyio
 async def test_a_stop_at_the_first_event_starts_nothing():
-    """Somebody may want to stop before anything has begun."""
+    """A stop request before the first component starts no component."""
     trace = []
     kernel = kernel_of(component("never", trace))
     kernel.listen(lambda event: kernel.request_stop("at once") if isinstance(event, events.KernelStarting) else None)
@@ -387,8 +376,8 @@ async def test_a_stop_at_the_first_event_starts_nothing():
 
 
 @pytest.mark.anyio
-async def test_a_stop_is_asked_for_once():
-    """The first reason stays, and is told once."""
+async def test_only_the_first_stop_request_counts():
+    """The first reason stays, and is one event."""
     told = []
     kernel = kernel_of(component(), listeners=[told.append])
     async with kernel.running():
@@ -401,7 +390,7 @@ async def test_a_stop_is_asked_for_once():
 @pytest.mark.anyio
 @pytest.mark.requirement("FA-15", "CF-16", "XC-L5")
 async def test_readiness_is_lost_with_the_request_to_stop():
-    """Before anything drains, so that balancers look elsewhere."""
+    """Readiness fails before anything drains, so that balancers choose another instance."""
     kernel = kernel_of(component())
     async with kernel.running():
         assert "pass" == (await kernel.ready()).status
@@ -412,8 +401,8 @@ async def test_readiness_is_lost_with_the_request_to_stop():
 
 
 @pytest.mark.anyio
-async def test_a_component_may_ask_for_the_stop():
-    """Its name stands in the reason."""
+async def test_a_component_may_request_the_stop():
+    """The reason begins with the component's name."""
     kernel = kernel_of(component(begin=lambda context: context.supervise(functools.partial(ask, context))))
 
     async def wait():
@@ -426,9 +415,6 @@ async def test_a_component_may_ask_for_the_stop():
 async def ask(context):
     await context.wait_ready()
     context.request_stop("disk full")
-
-
-# -- draining ------------------------------------------------------------------------------------------------------
 
 
 def draining(hooks, **settings):
@@ -444,7 +430,7 @@ def draining(hooks, **settings):
 
 @pytest.mark.anyio
 async def test_drain_hooks_run_side_by_side():
-    """Three of a second take one second."""
+    """Three drain hooks of a second take one second."""
     kernel, _ = draining([functools.partial(anyio.sleep, 1)] * 3)
     async with kernel.running():
         began = anyio.current_time()
@@ -454,7 +440,7 @@ async def test_drain_hooks_run_side_by_side():
 
 @pytest.mark.anyio
 async def test_a_failing_drain_hook_is_a_warning():
-    """The others run on, and so does the stop."""
+    """The other hooks run on, and so does the stop."""
     done = []
 
     async def fails():
@@ -472,7 +458,7 @@ async def test_a_failing_drain_hook_is_a_warning():
 
 @pytest.mark.anyio
 async def test_a_drain_hook_that_hangs_is_cut_short():
-    """After drain_timeout, and it is told, for it had something to do."""
+    """A hook that exceeds ``drain_timeout`` is cancelled, with a warning."""
     kernel, warned = draining([anyio.sleep_forever, functools.partial(anyio.sleep, 1)], drain_timeout=3)
     async with kernel.running():
         began = anyio.current_time()
@@ -483,7 +469,7 @@ async def test_a_drain_hook_that_hangs_is_cut_short():
 
 @pytest.mark.anyio
 async def test_a_second_drain_waits_for_the_first():
-    """The hooks run once, and both callers come back when they have."""
+    """The hooks run once, and both callers return when the hooks have ended."""
     calls, back = [], []
 
     async def hook():
@@ -505,8 +491,8 @@ async def test_a_second_drain_waits_for_the_first():
 
 
 @pytest.mark.anyio
-async def test_a_drain_where_nothing_serves_does_nothing():
-    """After the stop the hooks' components are gone; without any run it is a mistake."""
+async def test_a_drain_after_the_stop_does_nothing():
+    """The hooks' components are gone after the stop; without any run a drain is an error."""
     calls = []
 
     async def hook():
@@ -521,17 +507,14 @@ async def test_a_drain_where_nothing_serves_does_nothing():
     assert [] == calls
 
 
-# -- health --------------------------------------------------------------------------------------------------------
-
-
 def reasons(report):
     return [(check.name, check.status, check.reason) for check in report.checks]
 
 
 @pytest.mark.anyio
 @pytest.mark.requirement("FA-15", "CF-16", "XC-L5")
-async def test_started_names_what_has_not():
-    """Before the run all of it, while starting the rest."""
+async def test_started_names_the_missing_components():
+    """Before the run all components are missing, while starting those that haven't started."""
     kernel = kernel_of(component("quick"), component("slow", start=2))
     assert [("kernel", "fail", "new"), ("quick", "fail", "not started"), ("slow", "fail", "not started")] == reasons(
         await kernel.started()
@@ -552,7 +535,7 @@ async def test_started_names_what_has_not():
 @pytest.mark.anyio
 @pytest.mark.requirement("FA-15", "CF-16", "XC-L5")
 async def test_liveness_depends_on_nothing():
-    """A database that is away must not get the process killed."""
+    """A failing probe doesn't get the process killed."""
 
     async def away():
         raise OSError
@@ -565,7 +548,7 @@ async def test_liveness_depends_on_nothing():
 
 @pytest.mark.anyio
 async def test_readiness_that_changes_is_an_event():
-    """Lost with the probe's name and reason, regained later."""
+    """Lost readiness is an event with the probe's name and reason, regained readiness another."""
     told, broken = [], []
 
     async def ping():
@@ -585,8 +568,8 @@ async def test_readiness_that_changes_is_an_event():
 
 @pytest.mark.anyio
 @pytest.mark.requirement("FA-15", "CF-16", "XC-L5")
-async def test_a_degraded_component_is_told_by_name():
-    """Also where its probe, of the same name, still passes."""
+async def test_a_degraded_component_fails_readiness_by_name():
+    """A component that died fails readiness although its probe of the same name passes."""
 
     async def dies():
         raise OSError
@@ -610,7 +593,7 @@ async def test_a_degraded_component_is_told_by_name():
 @pytest.mark.anyio
 @pytest.mark.law("I11")
 async def test_a_stop_during_a_probe_is_not_ready():
-    """What was true when the probes began may not be any more."""
+    """A stop that begins while probes run makes the report fail."""
 
     async def slow():
         await anyio.sleep(1)
@@ -627,8 +610,8 @@ async def test_a_stop_during_a_probe_is_not_ready():
 
 
 @pytest.mark.anyio
-async def test_probes_of_a_component_that_is_gone_are_forgotten():
-    """One that failed to start leaves none behind, and neither does one that stops."""
+async def test_probes_end_with_their_component():
+    """Neither a failed start nor a stop leaves a probe behind."""
     left = []
 
     async def ping():
@@ -656,12 +639,9 @@ async def test_probes_of_a_component_that_is_gone_are_forgotten():
     assert (["good", "slow"], [], 3) == (left[0], left[-1], len(left))
 
 
-# -- listeners -----------------------------------------------------------------------------------------------------
-
-
 @pytest.mark.anyio
-async def test_a_failing_listener_is_told_no_more():
-    """The others hear that, and everything else; nothing of what happens depends on who looks on."""
+async def test_a_failing_listener_is_removed():
+    """The other listeners get every event, and one that names the removed listener."""
     heard, told = [], []
 
     def fails(event):
@@ -678,8 +658,8 @@ async def test_a_failing_listener_is_told_no_more():
 
 
 @pytest.mark.anyio
-async def test_listeners_that_fail_at_each_others_failures_are_all_dropped():
-    """A chain of failures ends, and the run goes on."""
+async def test_listeners_that_fail_on_each_others_failures_are_removed():
+    """A chain of failing listeners ends, and the run goes on."""
 
     def fails(event):
         raise OSError("no")
@@ -694,8 +674,8 @@ async def test_listeners_that_fail_at_each_others_failures_are_all_dropped():
 
 
 @pytest.mark.anyio
-async def test_a_listener_may_come_later():
-    """It hears what happens from then on."""
+async def test_a_listener_may_be_added_later():
+    """A listener gets the events from then on."""
     told = []
     kernel = kernel_of(component())
     async with kernel.running():
@@ -706,8 +686,8 @@ async def test_a_listener_may_come_later():
 
 
 @pytest.mark.anyio
-async def test_listeners_may_come_for_a_while():
-    """They hear what happens in between, also where what they saw raised."""
+async def test_listeners_may_be_added_for_a_block():
+    """Listeners get the events until the block ends, also where the block raises."""
     told, kept = [], []
     kernel = kernel_of(component(), listeners=[kept.append])
     with pytest.raises(OSError), kernel.listening(told.append):
@@ -719,7 +699,7 @@ async def test_listeners_may_come_for_a_while():
 
 @pytest.mark.anyio
 async def test_a_component_may_extend_its_start():
-    """One that progresses earns time."""
+    """A start that makes progress can extend its deadline."""
 
     @lifespan(band=LifespanBand.PERSISTENCE, start_timeout=2)
     async def migrates(context: Context):
@@ -734,8 +714,8 @@ async def test_a_component_may_extend_its_start():
 
 @pytest.mark.anyio
 @pytest.mark.requirement("XC-R1", "XC-R2", "XC-R3", "XC-R4", "XC-R5", "CF-04")
-async def test_a_component_compares_the_budget_of_all():
-    """What every component declares is summed, times the processes, and held against what the server allows."""
+async def test_budgets_of_all_components_are_compared():
+    """The sum of all budgets, times the processes, is compared with the number that the server allows."""
     parts = [
         component("pool", budget={"postgres": 15}, begin=lambda context: context.check_budget("postgres", 100)),
         component("events", budget={"postgres": 11}),

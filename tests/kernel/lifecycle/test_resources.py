@@ -53,7 +53,7 @@ def resources():
     ],
 )
 def test_found_by_type(resources, key, expected):
-    """However the address is written, ``[]``, ``get`` and ``in`` agree."""
+    """``[]``, ``get`` and ``in`` agree on every form of a key."""
     assert resources[key] is expected
     assert resources.get(key) is expected
     assert key in resources
@@ -72,8 +72,8 @@ def test_found_by_type(resources, key, expected):
         (int, "no component provides int."),
     ],
 )
-def test_what_is_not_there(resources, key, expected):
-    """The error names what there is, and the nearest."""
+def test_a_missing_resource(resources, key, expected):
+    """The error lists the keys that exist, and the nearest."""
     there = "There is: Cache, Database, Database named 'replica', Repository[Cache]"
     with pytest.raises(KeyError) as caught:
         resources[key]
@@ -84,41 +84,41 @@ def test_what_is_not_there(resources, key, expected):
     assert key not in resources
 
 
-def test_where_there_is_nothing():
-    """No list, but a word."""
+def test_no_resources():
+    """Without any resource the error says so."""
     with pytest.raises(KeyError, match=re.escape("no component provides Cache. There is: nothing")):
         Resources()[Cache]
 
 
 @pytest.mark.requirement("P-18")
-def test_what_is_no_address(resources):
-    """A tuple of types is a slip, not an absent resource."""
+def test_an_invalid_key(resources):
+    """A tuple of types is refused as a key."""
     with pytest.raises(ValueError, match="expected a type or a pair"):
         resources[Database, Cache, Cache]
 
 
-def test_it_counts_and_lists_addresses(resources):
-    """As a mapping does."""
+def test_keys_are_counted_and_listed(resources):
+    """Length and iteration are those of a mapping of keys."""
     assert 4 == len(resources)
     assert [Key(Database), Key(Database, "replica"), Key(Cache), Key(Repository[Cache])] == list(resources)
 
 
 def test_values_are_not_shown(resources):
-    """A value's repr may hold a secret."""
+    """The repr has no values, which may hold secrets."""
     assert "<Resources: Database, Database named 'replica', Cache, Repository[Cache]>" == repr(resources)
     assert "<Resources: none>" == repr(Resources())
 
 
 def test_a_resource_may_be_none():
-    """An override may say so."""
+    """An override may be None, which is found as such."""
     assert Resources({Key(Cache): None})[Cache] is None
     assert Cache in Resources({Key(Cache): None})
 
 
 @pytest.mark.anyio
 @pytest.mark.requirement("FA-4")
-async def test_what_each_request_gets_anew():
-    """A component provides a way to open one; an override stands in for it as for any resource."""
+async def test_scoped_resources():
+    """A scoped resource is opened anew for each request; an override replaces it as any other resource."""
     opened = []
 
     def opening(name):

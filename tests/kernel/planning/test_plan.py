@@ -187,12 +187,12 @@ last: layer 3 of 3 from outside, in INNERMOST 450
     ],
 )
 def test_why_a_part_stands_where_it_stands(name, expected):
-    """Its place and the rule behind it, who brought it, whom it waits for and who for it, what it takes and gives."""
+    """An explanation gives place and rule, distribution, edges in both directions, needs, and provided types."""
     assert expected == str(planned(deadlines=Deadlines(left_for_stops=20)).explain(name))
 
 
 def test_what_an_override_does():
-    """The component is named as replaced, and what takes its value says from where."""
+    """A replaced component is explained as replaced, and its dependents take the override."""
     plan = planned(overrides={Cache: Cache(), Database: None})
     assert "cache: not started: an override provides Cache\n  brought by overrides" == str(plan.explain("cache"))
     assert "takes cache: Cache from an override" in str(plan.explain("jobs"))
@@ -219,14 +219,14 @@ async def optional(clock: Clock | None) -> AsyncIterator[None]:
     ],
 )
 def test_a_part_that_is_not_there(name, expected):
-    """The error names the nearest of all that the plan knows."""
+    """The error names the nearest name of all parts in the plan."""
     with pytest.raises(KeyError) as caught:
         planned().explain(name)
     assert expected == caught.value.args[0]
 
 
 def test_an_explanation_has_fields():
-    """For programs."""
+    """The fields of an explanation are for programs."""
     found = planned().explain("cache")
     assert ("cache", "acme 1.0, acme.parts:it") == (found.name, found.brought_by)
     assert (Edge("database", "it needs its Database"),) == found.waits_for
@@ -234,7 +234,7 @@ def test_an_explanation_has_fields():
 
 
 def test_a_plan_answers():
-    """By name, by what is provided, by who depends."""
+    """Components are found by name, by provided type, and by dependent."""
     plan = planned()
     assert ["tracing", "beside", "database", "aside", "cache", "jobs"] == [component.name for component in plan]
     assert set(plan.by_name) == {component.name for component in plan}
@@ -245,13 +245,13 @@ def test_a_plan_answers():
 
 
 def test_a_plan_reads_as_its_names():
-    """And as its role."""
+    """The repr of a plan names its role and its components."""
     assert "<Plan for web: tracing, beside, database, aside, cache, jobs>" == repr(planned())
     assert "<Plan: no components>" == repr(make_plan([]))
 
 
 def test_a_plan_is_frozen():
-    """Also inside."""
+    """The mappings of a plan can't be changed."""
     plan = planned()
     with pytest.raises(dataclasses.FrozenInstanceError):
         plan.role = "worker"
@@ -263,7 +263,7 @@ def test_a_plan_is_frozen():
 
 
 def test_the_settings_that_count(monkeypatch):
-    """Those that override, else those that were read; of what no part reads there are none."""
+    """An override comes first, then the settings as read; a type that no part reads is None."""
     monkeypatch.setenv("BANDMASTER_DRAIN_TIMEOUT", "3")
 
     @lifespan(band=LifespanBand.SERVICES, name="part")
@@ -277,5 +277,5 @@ def test_the_settings_that_count(monkeypatch):
 
 
 def test_settings_and_overrides_are_not_shown():
-    """They may hold secrets."""
+    """Settings and overrides may hold secrets, so the repr has neither."""
     assert "hunter2" not in repr(planned(overrides={Cache: "hunter2"}))

@@ -13,7 +13,7 @@ NAMES = "abcdefg"
 
 @st.composite
 def graphs(draw):
-    """Names, whom each waits for (also some that don't exist), and ranks."""
+    """Names, edges (some to names that don't exist), and ranks."""
     names = draw(st.lists(st.sampled_from(NAMES), unique=True))
     waits_for = {name: draw(st.lists(st.sampled_from(NAMES + "xy"), max_size=3)) for name in names}
     rank = {name: draw(st.integers(0, 2)) for name in names}
@@ -21,7 +21,7 @@ def graphs(draw):
 
 
 def reachable(start, names, waits_for):
-    """All that ``start`` waits for, directly or not: the slow way."""
+    """All names for which ``start`` waits, directly or not, found by search."""
     found, open_ends = set(), [start]
     while open_ends:
         for other in waits_for[open_ends.pop()]:
@@ -34,7 +34,7 @@ def reachable(start, names, waits_for):
 @pytest.mark.requirement("XC-L2", "FA-13")
 @given(graphs())
 def test_everything_comes_after_what_it_waits_for(graph):
-    """And what waits for no cycle comes, exactly once."""
+    """Each name comes after all for which it waits; names that wait for no cycle come exactly once."""
     names, waits_for, rank = graph
     order = sort(names, waits_for, rank)
     place = {name: index for index, name in enumerate(order)}
@@ -47,7 +47,7 @@ def test_everything_comes_after_what_it_waits_for(graph):
 
 @given(graphs())
 def test_where_several_may_come_the_lowest_comes(graph):
-    """Lowest rank, then name: at every step, among those whose turn it may be."""
+    """Of the names that may come next, the lowest rank comes, then the lowest name."""
     names, waits_for, rank = graph
     order = sort(names, waits_for, rank)
     for index, name in enumerate(order):
@@ -59,7 +59,7 @@ def test_where_several_may_come_the_lowest_comes(graph):
 @pytest.mark.requirement("XC-L2", "FA-13")
 @given(graphs(), st.randoms())
 def test_the_order_in_which_names_come_changes_nothing(graph, random):
-    """Neither the names' nor the edges'."""
+    """The order of the names and of the edges doesn't matter."""
     names, waits_for, rank = graph
     shuffled = random.sample(names, len(names))
     edges = {name: random.sample(waits_for[name], len(waits_for[name])) for name in shuffled}
@@ -70,7 +70,7 @@ def test_the_order_in_which_names_come_changes_nothing(graph, random):
 @pytest.mark.requirement("XC-L3", "CF-30")
 @given(graphs())
 def test_every_cycle_is_found_and_is_one(graph):
-    """What can reach itself stands in a reported cycle; each goes from edge to edge and visits nobody twice."""
+    """Each name that reaches itself is in a reported cycle; a cycle follows edges and visits no name twice."""
     names, waits_for, _ = graph
     found = find_cycles(names, waits_for)
     cyclic = {name for name in names if name in reachable(name, names, waits_for)}
@@ -83,7 +83,7 @@ def test_every_cycle_is_found_and_is_one(graph):
 
 @given(graphs())
 def test_a_cycle_is_as_short_as_can_be(graph):
-    """The first name of each has no shorter way back to itself."""
+    """A cycle is a shortest one of its first name."""
     names, waits_for, _ = graph
     for cycle in find_cycles(names, waits_for):
         ends, steps = {cycle[0]}, 0
@@ -105,5 +105,5 @@ def test_a_cycle_is_as_short_as_can_be(graph):
     ],
 )
 def test_cycles_as_they_are_drawn(waits_for, expected):
-    """Each begins with the lowest name in it that no other cycle has; what only leads from or to one is left out."""
+    """A cycle begins with its lowest name that no earlier cycle has; names that only lead from or to a cycle are left out."""
     assert expected == find_cycles(waits_for, waits_for)

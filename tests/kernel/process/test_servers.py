@@ -13,7 +13,7 @@ from pydantic import ValidationError
 from bandmaster.kernel.errors import BindError, ServerNotInstalledError
 from bandmaster.kernel.process import servers
 from bandmaster.kernel.process.servers import ServerSettings, bind, close, listen, make_server, url_of
-from bandmaster.kernel.settings.kernel import describe_settings
+from bandmaster.kernel.settings.display import describe_settings
 
 
 @pytest.fixture

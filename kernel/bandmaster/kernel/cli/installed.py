@@ -8,7 +8,8 @@ from dataclasses import dataclass
 from bandmaster.kernel.discovery.metadata import Scan, scan
 from bandmaster.kernel.discovery.trust import Admission, admit
 from bandmaster.kernel.errors import DiscoveryError, Problem
-from bandmaster.kernel.settings.kernel import KernelSettings, read_one
+from bandmaster.kernel.settings.kernel import KernelSettings
+from bandmaster.kernel.settings.reading import read_one
 
 
 @dataclass(frozen=True, slots=True)

@@ -16,6 +16,7 @@ from bandmaster.kernel.cli.options import Format
 from bandmaster.kernel.cli.views.outline import Section, drawn, plain
 from bandmaster.kernel.errors import BandmasterError, CrashError, Problem, StartError, StopError
 from bandmaster.kernel.reports import report
+from bandmaster.kernel.text import masked
 
 PROBLEM = 1
 WRONG_USE = 2
@@ -36,7 +37,7 @@ def show(sections: Iterable[Section]) -> None:
 
 def show_json(data: Mapping[str, Any]) -> None:
     """Put one JSON object on standard output."""
-    typer.echo(json.dumps(data, indent=2))
+    typer.echo(json.dumps(_mask_texts(data), indent=2))
 
 
 class CommandError(BandmasterError):
@@ -60,7 +61,7 @@ def answering(answer: Format, *, full: bool = False, code: int | None = None) ->
         yield
     except BandmasterError as error:
         if full:
-            typer.echo(_whole(error), err=True)
+            typer.echo(masked(_whole(error)), err=True)
         if answer is Format.JSON:
             show_json(error_json(error))
         else:
@@ -72,6 +73,7 @@ def answering(answer: Format, *, full: bool = False, code: int | None = None) ->
 
 def complain(text: str) -> None:
     """Put an error on standard error."""
+    text = masked(text)
     from rich.console import Console
 
     console = Console(stderr=True, highlight=False, soft_wrap=False)
@@ -102,6 +104,15 @@ def error_json(error: BandmasterError) -> dict[str, Any]:
 def problem_json(problem: Problem) -> dict[str, str]:
     """A problem for programs."""
     return {"message": problem.message, "hint": problem.hint, "subject": problem.subject}
+
+
+def _mask_texts(data: Any) -> Any:
+    """Data with every text in it masked."""
+    if isinstance(data, str):
+        return masked(data)
+    if isinstance(data, Mapping):
+        return {key: _mask_texts(value) for key, value in data.items()}
+    return [_mask_texts(value) for value in data] if isinstance(data, list | tuple) else data
 
 
 def _wrapped(line: str, width: int) -> list[str]:

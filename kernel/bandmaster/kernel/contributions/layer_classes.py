@@ -3,11 +3,44 @@
 from __future__ import annotations
 
 import inspect
-from typing import Any, Literal, TypeAlias
+from collections.abc import Callable
+from typing import Any, Literal, Protocol, TypeAlias
 
 from bandmaster.kernel.contributions.factories import unwrap
 
 Scope: TypeAlias = Literal["http", "websocket"]
+
+
+class _WithCall(Protocol):
+    @property
+    def __call__(self) -> Callable[..., Any]: ...
+
+
+class _WithOnRequest(Protocol):
+    @property
+    def on_request(self) -> Callable[..., Any]: ...
+
+
+class _WithOnResponseStart(Protocol):
+    @property
+    def on_response_start(self) -> Callable[..., Any]: ...
+
+
+class _WithOnEnd(Protocol):
+    @property
+    def on_end(self) -> Callable[..., Any]: ...
+
+
+class _WithOnError(Protocol):
+    @property
+    def on_error(self) -> Callable[..., Any]: ...
+
+
+LayerClass: TypeAlias = (
+    type[_WithCall] | type[_WithOnRequest] | type[_WithOnResponseStart] | type[_WithOnEnd] | type[_WithOnError]
+)
+"""A class in one of the forms of a layer. mypy takes what a class decorator returns for the class, so what code hands
+over as contributions is typed as ``Contribution | LayerClass``; a class without ``@middleware`` is refused at run time."""
 
 SCOPES: frozenset[Scope] = frozenset(("http", "websocket"))
 HOOKS = ("on_request", "on_response_start", "on_end", "on_error")

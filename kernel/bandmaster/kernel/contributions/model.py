@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import AbstractAsyncContextManager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Any, Literal, TypeAlias, cast
 
@@ -20,8 +20,10 @@ from bandmaster.kernel.contributions.checks import (
 from bandmaster.kernel.contributions.factories import as_context_manager
 from bandmaster.kernel.contributions.keys import Key, check_name, type_name
 from bandmaster.kernel.contributions.layer_classes import SCOPES, Scope, check_layer, find_form
+from bandmaster.kernel.contributions.renaming import rename_budget, rename_factory
 
 if TYPE_CHECKING:
+    from pydantic_settings import BaseSettings
     from starlette.routing import BaseRoute
 
 Budget: TypeAlias = "Mapping[str, int] | Callable[..., Mapping[str, int]]"
@@ -93,6 +95,31 @@ class LifespanContribution:
         if self.on_crash not in ("stop", "degrade"):
             raise ValueError(f"on_crash: expected 'stop' or 'degrade', got {self.on_crash!r}")
         _set(self, provides=check_provides(self.provides))
+
+    def named(
+        self, name: str, *, settings: type[BaseSettings] | None = None, description: str | None = None
+    ) -> LifespanContribution:
+        """The same component a second time: under this name, and providing its types as ``Named(name)``.
+
+        With ``settings``, a subclass of the settings type that the component reads, the second one reads those, and so
+        variables of its own::
+
+            kind = named_settings(DatabaseSettings, "replica", about="the replica")
+            replica = database.named("replica", settings=kind)  # provides Annotated[DatabaseManager, Named("replica")]
+
+        Raises:
+            ValueError: the name can't be one, or the component takes no settings of that kind.
+            SignatureError: the factory's signature can't be read.
+        """
+        check_name(name, "name")
+        return replace(
+            self,
+            name=name,
+            factory=rename_factory(self.factory, name, settings),
+            provides=tuple(Key(key.type, name) for key in self.provides),
+            budget=rename_budget(self.budget, settings),
+            description=self.description if description is None else description,
+        )
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -237,6 +264,26 @@ COMMANDS_GROUP = "bandmaster.commands"
 def group_of(part: Contribution) -> str:
     """The entry point group to which a contribution belongs."""
     return next(group for group, kind in GROUPS.items() if isinstance(part, kind))
+
+
+def as_route_contribution(loaded: object) -> object:
+    """A router, or a list of routes, as the contribution that an entry point means by naming it; anything else as it is.
+
+    A router is an object with ``routes``, such as Starlette's ``Router`` and FastAPI's ``APIRouter``. The contribution
+    gets its name from the entry point.
+    """
+    if isinstance(loaded, RouteContribution | type):
+        return loaded
+    is_list = isinstance(loaded, list | tuple) and bool(loaded) and all(map(_is_route, loaded))
+    if not is_list and not isinstance(getattr(loaded, "routes", None), Sequence):
+        return loaded
+    return RouteContribution(name="routes", routes=loaded)
+
+
+def _is_route(value: object) -> bool:
+    # By name, so that starlette needn't be imported to describe routes.
+    names = {(base.__module__, base.__name__) for base in type(value).__mro__}
+    return ("starlette.routing", "BaseRoute") in names
 
 
 def _check_instance(value: object, key: Key) -> None:

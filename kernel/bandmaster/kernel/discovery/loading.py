@@ -7,7 +7,7 @@ from importlib import import_module
 from types import ModuleType, TracebackType
 from typing import Any, cast
 
-from bandmaster.kernel.contributions.model import GROUPS, Contribution
+from bandmaster.kernel.contributions.model import GROUPS, Contribution, RouteContribution, as_route_contribution
 from bandmaster.kernel.discovery.entry_points import PREFIX, split
 from bandmaster.kernel.discovery.metadata import Found
 from bandmaster.kernel.errors import DiscoveryError, Problem
@@ -23,6 +23,8 @@ def load(found: Found) -> Contribution:
     """
     wanted = GROUPS[found.group]
     loaded = _resolve(found, wanted)
+    if wanted is RouteContribution:
+        loaded = as_route_contribution(loaded)
     if not isinstance(loaded, wanted):
         raise _failure(
             found, f"{found.value} is {_described(loaded)}, not a {wanted.__name__}.", _remedy(found, loaded)

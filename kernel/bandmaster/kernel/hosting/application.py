@@ -12,6 +12,7 @@ import anyio
 from starlette.types import ASGIApp, Receive, Scope, Send
 
 from bandmaster.kernel import events
+from bandmaster.kernel.contributions.layer_classes import LayerClass
 from bandmaster.kernel.contributions.model import Contribution
 from bandmaster.kernel.contributions.signatures import Kind
 from bandmaster.kernel.errors import PlanError, Problem, StartError
@@ -36,7 +37,7 @@ def create_app(
     host: ASGIApp | None = None,
     *,
     settings: KernelSettings | None = None,
-    contributions: Iterable[Contribution] = (),
+    contributions: Iterable[Contribution | LayerClass] = (),
     discover: bool = True,
     disable: Iterable[str] = (),
     overrides: Mapping[Any, Any] | None = None,

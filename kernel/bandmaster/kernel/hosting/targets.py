@@ -7,7 +7,6 @@ import importlib
 import inspect
 import os
 import pkgutil
-import re
 import sys
 import traceback
 from collections.abc import Callable
@@ -16,7 +15,8 @@ from types import ModuleType
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from bandmaster.kernel.errors import BandmasterError, Problem, TargetError
-from bandmaster.kernel.text import listed, near
+from bandmaster.kernel.settings.validation import validation_messages
+from bandmaster.kernel.text import listed, masked, near
 
 if TYPE_CHECKING:
     from bandmaster.kernel.hosting.application import Application
@@ -28,7 +28,6 @@ WANTED = "an Application, a Kernel, any ASGI app, or a function without argument
 _FRAMES = 3
 _OURS = os.path.join(str(Path(__file__).parent.parent), "")  # noqa: PTH118 – compared with file names as they stand
 _LIBRARIES = f"{os.sep}site-packages{os.sep}"
-_PASSWORD = re.compile(r"://[^/\s@]*@")
 
 
 def load_application(
@@ -130,7 +129,7 @@ def steps(error: BaseException) -> list[str]:
 
 
 def _step(file: str, line: int | None, place: str, code: str | None) -> list[str]:
-    return [f"{_short(file)}:{line}{place}", f"  {_PASSWORD.sub('://…@', (code or '').strip())}"]
+    return [f"{_short(file)}:{line}{place}", f"  {masked((code or '').strip())}"]
 
 
 def _short(file: str) -> str:
@@ -144,10 +143,8 @@ def _is_machinery(file: str) -> bool:
 def _said(error: Any) -> str:
     if type(error).__name__ == "ValidationError" and hasattr(error, "errors"):
         # pydantic's text repeats the input, which may be a secret.
-        details = error.errors(include_url=False, include_input=False, include_context=False)
-        said = "; ".join(": ".join([".".join(map(str, detail["loc"])), detail["msg"]]) for detail in details)
-        return f"{getattr(error, 'title', '')}: {said}".removeprefix(": ")
-    return _PASSWORD.sub("://…@", str(error).strip())
+        return f"{getattr(error, 'title', '')}: {'; '.join(validation_messages(error))}".removeprefix(": ")
+    return masked(str(error).strip())
 
 
 def _guarded(what: str, doing: str, function: Callable[[], T]) -> T:

@@ -6,6 +6,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, replace
 from typing import Any
 
+from bandmaster.kernel.contributions.layer_classes import LayerClass
 from bandmaster.kernel.contributions.model import Contribution, group_of
 from bandmaster.kernel.discovery.disabling import describe_unknown, list_addresses, parse_names, strip_group
 from bandmaster.kernel.discovery.discover import Discovery, discover
@@ -13,7 +14,8 @@ from bandmaster.kernel.lifecycle.context import Context
 from bandmaster.kernel.planning.deadlines import Deadlines
 from bandmaster.kernel.planning.make import SettingsReader, make_plan
 from bandmaster.kernel.planning.plan import Plan
-from bandmaster.kernel.settings.kernel import KernelSettings, read_one, read_settings
+from bandmaster.kernel.settings.kernel import KernelSettings
+from bandmaster.kernel.settings.reading import read_one, read_settings
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -34,7 +36,7 @@ class Composition:
     def check(
         cls,
         *,
-        contributions: Iterable[Contribution] = (),
+        contributions: Iterable[Contribution | LayerClass] = (),
         discover: bool = True,
         disable: str | Iterable[str] = (),
         overrides: Mapping[Any, Any] | None = None,
@@ -111,7 +113,7 @@ class Composition:
         )
 
 
-def check_contributions(contributions: Iterable[Contribution]) -> tuple[Contribution, ...]:
+def check_contributions(contributions: Iterable[Contribution | LayerClass]) -> tuple[Contribution, ...]:
     """The contributions that code hands over.
 
     Raises:
@@ -119,15 +121,16 @@ def check_contributions(contributions: Iterable[Contribution]) -> tuple[Contribu
     """
     if not isinstance(contributions, Iterable):
         raise ValueError(f"contributions: expected a list of contributions, got {contributions!r}")
-    given = tuple(contributions)
-    for part in given:
+    given: list[Contribution] = []
+    for part in contributions:
         if not isinstance(part, Contribution):
             name = getattr(part, "__name__", repr(part))
             raise ValueError(
                 f"contributions: {name} is no contribution; decorate it with @lifespan(...) or @middleware(...), or make "
                 "a LifespanContribution, MiddlewareContribution, RouteContribution or ErrorHandlerContribution of it"
             )
-    return given
+        given.append(part)
+    return tuple(given)
 
 
 def check_overrides(overrides: Mapping[Any, Any] | None) -> dict[Any, Any]:

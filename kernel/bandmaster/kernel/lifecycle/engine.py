@@ -78,7 +78,7 @@ class Engine:
                 for component in plan.components
             ],
         )
-        self._values: dict[Key, Any] = dict(plan.overrides)
+        self._values: dict[Key, Any] = dict(plan.ready_objects)
         self._tasks: dict[str, ComponentTask] = {}
         """The tasks that have begun."""
         self._failures: list[Failure] = []

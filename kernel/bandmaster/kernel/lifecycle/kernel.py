@@ -8,6 +8,7 @@ from dataclasses import fields
 from typing import Any
 
 from bandmaster.kernel import events
+from bandmaster.kernel.contributions.layer_classes import LayerClass
 from bandmaster.kernel.contributions.model import Contribution
 from bandmaster.kernel.events import Event, Listener
 from bandmaster.kernel.lifecycle.composition import Composition
@@ -19,7 +20,8 @@ from bandmaster.kernel.listeners.event_log import EventLog
 from bandmaster.kernel.listeners.timeline import Timeline
 from bandmaster.kernel.planning.make import SettingsReader
 from bandmaster.kernel.planning.plan import Plan
-from bandmaster.kernel.settings.kernel import KernelSettings, read_settings
+from bandmaster.kernel.settings.kernel import KernelSettings
+from bandmaster.kernel.settings.reading import read_settings
 
 
 class Kernel:
@@ -41,7 +43,7 @@ class Kernel:
     def __init__(
         self,
         *,
-        contributions: Iterable[Contribution] = (),
+        contributions: Iterable[Contribution | LayerClass] = (),
         discover: bool = True,
         disable: str | Iterable[str] = (),
         overrides: Mapping[Any, Any] | None = None,

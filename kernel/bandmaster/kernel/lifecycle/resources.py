@@ -4,13 +4,19 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import AbstractAsyncContextManager
-from typing import Any, Generic, TypeVar, overload
+from typing import TYPE_CHECKING, Any, Generic, TypeAlias, TypeVar, overload
 
 from bandmaster.kernel.contributions.keys import Key
 from bandmaster.kernel.text import near
 
+if TYPE_CHECKING:
+    from typing import _SpecialForm
+
 _T = TypeVar("_T")
 _D = TypeVar("_D")
+# For mypy, a class that can't be instantiated, such as a protocol, is no type[T], but it is callable. A pair is typed
+# by its class; an Annotated type by nothing, since checkers take it for a special form.
+_Type: TypeAlias = type[_T] | Callable[..., _T]
 
 
 class Scoped(Generic[_T]):
@@ -45,11 +51,11 @@ class Resources:
         self._values: dict[Key, Any] = dict(values or {})
 
     @overload
-    def __getitem__(self, key: type[_T]) -> _T: ...
+    def __getitem__(self, key: _Type[_T]) -> _T: ...
     @overload
-    def __getitem__(self, key: tuple[type[_T], str]) -> _T: ...
+    def __getitem__(self, key: tuple[_Type[_T], str]) -> _T: ...
     @overload
-    def __getitem__(self, key: Key) -> Any: ...
+    def __getitem__(self, key: Key | _SpecialForm) -> Any: ...
     def __getitem__(self, key: Any) -> Any:
         """The value of that type.
 
@@ -68,13 +74,15 @@ class Resources:
             raise KeyError(self._missing(address)) from None
 
     @overload
-    def get(self, key: type[_T]) -> _T | None: ...
+    def get(self, key: _Type[_T]) -> _T | None: ...
     @overload
-    def get(self, key: type[_T], default: _D) -> _T | _D: ...
+    def get(self, key: _Type[_T], default: _D) -> _T | _D: ...
     @overload
-    def get(self, key: tuple[type[_T], str]) -> _T | None: ...
+    def get(self, key: tuple[_Type[_T], str]) -> _T | None: ...
     @overload
-    def get(self, key: tuple[type[_T], str], default: _D) -> _T | _D: ...
+    def get(self, key: tuple[_Type[_T], str], default: _D) -> _T | _D: ...
+    @overload
+    def get(self, key: Key | _SpecialForm, default: Any = None) -> Any: ...
     def get(self, key: Any, default: Any = None) -> Any:
         """The value of that type, or ``default``."""
         return self._values.get(Key.of(key), default)

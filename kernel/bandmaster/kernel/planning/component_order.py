@@ -35,8 +35,8 @@ def find_edges(parts: Parts, wiring: Wiring, problems: Problems) -> Edges:
                 edges[other].setdefault(name, f"{name!r} is declared to start before it")
             elif other in wiring.running:
                 edges[name].setdefault(other, reason)
-            elif other in wiring.replaced:
-                pass  # an override is there before anything starts
+            elif other in wiring.replaced or other in parts.values:
+                pass  # overrides and values are there before anything starts
             elif how == "requires":
                 problems.extend([_describe_missing(parts, part, other)])
             else:
@@ -74,7 +74,7 @@ def _list_orderings(part: LifespanContribution) -> Iterator[tuple[str, Literal["
 def _describe_missing(parts: Parts, part: LifespanContribution, other: str) -> Problem:
     near = nearest(other, parts.lifespans.keys() - {part.name})
     if other in parts.other_roles:
-        hint = f"It {parts.describe_roles(other)}."
+        hint = f"It {parts.describe_roles(parts.other_roles[other])}."
     elif other in parts.known:
         hint = "It is disabled; enable it, or disable this one too."
     elif near is not None:

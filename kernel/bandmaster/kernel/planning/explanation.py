@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from bandmaster.kernel.contributions.model import Contribution, ErrorHandlerContribution, RouteContribution
+from bandmaster.kernel.contributions.model import Contribution
 from bandmaster.kernel.contributions.signatures import Kind, Need
 from bandmaster.kernel.planning.plan import Component, Edge, Layer, Plan
 from bandmaster.kernel.text import duration, listed, near
@@ -32,31 +32,48 @@ class Explanation:
 
 def explain(plan: Plan, name: str) -> Explanation:
     """See `Plan.explain`."""
+    explanation = _explain_used(plan, name) or _explain_unused(plan, name)
+    if explanation is None:
+        raise KeyError(f"there is no {name!r} in the plan.{near(name, _list_names(plan))}")
+    return explanation
+
+
+def _explain_used(plan: Plan, name: str) -> Explanation | None:
     if name in plan.by_name:
         return _explain_component(plan, plan.by_name[name])
     for index, layer in enumerate(plan.layers):
         if layer.name == name:
             return _explain_layer(plan, layer, index)
+    for value in plan.values.values():
+        if value.name == name:
+            provides = tuple(f"provides {key}" for key, part in plan.values.items() if part is value)
+            return Explanation(name, "a value, ready before anything starts", _describe_origin(value), facts=provides)
+    into_host: list[Contribution] = [*plan.routes, *plan.error_handlers]
+    for part in into_host:
+        if part.name == name:
+            return Explanation(name, "goes into the host application", _describe_origin(part))
+    return None
+
+
+def _explain_unused(plan: Plan, name: str) -> Explanation | None:
     if name in plan.replaced:
         return Explanation(name, f"not started: an override provides {plan.replaced[name]}", "overrides")
     for part in plan.other_roles:
         if part.name == name:
             roles = listed(sorted(part.roles or ()))
-            return Explanation(
-                name, f"not started: it belongs to the roles {roles}, not {plan.role!r}", _describe_origin(part)
-            )
+            place = f"not started: it belongs to the roles {roles}, not {plan.role!r}"
+            return Explanation(name, place, _describe_origin(part))
     for unserved in plan.unserved:
         if unserved.name == name:
-            return Explanation(
-                name, f"not used: in role {plan.role!r} no requests are served", _describe_origin(unserved)
-            )
-    into_host: list[RouteContribution | ErrorHandlerContribution] = [*plan.routes, *plan.error_handlers]
-    for other in into_host:
-        if other.name == name:
-            return Explanation(name, "goes into the host application", _describe_origin(other))
-    known = [*plan.by_name, *(layer.name for layer in plan.layers), *plan.replaced]
-    known += [part.name for part in plan.other_roles] + [part.name for part in (*into_host, *plan.unserved)]
-    raise KeyError(f"there is no {name!r} in the plan.{near(name, known)}")
+            place = f"not used: in role {plan.role!r} no requests are served"
+            return Explanation(name, place, _describe_origin(unserved))
+    return None
+
+
+def _list_names(plan: Plan) -> list[str]:
+    parts: list[Contribution | Layer] = [*plan.layers, *plan.values.values(), *plan.other_roles]
+    parts += [*plan.routes, *plan.error_handlers, *plan.unserved]
+    return [*plan.by_name, *plan.replaced, *(part.name for part in parts)]
 
 
 def _explain_component(plan: Plan, component: Component) -> Explanation:

@@ -82,11 +82,12 @@ def make_plan(
         layers=tuple(Layer(parts.layers[name], wiring.layer_needs[name]) for name in layers),
         routes=tuple(parts.routes.values()),
         error_handlers=tuple(parts.error_handlers.values()),
+        values=MappingProxyType(dict(wiring.values)),
         role=role,
         settings=MappingProxyType(settings),
         overrides=MappingProxyType(replacing),
-        replaced=MappingProxyType(dict(wiring.replaced)),
-        other_roles=tuple(parts.other_roles.values()),
+        replaced=MappingProxyType({**wiring.replaced_values, **wiring.replaced}),
+        other_roles=(*parts.other_roles.values(), *parts.other_values.values()),
         unserved=tuple(
             sorted(
                 (part for part in every if not serves and isinstance(part, _FOR_REQUESTS)), key=lambda part: part.name
@@ -102,7 +103,7 @@ def make_plan(
 
 def _read_from_environment(kinds: Iterable[type[Any]]) -> tuple[Mapping[type[Any], Any], Sequence[Problem]]:
     # Imported only where there are settings to read: pydantic takes longer to import than the whole kernel.
-    from bandmaster.kernel.settings.kernel import read_settings
+    from bandmaster.kernel.settings.reading import read_settings
 
     return read_settings(kinds)
 

@@ -13,7 +13,7 @@ from bandmaster.kernel.contributions.signatures import Kind, Need, read_provides
 from bandmaster.kernel.errors import Problem, Problems, SignatureError
 from bandmaster.kernel.planning.parts import Parts, describe_part
 from bandmaster.kernel.planning.wiring import Wiring, render_key
-from bandmaster.kernel.text import nearest
+from bandmaster.kernel.text import listed, nearest
 
 
 def check_providers(
@@ -41,7 +41,7 @@ class _Search:
     ) -> Iterator[Problem]:
         for need in needs:
             provider = self.wiring.providers.get(need.key)
-            if need.kind is Kind.CONTEXT or need.key in self.overrides:
+            if need.kind is Kind.CONTEXT or need.key in self.overrides or need.key in self.wiring.values:
                 continue
             if provider is not None:
                 if provider == part.name and isinstance(part, LifespanContribution):
@@ -65,13 +65,20 @@ class _Search:
                 return f"{name!r} would, but isn't started since {taken} is overridden; override {key} as well."
         for name, part in self.parts.other_roles.items():
             if key in _read_all_provides(part):
-                return f"{name!r} would, but {self.parts.describe_roles(name)}."
+                return f"{name!r} would, but {self.parts.describe_roles(part)}."
+        for name, value in self.parts.other_values.items():
+            if key in value.provides:
+                return f"{name!r} would, but {self.parts.describe_roles(value)}."
         return ""
 
     def _find_similar(self, key: Key) -> str:
         """A part that provides the type under another name, or a subclass of it."""
-        for other in sorted(self.wiring.providers, key=str):
-            provider = self.wiring.providers[other]
+        several = sorted(other.name for other in self.wiring.values if other.type == key.type and other.name)
+        if key.name is None and len(several) > 1:
+            return f"{listed(several)} provide one each; name the one that is meant with Named."
+        named = {**self.wiring.providers, **{other: part.name for other, part in self.wiring.values.items()}}
+        for other in sorted(named, key=str):
+            provider = named[other]
             if other.type == key.type:
                 return f"{provider!r} provides {render_key(other)}; name the one that is meant with Named."
             if _is_subclass(other.type, key.type):

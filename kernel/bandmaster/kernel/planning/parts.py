@@ -12,11 +12,13 @@ from bandmaster.kernel.contributions.model import (
     LifespanContribution,
     MiddlewareContribution,
     RouteContribution,
+    ValueContribution,
 )
 from bandmaster.kernel.errors import Problems
 from bandmaster.kernel.text import listed
 
 _P = TypeVar("_P", bound=Contribution)
+_R = TypeVar("_R", LifespanContribution, ValueContribution)
 
 
 @dataclass(frozen=True, slots=True)
@@ -27,15 +29,18 @@ class Parts:
     lifespans: Mapping[str, LifespanContribution]
     other_roles: Mapping[str, LifespanContribution]
     """Components that don't belong to the role."""
+    values: Mapping[str, ValueContribution]
+    other_values: Mapping[str, ValueContribution]
+    """Values that don't belong to the role."""
     layers: Mapping[str, MiddlewareContribution]
     routes: Mapping[str, RouteContribution]
     error_handlers: Mapping[str, ErrorHandlerContribution]
     known: frozenset[str]
     """Names of parts that exist but were left out."""
 
-    def describe_roles(self, name: str) -> str:
-        """The roles of a component of other roles, as the end of a sentence about it."""
-        return f"belongs to the roles {listed(sorted(self.other_roles[name].roles or ()))}, not {self.role!r}"
+    def describe_roles(self, part: LifespanContribution | ValueContribution) -> str:
+        """The roles of a part of other roles, as the end of a sentence about it."""
+        return f"belongs to the roles {listed(sorted(part.roles or ()))}, not {self.role!r}"
 
 
 def sort_parts(
@@ -51,18 +56,16 @@ def sort_parts(
         if not isinstance(part, Contribution):
             raise ValueError(f"contributions: expected contributions, got {part!r}")
     parts.sort(key=lambda part: (part.name, str(part.provenance), describe_part(part)))
-    lifespans = _index_by_name(parts, LifespanContribution, problems)
+    lifespans, other_roles = _split_by_role(_index_by_name(parts, LifespanContribution, problems), role)
+    values, other_values = _split_by_role(_index_by_name(parts, ValueContribution, problems), role)
     error_handlers = _index_by_name(parts, ErrorHandlerContribution, problems)
     _check_exceptions(error_handlers, problems)
-    others = {
-        name: part
-        for name, part in lifespans.items()
-        if role is not None and part.roles is not None and role not in part.roles
-    }
     return Parts(
         role=role,
-        lifespans={name: part for name, part in lifespans.items() if name not in others},
-        other_roles=others,
+        lifespans=lifespans,
+        other_roles=other_roles,
+        values=values,
+        other_values=other_values,
         layers=_index_by_name(parts, MiddlewareContribution, problems),
         routes=_index_by_name(parts, RouteContribution, problems),
         error_handlers=error_handlers,
@@ -76,6 +79,8 @@ def describe_part(part: Contribution) -> str:
         return f"lifespan {part.name!r} ({part.band}, {part.provenance})"
     if isinstance(part, MiddlewareContribution):
         return f"layer {part.name!r} ({part.band}, {part.provenance})"
+    if isinstance(part, ValueContribution):
+        return f"value {part.name!r} ({part.provenance})"
     group = "routes" if isinstance(part, RouteContribution) else "error handler"
     return f"{group} {part.name!r} ({part.provenance})"
 
@@ -93,6 +98,16 @@ def _index_by_name(parts: Iterable[Contribution], kind: type[_P], problems: Prob
                 part.name,
             )
     return index
+
+
+def _split_by_role(parts: Mapping[str, _R], role: str | None) -> tuple[dict[str, _R], dict[str, _R]]:
+    """The parts that belong to the role, and the others."""
+    mine: dict[str, _R] = {}
+    others: dict[str, _R] = {}
+    for name, part in parts.items():
+        belongs = role is None or part.roles is None or role in part.roles
+        (mine if belongs else others)[name] = part
+    return mine, others
 
 
 def _check_exceptions(error_handlers: Mapping[str, ErrorHandlerContribution], problems: Problems) -> None:

@@ -9,15 +9,17 @@ from types import MappingProxyType
 from typing import TYPE_CHECKING, Any, NamedTuple, TypeVar
 
 from bandmaster.kernel.contributions.bands import LifespanBand
-from bandmaster.kernel.contributions.keys import Key
+from bandmaster.kernel.contributions.keys import Key, type_name
 from bandmaster.kernel.contributions.model import (
     Contribution,
     ErrorHandlerContribution,
     LifespanContribution,
     MiddlewareContribution,
     RouteContribution,
+    ValueContribution,
 )
 from bandmaster.kernel.contributions.signatures import Need
+from bandmaster.kernel.errors import PlanError, Problems
 
 if TYPE_CHECKING:
     from bandmaster.kernel.planning.explanation import Explanation
@@ -84,15 +86,17 @@ class Plan:
     stages: tuple[Stage, ...]
     layers: tuple[Layer, ...]
     """Outermost first."""
+    values: Mapping[Key, ValueContribution] = field(default_factory=dict[Key, ValueContribution], repr=False)
+    """The ready objects that are provided from the beginning, by type, and by type and name."""
     routes: tuple[RouteContribution, ...] = ()
     error_handlers: tuple[ErrorHandlerContribution, ...] = ()
     role: str | None = None
     settings: Mapping[type, Any] = field(default_factory=dict[type, Any], repr=False)
     overrides: Mapping[Key, Any] = field(default_factory=dict[Key, Any], repr=False)
     replaced: Mapping[str, Key] = field(default_factory=dict[str, Key])
-    """Components that don't start, since an override provides one of their types."""
-    other_roles: tuple[LifespanContribution, ...] = ()
-    """Components that belong to other roles."""
+    """Components and values that aren't used, since an override provides one of their types."""
+    other_roles: tuple[LifespanContribution | ValueContribution, ...] = ()
+    """Components and values that belong to other roles."""
     unserved: tuple[Contribution, ...] = ()
     """Layers, routes and error handlers of a role that serves no requests."""
     processes: int = 1
@@ -118,8 +122,16 @@ class Plan:
 
     @cached_property
     def provided(self) -> Mapping[Key, str]:
-        """The component that provides a key."""
-        return MappingProxyType({key: component.name for component in self.components for key in component.provides})
+        """The name of the component or value that provides a key."""
+        values = {key: part.name for key, part in self.values.items()}
+        return MappingProxyType(
+            values | {key: component.name for component in self.components for key in component.provides}
+        )
+
+    @cached_property
+    def ready_objects(self) -> Mapping[Key, Any]:
+        """Everything that is provided without a start: values and overrides."""
+        return MappingProxyType({**{key: part.value for key, part in self.values.items()}, **self.overrides})
 
     @cached_property
     def dependents(self) -> Mapping[str, tuple[Edge, ...]]:
@@ -143,6 +155,30 @@ class Plan:
         """The settings of that type: an override, else as read; None if no part reads that type."""
         given: _T | None = self.overrides.get(Key(kind))
         return self.settings.get(kind) if given is None else given
+
+    def values_of(self, kind: type[_T]) -> tuple[_T, ...]:
+        """Every ready object of exactly that type: overrides first, then values in the order of their names.
+
+        A part that collects descriptions of other parts asks so, such as which tasks they have. Nothing is started.
+
+        Raises:
+            PlanError: a component provides that type, or an override isn't of it.
+        """
+        problems = Problems()
+        found = [value for key, value in self.overrides.items() if key.type is kind]
+        for value in found:
+            if not isinstance(value, kind):
+                problems.add(f"an override provides {value!r} as {type_name(kind)}, which it isn't.")
+        for component in self.components:
+            if any(key.type is kind for key in component.provides):
+                problems.add(
+                    f"the component {component.name!r} provides {type_name(kind)}, which is collected without a start.",
+                    "Contribute it as a value: value(..., name=...).",
+                    component.name,
+                )
+        problems.raise_if_any(PlanError)
+        parts = {part.name: part for key, part in self.values.items() if key.type is kind}
+        return (*found, *(part.value for _, part in sorted(parts.items())))
 
     def explain(self, name: str) -> Explanation:
         """Explain the place of a part: for what it waits, what waits for it, which distribution brought it.

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from bandmaster.kernel.contributions.keys import Key
-from bandmaster.kernel.contributions.model import LifespanContribution, MiddlewareContribution
+from bandmaster.kernel.contributions.model import LifespanContribution, MiddlewareContribution, ValueContribution
 from bandmaster.kernel.contributions.signatures import Kind, Need, is_settings, parameters, read_needs, read_provides
 from bandmaster.kernel.errors import Problem, Problems, SignatureError
 from bandmaster.kernel.planning.parts import Parts, describe_part
@@ -25,6 +25,10 @@ class Wiring:
     provides: Mapping[str, tuple[Key, ...]]
     providers: Mapping[Key, str]
     """The component that provides a key."""
+    values: Mapping[Key, ValueContribution]
+    """The value that provides a key: those of the role that no override replaces."""
+    replaced_values: Mapping[str, Key]
+    """Values that aren't provided, each with the override that takes its place."""
     needs: Mapping[str, tuple[Need, ...]]
     layer_needs: Mapping[str, tuple[Need, ...]]
 
@@ -36,6 +40,7 @@ class Wiring:
             for need in needs
             if need.kind is Kind.SETTINGS
             and need.key not in self.providers
+            and need.key not in self.values
             # An override by name concerns that name only; an override by type alone takes the place of reading.
             and (need.key.name is None or need.key not in overrides)
         }
@@ -51,11 +56,19 @@ def wire(parts: Parts, overrides: Mapping[Key, Any], context: type | None, probl
         if not overrides.keys().isdisjoint(keys)
     }
     running = {name: part for name, part in parts.lifespans.items() if name not in replaced}
+    providers = _find_providers(running, provides, problems)
+    value_keys = _find_value_keys(parts.values)
+    replaced_values = {part.name: key for key, part in value_keys.items() if key in overrides}
+    values = {key: part for key, part in value_keys.items() if part.name not in replaced_values}
+    for key in sorted(values.keys() & providers.keys(), key=str):
+        problems.extend([_describe_conflict(running[providers[key]], values[key], key)])
     wiring = Wiring(
         running=running,
         replaced=replaced,
         provides=provides,
-        providers=_find_providers(running, provides, problems),
+        providers=providers,
+        values=values,
+        replaced_values=replaced_values,
         needs=_read_component_needs(running, context, problems),
         layer_needs=_read_all_layer_needs(parts.layers, problems),
     )
@@ -138,16 +151,34 @@ def _find_providers(
         for key in provides[name]:
             first = providers.setdefault(key, name)
             if first != name:
-                problems.add(
-                    f"{describe_part(running[first])} and {describe_part(part)} both provide {render_key(key)}.",
-                    "Tell them apart with Annotated[..., Named('...')], or disable one.",
-                    name,
-                )
+                problems.extend([_describe_conflict(running[first], part, key)])
     return providers
 
 
+def _find_value_keys(values: Mapping[str, ValueContribution]) -> dict[Key, ValueContribution]:
+    """The keys of values: each type with the value's name, and the type alone where only one value has it."""
+    by_key: dict[Key, list[ValueContribution]] = {}
+    for part in values.values():
+        for key in part.provides:
+            by_key.setdefault(key, []).append(part)
+            if key.name is None:
+                by_key.setdefault(Key(key.type, part.name), []).append(part)
+    return {key: parts[0] for key, parts in by_key.items() if len(parts) == 1}
+
+
+def _describe_conflict(
+    first: LifespanContribution, second: LifespanContribution | ValueContribution, key: Key
+) -> Problem:
+    return Problem(
+        f"{describe_part(first)} and {describe_part(second)} both provide {render_key(key)}.",
+        "Tell them apart with Annotated[..., Named('...')], or disable one.",
+        second.name,
+    )
+
+
 def _check_overrides(wiring: Wiring, overrides: Mapping[Key, Any], problems: Problems) -> None:
-    used = {key for keys in wiring.provides.values() for key in keys}
+    used = {key for keys in wiring.provides.values() for key in keys} | wiring.values.keys()
+    used.update(wiring.replaced_values.values())
     used |= {need.key for needs in (*wiring.needs.values(), *wiring.layer_needs.values()) for need in needs}
     for key in sorted(overrides.keys() - used, key=str):
         # Overrides of settings may be meant for parts that are disabled here.

@@ -13,7 +13,7 @@ from bandmaster.kernel.errors import BindError, PlanError, ServerEndedError, Ser
 from bandmaster.kernel.process.process import Process, notify, readable_logging, tell
 from bandmaster.kernel.process.servers import Server, ServerSettings, bind, close, listen, make_server
 from bandmaster.kernel.reports import exit_code, report
-from bandmaster.kernel.settings.kernel import read_one
+from bandmaster.kernel.settings.reading import read_one
 
 if TYPE_CHECKING:
     from bandmaster.kernel.hosting.application import Application

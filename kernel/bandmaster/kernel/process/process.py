@@ -17,10 +17,11 @@ from bandmaster.kernel.errors import PlanError, StartCancelled
 from bandmaster.kernel.lifecycle.kernel import Kernel
 from bandmaster.kernel.process.servers import ServerSettings
 from bandmaster.kernel.reports import FAILED, OK, exit_code, report
-from bandmaster.kernel.settings.kernel import read_one
+from bandmaster.kernel.settings.reading import read_one
 from bandmaster.kernel.shutdown.escalation import Escalation
 from bandmaster.kernel.shutdown.stop_signals import STOP_SIGNALS, replace_handlers
 from bandmaster.kernel.shutdown.watchdog import Watchdog
+from bandmaster.kernel.text import masked
 
 END_PATIENCE = 2.0
 """Seconds that threads which aren't daemons get after everything has been stopped."""
@@ -219,5 +220,5 @@ def readable_logging(*, debug: bool = False) -> Iterator[None]:
 
 def tell(text: str) -> None:
     """Say something on stderr, whatever logging does."""
-    sys.stderr.write(f"bandmaster: {text}\n")
+    sys.stderr.write(f"bandmaster: {masked(text)}\n")
     sys.stderr.flush()

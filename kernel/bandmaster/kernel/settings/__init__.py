@@ -1,1 +1,1 @@
-"""Read settings from the environment and show them."""
+"""Settings: what the kernel and its parts read from the environment."""

@@ -1,49 +1,35 @@
-"""Settings: the kernel's own, how any part's are read from the environment, how they are shown."""
+"""The settings of the kernel itself."""
 
 from __future__ import annotations
 
-import json
-import re
-from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import dataclass
-from enum import Enum
+from collections.abc import Mapping
 from pathlib import Path
-from typing import Annotated, Any, ClassVar, Literal, TypeVar, cast, get_args, get_origin
+from typing import Annotated, ClassVar, Literal
 
 from pydantic import (
-    AliasChoices,
-    AliasPath,
+    BeforeValidator,
     Field,
     NonNegativeInt,
     PositiveInt,
-    Secret,
-    SecretBytes,
-    SecretStr,
     StringConstraints,
-    ValidationError,
     field_validator,
     model_validator,
 )
-from pydantic.fields import FieldInfo
-from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict, SettingsError
+from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 
-from bandmaster.kernel.contributions.keys import type_name
-from bandmaster.kernel.errors import PlanError, Problem
 from bandmaster.kernel.text import duration
 
-_S = TypeVar("_S", bound=BaseSettings)
 
-MASK = "**********"
+def _parse_number(value: object) -> object:
+    return int(value) if isinstance(value, str) and value.strip().isdecimal() else value
+
 
 _Seconds = Annotated[float, Field(ge=0, allow_inf_nan=False)]
 _SomeSeconds = Annotated[float, Field(gt=0, allow_inf_nan=False)]
 _Names = Annotated[frozenset[str], NoDecode]
 _Text = Annotated[str, StringConstraints(strip_whitespace=True, min_length=1)]
-
-# Fields that hold a secret by their name, for settings that don't say so by their type.
-_SECRET = re.compile(
-    r"(^|_)(password|passwd|passphrase|secret|token|api_?key|private_key|signing_key|secret_key)$", re.IGNORECASE
-)
+# pydantic compares a literal as it stands, and variables are text.
+_CloseCode = Annotated[Literal[1001, 1012], BeforeValidator(_parse_number)]
 
 
 class KernelSettings(BaseSettings):
@@ -97,7 +83,7 @@ class KernelSettings(BaseSettings):
         "refuse", description="What follows when a budget exceeds its limit."
     )
 
-    websocket_close_code: Literal[1001, 1012] = Field(
+    websocket_close_code: _CloseCode = Field(
         1001, description="What open WebSockets are closed with when draining: 1001 going away, 1012 service restart."
     )
     mounted_lifespans: bool = Field(True, description="Run the lifespans of apps mounted in the host, once each.")
@@ -146,210 +132,3 @@ class KernelSettings(BaseSettings):
     def left_for_stops(self) -> float:
         """Seconds that draining leaves of the grace."""
         return self.termination_grace - self.drain_delay - self.drain_timeout
-
-
-@dataclass(frozen=True, slots=True)
-class Setting:
-    """One field of a settings model, as people set it."""
-
-    variable: str
-    kind: str
-    description: str
-    required: bool
-    default: str
-    secret: bool
-
-
-def read_settings(kinds: Iterable[type[BaseSettings]]) -> tuple[dict[type[Any], BaseSettings], list[Problem]]:
-    """One instance of each settings type, read from the environment, and a problem for each that can't be had."""
-    values: dict[type[Any], BaseSettings] = {}
-    problems: list[Problem] = []
-    for kind in kinds:
-        try:
-            values[kind] = kind()
-        except ValidationError as error:
-            problems += _from_validation(kind, error)
-        except SettingsError as error:
-            problems.append(_from_source(kind, error))
-    return values, problems
-
-
-def read_one(kind: type[_S]) -> _S:
-    """A settings type, read from the environment.
-
-    Raises:
-        PlanError: it can't be had.
-    """
-    values, problems = read_settings([kind])
-    if problems:
-        raise PlanError(problems)
-    read = values[kind]
-    assert isinstance(read, kind)
-    return read
-
-
-def named_settings(base: type[_S], name: str, *, about: str, prefix: str | None = None) -> type[_S]:
-    """A settings type like ``base``, for another component of its kind, read from variables of its own.
-
-    They begin with ``prefix``; unless given, with the name and what those of ``base`` begin with: ``CACHE_REDIS_`` for
-    ``cache``. ``about`` is whose settings they are, for the docstring.
-    """
-    words = name.replace("-", "_").replace(".", "_")
-    prefix = f"{words}_{base.model_config.get('env_prefix', '')}".upper() if prefix is None else prefix
-    namespace = {
-        "__module__": base.__module__,
-        "__doc__": f"Settings of {about}, read from variables that begin with ``{prefix}``.",
-        "model_config": SettingsConfigDict(env_prefix=prefix),
-    }
-    return cast("type[_S]", type(f"{words.title().replace('_', '')}{base.__name__}", (base,), namespace))
-
-
-def describe_settings(kind: type[BaseSettings]) -> list[Setting]:
-    """Every field of a settings type, with the variable that sets it."""
-    return [
-        Setting(
-            variable=variable_of(kind, name),
-            kind=type_name(field.annotation),
-            description=field.description or "",
-            required=field.is_required(),
-            default="" if field.is_required() else _shown(name, _default(field)),
-            secret=_is_secret(field.annotation) or bool(_SECRET.search(name)),
-        )
-        for name, field in kind.model_fields.items()
-    ]
-
-
-def current_value(settings: BaseSettings, name: str) -> str:
-    """A field's value as text, a secret masked."""
-    return _shown(name, getattr(settings, name))
-
-
-def variable_of(kind: type[BaseSettings], field: str) -> str:
-    """The environment variable that sets a field."""
-    alias = kind.model_fields[field].validation_alias
-    if isinstance(alias, AliasChoices):
-        alias = alias.choices[0]
-    if isinstance(alias, AliasPath):
-        alias = str(alias.path[0])
-    name = f"{kind.model_config.get('env_prefix', '')}{field}" if alias is None else alias
-    return _cased(kind, name)
-
-
-def _cased(kind: type[BaseSettings], name: str) -> str:
-    return name if kind.model_config.get("case_sensitive") else name.upper()
-
-
-def _from_source(kind: type[BaseSettings], error: SettingsError) -> Problem:
-    # The exception has no fields, and its cause shows the value.
-    field = re.search(r'field "(\w+)"', str(error))
-    if field is None or field[1] not in kind.model_fields:
-        return Problem(f"{kind.__name__} can't be read: {error}.", subject=kind.__name__)
-    variable = variable_of(kind, field[1])
-    return Problem(f"{variable} is wrong ({kind.__name__}): it isn't valid JSON.", subject=kind.__name__)
-
-
-def _from_validation(kind: type[BaseSettings], error: ValidationError) -> list[Problem]:
-    problems = []
-    for detail in error.errors(include_url=False, include_context=False):
-        location = [str(part) for part in detail["loc"]]
-        where = _variable_at(kind, location) if location else kind.__name__
-        if detail["type"] == "missing" and location:
-            problems.append(
-                Problem(
-                    f"{where} is not set ({kind.__name__} needs it).",
-                    f"Set it in the environment, or pass overrides={{{kind.__name__}: {kind.__name__}(...)}}.",
-                    kind.__name__,
-                )
-            )
-        else:
-            said = detail["msg"].removeprefix("Value error, ").rstrip(".")
-            # A validator may have written the input, which may be a secret, into its message.
-            for hidden in _hidden(kind, detail["input"], whole=not location):
-                said = said.replace(hidden, MASK)
-            problems.append(Problem(f"{where} is wrong ({kind.__name__}): {said}.", subject=kind.__name__))
-    return problems
-
-
-_SHORTEST_HIDDEN = 4
-"""Characters; shorter inputs, such as a digit, stand in messages for other reasons."""
-
-
-def _hidden(kind: type[BaseSettings], given: object, *, whole: bool) -> list[str]:
-    """The texts that a message must not show: the input of one field; of the whole model, what its fields keep secret."""
-    if whole:
-        values = given if isinstance(given, Mapping) else {}
-        found = [text for name, value in values.items() if _keeps_secret(kind, name, value) for text in _texts(value)]
-    else:
-        found = list(_texts(given))
-    return sorted((text for text in found if len(text) >= _SHORTEST_HIDDEN), key=len, reverse=True)
-
-
-def _keeps_secret(kind: type[BaseSettings], name: str, value: object) -> bool:
-    field = kind.model_fields.get(name)
-    typed = field is not None and _is_secret(field.annotation)
-    return typed or bool(_SECRET.search(name)) or _holds_secret(value)
-
-
-def _texts(value: object) -> Iterator[str]:
-    if isinstance(value, (Secret, SecretStr, SecretBytes)):
-        yield from _texts(value.get_secret_value())
-    elif isinstance(value, bytes):
-        yield value.decode(errors="replace")
-    elif isinstance(value, Mapping):
-        for inner in value.values():
-            yield from _texts(inner)
-    elif isinstance(value, (list, tuple, set, frozenset)):
-        for inner in value:
-            yield from _texts(inner)
-    else:
-        yield str(value)
-
-
-def _variable_at(kind: type[BaseSettings], location: list[str]) -> str:
-    field, *inner = location
-    # pydantic reports an aliased field by the alias.
-    first = variable_of(kind, field) if field in kind.model_fields else _cased(kind, field)
-    delimiter = kind.model_config.get("env_nested_delimiter")
-    if delimiter and all(part.isidentifier() for part in inner):
-        return delimiter.join([first, *(_cased(kind, part) for part in inner)])
-    return ".".join([first, *inner])
-
-
-def _default(field: FieldInfo) -> object:
-    return field.get_default(call_default_factory=True, validated_data={})
-
-
-def _shown(name: str, value: object) -> str:
-    if _holds_secret(value) or (value and _SECRET.search(name)):
-        return MASK
-    return _text(value)
-
-
-def _text(value: object) -> str:
-    if value is None:
-        return ""
-    if isinstance(value, (frozenset, set)):
-        return ",".join(sorted(map(str, value)))
-    if isinstance(value, bool):
-        return str(value).lower()
-    if isinstance(value, Enum):
-        return str(value.value)
-    if isinstance(value, Mapping):
-        return json.dumps(dict(value), default=str)
-    if isinstance(value, (list, tuple)):
-        return json.dumps(value, default=str)
-    return str(value)
-
-
-def _is_secret(annotation: Any) -> bool:
-    kind = get_origin(annotation) or annotation
-    if isinstance(kind, type) and issubclass(kind, (Secret, SecretStr, SecretBytes)):
-        return True
-    return any(_is_secret(inside) for inside in get_args(annotation))
-
-
-def _holds_secret(value: object) -> bool:
-    if isinstance(value, (Secret, SecretStr, SecretBytes)):
-        return True
-    # A URL's password is a secret wherever the URL stands.
-    return "://" in str(value) and "@" in str(value)

@@ -10,6 +10,7 @@ import anyio
 from starlette.types import ASGIApp
 
 from bandmaster.kernel import events
+from bandmaster.kernel.contributions.layer_classes import LayerClass
 from bandmaster.kernel.contributions.model import Contribution
 from bandmaster.kernel.errors import DiscoveryError, PlanError, StartError, StopError
 from bandmaster.kernel.hosting.application import Application
@@ -126,7 +127,7 @@ async def attempt(
     app: Application | ASGIApp | None = None,
     *,
     body: Callable[[Running], Awaitable[object]] | None = None,
-    contributions: Iterable[Contribution] = (),
+    contributions: Iterable[Contribution | LayerClass] = (),
     discover: bool = False,
     disable: Iterable[str] = (),
     overrides: Mapping[Any, Any] | None = None,

@@ -11,6 +11,7 @@ import anyio
 from starlette.types import ASGIApp
 
 from bandmaster.kernel import events
+from bandmaster.kernel.contributions.layer_classes import LayerClass
 from bandmaster.kernel.contributions.model import Contribution
 from bandmaster.kernel.events import Listener
 from bandmaster.kernel.hosting.application import Application
@@ -88,7 +89,7 @@ class Running:
 async def run(
     app: Application | ASGIApp | None = None,
     *,
-    contributions: Iterable[Contribution] = (),
+    contributions: Iterable[Contribution | LayerClass] = (),
     discover: bool = False,
     disable: Iterable[str] = (),
     overrides: Mapping[Any, Any] | None = None,

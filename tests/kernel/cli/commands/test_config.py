@@ -13,7 +13,7 @@ from bandmaster.kernel.cli.known_settings import own_settings, read_by
 from bandmaster.kernel.cli.views.config_view import Group, Shown, env_lines, kind_text
 from bandmaster.kernel.contributions.bands import LifespanBand
 from bandmaster.kernel.contributions.model import LifespanContribution
-from bandmaster.kernel.settings.kernel import Setting, describe_settings
+from bandmaster.kernel.settings.display import Setting, describe_settings
 
 
 @pytest.mark.requirement("FA-10", "XC-C1")
@@ -29,7 +29,7 @@ def test_every_setting_for_people(house):
     assert (
         """
 DataSettings  read by database (acme-data 1.2)
-  ACME_URL = **********  (PostgresDsn, required)
+  ACME_URL = postgresql://shop:**********@db/shop  (PostgresDsn, required)
     Where the database is.
   ACME_PASSWORD = **********  (SecretStr)
     Its password.
@@ -190,7 +190,7 @@ def test_for_programs(house):
         "required": True,
         "default": None,
         "secret": False,
-        "value": "**********",
+        "value": "postgresql://shop:**********@db/shop",
         "problem": None,
     } == data["settings"][0]
     house.monkeypatch.delenv("ACME_URL")
@@ -198,6 +198,45 @@ def test_for_programs(house):
     told = json.loads(result.stdout)
     assert (1, "", False) == (result.exit_code, result.stderr, told["ok"])
     assert "ACME_URL is not set (DataSettings needs it)." == told["groups"][-1]["settings"][0]["problem"]
+
+
+TWO_READERS = """\
+from collections.abc import AsyncIterator
+from pydantic import SecretStr
+from pydantic_settings import BaseSettings, SettingsConfigDict
+from bandmaster.kernel import LifespanBand, create_app, lifespan
+
+class Careful(BaseSettings):
+    model_config = SettingsConfigDict(env_prefix="SHOP_")
+    signature: SecretStr = SecretStr("")
+
+class Careless(BaseSettings):
+    model_config = SettingsConfigDict(env_prefix="SHOP_")
+    signature: str = "hunter1"
+    code: int = 1012
+
+@lifespan(band=LifespanBand.SERVICES)
+async def one(settings: Careful) -> AsyncIterator[None]:
+    yield
+
+@lifespan(band=LifespanBand.SERVICES)
+async def other(settings: Careless) -> AsyncIterator[None]:
+    yield
+
+app = create_app(discover=False, contributions=[one, other])
+"""
+
+
+@pytest.mark.requirement("AU-17")
+@pytest.mark.parametrize("form", ["text", "json", "env"])
+def test_a_variable_that_one_of_two_types_keeps_secret(house, form):
+    """The other type reads it as plain text, and still nothing shows it; what isn't secret is shown."""
+    house.write("shop.py", TWO_READERS)
+    house.setenv(SHOP_SIGNATURE="hunter2")
+    output = house.run("config", "shop:app", "--format", form).output
+    assert "hunter" not in output
+    assert "1012" in output
+    assert "SHOP_SIGNATURE" in output
 
 
 def test_an_example_of_an_env_file(house):

@@ -113,6 +113,7 @@ def _groups(
     parts: Iterable[Contribution], values: Mapping[type, BaseSettings], problems: Iterable[Problem]
 ) -> Iterator[Group]:
     from bandmaster.kernel.cli.known_settings import called, own_settings, read_by
+    from bandmaster.kernel.settings.secrets import secret_variables
 
     problems = list(problems)
     readers = read_by(parts)
@@ -120,11 +121,13 @@ def _groups(
     for kind in called({problem.subject for problem in problems} - {kind.__name__ for kind in readers}):
         readers[kind] = {}
     own = own_settings()
+    # One type may read as plain text what another declares to be secret.
+    secrets = secret_variables([*own, *readers])
     for kind in own:
-        yield _group(kind, "bandmaster", values, problems)
+        yield _group(kind, "bandmaster", values, problems, secrets)
     for kind in sorted(readers, key=lambda kind: (kind.__name__, kind.__module__)):
         if kind not in own:
-            yield _group(kind, _owners(readers, kind), values, problems)
+            yield _group(kind, _owners(readers, kind), values, problems, secrets)
 
 
 def _owners(readers: Readers, kind: type[BaseSettings]) -> str:
@@ -133,10 +136,15 @@ def _owners(readers: Readers, kind: type[BaseSettings]) -> str:
 
 
 def _group(
-    kind: type[BaseSettings], owner: str, values: Mapping[type, BaseSettings], problems: Iterable[Problem]
+    kind: type[BaseSettings],
+    owner: str,
+    values: Mapping[type, BaseSettings],
+    problems: Iterable[Problem],
+    secrets: frozenset[str],
 ) -> Group:
     from bandmaster.kernel.cli.views.config_view import Group, Shown, kind_text
-    from bandmaster.kernel.settings.kernel import current_value, describe_settings, read_settings
+    from bandmaster.kernel.settings.display import current_value, describe_settings
+    from bandmaster.kernel.settings.reading import read_settings
 
     value = values.get(kind)
     wrong = [problem for problem in problems if problem.subject == kind.__name__]
@@ -150,10 +158,10 @@ def _group(
     shown = [
         Shown(
             replace(setting, kind=kind_text(kind.model_fields[name].annotation)),
-            None if value is None else current_value(value, name),
+            None if value is None else current_value(value, name, secrets),
             " ".join(by_variable.pop(setting.variable, ())),
         )
-        for name, setting in zip(kind.model_fields, describe_settings(kind), strict=True)
+        for name, setting in zip(kind.model_fields, describe_settings(kind, secrets), strict=True)
     ]
     # What is left is about how several of them go together.
     whole = tuple(message for messages in by_variable.values() for message in messages)

@@ -46,7 +46,8 @@ def lock(
         from bandmaster.kernel.discovery.lockfile import Lock
         from bandmaster.kernel.discovery.metadata import find
         from bandmaster.kernel.hosting.targets import put_first
-        from bandmaster.kernel.settings.kernel import KernelSettings, read_one
+        from bandmaster.kernel.settings.kernel import KernelSettings
+        from bandmaster.kernel.settings.reading import read_one
 
         put_first(app_dir)
         settings = read_one(KernelSettings)

@@ -70,11 +70,12 @@ def _settings(options: dict[str, Any]) -> ServerSettings:
 
     from bandmaster.kernel.errors import PlanError, Problem
     from bandmaster.kernel.process.servers import ServerSettings
-    from bandmaster.kernel.settings.kernel import variable_of
+    from bandmaster.kernel.settings.validation import Location, validation_messages
+    from bandmaster.kernel.settings.variables import variable_of
 
     given = {name: value for name, value in options.items() if value is not None}
 
-    def called(location: tuple[int | str, ...]) -> str:
+    def render_name(location: Location) -> str:
         field = str(location[0]) if location else ""
         if field in given:
             return f"--{field}"
@@ -83,13 +84,7 @@ def _settings(options: dict[str, Any]) -> ServerSettings:
     try:
         return ServerSettings(**given)
     except ValidationError as error:
-        details = error.errors(include_url=False, include_input=False, include_context=False)
-        raise PlanError(
-            [
-                Problem(f"{called(detail['loc'])}: {detail['msg'].removeprefix('Value error, ').rstrip('.')}.")
-                for detail in details
-            ]
-        ) from error
+        raise PlanError([Problem(f"{message}.") for message in validation_messages(error, render_name)]) from error
     except SettingsError as error:
         raise PlanError([Problem(f"the server's settings can't be read: {error}.")]) from error
 

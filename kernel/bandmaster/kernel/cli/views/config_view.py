@@ -10,7 +10,7 @@ from typing import Annotated, Any, Literal, Union, get_args, get_origin
 
 from bandmaster.kernel.cli.views.outline import Line, Section
 from bandmaster.kernel.contributions.keys import type_name
-from bandmaster.kernel.settings.kernel import Setting
+from bandmaster.kernel.settings.display import Setting
 
 
 @dataclass(frozen=True, slots=True)

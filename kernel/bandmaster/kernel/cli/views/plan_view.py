@@ -13,7 +13,7 @@ from bandmaster.kernel.planning.budgets import BudgetShare, compare_budget
 from bandmaster.kernel.planning.explanation import Explanation
 from bandmaster.kernel.planning.plan import Component, Layer, Plan
 from bandmaster.kernel.settings.kernel import KernelSettings
-from bandmaster.kernel.text import duration
+from bandmaster.kernel.text import duration, masked
 
 # -- for people ----------------------------------------------------------------------------------------------------
 
@@ -32,6 +32,7 @@ def plan_sections(
         Section(f"Plan of {title}{role}", content=(Line(_counts(plan)),)),
         _start_order(plan),
         _stack(plan),
+        _values(plan),
         _routes(plan),
         _error_handlers(plan),
         _budget(plan, settings.limits),
@@ -45,7 +46,7 @@ def plan_sections(
 
 def findings(heading: str, said: Iterable[str], style: str) -> Section:
     """What was found to be wrong."""
-    return Section(heading, content=tuple(map(Line, said)), style=style)
+    return Section(heading, content=tuple(Line(masked(text)) for text in said), style=style)
 
 
 def explanation_section(explanation: Explanation) -> Section:
@@ -55,7 +56,7 @@ def explanation_section(explanation: Explanation) -> Section:
 
 
 def _counts(plan: Plan) -> str:
-    if not (plan.components or plan.layers or plan.routes or plan.error_handlers):
+    if not (plan.components or plan.layers or plan.routes or plan.error_handlers or plan.values):
         return "nothing in it: install what brings parts, such as bandmaster-web, or name an app that composes some"
     stages = f" in {_number(len(plan.stages), 'stage')}" if plan.stages else ""
     counts = [f"{_number(len(plan.components), 'component')}{stages}", _number(len(plan.layers), "layer")]
@@ -109,6 +110,15 @@ def _stack(plan: Plan) -> Section:
 
 def _form(layer: Layer) -> str:
     return "ASGI" if layer.contribution.form == "asgi" else "hooks"
+
+
+def _values(plan: Plan) -> Section:
+    parts = {part.name: part for part in plan.values.values()}
+    lines = [
+        Line(f"{name}: {', '.join(str(key) for key in part.provides)}", str(part.provenance))
+        for name, part in sorted(parts.items())
+    ]
+    return Section("Values", "ready before anything starts", tuple(lines))
 
 
 def _routes(plan: Plan) -> Section:
@@ -214,6 +224,10 @@ def plan_json(
         ],
         "components": [_component_json(plan, component) for component in plan.components],
         "layers": [_layer_json(layer) for layer in plan.layers],
+        "values": [
+            {**_part_json(part), "provides": [str(key) for key in part.provides]}
+            for _, part in sorted({part.name: part for part in plan.values.values()}.items())
+        ],
         "routes": [{**_part_json(part), "prefix": part.prefix, "tags": list(part.tags)} for part in plan.routes],
         "error_handlers": [{**_part_json(part), "exception": _answered(part)} for part in plan.error_handlers],
         "budget": {

@@ -1,4 +1,4 @@
-"""what is on
+"""first shows
 
 Revision ID: 200c8ba0b28f
 Revises: 3cbc5ed5fa69
@@ -22,7 +22,7 @@ SEATS = 40
 
 
 def upgrade() -> None:
-    """Two houses and what they play, so that there is something to sell."""
+    """Insert two houses with their shows."""
     for house, (title, shows) in HOUSES.items():
         op.execute(_houses.insert().values(id=house, title=title))
         _as_tenant(house)
@@ -31,7 +31,7 @@ def upgrade() -> None:
 
 
 def downgrade() -> None:
-    """Take them away again, with whatever was sold."""
+    """Delete the houses and shows, and with them all holds and sales."""
     for house in HOUSES:
         _as_tenant(house)
         for table in ("sales", "holds", "shows"):
@@ -49,6 +49,6 @@ _shows = sa.table(
 
 
 def _as_tenant(house: str) -> None:
-    # The tables' owner, too, sees and writes the rows of one tenant at a time.
+    # Forced row-level security binds the tables' owner, too: one tenant at a time.
     if op.get_context().dialect.name == "postgresql":
         op.execute(sa.select(sa.func.set_config("app.tenant", sa.literal(house, sa.Text), True)))

@@ -1,4 +1,4 @@
-"""numbers of holds
+"""unique hold ids
 
 Revision ID: 5d0c2f8e9b14
 Revises: 200c8ba0b28f
@@ -14,7 +14,7 @@ depends_on: str | tuple[str, ...] | None = None
 
 
 def upgrade() -> None:
-    """SQLite gives no number twice any more, those of holds that were bought included."""
+    """Keep SQLite from reusing the ids of deleted holds and of holds that were bought."""
     if op.get_context().dialect.name == "sqlite":
         with op.batch_alter_table("holds", recreate="always", table_kwargs={"sqlite_autoincrement": True}):
             pass
@@ -26,7 +26,7 @@ def upgrade() -> None:
 
 
 def downgrade() -> None:
-    """As it was."""
+    """Let SQLite reuse ids again."""
     if op.get_context().dialect.name == "sqlite":
         with op.batch_alter_table("holds", recreate="always", table_kwargs={"sqlite_autoincrement": False}):
             pass
