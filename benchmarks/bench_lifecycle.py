@@ -1,7 +1,7 @@
-"""Starting and stopping: wall time against the critical path, CPU time against the least that could do it, and peers.
+"""Measure starts and stops: wall time against the critical path, CPU time against bare tasks, and the same of peers.
 
-CPU time of the process, rounds shuffled, medians. Quote the ratios, never the times. Making the plan isn't part of a
-start; its time is told beside.
+CPU time is that of the process, in shuffled rounds, as medians. Quote the ratios, never the times. The time for making
+a plan isn't part of a start and has a row of its own.
 """
 
 from __future__ import annotations
@@ -29,35 +29,31 @@ from bandmaster.kernel.planning.deadlines import Deadlines
 from bandmaster.kernel.planning.make import make_plan
 
 SLEEP = 0.1
-"""Seconds that a start takes where wall time counts."""
+"""Seconds of an average start, for measurements of wall time."""
 
 Graph = list[list[int]]
-"""For each component, the earlier ones that it waits for."""
+"""For each component, the earlier components to wait for."""
 
 
-def independent(count: int) -> Graph:
-    return [[] for _ in range(count)]
-
-
-def scattered(count: int, rng: random.Random) -> Graph:
-    """Each waits for up to three earlier ones."""
+def make_scattered(count: int, rng: random.Random) -> Graph:
+    """Let each component wait for up to three earlier ones."""
     return [rng.sample(range(place), min(place, rng.randint(0, 3))) for place in range(count)]
 
 
-def deep(count: int, width: int = 5) -> Graph:
-    """Chains side by side."""
+def make_deep(count: int, width: int = 5) -> Graph:
+    """Make chains that don't wait for each other."""
     return [[place - width] if place >= width else [] for place in range(count)]
 
 
-def layered(count: int, width: int = 10) -> Graph:
-    """Each waits for three of the layer before its own."""
+def make_layered(count: int, width: int = 10) -> Graph:
+    """Let each component wait for three of the layer before."""
     return [
         [] if place < width else [(place // width - 1) * width + (place + step) % width for step in range(3)]
         for place in range(count)
     ]
 
 
-def critical_path(graph: Graph, seconds: Sequence[float]) -> float:
+def compute_critical_path(graph: Graph, seconds: Sequence[float]) -> float:
     ends: list[float] = []
     for place, awaited in enumerate(graph):
         ends.append(seconds[place] + max((ends[other] for other in awaited), default=0))
@@ -71,14 +67,12 @@ async def component(seconds: float):
     await anyio.sleep(0)
 
 
-# -- who is compared ---------------------------------------------------------------------------------------------
-
 Runner = Callable[[Graph, Sequence[float]], Callable[[], Awaitable[float]]]
-"""Given a graph, what starts and stops it; the answer is how long the start took."""
+"""Takes a graph and makes a function that starts and stops the components, and returns the seconds of the start."""
 
 
-def bandmaster(graph: Graph, seconds: Sequence[float]) -> Callable[[], Awaitable[float]]:
-    plan = plan_of(graph, seconds)
+def run_bandmaster(graph: Graph, seconds: Sequence[float]) -> Callable[[], Awaitable[float]]:
+    plan = make_graph_plan(graph, seconds)
 
     async def run() -> float:
         began = time.perf_counter()
@@ -89,7 +83,7 @@ def bandmaster(graph: Graph, seconds: Sequence[float]) -> Callable[[], Awaitable
     return run
 
 
-def plan_of(graph: Graph, seconds: Sequence[float]) -> Any:
+def make_graph_plan(graph: Graph, seconds: Sequence[float]) -> Any:
     def factory(own: float) -> Callable[[], Any]:
         return lambda: component(own)
 
@@ -105,8 +99,8 @@ def plan_of(graph: Graph, seconds: Sequence[float]) -> Any:
     return make_plan(parts, deadlines=Deadlines(start=60, stop=60, left_for_stops=1e9))
 
 
-def bare(graph: Graph, seconds: Sequence[float]) -> Callable[[], Awaitable[float]]:
-    """The least that starts in dependency order, with a task each: no deadlines, no faults, no rollback."""
+def run_bare_tasks(graph: Graph, seconds: Sequence[float]) -> Callable[[], Awaitable[float]]:
+    """Start in dependency order with a task each, and do nothing more: no deadlines, no failures, no rollback."""
     followers: list[list[int]] = [[] for _ in graph]
     for place, awaited in enumerate(graph):
         for other in awaited:
@@ -144,8 +138,8 @@ def bare(graph: Graph, seconds: Sequence[float]) -> Callable[[], Awaitable[float
     return run
 
 
-def stack(graph: Graph, seconds: Sequence[float]) -> Callable[[], Awaitable[float]]:
-    """One after the other, as most applications do."""
+def run_exit_stack(graph: Graph, seconds: Sequence[float]) -> Callable[[], Awaitable[float]]:
+    """Start one component after the other, as most applications do."""
 
     async def run() -> float:
         began = time.perf_counter()
@@ -158,8 +152,8 @@ def stack(graph: Graph, seconds: Sequence[float]) -> Callable[[], Awaitable[floa
     return run
 
 
-def waves(graph: Graph, seconds: Sequence[float]) -> Callable[[], Awaitable[float]]:
-    """Level by level: a level starts when the one before it has started as a whole."""
+def run_waves(graph: Graph, seconds: Sequence[float]) -> Callable[[], Awaitable[float]]:
+    """Start level by level: a level starts when the whole level before has started."""
     level: list[int] = []
     for awaited in graph:
         level.append(1 + max((level[other] for other in awaited), default=-1))
@@ -182,8 +176,8 @@ def waves(graph: Graph, seconds: Sequence[float]) -> Callable[[], Awaitable[floa
     return run
 
 
-def asphalt(graph: Graph, seconds: Sequence[float]) -> Callable[[], Awaitable[float]]:
-    """Components beside each other that wait for each other's resources by name."""
+def run_asphalt(graph: Graph, seconds: Sequence[float]) -> Callable[[], Awaitable[float]]:
+    """Start asphalt components at once, which wait for each other's resources by name."""
 
     class Node(AsphaltComponent):
         def __init__(self, place: int) -> None:
@@ -210,18 +204,16 @@ def asphalt(graph: Graph, seconds: Sequence[float]) -> Callable[[], Awaitable[fl
     return run
 
 
-WHO: dict[str, Runner] = {
-    "bandmaster": bandmaster,
-    "bare tasks": bare,
-    "AsyncExitStack": stack,
-    "level waves": waves,
-    "asphalt": asphalt,
+RUNNERS: dict[str, Runner] = {
+    "bandmaster": run_bandmaster,
+    "bare tasks": run_bare_tasks,
+    "AsyncExitStack": run_exit_stack,
+    "level waves": run_waves,
+    "asphalt": run_asphalt,
 }
 
-# -- measuring ---------------------------------------------------------------------------------------------------
 
-
-def cpu(run: Callable[[], Awaitable[float]]) -> float:
+def measure_cpu(run: Callable[[], Awaitable[float]]) -> float:
     gc.collect()
     gc.disable()
     try:
@@ -234,7 +226,7 @@ def cpu(run: Callable[[], Awaitable[float]]) -> float:
         gc.enable()
 
 
-def medians(runs: dict[str, Callable[[], float]], rounds: int) -> dict[str, float]:
+def measure_medians(runs: dict[str, Callable[[], float]], rounds: int) -> dict[str, float]:
     found: dict[str, list[float]] = {name: [] for name in runs}
     for _ in range(rounds):
         order = list(runs)
@@ -244,72 +236,72 @@ def medians(runs: dict[str, Callable[[], float]], rounds: int) -> dict[str, floa
     return {name: statistics.median(values) for name, values in found.items()}
 
 
-def table(title: str, rows: dict[str, list[str]], columns: list[str]) -> None:
+def print_table(title: str, rows: dict[str, list[str]], columns: list[str]) -> None:
     print(f"\n| {title} | {' | '.join(columns)} |\n|---|{'---|' * len(columns)}")
     for name, cells in rows.items():
         print(f"| {name} | {' | '.join(cells)} |")
 
 
-def wall(rounds: int) -> None:
+def compare_wall_time(rounds: int) -> None:
     rng = random.Random(4)
     count = 100
-    graphs = {"random": scattered(count, rng), "deep": deep(count), "layered": layered(count)}
-    rows: dict[str, list[str]] = {name: [] for name in WHO}
+    graphs = {"random": make_scattered(count, rng), "deep": make_deep(count), "layered": make_layered(count)}
+    rows: dict[str, list[str]] = {name: [] for name in RUNNERS}
     for graph in graphs.values():
         seconds = [SLEEP * rng.uniform(0.5, 2) for _ in graph]
-        least = critical_path(graph, seconds)
-        for name, runner in WHO.items():
+        least = compute_critical_path(graph, seconds)
+        for name, runner in RUNNERS.items():
             if name == "AsyncExitStack":
                 rows[name].append(f"{sum(seconds) / least:.2f}")
                 continue
             run = runner(graph, seconds)
             found = min(asyncio.run(run()) for _ in range(rounds))
             rows[name].append(f"{found / least:.3f}")
-    table(f"start wall / critical path, {count} components", rows, list(graphs))
+    print_table(f"start wall / critical path, {count} components", rows, list(graphs))
 
 
-def processor(rounds: int) -> None:
+def compare_cpu(rounds: int) -> None:
     rng = random.Random(4)
-    rows: dict[str, list[str]] = {name: [] for name in WHO}
+    rows: dict[str, list[str]] = {name: [] for name in RUNNERS}
     sizes = (100, 1000)
     for count in sizes:
-        graph = scattered(count, rng)
+        graph = make_scattered(count, rng)
         seconds = [0.0] * count
         runs = {
-            name: partial(cpu, runner(graph, seconds))
-            for name, runner in WHO.items()
+            name: partial(measure_cpu, runner(graph, seconds))
+            for name, runner in RUNNERS.items()
             if name != "asphalt" or count <= 100
         }
-        found = medians(runs, rounds if count <= 100 else max(rounds // 4, 3))
-        for name in WHO:
+        found = measure_medians(runs, rounds if count <= 100 else max(rounds // 4, 3))
+        for name in RUNNERS:
             rows[name].append(f"{found[name] / found['bare tasks']:.2f}" if name in found else "–")
-    table("CPU of start and stop / bare tasks", rows, [f"{count} components" for count in sizes])
+    print_table("CPU of start and stop / bare tasks", rows, [f"{count} components" for count in sizes])
 
 
-def scale() -> None:
+def compare_sizes() -> None:
     rng = random.Random(4)
     found: dict[int, float] = {}
     plans: dict[int, float] = {}
     for count in (1000, 10_000):
-        graph = scattered(count, rng)
+        graph = make_scattered(count, rng)
         began = time.process_time()
-        run = bandmaster(graph, [0.0] * count)
+        run = run_bandmaster(graph, [0.0] * count)
         plans[count] = time.process_time() - began
-        found[count] = statistics.median(cpu(run) for _ in range(5 if count == 1000 else 3))
+        found[count] = statistics.median(measure_cpu(run) for _ in range(5 if count == 1000 else 3))
     rows = {
         "start and stop": [f"{found[1000]:.3f} s", f"{found[10_000]:.2f} s", f"{found[10_000] / found[1000]:.1f}"],
         "making the plan": [f"{plans[1000]:.3f} s", f"{plans[10_000]:.2f} s", f"{plans[10_000] / plans[1000]:.1f}"],
     }
-    table("CPU", rows, ["1000 components", "10 000", "T(10 000) / T(1000)"])
+    print_table("CPU", rows, ["1000 components", "10 000", "T(10 000) / T(1000)"])
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--rounds", type=int, default=15)
     options = parser.parse_args()
-    wall(2)
-    processor(options.rounds)
-    scale()
+    compare_wall_time(2)
+    compare_cpu(options.rounds)
+    compare_sizes()
 
 
 if __name__ == "__main__":

@@ -1,4 +1,4 @@
-"""Asks an ASGI application as a server does, and keeps what it sends."""
+"""Send requests to an ASGI application as a server does, and record the answer."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ import anyio
 
 @dataclass
 class Answer:
-    """Every message that an application has sent for one scope."""
+    """The messages that an application has sent for one scope."""
 
     messages: list[dict[str, Any]] = field(default_factory=list)
 
@@ -33,7 +33,7 @@ class Answer:
 
 
 def http_scope(path: str = "/", method: str = "GET", **scope: Any) -> dict[str, Any]:
-    """A request as uvicorn would describe it."""
+    """The scope that uvicorn makes for a request."""
     return {
         "type": "http",
         "asgi": {"version": "3.0", "spec_version": "2.3"},
@@ -53,7 +53,7 @@ def http_scope(path: str = "/", method: str = "GET", **scope: Any) -> dict[str, 
 
 
 def websocket_scope(path: str = "/", **scope: Any) -> dict[str, Any]:
-    """A WebSocket's handshake as uvicorn would describe it."""
+    """The scope that uvicorn makes for the handshake of a WebSocket."""
     return {**http_scope(path), "type": "websocket", "scheme": "ws", "subprotocols": [], **scope}
 
 
@@ -63,7 +63,7 @@ async def ask(app: Any, path: str = "/", method: str = "GET", **scope: Any) -> A
 
 
 async def call(app: Any, scope: dict[str, Any], *received: dict[str, Any]) -> Answer:
-    """Hand one scope to an application; after what is ``received`` nothing more comes."""
+    """Call an application with one scope and the messages to receive; after those, ``receive`` waits for ever."""
     answer = Answer()
     first = {
         "http": {"type": "http.request", "body": b"", "more_body": False},

@@ -1,4 +1,4 @@
-"""What several of the kernel's tests need."""
+"""Fixtures of the kernel's tests."""
 
 import os
 import signal
@@ -10,7 +10,7 @@ from bandmaster.kernel.shutdown.stop_signals import STOP_SIGNALS
 
 @pytest.fixture
 def left_as_it_was(monkeypatch, tmp_path):
-    """This process runs a kernel: nothing of the environment counts, and no signal handler stays."""
+    """Let a test run a kernel in this process: without the environment's settings, and with the handlers restored."""
     for name in list(os.environ):
         if name.startswith(("BANDMASTER_", "NOTIFY_")):
             monkeypatch.delenv(name)

@@ -1,4 +1,4 @@
-"""Components whose annotations are text, some of which nobody can read at run time."""
+"""Components with annotations as text, some of which can't be evaluated at run time."""
 
 from __future__ import annotations
 

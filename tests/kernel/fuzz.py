@@ -1,4 +1,4 @@
-"""The long runs against the laws of the lifecycle: exhaustive, random, and for leaks.
+"""Check the laws of the lifecycle in long runs: exhaustive, random, and for leaks.
 
 python -m tests.kernel.fuzz --exhaustive --seconds 600
 python -m tests.kernel.fuzz --hypothesis 100000
@@ -20,17 +20,17 @@ from collections.abc import Iterator
 from functools import partial
 from pathlib import Path
 
-from tests.kernel.harness.bench import play
-from tests.kernel.harness.cases import BACKENDS, Case, Part, disturbed, everything
+from tests.kernel.harness.cases import BACKENDS, Case, Part, disturb, list_cases
 from tests.kernel.harness.clock import run_asyncio
-from tests.kernel.harness.oracle import LawBroken, prove
-from tests.kernel.harness.parts import rig
+from tests.kernel.harness.oracle import LawBroken, run_and_check
+from tests.kernel.harness.parts import make_faulty_plan
+from tests.kernel.harness.runner import run_case
 
 MOST_FAILURES = 5
 
 
 def main() -> int:
-    """What was asked for; the exit code says whether every law held."""
+    """Run the chosen checks; the exit code is 0 if every law held."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--exhaustive", action="store_true", help="every graph of three, fault, shape and disturbance")
     parser.add_argument("--hypothesis", type=int, metavar="N", default=0, help="random cases of up to 12 components")
@@ -45,28 +45,28 @@ def main() -> int:
     ok = True
     if options.exhaustive:
         backends = ["asyncio"] if options.eager else options.backend or list(BACKENDS)
-        ok &= exhaust(backends, options.seconds, options.jobs, options.seed, eager=options.eager)
+        ok &= run_exhaustively(backends, options.seconds, options.jobs, options.seed, eager=options.eager)
     if options.hypothesis:
-        ok &= search(options.hypothesis)
+        ok &= run_randomly(options.hypothesis)
     if options.leaks:
-        ok &= leaks(options.leaks)
+        ok &= find_leaks(options.leaks)
     return 0 if ok else 1
 
 
-def exhaust(backends: list[str], seconds: float, jobs: int, seed: int, *, eager: bool) -> bool:
-    """Every case, each with every disturbance at every step; shuffled, so that a bounded run is a fair sample."""
-    undisturbed = list(everything(backends))
+def run_exhaustively(backends: list[str], seconds: float, jobs: int, seed: int, *, eager: bool) -> bool:
+    """Run every case with every disturbance at every step; shuffled, so that a run with a time limit is a sample."""
+    undisturbed = list(list_cases(backends))
     random.Random(seed).shuffle(undisturbed)
-    began, played, swept, failures = time.monotonic(), 0, 0, []
+    began, runs, swept, failures = time.monotonic(), 0, 0, []
     with multiprocessing.get_context("fork").Pool(jobs) as pool:
         for count, found in pool.imap_unordered(partial(_sweep, eager=eager), undisturbed, chunksize=1):
-            played, swept = played + count, swept + 1
+            runs, swept = runs + count, swept + 1
             failures += found
             if time.monotonic() - began > seconds or len(failures) >= MOST_FAILURES:
                 pool.terminate()
                 break
     print(
-        f"exhaustive: {played} cases, {swept} of {len(undisturbed)} undisturbed ones with all their disturbances, "
+        f"exhaustive: {runs} cases, {swept} of {len(undisturbed)} undisturbed ones with all their disturbances, "
         f"{len(failures)} against a law, {time.monotonic() - began:.0f} s"
     )
     for failure in failures[:MOST_FAILURES]:
@@ -75,35 +75,35 @@ def exhaust(backends: list[str], seconds: float, jobs: int, seed: int, *, eager:
 
 
 def _sweep(case: Case, *, eager: bool) -> tuple[int, list[str]]:
-    played, failures = 0, []
+    runs, failures = 0, []
     for each in _with_disturbances(case, eager=eager):
-        played += 1
+        runs += 1
         try:
-            prove(each, eager=eager)
+            run_and_check(each, eager=eager)
         except LawBroken as error:
             failures.append(str(error))
             break
-    return played, failures
+    return runs, failures
 
 
 def _with_disturbances(case: Case, *, eager: bool) -> Iterator[Case]:
     yield case
-    yield from disturbed(case, play(case, eager=eager).steps)
+    yield from disturb(case, run_case(case, eager=eager).steps)
 
 
-def search(examples: int) -> bool:
-    """Random cases; Hypothesis shrinks what fails."""
+def run_randomly(examples: int) -> bool:
+    """Run random cases; Hypothesis shrinks a failing one."""
     from hypothesis import HealthCheck, given, settings
     from tests.kernel.harness.strategies import cases
 
-    began, played = time.monotonic(), 0
+    began, runs = time.monotonic(), 0
 
     @settings(max_examples=examples, deadline=None, database=None, suppress_health_check=list(HealthCheck))
     @given(cases())
     def laws_hold(case: Case) -> None:
-        nonlocal played
-        played += 1
-        prove(case)
+        nonlocal runs
+        runs += 1
+        run_and_check(case)
 
     try:
         laws_hold()
@@ -111,26 +111,26 @@ def search(examples: int) -> bool:
         print(error)
         return False
     finally:
-        print(f"hypothesis: {played} examples, {time.monotonic() - began:.0f} s")
+        print(f"hypothesis: {runs} examples, {time.monotonic() - began:.0f} s")
     return True
 
 
-def leaks(cycles: int) -> bool:
-    """Start and stop twenty components again and again: nothing may grow."""
+def find_leaks(cycles: int) -> bool:
+    """Start and stop twenty components again and again; neither objects nor descriptors may grow in number."""
     parts = tuple(Part(name, (), place // 5, shape="group") for place, name in enumerate("abcdefghijklmnopqrst"))
-    rig(parts)
+    make_faulty_plan(parts)
     began = time.monotonic()
     before = None
     for cycle in range(cycles):
-        play(Case(parts, "returns", backend="asyncio"))
+        run_case(Case(parts, "returns", backend="asyncio"))
         if cycle == min(100, cycles // 2):
-            before = _counts()
-    after = _counts()
+            before = _count_objects()
+    after = _count_objects()
     print(f"leaks: {cycles} cycles, objects and descriptors {before} → {after}, {time.monotonic() - began:.0f} s")
     return before is not None and after[0] <= before[0] + 50 and after[1] <= before[1]
 
 
-def _counts() -> tuple[int, int]:
+def _count_objects() -> tuple[int, int]:
     gc.collect()
     assert not run_asyncio(partial(asyncio.sleep, 0))
     return len(gc.get_objects()), len(os.listdir("/proc/self/fd")) if Path("/proc/self/fd").exists() else 0

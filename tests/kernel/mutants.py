@@ -1,7 +1,7 @@
-"""Broken engines, each of which the laws must find: named replacements in the source, applied to a copy in memory.
+"""Break the engine on purpose: each mutant is a replacement in the source, and the laws must find every one.
 
-python -m tests.kernel.mutants            every mutant against the sample, until it is killed
-python -m tests.kernel.mutants shield     those whose name contains that
+python -m tests.kernel.mutants            try every mutant
+python -m tests.kernel.mutants shield     try the mutants with "shield" in their names
 """
 
 from __future__ import annotations
@@ -22,9 +22,9 @@ from typing import Any, NamedTuple
 if __package__ in (None, ""):
     sys.path.insert(0, str(Path(__file__).parents[2]))
 
-from tests.kernel.harness.bench import play
-from tests.kernel.harness.cases import Case, Disturbance, Part, everything
-from tests.kernel.harness.oracle import violations_of
+from tests.kernel.harness.cases import Case, Disturbance, Part, list_cases
+from tests.kernel.harness.oracle import find_violations
+from tests.kernel.harness.runner import run_case
 
 from bandmaster.kernel.lifecycle import (
     cancellation,
@@ -91,7 +91,11 @@ MUTANTS = (
         "        self._schedule.begin_stop()\n",
         "        self._schedule.begin_stop()\n        self._release(self._schedule.list_stoppable())\n",
     ),
-    Mutant("no component is released after the body", "                self._release(self._schedule.list_stoppable())\n", ""),
+    Mutant(
+        "no component is released after the body",
+        "                self._release(self._schedule.list_stoppable())\n",
+        "",
+    ),
     Mutant(
         "a component that is over frees no other",
         "        self._release(self._schedule.mark_over(task.index))\n        if self._schedule.stopping",
@@ -108,7 +112,9 @@ MUTANTS = (
         "        self._schedule.mark_started(task.index)\n",
     ),
     Mutant(
-        "everything starts at once", "self._spawn(self._schedule.list_first())", "self._spawn(list(range(self._unstarted)))"
+        "every component starts at once",
+        "self._spawn(self._schedule.list_first())",
+        "self._spawn(list(range(self._unstarted)))",
     ),
     # Failures end the start
     Mutant(
@@ -364,8 +370,8 @@ MUTANTS = (
     ),
     Mutant(
         "a service that gave up has no consequence",
-        '        self._failures.append(Failure(task.component, "serving", error))\n        self._follow_policy(policy, task)\n',
-        '        self._failures.append(Failure(task.component, "serving", error))\n',
+        ", error))\n        self._follow_policy(policy, task)\n",
+        ", error))\n",
     ),
     Mutant(
         "SystemExit in a service is only a failure",
@@ -419,9 +425,9 @@ def load_engine(mutant: Mutant) -> Any:
 
 
 @cache
-def sample() -> Sequence[Case]:
-    """What mutants are tried against: telling cases first, then a fair share of all."""
-    found = [*telling(), *list(everything(["asyncio"]))[::29], *list(everything(["trio"]))[::97]]
+def list_sample() -> Sequence[Case]:
+    """List the cases that mutants are tried against: the telling cases first, then a share of all cases."""
+    found = [*list_telling_cases(), *list(list_cases(["asyncio"]))[::29], *list(list_cases(["trio"]))[::97]]
     disturbed = []
     for place, case in enumerate(found):
         kinds = ("cancel", "native", "stop", "shutdown", "kill") if case.backend == "asyncio" else ("cancel", "stop")
@@ -432,8 +438,8 @@ def sample() -> Sequence[Case]:
     return [*found, *disturbed, *_random(400)]
 
 
-def telling() -> Iterator[Case]:
-    """Cases that show most of what can be wrong."""
+def list_telling_cases() -> Iterator[Case]:
+    """List a few cases that kill most mutants."""
     well = Part("a"), Part("b", ("a",)), Part("c", ("b",))
     yield Case(well)
     yield Case((Part("a"), Part("b", stage=1), Part("c", stage=2)))
@@ -441,20 +447,20 @@ def telling() -> Iterator[Case]:
     yield Case((Part("a"), Part("b", ("a",), stop="hang"), Part("c", ("b",), stop="fail")), "raises")
     yield Case((Part("a", serving="crash"), Part("b", ("a",)), Part("c", ("b",))))
     yield Case((Part("a", start="stubborn"), Part("b", start="fail"), Part("c")))
-    # A component that was set free in the very tick in which another failed, while a third takes long to stop.
+    # A component becomes free to start in the tick in which another fails, while a third takes long to stop.
     yield Case((Part("a", stop="hang"), Part("b", start="fail"), Part("c", ("a",)), Part("d", ("c",), start="hang")))
     for name in ("serves", "exhausts", "exhausts_degrade", "exits", "crash_degrade"):
         yield Case((Part("a", serving=name, shape="group"), Part("b", ("a",)), Part("c")))
-    # It supervises, and enters in spite of its cancellation.
+    # A component with a service enters in spite of its cancellation.
     yield Case((Part("a", start="late", serving="serves"), Part("b", start="fail")))
-    # The same, holding tasks that the cancellation has ended.
+    # The same, with a task group whose tasks the cancellation has ended.
     yield Case((Part("a", start="late", shape="group"), Part("b", shape="group"), Part("c", shape="group")))
-    # It started in the very tick of the fault, and its stop meets somebody else's cancelled task.
+    # A component starts in the tick of the fault, and its stop awaits a task that other code has cancelled.
     yield Case((Part("a", start="fail"), Part("b", stop="by_hand"), Part("c")))
-    # Asked to stop in the very tick in which the last component has started.
+    # The stop is requested in the tick in which the last component has started.
     for step in range(4, 12):
         yield Case((Part("a"), Part("b")), "waits", Disturbance("stop", step))
-    # A body that is about to fail is cancelled while the stop is under way.
+    # A body that has failed is cancelled while the stop is under way.
     for step in range(8, 24):
         yield Case(well, "raises", Disturbance("native", step))
         yield Case((Part("a", start="hang"), Part("b"), Part("c", stop="hang")), "waits", Disturbance("shutdown", step))
@@ -478,43 +484,43 @@ def _random(count: int) -> list[Case]:
     return found
 
 
-def hunt(mutant: Mutant) -> tuple[int, str]:
-    """How many cases it took to kill a mutant, and what killed it.
+def find_killer(mutant: Mutant) -> tuple[int, str]:
+    """Return the number of the case that kills a mutant, and the violation.
 
     Raises:
         Survived: no case did.
     """
     broken = load_engine(mutant)
-    for number, case in enumerate(sample(), 1):
-        violation = next(violations_of(play(case, broken)), None)
+    for number, case in enumerate(list_sample(), 1):
+        violation = next(find_violations(run_case(case, broken)), None)
         if violation is not None:
             return number, violation
     raise Survived(mutant.name)
 
 
 def main() -> int:
-    """A table of all mutants; the exit code says whether each was killed that can be."""
+    """Print a table of all mutants; the exit code is 0 if every mutant that can be killed was."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("name", nargs="?", default="", help="only those whose name contains this")
+    parser.add_argument("name", nargs="?", default="", help="only mutants with this text in their names")
     options = parser.parse_args()
-    # A broken engine leaves broken pieces behind, which is what is to be seen once and not many times.
+    # A broken engine leaves tasks and generators behind, with a warning for each.
     warnings.simplefilter("ignore")
     sys.unraisablehook = lambda _: None
     chosen = [mutant for mutant in MUTANTS if options.name in mutant.name]
     for mutant in chosen:
         load_engine(mutant)
     # A law that the engine itself breaks would kill every mutant.
-    wrong = [case for case in sample() if next(violations_of(play(case)), None)]
+    wrong = [case for case in list_sample() if next(find_violations(run_case(case)), None)]
     surprises = len(wrong)
     print("".join(f"the engine itself breaks a law in {case}\n" for case in wrong[:5]), end="")
     print("| mutant | outcome | cases | seconds | by |\n|---|---|---|---|---|")
     for mutant in chosen:
         began = time.monotonic()
         try:
-            number, violation = hunt(mutant)
+            number, violation = find_killer(mutant)
             outcome = "killed"
         except Survived:
-            number, violation, outcome = len(sample()), "", "survived"
+            number, violation, outcome = len(list_sample()), "", "survived"
         except LookupError as error:
             number, violation, outcome = 0, str(error), "doesn't apply"
         surprises += (outcome == "killed") == mutant.equivalent
@@ -525,7 +531,7 @@ def main() -> int:
         )
         asyncio.set_event_loop(None)
         gc.collect()
-    print(f"\n{len(chosen)} mutants, {surprises} surprises, a sample of {len(sample())} cases")
+    print(f"\n{len(chosen)} mutants, {surprises} surprises, a sample of {len(list_sample())} cases")
     return 1 if surprises else 0
 
 

@@ -1,4 +1,4 @@
-"""The laws find broken engines: a quick sample of ``tests/kernel/mutants.py``, and that its list hasn't rotted."""
+"""The laws find broken engines: a quick sample of ``tests/kernel/mutants.py``, and the list still applies."""
 
 from __future__ import annotations
 
@@ -8,8 +8,8 @@ from itertools import islice
 
 import pytest
 from tests.kernel import mutants
-from tests.kernel.harness.bench import play
-from tests.kernel.harness.oracle import violations_of
+from tests.kernel.harness.oracle import find_violations
+from tests.kernel.harness.runner import run_case
 
 QUICK = (
     "stops don't wait for dependents",
@@ -28,13 +28,13 @@ def test_every_mutant_still_applies(mutant: mutants.Mutant) -> None:
     mutants.load_engine(mutant)
 
 
-def test_their_names_tell_them_apart() -> None:
+def test_every_mutant_has_a_name_of_its_own() -> None:
     """No two mutants have the same name."""
     assert len({mutant.name for mutant in mutants.MUTANTS}) == len(mutants.MUTANTS)
 
 
 def test_a_mutant_that_no_longer_applies_is_an_error() -> None:
-    """So the list can't rot unseen."""
+    """The list can't become obsolete unnoticed."""
     with pytest.raises(LookupError, match="its text stands 0 times"):
         mutants.load_engine(mutants.Mutant("old", "a text that the engine has no more", ""))
 
@@ -43,11 +43,11 @@ def test_a_mutant_that_no_longer_applies_is_an_error() -> None:
 @pytest.mark.filterwarnings("ignore")
 @pytest.mark.parametrize("name", QUICK)
 def test_a_broken_engine_is_found(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    """A few telling cases kill it, and none of them harms the engine itself."""
+    """A few telling cases kill the mutant, and the engine itself breaks no law in them."""
     monkeypatch.setattr(sys, "unraisablehook", lambda _: None)
     (mutant,) = [mutant for mutant in mutants.MUTANTS if mutant.name == name]
     broken = mutants.load_engine(mutant)
-    telling = list(islice(mutants.telling(), 12))
-    assert not [violation for case in telling for violation in violations_of(play(case))]
-    assert [violation for case in telling for violation in violations_of(play(case, broken))]
+    telling = list(islice(mutants.list_telling_cases(), 12))
+    assert not [violation for case in telling for violation in find_violations(run_case(case))]
+    assert [violation for case in telling for violation in find_violations(run_case(case, broken))]
     gc.collect()

@@ -1,4 +1,4 @@
-"""Event loops for async tests whose time is virtual: a test may wait for hours, and owns the clock."""
+"""Event loops with virtual time for async tests: a test may wait for hours, and owns the clock."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from tests.kernel.harness.clock import VirtualLoop
 
 @pytest.fixture(params=["asyncio", "trio"])
 def anyio_backend(request: pytest.FixtureRequest) -> tuple[str, dict[str, Any]]:
-    """Both event loops, without I/O; modules that import this have it in place of the usual ones."""
+    """Both event loops, without I/O. A test module that imports this fixture runs on them."""
     if request.param == "trio":
         return "trio", {"clock": trio.testing.MockClock(autojump_threshold=0)}
     return "asyncio", {"loop_factory": VirtualLoop}

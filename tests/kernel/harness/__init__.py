@@ -1,1 +1,1 @@
-"""A bench for lifecycle engines: virtual time, components with faults, a recorder, and the laws as an oracle."""
+"""Tools for testing lifecycle engines: virtual time, faulty components, a record, and the laws as an oracle."""

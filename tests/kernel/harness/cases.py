@@ -1,4 +1,4 @@
-"""What is tried: parts with their faults, and a disturbance from outside."""
+"""List the cases: components with their faults, and a disturbance from outside."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ ABANDON_AFTER = 2.0
 SHAPES = ("plain", "group", "variables")
 BACKENDS = ("asyncio", "trio")
 
-# At a start and at a stop alike; `cases.happenings` says where each is possible.
+# Each is possible at a start and at a stop; `by_hand` on asyncio only.
 FAULTS = (
     "fail",
     "early",
@@ -49,12 +49,15 @@ SERVING = (
 )
 BODIES = ("waits", "returns", "raises", "raises_base", "cleans_up", "converts")
 DISTURBANCES = ("cancel", "native", "stop", "shutdown", "kill")
-"""An outer scope, the caller's own task, `Engine.stop`, every task there is (as a closing loop does), one host."""
+"""Cancellations from outside: of an outer scope, of the caller's own task, by `Engine.stop`, of every task (as a closing
+event loop does), of one component's task."""
+NATIVE = ("native", "shutdown", "kill")
+"""The disturbances that only asyncio knows, by ``task.cancel()``."""
 
 
 @dataclass(frozen=True)
 class Part:
-    """One component: whom it waits for, what it holds across its yield, and what goes wrong with it."""
+    """One component: its dependencies, the scopes that it keeps open from start to stop, and its faults."""
 
     name: str
     waits_for: tuple[str, ...] = ()
@@ -67,7 +70,7 @@ class Part:
 
 @dataclass(frozen=True)
 class Disturbance:
-    """Something from outside, just before the step of that number."""
+    """A cancellation from outside, just before the step of that number."""
 
     kind: str
     step: int
@@ -85,29 +88,28 @@ class Case:
     seed: int | None = None
 
     def __post_init__(self) -> None:
-        assert possible(self), self
+        assert is_possible(self.parts, self.body, self.disturbance, self.backend), self
 
 
-def possible(case: Case) -> bool:
-    """Whether such a thing can happen with that event loop at all."""
-    if case.backend == "asyncio":
+def is_possible(parts: tuple[Part, ...], body: str, disturbance: Disturbance | None, backend: str) -> bool:
+    """Whether the case can happen on its event loop: Trio has no way to cancel a task by hand."""
+    if backend == "asyncio":
         return True
-    by_hand = any("by_hand" in (part.start, part.stop) for part in case.parts)
-    native = case.disturbance is not None and case.disturbance.kind in ("native", "shutdown", "kill")
-    return not by_hand and not native
+    by_hand = any("by_hand" in (part.start, part.stop) for part in parts)
+    return not by_hand and (disturbance is None or disturbance.kind not in NATIVE)
 
 
 @lru_cache(maxsize=4096)
-def leaders(parts: tuple[Part, ...]) -> dict[str, tuple[str, ...]]:
-    """For each part those that it waits for: its own edges, and all of the stages before its own."""
+def find_leaders(parts: tuple[Part, ...]) -> dict[str, tuple[str, ...]]:
+    """For each component, the names of its dependencies, and of all components in earlier stages."""
     return {
         part.name: tuple(other.name for other in parts if other.name in part.waits_for or other.stage < part.stage)
         for part in parts
     }
 
 
-def graphs(names: str = "abc") -> Iterator[tuple[Part, ...]]:
-    """Every acyclic graph over these names, in one order of them; and the same parts in stages."""
+def list_graphs(names: str = "abc") -> Iterator[tuple[Part, ...]]:
+    """Yield every acyclic graph over these names, up to the order of the names."""
     pairs = [(early, late) for late in range(len(names)) for early in range(late)]
     for chosen in product((False, True), repeat=len(pairs)):
         edges = [pair for pair, taken in zip(pairs, chosen, strict=True) if taken]
@@ -117,14 +119,14 @@ def graphs(names: str = "abc") -> Iterator[tuple[Part, ...]]:
         )
 
 
-def staged() -> Iterator[tuple[Part, ...]]:
-    """Three parts behind barriers."""
+def list_staged() -> Iterator[tuple[Part, ...]]:
+    """Yield three components in two or three stages."""
     for stages in ((0, 0, 1), (0, 1, 1), (0, 1, 2)):
         yield tuple(Part(name, stage=stage) for name, stage in zip("abc", stages, strict=True))
 
 
-def with_one_fault(parts: tuple[Part, ...]) -> Iterator[tuple[Part, ...]]:
-    """The parts with every fault at every place."""
+def add_one_fault(parts: tuple[Part, ...]) -> Iterator[tuple[Part, ...]]:
+    """Yield the components without a fault, and with every fault at every place."""
     yield parts
     for place, part in enumerate(parts):
         faulty = [replace(part, start=kind) for kind in STARTS[1:]]
@@ -134,32 +136,28 @@ def with_one_fault(parts: tuple[Part, ...]) -> Iterator[tuple[Part, ...]]:
             yield (*parts[:place], other, *parts[place + 1 :])
 
 
-def shaped(parts: tuple[Part, ...], shape: str) -> tuple[Part, ...]:
-    """The parts, all holding the same across their yield."""
+def give_shape(parts: tuple[Part, ...], shape: str) -> tuple[Part, ...]:
+    """Return the components, all of the same shape."""
     return tuple(replace(part, shape=shape) for part in parts)
 
 
-def everything(backends: Iterable[str] = BACKENDS, shapes: Iterable[str] = SHAPES) -> Iterator[Case]:
-    """Every graph of three, every fault at every place, every shape and every body; undisturbed."""
-    for backend, shape, graph in product(backends, shapes, (*graphs(), *staged())):
-        for parts in with_one_fault(graph):
-            case = (shaped(parts, shape), "waits", None, backend)
-            if _is_possible(*case):
+def list_cases(backends: Iterable[str] = BACKENDS, shapes: Iterable[str] = SHAPES) -> Iterator[Case]:
+    """Yield every graph of three with every fault at every place, every shape and every body; undisturbed."""
+    for backend, shape, graph in product(backends, shapes, (*list_graphs(), *list_staged())):
+        for parts in add_one_fault(graph):
+            case = (give_shape(parts, shape), "waits", None, backend)
+            if is_possible(*case):
                 yield Case(*case)
         for body in BODIES[1:]:
-            yield Case(shaped(graph, shape), body, None, backend)
+            yield Case(give_shape(graph, shape), body, None, backend)
             crashing = replace(graph[0], serving="crash_later")
-            yield Case(shaped((crashing, *graph[1:]), shape), body, None, backend)
+            yield Case(give_shape((crashing, *graph[1:]), shape), body, None, backend)
 
 
-def _is_possible(parts: tuple[Part, ...], body: str, disturbance: Disturbance | None, backend: str) -> bool:
-    return backend == "asyncio" or not any("by_hand" in (part.start, part.stop) for part in parts)
-
-
-def disturbed(case: Case, steps: int) -> Iterator[Case]:
-    """The case with every disturbance from outside at every step."""
+def disturb(case: Case, steps: int) -> Iterator[Case]:
+    """Yield the case with every disturbance at every step."""
     for kind in DISTURBANCES:
-        if case.backend != "asyncio" and kind in ("native", "shutdown", "kill"):
+        if case.backend != "asyncio" and kind in NATIVE:
             continue
         for target in [part.name for part in case.parts] if kind == "kill" else [""]:
             for step in range(1, steps + 1):

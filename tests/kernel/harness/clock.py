@@ -1,4 +1,4 @@
-"""Event loops whose time is virtual and whose every step can be counted, hooked and shuffled."""
+"""Run event loops in virtual time, with a count of task steps, a hook before each, and shuffled schedules."""
 
 from __future__ import annotations
 
@@ -22,15 +22,15 @@ MOST_STEPS_AT_ONE_TIME = 20_000
 
 
 class Deadlock(BaseException):
-    """Every task waits and no timer runs."""
+    """Every task waits, and no timer is set."""
 
 
 class Livelock(BaseException):
-    """Tasks go on stepping and time doesn't."""
+    """Tasks take steps without end, and no time passes."""
 
 
 class VirtualLoop(base_events.BaseEventLoop):
-    """An asyncio loop without I/O: where nothing is ready, time jumps to the next timer."""
+    """An asyncio event loop without I/O: when no task is ready, the time jumps to the next timer."""
 
     def __init__(self, hook: Hook | None = None, seed: int | None = None) -> None:
         super().__init__()
@@ -53,7 +53,7 @@ class VirtualLoop(base_events.BaseEventLoop):
             heapq.heappop(self._scheduled)._scheduled = False
         if not self._ready and not self._stopping:
             if not self._scheduled or self._scheduled[0]._when == math.inf:
-                raise Deadlock  # a timer at infinity is somebody's sleep_forever()
+                raise Deadlock  # AnyIO's sleep_forever() is a timer at infinity
             self._now, self._turns_at_this_time = max(self._now, self._scheduled[0]._when), 0
         self._turns_at_this_time += 1
         if self._turns_at_this_time > MOST_STEPS_AT_ONE_TIME:
@@ -75,7 +75,7 @@ class VirtualLoop(base_events.BaseEventLoop):
 
     def _shuffle(self) -> None:
         if self._random is not None:
-            # Only the order of tasks is nobody's promise; callbacks run in the order in which they were set.
+            # asyncio promises the order of callbacks, but code must not rely on the order in which tasks take steps.
             places = [place for place, handle in enumerate(self._ready) if _is_step(handle)]
             shuffled = [self._ready[place] for place in places]
             self._random.shuffle(shuffled)
@@ -90,7 +90,7 @@ def _is_step(handle: asyncio.Handle) -> bool:
 def run_asyncio(
     main: Callable[[], Awaitable[None]], hook: Hook | None = None, seed: int | None = None, *, eager: bool = False
 ) -> list[Any]:
-    """Run to the end in virtual time; the answer is what was left behind: tasks, and errors nobody retrieved."""
+    """Run to the end in virtual time, and list leftovers: unfinished tasks, and errors that were never retrieved."""
     loop = VirtualLoop(hook, seed)
     if eager:
         loop.set_task_factory(asyncio.eager_task_factory)  # type: ignore[attr-defined]  # Python 3.12
@@ -126,7 +126,7 @@ class _Steps(trio.abc.Instrument):
 
 
 def run_trio(main: Callable[[], Awaitable[None]], hook: Hook | None = None, seed: int | None = None) -> list[Any]:
-    """Run to the end in virtual time. Trio leaves nothing behind."""
+    """Run to the end in virtual time. The list of leftovers is empty: Trio itself leaves none."""
     clock = trio.testing.MockClock(autojump_threshold=0)
     clock._autojump = partial(_jump, clock)  # type: ignore[method-assign]
     trio_internals._ALLOW_DETERMINISTIC_SCHEDULING = True  # type: ignore[misc]
@@ -153,6 +153,6 @@ def _raise(error: BaseException) -> float:
 
 
 def run(backend: str, main: Callable[[], Awaitable[None]], seed: int | None = None) -> None:
-    """Run to the end in virtual time, and see that nothing is left behind."""
+    """Run to the end in virtual time, and assert that nothing is left behind."""
     left = run_trio(main, seed=seed) if backend == "trio" else run_asyncio(main, seed=seed)
     assert not left

@@ -1,4 +1,4 @@
-"""What happened in a run, in the order in which it happened."""
+"""The record of a run: facts in the order in which they happened."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from bandmaster.kernel.events import Event
 
 
 class Fact(NamedTuple):
-    """Something that a component, the body or the engine did."""
+    """One step of a component, the body or the engine."""
 
     kind: str
     name: str
@@ -31,7 +31,7 @@ class Injected(NamedTuple):
     phase: str
     error: BaseException
     place: int
-    """How many facts there were."""
+    """The number of facts before the exception."""
     at: float
 
 
@@ -42,24 +42,24 @@ class Run:
     case: Case
     now: Callable[[], float] = lambda: 0.0
     me: Callable[[], object] = object
-    """The task that asks."""
+    """Returns the current task."""
     facts: list[Fact] = field(default_factory=list)
     phases: list[tuple[int, str]] = field(default_factory=list)
     injected: list[Injected] = field(default_factory=list)
     opened: Counter[str] = field(default_factory=Counter)
     closed: Counter[str] = field(default_factory=Counter)
     masked: set[str] = field(default_factory=set)
-    """Components whose own clean-up raised over their own crash: what Python then loses is their loss."""
+    """Components whose clean-up raises while their own crash is being raised: Python then loses the crash."""
     disturbed_at: int | None = None
-    """How many facts there were when something was done from outside."""
+    """The number of facts before the disturbance."""
     raised: BaseException | None = None
     interrupted_late: bool = False
-    """A native cancel came out only after the engine was done."""
+    """Whether a native cancel was raised only after the end of the run."""
     over: bool = False
     steps: int = 0
     left: list[Any] = field(default_factory=list)
     broken: BaseException | None = None
-    """What ended the event loop itself."""
+    """The exception that ended the event loop itself."""
 
     def note(self, kind: str, name: str = "", *, error: BaseException | None = None, value: Any = None) -> None:
         self.facts.append(Fact(kind, name, self.now(), id(self.me()), error, value))
@@ -80,17 +80,17 @@ class Run:
         return error
 
     def places(self, kind: str, name: str = "") -> list[int]:
-        """Where facts of that kind stand."""
+        """List the places of all facts of that kind."""
         return self._index.get((kind, name), [])
 
     def place(self, kind: str, name: str = "") -> int | None:
-        """Where the first fact of that kind stands."""
+        """Return the place of the first fact of that kind."""
         found = self._index.get((kind, name))
         return found[0] if found else None
 
     @cached_property
     def _index(self) -> dict[tuple[str, str], list[int]]:
-        """Made when it is first asked for: once the run is over."""
+        """The places of facts by kind and name. First used after the run, so that the record is complete."""
         found: dict[tuple[str, str], list[int]] = {}
         for place, fact in enumerate(self.facts):
             found.setdefault((fact.kind, fact.name), []).append(place)

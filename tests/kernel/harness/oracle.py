@@ -1,4 +1,4 @@
-"""The laws of the lifecycle, checked over what was recorded of a run."""
+"""Check the laws of the lifecycle over the record of a run."""
 
 from __future__ import annotations
 
@@ -9,10 +9,10 @@ from itertools import pairwise
 from typing import Any
 
 import trio
-from tests.kernel.harness.bench import play
-from tests.kernel.harness.cases import ABANDON_AFTER, START_TIMEOUT, STOP_TIMEOUT, Case, leaders
+from tests.kernel.harness.cases import ABANDON_AFTER, START_TIMEOUT, STOP_TIMEOUT, Case, find_leaders
 from tests.kernel.harness.clock import Deadlock, Livelock
 from tests.kernel.harness.facts import Fact, Run
+from tests.kernel.harness.runner import run_case
 
 from bandmaster.kernel.errors import CrashError, DeadlineExceeded, StartCancelled, StartError, StopError
 
@@ -21,31 +21,31 @@ TICK = 1e-6
 
 
 class LawBroken(AssertionError):
-    """A run against the laws."""
+    """A run that breaks a law."""
 
 
-def check(run: Run) -> None:
-    """Raise what is wrong with a run.
+def check_laws(run: Run) -> None:
+    """Check a run against the laws.
 
     Raises:
-        LawBroken: with every violation, the case, and the record.
+        LawBroken: the run breaks a law; the text has every violation, the case, and the record.
     """
-    violations = list(violations_of(run))
+    violations = list(find_violations(run))
     if violations:
-        record = "\n".join(f"  {number:3} {_told(fact)}" for number, fact in enumerate(run.facts))
+        record = "\n".join(f"  {number:3} {_render_fact(fact)}" for number, fact in enumerate(run.facts))
         lines = "\n".join(f"- {violation}" for violation in violations)
         raise LawBroken(f"{lines}\nin {run.case}\nraised {run.raised!r}\n{record}")
 
 
-def prove(case: Case, engine_of: Any = None, *, eager: bool = False) -> Run:
-    """Run a case and check it."""
-    run = play(case, eager=eager) if engine_of is None else play(case, engine_of, eager=eager)
-    check(run)
+def run_and_check(case: Case, engine_class: Any = None, *, eager: bool = False) -> Run:
+    """Run a case and check the laws."""
+    run = run_case(case, eager=eager) if engine_class is None else run_case(case, engine_class, eager=eager)
+    check_laws(run)
     return run
 
 
-def violations_of(run: Run) -> Iterator[str]:
-    """What is wrong with a run, law by law."""
+def find_violations(run: Run) -> Iterator[str]:
+    """Yield every violation of a law."""
     if run.broken is not None:
         kind = (
             "deadlock" if isinstance(run.broken, Deadlock) else "livelock" if isinstance(run.broken, Livelock) else ""
@@ -55,30 +55,30 @@ def violations_of(run: Run) -> Iterator[str]:
     if not run.over:
         yield "I8 running() never came back"
         return
-    judge = _Judge(run)
-    yield from judge.nothing_internal()
-    yield from judge.entered_once()
-    yield from judge.enters_after_leaders()
-    yield from judge.exits_once()
-    yield from judge.exits_after_followers()
-    yield from judge.nothing_starts_after_a_fault()
-    yield from judge.nothing_leaks()
-    yield from judge.tasks_and_variables()
-    yield from judge.ready_is_true()
-    yield from judge.events_match()
-    yield from judge.services()
-    if judge.violent:
+    oracle = _Oracle(run)
+    yield from oracle.check_internal_errors()
+    yield from oracle.check_entered_once()
+    yield from oracle.check_entered_after_leaders()
+    yield from oracle.check_exited_once()
+    yield from oracle.check_exited_after_followers()
+    yield from oracle.check_no_start_after_a_fault()
+    yield from oracle.check_leaks()
+    yield from oracle.check_tasks_and_variables()
+    yield from oracle.check_phases()
+    yield from oracle.check_events()
+    yield from oracle.check_services()
+    if oracle.violent:
         return
-    yield from judge.stops_have_their_time()
-    yield from judge.deadlines()
-    yield from judge.nothing_waits_for_nothing()
-    yield from judge.crashes()
-    yield from judge.degraded()
-    yield from judge.outcome()
+    yield from oracle.check_stops_are_not_cut_short()
+    yield from oracle.check_deadlines()
+    yield from oracle.check_no_idle_time()
+    yield from oracle.check_crashes()
+    yield from oracle.check_degraded()
+    yield from oracle.check_outcome()
 
 
-def leaves(error: BaseException | None) -> list[BaseException]:
-    """Every single error that an exception reports: in groups, as a cause, or as what came on the way down."""
+def list_leaves(error: BaseException | None) -> list[BaseException]:
+    """List the single errors that an exception reports: in groups, as causes, and as errors of a rollback or a stop."""
     found: list[BaseException] = []
     waiting = [error]
     while waiting:
@@ -93,27 +93,25 @@ def leaves(error: BaseException | None) -> list[BaseException]:
     return found
 
 
-def _shared(found: list[BaseException], wanted: list[BaseException]) -> bool:
+def _share_error(found: list[BaseException], wanted: list[BaseException]) -> bool:
     return any(error is other for error in found for other in wanted if not isinstance(error, trio.Cancelled))
 
 
-def _told(fact: Fact) -> str:
+def _render_fact(fact: Fact) -> str:
     error = "" if fact.error is None else f" {fact.error!r}"
     return f"{fact.at:6.1f} {fact.kind} {fact.name}{error}"
 
 
-class _Judge:
+class _Oracle:
     def __init__(self, run: Run) -> None:
         self.run = run
         self.case = run.case
         self.parts = {part.name: part for part in run.case.parts}
-        self.leaders = leaders(run.case.parts)
+        self.leaders = find_leaders(run.case.parts)
         disturbance = run.case.disturbance
         self.kind = disturbance.kind if disturbance is not None and run.disturbed_at is not None else ""
-        # Where tasks of the engine are cancelled behind its back only structure, order and termination can hold.
+        # After a cancellation of the engine's own tasks only the laws about structure, order and termination can hold.
         self.violent = self.kind in ("shutdown", "kill")
-
-    # -- reading the record ------------------------------------------------------------------------------------
 
     def at(self, place: int) -> float:
         return self.run.facts[place].at
@@ -123,21 +121,21 @@ class _Judge:
         return self.run.place("KernelStopping")
 
     def over(self, name: str) -> int | None:
-        """Where a component that had begun was over."""
+        """Return the place at which a component that had begun was over."""
         for kind in ("exited", "refused"):
             place = self.run.place(kind, name)
             if place is not None:
                 return place
         return None
 
-    def given_up(self, name: str) -> int | None:
+    def place_of_abandonment(self, name: str) -> int | None:
         return self.run.place("ComponentAbandoned", name)
 
     def faults(self) -> list[tuple[str, str, BaseException | None]]:
-        """Every fault with its component and phase, in order, as the components saw it."""
+        """List every fault with its component and phase, in order, as the components saw it."""
         found = []
-        for place, fact in enumerate(self.run.facts):
-            if fact.kind == "refused" and (not isinstance(fact.error, CANCELLED) or self._by_hand(fact.error)):
+        for fact in self.run.facts:
+            if fact.kind == "refused" and (not isinstance(fact.error, CANCELLED) or self._is_by_hand(fact.error)):
                 found.append((fact.name, "start", fact.error))
             elif fact.kind == "ComponentOverdue":
                 found.append((fact.name, fact.value.phase, None))
@@ -145,17 +143,18 @@ class _Judge:
                 found.append((fact.name, "serving", fact.error))
             elif fact.kind == "exited" and fact.error is not None:
                 crashed = self.run.place("ComponentCrashed", fact.name)
-                cancelled = isinstance(fact.error, CANCELLED) and not self._by_hand(fact.error)
+                cancelled = isinstance(fact.error, CANCELLED) and not self._is_by_hand(fact.error)
                 if crashed is None and not cancelled:
                     found.append((fact.name, "stop", fact.error))
-            del place
         return found
 
-    def _by_hand(self, error: BaseException | None) -> bool:
-        return any(error is injected.error and injected.phase != "body" for injected in self._telling_by_hand())
+    def _is_by_hand(self, error: BaseException | None) -> bool:
+        return any(
+            error is injected.error and injected.phase != "body" for injected in self._list_cancellations_by_hand()
+        )
 
-    def _telling_by_hand(self) -> Iterator[Any]:
-        """Cancellations raised by hand where nobody had cancelled: those are faults."""
+    def _list_cancellations_by_hand(self) -> Iterator[Any]:
+        """Yield the cancellations that components raised without having been cancelled: those are faults."""
         for injected in self.run.injected:
             if isinstance(injected.error, CANCELLED):
                 seen = self.run.place("refused" if injected.phase == "start" else "exited", injected.name)
@@ -166,27 +165,25 @@ class _Judge:
                 cancelled = [place for place in (overdue, self.stop_began if stopping else None) if place is not None]
                 if seen is None or any(place < seen for place in cancelled):
                     continue
-                if any(injected.error is error for error in leaves(self.run.facts[seen].error)):
+                if any(injected.error is error for error in list_leaves(self.run.facts[seen].error)):
                     yield injected  # unless the component's own task group has caught it
 
-    # -- the laws ----------------------------------------------------------------------------------------------
-
-    def nothing_internal(self) -> Iterator[str]:
-        for error in leaves(self.run.raised):
+    def check_internal_errors(self) -> Iterator[str]:
+        for error in list_leaves(self.run.raised):
             text = str(error)
             if isinstance(error, (RuntimeError, KeyError, AttributeError, AssertionError, TypeError, ValueError)):
                 if "didn't yield" in text and any(part.serving == "ends" for part in self.parts.values()):
-                    continue  # its own scope has ended its start
-                if "cancelled from outside" in text and (self.violent or list(self._telling_by_hand())):
+                    continue  # the component's own scope has ended its start
+                if "cancelled from outside" in text and (self.violent or list(self._list_cancellations_by_hand())):
                     continue
                 yield f"I0 {error!r} came out of the engine"
 
-    def entered_once(self) -> Iterator[str]:
+    def check_entered_once(self) -> Iterator[str]:
         for name in self.parts:
             if len(self.run.places("enter", name)) > 1:
                 yield f"I1 {name} was entered twice"
 
-    def enters_after_leaders(self) -> Iterator[str]:
+    def check_entered_after_leaders(self) -> Iterator[str]:
         for name in self.parts:
             enter = self.run.place("enter", name)
             if enter is None:
@@ -198,7 +195,7 @@ class _Judge:
                 if leaving is not None and leaving < enter:
                     yield f"I2 {name} was entered while {leader} was leaving"
 
-    def exits_once(self) -> Iterator[str]:
+    def check_exited_once(self) -> Iterator[str]:
         for name in self.parts:
             entered, exits = self.run.places("entered", name), self.run.places("exit", name)
             if len(exits) != len(entered):
@@ -208,7 +205,7 @@ class _Judge:
             if self.run.opened[name] != self.run.closed[name]:
                 yield f"I3 {name} was opened {self.run.opened[name]} and unwound {self.run.closed[name]} times"
 
-    def exits_after_followers(self) -> Iterator[str]:
+    def check_exited_after_followers(self) -> Iterator[str]:
         body, body_over = self.run.place("body"), self.run.place("body over")
         for name in self.parts:
             leaving = self.run.place("exit", name)
@@ -219,13 +216,13 @@ class _Judge:
             for follower, awaited in self.leaders.items():
                 if name not in awaited or self.run.place("enter", follower) is None:
                     continue
-                over, given_up = self.over(follower), self.given_up(follower)
+                over, given_up = self.over(follower), self.place_of_abandonment(follower)
                 if not any(place is not None and place < leaving for place in (over, given_up)):
                     yield f"I4 {name} was exited before {follower} was over"
 
-    def nothing_starts_after_a_fault(self) -> Iterator[str]:
-        telling = ("refused", "ComponentOverdue", "KernelStopping")
-        first = next((place for place, fact in enumerate(self.run.facts) if fact.kind in telling), None)
+    def check_no_start_after_a_fault(self) -> Iterator[str]:
+        fault_kinds = ("refused", "ComponentOverdue", "KernelStopping")
+        first = next((place for place, fact in enumerate(self.run.facts) if fact.kind in fault_kinds), None)
         policies = ("ComponentCrashed", "ServiceGaveUp")
         for place, fact in enumerate(self.run.facts):
             if fact.kind in policies and fact.value.policy == "stop":
@@ -236,7 +233,7 @@ class _Judge:
             if enter is not None and first is not None and enter > first:
                 yield f"I5 {name} was entered after the first fault"
 
-    def nothing_leaks(self) -> Iterator[str]:
+    def check_leaks(self) -> Iterator[str]:
         for left in self.run.left:
             yield f"I9 left behind: {left!r}"
         over = self.run.place("over")
@@ -244,7 +241,7 @@ class _Judge:
             if over is not None and place > over:
                 yield f"I9 {fact.kind} {fact.name} after running() had ended"
 
-    def tasks_and_variables(self) -> Iterator[str]:
+    def check_tasks_and_variables(self) -> Iterator[str]:
         for name in self.parts:
             own = [
                 fact
@@ -262,7 +259,7 @@ class _Judge:
             if fact.kind == "service" and fact.value != fact.name:
                 yield f"I12 the service of {fact.name} saw the variable {fact.value!r}"
 
-    def ready_is_true(self) -> Iterator[str]:
+    def check_phases(self) -> Iterator[str]:
         names = [phase for _, phase in self.run.phases]
         allowed = ["starting", "ready", "stopping"], ["starting", "stopping"], []
         if names[:-1] not in allowed or names[-1] not in ("stopped", "failed"):
@@ -282,26 +279,26 @@ class _Judge:
         if body is not None and self.stop_began is not None and self.stop_began < body:
             yield "I11 the body ran after the stop had begun"
 
-    def events_match(self) -> Iterator[str]:
+    def check_events(self) -> Iterator[str]:
         kinds = [fact.kind for fact in self.run.facts]
         if kinds.count("KernelStarting") != 1 or kinds[-2:] != ["KernelStopped", "over"]:
             yield f"the first or last event is wrong: {kinds[:1]} {kinds[-2:]}"
         rolled_back = self.run.place("Ready") is None
         if (kinds.count("RollingBack") == 1) != rolled_back:
-            yield "RollingBack was told wrongly"
+            yield "RollingBack was reported wrongly"
         pairs = (("ComponentStarting", "enter"), ("ComponentStarted", "entered"), ("ComponentStopping", "exit"))
         for name in self.parts:
             for event, fact in pairs:
                 if len(self.run.places(event, name)) != len(self.run.places(fact, name)):
-                    yield f"{event} of {name} was told wrongly"
+                    yield f"{event} of {name} was reported wrongly"
             if self.violent:
                 continue
             refused = self.run.place("refused", name) is not None
             ends = ("ComponentStartFailed", "ComponentStartCancelled")
             if sum(len(self.run.places(kind, name)) for kind in ends) != refused:
-                yield f"the end of the start of {name} was told wrongly"
+                yield f"the end of the start of {name} was reported wrongly"
 
-    def services(self) -> Iterator[str]:
+    def check_services(self) -> Iterator[str]:
         for name, part in self.parts.items():
             begun, over = self.run.places("service", name), self.run.places("service over", name)
             if len(begun) != len(over):
@@ -331,21 +328,21 @@ class _Judge:
             if pauses != [0.5, 1.0][: len(pauses)] and part.serving.startswith("exhausts"):
                 yield f"I15 the service of {name} was restarted after {pauses} s"
 
-    def stops_have_their_time(self) -> Iterator[str]:
+    def check_stops_are_not_cut_short(self) -> Iterator[str]:
         for name in self.parts:
             leaving, exited = self.run.place("exit", name), self.run.place("exited", name)
             if leaving is None or exited is None or self.run.place("ComponentCrashed", name) is not None:
                 continue
             if self.parts[name].serving in ("ends", "times_out") or self.parts[name].serving.startswith("crash"):
-                continue  # its own scope may end its stop
+                continue  # the component's own scope may end its stop
             entered = self.run.place("entered", name)
             late = entered is not None and self.stop_began is not None and entered > self.stop_began
             if late and (self.parts[name].shape == "group"):
-                continue  # it entered in spite of its cancellation, which its own tasks have felt
+                continue  # the component has started in spite of its cancellation, which its own tasks have received
             fact = self.run.facts[exited]
             began = self.run.place("ComponentStopping", name)
             early = began is not None and fact.at < self.at(began) + STOP_TIMEOUT - TICK
-            if isinstance(fact.error, CANCELLED) and early and not self._by_hand(fact.error):
+            if isinstance(fact.error, CANCELLED) and early and not self._is_by_hand(fact.error):
                 yield f"I14 the stop of {name} was cancelled before its deadline"
             least = {"fine": 1, "slow": 4, "stubborn": 20}.get(self.parts[name].stop, 0)
             if fact.error is None and early and self.parts[name].stop in ("hang", "lazy", "late", "messy"):
@@ -353,13 +350,13 @@ class _Judge:
             if fact.error is None and fact.at < self.at(leaving) + least - TICK:
                 yield f"I14 the stop of {name} was cut short"
 
-    def deadlines(self) -> Iterator[str]:
-        """Everything that takes too long is told exactly then, and nothing else is."""
+    def check_deadlines(self) -> Iterator[str]:
+        """Every missed deadline is reported at its time, and no other."""
         stopping = None if self.stop_began is None else self.at(self.stop_began)
-        reported = {id(error) for error in leaves(self.run.raised) if isinstance(error, DeadlineExceeded)}
+        reported = {id(error) for error in list_leaves(self.run.raised) if isinstance(error, DeadlineExceeded)}
         expected = 0
         for name in self.parts:
-            told = [
+            overdue = [
                 (self.run.facts[p].value.phase, self.run.facts[p].at) for p in self.run.places("ComponentOverdue", name)
             ]
             wanted: list[tuple[str, float]] = []
@@ -367,50 +364,50 @@ class _Judge:
             if enter is not None:
                 ended = entered if entered is not None else self.over(name)
                 limit, phase = self.at(enter) + START_TIMEOUT, "start"
-                if stopping is not None and stopping < limit + TICK and ("start", limit) not in told:
+                if stopping is not None and stopping < limit + TICK and ("start", limit) not in overdue:
                     limit, phase = stopping + STOP_TIMEOUT, "stop"
                 if ended is not None and self.at(ended) > limit + TICK:
                     wanted.append((phase, limit))
             leaving, over = self.run.place("ComponentStopping", name), self.run.place("exited", name)
             if leaving is not None and over is not None and self.at(over) > self.at(leaving) + STOP_TIMEOUT + TICK:
                 wanted.append(("stop", self.at(leaving) + STOP_TIMEOUT))
-            yield from self._compare(name, wanted, told)
-            expected += len(told)
-            given_up = self.given_up(name)
-            for phase, at in told:
+            yield from self._compare(name, wanted, overdue)
+            expected += len(overdue)
+            given_up = self.place_of_abandonment(name)
+            for phase, at in overdue:
                 end = self._end_of(name, at)
                 if end is not None and end > at + ABANDON_AFTER + TICK and given_up is None:
-                    yield f"I8 {name} ignored its cancellation in {phase} and wasn't given up"
-            if given_up is not None and not told:
-                yield f"I8 {name} was given up without a deadline"
+                    yield f"I8 {name} ignored its cancellation in {phase} and wasn't abandoned"
+            if given_up is not None and not overdue:
+                yield f"I8 {name} was abandoned without a deadline"
             if (
                 given_up is not None
-                and told
-                and not any(abs(self.at(given_up) - at - ABANDON_AFTER) < TICK for _, at in told)
+                and overdue
+                and not any(abs(self.at(given_up) - at - ABANDON_AFTER) < TICK for _, at in overdue)
             ):
-                yield f"I8 {name} was given up at the wrong time"
+                yield f"I8 {name} was abandoned at the wrong time"
         if len(reported) != expected:
             yield f"I6 {expected} deadlines passed, {len(reported)} were reported"
 
     def _end_of(self, name: str, at: float) -> float | None:
-        """When the phase ended that a component was in then."""
+        """Return the time at which a component's phase of that moment ended."""
         kinds = ("entered", "refused", "exited")
         ends = [fact.at for fact in self.run.facts if fact.name == name and fact.kind in kinds and fact.at >= at - TICK]
         return min(ends, default=None)
 
-    def _compare(self, name: str, wanted: list[tuple[str, float]], told: list[tuple[str, float]]) -> Iterator[str]:
-        # At the very moment of a deadline both outcomes are right, so only those beyond it must be told.
+    def _compare(self, name: str, wanted: list[tuple[str, float]], overdue: list[tuple[str, float]]) -> Iterator[str]:
+        # At the very time of a deadline both outcomes are right, so only later ends must be reported.
         for phase, at in wanted:
-            if not any(phase == other and abs(at - when) < TICK for other, when in told):
-                yield f"I8 {name} was over its {phase} deadline at {at}, told: {told}"
-        for phase, at in told:
+            if not any(phase == other and abs(at - when) < TICK for other, when in overdue):
+                yield f"I8 {name} was over its {phase} deadline at {at}, reported: {overdue}"
+        for phase, at in overdue:
             if not any(phase == other and abs(at - when) < TICK for other, when in wanted):
                 end = self._end_of(name, at)
                 if end is None or end > at + TICK:
-                    yield f"I8 {name} was told to be late with its {phase} at {at}, and wasn't"
+                    yield f"I8 {name} was reported overdue with its {phase} at {at}, and wasn't"
 
-    def nothing_waits_for_nothing(self) -> Iterator[str]:
-        """Starts, stops and the end come in the same instant as the last thing that they wait for."""
+    def check_no_idle_time(self) -> Iterator[str]:
+        """Starts, stops and the end of the run come at the time of the last event that they wait for."""
         for name in self.parts:
             enter = self.run.place("enter", name)
             if enter is not None:
@@ -423,12 +420,12 @@ class _Judge:
                 free = self._free_to_stop(name)
                 if abs(self.at(leaving) - free) > TICK:
                     yield f"I8 {name} could stop at {free} and did at {self.at(leaving)}"
-            leaves = self.run.place("exit", name)
-            if leaving is not None and leaves is not None:
+            exit_place = self.run.place("exit", name)
+            if leaving is not None and exit_place is not None:
                 served = [self.at(place) for place in self.run.places("service over", name)]
                 due = max(self.at(leaving), *(min(at, self.at(leaving) + STOP_TIMEOUT) for at in served), 0)
-                if self.at(leaves) > due + TICK:
-                    yield f"I8 {name} could be exited at {due} and was at {self.at(leaves)}"
+                if self.at(exit_place) > due + TICK:
+                    yield f"I8 {name} could be exited at {due} and was at {self.at(exit_place)}"
         last = [fact.at for fact in self.run.facts if fact.kind in ("exited", "refused", "body over", "service over")]
         over = self.run.place("over")
         if over is not None and last and self.stop_began is not None:
@@ -442,22 +439,24 @@ class _Judge:
         waits += [self.at(place) for place in (entered, body_over) if place is not None]
         for follower, awaited in self.leaders.items():
             if name in awaited and self.run.place("enter", follower) is not None:
-                ends = [place for place in (self.over(follower), self.given_up(follower)) if place is not None]
+                ends = [
+                    place for place in (self.over(follower), self.place_of_abandonment(follower)) if place is not None
+                ]
                 waits.append(self.at(min(ends)))
         return max(waits)
 
-    def crashes(self) -> Iterator[str]:
+    def check_crashes(self) -> Iterator[str]:
         for injected in self.run.injected:
             if injected.phase != "serving":
                 continue
             name = injected.name
-            told = self.run.place("ComponentCrashed", name) or self.run.place("ServiceGaveUp", name)
+            reported_at = self.run.place("ComponentCrashed", name) or self.run.place("ServiceGaveUp", name)
             entered, leaving = self.run.place("entered", name), self.run.place("ComponentStopping", name)
             served = entered is not None and (leaving is None or injected.place < leaving)
-            if told is None and served and leaving is not None and self.at(leaving) > injected.at + TICK:
-                yield f"I10 the crash of {name} wasn't told"
-            if told is not None and self.at(told) > injected.at + TICK:
-                yield f"I10 the crash of {name} was told only at {self.at(told)}"
+            if reported_at is None and served and leaving is not None and self.at(leaving) > injected.at + TICK:
+                yield f"I10 the crash of {name} wasn't reported"
+            if reported_at is not None and self.at(reported_at) > injected.at + TICK:
+                yield f"I10 the crash of {name} was reported only at {self.at(reported_at)}"
         for place, fact in enumerate(self.run.facts):
             if fact.kind not in ("ComponentCrashed", "ServiceGaveUp"):
                 continue
@@ -481,8 +480,8 @@ class _Judge:
                 if self.run.place("ComponentCrashed", name) is None:
                     yield f"I10 {name} was exited with {self.run.facts[leaving].error!r}, and hadn't crashed"
 
-    def degraded(self) -> Iterator[str]:
-        """A component that may degrade the plan doesn't end its body."""
+    def check_degraded(self) -> Iterator[str]:
+        """A crash or a lost service with the policy ``degrade`` doesn't end the body."""
         policies = [fact.value.policy for fact in self.run.facts if fact.kind in ("ComponentCrashed", "ServiceGaveUp")]
         only = len(policies) == len(self.faults()) and set(policies) == {"degrade"}
         if only and not self.kind and self.case.body in ("waits", "cleans_up", "returns", "converts"):
@@ -490,21 +489,21 @@ class _Judge:
             if body_over is None or self.run.facts[body_over].error is not None:
                 yield "I10 a component that may degrade the plan has ended it"
 
-    def outcome(self) -> Iterator[str]:
+    def check_outcome(self) -> Iterator[str]:
         raised = self.run.raised
-        reported = leaves(raised)
+        reported = list_leaves(raised)
         for error in reported:
-            if isinstance(error, CANCELLED) and error is not raised and not self._by_hand(error):
+            if isinstance(error, CANCELLED) and error is not raised and not self._is_by_hand(error):
                 yield "I7 a cancellation stands among the errors"
-        yield from self._nothing_lost(reported)
-        yield from self._nothing_invented(reported)
+        yield from self._check_nothing_lost(reported)
+        yield from self._check_nothing_invented(reported)
         faults = self.faults()
         if faults:
-            yield from self._cause_first(faults)
+            yield from self._check_cause_first(faults)
         else:
-            yield from self._nothing_happened()
+            yield from self._check_without_fault()
 
-    def _nothing_lost(self, reported: list[BaseException]) -> Iterator[str]:
+    def _check_nothing_lost(self, reported: list[BaseException]) -> Iterator[str]:
         known = {id(error) for error in reported}
         last = {injected.name: injected for injected in self.run.injected if injected.phase == "service"}
         for injected in self.run.injected:
@@ -514,12 +513,12 @@ class _Judge:
                 continue
             if injected.phase == "serving" and injected.name in self.run.masked:
                 continue
-            if isinstance(injected.error, CANCELLED) and not self._by_hand(injected.error):
+            if isinstance(injected.error, CANCELLED) and not self._is_by_hand(injected.error):
                 continue
             if id(injected.error) not in known:
                 yield f"I6 {injected.error!r} of {injected.name or 'the body'} was lost"
 
-    def _nothing_invented(self, reported: list[BaseException]) -> Iterator[str]:
+    def _check_nothing_invented(self, reported: list[BaseException]) -> Iterator[str]:
         injected = {id(each.error) for each in self.run.injected}
         own = (StartError, CrashError, StartCancelled, DeadlineExceeded, RuntimeError)
         for error in reported:
@@ -529,17 +528,17 @@ class _Judge:
             if id(error) not in injected and not isinstance(error, (*own, *CANCELLED)) and not timed_out:
                 yield f"I6 {error!r} was invented"
 
-    def _cause_first(self, faults: list[tuple[str, str, BaseException | None]]) -> Iterator[str]:
+    def _check_cause_first(self, faults: list[tuple[str, str, BaseException | None]]) -> Iterator[str]:
         raised, (name, phase, error) = self.run.raised, faults[0]
         if raised is None or isinstance(raised, CANCELLED):
             yield f"I6 {name} failed in {phase}, and {raised!r} was raised"
             return
-        fatal = any(not isinstance(each, (Exception, *CANCELLED)) for each in leaves(raised))
+        fatal = any(not isinstance(each, (Exception, *CANCELLED)) for each in list_leaves(raised))
         if fatal:
             if isinstance(raised, Exception):
                 yield f"I6 {raised!r} hides that the process is to end"
             first = raised.exceptions[0] if isinstance(raised, BaseExceptionGroup) and error is not raised else raised
-            if phase != "stop" and error is not None and not _shared(leaves(first), leaves(error)):
+            if phase != "stop" and error is not None and not _share_error(list_leaves(first), list_leaves(error)):
                 yield f"I6 the cause isn't first: {first!r}"
             return
         kind = {"start": StartError, "serving": CrashError}.get(phase, StopError)
@@ -548,18 +547,22 @@ class _Judge:
         elif isinstance(raised, (StartError, CrashError)):
             if raised.component != name:
                 yield f"I6 {name} failed first, and {raised.component} is blamed"
-            if phase == "start" and error is not None and not _shared(leaves(raised.__cause__), leaves(error)):
+            if (
+                phase == "start"
+                and error is not None
+                and not _share_error(list_leaves(raised.__cause__), list_leaves(error))
+            ):
                 yield f"I6 the cause is {raised.__cause__!r} and should be {error!r}"
         elif error is not None:
             body = next((each.error for each in self.run.injected if each.phase == "body"), None)
-            if not _shared(leaves(raised.exceptions[0]), leaves(body or error)):
+            if not _share_error(list_leaves(raised.exceptions[0]), list_leaves(body or error)):
                 yield f"I6 the first of the group is {raised.exceptions[0]!r}"
 
     def _before_ready(self) -> bool:
         ready = self.run.place("Ready")
         return ready is None or (self.run.disturbed_at is not None and self.run.disturbed_at <= ready)
 
-    def _nothing_happened(self) -> Iterator[str]:
+    def _check_without_fault(self) -> Iterator[str]:
         raised = self.run.raised
         body = next((each.error for each in self.run.injected if each.phase == "body"), None)
         body_over = self.run.place("body over")

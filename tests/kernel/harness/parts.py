@@ -1,4 +1,4 @@
-"""Components that go wrong as they are told to, and tell a recorder what happened to them."""
+"""Make components with faults, which record their starts, stops and errors."""
 
 from __future__ import annotations
 
@@ -30,11 +30,11 @@ class Boom(Exception):
 
 
 class Bang(BaseException):
-    """A failure that isn't an Exception."""
+    """A failure that is no Exception."""
 
 
-class Rig:
-    """A plan whose components act for whichever run is on."""
+class FaultyPlan:
+    """A plan of faulty components, which write to the record of the present run."""
 
     def __init__(self, parts: tuple[Part, ...]) -> None:
         self.run: Run
@@ -64,13 +64,13 @@ class Rig:
 
 
 @lru_cache(maxsize=512)
-def rig(parts: tuple[Part, ...]) -> Rig:
-    """The rig for these parts."""
-    return Rig(parts)
+def make_faulty_plan(parts: tuple[Part, ...]) -> FaultyPlan:
+    """Make the plan for these components, once: a plan is used again for each run."""
+    return FaultyPlan(parts)
 
 
 class _Recorded:
-    """A component's context manager, with a note of every call and of how it ended."""
+    """A component's context manager, with a record of every call and its end."""
 
     def __init__(self, run: Run, part: Part, context: Context) -> None:
         self._run = run
@@ -111,29 +111,29 @@ async def _component(run: Run, part: Part, context: Context) -> AsyncGenerator[N
     _supervise(run, part, context)
     served = entered = False
     try:
-        async with _held(run, part) as group:
-            await _behave(run, part, "start", part.start)
+        async with _hold_open(run, part) as group:
+            await _start_or_stop(run, part, "start", part.start)
             if group is not None and part.serving.startswith("crash"):
                 group.start_soon(_crash, run, part)
             entered = True
             yield
             served = True
-            await _behave(run, part, "stop", part.stop)
+            await _start_or_stop(run, part, "stop", part.stop)
             if group is not None:
                 group.cancel_scope.cancel()
     finally:
         try:
             if entered and not served:
                 run.masked.add(part.name)
-                await _behave(run, part, "stop", part.stop)
+                await _start_or_stop(run, part, "stop", part.stop)
                 run.masked.discard(part.name)
         finally:
             run.closed[part.name] += 1
 
 
 @asynccontextmanager
-async def _held(run: Run, part: Part) -> AsyncIterator[Any]:
-    """What the component holds across its yield."""
+async def _hold_open(run: Run, part: Part) -> AsyncIterator[Any]:
+    """Keep the scopes of the component's shape open from its start to its stop."""
     if part.serving == "times_out":
         with anyio.fail_after(4.5):
             yield None
@@ -202,8 +202,8 @@ async def _leave(run: Run, part: Part) -> None:
         run.note("service over", part.name)
 
 
-async def _behave(run: Run, part: Part, phase: str, kind: str) -> None:
-    """Start or stop, in the way that is asked for."""
+async def _start_or_stop(run: Run, part: Part, phase: str, kind: str) -> None:
+    """Start or stop with a fault of that kind."""
     label = f"{part.name} {phase}"
     if kind not in ("instant", "early", "fine", "slow", "hang", "messy", "lazy", "late", "stubborn", "child"):
         await anyio.sleep(1)

@@ -1,4 +1,4 @@
-"""Random cases for Hypothesis: up to twelve components, several faults at once, disturbances, shuffled schedules."""
+"""Draw random cases with Hypothesis: up to twelve components, several faults, disturbances, shuffled schedules."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from tests.kernel.harness.cases import (
 NAMES = "abcdefghijkl"
 
 
-def _mostly(usual: str, others: tuple[str, ...]) -> st.SearchStrategy[str]:
+def _draw_mostly(usual: str, others: tuple[str, ...]) -> st.SearchStrategy[str]:
     return st.sampled_from((usual,) * len(others) * 3 + others)
 
 
@@ -27,8 +27,8 @@ _BACKEND = st.sampled_from(BACKENDS)
 _COUNT = st.integers(1, len(NAMES))
 _BITS = st.integers(0, 2 ** (len(NAMES) + 2) - 1)
 _SHAPE = st.sampled_from(SHAPES)
-_START, _SERVING, _STOP = _mostly("fine", STARTS), _mostly("fine", SERVING), _mostly("fine", STOPS)
-_BODY = _mostly("waits", BODIES)
+_START, _SERVING, _STOP = _draw_mostly("fine", STARTS), _draw_mostly("fine", SERVING), _draw_mostly("fine", STOPS)
+_BODY = _draw_mostly("waits", BODIES)
 _KIND = st.sampled_from((*DISTURBANCES, "nothing"))
 _STEP = st.integers(1, 240)
 _TARGET = st.sampled_from(NAMES)
@@ -37,13 +37,13 @@ _SEED = st.integers(-1, 2**16)
 
 @st.composite
 def cases(draw: st.DrawFn) -> Case:
-    """One case: most components are well, so that the others meet them in every state."""
+    """Draw one case. Most components have no fault, so that a faulty one meets the others in every state."""
     backend = draw(_BACKEND)
     names = NAMES[: draw(_COUNT)]
     stage = 0
     parts: list[Part] = []
     for place, name in enumerate(names):
-        # Few draws make many examples: two bits say whether a stage begins, the others whom the component waits for.
+        # Few draws make many examples: two bits decide whether a stage begins, the others are the dependencies.
         bits = draw(_BITS) & draw(_BITS)
         stage += bits & 3 == 3
         earlier = tuple(early for bit, early in enumerate(names[:place]) if bits >> bit + 2 & 1)

@@ -35,7 +35,7 @@ class Recorder(list[Any]):
         setup: Callable[[Context], object] | None = None,
         **fields: Any,
     ) -> LifespanContribution:
-        """A component that records its start and its stop; each takes some seconds, or awaits a function."""
+        """A component that records start and stop; each takes some seconds, or awaits a function."""
 
         @asynccontextmanager
         async def component(context: Context) -> AsyncIterator[None]:
@@ -52,7 +52,7 @@ class Recorder(list[Any]):
         return make_contribution(name, component, requires=waits_for, priority=stage, **fields)
 
     def component_holding(self, name: str, *held: Callable[[], Any], **fields: Any) -> LifespanContribution:
-        """A component that keeps a context manager open from its start to its stop."""
+        """A component that keeps a context manager open from start to stop."""
 
         @asynccontextmanager
         async def component() -> AsyncIterator[None]:
@@ -99,7 +99,7 @@ def make_engine(*components: LifespanContribution, overrides: Any = None, **opti
 
 
 def run_engine(backend: str, engine: Engine, body: Callable[[], Awaitable[object]] = anyio.lowlevel.checkpoint) -> Any:
-    """Run an engine around that body in virtual time, and return the exception that it raises, or None."""
+    """Run an engine around that body in virtual time, and return the exception of the run, or None."""
     raised: list[BaseException] = []
 
     async def main() -> None:

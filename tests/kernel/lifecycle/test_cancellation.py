@@ -29,7 +29,7 @@ def test_a_wait_goes_on_after_a_native_cancel() -> None:
 
 
 def test_an_outer_cancellation_does_not_end_a_wait(backend: str) -> None:
-    """The wait is shielded, and nothing has interrupted it."""
+    """The wait is shielded, so that no interruption is returned."""
 
     async def main() -> None:
         event = anyio.Event()
@@ -49,7 +49,7 @@ async def set_later(event: anyio.Event) -> None:
 
 
 def test_a_scope_ends_a_wait(backend: str) -> None:
-    """The scope that was passed has a deadline; the wait ends with it."""
+    """A scope with a deadline ends the wait at the deadline."""
 
     async def main() -> None:
         await wait_through([anyio.Event(), anyio.Event()], anyio.CancelScope(deadline=3, shield=True))
@@ -73,7 +73,7 @@ def test_an_error_stays_without_the_cancellations_beside_it(expected: bool) -> N
 
 
 def test_a_cancellation_is_an_error_unless_the_kernel_expects_it() -> None:
-    """A cancellation that the kernel hadn't caused is reported, with the cancellation as its cause."""
+    """A cancellation that the kernel hadn't caused is the cause of the reported error."""
 
     async def main() -> None:
         cancelled = asyncio.CancelledError()

@@ -66,7 +66,7 @@ def test_a_context_manager_of_an_async_generator() -> None:
 
 
 def test_a_context_manager_that_was_entered() -> None:
-    """Between its start and its stop, a generator stands at its ``yield``."""
+    """Between start and stop, a generator stands at the ``yield``."""
 
     @asynccontextmanager
     async def entered() -> AsyncIterator[None]:

@@ -14,9 +14,9 @@ import anyio
 import anyio.lowlevel
 import pytest
 from pydantic_settings import BaseSettings
-from tests.kernel.harness.bench import play
 from tests.kernel.harness.cases import Case, Part
 from tests.kernel.harness.clock import Deadlock, Livelock, run
+from tests.kernel.harness.runner import run_case
 from tests.kernel.lifecycle.engines import (
     Boom,
     Recorder,
@@ -412,7 +412,7 @@ def test_cycles_leak_nothing(backend: str) -> None:
 
     def cycle(times: int) -> int:
         for _ in range(times):
-            assert play(case).raised is None
+            assert run_case(case).raised is None
         gc.collect()
         return len(gc.get_objects())
 

@@ -41,7 +41,7 @@ def test_a_start_error_has_its_cause_and_the_errors_of_the_rollback(backend: str
 
 
 def test_one_exception_raised_by_two(backend: str, record: Recorder) -> None:
-    """The same instance from two components is reported once, with a note of both."""
+    """One instance that two components raise is reported once, with a note of both."""
     same = Boom()
     engine = make_engine(record.component("a", stop=fail_with(same)), record.component("b", "a", start=fail_with(same)))
     error = run_engine(backend, engine)

@@ -70,7 +70,7 @@ def test_a_start_timeout_lists_at_most_twenty(backend: str, record: Recorder) ->
 
 
 def test_a_hanging_stop_is_cancelled(backend: str, record: Recorder) -> None:
-    """At its deadline a stop is cancelled; the report has its stack."""
+    """A stop is cancelled at the deadline, and the report has the stack."""
     engine = make_engine(record.component("a"), record.component("b", "a", stop=anyio.sleep_forever, stop_timeout=2))
     (error,) = run_engine(backend, engine).exceptions
     assert (error.component, error.phase, error.seconds) == ("b", "stop", 2)
@@ -107,7 +107,7 @@ def test_a_start_that_never_begins_has_no_deadline(backend: str, record: Recorde
 
 
 def test_a_component_that_ignores_its_cancellation_is_abandoned(backend: str, record: Recorder) -> None:
-    """Its dependencies no longer wait for an abandoned component; the run still ends only after it."""
+    """An abandoned component no longer keeps its dependencies from stopping, but the run from ending."""
     engine = make_engine(
         record.component("a"),
         record.component("b", "a", stop=partial(sleep_shielded, 20)),
@@ -163,7 +163,7 @@ class Timed:
 
 
 def test_the_timer_rings_at_each_deadline(backend: str, record: Recorder) -> None:
-    """Deadlines ring in the order of their times, each at its own, whenever they were set."""
+    """Deadlines ring at the right times, in whatever order they were set."""
     timer = Timer[Timed](lambda timed, now: record.append((timed.name, now)))
 
     async def main() -> None:

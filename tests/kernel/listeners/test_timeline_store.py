@@ -37,7 +37,7 @@ def test_only_the_owner_may_look(home):
 
 
 def test_each_working_directory_has_records_of_its_own(home, monkeypatch):
-    """The same target means another application in another directory."""
+    """A target means another application in another directory."""
     here = timeline_path("shop:app")
     (home / "elsewhere").mkdir()
     monkeypatch.chdir(home / "elsewhere")

@@ -1,4 +1,4 @@
-"""The record of one component's task: its scopes, its state and its deadline."""
+"""The record of one component's task: scopes, state and deadline."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from bandmaster.kernel.planning.plan import Component
 
 
 class TaskState(Enum):
-    """The state of a component's task; the value names its phase in events and errors."""
+    """The state of a component's task; the value names the phase in events and errors."""
 
     STARTING = "start"
     STARTED = "serving"
@@ -23,7 +23,7 @@ class TaskState(Enum):
 
 
 class ComponentTask:
-    """One component's task, from the call of its factory to the end of its exit. Only the engine changes it."""
+    """One component's task, from the call of the factory to the end of the exit. Only the engine changes the record."""
 
     __slots__ = (
         "abort",

@@ -60,9 +60,9 @@ class RunHandle(Protocol):
 
 
 class Context:
-    """The kernel's services for one component: probes, background services, drain hooks, its name and the settings.
+    """The kernel's services for one component: probes, background services, drain hooks, name and settings.
 
-    A component that has a parameter of this type gets its own context, and may use it as long as it runs::
+    A component that has a parameter of this type gets a context of its own, for as long as the component runs::
 
         @lifespan(band=LifespanBand.MESSAGING)
         async def queue(settings: QueueSettings, context: Context) -> AsyncIterator[Queue]:
@@ -136,10 +136,10 @@ class Context:
         self._run.add_drain_hook(self._name, hook)
 
     def extend_timeout(self, seconds: float) -> None:
-        """Let the start or stop under way end ``seconds`` from now, instead of at its timeout.
+        """Let the start or stop under way end ``seconds`` from now, instead of at the timeout.
 
-        For work that may take long but can show its progress, such as a migration: call this with each step, as with
-        systemd's ``EXTEND_TIMEOUT_USEC``. Outside a start or a stop the call does nothing.
+        For work that takes long but makes progress, such as a migration: call this with each step, as with systemd's
+        ``EXTEND_TIMEOUT_USEC``. Outside a start or a stop the call does nothing.
 
         Raises:
             ValueError: ``seconds`` isn't a number above 0.
@@ -154,7 +154,7 @@ class Context:
     async def wait_ready(self) -> Resources:
         """Wait until every component has started, and return the resources of all.
 
-        For background services only: a component that waits in its own start waits for itself, until its timeout. A
+        For background services only: a component that waits during the own start waits in vain, until the timeout. A
         component asks for a single value of another by a parameter of its type.
         """
         return await self._run.wait_ready()
@@ -162,7 +162,7 @@ class Context:
     def check_budget(self, resource: str, allowed: int) -> None:
         """Compare the plan's budget of a resource, in all processes, with the number that a server allows.
 
-        For a component that can ask its server for the limit, such as PostgreSQL's ``max_connections``. The setting
+        For a component that can ask the server for the limit, such as PostgreSQL's ``max_connections``. The setting
         ``limits`` overrides ``allowed``. A budget above 80 % of the limit is logged as a warning.
 
         Raises:

@@ -13,7 +13,7 @@ _MACHINERY = frozenset(("anyio", "asyncio", "contextlib", "trio"))
 
 
 def render_coroutine_stack(awaitable: Any) -> str:
-    """Render the stack of a suspended coroutine like a traceback, innermost frame last; empty if it isn't suspended.
+    """Render the stack of a suspended coroutine like a traceback, innermost frame last; empty for any other object.
 
     Frames of the event loop's libraries are left out, since every wait ends with the same ones.
     """

@@ -1,4 +1,4 @@
-"""Run a plan once: one task for each component, from its start to its stop."""
+"""Run a plan once, with one task for each component."""
 
 from __future__ import annotations
 
@@ -51,7 +51,7 @@ class Phase(Enum):
 class Engine:
     """One run of a plan, from the first start to the last stop.
 
-    No component's task raises: a failure is recorded where it happens, and `running` raises once everything is over.
+    No component's task raises: each failure is recorded at once, and `running` raises when everything is over.
     """
 
     def __init__(
@@ -104,13 +104,18 @@ class Engine:
         Raises:
             StartError: a component failed to start.
             CrashError: a component died while serving.
-            StopError: something failed while stopping; the body's own exception comes first in it, if there was one.
+            StopError: something failed while stopping; the body's own exception comes first, if there was one.
             StartCancelled: `stop` was called before everything had started.
         """
         self._start_over = anyio.Event()
+        """Set when everything has started, and also when that won't happen any more."""
         self._all_over = anyio.Event()
+        """Set when the stop has begun and no component's task is alive."""
         self._timer = Timer(self._handle_deadline)
+        # Ends the wait for the start, and the body. A cancellation by this scope also ends at this scope, so that a
+        # cancellation that leaves it is always the caller's, and has to be raised again.
         self._body = anyio.CancelScope()
+        # The context of the caller, in which no component has set a variable yet; see `_spawn`.
         self._neutral_context = contextvars.copy_context()
         interruption: BaseException | None = None
         try:
@@ -127,6 +132,8 @@ class Engine:
                 self._begin_stop()
                 # Not before the body is over: it may need every component until then, also after a crash.
                 self._release(self._schedule.list_stoppable())
+                # In spite of any cancellation of the caller, which must not cut the stops short. That cancellation is
+                # raised at the end, unless a failure is.
                 interruption = join_interruptions(interruption, await wait_through([self._all_over]))
                 self._timer.stop()
         except BaseException as error:  # a cancellation that came while the tasks took their last steps
@@ -154,7 +161,7 @@ class Engine:
                 self._start_over.set()
 
     def supervise(self, component: str, name: str, service: Service, restart: Restart) -> None:
-        """Run a background service from the end of its component's start to the beginning of its stop.
+        """Run a background service from the end of the component's start to the beginning of the stop.
 
         Raises:
             ValueError: the component has a service of that name, or is stopping.
@@ -231,8 +238,8 @@ class Engine:
 
     def _spawn(self, indexes: Iterable[int]) -> None:
         for index in indexes:
-            # In a copy of the caller's context: this runs in the task of the component whose start has set these free,
-            # and a new task would inherit that component's context variables.
+            # In a copy of the caller's context. A new task inherits the context of its creator, here the task of the
+            # component that has just started: without a neutral context, components would see each other's variables.
             task = ComponentTask(index, self._plan.components[index])
             self._neutral_context.copy().run(self._spawn_task, task)
 
@@ -272,8 +279,8 @@ class Engine:
         finally:
             task.pending = None
             task.deadline = math.inf
-        # The component has started, and only the end of its exit may end it now. A cancellation of the start may be on
-        # its way already: it would arrive at the next await, in the exit at the latest, and cut the exit off.
+        # Shielded against `abort` from here on: a cancellation of the start that comes a moment too late would otherwise
+        # arrive at the next await, in the exit at the latest, and cut the exit off.
         task.guard.shield = True
         task.overdue = False
         task.state = TaskState.STARTED
@@ -453,7 +460,7 @@ class Engine:
         self._record_failure(task, error.phase, error)
 
     def _abandon(self, task: ComponentTask) -> None:
-        """Let the other components stop without waiting for one that ignores its cancellation."""
+        """Let the other components stop without waiting for this one, which ignores cancellation."""
         task.deadline = math.inf
         self._abandoned.add(task.name)
         self._emit(events.ComponentAbandoned, component=task.name, phase=task.state.value)

@@ -1,4 +1,4 @@
-"""Describe a component that has missed its deadline: where it stands, and which others wait for their start. Pure."""
+"""Describe a component that has missed a deadline, with the other components that wait meanwhile. Pure."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ def make_deadline_error(
 
 
 def list_waiting(plan: Plan, tasks: Mapping[str, ComponentTask], laggard: ComponentTask) -> tuple[str, ...]:
-    """List every other component that hasn't started, with its place in the code or the components it waits for."""
+    """List every other component that hasn't started, with a place in the code or with the names that are missing."""
     waiting = tuple(_describe_waiting(plan, tasks, laggard))
     if len(waiting) > _MOST_WAITING:
         return (*waiting[:_MOST_WAITING], f"and {len(waiting) - _MOST_WAITING} more")

@@ -15,7 +15,7 @@ from bandmaster.kernel.contributions.model import OnCrash
 class Restart:
     """The policy by which a background service is restarted.
 
-    ``when`` is ``on_failure`` for a service that may return once its work is done, ``always`` for a service that must
+    ``when`` is ``on_failure`` for a service that may return when the work is done, ``always`` for a service that must
     never return, and ``never`` for a service that may fail. A service that needs more than ``intensity`` restarts
     within ``period`` seconds is given up. Erlang's OTP calls the three kinds transient, permanent and temporary.
 

@@ -8,8 +8,8 @@ from collections.abc import Iterable, Sequence
 class Schedule:
     """The order of starts and stops, kept by counting.
 
-    Components are nodes, numbered in plan order. An edge leads from a node to each follower, a node that waits for it:
-    a follower starts after all its leaders, and a leader stops after all its followers. Between two stages stands a
+    Components are nodes, numbered in plan order. An edge leads from a leader to a follower, which waits for the leader.
+    So a follower starts after all leaders, and a leader stops after all followers. Between two stages stands a
     barrier, a further node that starts by itself when the whole earlier stage has started, and is over when the whole
     later stage has stopped. Stages so cost one edge for each component, and not one for each pair of components.
     """

@@ -22,7 +22,7 @@ class Emit(Protocol):
 
 
 class ServiceTask:
-    """One background service, with the scope that ends it."""
+    """One background service, with the scope for ending the service."""
 
     __slots__ = ("begun", "history", "name", "over", "restart", "scope", "service")
 
@@ -38,10 +38,10 @@ class ServiceTask:
 
 
 class Services:
-    """The background services of one component: begun once it has started, over before it is exited.
+    """The background services of one component: begun after the start, ended before the exit.
 
-    ``record_failure`` takes the name of a service and the error with which it failed while it was ended.
-    ``record_give_up`` takes the name of a service that won't be restarted, its last error, and the policy to follow.
+    ``record_failure`` takes the name of a service and the error that the service raised while being cancelled.
+    ``record_give_up`` takes the name of a service that isn't restarted, the last error, and the policy to follow.
     """
 
     def __init__(
@@ -77,7 +77,7 @@ class Services:
             self._start(task)
 
     def start(self) -> None:
-        """Begin every service. Called in the component's task, so that services see its context variables."""
+        """Begin every service. Called in the component's task, whose context variables the services inherit."""
         self._started = True
         for task in self._tasks.values():
             self._start(task)
@@ -94,7 +94,7 @@ class Services:
         self._patience.cancel()
 
     async def wait_ended(self) -> None:
-        """Wait until every service is over, however long it takes."""
+        """Wait until every service is over, without a limit."""
         await wait_through(self._list_ends())
 
     def _list_ends(self) -> list[anyio.Event]:

@@ -1,4 +1,4 @@
-"""Enforce deadlines: call a function when the start or the stop of a component has reached its timeout."""
+"""Enforce deadlines: call a function when a component's start or stop has reached the timeout."""
 
 from __future__ import annotations
 

@@ -42,7 +42,7 @@ _FIELD_NAMES = {"own": "took"}
 class EventLog:
     """Logs the events of a kernel through structlog, each with the band and the distribution of its component.
 
-    The error of a background service is logged with its traceback, since nothing else reports the error of a service
+    The error of a background service is logged with a traceback, since nothing else reports the error of a service
     that is restarted. An error that ends a run is reported by the caller of the run. Tracebacks are plain text without
     the values of variables.
     """

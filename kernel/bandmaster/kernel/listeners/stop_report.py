@@ -10,7 +10,7 @@ from bandmaster.kernel.text import duration
 
 
 class StopReport:
-    """Listens to a kernel, and renders the failures and the unfinished components of its run.
+    """Listens to a kernel, and renders the failures and the unfinished components of the last run.
 
     `render` may be called from another thread while the event loop is blocked.
     """

@@ -31,21 +31,21 @@ class Span:
 
 @dataclass(frozen=True, slots=True)
 class Record:
-    """The measurements of one start, and the order that decides its critical chain."""
+    """The measurements of one start, with the order that decides the critical chain."""
 
     took: float | None
     """Seconds until everything had started; None for a start that failed or isn't over."""
     spans: tuple[Span, ...]
     stages: tuple[tuple[str, ...], ...]
     waits_for: Mapping[str, tuple[str, ...]]
-    """For each component, the names of the components that it waits for."""
+    """For each component, the names of the components to wait for."""
 
     def blame(self) -> list[Span]:
         """List the spans, the longest own time first."""
         return sorted(self.spans, key=lambda span: (-span.own, span.component))
 
     def critical_chain(self) -> list[Span]:
-        """List the components that decided how long the start took, each of which waited for the one before it."""
+        """List the components that decided how long the start took, each of which waited for the one before."""
         # Each component is taken once, so that a damaged file with a cycle in it ends, too.
         left = {span.component: span for span in self.spans}
         before = {
@@ -81,7 +81,7 @@ class Record:
 
 
 class Timeline:
-    """Listens to a kernel, and measures its last start."""
+    """Listens to a kernel, and measures the last start."""
 
     def __init__(self, plan: Plan) -> None:
         self._plan = plan

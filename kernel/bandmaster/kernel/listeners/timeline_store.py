@@ -1,4 +1,4 @@
-"""Save the timeline of the last start for later commands, and load it."""
+"""Save and load the timeline of the last start, for commands that run later."""
 
 from __future__ import annotations
 
@@ -47,7 +47,7 @@ def timeline_path(target: str | None) -> Path:
 def save_timeline(target: str | None, record: Record) -> bool:
     """Save the timeline of a start, and return whether that succeeded.
 
-    The file is replaced as a whole or not at all. A failure isn't raised: a start mustn't fail for its measurements.
+    The file is replaced as a whole or not at all. A failure isn't raised: measurements must not fail a start.
     """
     try:
         path = timeline_path(target)

@@ -1,4 +1,4 @@
-"""Escalate stop signals: the first stops the run, the second skips its drain, the third ends the process."""
+"""Escalate stop signals: the first stops the run, the second skips the drain, the third ends the process."""
 
 from __future__ import annotations
 
@@ -52,7 +52,7 @@ class ReceivedSignals:
 def receive_signal(
     received: ReceivedSignals, number: signal.Signals, now: float
 ) -> tuple[ReceivedSignals, Action | None]:
-    """Add a signal, and return its consequence: None for an echo."""
+    """Add a signal, and return the consequence, None for an echo."""
     if now - received.last_at < ECHO:
         return replace(received, last_at=now), None
     signals = (*received.signals, number)
@@ -70,7 +70,7 @@ class Escalation:
     """Acts on the stop signals of one run of a kernel, and reports the progress of the stop to the watchdog.
 
     The launcher and the lifespan under a foreign server both use this class, so that a signal means the same under
-    either. A signal handler calls `receive`, which only takes note and wakes the event loop; `attend` acts there.
+    either. A signal handler calls `receive`, which records the signal and wakes the event loop; `attend` acts there.
     """
 
     def __init__(
@@ -114,7 +114,7 @@ class Escalation:
             yield
 
     def receive(self, number: signal.Signals) -> Action | None:
-        """Take note of a signal and return its consequence: None for an echo. Safe in a signal handler.
+        """Record a signal and return the consequence, None for an echo. Safe in a signal handler.
 
         A third signal ends the process here, since the event loop may be blocked.
         """
@@ -142,7 +142,7 @@ class Escalation:
         self._watchdog.watch_event_loop(self._wake)
 
     def leave_event_loop(self, exit_code: int) -> None:
-        """Wake the event loop no more: only tasks and threads that others have left behind still hold it."""
+        """Stop waking the event loop, which now only waits for leftover tasks and threads."""
         self._wake = None
         self._watchdog.note_run_finished(exit_code)
 

@@ -1,4 +1,4 @@
-"""End a process that is overdue, from a thread of its own: also while the event loop is blocked."""
+"""End an overdue process, also while the event loop is blocked."""
 
 from __future__ import annotations
 
@@ -51,7 +51,7 @@ class Termination:
 
 
 def list_terminations(state: WatchdogState) -> list[Termination]:
-    """List every reason to end the process, each with its time; the earliest counts."""
+    """List every reason to end the process, each with a time; the earliest counts."""
     failed = FAILED if state.second_signal is None else 128 + state.second_signal
     found = []
     if state.only_abandoned_left:
@@ -75,7 +75,7 @@ def list_terminations(state: WatchdogState) -> list[Termination]:
 
 
 class Watchdog:
-    """Ends the process when the stop is overdue, from a thread of its own: also when the event loop is blocked.
+    """Ends the process when the stop is overdue, from a separate thread: also while the event loop is blocked.
 
     ``describe`` renders the unfinished work for the message; ``exit_process`` ends the process. The ``note_`` methods
     report the progress of a run, and are safe in signal handlers.
@@ -200,4 +200,4 @@ def _apply_update(state: WatchdogState, update: Mapping[str, Any]) -> WatchdogSt
 
 def _write_to_stderr(text: str) -> None:
     # Not through sys.stderr: the thread that hangs may hold its lock.
-    os.write(2, masked(text).encode(errors="backslashreplace"))
+    os.write(2, text.encode(errors="backslashreplace"))

@@ -1,4 +1,4 @@
-"""Runs a case on its event loop, and hands out what was recorded."""
+"""Run a case on its event loop, and return the record."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ import trio
 from tests.kernel.harness.cases import ABANDON_AFTER, Case
 from tests.kernel.harness.clock import run_asyncio, run_trio
 from tests.kernel.harness.facts import Run
-from tests.kernel.harness.parts import Bang, Boom, rig, variable
+from tests.kernel.harness.parts import Bang, Boom, make_faulty_plan, variable
 
 from bandmaster.kernel.lifecycle import engine as lifecycle
 from bandmaster.kernel.lifecycle.context import Context
@@ -21,28 +21,28 @@ from bandmaster.kernel.lifecycle.context import Context
 BODY_SECONDS = 5.0
 
 
-def play(case: Case, engine_of: Any = lifecycle.Engine, *, eager: bool = False) -> Run:
-    """Run a case from its beginning to its end."""
+def run_case(case: Case, engine_class: Any = lifecycle.Engine, *, eager: bool = False) -> Run:
+    """Run a case from its beginning to its end, and return the record."""
     run = Run(case)
-    stage = rig(case.parts)
-    stage.run = run
-    actor = _Actor(run, stage.plan, engine_of)
+    faulty = make_faulty_plan(case.parts)
+    faulty.run = run
+    caller = _Caller(run, faulty.plan, engine_class)
     try:
         if case.backend == "trio":
-            run.left = run_trio(actor.main, actor.before_step, case.seed)
+            run.left = run_trio(caller.main, caller.before_step, case.seed)
         else:
-            run.left = run_asyncio(actor.main, actor.before_step, case.seed, eager=eager)
+            run.left = run_asyncio(caller.main, caller.before_step, case.seed, eager=eager)
     except BaseException as error:
         run.broken = error
     return run
 
 
-class _Actor:
-    """The caller of the engine: enters, does something, leaves, and is disturbed."""
+class _Caller:
+    """The caller of the engine: enters `running`, executes the body, leaves, and is disturbed meanwhile."""
 
-    def __init__(self, run: Run, plan: Any, engine_of: Any) -> None:
+    def __init__(self, run: Run, plan: Any, engine_class: Any) -> None:
         self._run = run
-        self._engine = _observe_phases(engine_of, run)(
+        self._engine = _observe_phases(engine_class, run)(
             plan, make_context=partial(Context, run=_RunHandle(self)), emit=run.emit, abandon_after=ABANDON_AFTER
         )
         self._scope: anyio.CancelScope | None = None
@@ -116,7 +116,7 @@ class _Actor:
             case "cancel":
                 self._scope.cancel()
             case "stop":
-                self._engine.stop("the harness asked")
+                self._engine.stop("the harness")
             case "native":
                 self._task.cancel()
             case "shutdown" | "kill":
@@ -131,7 +131,7 @@ def _cancel(task: asyncio.Task[Any]) -> None:
     task.cancel()
     coroutine = task.get_coro()
     if inspect.getcoroutinestate(coroutine) == inspect.CORO_CREATED:
-        # It will never take its first step, and AnyIO doesn't close what it should have awaited.
+        # This task will never take its first step, and AnyIO doesn't close the coroutine that it should have awaited.
         inner = coroutine.cr_frame.f_locals.get("self")
         if inner is not None:
             inner.coro.close()
@@ -154,10 +154,10 @@ def _observe_phases(engine_class: Any, run: Run) -> Any:
 
 
 class _RunHandle:
-    """The part of a kernel that components of the harness use."""
+    """The part of a run that components of the harness call."""
 
-    def __init__(self, actor: _Actor) -> None:
-        self._actor = actor
+    def __init__(self, caller: _Caller) -> None:
+        self._caller = caller
 
     def supervise(self, *arguments: Any) -> None:
-        self._actor.supervise(*arguments)
+        self._caller.supervise(*arguments)
