@@ -6,6 +6,39 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import TypeAlias
 
+__all__ = [
+    "ComponentAbandoned",
+    "ComponentCrashed",
+    "ComponentEvent",
+    "ComponentOverdue",
+    "ComponentStartCancelled",
+    "ComponentStartFailed",
+    "ComponentStarted",
+    "ComponentStarting",
+    "ComponentStopFailed",
+    "ComponentStopped",
+    "ComponentStopping",
+    "Drained",
+    "Draining",
+    "Event",
+    "KernelStarting",
+    "KernelStopped",
+    "KernelStopping",
+    "Listener",
+    "OnlyAbandonedLeft",
+    "ReadinessLost",
+    "ReadinessRegained",
+    "Ready",
+    "RollingBack",
+    "ServiceEnded",
+    "ServiceEvent",
+    "ServiceGaveUp",
+    "ServiceRestarting",
+    "ServiceStarted",
+    "StopRequested",
+    "Warned",
+]
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Event:

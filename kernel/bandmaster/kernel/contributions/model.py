@@ -26,7 +26,7 @@ if TYPE_CHECKING:
     from pydantic_settings import BaseSettings
     from starlette.routing import BaseRoute
 
-Budget: TypeAlias = "Mapping[str, int] | Callable[..., Mapping[str, int]]"
+Budget: TypeAlias = Mapping[str, int] | Callable[..., Mapping[str, int]]
 OnCrash: TypeAlias = Literal["stop", "degrade"]
 
 
