@@ -46,7 +46,8 @@ if TYPE_CHECKING:
     from bandmaster.kernel.planning.plan import Plan
     from bandmaster.kernel.process.process import end_process, run_process
     from bandmaster.kernel.settings.kernel import KernelSettings, named_settings
-    from bandmaster.kernel.stack.exchange import Exchange, HeaderBlock, current_exchange
+    from bandmaster.kernel.stack.exchange import Exchange, current_exchange
+    from bandmaster.kernel.stack.headers import HeaderBlock
 
 # Where each public name lives. Names are imported when they are first used (PEP 562): describing a part needs neither
 # the event loop nor starlette nor pydantic.
@@ -63,7 +64,7 @@ _HOMES = {
     "ErrorHandlerContribution": "contributions.model",
     "Event": "events",
     "Exchange": "stack.exchange",
-    "HeaderBlock": "stack.exchange",
+    "HeaderBlock": "stack.headers",
     "Kernel": "lifecycle.kernel",
     "KernelSettings": "settings.kernel",
     "LifespanBand": "contributions.bands",
