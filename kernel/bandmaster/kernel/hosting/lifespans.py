@@ -14,7 +14,7 @@ from starlette.types import ASGIApp
 from bandmaster.kernel.contributions.bands import LifespanBand
 from bandmaster.kernel.contributions.model import LifespanContribution, Provenance
 from bandmaster.kernel.errors import NotReadyError
-from bandmaster.kernel.hosting.lifespan_client import speaking
+from bandmaster.kernel.hosting.lifespan_client import LifespanClient
 from bandmaster.kernel.lifecycle.context import Context
 from bandmaster.kernel.lifecycle.health import LONGEST_TIMEOUT, Report
 
@@ -109,8 +109,9 @@ class Lifespans:
 
     @asynccontextmanager
     async def _spoken(self, found: _Found) -> AsyncGenerator[None, None]:
-        state = self._states[found.name] = {}
-        async with speaking(found.app, state, must=found.must):
+        client = LifespanClient(found.app, required=found.must)
+        self._states[found.name] = client.state
+        async with client.running():
             yield
 
 
