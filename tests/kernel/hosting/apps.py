@@ -31,7 +31,7 @@ HELLO = Route("/hello", hello)
 
 
 def composed(*contributions, host=None, settings=None, **arguments):
-    """An application that answers ``/hello``; its attribute ``seen`` has all events."""
+    """An application that answers ``/hello``, with all events in the attribute ``seen``."""
     seen = []
     app = create_app(
         host if host is not None else Starlette(routes=[HELLO]),
@@ -88,7 +88,7 @@ async def text(app, path="/hello", method="GET"):
 
 
 async def read_failed(app, path):
-    """The body that an app sends before it raises KeyError."""
+    """The body that an app sends before raising KeyError."""
     body = b""
 
     async def send(message):

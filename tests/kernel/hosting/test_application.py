@@ -216,7 +216,7 @@ async def test_a_run_after_another():
 
 
 async def test_the_servers_scope_and_state_stay_as_they_are():
-    """The server, or an outer application, may use its scope and state again, so they aren't changed."""
+    """Scope and state aren't changed, since the server, or an outer application, may use them again."""
     seen = {}
 
     async def look(request):
@@ -383,7 +383,7 @@ async def test_a_stop_that_fails_after_a_layer_failed():
 
 
 async def test_named_resources_reach_layers():
-    """A layer gets the one of two resources of a type that it names."""
+    """Of two resources of one type a layer gets the one with the given name."""
     from typing import Annotated
 
     made = []

@@ -70,7 +70,7 @@ async def test_a_drain_is_bounded():
 
 
 async def test_a_stream_may_look_at_the_drain():
-    """A stream that waits for the drain ends by itself."""
+    """A stream that waits for the drain can end by itself."""
 
     async def chunks(drain):
         yield b"first"
@@ -94,7 +94,7 @@ async def test_a_stream_may_look_at_the_drain():
 
 
 async def test_a_second_drain_waits_for_the_first():
-    """There is one drain, and both callers return when it is over."""
+    """There is one drain, and both callers return at the end."""
     app = composed(host=Starlette(routes=[slow(4)]))
     back = []
 
@@ -217,7 +217,7 @@ async def test_websockets_are_closed_when_draining(timeout):
 
 
 async def test_a_drain_where_nothing_serves_does_nothing():
-    """After the stop a drain has no effect; without any run it is an error."""
+    """After the stop a drain has no effect; without any run a drain is an error."""
     app = composed()
     with pytest.raises(RuntimeError, match="this kernel doesn't run"):
         await app.drain()

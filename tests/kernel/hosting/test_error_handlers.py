@@ -19,7 +19,7 @@ pytestmark = pytest.mark.anyio
 @pytest.mark.requirement("FA-3")
 @pytest.mark.parametrize("exception", [KeyError, 418, Exception, 500])
 async def test_error_handlers_answer_for_a_host_that_takes_none(exception):
-    """Error handlers are put around such a host in the order in which Starlette has them around its router."""
+    """Error handlers are put around such a host in the order of Starlette's middleware."""
 
     async def host(scope, receive, send):
         if scope["path"] == "/fine":
@@ -76,7 +76,7 @@ async def test_error_handlers_answer_for_contributed_routes_of_any_host():
 )
 @pytest.mark.requirement("FA-3")
 async def test_an_error_handler_answers(host, exception, error):
-    """A handler answers for an exception's type, its subclasses, or a status."""
+    """A handler answers for an exception's type, for subclasses, or for a status."""
     app = host()
     app.router.routes.append(Route("/hello", failing(error)))
     installed(app, ErrorHandlerContribution(name="errors", exception=exception, handler=handling("handled")))
@@ -84,7 +84,7 @@ async def test_an_error_handler_answers(host, exception, error):
 
 
 async def test_a_handler_that_comes_late_still_answers():
-    """A handler also reaches a host that has served before, and has built its middleware."""
+    """A handler also reaches a host that has served before, with the middleware already built."""
     app = Starlette(routes=[Route("/hello", failing(KeyError()))])
     with pytest.raises(KeyError):
         await ask(app)

@@ -1,6 +1,6 @@
 """Tests of bandmaster.kernel.hosting.frameworks: each internal that hosting depends on is still there.
 
-A failure here after an upgrade names the internal, and what breaks without it.
+A failure here after an upgrade names the internal, and the behaviour that breaks.
 """
 
 import functools
@@ -27,7 +27,7 @@ async def own(app):
 
 @pytest.mark.parametrize("kind", [Starlette, FastAPI, Router, APIRouter])
 def test_lifespan_context(kind):
-    """Starlette's Router keeps its lifespan in lifespan_context, which also runs for mounted apps."""
+    """Starlette's Router keeps the lifespan in lifespan_context."""
     app = kind(lifespan=own)
     router = frameworks.find_router(app)
     broken = f"{kind.__name__}: router.lifespan_context is gone: lifespans of hosts and mounted apps aren't started"
@@ -107,7 +107,7 @@ async def test_lifespan_watch():
 
 
 def test_mount():
-    """Mount keeps its app in _base_app, and its middleware in app; Host has no middleware."""
+    """Mount keeps the app in _base_app, and the middleware in app; Host has no middleware."""
     app = Starlette()
     mount = Mount("/", app, middleware=[Middleware(GZipMiddleware)])
     assert frameworks.get_mounted_app(mount) is app, "Mount._base_app is gone: apps behind its middleware aren't found"
@@ -146,7 +146,7 @@ def test_path_regex(route, expected):
 
 
 def test_include_router():
-    """FastAPI appends an included router to router.routes, where it can be taken off."""
+    """FastAPI appends an included router to router.routes, where the new routes can be taken off."""
     host, router = FastAPI(), APIRouter()
     router.get("/hello")(lambda: None)
     before = list(host.router.routes)

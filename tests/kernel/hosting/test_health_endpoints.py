@@ -87,7 +87,7 @@ async def test_readiness_is_lost_with_the_request_to_stop():
 
 @pytest.mark.requirement("FA-15", "CF-16", "XC-L5")
 async def test_a_failing_probe_outside_production():
-    """The report has the failing probe, its component and the type of the error, but never its text."""
+    """The report has the failing probe, its component and the type of the error, but never the text of the error."""
     app = composed(probing(away))
     async with app.running():
         answer = await ask(app, "/readyz")
@@ -182,7 +182,7 @@ async def test_health_passes_no_layer_and_counts_as_no_request():
 
 
 async def test_an_application_that_is_not_served_is_not_ready():
-    """A kernel that runs without its application serves no requests."""
+    """A kernel that runs without the application serves no requests."""
     app = composed()
     async with app.kernel.running():
         assert [("application", "not serving")] == [(check.name, check.reason) for check in (await app.ready()).checks]

@@ -14,7 +14,7 @@ pytestmark = pytest.mark.anyio
 
 @pytest.mark.requirement("FA-12", "CF-34")
 def test_title_and_version_come_from_the_distribution():
-    """Title and version are those of the distribution, unless set; a FastAPI host has them in its document, too."""
+    """Title and version are those of the distribution, unless set; a FastAPI host has them in the document, too."""
     installed = importlib.metadata.version("anyio")
     for settings, expected in (
         ({}, ("Mine", "9")),
@@ -33,7 +33,7 @@ def test_title_and_version_come_from_the_distribution():
 
 
 def test_a_host_without_a_title_has_one():
-    """An application has a title and a version, whatever its host."""
+    """An application has a title and a version, with every kind of host."""
     assert ("bandmaster", "") == (composed().title, composed().version)
     assert ("Set", "2") == (composed(settings={"title": "Set", "version": "2"}).title, "2")
 

@@ -14,14 +14,14 @@ async def nothing():
 
 
 class Sent(list):
-    """A server's ``send`` that keeps what is sent."""
+    """A server's ``send`` that keeps the messages."""
 
     async def __call__(self, message):
         self.append(message)
 
 
 class Held:
-    """An application that serves until the test lets it return."""
+    """An application that serves until the test sets ``out``."""
 
     def __init__(self, *messages):
         self.messages = messages
@@ -39,7 +39,7 @@ ACCEPT = {"type": "websocket.accept"}
 
 
 async def test_requests_and_connections_are_counted():
-    """A request or WebSocket counts until its app returns."""
+    """A request or WebSocket counts until the app returns."""
     in_flight, request, connection = InFlight(), Held(), Held(ACCEPT)
     async with anyio.create_task_group() as tasks:
         tasks.start_soon(in_flight.serve_request, request, {}, nothing, Sent())
@@ -66,7 +66,7 @@ async def test_a_request_that_fails_no_longer_counts():
 
 
 async def test_the_notice_of_the_drain():
-    """Code that waits for the notice goes on, and code that reads it sees it."""
+    """The notice wakes code that waits, and can be read."""
     in_flight = InFlight()
     assert not in_flight.drain.begun
     async with anyio.create_task_group() as tasks:

@@ -11,7 +11,7 @@ pytestmark = pytest.mark.anyio
 
 
 def says(*steps):
-    """An app that takes steps in order: it receives (``None``), sends (a type or a message), raises, or calls."""
+    """An app that takes steps in order: receive (``None``), send (a type or a message), raise, or call."""
     trace = []
 
     async def app(scope, receive, send):
@@ -83,14 +83,14 @@ async def test_an_app_without_a_lifespan_is_served_all_the_same(app):
 
 @pytest.mark.parametrize("app", [says(KeyError("path")), says(None, "http.response.start"), says(), says(None)])
 async def test_a_required_lifespan_must_be_run(app):
-    """A middleware that can't handle the scope would otherwise switch off the lifespan of the app that it wraps."""
+    """A middleware that can't handle the scope would otherwise switch off the lifespan of the wrapped app."""
     with pytest.raises((KeyError, RuntimeError)):
         async with running(app, required=True):
             pytest.fail("served")
 
 
 async def test_an_exception_of_the_startup():
-    """The exception is raised itself, neither in a group nor in another error."""
+    """The very exception is raised, neither in a group nor in another error."""
     error = OSError("no database")
     with pytest.raises(OSError) as raised:
         async with running(says(None, error)):
@@ -109,7 +109,7 @@ async def test_an_exception_counts_more_than_the_message():
 
 @pytest.mark.parametrize("after", [[], [None], [anyio.sleep_forever]], ids=["returns", "listens on", "hangs"])
 async def test_an_answer_of_failure_is_a_failure(after):
-    """A reported failure is an error, whatever the app does next; of a traceback the last line is kept."""
+    """A reported failure is an error, also if the app goes on; of a traceback the last line is kept."""
     app = says(None, {"type": START_FAILED, "message": "Traceback\n  ...\nOSError: no\n"}, *after)
     with pytest.raises(HostLifespanError, match=r"^OSError: no$") as raised:
         async with running(app):
@@ -202,7 +202,7 @@ async def test_an_app_that_receives_without_an_end_is_cancelled(answer):
 
 
 async def test_clean_up_after_the_last_answer_is_waited_for():
-    """An app may clean up after it has answered the shutdown; it isn't cancelled."""
+    """An app that cleans up after the answer to the shutdown isn't cancelled."""
     done = []
 
     async def clean_up():
@@ -215,7 +215,7 @@ async def test_clean_up_after_the_last_answer_is_waited_for():
 
 
 async def test_an_error_of_the_block_still_stops_the_app():
-    """The app receives the shutdown, and the error is raised as it is."""
+    """The app receives the shutdown, and the error is raised unchanged."""
     app, error = says(None, STARTED, None, STOPPED), OSError()
     with pytest.raises(OSError) as raised:
         async with running(app):

@@ -72,7 +72,7 @@ async def test_a_litestar_host_lives(lives):
 
 
 async def test_a_litestar_host_that_fails():
-    """The cause is the exception itself, not the traceback that Litestar sends."""
+    """The cause is the exception, not the traceback that Litestar sends."""
 
     @asynccontextmanager
     async def own(app):
@@ -113,7 +113,7 @@ async def test_a_callable_without_a_lifespan_is_served():
 @pytest.mark.parametrize("phase", ["start", "stop"])
 @pytest.mark.parametrize("kind", [Starlette, FastAPI])
 async def test_a_failing_lifespan_is_the_cause(lives, kind, phase):
-    """The cause is the error itself, and the component is the host."""
+    """The cause is the very error, and the component is the host."""
     with pytest.raises((StartError, StopError)) as raised:
         await ran(kind(lifespan=lives.of("host", fail=phase)))
     cause = raised.value.__cause__ if phase == "start" else raised.value.exceptions[0]
@@ -158,7 +158,7 @@ async def test_a_callable_that_dies_while_serving_is_a_crash():
 
 
 async def test_routers_that_are_included_later_live(lives):
-    """A router included after the application was made has its lifespan run."""
+    """The lifespan of a router that is included after the application was made runs."""
     host = FastAPI(lifespan=lives.of("host"))
     app = composed(host)
     host.include_router(APIRouter(lifespan=lives.of("router")))
@@ -176,7 +176,7 @@ async def test_a_wrapped_host_lives(lives):
 
 
 async def test_a_wrapper_that_chokes_on_the_lifespan_is_an_error(lives):
-    """A wrapper that can't handle the lifespan scope would switch off the lifespan of the host it wraps."""
+    """A wrapper that can't handle the lifespan scope would switch off the lifespan of the wrapped host."""
 
     class Chokes:
         def __init__(self, app):
@@ -191,7 +191,7 @@ async def test_a_wrapper_that_chokes_on_the_lifespan_is_an_error(lives):
 
 
 async def test_a_wrapper_of_itself():
-    """Unwrapping a host ends, also where the wrapper wraps itself."""
+    """Unwrapping a host ends, also in a circle of wrappers."""
 
     class Round:
         async def __call__(self, scope, receive, send):
@@ -203,7 +203,7 @@ async def test_a_wrapper_of_itself():
 
 
 async def test_an_app_that_is_mounted_too_late(lives):
-    """A warning names an app that was mounted after the plan was made, since its lifespan isn't started."""
+    """A warning names an app that was mounted after the plan was made, since the lifespan isn't started."""
     host = Starlette()
     app = composed(host)
     host.router.routes.append(Mount("/late", Starlette(lifespan=lives.of("late"))))
@@ -259,7 +259,7 @@ class Attributed:
 
 
 async def test_of_two_values_the_outer_apps_is_kept(lives):
-    """The outer app's value counts, and a warning names both, since the other app expects its own."""
+    """The outer app's value counts, and a warning names both, since the other app expects another value."""
     host = Starlette(
         routes=[
             HERE,
@@ -315,7 +315,7 @@ async def note(lives, line):
 
 @pytest.mark.parametrize("wrapper", [lambda app: app, CORSMiddleware])
 async def test_an_application_mounted_in_another_lives_once(lives, wrapper):
-    """The inner application starts after the outer host, and its requests see its own state."""
+    """The inner application starts after the outer host, and inner requests see the inner state."""
     inner = wrapper(inner_app(lives))
     app = composed(Starlette(routes=[Mount("/inner", inner), Mount("/again", inner)], lifespan=lives.of("outer")))
     assert ["host", "host.inner"] == names(app)

@@ -56,14 +56,14 @@ async def test_mounted_apps_live_once_each(lives):
 
 
 async def test_a_setting_leaves_mounted_apps_alone(lives):
-    """With mounted_lifespans off, mounted apps aren't started: a host may start them in its own way."""
+    """With mounted_lifespans off, mounted apps aren't started: a host may start them in another way."""
     host = Starlette(routes=[Mount("/sub", Starlette(lifespan=lives.of("sub")))], lifespan=lives.of("host"))
     app = await ran(host, mounted_lifespans=False)
     assert (["host up", "host down"], []) == (lives.trace, warned(app))
 
 
 async def test_one_mounted_app_can_be_left_alone(lives):
-    """One mounted app can be disabled by its name, as every component."""
+    """One mounted app can be disabled by name, as every component."""
     subs = [Mount("/a", Starlette(lifespan=lives.of("a"))), Mount("/b", Starlette(lifespan=lives.of("b")))]
     app = await ran(Starlette(routes=subs), disable={"host.a"})
     assert (["b up", "b down"], []) == (lives.trace, warned(app))
@@ -95,7 +95,7 @@ async def test_apps_mounted_in_an_included_router_live(lives):
 
 
 async def test_a_mounted_litestar_app_lives(lives):
-    """A mounted app of another framework, with an attribute for its lifespan, runs it by the protocol."""
+    """The lifespan of a mounted app of another framework, shown by an attribute, runs by the protocol."""
 
     async def up() -> None:
         lives.trace.append("up")
@@ -210,7 +210,7 @@ def entered_behind_a_wrapper(lives):
     ],
 )
 async def test_a_mounted_app_that_the_host_starts_lives_once(lives, made):
-    """A host may start its mounted app itself, in several ways; each run starts the app exactly once."""
+    """A host can start a mounted app in several ways; each run starts the app exactly once."""
     host, sub = made(lives)
     if hasattr(host, "mount"):
         host.mount("/sub", sub)

@@ -58,7 +58,7 @@ async def test_a_websocket_is_refused_with_the_same_problem_where_the_server_can
 
 @pytest.mark.parametrize("extensions", [{}, None, {"tls": {}}])
 async def test_a_websocket_is_closed_where_the_server_knows_no_denial(extensions):
-    """Without the extension the WebSocket is closed with 1013, also where a server has None for its extensions."""
+    """Without the extension the WebSocket is closed with 1013, also where the extensions are None."""
     answer = await call(functools.partial(refusing_websocket, 7), websocket_scope(extensions=extensions))
     assert [{"type": "websocket.close", "code": 1013, "reason": "not ready"}] == answer.messages
 

@@ -56,7 +56,7 @@ async def test_every_host_takes_all_kinds_of_routes(host, made, prefix):
 
 @pytest.mark.parametrize("host", [Starlette(), bare], ids=["starlette", "bare"])
 async def test_a_fastapi_router_needs_a_fastapi_host(host):
-    """A FastAPI router is refused by other hosts, where each of its routes would fail at the first request."""
+    """A FastAPI router is refused by other hosts, where each route would fail at the first request."""
     part = RouteContribution(name="hello", routes=fast_router())
     with pytest.raises(
         PlanError, match=f"they are a FastAPI router, which the host, a {type(host).__name__}, can't include"
@@ -167,12 +167,12 @@ async def test_a_host_of_no_framework_comes_after_the_routes():
 
 
 async def test_a_host_of_no_framework_without_routes():
-    """Without contributions the host is served as it is."""
+    """Without contributions the host itself is served."""
     assert bare is installed(bare)
 
 
 async def test_a_function_that_takes_the_host():
-    """A function with a parameter gets the host, of whatever kind."""
+    """A function with a parameter gets the host, of every kind."""
 
     def fitting(host):
         return [Route("/hello", page(type(host).__name__))]
@@ -184,7 +184,7 @@ async def test_a_function_that_takes_the_host():
 
 
 async def test_a_function_with_defaults():
-    """A function whose parameters all have defaults is called without the host."""
+    """A function with defaults for all parameters is called without the host."""
 
     def plain(text="its own"):
         return [Route("/hello", page(text))]
@@ -209,7 +209,7 @@ async def test_a_function_without_a_signature():
 
 
 def test_no_app_shows_tracebacks_in_production():
-    """Neither the host nor a mounted app, at any depth and behind any wrapper, may have its debug mode on."""
+    """Neither the host nor a mounted app, at any depth and behind any wrapper, may have the debug mode on."""
     inner = Starlette(debug=True)
     host = Starlette(routes=[Mount("/api", Starlette(routes=[Mount("/deep", inner)]))])
     install_routes(host, [], [])
@@ -262,7 +262,7 @@ def raising():
     ],
 )
 async def test_routes_that_cannot_be_made_are_problems(made, cause):
-    """A problem has the contribution, its distribution and the way to leave it out; all are reported at once."""
+    """A problem has the contribution, the distribution and the way to leave it out; all are reported at once."""
     host = Starlette()
     parts = [
         routes("/first", name="first"),

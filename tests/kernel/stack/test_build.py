@@ -153,7 +153,7 @@ def test_asgi_layer_splits_the_run():
 
 
 def test_scopes():
-    """A chain has only the layers that serve its type of scope, and layers are neighbours within it."""
+    """A chain has only the layers for one type of scope, and neighbours are those within the chain."""
     layers = [
         bound(Request, scopes={"http"}),
         bound(Passing, scopes={"websocket"}),
@@ -168,7 +168,7 @@ def test_scopes():
 
 @pytest.mark.parametrize("inside", [[], [Request], [Passing]], ids=["app", "hooks", "asgi"])
 async def test_one_instance_for_both_chains(inside):
-    """An ASGI layer has one instance, also where the layers inside it differ by type of scope."""
+    """An ASGI layer has one instance, also where the inner layers differ by type of scope."""
     Passing.made.clear()
     seen = []
 
@@ -184,7 +184,7 @@ async def test_one_instance_for_both_chains(inside):
 
 
 def test_instances_are_made_inside_out():
-    """An ASGI layer gets the finished application inside it."""
+    """An ASGI layer gets the finished inner application."""
     Passing.made.clear()
     build([bound(Copying), bound(Passing)], nothing)
     assert [type(layer) for layer in Passing.made] == [Passing, Copying]
@@ -290,7 +290,7 @@ def fault(layer, **fields):
 @pytest.mark.parametrize("base", [Passing, Start])
 @pytest.mark.requirement("XC-E1", "P-19")
 def test_constructor_that_raises(base):
-    """The error names the layer and its distribution, and has the cause."""
+    """The error names the layer and the distribution, and has the cause."""
     cause = KeyError("no such key")
 
     class Broken(base):
@@ -303,7 +303,7 @@ def test_constructor_that_raises(base):
 
 
 def made(thing, base):
-    """A class whose constructor returns another object."""
+    """A class with a constructor that returns another object."""
     return type("Odd", (base,), {"__new__": lambda cls, *app: thing})
 
 
@@ -318,7 +318,7 @@ def test_hook_layer_without_hooks():
 
 
 class Switch:
-    """A hook layer that its constructor can switch off."""
+    """A hook layer with a constructor that can switch the layer off."""
 
     def __init__(self, on):
         if not on:
@@ -329,7 +329,7 @@ class Switch:
 
 
 class ASGISwitch:
-    """An ASGI layer that its constructor can switch off."""
+    """An ASGI layer with a constructor that can switch the layer off."""
 
     def __new__(cls, app, on):
         return super().__new__(cls) if on else app
@@ -375,7 +375,7 @@ def test_async_hook():
 
 @pytest.mark.requirement("CF-17", "FA-18")
 def test_base_http_middleware_in_disguise():
-    """A class that returns a BaseHTTPMiddleware is refused, unless the contribution allows it."""
+    """A class that returns a BaseHTTPMiddleware is refused, unless the contribution allows that."""
     from starlette.middleware.base import BaseHTTPMiddleware
 
     class Dispatch(BaseHTTPMiddleware):

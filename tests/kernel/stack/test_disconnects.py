@@ -48,7 +48,7 @@ async def test_send_that_fails():
 
 
 async def test_send_that_fails_behind_another_frame():
-    """An inner frame recognises it too, although it reaches the server's send through the outer frame's."""
+    """An inner frame, which reaches the server's send through the outer frame's, recognises the error too."""
     inner, outer = Ends(), Ends()
     frame = Frame([outer], Frame([inner], stream, "http", inner=True), "http")
     server = Server(frame, http_scope())

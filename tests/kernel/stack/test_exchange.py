@@ -60,7 +60,7 @@ def test_no_content_length():
 
 
 def test_slots():
-    """An exchange takes no attributes that it doesn't declare."""
+    """Attributes that the class doesn't declare are refused."""
     with pytest.raises(AttributeError):
         request().surprise = 1
 

@@ -203,7 +203,7 @@ async def test_hooks_that_cannot_answer():
 
 
 async def test_unanswered_exception():
-    """An exception that no hook answers is raised as the same object, its chain unchanged."""
+    """An exception that no hook answers is raised as the same object, with the same chain."""
     log, error, cause = [], ValueError("boom"), KeyError("cause")
     error.__cause__ = cause
     assert await raised(failing(error), Observer("a", log), Observer("b", log)) is error
@@ -238,7 +238,7 @@ async def test_no_answer_after_the_start():
 
 
 async def test_on_request_that_raises():
-    """Outer layers see the exception as if the application had raised it; the hook's own layer isn't entered."""
+    """Outer layers see the exception like one of the application; the hook's own layer isn't entered."""
     log, error = [], ValueError("boom")
     layers = [Observer("a", log), Late("b", log), Observer("c", log, fails(error)), Observer("d", log)]
     assert await raised(answering(*OK), *layers) is error
@@ -364,7 +364,7 @@ async def test_on_end_that_raises_after_an_exception():
 
 
 async def test_end_of_a_cancelled_request():
-    """A cancellation is not shown to on_error; on_end sees it."""
+    """on_end sees a cancellation, on_error doesn't."""
     log, seen = [], []
     layer = Observer("a", log, end=lambda exchange: seen.append(type(exchange.error)))
 
@@ -485,7 +485,7 @@ async def test_current_exchange():
 
 
 async def test_data_is_one_for_the_request():
-    """An inner frame has its own view of the response and the same data; outer hooks see an error that it answered."""
+    """An inner frame sees its own response and the same data; outer hooks see an error that was answered inside."""
     seen = {}
 
     def end(exchange):
@@ -526,7 +526,7 @@ async def test_copied_scope_is_the_same_request(change):
 
 
 async def test_other_request_in_the_same_context():
-    """A request made within another request, in the same context, shares nothing with it."""
+    """A request made within another request, in the same context, shares nothing with the outer one."""
     seen = []
 
     async def app(scope, receive, send):
@@ -558,7 +558,7 @@ DENIAL = {"websocket.http.response": {}}
 
 
 async def test_refusal_with_a_response():
-    """Where the server supports it, a WebSocket is refused with the hook's response, which the hooks see."""
+    """Where the server supports that, a WebSocket is refused with the hook's response, which the hooks see."""
     layer = Observer(
         act=lambda exchange: exchange.respond(401, body=b"who?"),
         start=lambda exchange: exchange.add_header(b"x-seen", b"%d" % exchange.status),
@@ -618,7 +618,7 @@ async def test_close_of_a_websocket_that_fails_after_the_accept():
 
 
 async def test_close_of_a_websocket_that_is_closed():
-    """Nothing more is sent on a WebSocket that is already closed."""
+    """A second close is not sent."""
     layer = Observer(error=lambda exchange, error: exchange.close(1011))
     app = failing(ValueError("boom"), {"type": "websocket.accept"}, {"type": "websocket.close", "code": 1000})
     server = await run(app, layer, **websocket())

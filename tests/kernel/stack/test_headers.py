@@ -16,7 +16,7 @@ def exchange():
 
 
 def test_set_header(exchange):
-    """A header gets one value in place of all that it had, where the first was; a new header is added."""
+    """A header gets one value in place of all earlier ones, at the first one's place; a new header is added."""
     exchange.set_header(b"set-cookie", b"c")
     exchange.set_header(b"x-new", b"1")
     exchange.set_header(b"x-new", b"2")
@@ -24,7 +24,7 @@ def test_set_header(exchange):
 
 
 def test_add_header(exchange):
-    """A header is added to those of its name, and counts as present."""
+    """A header is added to those of the same name, and counts as present."""
     exchange.add_header(b"set-cookie", b"c")
     exchange.add_header(b"x-new", b"1")
     exchange.default_headers(HeaderBlock([(b"x-new", b"2")]))
@@ -47,7 +47,7 @@ def test_response_header(exchange):
 
 
 def test_set_headers(exchange):
-    """A block replaces headers of its names, and adds the others."""
+    """A block replaces headers of the same names, and adds the others."""
     exchange.set_headers(HeaderBlock([(b"Set-Cookie", b"c"), (b"x-new", b"1")]))
     assert exchange.response_headers == [(b"content-type", b"text/plain"), (b"set-cookie", b"c"), (b"x-new", b"1")]
     exchange.set_headers(HeaderBlock([(b"x-newer", b"2")]))
@@ -93,7 +93,7 @@ def test_vary(there, then):
     ids=["set_header", "set_headers", "default_headers"],
 )
 def test_changes_to_a_list_that_a_layer_keeps(exchange, helper):
-    """A header that a layer appends to the list itself is noticed."""
+    """A header that a layer appends to the list is noticed."""
     headers = exchange.response_headers
     exchange.set_header(b"x-first", b"1")
     headers.append((b"x-new", b"1"))
@@ -102,7 +102,7 @@ def test_changes_to_a_list_that_a_layer_keeps(exchange, helper):
 
 
 def test_vary_in_a_list_that_a_layer_keeps(exchange):
-    """A Vary that a layer appends to the list itself is noticed."""
+    """A Vary that a layer appends to the list is noticed."""
     headers = exchange.response_headers
     exchange.set_header(b"x-first", b"1")
     headers.append((b"vary", b"origin"))

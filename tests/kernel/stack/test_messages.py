@@ -73,7 +73,7 @@ async def test_last_of_a_response(message, finished):
 
 
 async def test_second_start_reaches_the_server():
-    """A second start skips the hooks, and the server refuses it."""
+    """A second start skips the hooks and reaches the server, which refuses."""
 
     async def app(scope, receive, send):
         await send({"type": "http.response.start", "status": 200})
@@ -84,7 +84,7 @@ async def test_second_start_reaches_the_server():
 
 
 async def test_disconnect():
-    """A client counts as disconnected if it leaves before the end of the response."""
+    """A client that leaves before the end of the response counts as disconnected."""
 
     async def app(scope, receive, send):
         await send({"type": "http.response.start", "status": 200})
@@ -187,7 +187,7 @@ async def test_denial_in_pieces():
 
 @pytest.mark.parametrize("kind", ["websocket.accept", "websocket.http.response.start"])
 async def test_second_start_of_a_websocket(kind):
-    """A second accept or denial skips the hooks, and the server refuses it."""
+    """A second accept or denial skips the hooks and reaches the server, which refuses."""
     message = {"type": kind, "status": 403, "headers": []}
     with pytest.raises(AssertionError, match="after"):
         await visit(socket_app(message, message, receives=1), CONNECT, scope=websocket_scope())
@@ -202,7 +202,7 @@ async def test_accept_without_headers():
 
 
 async def test_status_of_an_accept():
-    """A hook can add headers to an accept, but its status stays 101."""
+    """A hook can add headers to an accept, but the status stays 101."""
 
     class Start:
         def on_response_start(self, exchange):

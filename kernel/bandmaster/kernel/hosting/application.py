@@ -44,8 +44,8 @@ def create_app(
     """Compose an application of all installed and all given parts. The plan is made now, and started by the server.
 
     ``host`` is any ASGI app; none means a new Starlette app. Contributed routes and error handlers go into the host.
-    The host's lifespan, and those of apps mounted in the host, run as the last components. The other arguments are those
-    of `Kernel`.
+    The lifespans of the host, and of apps mounted there, run as the last components. The other arguments are those of
+    `Kernel`.
 
     Raises:
         DiscoveryError: installed parts can't be found, trusted or loaded.
@@ -175,7 +175,7 @@ class Application:
 
     @asynccontextmanager
     async def running(self) -> AsyncGenerator[Resources, None]:
-        """Start the plan, build the request stack with its live resources, serve, stop the plan.
+        """Start the plan, build the request stack with the live resources, serve, stop the plan.
 
         Servers do so by the lifespan protocol, the launcher and tests directly.
 

@@ -26,7 +26,7 @@ def find_clashes(handlers: Sequence[ErrorHandlerContribution]) -> list[Problem]:
 
 
 def add_error_handlers(host: Any, handlers: Sequence[ErrorHandlerContribution], installed: list[Any]) -> list[str]:
-    """Give error handlers to a Starlette or FastAPI host, and return warnings about those that the host has itself.
+    """Give error handlers to a Starlette or FastAPI host. Returns warnings about those that give way to the host's own.
 
     ``installed`` holds the contributions of earlier applications on this host, whose handlers give way.
     """
@@ -45,7 +45,7 @@ def add_error_handlers(host: Any, handlers: Sequence[ErrorHandlerContribution], 
 
 
 def wrap_in_error_handlers(app: ASGIApp, handlers: Sequence[ErrorHandlerContribution]) -> ASGIApp:
-    """Put error handlers around an app that takes none, in the order in which Starlette has them around its router."""
+    """Put error handlers around an app that takes none, in the order of Starlette's middleware around a router."""
     from starlette.middleware.errors import ServerErrorMiddleware
     from starlette.middleware.exceptions import ExceptionMiddleware
 

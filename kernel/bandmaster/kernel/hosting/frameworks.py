@@ -1,7 +1,7 @@
 """The internals of Starlette and FastAPI that hosting depends on, each with the reason.
 
 The rest of this floor uses documented names of the frameworks only. `tests/kernel/hosting/test_frameworks.py` fails
-when a new version changes one of these internals, and names what would break.
+when a new version changes one of these internals, and names the behaviour that would break.
 """
 
 from __future__ import annotations
@@ -35,7 +35,7 @@ def has_lifespan(router: Any) -> bool:
 
 
 def includes_lifespan(lifespan: Any, other: Any) -> bool:
-    """Whether a lifespan is the other one, or was made around it.
+    """Whether a lifespan is the other one, or wraps that.
 
     Reads the variables that functions and partials close over, because that is where FastAPI's ``merged_lifespan``, and
     helpers that combine several lifespans, keep the lifespans which they run.
@@ -115,7 +115,7 @@ def get_mounted_app(route: Any) -> Any:
 
 
 def get_included_router(route: Any) -> tuple[Any, str] | None:
-    """The router that FastAPI keeps as one route, and its prefix; None for other routes.
+    """The router that FastAPI keeps as one route, and the prefix; None for other routes.
 
     Reads ``_IncludedRouter.original_router`` and ``include_context``, because apps mounted in that router are to be
     found. The router's own lifespan is merged into the app's.

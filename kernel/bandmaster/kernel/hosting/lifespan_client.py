@@ -16,7 +16,7 @@ class LifespanClient:
     """The server's side of the lifespan protocol, for one run of one app.
 
     The ASGI specification lets an app have no lifespan. Such an app raises before it has received anything, returns
-    without an answer, or answers as if a page had been requested; it is served all the same. ``required`` means that
+    without an answer, or answers as if a page had been requested, and is served like others. ``required`` means that
     the app is known to have a lifespan: then each of these is an error, and so is a return before the shutdown.
     """
 
@@ -46,12 +46,12 @@ class LifespanClient:
     async def running(self) -> AsyncGenerator[None, None]:
         """Start the app before the block, and stop it after the block. The block is cancelled if the app fails.
 
-        An exception of the block is raised as it is, once the app has stopped.
+        An exception of the block is raised unchanged, once the app has stopped.
 
         Raises:
             HostLifespanError: the app reported a failure and raised nothing, or ended although it is ``required``.
             RuntimeError: the app is ``required`` but doesn't speak the protocol.
-            Exception: the app raised it at its startup, at its shutdown, or in between.
+            Exception: the app raised an exception, from startup to shutdown.
         """
         error: BaseException | None = None
         try:

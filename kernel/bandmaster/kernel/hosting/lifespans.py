@@ -1,4 +1,4 @@
-"""The lifespans of a host, and of the apps mounted in it, as components."""
+"""The lifespans of a host, and of mounted apps, as components."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ Factory = Callable[..., AbstractAsyncContextManager[None]]
 
 
 class Lifespans:
-    """The lifespans of a host and, if ``mounted``, of the apps mounted in it; each app is started once.
+    """The lifespans of a host and, if ``mounted``, of the apps mounted in the host; each app is started once.
 
     An app that is mounted twice isn't started twice, and neither is an app whose lifespan the host's own enters. Hosts
     often do that, since most servers start the host only.

@@ -17,7 +17,7 @@ from bandmaster.kernel.hosting.frameworks import (
 from bandmaster.kernel.lifecycle.health import Report
 
 HOST = "host"
-"""The name of the host's own component; the names of mounted apps begin with it."""
+"""The name of the host's own component, and the beginning of the names of mounted apps."""
 
 _MOST_WRAPPERS = 100
 
@@ -27,7 +27,7 @@ class NestedApplication(Protocol):
     """An application of bandmaster's own that is mounted in another."""
 
     def running(self) -> AbstractAsyncContextManager[Any]:
-        """Start the application, serve, stop it."""
+        """Start, serve, stop."""
         raise NotImplementedError
 
     async def drain(self, *, delay: float | None = None) -> int:
@@ -40,7 +40,7 @@ class NestedApplication(Protocol):
 
 
 class HostedApp(NamedTuple):
-    """An app with a lifespan: the host, or an app mounted in it."""
+    """An app with a lifespan: the host, or a mounted app."""
 
     name: str
     """The name of the component for the lifespan."""
@@ -48,7 +48,7 @@ class HostedApp(NamedTuple):
     path: str = ""
     """Where the app is mounted; empty for the host itself."""
     router: Any = None
-    """The router that holds the lifespan, in the manner of Starlette; None for an app that runs it by the protocol."""
+    """The router that holds the lifespan, in the manner of Starlette; None for an app that speaks the protocol."""
     required: bool = False
     """Whether the app wraps another one that is known to have a lifespan."""
 
@@ -59,11 +59,11 @@ class Mount(NamedTuple):
     path: str
     app: Any
     lifespans: tuple[Any, ...]
-    """The lifespans of the apps around it."""
+    """The lifespans of the outer apps."""
 
 
 def find_hosted_apps(host: Any, *, mounted: bool) -> Iterator[HostedApp]:
-    """The host and, if ``mounted``, every app mounted in it that has a lifespan; each app once.
+    """The host and, if ``mounted``, every mounted app that has a lifespan; each app once.
 
     An app whose lifespan is part of an outer app's is left out.
     """
@@ -87,7 +87,7 @@ def find_hosted_apps(host: Any, *, mounted: bool) -> Iterator[HostedApp]:
 
 
 def find_mounts(host: Any) -> Iterator[Mount]:
-    """Every mount in an app, with those in mounted apps. An app that is mounted within itself ends the search there."""
+    """Every mount in an app, with those in mounted apps. An app that is mounted within itself is found once."""
     yield from _walk(unwrap_app(host), "", (), ())
 
 

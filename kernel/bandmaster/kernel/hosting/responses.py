@@ -1,4 +1,4 @@
-"""Responses that the application gives itself: not started, going away, or how healthy it is."""
+"""Responses that come from the application and not from the host: refusals, and JSON."""
 
 from __future__ import annotations
 
@@ -40,7 +40,7 @@ async def refuse_request(scope: Scope, send: Send, retry_after: int, *, closing:
 
 
 async def refuse_websocket(scope: Scope, receive: Receive, send: Send, retry_after: int) -> None:
-    """Refuse a WebSocket before it is accepted: with a 503 where the server can send one, otherwise with a close."""
+    """Refuse a WebSocket before the accept: with a 503 where the server can send one, otherwise with a close."""
     await receive()
     if "websocket.http.response" in (scope.get("extensions") or ()):
         await _respond(scope, send, 503, _UNAVAILABLE, _PROBLEM, _make_retry_headers(retry_after))

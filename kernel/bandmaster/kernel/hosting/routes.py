@@ -15,7 +15,7 @@ from bandmaster.kernel.hosting.frameworks import include_router, matches_every_p
 from bandmaster.kernel.hosting.mounted import find_mounts, unwrap_app
 
 _INSTALLED = "_bandmaster_parts"
-"""The attribute of a host that lists the contributions which it has got."""
+"""The attribute of a host that lists the contributions installed there."""
 
 _POSITIONAL = (inspect.Parameter.POSITIONAL_ONLY, inspect.Parameter.POSITIONAL_OR_KEYWORD)
 
@@ -30,13 +30,13 @@ def install_routes(
 ) -> tuple[ASGIApp, list[str]]:
     """Put contributed routes and error handlers into a host. Returns the app to serve, and warnings.
 
-    A Starlette or FastAPI host gets both; its own routes come first, and its own error handlers count. Any other app is
+    A Starlette or FastAPI host gets both, after its own routes and error handlers. Any other app is
     called for each request that no contributed route answers, with the error handlers around both. The host keeps the
     routes when another application is made around it.
 
     Raises:
-        PlanError: a contribution's routes can't be made, two error handlers are for the same exception, or in
-            ``production`` an app has its debug mode on.
+        PlanError: a contribution's routes can't be made, two error handlers are for the same exception, or an app has
+            the debug mode on in ``production``.
     """
     made, problems = _make_routes(routes, host)
     problems += find_clashes(error_handlers)
@@ -92,7 +92,7 @@ class _RoutesError(Exception):
 def _make_routes(
     contributions: Sequence[RouteContribution], host: Any
 ) -> tuple[list[tuple[RouteContribution, Any]], list[Problem]]:
-    """Each contribution with its FastAPI router or its Starlette routes."""
+    """Each contribution with the FastAPI router or the Starlette routes that it stands for."""
     made: list[tuple[RouteContribution, Any]] = []
     problems: list[Problem] = []
     for contribution in contributions:
@@ -169,7 +169,7 @@ def _mount_under(prefix: str, routes: Sequence[Any], name: str) -> Any:
     from starlette.routing import Match, Mount
 
     class SharedMount(Mount):
-        """A mount that matches only if one of its routes does, since others may share the prefix."""
+        """A mount that matches only if one of the routes does, since others may share the prefix."""
 
         def matches(self, scope: MutableMapping[str, Any]) -> tuple[Match, MutableMapping[str, Any]]:
             match, inside = super().matches(scope)

@@ -24,7 +24,7 @@ _KINDS: tuple[_Kind, ...] = ("http", "websocket")
 
 @dataclass(frozen=True, slots=True)
 class BoundLayer:
-    """A layer with the live objects that its constructor takes."""
+    """A layer with the live objects for the constructor."""
 
     contribution: MiddlewareContribution
     arguments: Mapping[str, object]
@@ -57,11 +57,11 @@ def build(layers: Sequence[BoundLayer], app: ASGIApp) -> Stack:
 
     A layer that serves both types of scope has one instance, and so one state, in both chains. Neighbouring hook layers
     of a chain share one frame. A layer can switch itself off at no cost: in hook form by a constructor that sets the
-    hooks to None, in ASGI form by a ``__new__`` that returns the ``app`` it was given.
+    hooks to None, in ASGI form by a ``__new__`` that returns the given ``app``.
 
     Raises:
         StartError: a layer's constructor failed, or returned something that isn't a layer. The message names the layer
-            and its distribution.
+            and the distribution.
     """
     apps: dict[_Kind, ASGIApp] = dict.fromkeys(_KINDS, app)
     runs: dict[_Kind, list[object]] = {kind: [] for kind in _KINDS}
@@ -82,7 +82,7 @@ def build(layers: Sequence[BoundLayer], app: ASGIApp) -> Stack:
 def bind(layer: Layer, resources: Resources, settings: Mapping[type, object]) -> BoundLayer:
     """Find the live objects for a layer's constructor: options, resources and settings.
 
-    ``settings`` are the plan's. A need that nothing provides is None, unless the constructor has a default for it.
+    ``settings`` are the plan's. A need that nothing provides is None, unless the constructor has a default.
     """
     arguments = dict(layer.contribution.options)
     for need in layer.needs:

@@ -1,4 +1,4 @@
-"""One request and its response, as a hook layer sees them."""
+"""A request and the response, as a hook layer sees them."""
 
 from __future__ import annotations
 
@@ -41,7 +41,7 @@ class Exchange(ResponseHeaders):
     """One request, or one WebSocket connection, as the hooks of one frame see it.
 
     A frame makes an exchange when a request comes in. Where a layer in ASGI form splits the hook layers into several
-    frames, each frame has an exchange of its own, with its own view of the response; ``data`` is one dictionary for
+    frames, each frame has an exchange of its own and sees the response at that place; ``data`` is one dictionary for
     the whole request.
 
     Never put an exchange, or an object that leads back to it, into ``scope``: then only the garbage collector could
@@ -74,7 +74,7 @@ class Exchange(ResponseHeaders):
     data: dict[str, Any]
     """Values that layers keep for this request, under names of their own. Handlers may read them as well."""
     socket: WebSocketInfo | None
-    """The messages of a WebSocket and its end; None for an HTTP request."""
+    """The messages and the end of a WebSocket; None for an HTTP request."""
     status: int | None
     """The response's status. ``on_response_start`` may change it. A WebSocket has status 101 once accepted, and 403
     when closed before that, since servers answer so."""
@@ -143,7 +143,7 @@ class Exchange(ResponseHeaders):
         raise NotImplementedError
 
     def close(self, code: int = 1000, reason: str = "") -> None:
-        """Close the WebSocket, or refuse it if the application hasn't accepted it yet.
+        """Close the WebSocket; before the application has accepted the handshake, refuse the WebSocket.
 
         Works in ``on_request`` and in ``on_error``. Closing a closed WebSocket has no effect.
 
@@ -156,7 +156,7 @@ class Exchange(ResponseHeaders):
     def limit_body(self, max_bytes: int) -> None:
         """Let the application read at most so many bytes of body; reading more raises `BodyTooLarge`.
 
-        Call it in ``on_request``. Of several limits the lowest counts. `content_length` has the announced length.
+        For ``on_request``. Of several limits the lowest counts. `content_length` has the announced length.
 
         Raises:
             ValueError: the number is negative.
@@ -166,7 +166,7 @@ class Exchange(ResponseHeaders):
     def limit_message(self, max_bytes: int) -> None:
         """Let the client send WebSocket messages of at most so many bytes. No effect on an HTTP request.
 
-        A larger message closes the WebSocket with 1009, and the application receives a disconnect. Call it in
+        A larger message closes the WebSocket with 1009, and the application receives a disconnect. For
         ``on_request``. Of several limits the lowest counts.
 
         Raises:

@@ -2,15 +2,15 @@
 
 Hooks can rely on the following:
 
-- A layer is entered when its ``on_request`` has returned; a layer without that hook, when all layers outside it are
+- A layer is entered when its ``on_request`` has returned; a layer without that hook, when all outer layers are
   entered. A layer whose ``on_request`` raises is not entered, as with a context manager's ``__enter__``.
 - Every entered layer sees the start of the response, whether the application or a hook gave it, and the end.
-- ``on_error`` sees the exception that the application raised, unless it means only that the client has left. The first
-  hook that answers ends the search; without an answer, the exception is raised unchanged. A cancellation is not shown
-  to ``on_error``.
-- ``on_end`` runs when the application, with its background work, has returned or raised. It runs once for every entered
+- ``on_error`` sees the exception that the application raised, unless that means only that the client has left. The
+  first hook that answers ends the search; without an answer, the exception is raised unchanged. A cancellation is not
+  shown to ``on_error``.
+- ``on_end`` runs when the application, with its background work, has returned or raised: once for every entered
   layer, also if the ``on_end`` of another layer raises. An exception of such a hook becomes a note on the exception
-  that is being raised; if there is none, it is raised itself, and several are raised as a group.
+  that is being raised. If there is none, the exception of the hook is raised, and several are raised as a group.
 """
 
 from __future__ import annotations
@@ -34,7 +34,7 @@ ErrorHook: TypeAlias = Callable[[Exchange, Exception], None]
 
 
 class Frame:
-    """Runs the hooks of its layers around an application, for one type of scope.
+    """Runs the hooks of some layers around an application, for one type of scope.
 
     ``inner`` means that the same chain has a frame further out, whose exchange has the ``data`` to share.
     """
@@ -142,7 +142,7 @@ def _join_outer_frame(exchange: FrameExchange) -> None:
 
 
 async def _handle_error(exchange: FrameExchange, error: BaseException, entered: _Hooks, token: Token[Exchange]) -> bool:
-    """Call the hooks for an exception. Returns whether a hook has answered it; otherwise the frame raises it."""
+    """Call the hooks for an exception. Returns whether a hook has answered; otherwise the exception is to be raised."""
     exchange.error = error
     exchange.start_hooks = entered.starts
     exchange.answerable = False

@@ -1,4 +1,4 @@
-"""An exchange as its frame sees it: with the hooks' answer and limits, and with the server's receive and send."""
+"""The frame's side of an exchange: the hooks' answer and limits, and the server's receive and send."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ class Close(NamedTuple):
 
 
 class FrameExchange(Exchange):
-    """What HTTP requests and WebSockets have in common.
+    """An exchange with all that the frame keeps for HTTP requests and for WebSockets.
 
     The application gets the methods `receive_for_app` and `send_for_app`. Their being methods of the exchange itself,
     and `send_for_app` a plain function that returns the server's awaitable, is most of why a frame costs so little.

@@ -54,7 +54,7 @@ class ResponseHeaders:
         return None
 
     def set_header(self, name: bytes, value: bytes) -> None:
-        """Give a response header this one value, in place of all values that it had."""
+        """Give a response header this one value, in place of all earlier values."""
         headers = self._response_headers
         names = self._names if self._counted == len(headers) else self._collect_names()
         if name in names:
@@ -74,7 +74,7 @@ class ResponseHeaders:
         self.response_headers[:] = [pair for pair in self._response_headers if pair[0] != name]
 
     def set_headers(self, block: HeaderBlock) -> None:
-        """Give all response headers of a block their values, in place of all values that they had."""
+        """Give all response headers of a block their values, in place of all earlier values."""
         headers = self._response_headers
         names = self._names if self._counted == len(headers) else self._collect_names()
         if not names.isdisjoint(block.names):

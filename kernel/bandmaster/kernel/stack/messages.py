@@ -1,7 +1,7 @@
 """The messages of HTTP and of WebSockets, watched between an application and its server.
 
-Messages of unknown types pass as they are, as the same object. A message that is changed is copied first, and so is its
-list of headers: an application may use its own again.
+Messages of unknown types pass as they are, as the same object. A message that is changed is copied first, and so is the
+list of headers: an application may use the same objects again.
 """
 
 from __future__ import annotations
@@ -18,11 +18,11 @@ from bandmaster.kernel.stack.exchange import WebSocketInfo
 from bandmaster.kernel.stack.frame_exchange import Close, FrameExchange, Response
 
 _DENIAL = "websocket.http.response"
-"""The ASGI extension by which a server refuses a WebSocket with a response, and the prefix of its messages."""
+"""The ASGI extension by which a server refuses a WebSocket with a response, and the prefix of the messages for that."""
 
 
 class HTTPExchange(FrameExchange):
-    """A request and its response."""
+    """A request and the response."""
 
     __slots__ = ()
 
@@ -69,7 +69,7 @@ class HTTPExchange(FrameExchange):
 
 
 class WebSocketExchange(FrameExchange):
-    """A WebSocket, from its handshake to its end."""
+    """A WebSocket, from the handshake to the end."""
 
     __slots__ = ("message_limit",)
 
