@@ -16,8 +16,8 @@ QUICK = (
     "a crashed component unwinds at once",
     "stops have no deadline",
     "stops begin under the body",
-    "only the first error is told",
-    "the rollback has no clock",
+    "only the first error is reported",
+    "the rollback has no deadline",
     "components see each other's variables",
 )
 
@@ -25,7 +25,7 @@ QUICK = (
 @pytest.mark.parametrize("mutant", mutants.MUTANTS, ids=lambda mutant: mutant.name)
 def test_every_mutant_still_applies(mutant: mutants.Mutant) -> None:
     """The text that a mutant replaces stands exactly once in the source."""
-    mutants.engine_of(mutant)
+    mutants.load_engine(mutant)
 
 
 def test_their_names_tell_them_apart() -> None:
@@ -36,7 +36,7 @@ def test_their_names_tell_them_apart() -> None:
 def test_a_mutant_that_no_longer_applies_is_an_error() -> None:
     """So the list can't rot unseen."""
     with pytest.raises(LookupError, match="its text stands 0 times"):
-        mutants.engine_of(mutants.Mutant("old", "what the engine no longer says", ""))
+        mutants.load_engine(mutants.Mutant("old", "a text that the engine has no more", ""))
 
 
 @pytest.mark.law("I1", "I2", "I3", "I4", "I5", "I6", "I8", "I10", "I12")
@@ -46,7 +46,7 @@ def test_a_broken_engine_is_found(name: str, monkeypatch: pytest.MonkeyPatch) ->
     """A few telling cases kill it, and none of them harms the engine itself."""
     monkeypatch.setattr(sys, "unraisablehook", lambda _: None)
     (mutant,) = [mutant for mutant in mutants.MUTANTS if mutant.name == name]
-    broken = mutants.engine_of(mutant)
+    broken = mutants.load_engine(mutant)
     telling = list(islice(mutants.telling(), 12))
     assert not [violation for case in telling for violation in violations_of(play(case))]
     assert [violation for case in telling for violation in violations_of(play(case, broken))]

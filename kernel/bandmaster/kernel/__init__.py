@@ -7,15 +7,15 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from bandmaster.kernel.contributions.bands import LifespanBand, MiddlewareBand
+    from bandmaster.kernel.contributions.decorators import lifespan, middleware, value
+    from bandmaster.kernel.contributions.keys import Named
     from bandmaster.kernel.contributions.model import (
         ErrorHandlerContribution,
         LifespanContribution,
         MiddlewareContribution,
-        Named,
         Provenance,
         RouteContribution,
-        lifespan,
-        middleware,
+        ValueContribution,
     )
     from bandmaster.kernel.errors import (
         BandmasterError,
@@ -71,7 +71,7 @@ _HOMES = {
     "LifespanContribution": "contributions.model",
     "MiddlewareBand": "contributions.bands",
     "MiddlewareContribution": "contributions.model",
-    "Named": "contributions.model",
+    "Named": "contributions.keys",
     "PermanentError": "errors",
     "Phase": "lifecycle.engine",
     "Plan": "planning.plan",
@@ -87,15 +87,17 @@ _HOMES = {
     "StopError": "errors",
     "TargetError": "errors",
     "TransientError": "errors",
+    "ValueContribution": "contributions.model",
     "create_app": "hosting.application",
     "current_exchange": "stack.exchange",
     "descriptions": "planning.describing",
     "end_process": "process.process",
-    "lifespan": "contributions.model",
+    "lifespan": "contributions.decorators",
     "load_application": "hosting.targets",
-    "middleware": "contributions.model",
+    "middleware": "contributions.decorators",
     "named_settings": "settings.kernel",
     "run_process": "process.process",
+    "value": "contributions.decorators",
 }
 
 __all__ = [
@@ -134,6 +136,7 @@ __all__ = [
     "StopError",
     "TargetError",
     "TransientError",
+    "ValueContribution",
     "create_app",
     "current_exchange",
     "descriptions",
@@ -143,6 +146,7 @@ __all__ = [
     "middleware",
     "named_settings",
     "run_process",
+    "value",
 ]
 
 

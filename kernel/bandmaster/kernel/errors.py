@@ -15,17 +15,16 @@ BandmasterError
 ├── CrashError                   a component died while serving
 ├── ServerEndedError             the server ended without a request to stop
 ├── StopError                    components failed to stop (an ExceptionGroup, too)
-└── BodyTooLarge                 a request body is larger than a layer allows
-
-SignatureError (ValueError)      a signature can't be read as a declaration
-HostLifespanError                the hosted application reported a failed lifespan
-NotReadyError                    an application mounted in the host isn't ready
-GoneAwayError (OSError)          a message was sent on a WebSocket that the drain has closed
+├── BodyTooLarge                 a request body is larger than a layer allows
+├── SignatureError               a signature can't be read as a declaration (a ValueError, too)
+├── HostLifespanError            the hosted application reported a failed lifespan
+├── NotReadyError                an application mounted in the host isn't ready
+└── GoneAwayError                a message was sent on a WebSocket that the drain has closed (an OSError, too)
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 
 
@@ -57,8 +56,44 @@ class Problem:
         return f"{self.message} {self.hint}".rstrip()
 
 
-class _Problems(BandmasterError):
-    """An error that reports all it found in one go."""
+class Problems:
+    """Collects the problems, and the warnings, of checks that go on past the first one."""
+
+    def __init__(self) -> None:
+        self._problems: list[Problem] = []
+        self.warnings: list[str] = []
+        """Sentences about parts that fit together, but perhaps not as their authors meant them to."""
+
+    def add(self, message: str, hint: str = "", subject: str = "") -> None:
+        """Add a problem from its fields."""
+        self._problems.append(Problem(message, hint, subject))
+
+    def extend(self, problems: Iterable[Problem]) -> None:
+        """Add problems that another check has found."""
+        self._problems += problems
+
+    def warn(self, message: str) -> None:
+        """Add a warning."""
+        self.warnings.append(message)
+
+    def raise_if_any(self, kind: type[_ProblemsError]) -> None:
+        """Raise an error with all problems, unless there are none. Warnings don't count.
+
+        Raises:
+            PlanError, DiscoveryError: the one that ``kind`` names.
+        """
+        if self._problems:
+            raise kind(self._problems)
+
+    def __iter__(self) -> Iterator[Problem]:
+        return iter(self._problems)
+
+    def __len__(self) -> int:
+        return len(self._problems)
+
+
+class _ProblemsError(BandmasterError):
+    """An error that reports every problem of a check in one go."""
 
     where = ""
 
@@ -72,13 +107,13 @@ class _Problems(BandmasterError):
         return f"{count} problem{'' if count == 1 else 's'} {self.where}:{lines}"
 
 
-class DiscoveryError(_Problems):
+class DiscoveryError(_ProblemsError):
     """Installed parts that can't be found, trusted or loaded. Nothing was started."""
 
     where = "with the installed parts"
 
 
-class PlanError(_Problems):
+class PlanError(_ProblemsError):
     """Parts that don't fit together. Nothing was started."""
 
     where = "in the plan"
@@ -136,7 +171,7 @@ class DeadlineExceeded(BandmasterError, TimeoutError):
         self.where = where
 
 
-class SignatureError(ValueError):
+class SignatureError(BandmasterError, ValueError):
     """A signature that can't be read as a declaration; the message says which parameter, and what to write."""
 
 
@@ -184,7 +219,7 @@ class BodyTooLarge(BandmasterError):
         return str(self.args[0])
 
 
-class HostLifespanError(Exception):
+class HostLifespanError(BandmasterError):
     """The hosted application reported that its lifespan failed.
 
     ``phase`` is ``startup``, ``shutdown``, or ``serving`` for a lifespan that ended in between.
@@ -195,11 +230,11 @@ class HostLifespanError(Exception):
         self.phase = phase
 
 
-class GoneAwayError(OSError):
+class GoneAwayError(BandmasterError, OSError):
     """Sent on a WebSocket that the drain has closed, as the ASGI specification has it for closed connections."""
 
 
-class NotReadyError(Exception):
+class NotReadyError(BandmasterError):
     """A mounted application isn't ready."""
 
 

@@ -24,9 +24,10 @@ from bandmaster.kernel import (
     RouteContribution,
     lifespan,
     middleware,
+    value,
 )
+from bandmaster.kernel.contributions.checks import check_budget
 from bandmaster.kernel.contributions.keys import Key
-from bandmaster.kernel.contributions.model import check_budget
 
 T = TypeVar("T")
 SERVICES = LifespanBand.SERVICES
@@ -254,8 +255,9 @@ WANTED = "must be an async generator function (async def with one yield) or retu
 )
 def test_what_can_never_start_is_refused_at_once(function, expected):
     """A function with no yield, or not async, or no function: the message says what to write."""
-    refused(f"function: {expected}", lifespan(band=SERVICES), function)
     refused(f"factory: {expected}", component, factory=function)
+    with pytest.raises(ValueError, match=rf"^function: {re.escape(expected)} \({re.escape(__file__)}:\d+\)$"):
+        lifespan(band=SERVICES)(function)
 
 
 def test_a_sync_context_manager_is_left_to_the_plan():
@@ -265,10 +267,10 @@ def test_a_sync_context_manager_is_left_to_the_plan():
 
 @pytest.mark.requirement("P-18")
 @pytest.mark.parametrize("timeout", ["start_timeout", "stop_timeout"])
-@pytest.mark.parametrize("value", [0, -1, -0.5, math.inf, -math.inf, math.nan, True, "5", [], 10**400 * -1])
-def test_deadlines_are_seconds(timeout, value):
+@pytest.mark.parametrize("seconds", [0, -1, -0.5, math.inf, -math.inf, math.nan, True, "5", [], 10**400 * -1])
+def test_deadlines_are_seconds(timeout, seconds):
     """A deadline that is none, or none that a clock can show, is refused."""
-    refused(f"{timeout}: expected seconds above 0, got {value!r}", component, **{timeout: value})
+    refused(f"{timeout}: expected seconds above 0, got {seconds!r}", component, **{timeout: seconds})
 
 
 @pytest.mark.requirement("P-18")
@@ -613,6 +615,7 @@ ALL = [
     lambda: component(factory=managed, provides=(Database, "a"), budget={"postgres": 15}, roles={"web"}),
     lambda: component(factory=Starts, budget=dict),
     lambda: lifespan(band=SERVICES, provides=[Database])(database),
+    lambda: value(Database, name="database", provides=(type, "a")),
     lambda: layer(options={"x": [1]}, scopes={"http"}),
     lambda: routes(routes=[Route("/", database)], tags=["a"]),
     handler,
@@ -640,7 +643,7 @@ def test_what_was_handed_over_may_change_later():
     assert ({"postgres": 15}, {"x": 1}, 1) == (made[0].budget, made[1].options, len(made[2].routes))
 
 
-@pytest.mark.parametrize("make", ALL[:2] + ALL[3:4] + ALL[5:])
+@pytest.mark.parametrize("make", ALL[:2] + ALL[3:5] + ALL[6:])
 def test_equal_descriptions_are_equal(make):
     """And so they can stand in a set."""
     assert make() == make()

@@ -12,7 +12,8 @@ from bandmaster.kernel.errors import DiscoveryError
 PART = """\
 from collections.abc import AsyncIterator
 from bandmaster.kernel.contributions.bands import LifespanBand
-from bandmaster.kernel.contributions.model import RouteContribution, lifespan
+from bandmaster.kernel.contributions.decorators import lifespan
+from bandmaster.kernel.contributions.model import RouteContribution
 
 @lifespan(band=LifespanBand.SERVICES)
 async def component() -> AsyncIterator[str]:

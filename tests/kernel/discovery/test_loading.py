@@ -13,8 +13,12 @@ from bandmaster.kernel.errors import DiscoveryError, Problem
 HEADER = """\
 from collections.abc import AsyncIterator
 from bandmaster.kernel.contributions.bands import LifespanBand, MiddlewareBand
+from bandmaster.kernel.contributions.decorators import lifespan, middleware
 from bandmaster.kernel.contributions.model import (
-    ErrorHandlerContribution, LifespanContribution, MiddlewareContribution, RouteContribution, lifespan, middleware
+    ErrorHandlerContribution,
+    LifespanContribution,
+    MiddlewareContribution,
+    RouteContribution,
 )
 
 @lifespan(band=LifespanBand.SERVICES, start_timeout=3)

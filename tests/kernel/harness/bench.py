@@ -42,12 +42,8 @@ class _Actor:
 
     def __init__(self, run: Run, plan: Any, engine_of: Any) -> None:
         self._run = run
-        self._engine = engine_of(
-            plan,
-            make_context=partial(Context, hand=_Hand(self)),
-            emit=run.emit,
-            phase_changed=run.phase_changed,
-            abandon_after=ABANDON_AFTER,
+        self._engine = _observe_phases(engine_of, run)(
+            plan, make_context=partial(Context, run=_RunHandle(self)), emit=run.emit, abandon_after=ABANDON_AFTER
         )
         self._scope: anyio.CancelScope | None = None
         self._task: Any = None
@@ -141,7 +137,23 @@ def _cancel(task: asyncio.Task[Any]) -> None:
             inner.coro.close()
 
 
-class _Hand:
+def _observe_phases(engine_class: Any, run: Run) -> Any:
+    """A subclass of the engine that records each change of its phase."""
+
+    class Observed(engine_class):  # type: ignore[misc]
+        @property
+        def phase(self) -> Any:
+            return self._phase
+
+        @phase.setter
+        def phase(self, phase: Any) -> None:
+            self._phase = phase
+            run.record_phase(phase)
+
+    return Observed
+
+
+class _RunHandle:
     """The part of a kernel that components of the harness use."""
 
     def __init__(self, actor: _Actor) -> None:

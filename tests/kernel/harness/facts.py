@@ -71,8 +71,9 @@ class Run:
             )
         )
 
-    def phase_changed(self, phase: Any) -> None:
-        self.phases.append((len(self.facts), phase.value))
+    def record_phase(self, phase: Any) -> None:
+        if phase.value != "new":
+            self.phases.append((len(self.facts), phase.value))
 
     def inject(self, name: str, phase: str, error: BaseException) -> BaseException:
         self.injected.append(Injected(name, phase, error, len(self.facts), self.now()))

@@ -8,7 +8,8 @@ from tests.kernel.asking import ask, http_scope
 
 from bandmaster.kernel import events
 from bandmaster.kernel.contributions.bands import LifespanBand
-from bandmaster.kernel.contributions.model import ErrorHandlerContribution, RouteContribution, lifespan
+from bandmaster.kernel.contributions.decorators import lifespan
+from bandmaster.kernel.contributions.model import ErrorHandlerContribution, RouteContribution
 from bandmaster.kernel.hosting.application import create_app
 from bandmaster.kernel.hosting.routes import install_routes
 from bandmaster.kernel.settings.kernel import KernelSettings

@@ -12,13 +12,9 @@ from tests.kernel.hosting.apps import HELLO, Database, composed, database, hello
 from tests.kernel.virtual import anyio_backend  # noqa: F401
 
 from bandmaster.kernel.contributions.bands import LifespanBand, MiddlewareBand
-from bandmaster.kernel.contributions.model import (
-    ErrorHandlerContribution,
-    MiddlewareContribution,
-    Named,
-    RouteContribution,
-    lifespan,
-)
+from bandmaster.kernel.contributions.decorators import lifespan
+from bandmaster.kernel.contributions.keys import Named
+from bandmaster.kernel.contributions.model import ErrorHandlerContribution, MiddlewareContribution, RouteContribution
 from bandmaster.kernel.errors import StartError, StopError
 from bandmaster.kernel.hosting.application import Application, create_app
 from bandmaster.kernel.lifecycle.kernel import Kernel

@@ -13,9 +13,7 @@ from tests.kernel.virtual import anyio_backend  # noqa: F401
 
 from bandmaster.kernel import events
 from bandmaster.kernel.contributions.bands import LifespanBand
-from bandmaster.kernel.contributions.model import (
-    lifespan,
-)
+from bandmaster.kernel.contributions.decorators import lifespan
 from bandmaster.kernel.lifecycle.context import Context
 
 pytestmark = pytest.mark.anyio

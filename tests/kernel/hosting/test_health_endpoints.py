@@ -9,10 +9,7 @@ from tests.kernel.hosting.apps import composed, hello
 from tests.kernel.virtual import anyio_backend  # noqa: F401
 
 from bandmaster.kernel.contributions.bands import LifespanBand, MiddlewareBand
-from bandmaster.kernel.contributions.model import (
-    lifespan,
-    middleware,
-)
+from bandmaster.kernel.contributions.decorators import lifespan, middleware
 from bandmaster.kernel.errors import StartError
 from bandmaster.kernel.lifecycle.context import Context
 from bandmaster.kernel.lifecycle.engine import Phase

@@ -10,7 +10,8 @@ import structlog
 
 from bandmaster.kernel import KernelSettings, LifespanBand, LifespanContribution, create_app, events
 from bandmaster.kernel.hosting.lifespan_server import _Session
-from bandmaster.kernel.shutdown.stop_signals import ECHO, STOP_SIGNALS
+from bandmaster.kernel.shutdown.escalation import ECHO
+from bandmaster.kernel.shutdown.stop_signals import STOP_SIGNALS
 
 pytestmark = [pytest.mark.anyio]
 

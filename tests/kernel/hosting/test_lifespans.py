@@ -17,7 +17,8 @@ from tests.kernel.hosting.lives import HERE, composed, names, ran, warned
 from tests.kernel.virtual import anyio_backend  # noqa: F401
 
 from bandmaster.kernel.contributions.bands import LifespanBand
-from bandmaster.kernel.contributions.model import RouteContribution, lifespan
+from bandmaster.kernel.contributions.decorators import lifespan
+from bandmaster.kernel.contributions.model import RouteContribution
 from bandmaster.kernel.errors import CrashError, StartError, StopError
 from bandmaster.kernel.hosting.application import create_app
 from bandmaster.kernel.lifecycle.context import Context

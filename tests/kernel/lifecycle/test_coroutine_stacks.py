@@ -1,4 +1,4 @@
-"""Where a suspended coroutine stands."""
+"""Tests of bandmaster.kernel.lifecycle.coroutine_stacks."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from typing import Any
 
 import anyio
 
-from bandmaster.kernel.lifecycle.coroutine_stacks import where
+from bandmaster.kernel.lifecycle.coroutine_stacks import render_coroutine_stack
 
 
 async def innermost() -> None:
@@ -36,12 +36,12 @@ def _pause() -> Any:
     yield
 
 
-def _suspended(awaitable: Any) -> str:
+def _render_suspended(awaitable: Any) -> str:
     async def main() -> str:
         task = asyncio.ensure_future(_drive(awaitable))
         await anyio.wait_all_tasks_blocked()
         try:
-            return where(awaitable)
+            return render_coroutine_stack(awaitable)
         finally:
             task.cancel()
 
@@ -52,17 +52,17 @@ async def _drive(awaitable: Any) -> None:
     await awaitable
 
 
-def test_a_coroutine_is_told_frame_by_frame() -> None:
+def test_the_frames_of_a_coroutine() -> None:
     """The stack names every frame of the caller's own, the innermost last, without those of the event loop."""
-    told = _suspended(outer())
-    assert [line.rpartition("in ")[2] for line in told.splitlines()[::2]] == ["outer", "innermost"]
-    assert told.splitlines()[1] == "    await innermost()"
+    stack = _render_suspended(outer())
+    assert [line.rpartition("in ")[2] for line in stack.splitlines()[::2]] == ["outer", "innermost"]
+    assert stack.splitlines()[1] == "    await innermost()"
 
 
 def test_a_context_manager_of_an_async_generator() -> None:
-    """What lies between a context manager's ``__aenter__`` and its generator is looked through."""
-    told = _suspended(component().__aenter__())
-    assert [line.rpartition("in ")[2] for line in told.splitlines()[::2]] == ["component", "innermost"]
+    """The objects between a context manager's ``__aenter__`` and its generator don't end the stack."""
+    stack = _render_suspended(component().__aenter__())
+    assert [line.rpartition("in ")[2] for line in stack.splitlines()[::2]] == ["component", "innermost"]
 
 
 def test_a_context_manager_that_was_entered() -> None:
@@ -74,7 +74,7 @@ def test_a_context_manager_that_was_entered() -> None:
 
     async def main() -> str:
         async with (manager := entered()):
-            return where(manager)
+            return render_coroutine_stack(manager)
         raise AssertionError
 
     assert asyncio.run(main()).endswith("    yield")
@@ -84,11 +84,11 @@ def test_an_object_that_can_be_awaited() -> None:
     """A generator behind ``__await__`` is a frame like any other."""
     waiter = Waiter().__await__()
     waiter.send(None)
-    told = where(waiter)
+    stack = render_coroutine_stack(waiter)
     waiter.close()
-    assert [line.rpartition("in ")[2] for line in told.splitlines()[::2]] == ["__await__", "_pause"]
+    assert [line.rpartition("in ")[2] for line in stack.splitlines()[::2]] == ["__await__", "_pause"]
 
 
-def test_what_doesn_t_wait_stands_nowhere() -> None:
-    """Nothing, and objects that are no coroutines, give no text."""
-    assert (where(None), where(3), where(object())) == ("", "", "")
+def test_objects_that_are_no_coroutines() -> None:
+    """An object that is no coroutine has an empty stack."""
+    assert (render_coroutine_stack(None), render_coroutine_stack(3), render_coroutine_stack(object())) == ("", "", "")

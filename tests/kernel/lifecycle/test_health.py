@@ -13,7 +13,7 @@ pytestmark = pytest.mark.anyio
 
 
 class Probe:
-    """A probe that counts its runs and does what it is told."""
+    """A probe that counts its runs, and takes its time or raises."""
 
     def __init__(self, seconds=0.0, error=None):
         self.seconds = seconds
@@ -55,13 +55,13 @@ def test_the_worst_check_decides(found, worst, http):
 
 
 async def test_no_probes_pass():
-    """What asks for nothing is healthy."""
+    """A kernel without probes is healthy."""
     assert Report("pass") == await Health().check()
 
 
 @pytest.mark.requirement("FA-15", "CF-16", "XC-L5")
-async def test_each_probe_is_told_by_name_and_component():
-    """The details name what fails, and whose it is."""
+async def test_each_check_names_its_probe_and_component():
+    """The details name the failing probe and its component."""
     health = Health()
     health.add("cache", "redis", Probe(error=ValueError()), critical=True, timeout=2)
     health.add("database", "primary", Probe(), critical=True, timeout=2)
@@ -79,7 +79,7 @@ async def test_probes_run_side_by_side():
 
 @pytest.mark.requirement("FA-15", "CF-16", "XC-L5")
 async def test_each_probe_has_a_timeout_of_its_own():
-    """One that hangs fails after its own seconds, and says so; the others are none the worse."""
+    """A probe that hangs fails after its own timeout; the results of the others are not affected."""
     health = Health()
     health.add("c", "hangs", Probe(1000), critical=True, timeout=0.5)
     health.add("c", "slow", Probe(1), critical=True, timeout=2)
@@ -88,13 +88,13 @@ async def test_each_probe_has_a_timeout_of_its_own():
     assert 1 == pytest.approx(anyio.current_time() - began)
 
 
-async def test_a_timeout_error_of_the_probe_itself_is_told_as_such():
+async def test_a_timeout_error_of_the_probe_itself():
     """A driver's own timeout isn't the probe's deadline."""
     assert [("probe0", "fail", "TimeoutError")] == await statuses(health_of(Probe(error=TimeoutError("5432"))))
 
 
-async def test_a_probe_that_ends_in_spite_of_its_cancellation_was_late_all_the_same():
-    """Whatever it makes of the cancellation, it gave no answer in time."""
+async def test_a_probe_that_raises_at_its_cancellation():
+    """The timeout is the reason, also where the probe turns its cancellation into another exception."""
 
     async def stubborn():
         try:
@@ -105,8 +105,8 @@ async def test_a_probe_that_ends_in_spite_of_its_cancellation_was_late_all_the_s
     assert [("probe0", "fail", "no answer within 2 s")] == await statuses(health_of(stubborn))
 
 
-async def test_no_probe_may_take_longer_than_all_together():
-    """A timeout near the deadline of all is cut, so that there is a result to keep."""
+async def test_no_probe_may_take_as_long_as_all_together():
+    """A timeout above four seconds counts as four, so that there is a result to reuse."""
     probe = Probe(1000)
     health = health_of(probe, timeout=60)
     assert [("probe0", "fail", "no answer within 4 s")] == await statuses(health)
@@ -115,7 +115,7 @@ async def test_no_probe_may_take_longer_than_all_together():
 
 
 async def test_all_together_have_a_deadline():
-    """Who waited for another's run, and has to run the probe again, gives up after five seconds in all."""
+    """A caller that waited for another's run, and has to run the probe again, gives up after five seconds in all."""
     health = health_of(Probe(1000), timeout=60)
     first = anyio.CancelScope()
 
@@ -138,8 +138,8 @@ async def cancel_after(scope, seconds):
 
 
 @pytest.mark.requirement("FA-15", "CF-16", "XC-L5")
-async def test_a_hundred_askers_are_served_by_one_run():
-    """However many ask at once, the database is asked once, and everybody gets the answer."""
+async def test_one_run_serves_a_hundred_callers():
+    """However many callers come at once, the probe runs once."""
     probe = Probe(1)
     health = health_of(probe)
     reports = []
@@ -153,8 +153,8 @@ async def test_a_hundred_askers_are_served_by_one_run():
     assert (1, 100, {"pass"}) == (probe.runs, len(reports), {report.status for report in reports})
 
 
-async def test_an_asker_that_goes_away_takes_nobody_with_it():
-    """If the one that runs the probe is cancelled, the next one runs it."""
+async def test_a_cancelled_caller_cancels_no_other():
+    """If the caller that runs the probe is cancelled, the next caller runs the probe."""
     probe = Probe(1)
     health = health_of(probe)
     reports = []
@@ -175,7 +175,7 @@ async def test_an_asker_that_goes_away_takes_nobody_with_it():
 
 @pytest.mark.requirement("FA-15", "CF-16", "XC-L5")
 async def test_a_pass_is_kept_for_two_seconds():
-    """Orchestrators ask often; what they ask about needn't be asked as often."""
+    """Orchestrators ask often; the result of a pass is reused meanwhile."""
     probe = Probe()
     health = health_of(probe)
     for seconds in (0, 1.9, 0.2):
@@ -186,7 +186,7 @@ async def test_a_pass_is_kept_for_two_seconds():
 
 @pytest.mark.requirement("FA-15", "CF-16", "XC-L5")
 async def test_a_failure_is_kept_for_half_a_second():
-    """So that a recovery shows soon, while what is ill isn't beaten."""
+    """A recovery shows soon, and a failing server still isn't flooded."""
     probe = Probe(error=ValueError())
     health = health_of(probe)
     for seconds in (0, 0.4, 0.2):
@@ -197,20 +197,20 @@ async def test_a_failure_is_kept_for_half_a_second():
 
 @pytest.mark.requirement("FA-15", "CF-16", "XC-L5")
 async def test_a_probe_that_is_not_critical_only_warns():
-    """A failing cache needn't take the service out of the balancer."""
+    """A failing cache needn't take the process out of the load balancer."""
     report = await health_of(Probe(error=ValueError()), critical=False).check()
     assert ("warn", 200, ["warn"]) == (report.status, report.http_status, [check.status for check in report.checks])
 
 
-async def test_the_text_of_an_exception_is_told_nobody():
-    """It may hold a password; the type has to do."""
+async def test_the_text_of_an_exception_is_not_reported():
+    """The text may hold a password, so only the type is shown."""
     report = await health_of(Probe(error=ValueError("hunter2"))).check()
     assert "hunter2" not in repr(report)
 
 
 @pytest.mark.parametrize("anyio_backend", ["asyncio"])
-async def test_a_probe_that_somebody_else_cancels_fails():
-    """On asyncio a cancelled future cancels whoever waits for it; a probe that tells nothing hasn't passed."""
+async def test_a_probe_that_other_code_cancels_fails():
+    """On asyncio a cancelled future cancels its waiters; a probe without a result hasn't passed."""
 
     async def lost():
         future = asyncio.get_running_loop().create_future()
@@ -221,15 +221,15 @@ async def test_a_probe_that_somebody_else_cancels_fails():
 
 
 def test_a_name_is_given_once():
-    """Two probes of one name would hide each other; the error says who has it."""
+    """Two probes of one name would hide each other; the error names the component that has the name."""
     health = Health()
     health.add("database", "ping", Probe(), critical=True, timeout=2)
     with pytest.raises(ValueError, match="name: component 'database' has a probe 'ping' already"):
         health.add("cache", "ping", Probe(), critical=True, timeout=2)
 
 
-async def test_a_component_that_is_gone_is_asked_no_more():
-    """Its probes are forgotten, and only its."""
+async def test_a_stopped_component_has_no_probes():
+    """The probes of a stopped component are dropped, and no others."""
     health = Health()
     gone, there = Probe(), Probe()
     health.add("gone", "a", gone, critical=True, timeout=2)
@@ -239,27 +239,29 @@ async def test_a_component_that_is_gone_is_asked_no_more():
     assert (0, 1) == (gone.runs, there.runs)
 
 
-async def test_a_change_is_told_once():
-    """Lost and regained, each when it happens; the first pass is no news."""
-    told = []
+async def test_a_change_is_reported_once():
+    """A failure and a recovery are each reported when they happen; the first pass is no change."""
+    changes = []
     probe = Probe()
-    health = health_of(probe, changed=lambda check: told.append((check.name, check.status)))
+    health = health_of(probe, changed=lambda check: changes.append((check.name, check.status)))
     for error in (None, ValueError(), ValueError(), None, None):
         probe.error = error
         await health.check()
         await anyio.sleep(3)
-    assert [("probe0", "fail"), ("probe0", "pass")] == told
+    assert [("probe0", "fail"), ("probe0", "pass")] == changes
 
 
 async def test_a_first_failure_is_a_change():
-    """What has never passed is told as lost."""
-    told = []
-    await health_of(Probe(error=ValueError()), changed=lambda check: told.append(check.status), critical=False).check()
-    assert ["warn"] == told
+    """A probe that has never passed is reported as lost."""
+    changes = []
+    await health_of(
+        Probe(error=ValueError()), changed=lambda check: changes.append(check.status), critical=False
+    ).check()
+    assert ["warn"] == changes
 
 
 async def test_a_probe_may_be_added_while_probes_run():
-    """What comes during a check is asked at the next one."""
+    """A probe that is added during a check runs at the next one."""
     health = Health()
 
     async def adding():

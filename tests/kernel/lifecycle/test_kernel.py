@@ -8,12 +8,8 @@ from tests.kernel.virtual import anyio_backend  # noqa: F401
 
 from bandmaster.kernel import events
 from bandmaster.kernel.contributions.bands import LifespanBand, MiddlewareBand
-from bandmaster.kernel.contributions.model import (
-    ErrorHandlerContribution,
-    MiddlewareContribution,
-    RouteContribution,
-    lifespan,
-)
+from bandmaster.kernel.contributions.decorators import lifespan
+from bandmaster.kernel.contributions.model import ErrorHandlerContribution, MiddlewareContribution, RouteContribution
 from bandmaster.kernel.errors import CrashError, PlanError, StartCancelled, StartError
 from bandmaster.kernel.lifecycle.context import Context
 from bandmaster.kernel.lifecycle.engine import Phase
@@ -197,7 +193,7 @@ def test_an_order_may_name_what_is_disabled():
 def test_what_is_installed_is_found(monkeypatch):
     """Discovery is told the mode, the lists, and what comes from elsewhere; its warnings are the plan's."""
     from bandmaster.kernel.discovery.discover import Discovery
-    from bandmaster.kernel.lifecycle import kernel as module
+    from bandmaster.kernel.lifecycle import composition as module
 
     asked = {}
 
@@ -677,7 +673,7 @@ async def test_a_failing_listener_is_told_no_more():
         pass
     (message,) = [event.message for event in told if isinstance(event, events.Warned)]
     assert message.startswith("the listener <function ")
-    assert message.endswith(" failed and is told no more: OSError: no")
+    assert message.endswith(" failed and was removed: OSError: no")
     assert (1, True) == (len(heard), any(isinstance(event, events.KernelStopped) for event in told))
 
 

@@ -1,4 +1,4 @@
-"""When background services are run again, and when not."""
+"""Tests of bandmaster.kernel.lifecycle.restart."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from bandmaster.kernel.lifecycle.restart import History, Restart
+from bandmaster.kernel.lifecycle.restart import Restart, RestartHistory
 
 
 @pytest.mark.parametrize(
@@ -23,37 +23,37 @@ from bandmaster.kernel.lifecycle.restart import History, Restart
     ],
 )
 def test_a_field_out_of_range_is_named(field: str, value: object) -> None:
-    """The message begins with the field that is wrong, and says what it got."""
+    """The message begins with the name of the wrong field, and ends with its value."""
     with pytest.raises(ValueError, match=rf"^{field}: .*got {value!r}$"):
         Restart(**{field: value})  # type: ignore[arg-type]
 
 
 def test_delays_double_up_to_the_longest() -> None:
     """Each restart within the period waits twice as long as the one before."""
-    history = History(Restart(intensity=5, initial_delay=1, max_delay=5, jitter=0))
+    history = RestartHistory(Restart(intensity=5, initial_delay=1, max_delay=5, jitter=0))
     assert [history.next_delay(0) for _ in range(6)] == [1, 2, 4, 5, 5, None]
 
 
-def test_a_quiet_period_forgets() -> None:
-    """Restarts longer ago than the period count no more."""
-    history = History(Restart(intensity=1, period=10, initial_delay=1, jitter=0))
+def test_a_quiet_period_resets_the_delay() -> None:
+    """Restarts longer ago than the period don't count."""
+    history = RestartHistory(Restart(intensity=1, period=10, initial_delay=1, jitter=0))
     assert [history.next_delay(now) for now in (0, 9.9, 10, 15, 20)] == [1, None, 1, None, 1]
 
 
 def test_jitter_only_adds() -> None:
-    """Up to a share of the delay is added, so that many processes don't return at once."""
-    history = History(Restart(initial_delay=1, jitter=0.5), rng=lambda: 0.5)
+    """Up to a share of the delay is added, and none is taken away."""
+    history = RestartHistory(Restart(initial_delay=1, jitter=0.5), rng=lambda: 0.5)
     assert history.next_delay(0) == 1.25
 
 
 def test_no_restart_at_all() -> None:
-    """An intensity of nought gives a service up at its first end."""
-    assert History(Restart(intensity=0)).next_delay(0) is None
+    """With an intensity of 0 a service is given up at its first end."""
+    assert RestartHistory(Restart(intensity=0)).next_delay(0) is None
 
 
 def test_thousands_of_restarts() -> None:
-    """However many are borne, the delay stays finite."""
-    history = History(Restart(intensity=3000, initial_delay=0.1, max_delay=2, jitter=0))
+    """The delay stays finite after any number of restarts."""
+    history = RestartHistory(Restart(intensity=3000, initial_delay=0.1, max_delay=2, jitter=0))
     assert [history.next_delay(0) for _ in range(3001)][-2:] == [2, None]
 
 
@@ -65,8 +65,8 @@ def test_thousands_of_restarts() -> None:
     st.lists(st.floats(0, 50), max_size=30),
 )
 def test_never_more_than_the_intensity_within_a_period(intensity: int, period: float, pauses: list[float]) -> None:
-    """In no window of the period's length are there more restarts than are borne."""
-    history = History(Restart(intensity=intensity, period=period, initial_delay=0, jitter=0))
+    """No window of the period's length has more restarts than the intensity."""
+    history = RestartHistory(Restart(intensity=intensity, period=period, initial_delay=0, jitter=0))
     now, restarts = 0.0, []
     for pause in pauses:
         now += pause

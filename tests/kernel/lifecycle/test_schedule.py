@@ -1,4 +1,4 @@
-"""Who may start and who may stop: small cases, and the law over any interleaving."""
+"""The order of starts and stops: small cases, and the law over any interleaving."""
 
 from __future__ import annotations
 
@@ -9,74 +9,74 @@ from hypothesis import strategies as st
 from bandmaster.kernel.lifecycle.schedule import Schedule
 
 
-def test_first_are_those_that_wait_for_nobody() -> None:
-    """A start begins with all that have no edge, in plan order."""
-    assert Schedule([[0, 1, 2]], [(), (0,), ()]).first() == [0, 2]
+def test_components_without_leaders_start_first() -> None:
+    """A start begins with every component that has no edge, in plan order."""
+    assert Schedule([[0, 1, 2]], [(), (0,), ()]).list_first() == [0, 2]
 
 
-def test_a_start_sets_free_whom_it_was_the_last_for() -> None:
+def test_a_component_starts_after_its_last_leader() -> None:
     """A component with two dependencies starts when the second of them has started."""
     schedule = Schedule([[0, 1, 2]], [(), (), (0, 1)])
-    assert (schedule.started(0), schedule.started(1)) == ([], [2])
+    assert (schedule.mark_started(0), schedule.mark_started(1)) == ([], [2])
 
 
 def test_a_barrier_holds_a_stage_back() -> None:
-    """A stage starts when all of the stage before it has started."""
+    """A stage starts once every component of the stage before it has started."""
     schedule = Schedule([[0, 1], [2, 3]], [(), (), (), ()])
-    assert schedule.first() == [0, 1]
-    assert (schedule.started(0), schedule.started(1)) == ([], [2, 3])
+    assert schedule.list_first() == [0, 1]
+    assert (schedule.mark_started(0), schedule.mark_started(1)) == ([], [2, 3])
 
 
 def test_stages_cost_one_edge_for_each_component() -> None:
-    """A barrier is a node of its own: a thousand beside a thousand aren't a million edges."""
+    """A barrier is a node of its own, so two stages of a thousand components don't need a million edges."""
     schedule = Schedule([range(1000), range(1000, 2000)], [()] * 2000)
     assert sum(map(len, schedule._followers)) == 2000
 
 
-def test_a_stop_begins_with_those_that_nobody_waits_for() -> None:
-    """What has begun and has no live follower may stop at once."""
+def test_components_without_followers_stop_first() -> None:
+    """A component that has begun, and none of whose followers has, may stop at once."""
     schedule = Schedule([[0, 1, 2]], [(), (0,), (0,)])
     for node in (0, 1):
-        schedule.begun(node)
-    schedule.stop()
-    assert schedule.free() == [1]
-    assert schedule.over(1) == [0]
+        schedule.mark_begun(node)
+    schedule.begin_stop()
+    assert schedule.list_stoppable() == [1]
+    assert schedule.mark_over(1) == [0]
 
 
 def test_a_stop_goes_through_the_barrier() -> None:
-    """A stage stops when all of the next that had begun is over."""
+    """A stage stops once every component of the next stage that had begun is over."""
     schedule = Schedule([[0, 1], [2, 3]], [(), (), (), ()])
     for node in (0, 1, 2):
-        schedule.begun(node)
-    schedule.stop()
-    assert schedule.free() == [2]
-    assert schedule.over(2) == [0, 1]
+        schedule.mark_begun(node)
+    schedule.begin_stop()
+    assert schedule.list_stoppable() == [2]
+    assert schedule.mark_over(2) == [0, 1]
 
 
-def test_over_before_the_stop_frees_nobody() -> None:
-    """A start that failed is over, and those before it wait for the stop to begin."""
+def test_a_failed_start_frees_no_leader() -> None:
+    """The leaders of a component that failed to start stay until the stop begins."""
     schedule = Schedule([[0, 1]], [(), (0,)])
-    schedule.begun(0)
-    schedule.begun(1)
-    assert schedule.over(1) == []
-    schedule.stop()
-    assert schedule.free() == [0]
+    schedule.mark_begun(0)
+    schedule.mark_begun(1)
+    assert schedule.mark_over(1) == []
+    schedule.begin_stop()
+    assert schedule.list_stoppable() == [0]
 
 
-def test_over_twice_is_harmless() -> None:
-    """What was given up may still end later."""
+def test_an_abandoned_component_that_ends_later() -> None:
+    """The second end of a component frees no leader a second time."""
     schedule = Schedule([[0, 1]], [(), (0,)])
-    schedule.begun(0)
-    schedule.begun(1)
-    schedule.stop()
-    assert (schedule.over(1), schedule.over(1)) == ([0], [])
+    schedule.mark_begun(0)
+    schedule.mark_begun(1)
+    schedule.begin_stop()
+    assert (schedule.mark_over(1), schedule.mark_over(1)) == ([0], [])
 
 
-def test_nothing_at_all() -> None:
-    """An empty plan has nobody to start or to stop."""
+def test_an_empty_plan() -> None:
+    """An empty plan has no component to start or to stop."""
     schedule = Schedule([], [])
-    schedule.stop()
-    assert (schedule.first(), schedule.free()) == ([], [])
+    schedule.begin_stop()
+    assert (schedule.list_first(), schedule.list_stoppable()) == ([], [])
 
 
 @st.composite
@@ -98,7 +98,7 @@ def graphs(draw: st.DrawFn) -> tuple[list[list[int]], list[list[int]]]:
 @settings(max_examples=300, deadline=None, derandomize=True, database=None)
 @given(graphs(), st.randoms(use_true_random=False), st.floats(0, 1))
 def test_any_interleaving_respects_the_order(graph: tuple[list[list[int]], list[list[int]]], rng, share: float) -> None:
-    """Whoever starts when, nobody starts before those it waits for, nobody stops under a follower, and all do both."""
+    """In any order of starts and stops, leaders start before followers and stop after them, and none is forgotten."""
     stages, waits_for = graph
     stage_of = {node: index for index, stage in enumerate(stages) for node in stage}
     leaders = {
@@ -106,23 +106,23 @@ def test_any_interleaving_respects_the_order(graph: tuple[list[list[int]], list[
         for node in stage_of
     }
     schedule = Schedule(stages, waits_for)
-    free, started, begun = schedule.first(), set[int](), set[int]()
+    free, started, begun = schedule.list_first(), set[int](), set[int]()
     until = share * len(stage_of)
     while free and (len(started) < until or share > 0.9):
         node = free.pop(rng.randrange(len(free)))
         assert leaders[node] <= started
-        schedule.begun(node)
+        schedule.mark_begun(node)
         begun.add(node)
         started.add(node)
-        free += schedule.started(node)
+        free += schedule.mark_started(node)
     for node in free[: len(free) // 2]:
-        schedule.begun(node)
+        schedule.mark_begun(node)
         begun.add(node)
-    schedule.stop()
-    leaving, over = schedule.free(), set[int]()
-    while leaving:
-        node = leaving.pop(rng.randrange(len(leaving)))
+    schedule.begin_stop()
+    stoppable, over = schedule.list_stoppable(), set[int]()
+    while stoppable:
+        node = stoppable.pop(rng.randrange(len(stoppable)))
         assert not {other for other in begun - over if node in leaders[other]}
         over.add(node)
-        leaving += schedule.over(node)
+        stoppable += schedule.mark_over(node)
     assert over == begun

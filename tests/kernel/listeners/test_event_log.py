@@ -19,14 +19,15 @@ from bandmaster.kernel.errors import CrashError, StartError
 from bandmaster.kernel.lifecycle.context import Context
 from bandmaster.kernel.lifecycle.kernel import Kernel
 from bandmaster.kernel.lifecycle.restart import Restart
-from bandmaster.kernel.listeners.event_log import Journal
+from bandmaster.kernel.listeners.event_log import EventLog
 from bandmaster.kernel.planning.make import make_plan
 from bandmaster.kernel.settings.kernel import KernelSettings
+from bandmaster.kernel.text import MASK
 
 
 @pytest.fixture
 def log():
-    """What is logged, as structlog hands it to its renderer."""
+    """The logged lines, as structlog passes them to its renderer."""
     capture = LogCapture()
     structlog.configure(processors=[capture])
     return capture.entries
@@ -58,8 +59,8 @@ OWNER = {"band": "PERSISTENCE", "brought_by": "bandmaster-persistence 1.2"}
 
 @pytest.mark.anyio
 @pytest.mark.requirement("CF-35")
-async def test_a_run_reads_like_a_story(log):
-    """Every start and stop has name, band, provenance and duration; what goes well is no more than info."""
+async def test_the_lines_of_a_run(log):
+    """Every start and stop has name, band, provenance and duration; success is logged as info, or as debug."""
     async with Kernel(contributions=[component("database")], discover=False).running():
         pass
     database = {"component": "database", **OWNER}
@@ -82,7 +83,7 @@ def line(log, event):
 @pytest.mark.anyio
 @pytest.mark.requirement("CF-35")
 async def test_a_failure_and_its_rollback_are_logged(log):
-    """Who failed, of what, after how long, and what was rolled back for it."""
+    """The lines name the component, the error and the duration of a failed start, and each component rolled back."""
     parts = [component("bad", start=OSError("refused")), component("good", seconds=0.5)]
     with pytest.raises(StartError):
         async with Kernel(contributions=parts, discover=False).running():
@@ -102,8 +103,8 @@ async def test_a_failure_and_its_rollback_are_logged(log):
 
 @pytest.mark.anyio
 @pytest.mark.requirement("CF-35")
-async def test_a_failing_stop_is_an_error(log):
-    """With its duration, like a stop that goes well."""
+async def test_a_failed_stop_is_an_error(log):
+    """A failed stop has a duration, like a successful one."""
     with pytest.raises(ExceptionGroup):
         async with Kernel(contributions=[component("bad", stop=OSError("refused"))], discover=False).running():
             pass
@@ -118,8 +119,8 @@ async def test_a_failing_stop_is_an_error(log):
 
 
 @pytest.mark.anyio
-async def test_what_a_service_died_of_has_its_traceback(log):
-    """It is started again, and nobody else would ever tell; the values of variables stay out."""
+async def test_the_error_of_a_service_has_a_traceback(log):
+    """Nothing else reports the error of a service that is restarted; the values of variables stay out."""
 
     async def fails():
         password = "hunter2"
@@ -138,29 +139,29 @@ async def test_what_a_service_died_of_has_its_traceback(log):
 
 
 @pytest.mark.parametrize(
-    ("text", "masked"),
+    ("text", "expected"),
     [
-        ("no postgresql://bob:hunter2@db:5432/x", "no postgresql://bob:***@db:5432/x"),
-        ("redis://:hunter2@cache and redis://cache", "redis://:***@cache and redis://cache"),
-        ("amqp://bob:hun/ter@2@mq/", "amqp://bob:***@mq/"),
+        ("no postgresql://bob:hunter2@db:5432/x", f"no postgresql://bob:{MASK}@db:5432/x"),
+        ("redis://:hunter2@cache and redis://cache", f"redis://:{MASK}@cache and redis://cache"),
+        ("amqp://bob:hun/ter@2@mq/", f"amqp://bob:{MASK}@mq/"),
         ("see http://docs:8080/errors", "see http://docs:8080/errors"),
     ],
 )
-def test_passwords_in_urls_are_masked(log, text, masked):
-    """Drivers put the URL that they couldn't reach into their errors."""
-    journal = Journal(make_plan([]))
+def test_passwords_in_urls_are_masked(log, text, expected):
+    """Drivers put the URL of a server that they can't reach into their errors."""
+    event_log = EventLog(make_plan([]))
     error = ConnectionError(text)
-    journal(events.ServiceRestarting(at=0, component="a", service="s", error=error, delay=1, attempt=2))
-    journal(events.Warned(at=0, component="a", message=text))
-    assert [f"ConnectionError: {masked}", masked] == [log[0]["error"], log[1]["message"]]
-    assert masked in log[0]["exception"]
+    event_log(events.ServiceRestarting(at=0, component="a", service="s", error=error, delay=1, attempt=2))
+    event_log(events.Warned(at=0, component="a", message=text))
+    assert [f"ConnectionError: {expected}", expected] == [log[0]["error"], log[1]["message"]]
+    assert expected in log[0]["exception"]
 
 
-def test_what_is_empty_is_left_out(log):
-    """A line holds what there is to tell."""
-    journal = Journal(make_plan([]))
-    journal(events.ServiceEnded(at=1.5, component="a", service="s", error=None))
-    journal(events.ComponentOverdue(at=1, component="a", phase="start", seconds=1 / 3, where="here", waiting=()))
+def test_empty_fields_are_left_out(log):
+    """A line has no field for None or for an empty tuple."""
+    event_log = EventLog(make_plan([]))
+    event_log(events.ServiceEnded(at=1.5, component="a", service="s", error=None))
+    event_log(events.ComponentOverdue(at=1, component="a", phase="start", seconds=1 / 3, where="here", waiting=()))
     assert [
         {"event": "service ended", "log_level": "info", "component": "a", "service": "s"},
         {
@@ -175,7 +176,7 @@ def test_what_is_empty_is_left_out(log):
 
 
 def every_event():
-    """One of each, with values of the right kind."""
+    """Yield one event of each type, with values of the right types."""
     values = {"str": "text", "float": 1.0, "int": 1, "BaseException": OSError("x"), "tuple[str, ...]": ("a",)}
 
     def kinds(kind):
@@ -190,13 +191,13 @@ def every_event():
 
 @pytest.mark.parametrize("event", list(every_event()), ids=lambda event: type(event).__name__)
 def test_every_event_can_be_logged(log, event):
-    """None has a field that the logger takes for one of its own."""
-    Journal(make_plan([]))(event)
+    """No event has a field with a name that the logger itself uses."""
+    EventLog(make_plan([]))(event)
     assert 1 == len(log)
 
 
 def test_structlog_is_imported_for_the_first_event_only():
-    """A plan that is only looked at doesn't pay for it."""
+    """A plan that is only shown doesn't pay for the import."""
     code = """
         import sys
         from bandmaster.kernel import Kernel, events
@@ -210,7 +211,7 @@ def test_structlog_is_imported_for_the_first_event_only():
 
 @pytest.mark.anyio
 async def test_settings_never_appear(log):
-    """Nothing that a component was configured with is logged."""
+    """The settings of a component aren't logged."""
     settings = KernelSettings(title="hunter2")
     async with Kernel(contributions=[component("database")], discover=False, settings=settings).running():
         pass

@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from tests.kernel.virtual import anyio_backend  # noqa: F401
 
 from bandmaster.kernel.contributions.bands import LifespanBand
-from bandmaster.kernel.contributions.model import lifespan
+from bandmaster.kernel.contributions.decorators import lifespan
 from bandmaster.kernel.errors import StartCancelled, StartError
 from bandmaster.kernel.lifecycle.kernel import Kernel
 from bandmaster.kernel.listeners.timeline import Record, Span
@@ -39,7 +39,7 @@ def component(name, seconds=0.0, priority=100, error=None, **fields):
     return started
 
 
-def told(spans):
+def summarize(spans):
     return [(span.component, round(span.waited, 3), round(span.own, 3), span.outcome) for span in spans]
 
 
@@ -59,7 +59,7 @@ async def record_of(*contributions, expecting=None, during=None, **settings):
 
 @pytest.mark.anyio
 async def test_waiting_and_working_are_kept_apart():
-    """A component that only waited isn't blamed for it."""
+    """The time that a component waited isn't counted as its own."""
     record = await record_of(
         component("pool", 2),
         component("cache", 0.5),
@@ -71,14 +71,14 @@ async def test_waiting_and_working_are_kept_apart():
         ("jobs", 2, 1, "started"),
         ("cache", 0, 0.5, "started"),
         ("api", 3, 0.25, "started"),
-    ] == told(record.blame())
+    ] == summarize(record.blame())
     assert [2, 3, 0.5, 3.25] == [pytest.approx(span.end) for span in record.blame()]
     assert 3.25 == pytest.approx(record.took)
 
 
 @pytest.mark.anyio
 async def test_the_critical_chain_is_what_the_start_had_to_wait_for():
-    """One after the other, along edges within a stage and over the barrier between stages."""
+    """The chain follows edges within a stage, and the barrier between stages."""
     record = await record_of(
         component("pool", 2),
         component("cache", 2.5),
@@ -90,8 +90,8 @@ async def test_the_critical_chain_is_what_the_start_had_to_wait_for():
 
 
 @pytest.mark.anyio
-async def test_a_failed_start_leaves_what_there_is():
-    """Who failed, who was cancelled for it, who never began; there is no end."""
+async def test_the_record_of_a_failed_start():
+    """The record has the failed and the cancelled components, none that never began, and no duration."""
     record = await record_of(
         component("bad", 1, error=OSError("no")),
         component("hanging", 60),
@@ -99,32 +99,34 @@ async def test_a_failed_start_leaves_what_there_is():
         component("never", priority=199),
         expecting=StartError,
     )
-    assert [("bad", 0, 1, "failed"), ("hanging", 0, 1, "cancelled"), ("quick", 0, 0.5, "started")] == told(record.spans)
+    assert [("bad", 0, 1, "failed"), ("hanging", 0, 1, "cancelled"), ("quick", 0, 0.5, "started")] == summarize(
+        record.spans
+    )
     assert record.took is None
 
 
 @pytest.mark.anyio
-async def test_a_cancelled_start_leaves_what_there_is():
-    """Whatever was starting when somebody asked for the stop."""
+async def test_the_record_of_a_cancelled_start():
+    """The record has the components whose start was under way when the stop was requested."""
 
     async def stop(kernel):
         await anyio.sleep(2)
         kernel.request_stop("enough")
 
     record = await record_of(component("hanging", 60), expecting=StartCancelled, during=stop)
-    assert [("hanging", 0, 2, "cancelled")] == told(record.spans)
+    assert [("hanging", 0, 2, "cancelled")] == summarize(record.spans)
 
 
 @pytest.mark.anyio
-async def test_a_late_start_is_told_as_late():
-    """It is cancelled for its deadline, which is the cause and not an effect."""
+async def test_an_overdue_start():
+    """An overdue start is cancelled, and recorded as overdue: the deadline is the cause."""
     record = await record_of(component("late", 60, start_timeout=3), expecting=StartError)
-    assert [("late", 0, 3, "overdue")] == told(record.spans)
+    assert [("late", 0, 3, "overdue")] == summarize(record.spans)
 
 
 @pytest.mark.anyio
-async def test_an_abandoned_start_is_told_as_abandoned():
-    """It ignored its cancellation until it was given up by name."""
+async def test_an_abandoned_start():
+    """A start that ignored its cancellation is recorded as abandoned."""
 
     @lifespan(band=LifespanBand.PERSISTENCE, start_timeout=3)
     async def stubborn():
@@ -133,12 +135,12 @@ async def test_an_abandoned_start_is_told_as_abandoned():
         yield
 
     record = await record_of(stubborn, expecting=StartError, abandon_after=2)
-    assert [("stubborn", 0, 20, "abandoned")] == told(record.spans)
+    assert [("stubborn", 0, 20, "abandoned")] == summarize(record.spans)
 
 
 @pytest.mark.anyio
-async def test_a_start_under_way_can_be_looked_at():
-    """Before the end there are those that start and those that have started."""
+async def test_the_record_of_a_start_under_way():
+    """The record has the components that are starting and those that have started."""
     seen = []
 
     async def look(kernel):
@@ -146,13 +148,13 @@ async def test_a_start_under_way_can_be_looked_at():
         seen.append(kernel.timeline.record)
 
     await record_of(component("slow", 2), component("quick"), during=look)
-    assert [("quick", 0, 0, "started"), ("slow", 0, 0, "starting")] == told(seen[0].spans)
+    assert [("quick", 0, 0, "started"), ("slow", 0, 0, "starting")] == summarize(seen[0].spans)
     assert seen[0].took is None
 
 
 @pytest.mark.anyio
 async def test_only_the_last_start_is_kept():
-    """A second run begins with an empty sheet."""
+    """A second run begins with an empty record."""
     seconds = iter([1, 3])
 
     @lifespan(band=LifespanBand.PERSISTENCE)
@@ -161,16 +163,16 @@ async def test_only_the_last_start_is_kept():
         yield
 
     kernel = Kernel(contributions=[sometimes], discover=False)
-    tooks = []
+    durations = []
     for _ in range(2):
         async with kernel.running():
-            tooks.append(kernel.timeline.record.took)
-    assert [1, 3] == [pytest.approx(took) for took in tooks]
+            durations.append(kernel.timeline.record.took)
+    assert [1, 3] == [pytest.approx(took) for took in durations]
 
 
 @pytest.mark.anyio
 async def test_a_real_record_survives_json():
-    """What one process writes another reads."""
+    """A record that one process writes can be read by another."""
     record = await record_of(component("pool", 2), component("api", 0.1, priority=199, after=["pool"]))
     assert record == Record.from_json(record.to_json())
 
@@ -183,7 +185,7 @@ def test_every_record_survives_json(record):
 
 @given(RECORDS)
 def test_every_chain_ends(record):
-    """Also of a file in which components wait for each other, which no plan allows."""
+    """A chain ends also for a damaged file with a cycle, which no plan allows."""
     chain = [span.component for span in record.critical_chain()]
     assert len(set(chain)) == len(chain)
 
@@ -201,8 +203,8 @@ JSON = st.recursive(
 
 
 @given(st.text() | JSON.map(json.dumps))
-def test_garbage_is_a_value_error(text):
-    """Whatever stands in the file, it is a record or an error that says so."""
+def test_any_text_is_a_record_or_a_value_error(text):
+    """Parsing raises nothing but a ValueError."""
     try:
         record = Record.from_json(text)
     except ValueError as error:
@@ -224,6 +226,6 @@ def test_garbage_is_a_value_error(text):
     ],
 )
 def test_a_file_of_another_shape_is_a_value_error(text):
-    """Half a record isn't one."""
+    """A JSON document of another shape is no record."""
     with pytest.raises(ValueError, match=r"^no timeline of a start: "):
         Record.from_json(text)

@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from bandmaster.kernel.listeners.timeline import Record, Span
-from bandmaster.kernel.listeners.timeline_store import Kept, load_timeline, save_timeline, timeline_path
+from bandmaster.kernel.listeners.timeline_store import SavedTimeline, load_timeline, save_timeline, timeline_path
 
 RECORD = Record(1.5, (Span("a", 0.0, 1.0), Span("b", 1.0, 0.5)), (("a", "b"),), {"a": (), "b": ("a",)})
 
@@ -18,26 +18,26 @@ def home(tmp_path, monkeypatch):
     return tmp_path
 
 
-def test_what_is_kept_is_found_again(home):
-    """A record comes back as it was, with when it was kept, for the same target only."""
+def test_a_saved_record_is_loaded_again(home):
+    """A record comes back unchanged, with the time of its saving, for the same target only."""
     assert save_timeline("shop:app", RECORD)
-    kept = load_timeline("shop:app")
-    assert isinstance(kept, Kept)
-    assert (RECORD, "UTC") == (kept.record, kept.at.tzname())
+    saved = load_timeline("shop:app")
+    assert isinstance(saved, SavedTimeline)
+    assert (RECORD, "UTC") == (saved.record, saved.at.tzname())
     assert load_timeline("shop:other") is None
     assert load_timeline(None) is None
 
 
 def test_only_the_owner_may_look(home):
-    """The directory is closed to others, and nothing but the record stays in it."""
+    """Other users can't open the directory, which holds no file but the record."""
     save_timeline(None, RECORD)
     directory = home / "state" / "bandmaster"
     assert 0o700 == stat.S_IMODE(directory.stat().st_mode)
     assert [timeline_path(None)] == list(directory.iterdir())
 
 
-def test_a_target_means_another_thing_elsewhere(home, monkeypatch):
-    """Each directory has records of its own."""
+def test_each_working_directory_has_records_of_its_own(home, monkeypatch):
+    """The same target means another application in another directory."""
     here = timeline_path("shop:app")
     (home / "elsewhere").mkdir()
     monkeypatch.chdir(home / "elsewhere")
@@ -47,14 +47,14 @@ def test_a_target_means_another_thing_elsewhere(home, monkeypatch):
 
 @pytest.mark.parametrize("unset", ["", "relative/state"])
 def test_without_a_state_home_it_is_below_the_home_directory(home, monkeypatch, unset):
-    """The specification's default; relative paths are ignored, as it says."""
+    """The default of the specification holds, also for a relative path."""
     monkeypatch.setenv("XDG_STATE_HOME", unset)
     monkeypatch.setenv("HOME", str(home))
     assert home / ".local" / "state" / "bandmaster" == timeline_path(None).parent
 
 
-def test_no_place_to_write_is_no_error(home, monkeypatch):
-    """A start doesn't fail for that nobody can look at it afterwards."""
+def test_a_directory_that_cannot_be_written_is_no_error(home, monkeypatch):
+    """A start doesn't fail because its timeline can't be saved."""
     (home / "state").write_text("in the way")
     assert not save_timeline(None, RECORD)
     assert load_timeline(None) is None
@@ -68,8 +68,8 @@ def test_no_place_to_write_is_no_error(home, monkeypatch):
     assert load_timeline(None) is None
 
 
-def test_a_failed_write_leaves_what_was_there(home, monkeypatch):
-    """Whole or not at all; no draft stays behind."""
+def test_a_failed_write_leaves_the_earlier_record(home, monkeypatch):
+    """A record is replaced as a whole or not at all, and no draft stays behind."""
     save_timeline(None, RECORD)
 
     def full(self, target):
@@ -82,8 +82,8 @@ def test_a_failed_write_leaves_what_was_there(home, monkeypatch):
 
 
 @pytest.mark.parametrize("text", ["", "{", "[]", '{"took": 1}'])
-def test_what_is_no_record_is_none(home, text):
-    """A damaged file counts as none."""
+def test_a_damaged_file_counts_as_none(home, text):
+    """A file that can't be parsed is no record."""
     save_timeline(None, RECORD)
     timeline_path(None).write_text(text)
     assert load_timeline(None) is None

@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from bandmaster.kernel.planning.toposort import cycles, sort
+from bandmaster.kernel.planning.toposort import find_cycles, sort
 
 NAMES = "abcdefg"
 
@@ -64,7 +64,7 @@ def test_the_order_in_which_names_come_changes_nothing(graph, random):
     shuffled = random.sample(names, len(names))
     edges = {name: random.sample(waits_for[name], len(waits_for[name])) for name in shuffled}
     assert sort(names, waits_for, rank) == sort(shuffled, edges, rank)
-    assert cycles(names, waits_for) == cycles(shuffled, edges)
+    assert find_cycles(names, waits_for) == find_cycles(shuffled, edges)
 
 
 @pytest.mark.requirement("XC-L3", "CF-30")
@@ -72,7 +72,7 @@ def test_the_order_in_which_names_come_changes_nothing(graph, random):
 def test_every_cycle_is_found_and_is_one(graph):
     """What can reach itself stands in a reported cycle; each goes from edge to edge and visits nobody twice."""
     names, waits_for, _ = graph
-    found = cycles(names, waits_for)
+    found = find_cycles(names, waits_for)
     cyclic = {name for name in names if name in reachable(name, names, waits_for)}
     assert cyclic == {name for cycle in found for name in cycle}
     for cycle in found:
@@ -85,7 +85,7 @@ def test_every_cycle_is_found_and_is_one(graph):
 def test_a_cycle_is_as_short_as_can_be(graph):
     """The first name of each has no shorter way back to itself."""
     names, waits_for, _ = graph
-    for cycle in cycles(names, waits_for):
+    for cycle in find_cycles(names, waits_for):
         ends, steps = {cycle[0]}, 0
         while steps == 0 or cycle[0] not in ends:
             ends = {other for name in ends for other in waits_for[name] if other in names}
@@ -106,4 +106,4 @@ def test_a_cycle_is_as_short_as_can_be(graph):
 )
 def test_cycles_as_they_are_drawn(waits_for, expected):
     """Each begins with the lowest name in it that no other cycle has; what only leads from or to one is left out."""
-    assert expected == cycles(waits_for, waits_for)
+    assert expected == find_cycles(waits_for, waits_for)

@@ -19,7 +19,7 @@ from bandmaster.kernel.process import launcher, process
 from bandmaster.kernel.process.launcher import _Launch, launch
 from bandmaster.kernel.process.process import notify, outcome, readable_logging
 from bandmaster.kernel.process.servers import ServerSettings, bind, make_server
-from bandmaster.kernel.shutdown.stop_signals import ECHO
+from bandmaster.kernel.shutdown.escalation import ECHO
 
 SIGTERM, SIGINT = signal.SIGTERM, signal.SIGINT
 FAILED = StartError("no", component="a")
@@ -266,8 +266,8 @@ def test_a_signal_before_anything_runs():
     chosen = ServerSettings(port=0, loop="asyncio")
     sock = bind(chosen)
     one = _Launch(life.app, chosen, make_server(chosen), sock, None)
-    one._heard(SIGTERM)
-    one._heard(SIGTERM)  # an echo
+    one._escalation.receive(SIGTERM)
+    one._escalation.receive(SIGTERM)  # an echo
     assert one.run() == 143
     sock.close()
     assert life.facts == []
@@ -302,7 +302,7 @@ def test_only_abandoned_components_left():
 
     def act():
         ready(life)
-        one._happened(events.OnlyAbandonedLeft(at=0.0, components=("part",)))
+        life.app.kernel.emit(events.OnlyAbandonedLeft(at=0.0, components=("part",)))
         time.sleep(0.3)
         send(SIGTERM)
 
@@ -475,7 +475,7 @@ def test_logging_for_people(monkeypatch, capsys):
 def test_ending_the_process(monkeypatch):
     """Signals that come late change the exit code no more."""
     stayed = []
-    monkeypatch.setattr(process.Watchdog, "stay", lambda self, code: stayed.append(code))
+    monkeypatch.setattr(process.Watchdog, "watch_exit", lambda self, code: stayed.append(code))
     before = {number: signal.getsignal(number) for number in (SIGTERM, SIGINT)}
     try:
         with pytest.raises(SystemExit) as ended:

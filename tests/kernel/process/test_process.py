@@ -24,7 +24,7 @@ from bandmaster.kernel import (
     lifespan,
     run_process,
 )
-from bandmaster.kernel.shutdown.stop_signals import ECHO
+from bandmaster.kernel.shutdown.escalation import ECHO
 
 SIGTERM, SIGINT = signal.SIGTERM, signal.SIGINT
 

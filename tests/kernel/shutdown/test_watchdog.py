@@ -7,71 +7,72 @@ import time
 
 import pytest
 
-from bandmaster.kernel import events
 from bandmaster.kernel.shutdown import watchdog
-from bandmaster.kernel.shutdown.watchdog import Facts, Verdict, Watchdog, Witness, deadlines, thread_stacks
+from bandmaster.kernel.shutdown.watchdog import (
+    Termination,
+    Watchdog,
+    WatchdogState,
+    list_terminations,
+    render_thread_stacks,
+)
 
 
-def due(facts, now):
-    """What the watchdog would end the process for at that time."""
-    return [verdict for at, verdict in deadlines(facts) if at <= now]
+def list_due(state, now):
+    """The terminations whose time has come."""
+    return [termination for termination in list_terminations(state) if termination.at <= now]
 
 
-def codes(facts, now):
-    return [verdict.code for verdict in due(facts, now)]
+def exit_codes(state, now):
+    return [termination.exit_code for termination in list_due(state, now)]
 
 
-FACTS = Facts(grace=10, abandon_after=2)
-
-
-def test_nothing_is_overdue_without_a_reason():
-    """A start may take as long as its own deadlines let it."""
-    assert deadlines(FACTS) == []
+def test_a_start_may_take_its_time():
+    """Without a request to stop the process is never ended: a start has deadlines of its own."""
+    assert list_terminations(WatchdogState(grace=10, abandon_after=2)) == []
 
 
 def test_the_grace():
-    """A little before it is over the process ends with 70: the platform would kill it without a word."""
-    facts = Facts(10, 2, asked=100, signal=15, starting=False)
-    assert codes(facts, 109.4) == []
-    assert codes(facts, 109.5) == [70]
-    short = Facts(1, 2, asked=100, starting=False)
-    assert [at for at, _ in deadlines(short)] == [pytest.approx(100.95)]
+    """A little before the end of the grace the process ends with 70: the platform's SIGKILL would explain nothing."""
+    state = WatchdogState(10, 2, stop_requested_at=100, stop_signal=15, start_pending=False)
+    assert exit_codes(state, 109.4) == []
+    assert exit_codes(state, 109.5) == [70]
+    short = WatchdogState(1, 2, stop_requested_at=100, start_pending=False)
+    assert [termination.at for termination in list_terminations(short)] == [pytest.approx(100.95)]
 
 
-def test_a_second_signal_makes_it_that_signals_exit_code():
-    """Work cut short on request: 128 + n."""
-    facts = Facts(10, 2, asked=100, signal=15, hurried=2, starting=False)
-    assert codes(facts, 110) == [130]
+def test_a_second_signal_decides_the_exit_code():
+    """Work cut short on request ends the process with 128 + n."""
+    state = WatchdogState(10, 2, stop_requested_at=100, stop_signal=15, second_signal=2, start_pending=False)
+    assert exit_codes(state, 110) == [130]
 
 
 def test_a_blocked_start():
-    """Asked to stop while starting, and the event loop doesn't come to cancel it."""
-    facts = Facts(10, 2, asked=100, signal=15)
-    assert codes(facts, 101.9) == []
-    assert codes(facts, 102) == [143]
-    assert codes(Facts(10, 2, asked=100, signal=15, progress=101), 102) == []
-    assert codes(Facts(10, 2, asked=100, signal=15, starting=False), 102) == []
-    assert codes(Facts(10, 2, asked=100), 102) == []
+    """A signal requests the stop of a start, and the event loop doesn't come to cancel it."""
+    state = WatchdogState(10, 2, stop_requested_at=100, stop_signal=15)
+    assert exit_codes(state, 101.9) == []
+    assert exit_codes(state, 102) == [143]
+    answered = WatchdogState(10, 2, stop_requested_at=100, stop_signal=15, loop_answered_at=101)
+    assert exit_codes(answered, 102) == []
+    resolved = WatchdogState(10, 2, stop_requested_at=100, stop_signal=15, start_pending=False)
+    assert exit_codes(resolved, 102) == []
+    assert exit_codes(WatchdogState(10, 2, stop_requested_at=100), 102) == []
 
 
 def test_only_abandoned_components_left():
-    """There is nothing more to wait for."""
-    (verdict,) = due(Facts(10, 2, abandoned=("a", "b")), 0)
-    assert verdict == Verdict(70, "only 'a' and 'b' left, which ignored the cancellation")
+    """The process ends at once where only components that ignore their cancellation are unfinished."""
+    (termination,) = list_due(WatchdogState(10, 2, only_abandoned_left=("a", "b")), 0)
+    assert termination == Termination(0.0, 70, "only 'a' and 'b' left, which ignored the cancellation")
 
 
 def test_a_finished_run_that_is_held():
     """The exit code is the run's own."""
-    facts = Facts(10, 2, finished=(50, 3))
-    assert codes(facts, 51.9) == []
-    assert codes(facts, 52) == [3]
-
-
-# -- the thread ----------------------------------------------------------------------------------------------------
+    state = WatchdogState(10, 2, finished=(50, 3))
+    assert exit_codes(state, 51.9) == []
+    assert exit_codes(state, 52) == [3]
 
 
 class Exit:
-    """In place of the process's end."""
+    """Takes the place of the process's end, and of stderr."""
 
     def __init__(self):
         self.code = None
@@ -86,16 +87,16 @@ class Exit:
         self.text += text
 
 
-def dog(end, **fields):
+def make_watchdog(end, **fields):
     settings = {"grace": 60, "abandon_after": 60, "exit_process": end, "write": end.write, **fields}
     return Watchdog(**settings)
 
 
-def test_it_ends_the_process_and_says_why():
-    """The reason, what is left, and where every thread is."""
+def test_the_message_before_the_end():
+    """The message names the reason, the unfinished work and the stack of every thread."""
     end = Exit()
-    with dog(end, describe=lambda: "'db' is left, stopping") as watch:
-        watch.abandoned(("db",))
+    with make_watchdog(end, describe=lambda: "'db' is left, stopping") as watchdog:
+        watchdog.note_only_abandoned_left(("db",))
         assert end.happened.wait(5)
     assert end.code == 70
     first, second, *stacks = end.text.splitlines()
@@ -104,36 +105,45 @@ def test_it_ends_the_process_and_says_why():
     assert "Thread 'MainThread' (most recent call last):" in stacks
 
 
-def test_nothing_is_said_of_components_where_none_is_left():
-    """No empty heading."""
+def test_the_message_is_masked():
+    """The error of an unfinished component may name a URL with a password."""
     end = Exit()
-    with dog(end) as watch:
-        watch.abandoned(("db",))
+    with make_watchdog(end, describe=lambda: "can't reach redis://:hunter2@cache") as watchdog:
+        watchdog.note_only_abandoned_left(("cache",))
+        assert end.happened.wait(5)
+    assert "hunter2" not in end.text
+
+
+def test_a_message_without_unfinished_work():
+    """The stacks follow the reason without an empty line."""
+    end = Exit()
+    with make_watchdog(end) as watchdog:
+        watchdog.note_only_abandoned_left(("db",))
         assert end.happened.wait(5)
     assert end.text.splitlines()[1].startswith("Thread ")
 
 
 def test_the_process_ends_even_if_the_message_fails():
-    """A broken stderr must not keep it alive."""
+    """A broken stderr must not keep the process alive."""
     end = Exit()
 
     def write(text):
         raise OSError(9, "Bad file descriptor")
 
-    with dog(end, write=write) as watch:
-        watch.abandoned(("db",))
+    with make_watchdog(end, write=write) as watchdog:
+        watchdog.note_only_abandoned_left(("db",))
         assert end.happened.wait(5)
     assert end.code == 70
 
 
 def test_an_ordinary_end():
-    """It is told that all is well, and goes."""
+    """A run that ends in time ends the watchdog, not the process."""
     end = Exit()
-    with dog(end) as watch:
-        watch.asked(15)
-        watch.hurried(2)
-        watch.acted()
-        watch.finished(0)
+    with make_watchdog(end) as watchdog:
+        watchdog.note_stop_request(15)
+        watchdog.note_second_signal(2)
+        watchdog.note_start_resolved()
+        watchdog.note_run_finished(0)
     assert end.code is None
 
 
@@ -141,145 +151,87 @@ def test_the_first_request_counts():
     """The grace runs from the first signal, whatever comes later."""
     end = Exit()
     now = [0.0]
-    with dog(end, grace=10, clock=lambda: now[0]) as watch:
-        watch.asked(15)
-        watch.acted()
+    with make_watchdog(end, grace=10, clock=lambda: now[0]) as watchdog:
+        watchdog.note_stop_request(15)
+        watchdog.note_start_resolved()
         now[0] = 9.9
-        watch.asked()
+        watchdog.note_stop_request()
         assert end.happened.wait(5)
     assert end.code == 70
 
 
 def test_a_loop_that_answers_is_not_blocked():
-    """It is asked again and again whether anything happens, until it has acted."""
+    """The watchdog asks the event loop again and again, until the start has been cancelled."""
     end = Exit()
     pings = []
-    with dog(end, abandon_after=0.2) as watch:
+    with make_watchdog(end, abandon_after=0.2) as watchdog:
 
         def wake(function):
             pings.append(1)
             function()
 
-        watch.hear(wake)
-        watch.asked(15)
+        watchdog.watch_event_loop(wake)
+        watchdog.note_stop_request(15)
         time.sleep(0.5)
         assert end.code is None
-        watch.acted()
+        watchdog.note_start_resolved()
     assert len(pings) >= 3
 
 
 def test_a_loop_that_does_not_answer_is_blocked():
-    """abandon_after later the process ends with 128 + n."""
+    """The process ends with 128 + n after ``abandon_after``."""
     end = Exit()
-    with dog(end, abandon_after=0.1) as watch:
-        watch.hear(lambda function: None)
-        watch.asked(15)
+    with make_watchdog(end, abandon_after=0.1) as watchdog:
+        watchdog.watch_event_loop(lambda function: None)
+        watchdog.note_stop_request(15)
         assert end.happened.wait(5)
     assert end.code == 143
 
 
-def test_a_loop_that_is_closed_is_asked_no_more():
-    """What it says then is no news."""
+def test_a_closed_loop_is_asked_no_more():
+    """The error of a closed event loop doesn't end the watchdog."""
     end = Exit()
 
     def wake(function):
         raise RuntimeError("Event loop is closed")
 
-    with dog(end, abandon_after=0.1) as watch:
-        watch.hear(wake)
-        watch.asked(15)
+    with make_watchdog(end, abandon_after=0.1) as watchdog:
+        watchdog.watch_event_loop(wake)
+        watchdog.note_stop_request(15)
         assert end.happened.wait(5)
     assert end.code == 143
 
 
 def test_staying_until_the_interpreter_has_ended():
-    """A thread that holds it is given a moment; the exit code stays."""
+    """A thread that holds the interpreter gets a moment; the exit code is that of the run."""
     end = Exit()
-    dog(end, abandon_after=0.05).stay(3)
+    make_watchdog(end, abandon_after=0.05).watch_exit(3)
     assert end.happened.wait(5)
     assert end.code == 3
 
 
-def test_it_writes_to_the_descriptor(capfd):
-    """Not through sys.stderr, whose lock the one that hangs may hold."""
+def test_the_message_goes_to_the_descriptor(capfd):
+    """The thread that hangs may hold the lock of sys.stderr."""
     end = Exit()
-    with Watchdog(grace=1, abandon_after=1, exit_process=end) as watch:
-        watch.abandoned(("db",))
+    with Watchdog(grace=1, abandon_after=1, exit_process=end) as watchdog:
+        watchdog.note_only_abandoned_left(("db",))
         assert end.happened.wait(5)
     assert "only 'db' left" in capfd.readouterr().err
 
 
 def test_no_values_in_stacks():
-    """Where the threads are is shown, what they hold is not."""
+    """The stacks of threads show source lines, but no values of variables."""
     secret = f"hun{os.getpid()}ter2"
     frames = sys._current_frames()
     found = []
-    thread = threading.Thread(target=lambda: found.append(thread_stacks(frames)))
+    thread = threading.Thread(target=lambda: found.append(render_thread_stacks(frames)))
     thread.start()
     thread.join()
     assert "test_no_values_in_stacks" in found[0]
     assert secret not in found[0]
 
 
-# -- the witness ---------------------------------------------------------------------------------------------------
-
-
-def tell(witness, *happened):
-    for event in happened:
-        witness(event)
-
-
-def test_what_is_left_and_what_went_wrong():
-    """The cause first, then the components that aren't over, with where they stood."""
-    witness = Witness()
-    tell(
-        witness,
-        events.KernelStarting(at=0, components=4),
-        events.ComponentStarting(at=0, component="a", waited=0),
-        events.ComponentStarted(at=0, component="a", waited=0, own=0),
-        events.ComponentStarting(at=0, component="b", waited=0),
-        events.ComponentStartFailed(at=0, component="b", error=RuntimeError("no luck"), own=0),
-        events.ComponentStarting(at=0, component="c", waited=0),
-        events.ComponentStartCancelled(at=0, component="c", own=0),
-        events.ComponentStarting(at=0, component="d", waited=0),
-        events.ComponentOverdue(at=1, component="d", phase="start", seconds=1.0, where='  File "d.py"'),
-        events.ComponentStopping(at=1, component="a"),
-        events.KernelStopping(at=1),
-    )
-    lines = witness.story().splitlines()
-    assert lines[:2] == ["'b' failed while starting:", "RuntimeError: no luck"]
-    assert "'d' failed while starting:" in lines
-    assert lines[-3:] == ["'a' is left, stopping", "'d' is left, starting; it stood at", '  File "d.py"']
-    assert [name for name, _, _ in witness.faults] == ["b", "d"]
-
-
-def test_crashes_and_failed_stops():
-    """A crash tells its error only once it has been unwound."""
-    witness = Witness()
-    tell(
-        witness,
-        events.ComponentStarting(at=0, component="a", waited=0),
-        events.ComponentCrashed(at=0, component="a", policy="stop"),
-        events.ComponentStopFailed(at=0, component="a", error=RuntimeError("died"), own=0),
-        events.ComponentStarting(at=0, component="b", waited=0),
-        events.ComponentStopped(at=0, component="b", own=0),
-    )
-    assert witness.story().splitlines()[0] == "'a' failed while serving"
-    assert witness.faults[1][:2] == ("a", "stop")
-
-
-def test_a_new_run_begins_with_nothing():
-    """What an earlier run left behind is forgotten."""
-    witness = Witness()
-    tell(
-        witness,
-        events.ComponentStarting(at=0, component="a", waited=0),
-        events.KernelStarting(at=0, components=0),
-    )
-    assert witness.story() == ""
-
-
-def test_the_module_ends_processes_by_default():
-    """Only tests hand in something else."""
+def test_the_process_really_ends_by_default():
+    """Only tests pass another function."""
     assert Watchdog(grace=1, abandon_after=1)._exit is os._exit
     assert watchdog.FAILED == 70

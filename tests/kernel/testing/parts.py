@@ -10,7 +10,7 @@ from starlette.responses import JSONResponse, PlainTextResponse, StreamingRespon
 from starlette.routing import Mount, Route, WebSocketRoute
 
 from bandmaster.kernel.contributions.bands import LifespanBand
-from bandmaster.kernel.contributions.model import lifespan
+from bandmaster.kernel.contributions.decorators import lifespan
 
 VARIABLE = contextvars.ContextVar("variable", default="unset")
 

@@ -17,13 +17,8 @@ from starlette.routing import Route
 from tests.kernel.testing.parts import Database, cache, database
 
 from bandmaster.kernel.contributions.bands import LifespanBand, MiddlewareBand
-from bandmaster.kernel.contributions.model import (
-    ErrorHandlerContribution,
-    LifespanContribution,
-    RouteContribution,
-    lifespan,
-    middleware,
-)
+from bandmaster.kernel.contributions.decorators import lifespan, middleware
+from bandmaster.kernel.contributions.model import ErrorHandlerContribution, LifespanContribution, RouteContribution
 from bandmaster.kernel.testing import NonconformingError, check_contribution, conformance
 from bandmaster.kernel.testing.importing import import_elsewhere
 

@@ -6,7 +6,7 @@ from collections.abc import Collection, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Literal, TypeAlias, get_args
 
-from bandmaster.kernel.discovery.entry_points import PREFIX
+from bandmaster.kernel.discovery.disabling import describe_unknown, list_addresses, parse_names
 from bandmaster.kernel.discovery.metadata import Found, normalise
 from bandmaster.kernel.errors import Problem
 from bandmaster.kernel.text import listed, near
@@ -69,10 +69,12 @@ def admit(
     """
     if mode not in get_args(Mode):
         raise ValueError(f"mode: expected {' or '.join(map(repr, get_args(Mode)))}, got {mode!r}")
-    allowed = {normalise(name): name for name in _words(allow)}
-    disabled = dict.fromkeys(_words(disable))
+    allowed = {normalise(name): name for name in sorted(parse_names(allow, "allow"))}
+    disabled = parse_names(disable)
     problems = [*_unmet(found, allowed)] if mode == "allowlist" else []
-    warnings = [*_idle(found, disabled, elsewhere)]
+    warnings = (
+        describe_unknown(disabled, ((part.group, part.name) for part in found), tuple(elsewhere)) if disabled else []
+    )
     if allowed and mode != "allowlist":
         warnings.append(f"allow names {listed(allowed.values())}, but is only read with BANDMASTER_PLUGINS=allowlist")
     if mode == "locked":
@@ -85,7 +87,7 @@ def admit(
     for part in found:
         if groups is not None and part.group not in groups:
             continue
-        if _names(part) & disabled.keys():
+        if disabled & list_addresses(part.group, part.name):
             left_out.append(LeftOut(part, "it is disabled"))
         elif mode == "allowlist" and part.distribution not in allowed:
             left_out.append(LeftOut(part, f"{part.provenance.distribution} isn't in the allowlist"))
@@ -101,11 +103,6 @@ def admit(
     return Admission(sound, tuple(left_out), tuple(problems), tuple(warnings))
 
 
-def _words(names: Iterable[str]) -> Iterator[str]:
-    for name in [names] if isinstance(names, str) else sorted(names):
-        yield from (word.strip() for word in name.split(",") if word.strip())
-
-
 def _unmet(found: Sequence[Found], allowed: dict[str, str]) -> Iterator[Problem]:
     there = {part.distribution: part.provenance.distribution or "" for part in found}
     for key, name in allowed.items():
@@ -113,19 +110,6 @@ def _unmet(found: Sequence[Found], allowed: dict[str, str]) -> Iterator[Problem]
             message = f"The allowlist names {name!r}, which isn't installed or brings no parts."
             others = (text for other, text in there.items() if other not in allowed)
             yield Problem(message, f"Install it, or take it off the list.{near(name, others)}", name)
-
-
-def _idle(found: Sequence[Found], disabled: Iterable[str], elsewhere: Iterable[str]) -> Iterator[str]:
-    names = {part.name for part in found} | set(elsewhere)
-    known = names.union(*map(_names, found))
-    for name in disabled:
-        if name not in known and name.rpartition(":")[2] not in elsewhere:
-            alike = known - names if ":" in name else names
-            yield f"{name!r} is disabled, but no part has that name.{near(name, sorted(alike))}"
-
-
-def _names(part: Found) -> set[str]:
-    return {part.name, part.address, f"{PREFIX}{part.address}"}
 
 
 def _drifted(lock: Lock, installed: Lock) -> Iterator[Problem]:

@@ -22,8 +22,9 @@ from bandmaster.kernel.hosting.lifespans import Lifespans
 from bandmaster.kernel.hosting.mounted import HOST
 from bandmaster.kernel.hosting.responses import refuse_request, refuse_websocket
 from bandmaster.kernel.hosting.routes import install_routes
+from bandmaster.kernel.lifecycle.composition import check_contributions, check_overrides, choose_settings
 from bandmaster.kernel.lifecycle.health import Report
-from bandmaster.kernel.lifecycle.kernel import Kernel, given_overrides, given_parts, kernel_settings
+from bandmaster.kernel.lifecycle.kernel import Kernel
 from bandmaster.kernel.lifecycle.resources import Resources
 from bandmaster.kernel.planning.plan import Plan
 from bandmaster.kernel.settings.kernel import KernelSettings
@@ -54,11 +55,11 @@ def create_app(
     """
     if host is not None and not callable(host):
         raise ValueError(f"host: expected an ASGI app, got {host!r}")
-    overrides = given_overrides(overrides)
-    settings = kernel_settings(settings, overrides)
+    overrides = check_overrides(overrides)
+    settings = choose_settings(settings, overrides)
     lifespans = None if host is None else Lifespans(host, mounted=settings.mounted_lifespans)
     kernel = Kernel(
-        contributions=[*given_parts(contributions), *(lifespans.contributions if lifespans else ())],
+        contributions=[*check_contributions(contributions), *(lifespans.contributions if lifespans else ())],
         discover=discover,
         disable=disable,
         overrides=overrides,

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import signal
 from collections.abc import Callable
-from contextlib import AbstractAsyncContextManager, nullcontext
+from contextlib import AbstractAsyncContextManager
 from functools import partial
 from typing import Any, Protocol
 
@@ -18,8 +18,8 @@ from bandmaster.kernel.events import Event
 from bandmaster.kernel.lifecycle.kernel import Kernel
 from bandmaster.kernel.reports import one_line, report
 from bandmaster.kernel.settings.kernel import KernelSettings
-from bandmaster.kernel.shutdown.stop_signals import Move, Requests, chained, is_handled, waker
-from bandmaster.kernel.shutdown.watchdog import Watchdog, Witness
+from bandmaster.kernel.shutdown.escalation import Action, Escalation
+from bandmaster.kernel.shutdown.stop_signals import is_handled, precede_handlers
 
 
 class Served(Protocol):
@@ -77,39 +77,28 @@ class _Session:
         self._app = app
         self._receive = receive
         self._send = send
-        self._exit = exit_process
         self._kill = kill
-        self._requests = Requests()
+        self._escalation = Escalation(app.kernel, exit_process=exit_process)
         self._held: list[Callable[[], None]] = []
         """Hands on the first signal, until the drain delay is over."""
         self._held_longer: list[Callable[[], None]] = []
         """Hands on the second one, until everything has stopped: a server that is hurried ends its event loop at once."""
-        self._chained: frozenset[signal.Signals] = frozenset()
+        self._preceded: frozenset[signal.Signals] = frozenset()
         self._started = False
         self._leaving = False
         self._over = False
         self._ended_server = False
-        self._witness = Witness()
-        settings = app.settings
-        self._watchdog = Watchdog(
-            grace=settings.termination_grace,
-            abandon_after=settings.abandon_after,
-            describe=self._witness.story,
-            exit_process=exit_process,
-        )
 
     async def run(self) -> None:
         """Hold the conversation, from its first message to its last."""
         await self._receive()
         self._shutdown = anyio.Event()
-        self._hurry = anyio.Event()
-        self._rung = anyio.Event()
-        self._wake = waker()
-        self._watchdog.hear(self._wake)
+        self._escalation.enter_event_loop()
         with (
-            chained(self._heard) as self._chained,
-            self._watchdog if self._chained else nullcontext(),
-            self._app.kernel.listening(self._witness, self._happened),
+            precede_handlers(self._receive_signal) as self._preceded,
+            # Without a server that handles signals the process isn't ours to end: a test client's, for example.
+            self._escalation.watching(may_end_process=bool(self._preceded)),
+            self._app.kernel.listening(self._end_server_on_crash),
         ):
             last, error = await self._live()
         await self._send(last)
@@ -121,7 +110,7 @@ class _Session:
         early = self._app.settings.serve_while_starting
         error: BaseException | None = None
         async with anyio.create_task_group() as self._tasks:
-            self._tasks.start_soon(self._attend)
+            self._tasks.start_soon(self._escalation.attend)
             try:
                 if early:
                     await self._confirm()
@@ -146,20 +135,13 @@ class _Session:
         kind = "shutdown" if early or self._started else "startup"
         return {"type": f"lifespan.{kind}.failed", "message": one_line(error)}, error
 
-    async def _attend(self) -> None:
-        while True:
-            await self._rung.wait()
-            self._rung = anyio.Event()
-            self._obey()
-
     async def _run(self, *, confirm: bool) -> None:
         async with self._app.running():
             self._started = True
-            self._watchdog.acted()
             try:
                 if confirm:
                     await self._confirm()
-                await self._serve()
+                await self._escalation.run_until_skipped(self._serve)
             finally:
                 self._leaving = True
 
@@ -174,22 +156,14 @@ class _Session:
         self._app.kernel.request_stop("lifespan.shutdown")
 
     async def _serve(self) -> None:
-        """Until the server says that it is time for the clean-up, or somebody can't wait."""
-        async with anyio.create_task_group() as tasks:
-
-            async def skip_when_hurried() -> None:
-                await self._hurry.wait()
-                tasks.cancel_scope.cancel()
-
-            tasks.start_soon(skip_when_hurried)
-            await self._app.kernel.wait_stop_requested()
-            if not self._shutdown.is_set():
-                if not self._requests.numbers:
-                    self._end_server()  # a component asked for the stop
-                await self._drain_with_server()
-            if self._shutdown.is_set():
-                await self._app.drain(delay=0)
-            tasks.cancel_scope.cancel()
+        """Serve and drain, until the server asks for the clean-up."""
+        await self._app.kernel.wait_stop_requested()
+        if not self._shutdown.is_set():
+            if not self._escalation.signals:
+                self._end_server()  # a component asked for the stop
+            await self._drain_with_server()
+        if self._shutdown.is_set():
+            await self._app.drain(delay=0)
 
     async def _drain_with_server(self) -> None:
         delay = self._app.settings.drain_delay
@@ -201,56 +175,33 @@ class _Session:
             with anyio.move_on_after(self._app.settings.drain_timeout):
                 await self._shutdown.wait()
 
-    # -- signals, between two bytecodes of the main thread -----------------------------------------------------
+    def _receive_signal(self, number: signal.Signals, pass_on: Callable[[], None]) -> bool:
+        """Take note of a signal, in a signal handler; whether the server gets the signal later, or never."""
+        action = self._escalation.receive(number)
+        if action is None:
+            return True  # nor does the server get an echo: uvicorn would take it for the second signal
+        if action is Action.STOP:
+            if self._started and not self._leaving and self._app.settings.drain_delay > 0:
+                self._held.append(pass_on)
+                return True
+            return False
+        _hand_on(self._held)
+        if not self._over:
+            self._held_longer.append(pass_on)
+        return not self._over
 
-    def _heard(self, number: signal.Signals, hand_on: Callable[[], None]) -> bool:
-        move = self._requests.hear(number)
-        if move is None:
-            return True  # nor does the server hear of an echo: uvicorn would take it for the second signal
-        if move is Move.LEAVE:
-            os.write(2, f"bandmaster: {number.name} for the third time: leaving at once\n".encode())
-            self._exit(128 + number)
-        self._wake(lambda: self._rung.set())
-        if move is not Move.STOP:
-            self._watchdog.hurried(number)
-            _hand_on(self._held)
-            if not self._over:
-                self._held_longer.append(hand_on)
-            return not self._over
-        self._watchdog.asked(number)
-        if self._started and not self._leaving and self._app.settings.drain_delay > 0:
-            self._held.append(hand_on)
-            return True
-        return False
-
-    def _obey(self) -> None:
-        """Do what the signals so far mean, in the event loop; doing it twice is as good as once."""
-        if self._requests.numbers:
-            self._watchdog.acted()
-            self._app.kernel.request_stop(self._requests.numbers[0].name)
-        if len(self._requests.numbers) > 1:
-            self._hurry.set()
-
-    # -- what happens in the kernel ----------------------------------------------------------------------------
-
-    def _happened(self, event: Event) -> None:
-        if isinstance(event, events.KernelStarting):
-            self._obey()  # a signal may have come before there was a run to stop
-        elif isinstance(event, events.KernelStopping):
-            self._watchdog.asked()
-            if self._started and not self._leaving:
-                # A crash: the server is told before anything is unwound.
-                self._leaving = True
-                self._end_server()
-        elif isinstance(event, events.OnlyAbandonedLeft):
-            self._watchdog.abandoned(event.components)
+    def _end_server_on_crash(self, event: Event) -> None:
+        # A crash stops the kernel without a request: the server is told before anything is unwound.
+        if isinstance(event, events.KernelStopping) and self._started and not self._leaving:
+            self._leaving = True
+            self._end_server()
 
     def _end_server(self) -> None:
         """Have the server stop, as far as it listens to signals."""
-        if self._ended_server or self._requests.numbers:
+        if self._ended_server or self._escalation.signals:
             return
         self._ended_server = True
-        if signal.SIGTERM in self._chained and is_handled(signal.SIGTERM):
+        if signal.SIGTERM in self._preceded and is_handled(signal.SIGTERM):
             self._kill(os.getpid(), signal.SIGTERM)
 
 

@@ -1,4 +1,4 @@
-"""What a starting component may ask of the kernel."""
+"""Offer the kernel's services to a component: probes, background services, drain hooks."""
 
 from __future__ import annotations
 
@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any, Protocol
 
 from bandmaster.kernel.errors import BudgetExceededError
 from bandmaster.kernel.lifecycle.restart import Restart, Service
+from bandmaster.kernel.planning.budgets import TO_REDUCE, BudgetShare
 
 if TYPE_CHECKING:
     from bandmaster.kernel.lifecycle.resources import Resources
@@ -17,11 +18,13 @@ if TYPE_CHECKING:
     from bandmaster.kernel.settings.kernel import KernelSettings
 
 Probe = Callable[[], Awaitable[object]]
+"""An async function that raises unless the component is healthy."""
 DrainHook = Callable[[], Awaitable[object]]
+"""An async function that stops taking on new work."""
 
 
-class Hand(Protocol):
-    """What the engine does for a `Context`."""
+class RunHandle(Protocol):
+    """The functions of a kernel's run that a `Context` calls, each for the component of that name."""
 
     def add_probe(self, component: str, name: str, probe: Probe, *, critical: bool, timeout: float) -> None:
         """Register a health probe."""
@@ -33,17 +36,17 @@ class Hand(Protocol):
         """Call a function when draining begins."""
 
     def extend_timeout(self, component: str, seconds: float) -> None:
-        """Move the deadline of the phase that the component is in."""
+        """Move the deadline of the component's start or stop."""
 
     def request_stop(self, reason: str) -> None:
-        """Ask for an orderly stop."""
+        """Request an orderly stop."""
 
     async def wait_ready(self) -> Resources:
-        """Wait until everything has started; the answer is what it provides."""
+        """Wait until everything has started, and return the resources."""
         raise NotImplementedError
 
     def warn(self, component: str, message: str) -> None:
-        """Tell the people who run this."""
+        """Emit a `Warned` event."""
 
     @property
     def settings(self) -> KernelSettings:
@@ -52,18 +55,29 @@ class Hand(Protocol):
 
     @property
     def plan(self) -> Plan:
-        """What is being run."""
+        """The plan that is being run."""
         raise NotImplementedError
 
 
 class Context:
-    """The kernel's hand for one component: probes, background services, drain, its name and settings."""
+    """The kernel's services for one component: probes, background services, drain hooks, its name and the settings.
 
-    __slots__ = ("_hand", "_name")
+    A component that has a parameter of this type gets its own context, and may use it as long as it runs::
 
-    def __init__(self, name: str, hand: Hand) -> None:
+        @lifespan(band=LifespanBand.MESSAGING)
+        async def queue(settings: QueueSettings, context: Context) -> AsyncIterator[Queue]:
+            async with Queue(settings) as queue:
+                context.add_probe("queue", queue.ping)
+                context.supervise(queue.consume)
+                context.on_drain(queue.pause)
+                yield queue
+    """
+
+    __slots__ = ("_name", "_run")
+
+    def __init__(self, name: str, run: RunHandle) -> None:
         self._name = name
-        self._hand = hand
+        self._run = run
 
     @property
     def name(self) -> str:
@@ -73,17 +87,18 @@ class Context:
     @property
     def settings(self) -> KernelSettings:
         """The kernel's settings."""
-        return self._hand.settings
+        return self._run.settings
 
     @property
     def plan(self) -> Plan:
-        """The plan that is being run: who else is there. What the others provide is asked for in the signature."""
-        return self._hand.plan
+        """The plan that is being run, with every other component. Values of others are parameters of the component."""
+        return self._run.plan
 
     def add_probe(self, name: str, probe: Probe, *, critical: bool = True, timeout: float = 2.0) -> None:
-        """Let readiness depend on an async function: it passes if it returns within ``timeout`` seconds, 4 at most.
+        """Let readiness depend on an async function: the probe passes if the function returns without an exception.
 
-        A failing probe that isn't ``critical`` only warns.
+        Readiness fails with a critical probe, and only warns with any other. ``timeout`` is in seconds; above 4 it
+        counts as 4, since orchestrators give up soon after. The result is reused for 2 seconds, a failure for 0.5.
 
         Raises:
             ValueError: ``probe`` isn't async, ``timeout`` isn't above 0, or the name is empty or taken.
@@ -92,85 +107,86 @@ class Context:
         _check_seconds(timeout, "timeout")
         if not isinstance(name, str) or not name:
             raise ValueError(f"name: expected the probe's name, got {name!r}")
-        self._hand.add_probe(self._name, name, probe, critical=critical, timeout=timeout)
+        self._run.add_probe(self._name, name, probe, critical=critical, timeout=timeout)
 
     def supervise(self, service: Service, *, name: str | None = None, restart: Restart | None = None) -> None:
         """Run an async function in the background while the component runs.
 
-        It begins once the component has started, and is cancelled and awaited before the component stops, within the
-        component's stop deadline. ``restart`` says what happens when it ends.
+        The service begins once the component has started, or at once if that has happened. Before the component stops,
+        the service is cancelled and awaited, within the component's stop timeout. ``restart`` decides about a service
+        that returns or fails meanwhile: by default a failure restarts it, with growing pauses, and too many failures
+        stop the plan. The name is the function's unless given.
 
         Raises:
-            ValueError: ``service`` isn't async, or the component has a service of that name.
+            ValueError: ``service`` isn't async, the component has a service of that name, or is stopping.
         """
         _check_async(service, "service")
-        self._hand.supervise(self._name, name or _name_of(service), service, restart or Restart())
+        self._run.supervise(self._name, name or _get_name(service), service, restart or Restart())
 
     def on_drain(self, hook: DrainHook) -> None:
-        """Call an async function when draining begins: readiness fails already, requests are still accepted.
+        """Call an async function when draining begins, to stop taking on new work.
 
-        All hooks run at once, bounded by ``drain_timeout``.
+        Readiness fails by then, and requests are still accepted. All hooks run at the same time, and those that take
+        longer than the setting ``drain_timeout`` are cancelled.
 
         Raises:
             ValueError: ``hook`` isn't async.
         """
         _check_async(hook, "hook")
-        self._hand.add_drain_hook(self._name, hook)
+        self._run.add_drain_hook(self._name, hook)
 
     def extend_timeout(self, seconds: float) -> None:
-        """Give the running start or stop ``seconds`` from now: one that progresses earns time.
+        """Let the start or stop under way end ``seconds`` from now, instead of at its timeout.
 
-        As systemd's ``EXTEND_TIMEOUT_USEC``. Outside a start or a stop it does nothing.
+        For work that may take long but can show its progress, such as a migration: call this with each step, as with
+        systemd's ``EXTEND_TIMEOUT_USEC``. Outside a start or a stop the call does nothing.
 
         Raises:
             ValueError: ``seconds`` isn't a number above 0.
         """
         _check_seconds(seconds, "seconds")
-        self._hand.extend_timeout(self._name, seconds)
+        self._run.extend_timeout(self._name, seconds)
 
     def request_stop(self, reason: str) -> None:
-        """Ask the kernel for an orderly stop, as a signal would."""
-        self._hand.request_stop(f"{self._name}: {reason}")
+        """Request an orderly stop of the kernel, as SIGTERM does. The reason is logged with the component's name."""
+        self._run.request_stop(f"{self._name}: {reason}")
 
     async def wait_ready(self) -> Resources:
-        """Wait until every component has started; for background services that must not begin earlier.
+        """Wait until every component has started, and return the resources of all.
 
-        The answer is what all of them provide, for services that do what others have described: a component that knows
-        what it needs asks for it in its signature.
+        For background services only: a component that waits in its own start waits for itself, until its timeout. A
+        component asks for a single value of another by a parameter of its type.
         """
-        return await self._hand.wait_ready()
+        return await self._run.wait_ready()
 
     def check_budget(self, resource: str, allowed: int) -> None:
-        """Compare what the plan may hold, in all processes, with what the server allows.
+        """Compare the plan's budget of a resource, in all processes, with the number that a server allows.
 
-        The setting ``limits`` overrules ``allowed``. Above 80 % it warns.
+        For a component that can ask its server for the limit, such as PostgreSQL's ``max_connections``. The setting
+        ``limits`` overrides ``allowed``. A budget above 80 % of the limit is logged as a warning.
 
         Raises:
-            BudgetExceededError: it is above 100 %, unless the setting ``over_budget`` is ``warn``.
+            BudgetExceededError: the budget is above the limit, and the setting ``over_budget`` isn't ``warn``.
         """
-        settings = self._hand.settings
-        by = "BANDMASTER_LIMITS" if resource in settings.limits else "the server"
-        allowed = settings.limits.get(resource, allowed)
-        each = self._hand.plan.budget.get(resource, 0)
-        total = each * settings.processes
-        # In whole numbers: 0.8 times a number may come out just below it.
-        if total * 5 <= allowed * 4:
-            return
-        share = f"{total / allowed:.0%}" if allowed > 0 else "more than all"
-        processes = "one process" if settings.processes == 1 else f"each of {settings.processes} processes"
-        message = f"the plan may hold {total} of {resource} ({each} in {processes}), {share} of the {allowed} that {by} allows"
-        if total > allowed and settings.over_budget == "refuse":
-            raise BudgetExceededError(
-                f"{message}. Lower pool sizes or processes, raise the limit, or set BANDMASTER_OVER_BUDGET=warn"
-            )
-        self._hand.warn(self._name, message)
+        settings = self._run.settings
+        share = BudgetShare(
+            resource,
+            each=self._run.plan.budget.get(resource, 0),
+            processes=settings.processes,
+            limit=settings.limits.get(resource, allowed),
+            limited_by="BANDMASTER_LIMITS" if resource in settings.limits else "the server",
+        )
+        if share.is_over and settings.over_budget == "refuse":
+            raise BudgetExceededError(f"{share}. {TO_REDUCE}")
+        if share.is_over or share.is_close:
+            self._run.warn(self._name, str(share))
 
 
 def _check_async(function: Any, label: str) -> None:
     inner = function
     while isinstance(inner, functools.partial):
         inner = inner.func
-    # Calling a class makes an instance, whatever calling the instance does.
+    # Calling a class makes an instance, also where the instance itself has an async __call__.
     called = None if isinstance(inner, type) else getattr(inner, "__call__", None)  # noqa: B004
     if not (inspect.iscoroutinefunction(inner) or inspect.iscoroutinefunction(called)):
         raise ValueError(
@@ -183,7 +199,7 @@ def _check_seconds(value: Any, label: str) -> None:
         raise ValueError(f"{label}: expected seconds above 0, got {value!r}")
 
 
-def _name_of(function: Any) -> str:
+def _get_name(function: Any) -> str:
     while isinstance(function, functools.partial):
         function = function.func
     return getattr(function, "__name__", type(function).__name__)

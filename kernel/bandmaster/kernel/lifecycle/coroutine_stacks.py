@@ -1,4 +1,4 @@
-"""Where a suspended coroutine stands, as text."""
+"""Render the stack of a suspended coroutine."""
 
 from __future__ import annotations
 
@@ -12,10 +12,10 @@ from typing import Any
 _MACHINERY = frozenset(("anyio", "asyncio", "contextlib", "trio"))
 
 
-def where(awaitable: Any) -> str:
-    """The stack of a suspended coroutine, innermost last, in the form of a traceback; empty if it isn't suspended.
+def render_coroutine_stack(awaitable: Any) -> str:
+    """Render the stack of a suspended coroutine like a traceback, innermost frame last; empty if it isn't suspended.
 
-    Frames of the event loop's libraries are left out: they stand at the end of every wait and tell nothing of it.
+    Frames of the event loop's libraries are left out, since every wait ends with the same ones.
     """
     frames = []
     seen = set()
@@ -37,7 +37,7 @@ def _step(awaitable: Any) -> tuple[FrameType | None, Any]:
         return awaitable.gi_frame, awaitable.gi_yieldfrom
     if isinstance(awaitable, _AsyncGeneratorContextManager):
         return None, awaitable.gen
-    # The objects in between (an async generator's asend(), a coroutine's __await__()) have no attribute for what they
-    # wait on, but the collector knows it.
+    # The objects in between (an async generator's asend(), a coroutine's __await__()) have no attribute for the object
+    # that they await, but refer to it, which the garbage collector can tell.
     inner = [other for other in gc.get_referents(awaitable) if inspect.iscoroutine(other) or inspect.isasyncgen(other)]
     return None, inner[0] if inner else None

@@ -1,33 +1,43 @@
-"""The engine that runs a plan: one task for each component, from its start to its stop."""
+"""Run a plan once: one task for each component, from its start to its stop."""
 
 from __future__ import annotations
 
 import contextvars
-import heapq
 import math
-from collections.abc import AsyncGenerator, Callable, Iterable, Iterator
-from contextlib import AbstractAsyncContextManager, asynccontextmanager, suppress
+from collections.abc import AsyncGenerator, Callable, Iterable
+from contextlib import asynccontextmanager, suppress
 from enum import Enum
-from typing import Any, NamedTuple
+from functools import partial
+from typing import Any
 
 import anyio
 
 from bandmaster.kernel import events
 from bandmaster.kernel.contributions.keys import Key
 from bandmaster.kernel.contributions.signatures import Kind
-from bandmaster.kernel.errors import CrashError, DeadlineExceeded, StartCancelled, StartError, StopError
+from bandmaster.kernel.errors import DeadlineExceeded
 from bandmaster.kernel.events import Event
+from bandmaster.kernel.lifecycle.cancellation import make_outside_cancellation, remove_cancellations, wait_through
+from bandmaster.kernel.lifecycle.component_task import ComponentTask, TaskState
 from bandmaster.kernel.lifecycle.context import Context
-from bandmaster.kernel.lifecycle.coroutine_stacks import where
+from bandmaster.kernel.lifecycle.outcome import (
+    Ending,
+    Failure,
+    choose_exception,
+    describe_component,
+    join_interruptions,
+)
+from bandmaster.kernel.lifecycle.overdue import list_waiting, make_deadline_error
 from bandmaster.kernel.lifecycle.resources import Resources
-from bandmaster.kernel.lifecycle.restart import History, Restart, Service
+from bandmaster.kernel.lifecycle.restart import Restart, Service
 from bandmaster.kernel.lifecycle.schedule import Schedule
+from bandmaster.kernel.lifecycle.services import Services
+from bandmaster.kernel.lifecycle.timer import Timer
 from bandmaster.kernel.planning.plan import Component, Plan
-from bandmaster.kernel.text import duration, listed
 
 
 class Phase(Enum):
-    """What a kernel is at."""
+    """The phase of a kernel's run."""
 
     NEW = "new"
     STARTING = "starting"
@@ -38,98 +48,10 @@ class Phase(Enum):
     FAILED = "failed"
 
 
-class _State(Enum):
-    """What the task of one component is at."""
-
-    STARTING = "start"
-    STARTED = "serving"
-    STOPPING = "stop"
-    OVER = "over"
-
-
-_MOST_WAITING = 20
-"""How many waiting components a missed deadline lists."""
-
-
-class Fault(NamedTuple):
-    """Something that went wrong with a component."""
-
-    component: str
-    phase: str
-    """``start``, ``serving`` or ``stop``."""
-    error: BaseException | None
-    """None while a crashed component hasn't told yet what it died of."""
-
-
-class _Host:
-    """One component's task, as the engine sees it."""
-
-    __slots__ = (
-        "abort",
-        "awaited",
-        "component",
-        "crash",
-        "deadline",
-        "guard",
-        "index",
-        "manager",
-        "name",
-        "overdue",
-        "patience",
-        "release",
-        "services",
-        "since",
-        "state",
-        "waited",
-    )
-
-    def __init__(self, index: int, component: Component) -> None:
-        self.index = index
-        self.name = component.name
-        self.component = component
-        self.state = _State.STARTING
-        # Both scopes are opened before the component is entered and closed after it has been exited, so that they
-        # nest around whatever scopes it holds across its yield. `abort` ends a start and nothing after it; `guard`
-        # ends a stop.
-        self.abort = anyio.CancelScope(shield=True)
-        self.guard = anyio.CancelScope()
-        self.release = anyio.Event()
-        """All that depends on it is over, and it may stop."""
-        self.manager: AbstractAsyncContextManager[Any] | None = None
-        self.awaited: Any = None
-        """What it is at now, as a coroutine that can be asked where it stands."""
-        self.services: dict[str, _ServiceTask] = {}
-        self.patience: anyio.CancelScope | None = None
-        """Ends the wait for its services."""
-        self.crash: int | None = None
-        """Where among the faults its crash stands."""
-        self.deadline = math.inf
-        self.overdue = False
-        """Whether the deadline of the present phase has passed, and it was cancelled for that."""
-        self.since = 0.0
-        """When the present phase began."""
-        self.waited = 0.0
-
-
-class _ServiceTask:
-    """One background service, as the engine sees it."""
-
-    __slots__ = ("begun", "history", "name", "over", "restart", "scope", "service")
-
-    def __init__(self, name: str, service: Service, restart: Restart) -> None:
-        self.name = name
-        self.service = service
-        self.restart = restart
-        self.history = History(restart)
-        self.scope = anyio.CancelScope(shield=True)
-        self.begun = False
-        self.over = anyio.Event()
-
-
 class Engine:
     """One run of a plan, from the first start to the last stop.
 
-    Every fault is recorded and none raised where it happens: `running` raises once everything is over, the cause first.
+    No component's task raises: a failure is recorded where it happens, and `running` raises once everything is over.
     """
 
     def __init__(
@@ -138,7 +60,6 @@ class Engine:
         *,
         make_context: Callable[[str], Context] | None = None,
         emit: Callable[[Event], None] | None = None,
-        phase_changed: Callable[[Phase], None] | None = None,
         abandon_after: float = 2.0,
     ) -> None:
         self.phase = Phase.NEW
@@ -147,7 +68,6 @@ class Engine:
         self._plan = plan
         self._make_context = make_context
         self._emit_event = emit
-        self._phase_changed = phase_changed
         self._abandon_after = abandon_after
         index = {component.name: number for number, component in enumerate(plan.components)}
         self._schedule = Schedule(
@@ -159,30 +79,27 @@ class Engine:
             ],
         )
         self._values: dict[Key, Any] = dict(plan.overrides)
-        self._hosts: dict[str, _Host] = {}
-        self._faults: list[Fault] = []
+        self._tasks: dict[str, ComponentTask] = {}
+        """The tasks that have begun."""
+        self._failures: list[Failure] = []
         self._unstarted = len(plan.components)
         self._alive = 0
-        """How many hosts have begun and aren't over."""
+        """The number of tasks that have begun and aren't over."""
         self._abandoned: set[str] = set()
-        """Those of them that are given up."""
+        """Those of them that ignored their cancellation."""
         self._was_ready = False
         self._stop_reason: str | None = None
         self._began = 0.0
         self._stop_began = 0.0
-        self._alarms: list[tuple[float, int, _Host]] = []
-        self._alarm_number = 0
 
     @property
     def resources(self) -> Resources:
-        """What has been provided so far."""
+        """The values that components have provided so far."""
         return Resources(self._values)
-
-    # -- the caller's task -------------------------------------------------------------------------------------
 
     @asynccontextmanager
     async def running(self) -> AsyncGenerator[Resources, None]:
-        """Start everything, hand out what it provides, stop everything.
+        """Start every component, yield the resources, stop every component.
 
         Raises:
             StartError: a component failed to start.
@@ -190,285 +107,278 @@ class Engine:
             StopError: something failed while stopping; the body's own exception comes first in it, if there was one.
             StartCancelled: `stop` was called before everything had started.
         """
-        self._settled = anyio.Event()
+        self._start_over = anyio.Event()
         self._all_over = anyio.Event()
-        self._rearmed = anyio.Event()
+        self._timer = Timer(self._handle_deadline)
         self._body = anyio.CancelScope()
-        self._neutral = contextvars.copy_context()
-        ended_by: BaseException | None = None
+        self._neutral_context = contextvars.copy_context()
+        interruption: BaseException | None = None
         try:
-            async with anyio.create_task_group() as self._tasks:
-                self._tasks.start_soon(self._keep_time, name="bandmaster: deadlines")
+            async with anyio.create_task_group() as self._task_group:
+                self._task_group.start_soon(self._timer.run, name="bandmaster: deadlines")
                 try:
                     with self._body:
                         self._start()
-                        await self._settled.wait()
+                        await self._start_over.wait()
                         if self.phase is Phase.READY:
                             yield self.resources
                 except BaseException as error:  # raised again below, once everything has stopped
-                    ended_by = self._unless_a_task_was_lost(error)
+                    interruption = self._explain_lost_task(error)
                 self._begin_stop()
-                # Not before: whatever went wrong, the body may need everything until it is over.
-                self._release(self._schedule.free())
-                ended_by = _both(ended_by, await _through([self._all_over]))
-                self._rearmed.set()
+                # Not before the body is over: it may need every component until then, also after a crash.
+                self._release(self._schedule.list_stoppable())
+                interruption = join_interruptions(interruption, await wait_through([self._all_over]))
+                self._timer.stop()
         except BaseException as error:  # a cancellation that came while the tasks took their last steps
-            ended_by = _both(ended_by, error)
-        raised = self._outcome(ended_by)
-        self._change_phase(Phase.FAILED if self._faults else Phase.STOPPED)
-        self._emit(events.KernelStopped, took=anyio.current_time() - self._began, errors=len(self._faults))
-        self._faults.clear()
+            interruption = join_interruptions(interruption, error)
+        raised = choose_exception(
+            Ending(tuple(self._failures), interruption, was_ready=self._was_ready, stop_reason=self._stop_reason)
+        )
+        self.phase = Phase.FAILED if self._failures else Phase.STOPPED
+        self._emit(events.KernelStopped, took=anyio.current_time() - self._began, errors=len(self._failures))
+        self._failures.clear()
         if raised is not None:
             try:
                 raise raised
             finally:
-                del raised, ended_by  # a frame that holds the exception it raises is a cycle
+                del raised, interruption  # a frame that holds the exception it raises is a reference cycle
 
     def stop(self, reason: str) -> None:
-        """Ask for a stop: cancels a start that is under way; while serving, it is up to the body to end. Idempotent.
+        """Cancel a start that is under way; while serving, only record the request: the body decides. Idempotent.
 
         May be called from any callback of the event loop.
         """
         if self._stop_reason is None:
             self._stop_reason = reason
             if self.phase is Phase.STARTING:
-                self._settled.set()
+                self._start_over.set()
+
+    def supervise(self, component: str, name: str, service: Service, restart: Restart) -> None:
+        """Run a background service from the end of its component's start to the beginning of its stop.
+
+        Raises:
+            ValueError: the component has a service of that name, or is stopping.
+        """
+        task = self._tasks[component]
+        if task.state in (TaskState.STOPPING, TaskState.OVER):
+            raise ValueError(f"service: component {component!r} is stopping, too late for {name!r} to begin")
+        if task.services is None:
+            task.services = Services(
+                component,
+                start_soon=self._task_group.start_soon,
+                emit=self._emit,
+                record_failure=partial(self._record_service_failure, task),
+                record_give_up=partial(self._record_give_up, task),
+            )
+            if task.state is TaskState.STARTED:
+                task.services.start()
+        task.services.add(name, service, restart)
+
+    def extend(self, component: str, seconds: float) -> None:
+        """Move the deadline of the start or stop that the component is in to ``seconds`` from now."""
+        task = self._tasks[component]
+        if task.deadline < math.inf and not task.overdue:
+            self._timer.set_deadline(task, anyio.current_time() + seconds)
 
     def _start(self) -> None:
         self._began = anyio.current_time()
-        self._change_phase(Phase.STARTING)
+        self.phase = Phase.STARTING
         self._emit(events.KernelStarting, components=self._unstarted)
         if self._stop_reason is not None:
-            self._settled.set()
+            self._start_over.set()
         elif self._unstarted:
-            self._spawn(self._schedule.first())
+            self._spawn(self._schedule.list_first())
         else:
-            self._all_started()
+            self._become_ready()
 
-    def _all_started(self) -> None:
+    def _become_ready(self) -> None:
         self._was_ready = True
-        self._change_phase(Phase.READY)
+        self.phase = Phase.READY
         self._emit(events.Ready, took=anyio.current_time() - self._began)
-        self._settled.set()
+        self._start_over.set()
 
     def _begin_stop(self) -> None:
-        """Start nothing more, cancel what is starting, and let `running` go on to release what nobody depends on."""
+        """Start no more components, and cancel each start under way. `running` releases the started ones."""
         if self._schedule.stopping:
             return
         self._stop_began = anyio.current_time()
         if not self._was_ready:
-            self._emit(events.RollingBack, cause=self._faults[0].error if self._faults else None)
-        self._change_phase(Phase.STOPPING)
+            self._emit(events.RollingBack, cause=self._failures[0].error if self._failures else None)
+        self.phase = Phase.STOPPING
         self._emit(events.KernelStopping)
-        self._settled.set()
-        self._schedule.stop()
-        for host in self._hosts.values():
-            if host.state is _State.STARTING:
-                host.abort.cancel()
-                if not host.overdue:
-                    # The rollback has a clock of its own: undoing half a start is a stop.
-                    self._arm(host, self._stop_began + host.component.stop_timeout)
+        self._start_over.set()
+        self._schedule.begin_stop()
+        for task in self._tasks.values():
+            if task.state is TaskState.STARTING:
+                task.abort.cancel()
+                if not task.overdue:
+                    # Undoing half a start is a stop, and gets the time of a stop: after a start's timeout nothing
+                    # would be left of its own.
+                    self._timer.set_deadline(task, self._stop_began + task.component.stop_timeout)
         if not self._alive:
             self._all_over.set()
 
-    def _fail(self) -> None:
-        self._begin_stop()
-        self._body.cancel()
+    def _release(self, indexes: Iterable[int]) -> None:
+        """Let components stop."""
+        for index in indexes:
+            self._tasks[self._plan.components[index].name].may_stop.set()
 
-    def _unless_a_task_was_lost(self, error: BaseException) -> BaseException:
-        # None of the tasks ever raises, so the group cancels itself for one thing only: somebody has cancelled a task
-        # before its first step, in which nothing can be caught.
-        lost = self._tasks.cancel_scope.cancel_called and isinstance(error, anyio.get_cancelled_exc_class())
-        return _cancelled_from_outside(error) if lost else error
+    def _explain_lost_task(self, error: BaseException) -> BaseException:
+        # A task that is cancelled before its first step can catch nothing, so it is lost without a record. None of the
+        # tasks ever raises, so a lost task is the only reason for which the task group cancels itself.
+        lost = self._task_group.cancel_scope.cancel_called and isinstance(error, anyio.get_cancelled_exc_class())
+        return make_outside_cancellation(error) if lost else error
 
-    def _outcome(self, ended_by: BaseException | None) -> BaseException | None:
-        """What `running` raises."""
-        if not self._faults:
-            if ended_by is None and not self._was_ready:
-                return StartCancelled(f"asked to stop before everything had started: {self._stop_reason}")
-            return ended_by
-        first, *rest = self._faults
-        errors = _distinct([fault.error for fault in rest], first.error)
-        if isinstance(ended_by, anyio.get_cancelled_exc_class()):
-            ended_by = None
-        if first.phase == "stop":
-            causes = _distinct([ended_by, first.error, *errors])
-            names = listed(dict.fromkeys(fault.component for fault in self._faults))
-            message = f"{names} failed to stop"
-            if all(isinstance(error, Exception) for error in causes):
-                return StopError(message, causes)  # type: ignore[arg-type]  # just tested
-            return causes[0] if len(causes) == 1 else BaseExceptionGroup(message, causes)
-        errors = _distinct([*errors, ended_by], first.error)
-        outcome = self._start_error(first, errors) if first.phase == "start" else self._crash_error(first, errors)
-        fatal = [error for error in (first.error, *errors) if error is not None and not isinstance(error, Exception)]
-        if not fatal:
-            return outcome
-        # SystemExit and KeyboardInterrupt mean the process; nothing may turn them into an ordinary error.
-        if first.error is fatal[0]:
-            return fatal[0] if not errors else BaseExceptionGroup(str(outcome), [fatal[0], *errors])
-        return BaseExceptionGroup(str(outcome), [outcome, *fatal])
+    def _spawn(self, indexes: Iterable[int]) -> None:
+        for index in indexes:
+            # In a copy of the caller's context: this runs in the task of the component whose start has set these free,
+            # and a new task would inherit that component's context variables.
+            task = ComponentTask(index, self._plan.components[index])
+            self._neutral_context.copy().run(self._spawn_task, task)
 
-    def _start_error(self, first: Fault, errors: list[BaseException]) -> StartError:
-        assert first.error is not None
-        message = f"{self._describe(first.component)} failed to start: {_said(first.error)}"
-        if errors:
-            message += f" (and {len(errors)} more while rolling back)"
-        outcome = StartError(message, component=first.component, rollback_errors=errors)
-        outcome.__cause__ = first.error
-        return outcome
+    def _spawn_task(self, task: ComponentTask) -> None:
+        self._task_group.start_soon(self._run_component, task, name=f"bandmaster: {task.name}")
 
-    def _crash_error(self, first: Fault, errors: list[BaseException]) -> CrashError:
-        said = "it ended by itself" if first.error is None else _said(first.error)
-        message = f"{self._describe(first.component)} died while serving: {said}"
-        if errors:
-            message += f" (and {len(errors)} more while stopping)"
-        outcome = CrashError(message, component=first.component, stop_errors=errors)
-        outcome.__cause__ = first.error
-        return outcome
-
-    # -- a component's task ------------------------------------------------------------------------------------
-
-    def _spawn(self, free: list[int]) -> None:
-        for index in free:
-            # From a neutral context: a component must not see the variables of the one whose start set it free.
-            self._neutral.copy().run(self._spawn_host, _Host(index, self._plan.components[index]))
-
-    def _spawn_host(self, host: _Host) -> None:
-        self._tasks.start_soon(self._host, host, name=f"bandmaster: {host.name}")
-
-    async def _host(self, host: _Host) -> None:
+    async def _run_component(self, task: ComponentTask) -> None:
         if self._schedule.stopping:
-            return  # what set it free, or something beside it, has failed in the meantime
-        self._hosts[host.name] = host
+            return  # between the call that spawned this task and its first step, another component has failed
+        self._tasks[task.name] = task
         self._alive += 1
-        self._schedule.begun(host.index)
+        self._schedule.mark_begun(task.index)
         try:
-            with host.abort, host.guard:
-                if await self._enter(host):
-                    crash = await self._hold(host)
-                    await self._exit(host, crash)
-        except BaseException as error:  # nothing may escape into the other hosts
-            self._fault(host, host.state.value, _without_cancellation(error, expected=False) or error)
-        host.state = _State.OVER
-        host.manager = None
-        self._over(host)
+            with task.abort, task.guard:
+                if await self._enter(task):
+                    crash = await self._hold(task)
+                    await self._exit(task, crash)
+        except BaseException as error:  # an error that escaped would cancel the tasks of all other components
+            own = remove_cancellations(error, expected=False) or error
+            self._record_failure(task, task.state.value, own)
+        task.state = TaskState.OVER
+        task.manager = None
+        self._finish(task)
 
-    async def _enter(self, host: _Host) -> bool:
+    async def _enter(self, task: ComponentTask) -> bool:
         now = anyio.current_time()
-        host.since, host.waited = now, now - self._began
-        self._arm(host, now + host.component.start_timeout)
-        self._emit(events.ComponentStarting, component=host.name, waited=host.waited)
+        task.phase_began, task.waited = now, now - self._began
+        self._timer.set_deadline(task, now + task.component.start_timeout)
+        self._emit(events.ComponentStarting, component=task.name, waited=task.waited)
         try:
-            host.manager = host.component.contribution.factory(**self._arguments(host.component))
-            host.awaited = host.manager.__aenter__()
-            value = await host.awaited
+            task.manager = task.component.contribution.factory(**self._make_arguments(task.component))
+            task.pending = task.manager.__aenter__()
+            value = await task.pending
         except BaseException as error:
-            return self._not_entered(host, error)
+            self._record_failed_entry(task, error)
+            return False
         finally:
-            host.awaited = None
-            host.deadline = math.inf
-        # From here on no cancellation of the start reaches it, not even one that is on its way.
-        host.guard.shield = True
-        host.overdue = False
-        host.state = _State.STARTED
-        self._started(host, value)
+            task.pending = None
+            task.deadline = math.inf
+        # The component has started, and only the end of its exit may end it now. A cancellation of the start may be on
+        # its way already: it would arrive at the next await, in the exit at the latest, and cut the exit off.
+        task.guard.shield = True
+        task.overdue = False
+        task.state = TaskState.STARTED
+        self._record_entry(task, value)
         return True
 
-    def _not_entered(self, host: _Host, error: BaseException) -> bool:
-        fault = _without_cancellation(error, expected=host.abort.cancel_called)
-        if fault is None:
-            self._emit_end(events.ComponentStartCancelled, host)
+    def _record_failed_entry(self, task: ComponentTask, error: BaseException) -> None:
+        own = remove_cancellations(error, expected=task.abort.cancel_called)
+        if own is None:
+            self._emit_end(events.ComponentStartCancelled, task)
         else:
-            self._emit_end(events.ComponentStartFailed, host, error=fault)
-            self._fault(host, "start", fault)
-        return False
+            self._emit_end(events.ComponentStartFailed, task, error=own)
+            self._record_failure(task, "start", own)
 
-    def _started(self, host: _Host, value: Any) -> None:
-        self._emit_end(events.ComponentStarted, host, waited=host.waited)
+    def _record_entry(self, task: ComponentTask, value: Any) -> None:
+        self._emit_end(events.ComponentStarted, task, waited=task.waited)
         if self._schedule.stopping:
-            return  # it entered in spite of its cancellation, and goes on to its exit
-        for key in host.component.provides:
+            return  # it has started in spite of its cancellation, and goes on to its exit
+        for key in task.component.provides:
             self._values[key] = value
-        for task in host.services.values():
-            self._spawn_service(host, task)
+        if task.services is not None:
+            task.services.start()
         self._unstarted -= 1
-        self._spawn(self._schedule.started(host.index))
+        self._spawn(self._schedule.mark_started(task.index))
         if not self._unstarted and self._stop_reason is None:
-            self._all_started()
+            self._become_ready()
 
-    async def _hold(self, host: _Host) -> BaseException | None:
-        """Wait for the stop; the answer is the cancellation by which the component's own task group reports a crash."""
+    async def _hold(self, task: ComponentTask) -> BaseException | None:
+        """Wait until the component may stop, and return the cancellation by which the component has crashed, if any.
+
+        A task group that the component keeps open reports the failure of a child by cancelling this wait, and raises
+        the failure itself only when the component is exited with that cancellation.
+        """
         try:
-            await host.release.wait()
+            await task.may_stop.wait()
         except BaseException as error:
-            # Said before anything is unwound: the unwinding may take its time.
-            self._crashed(host)
-            await _through([host.release])
+            # Before anything is unwound: the exit may take its time, and the body must end in the same tick.
+            self._record_crash(task)
+            # The component has died, and yet its dependents stop before it is exited: they may need parts that live.
+            await wait_through([task.may_stop])
             return error
         return None
 
-    async def _exit(self, host: _Host, crash: BaseException | None) -> None:
+    async def _exit(self, task: ComponentTask, crash: BaseException | None) -> None:
         now = anyio.current_time()
-        host.state, host.since = _State.STOPPING, now
-        self._arm(host, now + host.component.stop_timeout)
-        self._emit(events.ComponentStopping, component=host.name)
-        assert host.manager is not None
+        task.state, task.phase_began = TaskState.STOPPING, now
+        self._timer.set_deadline(task, now + task.component.stop_timeout)
+        self._emit(events.ComponentStopping, component=task.name)
+        assert task.manager is not None
         error: BaseException | None = None
         try:
-            if host.services:
-                await self._end_services(host)
-            # Its own exception or none, never a neighbour's: what follows a bare yield must run.
+            if task.services is not None:
+                await task.services.end()
+            # The component's own exception or none, never that of another: the code after a bare yield must run.
             own = (None, None, None) if crash is None else (type(crash), crash, crash.__traceback__)
-            host.awaited = host.manager.__aexit__(*own)
-            if not await host.awaited:
-                error = crash  # which it lets pass
+            task.pending = task.manager.__aexit__(*own)
+            if not await task.pending:
+                error = crash  # not suppressed by the component
         except BaseException as raised:
             error = raised
         finally:
-            host.awaited = None
-        if host.services:
-            # One that ignores its cancellation keeps its component from being over, as the component itself would.
-            await _through([task.over for task in host.services.values() if task.begun])
-        host.deadline = math.inf
+            task.pending = None
+        if task.services is not None:
+            # A service that ignores its cancellation keeps its component from being over, as the component's own code
+            # would: the components that it depends on must not stop under it.
+            await task.services.wait_ended()
+        task.deadline = math.inf
         try:
-            self._exited(host, error)
+            self._record_exit(task, error)
         finally:
-            del error, crash  # a frame that holds its own exception is a cycle
+            del error, crash  # a frame that holds its own exception is a reference cycle
 
-    def _exited(self, host: _Host, error: BaseException | None) -> None:
+    def _record_exit(self, task: ComponentTask, error: BaseException | None) -> None:
         if error is None:
-            self._emit_end(events.ComponentStopped, host)
+            self._emit_end(events.ComponentStopped, task)
             return
-        fault = _without_cancellation(error, expected=host.guard.cancel_called or host.abort.cancel_called)
-        if fault is None:
-            if not host.guard.cancel_called:
-                raise error  # of its start, perhaps, which it outran: `abort` stops that one and no other
-            return  # its deadline has passed, which is recorded
-        self._emit_end(events.ComponentStopFailed, host, error=fault)
-        if host.crash is None:
-            self._fault(host, "stop", fault)
+        own = remove_cancellations(error, expected=task.guard.cancel_called or task.abort.cancel_called)
+        if own is None:
+            if not task.guard.cancel_called:
+                # The rollback came too late for this start, yet `abort` may have ended tasks that the component holds.
+                # Raised again, a cancellation by `abort` ends at that scope, and `_run_component` records any other.
+                raise error
+            return  # the stop's deadline has passed, and has been recorded
+        self._emit_end(events.ComponentStopFailed, task, error=own)
+        if task.crash_place is None:
+            self._record_failure(task, "stop", own)
         else:
-            self._faults[host.crash] = Fault(host.name, "serving", self._note(host, fault, "serving"))
+            self._annotate(task, own, "serving")
+            self._failures[task.crash_place] = Failure(task.component, "serving", own)
 
-    def _over(self, host: _Host) -> None:
+    def _finish(self, task: ComponentTask) -> None:
         self._alive -= 1
-        self._release(self._schedule.over(host.index))
+        self._release(self._schedule.mark_over(task.index))
         if self._schedule.stopping and not self._alive:
             self._all_over.set()
-        elif host.name in self._abandoned:
-            self._abandoned.discard(host.name)
+        elif task.name in self._abandoned:
+            self._abandoned.discard(task.name)
         else:
-            self._tell_if_only_abandoned_are_left()
+            self._report_only_abandoned_left()
 
-    def _tell_if_only_abandoned_are_left(self) -> None:
+    def _report_only_abandoned_left(self) -> None:
         if self._abandoned and len(self._abandoned) == self._alive:
             self._emit(events.OnlyAbandonedLeft, components=tuple(sorted(self._abandoned)))
 
-    def _release(self, free: list[int]) -> None:
-        for index in free:
-            self._hosts[self._plan.components[index].name].release.set()
-
-    def _arguments(self, component: Component) -> dict[str, Any]:
+    def _make_arguments(self, component: Component) -> dict[str, Any]:
         arguments: dict[str, Any] = {}
         for need in component.needs:
             if need.key in self._values:
@@ -481,282 +391,91 @@ class Engine:
                 arguments[need.parameter] = None
         return arguments
 
-    # -- faults ------------------------------------------------------------------------------------------------
+    def _record_failure(self, task: ComponentTask, phase: str, error: BaseException) -> None:
+        self._annotate(task, error, phase)
+        self._failures.append(Failure(task.component, phase, error))
+        self._end_run()
 
-    def _fault(self, host: _Host, phase: str, error: BaseException) -> None:
-        self._faults.append(Fault(host.name, phase, self._note(host, error, phase)))
-        self._fail()
+    def _record_crash(self, task: ComponentTask) -> None:
+        policy = task.component.contribution.on_crash
+        task.crash_place = len(self._failures)
+        self._failures.append(Failure(task.component, "serving", None))
+        self._emit(events.ComponentCrashed, component=task.name, policy=policy)
+        self._follow_policy(policy, task)
 
-    def _note(self, host: _Host, error: BaseException, phase: str) -> BaseException:
-        doing = {"start": "starting", "serving": "serving", "stop": "stopping"}[phase]
-        if not isinstance(error, DeadlineExceeded):
-            _annotate(error, f"while {doing} {self._describe(host.name)}")
-        return error
+    def _record_service_failure(self, task: ComponentTask, service: str, error: BaseException) -> None:
+        _add_note(error, f"in the background service {service!r}")
+        self._record_failure(task, "stop", error)
 
-    def _crashed(self, host: _Host) -> None:
-        policy = host.component.contribution.on_crash
-        host.crash = len(self._faults)
-        self._faults.append(Fault(host.name, "serving", None))
-        self._emit(events.ComponentCrashed, component=host.name, policy=policy)
-        self._follow(policy, host)
-
-    def _follow(self, policy: str, host: _Host) -> None:
-        if policy == "stop":
-            self._fail()
-        else:
-            self.degraded_by.add(host.name)
-
-    def _describe(self, name: str) -> str:
-        return f"{name!r} ({self._plan.by_name[name].contribution.provenance})"
-
-    # -- background services -----------------------------------------------------------------------------------
-
-    def supervise(self, component: str, name: str, service: Service, restart: Restart) -> None:
-        """Run a background service from when its component has started until before it stops.
-
-        Raises:
-            ValueError: the component has a service of that name, or is stopping.
-        """
-        host = self._hosts[component]
-        if name in host.services:
-            raise ValueError(
-                f"name: component {component!r} has a service {name!r} already; give this one another name"
-            )
-        if host.state in (_State.STOPPING, _State.OVER):
-            raise ValueError(f"service: component {component!r} is stopping, too late for {name!r} to begin")
-        task = host.services[name] = _ServiceTask(name, service, restart)
-        if host.state is _State.STARTED:
-            self._spawn_service(host, task)
-
-    def _spawn_service(self, host: _Host, task: _ServiceTask) -> None:
-        self._tasks.start_soon(self._serve, host, task, name=f"bandmaster: {host.name}/{task.name}")
-
-    async def _serve(self, host: _Host, task: _ServiceTask) -> None:
-        if task.scope.cancel_called:
-            return  # its component is stopping already, and doesn't wait for what hasn't begun
-        task.begun = True
-        try:
-            with task.scope:
-                await self._run_repeatedly(host, task)
-        except BaseException as error:  # its pause was cancelled by somebody else; nothing may escape
-            if not task.scope.cancel_called:
-                self._gave_up(host, task, _cancelled_from_outside(error), "stop")
-        finally:
-            task.over.set()
-
-    async def _run_repeatedly(self, host: _Host, task: _ServiceTask) -> None:
-        attempt = 0
-        while True:
-            attempt += 1
-            self._emit(events.ServiceStarted, component=host.name, service=task.name, attempt=attempt)
-            error = await self._run_once(task)
-            if task.scope.cancel_called:
-                if error is not None:
-                    self._emit(events.ServiceEnded, component=host.name, service=task.name, error=error)
-                    self._fault(host, "stop", _annotate(error, f"in the background service {task.name!r}"))
-                return
-            if error is not None and not isinstance(error, Exception):
-                # SystemExit and KeyboardInterrupt mean the process, whatever the policy.
-                self._gave_up(host, task, error, "stop")
-                return
-            when = task.restart.when
-            if when == "never" or (when == "on_failure" and error is None):
-                self._emit(events.ServiceEnded, component=host.name, service=task.name, error=error)
-                return
-            delay = task.history.next_delay(anyio.current_time())
-            if delay is None:
-                self._gave_up(host, task, error, task.restart.when_exhausted)
-                return
-            self._emit(
-                events.ServiceRestarting,
-                component=host.name,
-                service=task.name,
-                error=error,
-                delay=delay,
-                attempt=attempt + 1,
-            )
-            await anyio.sleep(delay)
-
-    async def _run_once(self, task: _ServiceTask) -> BaseException | None:
-        try:
-            await task.service()
-        except BaseException as error:
-            return _without_cancellation(error, expected=task.scope.cancel_called)
-        return None
-
-    def _gave_up(self, host: _Host, task: _ServiceTask, error: BaseException | None, policy: str) -> None:
-        self._emit(events.ServiceGaveUp, component=host.name, service=task.name, error=error, policy=policy)
+    def _record_give_up(self, task: ComponentTask, service: str, error: BaseException | None, policy: str) -> None:
         if error is not None:
-            _annotate(error, f"in the background service {task.name!r}")
-            self._note(host, error, "serving")
-        self._faults.append(Fault(host.name, "serving", error))
-        self._follow(policy, host)
+            _add_note(error, f"in the background service {service!r}")
+            self._annotate(task, error, "serving")
+        self._failures.append(Failure(task.component, "serving", error))
+        self._follow_policy(policy, task)
 
-    async def _end_services(self, host: _Host) -> None:
-        """Cancel them and wait, at most until the stop's deadline: the component gets its exit all the same."""
-        for task in host.services.values():
-            task.scope.cancel()
-        # Shielded, since a crashed component waits here in its own cancelled scope.
-        host.patience = anyio.CancelScope(shield=True)
-        await _through([task.over for task in host.services.values() if task.begun], host.patience)
+    def _follow_policy(self, policy: str, task: ComponentTask) -> None:
+        if policy == "stop":
+            self._end_run()
+        else:
+            self.degraded_by.add(task.name)
 
-    # -- deadlines ---------------------------------------------------------------------------------------------
+    def _end_run(self) -> None:
+        self._begin_stop()
+        self._body.cancel()
 
-    def extend(self, component: str, seconds: float) -> None:
-        """Move the deadline of the start or stop that the component is in to ``seconds`` from now."""
-        host = self._hosts[component]
-        if host.deadline < math.inf and not host.overdue:
-            self._arm(host, anyio.current_time() + seconds)
+    def _handle_deadline(self, task: ComponentTask, now: float) -> None:
+        if task.overdue:
+            self._abandon(task)
+        else:
+            self._cancel_overdue(task, now)
 
-    def _arm(self, host: _Host, deadline: float) -> None:
-        host.deadline = deadline
-        self._alarm_number += 1
-        alarm = (deadline, self._alarm_number, host)
-        heapq.heappush(self._alarms, alarm)
-        if self._alarms[0] is alarm:
-            self._rearmed.set()
-
-    async def _keep_time(self) -> None:
-        while not self._all_over.is_set():
-            self._rearmed = anyio.Event()
-            pause = anyio.CancelScope(deadline=self._alarms[0][0] if self._alarms else math.inf, shield=True)
-            await _through([self._rearmed], pause)
-            self._ring(anyio.current_time())
-
-    def _ring(self, now: float) -> None:
-        while self._alarms and self._alarms[0][0] <= now:
-            deadline, _, host = heapq.heappop(self._alarms)
-            if host.deadline != deadline:
-                continue  # it ended in time, or was given more
-            if host.overdue:
-                self._abandon(host)
-            else:
-                self._overdue(host, now)
-
-    def _overdue(self, host: _Host, now: float) -> None:
-        phase, deed, began = host.state.value, host.state.value, host.since
-        if host.state is _State.STARTING and self._schedule.stopping:
-            phase, deed, began = "stop", "clean up after its cancelled start", self._stop_began
-        seconds = now - began
-        stack = where(host.awaited if host.awaited is not None else host.manager)
-        waiting = tuple(self._waiting(host)) if phase == "start" else ()
-        if len(waiting) > _MOST_WAITING:
-            waiting = (*waiting[:_MOST_WAITING], f"and {len(waiting) - _MOST_WAITING} more")
+    def _cancel_overdue(self, task: ComponentTask, now: float) -> None:
+        starting = task.state is TaskState.STARTING
+        rolling_back = starting and self._schedule.stopping
+        waiting = list_waiting(self._plan, self._tasks, task) if starting and not rolling_back else ()
+        rollback_began = self._stop_began if rolling_back else None
+        error = make_deadline_error(task, now, rollback_began=rollback_began, waiting=waiting)
         self._emit(
-            events.ComponentOverdue, component=host.name, phase=phase, seconds=seconds, where=stack, waiting=waiting
+            events.ComponentOverdue,
+            component=task.name,
+            phase=error.phase,
+            seconds=error.seconds,
+            where=error.where,
+            waiting=waiting,
         )
-        message = f"{self._describe(host.name)} didn't {deed} within {duration(seconds)}"
-        message += f"; it stood at\n{stack}" if stack else ""
-        message += "".join(f"\n  {line}" for line in ("still waiting:", *waiting)) if waiting else ""
-        error = DeadlineExceeded(message, component=host.name, phase=phase, seconds=seconds, where=stack)
-        host.overdue = True
-        (host.abort if host.state is _State.STARTING else host.guard).cancel()
-        if host.patience is not None:
-            host.patience.cancel()
-        self._arm(host, now + self._abandon_after)
-        self._fault(host, phase, error)
+        task.overdue = True
+        if not starting:  # a start is cancelled by the rollback, which this failure begins unless it has begun
+            task.guard.cancel()
+            if task.services is not None:
+                task.services.stop_waiting()
+        self._timer.set_deadline(task, now + self._abandon_after)
+        self._record_failure(task, error.phase, error)
 
-    def _waiting(self, laggard: _Host) -> Iterator[str]:
-        for component in self._plan.components:
-            host = self._hosts.get(component.name)
-            if host is laggard or (host is not None and host.state is not _State.STARTING):
-                continue
-            if host is not None:
-                place = where(host.awaited).rstrip().rpartition("\n  File ")[2].replace("\n   ", ":")
-                yield f"{component.name!r} is starting" + (f", at {place}" if place else "")
-                continue
-            awaited = [edge.to for edge in component.waits_for if not self._has_started(edge.to)]
-            yield f"{component.name!r} waits for {listed(awaited) if awaited else 'the stage before its own'}"
-
-    def _has_started(self, name: str) -> bool:
-        host = self._hosts.get(name)
-        return host is not None and host.state is _State.STARTED
-
-    def _abandon(self, host: _Host) -> None:
-        host.deadline = math.inf
-        self._abandoned.add(host.name)
-        self._emit(events.ComponentAbandoned, component=host.name, phase=host.state.value)
-        self._release(self._schedule.over(host.index))
-        self._tell_if_only_abandoned_are_left()
-
-    # -- telling -----------------------------------------------------------------------------------------------
-
-    def _change_phase(self, phase: Phase) -> None:
-        self.phase = phase
-        if self._phase_changed is not None:
-            self._phase_changed(phase)
+    def _abandon(self, task: ComponentTask) -> None:
+        """Let the other components stop without waiting for one that ignores its cancellation."""
+        task.deadline = math.inf
+        self._abandoned.add(task.name)
+        self._emit(events.ComponentAbandoned, component=task.name, phase=task.state.value)
+        self._release(self._schedule.mark_over(task.index))
+        self._report_only_abandoned_left()
 
     def _emit(self, kind: type[Event], **fields: Any) -> None:
         if self._emit_event is not None:
             self._emit_event(kind(at=anyio.current_time(), **fields))
 
-    def _emit_end(self, kind: Callable[..., Event], host: _Host, **fields: Any) -> None:
-        """Tell of the end of a phase, with the seconds that it took."""
+    def _emit_end(self, kind: Callable[..., Event], task: ComponentTask, **fields: Any) -> None:
+        """Emit the end of a component's phase, with the seconds that the phase took."""
         if self._emit_event is not None:
             now = anyio.current_time()
-            self._emit_event(kind(at=now, component=host.name, own=now - host.since, **fields))
+            self._emit_event(kind(at=now, component=task.name, own=now - task.phase_began, **fields))
+
+    def _annotate(self, task: ComponentTask, error: BaseException, phase: str) -> None:
+        if not isinstance(error, DeadlineExceeded):  # whose message names the component
+            doing = {"start": "starting", "serving": "serving", "stop": "stopping"}[phase]
+            _add_note(error, f"while {doing} {describe_component(task.component)}")
 
 
-async def _through(events: Iterable[anyio.Event], scope: anyio.CancelScope | None = None) -> BaseException | None:
-    """Wait for all of them whatever happens, or until the scope is cancelled.
-
-    The answer is what tried to interrupt the wait, if anything did: a task's own ``cancel()``, or Ctrl-C; no shield
-    holds these off.
-    """
-    interrupted: BaseException | None = None
-    with scope or anyio.CancelScope(shield=True) as within:
-        for event in events:
-            while not (event.is_set() or within.cancel_called):
-                try:
-                    await event.wait()
-                except BaseException as error:
-                    interrupted = error
-    return interrupted
-
-
-def _both(first: BaseException | None, second: BaseException | None) -> BaseException | None:
-    """Both in one, though a cancellation never hides an error."""
-    cancelled = anyio.get_cancelled_exc_class()
-    if second is None or (first is not None and isinstance(second, cancelled)):
-        return first
-    if first is None or isinstance(first, cancelled):
-        return second
-    return BaseExceptionGroup("interrupted while stopping", [first, second])
-
-
-def _without_cancellation(error: BaseException, *, expected: bool) -> BaseException | None:
-    """What a component has raised of its own; nothing where it has only obeyed a cancellation that was ``expected``."""
-    cancelled = anyio.get_cancelled_exc_class()
-    own: BaseException | None = None if isinstance(error, cancelled) else error
-    if isinstance(error, BaseExceptionGroup) and error.subgroup(cancelled) is not None:
-        # On Trio, an error in the clean-up of a cancelled task group stands beside the cancellations of its tasks.
-        own = error.split(cancelled)[1]
-    return own if own is not None or expected else _cancelled_from_outside(error)
-
-
-def _cancelled_from_outside(error: BaseException | None) -> RuntimeError:
-    cancelled = RuntimeError("its task was cancelled from outside the kernel")
-    cancelled.__cause__ = error
-    return cancelled
-
-
-def _annotate(error: BaseException, note: str) -> BaseException:
-    with suppress(Exception):  # frozen exceptions exist, and are still the cause
+def _add_note(error: BaseException, note: str) -> None:
+    with suppress(Exception):  # an exception may be frozen, and is still the cause
         error.add_note(note)
-    return error
-
-
-def _said(error: BaseException) -> str:
-    try:
-        text = str(error)
-    except Exception:
-        text = "(it can't even say what)"
-    return f"{type(error).__name__}: {text}" if text else type(error).__name__
-
-
-def _distinct(errors: Iterable[BaseException | None], *but: BaseException | None) -> list[BaseException]:
-    found: list[BaseException] = []
-    for error in errors:
-        if error is not None and not any(error is other for other in (*found, *but)):
-            found.append(error)
-    return found

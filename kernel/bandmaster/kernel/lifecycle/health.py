@@ -1,4 +1,4 @@
-"""Whether a kernel is live, started and ready, from the probes of its components."""
+"""Run the health probes of components, and combine their results into one report."""
 
 from __future__ import annotations
 
@@ -13,14 +13,13 @@ from bandmaster.kernel.lifecycle.context import Probe
 Status = Literal["pass", "warn", "fail"]
 
 FRESH_AFTER_PASS = 2.0
-"""Seconds that a passed probe's result is used again."""
+"""Seconds for which the result of a passed probe is reused."""
 FRESH_AFTER_FAILURE = 0.5
-"""Seconds that a failed probe's result is used again: shorter, so that recovery shows soon."""
+"""Seconds for which the result of a failed probe is reused: shorter, so that a recovery shows soon."""
 LONGEST_TIMEOUT = 4.0
-"""Seconds that one probe may take, whatever its timeout: cut off by the deadline of all, it would never have a result
-to be used again."""
+"""The most seconds for one probe: below `OVERALL_TIMEOUT`, so that a slow probe still has a result to reuse."""
 OVERALL_TIMEOUT = 5.0
-"""Seconds that all probes together may take; orchestrators give up soon after."""
+"""The most seconds for all probes together; orchestrators give up soon after."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -31,20 +30,20 @@ class Check:
     component: str
     status: Status
     reason: str = ""
-    """What failed, for operators; exception types but never their texts, which may hold secrets."""
+    """The cause of a failure, for operators: the type of an exception, never its text, which may hold secrets."""
     seconds: float = 0.0
 
 
 @dataclass(frozen=True, slots=True)
 class Report:
-    """An answer to a health question."""
+    """The result of a health check, for the process as a whole and for each probe."""
 
     status: Status
     checks: tuple[Check, ...] = ()
 
     @property
     def http_status(self) -> int:
-        """200 unless it fails."""
+        """503 if the check fails, else 200."""
         return 503 if self.status == "fail" else 200
 
     @property
@@ -54,14 +53,14 @@ class Report:
 
 
 def combine(checks: Iterable[Check]) -> Report:
-    """One report of many checks: the worst of them decides."""
+    """Combine checks into one report; the worst of them decides."""
     found = tuple(checks)
     statuses = {check.status for check in found}
     return Report("fail" if "fail" in statuses else "warn" if "warn" in statuses else "pass", found)
 
 
 @dataclass(eq=False)
-class _Registered:
+class _RegisteredProbe:
     name: str
     component: str
     probe: Probe
@@ -73,10 +72,10 @@ class _Registered:
 
 
 class Health:
-    """The probes of one run of a kernel: run side by side, each with its timeout, one run serving all who ask."""
+    """The probes of one run of a kernel. Probes run at the same time, and one run of a probe serves every caller."""
 
     def __init__(self, *, changed: Callable[[Check], None] | None = None) -> None:
-        self._probes: dict[str, _Registered] = {}
+        self._probes: dict[str, _RegisteredProbe] = {}
         self._changed = changed
 
     def add(self, component: str, name: str, probe: Probe, *, critical: bool, timeout: float) -> None:
@@ -88,36 +87,37 @@ class Health:
         if name in self._probes:
             taken = self._probes[name].component
             raise ValueError(f"name: component {taken!r} has a probe {name!r} already; give this one another name")
-        self._probes[name] = _Registered(name, component, probe, critical, timeout)
+        self._probes[name] = _RegisteredProbe(name, component, probe, critical, timeout)
 
     def forget(self, component: str) -> None:
-        """Drop the probes of a component that is gone."""
+        """Drop the probes of a component that has stopped."""
         self._probes = {name: probe for name, probe in self._probes.items() if probe.component != component}
 
     async def check(self) -> Report:
         """Run every probe whose last result is no longer fresh."""
         results: dict[str, Check] = {}
 
-        async def run(registered: _Registered) -> None:
-            results[registered.name] = await self._result(registered)
+        async def run(registered: _RegisteredProbe) -> None:
+            results[registered.name] = await self._get_result(registered)
 
         probes = list(self._probes.values())
         with anyio.move_on_after(OVERALL_TIMEOUT) as scope:
             async with anyio.create_task_group() as tasks:
                 for registered in probes:
                     tasks.start_soon(run, registered)
-        # A probe without a result and in time is one whose task somebody else has cancelled.
+        # Within the deadline only a probe whose own task was cancelled by other code has no result.
         reason = f"no answer within {OVERALL_TIMEOUT:g} s" if scope.cancel_called else "cancelled"
-        missing = (_checked(registered, reason) for registered in probes if registered.name not in results)
+        missing = (_make_check(registered, reason) for registered in probes if registered.name not in results)
         return combine(sorted([*results.values(), *missing], key=lambda check: check.name))
 
-    async def _result(self, registered: _Registered) -> Check:
-        # Whoever comes while a probe runs waits for its result; if that one is cancelled, the next runs it.
+    async def _get_result(self, registered: _RegisteredProbe) -> Check:
+        # A caller that comes while the probe runs waits for the result; if the first caller is cancelled, the next
+        # one runs the probe.
         async with registered.lock:
             now = anyio.current_time()
             if registered.last is not None and now < registered.fresh_until:
                 return registered.last
-            check = await _run(registered)
+            check = await _run_probe(registered)
             fresh = FRESH_AFTER_PASS if check.status == "pass" else FRESH_AFTER_FAILURE
             registered.fresh_until = anyio.current_time() + fresh
             before, registered.last = registered.last, check
@@ -126,20 +126,20 @@ class Health:
         return check
 
 
-async def _run(registered: _Registered) -> Check:
+async def _run_probe(registered: _RegisteredProbe) -> Check:
     began = anyio.current_time()
     timeout = min(registered.timeout, LONGEST_TIMEOUT)
     reason = ""
     with anyio.move_on_after(timeout) as scope:
         try:
             await registered.probe()
-        except Exception as error:  # noqa: BLE001  # a probe that raises, whatever it raises, is one that fails
+        except Exception as error:  # noqa: BLE001  # any exception is a failure of the probe
             reason = type(error).__name__
     if scope.cancel_called:
         reason = f"no answer within {timeout:g} s"
-    return _checked(registered, reason, anyio.current_time() - began)
+    return _make_check(registered, reason, anyio.current_time() - began)
 
 
-def _checked(registered: _Registered, reason: str, seconds: float = 0.0) -> Check:
+def _make_check(registered: _RegisteredProbe, reason: str, seconds: float = 0.0) -> Check:
     status: Status = "pass" if not reason else "fail" if registered.critical else "warn"
     return Check(registered.name, registered.component, status, reason, seconds)

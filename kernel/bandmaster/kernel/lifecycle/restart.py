@@ -1,4 +1,4 @@
-"""Background services: run, restarted with backoff, given up when they fail too often."""
+"""Decide when a background service is restarted, after which pause, and when it is given up. Pure."""
 
 from __future__ import annotations
 
@@ -13,10 +13,11 @@ from bandmaster.kernel.contributions.model import OnCrash
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Restart:
-    """When a background service is run again, after which pause, and when that ends.
+    """The policy by which a background service is restarted.
 
-    As in OTP: ``always`` is its permanent, ``on_failure`` its transient, ``never`` its temporary child, and more than
-    ``intensity`` restarts within ``period`` seconds are too many.
+    ``when`` is ``on_failure`` for a service that may return once its work is done, ``always`` for a service that must
+    never return, and ``never`` for a service that may fail. A service that needs more than ``intensity`` restarts
+    within ``period`` seconds is given up. Erlang's OTP calls the three kinds transient, permanent and temporary.
 
     Raises:
         ValueError: a field is out of range; the message names it.
@@ -24,17 +25,17 @@ class Restart:
 
     when: Literal["always", "on_failure", "never"] = "on_failure"
     intensity: int = 5
-    """How many restarts within ``period`` are borne; one more and the service is given up."""
+    """The most restarts within ``period``; a service that needs one more is given up."""
     period: float = 60.0
     """Seconds."""
     initial_delay: float = 0.1
-    """Seconds before the first restart; each further one within ``period`` doubles it."""
+    """Seconds before the first restart; each further restart within ``period`` doubles the delay."""
     max_delay: float = 30.0
     """Seconds."""
     jitter: float = 0.1
-    """Up to this share of a delay is added at random, so that many processes don't return at once."""
+    """The share of a delay that is added at random, at most, so that many processes don't restart at once."""
     when_exhausted: OnCrash = "stop"
-    """What follows when the service is given up: the whole plan stops, or readiness is lost until the stop."""
+    """The consequence of giving up: ``stop`` stops the whole plan, ``degrade`` only loses readiness."""
 
     def __post_init__(self) -> None:
         if self.when not in ("always", "on_failure", "never"):
@@ -49,10 +50,11 @@ class Restart:
 
 
 Service = Callable[[], Awaitable[object]]
+"""The async function that a background service runs."""
 
 
-class History:
-    """The recent restarts of one service, and what follows from them."""
+class RestartHistory:
+    """The recent restarts of one service."""
 
     def __init__(self, restart: Restart, rng: Callable[[], float] = random.random) -> None:
         self._restart = restart
@@ -60,13 +62,13 @@ class History:
         self._recent: deque[float] = deque()
 
     def next_delay(self, now: float) -> float | None:
-        """Seconds until the next run, for a service that has just ended; none if it has ended too often."""
+        """Record an end of the service and return the seconds until the next run, or None after too many ends."""
         restart = self._restart
         while self._recent and self._recent[0] <= now - restart.period:
             self._recent.popleft()
         if len(self._recent) >= restart.intensity:
             return None
-        doublings = min(len(self._recent), 1000)  # a float holds no more
+        doublings = min(len(self._recent), 1000)  # 2.0 to a power above 1023 is an OverflowError
         delay: float = min(restart.initial_delay * 2.0**doublings, restart.max_delay)
         self._recent.append(now)
         return delay * (1 + restart.jitter * self._rng())

@@ -1,4 +1,4 @@
-"""Who may start and who may stop, by counting. Pure: no I/O, no clock, no loop."""
+"""Decide which components may start and which may stop. Pure: no I/O, no clock, no event loop."""
 
 from __future__ import annotations
 
@@ -6,11 +6,12 @@ from collections.abc import Iterable, Sequence
 
 
 class Schedule:
-    """The counts behind the order of starts and stops.
+    """The order of starts and stops, kept by counting.
 
-    Components are numbered in plan order. Between two stages stands a barrier, a node that starts by itself when the
-    whole earlier stage has started, and is over when the whole later stage has stopped: so stages cost one edge for
-    each component, not one for each pair.
+    Components are nodes, numbered in plan order. An edge leads from a node to each follower, a node that waits for it:
+    a follower starts after all its leaders, and a leader stops after all its followers. Between two stages stands a
+    barrier, a further node that starts by itself when the whole earlier stage has started, and is over when the whole
+    later stage has stopped. Stages so cost one edge for each component, and not one for each pair of components.
     """
 
     __slots__ = ("_followers", "_leaders", "_live", "_size", "_unstarted_leaders", "_unstopped_followers", "stopping")
@@ -24,31 +25,31 @@ class Schedule:
             barrier = self._size + index
             for node in stage:
                 if index:
-                    self._edge(barrier - 1, node)
+                    self._add_edge(barrier - 1, node)
                 if index < len(stages) - 1:
-                    self._edge(node, barrier)
+                    self._add_edge(node, barrier)
         for node, leaders in enumerate(waits_for):
             for leader in leaders:
-                self._edge(leader, node)
+                self._add_edge(leader, node)
         self._unstarted_leaders = [len(leaders) for leaders in self._leaders]
         self._unstopped_followers = [0] * nodes
         self._live = bytearray(nodes)
         self.stopping = False
 
-    def _edge(self, leader: int, follower: int) -> None:
+    def _add_edge(self, leader: int, follower: int) -> None:
         self._followers[leader].append(follower)
         self._leaders[follower].append(leader)
 
-    def first(self) -> list[int]:
-        """Those that wait for nobody."""
+    def list_first(self) -> list[int]:
+        """List the components without leaders, which may start at once."""
         return [node for node in range(self._size) if not self._unstarted_leaders[node]]
 
-    def begun(self, node: int) -> None:
-        """Its start has begun, so it has to be over before what it waited for may stop."""
+    def mark_begun(self, node: int) -> None:
+        """Record the beginning of a start: the component has to be over before its leaders may stop."""
         self._live[node] = 1
 
-    def started(self, node: int) -> list[int]:
-        """It has started: those that may start now."""
+    def mark_started(self, node: int) -> list[int]:
+        """Record a start, and list the components that may start now."""
         free: list[int] = []
         passed = [node]
         while passed:
@@ -58,35 +59,36 @@ class Schedule:
                     (free if follower < self._size else passed).append(follower)
         return free
 
-    def stop(self) -> None:
-        """Nothing starts any more."""
+    def begin_stop(self) -> None:
+        """Turn from starting to stopping: count the followers that each component has to wait for."""
         self.stopping = True
+        # A barrier takes part only if a component behind it has begun: otherwise nothing behind it has to stop.
         for node in range(self._size):
             if self._live[node]:
-                self._mark_barriers(node)
+                for leader in self._leaders[node]:
+                    if leader >= self._size:
+                        self._live[leader] = 1
         for node, live in enumerate(self._live):
             if live:
                 for leader in self._leaders[node]:
                     self._unstopped_followers[leader] += 1
 
-    def _mark_barriers(self, node: int) -> None:
-        for leader in self._leaders[node]:
-            if leader >= self._size:
-                self._live[leader] = 1
-
-    def free(self) -> list[int]:
-        """All that may stop now, since everything that waited for them is over."""
+    def list_stoppable(self) -> list[int]:
+        """List the components that may stop now, since all their followers are over."""
         return [node for node in range(self._size) if self._live[node] and not self._unstopped_followers[node]]
 
-    def over(self, node: int) -> list[int]:
-        """It has stopped, or will never be waited for again: those that may stop now. Saying so twice is harmless."""
+    def mark_over(self, node: int) -> list[int]:
+        """Record that a component is over or abandoned, and list the components that may stop now.
+
+        An abandoned component may still end later, so a second call for it does nothing.
+        """
         if not self._live[node]:
             return []
         self._live[node] = 0
         if not self.stopping:
             return []
         free: list[int] = []
-        passed = [node]
+        passed = [node]  # the node and the barriers that fall with it
         while passed:
             for leader in self._leaders[passed.pop()]:
                 self._unstopped_followers[leader] -= 1

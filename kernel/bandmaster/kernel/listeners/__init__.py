@@ -1,1 +1,1 @@
-"""Consumers of the kernel's events."""
+"""Listeners of the kernel's events: the log, the timeline of a start, the report of a stop."""

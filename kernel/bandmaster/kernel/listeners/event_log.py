@@ -1,8 +1,7 @@
-"""Events as log lines."""
+"""Log events."""
 
 from __future__ import annotations
 
-import re
 import traceback
 from collections.abc import Callable
 from typing import Any
@@ -10,6 +9,7 @@ from typing import Any
 from bandmaster.kernel import events
 from bandmaster.kernel.events import Event
 from bandmaster.kernel.planning.plan import Plan
+from bandmaster.kernel.text import masked
 
 _QUIET: tuple[type[Event], ...] = (
     events.ComponentStarting,
@@ -35,17 +35,16 @@ _WARNINGS: tuple[type[Event], ...] = (
 )
 
 
-# Drivers like to name the URL that they couldn't reach.
-# Greedy: they may hold whatever a URL should have escaped.
-_PASSWORD = re.compile(r"(?<=://)([^\s:/?#@]*):\S*@")
+_FIELD_NAMES = {"own": "took"}
+"""Log fields that are named otherwise than in the event."""
 
 
-class Journal:
-    """Logs what happens in a kernel through structlog, with who brought the component that it happened to.
+class EventLog:
+    """Logs the events of a kernel through structlog, each with the band and the distribution of its component.
 
-    What a service has died of comes with its traceback, which is told nowhere else where the service is started again;
-    what ends a run is reported by whoever runs it. Tracebacks are plain text without the values of variables, and
-    passwords in URLs are masked.
+    The error of a background service is logged with its traceback, since nothing else reports the error of a service
+    that is restarted. An error that ends a run is reported by the caller of the run. Tracebacks are plain text without
+    the values of variables.
     """
 
     def __init__(self, plan: Plan) -> None:
@@ -55,26 +54,27 @@ class Journal:
     def __call__(self, event: Event) -> None:
         """Log one event."""
         if self._logger is None:
-            import structlog  # costs as much as half of starlette; a plan that is only looked at needs none of it
+            # Importing structlog takes half as long as importing Starlette, and a plan that is only shown needs no log.
+            import structlog
 
             self._logger = structlog.get_logger("bandmaster.kernel")
-        log: Callable[..., Any] = getattr(self._logger, _level(event))
-        log(_words(event), **self._fields(event))
+        log: Callable[..., Any] = getattr(self._logger, _choose_level(event))
+        log(_render_name(event), **self._make_fields(event))
 
-    def _fields(self, event: Event) -> dict[str, Any]:
+    def _make_fields(self, event: Event) -> dict[str, Any]:
         fields: dict[str, Any] = {}
         for name in type(event).__dataclass_fields__:
             value = getattr(event, name)
             if name == "at" or value is None or value == ():
                 continue
             if isinstance(value, BaseException):
-                said = "".join(traceback.format_exception_only(value)[:1]).rstrip()
-                # A cause has been logged in full a moment ago.
-                fields["error"] = _masked(said.partition("\n")[0] if name == "cause" else said)
+                # The first line of a cause is enough: the same error has been logged in full with its own event.
+                text = "".join(traceback.format_exception_only(value)[:1]).rstrip()
+                fields["error"] = masked(text.partition("\n")[0] if name == "cause" else text)
                 if isinstance(event, events.ServiceEvent):
-                    fields["exception"] = _masked("".join(traceback.format_exception(value)).rstrip())
+                    fields["exception"] = masked("".join(traceback.format_exception(value)).rstrip())
             else:
-                fields[_CALLED.get(name, name)] = _plain(value)
+                fields[_FIELD_NAMES.get(name, name)] = _simplify(value)
         component = self._plan.by_name.get(getattr(event, "component", ""))
         if component is not None:
             fields["band"] = str(component.contribution.band)
@@ -82,20 +82,13 @@ class Journal:
         return fields
 
 
-_CALLED = {"own": "took"}
-
-
-def _plain(value: Any) -> Any:
+def _simplify(value: Any) -> Any:
     if isinstance(value, float):
         return round(value, 6)
-    return _masked(value) if isinstance(value, str) else value
+    return masked(value) if isinstance(value, str) else value
 
 
-def _masked(text: str) -> str:
-    return _PASSWORD.sub(r"\1:***@", text)
-
-
-def _level(event: Event) -> str:
+def _choose_level(event: Event) -> str:
     if isinstance(event, _ERRORS):
         return "error"
     if isinstance(event, _WARNINGS):
@@ -103,6 +96,6 @@ def _level(event: Event) -> str:
     return "debug" if isinstance(event, _QUIET) else "info"
 
 
-def _words(event: Event) -> str:
-    """``ComponentStartFailed`` as ``component start failed``."""
+def _render_name(event: Event) -> str:
+    """Render ``ComponentStartFailed`` as ``component start failed``."""
     return "".join(f" {letter.lower()}" if letter.isupper() else letter for letter in type(event).__name__).strip()

@@ -1,4 +1,4 @@
-"""Where the time of a start went: who waited, who worked, and the chain that everything had to wait for."""
+"""Measure a start: how long each component waited and worked, and which chain of components was critical."""
 
 from __future__ import annotations
 
@@ -13,39 +13,40 @@ from bandmaster.kernel.planning.plan import Plan
 
 @dataclass(frozen=True, slots=True)
 class Span:
-    """One component's start. A slow one may only have waited, so the two are kept apart. All times in seconds."""
+    """One component's start, with waiting and working apart: a component that is late may only have waited."""
 
     component: str
     waited: float
-    """From the beginning of the start until all that it depends on had started."""
+    """Seconds from the beginning of the run's start until everything that the component depends on had started."""
     own: float
-    """How long its own start took."""
+    """Seconds that the component's own start took."""
     outcome: str = "started"
-    """``started``; ``starting`` while it does; ``failed``, ``overdue``, ``abandoned``, or ``cancelled`` by the rollback."""
+    """``starting``, ``started``, ``failed``, ``overdue``, ``abandoned``, or ``cancelled`` by the rollback."""
 
     @property
     def end(self) -> float:
-        """From the beginning of the start until it had started."""
+        """Seconds from the beginning of the run's start until the component had started."""
         return self.waited + self.own
 
 
 @dataclass(frozen=True, slots=True)
 class Record:
-    """One start, with what is needed to tell its critical chain."""
+    """The measurements of one start, and the order that decides its critical chain."""
 
     took: float | None
-    """Seconds until everything had started; none if that never came."""
+    """Seconds until everything had started; None for a start that failed or isn't over."""
     spans: tuple[Span, ...]
     stages: tuple[tuple[str, ...], ...]
     waits_for: Mapping[str, tuple[str, ...]]
-    """For each component, what it declares to wait for."""
+    """For each component, the names of the components that it waits for."""
 
     def blame(self) -> list[Span]:
-        """The spans, the longest own time first."""
+        """List the spans, the longest own time first."""
         return sorted(self.spans, key=lambda span: (-span.own, span.component))
 
     def critical_chain(self) -> list[Span]:
-        """The components that the whole start had to wait for, one after the other, the first one first."""
+        """List the components that decided how long the start took, each of which waited for the one before it."""
+        # Each component is taken once, so that a damaged file with a cycle in it ends, too.
         left = {span.component: span for span in self.spans}
         before = {
             name: self.stages[index - 1] if index else () for index, stage in enumerate(self.stages) for name in stage
@@ -61,17 +62,17 @@ class Record:
             candidates = {*self.waits_for.get(last.component, ()), *before.get(last.component, ())}
 
     def to_json(self) -> str:
-        """The record as a JSON document."""
+        """Render the record as a JSON document."""
         return json.dumps(asdict(self), indent=2) + "\n"
 
     @classmethod
     def from_json(cls, text: str) -> Record:
-        """The record that `to_json` wrote.
+        """Parse a record that `to_json` rendered.
 
         Raises:
-            ValueError: the text is something else.
+            ValueError: the text is no such record.
         """
-        from pydantic import TypeAdapter  # only who reads a record back needs it
+        from pydantic import TypeAdapter  # pydantic is slow to import, and only commands parse a record
 
         try:
             return TypeAdapter(cls).validate_json(text, strict=True)
@@ -80,7 +81,7 @@ class Record:
 
 
 class Timeline:
-    """Listens to a kernel, and keeps the record of its last start."""
+    """Listens to a kernel, and measures its last start."""
 
     def __init__(self, plan: Plan) -> None:
         self._plan = plan
@@ -89,7 +90,7 @@ class Timeline:
         self._began = 0.0
 
     def __call__(self, event: Event) -> None:
-        """Take notice of one event."""
+        """Record one event."""
         match event:
             case events.KernelStarting(at=now):
                 self._spans.clear()
@@ -113,13 +114,13 @@ class Timeline:
 
     def _end(self, name: str, own: float, outcome: str) -> None:
         span = self._spans[name]
-        # One that was late may still come to an end, of this kind or that; that it was late is what counts.
-        late = span.outcome in ("overdue", "abandoned") and outcome != "abandoned"
-        self._spans[name] = replace(span, own=own, outcome=span.outcome if late else outcome)
+        # An overdue start may still fail or complete. The deadline was the cause of the failed run, so that stays.
+        is_late = span.outcome in ("overdue", "abandoned") and outcome != "abandoned"
+        self._spans[name] = replace(span, own=own, outcome=span.outcome if is_late else outcome)
 
     @property
     def record(self) -> Record:
-        """The last start, as far as it has come."""
+        """The measurements of the last start, so far."""
         return Record(
             took=self._took,
             spans=tuple(self._spans[name] for name in sorted(self._spans)),

@@ -1,4 +1,4 @@
-"""What one run leaves for the commands that come after it: the timeline of the last start."""
+"""Save the timeline of the last start for later commands, and load it."""
 
 from __future__ import annotations
 
@@ -15,36 +15,39 @@ from bandmaster.kernel.listeners.timeline import Record
 
 
 class StateSettings(BaseSettings):
-    """Where state goes, by the XDG Base Directory Specification."""
+    """The directory of files that outlive a run, by the XDG Base Directory Specification."""
 
     model_config = SettingsConfigDict(env_prefix="XDG_", extra="ignore", hide_input_in_errors=True)
 
     state_home: str = Field(
-        default="", description="Directory of what outlives a run; unset or relative: ~/.local/state at home."
+        default="", description="Directory of files that outlive a run; if unset or relative, ~/.local/state."
     )
 
 
 @dataclass(frozen=True, slots=True)
-class Kept:
-    """A record, and when it was kept."""
+class SavedTimeline:
+    """A record of a start, with the time at which it was saved."""
 
     record: Record
     at: datetime
 
 
 def timeline_path(target: str | None) -> Path:
-    """Where the timeline of a target's last start is kept; a target means another thing in each directory."""
+    """Return the file for the timeline of a target's last start.
+
+    The name also depends on the working directory, since ``module:attribute`` means another target elsewhere.
+    """
     home = StateSettings().state_home
-    # The specification has relative paths ignored.
+    # The specification says that relative paths are ignored.
     base = Path(home) if os.path.isabs(home) else Path("~/.local/state").expanduser()  # noqa: PTH117
     name = hashlib.sha256(os.fsencode(f"{Path.cwd()}\0{target or ''}")).hexdigest()[:16]
     return base / "bandmaster" / f"timeline-{name}.json"
 
 
 def save_timeline(target: str | None, record: Record) -> bool:
-    """Keep the timeline of a start, whole or not at all; whether that went well.
+    """Save the timeline of a start, and return whether that succeeded.
 
-    It never raises: that nobody will be able to look at it is no reason for a start to fail.
+    The file is replaced as a whole or not at all. A failure isn't raised: a start mustn't fail for its measurements.
     """
     try:
         path = timeline_path(target)
@@ -55,16 +58,16 @@ def save_timeline(target: str | None, record: Record) -> bool:
             draft.replace(path)
         finally:
             draft.unlink(missing_ok=True)
-    except (OSError, RuntimeError):  # no home directory is a RuntimeError
+    except (OSError, RuntimeError):  # RuntimeError: no home directory
         return False
     return True
 
 
-def load_timeline(target: str | None) -> Kept | None:
-    """The timeline of a target's last start, if one was kept and can be read."""
+def load_timeline(target: str | None) -> SavedTimeline | None:
+    """Load the timeline of a target's last start; None if no readable one was saved."""
     try:
         path = timeline_path(target)
         at = datetime.fromtimestamp(path.stat().st_mtime, UTC)
-        return Kept(Record.from_json(path.read_text(encoding="utf-8")), at)
+        return SavedTimeline(Record.from_json(path.read_text(encoding="utf-8")), at)
     except (OSError, RuntimeError, ValueError):
         return None

@@ -1,4 +1,4 @@
-"""The order of components: an edge for each declaration, a stage for each priority."""
+"""Order the components: an edge for each dependency, a stage for each priority. Pure."""
 
 from __future__ import annotations
 
@@ -7,45 +7,45 @@ from itertools import pairwise
 from typing import Literal
 
 from bandmaster.kernel.contributions.model import LifespanContribution
-from bandmaster.kernel.errors import Problem
-from bandmaster.kernel.planning import toposort as ordering
-from bandmaster.kernel.planning.parts import Inventory, who
+from bandmaster.kernel.errors import Problem, Problems
+from bandmaster.kernel.planning import toposort
+from bandmaster.kernel.planning.misspelt_names import OrderingNames
+from bandmaster.kernel.planning.parts import Parts, describe_part
 from bandmaster.kernel.planning.plan import Stage
-from bandmaster.kernel.planning.suggestions import Slips
 from bandmaster.kernel.planning.wiring import Wiring
 from bandmaster.kernel.text import nearest
 
 Edges = Mapping[str, Mapping[str, str]]
-"""For each component, whom it waits for and why."""
+"""For each component, the components for which it waits, and why."""
 
 
-def draw_edges(parts: Inventory, wiring: Wiring, problems: list[Problem], warnings: list[str]) -> Edges:
-    """Who waits for whom, by needs and by name. A name that is required and missing is a problem."""
+def find_edges(parts: Parts, wiring: Wiring, problems: Problems) -> Edges:
+    """Edges from needs, ``requires``, ``after`` and ``before``. A name that is required and missing is a problem."""
     edges: dict[str, dict[str, str]] = {name: {} for name in wiring.running}
-    slips = Slips(parts.lifespans, parts.known | parts.other_roles.keys(), problems, warnings)
+    names = OrderingNames(parts.lifespans, parts.known | parts.other_roles.keys(), problems)
     for name, part in wiring.running.items():
         for need in wiring.needs[name]:
             provider = wiring.providers.get(need.key)
             if provider is not None and provider != name:
                 edges[name].setdefault(provider, f"it needs its {need.key}")
-        for other, how, reason in _declared(part):
+        for other, how, reason in _list_orderings(part):
             if other == name:
-                problems.append(Problem(f"{who(part)}: {reason}, which is itself.", subject=name))
+                problems.add(f"{describe_part(part)}: {reason}, which is itself.", subject=name)
             elif other in wiring.running and how == "before":
                 edges[other].setdefault(name, f"{name!r} is declared to start before it")
             elif other in wiring.running:
                 edges[name].setdefault(other, reason)
             elif other in wiring.replaced:
-                pass  # what stands in for it is there before anything starts
+                pass  # an override is there before anything starts
             elif how == "requires":
-                problems.append(_missing(parts, part, other))
+                problems.extend([_describe_missing(parts, part, other)])
             else:
-                slips.check(part, other, f"start {how}")
+                names.check(part, other, f"start {how}")
     return edges
 
 
-def order(running: Mapping[str, LifespanContribution], edges: Edges, problems: list[Problem]) -> list[Stage]:
-    """The stages, lowest first, and in each the components in an order in which they may start one by one."""
+def order_components(running: Mapping[str, LifespanContribution], edges: Edges, problems: Problems) -> list[Stage]:
+    """The stages, lowest first, and in each its components in an order in which they could start one by one."""
     within: dict[str, list[str]] = {name: [] for name in running}
     for name, part in running.items():
         for other, why in edges[name].items():
@@ -53,16 +53,16 @@ def order(running: Mapping[str, LifespanContribution], edges: Edges, problems: l
             if awaited.priority == part.priority:
                 within[name].append(other)
             elif awaited.priority > part.priority:
-                problems.append(_backwards(part, awaited, why))
-    problems += [_cycle(cycle, running, edges) for cycle in ordering.cycles(running, within)]
-    # Bands are disjoint ranges, so a priority says the band as well.
+                problems.extend([_describe_later_stage(part, awaited, why)])
+    problems.extend(_describe_cycle(cycle, running, edges) for cycle in toposort.find_cycles(running, within))
+    # Bands are disjoint ranges, so that a priority implies its band.
     stages: dict[int, list[str]] = {priority: [] for priority in sorted({part.priority for part in running.values()})}
-    for name in ordering.sort(running, within, {name: part.priority for name, part in running.items()}):
+    for name in toposort.sort(running, within, {name: part.priority for name, part in running.items()}):
         stages[running[name].priority].append(name)
     return [Stage(running[names[0]].band, priority, tuple(names)) for priority, names in stages.items() if names]
 
 
-def _declared(part: LifespanContribution) -> Iterator[tuple[str, Literal["requires", "after", "before"], str]]:
+def _list_orderings(part: LifespanContribution) -> Iterator[tuple[str, Literal["requires", "after", "before"], str]]:
     for other in part.requires:
         yield other, "requires", f"it requires {other!r}"
     for other in part.after:
@@ -71,30 +71,30 @@ def _declared(part: LifespanContribution) -> Iterator[tuple[str, Literal["requir
         yield other, "before", f"it is declared to start before {other!r}"
 
 
-def _missing(parts: Inventory, part: LifespanContribution, other: str) -> Problem:
-    alike = nearest(other, parts.lifespans.keys() - {part.name})
+def _describe_missing(parts: Parts, part: LifespanContribution, other: str) -> Problem:
+    near = nearest(other, parts.lifespans.keys() - {part.name})
     if other in parts.other_roles:
-        hint = f"It {parts.whose(other)}."
+        hint = f"It {parts.describe_roles(other)}."
     elif other in parts.known:
         hint = "It is disabled; enable it, or disable this one too."
-    elif alike is not None:
-        hint = f"Did you mean {alike!r} ({parts.lifespans[alike].provenance})?"
+    elif near is not None:
+        hint = f"Did you mean {near!r} ({parts.lifespans[near].provenance})?"
     else:
         hint = "Install the part that brings it."
-    return Problem(f"{who(part)} requires {other!r}, which isn't there.", hint, part.name)
+    return Problem(f"{describe_part(part)} requires {other!r}, which isn't there.", hint, part.name)
 
 
-def _backwards(part: LifespanContribution, later: LifespanContribution, why: str) -> Problem:
+def _describe_later_stage(part: LifespanContribution, later: LifespanContribution, why: str) -> Problem:
     place = f"{later.band} {later.priority}" if later.band is part.band else str(later.band)
     return Problem(
-        f"{who(part)} is to wait for {who(later)}, which starts in a later stage: {why}.",
+        f"{describe_part(part)} is to wait for {describe_part(later)}, which starts in a later stage: {why}.",
         f"Move {part.name!r} to {place} or later (now {part.band} {part.priority}), or {later.name!r} to {part.band} "
         f"{part.priority} or earlier (now {later.band} {later.priority}).",
         part.name,
     )
 
 
-def _cycle(cycle: list[str], running: Mapping[str, LifespanContribution], edges: Edges) -> Problem:
+def _describe_cycle(cycle: list[str], running: Mapping[str, LifespanContribution], edges: Edges) -> Problem:
     steps = [
         f"{waiting!r} waits for {awaited!r} ({edges[waiting][awaited]}; {running[waiting].provenance})"
         for waiting, awaited in pairwise(cycle)

@@ -1,4 +1,4 @@
-"""How long starts and stops may take, so that all stops fit into the platform's grace."""
+"""Deadlines of starts and stops, so that all stops together fit into the platform's grace. Pure."""
 
 from __future__ import annotations
 
@@ -7,82 +7,87 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 LONGEST_SHARE = 10.0
-"""Seconds; a stop that declares no deadline never gets more than this."""
+"""Seconds: the most that a stop without a declared deadline gets."""
 SHORT_SHARE = 1.0
-"""Seconds; with less than this for each, a warning says so."""
+"""Seconds: a plan warns where stops without a declared deadline get less than this."""
 
 
 @dataclass(frozen=True, slots=True)
 class Deadlines:
-    """The kernel's settings that deadlines follow from, in seconds."""
+    """The settings from which deadlines follow, in seconds."""
 
     start: float = 30.0
     stop: float | None = None
-    """For stops that declare none; none shares out what is left."""
+    """For stops that declare none; None shares ``left_for_stops`` among them."""
     left_for_stops: float = 30.0
-    """What draining leaves of the grace."""
+    """The part of the grace that draining leaves."""
 
 
 @dataclass(frozen=True, slots=True)
-class Path:
-    """The slowest way down through all stages, were every stop to use its deadline up."""
+class StopPath:
+    """Components whose stops follow one another, in start order."""
 
-    declared: float
-    """Seconds that stops on it have declared."""
-    undeclared: int
-    """How many stops on it have declared nothing."""
+    names: tuple[str, ...] = ()
+    declared: float = 0.0
+    """The sum of the stop deadlines that are declared, in seconds."""
+    undeclared: int = 0
+    """How many components declare no stop deadline."""
 
     def seconds(self, share: float) -> float:
-        """How long it takes with that share for each undeclared stop."""
+        """How long the stops take at most, where each undeclared one has ``share`` seconds."""
         return self.declared + self.undeclared * share
 
+    def extend(self, name: str, declared: float | None) -> StopPath:
+        """The path with one more component."""
+        if declared is None:
+            return StopPath((*self.names, name), self.declared, self.undeclared + 1)
+        return StopPath((*self.names, name), self.declared + declared, self.undeclared)
 
-def slowest(
+    def join(self, other: StopPath) -> StopPath:
+        """The path followed by another."""
+        return StopPath(self.names + other.names, self.declared + other.declared, self.undeclared + other.undeclared)
+
+
+def find_slowest_path(
     stages: Sequence[Sequence[str]],
     waits_for: Mapping[str, Sequence[str]],
     declared: Mapping[str, float | None],
     share: float,
-) -> Path:
-    """The slowest path; within a stage along its edges, from stage to stage in sequence."""
-    total, count = 0.0, 0
+) -> StopPath:
+    """The path whose stops take longest: along the edges within a stage, and from stage to stage."""
+    whole = StopPath()
     for stage in stages:
-        best: dict[str, Path] = {}
+        best: dict[str, StopPath] = {}
         for name in stage:
             before = [best[other] for other in waits_for.get(name, ()) if other in best]
-            longest = max(before, key=lambda path: path.seconds(share), default=Path(0.0, 0))
-            own = declared[name]
-            best[name] = (
-                Path(longest.declared, longest.undeclared + 1)
-                if own is None
-                else Path(longest.declared + own, longest.undeclared)
-            )
-        worst = max(best.values(), key=lambda path: path.seconds(share))
-        total, count = total + worst.declared, count + worst.undeclared
-    return Path(total, count)
+            longest = max(before, key=lambda path: path.seconds(share), default=StopPath())
+            best[name] = longest.extend(name, declared[name])
+        whole = whole.join(max(best.values(), key=lambda path: path.seconds(share)))
+    return whole
 
 
-def fair_share(
+def share_seconds(
     stages: Sequence[Sequence[str]],
     waits_for: Mapping[str, Sequence[str]],
     declared: Mapping[str, float | None],
     left: float,
-) -> tuple[float, Path]:
-    """The largest equal share, for stops that declare nothing, with which every path fits into ``left`` seconds.
+) -> tuple[float, StopPath]:
+    """The largest equal share, for stops that declare none, with which every path fits into ``left`` seconds.
 
-    Not above `LONGEST_SHARE`; negative or zero where what is declared leaves nothing.
+    At most `LONGEST_SHARE`; zero or negative where the declared stops leave nothing.
     """
     share = LONGEST_SHARE
     while True:
-        path = slowest(stages, waits_for, declared, share)
+        path = find_slowest_path(stages, waits_for, declared, share)
         if not path.undeclared or fits(path, share, left):
             return share, path
-        # Another path may be the slowest with the smaller share. Each turn shrinks it, so this ends.
+        # Another path may be the slowest with the smaller share. Each round shrinks it, so this ends.
         share = (left - path.declared) / path.undeclared
         if share <= 0:
             return share, path
 
 
-def fits(path: Path, share: float, left: float) -> bool:
+def fits(path: StopPath, share: float, left: float) -> bool:
     """Whether a path takes no longer than ``left`` seconds, rounding aside."""
     seconds = path.seconds(max(share, 0))
     return seconds <= left or math.isclose(seconds, left)

@@ -1,4 +1,4 @@
-"""Parts in, plan out: no clock, no loop, no I/O but the settings that it has read."""
+"""Make a plan of parts. No clock, no event loop, and no I/O but reading settings."""
 
 from __future__ import annotations
 
@@ -13,13 +13,15 @@ from bandmaster.kernel.contributions.model import (
     LifespanContribution,
     MiddlewareContribution,
     RouteContribution,
+    group_of,
 )
-from bandmaster.kernel.errors import PlanError, Problem
-from bandmaster.kernel.planning.budgets import budget_of
-from bandmaster.kernel.planning.component_order import Edges, draw_edges, order
-from bandmaster.kernel.planning.deadlines import SHORT_SHARE, Deadlines, fair_share, fits
+from bandmaster.kernel.errors import PlanError, Problem, Problems
+from bandmaster.kernel.planning.budgets import evaluate_budget
+from bandmaster.kernel.planning.component_order import Edges, find_edges, order_components
+from bandmaster.kernel.planning.deadlines import SHORT_SHARE, Deadlines, StopPath, fits, share_seconds
 from bandmaster.kernel.planning.layer_order import order_layers
-from bandmaster.kernel.planning.parts import take_stock
+from bandmaster.kernel.planning.missing_providers import check_providers
+from bandmaster.kernel.planning.parts import describe_part, sort_parts
 from bandmaster.kernel.planning.plan import Component, Edge, Layer, Plan, Stage
 from bandmaster.kernel.planning.wiring import Wiring, wire
 from bandmaster.kernel.text import duration
@@ -27,6 +29,7 @@ from bandmaster.kernel.text import duration
 SettingsReader = Callable[[Iterable[type[Any]]], tuple[Mapping[type[Any], Any], Sequence[Problem]]]
 
 _DEFAULTS = Deadlines()
+_FOR_REQUESTS = (MiddlewareContribution, RouteContribution, ErrorHandlerContribution)
 
 
 def make_plan(
@@ -42,33 +45,39 @@ def make_plan(
     known: Iterable[str] = (),
     warnings: Iterable[str] = (),
 ) -> Plan:
-    """The plan of a set of parts: the same set gives the same plan, in whatever order it comes.
+    """Make the plan of a set of parts; the order in which the parts come doesn't matter.
 
-    ``serves`` says whether there is an application to serve requests with: if not, layers, routes and error handlers are
-    left out. None means that there is, for the role ``web`` and for no role at all. ``known`` names parts that exist but were left out, so that an ordering may name them. ``read_settings`` makes
-    settings of their types; none means that they are read from the environment.
+    ``serves`` says whether layers, routes and error handlers are planned; None means for the role ``web`` and for no
+    role. ``known`` names parts that exist but were left out, so that an ordering may name them. ``read_settings`` makes
+    settings of their types; None reads them from the environment.
 
     Raises:
         PlanError: the parts don't fit together; ``problems`` holds everything that is wrong with them.
         ValueError: an argument is of the wrong kind.
     """
-    problems: list[Problem] = []
-    told = list(warnings)
+    problems = Problems()
+    for warning in warnings:
+        problems.warn(warning)
+    every = list(contributions)
     serves = role in (None, "web") if serves is None else serves
-    contributions, unserved = (list(contributions), []) if serves else _apart(contributions)
-    replacing = _by_key(overrides or {})
-    parts = take_stock(contributions, role, known, problems)
-    wiring = wire(parts, replacing, context, problems, told)
-    settings = _settings(wiring, replacing, read_settings or _from_environment, problems)
-    edges = draw_edges(parts, wiring, problems, told)
-    stages = order(wiring.running, edges, problems)
-    layers = order_layers(parts, problems, told)
-    budgets = {name: budget_of(part, wiring.needs[name], settings, problems) for name, part in wiring.running.items()}
-    share, stop_seconds = _share_of_the_grace(stages, edges, wiring.running, deadlines, problems, told)
-    if problems:
-        raise PlanError(problems)
+    served = every if serves else [part for part in every if not isinstance(part, _FOR_REQUESTS)]
+    replacing = _check_override_keys(overrides or {})
+    parts = sort_parts(served, role, known, problems)
+    wiring = wire(parts, replacing, context, problems)
+    check_providers(parts, wiring, replacing, context, problems)
+    settings = _read_all_settings(wiring, replacing, read_settings or _read_from_environment, problems)
+    edges = find_edges(parts, wiring, problems)
+    stages = order_components(wiring.running, edges, problems)
+    layers = order_layers(parts, problems)
+    budgets = {
+        name: evaluate_budget(part, wiring.needs[name], settings, problems) for name, part in wiring.running.items()
+    }
+    share, slowest = _share_grace(stages, edges, wiring.running, deadlines, problems)
+    problems.raise_if_any(PlanError)
+    components = tuple(_build_components(stages, edges, wiring, budgets, deadlines, share))
+    by_name = {component.name: component for component in components}
     return Plan(
-        components=tuple(_components(stages, edges, wiring, budgets, deadlines, share)),
+        components=components,
         stages=tuple(stages),
         layers=tuple(Layer(parts.layers[name], wiring.layer_needs[name]) for name in layers),
         routes=tuple(parts.routes.values()),
@@ -78,78 +87,73 @@ def make_plan(
         overrides=MappingProxyType(replacing),
         replaced=MappingProxyType(dict(wiring.replaced)),
         other_roles=tuple(parts.other_roles.values()),
-        unserved=tuple(unserved),
+        unserved=tuple(
+            sorted(
+                (part for part in every if not serves and isinstance(part, _FOR_REQUESTS)), key=lambda part: part.name
+            )
+        ),
         processes=processes,
-        stop_seconds=stop_seconds,
-        warnings=tuple(told),
+        slowest_stop=tuple(by_name[name] for name in reversed(slowest.names)),
+        stop_seconds=slowest.seconds(share),
+        contributions=tuple(sorted(every, key=lambda part: (group_of(part), part.name, describe_part(part)))),
+        warnings=tuple(problems.warnings),
     )
 
 
-def _apart(contributions: Iterable[Contribution]) -> tuple[list[Contribution], list[Contribution]]:
-    """What runs where nothing is served, and the rest."""
-    parts = list(contributions)
-    requests = (MiddlewareContribution, RouteContribution, ErrorHandlerContribution)
-    unserved = [part for part in parts if isinstance(part, requests)]
-    return [part for part in parts if not isinstance(part, requests)], sorted(unserved, key=lambda part: part.name)
-
-
-def _from_environment(kinds: Iterable[type[Any]]) -> tuple[Mapping[type[Any], Any], Sequence[Problem]]:
-    # Not imported before somebody wants settings: pydantic costs more than the whole kernel.
+def _read_from_environment(kinds: Iterable[type[Any]]) -> tuple[Mapping[type[Any], Any], Sequence[Problem]]:
+    # Imported only where there are settings to read: pydantic takes longer to import than the whole kernel.
     from bandmaster.kernel.settings.kernel import read_settings
 
     return read_settings(kinds)
 
 
-def _by_key(overrides: Mapping[Any, Any]) -> dict[Key, Any]:
+def _check_override_keys(overrides: Mapping[Any, Any]) -> dict[Key, Any]:
     try:
         return {Key.of(key): value for key, value in overrides.items()}
     except ValueError as error:
         raise ValueError(f"overrides: {error}") from error
 
 
-def _settings(
-    wiring: Wiring, overrides: Mapping[Key, Any], read: SettingsReader, problems: list[Problem]
+def _read_all_settings(
+    wiring: Wiring, overrides: Mapping[Key, Any], read: SettingsReader, problems: Problems
 ) -> dict[type[Any], Any]:
-    wanted = wiring.settings(overrides)
+    wanted = wiring.settings_types(overrides)
     given = {kind: overrides[Key(kind)] for kind in wanted if Key(kind) in overrides}
     missing = [kind for kind in wanted if kind not in given]
     values, found = read(missing) if missing else ({}, ())
-    problems += found
+    problems.extend(found)
     return {**values, **given}
 
 
-def _share_of_the_grace(
+def _share_grace(
     stages: Sequence[Stage],
     edges: Edges,
     running: Mapping[str, LifespanContribution],
     deadlines: Deadlines,
-    problems: list[Problem],
-    warnings: list[str],
-) -> tuple[float, float]:
-    """The deadline of stops that declare none, and the seconds that all stops together may take."""
+    problems: Problems,
+) -> tuple[float, StopPath]:
+    """The deadline of stops that declare none, and the path whose stops take longest."""
     declared = {name: part.stop_timeout or deadlines.stop for name, part in running.items()}
     waits_for = {name: list(awaited) for name, awaited in edges.items()}
-    share, path = fair_share([stage.components for stage in stages], waits_for, declared, deadlines.left_for_stops)
+    share, path = share_seconds([stage.components for stage in stages], waits_for, declared, deadlines.left_for_stops)
     if share <= 0 or not fits(path, share, deadlines.left_for_stops):
         longest = sorted((-seconds, name) for name, seconds in declared.items() if seconds is not None)[:3]
-        problems.append(
-            Problem(
-                f"the stops' deadlines add up to {duration(path.declared)} on the slowest path"
-                + (f", with {path.undeclared} more that declare none" if path.undeclared else "")
-                + f", but draining leaves {duration(deadlines.left_for_stops)} of the grace.",
-                "Raise BANDMASTER_TERMINATION_GRACE (and the platform's), or lower drain_timeout or the stop_timeouts, "
-                f"the longest of which are {', '.join(f'{name!r} {duration(-seconds)}' for seconds, name in longest)}.",
-            )
+        problems.add(
+            f"the stops' deadlines add up to {duration(path.declared)} on the slowest path"
+            + (f", with {path.undeclared} more that declare none" if path.undeclared else "")
+            + f", but draining leaves {duration(deadlines.left_for_stops)} of the grace.",
+            "Raise BANDMASTER_TERMINATION_GRACE (and the platform's), or lower drain_timeout or the stop_timeouts, "
+            f"the longest of which are {', '.join(f'{name!r} {duration(-seconds)}' for seconds, name in longest)}.",
         )
     elif path.undeclared and share < SHORT_SHARE:
-        warnings.append(
+        problems.warn(
             f"stops that declare no stop_timeout have only {duration(share)} each: {path.undeclared} of them follow one "
             f"another, and draining leaves {duration(deadlines.left_for_stops)} of the grace."
         )
-    return share, path.seconds(share)
+    return share, path
 
 
-def _components(
+def _build_components(
     stages: Sequence[Stage],
     edges: Edges,
     wiring: Wiring,

@@ -1,9 +1,10 @@
-"""The parts of one process, by group and name."""
+"""Sort the parts of a plan by group and name. Pure."""
 
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
+from typing import TypeVar
 
 from bandmaster.kernel.contributions.model import (
     Contribution,
@@ -12,13 +13,15 @@ from bandmaster.kernel.contributions.model import (
     MiddlewareContribution,
     RouteContribution,
 )
-from bandmaster.kernel.errors import Problem
+from bandmaster.kernel.errors import Problems
 from bandmaster.kernel.text import listed
+
+_P = TypeVar("_P", bound=Contribution)
 
 
 @dataclass(frozen=True, slots=True)
-class Inventory:
-    """What a plan is made of, by name; whatever the order in which the parts came, it is the same."""
+class Parts:
+    """Parts by name, in each group in the order of their names."""
 
     role: str | None
     lifespans: Mapping[str, LifespanContribution]
@@ -30,47 +33,45 @@ class Inventory:
     known: frozenset[str]
     """Names of parts that exist but were left out."""
 
-    def whose(self, name: str) -> str:
-        """Whose a component of another role is, as a sentence about it goes on."""
+    def describe_roles(self, name: str) -> str:
+        """The roles of a component of other roles, as the end of a sentence about it."""
         return f"belongs to the roles {listed(sorted(self.other_roles[name].roles or ()))}, not {self.role!r}"
 
 
-def take_stock(
-    contributions: Iterable[Contribution], role: str | None, known: Iterable[str], problems: list[Problem]
-) -> Inventory:
-    """Sort parts into groups; two of one name in a group are a problem.
+def sort_parts(
+    contributions: Iterable[Contribution], role: str | None, known: Iterable[str], problems: Problems
+) -> Parts:
+    """Sort parts into groups; two parts of one name in a group are a problem.
 
     Raises:
-        ValueError: one is no contribution.
+        ValueError: one of the contributions is something else.
     """
-    lifespans: dict[str, LifespanContribution] = {}
-    layers: dict[str, MiddlewareContribution] = {}
-    routes: dict[str, RouteContribution] = {}
-    error_handlers: dict[str, ErrorHandlerContribution] = {}
-    for part in sorted(_checked(contributions), key=lambda part: (part.name, str(part.provenance), who(part))):
-        first: Contribution
-        if isinstance(part, LifespanContribution):
-            first = lifespans.setdefault(part.name, part)
-        elif isinstance(part, MiddlewareContribution):
-            first = layers.setdefault(part.name, part)
-        elif isinstance(part, RouteContribution):
-            first = routes.setdefault(part.name, part)
-        else:
-            first = error_handlers.setdefault(part.name, part)
-        if first is not part:
-            problems.append(_duplicate(first, part))
-    _check_answers(error_handlers, problems)
+    parts = list(contributions)
+    for part in parts:
+        if not isinstance(part, Contribution):
+            raise ValueError(f"contributions: expected contributions, got {part!r}")
+    parts.sort(key=lambda part: (part.name, str(part.provenance), describe_part(part)))
+    lifespans = _index_by_name(parts, LifespanContribution, problems)
+    error_handlers = _index_by_name(parts, ErrorHandlerContribution, problems)
+    _check_exceptions(error_handlers, problems)
     others = {
         name: part
         for name, part in lifespans.items()
         if role is not None and part.roles is not None and role not in part.roles
     }
-    here = {name: part for name, part in lifespans.items() if name not in others}
-    return Inventory(role, here, others, layers, routes, error_handlers, frozenset(known))
+    return Parts(
+        role=role,
+        lifespans={name: part for name, part in lifespans.items() if name not in others},
+        other_roles=others,
+        layers=_index_by_name(parts, MiddlewareContribution, problems),
+        routes=_index_by_name(parts, RouteContribution, problems),
+        error_handlers=error_handlers,
+        known=frozenset(known),
+    )
 
 
-def who(part: Contribution) -> str:
-    """A part as errors name it: group, name, where it stands, who brought it."""
+def describe_part(part: Contribution) -> str:
+    """A part as errors name it: group, name, band, distribution."""
     if isinstance(part, LifespanContribution):
         return f"lifespan {part.name!r} ({part.band}, {part.provenance})"
     if isinstance(part, MiddlewareContribution):
@@ -79,28 +80,27 @@ def who(part: Contribution) -> str:
     return f"{group} {part.name!r} ({part.provenance})"
 
 
-def _checked(contributions: Iterable[Contribution]) -> list[Contribution]:
-    parts = list(contributions)
+def _index_by_name(parts: Iterable[Contribution], kind: type[_P], problems: Problems) -> dict[str, _P]:
+    index: dict[str, _P] = {}
     for part in parts:
-        if not isinstance(part, Contribution):
-            raise ValueError(f"contributions: expected contributions, got {part!r}")
-    return parts
-
-
-def _duplicate(first: Contribution, second: Contribution) -> Problem:
-    return Problem(
-        f"{who(first)} and {who(second)} have the same name.",
-        "Names are unique across all distributions: uninstall one, or rename the one that is yours.",
-        second.name,
-    )
-
-
-def _check_answers(error_handlers: Mapping[str, ErrorHandlerContribution], problems: list[Problem]) -> None:
-    answering: dict[object, ErrorHandlerContribution] = {}
-    for part in error_handlers.values():
-        first = answering.setdefault(part.exception, part)
+        if not isinstance(part, kind):
+            continue
+        first = index.setdefault(part.name, part)
         if first is not part:
-            answered = part.exception if isinstance(part.exception, int) else part.exception.__name__
-            problems.append(
-                Problem(f"{who(first)} and {who(part)} both answer for {answered}.", "Disable one of them.", part.name)
+            problems.add(
+                f"{describe_part(first)} and {describe_part(part)} have the same name.",
+                "Names are unique across all distributions: uninstall one, or rename the one that is yours.",
+                part.name,
             )
+    return index
+
+
+def _check_exceptions(error_handlers: Mapping[str, ErrorHandlerContribution], problems: Problems) -> None:
+    """Two handlers of one exception type, or of one status, are a problem."""
+    handlers: dict[object, ErrorHandlerContribution] = {}
+    for part in error_handlers.values():
+        first = handlers.setdefault(part.exception, part)
+        if first is not part:
+            handled = part.exception if isinstance(part.exception, int) else part.exception.__name__
+            message = f"{describe_part(first)} and {describe_part(part)} both answer for {handled}."
+            problems.add(message, "Disable one of them.", part.name)

@@ -1,4 +1,4 @@
-"""Order out of edges: topological, ties by key, cycles drawn. Pure."""
+"""Sort names topologically and find cycles. Pure."""
 
 from __future__ import annotations
 
@@ -9,9 +9,9 @@ from typing import Any
 
 
 def sort(names: Iterable[str], waits_for: Mapping[str, Iterable[str]], rank: Mapping[str, Any]) -> list[str]:
-    """Names in an order in which each comes after all that it waits for; where several may come, the lowest rank.
+    """Sort names so that each comes after all for which it waits; among several candidates the lowest rank comes first.
 
-    What stands in a cycle, or waits for one, is left out.
+    Names in a cycle, and names that wait for one, are left out.
     """
     names = list(names)
     open_edges = dict.fromkeys(names, 0)
@@ -34,21 +34,22 @@ def sort(names: Iterable[str], waits_for: Mapping[str, Iterable[str]], rank: Map
     return order
 
 
-def cycles(names: Iterable[str], waits_for: Mapping[str, Iterable[str]]) -> list[list[str]]:
-    """Cycles that together hold every name that is in one, each as ``[a, b, a]`` where a waits for b."""
-    knotted = _knotted(sorted(names), waits_for)
+def find_cycles(names: Iterable[str], waits_for: Mapping[str, Iterable[str]]) -> list[list[str]]:
+    """Cycles that together cover every name in a cycle, each as ``[a, b, a]`` where ``a`` waits for ``b``."""
+    cyclic = _find_cyclic(sorted(names), waits_for)
     found: list[list[str]] = []
-    drawn: set[str] = set()
-    for name in knotted:
-        cycle = [] if name in drawn else _shortest_way_back(name, knotted)
+    covered: set[str] = set()
+    for name in cyclic:
+        cycle = [] if name in covered else _find_shortest_cycle(name, cyclic)
         if cycle:
             found.append(cycle)
-            drawn.update(cycle)
+            covered.update(cycle)
     return found
 
 
-def _knotted(names: list[str], waits_for: Mapping[str, Iterable[str]]) -> dict[str, list[str]]:
-    """What is left without those that wait for no cycle, and without those that no cycle waits for."""
+def _find_cyclic(names: list[str], waits_for: Mapping[str, Iterable[str]]) -> dict[str, list[str]]:
+    """The names in cycles, and on paths between cycles, each with the names of these for which it waits."""
+    # First without the names that wait for no cycle, then without those for which no cycle waits.
     rank = dict.fromkeys(names, 0)
     before = set(sort(names, waits_for, rank))
     left = [name for name in names if name not in before]
@@ -62,18 +63,18 @@ def _knotted(names: list[str], waits_for: Mapping[str, Iterable[str]]) -> dict[s
     return {name: sorted(inside.intersection(waits_for[name])) for name in left if name in inside}
 
 
-def _shortest_way_back(start: str, waits_for: Mapping[str, Iterable[str]]) -> list[str]:
+def _find_shortest_cycle(start: str, waits_for: Mapping[str, Iterable[str]]) -> list[str]:
     reached_from: dict[str, str] = {}
     queue = deque([start])
     while queue:
         name = queue.popleft()
         for other in waits_for[name]:
             if other == start:
-                way = []
+                path = []
                 while name != start:
-                    way.append(name)
+                    path.append(name)
                     name = reached_from[name]
-                return [start, *reversed(way), start]
+                return [start, *reversed(path), start]
             if other not in reached_from:
                 reached_from[other] = name
                 queue.append(other)

@@ -117,7 +117,7 @@ class _Launch(Process):
             raise ServerEndedError(f"{self.server.version} ended by itself") from self._server_error
 
     async def _drain(self) -> int:
-        await self._unless_hurried(self._drain_all)
+        await self._escalation.run_until_skipped(self._drain_all)
         return self.app.in_flight + self.app.kernel.cut_short
 
     async def _drain_all(self) -> None:
@@ -152,7 +152,7 @@ class _Launch(Process):
         if not self._opened:
             return
         self.server.stop()
-        if not self._hurry.is_set():
+        if not self._escalation.skips_drain:
             with anyio.move_on_after(STOP_PATIENCE):
                 await self._server_over.wait()
         if not self._server_over.is_set():

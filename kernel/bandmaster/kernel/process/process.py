@@ -7,21 +7,20 @@ import os
 import signal
 import socket
 import sys
-from collections.abc import Awaitable, Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from typing import NoReturn
 
 import anyio
 
-from bandmaster.kernel import events
 from bandmaster.kernel.errors import PlanError, StartCancelled
-from bandmaster.kernel.events import Event
 from bandmaster.kernel.lifecycle.kernel import Kernel
 from bandmaster.kernel.process.servers import ServerSettings
 from bandmaster.kernel.reports import FAILED, OK, exit_code, report
 from bandmaster.kernel.settings.kernel import read_one
-from bandmaster.kernel.shutdown.stop_signals import STOP_SIGNALS, Move, Requests, Wake, owned, waker
-from bandmaster.kernel.shutdown.watchdog import Watchdog, Witness
+from bandmaster.kernel.shutdown.escalation import Escalation
+from bandmaster.kernel.shutdown.stop_signals import STOP_SIGNALS, replace_handlers
+from bandmaster.kernel.shutdown.watchdog import Watchdog
 
 END_PATIENCE = 2.0
 """Seconds that threads which aren't daemons get after everything has been stopped."""
@@ -68,7 +67,7 @@ def end_process(code: int) -> NoReturn:
     """
     for number in STOP_SIGNALS:
         signal.signal(number, signal.SIG_IGN)
-    Watchdog(grace=END_PATIENCE, abandon_after=END_PATIENCE).stay(code)
+    Watchdog(grace=END_PATIENCE, abandon_after=END_PATIENCE).watch_exit(code)
     sys.exit(code)
 
 
@@ -97,27 +96,15 @@ class Process:
         self.kernel = kernel
         self.settings = settings
         self.target = target
-        self._exit = exit_process
-        self._requests = Requests()
-        self._starting = True
-        """Whether the first signal, if it comes now, finds a start under way."""
-        self._signalled_while_starting = False
+        self._escalation = Escalation(kernel, exit_process=exit_process)
         self._error: BaseException | None = None
         self._left = 0
-        self._wake: Wake | None = None
-        self._witness = Witness()
-        self._watchdog = Watchdog(
-            grace=kernel.settings.termination_grace,
-            abandon_after=kernel.settings.abandon_after,
-            describe=self._witness.story,
-            exit_process=exit_process,
-        )
 
     def run(self) -> int:
         """Run until it is over; the answer is the exit code."""
         backend = "trio" if self.settings.runs_on_trio else "asyncio"
         options = {} if self.settings.runs_on_trio else {"use_uvloop": self.settings.runs_on_uvloop}
-        with owned(self._heard), self._watchdog, self.kernel.listening(self._witness, self._happened):
+        with replace_handlers(self._escalation.receive), self._escalation.watching():
             anyio.run(self._main, backend=backend, backend_options=options)
         return self._code()
 
@@ -129,56 +116,13 @@ class Process:
         """Close what `_live` may have left open where it failed."""
 
     def _code(self) -> int:
-        return outcome(self._error, self._requests.numbers, starting=self._signalled_while_starting, left=self._left)
-
-    # -- signals, between two bytecodes of the main thread -----------------------------------------------------
-
-    def _heard(self, number: signal.Signals) -> None:
-        move = self._requests.hear(number)
-        if move is None:
-            return
-        if move is Move.LEAVE:
-            os.write(2, f"bandmaster: {number.name} for the third time: leaving at once\n".encode())
-            self._exit(128 + number)
-            return
-        if move is Move.STOP:
-            self._signalled_while_starting = self._starting
-            self._watchdog.asked(number)
-        else:
-            self._watchdog.hurried(number)
-        if self._wake is not None:
-            self._wake(lambda: self._rung.set())
-
-    def _obey(self) -> None:
-        """Do what the signals so far mean, in the event loop; doing it twice is as good as once."""
-        if self._requests.numbers:
-            self._watchdog.acted()
-            self.kernel.request_stop(self._requests.numbers[0].name)
-        if len(self._requests.numbers) > 1:
-            self._hurry.set()
-
-    def _happened(self, event: Event) -> None:
-        if isinstance(event, events.KernelStarting):
-            # A signal may have come before there was a run to stop.
-            self._obey()
-        elif isinstance(event, events.Ready):
-            self._starting = False
-            self._watchdog.acted()
-        elif isinstance(event, events.KernelStopping):
-            self._starting = False
-            self._watchdog.asked()
-        elif isinstance(event, events.OnlyAbandonedLeft):
-            self._watchdog.abandoned(event.components)
-
-    # -- the event loop ----------------------------------------------------------------------------------------
+        stop = self._escalation
+        return outcome(self._error, stop.signals, starting=stop.stopped_while_starting, left=self._left)
 
     async def _main(self) -> None:
-        self._hurry = anyio.Event()
-        self._rung = anyio.Event()
-        self._wake = waker()
-        self._watchdog.hear(self._wake)
+        self._escalation.enter_event_loop()
         async with anyio.create_task_group() as self._tasks:
-            self._tasks.start_soon(self._attend)
+            self._tasks.start_soon(self._escalation.attend)
             try:
                 await self._live()
             except anyio.get_cancelled_exc_class():
@@ -192,16 +136,7 @@ class Process:
     def _conclude(self) -> None:
         if self._error is not None:
             tell(report(self._error, debug=self.kernel.settings.debug))
-        # The event loop still waits for tasks and threads that others have left behind.
-        self._wake = None
-        self._watchdog.finished(self._code())
-
-    async def _attend(self) -> None:
-        self._obey()
-        while True:
-            await self._rung.wait()
-            self._rung = anyio.Event()
-            self._obey()
+        self._escalation.leave_event_loop(self._code())
 
     async def _announce(self, message: str, **about: object) -> None:
         import structlog
@@ -213,18 +148,6 @@ class Process:
 
             await anyio.to_thread.run_sync(save_timeline, self.target, self.kernel.timeline.record)
 
-    async def _unless_hurried(self, work: Callable[[], Awaitable[object]]) -> None:
-        """Do it, until a second signal says that it takes too long."""
-        async with anyio.create_task_group() as tasks:
-
-            async def skip_when_hurried() -> None:
-                await self._hurry.wait()
-                tasks.cancel_scope.cancel()
-
-            tasks.start_soon(skip_when_hurried)
-            await work()
-            tasks.cancel_scope.cancel()
-
 
 class _Plain(Process):
     """One that serves nothing: what it does is its components' business."""
@@ -234,7 +157,7 @@ class _Plain(Process):
             await self._announce("running", role=self.kernel.role)
             await self.kernel.wait_stop_requested()
             notify(self.settings.notify_socket, "STOPPING=1")
-            await self._unless_hurried(self._drain)
+            await self._escalation.run_until_skipped(self._drain)
 
     async def _drain(self) -> None:
         self._left = await self.kernel.drain()

@@ -1,1 +1,1 @@
-"""Stop signals, and the watchdog that ends a process that doesn't stop."""
+"""Stop signals and their escalation, and the watchdog that ends an overdue process."""

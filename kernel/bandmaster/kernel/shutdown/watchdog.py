@@ -1,4 +1,4 @@
-"""A thread that ends the process when asking nicely has taken too long."""
+"""End a process that is overdue, from a thread of its own: also while the event loop is blocked."""
 
 from __future__ import annotations
 
@@ -14,135 +14,71 @@ from dataclasses import dataclass, replace
 from types import FrameType, TracebackType
 from typing import Any, Self
 
-from bandmaster.kernel import events
-from bandmaster.kernel.errors import DeadlineExceeded
-from bandmaster.kernel.events import Event
-from bandmaster.kernel.reports import FAILED, trace
+from bandmaster.kernel.reports import FAILED
 from bandmaster.kernel.shutdown.stop_signals import Wake
-from bandmaster.kernel.text import duration, listed
+from bandmaster.kernel.text import duration, listed, masked
 
 
 @dataclass(frozen=True, slots=True)
-class Facts:
-    """What the watchdog knows. Times are of its own clock, in seconds."""
+class WatchdogState:
+    """The watchdog's knowledge of a run. Times are of the watchdog's own clock, in seconds."""
 
     grace: float
-    """How long after it was asked to stop the process may live."""
+    """Seconds from the request to stop until the end of the process."""
     abandon_after: float
-    """How long nothing at all may happen: in an event loop that is to cancel a start, or once all is over."""
-    asked: float | None = None
-    """When the stop was asked for."""
-    signal: int | None = None
-    """The signal that asked for it."""
-    hurried: int | None = None
-    """The second signal."""
-    starting: bool = True
-    """Whether nothing has been done yet about a start that is to be cancelled."""
-    progress: float = 0.0
-    """When the event loop last did anything."""
-    abandoned: tuple[str, ...] = ()
-    """Components that ignore their cancellation, once nothing else is left."""
+    """Seconds in which an event loop has to cancel a start, and the interpreter to end after a run."""
+    stop_requested_at: float | None = None
+    stop_signal: int | None = None
+    """The signal that requested the stop, if a signal did."""
+    second_signal: int | None = None
+    start_pending: bool = True
+    """Whether the start has neither completed nor been cancelled."""
+    loop_answered_at: float = 0.0
+    """The last time at which the event loop ran a function of the watchdog."""
+    only_abandoned_left: tuple[str, ...] = ()
+    """Components that ignore their cancellation, once no other component is unfinished."""
     finished: tuple[float, int] | None = None
-    """When the run was over, and with which exit code."""
+    """The time at which the run ended, with the exit code."""
 
 
 @dataclass(frozen=True, slots=True)
-class Verdict:
-    """Why and with which exit code the process ends."""
+class Termination:
+    """The end of the process: when, with which exit code, and why."""
 
-    code: int
+    at: float
+    exit_code: int
     reason: str
 
 
-def deadlines(facts: Facts) -> list[tuple[float, Verdict]]:
-    """When the process will be ended, for each reason there is."""
-    failed = FAILED if facts.hurried is None else 128 + facts.hurried
+def list_terminations(state: WatchdogState) -> list[Termination]:
+    """List every reason to end the process, each with its time; the earliest counts."""
+    failed = FAILED if state.second_signal is None else 128 + state.second_signal
     found = []
-    if facts.abandoned:
-        reason = f"only {listed(facts.abandoned)} left, which ignored the cancellation"
-        found.append((0.0, Verdict(failed, reason)))
-    if facts.finished is not None:
-        at, code = facts.finished
+    if state.only_abandoned_left:
+        reason = f"only {listed(state.only_abandoned_left)} left, which ignored the cancellation"
+        found.append(Termination(0.0, failed, reason))
+    if state.finished is not None:
+        at, code = state.finished
         reason = "everything has been stopped, but a task or a thread holds the process"
-        found.append((at + facts.abandon_after, Verdict(code, reason)))
-    if facts.asked is None:
+        found.append(Termination(at + state.abandon_after, code, reason))
+    if state.stop_requested_at is None:
         return found
-    if facts.signal is not None and facts.starting:
-        blocked = duration(facts.abandon_after)
+    if state.stop_signal is not None and state.start_pending:
+        blocked = duration(state.abandon_after)
         reason = f"asked to stop while starting, but the event loop has been blocked for {blocked}"
-        at = max(facts.asked, facts.progress) + facts.abandon_after
-        found.append((at, Verdict(128 + facts.signal, reason)))
-    # A little early, or the platform's SIGKILL would come before a word of explanation.
-    at = facts.asked + facts.grace - min(0.5, facts.grace / 20)
-    found.append((at, Verdict(failed, f"the grace of {duration(facts.grace)} for the stop is over")))
+        at = max(state.stop_requested_at, state.loop_answered_at) + state.abandon_after
+        found.append(Termination(at, 128 + state.stop_signal, reason))
+    # A little early: at the end of the grace the platform sends SIGKILL, and the explanation would be lost.
+    at = state.stop_requested_at + state.grace - min(0.5, state.grace / 20)
+    found.append(Termination(at, failed, f"the grace of {duration(state.grace)} for the stop is over"))
     return found
 
 
-class Witness:
-    """Listens to a kernel, and knows which components aren't over yet and what has gone wrong."""
-
-    def __init__(self) -> None:
-        self.faults: list[tuple[str, str, BaseException | None]] = []
-        """Component, phase and error of each failure, in the order in which they happened."""
-        self._left: dict[str, str] = {}
-        self._where: dict[str, str] = {}
-
-    def __call__(self, event: Event) -> None:
-        """Take notice of one event."""
-        match event:
-            case events.KernelStarting():
-                self.faults.clear()
-                self._left.clear()
-                self._where.clear()
-            case events.ComponentStarting(component=name):
-                self._left[name] = "starting"
-            case events.ComponentStarted(component=name):
-                self._left[name] = "started"
-            case events.ComponentStopping(component=name):
-                self._left[name] = "stopping"
-            case events.ComponentOverdue(component=name, phase=phase, seconds=seconds, where=where):
-                self._where[name] = where
-                error = DeadlineExceeded(
-                    f"didn't {phase} within {duration(seconds)}",
-                    component=name,
-                    phase=phase,
-                    seconds=seconds,
-                    where=where,
-                )
-                self.faults.append((name, phase, error))
-            case events.ComponentStartFailed(component=name, error=error):
-                self._over(name, "start", error)
-            case events.ComponentStopFailed(component=name, error=error):
-                self._over(name, "stop", error)
-            case events.ComponentCrashed(component=name):
-                self.faults.append((name, "serving", None))
-            case events.ComponentStopped(component=name) | events.ComponentStartCancelled(component=name):
-                self._left.pop(name, None)
-            case _:
-                pass
-
-    def _over(self, name: str, phase: str, error: BaseException) -> None:
-        self._left.pop(name, None)
-        self.faults.append((name, phase, error))
-
-    def story(self) -> str:
-        """What has gone wrong, the cause first; then the components that aren't over, and where they stood."""
-        doing = {"start": "starting", "serving": "serving", "stop": "stopping"}
-        parts = [
-            f"{name!r} failed while {doing[phase]}" + (f":\n{trace(error)}" if error is not None else "")
-            for name, phase, error in list(self.faults)
-        ]
-        for name, now in list(self._left.items()):
-            where = self._where.get(name)
-            parts.append(f"{name!r} is left, {now}" + (f"; it stood at\n{where}" if where else ""))
-        return "\n".join(parts)
-
-
 class Watchdog:
-    """Ends the process when it is overdue, from a thread of its own: also when the event loop is blocked.
+    """Ends the process when the stop is overdue, from a thread of its own: also when the event loop is blocked.
 
-    ``describe`` says what is left, for the message; ``exit_process`` ends the process. It may be told things from
-    signal handlers.
+    ``describe`` renders the unfinished work for the message; ``exit_process`` ends the process. The ``note_`` methods
+    report the progress of a run, and are safe in signal handlers.
     """
 
     def __init__(
@@ -155,13 +91,13 @@ class Watchdog:
         clock: Callable[[], float] = time.monotonic,
         write: Callable[[str], object] | None = None,
     ) -> None:
-        self._facts = Facts(grace, abandon_after)
+        self._state = WatchdogState(grace, abandon_after)
         self._describe = describe
         self._exit = exit_process
         self._clock = clock
-        self._write = write if write is not None else _to_stderr
-        # Safe in signal handlers, as no lock or event of threading is.
-        self._told: queue.SimpleQueue[Mapping[str, Any] | None] = queue.SimpleQueue()
+        self._write = write if write is not None else _write_to_stderr
+        # A signal handler may interrupt the code that holds a lock of threading; SimpleQueue.put is reentrant.
+        self._updates: queue.SimpleQueue[Mapping[str, Any] | None] = queue.SimpleQueue()
         self._wake: Wake | None = None
         self._thread = threading.Thread(target=self._watch, name="bandmaster: watchdog", daemon=True)
 
@@ -172,82 +108,80 @@ class Watchdog:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        self._told.put(None)
+        self._updates.put(None)
         self._thread.join()
 
-    def stay(self, code: int) -> None:
-        """All is over but the interpreter's own end: watch until that has come."""
+    def watch_exit(self, code: int) -> None:
+        """Watch the interpreter's own end, after a run that ended with this exit code."""
         self._thread.start()
-        self.finished(code)
+        self.note_run_finished(code)
 
-    def hear(self, wake: Wake) -> None:
-        """Measure by this event loop whether anything happens."""
+    def watch_event_loop(self, wake: Wake) -> None:
+        """Find out through ``wake`` whether the event loop is blocked while a start should be cancelled."""
         self._wake = wake
 
-    def asked(self, number: int | None = None) -> None:
-        """The stop has been asked for, by a signal or otherwise."""
-        self._told.put({"asked": self._clock(), "signal": number})
+    def note_stop_request(self, number: int | None = None) -> None:
+        """The stop was requested, by that signal or otherwise. The first request counts."""
+        self._updates.put({"stop_requested_at": self._clock(), "stop_signal": number})
 
-    def hurried(self, number: int) -> None:
+    def note_second_signal(self, number: int) -> None:
         """A second signal has come."""
-        self._told.put({"hurried": number})
+        self._updates.put({"second_signal": number})
 
-    def acted(self) -> None:
-        """A start has completed or is being cancelled: it isn't blocked."""
-        self._told.put({"starting": False})
+    def note_start_resolved(self) -> None:
+        """The start has completed, or is being cancelled: the event loop isn't blocked."""
+        self._updates.put({"start_pending": False})
 
-    def abandoned(self, components: tuple[str, ...]) -> None:
-        """Nothing is left but components that ignore their cancellation."""
-        self._told.put({"abandoned": components})
+    def note_only_abandoned_left(self, components: tuple[str, ...]) -> None:
+        """Only components that ignore their cancellation are unfinished."""
+        self._updates.put({"only_abandoned_left": components})
 
-    def finished(self, code: int) -> None:
-        """All is over but the event loop's own clean-up."""
-        self._told.put({"finished": (self._clock(), code)})
-
-    # -- its own thread ----------------------------------------------------------------------------------------
+    def note_run_finished(self, code: int) -> None:
+        """The run has ended; only the event loop and the interpreter still have to."""
+        self._updates.put({"finished": (self._clock(), code)})
 
     def _watch(self) -> None:
         while True:
             now = self._clock()
-            due = sorted(deadlines(self._facts), key=lambda deadline: deadline[0])
-            if due and due[0][0] <= now:
-                self._end(due[0][1])
+            next_one = min(list_terminations(self._state), key=lambda each: each.at, default=None)
+            if next_one is not None and next_one.at <= now:
+                self._end(next_one)
                 return
             try:
-                told = self._told.get(timeout=self._pause(due[0][0] - now if due else None))
+                update = self._updates.get(timeout=self._choose_pause(None if next_one is None else next_one.at - now))
             except queue.Empty:
-                self._ping()
+                self._ping_event_loop()
                 continue
-            if told is None:
+            if update is None:
                 return
-            self._facts = _learn(self._facts, told)
+            self._state = _apply_update(self._state, update)
 
-    def _pause(self, left: float | None) -> float | None:
-        facts = self._facts
-        if left is not None and facts.starting and facts.signal is not None:
-            return min(left, facts.abandon_after / 4)
-        return left
+    def _choose_pause(self, seconds_left: float | None) -> float | None:
+        state = self._state
+        if seconds_left is not None and state.start_pending and state.stop_signal is not None:
+            return min(seconds_left, state.abandon_after / 4)
+        return seconds_left
 
-    def _ping(self) -> None:
-        if self._wake is not None and self._facts.starting:
+    def _ping_event_loop(self) -> None:
+        if self._wake is not None and self._state.start_pending:
             try:
-                self._wake(lambda: self._told.put({"progress": self._clock()}))
-            except Exception:  # noqa: BLE001  # the loop has been closed meanwhile: trio's own error, or RuntimeError
+                self._wake(lambda: self._updates.put({"loop_answered_at": self._clock()}))
+            except Exception:  # noqa: BLE001  # the loop has been closed: trio's own error, or RuntimeError
                 self._wake = None
 
-    def _end(self, verdict: Verdict) -> None:
+    def _end(self, termination: Termination) -> None:
         with suppress(Exception):  # a closed stderr must not keep the process alive
-            left = self._describe()
-            self._write(
-                f"bandmaster: ending the process with exit code {verdict.code}: {verdict.reason}.\n"
-                + (f"{left}\n" if left else "")
-                + f"{thread_stacks(sys._current_frames())}\n"  # noqa: SLF001  # the only way to see other threads' frames
-            )
-        self._exit(verdict.code)
+            unfinished = self._describe()
+            text = f"bandmaster: ending the process with exit code {termination.exit_code}: {termination.reason}.\n"
+            text += f"{unfinished}\n" if unfinished else ""
+            # sys._current_frames is the only way to see the frames of other threads.
+            text += f"{render_thread_stacks(sys._current_frames())}\n"  # noqa: SLF001
+            self._write(masked(text))
+        self._exit(termination.exit_code)
 
 
-def thread_stacks(frames: Mapping[int, FrameType]) -> str:
-    """Where every other thread is, as text; source lines, but no values."""
+def render_thread_stacks(frames: Mapping[int, FrameType]) -> str:
+    """Render the stack of every other thread; source lines, but no values of variables, which may be secrets."""
     names = {thread.ident: thread.name for thread in threading.enumerate()}
     own = threading.get_ident()
     parts = []
@@ -258,12 +192,12 @@ def thread_stacks(frames: Mapping[int, FrameType]) -> str:
     return "".join(parts).rstrip()
 
 
-def _learn(facts: Facts, told: Mapping[str, Any]) -> Facts:
-    if "asked" in told and facts.asked is not None:
-        return facts  # the first one counts
-    return replace(facts, **told)
+def _apply_update(state: WatchdogState, update: Mapping[str, Any]) -> WatchdogState:
+    if "stop_requested_at" in update and state.stop_requested_at is not None:
+        return state
+    return replace(state, **update)
 
 
-def _to_stderr(text: str) -> None:
-    # Not through sys.stderr: whoever holds its lock may be the one who hangs.
+def _write_to_stderr(text: str) -> None:
+    # Not through sys.stderr: the thread that hangs may hold its lock.
     os.write(2, text.encode(errors="backslashreplace"))

@@ -9,7 +9,8 @@ from typing import TYPE_CHECKING, Literal, TypeAlias, cast
 
 from starlette.types import ASGIApp, Receive, Scope, Send
 
-from bandmaster.kernel.contributions.model import HOOKS, MiddlewareContribution, is_base_http
+from bandmaster.kernel.contributions.layer_classes import HOOKS, is_base_http
+from bandmaster.kernel.contributions.model import MiddlewareContribution
 from bandmaster.kernel.contributions.signatures import Kind
 from bandmaster.kernel.errors import StartError
 from bandmaster.kernel.stack.frame import Frame

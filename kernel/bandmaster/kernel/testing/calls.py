@@ -10,7 +10,7 @@ import anyio
 import anyio.lowlevel
 from starlette.types import ASGIApp, Message, Scope
 
-from bandmaster.kernel.lifecycle.coroutine_stacks import where
+from bandmaster.kernel.lifecycle.coroutine_stacks import render_coroutine_stack
 from bandmaster.kernel.testing.mailbox import Closed, Mailbox
 
 HIGH_WATER = 65536
@@ -122,7 +122,7 @@ class Call:
 
     def where(self) -> str:
         """Where the application stands, for errors."""
-        stack = where(self._awaited)
+        stack = render_coroutine_stack(self._awaited)
         return f"; the application stands at\n{stack}\n" if stack else ""
 
     def take_error(self) -> BaseException | None:

@@ -12,12 +12,12 @@ import anyio.to_thread
 from starlette.types import Receive, Scope, Send
 
 from bandmaster.kernel.contributions.bands import LifespanBand
+from bandmaster.kernel.contributions.decorators import lifespan
 from bandmaster.kernel.contributions.model import (
     Contribution,
     LifespanContribution,
     MiddlewareContribution,
     RouteContribution,
-    lifespan,
 )
 from bandmaster.kernel.errors import BandmasterError, CrashError, StartError, StopError
 from bandmaster.kernel.hosting.application import Application
@@ -223,8 +223,8 @@ async def _ends_when_cancelled(subject: Subject, skip: Skip) -> AsyncIterator[st
     for name in subject.components:
         for step in range(1, subject.most_steps + 1):
             cut, app = CutAt(step), subject.compose()
-            app.kernel.plan = wrapped(app.plan, name, cut)
-            error = (await subject.attempt(app=app)).error
+            with app.kernel.substitute_plan(wrapped(app.plan, name, cut)):
+                error = (await subject.attempt(app=app)).error
             if not cut.reached:
                 break
             at = f"the start of {name!r}, cancelled at step {step},"

@@ -160,8 +160,11 @@ async def serve(
     injection = Injection(faults, plan)
     starting = True
     try:
-        kernel.plan = injection.into(plan)
-        with kernel.listening(*listeners, injection), anyio.CancelScope() as whole:
+        with (
+            kernel.substitute_plan(injection.into(plan)),
+            kernel.listening(*listeners, injection),
+            anyio.CancelScope() as whole,
+        ):
             injection.cancel_run = whole.cancel
             whole.deadline = math.inf if timeout is None else anyio.current_time() + timeout
             async with _started(app, via) as state, connect(app, state=state, timeout=timeout, **connection) as client:
@@ -170,8 +173,6 @@ async def serve(
     except LifespanError as error:
         _explain(error, recording)
         raise
-    finally:
-        kernel.plan = plan
     if injection.cancelled_by is not None:
         raise RunCancelled(f"the run was cancelled by a fault: {injection.cancelled_by}")
     if starting and whole.cancelled_caught:

@@ -53,7 +53,7 @@ def test_budgets_are_held_against_the_limits(house, limit, policy, code):
     assert (0 if limit == 20 else 1) == len(about)
     if code:
         assert (
-            "1 problem in the plan:\n  - the plan may hold 15 of postgres (15 in each of 1 process), 107% of the 14 that "
+            "1 problem in the plan:\n  - the plan may hold 15 of postgres (15 in one process), 107% of the 14 that "
             "BANDMASTER_LIMITS allows. Lower pool sizes or processes, raise the limit, or set "
             "BANDMASTER_OVER_BUDGET=warn.\n"
         ) == house.run("check").stderr

@@ -4,8 +4,7 @@ import json
 
 import pytest
 
-from bandmaster.kernel.cli.composed import compose
-from bandmaster.kernel.cli.views.plan_view import slowest_stop
+from bandmaster.kernel.cli.planned_target import plan_target
 
 PLAN = """\
 Plan of everything installed for role 'web'
@@ -123,7 +122,27 @@ def test_another_role_of_an_application(house):
     assert ["database", "jobs", "reports", "mailer"] == [part["name"] for part in worker["components"]]
     assert [("cache", "override", ["Cache"])] == [(n["name"], n["reason"], n["by"]) for n in worker["not_started"]]
     assert "  cache: an override provides Cache\n" in house.out("plan", "shop:app")
-    assert compose("shop:app", role="web").plan is compose("shop:app").plan
+    assert plan_target("shop:app", role="web").plan is plan_target("shop:app").plan
+
+
+def test_the_plan_for_another_role_knows_what_the_application_disables(house):
+    """A part may name in after= a part that the application disables, whichever role is planned."""
+    house.install_data()
+    house.write(
+        "shop.py",
+        """
+        from collections.abc import AsyncIterator
+        from bandmaster.kernel import LifespanBand, create_app, lifespan
+        class Mailer: ...
+        @lifespan(band=LifespanBand.APPLICATION, after=["jbos"])
+        async def mailer() -> AsyncIterator[Mailer]:
+            yield Mailer()
+        app = create_app(contributions=[mailer], disable={"jbos"})
+        """,
+    )
+    for role in ("web", "worker"):
+        told = json.loads(house.out("plan", "shop:app", "--role", role, "--format", "json"))
+        assert "mailer" in [part["name"] for part in told["components"]]
 
 
 def test_explain(house):
@@ -201,8 +220,8 @@ def test_for_programs(house):
 def test_the_slowest_path_is_what_the_plan_was_checked_with(house):
     """The path that is printed adds up to what planning has compared with the grace."""
     house.install_data()
-    plan = compose(None).plan
-    assert plan.stop_seconds == sum(component.stop_timeout for component in slowest_stop(plan))
+    plan = plan_target(None).plan
+    assert plan.stop_seconds == sum(component.stop_timeout for component in plan.slowest_stop)
 
 
 def test_nothing_installed(house):

@@ -25,14 +25,16 @@ def check(
     All problems are reported in one go. Nothing is started.
     """
     with answering(answer, full=traceback):
-        from bandmaster.kernel.cli.budget import judged
-        from bandmaster.kernel.cli.composed import compose
+        from bandmaster.kernel.cli.planned_target import plan_target
         from bandmaster.kernel.errors import PlanError
+        from bandmaster.kernel.planning.budgets import compare_budget, judge_budget
 
-        composed = compose(target, app_dir, role)
-        settings = composed.kernel.settings
-        problems, over = judged(composed.plan, settings.limits, refuse=settings.over_budget == "refuse")
-        warnings = [*composed.warnings, *over]
+        planned = plan_target(target, app_dir, role)
+        settings = planned.kernel.settings
+        problems, over = judge_budget(
+            compare_budget(planned.plan, settings.limits), refuse=settings.over_budget == "refuse"
+        )
+        warnings = [*planned.warnings, *over]
         fails = bool(problems or (strict and warnings))
         if answer is Format.JSON:
             told = [problem_json(problem) for problem in problems]
@@ -40,9 +42,9 @@ def check(
                 {
                     "format": 1,
                     "ok": not fails,
-                    "role": composed.plan.role,
-                    "components": len(composed.plan.components),
-                    "layers": len(composed.plan.layers),
+                    "role": planned.plan.role,
+                    "components": len(planned.plan.components),
+                    "layers": len(planned.plan.layers),
                     "problems": told,
                     "warnings": warnings,
                 }
@@ -55,7 +57,7 @@ def check(
             elif fails:
                 complain("Warnings fail with --strict.")
             else:
-                counts = f"{len(composed.plan.components)} components, {len(composed.plan.layers)} layers"
-                typer.echo(f"ok: {composed.title} fits together ({counts})")
+                counts = f"{len(planned.plan.components)} components, {len(planned.plan.layers)} layers"
+                typer.echo(f"ok: {planned.title} fits together ({counts})")
         if fails:
             raise typer.Exit(PROBLEM)

@@ -81,16 +81,16 @@ def _gather(
     target: str | None, app_dir: str
 ) -> tuple[list[Contribution], Mapping[type, BaseSettings], DiscoveryError | PlanError | None]:
     """The parts to look at, the settings that a plan has read, and why there is no plan."""
-    from bandmaster.kernel.cli.composed import compose, parts_of
+    from bandmaster.kernel.cli.planned_target import plan_target
     from bandmaster.kernel.errors import DiscoveryError, PlanError
     from bandmaster.kernel.settings.kernel import KernelSettings
 
     try:
-        composed = compose(target, app_dir)
+        planned = plan_target(target, app_dir)
     except (PlanError, DiscoveryError) as error:
         return list(_loadable()), {}, error
-    kernel = composed.kernel
-    return parts_of(kernel), {**kernel.plan.settings, KernelSettings: kernel.settings}, None
+    kernel = planned.kernel
+    return list(kernel.plan.contributions), {**kernel.plan.settings, KernelSettings: kernel.settings}, None
 
 
 def _loadable() -> Iterator[Contribution]:

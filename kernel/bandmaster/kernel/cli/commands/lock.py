@@ -68,13 +68,13 @@ def lock(
 
 def _planned(target: str | None, app_dir: str, role: str | None, settings: KernelSettings) -> Plan:
     """The plan that gives the order; a new lock is made of what the old one may refuse."""
-    from bandmaster.kernel.cli.composed import compose
+    from bandmaster.kernel.cli.planned_target import plan_target
     from bandmaster.kernel.errors import DiscoveryError, Problem
 
     if target is None:
         return _plan_installed(role or "web", settings)
     try:
-        return compose(target, app_dir, role).plan
+        return plan_target(target, app_dir, role).plan
     except DiscoveryError as error:
         if settings.plugins != "locked":
             raise
@@ -84,24 +84,11 @@ def _planned(target: str | None, app_dir: str, role: str | None, settings: Kerne
 
 def _plan_installed(role: str, settings: KernelSettings) -> Plan:
     """The plan of everything installed, made without its settings: an order needs none, and a build has none."""
-    from bandmaster.kernel.cli.composed import deadlines_of, left_out_names
-    from bandmaster.kernel.discovery.discover import discover
-    from bandmaster.kernel.lifecycle.context import Context
-    from bandmaster.kernel.planning.make import make_plan
+    from bandmaster.kernel.lifecycle.kernel import Kernel
 
-    installed = discover(
-        mode="auto" if settings.plugins == "locked" else settings.plugins,
-        allow=settings.allow,
-        disable=settings.disable,
-    )
-    return make_plan(
-        installed.contributions,
-        role=role,
-        read_settings=lambda _: ({}, ()),
-        context=Context,
-        deadlines=deadlines_of(settings),
-        known=left_out_names(settings, installed.left_out),
-    )
+    if settings.plugins == "locked":
+        settings = settings.model_copy(update={"plugins": "auto"})
+    return Kernel(role=role, settings=settings, read_settings=lambda _: ({}, ())).plan
 
 
 def _order(plan: Plan) -> dict[str, list[str]]:

@@ -32,23 +32,25 @@ def plan(
     And the request stack, routes, budgets, and how long a stop may take. Nothing is started.
     """
     with answering(answer, full=traceback):
-        from bandmaster.kernel.cli.budget import judged
-        from bandmaster.kernel.cli.composed import compose
+        from bandmaster.kernel.cli.planned_target import plan_target
         from bandmaster.kernel.cli.views.plan_view import plan_json, plan_sections
+        from bandmaster.kernel.planning.budgets import compare_budget, judge_budget
 
-        composed = compose(target, app_dir, role)
+        planned = plan_target(target, app_dir, role)
         if explain is not None:
-            _explain(composed.plan, explain, answer)
+            _explain(planned.plan, explain, answer)
             return
-        settings = composed.kernel.settings
-        problems, over = judged(composed.plan, settings.limits, refuse=settings.over_budget == "refuse")
-        warnings = [*composed.warnings, *over]
-        left_out = composed.kernel.discovery.left_out
+        settings = planned.kernel.settings
+        problems, over = judge_budget(
+            compare_budget(planned.plan, settings.limits), refuse=settings.over_budget == "refuse"
+        )
+        warnings = [*planned.warnings, *over]
+        left_out = planned.kernel.discovery.left_out
         if answer is Format.JSON:
             told = [problem_json(problem) for problem in problems]
-            show_json(plan_json(target, composed.plan, settings, left_out, told, warnings))
+            show_json(plan_json(target, planned.plan, settings, left_out, told, warnings))
         else:
-            show(plan_sections(composed.title, composed.plan, settings, left_out, problems, warnings))
+            show(plan_sections(planned.title, planned.plan, settings, left_out, problems, warnings))
         if problems:
             raise typer.Exit(PROBLEM)
 

@@ -95,10 +95,9 @@ def _settings(options: dict[str, Any]) -> ServerSettings:
 
 
 def _show_plan(app: Application, target: str | None) -> None:
-    from bandmaster.kernel.cli.composed import Composed
+    from bandmaster.kernel.cli.planned_target import name_target
     from bandmaster.kernel.cli.views.plan_view import plan_sections
 
     warnings = (*app.plan.warnings, *app.warnings)
-    title = Composed(target, app.kernel, app.plan, warnings).title
-    show(plan_sections(title, app.plan, app.settings, app.kernel.discovery.left_out, (), warnings))
+    show(plan_sections(name_target(target), app.plan, app.settings, app.kernel.discovery.left_out, (), warnings))
     typer.echo()

@@ -5,32 +5,15 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
-from bandmaster.kernel.cli.budget import Share, shares
 from bandmaster.kernel.cli.views.outline import Line, Section, Table
 from bandmaster.kernel.contributions.model import Contribution, ErrorHandlerContribution
 from bandmaster.kernel.discovery.trust import LeftOut
 from bandmaster.kernel.errors import Problem
-from bandmaster.kernel.planning.plan import Component, Explanation, Layer, Plan
+from bandmaster.kernel.planning.budgets import BudgetShare, compare_budget
+from bandmaster.kernel.planning.explanation import Explanation
+from bandmaster.kernel.planning.plan import Component, Layer, Plan
 from bandmaster.kernel.settings.kernel import KernelSettings
 from bandmaster.kernel.text import duration
-
-
-def slowest_stop(plan: Plan) -> list[Component]:
-    """The components whose stops add up to the longest, in stop order."""
-    path: list[Component] = []
-    for stage in plan.stages:
-        best: dict[str, list[Component]] = {}
-        for name in stage.components:
-            component = plan.by_name[name]
-            before = [best[edge.to] for edge in component.waits_for if edge.to in best]
-            best[name] = [*max(before, key=_seconds, default=[]), component]
-        path += max(best.values(), key=_seconds)
-    return path[::-1]
-
-
-def _seconds(path: Iterable[Component]) -> float:
-    return sum(component.stop_timeout for component in path)
-
 
 # -- for people ----------------------------------------------------------------------------------------------------
 
@@ -149,7 +132,7 @@ def _answered(part: ErrorHandlerContribution) -> str:
 
 
 def _budget(plan: Plan, limits: Mapping[str, int]) -> Section:
-    held = shares(plan, limits)
+    held = compare_budget(plan, limits)
     if not held:
         return Section("Budget")
     columns = ["resource", "one process"]
@@ -162,7 +145,7 @@ def _budget(plan: Plan, limits: Mapping[str, int]) -> Section:
     return Section("Budget", "what components may hold at most", table)
 
 
-def _cells(share: Share, *, many: bool, limited: bool) -> Iterator[str]:
+def _cells(share: BudgetShare, *, many: bool, limited: bool) -> Iterator[str]:
     yield share.resource
     yield str(share.each)
     if many:
@@ -175,7 +158,7 @@ def _cells(share: Share, *, many: bool, limited: bool) -> Iterator[str]:
 def _stop(plan: Plan, settings: KernelSettings) -> Section:
     if not plan.components:
         return Section("Stop")
-    path = " → ".join(f"{component.name} {duration(component.stop_timeout)}" for component in slowest_stop(plan))
+    path = " → ".join(f"{component.name} {duration(component.stop_timeout)}" for component in plan.slowest_stop)
     grace = settings.termination_grace
     draining = settings.drain_delay + settings.drain_timeout
     lines = (
@@ -238,13 +221,13 @@ def plan_json(
             "over_budget": settings.over_budget,
             "resources": {
                 share.resource: {"one_process": share.each, "all_processes": share.total, "limit": share.limit}
-                for share in shares(plan, settings.limits)
+                for share in compare_budget(plan, settings.limits)
             },
         },
         "stop": {
             "seconds": plan.stop_seconds,
             "path": [
-                {"component": component.name, "seconds": component.stop_timeout} for component in slowest_stop(plan)
+                {"component": component.name, "seconds": component.stop_timeout} for component in plan.slowest_stop
             ],
             "allowed": settings.left_for_stops,
             "termination_grace": settings.termination_grace,
