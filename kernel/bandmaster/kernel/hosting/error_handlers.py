@@ -8,21 +8,19 @@ from typing import Any
 from starlette.types import ASGIApp
 
 from bandmaster.kernel.contributions.model import ErrorHandlerContribution
-from bandmaster.kernel.errors import Problem
+from bandmaster.kernel.errors import Problems
 from bandmaster.kernel.hosting.frameworks import find_exception_handler, is_default_handler, set_exception_handler
 
 
-def find_clashes(handlers: Sequence[ErrorHandlerContribution]) -> list[Problem]:
-    """Error handlers that are for the same exception: the answer must not depend on their names."""
-    problems: list[Problem] = []
+def check_clashes(handlers: Sequence[ErrorHandlerContribution], problems: Problems) -> None:
+    """Report error handlers that are for the same exception: the answer must not depend on their names."""
     first: dict[type[Exception] | int, ErrorHandlerContribution] = {}
     for handler in handlers:
         other = first.setdefault(handler.exception, handler)
         if other is not handler:
             both = f"{other.name!r} ({other.provenance}) and {handler.name!r} ({handler.provenance})"
             message = f"error handlers {both} are both for {_describe_exception(handler)}."
-            problems.append(Problem(message, f"Disable one, as in disable={{{other.name!r}}}.", handler.name))
-    return problems
+            problems.add(message, f"Disable one, as in disable={{{other.name!r}}}.", handler.name)
 
 
 def add_error_handlers(host: Any, handlers: Sequence[ErrorHandlerContribution], installed: list[Any]) -> list[str]:

@@ -9,8 +9,8 @@ from typing import Any
 from starlette.types import ASGIApp, Receive, Send
 
 from bandmaster.kernel.contributions.model import ErrorHandlerContribution, RouteContribution
-from bandmaster.kernel.errors import PlanError, Problem
-from bandmaster.kernel.hosting.error_handlers import add_error_handlers, find_clashes, wrap_in_error_handlers
+from bandmaster.kernel.errors import PlanError, Problems
+from bandmaster.kernel.hosting.error_handlers import add_error_handlers, check_clashes, wrap_in_error_handlers
 from bandmaster.kernel.hosting.frameworks import include_router, matches_every_path
 from bandmaster.kernel.hosting.mounted import find_mounts, unwrap_app
 
@@ -38,12 +38,12 @@ def install_routes(
         PlanError: a contribution's routes can't be made, two error handlers are for the same exception, or an app has
             the debug mode on in ``production``.
     """
-    made, problems = _make_routes(routes, host)
-    problems += find_clashes(error_handlers)
+    problems = Problems()
+    made = _make_routes(routes, host, problems)
+    check_clashes(error_handlers, problems)
     if production:
-        problems += _find_debug_mode(host)
-    if problems:
-        raise PlanError(problems)
+        _check_debug_mode(host, problems)
+    problems.raise_if_any(PlanError)
     if hasattr(host, "router") and hasattr(host, "add_exception_handler"):
         return host, _install(host, made, error_handlers)
     app: ASGIApp = host
@@ -71,18 +71,16 @@ class _RoutesFirst:
         await (self._front if answers else self._host)(scope, receive, send)
 
 
-def _find_debug_mode(host: Any) -> list[Problem]:
+def _check_debug_mode(host: Any, problems: Problems) -> None:
     apps = [("the host", host), *((f"the app mounted at {mount.path!r}", mount.app) for mount in find_mounts(host))]
-    inner_apps = [(name, unwrap_app(app)) for name, app in apps]
-    return [
-        Problem(
-            f"{name}, a {type(app).__name__}, has debug=True, which shows tracebacks to clients, in production.",
-            "Make it without; BANDMASTER_DEBUG does the same, and not in production.",
-            "host",
-        )
-        for name, app in inner_apps
-        if getattr(app, "debug", False) is True
-    ]
+    for name, app in apps:
+        inner = unwrap_app(app)
+        if getattr(inner, "debug", False) is True:
+            problems.add(
+                f"{name}, a {type(inner).__name__}, has debug=True, which shows tracebacks to clients, in production.",
+                "Make it without; BANDMASTER_DEBUG does the same, and not in production.",
+                "host",
+            )
 
 
 class _RoutesError(Exception):
@@ -90,11 +88,10 @@ class _RoutesError(Exception):
 
 
 def _make_routes(
-    contributions: Sequence[RouteContribution], host: Any
-) -> tuple[list[tuple[RouteContribution, Any]], list[Problem]]:
+    contributions: Sequence[RouteContribution], host: Any, problems: Problems
+) -> list[tuple[RouteContribution, Any]]:
     """Each contribution with the FastAPI router or the Starlette routes that it stands for."""
     made: list[tuple[RouteContribution, Any]] = []
-    problems: list[Problem] = []
     for contribution in contributions:
         name = contribution.name
         try:
@@ -102,8 +99,8 @@ def _make_routes(
         except Exception as error:  # noqa: BLE001  # other people's code; all problems are reported at once
             cause = str(error) if isinstance(error, _RoutesError) else f"{type(error).__name__}: {error}"
             message = f"routes {name!r} ({contribution.provenance}) can't be had: {cause}."
-            problems.append(Problem(message, f"Mend them, or leave them out with disable={{{name!r}}}.", name))
-    return made, problems
+            problems.add(message, f"Mend them, or leave them out with disable={{{name!r}}}.", name)
+    return made
 
 
 def _read_routes(contribution: RouteContribution, host: Any) -> Any:
