@@ -69,8 +69,8 @@ if TYPE_CHECKING:
     from bandmaster.kernel.settings.reading import named_settings as named_settings
     from bandmaster.kernel.settings.validation import validation_messages as validation_messages
     from bandmaster.kernel.stack.exchange import Exchange as Exchange
-    from bandmaster.kernel.stack.exchange import HeaderBlock as HeaderBlock
     from bandmaster.kernel.stack.exchange import current_exchange as current_exchange
+    from bandmaster.kernel.stack.headers import HeaderBlock as HeaderBlock
 
 # Describing a part needs neither the event loop nor starlette nor pydantic: each name is imported when it is first used.
 export_lazily(
@@ -122,6 +122,7 @@ export_lazily(
         "settings.kernel": ["KernelSettings"],
         "settings.reading": ["named_settings"],
         "settings.validation": ["validation_messages"],
-        "stack.exchange": ["Exchange", "HeaderBlock", "current_exchange"],
+        "stack.exchange": ["Exchange", "current_exchange"],
+        "stack.headers": ["HeaderBlock"],
     },
 )

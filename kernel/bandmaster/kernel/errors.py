@@ -220,7 +220,14 @@ class BodyTooLarge(BandmasterError):
 
 
 class HostLifespanError(BandmasterError):
-    """The hosted application reported that its lifespan failed."""
+    """The hosted application reported that its lifespan failed.
+
+    ``phase`` is ``startup``, ``shutdown``, or ``serving`` for a lifespan that ended in between.
+    """
+
+    def __init__(self, message: str, phase: str) -> None:
+        super().__init__(message)
+        self.phase = phase
 
 
 class GoneAwayError(BandmasterError, OSError):

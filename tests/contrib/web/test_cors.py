@@ -18,6 +18,7 @@ from bandmaster.contrib.web.cors import CORSLayer
 from bandmaster.contrib.web.hosts import TrustedHostLayer
 from bandmaster.kernel import Exchange, MiddlewareBand, MiddlewareContribution, create_app
 from bandmaster.kernel.stack.build import BoundLayer, build
+from bandmaster.kernel.stack.messages import HTTPExchange
 from bandmaster.kernel.testing import run
 
 pytestmark = pytest.mark.anyio
@@ -148,7 +149,7 @@ async def test_what_is_remembered_is_bounded() -> None:
     """Anybody can make origins up."""
     layer = CORSLayer.layer(WebSettings(cors_origins="*"))
     for number in range(1000):
-        exchange = Exchange({"type": "http", "headers": [(b"origin", b"https://a%d.example" % number)]})
+        exchange = HTTPExchange({"type": "http", "headers": [(b"origin", b"https://a%d.example" % number)]})
         exchange.response_headers = []
         layer.on_response_start(exchange)
     assert layer._grant.cache_info().currsize < 200
@@ -277,7 +278,7 @@ async def test_vary_is_extended_and_names_nothing_twice() -> None:
     layer = CORSLayer.layer(WebSettings(cors_origins=SHOP))
     found = []
     for vary in ([b"Accept"], [b"accept, origin"], [b"*"], [b"Accept", b"Cookie"]):
-        exchange = Exchange({"type": "http", "method": "GET", "headers": [(b"origin", SHOP.encode())]})
+        exchange = HTTPExchange({"type": "http", "method": "GET", "headers": [(b"origin", SHOP.encode())]})
         exchange.response_headers = [(b"vary", value) for value in vary]
         layer.on_response_start(exchange)
         found.append([value for name, value in exchange.response_headers if name == b"vary"])

@@ -11,9 +11,9 @@ from tests.asgi_cases import CASES, Rig, http_scope, websocket_scope
 
 from bandmaster.contrib.web import WebSettings, hosts
 from bandmaster.contrib.web.hosts import TrustedHostLayer, read_authority
-from bandmaster.kernel import Exchange
 from bandmaster.kernel.stack.build import BoundLayer, build
-from bandmaster.kernel.stack.exchange import Response
+from bandmaster.kernel.stack.frame_exchange import Response
+from bandmaster.kernel.stack.messages import HTTPExchange
 from bandmaster.kernel.testing import WebSocketRefused, connect
 
 pytestmark = pytest.mark.anyio
@@ -26,7 +26,7 @@ def _layer(**settings):
 def _asked(*headers: tuple[bytes, bytes], layer=None, kind: str = "http", **scope) -> Response | None:
     """What the layer answers to a request with these headers; none if it lets it in."""
     base = websocket_scope() if kind == "websocket" else http_scope()
-    exchange = Exchange({**base, "headers": list(headers), **scope})
+    exchange = HTTPExchange({**base, "headers": list(headers), **scope})
     (layer or _layer()).on_request(exchange)
     answer = exchange.answer
     assert answer is None or (isinstance(answer, Response) and answer.status == 400)
@@ -46,7 +46,7 @@ def test_headers_that_are_too_large_are_refused(kind: str) -> None:
     """With 431 (RFC 6585, 5); just as large as allowed they pass."""
     layer = _layer(max_header_bytes=100)
     base = websocket_scope() if kind == "websocket" else http_scope()
-    exchange = Exchange({**base, "headers": [HOST, (b"x-a", b"a" * 50), (b"x-b", b"b" * 39)]})
+    exchange = HTTPExchange({**base, "headers": [HOST, (b"x-a", b"a" * 50), (b"x-b", b"b" * 39)]})
     layer.on_request(exchange)
     assert isinstance(exchange.answer, Response)
     assert 431 == exchange.answer.status

@@ -23,9 +23,10 @@ from bandmaster.contrib.web.hosts import TrustedHostLayer
 from bandmaster.contrib.web.limits import LimitsLayer
 from bandmaster.contrib.web.origins import WebSocketOriginLayer
 from bandmaster.contrib.web.security_headers import SecurityHeadersLayer
-from bandmaster.kernel import BodyTooLarge, Exchange, KernelSettings, create_app
+from bandmaster.kernel import BodyTooLarge, KernelSettings, create_app
 from bandmaster.kernel.stack.build import BoundLayer, build
-from bandmaster.kernel.stack.exchange import Response
+from bandmaster.kernel.stack.frame_exchange import Response
+from bandmaster.kernel.stack.messages import HTTPExchange
 from bandmaster.kernel.testing import connect, run
 
 pytestmark = pytest.mark.anyio
@@ -263,14 +264,14 @@ async def test_some_paths_alone_can_be_limited() -> None:
 def test_a_senseless_length_limits_all_the_same() -> None:
     """Refusing it is somebody else's business; what comes is counted."""
     for value in (b"x", b"", b"-5", b"9" * 30):
-        exchange = Exchange(http_scope([(b"content-length", value)]))
+        exchange = HTTPExchange(http_scope([(b"content-length", value)]))
         LimitsLayer.layer(WebSettings(max_body_bytes=LIMIT)).on_request(exchange)
         assert (None, LIMIT) == (exchange.answer, exchange.body_limit)
 
 
 def test_the_lowest_limit_is_named() -> None:
     """Also if another layer has set it."""
-    exchange = Exchange(http_scope())
+    exchange = HTTPExchange(http_scope())
     LimitsLayer.layer(WebSettings()).on_error(exchange, BodyTooLarge(7))
     assert isinstance(exchange.answer, Response)
     assert b"at most 7 bytes" in exchange.answer.body

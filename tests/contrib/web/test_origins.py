@@ -12,7 +12,8 @@ from bandmaster.contrib.web import WebSettings
 from bandmaster.contrib.web.origins import WebSocketOriginLayer
 from bandmaster.kernel import Exchange, MiddlewareContribution, create_app
 from bandmaster.kernel.stack.build import BoundLayer, build
-from bandmaster.kernel.stack.exchange import Response
+from bandmaster.kernel.stack.frame_exchange import Response
+from bandmaster.kernel.stack.messages import WebSocketExchange
 from bandmaster.kernel.testing import WebSocketRefused, run
 
 pytestmark = pytest.mark.anyio
@@ -22,7 +23,7 @@ def _lets_in(*origins: bytes, host: bytes | None = b"shop.example", scheme: str 
     headers = [(b"origin", origin) for origin in origins]
     if host is not None:
         headers.append((b"host", host))
-    exchange = Exchange({**websocket_scope(), "scheme": scheme, "headers": headers})
+    exchange = WebSocketExchange({**websocket_scope(), "scheme": scheme, "headers": headers})
     WebSocketOriginLayer.layer(WebSettings(**settings)).on_request(exchange)
     answer = exchange.answer
     assert answer is None or (isinstance(answer, Response) and answer.status == 403)

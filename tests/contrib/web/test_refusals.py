@@ -9,6 +9,7 @@ from bandmaster.contrib.web import request_context
 from bandmaster.contrib.web.refusals import CLOSE, refuse
 from bandmaster.kernel import Exchange, MiddlewareBand, MiddlewareContribution
 from bandmaster.kernel.stack.build import BoundLayer, build
+from bandmaster.kernel.stack.messages import HTTPExchange
 from bandmaster.kernel.testing import WebSocketRefused, connect
 
 pytestmark = pytest.mark.anyio
@@ -83,7 +84,7 @@ async def test_strange_paths_do_no_harm() -> None:
     """Nothing of a path can end a JSON string, or fail to be written."""
     for path in ('/"}', "/\r\n", "/\udcff", "/\x00é"):
         for scope in (http_scope(), websocket_scope()):
-            exchange = Exchange(scope | {"path": path})
+            exchange = HTTPExchange(scope | {"path": path})
             refuse(exchange, 400, "No.")
             assert exchange.answer is not None
             assert b"request_id" not in exchange.answer.body

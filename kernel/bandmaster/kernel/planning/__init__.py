@@ -9,9 +9,9 @@ from bandmaster.kernel.lazy import export_lazily
 if TYPE_CHECKING:
     from bandmaster.kernel.contributions.signatures import Kind as Kind
     from bandmaster.kernel.contributions.signatures import Need as Need
+    from bandmaster.kernel.planning.explanation import Explanation as Explanation
     from bandmaster.kernel.planning.plan import Component as Component
     from bandmaster.kernel.planning.plan import Edge as Edge
-    from bandmaster.kernel.planning.plan import Explanation as Explanation
     from bandmaster.kernel.planning.plan import Layer as Layer
     from bandmaster.kernel.planning.plan import Plan as Plan
     from bandmaster.kernel.planning.plan import Stage as Stage
@@ -20,6 +20,7 @@ export_lazily(
     __name__,
     {
         ".contributions.signatures": ["Kind", "Need"],
-        "plan": ["Component", "Edge", "Explanation", "Layer", "Plan", "Stage"],
+        "explanation": ["Explanation"],
+        "plan": ["Component", "Edge", "Layer", "Plan", "Stage"],
     },
 )
