@@ -15,7 +15,7 @@ from tests.asgi_cases import CASES, Rig
 
 from bandmaster.contrib.web import WebSettings
 from bandmaster.contrib.web.cors import CORSLayer
-from bandmaster.contrib.web.hosts import TrustedHostLayer
+from bandmaster.contrib.web.trusted_host import TrustedHostLayer
 from bandmaster.kernel import Exchange, MiddlewareBand, MiddlewareContribution, create_app
 from bandmaster.kernel.stack import BoundLayer, build
 from bandmaster.kernel.testing import run

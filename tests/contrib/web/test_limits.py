@@ -19,10 +19,10 @@ from tests.asgi_cases import CASES, Rig, http_scope
 
 from bandmaster.contrib.web import RequestContextLayer, WebSettings
 from bandmaster.contrib.web.cors import CORSLayer
-from bandmaster.contrib.web.hosts import TrustedHostLayer
 from bandmaster.contrib.web.limits import LimitsLayer
-from bandmaster.contrib.web.origins import WebSocketOriginLayer
 from bandmaster.contrib.web.security_headers import SecurityHeadersLayer
+from bandmaster.contrib.web.trusted_host import TrustedHostLayer
+from bandmaster.contrib.web.websocket_origin import WebSocketOriginLayer
 from bandmaster.kernel import BodyTooLarge, Exchange, KernelSettings, create_app
 from bandmaster.kernel.exchange import Response
 from bandmaster.kernel.stack import BoundLayer, build

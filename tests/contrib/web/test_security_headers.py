@@ -10,8 +10,8 @@ from starlette.routing import Route
 from tests.asgi_cases import CASES, Rig
 
 from bandmaster.contrib.web import WebSettings
-from bandmaster.contrib.web.hosts import TrustedHostLayer
 from bandmaster.contrib.web.security_headers import SecurityHeadersLayer
+from bandmaster.contrib.web.trusted_host import TrustedHostLayer
 from bandmaster.kernel import Exchange, KernelSettings, MiddlewareContribution, create_app
 from bandmaster.kernel.stack import BoundLayer, build
 from bandmaster.kernel.testing import run

@@ -13,7 +13,7 @@ from starlette.exceptions import HTTPException
 
 from bandmaster.contrib.fastapi.validation import request_validation
 from bandmaster.contrib.web import ProblemHandler
-from bandmaster.contrib.web.errors import http_exception
+from bandmaster.contrib.web.problems.handlers import http_exception
 from bandmaster.kernel import RouteContribution
 
 Document = dict[str, Any]

@@ -11,7 +11,7 @@ from starlette.responses import Response
 from starlette.websockets import WebSocket
 
 from bandmaster.contrib.web import ProblemDetails, ProblemError, problem_response, validation_errors
-from bandmaster.contrib.web.errors import unhandled_error
+from bandmaster.contrib.web.problems.handlers import unhandled_error
 from bandmaster.kernel import ErrorHandlerContribution
 
 MOST_TOLD = 100

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from bandmaster.contrib.web.access import AccessLogLayer
-from bandmaster.contrib.web.access_lines import AccessRecord
-from bandmaster.contrib.web.access_sinks import AccessSink
+from bandmaster.contrib.web.access_log.layer import AccessLogLayer
+from bandmaster.contrib.web.access_log.lines import AccessRecord
+from bandmaster.contrib.web.access_log.sinks import AccessSink
 from bandmaster.contrib.web.context import (
     RequestContext,
     RequestContextLayer,
@@ -21,7 +21,9 @@ from bandmaster.contrib.web.context import (
     user,
 )
 from bandmaster.contrib.web.cors import CORSLayer
-from bandmaster.contrib.web.errors import (
+from bandmaster.contrib.web.limits import LimitsLayer
+from bandmaster.contrib.web.problems.details import ProblemDetails, validation_errors
+from bandmaster.contrib.web.problems.handlers import (
     ProblemError,
     ProblemHandler,
     ProblemsLayer,
@@ -29,13 +31,11 @@ from bandmaster.contrib.web.errors import (
     problem_response,
     problem_type,
 )
-from bandmaster.contrib.web.hosts import TrustedHostLayer
-from bandmaster.contrib.web.limits import LimitsLayer
-from bandmaster.contrib.web.origins import WebSocketOriginLayer
-from bandmaster.contrib.web.problems import ProblemDetails, validation_errors
+from bandmaster.contrib.web.request_timeout import RequestTimeout, RequestTimeoutLayer
 from bandmaster.contrib.web.security_headers import SecurityHeadersLayer
 from bandmaster.contrib.web.settings import WebSettings
-from bandmaster.contrib.web.timeouts import RequestTimeout, RequestTimeoutLayer
+from bandmaster.contrib.web.trusted_host import TrustedHostLayer
+from bandmaster.contrib.web.websocket_origin import WebSocketOriginLayer
 
 __all__ = [
     "AccessLogLayer",

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from bandmaster.contrib.web.globs import Matcher, compile_globs
-from bandmaster.contrib.web.problems import body_too_large
-from bandmaster.contrib.web.refusals import CLOSE, answer
+from bandmaster.contrib.web.path_globs import Matcher, compile_globs
+from bandmaster.contrib.web.problems.details import body_too_large
+from bandmaster.contrib.web.problems.responses import CLOSE, answer
 from bandmaster.contrib.web.settings import WebSettings
 from bandmaster.kernel import BodyTooLarge, Exchange, MiddlewareBand, middleware
 

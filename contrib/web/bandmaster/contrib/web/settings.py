@@ -10,7 +10,7 @@ from typing import Annotated, ClassVar, Literal, TypeVar
 from pydantic import Field, NonNegativeInt, PositiveFloat, PositiveInt, field_validator, model_validator
 from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 
-from bandmaster.contrib.web.globs import compile_globs
+from bandmaster.contrib.web.path_globs import compile_globs
 
 _Names = Annotated[tuple[str, ...], NoDecode]
 _Globs = TypeVar("_Globs", tuple[str, ...], Mapping[str, int])

@@ -12,7 +12,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from bandmaster.contrib.web.problems import (
+from bandmaster.contrib.web.problems.details import (
     RESERVED,
     ProblemDetails,
     as_html,

@@ -11,7 +11,7 @@ from starlette.routing import Route
 from tests.asgi_cases import CASES, Rig
 
 from bandmaster.contrib.web import WebSettings
-from bandmaster.contrib.web.timeouts import RequestTimeout, RequestTimeoutLayer
+from bandmaster.contrib.web.request_timeout import RequestTimeout, RequestTimeoutLayer
 from bandmaster.kernel import create_app
 from bandmaster.kernel.testing import run
 

@@ -10,11 +10,11 @@ from time import perf_counter, time
 from typing import Literal, TypeAlias
 from urllib.parse import quote, quote_from_bytes
 
-from bandmaster.contrib.web.access_lines import PATH_LIMIT, AccessRecord
-from bandmaster.contrib.web.access_sinks import AccessSink, standard_sink
+from bandmaster.contrib.web.access_log.lines import PATH_LIMIT, AccessRecord
+from bandmaster.contrib.web.access_log.route_templates import RouteTemplates
+from bandmaster.contrib.web.access_log.sinks import AccessSink, standard_sink
 from bandmaster.contrib.web.context import KEY, RequestContext
-from bandmaster.contrib.web.globs import compile_globs
-from bandmaster.contrib.web.route_templates import RouteTemplates
+from bandmaster.contrib.web.path_globs import compile_globs
 from bandmaster.contrib.web.settings import WebSettings
 from bandmaster.kernel import Exchange, MiddlewareBand, middleware
 

@@ -14,8 +14,15 @@ from starlette.requests import ClientDisconnect, HTTPConnection, Request
 from starlette.responses import PlainTextResponse, Response
 
 from bandmaster.contrib.web.context import log_fields, request_id
-from bandmaster.contrib.web.problems import TRACE_ID, ProblemDetails, body_too_large, prefers_html, rendered, title_of
-from bandmaster.contrib.web.refusals import answer, speaks_http_1
+from bandmaster.contrib.web.problems.details import (
+    TRACE_ID,
+    ProblemDetails,
+    body_too_large,
+    prefers_html,
+    rendered,
+    title_of,
+)
+from bandmaster.contrib.web.problems.responses import answer, speaks_http_1
 from bandmaster.kernel import (
     BodyTooLarge,
     ErrorHandlerContribution,

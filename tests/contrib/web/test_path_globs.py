@@ -9,7 +9,7 @@ import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from bandmaster.contrib.web.globs import compile_globs
+from bandmaster.contrib.web.path_globs import compile_globs
 
 _TEXT = st.text(alphabet="/ab*?[]!\n.\x00ü", max_size=8)
 _GLOBS = st.builds("{}{}".format, st.sampled_from("/*?["), _TEXT)

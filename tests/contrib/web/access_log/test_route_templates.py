@@ -13,7 +13,7 @@ from starlette.responses import PlainTextResponse
 from starlette.routing import Host, Mount, Route, Router, WebSocketRoute
 from starlette.staticfiles import StaticFiles
 
-from bandmaster.contrib.web.route_templates import RouteTemplates
+from bandmaster.contrib.web.access_log.route_templates import RouteTemplates
 from bandmaster.kernel import MiddlewareBand, create_app, middleware
 from bandmaster.kernel.testing import connect
 
@@ -265,7 +265,7 @@ async def test_an_application_without_routes() -> None:
 
 async def test_what_routers_are_made_for_each_request_is_forgotten(monkeypatch) -> None:
     """Endpoints that nobody sees again neither fill the memory nor are looked for each time."""
-    monkeypatch.setattr("bandmaster.contrib.web.route_templates._MOST_KNOWN", 20)
+    monkeypatch.setattr("bandmaster.contrib.web.access_log.route_templates._MOST_KNOWN", 20)
     walks = []
     monkeypatch.setattr(RouteTemplates, "_walk", lambda self, scope: walks.append(scope))
     templates = RouteTemplates()

@@ -7,7 +7,7 @@ from collections.abc import Iterable
 from starlette.types import Scope
 
 from bandmaster.contrib.web.context import request_id
-from bandmaster.contrib.web.problems import TRACE_ID, ProblemDetails, rendered
+from bandmaster.contrib.web.problems.details import TRACE_ID, ProblemDetails, rendered
 from bandmaster.kernel import Exchange
 
 CLOSE = (b"connection", b"close")

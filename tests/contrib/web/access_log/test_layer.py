@@ -27,9 +27,9 @@ from starlette.routing import Mount, Route, WebSocketRoute
 from tests.asgi_cases import CASES, Rig, http_scope, websocket_scope
 
 from bandmaster.contrib.web import RequestContextLayer, WebSettings, set_tenant, set_user
-from bandmaster.contrib.web.access import AccessLogLayer
-from bandmaster.contrib.web.access_lines import PATH_LIMIT, AccessRecord
-from bandmaster.contrib.web.access_sinks import AccessSink
+from bandmaster.contrib.web.access_log.layer import AccessLogLayer
+from bandmaster.contrib.web.access_log.lines import PATH_LIMIT, AccessRecord
+from bandmaster.contrib.web.access_log.sinks import AccessSink
 from bandmaster.kernel import LifespanBand, MiddlewareBand, create_app, lifespan, middleware
 from bandmaster.kernel.stack import BoundLayer, build
 from bandmaster.kernel.testing import ResponseCutError, WebSocketRefused, run
@@ -832,7 +832,7 @@ async def test_the_wall_clock_is_followed(monkeypatch) -> None:
     records = Records()
     built, layer = stack(_status, records)
     await _requests(built, 1)
-    monkeypatch.setattr("bandmaster.contrib.web.access.time", lambda: time() + 3600)
+    monkeypatch.setattr("bandmaster.contrib.web.access_log.layer.time", lambda: time() + 3600)
     layer._lag_until -= 1
     await _requests(built, 1)
     assert 3600 == pytest.approx(records[1].time - records[0].time, abs=5)

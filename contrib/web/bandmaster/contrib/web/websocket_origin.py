@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import re
 
-from bandmaster.contrib.web.hosts import read_authority
-from bandmaster.contrib.web.refusals import refuse
+from bandmaster.contrib.web.problems.responses import refuse
 from bandmaster.contrib.web.settings import WebSettings
+from bandmaster.contrib.web.trusted_host import read_authority
 from bandmaster.kernel import Exchange, MiddlewareBand, middleware
 
 _ORIGIN = re.compile(rb"([A-Za-z][A-Za-z0-9+.-]*)://([^/?#@]+)")

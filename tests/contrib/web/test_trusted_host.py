@@ -9,8 +9,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from tests.asgi_cases import CASES, Rig, http_scope, websocket_scope
 
-from bandmaster.contrib.web import WebSettings, hosts
-from bandmaster.contrib.web.hosts import TrustedHostLayer, read_authority
+from bandmaster.contrib.web import WebSettings, trusted_host
+from bandmaster.contrib.web.trusted_host import TrustedHostLayer, read_authority
 from bandmaster.kernel import Exchange
 from bandmaster.kernel.exchange import Response
 from bandmaster.kernel.stack import BoundLayer, build
@@ -176,7 +176,7 @@ def test_what_is_read_can_be_put_into_a_link(host: bytes) -> None:
 
 def test_the_example_holds() -> None:
     """The one of the docstring."""
-    assert 0 == doctest.testmod(hosts).failed
+    assert 0 == doctest.testmod(trusted_host).failed
 
 
 def test_what_is_remembered_is_bounded() -> None:

@@ -8,7 +8,7 @@ from functools import lru_cache
 from ipaddress import AddressValueError, IPv6Address
 from operator import itemgetter
 
-from bandmaster.contrib.web.refusals import CLOSE, refuse
+from bandmaster.contrib.web.problems.responses import CLOSE, refuse
 from bandmaster.contrib.web.settings import WebSettings
 from bandmaster.kernel import Exchange, MiddlewareBand, middleware
 

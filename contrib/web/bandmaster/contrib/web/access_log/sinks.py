@@ -7,7 +7,7 @@ import os
 from collections.abc import Callable
 from typing import Any, Literal, Protocol, TextIO
 
-from bandmaster.contrib.web.access_lines import AccessRecord, json_line, text_line
+from bandmaster.contrib.web.access_log.lines import AccessRecord, json_line, text_line
 
 
 class AccessSink(Protocol):

@@ -20,7 +20,8 @@ from structlog.testing import capture_logs
 from tests.asgi_cases import CASES, Rig
 
 from bandmaster.contrib.web import WebSettings
-from bandmaster.contrib.web.errors import (
+from bandmaster.contrib.web.problems.details import ProblemDetails
+from bandmaster.contrib.web.problems.handlers import (
     ProblemError,
     ProblemHandler,
     ProblemsLayer,
@@ -28,7 +29,6 @@ from bandmaster.contrib.web.errors import (
     problem_response,
     problem_type,
 )
-from bandmaster.contrib.web.problems import ProblemDetails
 from bandmaster.kernel import (
     Exchange,
     KernelSettings,

@@ -9,7 +9,7 @@ from starlette.websockets import WebSocket
 from tests.asgi_cases import CASES, Rig, websocket_scope
 
 from bandmaster.contrib.web import WebSettings
-from bandmaster.contrib.web.origins import WebSocketOriginLayer
+from bandmaster.contrib.web.websocket_origin import WebSocketOriginLayer
 from bandmaster.kernel import Exchange, MiddlewareContribution, create_app
 from bandmaster.kernel.exchange import Response
 from bandmaster.kernel.stack import BoundLayer, build
