@@ -31,7 +31,7 @@ from bandmaster.contrib.web import (
     tenant,
     user,
 )
-from bandmaster.contrib.web.context import RequestIds
+from bandmaster.contrib.web.request_ids import RequestIds
 from bandmaster.kernel import Exchange, MiddlewareBand, MiddlewareContribution, create_app
 from bandmaster.kernel.stack import BoundLayer, build
 from bandmaster.kernel.testing import run

@@ -60,7 +60,7 @@ def test_what_globs_mean(glob: str, path: str, expected: bool) -> None:
 
 def test_a_glob_that_fits_no_path_is_refused() -> None:
     """The slash at the beginning is easily forgotten."""
-    with pytest.raises(ValueError, match=r"'static/\*' fits no path.*did you mean '/static/\*'"):
+    with pytest.raises(ValueError, match=r"'static/\*' matches no path.*did you mean '/static/\*'"):
         compile_globs(["/a", "static/*"])
 
 

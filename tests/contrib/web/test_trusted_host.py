@@ -9,8 +9,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from tests.asgi_cases import CASES, Rig, http_scope, websocket_scope
 
-from bandmaster.contrib.web import WebSettings, trusted_host
-from bandmaster.contrib.web.trusted_host import TrustedHostLayer, read_authority
+from bandmaster.contrib.web import WebSettings, addresses
+from bandmaster.contrib.web.addresses import read_authority
+from bandmaster.contrib.web.trusted_host import TrustedHostLayer
 from bandmaster.kernel import Exchange
 from bandmaster.kernel.exchange import Response
 from bandmaster.kernel.stack import BoundLayer, build
@@ -176,7 +177,7 @@ def test_what_is_read_can_be_put_into_a_link(host: bytes) -> None:
 
 def test_the_example_holds() -> None:
     """The one of the docstring."""
-    assert 0 == doctest.testmod(trusted_host).failed
+    assert 0 == doctest.testmod(addresses).failed
 
 
 def test_what_is_remembered_is_bounded() -> None:
@@ -184,7 +185,7 @@ def test_what_is_remembered_is_bounded() -> None:
     layer = _layer()
     for number in range(1000):
         assert _asked((b"host", b"a%d.example" % number), layer=layer) is None
-    assert layer._fault.cache_info().currsize < 200
+    assert layer._check_host.cache_info().currsize < 200
 
 
 # -- the end of the body ---------------------------------------------------------------------------------------------

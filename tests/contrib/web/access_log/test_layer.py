@@ -28,7 +28,7 @@ from tests.asgi_cases import CASES, Rig, http_scope, websocket_scope
 
 from bandmaster.contrib.web import RequestContextLayer, WebSettings, set_tenant, set_user
 from bandmaster.contrib.web.access_log.layer import AccessLogLayer
-from bandmaster.contrib.web.access_log.lines import PATH_LIMIT, AccessRecord
+from bandmaster.contrib.web.access_log.records import PATH_LIMIT, AccessRecord
 from bandmaster.contrib.web.access_log.sinks import AccessSink
 from bandmaster.kernel import LifespanBand, MiddlewareBand, create_app, lifespan, middleware
 from bandmaster.kernel.stack import BoundLayer, build
@@ -684,9 +684,9 @@ async def test_later_losses_are_told_later(caplog) -> None:
     built, layer = stack(_status, sink)
     with caplog.at_level(logging.WARNING, "bandmaster.web.access"):
         await _requests(built, 3)
-        layer._silent_until = 0.0
+        layer._next_warning = 0.0
         await _requests(built, 3)
-        layer._silent_until = 0.0
+        layer._next_warning = 0.0
         sink.error = None
         await _requests(built, 3)
     assert [
@@ -833,6 +833,6 @@ async def test_the_wall_clock_is_followed(monkeypatch) -> None:
     built, layer = stack(_status, records)
     await _requests(built, 1)
     monkeypatch.setattr("bandmaster.contrib.web.access_log.layer.time", lambda: time() + 3600)
-    layer._lag_until -= 1
+    layer._clock_offset_expires -= 1
     await _requests(built, 1)
     assert 3600 == pytest.approx(records[1].time - records[0].time, abs=5)

@@ -9,7 +9,8 @@ import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from bandmaster.contrib.web.access_log.lines import LINE_LIMIT, AccessRecord, json_line, text_line
+from bandmaster.contrib.web.access_log.lines import LINE_LIMIT, json_line, text_line
+from bandmaster.contrib.web.access_log.records import AccessRecord
 
 RECORD = AccessRecord("request", "info", 1763695063.123, "GET", "/items/7", "/items/{id}", 200, 0.0012345678, 18, 4)
 FULL = AccessRecord(

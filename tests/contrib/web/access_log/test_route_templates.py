@@ -265,9 +265,9 @@ async def test_an_application_without_routes() -> None:
 
 async def test_what_routers_are_made_for_each_request_is_forgotten(monkeypatch) -> None:
     """Endpoints that nobody sees again neither fill the memory nor are looked for each time."""
-    monkeypatch.setattr("bandmaster.contrib.web.access_log.route_templates._MOST_KNOWN", 20)
+    monkeypatch.setattr("bandmaster.contrib.web.access_log.route_templates._MAX_ENDPOINTS", 20)
     walks = []
-    monkeypatch.setattr(RouteTemplates, "_walk", lambda self, scope: walks.append(scope))
+    monkeypatch.setattr(RouteTemplates, "_search", lambda self, scope: walks.append(scope))
     templates = RouteTemplates()
     endpoints = [object() for _ in range(300)]
     assert {None} == {templates.of({"endpoint": endpoint}) for endpoint in endpoints}

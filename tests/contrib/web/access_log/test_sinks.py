@@ -11,7 +11,8 @@ import threading
 import pytest
 import structlog
 
-from bandmaster.contrib.web.access_log.lines import AccessRecord, json_line, text_line
+from bandmaster.contrib.web.access_log.lines import json_line, text_line
+from bandmaster.contrib.web.access_log.records import AccessRecord
 from bandmaster.contrib.web.access_log.sinks import StreamSink, StructlogSink, standard_sink
 
 RECORD = AccessRecord("request", "info", 1763695063.123, "GET", "/items/7", "/items/{id}", 200, 0.001, 18, 4)

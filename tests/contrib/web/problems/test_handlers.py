@@ -19,12 +19,12 @@ from starlette.websockets import WebSocket
 from structlog.testing import capture_logs
 from tests.asgi_cases import CASES, Rig
 
-from bandmaster.contrib.web import WebSettings
-from bandmaster.contrib.web.problems.details import ProblemDetails
-from bandmaster.contrib.web.problems.handlers import (
+from bandmaster.contrib.web import (
+    ProblemDetails,
     ProblemError,
     ProblemHandler,
     ProblemsLayer,
+    WebSettings,
     install_problems,
     problem_response,
     problem_type,

@@ -6,7 +6,7 @@ import pytest
 from tests.asgi_cases import http_scope, websocket_scope
 
 from bandmaster.contrib.web import request_context
-from bandmaster.contrib.web.problems.responses import CLOSE, refuse
+from bandmaster.contrib.web.problems.responses import CONNECTION_CLOSE, refuse
 from bandmaster.kernel import Exchange, MiddlewareBand, MiddlewareContribution
 from bandmaster.kernel.stack import BoundLayer, build
 from bandmaster.kernel.testing import WebSocketRefused, connect
@@ -17,7 +17,7 @@ pytestmark = pytest.mark.anyio
 class _Refusing:
     def on_request(self, exchange: Exchange) -> None:
         with request_context("one"):
-            refuse(exchange, 413, "Too much.", [CLOSE, (b"x-why", b"size")])
+            refuse(exchange, 413, "Too much.", [CONNECTION_CLOSE, (b"x-why", b"size")])
 
 
 async def _unreached(scope, receive, send) -> None:

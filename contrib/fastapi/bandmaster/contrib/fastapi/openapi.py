@@ -12,8 +12,7 @@ from fastapi.exceptions import RequestValidationError
 from starlette.exceptions import HTTPException
 
 from bandmaster.contrib.fastapi.validation import request_validation
-from bandmaster.contrib.web import ProblemHandler
-from bandmaster.contrib.web.problems.handlers import http_exception
+from bandmaster.contrib.web import ProblemHandler, http_exception
 from bandmaster.kernel import RouteContribution
 
 Document = dict[str, Any]

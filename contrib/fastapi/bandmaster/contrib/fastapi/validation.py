@@ -10,8 +10,13 @@ from starlette.requests import Request
 from starlette.responses import Response
 from starlette.websockets import WebSocket
 
-from bandmaster.contrib.web import ProblemDetails, ProblemError, problem_response, validation_errors
-from bandmaster.contrib.web.problems.handlers import unhandled_error
+from bandmaster.contrib.web import (
+    ProblemDetails,
+    ProblemError,
+    problem_response,
+    unhandled_error,
+    validation_errors,
+)
 from bandmaster.kernel import ErrorHandlerContribution
 
 MOST_TOLD = 100

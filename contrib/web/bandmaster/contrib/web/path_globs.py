@@ -1,4 +1,4 @@
-"""Globs of paths, compiled. Pure."""
+"""Compile globs of request paths. Pure."""
 
 from __future__ import annotations
 
@@ -7,53 +7,54 @@ from collections.abc import Callable, Iterable
 from fnmatch import translate
 from typing import TypeAlias
 
-Matcher: TypeAlias = Callable[[str], bool]
+PathMatcher: TypeAlias = Callable[[str], bool]
 
 _SPECIAL = re.compile(r"[*?\[]")
 
 
-def compile_globs(patterns: Iterable[str]) -> Matcher | None:
-    """What says whether a path fits one of the globs; none if there are none, so that nothing need be asked.
+def compile_globs(patterns: Iterable[str]) -> PathMatcher | None:
+    """A function that tests whether a path matches one of the globs; None if there are no globs.
 
-    A glob is for the whole path, percent-decoded, upper and lower case told apart: ``*`` stands for anything, slashes
-    included, ``?`` for one character, ``[ab]`` for one of these and ``[!ab]`` for none of them. So ``/static/*`` is
-    everything below ``/static/``, and ``*.map`` all that ends so. It takes time in proportion to the path's length,
-    whatever a client sends; for plain paths and for ``/like/this/*`` well below a microsecond.
+    A glob is compared with the whole percent-decoded path, and case matters. ``*`` matches any characters including
+    slashes, ``?`` one character, ``[ab]`` one of these characters and ``[!ab]`` one other character. So ``/static/*``
+    matches every path below ``/static/``, and ``*.map`` every path with this ending. The time is proportional to the
+    length of the path, whatever a client sends. Paths without special characters and globs such as ``/static/*`` take
+    well below a microsecond.
 
-    >>> fits = compile_globs(["/health", "/static/*"])
-    >>> fits("/static/css/site.css"), fits("/statics")
+    >>> matches = compile_globs(["/health", "/static/*"])
+    >>> matches("/static/css/site.css"), matches("/statics")
     (True, False)
 
     Raises:
-        ValueError: a glob fits no path at all, since paths begin with a slash.
+        ValueError: a glob can match no path, since paths begin with a slash.
     """
-    plain: set[str] = set()
+    paths: set[str] = set()
     prefixes: set[str] = set()
     others: list[str] = []
     for pattern in patterns:
-        _check(pattern)
+        _check_glob(pattern)
         if not _SPECIAL.search(pattern):
-            plain.add(pattern)
+            paths.add(pattern)
         elif pattern.endswith("*") and not _SPECIAL.search(pattern.rstrip("*")):
             prefixes.add(pattern.rstrip("*"))
         else:
             others.append(translate(pattern))
-    return _matcher(frozenset(plain), tuple(sorted(prefixes)), "|".join(others))
+    return _build_matcher(frozenset(paths), tuple(sorted(prefixes)), "|".join(others))
 
 
-def _check(pattern: str) -> None:
+def _check_glob(pattern: str) -> None:
     if not pattern.startswith(("/", "*", "?", "[")):
-        raise ValueError(f"{pattern!r} fits no path, for paths begin with '/'; did you mean {'/' + pattern!r}?")
+        raise ValueError(f"{pattern!r} matches no path, since paths begin with '/'; did you mean {'/' + pattern!r}?")
 
 
-def _matcher(plain: frozenset[str], prefixes: tuple[str, ...], others: str) -> Matcher | None:
+def _build_matcher(paths: frozenset[str], prefixes: tuple[str, ...], others: str) -> PathMatcher | None:
     if others:
         matches = re.compile(others).match
-        if plain or prefixes:
-            return lambda path: path in plain or path.startswith(prefixes) or matches(path) is not None
+        if paths or prefixes:
+            return lambda path: path in paths or path.startswith(prefixes) or matches(path) is not None
         return lambda path: matches(path) is not None
-    if plain and prefixes:
-        return lambda path: path in plain or path.startswith(prefixes)
+    if paths and prefixes:
+        return lambda path: path in paths or path.startswith(prefixes)
     if prefixes:
         return lambda path: path.startswith(prefixes)
-    return plain.__contains__ if plain else None
+    return paths.__contains__ if paths else None

@@ -1,4 +1,4 @@
-"""The time that a request may take until its response begins."""
+"""The layer that cancels requests whose response doesn't begin in time."""
 
 from __future__ import annotations
 
@@ -16,22 +16,22 @@ from bandmaster.kernel import MiddlewareBand, middleware
 
 
 class RequestTimeout(HTTPException):
-    """No response had begun in time; what was serving the request has been cancelled.
+    """No response had begun in time, and the handler has been cancelled.
 
-    The status is 504 where the application took too long (RFC 9110, 15.6.5, which ASP.NET answers as well), and 408
-    where it was waiting for the client's body (15.5.9).
+    The status is 504 if the application took too long (RFC 9110, 15.6.5; ASP.NET answers the same), and 408 if the
+    application was waiting for the client's body (RFC 9110, 15.5.9).
     """
 
     def __init__(self, seconds: float, *, waited_for_client: bool, where: str) -> None:
         if waited_for_client:
-            # Whatever the rest of the body is, it's not the next request.
+            # The connection is closed, or the server would take the rest of the body for the next request.
             super().__init__(408, f"The request's body was not complete after {seconds:g} s.", {"connection": "close"})
         else:
             super().__init__(504, f"No response had begun after {seconds:g} s.")
         self.seconds = seconds
-        """The time that it had."""
+        """The limit."""
         self.where = where
-        """Where the application was when it was cancelled: file, line and function; empty if that isn't known."""
+        """The file, the line and the function in which the application was cancelled; empty if unknown."""
 
     def __str__(self) -> str:
         at = f" It was at {self.where}" if self.where else ""
@@ -45,14 +45,15 @@ class RequestTimeout(HTTPException):
     scopes={"http"},
 )
 class RequestTimeoutLayer:
-    """Cancels a request whose response hasn't begun in time. A response that has begun may go on for as long as it likes.
+    """Cancels a request whose response hasn't begun in time. A response that has begun has no limit.
 
-    What runs in a thread can't be cancelled: it is waited for, and then the client hears of the timeout.
+    A function that runs in a thread can't be cancelled. The layer waits for the function, and then answers with the
+    timeout.
     """
 
-    # Without a limit there is no such layer.
+    # Without a limit the layer is left out, so that it costs nothing.
     def __new__(cls, app: ASGIApp, settings: WebSettings) -> Any:
-        """The layer, or the ``app`` itself."""
+        """The layer, or the ``app`` itself if there is no limit."""
         return app if settings.request_timeout is None else super().__new__(cls)
 
     def __init__(self, app: ASGIApp, settings: WebSettings) -> None:
@@ -63,11 +64,11 @@ class RequestTimeoutLayer:
         """Serve one request.
 
         Raises:
-            RequestTimeout: it took too long, and no response has begun.
+            RequestTimeout: the time is over, and no response has begun.
         """
         started = complete = waiting = False
 
-        async def receiving() -> Message:
+        async def receive_and_note() -> Message:
             nonlocal complete, waiting
             waiting = not complete
             message = await receive()
@@ -75,11 +76,11 @@ class RequestTimeoutLayer:
             complete = complete or not message.get("more_body", False)
             return message
 
-        def sending(message: Message) -> Awaitable[None]:
+        def send_and_note(message: Message) -> Awaitable[None]:
             nonlocal started
             if timer.cancel_called and not started:
-                # Cut off half-way it would be worth nothing, and no other answer could follow.
-                return _dropped()
+                # The cancelled handler could not finish this response, and the timeout could not be answered after it.
+                return _drop_message()
             if message["type"] == "http.response.start":
                 started = True
                 timer.deadline = math.inf
@@ -88,27 +89,27 @@ class RequestTimeoutLayer:
         where = ""
         with anyio.move_on_after(self._seconds) as timer:
             try:
-                await self._app(scope, receiving, sending)
+                await self._app(scope, receive_and_note, send_and_note)
             except anyio.get_cancelled_exc_class() as error:
-                where = _place(extract_tb(error.__traceback__))
+                where = _find_place(extract_tb(error.__traceback__))
                 raise
         if timer.cancel_called and not started:
             raise RequestTimeout(self._seconds, waited_for_client=waiting, where=where)
 
 
-async def _dropped() -> None:
+async def _drop_message() -> None:
     pass
 
 
-def _place(frames: list[FrameSummary]) -> str:
-    """The innermost place that is neither here nor in a library of the event loop's."""
+def _find_place(frames: list[FrameSummary]) -> str:
+    """The innermost frame that is neither in this file nor in a library: the application's own place."""
     for frame in reversed(frames):
-        if not any(part in frame.filename for part in _PASSED_THROUGH):
+        if not any(part in frame.filename for part in _LIBRARIES):
             return f"{frame.filename}:{frame.lineno}, in {frame.name}"
     return ""
 
 
-_PASSED_THROUGH = (
+_LIBRARIES = (
     *("/asyncio/", "/anyio/", "/trio/", "/outcome/", "/sniffio/", "/starlette/", "/fastapi/", "/bandmaster/kernel/"),
     __file__,
 )

@@ -1,126 +1,121 @@
-"""The template of the route that answered, found in what the routers leave in the scope."""
+"""Find the path template of the route that served a request."""
 
 from __future__ import annotations
 
 import re
-import sys
 from collections.abc import Collection, Iterable, Iterator
 from typing import Any, NamedTuple
 
 from starlette.types import Scope
 
-_DEEPEST = 10
-_MOST_KNOWN = 10_000
-_MOST_VAIN_WALKS = 100
+from bandmaster.contrib.web.frameworks import (
+    find_outermost_app,
+    find_routes,
+    flatten_routes,
+    read_local_path,
+    read_route,
+)
+
+_MAX_DEPTH = 10
+"""Levels of mounts inside mounts that are searched."""
+_MAX_ENDPOINTS = 10_000
+"""Endpoints that are remembered; with more, all are forgotten."""
+_MAX_FAILED_SEARCHES = 100
+"""Searches without a result after which the routes are not searched again."""
 
 
 class RouteTemplates:
-    """Finds templates like ``/v1/items/{id}``, with the prefixes of mounts and included routers.
+    """Finds templates such as ``/v1/items/{id}``, with the prefixes of mounts and included routers.
 
-    Neither Starlette nor FastAPI tells the whole template, and FastAPI not always a route. But both name the endpoint;
-    so the routes are looked through when an endpoint is first seen, and from then on it's one look-up. Where one
-    endpoint has several templates, the path decides.
+    Neither Starlette nor FastAPI reports the whole template, but both leave the endpoint in the scope. So all routes
+    are searched when an endpoint is first seen, and later requests need one look-up. Where an endpoint has several
+    templates, the path decides.
     """
 
     def __init__(self) -> None:
-        self._known: dict[int, _Known] = {}
-        self._vain_walks = 0
+        self._known: dict[int, _Endpoint] = {}
+        self._failed_searches = 0
 
     def of(self, scope: Scope) -> str | None:
-        """The template of the route that was taken for this scope; none if no route was, and if no router told.
+        """The template of the route that served this scope; None if no route did, or if the router left no trace.
 
-        Litestar's are told by itself. A layer or a mounted application that gives the router a copy of the scope hides
-        what the router leaves there.
+        Litestar reports its templates itself. A layer or a mounted application that passes the router a copy of the
+        scope hides the endpoint.
         """
         endpoint = scope.get("endpoint")
         if endpoint is None:
             return scope.get("path_template")
-        _, template, places = self._known.get(id(endpoint)) or self._look_for(endpoint, scope)
-        return _chosen(places, scope) if template is None and places else template
+        _, template, places = self._known.get(id(endpoint)) or self._find(endpoint, scope)
+        return _select_template(places, scope) if template is None and places else template
 
-    def _look_for(self, endpoint: Any, scope: Scope) -> _Known:
-        if len(self._known) > _MOST_KNOWN:
+    def _find(self, endpoint: Any, scope: Scope) -> _Endpoint:
+        if len(self._known) > _MAX_ENDPOINTS:
             self._known.clear()
-        if self._vain_walks < _MOST_VAIN_WALKS:
-            self._walk(scope)
-        # A router that is made anew for each request isn't to be searched each time.
-        self._vain_walks += id(endpoint) not in self._known
-        return self._known.setdefault(id(endpoint), _Known(endpoint, None, ()))
+        if self._failed_searches < _MAX_FAILED_SEARCHES:
+            self._search(scope)
+        # An application that makes routers anew for each request would otherwise be searched each time.
+        self._failed_searches += id(endpoint) not in self._known
+        return self._known.setdefault(id(endpoint), _Endpoint(endpoint, None, ()))
 
-    def _walk(self, scope: Scope) -> None:
+    def _search(self, scope: Scope) -> None:
         places: dict[int, list[_Place]] = {}
-        for place in _places(_routes_in(scope.get("router") or scope.get("app")), _Place(None, "", (), None), ()):
+        for place in _find_places(find_routes(find_outermost_app(scope)), _Place(None, "", (), None), ()):
             places.setdefault(id(place.endpoint), []).append(place)
         for key, found in places.items():
             templates = {place.template for place in found}
             single = templates.pop() if len(templates) == 1 else None
-            # With the endpoint itself, so that nothing else gets its id.
-            self._known[key] = _Known(found[0].endpoint, single, tuple(found))
+            # The reference keeps the endpoint alive, so that no other object gets its id.
+            self._known[key] = _Endpoint(found[0].endpoint, single, tuple(found))
 
 
 class _Place(NamedTuple):
-    """Where an endpoint stands."""
+    """A route that leads to an endpoint."""
 
     endpoint: Any
     template: str
     patterns: tuple[re.Pattern[str], ...]
-    """What the routers on the way match, one after the other, each but the last leaving a rest named ``path``."""
+    """The patterns of the routers on the way. Each but the last leaves the rest of the path in a group ``path``."""
     methods: Collection[str] | None
 
 
-class _Known(NamedTuple):
+class _Endpoint(NamedTuple):
+    """An endpoint with the places where it was found."""
+
     endpoint: Any
     template: str | None
-    """None if there are several, and if there is none."""
+    """None if there are several templates, and if there is none."""
     places: tuple[_Place, ...]
 
 
-def _places(routes: Iterable[Any], outside: _Place, above: tuple[int, ...]) -> Iterator[_Place]:
-    flatten = getattr(sys.modules.get("fastapi.routing"), "iter_route_contexts", None)
-    for route in routes if flatten is None else flatten(routes):
-        template = getattr(route, "path_format", None)
-        pattern = getattr(route, "path_regex", None)
-        patterns = outside.patterns if pattern is None else (*outside.patterns, pattern)
-        app = getattr(route, "app", None)
-        inner = getattr(route, "routes", None) or ()
-        is_mount = inner or ((template or "").endswith("/{path}") and getattr(route, "endpoint", None) is None)
+def _find_places(routes: Iterable[Any], outside: _Place, above: tuple[int, ...]) -> Iterator[_Place]:
+    for route in flatten_routes(routes):
+        facts = read_route(route)
+        template = facts.template or ""
+        patterns = outside.patterns if facts.pattern is None else (*outside.patterns, facts.pattern)
+        is_mount = facts.routes or (template.endswith("/{path}") and facts.endpoint is None)
         if not is_mount:
-            if template is not None:
-                methods = getattr(route, "methods", None)
-                yield _Place(getattr(route, "endpoint", None), outside.template + template, patterns, methods)
+            if facts.template is not None:
+                yield _Place(facts.endpoint, outside.template + template, patterns, facts.methods)
             continue
-        inner = inner or _routes_in(app)
-        # A host has no path.
-        prefix = outside.template + (template or "").removesuffix("/{path}")
+        inner = facts.routes or find_routes(facts.app)
         if not inner:
-            yield _Place(app, outside.template + (template or ""), patterns, None)
-        elif id(app) not in above and len(above) < _DEEPEST:
-            yield from _places(inner, _Place(None, prefix, patterns, None), (*above, id(app)))
+            yield _Place(facts.app, outside.template + template, patterns, None)
+        # An application may be mounted in itself.
+        elif id(facts.app) not in above and len(above) < _MAX_DEPTH:
+            prefix = _Place(None, outside.template + template.removesuffix("/{path}"), patterns, None)
+            yield from _find_places(inner, prefix, (*above, id(facts.app)))
 
 
-def _routes_in(app: Any) -> Iterable[Any]:
-    """The routes of an application, also if it is wrapped in layers, or hosted."""
-    for _ in range(_DEEPEST):
-        routes = getattr(app, "routes", None)
-        if routes:
-            return list(routes)
-        app = getattr(app, "app", None) or getattr(app, "host", None)
-        if app is None:
-            break
-    return ()
-
-
-def _chosen(places: Iterable[_Place], scope: Scope) -> str | None:
-    root: str = scope.get("app_root_path", scope.get("root_path", ""))
-    path: str = scope["path"].removeprefix(root)
-    fitting = [place for place in places if _fits(place.patterns, path)]
+def _select_template(places: Iterable[_Place], scope: Scope) -> str | None:
+    path = read_local_path(scope)
+    matching = [place for place in places if _matches(place.patterns, path)]
     method = scope.get("method")
-    answering = [place for place in fitting if place.methods is None or method in place.methods]
-    # The router takes the first, too.
-    return next((place.template for place in (*answering, *fitting)), None)
+    answering = [place for place in matching if place.methods is None or method in place.methods]
+    # Like the router: the first route that matches, or else the first that matches but refuses the method.
+    return next((place.template for place in (*answering, *matching)), None)
 
 
-def _fits(patterns: Iterable[re.Pattern[str]], path: str) -> bool:
+def _matches(patterns: Iterable[re.Pattern[str]], path: str) -> bool:
     for pattern in patterns:
         match = pattern.match(path)
         if match is None:

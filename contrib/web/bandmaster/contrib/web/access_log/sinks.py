@@ -1,4 +1,4 @@
-"""Where the access log's records go."""
+"""The sinks that write the access log's records: a stream, structlog, or a component."""
 
 from __future__ import annotations
 
@@ -7,11 +7,12 @@ import os
 from collections.abc import Callable
 from typing import Any, Literal, Protocol, TextIO
 
-from bandmaster.contrib.web.access_log.lines import AccessRecord, json_line, text_line
+from bandmaster.contrib.web.access_log.lines import json_line, text_line
+from bandmaster.contrib.web.access_log.records import AccessRecord
 
 
 class AccessSink(Protocol):
-    """What takes the access log's records over, where a component provides one.
+    """Writes the access log's records. A component that provides one replaces the sink that the settings name.
 
     ```python
     @lifespan(band=LifespanBand.OBSERVABILITY)
@@ -21,75 +22,75 @@ class AccessSink(Protocol):
     """
 
     def write(self, record: AccessRecord) -> None:
-        """Take one record; called in the event loop, so it mustn't wait.
+        """Write one record. The event loop calls this, so it must not block.
 
-        Whatever it raises, the request isn't harmed: the record counts as lost.
+        An exception counts the record as lost and does not affect the request.
         """
         ...
 
 
 class StreamSink:
-    """Writes lines to a text stream, each whole, in one call and at once."""
+    """Writes each line to a text stream in one call, without buffering."""
 
-    def __init__(self, stream: TextIO | None, line: Callable[[AccessRecord], str]) -> None:
+    def __init__(self, stream: TextIO | None, render: Callable[[AccessRecord], str]) -> None:
         self._stream = stream
-        self._line = line
-        self._descriptor = _descriptor(stream)
-        self._torn = False
+        self._render = render
+        self._descriptor = _find_descriptor(stream)
+        self._line_is_cut = False
 
     def write(self, record: AccessRecord) -> None:
         """Write the record's line.
 
         Raises:
-            OSError: it can't be written, or not all of it.
-            ValueError: the stream is closed, or there is none.
+            OSError: the line can't be written, or not all of it.
+            ValueError: the stream is closed, or the process has none.
         """
-        stream, line = self._stream, self._line(record)
+        stream, line = self._stream, self._render(record)
         if stream is None:
             raise ValueError("the process has no such stream")
         if self._descriptor is None:
             stream.write(line)
             stream.flush()
             return
-        # What others have printed comes first. It also notices that the stream is closed, when its number may be some
-        # other file's already.
+        # Text that was printed before must come first. Flushing a closed stream also raises, which matters: its
+        # descriptor's number may belong to another file by now.
         stream.flush()
         content = line.encode("ascii")
-        if self._torn:
+        if self._line_is_cut:
             content = b"\n" + content
         written = os.write(self._descriptor, content)
         if written != len(content):
             self._write_rest(self._descriptor, content[written:])
-        self._torn = False
+        self._line_is_cut = False
 
     def _write_rest(self, descriptor: int, rest: bytes) -> None:
-        # On a full disk the first half may go well. What comes next is not to be glued to it.
-        self._torn = True
+        # A full disk may take the first half of a line and refuse the rest. The next line then begins with a newline.
+        self._line_is_cut = True
         while rest:
             rest = rest[os.write(descriptor, rest) :]
 
 
 class StructlogSink:
-    """Hands records to structlog, which adds the time, and says how they look and where they go."""
+    """Logs records as structlog events. The application's structlog configuration adds the time and renders them."""
 
     def __init__(self) -> None:
-        # Imported for those who want it: it costs as much as half of starlette.
+        # Imported only for this sink: importing structlog takes half as long as importing Starlette.
         import structlog
 
         self._unbound = structlog.get_logger("bandmaster.web.access")
         self._logger: Any = None
 
     def write(self, record: AccessRecord) -> None:
-        """Log the record as an event, at its level."""
+        """Log the record at its level."""
         if self._logger is None:
-            # Once, and late: structlog may be configured when layers have been made.
+            # Bound at the first record: the application may configure structlog after the layers have been made.
             self._logger = self._unbound.bind()
         log = self._logger.info if record.level == "info" else self._logger.warning
         log(record.event, **record.fields())
 
 
 def standard_sink(form: Literal["auto", "json", "text", "structlog"], stream: TextIO | None) -> AccessSink:
-    """The sink that the setting means; ``auto`` is text where the stream is a terminal, else JSON."""
+    """The sink for a value of ``WEB_ACCESS_LOG``; ``auto`` is text if the stream is a terminal, else JSON."""
     if form == "structlog":
         return StructlogSink()
     if form == "auto":
@@ -100,12 +101,12 @@ def standard_sink(form: Literal["auto", "json", "text", "structlog"], stream: Te
 def _is_terminal(stream: TextIO | None) -> bool:
     try:
         return stream is not None and stream.isatty()
-    except (AttributeError, ValueError):  # a stand-in that has no such method; closed
+    except (AttributeError, ValueError):  # a replacement of sys.stdout without the method; a closed stream
         return False
 
 
-def _descriptor(stream: TextIO | None) -> int | None:
-    """The file descriptor that a stream's text ends up in as it is; none if something else may become of it."""
+def _find_descriptor(stream: TextIO | None) -> int | None:
+    """The file descriptor that a stream writes its text to unchanged; None if the stream may change the text."""
     if type(stream) is not io.TextIOWrapper:
         return None
     raw = getattr(stream.buffer, "raw", stream.buffer)
