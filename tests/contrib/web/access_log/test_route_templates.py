@@ -38,27 +38,27 @@ async def bare(scope, receive, send):
     await send({"type": "http.response.body", "body": b""})
 
 
-class Telling:
-    """Around an application: what the templates of its requests are."""
+class TemplateRecorder:
+    """Records the template of each request to an application."""
 
     def __init__(self, app):
         self.app = app
         self.templates = RouteTemplates()
-        self.told = []
+        self.recorded = []
 
     async def __call__(self, scope, receive, send):
         try:
             await self.app(scope, receive, send)
         finally:
-            self.told.append(self.templates.of(scope))
+            self.recorded.append(self.templates.of(scope))
 
 
-async def told(app, *paths, method="GET", **options):
-    telling = Telling(app)
-    async with connect(telling, raise_app_exceptions=False) as client:
+async def find_templates(app, *paths, method="GET", **options):
+    recorder = TemplateRecorder(app)
+    async with connect(recorder, raise_app_exceptions=False) as client:
         for path in paths:
             await client.request(method, path, **options)
-    return telling.told
+    return recorder.recorded
 
 
 def starlette(tmp_path):
@@ -97,30 +97,30 @@ def starlette(tmp_path):
     ],
 )
 async def test_starlette(tmp_path, path, expected) -> None:
-    """Mounts' prefixes belong to the template; where no route was taken, there is none."""
-    assert [expected, expected] == await told(starlette(tmp_path), path, path)
+    """The prefixes of mounts belong to the template. A request that no route serves has none."""
+    assert [expected, expected] == await find_templates(starlette(tmp_path), path, path)
 
 
-async def test_a_route_that_refuses_the_method_was_taken(tmp_path) -> None:
-    """A 405 is the route's answer."""
-    assert ["/only"] == await told(starlette(tmp_path), "/only")
+async def test_a_route_that_refuses_the_method_has_its_template(tmp_path) -> None:
+    """A 405 is the answer of a route."""
+    assert ["/only"] == await find_templates(starlette(tmp_path), "/only")
 
 
 async def test_hosts_have_no_path(tmp_path) -> None:
-    """What stands under a host name has its own template."""
+    """The template of a route under a host name has no prefix."""
     headers = {"host": "a.example"}
-    assert ["/hosted/{x}"] == await told(starlette(tmp_path), "/hosted/1", headers=headers)
+    assert ["/hosted/{x}"] == await find_templates(starlette(tmp_path), "/hosted/1", headers=headers)
 
 
 async def test_one_endpoint_on_several_routes(tmp_path) -> None:
-    """The path decides, as it did for the router, in whatever order they come."""
+    """The path decides between the templates of one endpoint, in any order of requests."""
     paths = ["/orgs/a/items/b", "/items/7", "/", "/sub/a/x", "/items/7"]
     expected = ["/orgs/{org}/items/{id}", "/items/{id}", "/", "/sub/a/{b}", "/items/{id}"]
-    assert expected == await told(starlette(tmp_path), *paths)
+    assert expected == await find_templates(starlette(tmp_path), *paths)
 
 
 async def test_one_endpoint_for_several_methods() -> None:
-    """Where two templates fit the path, the method decides, and then their order."""
+    """Where two templates match the path, the method decides, and then their order."""
     app = Starlette(
         routes=[
             Route("/{written}", items, methods=["PUT"]),
@@ -128,49 +128,49 @@ async def test_one_endpoint_for_several_methods() -> None:
             Route("/{second}", items),
         ]
     )
-    assert ["/{written}"] == await told(app, "/a", method="PUT")
-    assert ["/{first}"] == await told(app, "/a")
-    assert ["/{written}"] == await told(app, "/a", method="POST")
+    assert ["/{written}"] == await find_templates(app, "/a", method="PUT")
+    assert ["/{first}"] == await find_templates(app, "/a")
+    assert ["/{written}"] == await find_templates(app, "/a", method="POST")
 
 
 async def test_classes_and_websockets() -> None:
-    """Endpoints needn't be functions, nor requests HTTP."""
+    """Endpoints that are classes, and WebSocket endpoints, have templates as well."""
 
     class Endpoint(HTTPEndpoint):
         async def get(self, request):
             return PlainTextResponse("")
 
-    telling = Telling(Starlette(routes=[Route("/class", Endpoint), WebSocketRoute("/chat/{room}", chat)]))
-    async with connect(telling) as client:
+    recorder = TemplateRecorder(Starlette(routes=[Route("/class", Endpoint), WebSocketRoute("/chat/{room}", chat)]))
+    async with connect(recorder) as client:
         await client.get("/class")
         async with client.websocket("/chat/1") as socket:
             await socket.wait_closed()
-    assert ["/class", "/chat/{room}"] == telling.told
+    assert ["/class", "/chat/{room}"] == recorder.recorded
 
 
 async def test_under_a_root_path() -> None:
-    """A server's root path is stripped for matching, and belongs to no template."""
+    """A server's root path is stripped before matching, and belongs to no template."""
     app = Starlette(routes=[Route("/a/{x}", items), Mount("/m", routes=[Route("/{x}", items)])])
     options = {"scope": {"root_path": "/root"}}
-    assert ["/a/{x}", "/m/{x}"] == await told(app, "/root/a/1", "/root/m/1", **options)
+    assert ["/a/{x}", "/m/{x}"] == await find_templates(app, "/root/a/1", "/root/m/1", **options)
 
 
-async def test_routes_that_come_later() -> None:
-    """A route added while serving is found, too."""
+async def test_routes_that_are_added_later() -> None:
+    """A route that is added while the application serves is found."""
     app = Starlette(routes=[Route("/a", items)])
-    telling = Telling(app)
-    async with connect(telling) as client:
+    recorder = TemplateRecorder(app)
+    async with connect(recorder) as client:
         await client.get("/a")
         app.router.routes.append(Route("/b/{x}", other))
         await client.get("/b/1")
-    assert ["/a", "/b/{x}"] == telling.told
+    assert ["/a", "/b/{x}"] == recorder.recorded
 
 
 async def test_an_application_that_contains_itself() -> None:
-    """A circle of mounts is gone round once."""
+    """An application that is mounted in itself is searched once."""
     app = Starlette(routes=[Route("/a", items)])
     app.mount("/again", app)
-    assert ["/a", "/again/a", None] == await told(app, "/a", "/again/a", "/again/again/a")
+    assert ["/a", "/again/a", None] == await find_templates(app, "/a", "/again/a", "/again/again/a")
 
 
 def fastapi():
@@ -218,36 +218,36 @@ def fastapi():
     ],
 )
 async def test_fastapi(path, expected) -> None:
-    """Prefixes of included routers belong to the template, and also routes of Starlette's kind have one."""
-    assert [expected, expected] == await told(fastapi(), path, path)
+    """The prefixes of included routers belong to the template, and Starlette's own routes have one as well."""
+    assert [expected, expected] == await find_templates(fastapi(), path, path)
 
 
 async def test_fastapi_websockets() -> None:
-    """They have the prefixes, too."""
-    telling = Telling(fastapi())
-    async with connect(telling) as client:
+    """The template of a WebSocket route has the prefixes of included routers."""
+    recorder = TemplateRecorder(fastapi())
+    async with connect(recorder) as client:
         async with client.websocket("/v1/mid/pre/inner/ws/1") as socket:
             await socket.wait_closed()
-    assert ["/v1/mid/pre/inner/ws/{y}"] == telling.told
+    assert ["/v1/mid/pre/inner/ws/{y}"] == recorder.recorded
 
 
 async def test_litestar() -> None:
-    """It tells templates of its own."""
+    """Litestar reports its templates itself."""
 
     @get("/items/{id:int}")
     async def item() -> str:
         return ""
 
-    assert ["/items/{id}", None] == await told(Litestar([item]), "/items/1", "/nothing")
+    assert ["/items/{id}", None] == await find_templates(Litestar([item]), "/items/1", "/nothing")
 
 
 async def test_an_application_in_an_application() -> None:
-    """An application of ours may be mounted: the template starts at the outermost router."""
-    told, templates = [], RouteTemplates()
+    """The template starts at the outermost router, also around a mounted application of a kernel."""
+    recorded, templates = [], RouteTemplates()
 
     class Layer:
         def on_end(self, exchange):
-            told.append(templates.of(exchange.scope))
+            recorded.append(templates.of(exchange.scope))
 
     layer = middleware(band=MiddlewareBand.OUTERMOST)(Layer)
     ours = create_app(Starlette(routes=[Route("/a/{b}", items)]), contributions=[layer], discover=False)
@@ -255,16 +255,16 @@ async def test_an_application_in_an_application() -> None:
     async with ours.running(), connect(outer) as client:
         await client.get("/ours/a/1")
         await client.get("/ours/nothing")
-    assert ["/ours/a/{b}", None] == told
+    assert ["/ours/a/{b}", None] == recorded
 
 
 async def test_an_application_without_routes() -> None:
-    """Nobody tells of a route."""
-    assert [None] == await told(bare, "/")
+    """An application without a router has no templates."""
+    assert [None] == await find_templates(bare, "/")
 
 
-async def test_what_routers_are_made_for_each_request_is_forgotten(monkeypatch) -> None:
-    """Endpoints that nobody sees again neither fill the memory nor are looked for each time."""
+async def test_endpoints_that_are_made_for_each_request_are_forgotten(monkeypatch) -> None:
+    """Endpoints that are used once neither fill the memory nor cause a search each."""
     monkeypatch.setattr("bandmaster.contrib.web.access_log.route_templates._MAX_ENDPOINTS", 20)
     walks = []
     monkeypatch.setattr(RouteTemplates, "_search", lambda self, scope: walks.append(scope))

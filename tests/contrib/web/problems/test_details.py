@@ -1,4 +1,4 @@
-"""What a problem says."""
+"""Problem details, before they are rendered."""
 
 from __future__ import annotations
 
@@ -12,20 +12,20 @@ from bandmaster.contrib.web.problems.details import RESERVED_MEMBERS, ProblemDet
     [(404, "Not Found"), (413, "Content Too Large"), (422, "Unprocessable Content"), (499, "Error")],
 )
 def test_a_status_has_a_title(status: int, title: str) -> None:
-    """As RFC 9110 calls it, whatever Python's version."""
+    """The title is the name in RFC 9110, in every version of Python."""
     assert title == title_of(status) == ProblemDetails(status=status).title
 
 
 @pytest.mark.parametrize("status", [200, 399, 600])
 def test_only_errors_are_problems(status: int) -> None:
-    """And it says so."""
+    """A status outside 400 to 599 is refused, and the message names the range."""
     with pytest.raises(ValueError, match=f"400 to 599, got {status}"):
         ProblemDetails(status=status)
 
 
 @pytest.mark.parametrize("name", sorted(RESERVED_MEMBERS))
-def test_a_member_that_means_something_else_is_refused(name: str) -> None:
-    """It would overwrite what every problem has."""
+def test_a_reserved_member_is_refused(name: str) -> None:
+    """An extension member can't replace a standard member."""
     with pytest.raises(ValueError, match=name):
         ProblemDetails(status=400, members={name: 1})
 
@@ -43,7 +43,7 @@ def test_a_member_that_means_something_else_is_refused(name: str) -> None:
         (("header", "x-token"), {"in": "header", "parameter": "x-token"}),
     ],
 )
-def test_what_is_wrong_has_a_place(location: tuple[object, ...], place: dict[str, str]) -> None:
-    """In the body a pointer, elsewhere a parameter; the input is never repeated."""
+def test_validation_errors_have_a_place(location: tuple[object, ...], place: dict[str, str]) -> None:
+    """A place in the body is a pointer, any other place a parameter; the input is never repeated."""
     error = {"loc": location, "msg": "No.", "input": "a secret", "ctx": {"error": "a secret"}, "url": "https://x"}
     assert ({**place, "detail": "No."},) == validation_errors([error])

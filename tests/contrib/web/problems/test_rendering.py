@@ -1,4 +1,4 @@
-"""Problems as JSON and as pages."""
+"""Problems rendered as JSON and as HTML pages."""
 
 from __future__ import annotations
 
@@ -24,8 +24,8 @@ from bandmaster.contrib.web.problems.rendering import (
 
 
 @pytest.mark.requirement("FA-3", "XC-E2")
-def test_members_stand_in_the_order_in_which_people_read_them() -> None:
-    """What isn't known is left out; what belongs to the kind of problem comes last."""
+def test_standard_members_come_first() -> None:
+    """Unknown members are left out, and extension members come last."""
     problem = ProblemDetails(status=409, type="https://example.com/sold-out", title="Sold out", members={"left": 1})
     members = collect_members(problem, path="/shows/a b", request_id="one", trace_id="two")
     assert {
@@ -40,8 +40,8 @@ def test_members_stand_in_the_order_in_which_people_read_them() -> None:
     assert ["type", "title", "status", "instance", "request_id", "trace_id", "left"] == list(members)
 
 
-def test_an_instance_of_its_own_stays() -> None:
-    """The path is what is taken where nothing better is known."""
+def test_an_explicit_instance_is_kept() -> None:
+    """The path is the instance only of problems that have no other."""
     assert "urn:x:1" == collect_members(ProblemDetails(status=400, instance="urn:x:1"), path="/")["instance"]
 
 
@@ -49,7 +49,7 @@ class Level(IntEnum):
     HIGH = 3
 
 
-class Rude:
+class Unprintable:
     def __str__(self) -> str:
         raise RuntimeError
 
@@ -74,17 +74,17 @@ class Shout(str):
         (True, True),
         ("\ud800", "?"),
         (Shout("quiet"), "quiet"),
-        (Rude(), "Rude"),
+        (Unprintable(), "Unprintable"),
     ],
 )
-def test_any_value_can_be_told(value: object, expected: object) -> None:
-    """There is no error in answering an error."""
+def test_any_value_becomes_json(value: object, expected: object) -> None:
+    """Rendering a problem never raises, whatever value a member has."""
     assert expected == json.loads(json.dumps(to_json_value(value)))
     assert type(expected) is type(to_json_value(value))
 
 
-def test_a_circle_ends() -> None:
-    """At some depth."""
+def test_a_circular_value_ends() -> None:
+    """Members are rendered up to a depth."""
     circle: list[object] = []
     circle.append(circle)
     assert '[[[[[[[["..."]]]]]]]]' == json.dumps(to_json_value(circle))
@@ -98,21 +98,21 @@ anything = st.recursive(
 
 
 @given(st.dictionaries(st.text(), anything), st.text(st.characters(codec=None)), st.text())
-def test_whatever_a_problem_holds_is_json_and_a_page(members: dict[str, object], path: str, detail: str) -> None:
-    """Any member, any path, any text; what is text comes back as it was."""
+def test_any_problem_renders_as_json_and_as_a_page(members: dict[str, object], path: str, detail: str) -> None:
+    """Any member, path and text can be rendered, and text is read back unchanged."""
     problem = ProblemDetails(
         status=400,
         detail=detail,
         members={name: value for name, value in members.items() if name not in RESERVED_MEMBERS},
     )
-    told = collect_members(problem, path=path)
-    assert told == json.loads(render_json(told), parse_constant=pytest.fail)
-    assert detail == told["detail"]
-    assert b"<script" not in render_html(told).lower()
+    rendered = collect_members(problem, path=path)
+    assert rendered == json.loads(render_json(rendered), parse_constant=pytest.fail)
+    assert detail == rendered["detail"]
+    assert b"<script" not in render_html(rendered).lower()
 
 
 def test_a_page_is_escaped() -> None:
-    """What a client sent may stand in a detail."""
+    """A detail may contain text that a client sent."""
     problem = ProblemDetails(status=404, detail="<script>alert(1)</script>", members={"<b>": "&"})
     page = render_html(collect_members(problem, path="/<i>")).decode()
     assert "<script>" not in page
@@ -144,14 +144,14 @@ def test_a_page_is_escaped() -> None:
         (";;,,;q", False),
     ],
 )
-def test_a_page_is_for_those_who_clearly_want_one(accept: str, html: bool) -> None:
-    """Programs that name nothing, or everything, get JSON (RFC 9110, 12.5.1)."""
+def test_only_clients_that_prefer_html_get_a_page(accept: str, html: bool) -> None:
+    """Programs that name no media type, or every one, get JSON (RFC 9110, 12.5.1)."""
     assert html == prefers_html(accept)
     _, media_type = render_problem(ProblemDetails(status=400), path="/", accept=accept, request_id=None, trace_id=None)
     assert ("text/html" if html else "application/problem+json") == media_type
 
 
 @given(st.text())
-def test_no_accept_header_is_too_strange(accept: str) -> None:
-    """Whatever a client sends there is read."""
+def test_any_accept_header_can_be_parsed(accept: str) -> None:
+    """A malformed Accept header raises nothing."""
     assert prefers_html(accept) in (True, False)

@@ -1,4 +1,4 @@
-"""How a layer refuses a request."""
+"""Answers of layers and handlers with a problem."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from bandmaster.kernel.testing import WebSocketRefused, connect
 pytestmark = pytest.mark.anyio
 
 
-class _Refusing:
+class _RefusingLayer:
     def on_request(self, exchange: Exchange) -> None:
         with request_context("one"):
             refuse(exchange, 413, "Too much.", [CONNECTION_CLOSE, (b"x-why", b"size")])
@@ -24,7 +24,7 @@ async def _unreached(scope, receive, send) -> None:
     raise AssertionError("the application was reached")
 
 
-LAYER = MiddlewareContribution(name="refusing", layer=_Refusing, band=MiddlewareBand.SECURITY)
+LAYER = MiddlewareContribution(name="refusing", layer=_RefusingLayer, band=MiddlewareBand.SECURITY)
 APP = build([BoundLayer(LAYER, {})], _unreached)
 PROBLEM = {
     "type": "about:blank",
@@ -38,21 +38,21 @@ PROBLEM = {
 
 @pytest.mark.requirement("FA-3", "XC-E2")
 async def test_a_refusal_is_a_problem() -> None:
-    """As RFC 9457 has it; no cache keeps it."""
+    """A refusal has the form of RFC 9457, and no cache may keep it."""
     async with connect(APP) as client:
         response = await client.get("/a%20b")
     assert (413, PROBLEM) == (response.status, response.json())
-    told = {name: response.headers[name] for name in ("content-type", "cache-control", "connection", "x-why")}
+    headers = {name: response.headers[name] for name in ("content-type", "cache-control", "connection", "x-why")}
     assert {
         "content-type": "application/problem+json",
         "cache-control": "no-store",
         "connection": "close",
         "x-why": "size",
-    } == told
+    } == headers
 
 
 async def test_head_gets_no_body() -> None:
-    """But its length, as a GET would have it (RFC 9110, 9.3.2)."""
+    """The response to HEAD has the length that the response to GET would have (RFC 9110, 9.3.2)."""
     async with connect(APP) as client:
         response = await client.head("/a%20b")
         length = (await client.get("/a%20b")).headers["content-length"]
@@ -61,17 +61,17 @@ async def test_head_gets_no_body() -> None:
     assert b"" == b"".join(message.get("body", b"") for message in response.messages)
 
 
-@pytest.mark.parametrize(("version", "told"), [("1.0", True), ("1.1", True), ("2", False), ("3", False)])
-async def test_later_versions_have_no_connection_header(version: str, told: bool) -> None:
-    """In HTTP/2 and 3 it would make the response malformed (RFC 9113, 8.2.2)."""
+@pytest.mark.parametrize(("version", "present"), [("1.0", True), ("1.1", True), ("2", False), ("3", False)])
+async def test_later_versions_have_no_connection_header(version: str, present: bool) -> None:
+    """A Connection header would make a response of HTTP/2 or 3 malformed (RFC 9113, 8.2.2)."""
     async with connect(APP) as client:
         response = await client.get("/", scope={"http_version": version})
-    assert told == ("connection" in response.headers)
+    assert present == ("connection" in response.headers)
 
 
 @pytest.mark.requirement("FA-3", "XC-E2")
-async def test_a_websocket_is_refused_with_the_same() -> None:
-    """Before it is accepted, where the server can."""
+async def test_a_websocket_is_refused_with_a_problem() -> None:
+    """A WebSocket that is not accepted yet gets the same problem, if the server can send one."""
     async with connect(APP) as client:
         with pytest.raises(WebSocketRefused) as refused:
             async with client.websocket("/a%20b"):
@@ -79,8 +79,8 @@ async def test_a_websocket_is_refused_with_the_same() -> None:
     assert (413, PROBLEM) == (refused.value.status, refused.value.response.json())
 
 
-async def test_strange_paths_do_no_harm() -> None:
-    """Nothing of a path can end a JSON string, or fail to be written."""
+async def test_any_path_can_be_rendered() -> None:
+    """A path can't end a JSON string, and can always be encoded."""
     for path in ('/"}', "/\r\n", "/\udcff", "/\x00é"):
         for scope in (http_scope(), websocket_scope()):
             exchange = Exchange(scope | {"path": path})
