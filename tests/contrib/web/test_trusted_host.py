@@ -1,4 +1,4 @@
-"""Requests that leave no doubt for whom they are, nor where they end."""
+"""The trusted host layer: hosts that are served, and requests that are ambiguous."""
 
 from __future__ import annotations
 
@@ -24,8 +24,8 @@ def _layer(**settings):
     return TrustedHostLayer.layer(WebSettings(**settings))
 
 
-def _asked(*headers: tuple[bytes, bytes], layer=None, kind: str = "http", **scope) -> Response | None:
-    """What the layer answers to a request with these headers; none if it lets it in."""
+def _answer_of(*headers: tuple[bytes, bytes], layer=None, kind: str = "http", **scope) -> Response | None:
+    """The layer's answer to a request with these headers; None if the layer lets the request pass."""
     base = websocket_scope() if kind == "websocket" else http_scope()
     exchange = Exchange({**base, "headers": list(headers), **scope})
     (layer or _layer()).on_request(exchange)
@@ -44,17 +44,14 @@ KINDS = pytest.mark.parametrize("kind", ["http", "websocket"])
 
 @KINDS
 def test_headers_that_are_too_large_are_refused(kind: str) -> None:
-    """With 431 (RFC 6585, 5); just as large as allowed they pass."""
+    """Headers above the limit are refused with 431 (RFC 6585, 5), and headers at the limit pass."""
     layer = _layer(max_header_bytes=100)
     base = websocket_scope() if kind == "websocket" else http_scope()
     exchange = Exchange({**base, "headers": [HOST, (b"x-a", b"a" * 50), (b"x-b", b"b" * 39)]})
     layer.on_request(exchange)
     assert isinstance(exchange.answer, Response)
     assert 431 == exchange.answer.status
-    assert _asked(HOST, (b"x-a", b"a" * 50), (b"x-b", b"b" * 38), layer=layer, kind=kind) is None
-
-
-# -- the host --------------------------------------------------------------------------------------------------------
+    assert _answer_of(HOST, (b"x-a", b"a" * 50), (b"x-b", b"b" * 38), layer=layer, kind=kind) is None
 
 
 @pytest.mark.parametrize(
@@ -85,11 +82,11 @@ def test_headers_that_are_too_large_are_refused(kind: str) -> None:
     ],
 )
 @KINDS
-def test_hosts_are_served_or_not(allowed: str, host: bytes, served: bool, kind: str) -> None:
-    """By name; the port, upper and lower case and a dot at the end make no difference."""
+def test_allowed_hosts_are_served(allowed: str, host: bytes, served: bool, kind: str) -> None:
+    """Hosts are compared by name, without the port, the case and a dot at the end."""
     layer = _layer(allowed_hosts=allowed)
-    # The second time it is remembered.
-    assert [served, served] == [_asked((b"host", host), layer=layer, kind=kind) is None for _ in range(2)]
+    # The second answer comes from the cache.
+    assert [served, served] == [_answer_of((b"host", host), layer=layer, kind=kind) is None for _ in range(2)]
 
 
 @pytest.mark.parametrize(
@@ -136,17 +133,17 @@ def test_hosts_are_served_or_not(allowed: str, host: bytes, served: bool, kind: 
 )
 @KINDS
 def test_a_malformed_host_is_refused(host: bytes, kind: str) -> None:
-    """Even where any is served: links are made of it, and others may read it in another way."""
+    """A malformed host is refused also where any host is served, since applications build links with it."""
     layer = _layer(allowed_hosts="*")
-    assert None not in [_asked((b"host", host), layer=layer, kind=kind) for _ in range(2)]
+    assert None not in [_answer_of((b"host", host), layer=layer, kind=kind) for _ in range(2)]
 
 
 @KINDS
 def test_several_hosts_are_refused(kind: str) -> None:
-    """Even if they are the same (RFC 9112, 3.2)."""
-    assert _asked(HOST, (b"host", b"evil.example"), kind=kind) is not None
-    assert _asked(HOST, HOST, kind=kind) is not None
-    assert _asked(HOST, (b"cookie", b"a"), (b"cookie", b"b"), kind=kind) is None
+    """Several Host headers are refused, also equal ones (RFC 9112, 3.2)."""
+    assert _answer_of(HOST, (b"host", b"evil.example"), kind=kind) is not None
+    assert _answer_of(HOST, HOST, kind=kind) is not None
+    assert _answer_of(HOST, (b"cookie", b"a"), (b"cookie", b"b"), kind=kind) is None
 
 
 @pytest.mark.parametrize(
@@ -159,15 +156,15 @@ def test_several_hosts_are_refused(kind: str) -> None:
         ("2", "shop.example", False),
     ],
 )
-def test_a_host_is_missing(version: str, allowed: str, served: bool) -> None:
-    """In HTTP/1.1 there must be one; elsewhere it is refused where the name matters."""
-    assert served == (_asked(layer=_layer(allowed_hosts=allowed), http_version=version) is None)
+def test_a_missing_host_is_refused(version: str, allowed: str, served: bool) -> None:
+    """HTTP/1.1 requires a Host header. Other versions do where the allowed hosts are named."""
+    assert served == (_answer_of(layer=_layer(allowed_hosts=allowed), http_version=version) is None)
 
 
 @settings(deadline=None)
 @given(st.binary(max_size=40) | st.from_regex(rb"[A-Za-z0-9.:\[\]@/-]{1,30}", fullmatch=True))
-def test_what_is_read_can_be_put_into_a_link(host: bytes) -> None:
-    """What is let in has nothing that would end the host's part of one, and is read the same again."""
+def test_a_parsed_host_can_be_put_into_a_link(host: bytes) -> None:
+    """A name has no character that ends the host in a URL, and is parsed to itself."""
     authority = read_authority(host)
     if authority is not None:
         name, port = authority
@@ -175,20 +172,17 @@ def test_what_is_read_can_be_put_into_a_link(host: bytes) -> None:
         assert (name, port) == read_authority((name if port is None else f"{name}:{port}").encode())
 
 
-def test_the_example_holds() -> None:
-    """The one of the docstring."""
+def test_the_example_of_the_docstring() -> None:
+    """The doctest of `read_authority` passes."""
     assert 0 == doctest.testmod(addresses).failed
 
 
-def test_what_is_remembered_is_bounded() -> None:
-    """Anybody can make hosts up."""
+def test_the_cache_is_bounded() -> None:
+    """A client can send any number of hosts."""
     layer = _layer()
     for number in range(1000):
-        assert _asked((b"host", b"a%d.example" % number), layer=layer) is None
+        assert _answer_of((b"host", b"a%d.example" % number), layer=layer) is None
     assert layer._check_host.cache_info().currsize < 200
-
-
-# -- the end of the body ---------------------------------------------------------------------------------------------
 
 
 def _length(value: bytes) -> tuple[bytes, bytes]:
@@ -228,9 +222,9 @@ def _coding(value: bytes) -> tuple[bytes, bytes]:
     ],
 )
 @KINDS
-def test_a_body_of_doubtful_end_is_refused(headers, kind: str) -> None:
-    """Another program could take part of it for the next request (RFC 9112, 6.3): the connection ends with it."""
-    assert _closes(_asked(HOST, *headers, kind=kind))
+def test_a_body_without_a_clear_end_is_refused(headers, kind: str) -> None:
+    """Another program could take part of the body for the next request (RFC 9112, 6.3), so the connection is closed."""
+    assert _closes(_answer_of(HOST, *headers, kind=kind))
 
 
 @pytest.mark.parametrize(
@@ -247,36 +241,30 @@ def test_a_body_of_doubtful_end_is_refused(headers, kind: str) -> None:
         [_coding(b"gzip"), _coding(b"chunked")],
     ],
 )
-def test_a_body_of_certain_end_is_let_in(headers) -> None:
-    """Also where a proxy has repeated the length (RFC 9112, 6.3)."""
-    assert _asked(HOST, *headers) is None
+def test_a_body_with_a_clear_end_passes(headers) -> None:
+    """A length that a proxy has repeated unchanged is clear as well (RFC 9112, 6.3)."""
+    assert _answer_of(HOST, *headers) is None
 
 
 @pytest.mark.parametrize("version", ["1.0", "2"])
-def test_transfer_codings_are_for_one_version(version: str) -> None:
-    """HTTP/1.0 doesn't know them (RFC 9112, 6.1), and HTTP/2 has none (RFC 9113, 8.2.2)."""
-    answer = _asked(HOST, _coding(b"chunked"), http_version=version)
+def test_transfer_codings_are_for_http_1_1(version: str) -> None:
+    """HTTP/1.0 has no transfer codings (RFC 9112, 6.1), and HTTP/2 has none either (RFC 9113, 8.2.2)."""
+    answer = _answer_of(HOST, _coding(b"chunked"), http_version=version)
     assert answer is not None
     assert (version == "1.0") == _closes(answer)
 
 
-# -- control characters ----------------------------------------------------------------------------------------------
-
-
-@pytest.mark.parametrize("sign", [*range(32), 127])
+@pytest.mark.parametrize("code", [*range(32), 127])
 @KINDS
-def test_control_characters_are_refused(sign: int, kind: str) -> None:
-    """In whichever header; all but the tab (RFC 9110, 5.5)."""
-    answer = _asked(HOST, (b"x-one", b"1"), (b"x-note", b"a%cb" % sign), (b"x-two", b"2"), kind=kind)
-    assert (sign != ord("\t")) == _closes(answer)
+def test_control_characters_are_refused(code: int, kind: str) -> None:
+    """A header may have no control character but the tab (RFC 9110, 5.5)."""
+    answer = _answer_of(HOST, (b"x-one", b"1"), (b"x-note", b"a%cb" % code), (b"x-two", b"2"), kind=kind)
+    assert (code != ord("\t")) == _closes(answer)
 
 
-def test_all_else_is_let_in() -> None:
-    """Letters beyond ASCII included, whose meaning is the application's affair."""
-    assert _asked(HOST, (b"x-note", bytes([*range(32, 127), *range(128, 256)]))) is None
-
-
-# -- on the wire -----------------------------------------------------------------------------------------------------
+def test_other_characters_pass() -> None:
+    """Characters beyond ASCII pass."""
+    assert _answer_of(HOST, (b"x-note", bytes([*range(32, 127), *range(128, 256)]))) is None
 
 
 async def _unreached(scope, receive, send) -> None:
@@ -285,7 +273,7 @@ async def _unreached(scope, receive, send) -> None:
 
 @pytest.mark.requirement("FA-3", "XC-E2")
 async def test_a_refusal_is_a_problem() -> None:
-    """It says what is wrong, and nothing of what would be right."""
+    """The problem names the mistake, and not the allowed hosts."""
     app = build([BoundLayer(TrustedHostLayer, {"settings": WebSettings(allowed_hosts="secret.example")})], _unreached)
     async with connect(app) as client:
         response = await client.get("/")
@@ -301,6 +289,6 @@ async def test_a_refusal_is_a_problem() -> None:
 @pytest.mark.requirement("CF-17", "CF-33", "FA-18", "FA-19")
 @pytest.mark.parametrize("name", CASES)
 async def test_traps(name: str) -> None:
-    """Whatever ASGI allows passes unharmed."""
+    """Every exchange that ASGI allows passes through unharmed."""
     layer = BoundLayer(TrustedHostLayer, {"settings": WebSettings(allowed_hosts="testserver")})
     await CASES[name](Rig(lambda app: build([layer], app)))

@@ -1,4 +1,4 @@
-"""Which pages may open a WebSocket."""
+"""The layer that refuses WebSockets of foreign pages."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from bandmaster.kernel.testing import WebSocketRefused, run
 pytestmark = pytest.mark.anyio
 
 
-def _lets_in(*origins: bytes, host: bytes | None = b"shop.example", scheme: str = "wss", **settings) -> bool:
+def _is_let_in(*origins: bytes, host: bytes | None = b"shop.example", scheme: str = "wss", **settings) -> bool:
     headers = [(b"origin", origin) for origin in origins]
     if host is not None:
         headers.append((b"host", host))
@@ -29,10 +29,10 @@ def _lets_in(*origins: bytes, host: bytes | None = b"shop.example", scheme: str 
     return answer is None
 
 
-def test_programs_may() -> None:
-    """They send no Origin, and no cookies that they don't own."""
-    assert _lets_in()
-    assert _lets_in(host=None)
+def test_programs_are_let_in() -> None:
+    """Programs send no Origin, and no cookies of other users."""
+    assert _is_let_in()
+    assert _is_let_in(host=None)
 
 
 @pytest.mark.parametrize(
@@ -61,9 +61,9 @@ def test_programs_may() -> None:
     ],
 )
 @pytest.mark.parametrize("scheme", ["ws", "wss"])
-def test_pages_of_the_host_itself_may(origin: bytes, host: bytes | None, same: bool, scheme: str) -> None:
-    """By name and port; the scheme isn't compared, since TLS may have ended at a proxy."""
-    assert same == _lets_in(origin, host=host, scheme=scheme)
+def test_pages_of_the_same_host_are_let_in(origin: bytes, host: bytes | None, same: bool, scheme: str) -> None:
+    """Name and port are compared, and the scheme isn't, since a proxy may terminate TLS."""
+    assert same == _is_let_in(origin, host=host, scheme=scheme)
 
 
 @pytest.mark.parametrize(
@@ -86,57 +86,57 @@ def test_pages_of_the_host_itself_may(origin: bytes, host: bytes | None, same: b
         b"https://evil.example#@shop.example",
     ],
 )
-def test_what_is_no_origin_may_not(origin: bytes) -> None:
-    """Nor pages that hide theirs."""
-    assert not _lets_in(origin)
-    assert not _lets_in(origin, cors_origins="https://app.example", websocket_origins="https://app.example")
+def test_a_malformed_origin_is_refused(origin: bytes) -> None:
+    """Pages that hide their origin are refused as well."""
+    assert not _is_let_in(origin)
+    assert not _is_let_in(origin, cors_origins="https://app.example", websocket_origins="https://app.example")
 
 
-def test_one_origin_at_most() -> None:
-    """Which of several counts depends on who reads them."""
-    assert not _lets_in(b"https://shop.example", b"https://evil.example")
-    assert not _lets_in(b"https://shop.example", b"https://shop.example")
+def test_several_origins_are_refused() -> None:
+    """Programs disagree about the one of several headers that counts."""
+    assert not _is_let_in(b"https://shop.example", b"https://evil.example")
+    assert not _is_let_in(b"https://shop.example", b"https://shop.example")
 
 
 @pytest.mark.parametrize("field", ["websocket_origins", "cors_origins"])
-def test_named_origins_may(field: str) -> None:
-    """Those that may read responses may talk as well."""
+def test_named_origins_are_let_in(field: str) -> None:
+    """Pages that may read responses may open WebSockets as well."""
     settings = {field: "https://app.example,http://localhost:3000,chrome-extension://abc"}
     for origin in (b"https://app.example", b"http://localhost:3000", b"chrome-extension://abc"):
-        assert _lets_in(origin, **settings)
+        assert _is_let_in(origin, **settings)
     for origin in (b"http://app.example", b"https://app.example:8443", b"https://app.example.evil.example"):
-        assert not _lets_in(origin, **settings)
+        assert not _is_let_in(origin, **settings)
 
 
-def test_origins_that_fit_the_expression_may() -> None:
-    """As a whole."""
+def test_origins_that_match_the_expression_are_let_in() -> None:
+    """The expression is compared with the whole origin."""
     settings = {"cors_origin_regex": r"https://pr-\d+\.shop\.example"}
-    assert _lets_in(b"https://pr-1.shop.example", **settings)
-    assert not _lets_in(b"https://pr-1.shop.example.evil.example", **settings)
-    assert not _lets_in(b"https://pr-1.shop.example:1", **settings)
+    assert _is_let_in(b"https://pr-1.shop.example", **settings)
+    assert not _is_let_in(b"https://pr-1.shop.example.evil.example", **settings)
+    assert not _is_let_in(b"https://pr-1.shop.example:1", **settings)
 
 
 @pytest.mark.requirement("CF-05", "FA-5")
-def test_cors_for_everybody_opens_no_websockets() -> None:
-    """Its answers are made for pages without cookies, which a WebSocket brings."""
-    assert not _lets_in(b"https://evil.example", cors_origins="*")
-    assert not _lets_in(b"*", cors_origins="*")
-    assert _lets_in(b"https://shop.example", cors_origins="*")
+def test_cors_for_every_origin_opens_no_websockets() -> None:
+    """The `*` of CORS is for responses without cookies, and a WebSocket brings cookies."""
+    assert not _is_let_in(b"https://evil.example", cors_origins="*")
+    assert not _is_let_in(b"*", cors_origins="*")
+    assert _is_let_in(b"https://shop.example", cors_origins="*")
 
 
-def test_for_everybody_there_is_no_such_layer() -> None:
-    """Where that is said of WebSockets themselves."""
+def test_for_every_origin_the_layer_is_left_out() -> None:
+    """With `*` for WebSockets the stack is the application itself."""
 
     async def bare(scope, receive, send) -> None:
-        """Nothing."""
+        """Do nothing."""
 
     layer = BoundLayer(WebSocketOriginLayer, {"settings": WebSettings(websocket_origins="*")})
     assert bare is build([layer], bare).websocket
 
 
 @pytest.mark.parametrize("extensions", [{}, {"websocket.http.response": {}}])
-async def test_a_page_of_elsewhere_gets_nowhere(extensions) -> None:
-    """It is refused with 403 before the application hears of it, by closing where the server has no other way."""
+async def test_a_page_of_a_foreign_origin_is_refused(extensions) -> None:
+    """A foreign page gets 403 before the application is called, or a close if the server has no other way."""
     reached = []
 
     async def echo(websocket: WebSocket) -> None:
@@ -165,18 +165,18 @@ async def test_a_page_of_elsewhere_gets_nowhere(extensions) -> None:
         assert 1008 == refused.value.code
 
 
-class _Other:
+class _EndHook:
     def on_end(self, exchange: Exchange) -> None:
-        """Nothing."""
+        """Do nothing."""
 
 
 @pytest.mark.requirement("CF-17", "CF-33", "FA-18", "FA-19")
 @pytest.mark.parametrize("name", CASES)
 @pytest.mark.parametrize("origin", [None, "http://testserver"])
 async def test_traps(name: str, origin: str | None) -> None:
-    """Whatever ASGI allows passes unharmed."""
+    """Every exchange that ASGI allows passes through unharmed."""
     layer = BoundLayer(WebSocketOriginLayer, {"settings": WebSettings()})
     headers = () if origin is None else ((b"origin", origin.encode()),)
-    # It has nothing to do with HTTP, so that no exchange is to be seen there.
-    other = BoundLayer(MiddlewareContribution(name="other", layer=_Other, priority=199), {})
+    # The cases expect an exchange, and the layer has none for HTTP.
+    other = BoundLayer(MiddlewareContribution(name="other", layer=_EndHook, priority=199), {})
     await CASES[name](Rig(lambda app: build([layer, other], app), headers))

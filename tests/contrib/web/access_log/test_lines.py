@@ -1,4 +1,4 @@
-"""The access log's lines."""
+"""The lines of the access log, as JSON and as text."""
 
 from __future__ import annotations
 
@@ -40,20 +40,20 @@ FULL = AccessRecord(
     sample_rate=0.1,
 )
 
-_NASTY = st.text(
+_TEXTS = st.text(
     alphabet=st.one_of(
         st.characters(codec=None, exclude_categories=()),
         st.sampled_from('\x00\x1b\n\r\x7f\x85\u2028\u2029\u202e\ud800\udfff\ufeff"\\ ='),
     )
 )
-_OPTIONAL = st.none() | _NASTY
+_OPTIONAL = st.none() | _TEXTS
 _RECORDS = st.builds(
     AccessRecord,
     event=st.sampled_from(["request", "websocket"]),
     level=st.sampled_from(["info", "warning"]),
     time=st.floats(0, 4e9),
-    method=_NASTY,
-    path=_NASTY,
+    method=_TEXTS,
+    path=_TEXTS,
     route=_OPTIONAL,
     status=st.none() | st.integers(100, 599),
     duration=st.floats(0, 1e6),
@@ -77,7 +77,7 @@ _RECORDS = st.builds(
 
 
 def test_a_line_of_json() -> None:
-    """What is known stands there, under plain names, in units of RFC 3339 and seconds; what isn't does not."""
+    """Unknown fields are left out; times are in the format of RFC 3339, durations in seconds."""
     assert json_line(RECORD) == (
         '{"time":"2025-11-21T03:17:43.123Z","level":"info","event":"request","method":"GET","path":"/items/7",'
         '"route":"/items/{id}","status":200,"duration":0.001235,"bytes_sent":18,"bytes_received":4}\n'
@@ -85,15 +85,15 @@ def test_a_line_of_json() -> None:
 
 
 def test_a_line_of_text() -> None:
-    """The same, for people."""
+    """A line of text has the same fields as a line of JSON."""
     assert text_line(RECORD) == (
         "2025-11-21T03:17:43.123Z info    request GET /items/7 200 0.001235s "
         "route=/items/{id} bytes_sent=18 bytes_received=4\n"
     )
 
 
-def test_everything_that_can_be_said() -> None:
-    """Every field gets into both, and a time is rounded to the next second where it is due."""
+def test_every_field_is_rendered() -> None:
+    """Both forms have every field, and a time is rounded to the next millisecond, also to the next second."""
     assert json.loads(json_line(FULL)) == {
         **FULL.fields(),
         "time": "1970-01-01T00:00:01.000Z",
@@ -108,8 +108,8 @@ def test_everything_that_can_be_said() -> None:
     )
 
 
-def test_nothing_but_what_must_be() -> None:
-    """A request that was cancelled has no status, and text says so by a dash."""
+def test_a_record_with_the_required_fields() -> None:
+    """A cancelled request has no status, which text shows as a dash."""
     record = AccessRecord("request", "warning", 0.0, "GET", "/")
     assert '"status"' not in json_line(record)
     assert " GET / - 0.000000s" in text_line(record)
@@ -119,31 +119,31 @@ def test_nothing_but_what_must_be() -> None:
 @example(FULL)
 @example(RECORD._replace(path="\x00" * 30_000, user="\U0001f600" * 3000, client="x" * 3000))
 @example(RECORD._replace(user="\ud800", tenant="\\ud800", client="\U0001f600"))
-def test_json_is_one_line_that_says_what_the_record_says(record: AccessRecord) -> None:
-    """Whatever the texts hold: one line, ASCII, short enough, JSON without lone surrogates, and nothing is lost."""
+def test_json_is_one_line_with_every_field(record: AccessRecord) -> None:
+    """Any texts make one line of ASCII within the limit: strict JSON from which the fields can be read back."""
     line = json_line(record)
     assert line.isascii()
     assert re.fullmatch(r"[ -~]+\n", line)
     assert len(line) <= LINE_LIMIT
-    told = json.loads(line)
-    json.dumps(told, ensure_ascii=False).encode()
-    assert {"time", "level", "event", *record.fields()} == set(told)
-    whole = len("".join(value for value in record if isinstance(value, str))) < LINE_LIMIT // 12 - 60
+    parsed = json.loads(line)
+    json.dumps(parsed, ensure_ascii=False).encode()
+    assert {"time", "level", "event", *record.fields()} == set(parsed)
+    uncut = len("".join(value for value in record if isinstance(value, str))) < LINE_LIMIT // 12 - 60
     for name, value in record.fields().items():
-        if isinstance(value, str) and not re.search("[\ud800-\udfff]", value) and whole:
-            assert value == told[name]
+        if isinstance(value, str) and not re.search("[\ud800-\udfff]", value) and uncut:
+            assert value == parsed[name]
         elif isinstance(value, float):
-            assert value == pytest.approx(told[name], abs=1e-6)
+            assert value == pytest.approx(parsed[name], abs=1e-6)
         elif not isinstance(value, str):
-            assert value == told[name]
+            assert value == parsed[name]
 
 
 @given(_RECORDS)
 @example(RECORD._replace(path="\x1b" * 30_000))
 @example(RECORD._replace(user="a tenant=root", path="/ 200"))
 @example(RECORD._replace(user=""))
-def test_text_is_one_line_in_which_nothing_can_be_forged(record: AccessRecord) -> None:
-    """Printable ASCII on one line, short enough; each field has its one word, whatever it holds."""
+def test_text_is_one_line_that_cannot_be_forged(record: AccessRecord) -> None:
+    """Any texts make one printable line within the limit, in which each field is one word."""
     line = text_line(record)
     assert re.fullmatch(r"[ -~]+\n", line)
     assert len(line) <= LINE_LIMIT
@@ -153,7 +153,7 @@ def test_text_is_one_line_in_which_nothing_can_be_forged(record: AccessRecord) -
     assert all(word.partition("=")[2] for word in words[7:])
 
 
-@given(_NASTY.filter(lambda text: len(text) < 50))
+@given(_TEXTS.filter(lambda text: len(text) < 50))
 def test_text_can_be_read_back(user: str) -> None:
     """An escaped text is the same as a Python literal."""
     word = text_line(RECORD._replace(user=user)).split()[-1].partition("=")[2]

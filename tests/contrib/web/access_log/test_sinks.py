@@ -1,4 +1,4 @@
-"""Where the access log's records go."""
+"""The sinks that write the access log's records."""
 
 from __future__ import annotations
 
@@ -27,15 +27,15 @@ class Terminal(io.StringIO):
         return True
 
 
-def test_lines_are_there_at_once(tmp_path) -> None:
-    """Nothing waits in a buffer: who is killed has told all, and who follows the log sees it."""
+def test_lines_are_not_buffered(tmp_path) -> None:
+    """A process that is killed has written all its lines."""
     with _file(tmp_path / "log") as stream:
         StreamSink(stream, json_line).write(RECORD)
         assert json_line(RECORD) == (tmp_path / "log").read_text()
 
 
-def test_lines_stand_after_what_was_printed_before(tmp_path) -> None:
-    """What others have printed to the same stream isn't overtaken, nor cut in two."""
+def test_lines_follow_earlier_output(tmp_path) -> None:
+    """Text that was printed to the same stream before a line comes before the line."""
     with _file(tmp_path / "log") as stream:
         sink = StreamSink(stream, text_line)
         print("before", file=stream)
@@ -44,8 +44,8 @@ def test_lines_stand_after_what_was_printed_before(tmp_path) -> None:
     assert f"before\n{text_line(RECORD)}after\n" == (tmp_path / "log").read_text()
 
 
-def test_any_stand_in_for_a_stream_will_do() -> None:
-    """Where standard output isn't a file, its own methods are called, and it is flushed."""
+def test_a_replaced_stream_is_written_and_flushed() -> None:
+    """A standard output that is no file is written by its own methods."""
     flushed = []
 
     class Captured(io.StringIO):
@@ -57,7 +57,7 @@ def test_any_stand_in_for_a_stream_will_do() -> None:
 
 
 def test_one_write_makes_a_line(tmp_path, monkeypatch) -> None:
-    """The system gets each line in one piece, so that processes that share a pipe don't mix them."""
+    """Each line is one write of the system, so that processes that share a pipe don't mix their lines."""
     pieces = []
     write = os.write
     with _file(tmp_path / "log") as stream:
@@ -70,7 +70,7 @@ def test_one_write_makes_a_line(tmp_path, monkeypatch) -> None:
 
 
 def test_lines_of_several_threads_do_not_mix() -> None:
-    """Sixteen threads write into one pipe, and every line comes out whole."""
+    """Sixteen threads write whole lines into one pipe."""
     reading, writing = os.pipe()
     got = []
     with os.fdopen(reading, "rb") as reader, os.fdopen(writing, "w", encoding="utf-8") as stream:
@@ -94,7 +94,7 @@ def test_lines_of_several_threads_do_not_mix() -> None:
 
 
 def test_a_closed_stream_is_not_written_to(tmp_path) -> None:
-    """Its descriptor's number may belong to another file, or a client's socket, by now."""
+    """The descriptor's number of a closed stream may belong to another file."""
     stream = _file(tmp_path / "log")
     sink = StreamSink(stream, json_line)
     number = stream.fileno()
@@ -111,13 +111,13 @@ def test_a_closed_stream_is_not_written_to(tmp_path) -> None:
 
 
 def test_a_process_without_standard_output() -> None:
-    """Python has none where it was started with it closed."""
+    """A process that was started with standard output closed has no such stream."""
     with pytest.raises(ValueError, match="no such stream"):
         StreamSink(None, json_line).write(RECORD)
 
 
 def test_a_broken_pipe_is_an_error() -> None:
-    """It's for the layer to see to it that no request is harmed."""
+    """The sink raises, and the layer keeps the exception from the request."""
     reading, writing = os.pipe()
     os.close(reading)
     stream = os.fdopen(writing, "w", encoding="utf-8")
@@ -126,8 +126,8 @@ def test_a_broken_pipe_is_an_error() -> None:
     stream.close()
 
 
-def test_after_half_a_line_the_next_is_whole(tmp_path) -> None:
-    """A disk that was full cuts one line off, and no other is glued to what is left of it."""
+def test_a_line_after_a_cut_one_begins_anew(tmp_path) -> None:
+    """A full disk cuts one line, and the next line begins with a newline."""
     line = json_line(RECORD)
     limits = resource.getrlimit(resource.RLIMIT_FSIZE)
     with _file(tmp_path / "log") as stream:
@@ -155,14 +155,14 @@ def test_after_half_a_line_the_next_is_whole(tmp_path) -> None:
     ],
 )
 def test_forms(form, stream, expected) -> None:
-    """People at a terminal read text, whatever collects logs reads JSON, and the setting has the last word."""
+    """`auto` is text on a terminal and JSON elsewhere; the setting decides otherwise."""
     standard_sink(form, stream).write(RECORD)
     assert expected(RECORD) == stream.getvalue()
 
 
 @pytest.mark.parametrize("stream", [None, object(), io.StringIO()])
-def test_what_is_no_terminal(stream) -> None:
-    """No stream, a stand-in that knows no isatty, and one that is closed can be asked, too."""
+def test_a_stream_that_is_no_terminal(stream) -> None:
+    """A missing stream, a replacement without isatty and a closed stream are no terminals."""
     if isinstance(stream, io.StringIO):
         stream.close()
     assert isinstance(standard_sink("auto", stream), StreamSink)
@@ -170,7 +170,7 @@ def test_what_is_no_terminal(stream) -> None:
 
 @pytest.mark.parametrize("level", ["info", "warning"])
 def test_structlog_gets_events(level) -> None:
-    """The event has the record's level and fields, and leaves the time to structlog."""
+    """The event has the record's level and fields, and no time."""
     with structlog.testing.capture_logs() as logs:
         StructlogSink().write(RECORD._replace(level=level))
     assert [
@@ -189,7 +189,7 @@ def test_structlog_gets_events(level) -> None:
 
 
 def test_structlog_may_be_configured_late() -> None:
-    """What holds at the first line counts."""
+    """The configuration at the first record counts."""
     sink = standard_sink("structlog", None)
     logs = structlog.testing.LogCapture()
     structlog.configure(processors=[logs])

@@ -32,7 +32,7 @@ async def test_a_problem_type_answers_a_foreign_exception(kind: str) -> None:
 
 
 async def test_a_problem_type_refuses_a_websocket() -> None:
-    """The same handler refuses a WebSocket with the problem."""
+    """A problem type refuses a WebSocket with its problem."""
     part = problem_type(ForeignError, name="foreign", status=409, title="Sold out", detail="None left.")
     async with run(compose(build_socket_host("starlette", ForeignError(), accepting=False), part)) as running:
         with pytest.raises(WebSocketRefused) as refused:
