@@ -1,4 +1,4 @@
-"""FastAPI as the host: resources in handlers, errors as problems, an OpenAPI document that says so."""
+"""FastAPI as the host: resources in handlers, and errors as problems that the OpenAPI document declares."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What the routes of a host ask for, and whether a plan provides it."""
+"""Check that a plan provides the resources that the routes of a FastAPI host ask for."""
 
 from __future__ import annotations
 
@@ -6,97 +6,90 @@ import inspect
 from collections.abc import Iterator, Mapping
 from typing import Annotated, Any, NamedTuple, get_args, get_origin
 
-from fastapi import routing
-
-from bandmaster.contrib.fastapi.resource import Asked, ResourceMark, advice, asked_by
+from bandmaster.contrib.fastapi.frameworks import list_dependencies, list_routes
+from bandmaster.contrib.fastapi.resource import ResourceMark, ResourceQuery, find_query, suggest_fix
 from bandmaster.kernel import Named, Plan, Problem
 
-_DEEPEST_MOUNT = 10
-_TOLD = 3
+_MAX_DEPTH = 10
+"""Levels of mounted apps that are searched."""
+_MAX_ROUTES_NAMED = 3
+"""Routes that one problem lists; of the rest it gives the number."""
 
 
 class Need(NamedTuple):
-    """One place below a route that is to be filled with a resource."""
+    """One resource that a route, or a dependency of the route, asks for."""
 
     route: str
-    """For people: ``GET /orders``."""
-    asked: Asked
+    """The method and the path, as people write them: ``GET /orders``."""
+    query: ResourceQuery
     lost_name: str | None = None
-    """What `Named` said beside it, which FastAPI doesn't hand on."""
+    """The name in a `Named` beside the marker, which FastAPI doesn't pass on to the marker."""
 
 
 def check_resources(host: Any, plan: Plan) -> list[Problem]:
-    """What the routes of a FastAPI app, and of those mounted in it, ask for and wouldn't get; each is told once.
+    """Find the resources that routes of a FastAPI app, or of an app mounted in it, ask for and that the plan lacks.
 
-    What stands in ``dependency_overrides`` isn't asked for any more. A test may hold this against an application::
+    Each missing resource is one problem. Dependencies in ``dependency_overrides`` don't count. A test may check an
+    application with one line::
 
         assert [] == check_resources(app.host, app.plan)
     """
-    there = {tuple(key) for key in (*plan.provided, *plan.overrides)}
+    provided = {tuple(key) for key in (*plan.provided, *plan.overrides)}
     problems: list[Problem] = []
-    unmet: dict[Asked, dict[str, None]] = {}
-    for route, asked, lost_name in needs_of(host):
+    missing: dict[ResourceQuery, dict[str, None]] = {}
+    for route, query, lost_name in list_needs(host):
         if lost_name is not None:
             message = f"{route} has Named({lost_name!r}) beside Resource(), which FastAPI doesn't hand on."
             problems.append(Problem(message, f"Write Resource({lost_name!r}).", route))
-        elif not asked.optional and asked.address not in there:
-            unmet.setdefault(asked, {})[route] = None
-    for asked, routes in unmet.items():
-        asking = [*routes]
-        told = ", ".join(asking[:_TOLD]) + (f" and {len(asking) - _TOLD} more" if len(asking) > _TOLD else "")
-        message = f"{told}: needs {_text(asked)}, which nothing provides."
-        hint = advice(asked, there)
-        problems.append(Problem(message, f"{hint[0].upper()}{hint[1:]}.", asking[0]))
+        elif not query.optional and query.key not in provided:
+            missing.setdefault(query, {})[route] = None
+    for query, asking in missing.items():
+        message = f"{_render_routes([*asking])}: needs {_render_query(query)}, which nothing provides."
+        hint = suggest_fix(query, provided)
+        problems.append(Problem(message, f"{hint[0].upper()}{hint[1:]}.", next(iter(asking))))
     return problems
 
 
-def _text(asked: Asked) -> str:
-    kind = asked.kind.__qualname__ if isinstance(asked.kind, type) and not get_args(asked.kind) else str(asked.kind)
-    name = "" if asked.name is None else f" named {asked.name!r}"
-    return kind.rpartition("<locals>.")[2] + name + ("" if asked.scope is None else " for each request")
+def _render_routes(routes: list[str]) -> str:
+    more = len(routes) - _MAX_ROUTES_NAMED
+    return ", ".join(routes[:_MAX_ROUTES_NAMED]) + (f" and {more} more" if more > 0 else "")
 
 
-def needs_of(host: Any) -> Iterator[Need]:
-    """What the routes of an app ask for, in their order; nothing where they aren't FastAPI's."""
-    yield from _below(host, "", 0)
+def _render_query(query: ResourceQuery) -> str:
+    kind = query.kind.__qualname__ if isinstance(query.kind, type) and not get_args(query.kind) else str(query.kind)
+    name = "" if query.name is None else f" named {query.name!r}"
+    return kind.rpartition("<locals>.")[2] + name + ("" if query.scope is None else " for each request")
 
 
-def _below(app: Any, prefix: str, depth: int) -> Iterator[Need]:
-    overrides: Mapping[Any, Any] = getattr(app, "dependency_overrides", {})
-    for route in _flat(getattr(app, "routes", None) or ()):
-        path = prefix + (getattr(route, "path", None) or "")
-        dependant = getattr(route, "dependant", None)
-        mounted = getattr(route, "app", None)
-        if dependant is not None:
-            methods = ",".join(sorted(getattr(route, "methods", None) or ["WebSocket"]))
-            yield from _asked(f"{methods} {path}", dependant, overrides)
-        elif hasattr(mounted, "routes") and depth < _DEEPEST_MOUNT:
-            yield from _below(mounted, path, depth + 1)
+def list_needs(host: Any, prefix: str = "", depth: int = 0) -> Iterator[Need]:
+    """The resources that the routes of an app ask for, in the order of the routes; none if the app isn't FastAPI's."""
+    overrides: Mapping[Any, Any] = getattr(host, "dependency_overrides", {})
+    for route in list_routes(host):
+        path = prefix + route.path
+        if route.dependant is not None:
+            methods = ",".join(sorted(route.methods or ["WebSocket"]))
+            yield from _list_needs_below(f"{methods} {path}", route.dependant, overrides)
+        elif hasattr(route.app, "routes") and depth < _MAX_DEPTH:
+            yield from list_needs(route.app, path, depth + 1)
 
 
-def _flat(routes: Any) -> Iterator[Any]:
-    # Newer versions keep included routers as they are, and say by this what comes of them.
-    contexts: Any = getattr(routing, "iter_route_contexts", iter)
-    return iter(contexts(routes))
-
-
-def _asked(route: str, dependant: Any, overrides: Mapping[Any, Any]) -> Iterator[Need]:
-    """Depth first, as FastAPI goes. What is overridden isn't looked into."""
+def _list_needs_below(route: str, dependant: Any, overrides: Mapping[Any, Any]) -> Iterator[Need]:
+    """Search depth first, in FastAPI's order, but not below a dependency that is overridden."""
     lost: dict[str, str] | None = None
-    for part in dependant.dependencies:
-        asked = asked_by(part.call)
-        if part.call in overrides:
+    for parameter, call, below in list_dependencies(dependant):
+        if call in overrides:
             continue
-        if asked is None:
-            yield from _asked(route, part, overrides)
+        query = find_query(call)
+        if query is None:
+            yield from _list_needs_below(route, below, overrides)
             continue
         if lost is None:
-            lost = _lost_names(dependant.call)
-        yield Need(route, asked, lost.get(part.name))
+            lost = _find_lost_names(dependant.call)
+        yield Need(route, query, lost.get(parameter))
 
 
-def _lost_names(call: Any) -> dict[str, str]:
-    """Parameters that have `Named` beside a ``Resource()`` that doesn't say that name itself."""
+def _find_lost_names(call: Any) -> dict[str, str]:
+    """Parameters with a `Named` beside a ``Resource()`` of another name, or of none."""
     try:
         parameters = inspect.signature(call, eval_str=True).parameters.values()
     except (NameError, TypeError, ValueError):
