@@ -1,4 +1,4 @@
-"""What the routes of a host ask for, held against a plan."""
+"""Whether a plan provides the resources that routes ask for."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ class Session: ...
 class Cache: ...
 
 
-def providing(kind: Any) -> LifespanContribution:
+def provide(kind: Any) -> LifespanContribution:
     @asynccontextmanager
     async def enter():
         yield None
@@ -30,7 +30,7 @@ def providing(kind: Any) -> LifespanContribution:
     return LifespanContribution(name="it", factory=enter, band=LifespanBand.PERSISTENCE, provides=(kind,))
 
 
-def found(host: Any, *parts: Any, **options: Any) -> list[tuple[str, str]]:
+def find_problems(host: Any, *parts: Any, **options: Any) -> list[tuple[str, str]]:
     app = create_app(host, contributions=parts, discover=False, **options)
     return [(problem.message, problem.hint) for problem in check_resources(app.host, app.plan)]
 
@@ -62,40 +62,41 @@ def shop() -> FastAPI:
 
 
 @pytest.mark.requirement("FA-4")
-def test_whatever_is_missing_is_told_once_with_who_asks_for_it() -> None:
-    """Below dependencies, included routers and WebSockets alike; what is optional may be missing."""
+def test_each_missing_resource_is_one_problem() -> None:
+    """A problem lists the routes, those in included routers and WebSockets too. An optional resource may be missing."""
     assert [
         (
-            "GET /api/orders/{number}, WebSocket /api/orders/live, GET /direct: needs Database, which nothing provides.",
+            "GET /api/orders/{number}, WebSocket /api/orders/live, GET /direct: "
+            "needs Database, which nothing provides.",
             CONTRIBUTE,
         ),
         (
             "WebSocket /api/orders/live: needs Session named 'live' for each request, which nothing provides.",
             CONTRIBUTE,
         ),
-    ] == found(shop())
+    ] == find_problems(shop())
 
 
 @pytest.mark.requirement("FA-4")
-def test_what_is_provided_or_overridden_is_not_missing() -> None:
-    """By a component, by the kernel's overrides, by FastAPI's."""
+def test_provided_and_overridden_resources_are_not_missing() -> None:
+    """Components, the kernel's overrides and FastAPI's overrides provide resources."""
     host = shop()
-    assert [] == found(host, providing(Database), overrides={(Scoped[Session], "live"): object()})
+    assert [] == find_problems(host, provide(Database), overrides={(Scoped[Session], "live"): object()})
     host.dependency_overrides[dependency(Session, "live", scope="function")] = lambda: None
-    assert [] == found(host, providing(Database))
+    assert [] == find_problems(host, provide(Database))
 
 
-def test_the_other_lifetime_is_pointed_out() -> None:
-    """What is there once for all, or anew for each request, is asked for as such."""
+def test_the_hint_names_the_other_lifetime() -> None:
+    """A resource that exists with another lifetime is suggested with that lifetime."""
     host = FastAPI()
     host.get("/")(reads)
     assert ["It is provided anew for each request: ask for it with Resource(scope='request')."] == [
-        hint for _, hint in found(host, providing(Scoped[Database]))
+        hint for _, hint in find_problems(host, provide(Scoped[Database]))
     ]
     host = FastAPI()
     host.websocket("/")(follows)
     assert ["It is provided once for the whole application: ask for it with Resource(), without a scope."] == [
-        hint for _, hint in found(host, providing((Session, "live")))
+        hint for _, hint in find_problems(host, provide((Session, "live")))
     ]
 
 
@@ -105,18 +106,18 @@ async def misnames(
 ) -> None: ...
 
 
-def test_a_name_that_gets_lost_is_pointed_out() -> None:
-    """FastAPI hands on the type alone, so that the handler would get another database than it names."""
+def test_a_lost_name_is_a_problem() -> None:
+    """FastAPI passes on the type alone, so the handler would get another database than it names."""
     host = FastAPI()
     host.get("/")(misnames)
     overrides = {Database: Database(), (Database, "replica"): Database()}
     assert [
         ("GET / has Named('replica') beside Resource(), which FastAPI doesn't hand on.", "Write Resource('replica').")
-    ] == found(host, overrides=overrides)
+    ] == find_problems(host, overrides=overrides)
 
 
-def test_mounted_apps_and_contributed_routers_are_looked_into() -> None:
-    """Each under the path where it stands; what stands deeper is told in numbers."""
+def test_mounted_apps_and_contributed_routers_are_searched() -> None:
+    """Routes have their full paths, and of many routes the first are listed."""
     host, inner, router = FastAPI(), FastAPI(), APIRouter()
     for name in "abc":
         inner.get(f"/{name}")(reads)
@@ -125,12 +126,12 @@ def test_mounted_apps_and_contributed_routers_are_looked_into() -> None:
     parts = [RouteContribution(name="router", routes=router, prefix="/more")]
     assert [
         ("GET /inner/a, GET /inner/b, GET /inner/c and 1 more: needs Database, which nothing provides.", CONTRIBUTE)
-    ] == found(host, *parts)
+    ] == find_problems(host, *parts)
 
 
 def test_other_hosts_ask_for_nothing() -> None:
-    """Starlette has no dependencies, and an app of one's own has no routes."""
+    """Starlette has no dependencies, and a bare ASGI app has no routes."""
 
     async def app(scope: Any, receive: Any, send: Any) -> None: ...
 
-    assert [[], []] == [found(Starlette()), found(app)]
+    assert [[], []] == [find_problems(Starlette()), find_problems(app)]
