@@ -41,35 +41,34 @@ def command(server, ports):
 
 
 @contextmanager
-def serve(server, ports, folder, names):
-    """Start a server process with one port for each variant, and wait until all of them answer."""
-    output = folder / f"{server.replace('/', '-')}-{ports[0]}"
-    environment = {
-        "PYTHONPATH": os.pathsep.join([str(HERE), str(ROOT)]),
-        "PORTS": " ".join(map(str, ports)),
-        "NAMES": " ".join(names),
-    }
-    with running(command(server, ports), output, cwd=HERE, **environment) as process:
-        for port in ports:
-            until_answered(lambda port=port: start_without_headers(port), process, output)
-        yield output
+def serve(server, names, folder):
+    """Serve these variants, and wait until all of them answer: their ports, and the file of their output, by name."""
+    ports = {name: free_port() for name in names}
+    # granian listens on one port, so that each variant has a process of its own. All start at the same time.
+    groups = [[name] for name in names] if server == "granian" else [names]
+    outputs, processes = {}, {}
+    with ExitStack() as stack:
+        for group in groups:
+            output = folder / f"{group[0]}.log"
+            group_ports = [ports[name] for name in group]
+            environment = {
+                "PYTHONPATH": os.pathsep.join([str(HERE), str(ROOT)]),
+                "PORTS": " ".join(map(str, group_ports)),
+                "NAMES": " ".join(group),
+            }
+            process = stack.enter_context(running(command(server, group_ports), output, cwd=HERE, **environment))
+            outputs |= dict.fromkeys(group, output)
+            processes |= dict.fromkeys(group, process)
+        for name, port in ports.items():
+            until_answered(lambda port=port: start_without_headers(port), processes[name], outputs[name])
+        yield ports, outputs
 
 
 @pytest.fixture(scope="module", params=["uvicorn/httptools", "hypercorn", "granian"])
 def variants(request, tmp_path_factory):
     """The ports of all variants on one kind of server."""
-    folder = tmp_path_factory.mktemp("web")
-    ports = [free_port() for _ in VARIANTS]
-    ports = dict(zip(VARIANTS, ports, strict=True))
-    with ExitStack() as stack:
-        for names in _group_by_process(request.param, VARIANTS):
-            stack.enter_context(serve(request.param, [ports[name] for name in names], folder, names))
+    with serve(request.param, VARIANTS, tmp_path_factory.mktemp("web")) as (ports, _):
         yield ports
-
-
-def _group_by_process(server, names):
-    """The variants that one process serves: one with granian, which listens on one port, all with the others."""
-    return [[name] for name in names] if server == "granian" else [names]
 
 
 @pytest.mark.parametrize("name", VARIANTS)
@@ -93,14 +92,8 @@ class Site(NamedTuple):
 @pytest.fixture(scope="module", params=["uvicorn/h11", "uvicorn/httptools", "hypercorn", "granian"])
 def site(request, tmp_path_factory):
     """A server with all layers, and with all layers and a short request timeout."""
-    folder = tmp_path_factory.mktemp("raw")
-    ports = dict(zip(("all", "hurried"), (free_port(), free_port()), strict=True))
-    with ExitStack() as stack:
-        outputs = [
-            stack.enter_context(serve(request.param, [ports[name] for name in names], folder, names))
-            for names in _group_by_process(request.param, [*ports])
-        ]
-        yield Site(request.param, ports["all"], ports["hurried"], outputs[0])
+    with serve(request.param, ["all", "hurried"], tmp_path_factory.mktemp("raw")) as (ports, outputs):
+        yield Site(request.param, ports["all"], ports["hurried"], outputs["all"])
 
 
 def send_raw(port, *pieces, wait=0.0):
