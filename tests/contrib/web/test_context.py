@@ -6,14 +6,17 @@ import re
 import time
 
 import anyio
+import anyio.lowlevel
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 from starlette.applications import Starlette
 from starlette.background import BackgroundTask
 from starlette.requests import Request
 from starlette.responses import PlainTextResponse
 from starlette.routing import Mount, Route, WebSocketRoute
 from starlette.websockets import WebSocket
-from tests.asgi_cases import CASES, Rig
+from tests.asgi_cases import CASES, Rig, http_scope, websocket_scope
 
 from bandmaster.contrib.web import (
     RequestContext,
@@ -156,6 +159,66 @@ async def test_concurrent_requests_never_see_each_others() -> None:
     tenants, ids = zip(*(answer.split() for answer in answers), strict=True)
     assert {f"t{number}" for number in range(50)} == set(tenants)
     assert 50 == len(set(ids))
+
+
+STEPS = st.lists(st.sampled_from(["tenant", "user", "wait", "task", "log"]), min_size=1, max_size=6)
+VISITS = st.lists(st.tuples(st.sampled_from(["http", "websocket"]), STEPS), min_size=2, max_size=6)
+
+
+@pytest.mark.requirement("CF-25", "FA-16", "P-14")
+@pytest.mark.parametrize("backend", ["asyncio", "trio"])
+@settings(max_examples=100, deadline=None)
+@given(VISITS)
+def test_p14_concurrent_requests_never_see_each_others_context(backend: str, visits: list) -> None:
+    """In any interleaving, each step and each log event has the values of its own request, and none remain."""
+    ids = []
+
+    async def app(scope, receive, send) -> None:
+        number = int(scope["path"].removeprefix("/"))
+        expected = {"request_id": request_id()}
+        ids.append(request_id())
+        for step in visits[number][1]:
+            if step == "tenant":
+                expected["tenant"] = f"tenant {number}"
+                set_tenant(expected["tenant"])
+            elif step == "user":
+                expected["user"] = f"user {number}"
+                set_user(expected["user"])
+            elif step == "task":
+                async with anyio.create_task_group() as tasks:
+                    tasks.start_soon(check, expected)
+            else:
+                await anyio.lowlevel.checkpoint()
+            await check(expected)
+
+    async def check(expected) -> None:
+        await anyio.lowlevel.checkpoint()
+        assert {"event": "x", **expected} == add_request_context(None, "info", {"event": "x"})
+        assert [expected["request_id"], expected.get("tenant"), expected.get("user")] == [
+            request_id(),
+            tenant(),
+            user(),
+        ]
+
+    async def main() -> None:
+        stack = build([BoundLayer(RequestContextLayer, {"settings": WebSettings()})], app)
+
+        async def visit(number: int, kind: str) -> None:
+            scope = http_scope() if kind == "http" else websocket_scope()
+            built = stack.http if kind == "http" else stack.websocket
+            await built({**scope, "path": f"/{number}"}, never, never)
+            assert current_context() is None
+
+        async def never(message=None):
+            await anyio.sleep_forever()
+
+        async with anyio.create_task_group() as tasks:
+            for number, (kind, _) in enumerate(visits):
+                tasks.start_soon(visit, number, kind)
+        assert current_context() is None
+
+    anyio.run(main, backend=backend)
+    assert len(visits) == len(set(ids))
 
 
 @pytest.mark.requirement("FA-16")
