@@ -216,8 +216,7 @@ def test_costs_nothing():
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert (
         "['bandmaster', 'bandmaster.kernel', 'bandmaster.kernel.lazy', 'bandmaster.kernel.testing', "
-        "'bandmaster.kernel.testing.pytest_plugin']"
-        == done.stdout.strip()
+        "'bandmaster.kernel.testing.pytest_plugin']" == done.stdout.strip()
     )
     assert "bandmaster" in sys.modules
     assert pytest_plugin.PREFIX == "BANDMASTER_"
