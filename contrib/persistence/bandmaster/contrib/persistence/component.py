@@ -9,12 +9,12 @@ import structlog
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncSession
 from sqlalchemy.orm import Session
 
-from bandmaster.contrib.persistence.audit import audit_isolation
-from bandmaster.contrib.persistence.capacity import usable_connections
+from bandmaster.contrib.persistence.connection_limit import usable_connections
 from bandmaster.contrib.persistence.errors import DatabaseRefusedError, TenantIsolationError
 from bandmaster.contrib.persistence.manager import DatabaseManager
-from bandmaster.contrib.persistence.schema import DatabaseSchema, seen_to
+from bandmaster.contrib.persistence.migration.schema_check import DatabaseSchema, seen_to
 from bandmaster.contrib.persistence.settings import DatabaseSettings
+from bandmaster.contrib.persistence.tenancy.audit import audit_isolation
 from bandmaster.kernel import Context, LifespanBand, LifespanContribution, Named, Scoped, lifespan, named_settings
 
 BUDGET = "postgres"

@@ -14,11 +14,11 @@ from sqlalchemy import Engine, Pool, QueuePool, text
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine, AsyncSession, async_sessionmaker
 from sqlalchemy.orm import Session, sessionmaker
 
-from bandmaster.contrib.persistence.engines import equip, make_async_engine, make_sync_engine
+from bandmaster.contrib.persistence.engines.build import equip, make_async_engine, make_sync_engine
+from bandmaster.contrib.persistence.engines.slow_queries import log_slow
 from bandmaster.contrib.persistence.errors import DatabaseRefusedError, DatabaseUnavailableError
 from bandmaster.contrib.persistence.retries import Retries, retried
 from bandmaster.contrib.persistence.settings import DatabaseSettings, where
-from bandmaster.contrib.persistence.statements import log_slow
 from bandmaster.kernel import BandmasterError, PermanentError, TransientError
 
 T = TypeVar("T")

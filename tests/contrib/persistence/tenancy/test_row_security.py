@@ -9,7 +9,7 @@ from sqlalchemy import orm
 from sqlalchemy.dialects import postgresql
 from sqlalchemy.ext.asyncio import create_async_engine
 
-from bandmaster.contrib.persistence.row_security import (
+from bandmaster.contrib.persistence.tenancy.row_security import (
     CreateTenantPolicy,
     DropPolicy,
     TenantPolicy,

@@ -22,10 +22,10 @@ from alembic.script.revision import RevisionError
 from sqlalchemy import URL, Connection, MetaData
 from sqlalchemy.exc import DBAPIError
 
-from bandmaster.contrib.persistence.branches import MigrationError, Migrations
-from bandmaster.contrib.persistence.connecting import Database, connected, database_url
-from bandmaster.contrib.persistence.environment import comparison, configuration
-from bandmaster.contrib.persistence.locking import (
+from bandmaster.contrib.persistence.migration.branches import MigrationError, Migrations
+from bandmaster.contrib.persistence.migration.connection import Database, connected, database_url
+from bandmaster.contrib.persistence.migration.environment import comparison, configuration
+from bandmaster.contrib.persistence.migration.locking import (
     LOCK_TIMEOUT,
     MigrationLockedError,
     alembic_free,

@@ -22,11 +22,11 @@ from alembic.operations.ops import CreateTableOp, DropTableOp, UpgradeOps
 from alembic.util import DispatchPriority, PriorityDispatchResult
 from sqlalchemy.types import TypeEngine
 
-from bandmaster.contrib.persistence.row_security import COLUMN, MARK, POLICY, SETTING, TenantPolicy, policy_of
+from bandmaster.contrib.persistence.tenancy.row_security import COLUMN, MARK, POLICY, SETTING, TenantPolicy, policy_of
 
 Difference: TypeAlias = tuple[Literal["add_tenant_rls", "remove_tenant_rls"], TenantPolicy]
 
-_IMPORT = "import bandmaster.contrib.persistence.operations  # noqa: F401"
+_IMPORT = "import bandmaster.contrib.persistence.migration.operations  # noqa: F401"
 """What a migration needs at its top, so that any environment knows its operations."""
 _UUID = sa.Uuid
 

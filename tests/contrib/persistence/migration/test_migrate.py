@@ -10,20 +10,20 @@ import sqlalchemy as sa
 from alembic import command
 from alembic.config import Config
 from sqlalchemy.ext.asyncio import create_async_engine
-from tests.contrib.persistence.migrated import billing, shop, table, write
+from tests.contrib.persistence.migration.parts import billing, shop, table, write
 
-from bandmaster.contrib.persistence.branches import MigrationError, Migrations
-from bandmaster.contrib.persistence.connecting import APPLICATION_NAME, connected
-from bandmaster.contrib.persistence.environment import ENVIRONMENT, configuration
 from bandmaster.contrib.persistence.errors import DatabaseRefusedError, DatabaseUnavailableError
-from bandmaster.contrib.persistence.locking import (
+from bandmaster.contrib.persistence.migration.branches import MigrationError, Migrations
+from bandmaster.contrib.persistence.migration.connection import APPLICATION_NAME, connected
+from bandmaster.contrib.persistence.migration.environment import ENVIRONMENT, configuration
+from bandmaster.contrib.persistence.migration.locking import (
     LOCK_KEY,
     MigrationLockedError,
     alembic_free,
     alembic_free_now,
     migration_lock,
 )
-from bandmaster.contrib.persistence.migrating import (
+from bandmaster.contrib.persistence.migration.migrate import (
     State,
     current,
     differences,
@@ -34,8 +34,8 @@ from bandmaster.contrib.persistence.migrating import (
     state,
     upgrade,
 )
-from bandmaster.contrib.persistence.row_security import protect
-from bandmaster.contrib.persistence.writing import generate_revision, make_folder, write_revision
+from bandmaster.contrib.persistence.migration.new_revisions import generate_revision, make_folder, write_revision
+from bandmaster.contrib.persistence.tenancy.row_security import protect
 from bandmaster.kernel import PermanentError, TransientError
 from bandmaster.kernel.testing import free_port
 
@@ -383,8 +383,8 @@ op.execute("INSERT INTO runs (revision) VALUES ('{0}')")
 """
 UPGRADE = """
 import anyio, sys
-from bandmaster.contrib.persistence.branches import Migrations
-from bandmaster.contrib.persistence.migrating import upgrade
+from bandmaster.contrib.persistence.migration.branches import Migrations
+from bandmaster.contrib.persistence.migration.migrate import upgrade
 
 url, *folders = sys.argv[1:]
 parts = [Migrations(folder.rpartition("/")[2], folder) for folder in folders]

@@ -14,7 +14,7 @@ from sqlalchemy.schema import ExecutableDDLElement
 from sqlalchemy.sql.compiler import DDLCompiler
 from sqlalchemy.types import TypeEngine
 
-from bandmaster.contrib.persistence.identifiers import identifier, setting_name
+from bandmaster.contrib.persistence.tenancy.identifiers import identifier, setting_name
 
 T = TypeVar("T")
 

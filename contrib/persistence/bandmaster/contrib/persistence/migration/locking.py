@@ -13,7 +13,7 @@ import anyio
 import sqlalchemy as sa
 from sqlalchemy import Connection, exc
 
-from bandmaster.contrib.persistence.branches import MigrationError
+from bandmaster.contrib.persistence.migration.branches import MigrationError
 from bandmaster.kernel import TransientError
 
 LOCK_NAME = "bandmaster.contrib.persistence/migrations"

@@ -16,8 +16,8 @@ from sqlalchemy import Table, delete, func, select, update
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from bandmaster.contrib.persistence.manager import DatabaseManager
-from bandmaster.contrib.persistence.outbox import OutboxMessage, Publisher
-from bandmaster.contrib.persistence.tenancy import no_tenant
+from bandmaster.contrib.persistence.outbox.messages import OutboxMessage, Publisher
+from bandmaster.contrib.persistence.tenancy.transactions import no_tenant
 from bandmaster.contrib.web import request_context
 from bandmaster.kernel import Context, LifespanBand, LifespanContribution, PermanentError, TransientError, lifespan
 

@@ -2,14 +2,14 @@
 
 import textwrap
 
-from bandmaster.contrib.persistence.branches import Migrations
+from bandmaster.contrib.persistence.migration.branches import Migrations
 
 REVISION = '''\
 """{message}"""
 
 import sqlalchemy as sa
 from alembic import op
-import bandmaster.contrib.persistence.operations  # noqa: F401
+import bandmaster.contrib.persistence.migration.operations  # noqa: F401
 
 revision = {revision!r}
 down_revision = {after!r}

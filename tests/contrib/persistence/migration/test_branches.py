@@ -9,10 +9,10 @@ from typing import Annotated
 import anyio.lowlevel
 import pytest
 import sqlalchemy as sa
-from tests.contrib.persistence.migrated import billing, shop, write
+from tests.contrib.persistence.migration.parts import billing, shop, write
 
-from bandmaster.contrib.persistence.branches import MigrationError, Migrations, agree, collect, migrations
-from bandmaster.contrib.persistence.revisions import revision_files
+from bandmaster.contrib.persistence.migration.branches import MigrationError, Migrations, agree, collect, migrations
+from bandmaster.contrib.persistence.migration.revision_files import revision_files
 from bandmaster.kernel import Kernel, LifespanBand, Named, PermanentError, lifespan
 
 

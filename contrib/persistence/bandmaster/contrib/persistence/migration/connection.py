@@ -13,7 +13,7 @@ from sqlalchemy import URL, Connection, Engine, NullPool, create_engine, event, 
 from sqlalchemy.exc import ArgumentError
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine, create_async_engine
 
-from bandmaster.contrib.persistence.engines import dial
+from bandmaster.contrib.persistence.engines.build import dial
 from bandmaster.contrib.persistence.errors import DatabaseRefusedError, DatabaseUnavailableError, sqlstate_of, translate
 from bandmaster.contrib.persistence.settings import synchronous, where
 from bandmaster.kernel import PermanentError

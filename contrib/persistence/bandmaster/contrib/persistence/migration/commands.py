@@ -12,8 +12,8 @@ from bandmaster.kernel.commands import PROBLEM, Answer, AppDir, Format, answerin
 if TYPE_CHECKING:
     from sqlalchemy import URL
 
-    from bandmaster.contrib.persistence.branches import Migrations
-    from bandmaster.contrib.persistence.migrating import Revision
+    from bandmaster.contrib.persistence.migration.branches import Migrations
+    from bandmaster.contrib.persistence.migration.migrate import Revision
     from bandmaster.kernel import Plan
 
 T = TypeVar("T")
@@ -61,7 +61,7 @@ def init(
 ) -> None:
     """Make the folder for a part's migrations, and say how the part brings them."""
     with answering(answer):
-        from bandmaster.contrib.persistence.writing import FOLDER, make_folder
+        from bandmaster.contrib.persistence.migration.new_revisions import FOLDER, make_folder
 
         put_first(app_dir)
         made = make_folder(package)
@@ -84,7 +84,7 @@ def revision(
 ) -> None:
     """Write a part's next revision. Only --autogenerate asks the database."""
     with answering(answer):
-        from bandmaster.contrib.persistence.writing import generate_revision, write_revision
+        from bandmaster.contrib.persistence.migration.new_revisions import generate_revision, write_revision
 
         look = _look(target, app_dir, url)
         name = _one(look.parts, part)
@@ -109,7 +109,7 @@ def upgrade(
 ) -> None:
     """Apply what is pending. Several processes may do so at once: one works, the others wait."""
     with answering(answer):
-        from bandmaster.contrib.persistence import migrating
+        from bandmaster.contrib.persistence.migration import migrate as migrating
 
         look = _look(target, app_dir, url)
         wanted = to if part is None else f"{_one(look.parts, part)}@{'head' if to == 'heads' else to}"
@@ -137,7 +137,7 @@ def downgrade(
 ) -> None:
     """Undo revisions, down to the one that is named. With --sql it is a range, from:to."""
     with answering(answer):
-        from bandmaster.contrib.persistence import migrating
+        from bandmaster.contrib.persistence.migration import migrate as migrating
 
         look = _look(target, app_dir, url)
         wanted = to if part is None else f"{_one(look.parts, part)}@{to}"
@@ -154,7 +154,7 @@ def downgrade(
 def current(target: Target = None, url: Url = None, answer: Answer = Format.TEXT, app_dir: AppDir = ".") -> None:
     """Tell how far the database is, part by part."""
     with answering(answer):
-        from bandmaster.contrib.persistence import migrating
+        from bandmaster.contrib.persistence.migration import migrate as migrating
 
         look = _look(target, app_dir, url)
         found = _run(migrating.state, look.database(), look.parts)
@@ -180,7 +180,7 @@ def current(target: Target = None, url: Url = None, answer: Answer = Format.TEXT
 def check(target: Target = None, url: Url = None, answer: Answer = Format.TEXT, app_dir: AppDir = ".") -> None:
     """See whether the database has all migrations, and is what the models say. Exits with 1 where it isn't."""
     with answering(answer):
-        from bandmaster.contrib.persistence import migrating
+        from bandmaster.contrib.persistence.migration import migrate as migrating
 
         look = _look(target, app_dir, url)
         found = _run(migrating.state, look.database(), look.parts)
@@ -212,7 +212,7 @@ def check(target: Target = None, url: Url = None, answer: Answer = Format.TEXT, 
 def history(target: Target = None, part: Part = None, answer: Answer = Format.TEXT, app_dir: AppDir = ".") -> None:
     """List all revisions, in an order in which they can be applied. No database is asked."""
     with answering(answer):
-        from bandmaster.contrib.persistence import migrating
+        from bandmaster.contrib.persistence.migration import migrate as migrating
 
         look = _look(target, app_dir, None)
         name = None if part is None else _one(look.parts, part)
@@ -233,8 +233,8 @@ class _Look(NamedTuple):
 
 
 def _look(target: str | None, app_dir: str, url: str | None) -> _Look:
-    from bandmaster.contrib.persistence.branches import MigrationError, collect
-    from bandmaster.contrib.persistence.connecting import database_url
+    from bandmaster.contrib.persistence.migration.branches import MigrationError, collect
+    from bandmaster.contrib.persistence.migration.connection import database_url
     from bandmaster.kernel import load_application
 
     try:
@@ -254,7 +254,7 @@ def _look(target: str | None, app_dir: str, url: str | None) -> _Look:
 def _configured(plan: Plan) -> URL:
     from pydantic import ValidationError
 
-    from bandmaster.contrib.persistence.branches import MigrationError
+    from bandmaster.contrib.persistence.migration.branches import MigrationError
     from bandmaster.contrib.persistence.settings import DatabaseSettings
 
     try:
@@ -275,8 +275,8 @@ def _configured(plan: Plan) -> URL:
 
 
 def _one(parts: Sequence[Migrations], name: str | None) -> str:
-    from bandmaster.contrib.persistence.branches import MigrationError
-    from bandmaster.contrib.persistence.writing import part_named
+    from bandmaster.contrib.persistence.migration.branches import MigrationError
+    from bandmaster.contrib.persistence.migration.new_revisions import part_named
 
     if name is None and len(parts) == 1:
         return parts[0].name

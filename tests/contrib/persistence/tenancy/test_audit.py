@@ -2,7 +2,7 @@
 
 import psycopg
 import pytest
-from tests.contrib.persistence.schema import PROTECT
+from tests.contrib.persistence.tenancy.policies import PROTECT
 
 from bandmaster.contrib.persistence import audit_isolation
 

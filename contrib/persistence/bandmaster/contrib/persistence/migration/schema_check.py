@@ -6,9 +6,9 @@ from dataclasses import dataclass
 
 import structlog
 
-from bandmaster.contrib.persistence.branches import MigrationError, collect
 from bandmaster.contrib.persistence.manager import DatabaseManager
-from bandmaster.contrib.persistence.migrating import Revision, State, state, upgrade
+from bandmaster.contrib.persistence.migration.branches import MigrationError, collect
+from bandmaster.contrib.persistence.migration.migrate import Revision, State, state, upgrade
 from bandmaster.kernel import Context
 
 

@@ -10,11 +10,11 @@ from alembic.autogenerate.api import AutogenContext
 from alembic.migration import MigrationContext
 from alembic.operations import Operations, ops
 
-from bandmaster.contrib.persistence.operations import DisableTenantRlsOp, EnableTenantRlsOp
-from bandmaster.contrib.persistence.row_security import TenantPolicy, protect
+from bandmaster.contrib.persistence.migration.operations import DisableTenantRlsOp, EnableTenantRlsOp
+from bandmaster.contrib.persistence.tenancy.row_security import TenantPolicy, protect
 from bandmaster.contrib.persistence.testing import fresh_database
 
-IMPORT = "import bandmaster.contrib.persistence.operations  # noqa: F401"
+IMPORT = "import bandmaster.contrib.persistence.migration.operations  # noqa: F401"
 
 
 OTHERS = "(tenant_id = (SELECT NULLIF(current_setting('app.other', true), '')::uuid))"

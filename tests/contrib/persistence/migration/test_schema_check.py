@@ -5,7 +5,7 @@ from typing import Annotated
 import pytest
 import sqlalchemy as sa
 from structlog.testing import capture_logs
-from tests.contrib.persistence.migrated import shop
+from tests.contrib.persistence.migration.parts import shop
 
 from bandmaster.contrib.persistence import (
     DatabaseManager,

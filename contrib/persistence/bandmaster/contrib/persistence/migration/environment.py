@@ -14,10 +14,10 @@ from alembic.config import Config
 from sqlalchemy import URL, Connection, MetaData
 
 # Imported for what it teaches Alembic, so that migrations know op.enable_tenant_rls wherever they run.
-import bandmaster.contrib.persistence.operations  # noqa: F401
-from bandmaster.contrib.persistence.branches import MigrationError, Migrations, agree
-from bandmaster.contrib.persistence.connecting import connected, database_url
-from bandmaster.contrib.persistence.locking import migration_lock
+import bandmaster.contrib.persistence.migration.operations  # noqa: F401
+from bandmaster.contrib.persistence.migration.branches import MigrationError, Migrations, agree
+from bandmaster.contrib.persistence.migration.connection import connected, database_url
+from bandmaster.contrib.persistence.migration.locking import migration_lock
 
 ENVIRONMENT = Path(__file__).parent / "alembic_env"
 """For ``script_location``: an ``env.py`` that calls `run_environment`, and a template for revisions."""

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 from sqlalchemy import MetaData
 
-from bandmaster.contrib.persistence.revisions import RevisionFile, revision_files
+from bandmaster.contrib.persistence.migration.revision_files import RevisionFile, revision_files
 from bandmaster.kernel import (
     LifespanBand,
     LifespanContribution,

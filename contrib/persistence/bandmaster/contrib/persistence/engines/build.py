@@ -16,7 +16,7 @@ from sqlalchemy.pool import ConnectionPoolEntry
 
 from bandmaster.contrib.persistence.errors import DatabaseClosedError, PoolTimeoutError, translate, unreachable
 from bandmaster.contrib.persistence.settings import DatabaseSettings
-from bandmaster.contrib.persistence.tenancy import guard, set_locally
+from bandmaster.contrib.persistence.tenancy.transactions import guard, set_locally
 
 _CLIENT_CHECK = 500
 """Milliseconds after which PostgreSQL notices that a client has gone, and ends what it runs for it. A query that is

@@ -8,16 +8,16 @@ from pathlib import Path
 
 import pytest
 import sqlalchemy as sa
-from tests.contrib.persistence.migrated import billing, shop, table, write
+from tests.contrib.persistence.migration.parts import billing, shop, table, write
 from typer.testing import CliRunner
 
-from bandmaster.contrib.persistence.commands import db
+from bandmaster.contrib.persistence.migration.commands import db
 from bandmaster.kernel.testing import free_port
 
 MAIN = """
 import sqlalchemy as sa
-from bandmaster.contrib.persistence.branches import migrations
-from bandmaster.contrib.persistence.row_security import protect
+from bandmaster.contrib.persistence.migration.branches import migrations
+from bandmaster.contrib.persistence.tenancy.row_security import protect
 from bandmaster.kernel import create_app
 
 metadata = sa.MetaData()
@@ -242,7 +242,7 @@ def test_from_an_empty_package_to_a_checked_database(tmp_path, kind, request):
         "from sqlalchemy.orm import DeclarativeBase, Mapped, mapped_column\n"
         "import uuid\n"
         "from bandmaster.kernel import create_app\n"
-        "from bandmaster.contrib.persistence.row_security import protect\n"
+        "from bandmaster.contrib.persistence.tenancy.row_security import protect\n"
         "class Base(DeclarativeBase): pass\n"
         "@protect\n"
         "class Thing(Base):\n"

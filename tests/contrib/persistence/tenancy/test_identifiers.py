@@ -10,8 +10,8 @@ from hypothesis import strategies as st
 from psycopg import sql
 from sqlalchemy.dialects import postgresql
 
-from bandmaster.contrib.persistence import row_security as rs
-from bandmaster.contrib.persistence.identifiers import LONGEST, identifier, setting_name
+from bandmaster.contrib.persistence.tenancy import row_security as rs
+from bandmaster.contrib.persistence.tenancy.identifiers import LONGEST, identifier, setting_name
 
 PLAIN = re.compile(r"[A-Za-z_][A-Za-z0-9_$]{0,62}")
 FIRST = "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ_"

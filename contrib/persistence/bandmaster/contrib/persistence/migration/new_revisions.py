@@ -14,12 +14,12 @@ from alembic.migration import MigrationContext
 from alembic.script import Script
 from sqlalchemy import Connection
 
-from bandmaster.contrib.persistence.branches import MigrationError, Migrations, package_path
-from bandmaster.contrib.persistence.connecting import Database, connected
-from bandmaster.contrib.persistence.environment import configuration
-from bandmaster.contrib.persistence.locking import alembic_free, alembic_free_now
-from bandmaster.contrib.persistence.migrating import failing, state
-from bandmaster.contrib.persistence.revisions import revision_files
+from bandmaster.contrib.persistence.migration.branches import MigrationError, Migrations, package_path
+from bandmaster.contrib.persistence.migration.connection import Database, connected
+from bandmaster.contrib.persistence.migration.environment import configuration
+from bandmaster.contrib.persistence.migration.locking import alembic_free, alembic_free_now
+from bandmaster.contrib.persistence.migration.migrate import failing, state
+from bandmaster.contrib.persistence.migration.revision_files import revision_files
 
 FOLDER = "migrations"
 """What a part's folder of revisions is called, in its package."""
