@@ -11,7 +11,9 @@ import pytest
 import sqlalchemy as sa
 from tests.contrib.persistence.migration.parts import billing, shop, write
 
-from bandmaster.contrib.persistence.migration.branches import MigrationError, Migrations, agree, collect, migrations
+from bandmaster.contrib.persistence.migration.branch_check import check_branches
+from bandmaster.contrib.persistence.migration.branches import MigrationError, Migrations
+from bandmaster.contrib.persistence.migration.contribution import collect, migrations
 from bandmaster.contrib.persistence.migration.revision_files import revision_files
 from bandmaster.kernel import Kernel, LifespanBand, Named, PermanentError, lifespan
 
@@ -190,7 +192,7 @@ async def test_a_component_of_somebodys_own_gives_them_at_once(contributions, me
 
 def complaint(*parts):
     with pytest.raises(MigrationError) as caught:
-        agree(parts)
+        check_branches(parts)
     return str(caught.value)
 
 

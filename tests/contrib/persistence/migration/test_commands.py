@@ -16,7 +16,7 @@ from bandmaster.kernel.testing import free_port
 
 MAIN = """
 import sqlalchemy as sa
-from bandmaster.contrib.persistence.migration.branches import migrations
+from bandmaster.contrib.persistence.migration.contribution import migrations
 from bandmaster.contrib.persistence.tenancy.row_security import protect
 from bandmaster.kernel import create_app
 

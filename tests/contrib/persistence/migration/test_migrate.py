@@ -23,18 +23,9 @@ from bandmaster.contrib.persistence.migration.locking import (
     alembic_free_now,
     migration_lock,
 )
-from bandmaster.contrib.persistence.migration.migrate import (
-    State,
-    current,
-    differences,
-    downgrade,
-    history,
-    pending,
-    script,
-    state,
-    upgrade,
-)
+from bandmaster.contrib.persistence.migration.migrate import downgrade, script, upgrade
 from bandmaster.contrib.persistence.migration.new_revisions import generate_revision, make_folder, write_revision
+from bandmaster.contrib.persistence.migration.state import State, differences, history, state
 from bandmaster.contrib.persistence.tenancy.row_security import protect
 from bandmaster.kernel import PermanentError, TransientError
 from bandmaster.kernel.testing import free_port
@@ -42,6 +33,14 @@ from bandmaster.kernel.testing import free_port
 pytestmark = pytest.mark.anyio
 
 DRIVERS = ["postgresql+psycopg", "postgresql+asyncpg", "sqlite", "sqlite+aiosqlite", "sqlite+pysqlite", "postgresql"]
+
+
+async def current(database, parts):
+    return (await state(database, parts)).current
+
+
+async def pending(database, parts):
+    return (await state(database, parts)).pending
 
 
 @pytest.fixture

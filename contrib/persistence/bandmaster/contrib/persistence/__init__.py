@@ -23,21 +23,23 @@ if TYPE_CHECKING:
         TenantMissingError,
         TransientDatabaseError,
     )
-    from bandmaster.contrib.persistence.manager import DatabaseManager, HasGauges, PoolGauge
-    from bandmaster.contrib.persistence.migration.branches import MigrationError, Migrations, collect, migrations
+    from bandmaster.contrib.persistence.manager import DatabaseManager
+    from bandmaster.contrib.persistence.migration.branches import MigrationError, Migrations
+    from bandmaster.contrib.persistence.migration.contribution import collect, migrations
     from bandmaster.contrib.persistence.migration.locking import MigrationLockedError
-    from bandmaster.contrib.persistence.migration.migrate import Revision
     from bandmaster.contrib.persistence.migration.schema_check import DatabaseSchema
+    from bandmaster.contrib.persistence.migration.state import Revision
     from bandmaster.contrib.persistence.outbox.messages import Outbox, OutboxMessage, Publisher, outbox_table
     from bandmaster.contrib.persistence.outbox.relay import OutboxGauge, OutboxRelay, OutboxSettings, outbox_relay
+    from bandmaster.contrib.persistence.pool_gauges import HasGauges, PoolGauge
     from bandmaster.contrib.persistence.retries import Retries
     from bandmaster.contrib.persistence.settings import DatabaseSettings
     from bandmaster.contrib.persistence.tenancy.audit import Audit, Finding, audit_isolation
     from bandmaster.contrib.persistence.tenancy.row_security import TenantPolicy, protect
     from bandmaster.contrib.persistence.tenancy.transactions import no_tenant
 
-# Where each public name lives. Names are imported when they are first used (PEP 562): who describes a table needs no
-# engine, and who migrates needs no component.
+# The module of each public name. A name is imported at its first use (PEP 562): code that describes a table needs no
+# engine, and code that migrates needs no component.
 _HOMES = {
     "Audit": "tenancy.audit",
     "DatabaseClosedError": "errors",
@@ -47,7 +49,7 @@ _HOMES = {
     "DatabaseSettings": "settings",
     "DatabaseUnavailableError": "errors",
     "Finding": "tenancy.audit",
-    "HasGauges": "manager",
+    "HasGauges": "pool_gauges",
     "MigrationError": "migration.branches",
     "MigrationLockedError": "migration.locking",
     "Migrations": "migration.branches",
@@ -57,23 +59,23 @@ _HOMES = {
     "OutboxRelay": "outbox.relay",
     "OutboxSettings": "outbox.relay",
     "PermanentDatabaseError": "errors",
-    "PoolGauge": "manager",
+    "PoolGauge": "pool_gauges",
     "PoolTimeoutError": "errors",
     "Publisher": "outbox.messages",
     "Retries": "retries",
-    "Revision": "migration.migrate",
+    "Revision": "migration.state",
     "TenantIsolationError": "errors",
     "TenantMissingError": "errors",
     "TenantPolicy": "tenancy.row_security",
     "TransientDatabaseError": "errors",
     "audit_isolation": "tenancy.audit",
-    "collect": "migration.branches",
+    "collect": "migration.contribution",
     "database": "component",
     "database_component": "component",
     "database_schema": "component",
     "database_session": "component",
     "database_sync_session": "component",
-    "migrations": "migration.branches",
+    "migrations": "migration.contribution",
     "no_tenant": "tenancy.transactions",
     "outbox_relay": "outbox.relay",
     "outbox_table": "outbox.messages",

@@ -1,10 +1,10 @@
-"""How many connections PostgreSQL has room for."""
+"""The number of connections that PostgreSQL allows a role."""
 
 from __future__ import annotations
 
 from sqlalchemy.ext.asyncio import AsyncConnection
 
-# The reserved ones exist since PostgreSQL 16; limits of role and database are -1 where there is none.
+# reserved_connections exists since PostgreSQL 16. The limit of a role or a database is -1 where none is set.
 _USABLE = """
 SELECT current_setting('max_connections')::int
      - current_setting('superuser_reserved_connections')::int
@@ -14,7 +14,7 @@ SELECT current_setting('max_connections')::int
 """
 
 
-async def usable_connections(connection: AsyncConnection) -> int:
-    """The most connections that the role of this one may have to its database."""
+async def read_connection_limit(connection: AsyncConnection) -> int:
+    """The most connections that the role of ``connection`` may open to its database."""
     row = (await connection.exec_driver_sql(_USABLE)).one()
     return min([int(row.server), *(int(limit) for limit in (row.role, row.database) if limit >= 0)])

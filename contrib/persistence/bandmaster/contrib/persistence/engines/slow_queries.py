@@ -1,4 +1,4 @@
-"""What statements take: a word in the log about the slow ones."""
+"""A log event for each slow statement."""
 
 from __future__ import annotations
 
@@ -9,10 +9,10 @@ import structlog
 from sqlalchemy import Connection, Engine, event
 
 _SHOWN = 2000
-"""Characters of a statement; values never stand in it."""
+"""Characters of a statement; its parameters aren't part of the text."""
 
 
-def log_slow(engine: Engine, seconds: float, database: str) -> None:
+def log_slow_queries(engine: Engine, seconds: float, database: str) -> None:
     """Log every statement of an engine that takes ``seconds`` or longer, without its parameters."""
     logger = structlog.get_logger("bandmaster.persistence")
 

@@ -13,7 +13,7 @@ if TYPE_CHECKING:
     from sqlalchemy import URL
 
     from bandmaster.contrib.persistence.migration.branches import Migrations
-    from bandmaster.contrib.persistence.migration.migrate import Revision
+    from bandmaster.contrib.persistence.migration.state import Revision
     from bandmaster.kernel import Plan
 
 T = TypeVar("T")
@@ -21,8 +21,8 @@ T = TypeVar("T")
 Target: TypeAlias = Annotated[
     str | None,
     typer.Argument(
-        help="Whose migrations, as module:attribute: an application, or a function that returns one. Without it: "
-        "everything that is installed.",
+        help="The application, as module:attribute, or a function that returns one. Without it: everything that is "
+        "installed.",
         show_default=False,
         metavar="TARGET",
     ),
@@ -37,7 +37,7 @@ Url: TypeAlias = Annotated[
     ),
 ]
 Part: TypeAlias = Annotated[
-    str | None, typer.Option("--part", help="The part that it is about.", show_default=False, metavar="NAME")
+    str | None, typer.Option("--part", help="The name of the part.", show_default=False, metavar="NAME")
 ]
 Timeout: TypeAlias = Annotated[
     float, typer.Option("--lock-timeout", help="Seconds to wait for another process that migrates.", metavar="SECONDS")
@@ -59,20 +59,20 @@ def init(
     answer: Answer = Format.TEXT,
     app_dir: AppDir = ".",
 ) -> None:
-    """Make the folder for a part's migrations, and say how the part brings them."""
+    """Make the folder for a part's migrations, and print how the part contributes them."""
     with answering(answer):
         from bandmaster.contrib.persistence.migration.new_revisions import FOLDER, make_folder
 
         put_first(app_dir)
-        made = make_folder(package)
+        path = make_folder(package)
         name = package.rpartition(".")[2]
-        told = _HOW.format(made=made, package=package, name=name, folder=FOLDER)
-        _say(answer, told, {"folder": str(made), "part": name, "location": f"{package}:{FOLDER}"})
+        text = _NEXT_STEPS.format(path=path, package=package, name=name, folder=FOLDER)
+        _print_answer(answer, text, {"folder": str(path), "part": name, "location": f"{package}:{FOLDER}"})
 
 
 @db.command()
 def revision(
-    message: Annotated[str, typer.Option("--message", "-m", help="What it does.", metavar="TEXT")],
+    message: Annotated[str, typer.Option("--message", "-m", help="The change, in a few words.", metavar="TEXT")],
     target: Target = None,
     part: Part = None,
     autogenerate: Annotated[
@@ -82,18 +82,18 @@ def revision(
     answer: Answer = Format.TEXT,
     app_dir: AppDir = ".",
 ) -> None:
-    """Write a part's next revision. Only --autogenerate asks the database."""
+    """Write a part's next revision. Only --autogenerate connects to the database."""
     with answering(answer):
         from bandmaster.contrib.persistence.migration.new_revisions import generate_revision, write_revision
 
-        look = _look(target, app_dir, url)
-        name = _one(look.parts, part)
+        scope = _load_scope(target, app_dir, url)
+        name = _choose_part(scope.parts, part)
         if autogenerate:
-            written = _run(generate_revision, look.database(), look.parts, name, message)
+            written = _run(generate_revision, scope.database(), scope.parts, name, message)
         else:
-            written = write_revision(look.parts, name, message)
-        told = f"Wrote {written}" if written else f"The database is what the models of {name!r} say: nothing to write."
-        _say(answer, told, {"file": str(written) if written else None})
+            written = write_revision(scope.parts, name, message)
+        text = f"Wrote {written}" if written else f"The database is what the models of {name!r} say: nothing to write."
+        _print_answer(answer, text, {"file": str(written) if written else None})
 
 
 @db.command()
@@ -107,25 +107,28 @@ def upgrade(
     answer: Answer = Format.TEXT,
     app_dir: AppDir = ".",
 ) -> None:
-    """Apply what is pending. Several processes may do so at once: one works, the others wait."""
+    """Apply pending revisions. Several processes may do so at once: one works, the others wait."""
     with answering(answer):
-        from bandmaster.contrib.persistence.migration import migrate as migrating
+        from bandmaster.contrib.persistence.migration import migrate
 
-        look = _look(target, app_dir, url)
-        wanted = to if part is None else f"{_one(look.parts, part)}@{'head' if to == 'heads' else to}"
+        scope = _load_scope(target, app_dir, url)
+        wanted = to if part is None else f"{_choose_part(scope.parts, part)}@{'head' if to == 'heads' else to}"
         if sql:
-            script = migrating.script(look.database(), look.parts, wanted)
-            _say(answer, script.rstrip("\n"), {"sql": script})
+            script = migrate.script(scope.database(), scope.parts, wanted)
+            _print_answer(answer, script.rstrip("\n"), {"sql": script})
             return
-        done = _run(migrating.upgrade, look.database(), look.parts, wanted, lock_timeout=_seconds(lock_timeout))
-        told = [*(f"Applied {one}" for one in done)] or ["Nothing is pending."]
-        _say(answer, "\n".join(told), {"applied": [_json(one) for one in done]})
+        done = _run(migrate.upgrade, scope.database(), scope.parts, wanted, lock_timeout=_check_timeout(lock_timeout))
+        lines = [f"Applied {one}" for one in done] or ["Nothing is pending."]
+        _print_answer(answer, "\n".join(lines), {"applied": [_to_json(one) for one in done]})
 
 
 @db.command()
 def downgrade(
     to: Annotated[
-        str, typer.Option("--to", help="What remains: a revision, -1, or base.", metavar="REVISION", show_default=False)
+        str,
+        typer.Option(
+            "--to", help="The newest revision that remains: an id, -1, or base.", metavar="REVISION", show_default=False
+        ),
     ],
     target: Target = None,
     part: Part = None,
@@ -135,42 +138,42 @@ def downgrade(
     answer: Answer = Format.TEXT,
     app_dir: AppDir = ".",
 ) -> None:
-    """Undo revisions, down to the one that is named. With --sql it is a range, from:to."""
+    """Undo revisions, down to the named one. With --sql name a range, from:to."""
     with answering(answer):
-        from bandmaster.contrib.persistence.migration import migrate as migrating
+        from bandmaster.contrib.persistence.migration import migrate
 
-        look = _look(target, app_dir, url)
-        wanted = to if part is None else f"{_one(look.parts, part)}@{to}"
+        scope = _load_scope(target, app_dir, url)
+        wanted = to if part is None else f"{_choose_part(scope.parts, part)}@{to}"
         if sql:
-            script = migrating.script(look.database(), look.parts, wanted, down=True)
-            _say(answer, script.rstrip("\n"), {"sql": script})
+            script = migrate.script(scope.database(), scope.parts, wanted, down=True)
+            _print_answer(answer, script.rstrip("\n"), {"sql": script})
             return
-        done = _run(migrating.downgrade, look.database(), look.parts, wanted, lock_timeout=_seconds(lock_timeout))
-        told = [*(f"Undid {one}" for one in done)] or ["There was nothing to undo."]
-        _say(answer, "\n".join(told), {"undone": [_json(one) for one in done]})
+        done = _run(migrate.downgrade, scope.database(), scope.parts, wanted, lock_timeout=_check_timeout(lock_timeout))
+        lines = [f"Undid {one}" for one in done] or ["There was nothing to undo."]
+        _print_answer(answer, "\n".join(lines), {"undone": [_to_json(one) for one in done]})
 
 
 @db.command()
 def current(target: Target = None, url: Url = None, answer: Answer = Format.TEXT, app_dir: AppDir = ".") -> None:
-    """Tell how far the database is, part by part."""
+    """List the newest applied revisions of each part, and how many are pending."""
     with answering(answer):
-        from bandmaster.contrib.persistence.migration import migrate as migrating
+        from bandmaster.contrib.persistence.migration import state
 
-        look = _look(target, app_dir, url)
-        found = _run(migrating.state, look.database(), look.parts)
+        scope = _load_scope(target, app_dir, url)
+        found = _run(state.state, scope.database(), scope.parts)
         lines: list[str] = []
-        for part in look.parts:
+        for part in scope.parts:
             at = [one for one in found.current if one.part == part.name]
             waiting = sum(one.part == part.name for one in found.pending)
             lines += [f"{one}{f' ({waiting} pending)' if waiting else ''}" for one in at]
             lines += [] if at else [f"{part.name}: nothing applied ({waiting} pending)"]
         lines += [f"unknown {name}" for name in found.unknown]
-        _say(
+        _print_answer(
             answer,
             "\n".join(lines),
             {
-                "current": [_json(one) for one in found.current],
-                "pending": [_json(one) for one in found.pending],
+                "current": [_to_json(one) for one in found.current],
+                "pending": [_to_json(one) for one in found.pending],
                 "unknown": list(found.unknown),
             },
         )
@@ -178,15 +181,15 @@ def current(target: Target = None, url: Url = None, answer: Answer = Format.TEXT
 
 @db.command()
 def check(target: Target = None, url: Url = None, answer: Answer = Format.TEXT, app_dir: AppDir = ".") -> None:
-    """See whether the database has all migrations, and is what the models say. Exits with 1 where it isn't."""
+    """Check that the database has all revisions and matches the models. Exits with 1 where it doesn't."""
     with answering(answer):
-        from bandmaster.contrib.persistence.migration import migrate as migrating
+        from bandmaster.contrib.persistence.migration import state
 
-        look = _look(target, app_dir, url)
-        found = _run(migrating.state, look.database(), look.parts)
+        scope = _load_scope(target, app_dir, url)
+        found = _run(state.state, scope.database(), scope.parts)
         upgraded = not found.pending and not found.unknown
-        # What is pending would come out as a difference once more.
-        differing = _run(migrating.differences, look.database(), look.parts) if upgraded else ()
+        # Each pending revision would be reported a second time, as differences.
+        differing = _run(state.differences, scope.database(), scope.parts) if upgraded else ()
         lines = [f"{_count(found.pending, 'revision')} pending:"] if found.pending else []
         lines += [f"  - {one}" for one in found.pending]
         lines += [
@@ -194,11 +197,11 @@ def check(target: Target = None, url: Url = None, answer: Answer = Format.TEXT, 
         ]
         lines += [f"Models and database differ in {_count(differing, 'place')}:"] if differing else []
         lines += [f"  - {one}" for one in differing]
-        _say(
+        _print_answer(
             answer,
             "\n".join(lines or ["The database has all migrations, and is what the models say."]),
             {
-                "pending": [_json(one) for one in found.pending],
+                "pending": [_to_json(one) for one in found.pending],
                 "unknown": list(found.unknown),
                 "differences": list(differing),
             },
@@ -210,31 +213,32 @@ def check(target: Target = None, url: Url = None, answer: Answer = Format.TEXT, 
 
 @db.command()
 def history(target: Target = None, part: Part = None, answer: Answer = Format.TEXT, app_dir: AppDir = ".") -> None:
-    """List all revisions, in an order in which they can be applied. No database is asked."""
+    """List all revisions, in an order in which they can be applied. No database is opened."""
     with answering(answer):
-        from bandmaster.contrib.persistence.migration import migrate as migrating
+        from bandmaster.contrib.persistence.migration import state
 
-        look = _look(target, app_dir, None)
-        name = None if part is None else _one(look.parts, part)
-        found = [one for one in migrating.history(look.parts) if name in (None, one.part)]
-        _say(
+        scope = _load_scope(target, app_dir, None)
+        name = None if part is None else _choose_part(scope.parts, part)
+        found = [one for one in state.history(scope.parts) if name in (None, one.part)]
+        _print_answer(
             answer,
             "\n".join(map(str, found)) or "There are no revisions yet.",
-            {"revisions": [{**_json(one), "file": str(one.path)} for one in found]},
+            {"revisions": [{**_to_json(one), "file": str(one.path)} for one in found]},
         )
 
 
-class _Look(NamedTuple):
-    """What a command works on."""
+class _Scope(NamedTuple):
+    """The parts and the database that a command works on."""
 
     parts: tuple[Migrations, ...]
     database: Callable[[], URL]
-    """Asked for late: not every command has a database."""
+    """Called only by commands that need a database, because its settings may be missing."""
 
 
-def _look(target: str | None, app_dir: str, url: str | None) -> _Look:
-    from bandmaster.contrib.persistence.migration.branches import MigrationError, collect
+def _load_scope(target: str | None, app_dir: str, url: str | None) -> _Scope:
+    from bandmaster.contrib.persistence.migration.branches import MigrationError
     from bandmaster.contrib.persistence.migration.connection import database_url
+    from bandmaster.contrib.persistence.migration.contribution import collect
     from bandmaster.kernel import load_application
 
     try:
@@ -248,10 +252,10 @@ def _look(target: str | None, app_dir: str, url: str | None) -> _Look:
             f"{target or 'what is installed'} brings no migrations: a part does by an entry point of "
             "bandmaster.lifespan, as 'bandmaster db init' shows; is it installed anew since it has one?"
         )
-    return _Look(parts, lambda: named or _configured(plan))
+    return _Scope(parts, lambda: named or _read_database_url(plan))
 
 
-def _configured(plan: Plan) -> URL:
+def _read_database_url(plan: Plan) -> URL:
     from pydantic import ValidationError
 
     from bandmaster.contrib.persistence.migration.branches import MigrationError
@@ -274,7 +278,7 @@ def _configured(plan: Plan) -> URL:
     return settings.migration_dsn
 
 
-def _one(parts: Sequence[Migrations], name: str | None) -> str:
+def _choose_part(parts: Sequence[Migrations], name: str | None) -> str:
     from bandmaster.contrib.persistence.migration.branches import MigrationError
     from bandmaster.contrib.persistence.migration.new_revisions import part_named
 
@@ -289,7 +293,7 @@ def _one(parts: Sequence[Migrations], name: str | None) -> str:
         raise typer.BadParameter(str(error), param_hint="--part") from error
 
 
-def _seconds(timeout: float) -> float:
+def _check_timeout(timeout: float) -> float:
     if not timeout > 0:
         raise typer.BadParameter("expected seconds above 0", param_hint="--lock-timeout")
     return timeout
@@ -303,14 +307,14 @@ def _run(work: Callable[..., Coroutine[Any, Any, T]], *arguments: Any, **options
     return anyio.run(partial(work, *arguments, **options))
 
 
-def _say(answer: Format, text: str, data: Mapping[str, Any], *, ok: bool = True) -> None:
+def _print_answer(answer: Format, text: str, data: Mapping[str, Any], *, ok: bool = True) -> None:
     if answer is Format.JSON:
         show_json({"format": 1, "ok": ok, **data})
     else:
         typer.echo(text)
 
 
-def _json(revision: Revision) -> dict[str, str]:
+def _to_json(revision: Revision) -> dict[str, str]:
     return {"id": revision.id, "part": revision.part, "message": revision.message}
 
 
@@ -318,8 +322,8 @@ def _count(things: Sequence[Any], noun: str) -> str:
     return f"{len(things)} {noun}{'' if len(things) == 1 else 's'}"
 
 
-_HOW = """\
-Made {made}.
+_NEXT_STEPS = """\
+Made {path}.
 
 Say so in {package}, beside its models:
 

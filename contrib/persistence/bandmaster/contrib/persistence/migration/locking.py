@@ -1,4 +1,4 @@
-"""One process migrates a database at a time; the others wait for it, within bounds."""
+"""Locks for migrations: one process migrates a database at a time, one thread of a process uses Alembic."""
 
 from __future__ import annotations
 
@@ -18,13 +18,14 @@ from bandmaster.kernel import TransientError
 
 LOCK_NAME = "bandmaster.contrib.persistence/migrations"
 LOCK_KEY = int.from_bytes(hashlib.sha256(LOCK_NAME.encode()).digest()[:8], "big", signed=True)
-"""Of PostgreSQL's advisory lock: the first eight bytes of the SHA-256 of ``LOCK_NAME``. It is one database's."""
+"""The key of PostgreSQL's advisory lock: the first eight bytes of the SHA-256 of ``LOCK_NAME``. The lock is local to
+one database."""
 LOCK_TIMEOUT = 60.0
 """Seconds."""
 
-# Alembic keeps what runs in its modules ``op`` and ``context``, so that a process can run one thing at a time.
+# Alembic keeps the running environment in its modules ``op`` and ``context``: a process can run one at a time.
 _ALEMBIC = threading.Lock()
-_TRY_AGAIN = 0.02
+_RETRY_PAUSE = 0.02
 
 _KEY = sa.literal(LOCK_KEY, sa.BigInteger)
 _HOLDERS = sa.text(
@@ -37,19 +38,19 @@ _HOLDERS = sa.text(
     """
 ).bindparams(sa.bindparam("key", LOCK_KEY, sa.BigInteger))
 _PAUSE = 0.2
-"""Seconds between two tries, for which the server sleeps."""
+"""Seconds between two attempts. The server sleeps for that time."""
 
 
 class MigrationLockedError(TransientError):
-    """Another process was migrating the database for longer than was to be waited for."""
+    """Another process migrated the database for longer than the lock's timeout."""
 
 
 @asynccontextmanager
 async def alembic_free() -> AsyncIterator[None]:
-    """Have Alembic, of which a process has one, for the block; wait until nobody in this process uses it."""
-    # Event loops of several threads may meet here, so that no loop's own lock will do.
+    """Use Alembic alone in this process for the block; wait while another task or thread uses it."""
+    # Event loops of several threads may wait here, and a lock of one event loop doesn't work across threads.
     while not _ALEMBIC.acquire(blocking=False):  # noqa: ASYNC110
-        await anyio.sleep(_TRY_AGAIN)
+        await anyio.sleep(_RETRY_PAUSE)
     try:
         yield
     finally:
@@ -58,10 +59,10 @@ async def alembic_free() -> AsyncIterator[None]:
 
 @contextmanager
 def alembic_free_now() -> Iterator[None]:
-    """As `alembic_free`, for synchronous code: it may be what an event loop runs meanwhile, and so can't wait.
+    """Like `alembic_free`, for synchronous code, which can't wait: it may block the event loop of the other user.
 
     Raises:
-        MigrationLockedError: something in this process uses it.
+        MigrationLockedError: another task or thread of this process uses Alembic.
     """
     if not _ALEMBIC.acquire(blocking=False):
         raise MigrationLockedError("this process is migrating a database just now, and can do one thing at a time")
@@ -73,42 +74,42 @@ def alembic_free_now() -> Iterator[None]:
 
 @contextmanager
 def migration_lock(connection: Connection, timeout: float = LOCK_TIMEOUT) -> Iterator[None]:
-    """Migrate alone until the block ends. ``timeout`` is in seconds, for the wait alone.
+    """Keep other processes from migrating until the block ends. ``timeout`` bounds the wait for the lock, in seconds.
 
-    PostgreSQL: an advisory lock of the session, or of the transaction where the connection is in one already. It needs
-    a session of its own: not PgBouncer in transaction mode. SQLite: everything is one transaction, begun by ``BEGIN
-    IMMEDIATE``, without enforcement of foreign keys, which would delete rows where Alembic makes a table anew. Other
+    PostgreSQL: an advisory lock of the session, or of the transaction where the connection has begun one. The session
+    must not go through PgBouncer in transaction mode. SQLite: one transaction for the whole block, begun by ``BEGIN
+    IMMEDIATE``, without enforcement of foreign keys, which would delete rows where Alembic rebuilds a table. Other
     databases: nothing is locked.
 
     Raises:
-        MigrationLockedError: another process kept it for too long.
-        MigrationError: it was lost meanwhile.
+        MigrationLockedError: another process kept the lock for too long.
+        MigrationError: the lock was lost before the block ended.
         ValueError: the timeout isn't above zero.
     """
     if not timeout > 0:
         raise ValueError(f"timeout: expected seconds above 0, got {timeout!r}")
     if connection.dialect.name == "postgresql":
-        with _on_postgresql(connection, timeout):
+        with _lock_postgresql(connection, timeout):
             yield
     elif connection.dialect.name == "sqlite":
-        with _on_sqlite(connection, timeout):
+        with _lock_sqlite(connection, timeout):
             yield
     else:
         yield
 
 
 @contextmanager
-def _on_postgresql(connection: Connection, timeout: float) -> Iterator[None]:
+def _lock_postgresql(connection: Connection, timeout: float) -> Iterator[None]:
     if connection.in_transaction():
-        # It ends with the transaction: before that, nobody else sees what was migrated.
-        _wait(connection, sa.func.pg_try_advisory_xact_lock(_KEY), timeout)
+        # The lock ends with the transaction, so that the next process sees the migrated tables.
+        _acquire(connection, sa.func.pg_try_advisory_xact_lock(_KEY), timeout)
         yield
         return
-    _wait(connection, sa.func.pg_try_advisory_lock(_KEY), timeout)
+    _acquire(connection, sa.func.pg_try_advisory_lock(_KEY), timeout)
     try:
         yield
     except BaseException:
-        # The server frees it with the connection, at the latest; what went wrong is worth more than this.
+        # An error while unlocking must not hide the first one; the server releases the lock with the connection.
         with suppress(exc.SQLAlchemyError):
             if not connection.invalidated:
                 _unlock(connection)
@@ -120,45 +121,45 @@ def _on_postgresql(connection: Connection, timeout: float) -> Iterator[None]:
         )
 
 
-def _wait(connection: Connection, lock: sa.ColumnElement[bool], timeout: float) -> None:
-    # Asked for again and again, and not waited for by the server: CREATE INDEX CONCURRENTLY, run by who has the lock,
-    # waits for every statement that began before it.
+def _acquire(connection: Connection, lock: sa.ColumnElement[bool], timeout: float) -> None:
+    # The lock is tried repeatedly instead of awaited by the server: CREATE INDEX CONCURRENTLY, run by the process that
+    # has the lock, waits for every statement that began before it, and so would wait for this one.
     end = time.monotonic() + timeout
-    while not _ask(connection, lock):
+    while not _select(connection, lock):
         left = end - time.monotonic()
         if left <= 0:
             raise MigrationLockedError(
-                f"another process has been migrating the database for more than {timeout:g} s{_held_by(connection)}. "
-                "Wait for it, or see what it waits for itself"
+                f"another process has been migrating the database for more than {timeout:g} s"
+                f"{_describe_holders(connection)}. Wait for it, or see what it waits for itself"
             )
-        # Here it is the server that sleeps, so that neither thread nor event loop has to.
-        _ask(connection, sa.func.pg_sleep(min(_PAUSE, left)))
+        # The server sleeps: this code runs in a greenlet or a thread, and neither may block here.
+        _select(connection, sa.func.pg_sleep(min(_PAUSE, left)))
 
 
-def _ask(connection: Connection, function: sa.ColumnElement[Any]) -> Any:
-    with _transaction(connection):
+def _select(connection: Connection, function: sa.ColumnElement[Any]) -> Any:
+    with _ensure_transaction(connection):
         return connection.scalar(sa.select(function))
 
 
-def _held_by(connection: Connection) -> str:
-    with _transaction(connection):
+def _describe_holders(connection: Connection) -> str:
+    with _ensure_transaction(connection):
         holders = connection.execute(_HOLDERS).all()
-    told = ", ".join(f"pid {pid} ({name or 'nameless'}, as {user})" for pid, name, user in holders)
-    return f": {told}" if told else ""
+    names = ", ".join(f"pid {pid} ({name or 'nameless'}, as {user})" for pid, name, user in holders)
+    return f": {names}" if names else ""
 
 
-def _transaction(connection: Connection) -> AbstractContextManager[Any]:
+def _ensure_transaction(connection: Connection) -> AbstractContextManager[Any]:
     return nullcontext() if connection.in_transaction() else connection.begin()
 
 
 def _unlock(connection: Connection) -> bool:
     if connection.in_transaction():
         connection.rollback()
-    return bool(_ask(connection, sa.func.pg_advisory_unlock(_KEY)))
+    return bool(_select(connection, sa.func.pg_advisory_unlock(_KEY)))
 
 
 @contextmanager
-def _on_sqlite(connection: Connection, timeout: float) -> Iterator[None]:
+def _lock_sqlite(connection: Connection, timeout: float) -> Iterator[None]:
     if connection.in_transaction():
         _begin_to_write(connection, timeout)
         yield
@@ -168,7 +169,7 @@ def _on_sqlite(connection: Connection, timeout: float) -> Iterator[None]:
     for name, value in wanted.items():
         _pragma(connection, name, value)
     try:
-        with _begun(connection, timeout):
+        with _write_transaction(connection, timeout):
             yield
     finally:
         for name, value in before.items():
@@ -176,8 +177,8 @@ def _on_sqlite(connection: Connection, timeout: float) -> Iterator[None]:
 
 
 @contextmanager
-def _begun(connection: Connection, timeout: float) -> Iterator[None]:
-    with _refused(timeout):
+def _write_transaction(connection: Connection, timeout: float) -> Iterator[None]:
+    with _translated_lock(timeout):
         transaction = connection.begin()
     with transaction:
         _begin_to_write(connection, timeout)
@@ -185,14 +186,14 @@ def _begun(connection: Connection, timeout: float) -> Iterator[None]:
 
 
 def _begin_to_write(connection: Connection, timeout: float) -> None:
-    # The driver begins late, and not at all for DDL; unless the engine has seen to that.
+    # Python's driver begins a transaction late, and none for DDL, unless the engine of this package has begun one.
     if not connection.connection.driver_connection.in_transaction:  # type: ignore[union-attr]
-        with _refused(timeout):
+        with _translated_lock(timeout):
             connection.exec_driver_sql("BEGIN IMMEDIATE")
 
 
 @contextmanager
-def _refused(timeout: float) -> Iterator[None]:
+def _translated_lock(timeout: float) -> Iterator[None]:
     try:
         yield
     except exc.OperationalError as error:
@@ -204,7 +205,7 @@ def _refused(timeout: float) -> Iterator[None]:
 
 
 def _pragma(connection: Connection, name: str, value: Any = None) -> Any:
-    # By the driver's own cursor: SQLAlchemy would begin a transaction, in which neither can be changed.
+    # By the driver's own cursor: SQLAlchemy would begin a transaction, in which SQLite ignores these settings.
     cursor = connection.connection.cursor()
     try:
         cursor.execute(f"PRAGMA {name}" if value is None else f"PRAGMA {name} = {value}")

@@ -1,8 +1,8 @@
-"""``op.enable_tenant_rls`` and ``op.disable_tenant_rls``: Alembic learns them when this is imported, autogenerate too.
+"""``op.enable_tenant_rls`` and ``op.disable_tenant_rls``, which importing this module registers with Alembic.
 
 On other databases than PostgreSQL they do nothing, so that one migration serves production and a demo on SQLite. The
-owner of a table is bound by its policy as well, and sees no row in a migration: one that changes data does it between
-``op.disable_tenant_rls`` and ``op.enable_tenant_rls``, which are one transaction for everybody else.
+policy binds the owner of the table, too, so that a migration sees no rows. A migration that changes data does so
+between ``op.disable_tenant_rls`` and ``op.enable_tenant_rls``; both are in one transaction, so that others see neither.
 """
 
 from __future__ import annotations
@@ -27,19 +27,18 @@ from bandmaster.contrib.persistence.tenancy.row_security import COLUMN, MARK, PO
 Difference: TypeAlias = tuple[Literal["add_tenant_rls", "remove_tenant_rls"], TenantPolicy]
 
 _IMPORT = "import bandmaster.contrib.persistence.migration.operations  # noqa: F401"
-"""What a migration needs at its top, so that any environment knows its operations."""
+"""The import at the top of a revision, so that every environment registers the operations."""
 _UUID = sa.Uuid
 
 
-@Operations.register_operation("enable_tenant_rls")
-class EnableTenantRlsOp(MigrateOperation):
-    """Protect a table: row-level security, forced on its owner too, and the policy."""
+class _TenantRlsOp(MigrateOperation):
+    """An operation on the row-level security of one table."""
 
     def __init__(self, policy: TenantPolicy) -> None:
         self.policy = policy
 
     @classmethod
-    def enable_tenant_rls(
+    def run(
         cls,
         operations: Operations,
         table: str,
@@ -50,54 +49,40 @@ class EnableTenantRlsOp(MigrateOperation):
         name: str = POLICY,
         schema: str | None = None,
     ) -> None:
-        """Let every tenant see its own rows of a table only. Without ``type_`` the column is a UUID.
+        """Protect a table, so that each tenant sees its own rows only; ``op.disable_tenant_rls`` opens the table.
+
+        The default of ``type_`` is a UUID. ``disable_tenant_rls`` takes the same arguments, so that its reverse can
+        create the policy again.
 
         Raises:
-            ValueError: an argument isn't a plain name, or the type none that tenants are named by.
+            ValueError: a name isn't plain, or ``type_`` isn't UUID, an integer or a string.
         """
         operations.invoke(cls(TenantPolicy(table, schema, column, _UUID if type_ is None else type_, setting, name)))
 
+
+@Operations.register_operation("enable_tenant_rls", "run")
+class EnableTenantRlsOp(_TenantRlsOp):
+    """Protect a table: row-level security, forced on its owner too, and the policy."""
+
     def reverse(self) -> DisableTenantRlsOp:
-        """What undoes it."""
+        """The operation that undoes this one."""
         return DisableTenantRlsOp(self.policy)
 
     def to_diff_tuple(self) -> Difference:
-        """What ``compare_metadata`` tells."""
+        """The difference for ``compare_metadata``."""
         return ("add_tenant_rls", self.policy)
 
 
-@Operations.register_operation("disable_tenant_rls")
-class DisableTenantRlsOp(MigrateOperation):
-    """Open a table to everybody who may read it."""
-
-    def __init__(self, policy: TenantPolicy) -> None:
-        self.policy = policy
-
-    @classmethod
-    def disable_tenant_rls(
-        cls,
-        operations: Operations,
-        table: str,
-        *,
-        column: str = COLUMN,
-        type_: type[TypeEngine[Any]] | TypeEngine[Any] | None = None,
-        setting: str = SETTING,
-        name: str = POLICY,
-        schema: str | None = None,
-    ) -> None:
-        """Drop a table's policy and its row-level security. Its arguments say what the reverse makes again.
-
-        Raises:
-            ValueError: an argument isn't a plain name, or the type none that tenants are named by.
-        """
-        operations.invoke(cls(TenantPolicy(table, schema, column, _UUID if type_ is None else type_, setting, name)))
+@Operations.register_operation("disable_tenant_rls", "run")
+class DisableTenantRlsOp(_TenantRlsOp):
+    """Drop a table's policy and its row-level security."""
 
     def reverse(self) -> EnableTenantRlsOp:
-        """What undoes it."""
+        """The operation that undoes this one."""
         return EnableTenantRlsOp(self.policy)
 
     def to_diff_tuple(self) -> Difference:
-        """What ``compare_metadata`` tells."""
+        """The difference for ``compare_metadata``."""
         return ("remove_tenant_rls", self.policy)
 
 
@@ -119,22 +104,22 @@ def _execute(operations: Operations, statements: Iterable[sa.schema.ExecutableDD
 
 @renderers.dispatch_for(EnableTenantRlsOp)
 def _render_enable(context: AutogenContext, operation: EnableTenantRlsOp) -> str:
-    return _rendered(context, "enable_tenant_rls", operation.policy)
+    return _render_operation(context, "enable_tenant_rls", operation.policy)
 
 
 @renderers.dispatch_for(DisableTenantRlsOp)
 def _render_disable(context: AutogenContext, operation: DisableTenantRlsOp) -> str:
-    return _rendered(context, "disable_tenant_rls", operation.policy)
+    return _render_operation(context, "disable_tenant_rls", operation.policy)
 
 
-def _rendered(context: AutogenContext, operation: str, policy: TenantPolicy) -> str:
+def _render_operation(context: AutogenContext, operation: str, policy: TenantPolicy) -> str:
     context.imports.add(_IMPORT)
     plain = TenantPolicy(policy.table)
     arguments = [repr(policy.table)]
     if policy.column != plain.column:
         arguments.append(f"column={policy.column!r}")
     if policy.type is not plain.type:
-        arguments.append(f"type_={context.opts['sqlalchemy_module_prefix']}{_word(policy)}")
+        arguments.append(f"type_={context.opts['sqlalchemy_module_prefix']}{_render_type(policy)}")
     arguments += [
         f"{field}={value!r}"
         for field in ("setting", "name", "schema")
@@ -143,23 +128,23 @@ def _rendered(context: AutogenContext, operation: str, policy: TenantPolicy) -> 
     return f"{context.opts['alembic_module_prefix']}{operation}({', '.join(arguments)})"
 
 
-def _word(policy: TenantPolicy) -> str:
+def _render_type(policy: TenantPolicy) -> str:
     return str(getattr(policy.type, "__name__", policy.type))
 
 
 @dataclass(frozen=True, slots=True)
-class _Found:
-    """What a database has for one table."""
+class _TableState:
+    """The row-level security that a database has for one table."""
 
     on: bool
-    """Row-level security is enabled, and forced on the owner."""
+    """Whether row-level security is enabled, and forced on the owner."""
     policies: tuple[TenantPolicy, ...] = ()
-    """Those that are exactly what a `TenantPolicy` makes."""
+    """The policies with exactly the SQL of a `TenantPolicy`."""
     names: frozenset[str] = frozenset()
-    """Of all its policies."""
+    """The names of all policies of the table."""
 
 
-_Tables: TypeAlias = Mapping[tuple[str, str], _Found]
+_Tables: TypeAlias = Mapping[tuple[str, str], _TableState]
 
 _CATALOGUE = sa.text(
     """
@@ -173,7 +158,7 @@ _CATALOGUE = sa.text(
     """
 ).bindparams(sa.bindparam("schemas", expanding=True))
 
-# How PostgreSQL tells the condition that it was given; versions 14 to 18 agree.
+# The condition of a policy as PostgreSQL renders it; versions 14 to 18 agree.
 _CONDITION = re.compile(
     r"""
     \( (?: \("?(?P<text>[\w$]+)"?\)::text | "?(?P<column>[\w$]+)"? ) \s = \s
@@ -189,73 +174,73 @@ _TYPES: Mapping[str | None, type[TypeEngine[Any]]] = MappingProxyType(
 
 @comparators.dispatch_for("schema", priority=DispatchPriority.LAST, subgroup="bandmaster.tenant_rls")
 def _compare(context: AutogenContext, upgrade: UpgradeOps, schemas: Collection[str | None]) -> PriorityDispatchResult:
-    """What marked tables lack, and what unmarked ones have too much.
+    """Add operations for marked tables without their policy, and for unmarked tables with one.
 
-    A policy that says anything else than ours is somebody's own, and stays; unless it bears the name of ours.
+    A policy with another condition is the user's own and stays, unless its name is the one that a marked table needs.
     """
     for operation in upgrade.ops:
         if isinstance(operation, CreateTableOp):
-            # It would be rendered into the migration, where it is no Python.
+            # Alembic renders ``info`` into the revision, and the text of a policy isn't valid Python.
             operation.info.pop(MARK, None)
     on_postgresql = context.dialect is not None and context.dialect.name == "postgresql"
-    opened, closed = (_by_catalogue if on_postgresql else _by_creation)(context, upgrade)
-    # A column can't be changed, nor a type, while a policy uses it: these go first, and come back last. The reverse
-    # has them the other way round, which is right as well: a table that was dropped is there before it is protected.
-    upgrade.ops[:0] = map(DisableTenantRlsOp, opened)
-    upgrade.ops += map(EnableTenantRlsOp, closed)
+    dropped, created = (_compare_catalogue if on_postgresql else _list_created)(context, upgrade)
+    # A column or a type can't be changed while a policy uses it, so policies are dropped first and created last. The
+    # downgrade reverses the order, which is right as well: a dropped table exists again before it is protected.
+    upgrade.ops[:0] = map(DisableTenantRlsOp, dropped)
+    upgrade.ops += map(EnableTenantRlsOp, created)
     return PriorityDispatchResult.CONTINUE
 
 
 _Changes: TypeAlias = tuple[list[TenantPolicy], list[TenantPolicy]]
-"""The policies to drop, and those to make."""
+"""The policies to drop, and those to create."""
 
 
-def _by_creation(context: AutogenContext, upgrade: UpgradeOps) -> _Changes:
-    # Nothing can be looked up here, but a migration that was written on SQLite is to protect on PostgreSQL.
+def _list_created(context: AutogenContext, upgrade: UpgradeOps) -> _Changes:
+    # Other databases have no catalogue of policies, but a revision generated on SQLite must protect on PostgreSQL.
     tables = {(table.schema, table.name): table for table in context.sorted_tables}
     created = [(op.schema, op.table_name) for op in upgrade.ops if isinstance(op, CreateTableOp)]
     return [], [policy for key in created if key in tables and (policy := policy_of(tables[key]))]
 
 
-def _by_catalogue(context: AutogenContext, upgrade: UpgradeOps) -> _Changes:
+def _compare_catalogue(context: AutogenContext, upgrade: UpgradeOps) -> _Changes:
     tables = {(table.schema, table.name): table for table in context.sorted_tables}
     dropped = [(op.schema, op.table_name) for op in upgrade.ops if isinstance(op, DropTableOp)]
     default = context.dialect.default_schema_name if context.dialect is not None else None
-    found = _look(context, {schema or default for schema, _ in (*tables, *dropped)})
-    opened: list[TenantPolicy] = []
-    closed: list[TenantPolicy] = []
+    found = _read_catalogue(context, {schema or default for schema, _ in (*tables, *dropped)})
+    surplus: list[TenantPolicy] = []
+    missing: list[TenantPolicy] = []
     for schema, name in (*tables, *dropped):
         table = tables.get((schema, name))
         if table is not None and not context.run_object_filters(table, name, "table", False, None):
             continue
         wanted = None if table is None else policy_of(table)
-        there = found.get((schema or default or "", name), _Found(on=False))
-        too_much, lacking = _difference(wanted, there, schema)
-        opened += too_much
-        closed += lacking
-    return opened, closed
+        existing = found.get((schema or default or "", name), _TableState(on=False))
+        drop, create = _compare_table(wanted, existing, schema)
+        surplus += drop
+        missing += create
+    return surplus, missing
 
 
-def _difference(wanted: TenantPolicy | None, there: _Found, schema: str | None) -> _Changes:
-    # The metadata's own way to name the schema, so that what is rendered looks like the rest.
-    policies = [replace(policy, schema=schema) for policy in there.policies]
+def _compare_table(wanted: TenantPolicy | None, existing: _TableState, schema: str | None) -> _Changes:
+    # The schema as the metadata names it (None for the default), so that all rendered operations look alike.
+    policies = [replace(policy, schema=schema) for policy in existing.policies]
     if wanted is None:
         return policies, []
-    if there.on and policies == [wanted]:
+    if existing.on and policies == [wanted]:
         return [], []
-    if wanted.name in there.names and all(policy.name != wanted.name for policy in policies):
+    if wanted.name in existing.names and all(policy.name != wanted.name for policy in policies):
         policies.append(wanted)
     return policies, [wanted]
 
 
-def _look(context: AutogenContext, schemas: set[str | None]) -> _Tables:
+def _read_catalogue(context: AutogenContext, schemas: set[str | None]) -> _Tables:
     if context.connection is None or not (named := sorted(schema for schema in schemas if schema)):
         return {}
-    found: dict[tuple[str, str], _Found] = {}
+    found: dict[tuple[str, str], _TableState] = {}
     for schema, table, is_on, name, condition, is_ours in context.connection.execute(_CATALOGUE, {"schemas": named}):
-        before = found.get((schema, table), _Found(on=is_on))
+        before = found.get((schema, table), _TableState(on=is_on))
         if name is not None:
-            policy = _recognised(schema, table, name, condition) if is_ours else None
+            policy = _parse_policy(schema, table, name, condition) if is_ours else None
             before = replace(
                 before,
                 policies=(*before.policies, *((policy,) if policy else ())),
@@ -265,10 +250,10 @@ def _look(context: AutogenContext, schemas: set[str | None]) -> _Tables:
     return found
 
 
-def _recognised(schema: str, table: str, name: str, condition: str) -> TenantPolicy | None:
+def _parse_policy(schema: str, table: str, name: str, condition: str) -> TenantPolicy | None:
     match = _CONDITION.fullmatch(condition)
     if match is not None:
-        with suppress(ValueError):  # a name that isn't plain was none of ours
+        with suppress(ValueError):  # this package creates no policy with a name that isn't plain
             column = match["text"] or match["column"]
             return TenantPolicy(table, schema, column, _TYPES[match["type"]], match["setting"], name)
     return None

@@ -1,4 +1,4 @@
-"""Messages that are sent if and only if a transaction commits: written with it, handed on afterwards."""
+"""Messages that are published if and only if their transaction commits: the table, and writing to the table."""
 
 from __future__ import annotations
 
@@ -17,33 +17,34 @@ _TOPIC = 200
 
 @dataclass(frozen=True, slots=True)
 class OutboxMessage:
-    """A message as a publisher gets it."""
+    """A message for a publisher."""
 
     id: str
-    """32 hex digits, in the order of time (UUIDv7): what receivers tell duplicates by."""
+    """32 hex digits in the order of time (UUIDv7). Receivers recognise duplicates by the id."""
     topic: str
     payload: Any
-    """Whatever JSON can say."""
+    """Any value that JSON can represent."""
     headers: Mapping[str, str]
-    """What was known where it was written: ``request_id``, ``correlation_id``, ``tenant``, ``user``."""
+    """The request context of the writer: ``request_id``, ``correlation_id``, ``tenant``, ``user``."""
     created_at: datetime
     attempt: int
-    """The first is 1."""
+    """The number of this attempt, from 1."""
 
 
 class Publisher(Protocol):
-    """What hands messages on: a task queue, a broker, another service."""
+    """Publishes messages to a task queue, a broker or another service."""
 
     async def publish(self, message: OutboxMessage) -> None:
-        """Hand one on; it counts as handed on when this returns.
+        """Publish one message; the message is published when this method returns.
 
         Raises:
-            PermanentError: it never will be; it is kept, and not tried again.
+            PermanentError: the message can't be published, and isn't tried again. The table keeps it with the error.
+            Exception: any other error; the message is tried again.
         """
 
 
 def outbox_table(metadata: MetaData, name: str = "outbox", *, schema: str | None = None) -> Table:
-    """The table that messages wait in. It belongs to no tenant, and has no column that says so."""
+    """The table of waiting messages. The table has no tenant column, so that one relay publishes for all tenants."""
     table = Table(
         name,
         metadata,
@@ -64,7 +65,7 @@ def outbox_table(metadata: MetaData, name: str = "outbox", *, schema: str | None
 
 
 class Outbox:
-    """Writes messages beside the data that they are about."""
+    """Writes messages in the transaction of the data that they are about."""
 
     def __init__(self, table: Table) -> None:
         self.table = table
@@ -78,25 +79,28 @@ class Outbox:
         headers: Mapping[str, str] | None = None,
         delay: float = 0,
     ) -> str:
-        """Write a message in the session's transaction: it is sent if that commits, ``delay`` seconds later at the
-        earliest. Returns its id.
+        """Write a message in the session's transaction, and return the id of the message.
+
+        The message is published if the transaction commits, and not before ``delay`` seconds have passed.
 
         Raises:
             ValueError: the topic is empty or has more than 200 characters.
         """
-        statement, message = self._message(topic, payload, headers, delay)
+        statement, message = self._build_insert(topic, payload, headers, delay)
         await session.execute(statement)
         return message
 
     def insert(self, topic: str, payload: Any, *, headers: Mapping[str, str] | None = None, delay: float = 0) -> Insert:
-        """The same as a statement, for sessions of other kinds.
+        """Like `add`, as a statement for sessions of other kinds.
 
         Raises:
             ValueError: the topic is empty or has more than 200 characters.
         """
-        return self._message(topic, payload, headers, delay)[0]
+        return self._build_insert(topic, payload, headers, delay)[0]
 
-    def _message(self, topic: str, payload: Any, headers: Mapping[str, str] | None, delay: float) -> tuple[Insert, str]:
+    def _build_insert(
+        self, topic: str, payload: Any, headers: Mapping[str, str] | None, delay: float
+    ) -> tuple[Insert, str]:
         if not topic or len(topic) > _TOPIC:
             raise ValueError(f"topic: expected 1 to {_TOPIC} characters, got {topic!r}")
         now = datetime.now(UTC)

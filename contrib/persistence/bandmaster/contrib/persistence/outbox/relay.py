@@ -1,4 +1,4 @@
-"""Hands the messages of an outbox on, at least once each, from as many processes as there are."""
+"""The relay: publishes the messages of an outbox, each at least once, from any number of processes."""
 
 from __future__ import annotations
 
@@ -23,8 +23,9 @@ from bandmaster.kernel import Context, LifespanBand, LifespanContribution, Perma
 
 _Seconds = Annotated[float, Field(gt=0, allow_inf_nan=False)]
 _SHOWN = 500
+"""Characters of an error in the table and in the log."""
 _LONGEST_PAUSE = 5.0
-"""Seconds between two tries to reach a database that is away."""
+"""Seconds between two attempts to reach a lost database, at most."""
 
 
 class OutboxSettings(BaseSettings):
@@ -32,33 +33,34 @@ class OutboxSettings(BaseSettings):
 
     model_config: ClassVar[SettingsConfigDict] = SettingsConfigDict(env_prefix="OUTBOX_", extra="ignore", frozen=True)
 
-    poll_interval: _Seconds = Field(default=0.5, description="Seconds between two looks at an outbox that was empty.")
-    batch: int = Field(default=100, ge=1, description="Messages that are taken at once.")
+    poll_interval: _Seconds = Field(default=0.5, description="Seconds between two queries of an empty outbox.")
+    batch: int = Field(default=100, ge=1, description="Messages that one transaction takes, at most.")
     batch_time: _Seconds = Field(
-        default=10, description="Seconds after which a batch is ended; what is left of it is taken with the next."
+        default=10, description="Seconds after which a batch ends; its other messages are taken with the next one."
     )
-    publish_timeout: _Seconds = Field(default=10, description="Seconds that handing on one message may take.")
-    attempts: int = Field(default=10, ge=1, description="How often a message is tried before it is put aside.")
+    publish_timeout: _Seconds = Field(default=10, description="Seconds that publishing one message may take.")
+    attempts: int = Field(default=10, ge=1, description="How often a message is tried before it is given up.")
     backoff: _Seconds = Field(default=1, description="Seconds before the second attempt; they double with each.")
     longest_backoff: _Seconds = Field(default=300, description="Seconds between two attempts at most.")
 
 
 @dataclass(frozen=True, slots=True)
 class OutboxGauge:
-    """How an outbox stands."""
+    """How many messages an outbox holds."""
 
     waiting: int
     failed: int
-    """Put aside: they wait for a person."""
+    """The number of messages that were given up, and stay in the table."""
     oldest: float
-    """Seconds that the oldest waiting message has been due for."""
+    """Seconds since the oldest waiting message became due."""
 
 
 class OutboxRelay:
-    """Takes what is due, hands it on, and deletes it.
+    """Selects due messages, publishes them, and deletes them.
 
-    Messages are locked while they are handed on (``FOR UPDATE SKIP LOCKED``), so that several relays share the work and
-    what a dead one held is free at once. A message may be handed on twice, when a relay dies in between; never lost.
+    Messages are locked while they are published (``FOR UPDATE SKIP LOCKED``). So several relays share the work, and the
+    messages of a relay that dies are free at once. A message is published twice when a relay dies between publishing
+    and deleting it; no message is lost.
     """
 
     def __init__(self, manager: DatabaseManager, table: Table, publisher: Publisher, settings: OutboxSettings) -> None:
@@ -69,13 +71,15 @@ class OutboxRelay:
         self._logger = structlog.get_logger("bandmaster.persistence")
 
     async def run(self) -> None:
-        """Go on until cancelled. A database that is away is waited for."""
+        """Relay until cancelled, and wait for a lost database."""
         pause = self._settings.poll_interval
         while True:
             try:
                 taken = await self.relay()
             except TransientError as error:
-                self._logger.warning("outbox waits for its database", table=self._table.name, error=_said(error))
+                self._logger.warning(
+                    "outbox waits for its database", table=self._table.name, error=_render_error(error)
+                )
                 await anyio.sleep(pause)
                 pause = max(self._settings.poll_interval, min(2 * pause, _LONGEST_PAUSE))
                 continue
@@ -84,21 +88,21 @@ class OutboxRelay:
                 await anyio.sleep(pause)
 
     async def relay(self) -> int:
-        """Hand on what is due, one batch at most; how many messages were taken.
+        """Publish one batch of due messages, and return how many were taken.
 
         Raises:
-            TransientDatabaseError: the database can't be asked; what was handed on will be again.
+            TransientDatabaseError: the database was lost; the messages that were published will be published again.
         """
-        # It works for whoever wrote the message, and the table is nobody's.
+        # The table has no tenant column, and the publisher gets the tenant of each message by its headers.
         with no_tenant():
             async with self._manager.session() as session:
-                messages = await self._due(session)
+                messages = await self._select_due(session)
                 if messages:
-                    await self._hand_on(session, messages)
+                    await self._publish_all(session, messages)
         return len(messages)
 
     async def gauge(self) -> OutboxGauge:
-        """How the outbox stands."""
+        """Count the messages of the outbox."""
         table = self._table.c
         waiting = table.failed_at.is_(None)
         query = select(
@@ -107,10 +111,10 @@ class OutboxRelay:
         with no_tenant():
             async with self._manager.session() as session:
                 count, failed, oldest = (await session.execute(query)).one()
-        since = 0.0 if oldest is None else (datetime.now(UTC) - _aware(oldest)).total_seconds()
+        since = 0.0 if oldest is None else (datetime.now(UTC) - _to_utc(oldest)).total_seconds()
         return OutboxGauge(count, failed, max(0.0, since))
 
-    async def _due(self, session: AsyncSession) -> list[OutboxMessage]:
+    async def _select_due(self, session: AsyncSession) -> list[OutboxMessage]:
         table = self._table.c
         query = (
             select(self._table)
@@ -120,11 +124,11 @@ class OutboxRelay:
             .with_for_update(skip_locked=True)
         )
         return [
-            OutboxMessage(row.id, row.topic, row.payload, row.headers, _aware(row.created_at), row.attempts + 1)
+            OutboxMessage(row.id, row.topic, row.payload, row.headers, _to_utc(row.created_at), row.attempts + 1)
             for row in await session.execute(query)
         ]
 
-    async def _hand_on(self, session: AsyncSession, messages: Iterable[OutboxMessage]) -> None:
+    async def _publish_all(self, session: AsyncSession, messages: Iterable[OutboxMessage]) -> None:
         done: list[str] = []
         end = anyio.current_time() + self._settings.batch_time
         try:
@@ -133,11 +137,11 @@ class OutboxRelay:
                 if error is None:
                     done.append(message.id)
                 else:
-                    await self._put_off(session, message, error)
+                    await self._record_failure(session, message, error)
                 if anyio.current_time() > end:
                     break
         finally:
-            # Also when it is cut short: what was handed on needn't be handed on again.
+            # Also after a cancellation: a published message that is not deleted would be published again.
             if done:
                 with anyio.CancelScope(shield=True):
                     await session.execute(delete(self._table).where(self._table.c.id.in_(done)))
@@ -156,23 +160,23 @@ class OutboxRelay:
                 ),
             ):
                 await self._publisher.publish(message)
-        except Exception as error:  # noqa: BLE001  # whatever it is, the others must be handed on
+        except Exception as error:  # noqa: BLE001  # the other messages must be published all the same
             return error
         return None
 
-    async def _put_off(self, session: AsyncSession, message: OutboxMessage, error: Exception) -> None:
+    async def _record_failure(self, session: AsyncSession, message: OutboxMessage, error: Exception) -> None:
         settings = self._settings
         gives_up = isinstance(error, PermanentError) or message.attempt >= settings.attempts
         now = datetime.now(UTC)
         pause = min(settings.longest_backoff, settings.backoff * 2.0 ** min(message.attempt - 1, 60))
-        # Between half of it and all: what failed together needn't come back together.
+        # Random between half the pause and all of it, so that messages that failed together are spread out.
         due = now + timedelta(seconds=pause * random.uniform(0.5, 1))  # noqa: S311
         await session.execute(
             update(self._table)
             .where(self._table.c.id == message.id)
             .values(
                 attempts=message.attempt,
-                error=_said(error)[:_SHOWN],
+                error=_render_error(error)[:_SHOWN],
                 due_at=due,
                 failed_at=now if gives_up else None,
             )
@@ -183,39 +187,39 @@ class OutboxRelay:
             message=message.id,
             topic=message.topic,
             attempt=message.attempt,
-            error=_said(error)[:_SHOWN],
+            error=_render_error(error)[:_SHOWN],
         )
 
 
 def outbox_relay(
     table: Table, *, name: str = "outbox_relay", roles: Iterable[str] | None = None
 ) -> LifespanContribution:
-    """The relay of an outbox as a component: it hands on to whatever provides `Publisher`, once everything has started.
+    """The relay of an outbox as a component. It publishes to the provided `Publisher` once the application is ready.
 
-    In several processes it shares the work; ``roles`` restricts it to those of some kinds.
+    The relays of several processes share the work; ``roles`` restricts the relay to processes of these roles.
     """
 
     async def relay(
         manager: DatabaseManager, publisher: Publisher, settings: OutboxSettings, context: Context
     ) -> AsyncIterator[OutboxRelay]:
-        made = OutboxRelay(manager, table, publisher, settings)
+        outbox = OutboxRelay(manager, table, publisher, settings)
 
         async def run() -> None:
             await context.wait_ready()
-            await made.run()
+            await outbox.run()
 
         context.supervise(run, name=context.name)
-        yield made
+        yield outbox
 
     return lifespan(
-        band=LifespanBand.SERVICES, name=name, roles=roles, description=f"Hands on the messages in {table.name!r}."
+        band=LifespanBand.SERVICES, name=name, roles=roles, description=f"Publishes the messages in {table.name!r}."
     )(relay)
 
 
-def _aware(moment: datetime) -> datetime:
-    # SQLite keeps no zone.
+def _to_utc(moment: datetime) -> datetime:
+    # SQLite stores no time zone; the values were written in UTC.
     return moment if moment.tzinfo is not None else moment.replace(tzinfo=UTC)
 
 
-def _said(error: Any) -> str:
+def _render_error(error: Any) -> str:
     return f"{type(error).__name__}: {error}".rstrip(": ")

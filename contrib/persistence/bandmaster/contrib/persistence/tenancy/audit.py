@@ -1,4 +1,4 @@
-"""What lets tenants see each other's rows, looked for in PostgreSQL's own catalogue."""
+"""An audit of tenant isolation, by queries of PostgreSQL's catalogue."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ class Finding:
     """One way around the isolation of tenants."""
 
     subject: str
-    """The role, relation, policy or function that it is about."""
+    """The role, relation, policy or function."""
     what: str
     remedy: str
 
@@ -25,22 +25,23 @@ class Finding:
 
 @dataclass(frozen=True, slots=True)
 class Audit:
-    """What a role can do about the isolation of tenants in one database."""
+    """The ways around the isolation of tenants that one role has in one database."""
 
     protected: int
-    """Relations with the tenant column that were looked at."""
+    """The number of relations with the tenant column that were checked."""
     findings: tuple[Finding, ...]
-    """Each lets rows of other tenants be seen or changed."""
+    """Each lets the role read or change rows of other tenants."""
     remarks: tuple[Finding, ...]
-    """Each tells something of other tenants' rows, such as whether one exists."""
+    """Each reveals something about other tenants' rows, such as whether one exists."""
 
 
 async def audit_isolation(
     connection: AsyncConnection, *, column: str, setting: str, unprotected: Collection[str] = ()
 ) -> Audit:
-    """Look at the connection's role, and at everything that it may use and that has to do with the tenant column.
+    """Audit the connection's role, and all relations and functions that the role may use.
 
-    ``unprotected`` names relations, with or without their schema, that may stay as they are.
+    ``column`` is the tenant column, and ``setting`` the setting that policies must compare with. ``unprotected`` names
+    relations, with or without their schema, that may stay open.
     """
     values = {"column": column, "setting": f"%{setting}%"}
 
@@ -49,17 +50,17 @@ async def audit_isolation(
 
     excused = frozenset(unprotected)
     protected = [row for row in await rows(_PROTECTED) if not _is_excused(row, excused)]
-    findings = [_role(row) for row in await rows(_ROLES)]
+    findings = [_report_role(row) for row in await rows(_ROLES)]
     for row in protected:
-        findings += _relation(row, setting)
-    findings += [_policy(row, setting) for row in await rows(_POLICIES) if not _is_excused(row, excused)]
-    findings += [_view(row) for row in await rows(_VIEWS) if not _is_excused(row, excused)]
-    findings += [_function(row) for row in await rows(_FUNCTIONS)]
-    remarks = [_reference(row) for row in await rows(_REFERENCES) if not _is_excused(row, excused)]
+        findings += _report_relation(row)
+    findings += [_report_policy(row, setting) for row in await rows(_POLICIES) if not _is_excused(row, excused)]
+    findings += [_report_view(row) for row in await rows(_VIEWS) if not _is_excused(row, excused)]
+    findings += [_report_function(row) for row in await rows(_FUNCTIONS)]
+    remarks = [_report_reference(row) for row in await rows(_REFERENCES) if not _is_excused(row, excused)]
     return Audit(len(protected), tuple(findings), tuple(remarks))
 
 
-# What has the column, and everything that shows its rows: views of it, views of those, materialised or not.
+# Tables with the tenant column, and the views that show their rows, directly or through other views.
 _COMMON = """
 WITH RECURSIVE guarded AS (
     SELECT c.oid, c.relkind, c.relowner, c.relispartition, c.relrowsecurity, c.relforcerowsecurity, c.reloptions,
@@ -71,14 +72,16 @@ WITH RECURSIVE guarded AS (
 ), shown AS (
     SELECT DISTINCT v.oid, v.relkind, v.relowner, v.reloptions, n.nspname AS schema, v.relname AS name
     FROM guarded g
-    JOIN pg_depend d ON d.refobjid = g.oid AND d.refclassid = 'pg_class'::regclass AND d.classid = 'pg_rewrite'::regclass
+    JOIN pg_depend d
+      ON d.refobjid = g.oid AND d.refclassid = 'pg_class'::regclass AND d.classid = 'pg_rewrite'::regclass
     JOIN pg_rewrite r ON r.oid = d.objid
     JOIN pg_class v ON v.oid = r.ev_class AND v.relkind IN ('v', 'm')
     JOIN pg_namespace n ON n.oid = v.relnamespace
     UNION
     SELECT v.oid, v.relkind, v.relowner, v.reloptions, n.nspname, v.relname
     FROM shown s
-    JOIN pg_depend d ON d.refobjid = s.oid AND d.refclassid = 'pg_class'::regclass AND d.classid = 'pg_rewrite'::regclass
+    JOIN pg_depend d
+      ON d.refobjid = s.oid AND d.refclassid = 'pg_class'::regclass AND d.classid = 'pg_rewrite'::regclass
     JOIN pg_rewrite r ON r.oid = d.objid
     JOIN pg_class v ON v.oid = r.ev_class AND v.relkind IN ('v', 'm') AND v.oid <> s.oid
     JOIN pg_namespace n ON n.oid = v.relnamespace
@@ -100,11 +103,12 @@ SELECT g.schema, g.name, g.relkind::text AS kind, g.relispartition AS part, g.re
        EXISTS (SELECT 1 FROM pg_policy p WHERE p.polrelid = g.oid) AS policed,
        has_table_privilege(g.oid, 'TRUNCATE') AS truncates
 FROM guarded g
-WHERE has_table_privilege(g.oid, 'SELECT, INSERT, UPDATE, DELETE, TRUNCATE') OR has_any_column_privilege(g.oid, 'SELECT')
+WHERE has_table_privilege(g.oid, 'SELECT, INSERT, UPDATE, DELETE, TRUNCATE')
+   OR has_any_column_privilege(g.oid, 'SELECT')
 ORDER BY 1, 2
 """
 
-# Permissive policies add up: one that lets everything pass undoes the others.
+# PostgreSQL joins permissive policies by OR: one that lets all rows pass undoes the others.
 _POLICIES = """
 SELECT g.schema, g.name, p.polname AS policy
 FROM guarded g
@@ -158,7 +162,7 @@ def _is_excused(row: Any, names: Collection[str]) -> bool:
     return row.name in names or f"{row.schema}.{row.name}" in names
 
 
-def _role(row: Any) -> Finding:
+def _report_role(row: Any) -> Finding:
     right = "is a superuser" if row.super else "has BYPASSRLS"
     if row.itself:
         remedy = "serve as a role without that right, and migrate as the one that owns the tables"
@@ -167,7 +171,7 @@ def _role(row: Any) -> Finding:
     return Finding(f"the role {row.role}", f"{right}, and the one that serves may become it", remedy)
 
 
-def _relation(row: Any, setting: str) -> list[Finding]:
+def _report_relation(row: Any) -> list[Finding]:
     kind = {"p": "partitioned table", "f": "foreign table"}.get(row.kind, "partition" if row.part else "table")
     subject = f"the {kind} {row.schema}.{row.name}"
     if row.kind == "f":
@@ -179,9 +183,9 @@ def _relation(row: Any, setting: str) -> list[Finding]:
     elif not row.policed:
         found.append(Finding(subject, "has row-level security without a policy", f"op.enable_tenant_rls({row.name!r})"))
     if row.enabled and not row.forced:
-        whose = "the role that serves" if row.owned else "its owner"
+        owner = "the role that serves" if row.owned else "its owner"
         found.append(
-            Finding(subject, f"doesn't force row-level security on {whose}", "ALTER TABLE ... FORCE ROW LEVEL SECURITY")
+            Finding(subject, f"doesn't force row-level security on {owner}", "ALTER TABLE ... FORCE ROW LEVEL SECURITY")
         )
     if row.truncates:
         found.append(
@@ -190,7 +194,7 @@ def _relation(row: Any, setting: str) -> list[Finding]:
     return found
 
 
-def _policy(row: Any, setting: str) -> Finding:
+def _report_policy(row: Any, setting: str) -> Finding:
     return Finding(
         f"the policy {row.policy} of {row.schema}.{row.name}",
         f"lets rows pass without asking {setting}",
@@ -198,7 +202,7 @@ def _policy(row: Any, setting: str) -> Finding:
     )
 
 
-def _view(row: Any) -> Finding:
+def _report_view(row: Any) -> Finding:
     subject = f"the {'materialised view' if row.kind == 'm' else 'view'} {row.schema}.{row.name}"
     if row.kind == "m":
         return Finding(subject, "keeps rows of every tenant, and policies don't hold for it", "REVOKE SELECT on it")
@@ -207,7 +211,7 @@ def _view(row: Any) -> Finding:
     )
 
 
-def _function(row: Any) -> Finding:
+def _report_function(row: Any) -> Finding:
     return Finding(
         f"the function {row.schema}.{row.name}",
         f"runs with the rights of {row.owner}, for whom policies don't hold",
@@ -215,7 +219,7 @@ def _function(row: Any) -> Finding:
     )
 
 
-def _reference(row: Any) -> Finding:
+def _report_reference(row: Any) -> Finding:
     return Finding(
         f"the foreign key {row.key} of {row.schema}.{row.name}",
         f"may point to another tenant's row of {row.target}, and so tells that it exists",

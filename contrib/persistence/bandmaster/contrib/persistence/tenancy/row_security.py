@@ -1,4 +1,4 @@
-"""PostgreSQL's row-level security as DDL: each tenant sees its own rows, and without a tenant there are none."""
+"""PostgreSQL's row-level security as DDL: policies that show each tenant its own rows."""
 
 from __future__ import annotations
 
@@ -19,13 +19,13 @@ from bandmaster.contrib.persistence.tenancy.identifiers import identifier, setti
 T = TypeVar("T")
 
 MARK = "bandmaster.tenant"
-"""Where a table's ``info`` holds its policy."""
+"""The key of a table's ``info`` that holds its policy."""
 COLUMN = "tenant_id"
 SETTING = "app.tenant"
 POLICY = "tenant_isolation"
 
-# Types that are stored and compared alike stand for one cast. Strings are cast to TEXT whatever their length: a cast to
-# VARCHAR(8) would cut a longer tenant's name down to another tenant's.
+# Types that PostgreSQL stores and compares alike share one cast. Every string type is cast to TEXT: a cast to
+# VARCHAR(8) would cut the name of one tenant down to the name of another.
 _CASTS: Mapping[type[TypeEngine[Any]], type[TypeEngine[Any]]] = MappingProxyType(
     {
         **dict.fromkeys((sa.Uuid, sa.UUID), sa.Uuid),
@@ -38,34 +38,34 @@ _CASTS: Mapping[type[TypeEngine[Any]], type[TypeEngine[Any]]] = MappingProxyType
 
 @dataclass(frozen=True, slots=True)
 class TenantPolicy:
-    """One table's isolation: a row belongs to the tenant in its column, a transaction to the one in the setting.
+    """The policy of one table: the tenant in the row's column must be the tenant in the transaction's setting.
 
     While the setting is unset or empty, no row is visible and none can be written.
 
     Raises:
-        ValueError: a name isn't plain, or a type isn't one that tenants are named by; the message names the argument.
+        ValueError: a name isn't plain, or ``type`` isn't UUID, an integer or a string; the message names the argument.
     """
 
     table: str
     schema: str | None = None
-    """None means the first of the search path."""
+    """None: the first schema of the search path."""
     column: str = COLUMN
     type: type[TypeEngine[Any]] | TypeEngine[Any] = sa.Uuid
-    """What the setting's text is cast to: UUID, BigInteger, Integer or a string type. Kept as a class."""
+    """The type that the setting's text is cast to: UUID, BigInteger, Integer or a string type. Stored as a class."""
     setting: str = SETTING
     name: str = POLICY
-    """The policy's own name, unique for its table."""
+    """The policy's name, unique for its table."""
 
     def __post_init__(self) -> None:
         for field in ("table", "column", "name"):
-            _set(self, field, identifier(getattr(self, field), field))
+            _set_field(self, field, identifier(getattr(self, field), field))
         if self.schema is not None:
-            _set(self, "schema", identifier(self.schema, "schema"))
-        _set(self, "setting", setting_name(self.setting, "setting"))
-        _set(self, "type", cast_type(self.type))
+            _set_field(self, "schema", identifier(self.schema, "schema"))
+        _set_field(self, "setting", setting_name(self.setting, "setting"))
+        _set_field(self, "type", cast_type(self.type))
 
     def create(self) -> tuple[ExecutableDDLElement, ...]:
-        """What protects the table. Each statement leaves it either as open as it was, or closed to everybody."""
+        """Statements that protect the table. After each one the table is either as open as before, or closed to all."""
         return (
             EnableRowSecurity(self.table, self.schema),
             ForceRowSecurity(self.table, self.schema),
@@ -73,7 +73,7 @@ class TenantPolicy:
         )
 
     def drop(self) -> tuple[ExecutableDDLElement, ...]:
-        """What opens the table again; it is closed to everybody until the last statement."""
+        """Statements that open the table again. The table is closed to all until the last one."""
         return (
             DropPolicy(self.name, self.table, self.schema),
             NoForceRowSecurity(self.table, self.schema),
@@ -82,12 +82,12 @@ class TenantPolicy:
 
 
 def cast_type(kind: object, label: str = "type") -> type[TypeEngine[Any]]:
-    """The one of ``Uuid``, ``BigInteger``, ``Integer`` and ``Text`` that a column's type is compared as.
+    """The type for comparing a column of type ``kind``: ``Uuid``, ``BigInteger``, ``Integer`` or ``Text``.
 
     Raises:
-        ValueError: none of them is; the message begins with ``label``.
+        ValueError: the type is another one; the message begins with ``label``.
     """
-    # Exact classes: a subclass may render anything.
+    # Exact classes only: a subclass may render any SQL.
     found = _CASTS.get(cast("Any", kind if isinstance(kind, type) else type(kind)))
     if found is None:
         raise ValueError(f"{label}: expected UUID, BigInteger, Integer, String or Text of SQLAlchemy, got {kind!r}")
@@ -104,13 +104,13 @@ def protect(
     setting: str = SETTING,
     name: str = POLICY,
 ) -> T:
-    """Mark a table, or a mapped class, as isolated by tenant; returns it, so that it decorates a class as well.
+    """Mark a table, or a mapped class, as isolated by tenant. Returns its argument, and so works as a class decorator.
 
-    Alembic's autogenerate then asks for the policy, and ``metadata.create_all`` makes it. Other databases than
-    PostgreSQL get the table without it. ``type_`` is the column's own type unless given.
+    Alembic's autogenerate then writes the policy into revisions, and ``metadata.create_all`` creates the policy. Other
+    databases than PostgreSQL get the table without a policy. ``type_`` defaults to the column's own type.
 
     Raises:
-        ValueError: it is no table, is marked already, has no such column, or an argument doesn't fit.
+        ValueError: ``table`` is no table, is marked already or has no such column, or a name isn't plain.
     """
     target = getattr(table, "__table__", table)
     if not isinstance(target, sa.Table):
@@ -121,25 +121,25 @@ def protect(
         raise ValueError(f"column: table {target.fullname!r} has no column {column!r}")
     kind = target.c[column].type if type_ is None else type_
     target.info[MARK] = TenantPolicy(target.name, target.schema, column, kind, setting, name)
-    event.listen(target, "after_create", _after_create, propagate=True)  # to copies of the table as well
+    event.listen(target, "after_create", _create_policy_after, propagate=True)  # to copies of the table as well
     return table
 
 
 def policy_of(table: sa.Table) -> TenantPolicy | None:
-    """The policy that a table is marked with; for a copy of a marked table, the copy's own."""
+    """The policy of a marked table, None for others. The policy names the table itself, also for a copy."""
     marked = cast("TenantPolicy | None", table.info.get(MARK))
     return None if marked is None else replace(marked, table=table.name, schema=table.schema)
 
 
-def _after_create(target: sa.Table, connection: sa.Connection, **_: Any) -> None:
+def _create_policy_after(target: sa.Table, connection: sa.Connection, **_: Any) -> None:
     policy = policy_of(target)
     if policy is not None and connection.dialect.name == "postgresql":
         for statement in policy.create():
             connection.execute(statement)
 
 
-class _OnTable(ExecutableDDLElement):
-    """A statement about the row-level security of one table. For people it is shown as PostgreSQL gets it."""
+class _TableStatement(ExecutableDDLElement):
+    """A statement about the row-level security of one table. ``str()`` renders PostgreSQL's SQL."""
 
     stringify_dialect = "postgresql"
 
@@ -148,43 +148,43 @@ class _OnTable(ExecutableDDLElement):
         self.schema = None if schema is None else identifier(schema, "schema")
 
 
-class _AlterTable(_OnTable):
+class _AlterTable(_TableStatement):
     action: ClassVar[str]
 
 
 class EnableRowSecurity(_AlterTable):
-    """``ALTER TABLE … ENABLE ROW LEVEL SECURITY``: without a policy nobody but the owner sees a row."""
+    """``ALTER TABLE … ENABLE ROW LEVEL SECURITY``: without a policy only the owner sees rows."""
 
     action = "ENABLE"
 
 
 class DisableRowSecurity(_AlterTable):
-    """``ALTER TABLE … DISABLE ROW LEVEL SECURITY``: policies stay, and mean nothing."""
+    """``ALTER TABLE … DISABLE ROW LEVEL SECURITY``: policies stay, without effect."""
 
     action = "DISABLE"
 
 
 class ForceRowSecurity(_AlterTable):
-    """``ALTER TABLE … FORCE ROW LEVEL SECURITY``: the owner too."""
+    """``ALTER TABLE … FORCE ROW LEVEL SECURITY``: policies bind the owner, too."""
 
     action = "FORCE"
 
 
 class NoForceRowSecurity(_AlterTable):
-    """``ALTER TABLE … NO FORCE ROW LEVEL SECURITY``: the owner sees all."""
+    """``ALTER TABLE … NO FORCE ROW LEVEL SECURITY``: the owner sees all rows."""
 
     action = "NO FORCE"
 
 
-class CreateTenantPolicy(_OnTable):
-    """``CREATE POLICY``: rows of the transaction's tenant, to read and to write."""
+class CreateTenantPolicy(_TableStatement):
+    """``CREATE POLICY``: the transaction's tenant may read and write its own rows."""
 
     def __init__(self, policy: TenantPolicy) -> None:
         super().__init__(policy.table, policy.schema)
         self.policy = policy
 
 
-class DropPolicy(_OnTable):
+class DropPolicy(_TableStatement):
     """``DROP POLICY``."""
 
     def __init__(self, name: str, table: str, schema: str | None = None) -> None:
@@ -194,7 +194,7 @@ class DropPolicy(_OnTable):
 
 @compiles(_AlterTable, "postgresql")
 def _alter_table(element: _AlterTable, compiler: DDLCompiler, **_: Any) -> str:
-    return f"ALTER TABLE {_relation(element, compiler)} {element.action} ROW LEVEL SECURITY"
+    return f"ALTER TABLE {_render_table(element, compiler)} {element.action} ROW LEVEL SECURITY"
 
 
 @compiles(CreateTenantPolicy, "postgresql")
@@ -202,20 +202,21 @@ def _create_policy(element: CreateTenantPolicy, compiler: DDLCompiler, **_: Any)
     policy = element.policy
     quoted = compiler.preparer.quote_identifier
     kind = compiler.dialect.type_compiler_instance.process(cast("type[TypeEngine[Any]]", policy.type)())
-    # After a SET LOCAL has ended the setting is '' instead of unset, and ''::uuid would be an error. The SELECT makes
-    # it one look at the setting for a query, not one for each row.
-    theirs = f"(SELECT NULLIF(current_setting('{policy.setting}', true), '')::{kind})"
-    condition = f"({quoted(policy.column)} = {theirs})"
-    return f"CREATE POLICY {quoted(policy.name)} ON {_relation(element, compiler)} USING {condition} WITH CHECK {condition}"
+    # When a transaction has set the setting, it is '' instead of unset afterwards, and ''::uuid is an error. With the
+    # SELECT PostgreSQL reads the setting once for a query, not once for each row.
+    tenant = f"(SELECT NULLIF(current_setting('{policy.setting}', true), '')::{kind})"
+    condition = f"({quoted(policy.column)} = {tenant})"
+    table = _render_table(element, compiler)
+    return f"CREATE POLICY {quoted(policy.name)} ON {table} USING {condition} WITH CHECK {condition}"
 
 
 @compiles(DropPolicy, "postgresql")
 def _drop_policy(element: DropPolicy, compiler: DDLCompiler, **_: Any) -> str:
-    return f"DROP POLICY {compiler.preparer.quote_identifier(element.name)} ON {_relation(element, compiler)}"
+    return f"DROP POLICY {compiler.preparer.quote_identifier(element.name)} ON {_render_table(element, compiler)}"
 
 
-def _relation(element: _OnTable, compiler: DDLCompiler) -> str:
-    # The preparer, not an f-string, is what quotes a quoted_name; and it knows of schema_translate_map.
+def _render_table(element: _TableStatement, compiler: DDLCompiler) -> str:
+    # The preparer quotes a quoted_name, and applies schema_translate_map; an f-string would do neither.
     table = sa.Table(
         sa.quoted_name(element.table, True),
         sa.MetaData(),
@@ -224,5 +225,5 @@ def _relation(element: _OnTable, compiler: DDLCompiler) -> str:
     return compiler.preparer.format_table(table)
 
 
-def _set(policy: TenantPolicy, field: str, value: object) -> None:
+def _set_field(policy: TenantPolicy, field: str, value: object) -> None:
     object.__setattr__(policy, field, value)

@@ -1,4 +1,4 @@
-"""What Alembic runs for every command: the environment of all parts' migrations."""
+"""Alembic's environment for every command: the migrations of all parts."""
 
 from bandmaster.contrib.persistence.migration.environment import run_environment
 
