@@ -9,6 +9,7 @@ from sqlalchemy.ext.asyncio import AsyncEngine, create_async_engine
 
 from bandmaster.contrib.persistence.engines.connect_args import connect_args, session_timeouts
 from bandmaster.contrib.persistence.engines.pools import AsyncPool, SyncPool
+from bandmaster.contrib.persistence.engines.sqlite import open_connection
 from bandmaster.contrib.persistence.settings import DatabaseSettings
 
 _CLIENT_CHECK = {"client_connection_check_interval": "500"}
@@ -62,7 +63,8 @@ def _engine_options(
 
 def _connect_args(settings: DatabaseSettings, url: URL) -> dict[str, Any]:
     if url.get_backend_name() == "sqlite":
-        return {"timeout": settings.lock_timeout or _SQLITE_WAIT, "check_same_thread": False}
+        options = {"timeout": settings.lock_timeout or _SQLITE_WAIT, "check_same_thread": False}
+        return {**options, "async_creator_fn": open_connection} if url.get_driver_name() == "aiosqlite" else options
     return connect_args(
         url,
         application_name=settings.application_name,
