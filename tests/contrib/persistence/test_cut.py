@@ -10,7 +10,7 @@ import pytest
 from sqlalchemy import text
 
 from bandmaster.contrib.persistence import DatabaseUnavailableError, TransientDatabaseError
-from bandmaster.contrib.persistence.connecting import connected
+from bandmaster.contrib.persistence.migration.connection import connected
 
 DRIVERS = ["psycopg", "asyncpg"]
 pytestmark = pytest.mark.anyio

@@ -11,6 +11,7 @@ import anyio
 import anyio.to_thread
 import pytest
 from sqlalchemy import text
+from sqlalchemy.ext.asyncio import AsyncSession, async_sessionmaker
 
 from bandmaster.contrib.persistence import (
     DatabaseClosedError,
@@ -63,6 +64,16 @@ async def test_a_session_commits_or_rolls_back(postgres_database, things, manage
     assert raised is caught.value
     assert cause is caught.value.__cause__
     assert ["kept"] == await names(manager)
+
+
+@pytest.mark.requirement("PE-1", "PE-2", "PE-3")
+async def test_sessions_are_made_by_an_async_sessionmaker(tmp_path, managed):
+    """SQLAlchemy 2 style: ``begin()`` is an asynchronous block, which a ``sessionmaker`` for AsyncSession hasn't."""
+    manager = managed(f"sqlite:///{tmp_path / 'file'}")
+    async with manager.sessions.begin() as session:
+        assert isinstance(session, AsyncSession)
+        await session.execute(text("SELECT 1"))
+    assert isinstance(manager.sessions, async_sessionmaker)
 
 
 @pytest.mark.requirement("PE-16", "PE-17", "P-03")
@@ -446,6 +457,7 @@ async def test_a_long_query_of_sqlite_ends_with_its_task(tmp_path, managed):
 CANCELLED = """
 import asyncio, sqlite3, sys, anyio
 from sqlalchemy import text
+from sqlalchemy.ext.asyncio import AsyncSession, async_sessionmaker
 from bandmaster.contrib.persistence import DatabaseManager, DatabaseSettings
 
 async def main():

@@ -1,8 +1,10 @@
 """A Redis client as a component."""
 
 import asyncio
+import gc
 import os
 import threading
+from contextlib import nullcontext
 from typing import Annotated
 
 import anyio
@@ -40,6 +42,40 @@ async def test_it_provides_a_client(redis_url) -> None:
         assert isinstance(client.connection_pool, BoundedPool)
     with pytest.raises(RedisClosedError, match="the Redis client 'redis'"):
         await client.get("key")
+
+
+@pytest.mark.requirement("CF-09", "PE-11", "S-L2", "CF-39", "F-12")
+@pytest.mark.parametrize("failing", [False, True])
+async def test_every_connection_is_closed_at_the_stop(redis_url, opened, failing) -> None:
+    """The server has no connection left of the client or its health check, also when another stop fails."""
+
+    @lifespan(band=LifespanBand.SERVICES)
+    async def other(client: Redis):
+        yield
+        if failing:
+            raise OSError("can't stop")
+
+    gc.disable()  # a connection that only the collector would close is left open
+    try:
+        async with opened(redis_url, client_name="watcher") as watcher:
+
+            async def connections():
+                names = [each["name"] for each in await watcher.client_list()]
+                return sorted(name for name in names if name.startswith("ending"))
+
+            kernel = Kernel(**{**_on(redis_url, client_name="ending"), "contributions": [redis, other]}, discover=False)
+            with pytest.raises(StopError) if failing else nullcontext():
+                async with kernel.running() as resources:
+                    client = resources[Redis]
+                    await client.ping()
+                    assert ["ending", "ending-probe"] == await connections()
+            with anyio.fail_after(2):
+                while await connections():
+                    await anyio.sleep(0.01)
+    finally:
+        gc.enable()
+    with pytest.raises(RedisClosedError):
+        await client.ping()
 
 
 async def test_components_take_it_by_type(redis_url) -> None:
