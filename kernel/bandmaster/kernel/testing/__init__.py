@@ -10,6 +10,7 @@ if TYPE_CHECKING:
     from bandmaster.kernel.testing.client import Client, ResponseCutError, StreamedResponse, connect
     from bandmaster.kernel.testing.conformance import Conformance, Finding, NonconformingError, check_contribution
     from bandmaster.kernel.testing.faults import Fault, InjectedError, cancel, crash, fail, hang, slow
+    from bandmaster.kernel.testing.guardian import guarded_folder, guarded_process
     from bandmaster.kernel.testing.lifespan import LifespanError
     from bandmaster.kernel.testing.messages import Headers, Response
     from bandmaster.kernel.testing.outcome import Outcome, attempt
@@ -55,6 +56,8 @@ _HOMES = {
     "crash": "faults",
     "fail": "faults",
     "free_port": "servers",
+    "guarded_folder": "guardian",
+    "guarded_process": "guardian",
     "hang": "faults",
     "run": "running",
     "server_process": "servers",
@@ -92,6 +95,8 @@ __all__ = [
     "crash",
     "fail",
     "free_port",
+    "guarded_folder",
+    "guarded_process",
     "hang",
     "run",
     "server_process",
