@@ -16,7 +16,7 @@ import pytest
 import websockets.exceptions
 import websockets.sync.client
 
-from bandmaster.kernel.testing import free_port
+from bandmaster.kernel.testing import free_port, guarded_process
 
 HERE = Path(__file__).parent
 PATIENCE = 25.0
@@ -26,25 +26,16 @@ PATIENCE = 25.0
 @contextmanager
 def running(command, log, *, cwd=None, **environment):
     """A process whose output goes to a file; ended at the end, by force if it must be."""
-    with log.open("wb") as output:
-        process = subprocess.Popen(
-            command,
-            cwd=cwd,
-            env={**os.environ, **environment},
-            stdin=subprocess.DEVNULL,
-            stdout=output,
-            stderr=subprocess.STDOUT,
-            start_new_session=True,
-        )
-    try:
-        yield process
-    finally:
-        process.terminate()
+    with (
+        log.open("wb") as output,
+        guarded_process(command, cwd=cwd, environment={**os.environ, **environment}, stdout=output) as process,
+    ):
         try:
-            process.wait(PATIENCE)
-        except subprocess.TimeoutExpired:
-            process.kill()
-            process.wait()
+            yield process
+        finally:
+            process.terminate()
+            with suppress(subprocess.TimeoutExpired):
+                process.wait(PATIENCE)
 
 
 def until_answered(ask, process, log):
@@ -115,22 +106,13 @@ class Seen:
 class Served:
     """One server process."""
 
-    def __init__(self, server, scenario, folder, **settings):
-        self.port = free_port()
+    def __init__(self, port, folder):
+        self.port = port
         self.facts_path = folder / "facts"
         self.output_path = folder / "output"
         self.seen = Seen()
         self.signalled = None
-        with self.output_path.open("wb") as output:
-            self.process = subprocess.Popen(
-                command(server, self.port),
-                cwd=HERE,
-                env=environment(server, self.port, scenario, self.facts_path, settings),
-                stdin=subprocess.DEVNULL,
-                stdout=output,
-                stderr=subprocess.STDOUT,
-                start_new_session=True,
-            )
+        self.process = None
 
     def facts(self):
         return self.facts_path.read_text().splitlines() if self.facts_path.exists() else []
@@ -178,20 +160,17 @@ class Served:
         self.seen.output = self.output_path.read_text()
         return self.seen
 
-    def kill(self):
-        with suppress(ProcessLookupError):
-            os.killpg(self.process.pid, signal.SIGKILL)
-        self.process.wait(PATIENCE)
-
 
 @contextmanager
 def serving(server, scenario, folder, **settings):
     folder.mkdir(parents=True, exist_ok=True)
-    served = Served(server, scenario, folder, **settings)
-    try:
+    served = Served(free_port(), folder)
+    variables = environment(server, served.port, scenario, served.facts_path, settings)
+    with (
+        served.output_path.open("wb") as output,
+        guarded_process(command(server, served.port), cwd=HERE, environment=variables, stdout=output) as served.process,
+    ):
         yield served
-    finally:
-        served.kill()
 
 
 @contextmanager
