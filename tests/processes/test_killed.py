@@ -16,11 +16,11 @@ PATIENCE = 60
 TESTS = """
 import time
 import pytest
-from tests.processes.conftest import serving
+from tests.processes.server import serve
 
 @pytest.mark.parametrize("number", [1, 2])
 def test_it(number, postgres_server, redis_server, tmp_path):
-    with serving("granian", "", tmp_path) as served:
+    with serve("granian", "", tmp_path) as served:
         served.wait_ready()
         (tmp_path / "ready").touch()
         time.sleep(600)
