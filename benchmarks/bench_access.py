@@ -29,7 +29,7 @@ from uvicorn.logging import AccessFormatter
 
 from bandmaster.contrib.web import RequestContextLayer, WebSettings
 from bandmaster.contrib.web.access import AccessLogLayer
-from bandmaster.kernel.stack import BoundLayer, build
+from bandmaster.kernel.stack.build import BoundLayer, build
 
 try:
     import orjson

@@ -100,7 +100,7 @@ def bare_floor() -> Callable[[], int]:
 
 
 def bandmaster() -> Callable[[], int]:
-    from bandmaster.kernel.discovery import find
+    from bandmaster.kernel.discovery.discover import find
 
     return lambda: len(find())
 
@@ -149,9 +149,9 @@ VARIANTS: dict[str, Callable[[], Callable[[], int]]] = {
 }
 IMPORTS = (
     "starlette.applications",
-    "bandmaster.kernel.contributions",
-    "bandmaster.kernel.distributions",
-    "bandmaster.kernel.discovery",
+    "bandmaster.kernel.contributions.model",
+    "bandmaster.kernel.discovery.metadata",
+    "bandmaster.kernel.discovery.discover",
     "importlib.metadata",
     "importlib_metadata",
 )

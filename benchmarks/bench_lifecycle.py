@@ -22,11 +22,11 @@ from asphalt.core import Component as AsphaltComponent
 from asphalt.core import ContainerComponent
 from asphalt.core import Context as AsphaltContext
 
-from bandmaster.kernel.bands import LifespanBand
-from bandmaster.kernel.contributions import LifespanContribution
-from bandmaster.kernel.deadlines import Deadlines
-from bandmaster.kernel.lifecycle import Engine
-from bandmaster.kernel.planning import make_plan
+from bandmaster.kernel.contributions.bands import LifespanBand
+from bandmaster.kernel.contributions.model import LifespanContribution
+from bandmaster.kernel.lifecycle.engine import Engine
+from bandmaster.kernel.planning.deadlines import Deadlines
+from bandmaster.kernel.planning.make import make_plan
 
 SLEEP = 0.1
 """Seconds that a start takes where wall time counts."""

@@ -22,10 +22,10 @@ from starlette.datastructures import Headers, MutableHeaders
 from starlette.middleware.base import BaseHTTPMiddleware
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from bandmaster.kernel.bands import MiddlewareBand
-from bandmaster.kernel.contributions import MiddlewareContribution
-from bandmaster.kernel.exchange import Exchange, HeaderBlock
-from bandmaster.kernel.stack import BoundLayer, build
+from bandmaster.kernel.contributions.bands import MiddlewareBand
+from bandmaster.kernel.contributions.model import MiddlewareContribution
+from bandmaster.kernel.stack.build import BoundLayer, build
+from bandmaster.kernel.stack.exchange import Exchange, HeaderBlock
 
 LIMIT = 1_000_000
 CHUNKS = 101

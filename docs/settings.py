@@ -1,4 +1,4 @@
-"""Writes docs/settings.md: every setting that the kernel, its launcher and the contribs read."""
+"""Write docs/settings.md: every setting of the kernel, the launcher and the contribs."""
 
 from __future__ import annotations
 
@@ -9,15 +9,16 @@ from bandmaster.contrib.persistence import DatabaseSettings, OutboxSettings
 from bandmaster.contrib.redis import RedisSettings
 from bandmaster.contrib.taskiq import TaskIQSettings
 from bandmaster.contrib.web import WebSettings
-from bandmaster.kernel.servers import ServerSettings
-from bandmaster.kernel.settings import KernelSettings, describe_settings
+from bandmaster.kernel.process.servers import ServerSettings
+from bandmaster.kernel.settings.display import describe_settings
+from bandmaster.kernel.settings.kernel import KernelSettings
 
 PAGE = Path(__file__).parent / "settings.md"
 HEAD = """\
 # Settings
 
-Read from the environment. `bandmaster config` lists those of every installed part with their current values, secrets
-masked; `bandmaster config --format env` writes an example file.
+Settings are read from the environment. `bandmaster config` lists the settings of every installed part with their
+current values, and masks secrets. `bandmaster config --format env` prints an example file.
 """
 SETTINGS = {
     "The kernel": KernelSettings,
@@ -31,7 +32,7 @@ SETTINGS = {
 
 
 def main() -> int:
-    """Write the page, or with --check say whether it is up to date."""
+    """Write the page. With --check, compare the page with the settings and write nothing."""
     lines = [HEAD]
     for title, kind in SETTINGS.items():
         lines += [f"## {title}", "", "| variable | default | meaning |", "|---|---|---|"]

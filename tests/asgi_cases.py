@@ -15,7 +15,7 @@ import anyio
 import anyio.lowlevel
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from bandmaster.kernel.exchange import current_exchange
+from bandmaster.kernel.stack.exchange import current_exchange
 
 PATIENCE = 5
 """Seconds after which something that should have happened at once counts as stuck."""

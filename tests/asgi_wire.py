@@ -17,7 +17,7 @@ import websockets.exceptions
 import websockets.sync.client
 from starlette.types import Receive, Scope, Send
 
-from bandmaster.kernel.exchange import current_exchange
+from bandmaster.kernel.stack.exchange import current_exchange
 
 PATIENCE = 10.0
 HEADERS = [(b"content-type", b"text/plain")]

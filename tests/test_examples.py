@@ -1,15 +1,17 @@
-"""The examples: they run, and they do what their pages say."""
+"""The examples run, and behave as their pages describe."""
 
 from __future__ import annotations
 
 import importlib
 import json
+import subprocess
 import sys
 from importlib.metadata import distribution
 from pathlib import Path
 
 import anyio
 import pytest
+import uvicorn
 from fastapi import FastAPI
 from sqlalchemy import text
 from starlette.applications import Starlette
@@ -19,7 +21,7 @@ from bandmaster.contrib.persistence import DatabaseManager, DatabaseSettings, Ou
 from bandmaster.contrib.persistence.testing import PostgresDatabase
 from bandmaster.contrib.taskiq import TaskIQSettings, TaskQueue
 from bandmaster.contrib.web import request_context
-from bandmaster.kernel import Application, create_app
+from bandmaster.kernel import Application, create_app, load_application
 from bandmaster.kernel.testing import Running, check_contribution, run
 from bandmaster_ratelimit import RateLimitLayer, RateLimits, RateLimitSettings, rate_limits
 from boxoffice.feed import Feed
@@ -43,7 +45,7 @@ def anyio_backend() -> str:
     return "asyncio"
 
 
-def _app(
+def _compose_box_office(
     url: str,
     *,
     host: ASGIApp | None = None,
@@ -73,33 +75,33 @@ async def _buy(running: Running, seats: int, house: str = "opera", show: str = "
     return sold.json()
 
 
-async def _told(running: Running, sale: int, house: str = "opera") -> list[dict]:
-    """What the stream tells of a sale's tickets, to its end."""
+async def _read_events(running: Running, sale: int, house: str = "opera") -> list[dict]:
+    """Read the stream of a sale's tickets to its end."""
     async with running.http.stream("GET", f"/houses/{house}/sales/{sale}/tickets/events") as stream:
         lines = b"".join([chunk async for chunk in stream]).decode().splitlines()
     return [json.loads(line.removeprefix("data: ")) for line in lines if line.startswith("data: ")]
 
 
-def _step(name: str, monkeypatch: pytest.MonkeyPatch) -> Application:
-    # A reader of the tutorial has installed nothing else yet.
+def _compose_step(name: str, monkeypatch: pytest.MonkeyPatch) -> Application:
+    # A reader of the tutorial has installed no plugin yet.
     monkeypatch.setenv("BANDMASTER_PLUGINS", "allowlist")
     monkeypatch.syspath_prepend(str(TUTORIAL))
     sys.modules.pop(name, None)
-    return importlib.import_module(name).app
+    return importlib.import_module(name).app()
 
 
 async def test_the_first_step_greets(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
     """The component is open while requests are served, and closed afterwards."""
-    async with run(_step("component", monkeypatch)) as running:
+    async with run(_compose_step("component", monkeypatch)) as running:
         response = await running.http.get("/hello/Ada")
-    said = [line for line in capsys.readouterr().out.splitlines() if line.startswith("the greeter")]
-    assert ("Hello, Ada!", ["the greeter opens", "the greeter closes"]) == (response.text, said)
+    printed = [line for line in capsys.readouterr().out.splitlines() if line.startswith("the greeter")]
+    assert ("Hello, Ada!", ["the greeter opens", "the greeter closes"]) == (response.text, printed)
 
 
 async def test_the_second_step_counts(monkeypatch: pytest.MonkeyPatch) -> None:
     """The greeter starts after the guests, and reads its settings from the environment."""
     monkeypatch.setenv("GREETING_WORD", "Ahoy")
-    async with run(_step("dependency", monkeypatch)) as running:
+    async with run(_compose_step("dependency", monkeypatch)) as running:
         await running.http.get("/hello/Ada")
         response = await running.http.get("/hello/Grace")
         ready = await running.http.get("/readyz")
@@ -110,7 +112,7 @@ async def test_the_second_step_counts(monkeypatch: pytest.MonkeyPatch) -> None:
 
 async def test_the_third_step_measures_both_kinds(monkeypatch: pytest.MonkeyPatch) -> None:
     """The layer serves HTTP and WebSockets alike."""
-    async with run(_step("layer", monkeypatch)) as running:
+    async with run(_compose_step("layer", monkeypatch)) as running:
         response = await running.http.get("/")
         async with running.websocket("/echo") as socket:
             await socket.send_text("la")
@@ -121,9 +123,35 @@ async def test_the_third_step_measures_both_kinds(monkeypatch: pytest.MonkeyPatc
     assert took.endswith(" ms")
 
 
+def test_importing_the_examples_composes_nothing() -> None:
+    """Each `app` is a factory: importing its module reads no setting, so a wrong one does no harm."""
+    names = ["boxoffice", *(path.stem for path in sorted(TUTORIAL.glob("*.py")))]
+    code = "import importlib, sys; [print(type(importlib.import_module(name).app)) for name in sys.argv[1:]]"
+    env = {"BANDMASTER_PLUGINS": "nonsense", "PYTHONPATH": str(TUTORIAL)}
+    command = [sys.executable, "-c", code, *names]
+    done = subprocess.run(command, env=env, capture_output=True, text=True, timeout=60, check=False)
+    assert (["<class 'function'>"] * len(names), "") == (done.stdout.splitlines(), done.stderr)
+
+
+def test_commands_accept_the_factory() -> None:
+    """Commands find their application by `load_application`, and plan it for the role of their process."""
+    kernel = load_application("boxoffice:app").kernel
+    plans = {role: kernel.for_role(role).plan for role in ("web", "worker", "scheduler")}
+    names = {role: {component.name for component in plan.components} for role, plan in plans.items()}
+    assert ["web"] == [role for role, components in names.items() if "box_office" in components]
+    assert {"web", "worker"} == {role for role, components in names.items() if "task_worker" in components}
+
+
+def test_uvicorn_accepts_the_factory() -> None:
+    """`uvicorn boxoffice:app --factory` serves a composed application."""
+    config = uvicorn.Config("boxoffice:app", factory=True, proxy_headers=False, log_config=None)
+    config.load()
+    assert isinstance(config.loaded_app, Application)
+
+
 @pytest.mark.requirement("FA-1", "FA-4")
-async def test_the_box_office_is_found_with_the_plugin_that_knows_nothing_of_it(tmp_path: Path) -> None:
-    """Everything installed is composed by its entry points, third parties' parts as our own."""
+async def test_the_box_office_and_an_independent_plugin_are_found(tmp_path: Path) -> None:
+    """Every installed part is found by its entry point, those of third parties like those of this repository."""
     settings = DatabaseSettings(url=f"sqlite:///{tmp_path / 'house'}", migrate_on_start=True)
     app = create_app(FastAPI(), overrides={DatabaseSettings: settings})
     brought = {part.contribution.name: part.contribution.provenance.distribution for part in app.plan.layers}
@@ -139,9 +167,9 @@ async def test_the_box_office_is_found_with_the_plugin_that_knows_nothing_of_it(
     assert {"x-request-id", "server-timing"} <= {name.lower() for name in response.headers}
 
 
-async def test_it_serves_behind_a_host_of_another_kind(url: str) -> None:
-    """Where the host is no FastAPI application, the routes come in one of their own."""
-    async with run(_app(url, host=Starlette())) as running:
+async def test_the_box_office_serves_behind_a_starlette_host(url: str) -> None:
+    """If the host isn't a FastAPI app, the routes are mounted as an app of their own."""
+    async with run(_compose_box_office(url, host=Starlette())) as running:
         found = await running.http.get("/houses/opera/shows")
         missing = await running.http.get("/houses/nowhere/shows")
     assert [200, 404] == [found.status, missing.status]
@@ -150,7 +178,7 @@ async def test_it_serves_behind_a_host_of_another_kind(url: str) -> None:
 
 @pytest.fixture(params=["sqlite", "psycopg", "asyncpg"])
 def url(request: pytest.FixtureRequest, tmp_path: Path) -> str:
-    """Where the box office keeps its books: one variable's difference."""
+    """The URL of an empty database. Only the URL differs between the databases."""
     if request.param == "sqlite":
         return f"sqlite:///{tmp_path / 'house'}"
     database: PostgresDatabase = request.getfixturevalue("postgres_database")
@@ -158,8 +186,8 @@ def url(request: pytest.FixtureRequest, tmp_path: Path) -> str:
 
 
 async def test_seats_are_held_and_bought(url: str) -> None:
-    """What is bought stands in the export; what isn't there can't be held."""
-    async with run(_app(url)) as running:
+    """A sale is in the export. Seats that aren't free can't be held."""
+    async with run(_compose_box_office(url)) as running:
         held = await running.http.post("/houses/opera/shows/aida/holds", json={"seats": 39})
         sold = await running.http.post(f"/houses/opera/holds/{held.json()['id']}/purchase")
         again = await running.http.post(f"/houses/opera/holds/{held.json()['id']}/purchase")
@@ -170,17 +198,17 @@ async def test_seats_are_held_and_bought(url: str) -> None:
     assert "number,show,seats\r\n1,aida,39\r\n" == export.text
 
 
-async def test_who_has_bought_may_buy_again(url: str) -> None:
-    """A hold has a number of its own, also after all others are gone."""
-    async with run(_app(url)) as running:
+async def test_a_buyer_may_buy_again(url: str) -> None:
+    """The id of a hold is never reused, also after all other holds were deleted."""
+    async with run(_compose_box_office(url)) as running:
         sales = [await _buy(running, 1) for _ in range(3)]
     assert [1, 2, 3] == [sale["id"] for sale in sales]
 
 
-async def test_two_who_want_the_last_seats(url: str) -> None:
-    """One gets them, whoever asks at the same time."""
+async def test_the_last_seats_are_held_once(url: str) -> None:
+    """Of many simultaneous requests for the last seats, only as many succeed as there are seats."""
     statuses = []
-    async with run(_app(url)) as running:
+    async with run(_compose_box_office(url)) as running:
 
         async def ask() -> None:
             answer = await running.http.post("/houses/opera/shows/aida/holds", json={"seats": 8})
@@ -194,8 +222,8 @@ async def test_two_who_want_the_last_seats(url: str) -> None:
 
 
 async def test_houses_are_kept_apart(url: str) -> None:
-    """What one sells the other neither sees nor can buy."""
-    async with run(_app(url)) as running:
+    """A house neither sees nor buys the holds of another house."""
+    async with run(_compose_box_office(url)) as running:
         held = (await running.http.post("/houses/opera/shows/aida/holds", json={"seats": 2})).json()["id"]
         stolen = await running.http.post(f"/houses/playhouse/holds/{held}/purchase")
         missing = await running.http.post("/houses/playhouse/shows/aida/holds", json={"seats": 2})
@@ -208,10 +236,10 @@ async def test_houses_are_kept_apart(url: str) -> None:
 
 
 @pytest.mark.requirement("CF-02", "PE-7")
-async def test_on_postgresql_the_database_itself_keeps_them_apart(postgres_database: PostgresDatabase) -> None:
-    """With a role that owns the tables and one that serves, the same code runs under row-level security."""
+async def test_on_postgresql_row_level_security_keeps_the_houses_apart(postgres_database: PostgresDatabase) -> None:
+    """Row-level security separates the houses. One role owns the tables, another role serves."""
     settings = {"migration_url": postgres_database.owner_url(), "tenant_isolation": "rls"}
-    async with run(_app(postgres_database.app_url(), **settings)) as running:
+    async with run(_compose_box_office(postgres_database.app_url(), **settings)) as running:
         held = (await running.http.post("/houses/opera/shows/aida/holds", json={"seats": 2})).json()["id"]
         stolen = await running.http.post(f"/houses/playhouse/holds/{held}/purchase")
         sold = await running.http.post(f"/houses/opera/holds/{held}/purchase")
@@ -227,8 +255,8 @@ async def test_on_postgresql_the_database_itself_keeps_them_apart(postgres_datab
 
 @pytest.mark.parametrize("body", [b"", b"[]", b"{}", b'{"seats": 0}', b'{"seats": true}', b'{"seats": "2"}'])
 async def test_a_wrong_hold_is_refused(tmp_path: Path, body: bytes) -> None:
-    """Bad input gets a 422 and takes no seat."""
-    async with run(_app(f"sqlite:///{tmp_path / 'house'}")) as running:
+    """Invalid input is answered with 422 and takes no seat."""
+    async with run(_compose_box_office(f"sqlite:///{tmp_path / 'house'}")) as running:
         response = await running.http.post(
             "/houses/opera/shows/aida/holds", content=body, headers={"content-type": "application/json"}
         )
@@ -236,9 +264,9 @@ async def test_a_wrong_hold_is_refused(tmp_path: Path, body: bytes) -> None:
     assert (422, 40) == (response.status, free)
 
 
-async def test_what_is_held_for_too_long_is_given_back(url: str) -> None:
-    """The background service releases seats and tells everybody who listens to that house."""
-    async with run(_app(url, hold_seconds=0.2)) as running:
+async def test_expired_holds_are_released(url: str) -> None:
+    """The background service releases the seats and notifies the listeners of that house only."""
+    async with run(_compose_box_office(url, hold_seconds=0.2)) as running:
         feed = running.resources[Feed]
         with feed.listen("opera") as changes, feed.listen("playhouse") as others:
             await running.http.post("/houses/opera/shows/aida/holds", json={"seats": 2})
@@ -249,24 +277,24 @@ async def test_what_is_held_for_too_long_is_given_back(url: str) -> None:
     assert (["held", "released"], 40) == (kinds, free)
 
 
-async def test_tickets_of_a_sale_that_stands_are_printed(url: str) -> None:
-    """By a task, one after the other, which whoever bought them can watch; what isn't sold has none."""
-    async with run(_app(url)) as running:
+async def test_the_tickets_of_a_sale_are_printed(url: str) -> None:
+    """A task prints them one after another, and the buyer can watch. A sale that doesn't exist is answered with 404."""
+    async with run(_compose_box_office(url)) as running:
         sale = await _buy(running, 3)
-        told = await _told(running, sale["id"])
+        events = await _read_events(running, sale["id"])
         after = await running.http.get(f"/houses/opera/sales/{sale['id']}/tickets")
         elsewhere = await running.http.get(f"/houses/playhouse/sales/{sale['id']}/tickets")
         missing = await running.http.get("/houses/opera/sales/99/tickets/events")
     printed = {"state": "printed", "printed": 3, "of": 3}
-    counts = [now["printed"] for now in told]
-    assert (printed, printed) == (told[-1], after.json())
+    counts = [now["printed"] for now in events]
+    assert (printed, printed) == (events[-1], after.json())
     assert counts == sorted(counts)
     assert [404, 404] == [elsewhere.status, missing.status]
 
 
 async def test_tickets_wait_for_the_commit(url: str) -> None:
-    """What is rolled back is never printed, and what is printed has the id that the buyer was told."""
-    async with run(_app(url, seconds_per_ticket=0.2)) as running:
+    """The task starts after the commit, under the id in the answer to the buyer."""
+    async with run(_compose_box_office(url, seconds_per_ticket=0.2)) as running:
         manager, queue = running.resources[DatabaseManager], running.resources[TaskQueue]
         sale = await _buy(running, 5)
         with anyio.fail_after(5):
@@ -280,11 +308,11 @@ async def test_tickets_wait_for_the_commit(url: str) -> None:
 
 
 async def test_tickets_are_printed_once(url: str) -> None:
-    """A second message about the same sale prints nothing; nor does one on behalf of another house."""
-    async with run(_app(url)) as running:
+    """A second message about the same sale prints nothing. Neither does a message of another house."""
+    async with run(_compose_box_office(url)) as running:
         queue = running.resources[TaskQueue]
         sale = await _buy(running, 2)
-        await _told(running, sale["id"])
+        await _read_events(running, sale["id"])
         with request_context(tenant="opera"):
             again = await queue.send(print_tickets, "opera", "aida", 2, sale["id"])
             missing = await queue.send(print_tickets, "opera", "aida", 2, 99)
@@ -298,8 +326,8 @@ async def test_tickets_are_printed_once(url: str) -> None:
 
 
 async def test_the_sales_are_counted(url: str) -> None:
-    """As the scheduler has it done every night."""
-    async with run(_app(url)) as running:
+    """The nightly task sums the seats of each house. Only this task has a schedule."""
+    async with run(_compose_box_office(url)) as running:
         await _buy(running, 3)
         await _buy(running, 2, "playhouse", "hamlet")
         counting = await running.resources[TaskQueue].send(count_sales)
@@ -309,8 +337,8 @@ async def test_the_sales_are_counted(url: str) -> None:
 
 
 async def test_workers_print_where_tasks_travel_by_redis(url: str, redis_url: str) -> None:
-    """Until there is one, tickets wait; the buyer sees the same as without."""
-    app = _app(url, tasks=redis_url)
+    """Tickets wait until a worker runs. The buyer sees the same states as without Redis."""
+    app = _compose_box_office(url, tasks=redis_url)
     async with run(app) as running:
         sale = await _buy(running, 3)
         await anyio.sleep(0.3)
@@ -318,18 +346,18 @@ async def test_workers_print_where_tasks_travel_by_redis(url: str, redis_url: st
         worker = app.kernel.for_role("worker")
         async with worker.running():
             started = {component.contribution.name for component in worker.plan.components}
-            told = await _told(running, sale["id"])
+            events = await _read_events(running, sale["id"])
             await worker.drain()
     assert {"state": "waiting", "printed": 0, "of": 3} == waiting.json()
-    assert told[0]["state"] in ("waiting", "printing")  # the worker may have been quick
-    assert {"state": "printed", "printed": 3, "of": 3} == told[-1]
+    assert events[0]["state"] in ("waiting", "printing")  # the worker may have been quick
+    assert {"state": "printed", "printed": 3, "of": 3} == events[-1]
     assert {"task_worker", "ticket_printer"} <= started
     assert not {"feed", "box_office"} & started
 
 
-async def test_a_print_that_a_worker_leaves_is_ended_by_the_next(tmp_path: Path, redis_url: str) -> None:
-    """A worker that must go before it is done gives its message back, and nothing is lost."""
-    app = _app(f"sqlite:///{tmp_path / 'house'}", tasks=redis_url, seconds_per_ticket=0.3)
+async def test_the_next_worker_prints_what_a_stopped_worker_left(tmp_path: Path, redis_url: str) -> None:
+    """A worker that is stopped before its task is done returns the message to the queue."""
+    app = _compose_box_office(f"sqlite:///{tmp_path / 'house'}", tasks=redis_url, seconds_per_ticket=0.3)
     async with run(app) as running:
         queue = running.resources[TaskQueue]
         sale = await _buy(running, 5)
@@ -339,31 +367,31 @@ async def test_a_print_that_a_worker_leaves_is_ended_by_the_next(tmp_path: Path,
                     await anyio.sleep(0.02)
         left = await running.http.get(f"/houses/opera/sales/{sale['id']}/tickets")
         async with app.kernel.for_role("worker").running():
-            told = await _told(running, sale["id"])
+            events = await _read_events(running, sale["id"])
     assert "printing" == left.json()["state"]
-    assert {"state": "printed", "printed": 5, "of": 5} == told[-1]
+    assert {"state": "printed", "printed": 5, "of": 5} == events[-1]
 
 
 @pytest.mark.requirement("CF-02")
-async def test_under_row_level_security_tasks_see_their_house_alone(postgres_database: PostgresDatabase) -> None:
-    """The tenant travels with the message: what is printed in the background is printed as the house that sold it."""
+async def test_under_row_level_security_tasks_see_only_their_house(postgres_database: PostgresDatabase) -> None:
+    """The tenant travels with the message, so the task runs for the house that sold the tickets."""
     settings = {"migration_url": postgres_database.owner_url(), "tenant_isolation": "rls"}
-    async with run(_app(postgres_database.app_url(), **settings)) as running:
+    async with run(_compose_box_office(postgres_database.app_url(), **settings)) as running:
         queue = running.resources[TaskQueue]
         sale = await _buy(running, 2)
-        told = await _told(running, sale["id"])
+        events = await _read_events(running, sale["id"])
         with request_context(tenant="playhouse"):
             stolen = await queue.send(print_tickets, "playhouse", "aida", 2, sale["id"])
         result = await stolen.wait_result(0.01, timeout=5)
         counted = await (await queue.send(count_sales)).wait_result(0.01, timeout=5)
-    assert "printed" == told[-1]["state"]
+    assert "printed" == events[-1]["state"]
     assert f"there is no sale {sale['id']} of 'playhouse'" == str(result.error)
     assert {"opera": 2, "playhouse": 0} == counted.return_value
 
 
 async def test_a_websocket_sees_the_house_and_every_change(url: str) -> None:
-    """The first message is the state, the next ones are what changes."""
-    async with run(_app(url)) as running, running.websocket("/houses/opera/live") as socket:
+    """The first message is the state, the following messages are changes."""
+    async with run(_compose_box_office(url)) as running, running.websocket("/houses/opera/live") as socket:
         house = await socket.receive_json()
         await running.http.post("/houses/opera/shows/tosca/holds", json={"seats": 1})
         change = await socket.receive_json()
@@ -373,8 +401,8 @@ async def test_a_websocket_sees_the_house_and_every_change(url: str) -> None:
 
 @pytest.mark.requirement("CF-17")
 async def test_draining_ends_streams_and_closes_websockets(url: str) -> None:
-    """Nobody has to wait for a stream that has no end."""
-    async with run(_app(url)) as running:
+    """The drain ends streams that would never end by themselves."""
+    async with run(_compose_box_office(url)) as running:
         events, live = "/houses/opera/events", "/houses/opera/live"
         async with running.http.stream("GET", events) as stream, running.websocket(live) as socket:
             first = await stream.receive()
@@ -386,9 +414,9 @@ async def test_draining_ends_streams_and_closes_websockets(url: str) -> None:
 
 
 @pytest.mark.requirement("CF-17")
-async def test_draining_ends_the_watching_but_not_the_printing(tmp_path: Path) -> None:
-    """Whoever watches comes again elsewhere; what is in memory can be printed here alone."""
-    async with run(_app(f"sqlite:///{tmp_path / 'house'}", seconds_per_ticket=0.2)) as running:
+async def test_draining_ends_the_progress_stream_but_not_the_task(tmp_path: Path) -> None:
+    """A browser can reconnect to another process, but a task in memory can only be finished in this process."""
+    async with run(_compose_box_office(f"sqlite:///{tmp_path / 'house'}", seconds_per_ticket=0.2)) as running:
         sale = await _buy(running, 5)
         async with running.http.stream("GET", f"/houses/opera/sales/{sale['id']}/tickets/events") as stream:
             with anyio.fail_after(5):
@@ -402,7 +430,7 @@ async def test_draining_ends_the_watching_but_not_the_printing(tmp_path: Path) -
 
 
 async def test_the_plugin_limits_a_client() -> None:
-    """More than the burst is answered with 429 and when to come again."""
+    """A request beyond the burst is answered with 429 and `Retry-After`."""
     settings = RateLimitSettings(per_second=0.5, burst=2)
     contributions = [rate_limits, RateLimitLayer]
     options = {"contributions": contributions, "discover": False, "overrides": {RateLimitSettings: settings}}
@@ -414,5 +442,5 @@ async def test_the_plugin_limits_a_client() -> None:
 
 
 async def test_the_plugin_conforms() -> None:
-    """The conformance kit has nothing against a plugin that a third party would write."""
+    """The example of a third party's plugin passes the conformance kit."""
     await check_contribution(rate_limits, RateLimitLayer)

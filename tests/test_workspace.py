@@ -1,4 +1,4 @@
-"""The workspace: distributions that share a namespace, and nothing in them that doesn't belong there."""
+"""The workspace: several distributions share one namespace."""
 
 from __future__ import annotations
 
@@ -35,10 +35,10 @@ def wheels(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
 
 @pytest.mark.requirement("XC-C4")
 def test_wheels_share_the_namespace(wheels: dict[str, Path], tmp_path: Path) -> None:
-    """Two wheels installed side by side are two portions of one namespace, which belongs to neither."""
+    """Two wheels installed side by side are two portions of one namespace package."""
     for wheel in wheels.values():
         zipfile.ZipFile(wheel).extractall(tmp_path)
-    # -S leaves out the editable installs of this workspace; the dependencies are found by the path.
+    # -S skips the .pth files of the editable installs; PYTHONPATH still finds the dependencies.
     dependencies = next(path for path in sys.path if path.endswith("site-packages"))
     code = (
         "import bandmaster, bandmaster.kernel, bandmaster.contrib.web; "
@@ -58,18 +58,18 @@ def test_wheels_share_the_namespace(wheels: dict[str, Path], tmp_path: Path) -> 
 
 @pytest.mark.requirement("XC-C4")
 def test_no_wheel_holds_a_namespace_file(wheels: dict[str, Path]) -> None:
-    """A wheel with an __init__ in the shared prefix would hide every other portion."""
+    """A wheel with an `__init__.py` in the shared prefix would hide every other portion."""
     names = [name for wheel in wheels.values() for name in zipfile.ZipFile(wheel).namelist()]
     assert [] == [name for name in names if name in ("bandmaster/__init__.py", "bandmaster/contrib/__init__.py")]
 
 
 def test_every_portion_is_typed(wheels: dict[str, Path]) -> None:
-    """Type checkers look for py.typed in each portion."""
+    """Type checkers look for `py.typed` in each portion."""
     names = {name for wheel in wheels.values() for name in zipfile.ZipFile(wheel).namelist()}
     assert {"bandmaster/kernel/py.typed", "bandmaster/contrib/web/py.typed"} <= names
 
 
-def test_the_lock_of_versions_records_no_address() -> None:
-    """constraints.txt pins names and versions, so that it holds wherever packages come from."""
+def test_the_constraints_contain_no_address() -> None:
+    """constraints.txt pins names and versions only, so that it works with every package index."""
     lines = (ROOT / "constraints.txt").read_text().splitlines()
     assert [] == [line for line in lines if "://" in line or "@" in line or "==" not in line]

@@ -1,4 +1,4 @@
-"""Step 1: one component, started before the first request and stopped after the last."""
+"""Step 1: a component that starts and stops with the application."""
 
 from collections.abc import AsyncIterator
 
@@ -7,11 +7,11 @@ from starlette.requests import Request
 from starlette.responses import PlainTextResponse
 from starlette.routing import Route
 
-from bandmaster.kernel import LifespanBand, create_app, lifespan
+from bandmaster.kernel import Application, LifespanBand, create_app, lifespan
 
 
 class Greeter:
-    """Something that has to be opened and closed: a pool, a client, a model in memory."""
+    """Stands for a connection pool, a client or a model."""
 
     def greet(self, name: str) -> str:
         return f"Hello, {name}!"
@@ -20,9 +20,9 @@ class Greeter:
 @lifespan(band=LifespanBand.SERVICES)
 async def greeter() -> AsyncIterator[Greeter]:
     """Greets people by name."""
-    print("the greeter opens")  # noqa: T201
+    print("the greeter opens")
     yield Greeter()
-    print("the greeter closes")  # noqa: T201
+    print("the greeter closes")
 
 
 async def hello(request: Request) -> PlainTextResponse:
@@ -30,4 +30,6 @@ async def hello(request: Request) -> PlainTextResponse:
     return PlainTextResponse(greeter.greet(request.path_params["name"]))
 
 
-app = create_app(Starlette(routes=[Route("/hello/{name}", hello)]), contributions=[greeter])
+def app() -> Application:
+    host = Starlette(routes=[Route("/hello/{name}", hello)])
+    return create_app(host, contributions=[greeter])

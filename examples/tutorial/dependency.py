@@ -1,4 +1,4 @@
-"""Step 2: a component that needs another one, and settings."""
+"""Step 2: a component needs another component, and settings."""
 
 from collections.abc import AsyncIterator
 
@@ -9,25 +9,31 @@ from starlette.requests import Request
 from starlette.responses import PlainTextResponse
 from starlette.routing import Route
 
-from bandmaster.kernel import Context, LifespanBand, create_app, lifespan
+from bandmaster.kernel import (
+    Application,
+    Context,
+    LifespanBand,
+    create_app,
+    lifespan,
+)
 
 
 class GreetingSettings(BaseSettings):
-    """Read from variables that begin with ``GREETING_``."""
+    """Read from environment variables that begin with ``GREETING_``."""
 
     model_config = SettingsConfigDict(env_prefix="GREETING_")
 
-    word: str = Field("Hello", description="What a greeting begins with.")
+    word: str = Field("Hello", description="The first word of a greeting.")
 
 
 class Guests:
-    """Who has been here: stands for a database."""
+    """Stands for a database: remembers who was greeted."""
 
     def __init__(self) -> None:
         self.names: list[str] = []
 
     async def ping(self) -> None:
-        """Raise if the database can't be reached."""
+        """Raise an exception if the database can't be reached."""
 
 
 class Greeter:
@@ -37,20 +43,24 @@ class Greeter:
 
     def greet(self, name: str) -> str:
         self._guests.names.append(name)
-        return f"{self._word}, {name}! You are guest number {len(self._guests.names)}."
+        number = len(self._guests.names)
+        return f"{self._word}, {name}! You are guest number {number}."
 
 
 @lifespan(band=LifespanBand.PERSISTENCE, start_timeout=10)
 async def guests(context: Context) -> AsyncIterator[Guests]:
-    """Keeps the guests."""
+    """Remembers the guests."""
     guests = Guests()
     context.add_probe("guests", guests.ping)
     yield guests
 
 
 @lifespan(band=LifespanBand.SERVICES)
-async def greeter(settings: GreetingSettings, guests: Guests) -> AsyncIterator[Greeter]:
-    """Greets people by name, and counts them."""
+async def greeter(
+    settings: GreetingSettings,
+    guests: Guests,
+) -> AsyncIterator[Greeter]:
+    """Greets people by name and counts them."""
     yield Greeter(settings.word, guests)
 
 
@@ -59,4 +69,6 @@ async def hello(request: Request) -> PlainTextResponse:
     return PlainTextResponse(greeter.greet(request.path_params["name"]))
 
 
-app = create_app(Starlette(routes=[Route("/hello/{name}", hello)]), contributions=[guests, greeter])
+def app() -> Application:
+    host = Starlette(routes=[Route("/hello/{name}", hello)])
+    return create_app(host, contributions=[guests, greeter])

@@ -1,4 +1,4 @@
-"""Step 3: a layer of the request stack, for HTTP and WebSockets alike."""
+"""Step 3: a layer of the request stack, for HTTP requests and WebSockets."""
 
 from time import perf_counter
 
@@ -8,12 +8,18 @@ from starlette.responses import PlainTextResponse
 from starlette.routing import Route, WebSocketRoute
 from starlette.websockets import WebSocket
 
-from bandmaster.kernel import Exchange, MiddlewareBand, create_app, middleware
+from bandmaster.kernel import (
+    Application,
+    Exchange,
+    MiddlewareBand,
+    create_app,
+    middleware,
+)
 
 
 @middleware(band=MiddlewareBand.OUTERMOST)
 class Stopwatch:
-    """Says how long the server took until its answer began."""
+    """Adds a header with the time until the response began."""
 
     def on_response_start(self, exchange: Exchange) -> None:
         milliseconds = (perf_counter() - exchange.began) * 1000
@@ -30,7 +36,6 @@ async def echo(websocket: WebSocket) -> None:
         await websocket.send_text(text)
 
 
-app = create_app(
-    Starlette(routes=[Route("/", hello), WebSocketRoute("/echo", echo)]),
-    contributions=[Stopwatch],
-)
+def app() -> Application:
+    host = Starlette(routes=[Route("/", hello), WebSocketRoute("/echo", echo)])
+    return create_app(host, contributions=[Stopwatch])

@@ -5,7 +5,7 @@ import signal
 
 import pytest
 
-from bandmaster.kernel.signals import STOP_SIGNALS
+from bandmaster.kernel.shutdown.stop_signals import STOP_SIGNALS
 
 
 @pytest.fixture

@@ -26,7 +26,9 @@ from tests.kernel.harness.bench import play
 from tests.kernel.harness.cases import Case, Disturbance, Part, everything
 from tests.kernel.harness.oracle import violations_of
 
-from bandmaster.kernel import lifecycle, schedule, supervision
+from bandmaster.kernel.lifecycle import engine as lifecycle
+from bandmaster.kernel.lifecycle import restart as supervision
+from bandmaster.kernel.lifecycle import schedule
 
 
 class Mutant(NamedTuple):

@@ -18,6 +18,7 @@ from bandmaster.kernel import (
     TransientError,
     errors,
 )
+from bandmaster.kernel.errors import Problems
 
 PUBLIC = [kind for _, kind in inspect.getmembers(errors, inspect.isclass) if issubclass(kind, BaseException)]
 
@@ -57,6 +58,21 @@ def test_all_problems_in_one_error(kind, where):
     assert tuple(problems) == error.problems
     assert f"2 problems {where}:\n  - It is wrong. Mend it.\n  - So is this." == str(error)
     assert f"1 problem {where}:\n  - So is this." == str(kind(problems[1:]))
+
+
+def test_problems_are_collected():
+    """Checks go on past the first problem, and their findings become one error; warnings alone become none."""
+    problems = Problems()
+    problems.warn("It is odd.")
+    assert not problems
+    problems.raise_if_any(PlanError)
+    problems.add("It is wrong.", "Mend it.", "jobs")
+    problems.extend([Problem("So is this.")])
+    expected = (Problem("It is wrong.", "Mend it.", "jobs"), Problem("So is this."))
+    assert (True, expected, ["It is odd."]) == (bool(problems), tuple(problems), problems.warnings)
+    with pytest.raises(PlanError) as caught:
+        problems.raise_if_any(PlanError)
+    assert expected == caught.value.problems
 
 
 def test_errors_have_fields():

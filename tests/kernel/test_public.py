@@ -124,7 +124,18 @@ def test_the_package_imports_nothing_heavy():
     assert set() == HEAVY.intersection(packages)
 
 
-@pytest.mark.parametrize("module", ["contributions", "planning", "plan", "resources", "errors", "signatures", "bands"])
+@pytest.mark.parametrize(
+    "module",
+    [
+        "contributions.model",
+        "planning.make",
+        "planning.plan",
+        "lifecycle.resources",
+        "errors",
+        "contributions.signatures",
+        "contributions.bands",
+    ],
+)
 def test_describing_and_deciding_import_nothing_heavy(module):
     """These rooms are pure."""
     packages, opened = importing(f"bandmaster.kernel.{module}")

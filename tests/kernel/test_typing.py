@@ -22,8 +22,8 @@ def check(*command, **environment):
 
 
 def test_mypy_agrees():
-    """Every ``assert_type`` holds, and every call that is to be refused is."""
-    done = check("mypy", CASES)
+    """Every ``assert_type`` holds, every call that is to be refused is, and the tutorial's programs are accepted."""
+    done = check("mypy", "--strict", CASES, ROOT / "examples" / "tutorial")
     assert 0 == done.returncode, done.stdout
 
 

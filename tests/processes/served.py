@@ -138,7 +138,7 @@ host = Starlette(
 app = create_app(host, contributions=[database, service], discover=False)
 
 if __name__ == "__main__":
-    from bandmaster.kernel.launcher import launch
-    from bandmaster.kernel.process import end_process
+    from bandmaster.kernel.process.launcher import launch
+    from bandmaster.kernel.process.process import end_process
 
     end_process(launch(app))

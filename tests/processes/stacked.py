@@ -2,10 +2,10 @@
 
 from tests.asgi_wire import site
 
-from bandmaster.kernel.bands import MiddlewareBand
-from bandmaster.kernel.contributions import MiddlewareContribution
-from bandmaster.kernel.exchange import HeaderBlock
-from bandmaster.kernel.stack import BoundLayer, build
+from bandmaster.kernel.contributions.bands import MiddlewareBand
+from bandmaster.kernel.contributions.model import MiddlewareContribution
+from bandmaster.kernel.stack.build import BoundLayer, build
+from bandmaster.kernel.stack.exchange import HeaderBlock
 
 
 class Everything:

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from collections.abc import AsyncGenerator, AsyncIterator, Iterator
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
-from typing import Any, Self, assert_type
+from typing import Any, Protocol, Self, assert_type
 
 from starlette.types import ASGIApp, Receive, Scope, Send
 
@@ -23,9 +24,12 @@ from bandmaster.kernel import (
     Resources,
     Scoped,
     StartError,
+    ValueContribution,
     create_app,
     lifespan,
     middleware,
+    named_settings,
+    value,
 )
 
 
@@ -34,6 +38,15 @@ class DatabaseManager:
         return self
 
     async def __aexit__(self, *exc: object) -> None: ...
+
+
+class Repository(ABC):
+    @abstractmethod
+    def find(self) -> int: ...
+
+
+class Store(Protocol):
+    def find(self) -> int: ...
 
 
 # -- @lifespan -------------------------------------------------------------------------------------------------------
@@ -89,7 +102,7 @@ lifespan(band=MiddlewareBand.POLICY)  # type: ignore[arg-type]
 lifespan(band=LifespanBand.SERVICES, on_crash="ignore")  # type: ignore[arg-type]
 lifespan(band=LifespanBand.SERVICES, start_timeout="5")  # type: ignore[arg-type]
 lifespan(band=LifespanBand.SERVICES, budget={"postgres": "many"})  # type: ignore[dict-item]
-lifespan(no_parameters)  # type: ignore[call-arg, arg-type]
+lifespan(no_parameters)  # type: ignore[arg-type]
 lifespan(band=LifespanBand.SERVICES)(5)  # type: ignore[arg-type]
 
 
@@ -118,6 +131,19 @@ middleware(band=MiddlewareBand.CONTEXT, scopes={"lifespan"})  # type: ignore[arg
 def no_class() -> None: ...
 
 
+# -- another of the same, and ready objects ---------------------------------------------------------------------------
+
+
+second = settings_and_context.named(
+    "second", settings=named_settings(KernelSettings, "second", about="the second"), description="Another."
+)
+assert_type(second, LifespanContribution)
+settings_and_context.named("second", settings=DatabaseManager)  # type: ignore[arg-type]
+region = value(DatabaseManager(), name="region", provides=[DatabaseManager, (Store, "region")], roles={"web"})
+assert_type(region, ValueContribution)
+value(DatabaseManager())  # type: ignore[call-arg]
+
+
 # -- resources -------------------------------------------------------------------------------------------------------
 
 
@@ -131,14 +157,26 @@ def resources_by_type(resources: Resources) -> None:
     assert_type(DatabaseManager in resources, bool)
     assert_type(resources[Scoped[DatabaseManager]], Scoped[DatabaseManager])
     assert_type(Scoped(DatabaseManager).open(), AbstractAsyncContextManager[DatabaseManager])
+    assert_type(resources[Scoped[DatabaseManager], "replica"], Scoped[DatabaseManager])
+    assert_type(resources[list[int]], list[int])
+    assert_type(resources[Repository], Repository)
+    assert_type(resources[Repository, "cached"], Repository)
+    assert_type(resources[Store, "cached"], Store)
+    assert_type(resources.get(Repository), Repository | None)
+    assert_type(resources.get((Store, "cached"), 5), Store | int)
     resources["database"]  # type: ignore[call-overload]
+    resources[5]  # type: ignore[call-overload]
 
 
 # -- running ---------------------------------------------------------------------------------------------------------
 
 
 async def running(app: ASGIApp) -> None:
-    kernel = Kernel(contributions=[no_parameters, layer], discover=False, overrides={DatabaseManager: object()})
+    kernel = Kernel(
+        contributions=[no_parameters, layer, Hooks, second, region],
+        discover=False,
+        overrides={DatabaseManager: object()},
+    )
     assert_type(kernel.plan, Plan)
     async with kernel.running() as resources:
         assert_type(resources, Resources)

@@ -1,24 +1,20 @@
-"""A box office: seats held, sold, and watched live."""
+"""The box office, an example application: buyers hold seats, buy them and watch every change live."""
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from bandmaster.kernel import Application
 
-    app: Application
-
 __all__ = ["app"]
 
 
-def __getattr__(name: str) -> Any:
-    # Composed when it is asked for: importing a module must start nothing, and `bandmaster plugins` imports nothing.
-    if name != "app":
-        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+def app() -> Application:
+    """Compose the application: a FastAPI host and every installed part."""
+    # Importing any module of the box office imports this package first, and describing its parts needs no FastAPI.
     from fastapi import FastAPI
 
     from bandmaster.kernel import create_app
 
-    globals()["app"] = composed = create_app(FastAPI(title="Box office"))
-    return composed
+    return create_app(FastAPI(title="Box office"))

@@ -1,4 +1,4 @@
-"""Changes, told to everybody who listens."""
+"""Publish the changes of a house to its listeners."""
 
 from __future__ import annotations
 
@@ -11,10 +11,11 @@ from anyio.streams.memory import MemoryObjectReceiveStream, MemoryObjectSendStre
 
 Change = dict[str, Any]
 _BACKLOG = 100
+"""Changes that a listener may fall behind."""
 
 
 class Feed:
-    """Hands the changes of a house to its listeners; one that doesn't keep up is cut off rather than waited for."""
+    """Publishes the changes of a house. A listener that falls too far behind is disconnected; no one waits for it."""
 
     def __init__(self) -> None:
         self._listeners: dict[MemoryObjectSendStream[Change], str] = {}
@@ -23,8 +24,8 @@ class Feed:
         return len(self._listeners)
 
     def publish(self, house: str, change: Change) -> None:
-        """Tell everybody who listens to this house."""
-        for listener in [listener for listener, its in self._listeners.items() if its == house]:
+        """Send a change to every listener of the house."""
+        for listener in [listener for listener, watched in self._listeners.items() if watched == house]:
             try:
                 listener.send_nowait(change)
             except anyio.WouldBlock:
@@ -33,7 +34,7 @@ class Feed:
 
     @contextmanager
     def listen(self, house: str) -> Iterator[MemoryObjectReceiveStream[Change]]:
-        """The changes of a house from now on."""
+        """Receive the changes of a house from now on."""
         sending, receiving = anyio.create_memory_object_stream[Change](_BACKLOG)
         self._listeners[sending] = house
         try:
@@ -44,7 +45,7 @@ class Feed:
             sending.close()
 
     async def close(self) -> None:
-        """End every listener's stream, once it has read what it was told."""
+        """End the stream of every listener after the changes that were already sent."""
         for listener in self._listeners:
             listener.close()
         self._listeners.clear()

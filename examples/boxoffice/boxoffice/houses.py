@@ -1,4 +1,4 @@
-"""Which houses there are."""
+"""The list of houses."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from types import MappingProxyType
 
 
 class Houses:
-    """The houses that there are, by their ids."""
+    """The titles of all houses, by id."""
 
     def __init__(self, titles: Mapping[str, str]) -> None:
         self.titles = MappingProxyType(dict(titles))

@@ -1,4 +1,4 @@
-"""What the box office has done in the background."""
+"""The tasks of the box office: print tickets, count sales."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ from boxoffice.printer import TicketPrinter
 
 @dataclass(frozen=True, slots=True)
 class Printed:
-    """How far the tickets of a sale are."""
+    """The progress of a printing."""
 
     printed: int
     of: int
@@ -39,22 +39,22 @@ async def print_tickets(
     idempotency: Idempotency = TaskiqDepends(),
     printer: TicketPrinter = TaskiqDepends(),
 ) -> Printed:
-    """Print the tickets of a sale, one for each seat, and note in the books that it has been done."""
-    # It travels with the message, and is whose rows the database shows.
+    """Print the tickets of a sale, one for each seat, and record that they are printed."""
+    # The tenant travels with the message, and decides which rows the database shows.
     if tenant() != house:
-        raise PermanentError(f"tickets of {house!r} were asked for on behalf of {tenant()!r}")
+        raise PermanentError(f"the tenant {tenant()!r} can't print tickets of {house!r}")
     this = (Sale.tenant_id == house, Sale.id == sale)
     found = (await session.execute(select(Sale.printing).where(*this))).one_or_none()
     if found is None:
         raise PermanentError(f"there is no sale {sale} of {house!r}")
-    await session.commit()  # printing takes long: others need the connection meanwhile
+    await session.commit()  # printing takes long; the commit returns the connection to the pool
     if found.printing is not None:
-        # A message may come twice, even to two workers at once; nobody is to get tickets twice.
+        # A message may be delivered twice, even to two workers at once. The tickets must be printed once.
         async with idempotency.once(f"tickets:{found.printing}") as first:
             if first:
                 for seat in range(1, seats + 1):
                     await printer.print(show, sale, seat)
-                    with suppress(TransientError):  # it is for the eye alone: printing goes on without
+                    with suppress(TransientError):  # printing goes on without a progress report
                         await progress.set_progress(TaskState.STARTED, Printed(printed=seat, of=seats))
         await session.execute(update(Sale).where(*this).values(printing=None))
     return Printed(printed=seats, of=seats)
@@ -62,7 +62,7 @@ async def print_tickets(
 
 @task(schedule=Schedule(cron="0 4 * * *"))
 async def count_sales(houses: Houses = TaskiqDepends(), manager: DatabaseManager = TaskiqDepends()) -> dict[str, int]:
-    """Tell every night how many seats each house has sold so far."""
+    """Log every night how many seats each house has sold so far."""
     sold = {}
     for house in houses.titles:
         with request_context(tenant=house):

@@ -1,4 +1,4 @@
-"""The layers that the box office adds to the stack."""
+"""The layer that the box office adds to the request stack."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from bandmaster.kernel import Exchange, MiddlewareBand, middleware
 
 @middleware(band=MiddlewareBand.OUTERMOST, scopes={"http"}, name="server_timing")
 class ServerTiming:
-    """Tells browsers how long the server took until the response began (W3C Server Timing)."""
+    """Sends browsers the time until the response began (W3C Server Timing)."""
 
     def on_response_start(self, exchange: Exchange) -> None:
         milliseconds = (perf_counter() - exchange.began) * 1000

@@ -1,4 +1,4 @@
-"""The tables of the box office. All but the list of houses belong to one house each, and are kept apart by it."""
+"""The tables of the box office. The rows of every table but the list of houses belong to one house, their tenant."""
 
 from __future__ import annotations
 
@@ -13,11 +13,11 @@ _Name = String(40)
 
 
 class Base(DeclarativeBase):
-    """What the tables have in common."""
+    """The base of all tables."""
 
 
 class House(Base):
-    """An opera house or a theatre: a tenant. Everybody may see which there are."""
+    """An opera house or a theatre: a tenant. Every tenant may read this table."""
 
     __tablename__ = "houses"
 
@@ -27,7 +27,7 @@ class House(Base):
 
 @protect
 class Show(Base):
-    """An evening, and how many of its seats are free."""
+    """One performance and the number of its free seats."""
 
     __tablename__ = "shows"
     __table_args__ = (CheckConstraint("free >= 0 AND free <= seats", name="ck_shows_free"),)
@@ -39,18 +39,18 @@ class Show(Base):
     free: Mapped[int]
 
 
-def _its_show() -> ForeignKeyConstraint:
-    # With the tenant on both sides: a key without it would tell whether another house has such a show.
+def _reference_show() -> ForeignKeyConstraint:
+    # The key contains the tenant; a key without it would reveal whether another house has such a show.
     return ForeignKeyConstraint(["tenant_id", "show"], ["shows.tenant_id", "shows.id"])
 
 
 @protect
 class Hold(Base):
-    """Seats that are kept for somebody for a while."""
+    """Seats that are kept for one buyer until a given time."""
 
     __tablename__ = "holds"
-    # SQLite would give the number of a hold that is gone to the next, and sales know theirs.
-    __table_args__ = (_its_show(), {"sqlite_autoincrement": True})
+    # Without autoincrement SQLite reuses the ids of deleted holds, and sales keep the id of their hold.
+    __table_args__ = (_reference_show(), {"sqlite_autoincrement": True})
 
     id: Mapped[int] = mapped_column(primary_key=True)
     tenant_id: Mapped[str] = mapped_column(_Name)
@@ -64,7 +64,7 @@ class Sale(Base):
     """Seats that were bought."""
 
     __tablename__ = "sales"
-    __table_args__ = (_its_show(), UniqueConstraint("tenant_id", "hold", name="uq_sales_hold"))
+    __table_args__ = (_reference_show(), UniqueConstraint("tenant_id", "hold", name="uq_sales_hold"))
 
     id: Mapped[int] = mapped_column(primary_key=True)
     tenant_id: Mapped[str] = mapped_column(_Name)
@@ -72,7 +72,7 @@ class Sale(Base):
     seats: Mapped[int]
     hold: Mapped[int]
     printing: Mapped[str | None] = mapped_column(String(32))
-    """The task that prints its tickets; none once they are printed."""
+    """The id of the task that prints the tickets; null when they are printed."""
 
 
 outbox = Outbox(outbox_table(Base.metadata))

@@ -1,4 +1,4 @@
-"""What the box office contributes to an application: components, routes, an error handler, its migrations."""
+"""The contributions of the box office: components, routes, an error handler, migrations."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ __all__ = [
 
 
 class BoxOfficeSettings(BaseSettings):
-    """Settings of the box office, read from variables that begin with ``BOXOFFICE_``."""
+    """Read from environment variables that begin with ``BOXOFFICE_``."""
 
     model_config = SettingsConfigDict(env_prefix="BOXOFFICE_", extra="ignore", frozen=True)
 
@@ -42,17 +42,17 @@ class BoxOfficeSettings(BaseSettings):
 
 @lifespan(band=LifespanBand.MESSAGING, start_timeout=5, stop_timeout=2, roles={"web"})
 async def feed(context: Context) -> AsyncIterator[Feed]:
-    """Tells every listener of every change."""
+    """Publishes every change to the listeners."""
     feed = Feed()
-    # Streams to browsers have no end of their own: the drain gives them one.
+    # Streams to browsers never end by themselves, and the drain waits for them.
     context.on_drain(feed.close)
     yield feed
 
 
 @lifespan(band=LifespanBand.SERVICES, start_timeout=10)
 async def houses(manager: DatabaseManager, schema: DatabaseSchema) -> AsyncIterator[Houses]:
-    """Knows the houses. Their list belongs to none of them."""
-    with no_tenant():
+    """Reads the list of houses once, at the start."""
+    with no_tenant():  # the list of houses belongs to no tenant
         async with manager.session() as session:
             found = {house.id: house.title for house in await session.scalars(select(House).order_by(House.title))}
     yield Houses(found)
@@ -62,7 +62,7 @@ async def houses(manager: DatabaseManager, schema: DatabaseSchema) -> AsyncItera
 async def box_office(
     settings: BoxOfficeSettings, manager: DatabaseManager, houses: Houses, feed: Feed, context: Context
 ) -> AsyncIterator[BoxOffice]:
-    """Sells seats, and gives back those that were held for too long."""
+    """Sells seats and releases expired holds."""
     office = BoxOffice(settings.hold_seconds)
 
     async def expire_holds() -> None:
@@ -74,7 +74,7 @@ async def box_office(
                         async with manager.session() as session:
                             released = await office.expire(session, house)
                     except TransientError:
-                        continue  # the next round comes soon enough
+                        continue  # the next round tries again
                 for show, seats in released:
                     feed.publish(house, {"kind": "released", "show": show, "seats": seats})
 
@@ -84,20 +84,20 @@ async def box_office(
 
 @lifespan(band=LifespanBand.SERVICES)
 async def ticket_printer(settings: BoxOfficeSettings) -> AsyncIterator[TicketPrinter]:
-    """Prints tickets, wherever tasks run."""
+    """Prints tickets in every process that runs tasks."""
     yield TicketPrinter(settings.seconds_per_ticket)
 
 
 tickets_outbox = outbox_relay(outbox.table, name="tickets_outbox")
 
 
-def _routes(host: Any) -> Any:
-    # Imported when an application is composed: to describe parts needs no FastAPI.
+def _build_routes(host: Any) -> Any:
+    # Imported only when an application is composed: describing parts needs no FastAPI.
     from boxoffice.routes import routes_for
 
     return routes_for(host)
 
 
-routes = RouteContribution(name="box_office", routes=_routes, tags=("box office",))
+routes = RouteContribution(name="box_office", routes=_build_routes, tags=("box office",))
 
 sold_out = problem_type(SoldOutError, name="sold_out", status=409, title="Sold out", detail=str)

@@ -1,4 +1,4 @@
-"""The machine that prints tickets. This one only takes its time."""
+"""A stand-in for the machine that prints tickets."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import anyio
 
 
 class TicketPrinter:
-    """Prints one ticket after the other."""
+    """Prints one ticket after another, each in a fixed time."""
 
     def __init__(self, seconds_per_ticket: float) -> None:
         self._seconds = seconds_per_ticket

@@ -1,4 +1,4 @@
-"""The box office over HTTP and WebSocket."""
+"""The routes of the box office, for HTTP and WebSockets."""
 
 from __future__ import annotations
 
@@ -28,8 +28,9 @@ from boxoffice.sales import BoxOffice, UnknownError
 from boxoffice.tickets import tickets, watch
 
 _LONGEST_WATCH = 300
-"""Seconds. Whoever still wants to know comes again, as browsers do by themselves."""
+"""Seconds after which a stream of progress ends. Browsers reconnect by themselves."""
 _LARGEST = 2**31 - 1
+"""The largest value of an INTEGER column."""
 Name = Annotated[str, Path(min_length=1, max_length=40, pattern=r"^[a-z0-9_-]+$")]
 
 
@@ -52,7 +53,7 @@ class ShowOut(BaseModel):
 
 
 class HoldIn(BaseModel):
-    """How many seats to hold."""
+    """The number of seats to hold."""
 
     model_config = ConfigDict(extra="forbid", strict=True)
 
@@ -72,11 +73,11 @@ class HoldOut(BaseModel):
 class SaleOut(HoldOut):
     """Seats that are bought."""
 
-    printing: str = Field(description="The task that prints the tickets.")
+    printing: str = Field(description="The id of the task that prints the tickets.")
 
 
 class TicketsOut(BaseModel):
-    """How far the tickets of a sale are."""
+    """The progress of printing the tickets of a sale."""
 
     model_config = ConfigDict(from_attributes=True)
 
@@ -86,7 +87,7 @@ class TicketsOut(BaseModel):
 
 
 def tenant(house: Name, houses: Annotated[Houses, Resource()]) -> str:
-    """The house that the path names: whatever follows is done for it, and sees its rows only."""
+    """Make the house in the path the tenant of the request. Its sessions see the rows of this house only."""
     if house not in houses.titles:
         raise HTTPException(404, f"there is no house {house!r}")
     set_tenant(house)
@@ -101,9 +102,9 @@ Session = Annotated[AsyncSession, Resource(scope="function")]
 Queue = Annotated[TaskQueue, Resource()]
 Id = Annotated[int, Path(ge=1, le=_LARGEST)]
 
-# What bandmaster-fastapi adds to the document: the shape of every error, and each kind of problem by its name.
+# bandmaster-fastapi adds these components to the OpenAPI document: the schema of a problem, a response for each kind.
 _PROBLEM = {"application/problem+json": {"schema": {"$ref": "#/components/schemas/ProblemDetails"}}}
-_MISSING: dict[int | str, dict[str, Any]] = {404: {"description": "There is no such thing.", "content": _PROBLEM}}
+_MISSING: dict[int | str, dict[str, Any]] = {404: {"description": "Not found.", "content": _PROBLEM}}
 
 router = APIRouter()
 of_house = APIRouter(prefix="/houses/{house}", responses=_MISSING)
@@ -111,7 +112,7 @@ of_house = APIRouter(prefix="/houses/{house}", responses=_MISSING)
 
 @router.get("/", response_class=HTMLResponse, include_in_schema=False)
 async def page() -> str:
-    """The seats, live."""
+    """The page that shows the seats live."""
     return files("boxoffice").joinpath("page.html").read_text("utf-8")
 
 
@@ -135,14 +136,14 @@ async def hold(house: Tenant, show: Name, wanted: HoldIn, office: Office, manage
             held = await office.hold(session, house, show, wanted.seats)
         except UnknownError as error:
             raise HTTPException(404, str(error)) from error
-    # Others are told when it is true: after the commit.
+    # Listeners must not see a change before it is committed.
     feed.publish(house, {"kind": "held", "show": held.show, "seats": held.seats, "request_id": request_id()})
     return HoldOut.model_validate(held)
 
 
 @of_house.post("/holds/{hold}/purchase")
 async def purchase(house: Tenant, hold: Id, office: Office, manager: Manager, feed: Changes) -> SaleOut:
-    """Buy what is held."""
+    """Buy the seats of a hold."""
     async with manager.session() as session:
         try:
             sale = await office.buy(session, house, hold)
@@ -153,7 +154,7 @@ async def purchase(house: Tenant, hold: Id, office: Office, manager: Manager, fe
 
 
 class CSVResponse(StreamingResponse):
-    """A table, line by line."""
+    """A table in comma-separated values."""
 
     media_type = "text/csv"
 
@@ -169,30 +170,30 @@ async def sales(house: Tenant, manager: Manager) -> CSVResponse:
     """All sales, streamed line by line."""
 
     async def lines() -> AsyncIterator[str]:
-        yield _line("number", "show", "seats")
+        yield _render_csv_line("number", "show", "seats")
         async with manager.session() as session:
             async for sale in await session.stream_scalars(
                 select(Sale).where(Sale.tenant_id == house).order_by(Sale.id)
             ):
-                yield _line(sale.id, sale.show, sale.seats)
+                yield _render_csv_line(sale.id, sale.show, sale.seats)
 
     return CSVResponse(lines())
 
 
 @of_house.get("/sales/{sale}/tickets")
 async def tickets_of(house: Tenant, sale: Id, office: Office, session: Session, queue: Queue) -> TicketsOut:
-    """How far the tickets of a sale are."""
-    sold = await _sale(office, session, house, sale)
+    """How many tickets of a sale are printed."""
+    sold = await _find_sale(office, session, house, sale)
     return TicketsOut.model_validate(await tickets(queue, sold.printing, sold.seats))
 
 
 @of_house.get("/sales/{sale}/tickets/events", response_class=EventStreamResponse)
-async def tickets_as_they_are_printed(
+async def ticket_events(
     request: Request, house: Tenant, sale: Id, office: Office, manager: Manager, queue: Queue
 ) -> EventStreamResponse:
-    """The same whenever it changes, as server-sent events, until they are printed."""
+    """The progress of printing at every change, as server-sent events."""
     async with manager.session() as session:
-        sold = await _sale(office, session, house, sale)
+        sold = await _find_sale(office, session, house, sale)
     changes = watch(queue, sold.printing, sold.seats, request.state.drain, longest=_LONGEST_WATCH)
 
     async def events() -> AsyncIterator[str]:
@@ -205,7 +206,7 @@ async def tickets_as_they_are_printed(
 
 @of_house.get("/events", response_class=EventStreamResponse)
 async def events(house: Tenant, feed: Changes) -> EventStreamResponse:
-    """Every change, as server-sent events."""
+    """Every change of the house, as server-sent events."""
 
     async def changes() -> AsyncIterator[str]:
         with feed.listen(house) as stream:
@@ -218,14 +219,14 @@ async def events(house: Tenant, feed: Changes) -> EventStreamResponse:
 
 @of_house.websocket("/live")
 async def live(websocket: WebSocket, house: Tenant, office: Office, manager: Manager, feed: Changes) -> None:
-    """Every change, and at first the state of the house."""
+    """The state of the house, then every change."""
     await websocket.accept()
     with feed.listen(house) as stream:
         async with manager.session() as session:
             shows = [ShowOut.model_validate(show).model_dump() for show in await office.shows(session, house)]
         await websocket.send_json({"kind": "house", "shows": shows})
         async with anyio.create_task_group() as tasks:
-            tasks.start_soon(_until_closed, websocket, tasks.cancel_scope)
+            tasks.start_soon(_cancel_when_closed, websocket, tasks.cancel_scope)
             async for change in stream:
                 try:
                     await websocket.send_json(change)
@@ -238,7 +239,7 @@ router.include_router(of_house)
 
 
 def routes_for(host: Any) -> Any:
-    """The router, for a FastAPI host; for one of another kind, an application of its own behind the host's routes."""
+    """The router for a FastAPI host; for any other host, a FastAPI app that is mounted behind the host's own routes."""
     if isinstance(host, FastAPI):
         return router
     app = FastAPI(title="Box office")
@@ -247,20 +248,20 @@ def routes_for(host: Any) -> Any:
     return [Mount("", app=app)]
 
 
-async def _sale(office: BoxOffice, session: AsyncSession, house: str, sale: int) -> Sale:
+async def _find_sale(office: BoxOffice, session: AsyncSession, house: str, sale: int) -> Sale:
     try:
         return await office.sale(session, house, sale)
     except UnknownError as error:
         raise HTTPException(404, str(error)) from error
 
 
-async def _until_closed(websocket: WebSocket, scope: anyio.CancelScope) -> None:
+async def _cancel_when_closed(websocket: WebSocket, scope: anyio.CancelScope) -> None:
     async for _ in websocket.iter_text():
         pass
     scope.cancel()
 
 
-def _line(*cells: object) -> str:
+def _render_csv_line(*cells: object) -> str:
     buffer = io.StringIO()
     csv.writer(buffer).writerow(cells)
     return buffer.getvalue()

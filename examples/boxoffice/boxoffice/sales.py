@@ -1,6 +1,6 @@
-"""The rules of the box office, on a session of whoever calls.
+"""The rules of the box office. The caller owns the session.
 
-Every statement names the house. On PostgreSQL row-level security would see to it anyhow; on SQLite nothing else does.
+Every statement names the house. On PostgreSQL, row-level security separates the houses as well; SQLite can't.
 """
 
 from __future__ import annotations
@@ -16,32 +16,32 @@ from boxoffice.models import Hold, Sale, Show, outbox
 
 
 class SoldOutError(Exception):
-    """There aren't that many seats left."""
+    """Too few seats are free."""
 
 
 class UnknownError(LookupError):
-    """There is no such show or sale, or no such hold any more."""
+    """A show, a sale or a hold doesn't exist, or the hold has expired."""
 
 
 class BoxOffice:
-    """Holds seats, sells them, and takes back those that were held for too long."""
+    """Holds seats, sells them and releases expired holds."""
 
     def __init__(self, hold_seconds: float) -> None:
         self.hold_seconds = hold_seconds
 
     async def shows(self, session: AsyncSession, house: str) -> Sequence[Show]:
-        """Every show of a house, as it is now."""
+        """Every show of a house, with its free seats."""
         return (await session.scalars(select(Show).where(Show.tenant_id == house).order_by(Show.title))).all()
 
     async def hold(self, session: AsyncSession, house: str, show: str, seats: int) -> Hold:
-        """Keep seats for a while.
+        """Hold seats for ``hold_seconds``.
 
         Raises:
-            UnknownError: there is no such show.
-            SoldOutError: there aren't that many seats left.
+            UnknownError: the show doesn't exist.
+            SoldOutError: too few seats are free.
         """
         this = (Show.tenant_id == house, Show.id == show)
-        # In one statement: of two who want the last seats, one gets them.
+        # One statement checks and takes the seats, so that two buyers can't both take the last ones.
         taken = update(Show).where(*this, Show.free >= seats).values(free=Show.free - seats).returning(Show.id)
         if await session.scalar(taken) is None:
             found = await session.scalar(select(Show).where(*this))
@@ -55,10 +55,10 @@ class BoxOffice:
         return held
 
     async def buy(self, session: AsyncSession, house: str, hold: int) -> Sale:
-        """Turn a hold into a sale, and have its tickets printed if the sale stands.
+        """Turn a hold into a sale. The tickets are printed if the transaction commits.
 
         Raises:
-            UnknownError: there is no such hold, or it has run out.
+            UnknownError: the hold doesn't exist, or has expired.
         """
         mine = delete(Hold).where(Hold.tenant_id == house, Hold.id == hold, Hold.until > datetime.now(UTC))
         held = (await session.execute(mine.returning(Hold.show, Hold.seats))).one_or_none()
@@ -68,15 +68,15 @@ class BoxOffice:
         session.add(sale)
         await session.flush()
         order = {"house": house, "show": sale.show, "seats": sale.seats, "sale": sale.id}
-        # The message becomes a task of the same id.
+        # The outbox sends the message as a task with the same id.
         sale.printing = await outbox.add(session, print_tickets.name, order)
         return sale
 
     async def sale(self, session: AsyncSession, house: str, sale: int) -> Sale:
-        """What was sold.
+        """Find a sale.
 
         Raises:
-            UnknownError: there is no such sale.
+            UnknownError: the sale doesn't exist.
         """
         found = await session.scalar(select(Sale).where(Sale.tenant_id == house, Sale.id == sale))
         if found is None:
@@ -84,7 +84,7 @@ class BoxOffice:
         return found
 
     async def expire(self, session: AsyncSession, house: str) -> Sequence[tuple[str, int]]:
-        """Give back what was held until now or earlier: shows, and how many seats each."""
+        """Release expired holds. Return each show with the number of its released seats."""
         over = delete(Hold).where(Hold.tenant_id == house, Hold.until <= datetime.now(UTC))
         found = [(show, seats) for show, seats in await session.execute(over.returning(Hold.show, Hold.seats))]
         for show, seats in found:

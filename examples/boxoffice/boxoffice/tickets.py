@@ -1,4 +1,4 @@
-"""How far the tickets of a sale are, as the books and the task queue tell it."""
+"""The progress of printing the tickets of a sale, from the database and the task queue."""
 
 from __future__ import annotations
 
@@ -11,30 +11,29 @@ import anyio
 from bandmaster.contrib.taskiq import TaskQueue
 from bandmaster.kernel import Drain, TransientError
 
-_LOOK = 0.2
-"""Seconds between two looks."""
+_POLL_SECONDS = 0.2
 
 
 @dataclass(frozen=True, slots=True)
 class Tickets:
-    """The tickets of a sale."""
+    """The progress of one sale's tickets."""
 
     state: Literal["waiting", "printing", "printed", "failed"]
-    """Waiting is for somebody who prints: a worker."""
+    """Waiting means that no worker has begun."""
     printed: int
     of: int
 
     @property
     def over(self) -> bool:
-        """Whether nothing changes any more."""
+        """Whether this state is final."""
         return self.state in ("printed", "failed")
 
 
 async def tickets(queue: TaskQueue, printing: str | None, seats: int) -> Tickets:
-    """How far they are now; ``printing`` is the task that prints them, none once it has.
+    """Read the progress now. ``printing`` is the id of the printing task, None after the tickets are printed.
 
     Raises:
-        TransientError: the queue can't be asked.
+        TransientError: the queue can't be reached.
     """
     if printing is None:
         return Tickets("printed", seats, seats)
@@ -50,19 +49,19 @@ async def tickets(queue: TaskQueue, printing: str | None, seats: int) -> Tickets
 async def watch(
     queue: TaskQueue, printing: str | None, seats: int, drain: Drain, *, longest: float
 ) -> AsyncIterator[Tickets]:
-    """Now and whenever it has changed, until it is over, draining begins, or ``longest`` seconds have passed."""
+    """Yield the progress now and at every change, until it is final, the drain begins or ``longest`` seconds pass."""
     known: Tickets | None = None
     end = anyio.current_time() + longest
     while not drain.begun and anyio.current_time() < end:
         try:
             now = await tickets(queue, printing, seats)
         except TransientError:
-            pass  # the next look comes soon enough
+            pass  # the next poll tries again
         else:
             if now != known:
                 yield now
                 known = now
             if now.over:
                 return
-        with anyio.move_on_after(_LOOK):
+        with anyio.move_on_after(_POLL_SECONDS):
             await drain.wait()

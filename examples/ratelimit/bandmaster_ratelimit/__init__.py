@@ -1,37 +1,49 @@
-"""Limits how many requests a client may make: a token bucket for each."""
+"""Limit the requests of each client with a token bucket."""
 
-from __future__ import annotations
-
-from collections.abc import AsyncIterator, Awaitable, Callable, MutableMapping
-from typing import Any
+from collections.abc import AsyncIterator
 
 import anyio
 from pydantic import Field, PositiveFloat, PositiveInt
 from pydantic_settings import BaseSettings, SettingsConfigDict
+from starlette.types import ASGIApp, Receive, Scope, Send
 
-from bandmaster.kernel import Context, LifespanBand, MiddlewareBand, Restart, lifespan, middleware
+from bandmaster.kernel import (
+    Context,
+    LifespanBand,
+    MiddlewareBand,
+    Restart,
+    lifespan,
+    middleware,
+)
 
 __all__ = ["RateLimitLayer", "RateLimitSettings", "RateLimits", "rate_limits"]
 
-Scope = MutableMapping[str, Any]
-Message = MutableMapping[str, Any]
-Receive = Callable[[], Awaitable[Message]]
-Send = Callable[[Message], Awaitable[None]]
-ASGIApp = Callable[[Scope, Receive, Send], Awaitable[None]]
-
 
 class RateLimitSettings(BaseSettings):
-    """Settings of the rate limit, read from variables that begin with ``RATELIMIT_``."""
+    """Read from environment variables that begin with ``RATELIMIT_``."""
 
-    model_config = SettingsConfigDict(env_prefix="RATELIMIT_", extra="ignore", frozen=True)
+    model_config = SettingsConfigDict(
+        env_prefix="RATELIMIT_",
+        extra="ignore",
+        frozen=True,
+    )
 
-    per_second: PositiveFloat = Field(20, description="Requests per second that a client may make in the long run.")
-    burst: PositiveInt = Field(40, description="Requests that a client may make at once.")
-    forget_after: PositiveFloat = Field(60, description="Seconds after which an idle client is forgotten.")
+    per_second: PositiveFloat = Field(
+        20,
+        description="Requests per second that a client may make on average.",
+    )
+    burst: PositiveInt = Field(
+        40,
+        description="Requests that a client may make at once.",
+    )
+    forget_after: PositiveFloat = Field(
+        60,
+        description="Seconds after which an idle client is forgotten.",
+    )
 
 
 class RateLimits:
-    """One token bucket for each client."""
+    """The token buckets of all clients."""
 
     def __init__(self, settings: RateLimitSettings) -> None:
         self._settings = settings
@@ -41,7 +53,7 @@ class RateLimits:
         return len(self._buckets)
 
     def admit(self, client: str, now: float) -> float:
-        """Take a token; the answer is 0, or the seconds after which there is one again."""
+        """Take a token; return 0, or the seconds until there is one."""
         burst, rate = self._settings.burst, self._settings.per_second
         tokens, since = self._buckets.get(client, (float(burst), now))
         tokens = min(burst, tokens + (now - since) * rate)
@@ -52,14 +64,19 @@ class RateLimits:
         return 0
 
     def forget_idle(self, now: float) -> None:
-        """Drop the buckets that nobody has used for a while; they are full again anyway."""
+        """Remove the buckets that were unused for ``forget_after`` seconds."""
         limit = now - self._settings.forget_after
-        self._buckets = {client: bucket for client, bucket in self._buckets.items() if bucket[1] > limit}
+        for client, (_, since) in list(self._buckets.items()):
+            if since <= limit:
+                del self._buckets[client]
 
 
 @lifespan(band=LifespanBand.SERVICES, start_timeout=5, stop_timeout=2)
-async def rate_limits(settings: RateLimitSettings, context: Context) -> AsyncIterator[RateLimits]:
-    """The counters, and a background service that forgets idle clients."""
+async def rate_limits(
+    settings: RateLimitSettings,
+    context: Context,
+) -> AsyncIterator[RateLimits]:
+    """Counts the requests of each client."""
     limits = RateLimits(settings)
 
     async def forget_idle() -> None:
@@ -73,23 +90,29 @@ async def rate_limits(settings: RateLimitSettings, context: Context) -> AsyncIte
 
 @middleware(band=MiddlewareBand.SECURITY, scopes={"http"}, name="rate_limit")
 class RateLimitLayer:
-    """Answers 429 to clients that ask too often."""
+    """Answers 429 to a client that sends too many requests."""
 
     def __init__(self, app: ASGIApp, limits: RateLimits) -> None:
         self._app = app
         self._limits = limits
 
-    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+    async def __call__(
+        self,
+        scope: Scope,
+        receive: Receive,
+        send: Send,
+    ) -> None:
         client = (scope.get("client") or ("unknown", 0))[0]
         wait = self._limits.admit(client, anyio.current_time())
         if not wait:
             await self._app(scope, receive, send)
             return
-        body = b'{"type": "about:blank", "title": "Too Many Requests", "status": 429}'
+        body = b'{"title": "Too Many Requests", "status": 429}'
         headers = [
             (b"content-type", b"application/problem+json"),
-            (b"content-length", str(len(body)).encode()),
-            (b"retry-after", str(int(wait) + 1).encode()),
+            (b"content-length", b"%d" % len(body)),
+            (b"retry-after", b"%d" % (int(wait) + 1)),
         ]
-        await send({"type": "http.response.start", "status": 429, "headers": headers})
+        start = {"type": "http.response.start", "status": 429}
+        await send({**start, "headers": headers})
         await send({"type": "http.response.body", "body": body})

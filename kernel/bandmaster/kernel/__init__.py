@@ -6,22 +6,21 @@ import importlib
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from bandmaster.kernel.application import Application, create_app
-    from bandmaster.kernel.bands import LifespanBand, MiddlewareBand
-    from bandmaster.kernel.context import BudgetExceededError, Context
-    from bandmaster.kernel.contributions import (
+    from bandmaster.kernel.contributions.bands import LifespanBand, MiddlewareBand
+    from bandmaster.kernel.contributions.decorators import lifespan, middleware, value
+    from bandmaster.kernel.contributions.keys import Named
+    from bandmaster.kernel.contributions.model import (
         ErrorHandlerContribution,
         LifespanContribution,
         MiddlewareContribution,
-        Named,
         Provenance,
         RouteContribution,
-        lifespan,
-        middleware,
+        ValueContribution,
     )
-    from bandmaster.kernel.describing import descriptions
     from bandmaster.kernel.errors import (
         BandmasterError,
+        BodyTooLarge,
+        BudgetExceededError,
         CrashError,
         DeadlineExceeded,
         DiscoveryError,
@@ -31,67 +30,74 @@ if TYPE_CHECKING:
         StartCancelled,
         StartError,
         StopError,
+        TargetError,
         TransientError,
     )
     from bandmaster.kernel.events import Event
-    from bandmaster.kernel.exchange import BodyTooLarge, Exchange, HeaderBlock, current_exchange
-    from bandmaster.kernel.gate import Drain
-    from bandmaster.kernel.kernel import Kernel
-    from bandmaster.kernel.lifecycle import Phase
-    from bandmaster.kernel.plan import Plan
-    from bandmaster.kernel.process import end_process, run_process
-    from bandmaster.kernel.resources import Resources, Scoped
-    from bandmaster.kernel.settings import KernelSettings, named_settings
-    from bandmaster.kernel.supervision import Restart
-    from bandmaster.kernel.target import TargetError, load_application
+    from bandmaster.kernel.hosting.application import Application, create_app
+    from bandmaster.kernel.hosting.in_flight import Drain
+    from bandmaster.kernel.hosting.targets import load_application
+    from bandmaster.kernel.lifecycle.context import Context
+    from bandmaster.kernel.lifecycle.engine import Phase
+    from bandmaster.kernel.lifecycle.kernel import Kernel
+    from bandmaster.kernel.lifecycle.resources import Resources, Scoped
+    from bandmaster.kernel.lifecycle.restart import Restart
+    from bandmaster.kernel.planning.describing import descriptions
+    from bandmaster.kernel.planning.plan import Plan
+    from bandmaster.kernel.process.process import end_process, run_process
+    from bandmaster.kernel.settings.kernel import KernelSettings
+    from bandmaster.kernel.settings.reading import named_settings
+    from bandmaster.kernel.stack.exchange import Exchange, HeaderBlock, current_exchange
 
 # Where each public name lives. Names are imported when they are first used (PEP 562): describing a part needs neither
 # the event loop nor starlette nor pydantic.
 _HOMES = {
-    "Application": "application",
+    "Application": "hosting.application",
     "BandmasterError": "errors",
-    "BodyTooLarge": "exchange",
-    "BudgetExceededError": "context",
-    "Context": "context",
+    "BodyTooLarge": "errors",
+    "BudgetExceededError": "errors",
+    "Context": "lifecycle.context",
     "CrashError": "errors",
     "DeadlineExceeded": "errors",
     "DiscoveryError": "errors",
-    "Drain": "gate",
-    "ErrorHandlerContribution": "contributions",
+    "Drain": "hosting.in_flight",
+    "ErrorHandlerContribution": "contributions.model",
     "Event": "events",
-    "Exchange": "exchange",
-    "HeaderBlock": "exchange",
-    "Kernel": "kernel",
-    "KernelSettings": "settings",
-    "LifespanBand": "bands",
-    "LifespanContribution": "contributions",
-    "MiddlewareBand": "bands",
-    "MiddlewareContribution": "contributions",
-    "Named": "contributions",
+    "Exchange": "stack.exchange",
+    "HeaderBlock": "stack.exchange",
+    "Kernel": "lifecycle.kernel",
+    "KernelSettings": "settings.kernel",
+    "LifespanBand": "contributions.bands",
+    "LifespanContribution": "contributions.model",
+    "MiddlewareBand": "contributions.bands",
+    "MiddlewareContribution": "contributions.model",
+    "Named": "contributions.keys",
     "PermanentError": "errors",
-    "Phase": "lifecycle",
-    "Plan": "plan",
+    "Phase": "lifecycle.engine",
+    "Plan": "planning.plan",
     "PlanError": "errors",
     "Problem": "errors",
-    "Provenance": "contributions",
-    "Resources": "resources",
-    "Restart": "supervision",
-    "RouteContribution": "contributions",
-    "Scoped": "resources",
+    "Provenance": "contributions.model",
+    "Resources": "lifecycle.resources",
+    "Restart": "lifecycle.restart",
+    "RouteContribution": "contributions.model",
+    "Scoped": "lifecycle.resources",
     "StartCancelled": "errors",
     "StartError": "errors",
     "StopError": "errors",
-    "TargetError": "target",
+    "TargetError": "errors",
     "TransientError": "errors",
-    "create_app": "application",
-    "current_exchange": "exchange",
-    "descriptions": "describing",
-    "end_process": "process",
-    "lifespan": "contributions",
-    "load_application": "target",
-    "middleware": "contributions",
-    "named_settings": "settings",
-    "run_process": "process",
+    "ValueContribution": "contributions.model",
+    "create_app": "hosting.application",
+    "current_exchange": "stack.exchange",
+    "descriptions": "planning.describing",
+    "end_process": "process.process",
+    "lifespan": "contributions.decorators",
+    "load_application": "hosting.targets",
+    "middleware": "contributions.decorators",
+    "named_settings": "settings.reading",
+    "run_process": "process.process",
+    "value": "contributions.decorators",
 }
 
 __all__ = [
@@ -130,6 +136,7 @@ __all__ = [
     "StopError",
     "TargetError",
     "TransientError",
+    "ValueContribution",
     "create_app",
     "current_exchange",
     "descriptions",
@@ -139,6 +146,7 @@ __all__ = [
     "middleware",
     "named_settings",
     "run_process",
+    "value",
 ]
 
 

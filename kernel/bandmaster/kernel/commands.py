@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from bandmaster.kernel.cli.options import Answer, AppDir, Format, Target, Traceback
 from bandmaster.kernel.cli.output import PROBLEM, WRONG_USE, CommandError, answering, show_json
-from bandmaster.kernel.failures import FAILED, MISCONFIGURED, OK
-from bandmaster.kernel.target import put_first
+from bandmaster.kernel.hosting.targets import put_first
+from bandmaster.kernel.reports import FAILED, MISCONFIGURED, OK
 
 __all__ = [
     "FAILED",

@@ -1,8 +1,30 @@
-"""Every exception that bandmaster raises of its own accord."""
+"""Every exception of the kernel.
+
+BandmasterError
+├── TransientError               trying again later may help
+├── PermanentError               trying again changes nothing
+│   └── BudgetExceededError      the plan may hold more than a server allows
+├── DiscoveryError               installed parts can't be found, trusted or loaded
+├── PlanError                    parts don't fit together
+├── TargetError                  ``module:attribute`` can't be resolved to an application
+├── BindError                    the address can't be listened on
+├── ServerNotInstalledError      the chosen server or event loop is missing
+├── StartError                   a component failed to start
+├── StartCancelled               a stop was requested before everything had started
+├── DeadlineExceeded             a start or a stop took too long (a TimeoutError, too)
+├── CrashError                   a component died while serving
+├── ServerEndedError             the server ended without a request to stop
+├── StopError                    components failed to stop (an ExceptionGroup, too)
+├── BodyTooLarge                 a request body is larger than a layer allows
+├── SignatureError               a signature can't be read as a declaration (a ValueError, too)
+├── HostLifespanError            the hosted application reported a failed lifespan
+├── NotReadyError                an application mounted in the host isn't ready
+└── GoneAwayError                a message was sent on a WebSocket that the drain has closed (an OSError, too)
+"""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 
 
@@ -34,8 +56,44 @@ class Problem:
         return f"{self.message} {self.hint}".rstrip()
 
 
-class _Problems(BandmasterError):
-    """An error that reports all it found in one go."""
+class Problems:
+    """Collects the problems, and the warnings, of checks that go on past the first one."""
+
+    def __init__(self) -> None:
+        self._problems: list[Problem] = []
+        self.warnings: list[str] = []
+        """Sentences about parts that fit together, but perhaps not as their authors meant them to."""
+
+    def add(self, message: str, hint: str = "", subject: str = "") -> None:
+        """Add a problem from its fields."""
+        self._problems.append(Problem(message, hint, subject))
+
+    def extend(self, problems: Iterable[Problem]) -> None:
+        """Add problems that another check has found."""
+        self._problems += problems
+
+    def warn(self, message: str) -> None:
+        """Add a warning."""
+        self.warnings.append(message)
+
+    def raise_if_any(self, kind: type[_ProblemsError]) -> None:
+        """Raise an error with all problems, unless there are none. Warnings don't count.
+
+        Raises:
+            PlanError, DiscoveryError: the one that ``kind`` names.
+        """
+        if self._problems:
+            raise kind(self._problems)
+
+    def __iter__(self) -> Iterator[Problem]:
+        return iter(self._problems)
+
+    def __len__(self) -> int:
+        return len(self._problems)
+
+
+class _ProblemsError(BandmasterError):
+    """An error that reports every problem of a check in one go."""
 
     where = ""
 
@@ -49,13 +107,13 @@ class _Problems(BandmasterError):
         return f"{count} problem{'' if count == 1 else 's'} {self.where}:{lines}"
 
 
-class DiscoveryError(_Problems):
+class DiscoveryError(_ProblemsError):
     """Installed parts that can't be found, trusted or loaded. Nothing was started."""
 
     where = "with the installed parts"
 
 
-class PlanError(_Problems):
+class PlanError(_ProblemsError):
     """Parts that don't fit together. Nothing was started."""
 
     where = "in the plan"
@@ -111,3 +169,75 @@ class DeadlineExceeded(BandmasterError, TimeoutError):
         self.phase = phase
         self.seconds = seconds
         self.where = where
+
+
+class SignatureError(BandmasterError, ValueError):
+    """A signature that can't be read as a declaration; the message says which parameter, and what to write."""
+
+
+class BudgetExceededError(PermanentError):
+    """The plan may hold more of a shared resource than the server allows."""
+
+
+class TargetError(BandmasterError):
+    """A target that can't be had: misspelt, or failing while it is imported or made.
+
+    ``trace`` holds the last steps of the traceback, each a place with its line of code, if other code failed.
+    """
+
+    def __init__(self, problem: Problem, *, trace: Iterable[str] = (), misspelt: bool = False) -> None:
+        super().__init__(problem)
+        self.problem = problem
+        self.trace = tuple(trace)
+        self.misspelt = misspelt
+        """Whether what was written is at fault, rather than the code that it names."""
+
+    @property
+    def problems(self) -> tuple[Problem, ...]:
+        """The one problem, in the form that all planning errors have."""
+        return (self.problem,)
+
+    def __str__(self) -> str:
+        return "\n  ".join([str(self.problem), *self.trace])
+
+
+class BodyTooLarge(BandmasterError):
+    """A request body grew beyond what a layer allows. HTTP answers 413.
+
+    It is raised by the application's ``receive``. Starlette and FastAPI take it for the ``HTTPException`` that it is.
+    """
+
+    status_code = 413
+
+    def __init__(self, limit: int) -> None:
+        # Not super(): that is Starlette's exception where it is one of those, too.
+        BandmasterError.__init__(self, f"the request body is larger than {limit} bytes")
+        self.limit = limit
+        """Bytes that were allowed."""
+
+    def __str__(self) -> str:
+        return str(self.args[0])
+
+
+class HostLifespanError(BandmasterError):
+    """The hosted application reported that its lifespan failed."""
+
+
+class GoneAwayError(BandmasterError, OSError):
+    """Sent on a WebSocket that the drain has closed, as the ASGI specification has it for closed connections."""
+
+
+class NotReadyError(BandmasterError):
+    """A mounted application isn't ready."""
+
+
+class BindError(BandmasterError):
+    """The address can't be listened on. Nothing was started."""
+
+
+class ServerNotInstalledError(BandmasterError):
+    """The settings name a server, or an event loop, that isn't installed."""
+
+
+class ServerEndedError(BandmasterError):
+    """The server ended without having been asked to; ``__cause__`` is what it said, if anything."""

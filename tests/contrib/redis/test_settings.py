@@ -5,7 +5,7 @@ from pydantic import ValidationError
 
 from bandmaster.contrib.redis import RedisSettings, redis
 from bandmaster.kernel import PlanError, create_app
-from bandmaster.kernel.settings import current_value, describe_settings
+from bandmaster.kernel.settings.display import current_value, describe_settings
 
 SECRET = "hunter2"
 

@@ -13,7 +13,7 @@ from taskiq import Context, TaskiqDepends, TaskiqMessage, TaskiqState
 from bandmaster.contrib.taskiq import TaskIQSettings, task
 from bandmaster.contrib.taskiq.binding import bind
 from bandmaster.kernel import Named, PlanError, Resources, Scoped
-from bandmaster.kernel.keys import Key
+from bandmaster.kernel.contributions.keys import Key
 
 pytestmark = pytest.mark.anyio
 T = TypeVar("T")

@@ -296,7 +296,7 @@ def test_two_tasks_of_one_name_in_two_parts():
 
 def test_tasks_may_be_given_in_place_of_a_part():
     """By an override."""
-    from bandmaster.kernel.keys import Key
+    from bandmaster.kernel.contributions.keys import Key
 
     plan = Kernel(discover=False, overrides={Key(Tasks, "shop"): Tasks("shop", (add,))}).plan
     assert {add.name: add} == collect_tasks(plan)

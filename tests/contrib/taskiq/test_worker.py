@@ -20,7 +20,7 @@ from bandmaster.contrib.taskiq.schedules import MemorySchedules
 from bandmaster.contrib.taskiq.worker import KNOWN
 from bandmaster.contrib.web import request_context, request_id, set_tenant, tenant
 from bandmaster.kernel import PermanentError, PlanError, Problem, Resources, Scoped, TransientError
-from bandmaster.kernel.keys import Key
+from bandmaster.kernel.contributions.keys import Key
 
 pytestmark = pytest.mark.anyio
 

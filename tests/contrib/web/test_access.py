@@ -31,7 +31,7 @@ from bandmaster.contrib.web.access import AccessLogLayer
 from bandmaster.contrib.web.access_lines import PATH_LIMIT, AccessRecord
 from bandmaster.contrib.web.access_sinks import AccessSink
 from bandmaster.kernel import LifespanBand, MiddlewareBand, create_app, lifespan, middleware
-from bandmaster.kernel.stack import BoundLayer, build
+from bandmaster.kernel.stack.build import BoundLayer, build
 from bandmaster.kernel.testing import ResponseCutError, WebSocketRefused, run
 
 pytestmark = pytest.mark.anyio

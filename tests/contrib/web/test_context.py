@@ -33,7 +33,7 @@ from bandmaster.contrib.web import (
 )
 from bandmaster.contrib.web.context import RequestIds
 from bandmaster.kernel import Exchange, MiddlewareBand, MiddlewareContribution, create_app
-from bandmaster.kernel.stack import BoundLayer, build
+from bandmaster.kernel.stack.build import BoundLayer, build
 from bandmaster.kernel.testing import run
 
 pytestmark = pytest.mark.anyio

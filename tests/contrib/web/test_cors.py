@@ -17,7 +17,7 @@ from bandmaster.contrib.web import WebSettings
 from bandmaster.contrib.web.cors import CORSLayer
 from bandmaster.contrib.web.hosts import TrustedHostLayer
 from bandmaster.kernel import Exchange, MiddlewareBand, MiddlewareContribution, create_app
-from bandmaster.kernel.stack import BoundLayer, build
+from bandmaster.kernel.stack.build import BoundLayer, build
 from bandmaster.kernel.testing import run
 
 pytestmark = pytest.mark.anyio

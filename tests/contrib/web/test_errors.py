@@ -38,7 +38,7 @@ from bandmaster.kernel import (
     TransientError,
     create_app,
 )
-from bandmaster.kernel.stack import BoundLayer, build
+from bandmaster.kernel.stack.build import BoundLayer, build
 from bandmaster.kernel.testing import ResponseCutError, WebSocketClosed, WebSocketRefused, run
 
 pytestmark = pytest.mark.anyio

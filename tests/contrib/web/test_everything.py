@@ -21,7 +21,7 @@ from tests.asgi_cases import CASES, Rig
 
 from bandmaster.contrib.web import AccessRecord, AccessSink, WebSettings, request_id
 from bandmaster.kernel import KernelSettings, MiddlewareContribution, create_app
-from bandmaster.kernel.stack import BoundLayer, build
+from bandmaster.kernel.stack.build import BoundLayer, build
 from bandmaster.kernel.testing import WebSocketRefused, run
 
 pytestmark = pytest.mark.anyio

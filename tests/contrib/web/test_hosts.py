@@ -12,8 +12,8 @@ from tests.asgi_cases import CASES, Rig, http_scope, websocket_scope
 from bandmaster.contrib.web import WebSettings, hosts
 from bandmaster.contrib.web.hosts import TrustedHostLayer, read_authority
 from bandmaster.kernel import Exchange
-from bandmaster.kernel.exchange import Response
-from bandmaster.kernel.stack import BoundLayer, build
+from bandmaster.kernel.stack.build import BoundLayer, build
+from bandmaster.kernel.stack.exchange import Response
 from bandmaster.kernel.testing import WebSocketRefused, connect
 
 pytestmark = pytest.mark.anyio

@@ -24,8 +24,8 @@ from bandmaster.contrib.web.limits import LimitsLayer
 from bandmaster.contrib.web.origins import WebSocketOriginLayer
 from bandmaster.contrib.web.security_headers import SecurityHeadersLayer
 from bandmaster.kernel import BodyTooLarge, Exchange, KernelSettings, create_app
-from bandmaster.kernel.exchange import Response
-from bandmaster.kernel.stack import BoundLayer, build
+from bandmaster.kernel.stack.build import BoundLayer, build
+from bandmaster.kernel.stack.exchange import Response
 from bandmaster.kernel.testing import connect, run
 
 pytestmark = pytest.mark.anyio

@@ -11,8 +11,8 @@ from tests.asgi_cases import CASES, Rig, websocket_scope
 from bandmaster.contrib.web import WebSettings
 from bandmaster.contrib.web.origins import WebSocketOriginLayer
 from bandmaster.kernel import Exchange, MiddlewareContribution, create_app
-from bandmaster.kernel.exchange import Response
-from bandmaster.kernel.stack import BoundLayer, build
+from bandmaster.kernel.stack.build import BoundLayer, build
+from bandmaster.kernel.stack.exchange import Response
 from bandmaster.kernel.testing import WebSocketRefused, run
 
 pytestmark = pytest.mark.anyio

@@ -8,7 +8,7 @@ from tests.asgi_cases import http_scope, websocket_scope
 from bandmaster.contrib.web import request_context
 from bandmaster.contrib.web.refusals import CLOSE, refuse
 from bandmaster.kernel import Exchange, MiddlewareBand, MiddlewareContribution
-from bandmaster.kernel.stack import BoundLayer, build
+from bandmaster.kernel.stack.build import BoundLayer, build
 from bandmaster.kernel.testing import WebSocketRefused, connect
 
 pytestmark = pytest.mark.anyio

@@ -13,7 +13,7 @@ from bandmaster.contrib.web import WebSettings
 from bandmaster.contrib.web.hosts import TrustedHostLayer
 from bandmaster.contrib.web.security_headers import SecurityHeadersLayer
 from bandmaster.kernel import Exchange, KernelSettings, MiddlewareContribution, create_app
-from bandmaster.kernel.stack import BoundLayer, build
+from bandmaster.kernel.stack.build import BoundLayer, build
 from bandmaster.kernel.testing import run
 
 pytestmark = pytest.mark.anyio

@@ -14,8 +14,8 @@ from pathlib import Path
 import pytest
 from typer.testing import CliRunner
 
-from bandmaster.kernel import distributions
 from bandmaster.kernel.cli.program import program
+from bandmaster.kernel.discovery import metadata as distributions
 
 DATA = """
 from collections.abc import AsyncIterator

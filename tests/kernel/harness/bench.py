@@ -15,8 +15,8 @@ from tests.kernel.harness.clock import run_asyncio, run_trio
 from tests.kernel.harness.facts import Run
 from tests.kernel.harness.parts import Bang, Boom, rig, variable
 
-from bandmaster.kernel import lifecycle
-from bandmaster.kernel.context import Context
+from bandmaster.kernel.lifecycle import engine as lifecycle
+from bandmaster.kernel.lifecycle.context import Context
 
 BODY_SECONDS = 5.0
 

@@ -14,13 +14,13 @@ import anyio
 from tests.kernel.harness.cases import START_TIMEOUT, STOP_TIMEOUT, Part
 from tests.kernel.harness.facts import Run
 
-from bandmaster.kernel.bands import LifespanBand
-from bandmaster.kernel.context import Context
-from bandmaster.kernel.contributions import LifespanContribution
-from bandmaster.kernel.deadlines import Deadlines
-from bandmaster.kernel.plan import Plan
-from bandmaster.kernel.planning import make_plan
-from bandmaster.kernel.supervision import Restart
+from bandmaster.kernel.contributions.bands import LifespanBand
+from bandmaster.kernel.contributions.model import LifespanContribution
+from bandmaster.kernel.lifecycle.context import Context
+from bandmaster.kernel.lifecycle.restart import Restart
+from bandmaster.kernel.planning.deadlines import Deadlines
+from bandmaster.kernel.planning.make import make_plan
+from bandmaster.kernel.planning.plan import Plan
 
 variable: ContextVar[str] = ContextVar("variable", default="unset")
 

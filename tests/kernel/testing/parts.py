@@ -9,8 +9,8 @@ from starlette.background import BackgroundTask
 from starlette.responses import JSONResponse, PlainTextResponse, StreamingResponse
 from starlette.routing import Mount, Route, WebSocketRoute
 
-from bandmaster.kernel.bands import LifespanBand
-from bandmaster.kernel.contributions import lifespan
+from bandmaster.kernel.contributions.bands import LifespanBand
+from bandmaster.kernel.contributions.decorators import lifespan
 
 VARIABLE = contextvars.ContextVar("variable", default="unset")
 

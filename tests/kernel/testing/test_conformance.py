@@ -16,14 +16,9 @@ from starlette.responses import PlainTextResponse
 from starlette.routing import Route
 from tests.kernel.testing.parts import Database, cache, database
 
-from bandmaster.kernel.bands import LifespanBand, MiddlewareBand
-from bandmaster.kernel.contributions import (
-    ErrorHandlerContribution,
-    LifespanContribution,
-    RouteContribution,
-    lifespan,
-    middleware,
-)
+from bandmaster.kernel.contributions.bands import LifespanBand, MiddlewareBand
+from bandmaster.kernel.contributions.decorators import lifespan, middleware
+from bandmaster.kernel.contributions.model import ErrorHandlerContribution, LifespanContribution, RouteContribution
 from bandmaster.kernel.testing import NonconformingError, check_contribution, conformance
 from bandmaster.kernel.testing.importing import import_elsewhere
 

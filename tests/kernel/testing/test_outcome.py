@@ -6,8 +6,8 @@ import anyio
 import pytest
 from tests.kernel.testing.parts import Cache, Database, cache, database, host
 
-from bandmaster.kernel.bands import LifespanBand
-from bandmaster.kernel.contributions import lifespan
+from bandmaster.kernel.contributions.bands import LifespanBand
+from bandmaster.kernel.contributions.decorators import lifespan
 from bandmaster.kernel.errors import CrashError, DeadlineExceeded, DiscoveryError, PlanError, StartError, StopError
 from bandmaster.kernel.testing import LifespanError, RunCancelled, attempt, cancel, crash, fail, hang
 
@@ -43,8 +43,8 @@ async def test_no_plan():
 
 async def test_no_discovery(monkeypatch):
     """So are installed parts that can't be found."""
-    from bandmaster.kernel import kernel as module
     from bandmaster.kernel.errors import Problem
+    from bandmaster.kernel.lifecycle import composition as module
 
     def discover(**_):
         raise DiscoveryError([Problem("'audit' can't be imported")])

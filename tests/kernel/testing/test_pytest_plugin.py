@@ -7,12 +7,12 @@ import anyio
 import pytest
 import starlette.applications
 
-import bandmaster.kernel.target
+import bandmaster.kernel.hosting.targets
 import bandmaster.kernel.testing
 from bandmaster.kernel.testing import pytest_plugin
 
 # pytester forgets what the inner tests have imported, but not what was there before: there must be one of each class.
-THERE = [starlette.applications, bandmaster.kernel.target]
+THERE = [starlette.applications, bandmaster.kernel.hosting.targets]
 THERE += [getattr(bandmaster.kernel.testing, name) for name in bandmaster.kernel.testing.__all__]
 THERE += [getattr(bandmaster.kernel, name) for name in bandmaster.kernel.__all__]
 

@@ -11,12 +11,13 @@ from starlette.applications import Starlette
 from tests.kernel.testing.parts import Cache, Database, cache, database, host
 
 from bandmaster.kernel import events
-from bandmaster.kernel.application import create_app
-from bandmaster.kernel.bands import LifespanBand, MiddlewareBand
-from bandmaster.kernel.contributions import RouteContribution, lifespan, middleware
+from bandmaster.kernel.contributions.bands import LifespanBand, MiddlewareBand
+from bandmaster.kernel.contributions.decorators import lifespan, middleware
+from bandmaster.kernel.contributions.model import RouteContribution
 from bandmaster.kernel.errors import CrashError, PlanError, StartError, StopError
-from bandmaster.kernel.lifecycle import Phase
-from bandmaster.kernel.settings import KernelSettings
+from bandmaster.kernel.hosting.application import create_app
+from bandmaster.kernel.lifecycle.engine import Phase
+from bandmaster.kernel.settings.kernel import KernelSettings
 from bandmaster.kernel.testing import (
     Fault,
     InjectedError,
@@ -75,8 +76,8 @@ async def test_nothing_given():
 
 async def test_discovery(monkeypatch):
     """What is installed comes in where a test asks for it."""
-    from bandmaster.kernel import kernel as module
-    from bandmaster.kernel.discovery import Discovery
+    from bandmaster.kernel.discovery.discover import Discovery
+    from bandmaster.kernel.lifecycle import composition as module
 
     monkeypatch.setattr(module, "discover", lambda **_: Discovery(contributions=(database,)))
     async with run(discover=True) as running:
@@ -609,7 +610,7 @@ async def test_recording_tells_errors_and_warnings():
 
 def test_annotated_override_key():
     """Overrides of an application that is there may name resources."""
-    from bandmaster.kernel.contributions import Named
+    from bandmaster.kernel.contributions.keys import Named
     from bandmaster.kernel.testing.compose import compose
 
     @lifespan(band=LifespanBand.PERSISTENCE)

@@ -10,12 +10,12 @@ from typer.core import TyperCommand
 
 from bandmaster.kernel.cli.options import Format
 from bandmaster.kernel.cli.output import answering, is_terminal
-from bandmaster.kernel.contributions import COMMANDS_GROUP
+from bandmaster.kernel.contributions.model import COMMANDS_GROUP
 from bandmaster.kernel.errors import DiscoveryError, Problem
-from bandmaster.kernel.target import put_first, what_is
+from bandmaster.kernel.hosting.targets import put_first, what_is
 
 if TYPE_CHECKING:
-    from bandmaster.kernel.distributions import Found
+    from bandmaster.kernel.discovery.metadata import Found
 
 
 class ForeignCommand(TyperCommand):
@@ -34,7 +34,7 @@ class ForeignCommand(TyperCommand):
     def invoke(self, ctx: Any) -> Any:
         """Load the command, and run it."""
         with answering(Format.TEXT):
-            from bandmaster.kernel.discovery import load_command
+            from bandmaster.kernel.discovery.discover import load_command
 
             found = _admitted(cast("str", self.name))
             put_first(".")

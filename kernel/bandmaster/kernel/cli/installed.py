@@ -5,10 +5,11 @@ from __future__ import annotations
 from collections.abc import Iterable
 from dataclasses import dataclass
 
-from bandmaster.kernel.distributions import Scan, scan
+from bandmaster.kernel.discovery.metadata import Scan, scan
+from bandmaster.kernel.discovery.trust import Admission, admit
 from bandmaster.kernel.errors import DiscoveryError, Problem
-from bandmaster.kernel.settings import KernelSettings, read_one
-from bandmaster.kernel.trust import Admission, admit
+from bandmaster.kernel.settings.kernel import KernelSettings
+from bandmaster.kernel.settings.reading import read_one
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,7 +42,7 @@ def look(groups: Iterable[str] | None = None) -> Installed:
     try:
         lock = installed = None
         if settings.plugins == "locked":
-            from bandmaster.kernel.lock import Lock
+            from bandmaster.kernel.discovery.lockfile import Lock
 
             lock, installed = Lock.read(settings.lock_file), Lock.of(seen.found)
         admission = admit(

@@ -7,9 +7,10 @@ from typing import Any
 
 from pydantic_settings import BaseSettings
 
-from bandmaster.kernel.contributions import Contribution, LifespanContribution, MiddlewareContribution, Provenance
-from bandmaster.kernel.settings import KernelSettings
-from bandmaster.kernel.signatures import Kind, SignatureError, read_needs
+from bandmaster.kernel.contributions.model import Contribution, LifespanContribution, MiddlewareContribution, Provenance
+from bandmaster.kernel.contributions.signatures import Kind, read_needs
+from bandmaster.kernel.errors import SignatureError
+from bandmaster.kernel.settings.kernel import KernelSettings
 
 Readers = dict[type[BaseSettings], dict[str, Provenance]]
 """For each settings type, the parts that read it."""
@@ -45,7 +46,7 @@ def _note(
 
 def own_settings() -> list[type[BaseSettings]]:
     """The settings types that the kernel reads itself: its own, and the launcher's."""
-    from bandmaster.kernel.servers import ServerSettings
+    from bandmaster.kernel.process.servers import ServerSettings
 
     return [KernelSettings, ServerSettings]
 

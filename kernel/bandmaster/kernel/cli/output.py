@@ -13,9 +13,10 @@ from typing import Any
 import typer
 
 from bandmaster.kernel.cli.options import Format
-from bandmaster.kernel.cli.outline import Section, drawn, plain
+from bandmaster.kernel.cli.views.outline import Section, drawn, plain
 from bandmaster.kernel.errors import BandmasterError, CrashError, Problem, StartError, StopError
-from bandmaster.kernel.failures import report
+from bandmaster.kernel.reports import report
+from bandmaster.kernel.text import masked
 
 PROBLEM = 1
 WRONG_USE = 2
@@ -36,7 +37,7 @@ def show(sections: Iterable[Section]) -> None:
 
 def show_json(data: Mapping[str, Any]) -> None:
     """Put one JSON object on standard output."""
-    typer.echo(json.dumps(data, indent=2))
+    typer.echo(json.dumps(_mask_texts(data), indent=2))
 
 
 class CommandError(BandmasterError):
@@ -60,7 +61,7 @@ def answering(answer: Format, *, full: bool = False, code: int | None = None) ->
         yield
     except BandmasterError as error:
         if full:
-            typer.echo(_whole(error), err=True)
+            typer.echo(masked(_whole(error)), err=True)
         if answer is Format.JSON:
             show_json(error_json(error))
         else:
@@ -72,6 +73,7 @@ def answering(answer: Format, *, full: bool = False, code: int | None = None) ->
 
 def complain(text: str) -> None:
     """Put an error on standard error."""
+    text = masked(text)
     from rich.console import Console
 
     console = Console(stderr=True, highlight=False, soft_wrap=False)
@@ -104,6 +106,15 @@ def problem_json(problem: Problem) -> dict[str, str]:
     return {"message": problem.message, "hint": problem.hint, "subject": problem.subject}
 
 
+def _mask_texts(data: Any) -> Any:
+    """Data with every text in it masked."""
+    if isinstance(data, str):
+        return masked(data)
+    if isinstance(data, Mapping):
+        return {key: _mask_texts(value) for key, value in data.items()}
+    return [_mask_texts(value) for value in data] if isinstance(data, list | tuple) else data
+
+
 def _wrapped(line: str, width: int) -> list[str]:
     text = line.lstrip()
     indent = " " * (len(line) - len(text))
@@ -115,7 +126,7 @@ def _wrapped(line: str, width: int) -> list[str]:
 
 def _whole(error: BaseException) -> str:
     """A traceback with all its causes, whose last lines repeat no input."""
-    from bandmaster.kernel.target import described
+    from bandmaster.kernel.hosting.targets import described
 
     cause = error.__cause__ or (None if error.__suppress_context__ else error.__context__)
     before = f"{_whole(cause)}\n\nwhich led to\n\n" if cause is not None else ""

@@ -8,17 +8,17 @@ from typing import Annotated, Any
 import typer
 from typer.core import TyperGroup
 
-from bandmaster.kernel.cli.check import check
-from bandmaster.kernel.cli.config import config
+from bandmaster.kernel.cli.commands.check import check
+from bandmaster.kernel.cli.commands.config import config
+from bandmaster.kernel.cli.commands.lock import lock
+from bandmaster.kernel.cli.commands.plan import plan
+from bandmaster.kernel.cli.commands.plugins import plugins
+from bandmaster.kernel.cli.commands.run import run
+from bandmaster.kernel.cli.commands.timeline import timeline
 from bandmaster.kernel.cli.foreign import ForeignCommand
-from bandmaster.kernel.cli.lock import lock
 from bandmaster.kernel.cli.output import is_terminal
-from bandmaster.kernel.cli.plan import plan
-from bandmaster.kernel.cli.plugins import plugins
-from bandmaster.kernel.cli.run import run
-from bandmaster.kernel.cli.timeline import timeline
-from bandmaster.kernel.contributions import COMMANDS_GROUP
-from bandmaster.kernel.distributions import Found, scan
+from bandmaster.kernel.contributions.model import COMMANDS_GROUP
+from bandmaster.kernel.discovery.metadata import Found, scan
 
 OWN = (plan, check, run, config, plugins, timeline, lock)
 

@@ -10,7 +10,7 @@ import anyio
 import anyio.lowlevel
 from starlette.types import ASGIApp, Message, Scope
 
-from bandmaster.kernel.stacks import where
+from bandmaster.kernel.lifecycle.coroutine_stacks import where
 from bandmaster.kernel.testing.mailbox import Closed, Mailbox
 
 HIGH_WATER = 65536

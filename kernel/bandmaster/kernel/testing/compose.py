@@ -8,12 +8,14 @@ from typing import Any
 
 from starlette.types import ASGIApp
 
-from bandmaster.kernel.application import Application, create_app
-from bandmaster.kernel.bands import LifespanBand
-from bandmaster.kernel.contributions import Contribution, LifespanContribution
-from bandmaster.kernel.keys import Key
-from bandmaster.kernel.plan import Plan
-from bandmaster.kernel.settings import KernelSettings
+from bandmaster.kernel.contributions.bands import LifespanBand
+from bandmaster.kernel.contributions.keys import Key
+from bandmaster.kernel.contributions.layer_classes import LayerClass
+from bandmaster.kernel.contributions.model import Contribution, LifespanContribution
+from bandmaster.kernel.hosting.application import Application, create_app
+from bandmaster.kernel.lifecycle.composition import check_contributions
+from bandmaster.kernel.planning.plan import Plan
+from bandmaster.kernel.settings.kernel import KernelSettings
 
 ROLE = "web"
 HOST = "host"
@@ -23,7 +25,7 @@ HOST = "host"
 def compose(
     app: Application | ASGIApp | None = None,
     *,
-    contributions: Iterable[Contribution] = (),
+    contributions: Iterable[Contribution | LayerClass] = (),
     discover: bool = False,
     disable: Iterable[str] = (),
     overrides: Mapping[Any, Any] | None = None,
@@ -36,11 +38,11 @@ def compose(
         DiscoveryError, PlanError, ValueError: as `create_app` does.
         ValueError: an application that is there is to discover anything.
     """
-    contributions, disable = tuple(contributions), frozenset((disable,) if isinstance(disable, str) else disable)
+    given, disable = check_contributions(contributions), frozenset((disable,) if isinstance(disable, str) else disable)
     if not isinstance(app, Application):
         return create_app(
             app,
-            contributions=contributions,
+            contributions=given,
             discover=discover,
             disable=disable,
             overrides=overrides,
@@ -49,9 +51,9 @@ def compose(
         )
     if discover:
         raise ValueError("discover: the application is composed already; make another one with create_app()")
-    if not (contributions or disable or overrides or settings) and role in (ROLE, app.kernel.role):
+    if not (given or disable or overrides or settings) and role in (ROLE, app.kernel.role):
         return app
-    return _again(app, contributions, disable, overrides or {}, settings, app.kernel.role if role == ROLE else role)
+    return _again(app, given, disable, overrides or {}, settings, app.kernel.role if role == ROLE else role)
 
 
 def _again(

@@ -11,17 +11,20 @@ import anyio
 import anyio.to_thread
 from starlette.types import Receive, Scope, Send
 
-from bandmaster.kernel.application import Application
-from bandmaster.kernel.bands import LifespanBand
-from bandmaster.kernel.contributions import (
+from bandmaster.kernel.contributions.bands import LifespanBand
+from bandmaster.kernel.contributions.decorators import lifespan
+from bandmaster.kernel.contributions.layer_classes import LayerClass
+from bandmaster.kernel.contributions.model import (
     Contribution,
     LifespanContribution,
     MiddlewareContribution,
     RouteContribution,
-    lifespan,
+    ValueContribution,
 )
 from bandmaster.kernel.errors import BandmasterError, CrashError, StartError, StopError
-from bandmaster.kernel.settings import KernelSettings
+from bandmaster.kernel.hosting.application import Application
+from bandmaster.kernel.lifecycle.composition import check_contributions
+from bandmaster.kernel.settings.kernel import KernelSettings
 from bandmaster.kernel.testing.client import Client
 from bandmaster.kernel.testing.compose import compose
 from bandmaster.kernel.testing.faults import Fault, InjectedError, crash
@@ -32,7 +35,7 @@ from bandmaster.kernel.testing.outcome import Outcome, attempt
 from bandmaster.kernel.testing.running import Running, run
 from bandmaster.kernel.testing.steps import Cut, CutAt, WentOn
 from bandmaster.kernel.testing.websocket import WebSocketRefused
-from bandmaster.kernel.wording import listed, near
+from bandmaster.kernel.text import listed, near
 
 NEIGHBOUR = "bandmaster-neighbour"
 _PLAIN = (str, bytes, int, float, complex, tuple, frozenset, type, type(None), type(len), type(lambda: None))
@@ -71,8 +74,8 @@ class NonconformingError(AssertionError):
 
 
 async def check_contribution(
-    *contributions: Contribution,
-    beside: Iterable[Contribution] = (),
+    *contributions: Contribution | LayerClass,
+    beside: Iterable[Contribution | LayerClass] = (),
     overrides: Mapping[Any, Any] | None = None,
     settings: KernelSettings | None = None,
     role: str | None = None,
@@ -102,7 +105,16 @@ async def check_contribution(
     skip = frozenset((skip,) if isinstance(skip, str) else skip)
     for name in sorted(skip - _CHECKS.keys()):
         raise ValueError(f"skip: there is no check {name!r}.{near(name, _CHECKS)} There is: {listed(_CHECKS)}")
-    subject = Subject(contributions, tuple(beside), dict(overrides or {}), settings, role, skip, most_steps, timeout)
+    subject = Subject(
+        check_contributions(contributions),
+        check_contributions(beside),
+        dict(overrides or {}),
+        settings,
+        role,
+        skip,
+        most_steps,
+        timeout,
+    )
     conformance = await examine(subject)
     if conformance.findings:
         raise NonconformingError(conformance)
@@ -223,8 +235,8 @@ async def _ends_when_cancelled(subject: Subject, skip: Skip) -> AsyncIterator[st
     for name in subject.components:
         for step in range(1, subject.most_steps + 1):
             cut, app = CutAt(step), subject.compose()
-            app.kernel.plan = wrapped(app.plan, name, cut)
-            error = (await subject.attempt(app=app)).error
+            with app.kernel.substitute_plan(wrapped(app.plan, name, cut)):
+                error = (await subject.attempt(app=app)).error
             if not cut.reached:
                 break
             at = f"the start of {name!r}, cancelled at step {step},"
@@ -416,6 +428,8 @@ def _module_of(part: Contribution) -> str:
         defined = part.layer
     elif isinstance(part, RouteContribution):
         defined = part.routes
+    elif isinstance(part, ValueContribution):
+        defined = part.value
     else:
         defined = part.handler
     while isinstance(defined, partial):

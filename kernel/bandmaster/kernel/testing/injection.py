@@ -13,9 +13,9 @@ import anyio.lowlevel
 
 from bandmaster.kernel import events
 from bandmaster.kernel.events import Event
-from bandmaster.kernel.plan import Plan
+from bandmaster.kernel.planning.plan import Plan
 from bandmaster.kernel.testing.faults import Fault
-from bandmaster.kernel.wording import near
+from bandmaster.kernel.text import near
 
 Factory: TypeAlias = "Callable[..., AbstractAsyncContextManager[Any]]"
 

@@ -10,11 +10,12 @@ import anyio
 from starlette.types import ASGIApp
 
 from bandmaster.kernel import events
-from bandmaster.kernel.application import Application
-from bandmaster.kernel.contributions import Contribution
+from bandmaster.kernel.contributions.layer_classes import LayerClass
+from bandmaster.kernel.contributions.model import Contribution
 from bandmaster.kernel.errors import DiscoveryError, PlanError, StartError, StopError
-from bandmaster.kernel.plan import Plan
-from bandmaster.kernel.settings import KernelSettings
+from bandmaster.kernel.hosting.application import Application
+from bandmaster.kernel.planning.plan import Plan
+from bandmaster.kernel.settings.kernel import KernelSettings
 from bandmaster.kernel.testing.compose import ROLE, compose
 from bandmaster.kernel.testing.faults import Fault
 from bandmaster.kernel.testing.recording import Recording
@@ -126,7 +127,7 @@ async def attempt(
     app: Application | ASGIApp | None = None,
     *,
     body: Callable[[Running], Awaitable[object]] | None = None,
-    contributions: Iterable[Contribution] = (),
+    contributions: Iterable[Contribution | LayerClass] = (),
     discover: bool = False,
     disable: Iterable[str] = (),
     overrides: Mapping[Any, Any] | None = None,

@@ -49,7 +49,7 @@ def bandmaster_app(request: pytest.FixtureRequest, bandmaster_environment: pytes
     target = str(request.config.getini("bandmaster_app"))
     if not target:
         return None
-    from bandmaster.kernel.target import load
+    from bandmaster.kernel.hosting.targets import load
 
     return load(target, str(request.config.rootpath))
 

@@ -11,13 +11,14 @@ import anyio
 from starlette.types import ASGIApp
 
 from bandmaster.kernel import events
-from bandmaster.kernel.application import Application
-from bandmaster.kernel.contributions import Contribution
+from bandmaster.kernel.contributions.layer_classes import LayerClass
+from bandmaster.kernel.contributions.model import Contribution
 from bandmaster.kernel.events import Listener
-from bandmaster.kernel.kernel import Kernel
-from bandmaster.kernel.plan import Plan
-from bandmaster.kernel.resources import Resources
-from bandmaster.kernel.settings import KernelSettings
+from bandmaster.kernel.hosting.application import Application
+from bandmaster.kernel.lifecycle.kernel import Kernel
+from bandmaster.kernel.lifecycle.resources import Resources
+from bandmaster.kernel.planning.plan import Plan
+from bandmaster.kernel.settings.kernel import KernelSettings
 from bandmaster.kernel.testing.client import Addressing, Client, connect
 from bandmaster.kernel.testing.compose import ROLE, compose
 from bandmaster.kernel.testing.faults import Fault
@@ -26,7 +27,7 @@ from bandmaster.kernel.testing.lifespan import LifespanError, lifespan
 from bandmaster.kernel.testing.messages import HeadersLike
 from bandmaster.kernel.testing.recording import Recording
 from bandmaster.kernel.testing.websocket import WebSocket
-from bandmaster.kernel.wording import listed
+from bandmaster.kernel.text import listed
 
 Via: TypeAlias = Literal["running", "lifespan"]
 
@@ -88,7 +89,7 @@ class Running:
 async def run(
     app: Application | ASGIApp | None = None,
     *,
-    contributions: Iterable[Contribution] = (),
+    contributions: Iterable[Contribution | LayerClass] = (),
     discover: bool = False,
     disable: Iterable[str] = (),
     overrides: Mapping[Any, Any] | None = None,
@@ -160,8 +161,11 @@ async def serve(
     injection = Injection(faults, plan)
     starting = True
     try:
-        kernel.plan = injection.into(plan)
-        with kernel.listening(*listeners, injection), anyio.CancelScope() as whole:
+        with (
+            kernel.substitute_plan(injection.into(plan)),
+            kernel.listening(*listeners, injection),
+            anyio.CancelScope() as whole,
+        ):
             injection.cancel_run = whole.cancel
             whole.deadline = math.inf if timeout is None else anyio.current_time() + timeout
             async with _started(app, via) as state, connect(app, state=state, timeout=timeout, **connection) as client:
@@ -170,8 +174,6 @@ async def serve(
     except LifespanError as error:
         _explain(error, recording)
         raise
-    finally:
-        kernel.plan = plan
     if injection.cancelled_by is not None:
         raise RunCancelled(f"the run was cancelled by a fault: {injection.cancelled_by}")
     if starting and whole.cancelled_caught:

@@ -157,7 +157,7 @@ class LeasedStreamBroker(IsolatingBroker):
     # -- Sending and receiving ---------------------------------------------------------------------------------------
 
     async def kick(self, message: BrokerMessage) -> None:
-        """Send a message; what its labels may say stands in `bandmaster.contrib.taskiq.labels`.
+        """Send a message. Its labels may set a delay, another queue, and a key under which it is sent only once.
 
         It is kept until it is done, also where no worker has ever been. A stock broker's group begins with what is sent
         after it was made, and a stream with a greatest length forgets messages that nobody has read.

@@ -1,0 +1,57 @@
+"""Load and plan the target of a command. Nothing is started."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from bandmaster.kernel.contributions.model import LifespanContribution
+from bandmaster.kernel.hosting.targets import load_application
+from bandmaster.kernel.lifecycle.kernel import Kernel
+from bandmaster.kernel.planning.plan import Plan
+from bandmaster.kernel.settings.kernel import KernelSettings
+from bandmaster.kernel.text import near
+
+
+@dataclass(frozen=True, slots=True)
+class PlannedTarget:
+    """A target with the kernel of the role that a command asks for."""
+
+    target: str | None
+    kernel: Kernel
+    warnings: tuple[str, ...]
+
+    @property
+    def plan(self) -> Plan:
+        """The kernel's plan."""
+        return self.kernel.plan
+
+    @property
+    def title(self) -> str:
+        """The target as headings name it."""
+        return name_target(self.target)
+
+
+def name_target(target: str | None) -> str:
+    """A target as headings name it."""
+    return target or "everything installed"
+
+
+def plan_target(
+    target: str | None, app_dir: str = ".", role: str | None = None, *, settings: KernelSettings | None = None
+) -> PlannedTarget:
+    """Load and plan a target, for another role than its own if one is named.
+
+    Raises:
+        TargetError, DiscoveryError, PlanError: the target can't be imported, its parts can't be loaded or planned.
+    """
+    app = load_application(target, app_dir, role=role or "web", settings=settings)
+    kernel = app.kernel if role in (None, app.kernel.role) else app.kernel.for_role(role)
+    return PlannedTarget(target, kernel, (*kernel.plan.warnings, *app.warnings, *_check_role(role, kernel.plan)))
+
+
+def _check_role(role: str | None, plan: Plan) -> list[str]:
+    """A warning about a role that no part names: any name is allowed, but this one may be misspelt."""
+    known = {name for part in plan.contributions if isinstance(part, LifespanContribution) for name in part.roles or ()}
+    if not role or role in known or not known:
+        return []
+    return [f"no part belongs to role {role!r} in particular.{near(role, sorted(known))}"]

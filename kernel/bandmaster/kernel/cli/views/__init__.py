@@ -1,0 +1,1 @@
+"""Command output for people and for programs. Pure."""

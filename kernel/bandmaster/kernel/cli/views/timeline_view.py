@@ -1,0 +1,57 @@
+"""A start's timeline as people and as programs read it. Pure."""
+
+from __future__ import annotations
+
+from dataclasses import asdict
+from datetime import datetime
+from typing import Any
+
+from bandmaster.kernel.cli.views.outline import Section, Table
+from bandmaster.kernel.listeners.timeline import Record, Span
+from bandmaster.kernel.text import duration
+
+
+def timeline_sections(title: str, record: Record, at: datetime | None) -> list[Section]:
+    """Where the time of a start went, for people."""
+    when = f"on {at.astimezone():%Y-%m-%d at %H:%M:%S}" if at else ""
+    if record.took is None:
+        heading = f"The start of {title} did not complete"
+    else:
+        heading = f"The start of {title} took {duration(record.took)}"
+    sections = [Section(heading, when)]
+    if not record.spans:
+        return [*sections, Section("It has no components.")]
+    chain = Table(
+        ("component", "from", "own time", "to", ""),
+        tuple(
+            (span.component, duration(span.waited), duration(span.own), duration(span.end), _outcome(span))
+            for span in record.critical_chain()
+        ),
+        frozenset((1, 2, 3)),
+    )
+    blame = Table(
+        ("own time", "waited", "component", ""),
+        tuple((duration(span.own), duration(span.waited), span.component, _outcome(span)) for span in record.blame()),
+        frozenset((0, 1)),
+    )
+    return [
+        *sections,
+        Section("Blame", "who worked longest itself", blame),
+        Section("Critical chain", "what the whole start waited for, one after the other", chain),
+    ]
+
+
+def _outcome(span: Span) -> str:
+    return "" if span.outcome == "started" else span.outcome
+
+
+def timeline_json(target: str | None, record: Record, at: datetime | None) -> dict[str, Any]:
+    """Where the time of a start went, for programs. All times in seconds."""
+    return {
+        "format": 1,
+        "target": target,
+        "at": at.isoformat() if at else None,
+        "took": record.took,
+        "blame": [asdict(span) for span in record.blame()],
+        "critical_chain": [span.component for span in record.critical_chain()],
+    }

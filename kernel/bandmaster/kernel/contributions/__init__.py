@@ -1,0 +1,1 @@
+"""What a part hands to the kernel."""

@@ -1,0 +1,93 @@
+"""Check the fields of contributions, and bring them into one form; messages begin with the field's name."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable, Mapping
+from typing import Any
+
+from bandmaster.kernel.contributions.keys import Key, is_pair, says_nothing
+
+
+def check_callable(value: object, label: str) -> None:
+    """Refuse a value that can't be called.
+
+    Raises:
+        ValueError: it can't.
+    """
+    if not callable(value):
+        raise ValueError(f"{label}: expected something callable, got {value!r}")
+
+
+def check_seconds(value: object, label: str) -> None:
+    """Refuse a deadline that is neither none nor a number of seconds above 0.
+
+    Raises:
+        ValueError: the deadline is something else.
+    """
+    if value is None:
+        return
+    if isinstance(value, bool) or not isinstance(value, (int, float)) or not 0 < value < math.inf:
+        raise ValueError(f"{label}: expected seconds above 0, got {value!r}")
+
+
+def check_budget(budget: object) -> dict[str, int]:
+    """The budget as a plain dict.
+
+    Raises:
+        ValueError: it isn't a mapping of names to whole numbers from 0 up.
+    """
+    if not isinstance(budget, Mapping):
+        raise ValueError(f"budget: expected a mapping like {{'postgres': 15}}, got {budget!r}")
+    for key, amount in budget.items():
+        if not isinstance(key, str) or isinstance(amount, bool) or not isinstance(amount, int) or amount < 0:
+            raise ValueError(f"budget: expected names with numbers from 0 up, got {key!r}: {amount!r}")
+    return dict(budget)
+
+
+def check_names(value: object, label: str) -> tuple[str, ...]:
+    """One name or several as a tuple.
+
+    Raises:
+        ValueError: one of them isn't text, or is empty.
+    """
+    names = (value,) if isinstance(value, str) else value
+    if not isinstance(names, Iterable):
+        raise ValueError(f"{label}: expected names, got {value!r}")
+    found = tuple(names)
+    for name in found:
+        if not isinstance(name, str) or not name:
+            raise ValueError(f"{label}: expected names, got {name!r}")
+    return found
+
+
+def check_roles(value: Iterable[str] | str | None) -> frozenset[str] | None:
+    """One role or several as a set; none means every role.
+
+    Raises:
+        ValueError: the set is empty, or a role isn't text.
+    """
+    if value is None:
+        return None
+    roles = frozenset(check_names(value, "roles"))
+    if not roles:
+        raise ValueError("roles: an empty set would start nowhere; leave it out for every role")
+    return roles
+
+
+def check_provides(value: Any) -> tuple[Key, ...]:
+    """One provided type or several as keys.
+
+    Raises:
+        ValueError: one of them can't be asked for.
+    """
+    several = isinstance(value, list | tuple) and not is_pair(value)
+    try:
+        keys = tuple(Key.of(part) for part in (value if several else (value,)))
+        hash(keys)
+    except (TypeError, ValueError) as error:
+        raise ValueError(f"provides: expected types or pairs (type, name), got {value!r}") from error
+    for key in keys:
+        if says_nothing(key.type):
+            raise ValueError(f"provides: expected types or pairs (type, name), got {key.type!r}")
+    return keys

@@ -1,0 +1,86 @@
+"""Turn what a decorator stands on into the factory of a context manager, and read its name, summary and place."""
+
+from __future__ import annotations
+
+import functools
+import inspect
+from collections.abc import Callable
+from contextlib import AbstractAsyncContextManager, asynccontextmanager
+from typing import Any, cast
+
+from bandmaster.kernel.contributions.checks import check_callable
+
+_WANTED = "an async generator function (async def with one yield) or return an async context manager"
+
+
+def as_context_manager(function: Any, label: str) -> Callable[..., AbstractAsyncContextManager[Any]]:
+    """A callable that makes an async context manager.
+
+    An async generator function becomes one. Any other callable has to return one: its annotation tells the plan.
+
+    Raises:
+        ValueError: the callable can't return one; the message begins with ``label``.
+    """
+    check_callable(function, label)
+    if isinstance(function, type):
+        if not (hasattr(function, "__aenter__") and hasattr(function, "__aexit__")):
+            raise ValueError(f"{label}: the class {read_name(function)} has no __aenter__ and __aexit__")
+        return function
+    inner = unwrap(function)
+    # What is called: a function, or the __call__ of an object.
+    called = inner if inspect.isroutine(inner) else type(inner).__call__
+    if inspect.isasyncgenfunction(called):
+        return asynccontextmanager(function)
+    if inspect.iscoroutinefunction(called) or inspect.isgeneratorfunction(called):
+        raise ValueError(f"{label}: {read_name(function)} must be {_WANTED}")
+    return cast("Callable[..., AbstractAsyncContextManager[Any]]", function)
+
+
+def check_return(function: Any, label: str) -> None:
+    """Refuse a plain function that nothing shows to return an async context manager.
+
+    Raises:
+        ValueError: the function has no return annotation, or returns None; the message begins with ``label``.
+    """
+    inner = unwrap(function)
+    # `asynccontextmanager` leaves __wrapped__; a lambda can't have an annotation.
+    if not inspect.isfunction(inner) or inspect.isasyncgenfunction(inner) or hasattr(inner, "__wrapped__"):
+        return
+    if inner.__name__ != "<lambda>" and inner.__annotations__.get("return") in (None, "None"):
+        raise ValueError(
+            f"{label}: {read_name(function)} is a plain function; it must be {_WANTED}, and say so: "
+            "-> AbstractAsyncContextManager[T]"
+        )
+
+
+def unwrap(function: Any) -> Any:
+    """The function inside partials, and inside what a class body makes of it."""
+    while True:
+        if isinstance(function, functools.partial | functools.partialmethod):
+            function = function.func
+        elif isinstance(function, staticmethod | classmethod):
+            function = function.__func__
+        else:
+            return function
+
+
+def read_name(defined: Any) -> str:
+    """The name that a function or class was defined under; an object's is that of its class."""
+    inner = unwrap(defined)
+    return getattr(inner, "__name__", type(inner).__name__)
+
+
+def read_summary(defined: Any) -> str:
+    """The first line of a docstring."""
+    defined = unwrap(defined)
+    if isinstance(defined, type) and defined.__doc__ is None:
+        return ""  # a base class' docstring is about the base class
+    return (inspect.getdoc(defined) or "").partition("\n")[0]
+
+
+def read_path(defined: Any) -> str:
+    """Module and name of a function, a class, or an object's class: ``shop.parts:database``."""
+    defined = unwrap(defined)
+    name: str = getattr(defined, "__qualname__", type(defined).__qualname__)
+    module = getattr(defined, "__module__", None)
+    return f"{module}:{name}" if module else name

@@ -1,0 +1,298 @@
+"""Contributions: frozen descriptions of parts, checked when they are made."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import AbstractAsyncContextManager
+from dataclasses import dataclass, field, replace
+from types import MappingProxyType
+from typing import TYPE_CHECKING, Any, Literal, TypeAlias, cast
+
+from bandmaster.kernel.contributions.bands import LifespanBand, MiddlewareBand, resolve_priority
+from bandmaster.kernel.contributions.checks import (
+    check_budget,
+    check_callable,
+    check_names,
+    check_provides,
+    check_roles,
+    check_seconds,
+)
+from bandmaster.kernel.contributions.factories import as_context_manager
+from bandmaster.kernel.contributions.keys import Key, check_name, type_name
+from bandmaster.kernel.contributions.layer_classes import SCOPES, Scope, check_layer, find_form
+from bandmaster.kernel.contributions.renaming import rename_budget, rename_factory
+
+if TYPE_CHECKING:
+    from pydantic_settings import BaseSettings
+    from starlette.routing import BaseRoute
+
+Budget: TypeAlias = "Mapping[str, int] | Callable[..., Mapping[str, int]]"
+OnCrash: TypeAlias = Literal["stop", "degrade"]
+
+
+@dataclass(frozen=True, slots=True)
+class Provenance:
+    """Who brought a part: an entry point of a distribution, or code that handed it over."""
+
+    distribution: str | None = None
+    version: str | None = None
+    entry_point: str | None = None
+    """The entry point's value, ``module:attribute``; for parts handed over in code, where the code stands."""
+
+    def __str__(self) -> str:
+        if self.distribution is None:
+            return f"in code, {self.entry_point}" if self.entry_point else "in code"
+        return f"{self.distribution} {self.version or '(no version)'}"
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class LifespanContribution:
+    """How one component starts and stops, what it needs and what it provides.
+
+    ``factory`` makes the async context manager that is entered to start the component and exited, always without an
+    exception of somebody else's, to stop it; an async generator function with one ``yield`` is turned into one. Its
+    signature declares what it needs.
+
+    Raises:
+        ValueError: a field is out of range; the message names it.
+    """
+
+    name: str
+    factory: Callable[..., AbstractAsyncContextManager[Any]]
+    band: LifespanBand = cast("LifespanBand", None)
+    priority: int = cast("int", None)
+    provides: tuple[Any, ...] = ()
+    """Further types that the component's value is found under, beside its return annotation: one, or several."""
+    requires: tuple[str, ...] = ()
+    """Names of components that must be there, and started before this one."""
+    after: tuple[str, ...] = ()
+    """Names of components that this one starts after if they are there."""
+    before: tuple[str, ...] = ()
+    """Names of components that this one starts before if they are there."""
+    roles: frozenset[str] | None = None
+    """The roles of a process that it belongs to (``web``, ``worker``, ...); none means every role."""
+    start_timeout: float | None = None
+    """Seconds that a start may take; none means the kernel's setting."""
+    stop_timeout: float | None = None
+    """Seconds that a stop may take; none means the kernel's setting."""
+    budget: Budget = field(default_factory=dict[str, int], hash=False)
+    """What it may hold at most in one process, by resource: ``{"postgres": 15}``; or a function of its settings."""
+    on_crash: OnCrash = "stop"
+    """What follows if it dies while serving: the whole plan stops, or readiness is lost until the stop."""
+    description: str = ""
+    provenance: Provenance = Provenance()
+
+    def __post_init__(self) -> None:
+        check_name(self.name, "name")
+        band, priority = resolve_priority(LifespanBand, self.band, self.priority)
+        _set(self, factory=as_context_manager(self.factory, "factory"), band=band, priority=priority)
+        _set(self, **{f: check_names(getattr(self, f), f) for f in ("requires", "after", "before")})
+        _set(self, roles=check_roles(self.roles))
+        for timeout in ("start_timeout", "stop_timeout"):
+            check_seconds(getattr(self, timeout), timeout)
+        if not callable(self.budget):
+            _set(self, budget=MappingProxyType(check_budget(self.budget)))
+        if self.on_crash not in ("stop", "degrade"):
+            raise ValueError(f"on_crash: expected 'stop' or 'degrade', got {self.on_crash!r}")
+        _set(self, provides=check_provides(self.provides))
+
+    def named(
+        self, name: str, *, settings: type[BaseSettings] | None = None, description: str | None = None
+    ) -> LifespanContribution:
+        """The same component a second time: under this name, and providing its types as ``Named(name)``.
+
+        With ``settings``, a subclass of the settings type that the component reads, the second one reads those, and so
+        variables of its own::
+
+            kind = named_settings(DatabaseSettings, "replica", about="the replica")
+            replica = database.named("replica", settings=kind)  # provides Annotated[DatabaseManager, Named("replica")]
+
+        Raises:
+            ValueError: the name can't be one, or the component takes no settings of that kind.
+            SignatureError: the factory's signature can't be read.
+        """
+        check_name(name, "name")
+        return replace(
+            self,
+            name=name,
+            factory=rename_factory(self.factory, name, settings),
+            provides=tuple(Key(key.type, name) for key in self.provides),
+            budget=rename_budget(self.budget, settings),
+            description=self.description if description is None else description,
+        )
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class ValueContribution:
+    """A ready object that is provided under its types, and known when the plan is made: nothing starts or stops.
+
+    It is for a part that describes something, such as where its migrations are, and for objects without a lifetime.
+
+    Raises:
+        ValueError: a field is out of range, or the object isn't of a type in ``provides``; the message names the field.
+    """
+
+    name: str
+    value: Any = field(hash=False)
+    provides: tuple[Any, ...] = ()
+    """The types that the object is found under, one or several; the type of the object unless given."""
+    roles: frozenset[str] | None = None
+    """The roles of a process that it belongs to (``web``, ``worker``, ...); none means every role."""
+    description: str = ""
+    provenance: Provenance = Provenance()
+
+    def __post_init__(self) -> None:
+        check_name(self.name, "name")
+        if isinstance(self.value, Contribution):
+            raise ValueError(f"value: expected an object to provide, got a {type(self.value).__name__}")
+        given: Any = self.provides
+        _set(self, provides=check_provides(type(self.value) if given in ((), []) else given))
+        for key in self.provides:
+            _check_instance(self.value, key)
+        _set(self, roles=check_roles(self.roles))
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class MiddlewareContribution:
+    """One layer of the request stack.
+
+    ``layer`` is a class in ASGI form (``__call__``, its constructor takes ``app``) or in hook form (some of
+    ``on_request``, ``on_response_start``, ``on_end``, ``on_error``). Other constructor parameters are filled by type
+    with resources and settings, or by name from ``options``.
+
+    Raises:
+        ValueError: a field is out of range, or the class has neither form or both; the message names it.
+    """
+
+    name: str
+    layer: type[Any]
+    band: MiddlewareBand = cast("MiddlewareBand", None)
+    priority: int = cast("int", None)
+    after: tuple[str, ...] = ()
+    """Names of layers that stand further out, if they are there."""
+    before: tuple[str, ...] = ()
+    """Names of layers that stand further in, if they are there."""
+    scopes: frozenset[Scope] = SCOPES
+    options: Mapping[str, Any] = field(default_factory=dict[str, Any], hash=False)
+    """Constructor arguments by name, for layers whose arguments are plain values."""
+    allow_base_http_middleware: bool = False
+    """Let a ``starlette.middleware.base.BaseHTTPMiddleware`` pass, with all that it costs and breaks."""
+    description: str = ""
+    provenance: Provenance = Provenance()
+
+    def __post_init__(self) -> None:
+        check_name(self.name, "name")
+        band, priority = resolve_priority(MiddlewareBand, self.band, self.priority)
+        _set(self, band=band, priority=priority)
+        _set(self, **{f: check_names(getattr(self, f), f) for f in ("after", "before")})
+        scopes = frozenset(check_names(self.scopes, "scopes"))
+        if not scopes or not scopes <= SCOPES:
+            raise ValueError(f"scopes: expected some of 'http' and 'websocket', got {sorted(scopes)}")
+        if not isinstance(self.options, Mapping) or not all(isinstance(name, str) for name in self.options):
+            raise ValueError(f"options: expected constructor arguments by name, got {self.options!r}")
+        _set(self, scopes=scopes, options=MappingProxyType(dict(self.options)))
+        check_layer(self.layer, self.scopes, self.allow_base_http_middleware)
+
+    @property
+    def form(self) -> Literal["asgi", "hooks"]:
+        """Which of the two forms the class has."""
+        return find_form(self.layer)
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class RouteContribution:
+    """Routes for the host application: Starlette routes, a router, or a function that makes them.
+
+    The function may take the host as its one argument, and so bring routes that fit it. It is called whenever an
+    application is composed, also when it plans only.
+    """
+
+    name: str
+    routes: Sequence[BaseRoute] | Callable[[], Any] | Any = field(hash=False)
+    prefix: str = ""
+    """Path under which they stand: empty, or ``/like/this``."""
+    tags: tuple[str, ...] = ()
+    """OpenAPI tags, for hosts that have such a thing."""
+    description: str = ""
+    provenance: Provenance = Provenance()
+
+    def __post_init__(self) -> None:
+        check_name(self.name, "name")
+        prefix: object = self.prefix
+        if not isinstance(prefix, str) or (prefix and (not prefix.startswith("/") or prefix.endswith("/"))):
+            raise ValueError(f"prefix: expected text that starts with '/' and doesn't end with it, got {prefix!r}")
+        _set(self, tags=check_names(self.tags, "tags"))
+        if isinstance(self.routes, (list, tuple)):
+            _set(self, routes=tuple(self.routes))
+        elif not callable(self.routes) and not hasattr(self.routes, "routes"):
+            raise ValueError(f"routes: expected routes, a router or a function that makes them, got {self.routes!r}")
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class ErrorHandlerContribution:
+    """An exception type, or an HTTP status, with the handler ``(request, exc) -> response`` that answers for it."""
+
+    name: str
+    exception: type[Exception] | int
+    handler: Callable[[Any, Any], Any]
+    description: str = ""
+    provenance: Provenance = Provenance()
+
+    def __post_init__(self) -> None:
+        check_name(self.name, "name")
+        check_callable(self.handler, "handler")
+        is_type = isinstance(self.exception, type) and issubclass(self.exception, Exception)
+        is_status = isinstance(self.exception, int) and 400 <= self.exception <= 599
+        if not (is_type or is_status):
+            raise ValueError(f"exception: expected an exception type or a status 400–599, got {self.exception!r}")
+
+
+Contribution: TypeAlias = (
+    LifespanContribution | ValueContribution | MiddlewareContribution | RouteContribution | ErrorHandlerContribution
+)
+
+GROUPS: Mapping[str, type[Any]] = {
+    "bandmaster.lifespan": LifespanContribution,
+    "bandmaster.values": ValueContribution,
+    "bandmaster.middleware": MiddlewareContribution,
+    "bandmaster.routes": RouteContribution,
+    "bandmaster.error_handlers": ErrorHandlerContribution,
+}
+COMMANDS_GROUP = "bandmaster.commands"
+
+
+def group_of(part: Contribution) -> str:
+    """The entry point group to which a contribution belongs."""
+    return next(group for group, kind in GROUPS.items() if isinstance(part, kind))
+
+
+def as_route_contribution(loaded: object) -> object:
+    """A router, or a list of routes, as the contribution that an entry point means by naming it; anything else as it is.
+
+    A router is an object with ``routes``, such as Starlette's ``Router`` and FastAPI's ``APIRouter``. The contribution
+    gets its name from the entry point.
+    """
+    if isinstance(loaded, RouteContribution | type):
+        return loaded
+    is_list = isinstance(loaded, list | tuple) and bool(loaded) and all(map(_is_route, loaded))
+    if not is_list and not isinstance(getattr(loaded, "routes", None), Sequence):
+        return loaded
+    return RouteContribution(name="routes", routes=loaded)
+
+
+def _is_route(value: object) -> bool:
+    # By name, so that starlette needn't be imported to describe routes.
+    names = {(base.__module__, base.__name__) for base in type(value).__mro__}
+    return ("starlette.routing", "BaseRoute") in names
+
+
+def _check_instance(value: object, key: Key) -> None:
+    # Protocols, and generic types with arguments, can't be checked against an object.
+    checkable = isinstance(key.type, type) and not getattr(key.type, "_is_protocol", False)
+    if checkable and not isinstance(value, key.type):
+        raise ValueError(f"provides: the value is a {type_name(type(value))}, not a {type_name(key.type)}")
+
+
+def _set(instance: object, **values: Any) -> None:
+    for name, value in values.items():
+        object.__setattr__(instance, name, value)

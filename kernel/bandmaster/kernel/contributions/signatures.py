@@ -1,0 +1,247 @@
+"""What a callable asks for and what it provides, read from its signature once."""
+
+from __future__ import annotations
+
+import functools
+import inspect
+import sys
+import types
+from collections.abc import AsyncGenerator, AsyncIterable, AsyncIterator, Callable, Collection, Iterator
+from contextlib import AbstractAsyncContextManager
+from dataclasses import dataclass
+from enum import Enum
+from typing import Annotated, Any, Self, TypeVar, Union, cast, get_args, get_origin, get_type_hints
+
+from bandmaster.kernel.contributions.keys import Key, says_nothing, type_name
+from bandmaster.kernel.errors import SignatureError
+
+
+class Kind(Enum):
+    """Where the value of a parameter comes from."""
+
+    RESOURCE = "resource"
+    SETTINGS = "settings"
+    CONTEXT = "context"
+
+
+@dataclass(frozen=True, slots=True)
+class Need:
+    """One parameter that the kernel fills."""
+
+    parameter: str
+    key: Key
+    kind: Kind
+    optional: bool
+    """Whether ``None`` or a default will do where nothing provides the type."""
+    has_default: bool = False
+
+    def __str__(self) -> str:
+        return f"{self.parameter}: {self.key}"
+
+
+_MANAGERS = (AsyncIterator, AsyncGenerator, AsyncIterable, AbstractAsyncContextManager)
+_SKIPPED = (inspect.Parameter.VAR_POSITIONAL, inspect.Parameter.VAR_KEYWORD)
+
+
+def is_settings(kind: Any) -> bool:
+    """Whether a type is read from the environment: a pydantic-settings model."""
+    # Not imported here: it costs more than the whole kernel, and a class can't derive from what isn't loaded.
+    module = sys.modules.get("pydantic_settings")
+    return module is not None and inspect.isclass(kind) and issubclass(kind, module.BaseSettings)
+
+
+def read_needs(
+    function: Callable[..., Any], *, given: Collection[str] = (), positional: int = 0, context: type | None = None
+) -> list[Need]:
+    """The parameters that the kernel has to fill: all but those in ``given`` and the first ``positional`` ones.
+
+    Raises:
+        SignatureError: a parameter has no annotation, or one that says nothing.
+    """
+    bound = {name for inner in _inside(function) if isinstance(inner, functools.partial) for name in inner.keywords}
+    needs = []
+    for parameter in parameters(function)[positional:]:
+        if parameter.name in given or parameter.name in bound or parameter.kind in _SKIPPED:
+            continue
+        has_default = parameter.default is not parameter.empty
+        if parameter.annotation is parameter.empty:
+            if has_default:
+                continue
+            raise SignatureError(f"parameter {parameter.name!r} has no type; write one, or give it a default")
+        try:
+            annotation = _resolved(f"the type of parameter {parameter.name!r}", parameter.annotation, function)
+        except SignatureError:
+            # A class may be somebody else's, whose annotations nobody here can mend; its default will do.
+            if has_default and isinstance(function, type):
+                continue
+            raise
+        need = _need(parameter.name, annotation, has_default, context)
+        if need is None:
+            continue
+        if parameter.kind is parameter.POSITIONAL_ONLY:
+            raise SignatureError(
+                f"parameter {parameter.name!r} is positional-only; the kernel passes arguments by name"
+            )
+        needs.append(need)
+    return needs
+
+
+def read_provides(function: Callable[..., Any]) -> list[Key]:
+    """The type of the value that the context manager of ``function`` yields; nothing for ``None`` or no annotation.
+
+    Raises:
+        SignatureError: the return annotation isn't one of an async generator or an async context manager.
+    """
+    while isinstance(function, functools.partial):
+        function = function.func
+    if isinstance(function, type):
+        return _entered(function)
+    annotation = _signature(function).return_annotation
+    if annotation is inspect.Signature.empty or annotation is None:
+        return []
+    returned = _plain(_resolved("its return type", annotation, function))
+    origin = get_origin(returned) or returned
+    if origin in _MANAGERS:
+        arguments = get_args(returned)
+        return _provided(arguments[0]) if arguments else []
+    if inspect.isclass(origin) and hasattr(origin, "__aenter__"):
+        return _entered(returned)
+    if origin is type(None):
+        return []
+    raise SignatureError(
+        f"it returns {type_name(returned)}; write AsyncIterator[T] for an async generator with one yield, or "
+        "AbstractAsyncContextManager[T]"
+    )
+
+
+def parameters(function: Callable[..., Any]) -> list[inspect.Parameter]:
+    """What a callable takes, in order; what a class takes to make an instance.
+
+    Raises:
+        SignatureError: it is built in and doesn't say.
+    """
+    return list(_signature(function).parameters.values())
+
+
+def _signature(function: Callable[..., Any]) -> inspect.Signature:
+    try:
+        if not isinstance(function, type) or hasattr(function, "__signature__"):
+            return inspect.signature(function)
+        # By hand, since `inspect` prefers a __new__(cls, *args, **kwargs), which says nothing, to the __init__.
+        signature = inspect.signature(_constructor(function))
+    except ValueError as error:
+        raise SignatureError(f"its signature can't be read: {error}") from error
+    return signature.replace(parameters=list(signature.parameters.values())[1:])
+
+
+def _constructor(kind: type[Any]) -> Any:
+    made: Any = kind  # whose methods are looked at, not called
+    has_init = made.__init__ is not object.__init__
+    return made.__init__ if has_init or made.__new__ is object.__new__ else made.__new__
+
+
+def _inside(function: Any) -> Iterator[Any]:
+    """The callable, what it wraps, and so on, down to the function that was written."""
+    while True:
+        yield function
+        if isinstance(function, functools.partial):
+            function = function.func
+        elif isinstance(function, type):
+            function = _constructor(function)
+        elif hasattr(function, "__wrapped__"):
+            function = function.__wrapped__
+        elif inspect.isroutine(function):
+            return
+        else:
+            function = type(function).__call__
+
+
+def _resolved(what: str, annotation: Any, function: Any) -> Any:
+    """An annotation as an object, in the namespace of the function that it was written at."""
+    *_, written = _inside(function)
+    holder = types.SimpleNamespace(
+        __annotations__={"it": annotation}, __type_params__=getattr(written, "__type_params__", ())
+    )
+    try:
+        hints = get_type_hints(cast("Any", holder), getattr(written, "__globals__", {}), include_extras=True)
+    except NameError as error:
+        raise SignatureError(
+            f"{what} can't be resolved: {error}. Import the name at run time, not under TYPE_CHECKING, and define it "
+            "at module level"
+        ) from error
+    except Exception as error:  # an annotation is an expression, and may raise anything
+        raise SignatureError(f"{what} can't be resolved: {type(error).__name__}: {error}") from error
+    return hints["it"]
+
+
+def _plain(annotation: Any) -> Any:
+    """What a ``type X = ...`` stands for; anything else as it is."""
+    while True:
+        origin = get_origin(annotation) or annotation
+        if type(origin).__name__ != "TypeAliasType":
+            return annotation
+        arguments = get_args(annotation)
+        try:
+            annotation = origin.__value__[arguments] if arguments else origin.__value__
+        except NameError as error:
+            raise SignatureError(f"the type {origin.__name__} can't be resolved: {error}") from error
+
+
+def _need(name: str, annotation: Any, has_default: bool, context: type | None) -> Need | None:
+    key, nullable = _meant(annotation)
+    optional = has_default or nullable
+    if says_nothing(key.type):
+        if has_default:
+            return None
+        raise SignatureError(f"parameter {name!r} has the type {type_name(key.type)}, which doesn't say what it needs")
+    if context is not None and key.type is context:
+        return Need(name, key, Kind.CONTEXT, optional, has_default)
+    kind = Kind.SETTINGS if is_settings(key.type) else Kind.RESOURCE
+    return Need(name, key, kind, optional, has_default)
+
+
+def _meant(annotation: Any) -> tuple[Key, bool]:
+    """The address that an annotation means, and whether it allows None beside it."""
+    name, nullable = None, False
+    while True:
+        inner = _plain(annotation)
+        if get_origin(inner) is Annotated:
+            key = Key.of(inner)
+            inner, name = key.type, name or key.name
+        members = [member for member in get_args(inner) if member is not type(None)]
+        if get_origin(inner) in (Union, types.UnionType) and len(members) == 1:
+            inner, nullable = members[0], True
+        if inner is annotation:
+            return Key(annotation, name), nullable
+        annotation = inner
+
+
+def _entered(annotation: Any) -> list[Key]:
+    """What an async context manager gives to ``async with ... as``."""
+    manager = get_origin(annotation) or annotation
+    enter = getattr(manager, "__aenter__", None)
+    if enter is None:
+        raise SignatureError(f"{type_name(manager)} is no async context manager: it has no __aenter__")
+    try:
+        value = inspect.signature(enter).return_annotation
+    except ValueError:
+        return []
+    if value is inspect.Signature.empty:
+        return []
+    if isinstance(value, str) and value.rpartition(".")[2] in ("Self", manager.__name__):
+        return [Key(annotation)]  # whether the name can be had at run time or not
+    value = _plain(_resolved(f"the return type of {manager.__name__}.__aenter__", value, enter))
+    declared: tuple[Any, ...] = getattr(manager, "__parameters__", ())
+    if value in declared:
+        arguments = dict(zip(declared, get_args(annotation), strict=False))
+        return _provided(arguments.get(value))
+    # Before there was Self, a type variable on self said the same.
+    return [Key(annotation)] if value is Self or isinstance(value, TypeVar) else _provided(value)
+
+
+def _provided(annotation: Any) -> list[Key]:
+    key, nullable = _meant(annotation)
+    if nullable or get_origin(key.type) in (Union, types.UnionType):
+        said = f"{type_name(key.type)} | None" if nullable else type_name(key.type)
+        raise SignatureError(f"it provides {said}; a component provides one type, always")
+    return [] if says_nothing(key.type) else [key]

@@ -1,0 +1,1 @@
+"""Find installed parts and load those that are trusted."""

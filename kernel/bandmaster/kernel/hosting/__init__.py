@@ -1,0 +1,1 @@
+"""Serve a host application while a kernel runs."""

@@ -1,0 +1,221 @@
+"""The lifespan protocol under a foreign server: the same run as the launcher's, as far as the server lets it."""
+
+from __future__ import annotations
+
+import os
+import signal
+from collections.abc import Callable
+from contextlib import AbstractAsyncContextManager
+from functools import partial
+from typing import Any, Protocol
+
+import anyio
+from starlette.types import Message, Receive, Send
+
+from bandmaster.kernel import events
+from bandmaster.kernel.errors import StartCancelled
+from bandmaster.kernel.events import Event
+from bandmaster.kernel.lifecycle.kernel import Kernel
+from bandmaster.kernel.reports import one_line, report
+from bandmaster.kernel.settings.kernel import KernelSettings
+from bandmaster.kernel.shutdown.escalation import Action, Escalation
+from bandmaster.kernel.shutdown.stop_signals import is_handled, precede_handlers
+
+
+class Served(Protocol):
+    """What the protocol drives: an application, seen from the server's side."""
+
+    @property
+    def kernel(self) -> Kernel:
+        """The kernel that runs in it."""
+        raise NotImplementedError
+
+    @property
+    def settings(self) -> KernelSettings:
+        """The kernel's settings."""
+        raise NotImplementedError
+
+    def running(self) -> AbstractAsyncContextManager[Any]:
+        """Start, serve, stop."""
+        raise NotImplementedError
+
+    async def begin_drain(self, *, delay: float) -> None:
+        """Fail readiness, and tell everybody inside."""
+
+    async def drain(self, *, delay: float) -> int:
+        """Let what is in flight end."""
+        raise NotImplementedError
+
+
+async def speak_lifespan(app: Served, receive: Receive, send: Send) -> None:
+    """Start when the server says so, stop when it says so; answer failures, never raise them.
+
+    A server goes on serving when an exception leaves the lifespan, so what fails is told by a message. What isn't an
+    ``Exception`` (a cancellation, Ctrl-C) still passes, once everything has stopped. See the lifespan protocol of the
+    ASGI specification.
+    """
+    await _Session(app, receive, send).run()
+
+
+class _Session:
+    """One run of an application, as told to a server.
+
+    Servers don't say that a stop has begun, only, after the last request, that it is time for the clean-up. So where
+    the server handles signals of its own, in the main thread, they are heard before it hears them. Without such a
+    server (a test client, an app mounted in another) no signal is touched and no process ended.
+    """
+
+    def __init__(
+        self,
+        app: Served,
+        receive: Receive,
+        send: Send,
+        *,
+        exit_process: Callable[[int], object] = os._exit,
+        kill: Callable[[int, int], object] = os.kill,
+    ) -> None:
+        self._app = app
+        self._receive = receive
+        self._send = send
+        self._kill = kill
+        self._escalation = Escalation(app.kernel, exit_process=exit_process)
+        self._held: list[Callable[[], None]] = []
+        """Hands on the first signal, until the drain delay is over."""
+        self._held_longer: list[Callable[[], None]] = []
+        """Hands on the second one, until everything has stopped: a server that is hurried ends its event loop at once."""
+        self._preceded: frozenset[signal.Signals] = frozenset()
+        self._started = False
+        self._leaving = False
+        self._over = False
+        self._ended_server = False
+
+    async def run(self) -> None:
+        """Hold the conversation, from its first message to its last."""
+        await self._receive()
+        self._shutdown = anyio.Event()
+        self._escalation.enter_event_loop()
+        with (
+            precede_handlers(self._receive_signal) as self._preceded,
+            # Without a server that handles signals the process isn't ours to end: a test client's, for example.
+            self._escalation.watching(may_end_process=bool(self._preceded)),
+            self._app.kernel.listening(self._end_server_on_crash),
+        ):
+            last, error = await self._live()
+        await self._send(last)
+        if error is not None and not isinstance(error, Exception):
+            raise error
+
+    async def _live(self) -> tuple[Message, BaseException | None]:
+        """Start, serve, stop; the answer is the last message, and what went wrong."""
+        early = self._app.settings.serve_while_starting
+        error: BaseException | None = None
+        async with anyio.create_task_group() as self._tasks:
+            self._tasks.start_soon(self._escalation.attend)
+            try:
+                if early:
+                    await self._confirm()
+                await self._run(confirm=not early)
+            except anyio.get_cancelled_exc_class():
+                raise
+            except BaseException as raised:  # noqa: BLE001  # told to the server, and raised again if it is fatal
+                error = raised
+                _log(error, started=self._started)
+            finally:
+                self._over = True
+                _hand_on(self._held)  # a crash may have cut the drain delay short
+                _hand_on(self._held_longer)
+            if (early or self._started) and not self._shutdown.is_set():
+                # The server doesn't know yet. What it asks is answered with 503 until it ends.
+                if error is not None:
+                    self._end_server()
+                await self._shutdown.wait()
+            self._tasks.cancel_scope.cancel()
+        if error is None:
+            return {"type": "lifespan.shutdown.complete"}, None
+        kind = "shutdown" if early or self._started else "startup"
+        return {"type": f"lifespan.{kind}.failed", "message": one_line(error)}, error
+
+    async def _run(self, *, confirm: bool) -> None:
+        async with self._app.running():
+            self._started = True
+            try:
+                if confirm:
+                    await self._confirm()
+                await self._escalation.run_until_skipped(self._serve)
+            finally:
+                self._leaving = True
+
+    async def _confirm(self) -> None:
+        await self._send({"type": "lifespan.startup.complete"})
+        self._tasks.start_soon(self._read)
+
+    async def _read(self) -> None:
+        await self._receive()
+        self._shutdown.set()
+        # With serve_while_starting the server may say so while the start is under way.
+        self._app.kernel.request_stop("lifespan.shutdown")
+
+    async def _serve(self) -> None:
+        """Serve and drain, until the server asks for the clean-up."""
+        await self._app.kernel.wait_stop_requested()
+        if not self._shutdown.is_set():
+            if not self._escalation.signals:
+                self._end_server()  # a component asked for the stop
+            await self._drain_with_server()
+        if self._shutdown.is_set():
+            await self._app.drain(delay=0)
+
+    async def _drain_with_server(self) -> None:
+        delay = self._app.settings.drain_delay
+        async with anyio.create_task_group() as tasks:
+            tasks.start_soon(partial(self._app.begin_drain, delay=delay))
+            await anyio.sleep(delay)
+            _hand_on(self._held)
+            # Most servers wait for requests in flight for ever; then the stops wouldn't fit into the grace.
+            with anyio.move_on_after(self._app.settings.drain_timeout):
+                await self._shutdown.wait()
+
+    def _receive_signal(self, number: signal.Signals, pass_on: Callable[[], None]) -> bool:
+        """Take note of a signal, in a signal handler; whether the server gets the signal later, or never."""
+        action = self._escalation.receive(number)
+        if action is None:
+            return True  # nor does the server get an echo: uvicorn would take it for the second signal
+        if action is Action.STOP:
+            if self._started and not self._leaving and self._app.settings.drain_delay > 0:
+                self._held.append(pass_on)
+                return True
+            return False
+        _hand_on(self._held)
+        if not self._over:
+            self._held_longer.append(pass_on)
+        return not self._over
+
+    def _end_server_on_crash(self, event: Event) -> None:
+        # A crash stops the kernel without a request: the server is told before anything is unwound.
+        if isinstance(event, events.KernelStopping) and self._started and not self._leaving:
+            self._leaving = True
+            self._end_server()
+
+    def _end_server(self) -> None:
+        """Have the server stop, as far as it listens to signals."""
+        if self._ended_server or self._escalation.signals:
+            return
+        self._ended_server = True
+        if signal.SIGTERM in self._preceded and is_handled(signal.SIGTERM):
+            self._kill(os.getpid(), signal.SIGTERM)
+
+
+def _hand_on(held: list[Callable[[], None]]) -> None:
+    while held:
+        held.pop()()
+
+
+def _log(error: BaseException, *, started: bool) -> None:
+    import structlog
+
+    logger = structlog.get_logger("bandmaster.kernel")
+    if isinstance(error, StartCancelled):
+        logger.warning("the start was cancelled", reason=one_line(error))
+        return
+    # As text: a logger that formats exceptions itself may show the values of local variables.
+    logger.error("the run has failed" if started else "the start has failed", exception=report(error))

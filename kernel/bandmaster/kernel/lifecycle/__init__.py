@@ -1,0 +1,1 @@
+"""Run a plan: start, supervise and stop components."""

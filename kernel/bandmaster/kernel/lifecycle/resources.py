@@ -1,0 +1,105 @@
+"""What the running components provide, found by type."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import AbstractAsyncContextManager
+from typing import TYPE_CHECKING, Any, Generic, TypeAlias, TypeVar, overload
+
+from bandmaster.kernel.contributions.keys import Key
+from bandmaster.kernel.text import near
+
+if TYPE_CHECKING:
+    from typing import _SpecialForm
+
+_T = TypeVar("_T")
+_D = TypeVar("_D")
+# For mypy, a class that can't be instantiated, such as a protocol, is no type[T], but it is callable. A pair is typed
+# by its class; an Annotated type by nothing, since checkers take it for a special form.
+_Type: TypeAlias = type[_T] | Callable[..., _T]
+
+
+class Scoped(Generic[_T]):
+    """What a component provides anew for each request or task, found under ``Scoped[AsyncSession]``.
+
+    ``open`` makes an async context manager that yields one and sees what the request or task raised::
+
+        @lifespan(band=LifespanBand.PERSISTENCE)
+        async def sessions(manager: DatabaseManager) -> AsyncIterator[Scoped[AsyncSession]]:
+            yield Scoped(manager.session)
+
+
+        async with resources[Scoped[AsyncSession]].open() as session:
+            ...
+    """
+
+    __slots__ = ("open",)
+
+    def __init__(self, open: Callable[[], AbstractAsyncContextManager[_T]]) -> None:  # noqa: A002  # as it is read
+        self.open = open
+
+
+class Resources:
+    """The values of the running components, by type: ``resources[DatabaseManager]``.
+
+    Where a type has several, the name tells them apart: ``resources[DatabaseManager, "replica"]``.
+    """
+
+    __slots__ = ("_values",)
+
+    def __init__(self, values: Mapping[Key, Any] | None = None) -> None:
+        self._values: dict[Key, Any] = dict(values or {})
+
+    @overload
+    def __getitem__(self, key: _Type[_T]) -> _T: ...
+    @overload
+    def __getitem__(self, key: tuple[_Type[_T], str]) -> _T: ...
+    @overload
+    def __getitem__(self, key: Key | _SpecialForm) -> Any: ...
+    def __getitem__(self, key: Any) -> Any:
+        """The value of that type.
+
+        Raises:
+            KeyError: nothing that runs provides it; the message lists what there is.
+        """
+        # A Key is a tuple, so a plain pair finds it; a bare type is the common case.
+        try:
+            return self._values[key if isinstance(key, tuple) else (key, None)]  # type: ignore[index]
+        except KeyError:
+            pass
+        address = Key.of(key)
+        try:
+            return self._values[address]
+        except KeyError:
+            raise KeyError(self._missing(address)) from None
+
+    @overload
+    def get(self, key: _Type[_T]) -> _T | None: ...
+    @overload
+    def get(self, key: _Type[_T], default: _D) -> _T | _D: ...
+    @overload
+    def get(self, key: tuple[_Type[_T], str]) -> _T | None: ...
+    @overload
+    def get(self, key: tuple[_Type[_T], str], default: _D) -> _T | _D: ...
+    @overload
+    def get(self, key: Key | _SpecialForm, default: Any = None) -> Any: ...
+    def get(self, key: Any, default: Any = None) -> Any:
+        """The value of that type, or ``default``."""
+        return self._values.get(Key.of(key), default)
+
+    def __contains__(self, key: Any) -> bool:
+        return Key.of(key) in self._values
+
+    def __iter__(self) -> Iterator[Key]:
+        return iter(self._values)
+
+    def __len__(self) -> int:
+        return len(self._values)
+
+    def __repr__(self) -> str:
+        # Types only: a value's repr may hold a secret.
+        return f"<Resources: {', '.join(map(str, self._values)) or 'none'}>"
+
+    def _missing(self, key: Key) -> str:
+        there = sorted(map(str, self._values))
+        return f"no component provides {key}.{near(str(key), there)} There is: {', '.join(there) or 'nothing'}"

@@ -1,0 +1,1 @@
+"""Make the plan: check parts and order them. Pure."""

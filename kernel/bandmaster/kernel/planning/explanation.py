@@ -1,0 +1,133 @@
+"""Explain why a part stands at its place in the plan. Pure."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from bandmaster.kernel.contributions.model import Contribution
+from bandmaster.kernel.contributions.signatures import Kind, Need
+from bandmaster.kernel.planning.plan import Component, Edge, Layer, Plan
+from bandmaster.kernel.text import duration, listed, near
+
+
+@dataclass(frozen=True, slots=True)
+class Explanation:
+    """The place of one part in the plan, and the reasons for it. ``str()`` renders it for people."""
+
+    name: str
+    place: str
+    """The position, and the rule that decides it."""
+    brought_by: str
+    waits_for: tuple[Edge, ...] = ()
+    waited_for_by: tuple[Edge, ...] = ()
+    facts: tuple[str, ...] = ()
+    """Needs, provided types, deadlines, budget, roles."""
+
+    def __str__(self) -> str:
+        lines = [f"{self.name}: {self.place}", f"  brought by {self.brought_by}"]
+        lines += [f"  waits for {edge.to}: {edge.why}" for edge in self.waits_for]
+        lines += [f"  {edge.to} waits for it: {edge.why}" for edge in self.waited_for_by]
+        return "\n".join([*lines, *(f"  {fact}" for fact in self.facts)])
+
+
+def explain(plan: Plan, name: str) -> Explanation:
+    """See `Plan.explain`."""
+    explanation = _explain_used(plan, name) or _explain_unused(plan, name)
+    if explanation is None:
+        raise KeyError(f"there is no {name!r} in the plan.{near(name, _list_names(plan))}")
+    return explanation
+
+
+def _explain_used(plan: Plan, name: str) -> Explanation | None:
+    if name in plan.by_name:
+        return _explain_component(plan, plan.by_name[name])
+    for index, layer in enumerate(plan.layers):
+        if layer.name == name:
+            return _explain_layer(plan, layer, index)
+    for value in plan.values.values():
+        if value.name == name:
+            provides = tuple(f"provides {key}" for key, part in plan.values.items() if part is value)
+            return Explanation(name, "a value, ready before anything starts", _describe_origin(value), facts=provides)
+    into_host: list[Contribution] = [*plan.routes, *plan.error_handlers]
+    for part in into_host:
+        if part.name == name:
+            return Explanation(name, "goes into the host application", _describe_origin(part))
+    return None
+
+
+def _explain_unused(plan: Plan, name: str) -> Explanation | None:
+    if name in plan.replaced:
+        return Explanation(name, f"not started: an override provides {plan.replaced[name]}", "overrides")
+    for part in plan.other_roles:
+        if part.name == name:
+            roles = listed(sorted(part.roles or ()))
+            place = f"not started: it belongs to the roles {roles}, not {plan.role!r}"
+            return Explanation(name, place, _describe_origin(part))
+    for unserved in plan.unserved:
+        if unserved.name == name:
+            place = f"not used: in role {plan.role!r} no requests are served"
+            return Explanation(name, place, _describe_origin(unserved))
+    return None
+
+
+def _list_names(plan: Plan) -> list[str]:
+    parts: list[Contribution | Layer] = [*plan.layers, *plan.values.values(), *plan.other_roles]
+    parts += [*plan.routes, *plan.error_handlers, *plan.unserved]
+    return [*plan.by_name, *plan.replaced, *(part.name for part in parts)]
+
+
+def _explain_component(plan: Plan, component: Component) -> Explanation:
+    part = component.contribution
+    position = plan.components.index(component) + 1
+    stage = plan.stages[component.stage]
+    place = f"component {position} of {len(plan.components)}, in stage {stage.band} {stage.priority}"
+    if component.stage:
+        earlier = plan.stages[component.stage - 1]
+        place += f", which starts when all of {earlier.band} {earlier.priority} has started"
+    beside = [
+        other
+        for other in stage.components
+        if other != part.name
+        and not any(edge.to == other for edge in (*component.waits_for, *plan.dependents[part.name]))
+    ]
+    facts = [_describe_source(plan, need) for need in component.needs]
+    facts += [f"provides {key}" for key in component.provides]
+    facts += [f"starts beside {listed(beside)}"] if beside else []
+    facts += [f"has {duration(component.start_timeout)} to start and {duration(component.stop_timeout)} to stop"]
+    facts += [f"may hold {amount} of {resource}" for resource, amount in component.budget.items()]
+    facts += [f"belongs to the roles {listed(sorted(part.roles))}"] if part.roles else []
+    return Explanation(
+        part.name, place, _describe_origin(part), component.waits_for, plan.dependents[part.name], tuple(facts)
+    )
+
+
+def _explain_layer(plan: Plan, layer: Layer, index: int) -> Explanation:
+    part = layer.contribution
+    place = f"layer {index + 1} of {len(plan.layers)} from outside, in {part.band} {part.priority}"
+    there = {other.name: other.contribution for other in plan.layers}
+    facts = [f"stands inside {name!r}, as it declares" for name in part.after if name in there]
+    facts += [f"stands outside {name!r}, as it declares" for name in part.before if name in there]
+    facts += [f"stands inside {name!r}, as that declares" for name, other in there.items() if part.name in other.before]
+    facts += [f"stands outside {name!r}, as that declares" for name, other in there.items() if part.name in other.after]
+    facts += [f"serves {listed(sorted(part.scopes))} in {'ASGI' if part.form == 'asgi' else 'hook'} form"]
+    facts += [_describe_source(plan, need) for need in layer.needs]
+    return Explanation(part.name, place, _describe_origin(part), facts=tuple(facts))
+
+
+def _describe_source(plan: Plan, need: Need) -> str:
+    if need.key in plan.overrides:
+        source = "an override"
+    elif need.key in plan.provided:
+        source = repr(plan.provided[need.key])
+    elif need.kind is Kind.CONTEXT:
+        source = "the kernel"
+    elif need.kind is Kind.SETTINGS:
+        source = "the environment"
+    else:
+        source = "its default" if need.has_default else "nobody, so it is None"
+    return f"takes {need} from {source}"
+
+
+def _describe_origin(part: Contribution) -> str:
+    entry_point = part.provenance.entry_point
+    return f"{part.provenance}, {entry_point}" if part.provenance.distribution and entry_point else str(part.provenance)

@@ -1,0 +1,177 @@
+"""Make a plan of parts. No clock, no event loop, and no I/O but reading settings."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from types import MappingProxyType
+from typing import Any
+
+from bandmaster.kernel.contributions.keys import Key
+from bandmaster.kernel.contributions.model import (
+    Contribution,
+    ErrorHandlerContribution,
+    LifespanContribution,
+    MiddlewareContribution,
+    RouteContribution,
+    group_of,
+)
+from bandmaster.kernel.errors import PlanError, Problem, Problems
+from bandmaster.kernel.planning.budgets import evaluate_budget
+from bandmaster.kernel.planning.component_order import Edges, find_edges, order_components
+from bandmaster.kernel.planning.deadlines import SHORT_SHARE, Deadlines, StopPath, fits, share_seconds
+from bandmaster.kernel.planning.layer_order import order_layers
+from bandmaster.kernel.planning.missing_providers import check_providers
+from bandmaster.kernel.planning.parts import describe_part, sort_parts
+from bandmaster.kernel.planning.plan import Component, Edge, Layer, Plan, Stage
+from bandmaster.kernel.planning.wiring import Wiring, wire
+from bandmaster.kernel.text import duration
+
+SettingsReader = Callable[[Iterable[type[Any]]], tuple[Mapping[type[Any], Any], Sequence[Problem]]]
+
+_DEFAULTS = Deadlines()
+_FOR_REQUESTS = (MiddlewareContribution, RouteContribution, ErrorHandlerContribution)
+
+
+def make_plan(
+    contributions: Iterable[Contribution],
+    *,
+    role: str | None = None,
+    serves: bool | None = None,
+    overrides: Mapping[Any, Any] | None = None,
+    read_settings: SettingsReader | None = None,
+    context: type | None = None,
+    deadlines: Deadlines = _DEFAULTS,
+    processes: int = 1,
+    known: Iterable[str] = (),
+    warnings: Iterable[str] = (),
+) -> Plan:
+    """Make the plan of a set of parts; the order in which the parts come doesn't matter.
+
+    ``serves`` says whether layers, routes and error handlers are planned; None means for the role ``web`` and for no
+    role. ``known`` names parts that exist but were left out, so that an ordering may name them. ``read_settings`` makes
+    settings of their types; None reads them from the environment.
+
+    Raises:
+        PlanError: the parts don't fit together; ``problems`` holds everything that is wrong with them.
+        ValueError: an argument is of the wrong kind.
+    """
+    problems = Problems()
+    for warning in warnings:
+        problems.warn(warning)
+    every = list(contributions)
+    serves = role in (None, "web") if serves is None else serves
+    served = every if serves else [part for part in every if not isinstance(part, _FOR_REQUESTS)]
+    replacing = _check_override_keys(overrides or {})
+    parts = sort_parts(served, role, known, problems)
+    wiring = wire(parts, replacing, context, problems)
+    check_providers(parts, wiring, replacing, context, problems)
+    settings = _read_all_settings(wiring, replacing, read_settings or _read_from_environment, problems)
+    edges = find_edges(parts, wiring, problems)
+    stages = order_components(wiring.running, edges, problems)
+    layers = order_layers(parts, problems)
+    budgets = {
+        name: evaluate_budget(part, wiring.needs[name], settings, problems) for name, part in wiring.running.items()
+    }
+    share, slowest = _share_grace(stages, edges, wiring.running, deadlines, problems)
+    problems.raise_if_any(PlanError)
+    components = tuple(_build_components(stages, edges, wiring, budgets, deadlines, share))
+    by_name = {component.name: component for component in components}
+    return Plan(
+        components=components,
+        stages=tuple(stages),
+        layers=tuple(Layer(parts.layers[name], wiring.layer_needs[name]) for name in layers),
+        routes=tuple(parts.routes.values()),
+        error_handlers=tuple(parts.error_handlers.values()),
+        values=MappingProxyType(dict(wiring.values)),
+        role=role,
+        settings=MappingProxyType(settings),
+        overrides=MappingProxyType(replacing),
+        replaced=MappingProxyType({**wiring.replaced_values, **wiring.replaced}),
+        other_roles=(*parts.other_roles.values(), *parts.other_values.values()),
+        unserved=tuple(
+            sorted(
+                (part for part in every if not serves and isinstance(part, _FOR_REQUESTS)), key=lambda part: part.name
+            )
+        ),
+        processes=processes,
+        slowest_stop=tuple(by_name[name] for name in reversed(slowest.names)),
+        stop_seconds=slowest.seconds(share),
+        contributions=tuple(sorted(every, key=lambda part: (group_of(part), part.name, describe_part(part)))),
+        warnings=tuple(problems.warnings),
+    )
+
+
+def _read_from_environment(kinds: Iterable[type[Any]]) -> tuple[Mapping[type[Any], Any], Sequence[Problem]]:
+    # Imported only where there are settings to read: pydantic takes longer to import than the whole kernel.
+    from bandmaster.kernel.settings.reading import read_settings
+
+    return read_settings(kinds)
+
+
+def _check_override_keys(overrides: Mapping[Any, Any]) -> dict[Key, Any]:
+    try:
+        return {Key.of(key): value for key, value in overrides.items()}
+    except ValueError as error:
+        raise ValueError(f"overrides: {error}") from error
+
+
+def _read_all_settings(
+    wiring: Wiring, overrides: Mapping[Key, Any], read: SettingsReader, problems: Problems
+) -> dict[type[Any], Any]:
+    wanted = wiring.settings_types(overrides)
+    given = {kind: overrides[Key(kind)] for kind in wanted if Key(kind) in overrides}
+    missing = [kind for kind in wanted if kind not in given]
+    values, found = read(missing) if missing else ({}, ())
+    problems.extend(found)
+    return {**values, **given}
+
+
+def _share_grace(
+    stages: Sequence[Stage],
+    edges: Edges,
+    running: Mapping[str, LifespanContribution],
+    deadlines: Deadlines,
+    problems: Problems,
+) -> tuple[float, StopPath]:
+    """The deadline of stops that declare none, and the path whose stops take longest."""
+    declared = {name: part.stop_timeout or deadlines.stop for name, part in running.items()}
+    waits_for = {name: list(awaited) for name, awaited in edges.items()}
+    share, path = share_seconds([stage.components for stage in stages], waits_for, declared, deadlines.left_for_stops)
+    if share <= 0 or not fits(path, share, deadlines.left_for_stops):
+        longest = sorted((-seconds, name) for name, seconds in declared.items() if seconds is not None)[:3]
+        problems.add(
+            f"the stops' deadlines add up to {duration(path.declared)} on the slowest path"
+            + (f", with {path.undeclared} more that declare none" if path.undeclared else "")
+            + f", but draining leaves {duration(deadlines.left_for_stops)} of the grace.",
+            "Raise BANDMASTER_TERMINATION_GRACE (and the platform's), or lower drain_timeout or the stop_timeouts, "
+            f"the longest of which are {', '.join(f'{name!r} {duration(-seconds)}' for seconds, name in longest)}.",
+        )
+    elif path.undeclared and share < SHORT_SHARE:
+        problems.warn(
+            f"stops that declare no stop_timeout have only {duration(share)} each: {path.undeclared} of them follow one "
+            f"another, and draining leaves {duration(deadlines.left_for_stops)} of the grace."
+        )
+    return share, path
+
+
+def _build_components(
+    stages: Sequence[Stage],
+    edges: Edges,
+    wiring: Wiring,
+    budgets: Mapping[str, Mapping[str, int]],
+    deadlines: Deadlines,
+    share: float,
+) -> Iterable[Component]:
+    for index, stage in enumerate(stages):
+        for name in stage.components:
+            part = wiring.running[name]
+            yield Component(
+                contribution=part,
+                stage=index,
+                needs=wiring.needs[name],
+                provides=wiring.provides[name],
+                waits_for=tuple(Edge(other, why) for other, why in sorted(edges[name].items())),
+                start_timeout=part.start_timeout or deadlines.start,
+                stop_timeout=part.stop_timeout or deadlines.stop or share,
+                budget=MappingProxyType(dict(budgets[name])),
+            )

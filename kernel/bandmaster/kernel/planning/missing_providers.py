@@ -1,0 +1,140 @@
+"""Explain needs that nothing provides: who would, what is similar, what to install. Pure."""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from bandmaster.kernel.contributions.keys import Key
+from bandmaster.kernel.contributions.model import LifespanContribution, MiddlewareContribution
+from bandmaster.kernel.contributions.signatures import Kind, Need, read_provides
+from bandmaster.kernel.errors import Problem, Problems, SignatureError
+from bandmaster.kernel.planning.parts import Parts, describe_part
+from bandmaster.kernel.planning.wiring import Wiring, render_key
+from bandmaster.kernel.text import listed, nearest
+
+
+def check_providers(
+    parts: Parts, wiring: Wiring, overrides: Mapping[Key, Any], context: type | None, problems: Problems
+) -> None:
+    """Report each need that nothing provides, or that only the part itself provides."""
+    search = _Search(parts, wiring, overrides, context)
+    for name, needs in wiring.needs.items():
+        problems.extend(search.find_unmet(wiring.running[name], needs))
+    for name, needs in wiring.layer_needs.items():
+        problems.extend(search.find_unmet(parts.layers[name], needs))
+
+
+@dataclass(frozen=True, slots=True)
+class _Search:
+    """Looks for the remedy of a need that nothing provides."""
+
+    parts: Parts
+    wiring: Wiring
+    overrides: Mapping[Key, Any]
+    context: type | None
+
+    def find_unmet(
+        self, part: LifespanContribution | MiddlewareContribution, needs: Sequence[Need]
+    ) -> Iterator[Problem]:
+        for need in needs:
+            provider = self.wiring.providers.get(need.key)
+            if need.kind is Kind.CONTEXT or need.key in self.overrides or need.key in self.wiring.values:
+                continue
+            if provider is not None:
+                if provider == part.name and isinstance(part, LifespanContribution):
+                    yield Problem(
+                        f"{describe_part(part)} needs {render_key(need.key)}, which it provides itself.",
+                        subject=part.name,
+                    )
+            elif need.kind is Kind.RESOURCE and not need.optional:
+                message = f"{describe_part(part)} needs {render_key(need.key)}, which nothing provides."
+                yield Problem(message, self._describe_remedy(need.key), part.name)
+
+    def _describe_remedy(self, key: Key) -> str:
+        if key.type is self.context:
+            return "Only components have one."
+        return self._find_inactive(key) or self._find_similar(key) or self._advise(key)
+
+    def _find_inactive(self, key: Key) -> str:
+        """A part that would provide the key, but doesn't start."""
+        for name, taken in self.wiring.replaced.items():
+            if key in self.wiring.provides[name]:
+                return f"{name!r} would, but isn't started since {taken} is overridden; override {key} as well."
+        for name, part in self.parts.other_roles.items():
+            if key in _read_all_provides(part):
+                return f"{name!r} would, but {self.parts.describe_roles(part)}."
+        for name, value in self.parts.other_values.items():
+            if key in value.provides:
+                return f"{name!r} would, but {self.parts.describe_roles(value)}."
+        return ""
+
+    def _find_similar(self, key: Key) -> str:
+        """A part that provides the type under another name, or a subclass of it."""
+        several = sorted(other.name for other in self.wiring.values if other.type == key.type and other.name)
+        if key.name is None and len(several) > 1:
+            return f"{listed(several)} provide one each; name the one that is meant with Named."
+        named = {**self.wiring.providers, **{other: part.name for other, part in self.wiring.values.items()}}
+        for other in sorted(named, key=str):
+            provider = named[other]
+            if other.type == key.type:
+                return f"{provider!r} provides {render_key(other)}; name the one that is meant with Named."
+            if _is_subclass(other.type, key.type):
+                return (
+                    f"{provider!r} provides {render_key(other)}, which is one; resources are found by exact type, so let it "
+                    f"declare provides={key}."
+                )
+        return ""
+
+    def _advise(self, key: Key) -> str:
+        """The distribution to install, or the override to pass."""
+        override = f"pass overrides={{{_render_in_code(key)}: ...}}"
+        if inspect.isclass(key.type) and key.type.__module__ == "builtins":
+            return f"Plain values belong into a settings type, or a layer's options; or {override}"
+        brought_by, installed = _find_distribution(key.module)
+        if brought_by and installed:
+            return f"{brought_by} brings it: let its part in, or {override}"
+        near = nearest(str(key), map(str, self.wiring.providers))
+        if near is not None:
+            name = next(name for other, name in self.wiring.providers.items() if str(other) == near)
+            override += f". Did you mean {near!r}, which {name!r} ({self.wiring.running[name].provenance}) provides?"
+        return (
+            f"Install {brought_by}, or {override}" if brought_by else f"Contribute a component that does, or {override}"
+        )
+
+
+def _read_all_provides(part: LifespanContribution) -> list[Key]:
+    try:
+        return [*read_provides(part.factory), *part.provides]
+    except SignatureError:
+        return list(part.provides)
+
+
+def _is_subclass(kind: Any, wanted: Any) -> bool:
+    try:
+        return inspect.isclass(kind) and inspect.isclass(wanted) and issubclass(kind, wanted)
+    except TypeError:  # a protocol that can't be checked at run time
+        return False
+
+
+# Top-level packages with types that people ask for, and the distribution that provides them.
+_PROVIDED_BY = {
+    "eventsourcing": "bandmaster-eventsourcing",
+    "redis": "bandmaster-redis",
+    "sqlalchemy": "bandmaster-persistence",
+    "taskiq": "bandmaster-taskiq",
+}
+
+
+def _find_distribution(module: str) -> tuple[str, bool]:
+    """The distribution with a component for a module's types, if one is known, and whether it is installed."""
+    parts = module.split(".")
+    if parts[:2] == ["bandmaster", "contrib"] and len(parts) > 2:
+        return f"bandmaster-{parts[2]}", True  # or its type could not have been named
+    return _PROVIDED_BY.get(parts[0], ""), False
+
+
+def _render_in_code(key: Key) -> str:
+    return f"({Key(key.type)}, {key.name!r})" if key.name else str(key)

@@ -1,0 +1,1 @@
+"""A process that a kernel owns, and the servers it can run."""

@@ -1,0 +1,1 @@
+"""Settings: what the kernel and its parts read from the environment."""

@@ -1,0 +1,134 @@
+"""The settings of the kernel itself."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Annotated, ClassVar, Literal
+
+from pydantic import (
+    BeforeValidator,
+    Field,
+    NonNegativeInt,
+    PositiveInt,
+    StringConstraints,
+    field_validator,
+    model_validator,
+)
+from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
+
+from bandmaster.kernel.text import duration
+
+
+def _parse_number(value: object) -> object:
+    return int(value) if isinstance(value, str) and value.strip().isdecimal() else value
+
+
+_Seconds = Annotated[float, Field(ge=0, allow_inf_nan=False)]
+_SomeSeconds = Annotated[float, Field(gt=0, allow_inf_nan=False)]
+_Names = Annotated[frozenset[str], NoDecode]
+_Text = Annotated[str, StringConstraints(strip_whitespace=True, min_length=1)]
+# pydantic compares a literal as it stands, and variables are text.
+_CloseCode = Annotated[Literal[1001, 1012], BeforeValidator(_parse_number)]
+
+
+class KernelSettings(BaseSettings):
+    """Settings of the kernel, read from variables that begin with ``BANDMASTER_``. All times are in seconds."""
+
+    model_config: ClassVar[SettingsConfigDict] = SettingsConfigDict(
+        env_prefix="BANDMASTER_", extra="ignore", frozen=True, hide_input_in_errors=True
+    )
+
+    environment: _Text = Field("development", description="Where this runs; 'production' refuses debug aids.")
+    debug: bool = Field(False, description="Show tracebacks to clients. Refused in production.")
+    title: str | None = Field(None, description="The application's title; else its distribution's name.")
+    version: str | None = Field(None, description="The application's version; else its distribution's.")
+    distribution: str | None = Field(
+        None, description="The distribution that the application is, for title and version."
+    )
+
+    plugins: Literal["auto", "allowlist", "locked"] = Field(
+        "auto", description="Which installed parts are loaded: all, those allowed, or exactly those in the lock file."
+    )
+    allow: _Names = Field(frozenset(), description="Distributions whose parts may load with plugins=allowlist.")
+    disable: _Names = Field(frozenset(), description="Names of parts to leave out, comma separated.")
+    lock_file: Path = Field(
+        Path("bandmaster.lock"), description="What `bandmaster lock` writes and plugins=locked reads."
+    )
+
+    start_timeout: _SomeSeconds = Field(30, description="Seconds for a start that declares no deadline of its own.")
+    stop_timeout: _SomeSeconds | None = Field(
+        None,
+        description="Seconds for a stop that declares no deadline of its own; unset: an equal share of what "
+        "termination_grace leaves after draining, 10 at most.",
+    )
+    abandon_after: _SomeSeconds = Field(
+        2,
+        description="Seconds past its deadline after which a component that ignores cancellation is given up by name.",
+    )
+    drain_delay: _Seconds = Field(
+        0,
+        description="Seconds that new requests are still accepted after the stop signal, while readiness already fails.",
+    )
+    drain_timeout: _Seconds = Field(10, description="Seconds that requests in flight may take to end.")
+    termination_grace: _SomeSeconds = Field(
+        30, description="Seconds from the stop signal until the platform kills the process; Kubernetes' default is 30."
+    )
+
+    processes: PositiveInt = Field(1, description="How many processes share the budgets of the plan.")
+    limits: Mapping[str, NonNegativeInt] = Field(
+        {}, description='What a shared server allows, as JSON: {"postgres": 97}.'
+    )
+    over_budget: Literal["refuse", "warn"] = Field(
+        "refuse", description="What follows when a budget exceeds its limit."
+    )
+
+    websocket_close_code: _CloseCode = Field(
+        1001, description="What open WebSockets are closed with when draining: 1001 going away, 1012 service restart."
+    )
+    mounted_lifespans: bool = Field(True, description="Run the lifespans of apps mounted in the host, once each.")
+    serve_while_starting: bool = Field(
+        False, description="Answer health checks, and 503 to all else, before the start has completed."
+    )
+    retry_after: PositiveInt = Field(5, description="Seconds in the Retry-After header of a 503.")
+    health: bool = Field(True, description="Answer /livez, /readyz and /startupz.")
+    health_details: bool | None = Field(
+        None, description="Name the failing components in health answers; unset: outside production only."
+    )
+    timeline: bool = Field(True, description="Keep the last start's timeline for `bandmaster timeline`.")
+
+    @field_validator("allow", "disable", mode="before")
+    @classmethod
+    def _split(cls, value: object) -> object:
+        if isinstance(value, str):
+            if value.lstrip().startswith(("[", "{")):
+                raise ValueError("expected names with commas between them, not JSON")
+            return frozenset(part.strip() for part in value.split(",") if part.strip())
+        return value
+
+    @model_validator(mode="after")
+    def _agree(self) -> KernelSettings:
+        if self.debug and self.is_production:
+            raise ValueError("debug: refused while environment is production")
+        draining = self.drain_delay + self.drain_timeout
+        if draining >= self.termination_grace:
+            raise ValueError(
+                f"termination_grace: drain_delay + drain_timeout = {duration(draining)} leaves nothing of "
+                f"{duration(self.termination_grace)} for the stop; raise it (and the platform's), or drain for less long"
+            )
+        return self
+
+    @property
+    def is_production(self) -> bool:
+        """Whether debug aids must stay off."""
+        return self.environment.lower() in ("production", "prod")
+
+    @property
+    def shows_details(self) -> bool:
+        """Whether health answers name components."""
+        return not self.is_production if self.health_details is None else self.health_details
+
+    @property
+    def left_for_stops(self) -> float:
+        """Seconds that draining leaves of the grace."""
+        return self.termination_grace - self.drain_delay - self.drain_timeout

@@ -1,0 +1,97 @@
+"""Which fields of settings hold secrets, and their values with the secrets hidden."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Mapping
+from enum import Enum
+from types import NoneType
+from typing import Any, get_args, get_origin
+
+from pydantic import BaseModel, Secret, SecretBytes, SecretStr
+from pydantic_settings import BaseSettings
+
+from bandmaster.kernel.settings.variables import variables_of
+from bandmaster.kernel.text import MASK, is_secret_name, masked
+
+
+def is_secret_field(kind: type[BaseModel], name: str) -> bool:
+    """Whether a field holds a secret, by its type or by its name."""
+    field = kind.model_fields.get(name)
+    if field is None:
+        return is_secret_name(name)
+    is_flag = {bool, NoneType} >= set(get_args(field.annotation) or [field.annotation])  # cors_credentials: bool
+    return _is_secret_type(field.annotation) or (is_secret_name(name) and not is_flag)
+
+
+def secret_variables(kinds: Iterable[type[BaseSettings]]) -> frozenset[str]:
+    """The variables that at least one of the settings types declares to be secret, in capitals.
+
+    Another type may read the same variable as plain text.
+    """
+    return frozenset(
+        variable.upper()
+        for kind in kinds
+        for name, field in kind.model_fields.items()
+        for first in variables_of(kind, name)
+        for variable in _find_secrets(kind, name, first, field.annotation)
+    )
+
+
+def _find_secrets(kind: type[BaseModel], name: str, variable: str, annotation: Any) -> Iterator[str]:
+    """A variable if it is secret, and the variables of the secrets in a nested model."""
+    if is_secret_field(kind, name):
+        yield variable
+    delimiter = kind.model_config.get("env_nested_delimiter")
+    if delimiter and isinstance(annotation, type) and issubclass(annotation, BaseModel):
+        for inner in annotation.model_fields:
+            if is_secret_field(annotation, inner):
+                yield f"{variable}{delimiter}{inner}"
+
+
+def hide_secrets(value: object, name: str = "") -> Any:
+    """A value as plain data: what it keeps secret masked, by type, by the name it stands under, or inside of text."""
+    if isinstance(value, (Secret, SecretStr, SecretBytes)):
+        return MASK
+    if value is None or isinstance(value, bool):
+        return value
+    if is_secret_name(name) and value not in ("", b"", (), [], {}):
+        return MASK
+    if isinstance(value, BaseModel):
+        return {field: hide_secrets(getattr(value, field), field) for field in type(value).model_fields}
+    if isinstance(value, Mapping):
+        return {str(key): hide_secrets(inner, str(key)) for key, inner in value.items()}
+    if isinstance(value, (list, tuple)):
+        return [hide_secrets(inner) for inner in value]
+    if isinstance(value, (set, frozenset)):
+        return {masked(str(inner)) for inner in value}
+    if isinstance(value, (int, float)):
+        return value
+    return masked(str(value.value if isinstance(value, Enum) else value))
+
+
+def collect_texts(value: object) -> Iterator[str]:
+    """Every text in a value, secrets included: what a message about the value must not repeat."""
+    if isinstance(value, (Secret, SecretStr, SecretBytes)):
+        yield from collect_texts(value.get_secret_value())
+    elif isinstance(value, bytes):
+        yield value.decode(errors="replace")
+    elif isinstance(value, Mapping):
+        for inner in value.values():
+            yield from collect_texts(inner)
+    elif isinstance(value, (list, tuple, set, frozenset)):
+        for inner in value:
+            yield from collect_texts(inner)
+    else:
+        yield str(value)
+
+
+def holds_secret(value: object) -> bool:
+    """Whether a value is a secret by its type, or is text with a secret in it."""
+    return isinstance(value, (Secret, SecretStr, SecretBytes)) or masked(str(value)) != str(value)
+
+
+def _is_secret_type(annotation: Any) -> bool:
+    kind = get_origin(annotation) or annotation
+    if isinstance(kind, type) and issubclass(kind, (Secret, SecretStr, SecretBytes)):
+        return True
+    return any(_is_secret_type(inside) for inside in get_args(annotation))

@@ -1,0 +1,132 @@
+"""Render text for people: near misses, lists, durations, and text without its secrets."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable
+
+MASK = "**********"
+"""What stands in place of a secret, of the same length for each; pydantic's secrets show the same."""
+
+_SECRET_WORDS = re.compile(
+    r"(?:password|passwd|pwd|passphrase|secret|token|credential|authorization"
+    r"|(?:api|access|private|signing|secret|encryption)[_-]?key)s?(?![a-z])"
+)
+# Names that hold such a word, but only describe a secret: token_url, password_min_length, max_tokens.
+_ABOUT_SECRETS = re.compile(
+    r"^(?:max|min|num|has|is|use|require|allow)[_-]|[_-]per[_-]"
+    r"|[_-](?:url|uri|endpoint|path|file|dir|name|type|header|algorithm|ttl|timeout|seconds|length|size|count|limit)$"
+)
+_NEW_WORD = re.compile(r"(?<=[a-z0-9])(?=[A-Z])")
+
+# Every repetition below is possessive: without backtracking, the time is linear whatever the text is.
+# A quote belongs to the word that it stands in, unless what follows shows that the word is over.
+_INSIDE = r"""(?:[^\s'"]++|['"](?![\s,;:.)\]}>]|$))"""
+_WORD = re.compile(rf"{_INSIDE}++")
+_AFTER_AUTHORITY = re.compile(r"[/?#]")
+# A name before its value as queries, keyword arguments, JSON, `repr` and headers write them.
+_NAME = re.compile(r"""(?<![\w-])(?P<name>[\w-]++)(?P<quote>\\?['"]|\])?\s*+(?P<sign>[:!=]?=|:(?!//))\s*+""")
+_QUOTED = r"""(?P<open>[a-z]{0,2}(?P<mark>['"]))(?:(?!(?P=mark))[^\\\n]|\\.)*+"""
+_SCHEME = r"(?:(?:bearer|basic|digest|negotiate|token)[ \t]++)?"
+_VALUE = re.compile(rf"{_QUOTED}|{_SCHEME}{_INSIDE}*+", re.DOTALL | re.IGNORECASE)
+_QUERY_VALUE = re.compile(r"""(?P<open>)[^\s'"&#]*+""")
+_BEARER = re.compile(r"\b(bearer[ \t]++)[\w.~+/-]{16,}+=*+", re.IGNORECASE)
+
+
+def near(name: str, known: Iterable[str], *, cutoff: float = 0.6) -> str:
+    """`` Did you mean 'x'?``, or nothing."""
+    found = nearest(name, known, cutoff=cutoff)
+    return "" if found is None else f" Did you mean {found!r}?"
+
+
+def nearest(name: str, known: Iterable[str], *, cutoff: float = 0.6) -> str | None:
+    """The known name that is most like ``name``, if one is; upper and lower case are alike."""
+    from difflib import get_close_matches  # needed only once something is misspelt
+
+    # In order, so that the same names give the same answer.
+    lowered = {candidate.lower(): candidate for candidate in sorted(known, reverse=True)}
+    matches = get_close_matches(name.lower(), lowered, n=1, cutoff=cutoff)
+    return lowered[matches[0]] if matches else None
+
+
+def listed(names: Iterable[str]) -> str:
+    """Names as prose: ``'a', 'b' and 'c'``."""
+    *most, last = [repr(name) for name in names] or ["nothing"]
+    return f"{', '.join(most)} and {last}" if most else last
+
+
+def duration(seconds: float) -> str:
+    """A duration as people read it: ``12 ms``, ``3.4 s``."""
+    if seconds <= 0.0005:
+        return "<1 ms"
+    if seconds < 0.9995:
+        return f"{seconds * 1000:.0f} ms"
+    return f"{seconds:.1f}".removesuffix(".0") + " s"
+
+
+def is_secret_name(name: str) -> bool:
+    """Whether a variable, a field or a key of this name holds a secret: ``db_password``, ``apiKey``, ``TOKENS``."""
+    words = _NEW_WORD.sub("_", name).lower()
+    return bool(_SECRET_WORDS.search(words)) and not _ABOUT_SECRETS.search(words)
+
+
+def masked(text: str) -> str:
+    """The text without the secrets that can be recognised in it. Every outlet passes its text through here.
+
+    Masked are the passwords of URLs, the values after the name of a secret (``token=...``, ``"password": "..."``), and
+    the credentials of an ``Authorization`` header. The time is linear in the length of the text.
+
+    >>> masked("can't reach postgresql://shop:hunter2@db/shop?sslpassword=x")
+    "can't reach postgresql://shop:**********@db/shop?sslpassword=**********"
+    """
+    if "://" in text and "@" in text:
+        text = _WORD.sub(_mask_userinfo, text)
+    if "=" in text or ":" in text:
+        text = _mask_values(text)
+    return _BEARER.sub(rf"\1{MASK}", text)
+
+
+def _mask_userinfo(match: re.Match[str]) -> str:
+    """Mask the password of each URL in a word, and a lone name before the ``@``, which may be a token.
+
+    A password that isn't percent-encoded may hold anything, so it ends at the last ``@`` of the word. That costs the
+    path of ``http://host:8000/path?mail=a@b.c``, which looks like a user with a password. Without a colon before the
+    path there is no password: ``https://host/path?mail=a@b.c`` and ``https://host/@user`` stay as they are.
+    """
+    word = match[0]
+    last = word.rfind("@")
+    kept: list[str] = []
+    position = 0
+    start = word.find("://") + 3
+    while 3 <= start <= last:
+        path = _AFTER_AUTHORITY.search(word, start)
+        authority = path.start() if path else len(word)
+        colon = word.find(":", start, authority)
+        if 0 <= colon < last:
+            # With an @ in it, the user may be a token and its host, and the colon stand before a port.
+            user = "" if "@" in word[start:colon] else word[start : colon + 1]
+            return "".join([*kept, word[position:start], user, MASK, word[last:]])
+        end = word.rfind("@", start, authority)
+        if end >= 0:
+            kept += [word[position:start], MASK]
+            position = end
+        start = word.find("://", authority) + 3
+    return "".join([*kept, word[position:]])
+
+
+def _mask_values(text: str) -> str:
+    """Mask the value after each name of a secret."""
+    kept: list[str] = []
+    position = 0
+    for match in _NAME.finditer(text):
+        name, quote, sign = match["name"], match["quote"], match["sign"]
+        # In prose a name stands before a bare colon, too ("token: expected text"); in a header it has a hyphen.
+        is_prose = sign == ":" and not quote and "-" not in name and name.lower() != "authorization"
+        if match.start() < position or is_prose or not is_secret_name(name):
+            continue
+        in_query = text[max(match.start() - 1, 0) : match.start()] in ("?", "&")
+        value = (_QUERY_VALUE if in_query else _VALUE).match(text, match.end())
+        if value and value[0]:
+            kept += [text[position : match.end()], value["open"] or "", MASK]
+            position = value.end()
+    return "".join([*kept, text[position:]])

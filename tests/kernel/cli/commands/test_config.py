@@ -1,0 +1,335 @@
+"""Tests of bandmaster.kernel.cli.commands.config."""
+
+import io
+import json
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Annotated, Literal, Optional
+
+import pytest
+from dotenv import dotenv_values
+
+from bandmaster.kernel.cli.known_settings import own_settings, read_by
+from bandmaster.kernel.cli.views.config_view import Group, Shown, env_lines, kind_text
+from bandmaster.kernel.contributions.bands import LifespanBand
+from bandmaster.kernel.contributions.model import LifespanContribution
+from bandmaster.kernel.settings.display import Setting, describe_settings
+
+
+@pytest.mark.requirement("FA-10", "XC-C1")
+def test_every_setting_for_people(house):
+    """Variable, value, type, default where it differs, description; secrets are masked."""
+    house.install_data()
+    house.setenv(
+        ACME_POOL_SIZE="20", BANDMASTER_DRAIN_TIMEOUT="5", BANDMASTER_OVER_BUDGET="warn", BANDMASTER_TITLE="Shop"
+    )
+    shown = house.out("config")
+    assert "  BANDMASTER_TITLE = Shop  (str or unset, empty by default)\n" in shown
+    assert "  BANDMASTER_OVER_BUDGET = warn  (refuse | warn, default refuse)\n" in shown
+    assert (
+        """
+DataSettings  read by database (acme-data 1.2)
+  ACME_URL = postgresql://shop:**********@db/shop  (PostgresDsn, required)
+    Where the database is.
+  ACME_PASSWORD = **********  (SecretStr)
+    Its password.
+  ACME_POOL_SIZE = 20  (int, default 10)
+    Connections that are kept open.
+"""
+        in shown
+    )
+    assert shown.startswith("""\
+KernelSettings  bandmaster
+  BANDMASTER_ENVIRONMENT = development  (str)
+    Where this runs; 'production' refuses debug aids.
+""")
+    assert "  BANDMASTER_START_TIMEOUT = 30.0  (float)\n" in shown
+    assert "  BANDMASTER_DRAIN_TIMEOUT = 5.0  (float, default 10)\n" in shown
+    assert "  BANDMASTER_PLUGINS = auto  (auto | allowlist | locked)\n" in shown
+    assert "  BANDMASTER_SERVER_PORT = 8000  (int)\n" in shown
+
+
+@pytest.mark.requirement("FA-10", "XC-C1")
+def test_the_kernel_describes_all_its_settings(house):
+    """Every setting has a variable of its own with the kernel's prefix, a type and a description."""
+    settings = [setting for kind in own_settings() for setting in describe_settings(kind)]
+    assert [] == [setting for setting in settings if not (setting.description and setting.kind)]
+    assert ["NOTIFY_SOCKET"] == [s.variable for s in settings if not s.variable.startswith("BANDMASTER_")]
+    assert len(settings) == len({setting.variable for setting in settings})
+
+
+@pytest.mark.requirement("FA-10")
+def test_it_works_while_a_setting_is_missing(house):
+    """The list is needed most when the plan can't be made; what is wrong stands at its setting."""
+    house.install_data(url=None)
+    house.setenv(ACME_POOL_SIZE="many")
+    result = house.run("config")
+    assert 1 == result.exit_code
+    assert result.stdout.endswith("""
+DataSettings  read by database (acme-data 1.2)
+  ACME_URL = (not set)  (PostgresDsn, required)
+    ! ACME_URL is not set (DataSettings needs it).
+    Where the database is.
+  ACME_PASSWORD  (SecretStr, default **********)
+    Its password.
+  ACME_POOL_SIZE  (int, default 10)
+    ! ACME_POOL_SIZE is wrong (DataSettings): Input should be a valid integer, unable to parse string as an integer.
+    Connections that are kept open.
+""")
+    assert "BANDMASTER_START_TIMEOUT = 30.0  (float)" in result.stdout
+    assert result.stderr.startswith("\n2 problems in the plan:\n  - ACME_URL is not set")
+
+
+def test_what_the_kernel_itself_refuses(house):
+    """Settings that are wrong in themselves, or together, are said at their type."""
+    house.setenv(BANDMASTER_DRAIN_TIMEOUT="60")
+    result = house.run("config")
+    assert (1, True) == (result.exit_code, "BANDMASTER_DRAIN_TIMEOUT  (float, default 10)\n" in result.stdout)
+    assert result.stdout.startswith("""\
+KernelSettings  bandmaster
+  ! KernelSettings is wrong (KernelSettings): termination_grace: drain_delay + drain_timeout = 60 s leaves nothing of \
+30 s for the stop; raise it (and the platform's), or drain for less long.
+  BANDMASTER_ENVIRONMENT  (str, default development)
+""")
+
+
+def test_a_target_that_fails_for_its_own_settings(house):
+    """What an app composes by itself is known only from the problems, and is listed all the same."""
+    house.write(
+        "shop.py",
+        """
+        from collections.abc import AsyncIterator
+        from pydantic import Field
+        from pydantic_settings import BaseSettings, SettingsConfigDict
+        from bandmaster.kernel import LifespanBand, create_app, lifespan
+        class ShopSettings(BaseSettings):
+            model_config = SettingsConfigDict(env_prefix="SHOP_")
+            name: str = Field(description="What it is called.")
+        @lifespan(band=LifespanBand.APPLICATION)
+        async def shop(settings: ShopSettings) -> AsyncIterator[None]:
+            yield
+        app = create_app(contributions=[shop])
+        """,
+    )
+    result = house.run("config", "shop:app")
+    assert result.stdout.endswith("""
+ShopSettings  read by the app
+  SHOP_NAME = (not set)  (str, required)
+    ! SHOP_NAME is not set (ShopSettings needs it).
+    What it is called.
+""")
+    house.setenv(SHOP_NAME="Corner")
+    assert "ShopSettings  read by shop (in code, shop:shop)\n  SHOP_NAME = Corner  (str, required)\n" in house.out(
+        "config", "shop:app"
+    )
+
+
+def test_parts_that_cannot_be_loaded_hide_nothing_else(house):
+    """The settings of those that can are listed; the error follows."""
+    house.install_data()
+    house.install("acme-bad", "[bandmaster.lifespan]\nbad = acme_bad:bad\n", acme_bad="import reddis\n")
+    result = house.run("config")
+    assert (1, True) == (result.exit_code, "  ACME_POOL_SIZE = 10  (int)\n" in result.stdout)
+    assert "lifespan 'bad' (acme-bad 1.2) can't be loaded" in result.stderr
+
+
+def test_settings_of_layers_and_of_other_roles(house):
+    """Whatever is installed is listed, whether or not this role starts it; options are no settings."""
+    house.install(
+        "acme-more",
+        "[bandmaster.lifespan]\nmore = acme_more:more\n[bandmaster.middleware]\nlayer = acme_more:Layer\nhook = acme_more:Hook\n",
+        acme_more="""
+        from collections.abc import AsyncIterator
+        from pydantic_settings import BaseSettings
+        from bandmaster.kernel import LifespanBand, MiddlewareBand, lifespan, middleware
+        class MoreSettings(BaseSettings):
+            more: int = 1
+        class LayerSettings(BaseSettings):
+            layer: int = 1
+        class HookSettings(BaseSettings):
+            hook: int = 1
+        @lifespan(band=LifespanBand.SERVICES, roles=["worker"])
+        async def more(settings: MoreSettings) -> AsyncIterator[None]:
+            yield
+        @middleware(band=MiddlewareBand.POLICY, options={"size": 3})
+        class Layer:
+            def __init__(self, inner, size, settings: LayerSettings): ...
+            async def __call__(self, scope, receive, send): ...
+        Layer = middleware(band=MiddlewareBand.POLICY, options={"size": 3})(type("L", (), {
+            "__init__": lambda self, app, size, settings: None, "__call__": Layer.layer.__call__}))
+        @middleware(band=MiddlewareBand.POLICY)
+        class Hook:
+            def __init__(self, settings: HookSettings): ...
+            def on_end(self, exchange): ...
+        """,
+    )
+    shown = house.run("config").stdout
+    assert "HookSettings  read by hook (acme-more 1.2)\n  HOOK = 1  (int)\n" in shown
+    assert "MoreSettings  read by more (acme-more 1.2)\n  MORE = 1  (int)\n" in shown
+
+
+def test_a_signature_that_cannot_be_read_is_passed_over():
+    """Planning reports it; the other settings are listed."""
+
+    def factory(what): ...
+
+    assert {} == read_by([LifespanContribution(name="x", factory=factory, band=LifespanBand.SERVICES)])
+
+
+def test_for_programs(house):
+    """The same as JSON."""
+    house.install_data()
+    told = json.loads(house.out("config", "--format", "json"))
+    assert (1, True, []) == (told["format"], told["ok"], told["problems"])
+    data = told["groups"][-1]
+    assert ("DataSettings", "read by database (acme-data 1.2)") == (data["type"], data["read_by"])
+    assert {
+        "variable": "ACME_URL",
+        "type": "PostgresDsn",
+        "description": "Where the database is.",
+        "required": True,
+        "default": None,
+        "secret": False,
+        "value": "postgresql://shop:**********@db/shop",
+        "problem": None,
+    } == data["settings"][0]
+    house.monkeypatch.delenv("ACME_URL")
+    result = house.run("config", "--format", "json")
+    told = json.loads(result.stdout)
+    assert (1, "", False) == (result.exit_code, result.stderr, told["ok"])
+    assert "ACME_URL is not set (DataSettings needs it)." == told["groups"][-1]["settings"][0]["problem"]
+
+
+TWO_READERS = """\
+from collections.abc import AsyncIterator
+from pydantic import SecretStr
+from pydantic_settings import BaseSettings, SettingsConfigDict
+from bandmaster.kernel import LifespanBand, create_app, lifespan
+
+class Careful(BaseSettings):
+    model_config = SettingsConfigDict(env_prefix="SHOP_")
+    signature: SecretStr = SecretStr("")
+
+class Careless(BaseSettings):
+    model_config = SettingsConfigDict(env_prefix="SHOP_")
+    signature: str = "hunter1"
+    code: int = 1012
+
+@lifespan(band=LifespanBand.SERVICES)
+async def one(settings: Careful) -> AsyncIterator[None]:
+    yield
+
+@lifespan(band=LifespanBand.SERVICES)
+async def other(settings: Careless) -> AsyncIterator[None]:
+    yield
+
+app = create_app(discover=False, contributions=[one, other])
+"""
+
+
+@pytest.mark.requirement("AU-17")
+@pytest.mark.parametrize("form", ["text", "json", "env"])
+def test_a_variable_that_one_of_two_types_keeps_secret(house, form):
+    """The other type reads it as plain text, and still nothing shows it; what isn't secret is shown."""
+    house.write("shop.py", TWO_READERS)
+    house.setenv(SHOP_SIGNATURE="hunter2")
+    output = house.run("config", "shop:app", "--format", form).output
+    assert "hunter" not in output
+    assert "1012" in output
+    assert "SHOP_SIGNATURE" in output
+
+
+def test_an_example_of_an_env_file(house):
+    """What is required comes first and empty, the rest is commented out; no secret of now is in it."""
+    house.install_data(url=None)
+    house.setenv(ACME_PASSWORD="hunter2", ACME_POOL_SIZE="20")
+    text = house.run("config", "--format", "env").stdout
+    assert text.startswith("""\
+# Settings of this application. Copy to .env, fill in, and keep it out of version control.
+
+# -- required ------------------------------------------------------------
+
+# Where the database is.
+# PostgresDsn
+ACME_URL=
+
+# -- KernelSettings: bandmaster """)
+    assert text.endswith("""
+# -- DataSettings: read by database (acme-data 1.2) ----------------------
+
+# Its password.
+# SecretStr, secret
+#ACME_PASSWORD=
+
+# Connections that are kept open.
+# int
+#ACME_POOL_SIZE=10
+""")
+    assert "" == house.run("config", "--format", "env").stderr
+
+
+def test_an_env_file_that_may_lack_something(house):
+    """An app that can't be planned hides what it brings itself; parts that can't be loaded are a problem."""
+    house.install_data(url=None)
+    house.write("shop.py", "from bandmaster.kernel import create_app\napp = create_app()\n")
+    result = house.run("config", "shop:app", "--format", "env")
+    assert (0, "shop:app can't be planned as it is set now; of what it brings itself, this may lack some.\n") == (
+        result.exit_code,
+        result.stderr,
+    )
+    house.install("acme-bad", "[bandmaster.lifespan]\nbad = acme_bad:bad\n", acme_bad="import reddis\n")
+    result = house.run("config", "--format", "env")
+    assert (1, True, True) == (result.exit_code, "ACME_URL=\n" in result.stdout, "can't be loaded" in result.stderr)
+
+
+def test_the_env_file_holds_the_defaults(house):
+    """With every line in use, the application is set as it is without the file."""
+    house.install_data()
+    lines = house.out("config", "--format", "env").splitlines()
+    used = "\n".join(line.removeprefix("#") for line in lines if line.startswith("#") and line[1:2] not in (" ", ""))
+    read = dotenv_values(stream=io.StringIO(used))
+    described = {s.variable: s.default for kind in own_settings() for s in describe_settings(kind)}
+    assert described == {name: value for name, value in read.items() if name in described}
+
+
+@pytest.mark.parametrize(
+    "value", ["", "a b", "a # b", "it's", 'say "hi"', 'it\'s "both"', "back\\slash", '{"a": 1}', "$x"]
+)
+def test_values_in_an_env_file_are_quoted(value):
+    """Whatever a default holds, it is read back as it was."""
+    shown = Shown(Setting("NAME", "str", "", required=False, default=value, secret=False), value)
+    (line,) = [line for line in env_lines([Group("S", "x", (shown,))]) if line.startswith("#NAME")]
+    assert value == dotenv_values(stream=io.StringIO(line[1:]), interpolate=False)["NAME"]
+
+
+@pytest.mark.parametrize(
+    ("annotation", "expected"),
+    [
+        (int, "int"),
+        (Path, "Path"),
+        (Optional[Annotated[int, "x"]], "int or unset"),  # noqa: UP045
+        (int | str, "int or str"),
+        (Literal["a", 1], "a | 1"),
+        (frozenset[str], "list of str"),
+        (Mapping[str, int], "JSON object of int"),
+        (type[int], "type[int]"),
+    ],
+)
+def test_types_as_people_say_them(annotation, expected):
+    """No typing jargon."""
+    assert expected == kind_text(annotation)
+
+
+@pytest.mark.requirement("AU-17")
+@pytest.mark.parametrize("command", ["plan", "check", "config", "plugins", "lock", "timeline --start"])
+@pytest.mark.parametrize("form", ["text", "json"])
+def test_no_command_shows_a_secret(house, command, form):
+    """Neither a secret nor a URL's password, in whatever form, with or without an error."""
+    house.install_data(url="postgresql://shop:hunter2@db/shop")
+    house.setenv(ACME_PASSWORD="hunter3")
+    result = house.run(*command.split(), "--format", form)
+    assert 0 == result.exit_code
+    house.setenv(ACME_URL="hunter2://hunter2:hunter2@db", ACME_POOL_SIZE="hunter2")
+    failed = house.run(*command.split(), "--format", form, "--traceback")
+    for output in (result.output, failed.output):
+        assert "hunter" not in output

@@ -1,0 +1,393 @@
+"""Tests of bandmaster.kernel.cli.commands.plan."""
+
+import json
+
+import pytest
+
+from bandmaster.kernel.cli.planned_target import plan_target
+
+PLAN = """\
+Plan of everything installed for role 'web'
+  3 components in 2 stages, 2 layers, 1 set of routes, 2 error handlers
+
+Start order  the stop is its exact reverse
+  PERSISTENCE 150
+    database  acme-data 1.2
+      provides Database
+      has 10 s to start and 5 s to stop
+      may hold 10 of postgres, 4 of threads
+    cache  acme-data 1.2
+      provides Cache
+      waits for database: it is declared to start after 'database'
+  SERVICES 350
+    jobs  acme-data 1.2
+      provides Broker
+      waits for cache: it needs its Cache
+      waits for database: it needs its Database
+      has 2.5 s to stop
+      may hold 5 of postgres
+
+Request stack  outermost first
+  1 trace  OUTERMOST 50, hooks, http and websocket, acme-data 1.2
+  2 access  SECURITY 150, ASGI, http, acme-data 1.2
+
+Routes
+  orders at /orders, tagged shop  acme-data 1.2
+
+Error handlers
+  conflict for Conflict  acme-data 1.2
+  gone for 410  acme-data 1.2
+
+Budget  what components may hold at most
+  resource  one process  4 processes  limit  share
+  postgres           15           60     97    62%
+  threads             4           16
+
+Stop
+  slowest path 17.5 s: jobs 2.5 s → cache 10 s → database 5 s
+  allowed 20 s: a grace of 30 s, less 10 s for draining
+
+Not started
+  reports: it belongs to role 'worker'  acme-data 1.2
+"""
+
+
+@pytest.mark.requirement("FA-2", "XC-L2")
+def test_the_whole_plan_for_people(house):
+    """Start order, the stack outermost first, what goes into the host, budgets and the slowest stop, one fact a line."""
+    house.install_data()
+    house.setenv(BANDMASTER_PROCESSES="4", BANDMASTER_LIMITS='{"postgres": 97}')
+    assert PLAN == house.out("plan")
+
+
+def test_on_a_terminal_it_is_a_tree_that_fits(house):
+    """People get guides and colours, within 80 columns."""
+    house.install_data()
+    shown = house.run("plan", terminal=True).stdout
+    assert "\x1b[1mdatabase" in shown
+    assert "└── " in shown
+    house.setenv(NO_COLOR="1")
+    lines = house.run("plan", terminal=True).stdout.splitlines()
+    assert "├── PERSISTENCE 150" in [line.replace("\x1b[2m", "").replace("\x1b[0m", "") for line in lines]
+    assert not any("\x1b[3" in line for line in lines)
+
+
+def test_without_a_terminal_nothing_is_drawn(house):
+    """What goes into a pipe has neither colours nor boxes, and no line is wrapped."""
+    house.install_data()
+    house.setenv(BANDMASTER_DISABLE="cache")
+    shown = house.out("plan")
+    assert not set("\x1b│├└─") & set(shown)
+    assert "  lifespan:cache: it is disabled  acme-data 1.2\n" in shown
+
+
+def test_another_role(house):
+    """A role shows what a process of that role would start, and what belongs elsewhere."""
+    house.install_data()
+    shown = house.out("plan", "--role", "worker")
+    assert "Plan of everything installed for role 'worker'\n  4 components" in shown
+    assert "    reports  acme-data 1.2\n" in shown
+    unused = "layers, routes and error handlers, for no requests are served: access, conflict, gone, orders, trace"
+    assert f"Not started\n  {unused}\n" in shown
+
+
+def test_a_role_that_nobody_knows(house):
+    """Any role is allowed, but it may be a slip."""
+    house.install_data()
+    shown = house.out("plan", "--role", "wroker")
+    assert shown.endswith("\nWarnings\n  no part belongs to role 'wroker' in particular. Did you mean 'worker'?\n")
+    house.setenv(BANDMASTER_DISABLE="reports")
+    assert "Warnings" not in house.out("plan", "--role", "wroker")
+
+
+def test_another_role_of_an_application(house):
+    """An application that has a role already is planned anew, with what it was given in code."""
+    house.install_data()
+    house.write(
+        "shop.py",
+        """
+        from collections.abc import AsyncIterator
+        from bandmaster.kernel import LifespanBand, create_app, lifespan
+        import acme_data
+        class Mailer: ...
+        @lifespan(band=LifespanBand.APPLICATION, roles=["worker"])
+        async def mailer() -> AsyncIterator[Mailer]:
+            yield Mailer()
+        app = create_app(contributions=[mailer], overrides={acme_data.Cache: acme_data.Cache()})
+        """,
+    )
+    web = json.loads(house.out("plan", "shop:app", "--format", "json"))
+    worker = json.loads(house.out("plan", "shop:app", "--role", "worker", "--format", "json"))
+    assert ("web", ["database", "jobs"]) == (web["role"], [part["name"] for part in web["components"]])
+    assert ["database", "jobs", "reports", "mailer"] == [part["name"] for part in worker["components"]]
+    assert [("cache", "override", ["Cache"])] == [(n["name"], n["reason"], n["by"]) for n in worker["not_started"]]
+    assert "  cache: an override provides Cache\n" in house.out("plan", "shop:app")
+    assert plan_target("shop:app", role="web").plan is plan_target("shop:app").plan
+
+
+def test_the_plan_for_another_role_knows_what_the_application_disables(house):
+    """A part may name in after= a part that the application disables, whichever role is planned."""
+    house.install_data()
+    house.write(
+        "shop.py",
+        """
+        from collections.abc import AsyncIterator
+        from bandmaster.kernel import LifespanBand, create_app, lifespan
+        class Mailer: ...
+        @lifespan(band=LifespanBand.APPLICATION, after=["jbos"])
+        async def mailer() -> AsyncIterator[Mailer]:
+            yield Mailer()
+        app = create_app(contributions=[mailer], disable={"jbos"})
+        """,
+    )
+    for role in ("web", "worker"):
+        told = json.loads(house.out("plan", "shop:app", "--role", role, "--format", "json"))
+        assert "mailer" in [part["name"] for part in told["components"]]
+
+
+def test_explain(house):
+    """Why a part stands where it stands."""
+    house.install_data()
+    expected = """\
+cache: component 2 of 3, in stage PERSISTENCE 150
+  brought by acme-data 1.2, acme_data:cache
+  waits for database: it is declared to start after 'database'
+  jobs waits for it: it needs its Cache
+  provides Cache
+  has 30 s to start and 10 s to stop
+"""
+    assert expected == house.out("plan", "--explain", "cache")
+    told = json.loads(house.out("plan", "--explain", "cache", "--format", "json"))
+    assert [{"component": "jobs", "why": "it needs its Cache"}] == told["waited_for_by"]
+    assert "acme-data 1.2, acme_data:cache" == told["brought_by"]
+
+
+def test_explain_what_is_not_there(house):
+    """A slip is answered with the nearest name."""
+    house.install_data()
+    assert (2, "there is no 'cahce' in the plan. Did you mean 'cache'?\n") == house.error("plan", "--explain", "cahce")
+
+
+def test_for_programs(house):
+    """The same as JSON, with the reasons and the defaults that people don't need to see."""
+    house.install_data()
+    house.setenv(BANDMASTER_DISABLE="gone")
+    told = json.loads(house.out("plan", "--format", "json"))
+    assert (1, True, None, "web") == (told["format"], told["ok"], told["target"], told["role"])
+    assert {"band": "PERSISTENCE", "priority": 150, "components": ["database", "cache"]} == told["stages"][0]
+    assert {
+        "name": "jobs",
+        "description": "",
+        "distribution": "acme-data",
+        "version": "1.2",
+        "entry_point": "acme_data:jobs",
+        "band": "SERVICES",
+        "priority": 350,
+        "stage": 1,
+        "needs": [
+            {
+                "parameter": "database",
+                "type": "Database",
+                "kind": "resource",
+                "optional": False,
+                "from": "database",
+            },
+            {"parameter": "cache", "type": "Cache", "kind": "resource", "optional": True, "from": "cache"},
+        ],
+        "provides": ["Broker"],
+        "waits_for": [
+            {"component": "cache", "why": "it needs its Cache"},
+            {"component": "database", "why": "it needs its Database"},
+        ],
+        "start_timeout": 30.0,
+        "stop_timeout": 2.5,
+        "budget": {"postgres": 5},
+        "roles": None,
+        "on_crash": "stop",
+    } == told["components"][2]
+    assert [("trace", "hooks"), ("access", "asgi")] == [(layer["name"], layer["form"]) for layer in told["layers"]]
+    assert ("/orders", ["shop"]) == (told["routes"][0]["prefix"], told["routes"][0]["tags"])
+    assert ["Conflict"] == [handler["exception"] for handler in told["error_handlers"]]
+    assert {"one_process": 15, "all_processes": 15, "limit": None} == told["budget"]["resources"]["postgres"]
+    assert ["jobs", "cache", "database"] == [step["component"] for step in told["stop"]["path"]]
+    assert [
+        {"part": "error_handlers:gone", "reason": "it is disabled", "distribution": "acme-data", "version": "1.2"}
+    ] == (told["left_out"])
+    assert ["worker"] == told["not_started"][0]["by"]
+    assert ([], []) == (told["problems"], told["warnings"])
+
+
+def test_the_slowest_path_is_what_the_plan_was_checked_with(house):
+    """The path that is printed adds up to what planning has compared with the grace."""
+    house.install_data()
+    plan = plan_target(None).plan
+    assert plan.stop_seconds == sum(component.stop_timeout for component in plan.slowest_stop)
+
+
+def test_nothing_installed(house):
+    """An empty plan says what to do about it."""
+    assert (
+        "Plan of everything installed for role 'web'\n"
+        "  nothing in it: install what brings parts, such as bandmaster-web, or name an app that composes some\n"
+    ) == house.out("plan")
+
+
+def test_layers_without_components(house):
+    """A plan may have nothing to start."""
+    house.write(
+        "shop.py",
+        """
+        from bandmaster.kernel import Kernel, MiddlewareBand, middleware
+        @middleware(band=MiddlewareBand.CONTEXT)
+        class Layer:
+            def on_end(self, exchange): ...
+        kernel = Kernel(discover=False, contributions=[Layer])
+        """,
+    )
+    assert """\
+Plan of shop:kernel
+  no components, 1 layer
+
+Request stack  outermost first
+  1 Layer  CONTEXT 250, hooks, http and websocket, in code, shop:Layer
+""" == house.out("plan", "shop:kernel")
+
+
+@pytest.mark.requirement("XC-R1")
+def test_a_budget_above_its_limit(house):
+    """What the start would refuse is a problem of the plan, and stands behind it."""
+    house.install_data()
+    house.setenv(BANDMASTER_PROCESSES="10", BANDMASTER_LIMITS='{"postgres": 97, "threads": 0}')
+    result = house.run("plan")
+    assert 1 == result.exit_code
+    assert (
+        """\
+  resource  one process  10 processes  limit          share
+  postgres           15           150     97  155% too much
+  threads             4            40      0       too much
+"""
+        in result.stdout
+    )
+    assert result.stdout.endswith("""
+Problems
+  the plan may hold 150 of postgres (15 in each of 10 processes), 155% of the 97 that BANDMASTER_LIMITS allows. \
+Lower pool sizes or processes, raise the limit, or set BANDMASTER_OVER_BUDGET=warn.
+  the plan may hold 40 of threads (4 in each of 10 processes), more than all of the 0 that BANDMASTER_LIMITS allows. \
+Lower pool sizes or processes, raise the limit, or set BANDMASTER_OVER_BUDGET=warn.
+""")
+    told = json.loads(house.run("plan", "--format", "json").stdout)
+    assert (False, ["postgres", "threads"]) == (told["ok"], [problem["subject"] for problem in told["problems"]])
+
+
+def test_what_cannot_be_planned(house):
+    """All problems at once, on standard error, and nothing else."""
+    house.install_data(url=None)
+    code, said = house.error("plan")
+    assert (
+        1,
+        (
+            "1 problem in the plan:\n"
+            "  - ACME_URL is not set (DataSettings needs it). Set it in the environment, or pass "
+            "overrides={DataSettings: DataSettings(...)}.\n"
+        ),
+    ) == (code, said)
+
+
+def test_what_cannot_be_planned_for_programs(house):
+    """The problems as JSON, where the plan would have been."""
+    house.install_data(url=None)
+    result = house.run("plan", "--format", "json")
+    assert (1, "") == (result.exit_code, result.stderr)
+    assert {
+        "format": 1,
+        "ok": False,
+        "error": "PlanError",
+        "problems": [
+            {
+                "message": "ACME_URL is not set (DataSettings needs it).",
+                "hint": "Set it in the environment, or pass overrides={DataSettings: DataSettings(...)}.",
+                "subject": "DataSettings",
+            }
+        ],
+    } == json.loads(result.stdout)
+
+
+def test_on_a_terminal_a_long_problem_hangs_under_its_dash(house):
+    """Errors wrap at the width of the terminal, between words."""
+    house.install_data(url=None)
+    said = house.run("plan", terminal=True).stderr
+    assert "\x1b[1;31m1 problem in the plan:\x1b[0m" == said.splitlines()[0]
+    assert [
+        "  - ACME_URL is not set (DataSettings needs it). Set it in the environment, or",
+        "    pass overrides={DataSettings: DataSettings(...)}.",
+    ] == said.splitlines()[1:]
+
+
+def test_the_whole_traceback_when_asked(house):
+    """--traceback shows where an error comes from, its causes first."""
+    house.install("acme-bad", "[bandmaster.lifespan]\nbad = acme_bad:bad\n", acme_bad="import reddis\n")
+    code, said = house.error("plan", "--traceback")
+    assert 1 == code
+    assert said.index("ModuleNotFoundError: No module named 'reddis'") < said.index("which led to")
+    assert said.index("which led to") < said.index("\n1 problem with the installed parts:")
+    assert "Traceback" not in house.error("plan")[1]
+
+
+CYCLE = """
+from collections.abc import AsyncIterator
+from bandmaster.kernel import Kernel, LifespanBand, LifespanContribution, lifespan
+class A: ...
+class B: ...
+@lifespan(band=LifespanBand.SERVICES)
+async def a(b: B) -> AsyncIterator[A]:
+    yield A()
+@lifespan(band=LifespanBand.SERVICES)
+async def b(a: A) -> AsyncIterator[B]:
+    yield B()
+@lifespan(band=LifespanBand.PERSISTENCE, name="b")
+async def again() -> AsyncIterator[None]:
+    yield
+def cycle(): return Kernel(discover=False, contributions=[a, b])
+def twice(): return Kernel(discover=False, contributions=[a, again, b])
+def wrong(): return Kernel(discover=False, contributions=[A])
+"""
+
+
+@pytest.mark.parametrize(
+    ("target", "expected"),
+    [
+        (
+            "app:cycle",
+            (
+                "1 problem in the plan:\n"
+                "  - lifespans a → b → a wait for each other: 'a' waits for 'b' (it needs its B; in code, app:a), 'b' waits "
+                "for 'a' (it needs its A; in code, app:b). Take one of these edges away, or let both use a third component.\n"
+            ),
+        ),
+        (
+            "app:wrong",
+            (
+                "app:wrong() can't be called: ValueError: contributions: A is no contribution; decorate it with "
+                "@lifespan(...) or @middleware(...), or make a LifespanContribution, MiddlewareContribution, "
+                "RouteContribution or ErrorHandlerContribution of it.\n"
+                "  app.py:17 in wrong\n"
+                "    def wrong(): return Kernel(discover=False, contributions=[A])\n"
+            ),
+        ),
+    ],
+)
+def test_parts_that_do_not_fit(house, target, expected):
+    """Cycles and things that are no parts are answered in words, with the place."""
+    house.write("app.py", CYCLE)
+    assert (1, expected) == house.error("plan", target)
+
+
+def test_two_parts_of_one_name(house):
+    """Both are named, with where they come from."""
+    house.write("app.py", CYCLE)
+    code, said = house.error("plan", "app:twice")
+    assert 1 == code
+    assert (
+        "lifespan 'b' (PERSISTENCE, in code, app:again) and lifespan 'b' (SERVICES, in code, app:b) have the same"
+        in said
+    )

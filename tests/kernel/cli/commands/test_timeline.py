@@ -1,0 +1,111 @@
+"""Tests of bandmaster.kernel.cli.commands.timeline."""
+
+import json
+import re
+
+from bandmaster.kernel.listeners.timeline import Record, Span
+from bandmaster.kernel.listeners.timeline_store import save_timeline
+
+RECORD = Record(
+    1.25,
+    (Span("cache", 0.0, 0.02), Span("database", 0.0, 0.75), Span("jobs", 0.75, 0.5)),
+    (("cache", "database"), ("jobs",)),
+    {"cache": (), "database": (), "jobs": ("database",)},
+)
+
+
+def test_the_last_start(house):
+    """Who worked longest, and what all had to wait for."""
+    save_timeline("shop:app", RECORD)
+    first, *rest = house.out("timeline", "shop:app").splitlines()
+    assert re.fullmatch(r"The start of shop:app took 1\.2 s  on \d{4}-\d\d-\d\d at \d\d:\d\d:\d\d", first)
+    assert (
+        """
+Blame  who worked longest itself
+  own time  waited  component
+    750 ms   <1 ms  database
+    500 ms  750 ms  jobs
+     20 ms   <1 ms  cache
+
+Critical chain  what the whole start waited for, one after the other
+  component    from  own time      to
+  database    <1 ms    750 ms  750 ms
+  jobs       750 ms    500 ms   1.2 s""".splitlines()
+        == rest
+    )
+
+
+def test_on_a_terminal(house):
+    """The same in columns, with colours."""
+    save_timeline(None, RECORD)
+    shown = house.run("timeline", terminal=True).stdout
+    assert "\x1b[1mThe start of everything installed took 1.2 s" in shown
+    assert all(len(re.sub(r"\x1b\[[0-9;]*m", "", line)) <= 80 for line in shown.splitlines())
+
+
+def test_no_start_on_record(house):
+    """It says how to get one."""
+    assert (
+        1,
+        (
+            "No start of shop:app from this directory is on record. `bandmaster run shop:app` keeps one of each start, unless "
+            "BANDMASTER_TIMELINE is off; `bandmaster timeline --start shop:app` starts it now, without a server.\n"
+        ),
+    ) == house.error("timeline", "shop:app")
+    assert "No start of everything installed from this directory is on record." in house.error("timeline")[1]
+
+
+def test_for_programs(house):
+    """All numbers in seconds."""
+    save_timeline(None, RECORD)
+    told = json.loads(house.out("timeline", "--format", "json"))
+    assert (1, None, 1.25) == (told["format"], told["target"], told["took"])
+    assert {"component": "database", "waited": 0.0, "own": 0.75, "outcome": "started"} == told["blame"][0]
+    assert ["database", "jobs"] == told["critical_chain"]
+    assert told["at"].endswith("+00:00")
+
+
+def test_a_start_now(house):
+    """--start starts and stops it; what it logs is not the answer."""
+    house.install_data()
+    result = house.run("timeline", "--start", "--format", "json")
+    told = json.loads(result.stdout)
+    assert (0, None) == (result.exit_code, told["at"])
+    assert {"database", "cache", "jobs"} == {span["component"] for span in told["blame"]}
+    assert "component started" in result.stderr
+
+
+def test_a_start_of_nothing(house):
+    """There is nothing to blame."""
+    shown = house.run("timeline", "--start").stdout
+    assert re.fullmatch(r"The start of everything installed took \S+ ms\n\nIt has no components\.\n", shown)
+
+
+FAILS = """
+from collections.abc import AsyncIterator
+from bandmaster.kernel import Kernel, LifespanBand, lifespan
+class A: ...
+@lifespan(band=LifespanBand.SERVICES)
+async def first() -> AsyncIterator[A]:
+    yield A()
+@lifespan(band=LifespanBand.SERVICES)
+async def second(a: A) -> AsyncIterator[None]:
+    raise OSError("no route to host")
+    yield
+app = Kernel(discover=False, contributions=[first, second])
+"""
+
+
+def test_a_start_that_fails(house):
+    """How far it came, then why it failed."""
+    house.write("shop.py", FAILS)
+    result = house.run("timeline", "--start", "shop:app")
+    assert 1 == result.exit_code
+    assert result.stdout.startswith("The start of shop:app did not complete\n")
+    assert re.search(r"second +failed\n", result.stdout)
+    assert (
+        "The start failed: 'second' (in code, shop:second) failed to start: OSError: no route to host" in result.stderr
+    )
+    assert "Traceback" in result.stderr
+    told = json.loads(house.run("timeline", "--start", "shop:app", "--format", "json").stdout)
+    assert (False, "StartError") == (told["ok"], told["error"])

@@ -1,0 +1,280 @@
+"""Tests of bandmaster.kernel.discovery.loading."""
+
+import itertools
+import sys
+
+import fastapi  # noqa: F401  # before the modules of a test are forgotten again
+import pytest
+
+from bandmaster.kernel.contributions.model import LifespanContribution, Provenance, RouteContribution
+from bandmaster.kernel.discovery.loading import load, load_command
+from bandmaster.kernel.discovery.metadata import Found
+from bandmaster.kernel.errors import DiscoveryError, Problem
+
+HEADER = """\
+from collections.abc import AsyncIterator
+from bandmaster.kernel.contributions.bands import LifespanBand, MiddlewareBand
+from bandmaster.kernel.contributions.decorators import lifespan, middleware, value
+from bandmaster.kernel.contributions.model import (
+    ErrorHandlerContribution,
+    LifespanContribution,
+    MiddlewareContribution,
+    RouteContribution,
+)
+
+@lifespan(band=LifespanBand.SERVICES, start_timeout=3)
+async def database() -> AsyncIterator[str]:
+    yield "up"
+
+@middleware(band=MiddlewareBand.CONTEXT)
+class Layer:
+    def on_request(self, exchange): ...
+
+routes = RouteContribution(name="routes", routes=[])
+handler = ErrorHandlerContribution(name="handler", exception=ValueError, handler=print)
+region = value(5, name="region")
+"""
+_numbers = itertools.count()
+
+
+@pytest.fixture
+def module(tmp_path, monkeypatch):
+    """Writes a module that can be imported, and gives its name."""
+    monkeypatch.syspath_prepend(tmp_path)
+    monkeypatch.setattr(sys, "modules", dict(sys.modules))
+
+    def write(text, name=None):
+        name = name or f"bandmaster_test_part_{next(_numbers)}"
+        (tmp_path / f"{name}.py").write_text(text)
+        return name
+
+    return write
+
+
+def part(value, group="lifespan", name="audit"):
+    return Found(f"bandmaster.{group}", name, value, Provenance("acme-audit", "1.2", value))
+
+
+def failure(found, do=load):
+    with pytest.raises(DiscoveryError) as caught:
+        do(found)
+    (problem,) = caught.value.problems
+    assert problem.subject == found.name
+    return problem, caught.value.__cause__
+
+
+OFF = "switch it off with BANDMASTER_DISABLE=audit or disable={'audit'}."
+
+
+def test_a_contribution_has_the_name_and_provenance_of_its_entry_point(module):
+    """Where it stands in code no longer matters; everything else of it is kept."""
+    found = part(f"{module(HEADER)}:database")
+    loaded = load(found)
+    assert isinstance(loaded, LifespanContribution)
+    assert (loaded.name, loaded.provenance, loaded.start_timeout) == ("audit", found.provenance, 3)
+
+
+@pytest.mark.parametrize(
+    ("group", "attribute"),
+    [("middleware", "Layer"), ("routes", "routes"), ("error_handlers", "handler"), ("values", "region")],
+)
+def test_every_group_loads(module, group, attribute):
+    """Layers, routes, error handlers and values load as components do."""
+    loaded = load(part(f"{module(HEADER)}:{attribute} [extra]", group))
+    assert (loaded.name, str(loaded.provenance)) == ("audit", "acme-audit 1.2")
+
+
+ROUTES = """\
+from fastapi import APIRouter
+from starlette.responses import PlainTextResponse
+from starlette.routing import Route, Router
+
+def answer(request):
+    return PlainTextResponse("up")
+
+plain = [Route("/up", answer)]
+starlette = Router(plain)
+fastapi = APIRouter()
+fastapi.add_api_route("/up", lambda: "up")
+empty = []
+strange = ["/up"]
+"""
+
+
+@pytest.mark.parametrize("attribute", ["plain", "starlette", "fastapi"])
+def test_an_entry_point_may_name_a_router(module, attribute):
+    """A router, or a list of routes, is loaded as routes that have the name of the entry point."""
+    found = part(f"{module(ROUTES)}:{attribute}", "routes", "shop")
+    loaded = load(found)
+    assert isinstance(loaded, RouteContribution)
+    assert ("shop", found.provenance) == (loaded.name, loaded.provenance)
+    assert ["/up"] == [route.path for route in getattr(loaded.routes, "routes", loaded.routes)]
+
+
+@pytest.mark.parametrize(
+    ("attribute", "kind"), [("empty", "a list"), ("strange", "a list"), ("Router", "the class Router")]
+)
+def test_what_is_no_router(module, attribute, kind):
+    """A list of something else, and a router's class, are refused with what to write."""
+    name = module(ROUTES)
+    problem, _ = failure(part(f"{name}:{attribute}", "routes"))
+    assert f"{name}:{attribute} is {kind}, not a RouteContribution." in problem.message
+    assert problem.hint.startswith("Make a RouteContribution of it and name that.")
+
+
+def test_nested_attributes(module):
+    """A dotted attribute is followed."""
+    name = module(HEADER + "class Parts:\n    routes = routes\n")
+    assert isinstance(load(part(f"{name}:Parts.routes", "routes")), RouteContribution)
+
+
+def test_commands_are_loaded_as_they_are(module):
+    """What a command is, the command line knows."""
+    assert load_command(part(f"{module('main = 42')}:main", "commands")) == 42
+
+
+def test_commands_fail_like_parts(module):
+    """A command that can't be imported is reported in the same words."""
+    name = module("def main(): ...\n")
+    problem, cause = failure(part(f"{name}:zzz", "commands"), load_command)
+    assert isinstance(cause, AttributeError)
+    assert str(problem) == (
+        f"command 'audit' (acme-audit 1.2) can't be loaded: module {name} has no attribute 'zzz'. Or {OFF}"
+    )
+
+
+def test_a_module_that_raises(module, tmp_path):
+    """Whatever an import raises is told with type, text and place, and kept as the cause."""
+    name = module("\ndef fail():\n    raise KeyError('boom')\nfail()\n")
+    problem, cause = failure(part(f"{name}:audit"))
+    assert isinstance(cause, KeyError)
+    assert str(problem) == (
+        f"lifespan 'audit' (acme-audit 1.2) can't be loaded: importing {name} failed with KeyError: 'boom' "
+        f"({tmp_path / name}.py:3). Or {OFF}"
+    )
+
+
+def test_an_exception_without_text(module):
+    """An exception that says nothing is named."""
+    problem, _ = failure(part(f"{module('raise RuntimeError')}:audit"))
+    assert "failed with RuntimeError (" in problem.message
+
+
+def test_a_missing_dependency(module):
+    """A module that imports what isn't there tells what to install."""
+    name = module("import bandmaster_test_no_such_module\n")
+    problem, cause = failure(part(f"{name}:audit"))
+    assert isinstance(cause, ModuleNotFoundError)
+    assert "failed with ModuleNotFoundError: No module named 'bandmaster_test_no_such_module' (" in problem.message
+    assert problem.hint == (
+        f"Install what brings 'bandmaster_test_no_such_module'; `pip check` lists what is missing. Or {OFF}"
+    )
+
+
+@pytest.mark.parametrize("value", ["bandmaster_test_gone:audit", "bandmaster_test_gone.audit:audit"])
+def test_a_missing_module_of_its_own(value):
+    """An entry point whose module isn't there says that the installation is damaged."""
+    problem, _ = failure(part(value))
+    assert problem.hint.startswith("The installation is damaged, or the entry point is misspelt: reinstall")
+    assert "(" not in problem.message.partition("failed with")[2]
+
+
+def test_a_syntax_error(module, tmp_path):
+    """A module that Python can't read is told with its line."""
+    name = module("def f(:\n")
+    problem, cause = failure(part(f"{name}:audit"))
+    assert isinstance(cause, SyntaxError)
+    assert f"failed with SyntaxError: invalid syntax ({name}.py, line 1)." in problem.message
+
+
+def test_an_import_that_exits(module, tmp_path):
+    """A module that calls sys.exit() doesn't end the process in silence."""
+    name = module("import sys\nsys.exit(3)\n")
+    problem, cause = failure(part(f"{name}:audit"))
+    assert isinstance(cause, SystemExit)
+    assert f"{name} calls sys.exit(3) when it is imported ({tmp_path / name}.py:2)." in problem.message
+
+
+def test_an_interrupt_passes(module):
+    """Who presses Ctrl-C during an import means the process."""
+    with pytest.raises(KeyboardInterrupt):
+        load(part(f"{module('raise KeyboardInterrupt')}:audit"))
+
+
+def test_a_misspelt_attribute(module):
+    """A near miss is offered."""
+    name = module(HEADER)
+    problem, cause = failure(part(f"{name}:databse"))
+    assert isinstance(cause, AttributeError)
+    assert str(problem) == (
+        f"lifespan 'audit' (acme-audit 1.2) can't be loaded: module {name} has no attribute 'databse'. "
+        f"Did you mean 'database'? Or {OFF}"
+    )
+
+
+def test_a_wrong_attribute(module):
+    """Without a near miss, what would fit is listed."""
+    problem, _ = failure(part(f"{module(HEADER)}:zzz"))
+    assert problem.hint == f"There is 'database'. Or {OFF}"
+
+
+def test_a_wrong_attribute_with_nothing_that_fits(module):
+    """Where nothing would fit, nothing is offered, and lazy exports stay unimported."""
+    text = "def __dir__():\n    return ['lazy']\ndef __getattr__(name):\n    raise AttributeError(name)\n"
+    problem, _ = failure(part(f"{module(text)}:zzz"))
+    assert problem.hint == f"Or {OFF}"
+
+
+def test_a_wrong_nested_attribute(module):
+    """A wrong step inside an object names the object; one without a dictionary does no harm."""
+    name = module("value = 3\n")
+    problem, _ = failure(part(f"{name}:value.zzz"))
+    assert "a int has no attribute 'zzz'" in problem.message
+
+
+@pytest.mark.parametrize("error", ["RuntimeError('late')", "SystemExit(1)"])
+def test_a_lazy_export_that_fails(module, error):
+    """A module that imports only when asked may fail only then."""
+    name = module(f"def __getattr__(name):\n    raise {error}\n")
+    problem, _ = failure(part(f"{name}:audit"))
+    assert "late" in problem.message or "sys.exit(1)" in problem.message
+
+
+@pytest.mark.parametrize(
+    ("group", "attribute", "what", "remedy"),
+    [
+        ("lifespan", "plain", "the function plain", "Decorate it with @lifespan(band=...)."),
+        ("lifespan", "number", "a int", "Make a LifespanContribution of it and name that."),
+        ("lifespan", "os", "the module os", "Make a LifespanContribution of it and name that."),
+        ("lifespan", "Layer", "a MiddlewareContribution", "It belongs into group 'bandmaster.middleware'."),
+        (
+            "lifespan",
+            "LifespanContribution",
+            "the class LifespanContribution",
+            "Name one that you made of it, not the class itself.",
+        ),
+        ("middleware", "Plain", "the class Plain", "Decorate it with @middleware(band=...)."),
+        ("middleware", "plain", "the function plain", "Make a MiddlewareContribution of it and name that."),
+        ("routes", "plain", "the function plain", "Make a RouteContribution of it and name that."),
+    ],
+)
+def test_what_is_no_contribution_of_its_group(module, group, attribute, what, remedy):
+    """A wrong type says what it is, what was wanted, and what to do."""
+    name = module(f"{HEADER}\nimport os\nnumber = 3\ndef plain(): ...\nclass Plain: ...\n")
+    problem, cause = failure(part(f"{name}:{attribute}", group))
+    assert f"can't be loaded: {name}:{attribute} is {what}, not a " in problem.message
+    assert problem.hint == f"{remedy} Or {OFF}"
+    assert cause is None
+
+
+def test_a_name_that_does_not_do(module):
+    """An entry point's name has to be a part's name."""
+    problem, cause = failure(part(f"{module(HEADER)}:database", name="my audit"))
+    assert isinstance(cause, ValueError)
+    assert "its name doesn't do as name: expected letters" in problem.message
+
+
+def test_a_malformed_entry_is_not_imported():
+    """What was found malformed is reported as such."""
+    bad = Found("bandmaster.lifespan", "audit", "sys:", Provenance(), problem=Problem("Malformed.", subject="audit"))
+    assert failure(bad)[0].message == "Malformed."

@@ -1,0 +1,217 @@
+"""Tests of bandmaster.kernel.listeners.event_log."""
+
+import subprocess
+import sys
+import textwrap
+from contextlib import asynccontextmanager
+from dataclasses import fields
+
+import anyio
+import pytest
+import structlog
+from structlog.testing import LogCapture
+from tests.kernel.virtual import anyio_backend  # noqa: F401
+
+from bandmaster.kernel import events
+from bandmaster.kernel.contributions.bands import LifespanBand
+from bandmaster.kernel.contributions.model import LifespanContribution, Provenance
+from bandmaster.kernel.errors import CrashError, StartError
+from bandmaster.kernel.lifecycle.context import Context
+from bandmaster.kernel.lifecycle.kernel import Kernel
+from bandmaster.kernel.lifecycle.restart import Restart
+from bandmaster.kernel.listeners.event_log import Journal
+from bandmaster.kernel.planning.make import make_plan
+from bandmaster.kernel.settings.kernel import KernelSettings
+
+
+@pytest.fixture
+def log():
+    """What is logged, as structlog hands it to its renderer."""
+    capture = LogCapture()
+    structlog.configure(processors=[capture])
+    return capture.entries
+
+
+def component(name, start=None, stop=None, run=None, seconds=1):
+    @asynccontextmanager
+    async def lives(context: Context):
+        await anyio.sleep(seconds)
+        if run is not None:
+            run(context)
+        if start is not None:
+            raise start
+        yield
+        await anyio.sleep(2)
+        if stop is not None:
+            raise stop
+
+    return LifespanContribution(
+        name=name,
+        factory=lives,
+        band=LifespanBand.PERSISTENCE,
+        provenance=Provenance("bandmaster-persistence", "1.2", "m:a"),
+    )
+
+
+OWNER = {"band": "PERSISTENCE", "brought_by": "bandmaster-persistence 1.2"}
+
+
+@pytest.mark.anyio
+@pytest.mark.requirement("CF-35")
+async def test_a_run_reads_like_a_story(log):
+    """Every start and stop has name, band, provenance and duration; what goes well is no more than info."""
+    async with Kernel(contributions=[component("database")], discover=False).running():
+        pass
+    database = {"component": "database", **OWNER}
+    assert [
+        {"event": "kernel starting", "log_level": "debug", "components": 1},
+        {"event": "component starting", "log_level": "debug", **database, "waited": 0.0},
+        {"event": "component started", "log_level": "info", **database, "waited": 0.0, "took": 1.0},
+        {"event": "ready", "log_level": "info", "took": 1.0},
+        {"event": "kernel stopping", "log_level": "debug"},
+        {"event": "component stopping", "log_level": "debug", **database},
+        {"event": "component stopped", "log_level": "info", **database, "took": 2.0},
+        {"event": "kernel stopped", "log_level": "info", "took": 3.0, "errors": 0},
+    ] == log
+
+
+def line(log, event):
+    return next(entry for entry in log if entry["event"] == event)
+
+
+@pytest.mark.anyio
+@pytest.mark.requirement("CF-35")
+async def test_a_failure_and_its_rollback_are_logged(log):
+    """Who failed, of what, after how long, and what was rolled back for it."""
+    parts = [component("bad", start=OSError("refused")), component("good", seconds=0.5)]
+    with pytest.raises(StartError):
+        async with Kernel(contributions=parts, discover=False).running():
+            pass
+    assert {
+        "event": "component start failed",
+        "log_level": "error",
+        "component": "bad",
+        "error": "OSError: refused",
+        "took": 1.0,
+        **OWNER,
+    } == line(log, "component start failed")
+    assert {"event": "rolling back", "log_level": "warning", "error": "OSError: refused"} == line(log, "rolling back")
+    assert {"component": "good", "took": 2.0, **OWNER}.items() <= line(log, "component stopped").items()
+    assert 1 == line(log, "kernel stopped")["errors"]
+
+
+@pytest.mark.anyio
+@pytest.mark.requirement("CF-35")
+async def test_a_failing_stop_is_an_error(log):
+    """With its duration, like a stop that goes well."""
+    with pytest.raises(ExceptionGroup):
+        async with Kernel(contributions=[component("bad", stop=OSError("refused"))], discover=False).running():
+            pass
+    assert {
+        "event": "component stop failed",
+        "log_level": "error",
+        "component": "bad",
+        "error": "OSError: refused",
+        "took": 2.0,
+        **OWNER,
+    } == line(log, "component stop failed")
+
+
+@pytest.mark.anyio
+async def test_what_a_service_died_of_has_its_traceback(log):
+    """It is started again, and nobody else would ever tell; the values of variables stay out."""
+
+    async def fails():
+        password = "hunter2"
+        await anyio.sleep(1)
+        raise OSError(f"no luck with {len(password)}")
+
+    supervise = component("jobs", run=lambda context: context.supervise(fails, restart=Restart(intensity=1, jitter=0)))
+    with pytest.raises(CrashError):
+        async with Kernel(contributions=[supervise], discover=False).running():
+            await anyio.sleep(60)
+    entry = line(log, "service restarting")
+    assert ("warning", "fails", "OSError: no luck with 7") == (entry["log_level"], entry["service"], entry["error"])
+    assert "in fails" in entry["exception"]
+    assert "hunter2" not in entry["exception"]
+    assert ("error", True) == (line(log, "service gave up")["log_level"], "exception" in line(log, "service gave up"))
+
+
+@pytest.mark.parametrize(
+    ("text", "masked"),
+    [
+        ("no postgresql://bob:hunter2@db:5432/x", "no postgresql://bob:**********@db:5432/x"),
+        ("redis://:hunter2@cache and redis://cache", "redis://:**********@cache and redis://cache"),
+        ("amqp://bob:hun/ter@2@mq/", "amqp://bob:**********@mq/"),
+        ("see http://docs:8080/errors", "see http://docs:8080/errors"),
+    ],
+)
+def test_passwords_in_urls_are_masked(log, text, masked):
+    """Drivers put the URL that they couldn't reach into their errors."""
+    journal = Journal(make_plan([]))
+    error = ConnectionError(text)
+    journal(events.ServiceRestarting(at=0, component="a", service="s", error=error, delay=1, attempt=2))
+    journal(events.Warned(at=0, component="a", message=text))
+    assert [f"ConnectionError: {masked}", masked] == [log[0]["error"], log[1]["message"]]
+    assert masked in log[0]["exception"]
+
+
+def test_what_is_empty_is_left_out(log):
+    """A line holds what there is to tell."""
+    journal = Journal(make_plan([]))
+    journal(events.ServiceEnded(at=1.5, component="a", service="s", error=None))
+    journal(events.ComponentOverdue(at=1, component="a", phase="start", seconds=1 / 3, where="here", waiting=()))
+    assert [
+        {"event": "service ended", "log_level": "info", "component": "a", "service": "s"},
+        {
+            "event": "component overdue",
+            "log_level": "error",
+            "component": "a",
+            "phase": "start",
+            "seconds": 0.333333,
+            "where": "here",
+        },
+    ] == log
+
+
+def every_event():
+    """One of each, with values of the right kind."""
+    values = {"str": "text", "float": 1.0, "int": 1, "BaseException": OSError("x"), "tuple[str, ...]": ("a",)}
+
+    def kinds(kind):
+        for inner in kind.__subclasses__():
+            yield inner
+            yield from kinds(inner)
+
+    for kind in kinds(events.Event):
+        if not kind.__subclasses__():
+            yield kind(**{field.name: values[str(field.type).removesuffix(" | None")] for field in fields(kind)})
+
+
+@pytest.mark.parametrize("event", list(every_event()), ids=lambda event: type(event).__name__)
+def test_every_event_can_be_logged(log, event):
+    """None has a field that the logger takes for one of its own."""
+    Journal(make_plan([]))(event)
+    assert 1 == len(log)
+
+
+def test_structlog_is_imported_for_the_first_event_only():
+    """A plan that is only looked at doesn't pay for it."""
+    code = """
+        import sys
+        from bandmaster.kernel import Kernel, events
+        kernel = Kernel(discover=False)
+        assert "structlog" not in sys.modules
+        kernel.emit(events.Warned(at=0, component="kernel", message="now"))
+        assert "structlog" in sys.modules
+    """
+    subprocess.run([sys.executable, "-c", textwrap.dedent(code)], check=True, capture_output=True)
+
+
+@pytest.mark.anyio
+async def test_settings_never_appear(log):
+    """Nothing that a component was configured with is logged."""
+    settings = KernelSettings(title="hunter2")
+    async with Kernel(contributions=[component("database")], discover=False, settings=settings).running():
+        pass
+    assert "hunter2" not in repr(log)

@@ -1,0 +1,136 @@
+"""Tests of values in plans: bandmaster.kernel.planning."""
+
+from collections.abc import AsyncIterator
+from typing import Annotated
+
+import pytest
+
+from bandmaster.kernel import Kernel, LifespanBand, Named, PlanError, lifespan, value
+from bandmaster.kernel.contributions.keys import Key
+from bandmaster.kernel.lifecycle.context import Context
+from bandmaster.kernel.planning.make import make_plan
+
+pytestmark = pytest.mark.anyio
+
+
+class Page:
+    def __init__(self, title):
+        self.title = title
+
+
+class Site:
+    def __init__(self, page):
+        self.page = page
+
+
+@lifespan(band=LifespanBand.SERVICES)
+async def site(page: Page) -> AsyncIterator[Site]:
+    """A component that needs the one page."""
+    yield Site(page)
+
+
+@lifespan(band=LifespanBand.SERVICES, name="site")
+async def site_of_home(page: Annotated[Page, Named("home")]) -> AsyncIterator[Site]:
+    """A component that needs the page of that name."""
+    yield Site(page)
+
+
+def plan_of(*parts, **options):
+    return make_plan(parts, context=Context, **options)
+
+
+def kernel_of(*parts, **options):
+    return Kernel(contributions=parts, discover=False, **options)
+
+
+async def test_components_take_values_by_type():
+    """A value is there before anything starts, and is found by type in the resources as well."""
+    page = Page("home")
+    async with kernel_of(site, value(page, name="home")).running() as resources:
+        assert page is resources[Site].page
+        assert page is resources[Page] is resources[Page, "home"]
+
+
+async def test_one_of_several_is_taken_by_name():
+    """The name of a value tells it apart from other values of its type."""
+    home, about = Page("home"), Page("about")
+    kernel = kernel_of(site_of_home, value(home, name="home"), value(about, name="about"))
+    async with kernel.running() as resources:
+        assert home is resources[Site].page
+        assert Key(Page) not in kernel.plan.values
+
+
+def test_several_values_of_a_type_need_a_name():
+    """A need for the bare type is a problem that names all of them."""
+    with pytest.raises(PlanError) as caught:
+        plan_of(site, value(Page("home"), name="home"), value(Page("about"), name="about"))
+    assert (
+        "'about' and 'home' provide one each; name the one that is meant with Named." == caught.value.problems[0].hint
+    )
+
+
+def test_a_value_and_a_component_of_one_type_conflict():
+    """Both are named in the problem."""
+    with pytest.raises(PlanError) as caught:
+        plan_of(site, value(Page("home"), name="home"), value(Site(None), name="static"))
+    (problem,) = caught.value.problems
+    assert problem.message.startswith("lifespan 'site' (SERVICES, in code,")
+    assert "and value 'static' (in code" in problem.message
+    assert problem.message.endswith("both provide a Site.")
+
+
+async def test_an_override_takes_the_place_of_a_value():
+    """By type, as for components; the plan says that the value isn't used."""
+    kernel = kernel_of(site, value(Page("home"), name="home"), overrides={Page: Page("fake")})
+    assert {"home": Key(Page)} == kernel.plan.replaced
+    async with kernel.running() as resources:
+        assert "fake" == resources[Site].page.title
+
+
+def test_values_of_other_roles_are_left_out():
+    """The remedy of a missing value says to which roles the value belongs."""
+    parts = [site, value(Page("home"), name="home", roles={"worker"})]
+    assert ["home"] == [part.name for part in plan_of(*parts, role="worker").values.values()][:1]
+    with pytest.raises(PlanError) as caught:
+        plan_of(*parts, role="web")
+    assert "'home' would, but belongs to the roles 'worker', not 'web'." == caught.value.problems[0].hint
+    assert ["home"] == [part.name for part in plan_of(parts[1], role="web").other_roles]
+
+
+def test_values_are_collected_by_type():
+    """Overrides first, then values by name, without a start."""
+    parts = [value(Page("b"), name="b"), value(Page("a"), name="a"), value(Site(None), name="site")]
+    assert ["a", "b"] == [page.title for page in plan_of(*parts).values_of(Page)]
+    plan = plan_of(*parts, overrides={(Page, "x"): Page("given")})
+    assert ["given", "a", "b"] == [page.title for page in plan.values_of(Page)]
+    assert () == plan.values_of(str)
+
+
+def test_collecting_refuses_components_and_other_types():
+    """A component of the type would need a start, and an override of another type isn't one."""
+    plan = plan_of(site, value(Page("home"), name="home"), overrides={(Site, "x"): "no site"})
+    with pytest.raises(PlanError) as caught:
+        plan.values_of(Site)
+    assert [
+        "an override provides 'no site' as Site, which it isn't.",
+        "the component 'site' provides Site, which is collected without a start.",
+    ] == [problem.message for problem in caught.value.problems]
+
+
+def test_a_value_satisfies_what_requires_it():
+    """``requires`` and ``after`` may name a value: it is there before anything starts."""
+
+    @lifespan(band=LifespanBand.SERVICES, requires=["home"], after=["home"])
+    async def reader() -> AsyncIterator[None]:
+        yield
+
+    assert ["reader"] == [component.name for component in plan_of(reader, value(Page("home"), name="home"))]
+
+
+def test_a_value_is_explained():
+    """By its name, as every part of the plan."""
+    plan = plan_of(site, value(Page("home"), name="home"))
+    explanation = plan.explain("home")
+    assert "a value, ready before anything starts" == explanation.place
+    assert ("provides Page", "provides Page named 'home'") == tuple(sorted(explanation.facts))
+    assert ("takes page: Page from 'home'",) == plan.explain("site").facts[:1]

@@ -1,0 +1,137 @@
+"""Tests of bandmaster.kernel.settings.display."""
+
+from pathlib import Path
+
+import pytest
+from pydantic import BaseModel, Secret, SecretStr
+from pydantic_settings import BaseSettings, SettingsConfigDict
+from tests.kernel.settings.examples import SECRET, URL, Inner, Part
+
+from bandmaster.kernel.settings.display import current_value, describe_settings
+from bandmaster.kernel.settings.secrets import secret_variables
+from bandmaster.kernel.text import MASK
+
+MASKED_URL = f"postgres://u:{MASK}@h/db"
+
+
+def test_how_a_setting_is_described():
+    """Variable, type, default and description, with secrets masked wherever they stand."""
+    described = {setting.variable: setting for setting in describe_settings(Part)}
+    assert ("PostgresDsn", True, "", "Where it is.") == (
+        described["TEST_URL"].kind,
+        described["TEST_URL"].required,
+        described["TEST_URL"].default,
+        described["TEST_URL"].description,
+    )
+    assert {
+        "TEST_INNER": ("Inner", f'{{"url": "{MASKED_URL}", "password": "{MASK}"}}', False),
+        "TEST_SIZE": ("int", "5", False),
+        "TEST_PASSWORD": ("SecretStr | None", "", True),
+        "TEST_MANY": ("list[SecretStr] | None", "", True),
+        "TEST_KEY": ("SecretBytes", MASK, True),
+        "TEST_MADE": ("str", f"redis://:{MASK}@h", False),
+        "TEST_PIN": ("Secret[int]", MASK, True),
+        "TEST_PLAIN_TOKEN": ("str", "", True),
+        "TEST_TOKEN_URL": ("str", "https://example.org", False),
+        "TEST_COLOR": ("Color", "red", False),
+        "TEST_NAMES": ("frozenset[str]", "a,b", False),
+        "TEST_PAIR": ("tuple[int, str]", '[1, "x"]', False),
+        "TEST_LIMITS": ("dict[str, int]", '{"a": 1}', False),
+        "TEST_PATH": ("Path | None", "", False),
+        "TEST_ON": ("bool", "true", False),
+    } == {
+        variable: (one.kind, one.default, one.secret)
+        for variable, one in described.items()
+        if variable.startswith("TEST_") and variable != "TEST_URL"
+    }
+
+
+@pytest.mark.parametrize(
+    ("field", "value", "expected"),
+    [
+        ("url", URL, MASKED_URL),
+        ("url", "postgres://h/db", "postgres://h/db"),
+        ("inner", Inner(url=URL), f'{{"url": "{MASKED_URL}", "password": "{MASK}"}}'),
+        ("password", SecretStr(SECRET), MASK),
+        ("password", None, ""),
+        ("plain_token", SECRET, MASK),
+        ("plain_token", "", ""),
+        ("made", URL, MASKED_URL),
+        ("pin", Secret(12345), MASK),
+        ("many", [SecretStr(SECRET)], f'["{MASK}"]'),
+        ("path", Path("a/b"), "a/b"),
+        ("size", 7, "7"),
+    ],
+)
+def test_how_a_value_is_shown(field, value, expected):
+    """As one would set it, but never a secret: neither by type, nor by name, nor in a URL."""
+    shown = current_value(Part(**{"url": "postgres://h/db", field: value}), field)
+    assert expected == shown
+    assert SECRET not in shown
+
+
+class Login(BaseModel):
+    user: str = "shop"
+    password: str = SECRET
+
+
+class Careless(BaseSettings):
+    """Secrets that no type declares."""
+
+    model_config = SettingsConfigDict(env_prefix="TEST_", env_nested_delimiter="__")
+
+    login: Login = Login()
+    mirrors: list[Login] = [Login()]
+    headers: dict[str, str] = {"Authorization": f"Bearer {SECRET}", "x": "y", "api_key": SECRET}
+    aws_secret_access_key: str = SECRET
+    tokens: list[str] = [SECRET]
+    names: set[str] = {f"a://b:{SECRET}@c"}
+    dsn: str = f"host=db password={SECRET}"
+    max_tokens: int = 5
+    credentials: bool | None = True
+    token_url: str = "https://example.org"
+    code: int = 1012
+
+
+@pytest.mark.parametrize(
+    ("field", "expected"),
+    [
+        ("login", f'{{"user": "shop", "password": "{MASK}"}}'),
+        ("mirrors", f'[{{"user": "shop", "password": "{MASK}"}}]'),
+        ("headers", f'{{"Authorization": "{MASK}", "x": "y", "api_key": "{MASK}"}}'),
+        ("aws_secret_access_key", MASK),
+        ("tokens", MASK),
+        ("names", f"a://b:{MASK}@c"),
+        ("dsn", f"host=db password={MASK}"),
+        ("max_tokens", "5"),
+        ("credentials", "true"),
+        ("token_url", "https://example.org"),
+        ("code", "1012"),
+    ],
+)
+def test_secrets_that_no_type_declares(field, expected):
+    """They are masked by the names of fields and keys, and inside of text, and nothing else is."""
+    defaults = {setting.variable: setting.default for setting in describe_settings(Careless)}
+    assert (expected, expected) == (current_value(Careless(), field), defaults[f"TEST_{field.upper()}"])
+
+
+def test_what_is_described_as_secret():
+    """Fields with a secret of their own, but no flag, and no field that only holds one inside."""
+    found = {setting.variable.removeprefix("TEST_") for setting in describe_settings(Careless) if setting.secret}
+    assert {"AWS_SECRET_ACCESS_KEY", "TOKENS"} == found
+
+
+class Careful(BaseSettings):
+    model_config = SettingsConfigDict(env_prefix="TEST_")
+
+    code: SecretStr = SecretStr("")
+
+
+def test_a_variable_that_another_type_declares_secret():
+    """It is masked wherever it is read, as a value and as a default."""
+    secrets = secret_variables([Careless, Careful])
+    assert {"TEST_CODE", "TEST_LOGIN__PASSWORD"} <= secrets
+    (code,) = [one for one in describe_settings(Careless, secrets) if one.variable == "TEST_CODE"]
+    assert (MASK, True) == (code.default, code.secret)
+    assert MASK == current_value(Careless(), "code", secrets)
+    assert "5" == current_value(Careless(), "max_tokens", secrets)

@@ -1,0 +1,30 @@
+"""Tests of bandmaster.kernel.settings.variables."""
+
+import pytest
+from tests.kernel.settings.examples import CaseSensitive, Part
+
+from bandmaster.kernel import KernelSettings
+from bandmaster.kernel.settings.variables import variable_of, variables_of
+
+
+@pytest.mark.parametrize(
+    ("kind", "field", "expected"),
+    [
+        (KernelSettings, "debug", "BANDMASTER_DEBUG"),
+        (Part, "size", "TEST_SIZE"),
+        (Part, "aliased", "OTHER_NAME"),
+        (Part, "chosen", "FIRST_CHOICE"),
+        (Part, "placed", "PLACE"),
+        (CaseSensitive, "Size", "test_Size"),
+        (CaseSensitive, "other", "Other"),
+    ],
+)
+def test_the_variable_of_a_setting(kind, field, expected):
+    """Prefix and name, or the first alias; in capitals where case doesn't matter."""
+    assert expected == variable_of(kind, field)
+
+
+def test_every_variable_of_a_setting():
+    """A field with several aliases has a variable for each."""
+    assert ["FIRST_CHOICE", "SECOND"] == variables_of(Part, "chosen")
+    assert ["PLACE", "ELSE"] == variables_of(Part, "placed")

@@ -1,0 +1,174 @@
+"""Tests of bandmaster.kernel.shutdown.escalation."""
+
+import signal
+
+import anyio
+import pytest
+
+from bandmaster.kernel import Kernel, events
+from bandmaster.kernel.shutdown.escalation import (
+    ECHO,
+    Action,
+    Escalation,
+    ReceivedSignals,
+    choose_action,
+    receive_signal,
+)
+
+SIGTERM, SIGINT = signal.SIGTERM, signal.SIGINT
+
+
+class Clock:
+    """A clock that the test moves."""
+
+    def __init__(self):
+        self.now = 100.0
+
+    def __call__(self):
+        return self.now
+
+
+class Watched:
+    """An escalation in an event loop, with a record of the requests to stop and of the ends of the process."""
+
+    def __init__(self):
+        self.clock = Clock()
+        self.exit_codes = []
+        self.kernel = Kernel(discover=False)
+        self.requests = []
+        self.kernel.request_stop = self.requests.append
+        self.escalation = Escalation(self.kernel, exit_process=self.exit_codes.append, clock=self.clock)
+
+    def receive(self, *numbers):
+        """Receive signals, each late enough to be no echo of the one before."""
+        actions = []
+        for number in numbers:
+            self.clock.now += 2 * ECHO
+            actions.append(self.escalation.receive(number))
+        return actions
+
+
+@pytest.mark.parametrize(
+    ("count", "action"), [(1, Action.STOP), (2, Action.SKIP_DRAIN), (3, Action.EXIT), (4, Action.EXIT)]
+)
+def test_the_consequence_of_each_signal(count, action):
+    """The first stops, the second skips the drain, the third and any later one end the process."""
+    assert action is choose_action(count)
+
+
+def test_an_echo_is_no_second_request():
+    """timeout(1) and others send the same request twice, within a moment."""
+    received, action = receive_signal(ReceivedSignals(), SIGINT, 0.0)
+    assert action is Action.STOP
+    received, action = receive_signal(received, SIGTERM, ECHO / 2)
+    assert action is None
+    received, action = receive_signal(received, SIGINT, ECHO * 1.5)
+    assert action is Action.SKIP_DRAIN
+    assert received.signals == (SIGINT, SIGINT)
+
+
+def test_an_echo_of_an_echo_is_an_echo():
+    """The distance to the last signal counts, also where that one was an echo."""
+    received = ReceivedSignals()
+    actions = []
+    for step in range(4):
+        received, action = receive_signal(received, SIGINT, step * ECHO * 0.75)
+        actions.append(action)
+    assert actions == [Action.STOP, None, None, None]
+
+
+def test_a_third_signal_ends_the_process_in_the_handler(capfd):
+    """The event loop may be blocked, so the handler doesn't wait for it."""
+    watched = Watched()
+    assert watched.receive(SIGTERM, SIGTERM, SIGINT) == [Action.STOP, Action.SKIP_DRAIN, Action.EXIT]
+    assert watched.exit_codes == [130]
+    assert capfd.readouterr().err == "bandmaster: SIGINT for the third time: leaving at once\n"
+
+
+@pytest.mark.anyio
+async def test_the_event_loop_acts_on_signals():
+    """The first signal requests the stop by its name, the second cancels the work that it skips."""
+    watched = Watched()
+    escalation = watched.escalation
+    escalation.enter_event_loop()
+    async with anyio.create_task_group() as tasks:
+        tasks.start_soon(escalation.attend)
+        await anyio.wait_all_tasks_blocked()
+        assert watched.requests == []
+        watched.receive(SIGTERM)
+        await anyio.sleep(0.01)
+        assert watched.requests == ["SIGTERM"]
+        assert not escalation.skips_drain
+        with anyio.fail_after(5):
+            tasks.start_soon(receive_later, watched, SIGINT)
+            await escalation.run_until_skipped(anyio.sleep_forever)
+        assert escalation.skips_drain
+        tasks.cancel_scope.cancel()
+    assert set(watched.requests) == {"SIGTERM"}
+    assert escalation.signals == (SIGTERM, SIGINT)
+
+
+async def receive_later(watched, number):
+    await anyio.wait_all_tasks_blocked()
+    watched.receive(number)
+
+
+@pytest.mark.anyio
+async def test_work_that_ends_in_time_is_not_cancelled():
+    """Without a second signal the work runs to its end."""
+    watched = Watched()
+    watched.escalation.enter_event_loop()
+    done = []
+
+    async def work():
+        await anyio.sleep(0.01)
+        done.append(True)
+
+    await watched.escalation.run_until_skipped(work)
+    assert done == [True]
+
+
+@pytest.mark.anyio
+async def test_a_signal_before_the_event_loop_is_not_lost():
+    """The stop is requested as soon as the event loop attends, and again when the run begins."""
+    watched = Watched()
+    watched.receive(SIGINT)
+    watched.escalation.enter_event_loop()
+    with watched.escalation.watching():
+        async with anyio.create_task_group() as tasks:
+            tasks.start_soon(watched.escalation.attend)
+            await anyio.wait_all_tasks_blocked()
+            assert watched.requests == ["SIGINT"]
+            watched.kernel.emit(events.KernelStarting(at=0.0, components=0))
+            assert watched.requests == ["SIGINT", "SIGINT"]
+            tasks.cancel_scope.cancel()
+
+
+@pytest.mark.anyio
+@pytest.mark.parametrize(
+    ("event", "while_starting"),
+    [
+        (events.KernelStarting(at=0.0, components=0), True),
+        (events.Ready(at=0.0, took=0.0), False),
+        (events.KernelStopping(at=0.0), False),
+    ],
+)
+async def test_whether_the_first_signal_found_a_start_under_way(event, while_starting):
+    """A start ends when everything is ready, or when the stop begins."""
+    watched = Watched()
+    watched.escalation.enter_event_loop()
+    with watched.escalation.watching():
+        watched.kernel.emit(event)
+        watched.receive(SIGTERM)
+    assert watched.escalation.stopped_while_starting is while_starting
+
+
+@pytest.mark.anyio
+async def test_a_process_of_others_is_not_ended():
+    """Under a test client only abandoned components may be left, and the process lives on."""
+    watched = Watched()
+    watched.escalation.enter_event_loop()
+    with watched.escalation.watching(may_end_process=False):
+        watched.kernel.emit(events.OnlyAbandonedLeft(at=0.0, components=("part",)))
+        await anyio.sleep(0.1)
+    assert watched.exit_codes == []
