@@ -66,8 +66,10 @@ def test_each_missing_resource_is_one_problem() -> None:
     """A problem lists the routes, those in included routers and WebSockets too. An optional resource may be missing."""
     assert [
         (
-            "GET /api/orders/{number}, WebSocket /api/orders/live, GET /direct: "
-            "needs Database, which nothing provides.",
+            (
+                "GET /api/orders/{number}, WebSocket /api/orders/live, GET /direct: "
+                "needs Database, which nothing provides."
+            ),
             CONTRIBUTE,
         ),
         (

@@ -58,6 +58,11 @@ def stop_lifespans() -> Iterator[None]:
     shutdown_lifespans()
 
 
+@pytest.fixture(autouse=True)
+def check_leftovers() -> None:
+    """Schemathesis keeps the application started from one test to the next, in a thread of its own."""
+
+
 def test_the_document_is_valid() -> None:
     """The document passes the schema of OpenAPI 3.1."""
     validate(APP.host.openapi())

@@ -3,8 +3,6 @@
 import os
 import pwd
 import shutil
-import tempfile
-from pathlib import Path
 
 import anyio
 import psycopg
@@ -13,20 +11,26 @@ from sqlalchemy import text
 
 from bandmaster.contrib.persistence import DatabaseRefusedError
 from bandmaster.contrib.web import request_context
-from bandmaster.kernel.testing import ServerUnavailable, free_port, server_process, skip_or_fail
+from bandmaster.kernel.testing import ServerUnavailable, free_port, guarded_folder, server_process, skip_or_fail
 
 DRIVERS = ["psycopg", "asyncpg"]
 pytestmark = [pytest.mark.anyio, pytest.mark.usefixtures("notes")]
 
 
 @pytest.fixture
-def bouncer(postgres_database):
+def folder():
+    """Not pytest's folder: only its user may read that, and PgBouncer may run as another user."""
+    with guarded_folder("pgbouncer-") as folder:
+        yield folder
+
+
+@pytest.fixture
+def bouncer(folder, postgres_database):
     """Gives URLs of the serving role that lead through PgBouncer, which has two connections for everybody."""
     program = shutil.which("pgbouncer") or shutil.which("pgbouncer", path="/usr/sbin")
     if program is None:
         skip_or_fail(ServerUnavailable("there is no pgbouncer; Debian has it as a package of that name"))
     server, port = postgres_database.server, free_port()
-    folder = Path(tempfile.mkdtemp(prefix="pgbouncer-"))
     users = folder / "users"
     users.write_text(f'"{postgres_database.app}" "{postgres_database.password}"\n')
     settings = folder / "pgbouncer.ini"
@@ -58,18 +62,15 @@ max_client_conn = 200
             return False
         return True
 
-    try:
-        with server_process(
-            [program, settings],
-            name="PgBouncer",
-            log=folder / "log",
-            ready=ready,
-            user=who and who.pw_uid,
-            group=who and who.pw_gid,
-        ):
-            yield url
-    finally:
-        shutil.rmtree(folder)
+    with server_process(
+        [program, settings],
+        name="PgBouncer",
+        log=folder / "log",
+        ready=ready,
+        user=who and who.pw_uid,
+        group=who and who.pw_gid,
+    ):
+        yield url
 
 
 @pytest.mark.parametrize("driver", DRIVERS)

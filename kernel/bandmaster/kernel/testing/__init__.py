@@ -24,6 +24,8 @@ if TYPE_CHECKING:
     from bandmaster.kernel.testing.faults import fail as fail
     from bandmaster.kernel.testing.faults import hang as hang
     from bandmaster.kernel.testing.faults import slow as slow
+    from bandmaster.kernel.testing.guardian import guarded_folder as guarded_folder
+    from bandmaster.kernel.testing.guardian import guarded_process as guarded_process
     from bandmaster.kernel.testing.lifespan import LifespanError as LifespanError
     from bandmaster.kernel.testing.messages import Headers as Headers
     from bandmaster.kernel.testing.messages import Response as Response
@@ -50,6 +52,7 @@ export_lazily(
         "client": ["Client", "ResponseCutError", "StreamedResponse", "connect"],
         "conformance": ["Conformance", "Finding", "NonconformingError", "check_contribution"],
         "faults": ["Fault", "InjectedError", "cancel", "crash", "fail", "hang", "slow"],
+        "guardian": ["guarded_folder", "guarded_process"],
         "lifespan": ["LifespanError"],
         "messages": ["Headers", "Response"],
         "outcome": ["Outcome", "attempt"],
