@@ -32,7 +32,7 @@ from bandmaster.kernel.lifecycle.resources import Resources
 from bandmaster.kernel.lifecycle.restart import Restart, Service
 from bandmaster.kernel.lifecycle.schedule import Schedule
 from bandmaster.kernel.lifecycle.services import Services
-from bandmaster.kernel.lifecycle.timer import Timer
+from bandmaster.kernel.lifecycle.timer import Timer, get_clock
 from bandmaster.kernel.planning.plan import Component, Plan
 
 
@@ -111,6 +111,7 @@ class Engine:
         """Set when everything has started, and also when that won't happen any more."""
         self._all_over = anyio.Event()
         """Set when the stop has begun and no component's task is alive."""
+        self._now = get_clock()
         self._timer = Timer(self._handle_deadline)
         # Ends the wait for the start, and the body. A cancellation by this scope also ends at this scope, so that a
         # cancellation that leaves it is always the caller's, and has to be raised again.
@@ -142,7 +143,7 @@ class Engine:
             Ending(tuple(self._failures), interruption, was_ready=self._was_ready, stop_reason=self._stop_reason)
         )
         self.phase = Phase.FAILED if self._failures else Phase.STOPPED
-        self._emit(events.KernelStopped, took=anyio.current_time() - self._began, errors=len(self._failures))
+        self._emit(events.KernelStopped, took=self._now() - self._began, errors=len(self._failures))
         self._failures.clear()
         if raised is not None:
             try:
@@ -185,10 +186,10 @@ class Engine:
         """Move the deadline of the start or stop that the component is in to ``seconds`` from now."""
         task = self._tasks[component]
         if task.deadline < math.inf and not task.overdue:
-            self._timer.set_deadline(task, anyio.current_time() + seconds)
+            self._timer.set_deadline(task, self._now() + seconds)
 
     def _start(self) -> None:
-        self._began = anyio.current_time()
+        self._began = self._now()
         self.phase = Phase.STARTING
         self._emit(events.KernelStarting, components=self._unstarted)
         if self._stop_reason is not None:
@@ -201,14 +202,14 @@ class Engine:
     def _become_ready(self) -> None:
         self._was_ready = True
         self.phase = Phase.READY
-        self._emit(events.Ready, took=anyio.current_time() - self._began)
+        self._emit(events.Ready, took=self._now() - self._began)
         self._start_over.set()
 
     def _begin_stop(self) -> None:
         """Start no more components, and cancel each start under way. `running` releases the started ones."""
         if self._schedule.stopping:
             return
-        self._stop_began = anyio.current_time()
+        self._stop_began = self._now()
         if not self._was_ready:
             self._emit(events.RollingBack, cause=self._failures[0].error if self._failures else None)
         self.phase = Phase.STOPPING
@@ -265,7 +266,7 @@ class Engine:
         self._finish(task)
 
     async def _enter(self, task: ComponentTask) -> bool:
-        now = anyio.current_time()
+        now = self._now()
         task.phase_began, task.waited = now, now - self._began
         self._timer.set_deadline(task, now + task.component.start_timeout)
         self._emit(events.ComponentStarting, component=task.name, waited=task.waited)
@@ -325,7 +326,7 @@ class Engine:
         return None
 
     async def _exit(self, task: ComponentTask, crash: BaseException | None) -> None:
-        now = anyio.current_time()
+        now = self._now()
         task.state, task.phase_began = TaskState.STOPPING, now
         self._timer.set_deadline(task, now + task.component.stop_timeout)
         self._emit(events.ComponentStopping, component=task.name)
@@ -469,12 +470,12 @@ class Engine:
 
     def _emit(self, kind: type[Event], **fields: Any) -> None:
         if self._emit_event is not None:
-            self._emit_event(kind(at=anyio.current_time(), **fields))
+            self._emit_event(kind(at=self._now(), **fields))
 
     def _emit_end(self, kind: Callable[..., Event], task: ComponentTask, **fields: Any) -> None:
         """Emit the end of a component's phase, with the seconds that the phase took."""
         if self._emit_event is not None:
-            now = anyio.current_time()
+            now = self._now()
             self._emit_event(kind(at=now, component=task.name, own=now - task.phase_began, **fields))
 
     def _annotate(self, task: ComponentTask, error: BaseException, phase: str) -> None:

@@ -98,21 +98,21 @@ class Timeline:
             case events.ComponentStarting(component=name, waited=waited):
                 self._spans[name] = Span(name, waited, 0.0, "starting")
             case events.ComponentStarted(component=name, own=own):
-                self._end(name, own, "started")
+                self._end_span(name, own, "started")
             case events.ComponentStartFailed(component=name, own=own):
-                self._end(name, own, "failed")
+                self._end_span(name, own, "failed")
             case events.ComponentStartCancelled(component=name, own=own):
-                self._end(name, own, "cancelled")
+                self._end_span(name, own, "cancelled")
             case events.ComponentOverdue(component=name, phase="start", seconds=own):
-                self._end(name, own, "overdue")
+                self._end_span(name, own, "overdue")
             case events.ComponentAbandoned(at=now, component=name, phase="start"):
-                self._end(name, now - self._began - self._spans[name].waited, "abandoned")
+                self._end_span(name, now - self._began - self._spans[name].waited, "abandoned")
             case events.Ready(took=took):
                 self._took = took
             case _:
                 pass
 
-    def _end(self, name: str, own: float, outcome: str) -> None:
+    def _end_span(self, name: str, own: float, outcome: str) -> None:
         span = self._spans[name]
         # An overdue start may still fail or complete. The deadline was the cause of the failed run, so that stays.
         is_late = span.outcome in ("overdue", "abandoned") and outcome != "abandoned"
