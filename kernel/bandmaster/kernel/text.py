@@ -6,7 +6,7 @@ import re
 from collections.abc import Iterable
 
 MASK = "**********"
-"""What stands in place of a secret, of the same length for each; pydantic's secrets show the same."""
+"""The text in place of a secret, which doesn't tell its length. pydantic shows its own secrets in the same way."""
 
 _SECRET_WORDS = re.compile(
     r"(?:password|passwd|pwd|passphrase|secret|token|credential|authorization"
@@ -34,13 +34,13 @@ _BEARER = re.compile(r"\b(bearer[ \t]++)[\w.~+/-]{16,}+=*+", re.IGNORECASE)
 
 
 def near(name: str, known: Iterable[str], *, cutoff: float = 0.6) -> str:
-    """`` Did you mean 'x'?``, or nothing."""
+    """`` Did you mean 'x'?`` with the nearest known name, or nothing."""
     found = nearest(name, known, cutoff=cutoff)
     return "" if found is None else f" Did you mean {found!r}?"
 
 
 def nearest(name: str, known: Iterable[str], *, cutoff: float = 0.6) -> str | None:
-    """The known name that is most like ``name``, if one is; upper and lower case are alike."""
+    """The known name that is most like ``name``, regardless of upper and lower case; None if no name is close."""
     from difflib import get_close_matches  # needed only once something is misspelt
 
     # In order, so that the same names give the same answer.
@@ -50,13 +50,13 @@ def nearest(name: str, known: Iterable[str], *, cutoff: float = 0.6) -> str | No
 
 
 def listed(names: Iterable[str]) -> str:
-    """Names as prose: ``'a', 'b' and 'c'``."""
+    """Names as a list in a sentence: ``'a', 'b' and 'c'``."""
     *most, last = [repr(name) for name in names] or ["nothing"]
     return f"{', '.join(most)} and {last}" if most else last
 
 
 def duration(seconds: float) -> str:
-    """A duration as people read it: ``12 ms``, ``3.4 s``."""
+    """A duration with its unit: ``12 ms``, ``3.4 s``."""
     if seconds <= 0.0005:
         return "<1 ms"
     if seconds < 0.9995:
