@@ -72,7 +72,8 @@ if TYPE_CHECKING:
     from bandmaster.kernel.stack.exchange import HeaderBlock as HeaderBlock
     from bandmaster.kernel.stack.exchange import current_exchange as current_exchange
 
-# Describing a part needs neither the event loop nor starlette nor pydantic: each name is imported when it is first used.
+# A description of a part needs neither the event loop nor starlette nor pydantic.
+# So each name is imported when it is first used.
 export_lazily(
     __name__,
     {

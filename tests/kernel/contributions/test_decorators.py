@@ -63,7 +63,7 @@ def test_a_decorator_without_parentheses_is_refused(decorate, defined):
 @pytest.mark.requirement("P-18")
 @pytest.mark.parametrize("function", [plain, makes_nothing])
 def test_a_plain_function_is_no_component(function):
-    """A function that isn't async, and isn't annotated to return a context manager, is refused with its file and line."""
+    """A function that isn't async, and isn't annotated to return a context manager, is refused by file and line."""
     with pytest.raises(ValueError, match=rf"^function: {function.__name__} is a plain function; .* \({HERE}:\d+\)$"):
         lifespan(band=SERVICES)(function)
 

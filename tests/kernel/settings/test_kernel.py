@@ -101,8 +101,9 @@ def test_draining_must_leave_something(monkeypatch, delay, timeout):
     monkeypatch.setenv("BANDMASTER_DRAIN_TIMEOUT", str(timeout))
     assert [
         (
-            f"KernelSettings is wrong (KernelSettings): termination_grace: drain_delay + drain_timeout = {delay + timeout} s "
-            "leaves nothing of 30 s for the stop; raise it (and the platform's), or drain for less long."
+            "KernelSettings is wrong (KernelSettings): termination_grace: "
+            f"drain_delay + drain_timeout = {delay + timeout} s leaves nothing of 30 s for the stop; "
+            "raise it (and the platform's), or drain for less long."
         )
     ] == find_problems()
 

@@ -39,8 +39,12 @@ class _WithOnError(Protocol):
 LayerClass: TypeAlias = (
     type[_WithCall] | type[_WithOnRequest] | type[_WithOnResponseStart] | type[_WithOnEnd] | type[_WithOnError]
 )
-"""A class in one of the forms of a layer. mypy takes what a class decorator returns for the class, so what code hands
-over as contributions is typed as ``Contribution | LayerClass``; a class without ``@middleware`` is refused at run time."""
+"""A class in one of the two forms of a layer.
+
+mypy ignores class decorators: a class under ``@middleware`` is still that class for mypy, not a
+`MiddlewareContribution`. So ``contributions=[...]`` is typed as ``Contribution | LayerClass``. A class without the
+decorator is refused at run time.
+"""
 
 SCOPES: frozenset[Scope] = frozenset(("http", "websocket"))
 HOOKS = ("on_request", "on_response_start", "on_end", "on_error")

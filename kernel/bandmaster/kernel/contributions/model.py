@@ -76,7 +76,7 @@ class LifespanContribution:
     stop_timeout: float | None = None
     """Seconds that a stop may take; None means the kernel's setting."""
     budget: Budget = field(default_factory=dict[str, int], hash=False)
-    """The most that the component may hold in one process, by resource: ``{"postgres": 15}``; or a function of its settings."""
+    """The most that the component may hold in one process, ``{"postgres": 15}``, or a function of its settings."""
     on_crash: OnCrash = "stop"
     """The reaction to a failure while serving: ``stop`` the whole plan, or ``degrade`` readiness until the stop."""
     description: str = ""
@@ -101,8 +101,8 @@ class LifespanContribution:
     ) -> LifespanContribution:
         """A second component like this one, under another name. Its types are provided as ``Named(name)``.
 
-        ``settings`` is a subclass of the settings type that the component reads. The second component reads the subclass,
-        and so variables of its own::
+        ``settings`` is a subclass of the settings type that the component reads. The second component reads the
+        subclass, and so variables of its own::
 
             kind = named_settings(DatabaseSettings, "replica", about="the replica")
             replica = database.named("replica", settings=kind)  # provides Annotated[DatabaseManager, Named("replica")]
@@ -158,8 +158,8 @@ class MiddlewareContribution:
     """One layer of the request stack.
 
     ``layer`` is a class in ASGI form (``__call__``, its constructor takes ``app``) or in hook form (some of
-    ``on_request``, ``on_response_start``, ``on_end``, ``on_error``). The kernel fills other parameters of the constructor
-    by type with resources and settings, or by name from ``options``.
+    ``on_request``, ``on_response_start``, ``on_end``, ``on_error``). The kernel fills other constructor parameters by
+    type with resources and settings, or by name from ``options``.
 
     Raises:
         ValueError: a field is out of range, or the class has neither form or both; the message names it.
@@ -263,7 +263,7 @@ COMMANDS_GROUP = "bandmaster.commands"
 
 
 def as_route_contribution(loaded: object) -> object:
-    """A router, or a list of routes, as the contribution that an entry point means by naming it; anything else as it is.
+    """A contribution of the routes, if an entry point names a router or a list of routes; any other object as it is.
 
     A router is an object with ``routes``, such as Starlette's ``Router`` and FastAPI's ``APIRouter``. The contribution
     gets its name from the entry point.

@@ -45,7 +45,8 @@ _SKIPPED = (inspect.Parameter.VAR_POSITIONAL, inspect.Parameter.VAR_KEYWORD)
 
 def is_settings(kind: Any) -> bool:
     """Whether a type is a model of pydantic-settings, which is read from the environment."""
-    # Not imported here: pydantic costs more than the whole kernel, and no class derives from a module that isn't loaded.
+    # Not imported here: pydantic costs more than the whole kernel, and no class derives from one of a module that isn't
+    # loaded.
     module = sys.modules.get("pydantic_settings")
     return module is not None and inspect.isclass(kind) and issubclass(kind, module.BaseSettings)
 
@@ -73,7 +74,7 @@ def read_needs(
         try:
             annotation = _resolve(f"the type of parameter {parameter.name!r}", parameter.annotation, function)
         except SignatureError:
-            # A class may be of another package, whose annotations the author of the part can't mend. The default is used.
+            # A class may be from another package, where the part's author can't mend annotations. The default is used.
             if has_default and isinstance(function, type):
                 continue
             raise

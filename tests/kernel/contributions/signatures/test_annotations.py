@@ -62,7 +62,10 @@ WHAT_TO_DO = "Import the name at run time, not under TYPE_CHECKING, and define i
         (
             read_needs,
             deferred.no_attribute,
-            "the type of parameter 'it' can't be resolved: AttributeError: module 'functools' has no attribute 'nothing'",
+            (
+                "the type of parameter 'it' can't be resolved: "
+                "AttributeError: module 'functools' has no attribute 'nothing'"
+            ),
         ),
     ],
 )
