@@ -37,7 +37,7 @@ def package(tmp_path, monkeypatch):
 
 
 def test_a_name_is_imported_when_it_is_first_used(package):
-    """Its module, and no other, is imported then; from then on it is an attribute like any other."""
+    """The name's module, and no other, is imported then; afterwards the name is a plain attribute."""
     assert "lazily.stock" not in sys.modules
     stock = package.Stock
     assert stock is sys.modules["lazily.stock"].Stock is vars(package)["Stock"]
@@ -54,8 +54,8 @@ def test_names_are_listed_before_they_are_imported(package):
     assert "lazily.stock" not in sys.modules
 
 
-def test_what_a_package_does_not_have(package):
-    """As with any module; modules inside can be imported all the same."""
+def test_a_name_that_a_package_does_not_have(package):
+    """Unknown names raise as for any module; modules inside the package can still be imported."""
     with pytest.raises(AttributeError, match=r"^module 'lazily' has no attribute 'nothing'$"):
         package.nothing
     with pytest.raises(ImportError):

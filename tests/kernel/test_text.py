@@ -21,20 +21,20 @@ from bandmaster.kernel.text import MASK, duration, is_secret_name, listed, maske
     ],
 )
 def test_the_nearest_name(name, known, expected):
-    """One slip of the finger, or of the shift key, is seen through."""
+    """A typing error, or a wrong case, is recognised."""
     assert expected == nearest(name, known)
     assert ("" if expected is None else f" Did you mean {expected!r}?") == near(name, known)
 
 
-def test_a_stricter_look():
-    """Where a strange name is allowed, only a close one counts."""
+def test_a_stricter_cutoff():
+    """With a higher cutoff, only a closer name is suggested."""
     assert " Did you mean 'caches'?" == near("cahe", ["caches"])
     assert "" == near("cahe", ["caches"], cutoff=0.85)
 
 
 @given(st.text(max_size=8), st.sets(st.text(max_size=8)), st.randoms())
 def test_the_nearest_name_depends_on_the_names_alone(name, known, random):
-    """The order in which they come changes nothing."""
+    """The order of the known names changes nothing."""
     shuffled = sorted(known)
     random.shuffle(shuffled)
     assert nearest(name, sorted(known)) == nearest(name, shuffled)
@@ -45,7 +45,7 @@ def test_the_nearest_name_depends_on_the_names_alone(name, known, random):
     [([], "nothing"), (["a"], "'a'"), (["a", "b"], "'a' and 'b'"), (iter("abc"), "'a', 'b' and 'c'")],
 )
 def test_names_as_prose(names, expected):
-    """Commas, and an 'and' before the last."""
+    """Names are joined by commas, and the last by 'and'."""
     assert expected == listed(names)
 
 
@@ -65,8 +65,8 @@ def test_names_as_prose(names, expected):
         (math.inf, "inf s"),
     ],
 )
-def test_durations_as_people_read_them(seconds, expected):
-    """Milliseconds below a second, at most one decimal above."""
+def test_durations_with_their_units(seconds, expected):
+    """Durations are in milliseconds below a second, and have at most one decimal above."""
     assert expected == duration(seconds)
 
 

@@ -28,7 +28,7 @@ def test_mypy_agrees():
 
 
 def test_pyright_agrees():
-    """As mypy does."""
+    """pyright accepts and refuses the same as mypy."""
     done = check("pyright", "--outputjson", "--pythonpath", sys.executable, "--project", CASES)
     report = json.loads(done.stdout)
     found = [f"{one['range']['start']['line'] + 1}: {one['message']}" for one in report["generalDiagnostics"]]

@@ -31,7 +31,7 @@ from bandmaster.kernel.contributions.keys import Key
 
 
 def test_a_decorated_function_is_described():
-    """Name, description and origin come from the function, the rest from the arguments and their defaults."""
+    """The function gives name, description and origin; the arguments and their defaults give the rest."""
     made = lifespan(band=SERVICES)(database)
     assert ("database", SERVICES, 350, "Owns the pool.") == (made.name, made.band, made.priority, made.description)
     assert f"in code, {database.__module__}:database" == str(made.provenance)
@@ -39,7 +39,7 @@ def test_a_decorated_function_is_described():
     assert (None, None, {}, "stop") == (made.start_timeout, made.stop_timeout, made.budget, made.on_crash)
 
 
-def test_everything_can_be_said():
+def test_every_argument_of_lifespan():
     """Each argument of the decorator reaches its field; single names and types needn't be in a list."""
     made = lifespan(
         priority=301,
@@ -93,8 +93,8 @@ def returns() -> AbstractAsyncContextManager[Database]:
         (functools.partial(Starts), "Starts"),
     ],
 )
-async def test_whatever_makes_an_async_context_manager_will_do(function, expected):
-    """Async generator functions and callables that return managers, in all their disguises, decorated or not."""
+async def test_every_kind_of_factory(function, expected):
+    """Async generator functions and callables that return managers are accepted, wrapped and bound in every way."""
     made = lifespan(band=SERVICES)(function)
     assert expected == made.name
     assert isinstance(await started(made), Database)
@@ -110,8 +110,8 @@ async def test_whatever_makes_an_async_context_manager_will_do(function, expecte
         (Starts, "", "Starts"),
     ],
 )
-def test_what_is_inside_is_described(function, description, where):
-    """A partial's own docstring and module are functools'; the function inside is what somebody wrote."""
+def test_the_function_inside_is_described(function, description, where):
+    """Docstring and module are those of the function inside a partial, not of ``functools.partial``."""
     made = lifespan(band=SERVICES, name="it")(function)
     assert description == made.description
     if where != "Called":  # an object has no name of its own
@@ -119,7 +119,7 @@ def test_what_is_inside_is_described(function, description, where):
 
 
 def test_a_function_without_a_module():
-    """Made by hand, and still described."""
+    """A function that was made at run time is described by its name alone."""
     made = lifespan(band=SERVICES)(nameless)
     assert "nameless" == made.provenance.entry_point
 
@@ -160,15 +160,15 @@ WANTED = "must be an async generator function (async def with one yield) or retu
         ("database", "expected something callable, got 'database'"),
     ],
 )
-def test_what_can_never_start_is_refused_at_once(function, expected):
-    """A function with no yield, or not async, or no function: the message says what to write."""
+def test_a_factory_that_can_never_start_is_refused(function, expected):
+    """A function without yield, or not async, is refused when it is decorated, with how to write it."""
     refused(f"factory: {expected}", component, factory=function)
     with pytest.raises(ValueError, match=rf"^function: {re.escape(expected)} \({re.escape(__file__)}:\d+\)$"):
         lifespan(band=SERVICES)(function)
 
 
 def test_a_sync_context_manager_is_left_to_the_plan():
-    """It can't be told from a callable that returns something else; its annotation tells the plan."""
+    """A sync context manager looks like any callable; the plan refuses it by its annotation."""
     assert "generator" == lifespan(band=SERVICES)(contextmanager(generator)).name
 
 
@@ -176,7 +176,7 @@ def test_a_sync_context_manager_is_left_to_the_plan():
 @pytest.mark.parametrize("timeout", ["start_timeout", "stop_timeout"])
 @pytest.mark.parametrize("seconds", [0, -1, -0.5, math.inf, -math.inf, math.nan, True, "5", [], 10**400 * -1])
 def test_deadlines_are_seconds(timeout, seconds):
-    """A deadline that is none, or none that a clock can show, is refused."""
+    """A deadline is a finite number of seconds above 0."""
     refused(f"{timeout}: expected seconds above 0, got {seconds!r}", component, **{timeout: seconds})
 
 
@@ -201,15 +201,15 @@ def test_deadlines_are_seconds(timeout, seconds):
         ({"budget": {1: 1}}, "budget: expected names with numbers from 0 up, got 1: 1"),
     ],
 )
-def test_what_a_component_can_not_be(fields, expected):
-    """The message names the argument, what came and what would do."""
+def test_fields_that_a_component_refuses(fields, expected):
+    """The message names the field, the value and what is expected."""
     refused(expected, component, **fields)
 
 
 @pytest.mark.requirement("CF-18", "FA-17")
 @pytest.mark.parametrize("make", [component, lambda **fields: lifespan(**fields)(database)])
 def test_a_component_stands_in_its_band(make):
-    """A priority outside its band is rejected when the description is made."""
+    """A priority outside its band is refused when the contribution is made."""
     refused("priority: 250 lies outside its band. Allowed: SERVICES 300–399", make, band=SERVICES, priority=250)
     assert (LifespanBand.MESSAGING, 250) == (
         make(band=None, priority=250).band,
@@ -231,26 +231,26 @@ def test_a_component_stands_in_its_band(make):
     ],
 )
 def test_further_types_that_are_provided(provides, expected):
-    """One or several, with or without names; always kept as addresses."""
+    """One type or several, with or without names, are kept as keys."""
     assert expected == component(provides=provides).provides
 
 
 @pytest.mark.requirement("P-18")
 @pytest.mark.parametrize("wrong", [None, "Database", Any, object, [Database, None], {Database}, (Database, 5, 6), [[]]])
-def test_what_can_not_be_provided(wrong):
-    """Nobody could ask for it."""
+def test_types_that_can_not_be_provided(wrong):
+    """A type that nothing could ask for is refused."""
     with pytest.raises(ValueError, match=r"^provides: expected types or pairs \(type, name\), got "):
         component(provides=wrong)
 
 
 def test_a_union_can_not_be_provided():
-    """Who asks for ``Database | None`` asks for a Database."""
+    """A parameter ``Database | None`` asks for a Database, so nothing could ask for the union."""
     refused(
         f"provides: expected types or pairs (type, name), got {Database | None!r}", component, provides=Database | None
     )
 
 
 def test_a_budget_is_checked_wherever_it_comes_from():
-    """A budget function's answer goes through the same check."""
+    """The result of a budget function is checked like a budget that is given."""
     assert {"a": 0, "b": 7} == check_budget({"a": 0, "b": 7})
     refused("budget: expected a mapping like {'postgres': 15}, got None", check_budget, None)

@@ -51,7 +51,7 @@ def opens() -> AbstractAsyncContextManager[Region]:
     ("decorate", "defined"), [(lifespan, database), (lifespan, plain), (middleware, Region), (middleware, database)]
 )
 def test_a_decorator_without_parentheses_is_refused(decorate, defined):
-    """The message says what to write, with the file and line where it is missing."""
+    """The message says to write the parentheses, with the file and line where they are missing."""
     message = f"{decorate.__name__}: write the parentheses: @{decorate.__name__}(band=...) for '{defined.__name__}'"
     with pytest.raises(ValueError, match=rf"^{re.escape(message)} \({HERE}:\d+\)$") as caught:
         decorate(defined)
@@ -70,12 +70,12 @@ def test_a_plain_function_is_no_component(function):
 
 @pytest.mark.parametrize("function", [managed, opens])
 def test_a_plain_function_may_return_a_context_manager(function):
-    """Its annotation shows that it does."""
+    """A plain function is accepted if its annotation, or its decorator, shows that it returns a context manager."""
     assert function is lifespan(band=SERVICES)(function).factory
 
 
 def test_only_a_class_is_a_layer():
-    """The message names the file and line of what isn't a class."""
+    """A decorated object that isn't a class is refused by file and line."""
     with pytest.raises(ValueError, match=rf"^layer: expected a class, got <function plain.*> \({HERE}:\d+\)$"):
         middleware(band=MiddlewareBand.POLICY)(plain)
 
@@ -133,7 +133,7 @@ def test_every_argument_of_a_value():
         ),
     ],
 )
-def test_what_a_value_can_not_be(fields, expected):
-    """The message names the argument, what came and what would do."""
+def test_fields_that_a_value_refuses(fields, expected):
+    """The message names the field, the value and what is expected."""
     with pytest.raises(ValueError, match=f"^{re.escape(expected)}"):
         ValueContribution(**{"name": "region", "value": Region(), **fields})

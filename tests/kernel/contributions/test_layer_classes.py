@@ -65,12 +65,12 @@ class Property:
     ],
 )
 def test_the_form_of_a_layer(kind, expected):
-    """Inherited members count, those of a metaclass don't, and None switches one off."""
+    """Inherited members count, members of a metaclass don't, and None switches a member off."""
     assert expected == layer(layer=kind).form
 
 
 def test_a_decorated_class_is_described():
-    """Name, description and origin come from the class, the rest from the arguments and their defaults."""
+    """The class gives name, description and origin; the arguments and their defaults give the rest."""
     made = middleware(band=POLICY)(Passes)
     assert ("Passes", Passes, POLICY, 350) == (made.name, made.layer, made.band, made.priority)
     assert "Passes everything on." == made.description
@@ -165,8 +165,8 @@ def _type_name(value: object) -> str | None:
     ],
     ids=_type_name,
 )
-def test_what_is_no_layer(kind, expected):
-    """A class has one form, and hooks are plain functions."""
+def test_classes_that_are_no_layers(kind, expected):
+    """A layer has one form, and its hooks are plain functions."""
     for make in (lambda: layer(layer=kind), lambda: middleware(band=POLICY, name="it")(kind)):
         with pytest.raises(ValueError, match=f"^{re.escape(expected)}"):
             make()
@@ -187,14 +187,14 @@ def test_what_is_no_layer(kind, expected):
         ({"name": None}, "name: expected letters, digits, '_', '-' and '.', a letter or '_' first, got None"),
     ],
 )
-def test_what_a_layer_can_not_be(fields, expected):
-    """The message names the argument, what came and what would do."""
+def test_fields_that_a_layer_refuses(fields, expected):
+    """The message names the field, the value and what is expected."""
     refused(expected, layer, **fields)
 
 
 @pytest.mark.requirement("CF-18", "FA-17")
 def test_a_layer_stands_in_its_band():
-    """A priority outside its band is rejected when the description is made."""
+    """A priority outside its band is refused when the contribution is made."""
     refused(
         "priority: 99 lies outside its band. Allowed: SECURITY 100–199", layer, band=MiddlewareBand(100), priority=99
     )
@@ -202,7 +202,7 @@ def test_a_layer_stands_in_its_band():
 
 @pytest.mark.requirement("CF-17")
 def test_base_http_middleware_is_refused_with_the_reason():
-    """It may pass where somebody says so, and for HTTP only."""
+    """BaseHTTPMiddleware is accepted only if explicitly allowed, and for HTTP only."""
     refused(
         "layer: Dispatches is a starlette BaseHTTPMiddleware: it runs the app in a task of its own, loses trailers and "
         "context variables, and costs as much as 700 plain layers. Write it in hook form or as pure ASGI, or pass "

@@ -35,8 +35,8 @@ ALL = [
 
 
 @pytest.mark.parametrize("make", ALL)
-def test_descriptions_are_frozen(make):
-    """Nothing in them can be changed, not even inside."""
+def test_contributions_are_frozen(make):
+    """No field can be assigned, and no field is a dict or a list."""
     made = make()
     for field in dataclasses.fields(made):
         with pytest.raises(dataclasses.FrozenInstanceError):
@@ -46,8 +46,8 @@ def test_descriptions_are_frozen(make):
     ]
 
 
-def test_what_was_handed_over_may_change_later():
-    """A description keeps what it was made of."""
+def test_a_contribution_copies_its_arguments():
+    """A change of the dicts and lists that were passed doesn't change the contribution."""
     budget, options, given = {"postgres": 15}, {"x": 1}, [Route("/", database)]
     made = component(budget=budget), layer(options=options), routes(routes=given)
     for inner in (budget, options, given):
@@ -56,16 +56,16 @@ def test_what_was_handed_over_may_change_later():
 
 
 @pytest.mark.parametrize("make", ALL[:2] + ALL[3:5] + ALL[6:])
-def test_equal_descriptions_are_equal(make):
-    """And so they can stand in a set."""
+def test_contributions_are_compared_by_value(make):
+    """Contributions of equal fields are equal, also in a set."""
     assert make() == make()
     assert 1 == len({make(), make()})
     assert make() != dataclasses.replace(make(), name="other")
 
 
 @pytest.mark.parametrize("make", ALL)
-def test_a_description_can_be_replaced(make):
-    """Discovery gives each the name of its entry point and its provenance; everything else stays."""
+def test_fields_can_be_replaced(make):
+    """Discovery replaces name and provenance, and every other field stays."""
     made = make()
     provenance = Provenance("acme-data", "1.2", "acme:data")
     found = dataclasses.replace(made, name="found", provenance=provenance)
@@ -76,21 +76,21 @@ def test_a_description_can_be_replaced(make):
 
 @pytest.mark.requirement("P-18")
 @pytest.mark.parametrize("make", ALL)
-def test_a_replaced_description_is_checked_again(make):
-    """Discovery relies on it for names."""
+def test_replaced_fields_are_checked(make):
+    """A name that discovery replaces is checked like one that is given."""
     with pytest.raises(ValueError, match=r"^name: expected letters"):
         dataclasses.replace(make(), name="not a name")
 
 
 @pytest.mark.parametrize("decorate", [lambda name: lifespan(band=SERVICES, name=name)(database)])
 def test_an_empty_name_is_no_missing_name(decorate):
-    """Only no name at all means the function's."""
+    """The function's name is used only if no name is given, not for an empty one."""
     assert "database" == decorate(None).name
     refused("name: expected letters, digits, '_', '-' and '.', a letter or '_' first, got ''", decorate, "")
 
 
 def test_a_lambda_needs_a_name():
-    """Its own can't be written anywhere."""
+    """A lambda's own name can't be written in a variable."""
     refused(
         "name: expected letters, digits, '_', '-' and '.', a letter or '_' first, got '<lambda>'",
         lifespan(band=SERVICES),
@@ -108,6 +108,6 @@ def test_a_lambda_needs_a_name():
         (Provenance("acme-data"), "acme-data (no version)"),
     ],
 )
-def test_who_brought_a_part(provenance, expected):
-    """A distribution with its version, or the place in the code."""
+def test_provenance_as_text(provenance, expected):
+    """A part comes from a distribution with its version, or from a place in the code."""
     assert expected == str(provenance)

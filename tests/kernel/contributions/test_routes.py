@@ -8,7 +8,7 @@ from tests.kernel.contributions.examples import handler, refused, routes
 
 @pytest.mark.parametrize("given", [[], (), Router(), list, [Route("/", PlainTextResponse("up"))]])
 def test_routes_come_in_several_shapes(given):
-    """Routes, a router, or a function that makes them."""
+    """Routes are given as a list, as a router, or as a function that makes them."""
     made = routes(routes=given, prefix="/v1", tags="orders")
     assert ("/v1", ("orders",)) == (made.prefix, made.tags)
 
@@ -27,14 +27,14 @@ def test_routes_come_in_several_shapes(given):
         ({"name": "1"}, "name: expected letters, digits, '_', '-' and '.', a letter or '_' first, got '1'"),
     ],
 )
-def test_what_routes_can_not_be(fields, expected):
-    """The message names the argument, what came and what would do."""
+def test_fields_that_routes_refuse(fields, expected):
+    """The message names the field, the value and what is expected."""
     refused(expected, routes, **fields)
 
 
 @pytest.mark.parametrize("exception", [ValueError, ExceptionGroup, 400, 404, 599])
-def test_what_a_handler_answers_for(exception):
-    """An exception type, or a status that is an error."""
+def test_a_handler_answers_for_an_exception_or_a_status(exception):
+    """A handler answers for an exception type, or for a status of an error."""
     assert exception == handler(exception=exception).exception
 
 
@@ -50,6 +50,6 @@ def test_what_a_handler_answers_for(exception):
         ({"name": "1"}, "name: expected letters, digits, '_', '-' and '.', a letter or '_' first, got '1'"),
     ],
 )
-def test_what_a_handler_can_not_be(fields, expected):
-    """The message names the argument, what came and what would do."""
+def test_fields_that_a_handler_refuses(fields, expected):
+    """The message names the field, the value and what is expected."""
     refused(expected, handler, **fields)

@@ -65,7 +65,7 @@ class KernelSettings(BaseSettings):
     )
     abandon_after: _SomeSeconds = Field(
         2,
-        description="Seconds past its deadline until the kernel stops waiting for a component that ignores cancellation.",
+        description="Seconds past its deadline until the kernel gives up a component that ignores cancellation.",
     )
     drain_delay: _Seconds = Field(
         0,

@@ -18,7 +18,7 @@ from bandmaster.kernel.errors import SignatureError
 
 @pytest.mark.parametrize("function", [deferred.everything, deferred.wrapped, functools.partial(deferred.wrapped)])
 def test_annotations_that_are_text(function):
-    """``from __future__ import annotations`` changes nothing, through wrappers from other modules too."""
+    """``from __future__ import annotations`` changes nothing, also for wrappers from other modules."""
     assert [
         ("database", Key(deferred.Database), False),
         ("cache", Key(deferred.Cache), True),
@@ -70,26 +70,26 @@ WHAT_TO_DO = "Import the name at run time, not under TYPE_CHECKING, and define i
     ],
 )
 def test_annotations_that_can_not_be_read(read, function, expected):
-    """The message says which, and what to do about it."""
+    """The message names the annotation, and how to mend it."""
     with pytest.raises(SignatureError, match=f"^{re.escape(expected)}"):
         read(function)
 
 
 def test_one_unreadable_annotation_harms_no_other():
-    """What a function provides can be told though a parameter can't."""
+    """The provided type can be read although a parameter's annotation can't."""
     assert [Key(deferred.Database)] == read_provides(deferred.absent_parameter)
     assert [] == read_needs(deferred.absent_parameter, given={"absent"})
 
 
 def test_a_foreign_class_may_have_unreadable_annotations():
-    """Its author imports for type checkers only; what is given or has a default needn't be read."""
+    """A class may import types for type checkers only, if the parameters have arguments or defaults."""
     assert ["database", "cache"] == [need.parameter for need in read_needs(deferred.Layer, positional=1)]
     with pytest.raises(SignatureError, match=r"^the type of parameter 'app' can't be resolved"):
         read_needs(deferred.Layer)
 
 
 def test_an_alias_that_can_not_be_read():
-    """``type X = ...`` is evaluated late."""
+    """A ``type X = ...`` alias is evaluated late, and its error is reported."""
 
     class TypeAliasType:
         __name__ = "Late"

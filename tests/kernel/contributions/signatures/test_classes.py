@@ -61,8 +61,8 @@ class MadeByMeta(metaclass=Meta):
 @pytest.mark.parametrize(
     "kind", [Takes, Inherits, New, NewAndInit, Data, Tuple, Model, MadeByMeta, functools.partial(Takes)]
 )
-def test_a_class_asks_by_its_constructor(kind):
-    """``__init__`` or, without one, ``__new__``; made by hand, by a dataclass, or by pydantic."""
+def test_a_class_has_the_needs_of_its_constructor(kind):
+    """``__init__``, or else ``__new__``, declares the needs of a class, also of a dataclass or a model of pydantic."""
     assert "database" == read_needs(kind)[0].parameter
 
 
@@ -73,6 +73,6 @@ class Dict(dict[str, str]): ...
 
 
 @pytest.mark.parametrize("kind", [Bare, Repository, Repository[int], Reads, Dict])
-def test_a_class_without_a_constructor_asks_for_nothing(kind):
-    """What ``object`` takes is nothing."""
+def test_a_class_without_a_constructor_needs_nothing(kind):
+    """The parameters of ``object`` aren't needs."""
     assert [] == read_needs(kind)

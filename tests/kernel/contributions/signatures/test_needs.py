@@ -63,20 +63,20 @@ from bandmaster.kernel.errors import SignatureError
         (Annotated[Context, 1], [("it", Key(Context), Kind.CONTEXT, False)]),
     ],
 )
-def test_what_a_parameter_needs(annotation, expected):
-    """Its type, the name that tells two apart, and whether it can do without."""
+def test_the_need_of_a_parameter(annotation, expected):
+    """A need has a type, the name of one of several, and whether the resource is optional."""
     assert expected == needs_of(taking(annotation), context=Context)
 
 
 def test_a_default_makes_a_need_optional():
-    """Where nothing provides the type, the default stands."""
+    """The default is used if nothing provides the type."""
     (need,) = read_needs(taking(Database, None))
     assert Need("it", Key(Database), Kind.RESOURCE, optional=True, has_default=True) == need
     assert "it: Database" == str(need)
 
 
-def test_without_a_context_type_nothing_is_one():
-    """The type that means the kernel's hand is the caller's to say."""
+def test_the_caller_decides_which_type_is_the_context():
+    """Without a context type, no parameter is a context."""
     assert resource(Context) == needs_of(taking(Context))
 
 
@@ -93,8 +93,8 @@ def test_without_a_context_type_nothing_is_one():
         (Annotated[Any, Named("a")], "Any"),
     ],
 )
-def test_types_that_say_nothing(annotation, said):
-    """Nobody could tell what is wanted, unless there is a default, which then stands."""
+def test_types_that_are_too_wide(annotation, said):
+    """A parameter of such a type is refused, unless a default is there to be used."""
     with pytest.raises(SignatureError) as caught:
         read_needs(taking(annotation))
     assert f"parameter 'it' has the type {said}, which doesn't say what it needs" == str(caught.value)
@@ -102,7 +102,7 @@ def test_types_that_say_nothing(annotation, said):
 
 
 def test_all_kinds_of_parameters():
-    """Keyword-only ones are like others; ``*args`` and ``**kwargs`` are nobody's business."""
+    """Keyword-only parameters are needs like others; ``*args`` and ``**kwargs`` aren't needs."""
 
     def function(first: Database, *rest: int, second: PoolSettings, third=5, **more: str): ...
 
@@ -113,7 +113,7 @@ def test_all_kinds_of_parameters():
 
 @pytest.mark.requirement("P-18")
 def test_parameters_that_can_not_be_filled():
-    """A parameter without a type, and one that can't be passed by name."""
+    """A parameter without a type is refused, and so is one that can't be passed by name."""
 
     def untyped(database): ...
 
@@ -129,8 +129,8 @@ def test_parameters_that_can_not_be_filled():
 
 @pytest.mark.requirement("P-18")
 @pytest.mark.parametrize("builtin", [min, dict.fromkeys, vars, type("C", (dict,), {"__init__": dict.update})])
-def test_builtins_that_do_not_say(builtin):
-    """Nothing is guessed about what has no signature."""
+def test_builtins_without_a_signature(builtin):
+    """A callable without a signature is refused."""
     with pytest.raises(SignatureError, match=r"^(its signature can't be read: |parameter )"):
         read_needs(builtin)
 
@@ -169,8 +169,8 @@ class Callable:
         Callable.__dict__["static"],
     ],
 )
-def test_a_signature_shines_through(function):
-    """Wrappers, partials, methods and callable objects declare what is inside them."""
+def test_the_signature_inside_of_a_wrapper(function):
+    """Wrappers, partials, methods and callable objects have the needs of the function inside."""
     assert [("database", Key(Database)), ("settings", Key(PoolSettings))] == [
         (need.parameter, need.key) for need in read_needs(function)
     ]
@@ -178,8 +178,8 @@ def test_a_signature_shines_through(function):
 
 
 @pytest.mark.parametrize("wrap", [lambda function: function, asynccontextmanager])
-def test_what_a_partial_has_bound_is_not_asked_for(wrap):
-    """Somebody has decided; the environment must not overrule it."""
+def test_a_bound_argument_is_no_need(wrap):
+    """An argument that a partial has bound isn't replaced by a resource or by settings."""
     assert ["database"] == [
         need.parameter for need in read_needs(wrap(functools.partial(made_by_hand, settings=PoolSettings())))
     ]

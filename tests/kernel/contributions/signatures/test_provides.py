@@ -101,8 +101,8 @@ class HalfManager:
         (deferred.Manager, [Key(deferred.Manager)]),
     ],
 )
-def test_what_is_provided(annotation, expected):
-    """The value that entering the context manager gives, as far as it says."""
+def test_the_type_that_is_provided(annotation, expected):
+    """The return annotation names the value that entering the context manager gives."""
     assert expected == read_provides(returning(annotation))
     if isinstance(annotation, type) and annotation.__module__ == __name__ and "[" not in repr(annotation):
         assert expected == read_provides(annotation)
@@ -110,18 +110,18 @@ def test_what_is_provided(annotation, expected):
 
 
 def test_no_annotation_provides_nothing():
-    """Or only what ``provides=`` says."""
+    """A function without a return annotation provides only the types of ``provides=``."""
     assert [] == read_provides(lambda: None)
 
 
 @pytest.mark.parametrize(("function", "expected"), [(deferred.manages, deferred.Manager), (Itself, Itself)])
-def test_managers_that_give_themselves(function, expected):
-    """Whether or not ``Self`` can be had at run time."""
+def test_managers_that_provide_themselves(function, expected):
+    """``Self`` stands for the manager's class, also if the name can't be resolved at run time."""
     assert [Key(expected)] == read_provides(function)
 
 
-def test_a_manager_of_something_generic():
-    """The whole type is the address."""
+def test_a_manager_of_a_generic_type():
+    """The whole generic type is the key."""
     assert [Key(deferred.Repository[deferred.Cache])] == read_provides(deferred.manages_generic)
 
 
@@ -144,7 +144,7 @@ FORMS = "write AsyncIterator[T] for an async generator with one yield, or Abstra
         (HalfManager, "HalfManager is no async context manager: it has no __aenter__"),
     ],
 )
-def test_what_can_not_be_provided(function, expected):
-    """The message says what stands there, and what to write."""
+def test_return_types_that_are_refused(function, expected):
+    """The message shows the return type, and how to write it."""
     with pytest.raises(SignatureError, match=f"^{re.escape(expected)}$"):
         read_provides(function)

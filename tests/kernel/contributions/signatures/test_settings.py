@@ -21,11 +21,11 @@ from bandmaster.kernel.contributions.signatures import is_settings
     ],
 )
 def test_settings_are_pydantic_settings(kind, expected):
-    """A class that derives from BaseSettings, and nothing else."""
+    """Settings are the classes that derive from BaseSettings, and no others."""
     assert expected == is_settings(kind)
 
 
-def test_what_is_not_loaded_has_no_settings(monkeypatch):
-    """No class derives from a package that nobody has imported."""
+def test_no_settings_without_pydantic_settings(monkeypatch):
+    """No class derives from a package that hasn't been imported."""
     monkeypatch.delitem(__import__("sys").modules, "pydantic_settings")
     assert not is_settings(PoolSettings)
