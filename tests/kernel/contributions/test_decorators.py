@@ -122,8 +122,8 @@ def test_every_argument_of_a_value():
     ("fields", "expected"),
     [
         ({"name": "not a name"}, "name: expected letters"),
-        ({"provides": North}, "provides: the value is a Region, not a North"),
-        ({"provides": [Region, (str, "a")]}, "provides: the value is a Region, not a str"),
+        ({"provides": North}, "provides: the value has the type Region, not North"),
+        ({"provides": [Region, (str, "a")]}, "provides: the value has the type Region, not str"),
         ({"provides": [None]}, "provides: expected types or pairs (type, name), got None"),
         ({"roles": []}, "roles: an empty set would start nowhere"),
         ({"value": None}, "provides: expected types or pairs (type, name), got <class 'NoneType'>"),

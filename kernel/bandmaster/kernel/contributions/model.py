@@ -286,7 +286,7 @@ def _check_instance(value: object, key: Key) -> None:
     # Protocols, and generic types with arguments, can't be checked against an object.
     checkable = isinstance(key.type, type) and not getattr(key.type, "_is_protocol", False)
     if checkable and not isinstance(value, key.type):
-        raise ValueError(f"provides: the value is a {type_name(type(value))}, not a {type_name(key.type)}")
+        raise ValueError(f"provides: the value has the type {type_name(type(value))}, not {type_name(key.type)}")
 
 
 def _set(instance: object, **values: Any) -> None:
