@@ -1,4 +1,4 @@
-"""What type checkers make of the public names, and whether all of them are typed."""
+"""Tests of the types of public names, with mypy and pyright."""
 
 import json
 import os

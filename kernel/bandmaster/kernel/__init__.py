@@ -1,7 +1,7 @@
 """The kernel: composes the lifecycle of an ASGI application from installed parts.
 
 Two of these names are enough to begin with. A component is a function under `lifespan`: an object with a start and a
-stop. A `Plan` is what the kernel makes of all components: their order, checked before anything starts::
+stop. A `Plan` is the order of all components, checked before anything starts::
 
     @lifespan(band=LifespanBand.PERSISTENCE)
     async def database(settings: DatabaseSettings) -> AsyncIterator[Database]:

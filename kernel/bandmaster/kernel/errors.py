@@ -45,12 +45,12 @@ class PermanentError(BandmasterError):
 
 @dataclass(frozen=True, slots=True)
 class Problem:
-    """One fault in a set of parts, and how to mend it."""
+    """One fault in a set of parts, and the remedy."""
 
     message: str
     hint: str = ""
     subject: str = ""
-    """The name of the part at fault, if it is one part."""
+    """The name of the part at fault, if one part is."""
 
     def __str__(self) -> str:
         return f"{self.message} {self.hint}".rstrip()
@@ -65,7 +65,7 @@ class Problems:
         """Sentences about parts that fit together, but perhaps not as their authors meant them to."""
 
     def add(self, message: str, hint: str = "", subject: str = "") -> None:
-        """Add a problem from its fields."""
+        """Add a problem."""
         self._problems.append(Problem(message, hint, subject))
 
     def extend(self, problems: Iterable[Problem]) -> None:
@@ -149,7 +149,7 @@ class StopError(BandmasterError, ExceptionGroup[Exception]):
     """Every failure during the stop, the cause first."""
 
     def derive(self, excs: Sequence[Exception]) -> StopError:  # type: ignore[override]
-        """A `StopError` of some of the errors, as ``split`` and ``subgroup`` need it."""
+        """A `StopError` of some of the errors; ``split`` and ``subgroup`` call this."""
         return StopError(self.message, excs)
 
 
@@ -172,17 +172,17 @@ class DeadlineExceeded(BandmasterError, TimeoutError):
 
 
 class SignatureError(BandmasterError, ValueError):
-    """A signature that can't be read as a declaration; the message names the parameter, and how to write it."""
+    """A signature that can't be read as a declaration; the message names the parameter and the remedy."""
 
 
 class BudgetExceededError(PermanentError):
-    """The components of a plan may hold more of a shared resource than its server allows."""
+    """The components of a plan may hold more of a shared resource than the server allows."""
 
 
 class TargetError(BandmasterError):
-    """A target that can't be resolved: misspelt, or failing when it is imported or called.
+    """A target that can't be resolved: misspelt, or failing when imported or called.
 
-    ``trace`` holds the last steps of the traceback, each a place with its line of code, if other code failed.
+    ``trace`` holds the last steps of the traceback, each a place with a line of code, if other code failed.
     """
 
     def __init__(self, problem: Problem, *, trace: Iterable[str] = (), misspelt: bool = False) -> None:
@@ -204,13 +204,13 @@ class TargetError(BandmasterError):
 class BodyTooLarge(BandmasterError):
     """A request body grew beyond what a layer allows. HTTP answers 413.
 
-    The application's ``receive`` raises it. In Starlette and FastAPI it is an ``HTTPException`` as well.
+    The application's ``receive`` raises this error. In Starlette and FastAPI the error is an ``HTTPException`` as well.
     """
 
     status_code = 413
 
     def __init__(self, limit: int) -> None:
-        # Not super(): that is Starlette's exception where it is one of those, too.
+        # Not super(): in subclasses that are Starlette's HTTPException as well, that is the HTTPException.
         BandmasterError.__init__(self, f"the request body is larger than {limit} bytes")
         self.limit = limit
         """The most bytes that the layer allows."""
@@ -220,7 +220,7 @@ class BodyTooLarge(BandmasterError):
 
 
 class HostLifespanError(BandmasterError):
-    """The hosted application reported a failed start or stop of its lifespan."""
+    """The lifespan of the hosted application reported a failed start or stop."""
 
 
 class GoneAwayError(BandmasterError, OSError):
@@ -240,4 +240,4 @@ class ServerNotInstalledError(BandmasterError):
 
 
 class ServerEndedError(BandmasterError):
-    """The server ended without a request to stop; ``__cause__`` is its exception, if there was one."""
+    """The server ended without a request to stop; ``__cause__`` is the server's exception, if there was one."""

@@ -63,7 +63,7 @@ class KernelStarting(Event):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ComponentStarting(ComponentEvent):
-    """Everything that the component depends on has started; its context manager is being entered."""
+    """Everything that the component depends on has started; the context manager of the component is being entered."""
 
     waited: float
     """Seconds that the component waited for others."""
@@ -80,7 +80,7 @@ class ComponentStarted(ComponentEvent):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ComponentStartFailed(ComponentEvent):
-    """The component's context manager raised an exception while it was entered."""
+    """The component's context manager raised an exception on entering."""
 
     error: BaseException
     own: float
@@ -139,7 +139,7 @@ class KernelStopping(Event):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ComponentStopping(ComponentEvent):
-    """Everything that depends on the component has stopped; its context manager is being exited."""
+    """Everything that depends on the component has stopped; the context manager of the component is being exited."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -151,7 +151,7 @@ class ComponentStopped(ComponentEvent):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ComponentStopFailed(ComponentEvent):
-    """The component's context manager raised an exception while it was exited."""
+    """The component's context manager raised an exception on exiting."""
 
     error: BaseException
     own: float
@@ -159,19 +159,19 @@ class ComponentStopFailed(ComponentEvent):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ComponentOverdue(ComponentEvent):
-    """A start or a stop has reached its deadline and is cancelled."""
+    """A start or a stop has reached the deadline and is cancelled."""
 
     phase: str
     seconds: float
     where: str
     """The stack of the coroutine at that moment, innermost last."""
     waiting: tuple[str, ...] = ()
-    """The other components that haven't started yet, each with the components that it waits for, or its stack."""
+    """The other components that haven't started yet, each with the components that it waits for, or with its stack."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ComponentAbandoned(ComponentEvent):
-    """The component ignores its cancellation, and the kernel no longer waits for it before others stop."""
+    """The component ignores its cancellation. The kernel stops others without waiting any longer."""
 
     phase: str
 
@@ -216,7 +216,7 @@ class ServiceStarted(ServiceEvent):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ServiceEnded(ServiceEvent):
-    """The service has returned or failed, and its policy doesn't restart it."""
+    """The service has returned or failed, and the policy demands no restart."""
 
     error: BaseException | None
 
@@ -232,7 +232,7 @@ class ServiceRestarting(ServiceEvent):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ServiceGaveUp(ServiceEvent):
-    """The service has failed more often than its restart policy allows."""
+    """The service has failed more often than the restart policy allows."""
 
     error: BaseException | None
     policy: str

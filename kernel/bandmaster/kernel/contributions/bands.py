@@ -63,7 +63,7 @@ def resolve_priority(kind: type[_B], band: _B | None, priority: int | None) -> t
     """Band and priority from either or both of them.
 
     Raises:
-        ValueError: the priority lies outside its band or outside all bands, or neither is given.
+        ValueError: the priority lies outside the band or outside all bands, or neither is given.
     """
     if band is not None and not isinstance(band, kind):
         raise ValueError(f"band: expected a {kind.__name__}, got {band!r}. Bands: {_list_bands(kind)}")

@@ -21,7 +21,7 @@ class Named:
 
 
 class Key(NamedTuple):
-    """The type of a resource, and its name if `Named` gives one."""
+    """The type of a resource, and the name that `Named` gives."""
 
     type: Any
     name: str | None = None
@@ -80,7 +80,7 @@ def check_name(name: object, label: str) -> None:
 
 
 def type_name(kind: Any) -> str:
-    """A type as code writes it, without its module: ``Repository[User]``."""
+    """A type as code writes it, without the module: ``Repository[User]``."""
     origin, arguments = get_origin(kind), get_args(kind)
     if kind is None or kind is type(None):
         return "None"

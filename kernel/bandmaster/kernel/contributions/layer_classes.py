@@ -1,4 +1,4 @@
-"""The two forms of a layer's class, and what is refused as a layer."""
+"""The two forms of a layer's class, and the check of a class for them."""
 
 from __future__ import annotations
 
@@ -98,5 +98,5 @@ def is_base_http(layer: type[Any]) -> bool:
 
 
 def _find_member(layer: type[Any], name: str) -> Any:
-    # Looked up by hand: `getattr` would find what the metaclass has. None switches off what a base class has.
+    # Looked up by hand: `getattr` would find members of the metaclass. None switches off a member of a base class.
     return next((vars(base)[name] for base in layer.__mro__ if name in vars(base)), None)

@@ -49,12 +49,12 @@ class Provenance:
 class LifespanContribution:
     """One component: how it starts and stops, its needs, and the types that it provides.
 
-    ``factory`` makes an async context manager. The kernel enters it to start the component and exits it to stop the
-    component, never with another component's exception. An async generator function with one ``yield`` becomes such a
-    factory. The parameters of the factory declare the needs.
+    ``factory`` makes an async context manager. The kernel enters the manager to start the component, and exits the
+    manager to stop the component, never with another component's exception. An async generator function with one
+    ``yield`` becomes such a factory. The parameters of the factory declare the needs.
 
     Raises:
-        ValueError: a field is out of range; the message names it.
+        ValueError: a field is out of range; the message names the field.
     """
 
     name: str
@@ -62,7 +62,7 @@ class LifespanContribution:
     band: LifespanBand = cast("LifespanBand", None)
     priority: int = cast("int", None)
     provides: tuple[Any, ...] = ()
-    """One or several types that the component provides, in addition to its return annotation."""
+    """One or several types that the component provides, in addition to the return annotation."""
     requires: tuple[str, ...] = ()
     """Names of components that have to be in the plan, and start before this one."""
     after: tuple[str, ...] = ()
@@ -76,7 +76,7 @@ class LifespanContribution:
     stop_timeout: float | None = None
     """Seconds that a stop may take; None means the kernel's setting."""
     budget: Budget = field(default_factory=dict[str, int], hash=False)
-    """The most that the component may hold in one process, ``{"postgres": 15}``, or a function of its settings."""
+    """The most that the component may hold in one process, ``{"postgres": 15}``, or a function of the settings."""
     on_crash: OnCrash = "stop"
     """The reaction to a failure while serving: ``stop`` the whole plan, or ``degrade`` readiness until the stop."""
     description: str = ""
@@ -162,7 +162,7 @@ class MiddlewareContribution:
     type with resources and settings, or by name from ``options``.
 
     Raises:
-        ValueError: a field is out of range, or the class has neither form or both; the message names it.
+        ValueError: a field is out of range, or the class has neither form or both; the message names the field.
     """
 
     name: str
@@ -177,7 +177,7 @@ class MiddlewareContribution:
     options: Mapping[str, Any] = field(default_factory=dict[str, Any], hash=False)
     """Constructor arguments by name, for layers whose arguments are plain values."""
     allow_base_http_middleware: bool = False
-    """Accept a ``starlette.middleware.base.BaseHTTPMiddleware``, in spite of its costs and faults."""
+    """Accept a ``starlette.middleware.base.BaseHTTPMiddleware``, in spite of the costs and faults."""
     description: str = ""
     provenance: Provenance = Provenance()
 
@@ -231,7 +231,7 @@ class RouteContribution:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class ErrorHandlerContribution:
-    """An exception type, or an HTTP status, with the handler ``(request, exc) -> response`` that answers for it."""
+    """The handler ``(request, exc) -> response`` for an exception type or an HTTP status."""
 
     name: str
     exception: type[Exception] | int
@@ -263,7 +263,7 @@ COMMANDS_GROUP = "bandmaster.commands"
 
 
 def as_route_contribution(loaded: object) -> object:
-    """A contribution of the routes, if an entry point names a router or a list of routes; any other object as it is.
+    """A contribution of the routes, if an entry point names a router or a list of routes; other objects unchanged.
 
     A router is an object with ``routes``, such as Starlette's ``Router`` and FastAPI's ``APIRouter``. The contribution
     gets its name from the entry point.

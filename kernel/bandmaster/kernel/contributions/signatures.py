@@ -138,13 +138,13 @@ def _read_signature(function: Callable[..., Any]) -> inspect.Signature:
 
 
 def _find_constructor(kind: type[Any]) -> Any:
-    made: Any = kind  # whose methods are looked at, not called
+    made: Any = kind  # Any, so that mypy lets the methods be compared
     has_init = made.__init__ is not object.__init__
     return made.__init__ if has_init or made.__new__ is object.__new__ else made.__new__
 
 
 def _walk_wrapped(function: Any) -> Iterator[Any]:
-    """The callable, the one that it wraps, and so on, down to the function that stands in the code."""
+    """The callable, the callable inside, and so on, down to the function in the code."""
     while True:
         yield function
         if isinstance(function, functools.partial):
@@ -159,8 +159,8 @@ def _walk_wrapped(function: Any) -> Iterator[Any]:
             function = type(function).__call__
 
 
-def _resolve(what: str, annotation: Any, function: Any) -> Any:
-    """An annotation as an object, resolved in the namespace of the function that has it."""
+def _resolve(label: str, annotation: Any, function: Any) -> Any:
+    """An annotation as an object, resolved in the namespace of the annotated function."""
     *_, written = _walk_wrapped(function)
     holder = types.SimpleNamespace(
         __annotations__={"it": annotation}, __type_params__=getattr(written, "__type_params__", ())
@@ -169,16 +169,16 @@ def _resolve(what: str, annotation: Any, function: Any) -> Any:
         hints = get_type_hints(cast("Any", holder), getattr(written, "__globals__", {}), include_extras=True)
     except NameError as error:
         raise SignatureError(
-            f"{what} can't be resolved: {error}. Import the name at run time, not under TYPE_CHECKING, and define it "
+            f"{label} can't be resolved: {error}. Import the name at run time, not under TYPE_CHECKING, and define it "
             "at module level"
         ) from error
     except Exception as error:  # an annotation is an expression, and may raise anything
-        raise SignatureError(f"{what} can't be resolved: {type(error).__name__}: {error}") from error
+        raise SignatureError(f"{label} can't be resolved: {type(error).__name__}: {error}") from error
     return hints["it"]
 
 
 def _expand_alias(annotation: Any) -> Any:
-    """The value of a ``type X = ...`` alias; any other annotation as it is."""
+    """The value of a ``type X = ...`` alias; any other annotation unchanged."""
     while True:
         origin = get_origin(annotation) or annotation
         if type(origin).__name__ != "TypeAliasType":
@@ -238,13 +238,13 @@ def _read_entered(annotation: Any) -> list[Key]:
     if value in declared:
         arguments = dict(zip(declared, get_args(annotation), strict=False))
         return _read_provided(arguments.get(value))
-    # Before there was Self, a type variable on self said the same.
+    # A type variable on self means the same as Self, which is newer.
     return [Key(annotation)] if value is Self or isinstance(value, TypeVar) else _read_provided(value)
 
 
 def _read_provided(annotation: Any) -> list[Key]:
     key, nullable = _read_key(annotation)
     if nullable or get_origin(key.type) in (Union, types.UnionType):
-        said = f"{type_name(key.type)} | None" if nullable else type_name(key.type)
-        raise SignatureError(f"it provides {said}; a component provides one type, always")
+        provided = f"{type_name(key.type)} | None" if nullable else type_name(key.type)
+        raise SignatureError(f"it provides {provided}; a component provides one type, always")
     return [] if is_too_wide(key.type) else [key]

@@ -28,7 +28,7 @@ _Seconds = Annotated[float, Field(ge=0, allow_inf_nan=False)]
 _SomeSeconds = Annotated[float, Field(gt=0, allow_inf_nan=False)]
 _Names = Annotated[frozenset[str], NoDecode]
 _Text = Annotated[str, StringConstraints(strip_whitespace=True, min_length=1)]
-# pydantic compares a literal as it stands, and variables are text.
+# pydantic compares a literal without converting the input, and the value of a variable is text.
 _CloseCode = Annotated[Literal[1001, 1012], BeforeValidator(_parse_number)]
 
 
@@ -57,15 +57,17 @@ class KernelSettings(BaseSettings):
         Path("bandmaster.lock"), description="The file that `bandmaster lock` writes and plugins=locked reads."
     )
 
-    start_timeout: _SomeSeconds = Field(30, description="Seconds for a start that declares no deadline of its own.")
+    start_timeout: _SomeSeconds = Field(
+        30, description="Seconds that a start may take if the component declares no deadline."
+    )
     stop_timeout: _SomeSeconds | None = Field(
         None,
-        description="Seconds for a stop that declares no deadline of its own; unset: an equal share of what "
-        "termination_grace leaves after draining, 10 at most.",
+        description="Seconds that a stop may take if the component declares no deadline; unset: an equal share of the "
+        "termination_grace that draining leaves, 10 at most.",
     )
     abandon_after: _SomeSeconds = Field(
         2,
-        description="Seconds past its deadline until the kernel gives up a component that ignores cancellation.",
+        description="Seconds past the deadline until the kernel gives up a component that ignores cancellation.",
     )
     drain_delay: _Seconds = Field(
         0,
