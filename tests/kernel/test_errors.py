@@ -46,13 +46,13 @@ def test_retry_may_help_or_not_by_type():
     ],
 )
 def test_a_problem_as_text(problem, expected):
-    """A problem is shown on one line, with its hint."""
+    """A problem is shown on one line, with the hint."""
     assert expected == str(problem)
 
 
 @pytest.mark.parametrize(("kind", "where"), [(PlanError, "in the plan"), (DiscoveryError, "with the installed parts")])
 def test_all_problems_in_one_error(kind, where):
-    """The error counts its problems, shows each on a line of its own, and keeps them as a field."""
+    """The error counts the problems, shows each on a line, and has them as a field."""
     problems = [Problem("It is wrong.", "Mend it."), Problem("So is this.")]
     error = kind(problems)
     assert tuple(problems) == error.problems
@@ -97,7 +97,7 @@ def test_a_missed_deadline_is_a_timeout():
 
 
 def test_failures_of_stops_are_a_group():
-    """The group can be split, and its parts are StopErrors."""
+    """The group can be split, and the parts are StopErrors."""
     error = StopError("2 stops failed", [OSError("gone"), ValueError("odd")])
     os_errors, rest = error.split(OSError)
     assert (StopError, StopError, "2 stops failed") == (type(os_errors), type(rest), os_errors.message)
@@ -106,5 +106,5 @@ def test_failures_of_stops_are_a_group():
 
 
 def test_a_cancelled_start_is_no_failure():
-    """A cancelled start was requested, so it isn't a StartError."""
+    """A cancelled start was requested, and isn't a StartError."""
     assert not issubclass(StartCancelled, StartError)

@@ -73,7 +73,7 @@ def test_a_name_may_come_from_beside_the_package(monkeypatch):
 
 
 def read_table(tree):
-    """The names of a package's one table, each with its module."""
+    """The names of a package's one table, each with a module."""
     (call,) = [
         node.value
         for node in tree.body
@@ -85,7 +85,7 @@ def read_table(tree):
 
 
 def read_imports(tree, package):
-    """The names that type checkers see, each with its module relative to the package."""
+    """The names that type checkers see, each with a module relative to the package."""
     checking = [node.body for node in tree.body if isinstance(node, ast.If)]
     nodes = [node for body in (tree.body, *checking) for node in body if isinstance(node, ast.ImportFrom)]
     parent = package.rpartition(".")[0]
@@ -122,7 +122,7 @@ def test_checkers_see_what_is_exported(package):
     ],
 )
 def test_every_name_can_be_imported(package, name, home):
-    """A name is what its module has under that name, documented, and the same each time."""
+    """A name gives the documented object of the module in the table, and the same each time."""
     module = importlib.import_module(package)
     value = getattr(module, name)
     assert value is getattr(importlib.import_module(f".{home}", package), name)

@@ -70,7 +70,7 @@ print(json.dumps([sorted({name.partition(".")[0] for name in set(sys.modules) - 
 
 
 def importing(*names):
-    """The top-level packages that importing some names brings in, and what it opens."""
+    """The top-level packages that importing some names brings in, and everything that the import opens."""
     done = subprocess.run(
         [sys.executable, "-I", "-B", "-c", WATCHED, json.dumps(names)],
         env={},
@@ -107,7 +107,7 @@ def read_hints(annotated):
 
 
 def read_annotations(value):
-    """The annotations of a function; of a class, those of its fields, methods and properties."""
+    """The annotations of a function; of a class, those of fields, methods and properties."""
     if inspect.isfunction(value):
         yield from read_hints(value)
     if not isinstance(value, type):

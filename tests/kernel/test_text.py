@@ -93,7 +93,7 @@ def test_durations_with_their_units(seconds, expected):
     ],
 )
 def test_names_of_secrets(name, expected):
-    """A secret is recognised by any word of its name, but not the name of what only describes a secret."""
+    """A secret is recognised by any word of the name, unless the name only describes a secret."""
     assert expected == is_secret_name(name)
 
 
@@ -114,7 +114,7 @@ def test_names_of_secrets(name, expected):
     ],
 )
 def test_passwords_of_urls(text, expected):
-    """A URL loses its password, and keeps its user and host."""
+    """The password of a URL is masked; user and host stay."""
     assert expected == masked(text)
 
 
@@ -138,7 +138,7 @@ def test_passwords_of_urls(text, expected):
     ],
 )
 def test_values_of_secrets(text, expected):
-    """The value after the name of a secret is masked, whether a query, code, JSON or a header names it."""
+    """The value after the name of a secret is masked, in queries, code, JSON and headers."""
     assert expected == masked(text)
 
 
@@ -160,7 +160,7 @@ def test_values_of_secrets(text, expected):
     ],
 )
 def test_innocent_text(text):
-    """Text without a secret stays as it is."""
+    """Text without a secret isn't changed."""
     assert text == masked(text)
 
 
@@ -189,7 +189,7 @@ def test_masking_twice_changes_nothing(text):
     "piece", ["://", "://a@", "://:", "a://b:@", "password=", "token='", "bearer ", "\"='\\", "token "]
 )
 def test_masking_takes_linear_time(piece):
-    """A long text, whatever it consists of, is masked in time that grows with its length."""
+    """The time grows with the length of the text, whatever the text consists of."""
     text = piece * (1_000_000 // len(piece))
     began = time.process_time()
     masked(text)

@@ -49,7 +49,7 @@ class Starts:
 
 
 class Called:
-    """Makes a database when it is called."""
+    """Makes a database when called."""
 
     async def __call__(self) -> AsyncIterator[Database]:
         yield Database()

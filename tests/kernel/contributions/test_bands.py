@@ -27,7 +27,7 @@ def test_bands_are_neighbouring_ranges(kind, expected):
 
 @pytest.mark.parametrize("band", BANDS)
 def test_the_default_leaves_room_on_both_sides(band):
-    """A part that gives no priority stands in the middle of its band."""
+    """A part without a priority stands in the middle of the band."""
     assert band.priorities[50] == band.default
 
 
@@ -40,7 +40,7 @@ def test_bands_of_one_kind_are_ordered():
 
 
 def test_a_band_reads_as_its_name():
-    """Errors and plans print a band's name, and its span the range as well."""
+    """Errors and plans print the name of a band; the span is the name with the range."""
     assert ("SERVICES", "SERVICES 300–399") == (str(LifespanBand.SERVICES), LifespanBand.SERVICES.span)
 
 

@@ -40,7 +40,7 @@ def test_a_decorated_function_is_described():
 
 
 def test_every_argument_of_lifespan():
-    """Each argument of the decorator reaches its field; single names and types needn't be in a list."""
+    """Each argument of the decorator sets the field of that name; single names and types needn't be in a list."""
     made = lifespan(
         priority=301,
         name="db",
@@ -105,7 +105,7 @@ async def test_every_kind_of_factory(function, expected):
     ("function", "description", "where"),
     [
         (functools.partial(database), "Owns the pool.", "database"),
-        (Called(), "Makes a database when it is called.", "Called"),
+        (Called(), "Makes a database when called.", "Called"),
         (Called().method, "", "Called.method"),
         (Starts, "", "Starts"),
     ],
@@ -119,7 +119,7 @@ def test_the_function_inside_is_described(function, description, where):
 
 
 def test_a_function_without_a_module():
-    """A function that was made at run time is described by its name alone."""
+    """A function from run time is described by the name alone."""
     made = lifespan(band=SERVICES)(nameless)
     assert "nameless" == made.provenance.entry_point
 
@@ -161,14 +161,14 @@ WANTED = "must be an async generator function (async def with one yield) or retu
     ],
 )
 def test_a_factory_that_can_never_start_is_refused(function, expected):
-    """A function without yield, or not async, is refused when it is decorated, with how to write it."""
+    """A function without yield, or not async, is refused on decoration, and the message shows the right form."""
     refused(f"factory: {expected}", component, factory=function)
     with pytest.raises(ValueError, match=rf"^function: {re.escape(expected)} \({re.escape(__file__)}:\d+\)$"):
         lifespan(band=SERVICES)(function)
 
 
 def test_a_sync_context_manager_is_left_to_the_plan():
-    """A sync context manager looks like any callable; the plan refuses it by its annotation."""
+    """A sync context manager looks like any callable; the plan refuses the annotation."""
     assert "generator" == lifespan(band=SERVICES)(contextmanager(generator)).name
 
 
@@ -202,14 +202,14 @@ def test_deadlines_are_seconds(timeout, seconds):
     ],
 )
 def test_fields_that_a_component_refuses(fields, expected):
-    """The message names the field, the value and what is expected."""
+    """The message names the field, the value and the expected values."""
     refused(expected, component, **fields)
 
 
 @pytest.mark.requirement("CF-18", "FA-17")
 @pytest.mark.parametrize("make", [component, lambda **fields: lifespan(**fields)(database)])
 def test_a_component_stands_in_its_band(make):
-    """A priority outside its band is refused when the contribution is made."""
+    """A priority outside the band is refused when the contribution is made."""
     refused("priority: 250 lies outside its band. Allowed: SERVICES 300–399", make, band=SERVICES, priority=250)
     assert (LifespanBand.MESSAGING, 250) == (
         make(band=None, priority=250).band,

@@ -70,7 +70,7 @@ def test_a_plain_function_is_no_component(function):
 
 @pytest.mark.parametrize("function", [managed, opens])
 def test_a_plain_function_may_return_a_context_manager(function):
-    """A plain function is accepted if its annotation, or its decorator, shows that it returns a context manager."""
+    """A plain function is accepted if the annotation, or ``asynccontextmanager``, shows that a manager is returned."""
     assert function is lifespan(band=SERVICES)(function).factory
 
 
@@ -81,7 +81,7 @@ def test_only_a_class_is_a_layer():
 
 
 def test_an_object_becomes_a_value():
-    """An object is provided under its own type, with the name that it is given."""
+    """An object is provided under the type of the object, and has the given name."""
     region = North()
     made = make_value(region, name="region")
     assert ("region", region, (Key(North),), None, "") == (
@@ -112,7 +112,7 @@ def test_the_types_of_a_value(provides, expected):
 
 
 def test_every_argument_of_a_value():
-    """Each argument of `value` reaches its field."""
+    """Each argument of `value` sets the field of that name."""
     made = make_value(North(), name="region", provides=Region, roles="web", description="Where the shop stands.")
     assert (frozenset({"web"}), "Where the shop stands.") == (made.roles, made.description)
 
@@ -134,6 +134,6 @@ def test_every_argument_of_a_value():
     ],
 )
 def test_fields_that_a_value_refuses(fields, expected):
-    """The message names the field, the value and what is expected."""
+    """The message names the field, the value and the expected values."""
     with pytest.raises(ValueError, match=f"^{re.escape(expected)}"):
         ValueContribution(**{"name": "region", "value": Region(), **fields})

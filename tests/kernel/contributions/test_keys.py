@@ -70,7 +70,7 @@ def test_a_key_equals_its_pair():
     [(Key(User), "User"), (Key(User, "replica"), "User named 'replica'"), (Key(Repository[User]), "Repository[User]")],
 )
 def test_a_key_as_text(key, expected):
-    """A key is shown as its type and its name."""
+    """A key is shown as type and name."""
     assert expected == str(key)
 
 

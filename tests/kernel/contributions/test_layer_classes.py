@@ -80,7 +80,7 @@ def test_a_decorated_class_is_described():
 
 
 def test_every_argument_of_a_layer():
-    """Each argument of the decorator reaches its field."""
+    """Each argument of the decorator sets the field of that name."""
     made = middleware(
         priority=301,
         name="it",
@@ -166,7 +166,7 @@ def _type_name(value: object) -> str | None:
     ids=_type_name,
 )
 def test_classes_that_are_no_layers(kind, expected):
-    """A layer has one form, and its hooks are plain functions."""
+    """A layer has one form, and hooks are plain functions."""
     for make in (lambda: layer(layer=kind), lambda: middleware(band=POLICY, name="it")(kind)):
         with pytest.raises(ValueError, match=f"^{re.escape(expected)}"):
             make()
@@ -188,13 +188,13 @@ def test_classes_that_are_no_layers(kind, expected):
     ],
 )
 def test_fields_that_a_layer_refuses(fields, expected):
-    """The message names the field, the value and what is expected."""
+    """The message names the field, the value and the expected values."""
     refused(expected, layer, **fields)
 
 
 @pytest.mark.requirement("CF-18", "FA-17")
 def test_a_layer_stands_in_its_band():
-    """A priority outside its band is refused when the contribution is made."""
+    """A priority outside the band is refused when the contribution is made."""
     refused(
         "priority: 99 lies outside its band. Allowed: SECURITY 100–199", layer, band=MiddlewareBand(100), priority=99
     )

@@ -109,5 +109,5 @@ def test_a_lambda_needs_a_name():
     ],
 )
 def test_provenance_as_text(provenance, expected):
-    """A part comes from a distribution with its version, or from a place in the code."""
+    """A part comes from a distribution with a version, or from a place in the code."""
     assert expected == str(provenance)

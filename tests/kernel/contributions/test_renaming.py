@@ -70,7 +70,7 @@ def store(factory=generate, budget=connections, **fields) -> LifespanContributio
 @pytest.mark.parametrize("budget", [connections, lambda settings: {"store": settings.connections}])
 @pytest.mark.parametrize("factory", FACTORIES.values(), ids=FACTORIES)
 async def test_a_component_runs_twice(monkeypatch, factory, budget):
-    """The second component has a name, settings and a budget of its own, and is found under its name."""
+    """The second component has another name, other settings and another budget, and is found under that name."""
     monkeypatch.setenv("COLD_STORE_URL", "there")
     monkeypatch.setenv("COLD_STORE_CONNECTIONS", "5")
     first = store(factory, budget)
@@ -85,7 +85,7 @@ async def test_a_component_runs_twice(monkeypatch, factory, budget):
 
 
 def test_the_signature_of_the_second():
-    """The second component reads other settings and provides its types under its name; the first one stays as it is."""
+    """The second component reads other settings and provides types under the name; the first one doesn't change."""
     second = store(provides=[Opens, (str, "x")]).named("cold", settings=COLD)
     assert ["settings: ColdStoreSettings", "context: Context"] == list(map(str, read_needs(second.factory)))
     assert [Key(Store, "cold")] == read_provides(second.factory)
@@ -112,7 +112,7 @@ def test_a_component_that_provides_nothing():
 
 
 def test_a_third_component_is_made_of_the_second():
-    """The third component has its own name, and settings that derive from those of the second."""
+    """The third component has a third name, and settings that derive from those of the second."""
     third = store().named("cold", settings=COLD).named("colder", settings=named_settings(COLD, "colder", about="x"))
     assert ("colder", [Key(Store, "colder")]) == (third.name, read_provides(third.factory))
 
@@ -136,7 +136,7 @@ def test_arguments_that_are_refused(name, settings, expected):
 
 
 def test_a_parameter_asks_for_the_second():
-    """A parameter asks for the second component by its name."""
+    """A parameter asks for the second component by name."""
 
     async def user(cold: Annotated[Store, Named("cold")]) -> AsyncIterator[None]:
         yield

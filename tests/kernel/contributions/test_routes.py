@@ -28,7 +28,7 @@ def test_routes_come_in_several_shapes(given):
     ],
 )
 def test_fields_that_routes_refuse(fields, expected):
-    """The message names the field, the value and what is expected."""
+    """The message names the field, the value and the expected values."""
     refused(expected, routes, **fields)
 
 
@@ -51,5 +51,5 @@ def test_a_handler_answers_for_an_exception_or_a_status(exception):
     ],
 )
 def test_fields_that_a_handler_refuses(fields, expected):
-    """The message names the field, the value and what is expected."""
+    """The message names the field, the value and the expected values."""
     refused(expected, handler, **fields)

@@ -64,7 +64,7 @@ def test_how_a_setting_is_described():
     ],
 )
 def test_how_a_value_is_shown(field, value, expected):
-    """A value is shown as its variable is set, with secrets masked by type, by name and inside of URLs."""
+    """A value is shown in the form of a variable, with secrets masked by type, by name and inside of URLs."""
     shown = current_value(Part(**{"url": "postgres://h/db", field: value}), field)
     assert expected == shown
     assert SECRET not in shown
@@ -116,7 +116,7 @@ def test_secrets_that_no_type_declares(field, expected):
 
 
 def test_the_fields_that_are_described_as_secret():
-    """A field is secret by its name, but not if it is a flag, and not for a secret inside its value."""
+    """A field is secret by name. A flag isn't, and neither is a field with a secret inside of the value."""
     found = {setting.variable.removeprefix("TEST_") for setting in describe_settings(Careless) if setting.secret}
     assert {"AWS_SECRET_ACCESS_KEY", "TOKENS"} == found
 

@@ -148,7 +148,7 @@ def test_settings_are_frozen():
 
 @pytest.mark.requirement("CF-04")
 def test_limits_are_json(monkeypatch):
-    """A limit that isn't JSON is reported by its variable, without its value."""
+    """A limit that isn't JSON is reported by the variable, without the value."""
     monkeypatch.setenv("BANDMASTER_LIMITS", '{"postgres": 97}')
     assert {"postgres": 97} == read().limits
     monkeypatch.setenv("BANDMASTER_LIMITS", f'{{"postgres": "{SECRET}"')

@@ -134,7 +134,7 @@ def test_a_secret_of_another_source_is_not_shown():
     ],
 )
 def test_a_wrong_value_is_never_shown(monkeypatch, kind, variables, expected):
-    """A wrong value may be a secret in the wrong place: neither text, fields nor traceback show it."""
+    """A wrong value may be a misplaced secret: neither text, fields nor traceback show the value."""
     for name, value in variables.items():
         monkeypatch.setenv(name, value)
     _, problems = read_settings([kind])
@@ -157,7 +157,7 @@ def test_a_source_that_fails():
 
 
 class Plain(BaseSettings):
-    """Reads as plain text what another type keeps secret."""
+    """Reads as plain text a variable that another type keeps secret."""
 
     model_config = SettingsConfigDict(env_prefix="TEST_")
 
@@ -177,7 +177,7 @@ def test_a_secret_of_another_type_is_not_shown(monkeypatch):
 
 
 def test_one_type_is_read(monkeypatch):
-    """A type is read, or all of its problems are raised in one error."""
+    """A type is read, or all problems are raised in one error."""
     monkeypatch.setenv("BANDMASTER_DRAIN_TIMEOUT", "3")
     assert 3 == read_one(KernelSettings).drain_timeout
     monkeypatch.setenv("BANDMASTER_DRAIN_TIMEOUT", "soon")

@@ -70,7 +70,7 @@ WHAT_TO_DO = "Import the name at run time, not under TYPE_CHECKING, and define i
     ],
 )
 def test_annotations_that_can_not_be_read(read, function, expected):
-    """The message names the annotation, and how to mend it."""
+    """The message names the annotation and the remedy."""
     with pytest.raises(SignatureError, match=f"^{re.escape(expected)}"):
         read(function)
 
@@ -89,7 +89,7 @@ def test_a_foreign_class_may_have_unreadable_annotations():
 
 
 def test_an_alias_that_can_not_be_read():
-    """A ``type X = ...`` alias is evaluated late, and its error is reported."""
+    """A ``type X = ...`` alias is evaluated late, and an error in the alias is reported."""
 
     class TypeAliasType:
         __name__ = "Late"

@@ -145,6 +145,6 @@ FORMS = "write AsyncIterator[T] for an async generator with one yield, or Abstra
     ],
 )
 def test_return_types_that_are_refused(function, expected):
-    """The message shows the return type, and how to write it."""
+    """The message shows the return type and the right form."""
     with pytest.raises(SignatureError, match=f"^{re.escape(expected)}$"):
         read_provides(function)
