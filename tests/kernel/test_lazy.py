@@ -37,7 +37,7 @@ def package(tmp_path, monkeypatch):
 
 
 def test_a_name_is_imported_when_it_is_first_used(package):
-    """Its module, and no other, is imported then; from then on it is an attribute like any other."""
+    """The name's module, and no other, is imported then; afterwards the name is a plain attribute."""
     assert "lazily.stock" not in sys.modules
     stock = package.Stock
     assert stock is sys.modules["lazily.stock"].Stock is vars(package)["Stock"]
@@ -54,8 +54,8 @@ def test_names_are_listed_before_they_are_imported(package):
     assert "lazily.stock" not in sys.modules
 
 
-def test_what_a_package_does_not_have(package):
-    """As with any module; modules inside can be imported all the same."""
+def test_a_name_that_a_package_does_not_have(package):
+    """Unknown names raise as for any module; modules inside the package can still be imported."""
     with pytest.raises(AttributeError, match=r"^module 'lazily' has no attribute 'nothing'$"):
         package.nothing
     with pytest.raises(ImportError):
@@ -73,7 +73,7 @@ def test_a_name_may_come_from_beside_the_package(monkeypatch):
 
 
 def read_table(tree):
-    """The names of a package's one table, each with its module."""
+    """The names of a package's one table, each with a module."""
     (call,) = [
         node.value
         for node in tree.body
@@ -85,7 +85,7 @@ def read_table(tree):
 
 
 def read_imports(tree, package):
-    """The names that type checkers see, each with its module relative to the package."""
+    """The names that type checkers see, each with a module relative to the package."""
     checking = [node.body for node in tree.body if isinstance(node, ast.If)]
     nodes = [node for body in (tree.body, *checking) for node in body if isinstance(node, ast.ImportFrom)]
     parent = package.rpartition(".")[0]
@@ -122,7 +122,7 @@ def test_checkers_see_what_is_exported(package):
     ],
 )
 def test_every_name_can_be_imported(package, name, home):
-    """A name is what its module has under that name, documented, and the same each time."""
+    """A name gives the documented object of the module in the table, and the same each time."""
     module = importlib.import_module(package)
     value = getattr(module, name)
     assert value is getattr(importlib.import_module(f".{home}", package), name)

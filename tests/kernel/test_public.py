@@ -70,7 +70,7 @@ print(json.dumps([sorted({name.partition(".")[0] for name in set(sys.modules) - 
 
 
 def importing(*names):
-    """The top-level packages that importing some names brings in, and what it opens."""
+    """The top-level packages that importing some names brings in, and everything that the import opens."""
     done = subprocess.run(
         [sys.executable, "-I", "-B", "-c", WATCHED, json.dumps(names)],
         env={},
@@ -107,7 +107,7 @@ def read_hints(annotated):
 
 
 def read_annotations(value):
-    """The annotations of a function; of a class, those of its fields, methods and properties."""
+    """The annotations of a function; of a class, those of fields, methods and properties."""
     if inspect.isfunction(value):
         yield from read_hints(value)
     if not isinstance(value, type):
@@ -166,7 +166,7 @@ def test_every_event_is_public():
 
 
 def test_one_name_has_one_meaning():
-    """What two public modules export under one name is the same."""
+    """Two public modules that export the same name export the same object."""
     by_name = {}
     for path, value in NAMES.items():
         assert value is by_name.setdefault(path.rpartition(".")[2], value)
@@ -174,13 +174,13 @@ def test_one_name_has_one_meaning():
 
 @pytest.mark.requirement("XC-C4")
 def test_bandmaster_is_a_namespace():
-    """So that every distribution may have a portion of it (PEP 420); each portion is typed (PEP 561)."""
+    """Each distribution may have a portion of the package (PEP 420), and each portion is typed (PEP 561)."""
     assert getattr(bandmaster, "__file__", None) is None
     assert Path(bandmaster.kernel.__file__).with_name("py.typed").exists()
 
 
 def test_the_package_imports_nothing_heavy():
-    """Nor does what describes parts: a plan can be written down without an event loop, or a framework."""
+    """A part can be described without importing an event loop or a framework."""
     packages, _ = importing("bandmaster.kernel", *(f"bandmaster.kernel:{name}" for name in DESCRIBING))
     assert set() == HEAVY.intersection(packages)
 
@@ -198,14 +198,14 @@ def test_the_package_imports_nothing_heavy():
     ],
 )
 def test_describing_and_deciding_import_nothing_heavy(module):
-    """These rooms are pure."""
+    """The modules of the pure phase import no framework and open nothing."""
     packages, opened = importing(f"bandmaster.kernel.{module}")
     assert (set(), []) == (HEAVY.intersection(packages), opened)
 
 
 @pytest.mark.requirement("FA-7", "XC-L1", "CF-08", "F-03", "CF-27", "S-M1")
 def test_every_module_can_be_imported_with_an_empty_environment():
-    """And opens nothing: no connection, no file to write, no process, no thread."""
+    """An import opens no connection, no file to write, no process and no thread."""
     assert len(MODULES) > 30
     _, opened = importing(*MODULES)
     assert [] == opened

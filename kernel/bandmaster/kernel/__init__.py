@@ -1,7 +1,7 @@
 """The kernel: composes the lifecycle of an ASGI application from installed parts.
 
 Two of these names are enough to begin with. A component is a function under `lifespan`: an object with a start and a
-stop. A `Plan` is what the kernel makes of all components: their order, checked before anything starts::
+stop. A `Plan` is the order of all components, checked before anything starts::
 
     @lifespan(band=LifespanBand.PERSISTENCE)
     async def database(settings: DatabaseSettings) -> AsyncIterator[Database]:
@@ -72,7 +72,8 @@ if TYPE_CHECKING:
     from bandmaster.kernel.stack.exchange import current_exchange as current_exchange
     from bandmaster.kernel.stack.headers import HeaderBlock as HeaderBlock
 
-# Describing a part needs neither the event loop nor starlette nor pydantic: each name is imported when it is first used.
+# A description of a part needs neither the event loop nor starlette nor pydantic.
+# So each name is imported when it is first used.
 export_lazily(
     __name__,
     {

@@ -1,4 +1,4 @@
-"""Export the public names of a package lazily: each is imported when it is first used (PEP 562)."""
+"""Lazy exports: a public name of a package is imported on first use (PEP 562)."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from typing import Any
 
 
 def export_lazily(package: str, homes: Mapping[str, Iterable[str]]) -> None:
-    """Give a package its public names, without importing the modules that define them.
+    """Give a package public names, without importing the modules that define them.
 
     ``homes`` maps modules, relative to the package, to the names that each defines; a module beside the package begins
     with a dot. The package gets

@@ -1,4 +1,4 @@
-"""What type checkers make of the public names. Checked by mypy and pyright, and never run."""
+"""Types of contributions and of what makes them. Checked by mypy and pyright, and never run."""
 
 from __future__ import annotations
 
@@ -10,22 +10,13 @@ from typing import Any, Protocol, Self, assert_type
 from starlette.types import ASGIApp, Receive, Scope, Send
 
 from bandmaster.kernel import (
-    Application,
     Context,
-    Kernel,
     KernelSettings,
     LifespanBand,
     LifespanContribution,
     MiddlewareBand,
     MiddlewareContribution,
-    Plan,
-    PlanError,
-    Problem,
-    Resources,
-    Scoped,
-    StartError,
     ValueContribution,
-    create_app,
     lifespan,
     middleware,
     named_settings,
@@ -47,9 +38,6 @@ class Repository(ABC):
 
 class Store(Protocol):
     def find(self) -> int: ...
-
-
-# -- @lifespan -------------------------------------------------------------------------------------------------------
 
 
 @lifespan(band=LifespanBand.PERSISTENCE, start_timeout=10)
@@ -106,9 +94,6 @@ lifespan(no_parameters)  # type: ignore[arg-type]
 lifespan(band=LifespanBand.SERVICES)(5)  # type: ignore[arg-type]
 
 
-# -- @middleware -----------------------------------------------------------------------------------------------------
-
-
 class Asgi:
     def __init__(self, app: ASGIApp, database: DatabaseManager) -> None: ...
 
@@ -131,9 +116,6 @@ middleware(band=MiddlewareBand.CONTEXT, scopes={"lifespan"})  # type: ignore[arg
 def no_class() -> None: ...
 
 
-# -- another of the same, and ready objects ---------------------------------------------------------------------------
-
-
 second = settings_and_context.named(
     "second", settings=named_settings(KernelSettings, "second", about="the second"), description="Another."
 )
@@ -142,58 +124,6 @@ settings_and_context.named("second", settings=DatabaseManager)  # type: ignore[a
 region = value(DatabaseManager(), name="region", provides=[DatabaseManager, (Store, "region")], roles={"web"})
 assert_type(region, ValueContribution)
 value(DatabaseManager())  # type: ignore[call-arg]
-
-
-# -- resources -------------------------------------------------------------------------------------------------------
-
-
-def resources_by_type(resources: Resources) -> None:
-    assert_type(resources[DatabaseManager], DatabaseManager)
-    assert_type(resources[DatabaseManager, "replica"], DatabaseManager)
-    assert_type(resources.get(DatabaseManager), DatabaseManager | None)
-    assert_type(resources.get(DatabaseManager, 5), DatabaseManager | int)
-    assert_type(resources.get((DatabaseManager, "replica")), DatabaseManager | None)
-    assert_type(resources.get((DatabaseManager, "replica"), "else"), DatabaseManager | str)
-    assert_type(DatabaseManager in resources, bool)
-    assert_type(resources[Scoped[DatabaseManager]], Scoped[DatabaseManager])
-    assert_type(Scoped(DatabaseManager).open(), AbstractAsyncContextManager[DatabaseManager])
-    assert_type(resources[Scoped[DatabaseManager], "replica"], Scoped[DatabaseManager])
-    assert_type(resources[list[int]], list[int])
-    assert_type(resources[Repository], Repository)
-    assert_type(resources[Repository, "cached"], Repository)
-    assert_type(resources[Store, "cached"], Store)
-    assert_type(resources.get(Repository), Repository | None)
-    assert_type(resources.get((Store, "cached"), 5), Store | int)
-    resources["database"]  # type: ignore[call-overload]
-    resources[5]  # type: ignore[call-overload]
-
-
-# -- running ---------------------------------------------------------------------------------------------------------
-
-
-async def running(app: ASGIApp) -> None:
-    kernel = Kernel(
-        contributions=[no_parameters, layer, Hooks, second, region],
-        discover=False,
-        overrides={DatabaseManager: object()},
-    )
-    assert_type(kernel.plan, Plan)
-    async with kernel.running() as resources:
-        assert_type(resources, Resources)
-    application = create_app(create_app(app), contributions=[managed], disable={"audit"}, role="web")
-    assert_type(application, Application)
-    assert_type(application.plan, Plan)
-    assert_type(application.kernel, Kernel)
-    assert_type([component.name for component in kernel.plan], list[str])
-    assert_type(str(kernel.plan.explain("a")), str)
-    Kernel(contributions=[DatabaseManager])  # type: ignore[list-item]
-    Kernel(settings={})  # type: ignore[arg-type]
-
-
-def errors(plan_error: PlanError, start_error: StartError) -> None:
-    assert_type(plan_error.problems, tuple[Problem, ...])
-    assert_type(start_error.component, str)
-    assert_type(start_error.rollback_errors, tuple[BaseException, ...])
 
 
 def fields(contribution: LifespanContribution, layer: MiddlewareContribution, more: dict[str, Any]) -> None:
