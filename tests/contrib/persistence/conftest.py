@@ -64,7 +64,7 @@ def notes(owner_runs):
 
 
 @pytest.fixture
-async def managed():
+async def make_manager():
     """Makes managers, and disposes of them after the test."""
     made = []
 

@@ -4,7 +4,7 @@ import asyncio
 
 import anyio.to_thread
 import pytest
-from hypothesis import given
+from hypothesis import Phase, given
 from hypothesis import settings as hypothesis_settings
 from hypothesis import strategies as st
 from sqlalchemy import text
@@ -65,7 +65,7 @@ WAYS = [raise_in_session, raise_in_sync_session, raise_in_threaded_session, rais
 def test_p03_what_a_block_raises_is_raised_unchanged_after_a_rollback(tmp_path, raise_in):
     """Property 3: any exception leaves the session as the same object, with its cause and context, and rolls back."""
 
-    @hypothesis_settings(max_examples=100, deadline=None)
+    @hypothesis_settings(max_examples=100, deadline=None, phases=[Phase.generate])  # shrinking would take minutes
     @given(error=errors, cause=st.none() | errors, context=st.none() | errors)
     def check(error, cause, context):
         error.__cause__, error.__context__ = cause, context

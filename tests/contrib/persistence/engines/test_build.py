@@ -19,9 +19,9 @@ def build(settings):
 
 @pytest.mark.requirement("CF-07", "F-02", "PE-8", "PE-14", "F-08", "CF-37", "F-09", "PE-15", "PE-9")
 @pytest.mark.parametrize("url", URLS)
-async def test_a_manager_builds_its_pools_from_the_settings(managed, url):
+async def test_a_manager_builds_its_pools_from_the_settings(make_manager, url):
     """Size, overflow, timeout, recycle and echo are those of the settings, in both engines."""
-    manager = managed(
+    manager = make_manager(
         url,
         pool_size=7,
         max_overflow=4,

@@ -1,4 +1,4 @@
-"""Parts with migrations for tests, made where a test wants them."""
+"""Parts with migrations, written into a folder of the test."""
 
 import textwrap
 
@@ -27,7 +27,7 @@ def downgrade():
 
 
 def write(folder, revision, after=None, *, label=None, depends_on=None, up="pass", down="pass", message=None):
-    """A revision file; the first of a folder named like its part says whose branch it begins."""
+    """Write a revision file. The first revision of a folder begins the branch that is named like the folder."""
     folder.mkdir(parents=True, exist_ok=True)
     if after is None and label is None:
         label = (folder.name,)
@@ -47,7 +47,7 @@ def write(folder, revision, after=None, *, label=None, depends_on=None, up="pass
 
 
 def table(name, tenant=False):
-    """The statements of a revision that makes a table, and of one that drops it."""
+    """The statements of a revision that creates a table, and those that drop the table."""
     columns = 'sa.Column("id", sa.Integer, primary_key=True)'
     if tenant:
         columns += ', sa.Column("tenant_id", sa.Uuid, nullable=False)'

@@ -1,4 +1,4 @@
-"""What parts say about their migrations, and how they are found in a plan."""
+"""Parts describe their migrations, and a plan collects them."""
 
 import sys
 import zipfile
@@ -26,7 +26,7 @@ def plan(*contributions, **options):
     "name", ["", "1a", "a-b", "a.b", "a b", "a@b", "a+1", "heads", "head", "base", "current", None]
 )
 def test_a_name_is_one_that_alembic_takes_for_a_label(name):
-    """It stands before ``@head`` on the command line."""
+    """The name is a label on the command line, before ``@head``."""
     with pytest.raises(ValueError, match="name: expected letters, digits and '_'"):
         Migrations(name, "shop:migrations")
     with pytest.raises(ValueError, match="depends_on: expected "):
@@ -42,8 +42,8 @@ def test_a_name_is_one_that_alembic_takes_for_a_label(name):
         ({"location": "x", "metadata": "Base"}, "metadata: expected a MetaData"),
     ],
 )
-def test_other_arguments_are_looked_at_too(arguments, message):
-    """When the description is made, by the argument's name."""
+def test_other_arguments_are_checked(arguments, message):
+    """A wrong argument is refused when the migrations are described, by the argument's name."""
     with pytest.raises(ValueError, match=message):
         Migrations("shop", **arguments)
 
@@ -62,13 +62,13 @@ def package(tmp_path, monkeypatch):
 
 
 def test_a_location_is_in_a_package(package):
-    """Wherever that is installed."""
+    """A location names a package, wherever the package is installed."""
     (package / "inner" / "migrations").mkdir()
     assert package / "inner" / "migrations" == Migrations("acme", "acme.inner:migrations").folder
 
 
 def test_a_location_is_a_path(tmp_path, monkeypatch):
-    """Absolute, or from where the process runs."""
+    """A path is absolute, or relative to the working directory."""
     monkeypatch.chdir(tmp_path)
     (tmp_path / "versions").mkdir()
     for location in (tmp_path / "versions", str(tmp_path / "versions"), "versions", Path("versions")):
@@ -84,8 +84,8 @@ def test_a_location_is_a_path(tmp_path, monkeypatch):
         ("acme.module:migrations", ["acme.module is a module, not a package"]),
     ],
 )
-def test_a_folder_that_isnt_there_is_told(package, location, words):
-    """What, where, and what to try."""
+def test_a_missing_folder_is_an_error(package, location, words):
+    """The error for a missing folder names the part, the folder and the remedy."""
     with pytest.raises(MigrationError) as caught:
         _ = Migrations("acme", location).folder
     assert [] == [word for word in words if word not in str(caught.value)]
@@ -93,7 +93,7 @@ def test_a_folder_that_isnt_there_is_told(package, location, words):
 
 
 def test_a_package_in_an_archive_has_no_folder(tmp_path, monkeypatch):
-    """Alembic reads files."""
+    """A package in an archive is refused, because Alembic reads files."""
     with zipfile.ZipFile(tmp_path / "zipped.zip", "w") as archive:
         archive.writestr("zipped/__init__.py", "")
         archive.writestr("zipped/migrations/a1.py", "")
@@ -104,7 +104,7 @@ def test_a_package_in_an_archive_has_no_folder(tmp_path, monkeypatch):
 
 @pytest.mark.requirement("CF-21", "F-05", "PE-5")
 def test_parts_migrations_are_found_in_the_plan(tmp_path):
-    """In its order, complete, and without starting anything."""
+    """Migrations are collected in the plan's order, completely, and without a start."""
     metadata = sa.MetaData()
     shop(tmp_path), billing(tmp_path)
     found = collect(
@@ -122,14 +122,14 @@ def test_parts_migrations_are_found_in_the_plan(tmp_path):
 
 @pytest.mark.anyio
 async def test_they_are_found_inside_a_running_loop_as_well(tmp_path):
-    """A start may look at them."""
+    """A component may collect migrations while it starts."""
     shop(tmp_path)
     assert ["shop"] == [part.name for part in collect(plan(migrations("shop", tmp_path / "shop")))]
 
 
 @pytest.mark.anyio
 async def test_they_are_a_resource_like_any_other(tmp_path):
-    """Components and handlers ask for them by type and name."""
+    """Components and handlers ask for migrations by type and name."""
     part = shop(tmp_path)
     kernel = Kernel(contributions=[migrations("shop", part.location)], discover=False)
     async with kernel.running() as resources:
@@ -137,21 +137,21 @@ async def test_they_are_a_resource_like_any_other(tmp_path):
 
 
 def test_what_is_disabled_is_not_migrated(tmp_path):
-    """The kernel's own switches hold for migrations."""
+    """A disabled component contributes no migrations."""
     shop(tmp_path), billing(tmp_path)
     contributions = [migrations("shop", tmp_path / "shop"), migrations("billing", tmp_path / "billing")]
     assert ["shop"] == [part.name for part in collect(plan(*contributions, disable={"billing_migrations"}))]
 
 
 def test_an_override_stands_for_what_it_replaces(tmp_path):
-    """Tests and hosts may bring other migrations for a part."""
+    """Tests and hosts override the migrations of a part."""
     other = shop(tmp_path)
     contribution = migrations("shop", tmp_path / "nowhere")
     assert (other,) == collect(plan(contribution, overrides={Annotated[Migrations, Named("shop")]: other}))
 
 
 class Thing:
-    """What nobody needs here."""
+    """A type that no component needs."""
 
 
 @lifespan(band=LifespanBand.PERSISTENCE)
@@ -184,8 +184,8 @@ async def lying() -> AsyncIterator[Migrations]:
         ([lying], "the plan provides 'lying' as Migrations, which it isn't"),
     ],
 )
-async def test_a_component_of_somebodys_own_gives_them_at_once(contributions, message):
-    """Else they couldn't be had without a start."""
+async def test_a_component_must_provide_migrations_without_a_start(contributions, message):
+    """A component that provides Migrations only after a start is refused."""
     with pytest.raises(MigrationError, match=message):
         collect(plan(*contributions))
 
@@ -197,24 +197,24 @@ def complaint(*parts):
 
 
 def test_two_parts_with_one_revision_id_are_refused(tmp_path):
-    """Alembic would take either for the other."""
+    """Two revisions with one id are refused: Alembic would confuse them."""
     one, other = shop(tmp_path), Migrations("crm", tmp_path / "crm")
     write(tmp_path / "crm", "s2")
-    told = complaint(one, other)
-    assert "revision 's2' is there twice" in told
+    message = complaint(one, other)
+    assert "revision 's2' is there twice" in message
     for word in ("'shop'", "'crm'", str(tmp_path / "shop" / "s2.py"), str(tmp_path / "crm" / "s2.py"), "another id"):
-        assert word in told
+        assert word in message
 
 
 def test_two_parts_with_one_name_or_one_folder_are_refused(tmp_path):
-    """A branch has one owner."""
+    """A branch belongs to one part."""
     part = shop(tmp_path)
     assert "2 parts call their migrations 'shop'" in complaint(part, billing(tmp_path), Migrations("shop", "elsewhere"))
     assert "'shop' and 'store' have one folder" in complaint(part, Migrations("store", tmp_path / "." / "shop"))
 
 
 def test_dependencies_are_among_the_parts(tmp_path):
-    """With the name that was meant."""
+    """The error for an unknown dependency suggests the nearest name."""
     part = shop(tmp_path)
     assert "'billing' depends on 'shp', which brings no migrations. Did you mean 'shop'?" in complaint(
         part, billing(tmp_path, depends_on=["shp"])
@@ -222,27 +222,27 @@ def test_dependencies_are_among_the_parts(tmp_path):
     assert "'shop' depends on itself" == complaint(Migrations("shop", part.location, depends_on=("shop",)))
 
 
-def test_a_branch_says_whose_it_is(tmp_path):
-    """Without the label ``shop@head`` means nothing; and a part's revisions follow its own."""
+def test_a_branch_has_the_label_of_its_part(tmp_path):
+    """A first revision needs its part's label, and no revision follows one of another part."""
     part = shop(tmp_path)
     write(tmp_path / "crm", "c1", label=("other",))
     write(tmp_path / "crm", "c2", "s1")
-    told = complaint(part, Migrations("crm", tmp_path / "crm"))
-    assert told.startswith("2 problems with migrations:")
-    assert "revision 'c1' begins the branch of 'crm'" in told
-    assert "write branch_labels = ('crm',) in it" in told
-    assert "revision 'c2' of 'crm'" in told
-    assert "follows 's1' of 'shop': name it in depends_on, not in down_revision" in told
+    message = complaint(part, Migrations("crm", tmp_path / "crm"))
+    assert message.startswith("2 problems with migrations:")
+    assert "revision 'c1' begins the branch of 'crm'" in message
+    assert "write branch_labels = ('crm',) in it" in message
+    assert "revision 'c2' of 'crm'" in message
+    assert "follows 's1' of 'shop': name it in depends_on, not in down_revision" in message
 
 
-def test_all_that_is_wrong_is_told_at_once(tmp_path):
-    """Nobody mends one thing to be told the next."""
-    told = complaint(Migrations("a", tmp_path / "a"), Migrations("b", tmp_path / "b", depends_on=("c",)))
-    assert told.startswith("3 problems with migrations:\n  - ")
+def test_all_problems_are_listed_at_once(tmp_path):
+    """One error lists every problem."""
+    message = complaint(Migrations("a", tmp_path / "a"), Migrations("b", tmp_path / "b", depends_on=("c",)))
+    assert message.startswith("3 problems with migrations:\n  - ")
 
 
 def test_revision_files_are_read_and_not_run(tmp_path):
-    """In every way in which people and templates write them; what is none of them is left out."""
+    """Revision files are parsed in every common form, and other files are left out."""
     (tmp_path / "a.py").write_text("revision: str = 'a'\ndown_revision = None\nraise SystemExit")
     (tmp_path / "b.py").write_text(
         "revision = \"b\"\ndown_revision: tuple = ('a', 'x')\nbranch_labels = ['l']\ndepends_on = {'y'}"

@@ -1,4 +1,4 @@
-"""The command ``bandmaster db``, from an empty package to an application that is up to date."""
+"""The command ``bandmaster db``, from an empty package to a migrated application."""
 
 import json
 import subprocess
@@ -72,7 +72,7 @@ def run(*arguments):
 
 @pytest.fixture(autouse=True)
 def clean(monkeypatch):
-    """No settings of the machine's, and nothing that a test imported stays."""
+    """An environment without settings, and without modules that a test imported."""
     before = set(sys.modules)
     monkeypatch.setattr(sys, "path", list(sys.path))
     monkeypatch.setattr(sys, "dont_write_bytecode", True)
@@ -86,13 +86,13 @@ def clean(monkeypatch):
 
 @pytest.fixture
 def lite(tmp_path):
-    """On SQLite, which costs nothing."""
+    """The application on SQLite."""
     return Shop(tmp_path, f"sqlite:///{tmp_path / 'shop.sqlite3'}")
 
 
 @pytest.fixture
 def real(tmp_path, postgres_database):
-    """On PostgreSQL."""
+    """The application on PostgreSQL."""
     return Shop(tmp_path, postgres_database.owner_url())
 
 
@@ -104,13 +104,13 @@ def statement(url, text):
 
 @pytest.mark.requirement("CF-21", "F-05", "PE-5")
 def test_a_database_goes_through_all_its_states(real):
-    """Empty, upgraded, ahead of its models, behind its migrations, of newer code: check tells each, by its exit code."""
-    code, told = real.ask("check")
-    assert (1, False, {"s1", "s2", "b1"}) == (code, told["ok"], {one["id"] for one in told["pending"]})
+    """``check`` and its exit code report a database that is empty, upgraded, or different from models and revisions."""
+    code, answer = real.ask("check")
+    assert (1, False, {"s1", "s2", "b1"}) == (code, answer["ok"], {one["id"] for one in answer["pending"]})
     assert "3 revisions pending:" in real.run("check").stdout
 
-    code, told = real.ask("upgrade")
-    assert (0, True, {"s1", "s2", "b1"}) == (code, told["ok"], {one["id"] for one in told["applied"]})
+    code, answer = real.ask("upgrade")
+    assert (0, True, {"s1", "s2", "b1"}) == (code, answer["ok"], {one["id"] for one in answer["applied"]})
     assert {"format": 1, "ok": True, "pending": [], "unknown": [], "differences": []} == real.ask("check")[1]
     assert "The database has all migrations, and is what the models say.\n" == real.run("check").stdout
     assert "Nothing is pending.\n" == real.run("upgrade").stdout
@@ -125,8 +125,8 @@ def test_a_database_goes_through_all_its_states(real):
     real.models()
 
     statement(real.url, "ALTER TABLE orders NO FORCE ROW LEVEL SECURITY")
-    code, told = real.ask("check")
-    assert (1, ["op.disable_tenant_rls('orders')", "op.enable_tenant_rls('orders')"]) == (code, told["differences"])
+    code, answer = real.ask("check")
+    assert (1, ["op.disable_tenant_rls('orders')", "op.enable_tenant_rls('orders')"]) == (code, answer["differences"])
     statement(real.url, "ALTER TABLE orders FORCE ROW LEVEL SECURITY")
 
     write(real.folder / "shop", "s3", "s2", **table("late"))
@@ -145,7 +145,7 @@ def test_a_database_goes_through_all_its_states(real):
 
 @pytest.mark.requirement("CF-21", "F-05", "PE-5")
 def test_parts_go_up_and_down_by_themselves(lite):
-    """And say how far they are."""
+    """Each part is upgraded and downgraded alone, and ``current`` lists the state of each."""
     assert "Applied shop s1: makes s1\nApplied shop s2: makes s2\n" == lite.run("upgrade", "--part", "shop").stdout
     assert "shop s2: makes s2\nbilling: nothing applied (1 pending)\n".splitlines() == sorted(
         lite.run("current").stdout.splitlines(), reverse=True
@@ -153,43 +153,43 @@ def test_parts_go_up_and_down_by_themselves(lite):
     assert "Undid shop s2: makes s2\n" == lite.run("downgrade", "--part", "shop", "--to", "-1").stdout
     assert "shop s1: makes s1 (1 pending)" in lite.run("current").stdout
     assert "Applied billing b1: makes b1\n" == lite.run("upgrade", "--to", "billing@head").stdout
-    code, told = lite.ask("current")
+    code, answer = lite.ask("current")
     assert (0, {"s1", "b1"}, ["s2"], []) == (
         code,
-        {one["id"] for one in told["current"]},
-        [one["id"] for one in told["pending"]],
-        told["unknown"],
+        {one["id"] for one in answer["current"]},
+        [one["id"] for one in answer["pending"]],
+        answer["unknown"],
     )
-    code, told = lite.ask("downgrade", "--to", "base")
-    assert (0, {"s1", "b1"}) == (code, {one["id"] for one in told["undone"]})
+    code, answer = lite.ask("downgrade", "--to", "base")
+    assert (0, {"s1", "b1"}) == (code, {one["id"] for one in answer["undone"]})
     assert "There was nothing to undo.\n" == lite.run("downgrade", "--to", "base").stdout
 
 
 def test_history_asks_no_database(lite):
-    """All parts', or one's."""
+    """``history`` lists the revisions of all parts, or of one, without a database."""
     assert ["billing b1: makes b1", "shop s1: makes s1", "shop s2: makes s2"] == sorted(
         lite.run("history", url=False).stdout.splitlines()
     )
-    code, told = lite.ask("history", "--part", "shop", url=False)
+    code, answer = lite.ask("history", "--part", "shop", url=False)
     assert 0 == code
     assert [
         {"id": name, "part": "shop", "message": f"makes {name}", "file": str(lite.folder / "shop" / f"{name}.py")}
         for name in ("s1", "s2")
-    ] == told["revisions"]
+    ] == answer["revisions"]
     assert not Path(sa.make_url(lite.url).database).exists()
 
 
 def test_the_sql_goes_to_standard_output(lite):
-    """Nothing is run, nothing else is printed."""
+    """``--sql`` prints the statements and nothing else, and runs nothing."""
     result = lite.run("upgrade", "--sql", "--url", "postgresql://nowhere/x", "--part", "shop", url=False)
     assert 0 == result.exit_code and result.stdout.startswith("BEGIN;") and result.stdout.endswith("COMMIT;\n")
     assert 'ALTER TABLE "orders" ENABLE ROW LEVEL SECURITY;' in result.stdout
-    code, told = lite.ask("downgrade", "--sql", "--to", "shop@s2:shop@base")
-    assert 0 == code and "DROP TABLE orders;" in told["sql"]
+    code, answer = lite.ask("downgrade", "--sql", "--to", "shop@s2:shop@base")
+    assert 0 == code and "DROP TABLE orders;" in answer["sql"]
 
 
 def test_a_revision_is_written_for_one_part(lite):
-    """Which is to be named where there are several."""
+    """``--part`` is required where several parts have migrations."""
     result = lite.run("revision", "-m", "more goods", "--part", "shop", url=False)
     written = Path(result.stdout.removeprefix("Wrote ").strip())
     assert (lite.folder / "shop", True) == (written.parent, written.stem.endswith("_more_goods"))
@@ -202,11 +202,11 @@ def test_a_revision_is_written_for_one_part(lite):
 
 
 def test_a_revision_is_generated(real):
-    """And once it has been applied, there is nothing to write any more."""
+    """Once a generated revision has been applied, there is nothing more to generate."""
     real.run("upgrade")
     real.models(column=", sa.Column('name', sa.String(9))")
-    code, told = real.ask("revision", "-m", "names", "--part", "shop", "--autogenerate")
-    assert 0 == code and "op.add_column('goods'" in Path(told["file"]).read_text()
+    code, answer = real.ask("revision", "-m", "names", "--part", "shop", "--autogenerate")
+    assert 0 == code and "op.add_column('goods'" in Path(answer["file"]).read_text()
     assert 0 == real.run("upgrade").exit_code == real.run("check").exit_code
     result = real.run("revision", "-m", "names", "--part", "shop", "--autogenerate")
     assert (0, "The database is what the models of 'shop' say: nothing to write.\n") == (
@@ -221,7 +221,7 @@ def test_a_revision_is_generated(real):
 @pytest.mark.requirement("CF-21", "F-05", "PE-5")
 @pytest.mark.parametrize("kind", ["sqlite", "postgresql"])
 def test_from_an_empty_package_to_a_checked_database(tmp_path, kind, request):
-    """What init says is all that has to be written; the rest is made."""
+    """The output of ``init`` is all that a developer has to write by hand."""
     package = tmp_path / "acme"
     package.mkdir()
     (package / "__init__.py").touch()
@@ -232,8 +232,8 @@ def test_from_an_empty_package_to_a_checked_database(tmp_path, kind, request):
     )
     result = run("init", "acme", "--app-dir", str(tmp_path))
     assert 0 == result.exit_code and f"Made {package / 'migrations'}." in result.stdout
-    said = result.stdout.split("\n\n    ")
-    code, entry_points = said[1] + "\n" + said[2].partition("\n\n")[0], said[3].partition("\n\n")[0]
+    blocks = result.stdout.split("\n\n    ")
+    code, entry_points = blocks[1] + "\n" + blocks[2].partition("\n\n")[0], blocks[3].partition("\n\n")[0]
     assert {"acme_migrations": "acme.models:acme_migrations"} == (
         tomllib.loads(entry_points)["project"]["entry-points"]["bandmaster.lifespan"]
     )
@@ -268,7 +268,7 @@ def test_from_an_empty_package_to_a_checked_database(tmp_path, kind, request):
 
 
 def test_the_settings_say_where_the_database_is(lite, postgres_database, monkeypatch):
-    """The owner's URL before the application's; the plan's own settings before the environment's."""
+    """The owner's URL wins over the application's, and the plan's settings win over the environment."""
     monkeypatch.setenv("DATABASE_URL", postgres_database.app_url())
     result = lite.run("upgrade", url=False)
     assert 1 == result.exit_code and "permission denied for schema public" in result.stderr
@@ -287,13 +287,13 @@ def test_the_settings_say_where_the_database_is(lite, postgres_database, monkeyp
         f"{str(lite.folder / 'billing')!r})], discover=False, overrides={{DatabaseSettings: settings}})\n"
     )
     monkeypatch.chdir(lite.folder)
-    code, told = lite.ask("upgrade", target="shop_main_other:app", url=False)
-    assert (0, ["b1"]) == (code, [one["id"] for one in told["applied"]])
+    code, answer = lite.ask("upgrade", target="shop_main_other:app", url=False)
+    assert (0, ["b1"]) == (code, [one["id"] for one in answer["applied"]])
     assert (lite.folder / "shop.sqlite3").exists()
 
 
 def test_pgbouncer_is_refused_unless_there_is_a_way_around_it(lite, postgres_database, monkeypatch):
-    """The lock against other processes wouldn't hold."""
+    """PgBouncer is refused without a migration URL: the lock between processes wouldn't hold."""
     monkeypatch.setenv("DATABASE_URL", postgres_database.owner_url())
     monkeypatch.setenv("DATABASE_PGBOUNCER", "true")
     result = lite.run("upgrade", url=False)
@@ -319,8 +319,8 @@ WRONG = [
 
 
 @pytest.mark.parametrize(("arguments", "code", "words"), WRONG)
-def test_what_is_wrong_is_said_with_a_code(lite, monkeypatch, arguments, code, words):
-    """1 for a problem, 2 for what was mistyped; the words on standard error."""
+def test_errors_have_exit_codes(lite, monkeypatch, arguments, code, words):
+    """The exit code is 1 for a problem and 2 for wrong use; the message goes to standard error."""
     monkeypatch.setenv("DATABASE_URL", lite.url)
     result = run(*arguments, "--app-dir", str(lite.folder))
     assert (code, "") == (result.exit_code, result.stdout)
@@ -328,26 +328,26 @@ def test_what_is_wrong_is_said_with_a_code(lite, monkeypatch, arguments, code, w
     assert "hunter2" not in result.output
 
 
-def test_programs_are_told_what_is_wrong_as_json(lite):
-    """In the form of the kernel's own commands."""
-    code, told = lite.ask("check", target="shop_main:nobody")
-    assert (2, 1, False, "TargetError") == (code, told["format"], told["ok"], told["error"])
-    assert "nobody" in told["problems"][0]["message"]
-    code, told = lite.ask("check", target="shop_main:nothing")
-    assert (1, "MigrationError") == (code, told["error"])
-    assert {"message", "hint", "subject"} == set(told["problems"][0])
+def test_errors_are_json_for_programs(lite):
+    """``--format json`` reports errors in the form of the kernel's own commands."""
+    code, answer = lite.ask("check", target="shop_main:nobody")
+    assert (2, 1, False, "TargetError") == (code, answer["format"], answer["ok"], answer["error"])
+    assert "nobody" in answer["problems"][0]["message"]
+    code, answer = lite.ask("check", target="shop_main:nothing")
+    assert (1, "MigrationError") == (code, answer["error"])
+    assert {"message", "hint", "subject"} == set(answer["problems"][0])
 
 
 @pytest.mark.parametrize("command", ["upgrade", "check", "current"])
 def test_no_password_is_ever_printed(lite, postgres_database, monkeypatch, command):
-    """Neither of a database that refuses, nor of one that can't be reached, nor of settings that can't be read."""
+    """No error shows the password: of a refusing or absent database, or of malformed settings."""
     good = sa.make_url(postgres_database.owner_url())
     for url in (good.set(password="hunter2"), good.set(password="hunter2", port=free_port())):
         monkeypatch.setenv("DATABASE_URL", url.render_as_string(hide_password=False))
         result = lite.run(command, url=False)
         assert 1 == result.exit_code and good.database in result.stderr and "hunter2" not in result.output
-        code, told = lite.ask(command, url=False)
-        assert code == 1 and "hunter2" not in json.dumps(told)
+        code, answer = lite.ask(command, url=False)
+        assert code == 1 and "hunter2" not in json.dumps(answer)
     monkeypatch.setenv("DATABASE_URL", "postgresql:/user:hunter2@host")
     result = lite.run(command, url=False)
     assert 1 == result.exit_code and "hunter2" not in result.output
@@ -356,7 +356,7 @@ def test_no_password_is_ever_printed(lite, postgres_database, monkeypatch, comma
 
 @pytest.mark.process
 def test_it_is_a_command_of_bandmaster(lite):
-    """By its entry point, in a process of its own."""
+    """``bandmaster db`` is found by its entry point, in a process of its own."""
     command = [Path(sys.executable).parent / "bandmaster", "db", "upgrade", "shop_main:app", "--url", lite.url]
     done = subprocess.run(command, cwd=lite.folder, capture_output=True, text=True, check=False, timeout=60)
     assert (0, "") == (done.returncode, done.stderr)
@@ -364,7 +364,7 @@ def test_it_is_a_command_of_bandmaster(lite):
 
 
 def test_help_names_every_command():
-    """With a line for each."""
+    """The help has one line for each command."""
     result = run("--help")
     for name in ("init", "revision", "upgrade", "downgrade", "current", "check", "history"):
         assert name in result.stdout

@@ -1,4 +1,4 @@
-"""Alembic's operations for tenant policies: run, reversed, rendered, found by autogenerate."""
+"""Alembic's operations for tenant policies: run, reversed, rendered, and found by autogenerate."""
 
 import io
 import uuid
@@ -38,13 +38,13 @@ def engine(postgres_server):
 
 @pytest.fixture
 def connection(engine):
-    """A transaction of the owner's that is rolled back in the end."""
+    """The owner's transaction, which is rolled back after the test."""
     with engine.connect() as connection:
         yield connection
 
 
 def state(connection, name="notes"):
-    """What a table has: enabled and forced, and its policies."""
+    """The row-level security of a table: enabled, forced, and its policies."""
     flags = connection.exec_driver_sql(
         f"SELECT relrowsecurity AND relforcerowsecurity FROM pg_class WHERE relname = '{name}'"
     ).scalar_one()
@@ -56,13 +56,13 @@ def operations(connection):
     return Operations(MigrationContext.configure(connection))
 
 
-def generated(connection, metadata, **options):
+def generate(connection, metadata, **options):
     options = {"compare_type": True, "target_metadata": metadata, "include_schemas": True, **options}
     return produce_migrations(MigrationContext.configure(connection, opts=options), metadata)
 
 
 def code(container):
-    """The lines that autogenerate would write, and the imports that they need."""
+    """The lines that autogenerate writes, and their imports."""
     options = {"sqlalchemy_module_prefix": "sa.", "alembic_module_prefix": "op.", "user_module_prefix": None}
     context = AutogenContext(MigrationContext.configure(dialect_name="postgresql"), sa.MetaData(), options)
     lines = [line for step in container.ops for line in render_op_text(context, step).splitlines()]
@@ -70,14 +70,14 @@ def code(container):
 
 
 def run(connection, container):
-    """Write the code, import what it says, and run it."""
+    """Write the code, run its imports, and run the code."""
     lines, imports = code(container)
     exec("\n".join([*imports, *lines]), {"op": operations(connection)})
 
 
 @pytest.mark.requirement("CF-01", "F-01", "PE-7")
 def test_a_table_is_protected_and_opened_again(connection):
-    """By the two operations, as migrations call them."""
+    """A migration protects a table by one operation, and opens it by the other."""
     table(metadata := sa.MetaData())
     metadata.create_all(connection)
     op = operations(connection)
@@ -88,7 +88,7 @@ def test_a_table_is_protected_and_opened_again(connection):
 
 
 def test_between_the_two_a_migration_reaches_all_tenants_rows(connection):
-    """The owner is bound by the policy as well, so that a change of data opens the table for its transaction."""
+    """The policy binds the owner, so a change of data opens the table for its transaction."""
     protect(table(metadata := sa.MetaData()))
     metadata.create_all(connection)
     op = operations(connection)
@@ -104,7 +104,7 @@ def test_between_the_two_a_migration_reaches_all_tenants_rows(connection):
 
 
 def test_each_is_the_reverse_of_the_other(connection):
-    """With everything that the one was told, so that a downgrade restores what was."""
+    """The reverse has the same arguments, so that a downgrade restores the policy."""
     policy = TenantPolicy("notes", None, "owner", sa.Text, "shop.owner", "by_owner")
     enable = EnableTenantRlsOp(policy)
     assert policy == enable.reverse().policy == enable.reverse().reverse().policy
@@ -137,7 +137,7 @@ def test_each_is_the_reverse_of_the_other(connection):
     ],
 )
 def test_metacharacters_reach_no_sql(operation, arguments, message):
-    """Not even in a script for somebody else to run."""
+    """Metacharacters are refused before any SQL is rendered, also offline."""
     buffer = io.StringIO()
     context = MigrationContext.configure(
         dialect_name="postgresql", opts={"as_sql": True, "output_buffer": buffer, "literal_binds": True}
@@ -149,7 +149,7 @@ def test_metacharacters_reach_no_sql(operation, arguments, message):
 
 @pytest.mark.requirement("CF-01", "F-01")
 def test_they_are_written_into_scripts():
-    """``--sql`` gives the statements, one after another."""
+    """``--sql`` renders the statements one after another."""
     buffer = io.StringIO()
     context = MigrationContext.configure(
         dialect_name="postgresql", opts={"as_sql": True, "output_buffer": buffer, "literal_binds": True}
@@ -170,7 +170,7 @@ def test_they_are_written_into_scripts():
 
 @pytest.mark.requirement("CF-01", "F-01")
 def test_sqlite_takes_them_and_does_nothing():
-    """One migration serves the demo and production; arguments are looked at all the same."""
+    """On SQLite the operations do nothing, but check their arguments."""
     seen = []
     engine = sa.create_engine("sqlite://", poolclass=sa.NullPool)
     sa.event.listen(engine, "before_cursor_execute", lambda *arguments: seen.append(arguments[2]))
@@ -194,8 +194,8 @@ def test_sqlite_takes_them_and_does_nothing():
         ),
     ],
 )
-def test_what_is_rendered_is_short_and_says_all(policy, text):
-    """Defaults are left out; the import that it needs comes with it."""
+def test_rendered_operations_leave_out_defaults(policy, text):
+    """Rendered operations leave out defaults, and bring their import."""
     lines, imports = code(ops.UpgradeOps([EnableTenantRlsOp(policy)]))
     assert [text] == lines
     assert IMPORT in imports
@@ -217,16 +217,16 @@ MODELS = [
 @pytest.mark.requirement("CF-01", "F-01", "PE-7")
 @pytest.mark.parametrize(("model", "marks"), MODELS)
 def test_autogenerate_writes_what_a_marked_table_needs_and_then_nothing(connection, model, marks):
-    """Its code runs, both ways, and the database is then what the models say."""
+    """The generated code runs in both directions, and then models and database match."""
     connection.exec_driver_sql("CREATE SCHEMA sales")
     protect(table(metadata := sa.MetaData(), **model), **marks)
     name = model.get("name", "notes")
-    script = generated(connection, metadata)
+    script = generate(connection, metadata)
     assert [ops.CreateTableOp, EnableTenantRlsOp] == [type(step) for step in script.upgrade_ops.ops]
 
     run(connection, script.upgrade_ops)
     assert (True, [marks.get("name", "tenant_isolation")]) == state(connection, name)
-    assert [] == generated(connection, metadata).upgrade_ops.as_diffs()
+    assert [] == generate(connection, metadata).upgrade_ops.as_diffs()
 
     run(connection, script.downgrade_ops)
     assert not sa.inspect(connection).has_table(name, model.get("schema"))
@@ -234,7 +234,7 @@ def test_autogenerate_writes_what_a_marked_table_needs_and_then_nothing(connecti
 
 @pytest.fixture
 def marked(connection):
-    """A database that has what the models say."""
+    """A database that matches its models."""
     protect(table(metadata := sa.MetaData()))
     metadata.create_all(connection)
     return metadata
@@ -260,19 +260,19 @@ def kinds(script):
     ],
 )
 def test_damage_is_found_and_mended(connection, marked, damage):
-    """Whatever makes a marked table more open than its mark says is a difference; one migration closes it."""
+    """Every change that opens a marked table is a difference, which one migration repairs."""
     connection.exec_driver_sql(damage)
-    script = generated(connection, marked)
+    script = generate(connection, marked)
     assert set(kinds(script)) <= {EnableTenantRlsOp, DisableTenantRlsOp} and kinds(script)
     run(connection, script.upgrade_ops)
     assert (True, ["tenant_isolation"]) == state(connection)
-    assert [] == generated(connection, marked).upgrade_ops.as_diffs()
+    assert [] == generate(connection, marked).upgrade_ops.as_diffs()
 
 
 def test_a_table_that_is_no_longer_marked_is_opened(connection, marked):
-    """And the reverse closes it again, with the policy that it had."""
+    """A table without its mark is opened, and the downgrade restores its policy."""
     table(unmarked := sa.MetaData())
-    script = generated(connection, unmarked)
+    script = generate(connection, unmarked)
     assert [("remove_tenant_rls", TenantPolicy("notes"))] == script.upgrade_ops.as_diffs()
     run(connection, script.upgrade_ops)
     assert (False, []) == state(connection)
@@ -280,10 +280,10 @@ def test_a_table_that_is_no_longer_marked_is_opened(connection, marked):
     assert (True, ["tenant_isolation"]) == state(connection)
 
 
-def test_a_policy_of_somebodys_own_stays(connection, marked):
-    """Autogenerate undoes nothing that it doesn't know."""
+def test_policies_with_other_conditions_stay(connection, marked):
+    """Autogenerate leaves policies with other conditions alone."""
     connection.exec_driver_sql("CREATE POLICY auditors ON notes FOR SELECT USING (current_user = 'auditor')")
-    assert [] == generated(connection, marked).upgrade_ops.as_diffs()
+    assert [] == generate(connection, marked).upgrade_ops.as_diffs()
     table(other := sa.MetaData(), "others")
     other.create_all(connection)
     connection.exec_driver_sql("ALTER TABLE others ENABLE ROW LEVEL SECURITY")
@@ -291,12 +291,12 @@ def test_a_policy_of_somebodys_own_stays(connection, marked):
     other.remove(other.tables["others"])
     table(both := sa.MetaData(), "others")
     protect(table(both))
-    assert [] == generated(connection, both).upgrade_ops.as_diffs()
+    assert [] == generate(connection, both).upgrade_ops.as_diffs()
 
 
 def test_a_dropped_table_comes_back_protected(connection, marked):
-    """The downgrade of its removal isn't the hole."""
-    script = generated(connection, sa.MetaData())
+    """The downgrade of a dropped table creates its policy as well."""
+    script = generate(connection, sa.MetaData())
     assert [DisableTenantRlsOp, ops.DropTableOp] == kinds(script)
     run(connection, script.upgrade_ops)
     run(connection, script.downgrade_ops)
@@ -304,24 +304,24 @@ def test_a_dropped_table_comes_back_protected(connection, marked):
 
 
 def test_the_tenant_column_may_change_its_type(connection, marked):
-    """PostgreSQL refuses while a policy uses it, so that the policy goes first and comes back last."""
+    """The policy is dropped before its column changes, and created afterwards."""
     protect(table(changed := sa.MetaData(), kind=sa.String(40)))
-    script = generated(connection, changed)
+    script = generate(connection, changed)
     assert [DisableTenantRlsOp, ops.ModifyTableOps, EnableTenantRlsOp] == kinds(script)
     run(connection, script.upgrade_ops)
-    assert [] == generated(connection, changed).upgrade_ops.as_diffs()
+    assert [] == generate(connection, changed).upgrade_ops.as_diffs()
     connection.exec_driver_sql("SELECT set_config('app.tenant', 'not a uuid', false)")
     connection.exec_driver_sql("INSERT INTO notes VALUES (1, 'not a uuid')")
 
 
-def test_what_is_to_be_left_alone_is_left_alone(connection, marked):
-    """An environment's include_object is asked here as well."""
+def test_excluded_tables_are_left_alone(connection, marked):
+    """The environment's include_object excludes tables here as well."""
     connection.exec_driver_sql("ALTER TABLE notes DISABLE ROW LEVEL SECURITY")
-    assert [] == generated(connection, marked, include_object=lambda *_: False).upgrade_ops.as_diffs()
+    assert [] == generate(connection, marked, include_object=lambda *_: False).upgrade_ops.as_diffs()
 
 
-def test_a_tables_partitions_parent_is_looked_at(connection):
-    """It is what queries go through."""
+def test_the_parent_of_partitions_is_compared(connection):
+    """The parent of partitions is compared, since queries go through it."""
     metadata = sa.MetaData()
     protect(
         sa.Table(
@@ -332,29 +332,29 @@ def test_a_tables_partitions_parent_is_looked_at(connection):
             postgresql_partition_by="HASH (tenant_id)",
         )
     )
-    run(connection, generated(connection, metadata).upgrade_ops)
+    run(connection, generate(connection, metadata).upgrade_ops)
     assert (True, ["tenant_isolation"]) == state(connection, "events")
-    assert [] == generated(connection, metadata).upgrade_ops.as_diffs()
+    assert [] == generate(connection, metadata).upgrade_ops.as_diffs()
 
 
 @pytest.mark.requirement("CF-01", "F-01")
 def test_a_migration_that_was_written_on_sqlite_protects_on_postgresql(connection):
-    """Who develops on the one would else ship an open table to the other."""
+    """A revision that is generated on SQLite holds the policies for PostgreSQL."""
     protect(table(metadata := sa.MetaData()))
     with sa.create_engine("sqlite://", poolclass=sa.NullPool).connect() as sqlite:
-        script = generated(sqlite, metadata)
+        script = generate(sqlite, metadata)
         assert [ops.CreateTableOp, EnableTenantRlsOp] == kinds(script)
         run(sqlite, script.upgrade_ops)
-        assert [] == generated(sqlite, metadata).upgrade_ops.as_diffs()
+        assert [] == generate(sqlite, metadata).upgrade_ops.as_diffs()
         run(connection, script.upgrade_ops)
         run(sqlite, script.downgrade_ops)
     assert (True, ["tenant_isolation"]) == state(connection)
-    assert [] == generated(connection, metadata).upgrade_ops.as_diffs()
+    assert [] == generate(connection, metadata).upgrade_ops.as_diffs()
 
 
-def test_what_else_a_table_says_about_itself_stays(connection):
-    """Only our mark is kept out of the migration's text."""
+def test_other_entries_of_a_tables_info_stay(connection):
+    """Only the mark of this package is removed from a rendered table's ``info``."""
     protect(table(metadata := sa.MetaData())).info["owner"] = "sales"
-    lines, _ = code(generated(connection, metadata).upgrade_ops)
+    lines, _ = code(generate(connection, metadata).upgrade_ops)
     assert "info={'owner': 'sales'}" in "\n".join(lines)
     assert "owner" in metadata.tables["notes"].info and len(metadata.tables["notes"].info) == 2

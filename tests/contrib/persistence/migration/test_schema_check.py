@@ -1,4 +1,4 @@
-"""Whether a database has the tables that the code expects: looked at, or seen to, at the start."""
+"""The start checks that a database has all revisions, or applies them."""
 
 from typing import Annotated
 
@@ -51,7 +51,7 @@ def kernel(url, *parts, **settings):
 
 @pytest.mark.requirement("CF-21", "F-05", "PE-5")
 async def test_pending_migrations_are_applied_where_the_settings_say_so(url, part):
-    """Before anything that asks for the schema starts, and once."""
+    """Pending revisions are applied once, before components that need the schema start."""
     seen = []
 
     @lifespan(band=LifespanBand.SERVICES)
@@ -69,8 +69,8 @@ async def test_pending_migrations_are_applied_where_the_settings_say_so(url, par
 
 
 @pytest.mark.parametrize("url", ["psycopg", "sqlite"], indirect=True)
-async def test_pending_migrations_are_told_or_refused(url, part):
-    """By a setting; the database stays as it is."""
+async def test_pending_migrations_are_logged_or_refused(url, part):
+    """Pending revisions are logged or refused by a setting, and the database stays unchanged."""
     with capture_logs() as logs:
         async with run(**kernel(url, part)):
             pass
@@ -87,15 +87,15 @@ async def test_pending_migrations_are_told_or_refused(url, part):
     assert [] == [log for log in logs if log["event"] == "schema"]
 
 
-async def test_without_migrations_there_is_nothing_to_see_to(tmp_path):
-    """No table is made, no revision looked for."""
+async def test_without_migrations_nothing_is_checked(tmp_path):
+    """Without migrations no table is created, not even Alembic's."""
     file = tmp_path / "file"
     async with run(**kernel(f"sqlite:///{file}", migrate_on_start=True)) as running:
         assert DatabaseSchema(()) == running.resources[DatabaseSchema]
 
 
 async def test_the_embedded_database_is_migrated_unless_told_otherwise(tmp_path, monkeypatch, part):
-    """Who tries things out has nothing to set."""
+    """The embedded database is migrated by default."""
     monkeypatch.chdir(tmp_path)
     for given, migrates in [({}, True), ({"migrate_on_start": False}, False)]:
         settings = DatabaseSettings(**given)
@@ -104,7 +104,7 @@ async def test_the_embedded_database_is_migrated_unless_told_otherwise(tmp_path,
 
 
 async def test_what_was_just_migrated_is_audited(postgres_database, tmp_path):
-    """A table that a migration leaves open is found at this start, not at the next."""
+    """A table that a migration leaves open fails the same start."""
     folder = tmp_path / "open"
     folder.mkdir()
     (folder / "a1_open.py").write_text(
@@ -123,7 +123,7 @@ async def test_what_was_just_migrated_is_audited(postgres_database, tmp_path):
 
 
 async def test_migrations_are_found_by_type_as_well(tmp_path, part):
-    """They are a resource like any other."""
+    """Migrations are a resource by type and name."""
 
     @lifespan(band=LifespanBand.SERVICES)
     async def user(found: Annotated[Migrations, Named("shop")]):

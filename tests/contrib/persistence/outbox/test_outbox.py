@@ -1,4 +1,4 @@
-"""Messages that are sent if and only if a transaction commits: written with it, handed on afterwards."""
+"""Messages are published if and only if their transaction commits."""
 
 import collections
 from datetime import UTC, datetime
@@ -31,7 +31,7 @@ QUICK = OutboxSettings(poll_interval=0.02, backoff=0.01, attempts=3, publish_tim
 
 
 class Recorded:
-    """A publisher that remembers, and fails as often as it is told to."""
+    """A publisher that records messages, and fails a given number of times."""
 
     def __init__(self, *failures, pause=0):
         self.messages = []
@@ -52,13 +52,13 @@ class Recorded:
 
 
 @pytest.fixture(params=["psycopg", "asyncpg", "sqlite"])
-async def manager(request, managed, tmp_path):
-    """A manager whose database has an outbox."""
+async def manager(request, make_manager, tmp_path):
+    """A manager of a database with an outbox."""
     if request.param == "sqlite":
-        made = managed(f"sqlite:///{tmp_path / 'file'}")
+        made = make_manager(f"sqlite:///{tmp_path / 'file'}")
     else:
         database = request.getfixturevalue("postgres_database")
-        made = managed(database.owner_url(request.param))
+        made = make_manager(database.owner_url(request.param))
     async with made.engine.begin() as connection:
         await connection.run_sync(METADATA.create_all)
     return made
@@ -74,8 +74,8 @@ async def waiting(manager):
         return await session.scalar(text("SELECT count(*) FROM outbox WHERE failed_at IS NULL"))
 
 
-async def test_what_commits_is_handed_on_once(manager):
-    """In the order in which it was written, and is gone afterwards."""
+async def test_committed_messages_are_published_once(manager):
+    """Committed messages are published in order, and deleted."""
     before = datetime.now(UTC)
     ids = await add(manager, {"n": 1}, [2, "zwei"], None)
     publisher = Recorded()
@@ -91,8 +91,8 @@ async def test_what_commits_is_handed_on_once(manager):
     assert 0 == await waiting(manager)
 
 
-async def test_what_is_rolled_back_never_was(manager):
-    """The message belongs to the transaction."""
+async def test_messages_of_a_rollback_are_not_published(manager):
+    """A message of a transaction that is rolled back isn't published."""
     with pytest.raises(KeyError):
         async with manager.session() as session:
             await OUTBOX.add(session, "things", 1)
@@ -102,7 +102,7 @@ async def test_what_is_rolled_back_never_was(manager):
 
 
 async def test_synchronous_sessions_write_messages(manager):
-    """As a statement like any other."""
+    """Synchronous sessions write a message by a statement."""
     with manager.sync_session() as session:
         session.execute(OUTBOX.insert("things", 1))
     publisher = Recorded()
@@ -111,7 +111,7 @@ async def test_synchronous_sessions_write_messages(manager):
 
 
 async def test_the_context_is_carried_along(manager):
-    """Who publishes does it for the tenant, and under the ids, of whoever wrote the message."""
+    """A message is published with the tenant and the ids of its writer."""
     with request_context("req-1", "corr-1", tenant="red", user="ann"):
         await add(manager, 1, headers={"extra": "e"})
     publisher = Recorded()
@@ -122,8 +122,8 @@ async def test_the_context_is_carried_along(manager):
     assert ["red"] == publisher.tenants
 
 
-async def test_what_fails_is_tried_again_after_a_pause(manager):
-    """The others aren't held up by it."""
+async def test_a_failed_message_is_retried_after_a_pause(manager):
+    """A failed message is retried after a pause, and delays no other message."""
     await add(manager, 1, 2, 3)
     publisher = Recorded(ConnectionError("away"))
     relay = OutboxRelay(manager, TABLE, publisher, QUICK.model_copy(update={"backoff": 0.3}))
@@ -137,8 +137,8 @@ async def test_what_fails_is_tried_again_after_a_pause(manager):
     assert 2 == publisher.messages[-1].attempt
 
 
-async def test_what_fails_too_often_is_put_aside(manager):
-    """It stays, with the reason, for a person to look at."""
+async def test_a_message_that_fails_too_often_is_given_up(manager):
+    """A message that failed too often stays in the table with the error."""
     await add(manager, 1)
     relay = OutboxRelay(manager, TABLE, Recorded(*[ConnectionError("away")] * 5), QUICK)
     with anyio.fail_after(5):
@@ -155,8 +155,8 @@ async def test_what_fails_too_often_is_put_aside(manager):
     assert 1 == (await relay.gauge()).waiting
 
 
-async def test_what_can_never_be_handed_on_is_put_aside_at_once(manager):
-    """Another try changes nothing."""
+async def test_a_permanent_error_gives_a_message_up_at_once(manager):
+    """A permanent error gives a message up at the first attempt."""
     await add(manager, 1)
     relay = OutboxRelay(manager, TABLE, Recorded(PermanentError("no such queue")), QUICK)
     await relay.relay()
@@ -164,7 +164,7 @@ async def test_what_can_never_be_handed_on_is_put_aside_at_once(manager):
 
 
 async def test_a_publisher_that_hangs_is_given_up(manager):
-    """The message counts as failed, and is tried again."""
+    """A publisher that hangs fails its message after the timeout, and the message is retried."""
     await add(manager, 1)
     relay = OutboxRelay(manager, TABLE, Recorded(pause=30), QUICK.model_copy(update={"publish_timeout": 0.1}))
     with anyio.fail_after(5):
@@ -174,7 +174,7 @@ async def test_a_publisher_that_hangs_is_given_up(manager):
 
 
 async def test_a_delayed_message_waits(manager):
-    """Not before its time."""
+    """A delayed message isn't published before it is due."""
     await add(manager, 1, delay=0.4)
     publisher = Recorded()
     relay = OutboxRelay(manager, TABLE, publisher, QUICK)
@@ -185,7 +185,7 @@ async def test_a_delayed_message_waits(manager):
 
 
 async def test_a_long_batch_is_ended(manager):
-    """A transaction doesn't stay open for as long as there is work."""
+    """A batch ends after its time, so that the transaction doesn't stay open."""
     await add(manager, *range(10))
     publisher = Recorded(pause=0.05)
     relay = OutboxRelay(manager, TABLE, publisher, QUICK.model_copy(update={"batch_time": 0.12}))
@@ -198,7 +198,7 @@ async def test_a_long_batch_is_ended(manager):
 
 
 async def test_a_relay_that_is_cut_short_loses_nothing(manager):
-    """What it handed on is gone, what it held is free at once."""
+    """A cancelled relay deletes the published messages, and releases the others."""
     await add(manager, *range(10))
     publisher = Recorded(pause=0.05)
     relay = OutboxRelay(manager, TABLE, publisher, QUICK)
@@ -212,11 +212,11 @@ async def test_a_relay_that_is_cut_short_loses_nothing(manager):
 
 
 @pytest.mark.parametrize("manager", ["psycopg", "asyncpg"], indirect=True)
-async def test_several_relays_share_the_work(manager, managed):
-    """Each message goes to one of them, and all of them get some."""
+async def test_several_relays_share_the_work(manager, make_manager):
+    """Each message goes to one relay, and each relay gets some."""
     for _ in range(3):
         await add(manager, *range(100))
-    others = [managed(manager.settings.url) for _ in range(3)]
+    others = [make_manager(manager.settings.url) for _ in range(3)]
     publishers = [Recorded(pause=0.001) for _ in others]
     async with anyio.create_task_group() as tasks:
         for other, publisher in zip(others, publishers, strict=True):
@@ -233,17 +233,14 @@ async def test_several_relays_share_the_work(manager, managed):
 
 
 @pytest.mark.parametrize("topic", ["", "x" * 201])
-async def test_a_topic_that_cannot_be(topic):
-    """It is refused before anything is written."""
+async def test_a_topic_of_the_wrong_length_is_refused(topic):
+    """A topic of the wrong length is refused before anything is written."""
     with pytest.raises(ValueError, match="topic"):
         OUTBOX.insert(topic, 1)
 
 
-# As a component -------------------------------------------------------------------------------------------------------
-
-
 async def test_it_runs_as_a_component_and_survives_the_server(bandmaster_environment):
-    """Supervised, without a tenant, through a restart of the database."""
+    """The relay runs supervised, without a tenant, and survives a restart of the server."""
     from bandmaster.contrib.persistence.testing import postgres_server
 
     publisher = Recorded()
@@ -262,8 +259,8 @@ async def test_it_runs_as_a_component_and_survives_the_server(bandmaster_environ
                 async with manager.engine.begin() as connection:
                     await connection.run_sync(METADATA.create_all)
                 await add(manager, 1)
-                await _until(publisher, [1])
-                # Not before it is deleted: cut short there, it would be handed on again.
+                await wait_until(publisher, [1])
+                # The restart waits until the message is deleted, or the message would be published again.
                 with anyio.fail_after(20):
                     while (await running.resources[OutboxRelay].gauge()).waiting:
                         await anyio.sleep(0.02)
@@ -277,11 +274,11 @@ async def test_it_runs_as_a_component_and_survives_the_server(bandmaster_environ
                             break
                         except Exception:
                             await anyio.sleep(0.05)
-                await _until(publisher, [1, 2])
+                await wait_until(publisher, [1, 2])
             assert 200 == (await running.http.get("/readyz")).status
 
 
-async def _until(publisher, payloads):
+async def wait_until(publisher, payloads):
     with anyio.fail_after(20):
         while publisher.payloads != payloads:
             await anyio.sleep(0.02)

@@ -1,4 +1,4 @@
-"""What protects a table, as migrations leave it; written out, for tests that need no migration."""
+"""The statements that protect a table, for tests without migrations."""
 
 POLICY = "tenant_id = (SELECT NULLIF(current_setting('app.tenant', true), '')::text)"
 PROTECT = (

@@ -1,4 +1,4 @@
-"""What names may be, and what becomes of names that may not."""
+"""Names for DDL: plain ones pass, all others are refused."""
 
 import re
 
@@ -33,7 +33,7 @@ arguments = st.sampled_from(["table", "schema", "column", "name"])
 @pytest.mark.requirement("CF-01", "F-01", "PE-7")
 @given(names)
 def test_a_plain_name_passes_unchanged(name):
-    """Upper case, reserved words and dollar signs too: what is made of the name quotes it."""
+    """Upper case, reserved words and dollar signs pass, because statements quote names."""
     assert name == identifier(name, "table")
     assert type(identifier(name, "table")) is str
 
@@ -41,27 +41,27 @@ def test_a_plain_name_passes_unchanged(name):
 @pytest.mark.requirement("CF-01", "F-01", "PE-7")
 @given(hostile)
 def test_anything_else_is_refused_by_the_name_of_its_argument(name):
-    """Whoever reads the error knows which argument to look at."""
+    """The error names the argument."""
     with pytest.raises(ValueError, match=r"\Aschema: expected "):
         identifier(name, "schema")
 
 
 @pytest.mark.parametrize("name", [None, 5, b"users", ["users"]])
-def test_what_isnt_text_is_refused(name):
-    """As a wrong value, like all the others."""
+def test_other_types_than_text_are_refused(name):
+    """Values that aren't text raise a ValueError."""
     with pytest.raises(ValueError, match="table: expected letters"):
         identifier(name, "table")
 
 
 def test_63_bytes_are_the_most():
-    """PostgreSQL would cut a longer name, and mean another table."""
+    """A longer name is refused, because PostgreSQL would truncate it to another table's."""
     assert "a" * 63 == identifier("a" * 63)
     with pytest.raises(ValueError, match="name: expected at most 63 bytes, got 64"):
         identifier("a" * 64)
 
 
-def test_a_string_that_pretends_is_taken_by_what_it_holds():
-    """A subclass of str says one thing to a check and another to a statement."""
+def test_a_subclass_of_str_is_checked_by_its_content():
+    """A subclass of str is checked by the text that it holds, not by the one that it renders."""
 
     class Pretender(str):
         def __str__(self):
@@ -73,7 +73,7 @@ def test_a_string_that_pretends_is_taken_by_what_it_holds():
 
 @given(st.lists(names, min_size=2, max_size=3).map(".".join))
 def test_a_setting_has_dots_between_plain_names(name):
-    """PostgreSQL takes settings that an application makes up in that form only."""
+    """A setting is two or more plain names with dots between them."""
     assume(len(name) <= LONGEST)
     assert name == setting_name(name)
 
@@ -82,7 +82,7 @@ def test_a_setting_has_dots_between_plain_names(name):
     "name", ["tenant", "app.", ".tenant", "app..tenant", "app.te'nant", "app.1", "", None, "a.b\n"]
 )
 def test_other_settings_are_refused(name):
-    """A setting stands in a literal, so that its name is held to the same rule."""
+    """Names of settings, which stand in a literal, follow the same rule."""
     with pytest.raises(ValueError, match=r"\Asetting: expected plain names with dots between them"):
         setting_name(name)
 
@@ -90,7 +90,7 @@ def test_other_settings_are_refused(name):
 @pytest.mark.requirement("CF-01", "F-01", "PE-7")
 @given(hostile, arguments)
 def test_no_statement_is_made_with_such_a_name(name, argument):
-    """The error comes before there is anything that could be executed."""
+    """The error is raised before there is a statement to execute."""
     with pytest.raises(ValueError, match=rf"\A{argument}: expected "):
         rs.TenantPolicy(**{"table": "notes", argument: name})
 
@@ -109,7 +109,7 @@ def test_no_statement_is_made_with_such_a_name(name, argument):
 )
 @given(name=hostile)
 def test_each_statement_refuses_such_names_by_itself(make, name):
-    """They can be made without a policy, and are as strict."""
+    """Statements that are made without a policy check their names, too."""
     with pytest.raises(ValueError, match=r"(table|name): expected "):
         make(name, "public")
     with pytest.raises(ValueError, match="schema: expected "):
@@ -119,7 +119,7 @@ def test_each_statement_refuses_such_names_by_itself(make, name):
 @pytest.mark.requirement("CF-01", "F-01")
 @given(st.builds(rs.TenantPolicy, names, st.none() | names, names, name=names))
 def test_every_name_stands_in_quotes(policy):
-    """Outside of quotes and literals there are only words of the statements themselves."""
+    """Outside quotes and literals a statement holds only its own keywords."""
     for statement in (*policy.create(), *policy.drop()):
         text = str(statement.compile(dialect=postgresql.dialect()))
         bare = re.sub(r'"[^"]*"|\'[^\']*\'', "", text)
@@ -139,7 +139,7 @@ def superuser(postgres_server):
 @given(schema=names, table=names, column=names, policy=names, setting=st.tuples(names, names).map(".".join))
 @settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 def test_whatever_is_accepted_means_itself_on_a_server(superuser, schema, table, column, policy, setting):
-    """Case, reserved words, dollar signs, full length: the server has the names that were given."""
+    """PostgreSQL stores accepted names unchanged: case, reserved words, dollar signs, full length."""
     assume(not schema.startswith("pg_") and schema not in ("public", "information_schema"))
     assume(column not in ("ctid", "xmin", "xmax", "cmin", "cmax", "tableoid") and len(setting) <= LONGEST)
     wanted = rs.TenantPolicy(table, schema, column, sa.BigInteger, setting, policy)

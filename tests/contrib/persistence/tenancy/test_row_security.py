@@ -1,4 +1,4 @@
-"""Policies as statements, and what they do on a server."""
+"""Policies as statements, and their effect on a server."""
 
 import uuid
 from contextlib import contextmanager
@@ -21,7 +21,7 @@ from bandmaster.contrib.persistence.tenancy.row_security import (
 A, B = uuid.UUID(int=1), uuid.UUID(int=2)
 
 
-def compiled(statement):
+def render(statement):
     return str(statement.compile(dialect=postgresql.dialect()))
 
 
@@ -37,32 +37,32 @@ def notes(metadata, kind=sa.Uuid, schema=None):
 
 
 def test_the_statements_of_a_policy():
-    """One each, closed to everybody before it is open to one."""
+    """Each step is one statement, and the table is closed to all before it opens to one tenant."""
     theirs = "(\"tenant_id\" = (SELECT NULLIF(current_setting('app.tenant', true), '')::UUID))"
     assert [
         'ALTER TABLE "notes" ENABLE ROW LEVEL SECURITY',
         'ALTER TABLE "notes" FORCE ROW LEVEL SECURITY',
         f'CREATE POLICY "tenant_isolation" ON "notes" USING {theirs} WITH CHECK {theirs}',
-    ] == [compiled(statement) for statement in TenantPolicy("notes").create()]
+    ] == [render(statement) for statement in TenantPolicy("notes").create()]
     assert [
         'DROP POLICY "tenant_isolation" ON "notes"',
         'ALTER TABLE "notes" NO FORCE ROW LEVEL SECURITY',
         'ALTER TABLE "notes" DISABLE ROW LEVEL SECURITY',
-    ] == [compiled(statement) for statement in TenantPolicy("notes").drop()]
+    ] == [render(statement) for statement in TenantPolicy("notes").drop()]
 
 
 def test_everything_has_a_name_of_its_own():
-    """Schema, column, type, setting and policy."""
+    """Schema, column, type, setting and policy can be chosen."""
     policy = TenantPolicy("Order", "sales", "owner", sa.BigInteger(), "shop.owner", "by_owner")
     theirs = "(\"owner\" = (SELECT NULLIF(current_setting('shop.owner', true), '')::BIGINT))"
-    assert f'CREATE POLICY "by_owner" ON "sales"."Order" USING {theirs} WITH CHECK {theirs}' == compiled(
+    assert f'CREATE POLICY "by_owner" ON "sales"."Order" USING {theirs} WITH CHECK {theirs}' == render(
         CreateTenantPolicy(policy)
     )
-    assert 'DROP POLICY "by_owner" ON "sales"."Order"' == compiled(DropPolicy("by_owner", "Order", "sales"))
+    assert 'DROP POLICY "by_owner" ON "sales"."Order"' == render(DropPolicy("by_owner", "Order", "sales"))
 
 
 def test_a_statement_is_shown_as_postgresql_gets_it():
-    """In logs and at the prompt, whatever the dialect of the day."""
+    """``str()`` renders PostgreSQL's SQL, whatever the default dialect."""
     assert 'DROP POLICY "p" ON "notes"' == str(DropPolicy("p", "notes"))
 
 
@@ -76,12 +76,12 @@ def test_a_statement_is_shown_as_postgresql_gets_it():
     ],
 )
 def test_the_types_that_tenants_are_named_by(kind, cast):
-    """A string's length is left out: a cast would cut a long tenant down to another one's name."""
-    assert f"'')::{cast}))" in compiled(CreateTenantPolicy(TenantPolicy("notes", type=kind)))
+    """The cast has no length, which would cut one tenant's name down to another's."""
+    assert f"'')::{cast}))" in render(CreateTenantPolicy(TenantPolicy("notes", type=kind)))
 
 
 class Sly(sa.Uuid):
-    """A type of somebody's own, which can render anything."""
+    """A type of the user's that renders any SQL."""
 
 
 @pytest.mark.requirement("CF-01", "F-01", "PE-7")
@@ -90,33 +90,33 @@ class Sly(sa.Uuid):
     ["uuid", "uuid) OR (true", None, sa.Boolean, sa.Numeric(), sa.Enum("a", "b"), sa.CHAR(3), sa.JSON, Sly, Sly(), []],
 )
 def test_other_types_are_refused(kind):
-    """The cast is one of four, and never text that somebody gave."""
+    """The cast is one of four types, and never a given text."""
     with pytest.raises(ValueError, match=r"\Atype: expected UUID, BigInteger, Integer, String or Text"):
         TenantPolicy("notes", type=kind)
 
 
 def test_a_uuid_that_is_stored_as_text_is_refused():
-    """The server couldn't compare it."""
+    """PostgreSQL couldn't compare a UUID with a CHAR(32)."""
     with pytest.raises(ValueError, match=r"type: a Uuid with native_uuid=False is stored as CHAR\(32\)"):
         cast_type(sa.Uuid(native_uuid=False))
 
 
 def test_policies_of_the_same_meaning_are_equal():
-    """Whether a type was given as a class or an instance, with a length or without."""
+    """A type as a class or an instance, with a length or without, gives equal policies."""
     assert TenantPolicy("notes", type=sa.String(8)) == TenantPolicy("notes", type=sa.Text)
     assert TenantPolicy("notes") == TenantPolicy("notes", type=sa.UUID())
     assert 1 == len({TenantPolicy("notes"), TenantPolicy("notes")})
 
 
 def test_a_marked_table_has_its_columns_type():
-    """Nothing is said twice."""
+    """The policy's type is the column's by default."""
     table = protect(notes(sa.MetaData(), sa.String(20), "sales"))
     assert TenantPolicy("notes", "sales", type=sa.Text) == policy_of(table)
     assert policy_of(notes(sa.MetaData())) is None
 
 
 def test_a_mapped_class_is_marked_by_decoration():
-    """The class stays what it is."""
+    """``protect`` decorates a class, and returns the class."""
 
     class Base(orm.DeclarativeBase):
         pass
@@ -131,10 +131,12 @@ def test_a_mapped_class_is_marked_by_decoration():
 
 
 def test_a_copy_of_a_marked_table_is_protected_as_itself():
-    """A table in another schema isn't the one that the mark was made for."""
+    """The policy of a copy names the copy's own schema."""
     copy = protect(notes(sa.MetaData())).to_metadata(sa.MetaData(), schema="other")
     assert TenantPolicy("notes", "other") == policy_of(copy)
-    assert 'ALTER TABLE "other"."notes" ENABLE ROW LEVEL SECURITY' in created(copy.metadata, "postgresql+psycopg://")
+    assert 'ALTER TABLE "other"."notes" ENABLE ROW LEVEL SECURITY' in create_tables(
+        copy.metadata, "postgresql+psycopg://"
+    )
 
 
 @pytest.mark.parametrize(
@@ -149,12 +151,12 @@ def test_a_copy_of_a_marked_table_is_protected_as_itself():
     ],
 )
 def test_a_mark_that_doesnt_fit_is_refused(change, message):
-    """When the model is written, not when it is migrated."""
+    """A wrong mark is refused when the model is defined."""
     with pytest.raises(ValueError, match=message):
         change(notes(sa.MetaData()))
 
 
-def created(metadata, url):
+def create_tables(metadata, url):
     statements = []
     engine = sa.create_mock_engine(
         url, lambda statement, *_, **__: statements.append(str(statement.compile(dialect=engine.dialect)))
@@ -164,16 +166,16 @@ def created(metadata, url):
 
 
 def test_other_databases_get_the_table_alone():
-    """The same models serve a demo on SQLite, where nothing keeps tenants apart."""
+    """Other databases create the table without a policy."""
     metadata = sa.MetaData()
     protect(notes(metadata))
-    assert 1 == len(created(metadata, "sqlite://"))
-    assert 4 == len(created(metadata, "postgresql+psycopg://"))
+    assert 1 == len(create_tables(metadata, "sqlite://"))
+    assert 4 == len(create_tables(metadata, "postgresql+psycopg://"))
 
 
 @contextmanager
 def serving(database, tenant=None):
-    """A transaction of the application's role, for a tenant."""
+    """A transaction of the application's role, with a tenant."""
     engine = sa.create_engine(database.app_url(), poolclass=sa.NullPool)
     with engine.begin() as connection:
         if tenant is not None:
@@ -197,7 +199,7 @@ KINDS = [
 @pytest.mark.requirement("CF-02", "PE-7", "PE-18")
 @pytest.mark.parametrize(("kind", "one", "other"), KINDS)
 def test_a_tenant_sees_and_writes_its_own_rows_only(postgres_database, kind, one, other):
-    """Read, insert, update, delete; and nothing at all without a tenant."""
+    """A tenant reads, inserts, updates and deletes its own rows; without a tenant there are none."""
     metadata = sa.MetaData()
     table = protect(notes(metadata, kind))
     metadata.create_all(owner(postgres_database))
@@ -221,15 +223,15 @@ def test_a_tenant_sees_and_writes_its_own_rows_only(postgres_database, kind, one
     with serving(postgres_database) as connection:
         assert [] == connection.execute(sa.select(table)).all()
         assert 0 == connection.execute(table.delete()).rowcount
-    for nobody in (None, ""):
+    for missing in (None, ""):
         with pytest.raises(sa.exc.ProgrammingError, match="violates row-level security policy"):
-            with serving(postgres_database, nobody) as connection:
+            with serving(postgres_database, missing) as connection:
                 connection.execute(table.insert().values(id=6, tenant_id=other))
 
 
 @pytest.mark.requirement("PE-7")
-def test_a_tenant_whose_name_only_begins_alike_is_another(postgres_database):
-    """Though the column holds eight characters, the setting is compared as a whole."""
+def test_tenants_with_a_common_beginning_are_kept_apart(postgres_database):
+    """The setting is compared as a whole, though the column holds eight characters."""
     metadata = sa.MetaData()
     protect(notes(metadata, sa.String(8)))
     metadata.create_all(owner(postgres_database))
@@ -241,7 +243,7 @@ def test_a_tenant_whose_name_only_begins_alike_is_another(postgres_database):
 
 @pytest.mark.requirement("PE-7")
 def test_a_setting_that_was_left_empty_is_no_error(postgres_database):
-    """After a transaction with a tenant the setting is '' on that connection, which is no UUID."""
+    """After a transaction with a tenant the setting is '', which isn't cast to a UUID."""
     metadata = sa.MetaData()
     table = protect(notes(metadata))
     metadata.create_all(owner(postgres_database))
@@ -256,7 +258,7 @@ def test_a_setting_that_was_left_empty_is_no_error(postgres_database):
 
 @pytest.mark.requirement("PE-7")
 def test_the_owner_is_bound_as_well_until_the_policy_goes(postgres_database):
-    """FORCE is part of it; and what is dropped is gone without a trace."""
+    """FORCE binds the owner, and dropping the policy removes all of it."""
     metadata = sa.MetaData()
     table = protect(notes(metadata))
     engine = owner(postgres_database)
@@ -279,8 +281,8 @@ def test_the_owner_is_bound_as_well_until_the_policy_goes(postgres_database):
 
 @pytest.mark.anyio
 @pytest.mark.parametrize("driver", ["psycopg", "asyncpg"])
-async def test_asynchronous_drivers_make_them(postgres_database, driver):
-    """asyncpg takes one statement at a time."""
+async def test_asynchronous_drivers_create_policies(postgres_database, driver):
+    """asyncpg, which takes one statement at a time, creates policies."""
     metadata = sa.MetaData()
     table = protect(notes(metadata))
     engine = create_async_engine(postgres_database.owner_url(driver), poolclass=sa.NullPool)
@@ -295,7 +297,7 @@ async def test_asynchronous_drivers_make_them(postgres_database, driver):
 
 
 def test_a_schema_that_is_translated_is_translated_here_too(postgres_database):
-    """SQLAlchemy's schema_translate_map reaches the statements as it reaches the table."""
+    """SQLAlchemy's schema_translate_map applies to policies as to tables."""
     metadata = sa.MetaData()
     protect(notes(metadata, schema="per_tenant"))
     with owner(postgres_database).begin() as connection:

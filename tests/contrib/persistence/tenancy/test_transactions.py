@@ -1,4 +1,4 @@
-"""Whose rows a transaction may see: set when it begins, by the engine, and gone when it ends."""
+"""The tenant of a transaction: set when it begins, and gone when it ends."""
 
 import asyncio
 import contextvars
@@ -15,18 +15,18 @@ from bandmaster.contrib.persistence import TenantIsolationError, TenantMissingEr
 from bandmaster.contrib.web import request_context, set_tenant
 
 DRIVERS = ["psycopg", "asyncpg"]
-pytestmark = [pytest.mark.anyio, pytest.mark.usefixtures("notes"), pytest.mark.requirement("CF-02", "PE-7", "PE-18")]
+pytestmark = [pytest.mark.anyio, pytest.mark.usefixtures("notes")]
 READ = text("SELECT said FROM notes ORDER BY said")
 WRITE = text("INSERT INTO notes (tenant_id, said) VALUES (:tenant, :said)")
 
 
 @pytest.fixture(params=DRIVERS)
-def isolated(request, postgres_database, managed):
-    """A manager with one connection: whatever one transaction leaves behind, the next one finds."""
+def make_isolated(request, postgres_database, make_manager):
+    """A manager with one connection, so that each transaction would see the leftovers of the last one."""
 
     def make(**options):
         options = {"pool_size": 1, "max_overflow": 0, "sync_pool_size": 1, "sync_max_overflow": 0, **options}
-        return managed(postgres_database.app_url(request.param), tenant_isolation="rls", **options)
+        return make_manager(postgres_database.app_url(request.param), tenant_isolation="rls", **options)
 
     return make
 
@@ -35,18 +35,20 @@ async def read(session):
     return list((await session.execute(READ)).scalars())
 
 
-async def test_each_tenant_sees_its_own_rows(isolated):
-    """One after the other, on the same connection."""
-    manager = isolated()
+@pytest.mark.requirement("CF-02", "PE-7", "PE-18")
+async def test_each_tenant_sees_its_own_rows(make_isolated):
+    """Tenants read their own rows, one after the other on the same connection."""
+    manager = make_isolated()
     for tenant, rows in [("red", ["r1", "r2"]), ("blue", ["b1"]), ("green", []), ("red", ["r1", "r2"])]:
         with request_context(tenant=tenant):
             async with manager.session() as session:
                 assert rows == await read(session)
 
 
-async def test_without_a_tenant_nothing_begins(isolated):
-    """Sessions, connections, and a connection that is used again after it was refused."""
-    manager = isolated()
+@pytest.mark.requirement("CF-02", "PE-7", "PE-18")
+async def test_without_a_tenant_nothing_begins(make_isolated):
+    """Sessions and connections are refused without a tenant, also when one is used again."""
+    manager = make_isolated()
     with pytest.raises(TenantMissingError, match="set one"):
         async with manager.session() as session:
             await read(session)
@@ -63,9 +65,10 @@ async def test_without_a_tenant_nothing_begins(isolated):
         session.execute(READ)
 
 
-async def test_no_tenant_sees_nobodys_rows_and_writes_none(isolated):
-    """What belongs to nobody can still be read."""
-    manager = isolated()
+@pytest.mark.requirement("CF-02", "PE-7", "PE-18")
+async def test_no_tenant_sees_and_writes_no_protected_rows(make_isolated):
+    """Inside no_tenant protected rows are invisible, and other tables can be read."""
+    manager = make_isolated()
     with no_tenant():
         async with manager.session() as session:
             assert [] == await read(session)
@@ -79,17 +82,18 @@ async def test_no_tenant_sees_nobodys_rows_and_writes_none(isolated):
             await read(session)
 
 
-async def test_no_tenant_wins_over_the_request(isolated):
-    """Whoever says it means it, also where a tenant is known."""
-    manager = isolated()
+async def test_no_tenant_wins_over_the_request(make_isolated):
+    """no_tenant wins over the tenant of the request context."""
+    manager = make_isolated()
     with request_context(tenant="red"), no_tenant():
         async with manager.session() as session:
             assert [] == await read(session)
 
 
-async def test_nobody_writes_for_another(isolated):
-    """Neither a new row nor one that changes hands."""
-    manager = isolated()
+@pytest.mark.requirement("CF-02", "PE-7", "PE-18")
+async def test_a_tenant_writes_no_rows_of_another(make_isolated):
+    """A tenant can't insert a row of another tenant, or give one away."""
+    manager = make_isolated()
     with request_context(tenant="red"):
         for statement in (
             "INSERT INTO notes (tenant_id, said) VALUES ('blue', 'x')",
@@ -104,9 +108,10 @@ async def test_nobody_writes_for_another(isolated):
             assert 0 == (await session.execute(text("DELETE FROM notes WHERE tenant_id = 'blue'"))).rowcount
 
 
-async def test_the_name_of_a_tenant_is_only_ever_a_value(isolated):
-    """Whatever stands in it."""
-    manager = isolated()
+@pytest.mark.requirement("CF-02", "PE-7")
+async def test_the_name_of_a_tenant_is_only_ever_a_value(make_isolated):
+    """A tenant's name with SQL in it is only compared."""
+    manager = make_isolated()
     for name in ("red'; RESET app.tenant; --", "red', false) --", "%s", "$1", "\\", "ré d", "x" * 5000):
         with request_context(tenant=name):
             async with manager.session() as session:
@@ -114,9 +119,10 @@ async def test_the_name_of_a_tenant_is_only_ever_a_value(isolated):
                 assert name == await session.scalar(text("SELECT current_setting('app.tenant')"))
 
 
-async def test_it_holds_through_savepoints_and_commits(isolated):
-    """Rolled back or released, once or in the middle of a request."""
-    manager = isolated()
+@pytest.mark.requirement("CF-02", "PE-7")
+async def test_the_tenant_holds_through_savepoints_and_commits(make_isolated):
+    """The tenant stays set after a savepoint and after a commit."""
+    manager = make_isolated()
     with request_context(tenant="red"):
         async with manager.session() as session:
             async with session.begin_nested() as nested:
@@ -131,9 +137,9 @@ async def test_it_holds_through_savepoints_and_commits(isolated):
             assert ["r1", "r2", "r3"] == await read(session)
 
 
-async def test_a_transaction_keeps_its_tenant(isolated):
-    """A change of the context counts from the next transaction on."""
-    manager = isolated()
+async def test_a_transaction_keeps_its_tenant(make_isolated):
+    """A change of the context applies from the next transaction on."""
+    manager = make_isolated()
     with request_context(tenant="red"):
         async with manager.session() as session:
             assert ["r1", "r2"] == await read(session)
@@ -143,9 +149,10 @@ async def test_a_transaction_keeps_its_tenant(isolated):
             assert ["b1"] == await read(session)
 
 
-async def test_connections_without_a_session_have_a_tenant(isolated):
-    """``connect``, ``begin``, and a second transaction on the same connection."""
-    manager = isolated()
+@pytest.mark.requirement("CF-02", "PE-7")
+async def test_connections_without_a_session_have_a_tenant(make_isolated):
+    """``connect``, ``begin`` and a second transaction on one connection have the tenant."""
+    manager = make_isolated()
     with request_context(tenant="blue"):
         async with manager.engine.connect() as connection:
             for _ in range(2):
@@ -155,9 +162,10 @@ async def test_connections_without_a_session_have_a_tenant(isolated):
             assert ["b1"] == list((await connection.execute(READ)).scalars())
 
 
-async def test_autocommit_is_refused(isolated):
-    """There is no transaction to set it in, however autocommit is asked for."""
-    manager = isolated()
+@pytest.mark.requirement("CF-02", "PE-7")
+async def test_autocommit_is_refused(make_isolated):
+    """AUTOCOMMIT has no transaction to set the tenant in, and is refused in each form."""
+    manager = make_isolated()
     with request_context(tenant="red"):
         with pytest.raises(TenantIsolationError, match="AUTOCOMMIT"):
             async with manager.engine.connect() as connection:
@@ -170,9 +178,9 @@ async def test_autocommit_is_refused(isolated):
             assert ["r1", "r2"] == await read(session)
 
 
-async def test_other_isolation_levels_work(isolated):
-    """Serializable transactions have a tenant like all others."""
-    manager = isolated()
+async def test_other_isolation_levels_work(make_isolated):
+    """A serializable transaction has the tenant."""
+    manager = make_isolated()
     with request_context(tenant="red"):
 
         async def work(session):
@@ -181,9 +189,10 @@ async def test_other_isolation_levels_work(isolated):
         assert ["r1", "r2"] == await manager.transaction(work, isolation_level="SERIALIZABLE")
 
 
-async def test_two_phase_transactions_are_refused(isolated):
-    """They begin in the driver, where no tenant can be set in time."""
-    manager = isolated()
+@pytest.mark.requirement("CF-02", "PE-7")
+async def test_two_phase_transactions_are_refused(make_isolated):
+    """The driver begins them, so that the tenant can't be set in time."""
+    manager = make_isolated()
 
     def work():
         with manager.sync_engine.connect() as connection, connection.begin_twophase():
@@ -193,9 +202,10 @@ async def test_two_phase_transactions_are_refused(isolated):
         await anyio.to_thread.run_sync(work)
 
 
-async def test_the_drivers_own_connection_sees_nothing(isolated):
-    """Who goes around the engine's transactions has no tenant, also right after somebody who had one."""
-    manager = isolated()
+@pytest.mark.requirement("CF-02", "PE-7")
+async def test_the_drivers_own_connection_sees_nothing(make_isolated):
+    """The driver's connection has no tenant, also right after a transaction with one."""
+    manager = make_isolated()
     with request_context(tenant="red"):
         async with manager.session() as session:
             assert ["r1", "r2"] == await read(session)
@@ -207,9 +217,10 @@ async def test_the_drivers_own_connection_sees_nothing(isolated):
                 assert [] == await (await driver.execute("SELECT said FROM notes")).fetchall()
 
 
-async def test_threads_take_the_context_along_or_fail(isolated):
-    """``anyio.to_thread`` does; a bare thread has no tenant and gets nothing."""
-    manager = isolated()
+@pytest.mark.requirement("CF-02", "PE-7")
+async def test_threads_take_the_context_along_or_fail(make_isolated):
+    """``anyio.to_thread`` passes the context on; a bare thread has no tenant and is refused."""
+    manager = make_isolated()
     seen = []
 
     def work():
@@ -229,10 +240,11 @@ async def test_threads_take_the_context_along_or_fail(isolated):
     assert [["b1"], TenantMissingError, ["b1"]] == seen
 
 
-async def test_without_insisting_a_tenant_is_set_where_there_is_one(postgres_database, managed):
-    """The default: policies show nothing where nobody has said for whom it is, and nothing is refused."""
+@pytest.mark.requirement("CF-02", "PE-7", "PE-18")
+async def test_by_default_a_tenant_is_optional(postgres_database, make_manager):
+    """By default a transaction without a tenant begins, and policies show no rows."""
     for driver in DRIVERS:
-        manager = managed(postgres_database.app_url(driver), pool_size=1, max_overflow=0)
+        manager = make_manager(postgres_database.app_url(driver), pool_size=1, max_overflow=0)
         assert "auto" == manager.settings.tenant_isolation
         for tenant, rows in [("red", ["r1", "r2"]), (None, []), ("blue", ["b1"]), (None, [])]:
             with request_context(tenant=tenant):
@@ -245,34 +257,36 @@ async def test_without_insisting_a_tenant_is_set_where_there_is_one(postgres_dat
                 assert [] == list((await connection.execute(READ)).scalars())
 
 
-async def test_it_can_be_off(postgres_database, managed):
-    """Then no transaction has a tenant, whoever asks."""
-    manager = managed(postgres_database.app_url(), tenant_isolation="off")
+async def test_isolation_can_be_off(postgres_database, make_manager):
+    """With isolation off no transaction has a tenant."""
+    manager = make_manager(postgres_database.app_url(), tenant_isolation="off")
     with request_context(tenant="red"):
         async with manager.session() as session:
             assert [] == await read(session)
 
 
-async def test_the_health_check_needs_no_tenant(isolated):
-    """It asks nothing of anybody's."""
-    await isolated().ping()
+async def test_the_health_check_needs_no_tenant(make_isolated):
+    """The health check reads no protected rows."""
+    await make_isolated().ping()
 
 
 @pytest.fixture
 async def asyncpgs_own_noise():
-    """asyncpg tells the loop of connections that were cut while it cancelled what ran on them."""
+    """asyncpg reports connections to the event loop that were cut while it cancelled their queries."""
     loop = asyncio.get_running_loop()
     before = loop.get_exception_handler()
     known = "unexpected connection_lost() call"
-    loop.set_exception_handler(lambda loop, told: known in str(told.get("exception")) or before(loop, told))
+    loop.set_exception_handler(lambda loop, report: known in str(report.get("exception")) or before(loop, report))
     yield
     loop.set_exception_handler(before)
 
 
+@pytest.mark.requirement("CF-02", "PE-7", "PE-18")
 @pytest.mark.usefixtures("asyncpgs_own_noise")
-async def test_requests_are_kept_apart_under_load(postgres_database, superuser_runs, managed):
-    """Ten thousand looks of twenty tenants at a pool of three: through sessions that commit in the middle, savepoints,
-    connections, errors, cancellations and threads. Nobody sees another's row, nobody misses one of their own.
+async def test_requests_are_kept_apart_under_load(postgres_database, superuser_runs, make_manager):
+    """Ten thousand queries of twenty tenants over a pool of three see all their own rows and no others.
+
+    They use commits in the middle, savepoints, bare connections, errors, cancellations and threads.
     """
     tenants = [f"t{number}" for number in range(20)]
     superuser_runs(
@@ -313,7 +327,7 @@ async def test_requests_are_kept_apart_under_load(postgres_database, superuser_r
                 await look(session, tenant)
                 await session.execute(text("SELECT * FROM nowhere"))
 
-    async def cancelled(manager, tenant, dice):
+    async def cancelling(manager, tenant, dice):
         with anyio.move_on_after(dice.random() * 0.02):
             async with manager.session() as session:
                 await look(session, tenant)
@@ -329,7 +343,7 @@ async def test_requests_are_kept_apart_under_load(postgres_database, superuser_r
 
         note(tenant, await anyio.to_thread.run_sync(work))
 
-    kinds = [committing, nesting, connecting, failing, cancelled, threading_]
+    kinds = [committing, nesting, connecting, failing, cancelling, threading_]
 
     async def user(manager, number):
         dice = random.Random(number)
@@ -339,7 +353,7 @@ async def test_requests_are_kept_apart_under_load(postgres_database, superuser_r
                 await dice.choice(kinds)(manager, tenant, dice)
 
     for driver in DRIVERS:
-        manager = managed(
+        manager = make_manager(
             postgres_database.app_url(driver),
             tenant_isolation="rls",
             pool_size=3,

@@ -112,7 +112,7 @@ def _check_production(settings: DatabaseSettings) -> None:
     if settings.is_embedded:
         raise DatabaseRefusedError(
             f"{settings.variable('url')} isn't set, and the embedded SQLite is refused while environment is "
-            "production: name the database, if it is to be SQLite as well"
+            "production: set it, also for an SQLite file"
         )
 
 

@@ -31,19 +31,21 @@ class TenantIsolationError(PermanentError):
     """Tenants could see each other's rows; the message lists every way that was found."""
 
 
-class TransientDatabaseError(TransientError):
-    """A statement or a connection failed, and another try may succeed.
-
-    Each instance is also an instance of SQLAlchemy's own class, such as ``OperationalError``; ``__cause__`` is the
-    driver's exception.
-    """
-
+class _DriverError(Exception):
     orig: BaseException | None
 
     @property
     def sqlstate(self) -> str | None:
         """PostgreSQL's error code, if the server sent one."""
         return sqlstate_of(self.orig)
+
+
+class TransientDatabaseError(_DriverError, TransientError):
+    """A statement or a connection failed, and another try may succeed.
+
+    Each instance is also an instance of SQLAlchemy's own class, such as ``OperationalError``; ``__cause__`` is the
+    driver's exception.
+    """
 
     @property
     def lost_a_race(self) -> bool:
@@ -51,19 +53,12 @@ class TransientDatabaseError(TransientError):
         return self.sqlstate in _RACES or _sqlite_code(self.orig) in _SQLITE_BUSY
 
 
-class PermanentDatabaseError(PermanentError):
+class PermanentDatabaseError(_DriverError, PermanentError):
     """A statement or a connection failed for good, for example by a violated constraint.
 
     Each instance is also an instance of SQLAlchemy's own class, such as ``IntegrityError``; ``__cause__`` is the
     driver's exception.
     """
-
-    orig: BaseException | None
-
-    @property
-    def sqlstate(self) -> str | None:
-        """PostgreSQL's error code, if the server sent one."""
-        return sqlstate_of(self.orig)
 
 
 class PoolTimeoutError(TransientError, exc.TimeoutError):

@@ -64,9 +64,7 @@ class DatabaseManager:
         """
         settings = self.settings
         if settings.is_in_memory:
-            raise DatabaseRefusedError(
-                "SQLite in memory is one connection's alone: give it a file for synchronous code"
-            )
+            raise DatabaseRefusedError("SQLite in memory has one connection only: give it a file for synchronous code")
         with self._sync_lock:
             if self._sync is None:
                 self._sync = build_sync_engine(

@@ -153,11 +153,11 @@ class DatabaseSettings(BaseSettings):
     def _check_together(self) -> DatabaseSettings:
         if self.tenant_isolation == "rls" and not self.is_postgresql:
             raise ValueError(
-                f"tenant_isolation: {self.dsn.get_backend_name()} has no row-level security, so nothing would keep "
-                "tenants apart; use PostgreSQL, or set it to off and know that every query must filter by itself"
+                f"tenant_isolation: {self.dsn.get_backend_name()} has no row-level security to keep "
+                "tenants apart; use PostgreSQL, or set it to off and filter by tenant in every query"
             )
         if self.migration_url is not None and self.migration_dsn.get_backend_name() != self.dsn.get_backend_name():
-            raise ValueError("migration_url: names another kind of database than url")
+            raise ValueError("migration_url: is the URL of another kind of database than url")
         return self
 
     @field_serializer("url", "migration_url")

@@ -27,8 +27,8 @@ def add_listeners(
     def refuse_once_closed(dialect: Dialect, record: Any, arguments: Any, options: Any) -> None:
         if is_closed():
             raise DatabaseClosedError(
-                "this database was stopped with the application that it belonged to; "
-                "nothing may be asked of it any more"
+                "the database was closed with the application; a component that uses the database must "
+                "depend on DatabaseManager, so that it is stopped first"
             )
 
     def close_once_closed(connection: Any, record: ConnectionPoolEntry) -> None:

@@ -19,7 +19,7 @@ _THREAD_TIMEOUT = 5.0
 async def open_connection(*arguments: Any, **options: Any) -> aiosqlite.Connection:
     """Open a connection of aiosqlite; when that fails or is cancelled, wait until its thread has ended.
 
-    aiosqlite asks the thread to stop and doesn't wait. The thread would then report to an event loop that may be closed.
+    aiosqlite asks the thread to stop and doesn't wait: the thread would report to an event loop that may be closed.
     """
     opened: list[sqlite3.Connection] = []
 
@@ -47,11 +47,11 @@ def add_sqlite_listeners(engine: Engine) -> None:
 
 
 def _close_completely(dialect: Dialect) -> None:
-    """Replace SQLAlchemy's ways of closing a connection, which a cancellation breaks off.
+    """Replace SQLAlchemy's ways of closing a connection, which a cancellation interrupts.
 
-    Structured concurrency cancels a task again at each wait. A broken-off ``do_close`` leaves aiosqlite's thread behind.
-    ``do_terminate`` then stops the thread twice, and waits for the second stop, which never comes: the event loop can't
-    be closed.
+    Structured concurrency cancels a task again at each wait. After that ``do_close`` leaves aiosqlite's thread behind.
+    ``do_terminate`` stops the thread twice, and waits for the second stop, which never comes: the event loop can't be
+    closed.
     """
     for name in ("do_close", "do_terminate"):
         setattr(dialect, name, partial(_close, getattr(dialect, name)))

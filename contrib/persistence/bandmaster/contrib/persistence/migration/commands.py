@@ -109,17 +109,7 @@ def upgrade(
 ) -> None:
     """Apply pending revisions. Several processes may do so at once: one works, the others wait."""
     with answering(answer):
-        from bandmaster.contrib.persistence.migration import migrate
-
-        scope = _load_scope(target, app_dir, url)
-        wanted = to if part is None else f"{_choose_part(scope.parts, part)}@{'head' if to == 'heads' else to}"
-        if sql:
-            script = migrate.script(scope.database(), scope.parts, wanted)
-            _print_answer(answer, script.rstrip("\n"), {"sql": script})
-            return
-        done = _run(migrate.upgrade, scope.database(), scope.parts, wanted, lock_timeout=_check_timeout(lock_timeout))
-        lines = [f"Applied {one}" for one in done] or ["Nothing is pending."]
-        _print_answer(answer, "\n".join(lines), {"applied": [_to_json(one) for one in done]})
+        _migrate(_load_scope(target, app_dir, url), part, to, sql=sql, lock_timeout=lock_timeout, answer=answer)
 
 
 @db.command()
@@ -140,17 +130,8 @@ def downgrade(
 ) -> None:
     """Undo revisions, down to the named one. With --sql name a range, from:to."""
     with answering(answer):
-        from bandmaster.contrib.persistence.migration import migrate
-
         scope = _load_scope(target, app_dir, url)
-        wanted = to if part is None else f"{_choose_part(scope.parts, part)}@{to}"
-        if sql:
-            script = migrate.script(scope.database(), scope.parts, wanted, down=True)
-            _print_answer(answer, script.rstrip("\n"), {"sql": script})
-            return
-        done = _run(migrate.downgrade, scope.database(), scope.parts, wanted, lock_timeout=_check_timeout(lock_timeout))
-        lines = [f"Undid {one}" for one in done] or ["There was nothing to undo."]
-        _print_answer(answer, "\n".join(lines), {"undone": [_to_json(one) for one in done]})
+        _migrate(scope, part, to, down=True, sql=sql, lock_timeout=lock_timeout, answer=answer)
 
 
 @db.command()
@@ -249,8 +230,8 @@ def _load_scope(target: str | None, app_dir: str, url: str | None) -> _Scope:
     parts = collect(plan)
     if not parts:
         raise MigrationError(
-            f"{target or 'what is installed'} brings no migrations: a part does by an entry point of "
-            "bandmaster.lifespan, as 'bandmaster db init' shows; is it installed anew since it has one?"
+            f"{target or 'the installed parts'} brings no migrations: a part names them by an entry point of "
+            "bandmaster.lifespan, as 'bandmaster db init' shows; install the part again after adding one"
         )
     return _Scope(parts, lambda: named or _read_database_url(plan))
 
@@ -291,6 +272,23 @@ def _choose_part(parts: Sequence[Migrations], name: str | None) -> str:
         return part_named(parts, name).name
     except MigrationError as error:
         raise typer.BadParameter(str(error), param_hint="--part") from error
+
+
+def _migrate(
+    scope: _Scope, part: str | None, to: str, *, down: bool = False, sql: bool, lock_timeout: float, answer: Format
+) -> None:
+    from bandmaster.contrib.persistence.migration import migrate
+
+    wanted = to if part is None else f"{_choose_part(scope.parts, part)}@{'head' if to == 'heads' else to}"
+    if sql:
+        script = migrate.script(scope.database(), scope.parts, wanted, down=down)
+        _print_answer(answer, script.rstrip("\n"), {"sql": script})
+        return
+    run = migrate.downgrade if down else migrate.upgrade
+    done = _run(run, scope.database(), scope.parts, wanted, lock_timeout=_check_timeout(lock_timeout))
+    verb, nothing = ("Undid", "There was nothing to undo.") if down else ("Applied", "Nothing is pending.")
+    lines = [f"{verb} {one}" for one in done] or [nothing]
+    _print_answer(answer, "\n".join(lines), {"undone" if down else "applied": [_to_json(one) for one in done]})
 
 
 def _check_timeout(timeout: float) -> float:

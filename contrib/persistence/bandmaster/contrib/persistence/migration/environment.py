@@ -81,7 +81,7 @@ def run_environment(metadata: MetaData | Sequence[MetaData] | None = None) -> No
         return
     url = config.attributes.get("url") or config.get_main_option("sqlalchemy.url")
     if not url:
-        raise MigrationError("nothing says which database to migrate: set sqlalchemy.url in Alembic's configuration")
+        raise MigrationError("no database to migrate: set sqlalchemy.url in Alembic's configuration")
     if context.is_offline_mode():
         _run_offline(database_url(url))
     else:

@@ -65,7 +65,9 @@ def alembic_free_now() -> Iterator[None]:
         MigrationLockedError: another task or thread of this process uses Alembic.
     """
     if not _ALEMBIC.acquire(blocking=False):
-        raise MigrationLockedError("this process is migrating a database just now, and can do one thing at a time")
+        raise MigrationLockedError(
+            "this process is using Alembic already, and can do so once at a time: wait for the other migration"
+        )
     try:
         yield
     finally:
@@ -116,8 +118,8 @@ def _lock_postgresql(connection: Connection, timeout: float) -> Iterator[None]:
         raise
     if not _unlock(connection):
         raise MigrationError(
-            "the lock against other processes that migrate was lost meanwhile: another session ran the statements. "
-            "Migrate by a direct connection, not through PgBouncer in transaction mode"
+            "the lock against other processes that migrate was lost: another session of the server ran some "
+            "statements. Migrate by a direct connection, not through PgBouncer in transaction mode"
         )
 
 
@@ -130,7 +132,7 @@ def _acquire(connection: Connection, lock: sa.ColumnElement[bool], timeout: floa
         if left <= 0:
             raise MigrationLockedError(
                 f"another process has been migrating the database for more than {timeout:g} s"
-                f"{_describe_holders(connection)}. Wait for it, or see what it waits for itself"
+                f"{_describe_holders(connection)}. Wait for it, or find out why it waits"
             )
         # The server sleeps: this code runs in a greenlet or a thread, and neither may block here.
         _select(connection, sa.func.pg_sleep(min(_PAUSE, left)))

@@ -49,7 +49,7 @@ async def check_schema(manager: DatabaseManager, context: Context) -> DatabaseSc
     if problem := _describe_problem(found):
         hint = f"run 'bandmaster db upgrade', or set {settings.variable('migrate_on_start')}=true"
         if settings.schema_check == "refuse":
-            raise MigrationError(f"the schema of {manager.name!r} isn't the code's: {problem}; {hint}")
+            raise MigrationError(f"the schema of {manager.name!r} doesn't match the code: {problem}; {hint}")
         _log().warning("schema", database=manager.name, remark=problem, hint=hint)
     return DatabaseSchema(found.current, applied)
 

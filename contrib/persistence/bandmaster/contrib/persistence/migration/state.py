@@ -57,7 +57,7 @@ async def state(database: Database, parts: Iterable[Migrations]) -> State:
     parts = tuple(parts)
 
     def read(connection: Connection) -> State:
-        with translated_failures("the state of the database can't be told", parts):
+        with translated_failures("the state of the database can't be read", parts):
             return _read_state(connection, _load_scripts(parts), parts)
 
     return await connected(database, read)

@@ -189,7 +189,9 @@ def _report_relation(row: Any) -> list[Finding]:
         )
     if row.truncates:
         found.append(
-            Finding(subject, "may be emptied by TRUNCATE, which asks no policy", "REVOKE TRUNCATE from the role")
+            Finding(
+                subject, "may be emptied by TRUNCATE, which policies don't hold for", "REVOKE TRUNCATE from the role"
+            )
         )
     return found
 
@@ -197,7 +199,7 @@ def _report_relation(row: Any) -> list[Finding]:
 def _report_policy(row: Any, setting: str) -> Finding:
     return Finding(
         f"the policy {row.policy} of {row.schema}.{row.name}",
-        f"lets rows pass without asking {setting}",
+        f"lets rows pass without comparing them with {setting}",
         "drop it, compare with the setting, or make it AS RESTRICTIVE",
     )
 
@@ -222,6 +224,6 @@ def _report_function(row: Any) -> Finding:
 def _report_reference(row: Any) -> Finding:
     return Finding(
         f"the foreign key {row.key} of {row.schema}.{row.name}",
-        f"may point to another tenant's row of {row.target}, and so tells that it exists",
+        f"may point to another tenant's row of {row.target}, and so reveals that it exists",
         "let it include the tenant column on both sides",
     )

@@ -92,7 +92,7 @@ def cast_type(kind: object, label: str = "type") -> type[TypeEngine[Any]]:
     if found is None:
         raise ValueError(f"{label}: expected UUID, BigInteger, Integer, String or Text of SQLAlchemy, got {kind!r}")
     if not getattr(kind, "native_uuid", True):
-        raise ValueError(f"{label}: a Uuid with native_uuid=False is stored as CHAR(32); use one that is native")
+        raise ValueError(f"{label}: a Uuid with native_uuid=False is stored as CHAR(32); use a native one")
     return found
 
 

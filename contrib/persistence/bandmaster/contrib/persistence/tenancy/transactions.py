@@ -64,13 +64,13 @@ def guard(engine: Engine, setting: str, others: Mapping[str, str] | None = None,
         if name is None and required:
             raise TenantMissingError(
                 "a transaction was to begin without a tenant: set one (bandmaster.contrib.web.set_tenant, or "
-                "request_context(tenant=...) around a task), or say no_tenant() for tables that belong to nobody"
+                "request_context(tenant=...) around a task), or use no_tenant() for tables without a tenant column"
             )
         if (name is not None or others) and _is_autocommit(connection):
             if required:
                 raise TenantIsolationError(
-                    "AUTOCOMMIT has no transaction for a tenant to be set in: leave the isolation level alone, or use "
-                    "a manager without tenant isolation"
+                    "AUTOCOMMIT has no transaction to set the tenant in: remove the isolation level, or use a manager "
+                    "without tenant isolation"
                 )
         elif name is not None:
             connection.exec_driver_sql(with_tenant, (*values, name))
@@ -90,7 +90,7 @@ def guard(engine: Engine, setting: str, others: Mapping[str, str] | None = None,
     def execute(connection: Connection, cursor: Any, sql: str, *_: Any) -> None:
         # After a refused begin SQLAlchemy runs statements without another begin.
         if not connection.in_transaction() and sql != with_tenant:
-            raise TenantMissingError("a statement was to run outside of a transaction, where no tenant is set")
+            raise TenantMissingError("a statement was to run outside a transaction, where no tenant is set")
 
     event.listen(engine, "begin_twophase", begin_twophase)
     event.listen(engine, "before_cursor_execute", execute)
