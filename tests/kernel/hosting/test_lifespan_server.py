@@ -29,7 +29,7 @@ class Handlers:
     """The handlers of a server that runs in this process."""
 
     def __init__(self):
-        self.heard = []
+        self.received = []
         self.before = {}
 
     def __enter__(self):
@@ -41,7 +41,7 @@ class Handlers:
             signal.signal(number, handler)
 
     def __call__(self, number, frame):
-        self.heard.append(number)
+        self.received.append(number)
 
 
 @pytest.fixture
@@ -307,7 +307,7 @@ async def test_a_signal_while_starting(server_handlers, number, quiet):
     async with served(application(part)) as server:
         await wait_until(lambda: part.facts)
         signal.raise_signal(number)
-        assert server_handlers.heard == [number]
+        assert server_handlers.received == [number]
         assert await server.answer() == "startup.failed"
     assert "asked to stop" in server.sent[0]["message"]
     assert "the start was cancelled" in [line["event"] for line in quiet]
@@ -319,7 +319,7 @@ async def test_a_signal_while_serving(server_handlers):
     async with served(application(Component())) as server:
         await server.answer()
         signal.raise_signal(SIGTERM)
-        assert server_handlers.heard == [SIGTERM]
+        assert server_handlers.received == [SIGTERM]
         await wait_until(lambda: server.app.kernel.phase.value == "draining")
         assert (await server.app.ready()).status == "fail"
         server.ask("shutdown")
@@ -334,9 +334,9 @@ async def test_the_drain_delay(server_handlers):
         signal.raise_signal(SIGTERM)
         signal.raise_signal(SIGTERM)
         await wait_until(lambda: server.app.kernel.phase.value == "draining")
-        assert server_handlers.heard == []
-        await wait_until(lambda: server_handlers.heard)
-        assert server_handlers.heard == [SIGTERM]
+        assert server_handlers.received == []
+        await wait_until(lambda: server_handlers.received)
+        assert server_handlers.received == [SIGTERM]
         server.ask("shutdown")
         assert await server.answer(2) == "shutdown.complete"
 
@@ -349,10 +349,10 @@ async def test_an_echo_is_never_passed_on(server_handlers, drain_delay):
         await server.answer()
         signal.raise_signal(SIGINT)
         signal.raise_signal(SIGINT)
-        await wait_until(lambda: server_handlers.heard)
+        await wait_until(lambda: server_handlers.received)
         server.ask("shutdown")
         assert await server.answer(2) == "shutdown.complete"
-    assert server_handlers.heard == [SIGINT]
+    assert server_handlers.received == [SIGINT]
 
 
 async def test_a_crash_in_the_drain_delay(server_handlers):
@@ -366,12 +366,12 @@ async def test_a_crash_in_the_drain_delay(server_handlers):
     async with served(application(Component(crash=crash), drain_delay=5)) as server:
         await server.answer()
         signal.raise_signal(SIGTERM)
-        assert server_handlers.heard == []
+        assert server_handlers.received == []
         trigger.set()
-        await wait_until(lambda: server_handlers.heard)
+        await wait_until(lambda: server_handlers.received)
         server.ask("shutdown")
         assert await server.answer(2) == "shutdown.failed"
-    assert server_handlers.heard == [SIGTERM]
+    assert server_handlers.received == [SIGTERM]
     assert server.killed == []
 
 
@@ -382,15 +382,15 @@ async def test_a_second_signal(server_handlers):
     async with served(application(part, drain_delay=5)) as server:
         await server.answer()
         signal.raise_signal(SIGINT)
-        assert server_handlers.heard == []
+        assert server_handlers.received == []
         await anyio.sleep(ECHO * 4)
         signal.raise_signal(SIGINT)
-        assert server_handlers.heard == [SIGINT]
+        assert server_handlers.received == [SIGINT]
         await wait_until(lambda: server.app.kernel.phase.value == "stopping")
         await anyio.sleep(0.1)
-        assert (part.facts, server_handlers.heard) == (["start"], [SIGINT])
+        assert (part.facts, server_handlers.received) == (["start"], [SIGINT])
         may_stop.set()
-        await wait_until(lambda: len(server_handlers.heard) == 2)
+        await wait_until(lambda: len(server_handlers.received) == 2)
         assert part.facts == ["start", "stop"]
         assert len(server.sent) == 1
         server.ask("shutdown")
@@ -406,7 +406,7 @@ async def test_a_second_signal_when_all_has_stopped(server_handlers):
         await wait_until(lambda: server.app.kernel.phase.value == "stopped")
         await anyio.sleep(ECHO * 2)
         signal.raise_signal(SIGINT)
-        assert server_handlers.heard == [SIGINT, SIGINT]
+        assert server_handlers.received == [SIGINT, SIGINT]
         server.ask("shutdown")
         assert await server.answer(2) == "shutdown.complete"
 

@@ -60,7 +60,7 @@ async def speak_lifespan(app: Served, receive: Receive, send: Send) -> None:
 class _Session:
     """One run of an application under a server.
 
-    A server asks for the clean-up after the last request, and doesn't tell when a stop begins. Where the server handles
+    A server asks for the clean-up after the last request, and gives no notice when a stop begins. Where the server handles
     signals in the main thread, they are therefore received here first, and passed on to the server. Without such a
     server (a test client, an app mounted in another) no signal is received and no process ended.
     """
@@ -191,7 +191,7 @@ class _Session:
         return not self._over
 
     def _end_server_on_crash(self, event: Event) -> None:
-        # A crash stops the kernel without a request: the server is told before anything is unwound.
+        # A crash stops the kernel without a request: the server gets the signal before anything is unwound.
         if isinstance(event, events.KernelStopping) and self._started and not self._leaving:
             self._leaving = True
             self._end_server()
