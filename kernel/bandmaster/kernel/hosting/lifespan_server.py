@@ -60,9 +60,9 @@ async def speak_lifespan(app: Served, receive: Receive, send: Send) -> None:
 class _Session:
     """One run of an application under a server.
 
-    A server asks for the clean-up after the last request, and gives no notice when a stop begins. Where the server handles
-    signals in the main thread, they are therefore received here first, and passed on to the server. Without such a
-    server (a test client, an app mounted in another) no signal is received and no process ended.
+    A server asks for the clean-up after the last request, and gives no notice when a stop begins. Where the server
+    handles signals in the main thread, they are therefore received here first, and passed on to the server. Without
+    such a server (a test client, an app mounted in another) no signal is received and no process ended.
     """
 
     def __init__(
