@@ -162,11 +162,11 @@ async def test_a_websocket_that_is_not_open_is_left_alone(messages):
 
 async def test_sending_after_the_drain_has_closed():
     """Sending raises OSError, as on every closed connection; closing again is no error."""
-    in_flight, sent, told = InFlight(), Sent(), anyio.Event()
+    in_flight, sent, announced = InFlight(), Sent(), anyio.Event()
 
     async def app(scope, receive, send):
         await send(ACCEPT)
-        await told.wait()
+        await announced.wait()
         await send({"type": "websocket.close", "code": 1000})
         with pytest.raises(OSError) as failed:
             await send({"type": "websocket.send", "text": "hello"})
@@ -176,7 +176,7 @@ async def test_sending_after_the_drain_has_closed():
         tasks.start_soon(in_flight.serve_websocket, app, {}, nothing, sent)
         await anyio.wait_all_tasks_blocked()
         await in_flight.announce_drain()
-        told.set()
+        announced.set()
     assert [message["type"] for message in sent] == ["websocket.accept", "websocket.close"]
 
 

@@ -3,12 +3,15 @@
 import gc
 
 import pytest
+from pydantic_settings import BaseSettings
 from tests.asgi_cases import CASES, Rig, Server, background_work, contexts_apart, http_scope, websocket_scope
 
 from bandmaster.kernel.contributions.bands import MiddlewareBand
+from bandmaster.kernel.contributions.keys import Key
 from bandmaster.kernel.contributions.model import MiddlewareContribution, Provenance
 from bandmaster.kernel.errors import StartError
-from bandmaster.kernel.stack.build import BoundLayer, build
+from bandmaster.kernel.planning.make import make_plan
+from bandmaster.kernel.stack.build import BoundLayer, bind, build
 from bandmaster.kernel.stack.exchange import current_exchange
 from bandmaster.kernel.stack.frame import Frame
 from bandmaster.kernel.stack.headers import HeaderBlock
@@ -208,6 +211,35 @@ def test_arguments():
     stack = build([bound(Hooked, arguments={"size": 1}), bound(Named, arguments={"size": 2})], nothing)
     assert frame(stack.http).layers[0].got == 1
     assert build([bound(Named, arguments={"size": 2})], nothing).http.got == (nothing, 2)
+
+
+class Settings(BaseSettings):
+    """Settings of a layer."""
+
+
+class Thing:
+    """A resource."""
+
+
+@pytest.mark.parametrize("provided", [True, False])
+def test_bind(provided):
+    """A layer gets options, resources and settings; None for a missing resource, unless there is a default."""
+
+    class Layer(Start):
+        def __init__(self, word: str, settings: Settings, thing: Thing | None, other: Thing | None = None): ...
+
+    contribution = MiddlewareContribution(name="layer", layer=Layer, band=MiddlewareBand.CONTEXT, options={"word": "x"})
+    settings, thing = Settings(), Thing()
+    plan = make_plan(
+        [contribution], overrides={Settings: settings, **({Thing: thing} if provided else {})}, serves=True
+    )
+    (layer,) = plan.layers
+    resources = {Key(Thing): thing} if provided else {}
+    arguments = bind(layer, resources, {Settings: settings}).arguments
+    assert {"word": "x", "settings": settings, "thing": resources.get(Key(Thing))} == {
+        name: value for name, value in arguments.items() if name != "other"
+    }
+    assert ("other" in arguments) is provided
 
 
 async def test_frames_of_one_chain_share_data():

@@ -47,7 +47,7 @@ class Drainer:
                 with anyio.move_on_after(self._timeout):
                     await self._in_flight.wait_empty()
         finally:
-            # Also where the drain is cut short: nobody is to wait, and no request is to come.
+            # Also where the drain is cancelled: other callers must not wait on, and no request may come in.
             self._refuse_requests()
             done.set()
         now = anyio.current_time()

@@ -75,7 +75,8 @@ def _is_filled(cell: Any) -> bool:
 class LifespanWatch:
     """Notes which routers' lifespans are entered, until `end` is called.
 
-    Replaces ``router.lifespan_context``: a host's own lifespan may enter those of mounted apps, and no framework tells.
+    Replaces ``router.lifespan_context``, because a host's own lifespan may enter those of mounted apps, which nothing
+    else shows.
     """
 
     def __init__(self, routers: Sequence[Any]) -> None:

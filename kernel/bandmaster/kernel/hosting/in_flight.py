@@ -1,4 +1,4 @@
-"""Requests and connections in flight: counted, told of the drain, waited for."""
+"""Requests and WebSockets in flight: counted, notified of the drain, waited for."""
 
 from __future__ import annotations
 

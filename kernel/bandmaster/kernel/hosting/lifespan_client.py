@@ -145,7 +145,7 @@ class LifespanClient:
 
 
 def _unwrap(error: Exception) -> Exception:
-    # Frameworks hold lifespans in task groups, and a group's own text tells only that something has failed.
+    # Frameworks hold lifespans in task groups, and a group's own text says only that something has failed.
     while isinstance(error, ExceptionGroup) and len(error.exceptions) == 1:
         error = error.exceptions[0]
     return error

@@ -53,7 +53,7 @@ class HostedApp(NamedTuple):
     """Whether the app wraps another one that is known to have a lifespan."""
 
 
-class Mount(NamedTuple):
+class MountedApp(NamedTuple):
     """An app mounted in another."""
 
     path: str
@@ -86,7 +86,7 @@ def find_hosted_apps(host: Any, *, mounted: bool) -> Iterator[HostedApp]:
         yield hosted._replace(name=_choose_name(mount.path, names), path=mount.path or "/")
 
 
-def find_mounts(host: Any) -> Iterator[Mount]:
+def find_mounts(host: Any) -> Iterator[MountedApp]:
     """Every mount in an app, with those in mounted apps. An app that is mounted within itself is found once."""
     yield from _walk(unwrap_app(host), "", (), ())
 
@@ -101,7 +101,7 @@ def unwrap_app(app: Any) -> Any:
     return inner
 
 
-def _walk(app: Any, path: str, around: tuple[Any, ...], lifespans: tuple[Any, ...]) -> Iterator[Mount]:
+def _walk(app: Any, path: str, around: tuple[Any, ...], lifespans: tuple[Any, ...]) -> Iterator[MountedApp]:
     router = find_router(app)
     around = (*around, app)
     if router is not None:
@@ -116,7 +116,7 @@ def _walk(app: Any, path: str, around: tuple[Any, ...], lifespans: tuple[Any, ..
         if inner is None or any(inner is other for other in around):
             continue
         inner_path = path + (getattr(route, "path", "") or getattr(route, "host", ""))
-        yield Mount(inner_path, inner, lifespans)
+        yield MountedApp(inner_path, inner, lifespans)
         yield from _walk(unwrap_app(inner), inner_path, around, lifespans)
 
 
