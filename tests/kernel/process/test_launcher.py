@@ -18,7 +18,9 @@ from bandmaster.kernel.errors import BindError, StartCancelled, StartError
 from bandmaster.kernel.process import launcher, process
 from bandmaster.kernel.process.launcher import _Launch, launch
 from bandmaster.kernel.process.process import notify, outcome, readable_logging
-from bandmaster.kernel.process.servers import ServerSettings, bind, make_server
+from bandmaster.kernel.process.servers.interface import make_server
+from bandmaster.kernel.process.servers.settings import ServerSettings
+from bandmaster.kernel.process.servers.sockets import bind
 from bandmaster.kernel.shutdown.escalation import ECHO
 
 SIGTERM, SIGINT = signal.SIGTERM, signal.SIGINT

@@ -11,7 +11,9 @@ import anyio
 
 from bandmaster.kernel.errors import BindError, PlanError, ServerEndedError, ServerNotInstalledError
 from bandmaster.kernel.process.process import Process, notify, readable_logging, tell
-from bandmaster.kernel.process.servers import Server, ServerSettings, bind, close, listen, make_server
+from bandmaster.kernel.process.servers.interface import Server, make_server
+from bandmaster.kernel.process.servers.settings import ServerSettings
+from bandmaster.kernel.process.servers.sockets import bind, close, listen
 from bandmaster.kernel.reports import exit_code, report
 from bandmaster.kernel.settings.reading import read_one
 

@@ -15,7 +15,7 @@ import anyio
 
 from bandmaster.kernel.errors import PlanError, StartCancelled
 from bandmaster.kernel.lifecycle.kernel import Kernel
-from bandmaster.kernel.process.servers import ServerSettings
+from bandmaster.kernel.process.servers.settings import ServerSettings
 from bandmaster.kernel.reports import FAILED, OK, exit_code, report
 from bandmaster.kernel.settings.reading import read_one
 from bandmaster.kernel.shutdown.escalation import Escalation

@@ -5,10 +5,11 @@ import sys
 import pytest
 from pydantic import field_validator
 
-from bandmaster.kernel.process import launcher, process, servers
+from bandmaster.kernel.process import launcher, process
+from bandmaster.kernel.process.servers import settings
 
 
-class Stricter(servers.ServerSettings):
+class Stricter(settings.ServerSettings):
     more: dict[str, int] = {}
 
     @field_validator("host")
@@ -96,14 +97,14 @@ def test_what_cannot_be_served(house, launched, arguments, variables, expected):
 def test_an_option_that_the_settings_refuse(house, launched):
     """It is named as it was written."""
     house.setenv(BANDMASTER_SERVER_LOOP="trio")
-    house.monkeypatch.setattr(servers, "ServerSettings", Stricter)
+    house.monkeypatch.setattr(settings, "ServerSettings", Stricter)
     assert (78, "1 problem in the plan:\n  - --host: no.\n") == house.error("run", "--host", "here")
 
 
 def test_settings_that_are_no_json(house, launched):
     """What can't be taken apart is a problem like others."""
     house.setenv(BANDMASTER_SERVER_MORE="{")
-    house.monkeypatch.setattr(servers, "ServerSettings", Stricter)
+    house.monkeypatch.setattr(settings, "ServerSettings", Stricter)
     code, said = house.error("run")
     assert (78, True) == (code, "the server's settings can't be read: " in said)
 

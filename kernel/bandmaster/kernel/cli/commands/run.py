@@ -13,7 +13,7 @@ from bandmaster.kernel.reports import MISCONFIGURED
 
 if TYPE_CHECKING:
     from bandmaster.kernel.hosting.application import Application
-    from bandmaster.kernel.process.servers import ServerSettings
+    from bandmaster.kernel.process.servers.settings import ServerSettings
 
 
 class Server(StrEnum):
@@ -69,7 +69,7 @@ def _settings(options: dict[str, Any]) -> ServerSettings:
     from pydantic_settings import SettingsError
 
     from bandmaster.kernel.errors import PlanError, Problem
-    from bandmaster.kernel.process.servers import ServerSettings
+    from bandmaster.kernel.process.servers.settings import ServerSettings
     from bandmaster.kernel.settings.validation import Location, validation_messages
     from bandmaster.kernel.settings.variables import variable_of
 
