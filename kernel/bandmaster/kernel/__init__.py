@@ -44,7 +44,10 @@ if TYPE_CHECKING:
     from bandmaster.kernel.lifecycle.restart import Restart
     from bandmaster.kernel.planning.describing import descriptions
     from bandmaster.kernel.planning.plan import Plan
-    from bandmaster.kernel.process.process import end_process, run_process
+    from bandmaster.kernel.process.background import run_process
+    from bandmaster.kernel.process.exit import end_process
+    from bandmaster.kernel.process.launcher import serve
+    from bandmaster.kernel.process.servers.settings import ServerSettings
     from bandmaster.kernel.settings.kernel import KernelSettings
     from bandmaster.kernel.settings.reading import named_settings
     from bandmaster.kernel.stack.exchange import Exchange, HeaderBlock, current_exchange
@@ -82,6 +85,7 @@ _HOMES = {
     "Restart": "lifecycle.restart",
     "RouteContribution": "contributions.model",
     "Scoped": "lifecycle.resources",
+    "ServerSettings": "process.servers.settings",
     "StartCancelled": "errors",
     "StartError": "errors",
     "StopError": "errors",
@@ -91,12 +95,13 @@ _HOMES = {
     "create_app": "hosting.application",
     "current_exchange": "stack.exchange",
     "descriptions": "planning.describing",
-    "end_process": "process.process",
+    "end_process": "process.exit",
     "lifespan": "contributions.decorators",
     "load_application": "hosting.targets",
     "middleware": "contributions.decorators",
     "named_settings": "settings.reading",
-    "run_process": "process.process",
+    "run_process": "process.background",
+    "serve": "process.launcher",
     "value": "contributions.decorators",
 }
 
@@ -131,6 +136,7 @@ __all__ = [
     "Restart",
     "RouteContribution",
     "Scoped",
+    "ServerSettings",
     "StartCancelled",
     "StartError",
     "StopError",
@@ -146,6 +152,7 @@ __all__ = [
     "middleware",
     "named_settings",
     "run_process",
+    "serve",
     "value",
 ]
 

@@ -28,10 +28,10 @@ def test_settings_from_the_environment(monkeypatch):
 @pytest.mark.parametrize(
     ("fields", "said"),
     [
-        ({"server": "hypercorn", "trusted_proxies": "*"}, "hypercorn can't do that"),
-        ({"server": "granian", "websocket_message_limit": 5}, "choose 'uvicorn' and 'hypercorn'"),
+        ({"server": "hypercorn", "trusted_proxies": "*"}, "hypercorn has no such option"),
+        ({"server": "granian", "websocket_message_limit": 5}, "choose the server 'uvicorn' or 'hypercorn'"),
         ({"loop": "trio"}, "uvicorn doesn't run on trio"),
-        ({"uds": "/tmp/a", "fd": 3}, "there is an fd, too"),
+        ({"uds": "/tmp/a", "fd": 3}, "fd is set, too"),
         ({"port": 65536}, "port"),
     ],
 )

@@ -7,7 +7,7 @@ import pytest
 
 from bandmaster.kernel.errors import BindError
 from bandmaster.kernel.process.servers import sockets
-from bandmaster.kernel.process.servers.sockets import bind, close, listen, url_of
+from bandmaster.kernel.process.servers.sockets import bind, close, listen, render_url
 
 
 def test_binding_does_not_listen_yet(settings):
@@ -58,7 +58,7 @@ def test_other_reasons_why_an_address_cannot_be_had(settings, number, said):
     import errno
 
     code = getattr(errno, number)
-    error = sockets._bind_error(settings(port=80), OSError(code, os.strerror(code)))
+    error = sockets._describe_bind_error(settings(port=80), OSError(code, os.strerror(code)))
     assert said in str(error)
     assert "BANDMASTER_SERVER_" in str(error)
 
@@ -83,7 +83,7 @@ def test_ipv6(settings):
         sock = bind(settings(host="::1"))
     except BindError:
         pytest.skip("no IPv6 loopback here")
-    assert url_of(sock).startswith("http://[::1]:")
+    assert render_url(sock).startswith("http://[::1]:")
     sock.close()
 
 

@@ -1,4 +1,4 @@
-"""Cancel every call of an application, for servers that can't drop the requests that they have begun."""
+"""Cancel every call of an application, for servers that can't drop the requests in flight themselves."""
 
 from __future__ import annotations
 
@@ -11,25 +11,25 @@ if TYPE_CHECKING:
 
 
 class CancellableCalls:
-    """What an application is answering, so that all of it can be cut short."""
+    """The calls of an application that haven't returned."""
 
     def __init__(self) -> None:
         self._scopes: set[anyio.CancelScope] = set()
 
-    def of(self, app: ASGIApp) -> ASGIApp:
-        """The application, watched."""
+    def wrap(self, app: ASGIApp) -> ASGIApp:
+        """The application, with each of its calls in a scope that can be cancelled."""
 
-        async def watched(scope: Scope, receive: Receive, send: Send) -> None:
-            with anyio.CancelScope() as answering:
-                self._scopes.add(answering)
+        async def call(scope: Scope, receive: Receive, send: Send) -> None:
+            with anyio.CancelScope() as cancel_scope:
+                self._scopes.add(cancel_scope)
                 try:
                     await app(scope, receive, send)
                 finally:
-                    self._scopes.discard(answering)
+                    self._scopes.discard(cancel_scope)
 
-        return watched
+        return call
 
-    def cut(self) -> None:
-        """Cancel all of it."""
-        for answering in list(self._scopes):
-            answering.cancel()
+    def cancel_all(self) -> None:
+        """Cancel all of them."""
+        for cancel_scope in list(self._scopes):
+            cancel_scope.cancel()

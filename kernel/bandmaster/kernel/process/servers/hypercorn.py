@@ -1,4 +1,8 @@
-"""Run hypercorn."""
+"""Run hypercorn inside the launcher, and hold everything of hypercorn that this depends on.
+
+Only documented names are used, but some in ways that hypercorn's documentation doesn't promise.
+`tests/kernel/process/test_server_internals.py` fails when a new version of hypercorn changes one.
+"""
 
 from __future__ import annotations
 
@@ -16,32 +20,39 @@ from bandmaster.kernel.process.servers.settings import ServerSettings
 if TYPE_CHECKING:
     from starlette.types import ASGIApp, Receive, Scope, Send
 
+LOGGER = "hypercorn.error"
+"""The logger of everything but requests, at every level. hypercorn gets it from here."""
+
+# Seconds after which hypercorn would drop the requests in flight itself. The launcher decides when that happens, so this
+# must be longer than any drain.
+_NEVER = 3600
+
 
 class Hypercorn:
-    """hypercorn, on asyncio or trio; it insists on a lifespan and gets an empty one."""
+    """hypercorn on asyncio or trio."""
 
     def __init__(self, settings: ServerSettings) -> None:
         self.version = f"hypercorn {version('hypercorn')}"
         self._settings = settings
         self._stopping = False
-        self._asked: anyio.Event | None = None
-        self._requests = CancellableCalls()
+        self._stop_requested: anyio.Event | None = None
+        self._calls = CancellableCalls()
 
     async def serve(self, app: ASGIApp, sock: socket.socket) -> None:
-        """Answer what arrives, until stopped."""
+        """Answer the requests that arrive at a listening socket, until stopped."""
         from hypercorn.config import Config
 
         settings = self._settings
         config = Config()
-        # It takes the descriptor for its own.
+        # hypercorn takes no socket object, only the number of a descriptor, which it then owns and closes.
         config.bind = [f"fd://{sock.detach()}"]
         config.backlog = settings.backlog
         config.keep_alive_timeout = settings.keep_alive
         config.root_path = settings.root_path
         config.loglevel = "WARNING"
-        config.errorlog = logging.getLogger("hypercorn.error")
-        # The launcher says when it is enough.
-        config.graceful_timeout = 3600
+        # Given a logger, hypercorn adds no handlers of its own, and its messages reach those of the root logger.
+        config.errorlog = logging.getLogger(LOGGER)
+        config.graceful_timeout = _NEVER
         if settings.access_log:
             config.accesslog = logging.getLogger("hypercorn.access")
         if settings.header_limit is not None:
@@ -50,31 +61,34 @@ class Hypercorn:
         if settings.websocket_message_limit is not None:
             config.websocket_max_message_size = settings.websocket_message_limit
         module = importlib.import_module("hypercorn.trio" if settings.runs_on_trio else "hypercorn.asyncio")
-        self._asked = anyio.Event()
+        self._stop_requested = anyio.Event()
         if self._stopping:
-            self._asked.set()
-        serving = _with_empty_lifespan(self._requests.of(app))
-        await module.serve(serving, config, shutdown_trigger=self._asked.wait, mode="asgi")
+            self._stop_requested.set()
+        await module.serve(
+            _answer_lifespan(self._calls.wrap(app)), config, shutdown_trigger=self._stop_requested.wait, mode="asgi"
+        )
 
     def stop(self) -> None:
-        """Accept no more, end when what is open has been answered."""
+        """Accept no more connections, and end when the requests in flight have been answered."""
         self._stopping = True
-        if self._asked is not None:
-            self._asked.set()
+        if self._stop_requested is not None:
+            self._stop_requested.set()
 
     def force(self) -> None:
-        """Drop what is left."""
+        """Cancel the requests in flight; hypercorn then closes their connections."""
         self.stop()
-        self._requests.cut()
+        self._calls.cancel_all()
 
 
-def _with_empty_lifespan(app: ASGIApp) -> ASGIApp:
-    async def serving(scope: Scope, receive: Receive, send: Send) -> None:
+def _answer_lifespan(app: ASGIApp) -> ASGIApp:
+    """The application with an empty lifespan: hypercorn has no option to leave the lifespan out."""
+
+    async def serve_without_lifespan(scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] != "lifespan":
             await app(scope, receive, send)
             return
-        for answer in ("startup", "shutdown"):
+        for phase in ("startup", "shutdown"):
             await receive()
-            await send({"type": f"lifespan.{answer}.complete"})
+            await send({"type": f"lifespan.{phase}.complete"})
 
-    return serving
+    return serve_without_lifespan

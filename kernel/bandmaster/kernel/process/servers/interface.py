@@ -1,4 +1,4 @@
-"""The interface of the servers that the launcher can run."""
+"""The interface through which the launcher runs every server."""
 
 from __future__ import annotations
 
@@ -18,33 +18,33 @@ if TYPE_CHECKING:
 
 
 class Server(Protocol):
-    """What the launcher needs of a server.
+    """A server in the launcher's event loop.
 
-    The application's lifespan and the process's signals are none of its business.
+    A server neither runs the application's lifespan nor handles signals: the launcher does both.
     """
 
     version: str
-    """Its name and version."""
+    """The name and the version: ``uvicorn 0.35.0``."""
 
     async def serve(self, app: ASGIApp, sock: socket.socket) -> None:
-        """Answer what arrives at a listening socket, until stopped."""
+        """Answer the requests that arrive at a listening socket, until stopped."""
 
     def stop(self) -> None:
-        """Accept no more connections, end when those that are open have been answered."""
+        """Accept no more connections, and end when the requests in flight have been answered."""
 
     def force(self) -> None:
-        """Drop what is left."""
+        """Cancel the requests in flight, and drop their connections."""
 
 
 def make_server(settings: ServerSettings) -> Server:
     """The server that the settings name.
 
     Raises:
-        ServerNotInstalledError: it, or the event loop that they name, isn't there.
+        ServerNotInstalledError: the server, or the event loop that the settings name, isn't installed.
     """
     if settings.loop in ("trio", "uvloop"):
-        _installed(settings.loop, f"pip install {settings.loop}, or leave BANDMASTER_SERVER_LOOP unset")
-    _installed(settings.server, f'pip install "bandmaster[{settings.server}]"')
+        _check_installed(settings.loop, f"pip install {settings.loop}, or leave BANDMASTER_SERVER_LOOP unset")
+    _check_installed(settings.server, f'pip install "bandmaster[{settings.server}]"')
     makers: dict[str, Callable[[ServerSettings], Server]] = {
         "uvicorn": Uvicorn,
         "hypercorn": Hypercorn,
@@ -53,6 +53,6 @@ def make_server(settings: ServerSettings) -> Server:
     return makers[settings.server](settings)
 
 
-def _installed(name: str, remedy: str) -> None:
+def _check_installed(name: str, remedy: str) -> None:
     if importlib.util.find_spec(name) is None:
         raise ServerNotInstalledError(f"{name} isn't installed: {remedy}.")

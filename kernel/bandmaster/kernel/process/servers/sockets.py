@@ -13,13 +13,13 @@ from bandmaster.kernel.process.servers.settings import ServerSettings
 
 
 def bind(settings: ServerSettings) -> socket.socket:
-    """A bound socket that doesn't listen yet: an address that is taken is known before anything starts.
+    """A bound socket that doesn't listen yet, so that an address in use is known before anything starts.
 
     Raises:
-        BindError: the message says who has it, as far as that is known, and what to try.
+        BindError: the address can't be used; the message says why, and what to try.
     """
     if settings.fd is not None:
-        return _inherited(settings.fd)
+        return _open_inherited(settings.fd)
     if settings.uds is not None:
         return _bind_path(settings.uds)
     try:
@@ -33,7 +33,8 @@ def bind(settings: ServerSettings) -> socket.socket:
     sock = socket.socket(family, kind, protocol)
     try:
         if os.name == "posix":  # pragma: no branch
-            # For a restart while old connections linger; two listeners it doesn't allow.
+            # A restart must succeed while the system still keeps old connections in TIME_WAIT. On POSIX the option doesn't
+            # allow a second listener; on Windows it would.
             sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         if family == socket.AF_INET6:
             sock.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 1)
@@ -41,26 +42,26 @@ def bind(settings: ServerSettings) -> socket.socket:
         sock.bind(address)
     except OSError as error:
         sock.close()
-        raise _bind_error(settings, error) from error
+        raise _describe_bind_error(settings, error) from error
     sock.setblocking(False)
     return sock
 
 
 def listen(sock: socket.socket, settings: ServerSettings) -> str:
-    """Let connections come; the answer is where, as a URL.
+    """Begin to accept connections, and return the URL of the socket.
 
     Raises:
-        BindError: another process began to listen there meanwhile.
+        BindError: another process began to listen on the address in the meantime.
     """
     try:
         sock.listen(settings.backlog)
     except OSError as error:
-        raise _bind_error(settings, error) from error
-    return url_of(sock, settings.root_path)
+        raise _describe_bind_error(settings, error) from error
+    return render_url(sock, settings.root_path)
 
 
-def url_of(sock: socket.socket, root_path: str = "") -> str:
-    """Where a socket is reached: ``http://127.0.0.1:8000``, ``unix:/run/app.sock``."""
+def render_url(sock: socket.socket, root_path: str = "") -> str:
+    """The URL of a socket: ``http://127.0.0.1:8000``, ``unix:/run/app.sock``."""
     name = sock.getsockname()
     if not isinstance(name, tuple):
         return f"unix:{os.fsdecode(name)}"
@@ -69,13 +70,13 @@ def url_of(sock: socket.socket, root_path: str = "") -> str:
 
 
 def close(sock: socket.socket, settings: ServerSettings) -> None:
-    """Close the socket, and remove its path if it has one."""
+    """Close the socket, and remove the file of a Unix socket that `bind` has made."""
     sock.close()
     if settings.uds is not None and settings.fd is None:
         settings.uds.unlink(missing_ok=True)
 
 
-def _inherited(number: int) -> socket.socket:
+def _open_inherited(number: int) -> socket.socket:
     try:
         sock = socket.socket(fileno=os.dup(number))
     except OSError as error:
@@ -111,7 +112,7 @@ def _remove_stale(path: Path) -> None:
         try:
             client.connect(str(path))
         except ConnectionRefusedError:
-            path.unlink()  # left behind by a process that was killed
+            path.unlink()  # a process that was killed has left it behind
             return
     raise BindError(
         f"{path} is taken: another process listens there already. Stop it (`ss -lxp` names it), or set "
@@ -119,7 +120,7 @@ def _remove_stale(path: Path) -> None:
     )
 
 
-def _bind_error(settings: ServerSettings, error: OSError) -> BindError:
+def _describe_bind_error(settings: ServerSettings, error: OSError) -> BindError:
     place = f"{settings.host}:{settings.port}"
     if error.errno == errno.EADDRINUSE:
         another = settings.port + 1 if 0 < settings.port < 65535 else 8000

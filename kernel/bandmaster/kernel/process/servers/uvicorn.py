@@ -1,4 +1,9 @@
-"""Run uvicorn, with what is touched of its internals."""
+"""Run uvicorn inside the launcher, and hold every internal of uvicorn that this needs.
+
+The internals, each with its reason at the line that uses it: ``Server.capture_signals``, ``should_exit``,
+``force_exit``, ``server_state`` and the name of its logger. `tests/kernel/process/test_server_internals.py` fails when a new version of uvicorn
+changes one.
+"""
 
 from __future__ import annotations
 
@@ -13,9 +18,12 @@ from bandmaster.kernel.process.servers.settings import ServerSettings
 if TYPE_CHECKING:
     from starlette.types import ASGIApp
 
+LOGGER = "uvicorn.error"
+"""The logger of everything but requests, at every level."""
+
 
 class Uvicorn:
-    """uvicorn, with its lifespan off and its hands off the signals."""
+    """uvicorn, without its lifespan and its signal handlers."""
 
     def __init__(self, settings: ServerSettings) -> None:
         self.version = f"uvicorn {version('uvicorn')}"
@@ -24,11 +32,11 @@ class Uvicorn:
         self._stopping = False
 
     async def serve(self, app: ASGIApp, sock: socket.socket) -> None:
-        """Answer what arrives, until stopped."""
+        """Answer the requests that arrive at a listening socket, until stopped."""
         import uvicorn
 
-        class Quiet(uvicorn.Server):
-            # It would put its own handlers in place of the launcher's.
+        class ServerWithoutSignals(uvicorn.Server):
+            # uvicorn would replace the launcher's signal handlers with its own.
             @contextmanager
             def capture_signals(self) -> Generator[None, None, None]:
                 yield
@@ -52,25 +60,26 @@ class Uvicorn:
             root_path=settings.root_path,
             **limits,
         )
-        self._server = Quiet(config)
+        self._server = ServerWithoutSignals(config)
         self._server.should_exit = self._stopping
         await self._server.serve(sockets=[sock])
 
     def stop(self) -> None:
-        """Accept no more, end when what is open has been answered."""
+        """Accept no more connections, and end when the requests in flight have been answered."""
         self._stopping = True
         if self._server is not None:
+            # uvicorn has no method that stops it; its own signal handler sets the same attribute.
             self._server.should_exit = True
 
     def force(self) -> None:
-        """Drop what is left."""
+        """Cancel the requests in flight, and drop their connections."""
         self.stop()
         if self._server is None:
             return
+        # force_exit only ends the waiting: uvicorn would leave the tasks running and the connections open.
         self._server.force_exit = True
         state = self._server.server_state
         for task in list(state.tasks):
             task.cancel()
         for connection in list(state.connections):
-            if connection.transport is not None:  # pragma: no branch
-                connection.transport.abort()
+            connection.transport.abort()
