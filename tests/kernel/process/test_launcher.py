@@ -10,6 +10,7 @@ import time
 
 import anyio
 import pytest
+from starlette.applications import Starlette
 
 from bandmaster.kernel import (
     KernelSettings,
@@ -408,3 +409,80 @@ def test_settings_are_read_from_the_environment(monkeypatch):
     monkeypatch.setenv("BANDMASTER_SERVER_PORT", "0")
     recording = RecordingApp(start=fail)
     assert serve(recording.app) == 70
+
+
+def test_every_kind_of_application(monkeypatch):
+    """An Application, a Kernel, an ASGI app and a factory of one of them can be served."""
+    monkeypatch.setenv("BANDMASTER_PLUGINS", "allowlist")
+
+    @contextlib.asynccontextmanager
+    async def lifespan(_app):
+        await fail()
+        yield
+
+    app = RecordingApp(start=fail).app
+    kinds = (app, app.kernel, Starlette(lifespan=lifespan), lambda: app)
+    # The start of each of them fails, so 70 shows that it was started.
+    assert [serve(kind, port=0) for kind in kinds] == [70] * 4
+
+
+@pytest.mark.parametrize(
+    ("app", "error"),
+    [
+        (42, "the application is an int; expected an Application, a Kernel, any ASGI app, or a function"),
+        (lambda: None, "the function <lambda>() returned None; expected an Application"),
+        (lambda: 1 / 0, "the function <lambda>() can't be called: ZeroDivisionError: division by zero."),
+    ],
+)
+def test_an_object_that_is_no_application(app, error, capfd):
+    """The exit code is 78, and the error names the object and the kinds that can be served."""
+    assert serve(app, port=0) == 78
+    assert f"bandmaster: {error}" in capfd.readouterr().err
+
+
+def test_options_have_precedence_over_settings(monkeypatch, tmp_path, capfd):
+    """Options have precedence over the settings that are given, and these over the environment."""
+    monkeypatch.setenv("BANDMASTER_SERVER_ROOT_PATH", "/environment")
+    monkeypatch.setenv("NOTIFY_SOCKET", "/environment")
+    base = ServerSettings(port=1, root_path="/given")
+    monkeypatch.setenv("NOTIFY_SOCKET", "/later")
+    seen = []
+    monkeypatch.setattr(launcher, "make_server", lambda settings: seen.append(settings) or BrokenServer())
+    assert serve(RecordingApp().app, settings=base, uds=str(tmp_path / "app.sock"), server="hypercorn") == 70
+    (chosen,) = seen
+    assert (chosen.uds, chosen.server, chosen.root_path) == (tmp_path / "app.sock", "hypercorn", "/given")
+    assert (chosen.port, chosen.notify_socket) == (1, "/environment")
+    assert f"unix:{tmp_path}" in capfd.readouterr().err
+
+
+def test_an_option_that_is_wrong(capfd):
+    """A wrong option makes the exit code 78, and the error names the option as the caller wrote it."""
+    assert serve(RecordingApp().app, port=70000) == 78
+    assert "port is wrong: Input should be less than or equal to 65535." in capfd.readouterr().err
+
+
+def test_serving_outside_the_main_thread():
+    """Another thread is refused before the application is made, because it can't handle signals."""
+    errors = []
+
+    def target():
+        with pytest.raises(RuntimeError) as refused:
+            serve(lambda: errors.append("made"))
+        errors.append(str(refused.value))
+
+    thread = threading.Thread(target=target)
+    thread.start()
+    thread.join()
+    (error,) = errors
+    assert error.startswith("serve() must be called in the main thread, the only one in which Python handles SIGTERM")
+
+
+@pytest.mark.parametrize("backend", ["asyncio", "trio"])
+def test_serving_inside_an_event_loop(backend):
+    """A running event loop is refused with a hint, because the launcher runs one of its own."""
+
+    async def main():
+        with pytest.raises(RuntimeError, match=rf"serve\(\) runs an event loop of its own.*one of {backend} runs"):
+            serve(RecordingApp().app)
+
+    anyio.run(main, backend=backend)
