@@ -63,8 +63,10 @@ if TYPE_CHECKING:
     from bandmaster.kernel.lifecycle.restart import Restart as Restart
     from bandmaster.kernel.planning.describing import descriptions as descriptions
     from bandmaster.kernel.planning.plan import Plan as Plan
-    from bandmaster.kernel.process.process import end_process as end_process
-    from bandmaster.kernel.process.process import run_process as run_process
+    from bandmaster.kernel.process.background import run_process as run_process
+    from bandmaster.kernel.process.exit import end_process as end_process
+    from bandmaster.kernel.process.launcher import serve as serve
+    from bandmaster.kernel.process.servers.settings import ServerSettings as ServerSettings
     from bandmaster.kernel.settings.kernel import KernelSettings as KernelSettings
     from bandmaster.kernel.settings.reading import named_settings as named_settings
     from bandmaster.kernel.settings.validation import validation_messages as validation_messages
@@ -119,7 +121,10 @@ export_lazily(
         "lifecycle.restart": ["Restart"],
         "planning.describing": ["descriptions"],
         "planning.plan": ["Plan"],
-        "process.process": ["end_process", "run_process"],
+        "process.background": ["run_process"],
+        "process.exit": ["end_process"],
+        "process.launcher": ["serve"],
+        "process.servers.settings": ["ServerSettings"],
         "settings.kernel": ["KernelSettings"],
         "settings.reading": ["named_settings"],
         "settings.validation": ["validation_messages"],
