@@ -16,7 +16,6 @@ from urllib.parse import unquote_to_bytes
 
 import anyio
 import pytest
-from bandmaster.kernel.stack import BoundLayer, build
 from fastapi import FastAPI
 from hypothesis import example, given
 from hypothesis import strategies as st
@@ -32,6 +31,7 @@ from bandmaster.contrib.web.access_log.layer import AccessLogLayer
 from bandmaster.contrib.web.access_log.records import PATH_LIMIT, AccessRecord
 from bandmaster.contrib.web.access_log.sinks import AccessSink
 from bandmaster.kernel import LifespanBand, MiddlewareBand, create_app, lifespan, middleware
+from bandmaster.kernel.stack import BoundLayer, build
 from bandmaster.kernel.testing import ResponseCutError, WebSocketRefused, run
 
 pytestmark = pytest.mark.anyio
