@@ -1,4 +1,4 @@
-"""The shop's application: routes, middlewares, error handlers, and what is mounted in it."""
+"""A bookshop as FastAPI's documentation would build one: routes, middleware, error handlers and mounted apps."""
 
 import importlib.util
 import time

@@ -13,7 +13,7 @@ _UNESCAPED_DOT = re.compile(r"\\.|\[\^?\]?(?:\\.|[^\]\\])*\]|(\.)(?![*+{])", re.
 
 
 def check_origin_expression(text: str) -> str:
-    """Return the expression unchanged if it matches only origins that it can mean. It is compared with whole origins.
+    """Return the expression unchanged if no stranger's origin matches. Expressions are compared with whole origins.
 
     Raises:
         ValueError: the text is no regular expression, or matches origins that strangers can have; the message names
