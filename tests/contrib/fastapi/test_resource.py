@@ -91,8 +91,8 @@ async def test_dependencies_and_protocols() -> None:
         return greeter.greet()
 
     @host.get("/")
-    def endpoint(said: Annotated[str, Depends(greeting)], database: Database = Resource()) -> list[str]:
-        return [said, database.name]
+    def endpoint(greeted: Annotated[str, Depends(greeting)], database: Database = Resource()) -> list[str]:
+        return [greeted, database.name]
 
     parts = [provide(Greeter(), Greets, "greeter"), provide(Database(), Database)]
     assert ["hello", "main"] == await fetch_json(host, *parts)
@@ -127,7 +127,7 @@ async def test_a_resource_is_no_parameter() -> None:
 
 
 @pytest.mark.requirement("FA-4")
-async def test_both_ways_to_override() -> None:
+async def test_the_kernel_and_fastapi_override() -> None:
     """The kernel overrides by type, and FastAPI by function."""
     host = FastAPI()
 

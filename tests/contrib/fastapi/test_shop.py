@@ -218,7 +218,7 @@ def test_a_chat(shop: ServedShop) -> None:
     with shop.client.websocket_connect("/chat/7?token=token-ann", subprotocols=["chat"]) as socket:
         assert "chat" == socket.accepted_subprotocol
         socket.send_json("hello")
-        assert {"room": 7, "who": "ann", "said": "hello"} == socket.receive_json()
+        assert {"room": 7, "who": "ann", "text": "hello"} == socket.receive_json()
         socket.send_json("leave")
         with pytest.raises(WebSocketDisconnect) as closed:
             socket.receive_json()

@@ -121,7 +121,7 @@ async def test_errors_and_refusals_have_the_headers() -> None:
     ],
 )
 async def test_strict_transport_security(kernel, base_url: str, settings, expected: str | None) -> None:
-    """Browsers are told to use HTTPS in production, for a year, and only over HTTPS (RFC 6797, 7.2)."""
+    """The header makes browsers use HTTPS in production, for a year, and only over HTTPS (RFC 6797, 7.2)."""
     headers = await _fetch_headers(_app(kernel=kernel, **settings), base_url)
     assert expected == headers.get(HSTS)
 
