@@ -15,7 +15,7 @@ import anyio
 import anyio.lowlevel
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from bandmaster.kernel.exchange import current_exchange
+from bandmaster.kernel.exchange import Exchange, current_exchange
 
 PATIENCE = 60
 """Seconds until a case that hangs fails, on a machine that is busy."""
@@ -115,6 +115,13 @@ class Server:
     @property
     def body(self) -> bytes:
         return b"".join(message.get("body", b"") for message in self.of("http.response.body"))
+
+
+class EmptyHooks:
+    """A hook layer that does nothing, beside a layer without hooks for one of the protocols: it adds the exchange."""
+
+    def on_end(self, exchange: Exchange) -> None:
+        """Do nothing."""
 
 
 class ClientLostError(OSError):
