@@ -1,8 +1,8 @@
-"""The access log against what else writes a line for each request, in one run.
+"""The access log, compared with other ways to write a line for each request.
 
-A request's cost with the log, less its cost with no log at all, all through the same hook frame where it's ours, with a
-layer of its own where it's not; every line goes to the null device and is written at once. CPU time of the thread,
-rounds shuffled, medians. Quote the ratios, never the times. `python benchmarks/bench_access.py [--rounds 31]`
+The figure is the cost of a request with the log, less its cost without a log: in the hook frame for this package's log,
+in a lean layer for the others. Every line is written to the null device at once. CPU time of the thread, in shuffled
+rounds, as medians. Quote the ratios, never the times. `python benchmarks/bench_access.py [--rounds 31]`
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ from pathlib import Path
 from typing import Any
 
 import structlog
-from bench_stack import measure, scope
+from measuring import make_scope, measure
 from starlette.middleware.base import BaseHTTPMiddleware
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 from uvicorn.logging import AccessFormatter
@@ -47,7 +47,7 @@ CONTENT = b'{"hello": "world"}'
 
 
 class Endpoint:
-    """What a router would have found."""
+    """Stands for the endpoint that a router would find."""
 
 
 ENDPOINT = Endpoint()
@@ -73,7 +73,7 @@ async def plain(scope: Scope, receive: Receive, send: Send) -> None:
     await send({"type": "http.response.body", "body": CONTENT})
 
 
-def own(form: str, **settings: Any) -> ASGIApp:
+def bandmaster_log(form: str, **settings: Any) -> ASGIApp:
     chosen = {"settings": WebSettings(access_log=form, **settings)}
     layers = [BoundLayer(RequestContextLayer, {"settings": WebSettings()}), BoundLayer(AccessLogLayer, chosen)]
     with _standard_output():
@@ -89,19 +89,17 @@ def _standard_output():
         sys.stdout = before
 
 
-# Peers ----------------------------------------------------------------------------------------------------------------
-
 Write = Callable[[Scope, int, float, int], None]
 
 
 def lean(write: Write) -> ASGIApp:
-    """The leanest layer that could know what is to be logged."""
+    """The leanest layer that knows the fields of an access log."""
 
     async def layer(scope: Scope, receive: Receive, send: Send) -> None:
         began = time.perf_counter()
         status = sent = 0
 
-        def sending(message: Message) -> Awaitable[None]:
+        def send_and_note(message: Message) -> Awaitable[None]:
             nonlocal status, sent
             if message["type"] == "http.response.start":
                 status = message["status"]
@@ -110,14 +108,14 @@ def lean(write: Write) -> ASGIApp:
             return send(message)
 
         try:
-            await plain(scope, receive, sending)
+            await plain(scope, receive, send_and_note)
         finally:
             write(scope, status, time.perf_counter() - began, sent)
 
     return layer
 
 
-def fields(scope: Scope, status: int, duration: float, sent: int) -> dict[str, Any]:
+def collect_fields(scope: Scope, status: int, duration: float, sent: int) -> dict[str, Any]:
     return {
         "method": scope["method"],
         "path": scope["raw_path"].decode("ascii"),
@@ -132,18 +130,18 @@ def fields(scope: Scope, status: int, duration: float, sent: int) -> dict[str, A
     }
 
 
-def logger(name: str, formatter: logging.Formatter) -> logging.Logger:
-    made = logging.getLogger(name)
-    made.propagate = False
-    made.setLevel(logging.INFO)
+def make_logger(name: str, formatter: logging.Formatter) -> logging.Logger:
+    logger = logging.getLogger(name)
+    logger.propagate = False
+    logger.setLevel(logging.INFO)
     handler = logging.StreamHandler(NULL)
     handler.setFormatter(formatter)
-    made.addHandler(handler)
-    return made
+    logger.addHandler(handler)
+    return logger
 
 
 def standard_text() -> ASGIApp:
-    log = logger("bench.text", logging.Formatter("%(asctime)s %(levelname)s %(message)s")).info
+    log = make_logger("bench.text", logging.Formatter("%(asctime)s %(levelname)s %(message)s")).info
 
     def write(scope: Scope, status: int, duration: float, sent: int) -> None:
         log('%s "%s %s" %d %d %.6f', scope["client"][0], scope["method"], scope["path"], status, sent, duration)
@@ -157,14 +155,14 @@ def standard_json() -> ASGIApp:
             at = datetime.datetime.fromtimestamp(record.created, datetime.UTC).isoformat(timespec="milliseconds")
             return json.dumps({"time": at, "level": record.levelname, "event": record.getMessage(), **record.fields})
 
-    log = logger("bench.json", Formatter()).info
-    return lean(lambda *told: log("request", extra={"fields": fields(*told)}))
+    log = make_logger("bench.json", Formatter()).info
+    return lean(lambda *logged: log("request", extra={"fields": collect_fields(*logged)}))
 
 
 def uvicorn() -> ASGIApp:
-    """What uvicorn does for each request with its default configuration."""
+    """The work of uvicorn for each request with its default configuration."""
     text = '%(levelprefix)s %(client_addr)s - "%(request_line)s" %(status_code)s'
-    log = logger("bench.uvicorn", AccessFormatter(fmt=text, use_colors=False)).info
+    log = make_logger("bench.uvicorn", AccessFormatter(fmt=text, use_colors=False)).info
 
     def write(scope: Scope, status: int, duration: float, sent: int) -> None:
         client = "{}:{}".format(*scope["client"])
@@ -173,7 +171,7 @@ def uvicorn() -> ASGIApp:
     return lean(write)
 
 
-def structlogged(*processors: Any, factory: Any) -> ASGIApp:
+def structlog_log(*processors: Any, factory: Any) -> ASGIApp:
     stamps = (structlog.processors.add_log_level, structlog.processors.TimeStamper(fmt="iso", utc=True))
     log = structlog.wrap_logger(
         factory(),
@@ -181,22 +179,22 @@ def structlogged(*processors: Any, factory: Any) -> ASGIApp:
         wrapper_class=structlog.make_filtering_bound_logger(logging.INFO),
         cache_logger_on_first_use=True,
     ).bind()
-    return lean(lambda *told: log.info("request", **fields(*told)))
+    return lean(lambda *logged: log.info("request", **collect_fields(*logged)))
 
 
 def structlog_json() -> ASGIApp:
-    return structlogged(structlog.processors.JSONRenderer(), factory=structlog.PrintLoggerFactory(NULL))
+    return structlog_log(structlog.processors.JSONRenderer(), factory=structlog.PrintLoggerFactory(NULL))
 
 
 def structlog_orjson() -> ASGIApp:
     assert orjson is not None
     renderer = structlog.processors.JSONRenderer(serializer=orjson.dumps)
-    return structlogged(renderer, factory=structlog.BytesLoggerFactory(NULL.buffer))
+    return structlog_log(renderer, factory=structlog.BytesLoggerFactory(NULL.buffer))
 
 
 def base_http() -> ASGIApp:
-    """As tutorials show it."""
-    log = logger("bench.base", logging.Formatter("%(asctime)s %(levelname)s %(message)s")).info
+    """The middleware that tutorials show."""
+    log = make_logger("bench.base", logging.Formatter("%(asctime)s %(levelname)s %(message)s")).info
 
     class Logging(BaseHTTPMiddleware):
         async def dispatch(self, request, call_next):
@@ -209,7 +207,7 @@ def base_http() -> ASGIApp:
 
 
 def bound_to_null() -> ASGIApp:
-    """Our structlog form, with the configuration of `structlog_json`."""
+    """The package's own structlog sink, with the configuration of `structlog_json`."""
     structlog.configure(
         processors=[
             structlog.contextvars.merge_contextvars,
@@ -220,17 +218,17 @@ def bound_to_null() -> ASGIApp:
         wrapper_class=structlog.make_filtering_bound_logger(logging.INFO),
         logger_factory=structlog.PrintLoggerFactory(NULL),
     )
-    return own("structlog")
+    return bandmaster_log("structlog")
 
 
 VARIANTS: Mapping[str, tuple[Callable[[], ASGIApp], str]] = {
-    "no log, our frame": (lambda: own("off"), ""),
-    "no log, a lean layer": (lambda: lean(lambda *told: None), ""),
-    "ours, JSON": (lambda: own("json"), "no log, our frame"),
-    "ours, text": (lambda: own("text"), "no log, our frame"),
+    "no log, our frame": (lambda: bandmaster_log("off"), ""),
+    "no log, a lean layer": (lambda: lean(lambda *logged: None), ""),
+    "ours, JSON": (lambda: bandmaster_log("json"), "no log, our frame"),
+    "ours, text": (lambda: bandmaster_log("text"), "no log, our frame"),
     "ours, structlog JSON": (bound_to_null, "no log, our frame"),
-    "ours, JSON, 1 % sampled": (lambda: own("json", access_log_sample=0.01), "no log, our frame"),
-    "ours, JSON, excluded": (lambda: own("json", access_log_exclude=("/items/*",)), "no log, our frame"),
+    "ours, JSON, 1 % sampled": (lambda: bandmaster_log("json", access_log_sample=0.01), "no log, our frame"),
+    "ours, JSON, excluded": (lambda: bandmaster_log("json", access_log_exclude=("/items/*",)), "no log, our frame"),
     "logging, text": (standard_text, "no log, a lean layer"),
     "logging, json.dumps": (standard_json, "no log, a lean layer"),
     "uvicorn's access log": (uvicorn, "no log, a lean layer"),
@@ -240,12 +238,9 @@ VARIANTS: Mapping[str, tuple[Callable[[], ASGIApp], str]] = {
 }
 
 
-# Measuring ------------------------------------------------------------------------------------------------------------
-
-
-def asked() -> Scope:
+def make_request() -> Scope:
     place = {"path": "/items/7", "raw_path": b"/items/7", "client": ("203.0.113.7", 50000)}
-    return {**scope(), **place, "headers": list(HEADERS)}
+    return {**make_scope(), **place, "headers": list(HEADERS)}
 
 
 def main() -> None:
@@ -258,7 +253,7 @@ def main() -> None:
     loop = asyncio.new_event_loop()
     for _ in range(arguments.rounds + 2):
         for name in random.sample(list(VARIANTS), len(VARIANTS)):
-            times[name].append(measure(loop, apps[name], arguments.requests, asked))
+            times[name].append(measure(loop, apps[name], arguments.requests, make_request))
     loop.close()
     cost = {
         name: statistics.median(a - b for a, b in zip(times[name][2:], times[base][2:], strict=True))

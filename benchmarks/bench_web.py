@@ -1,8 +1,8 @@
-"""A service with request ids, context, access log, problems, CORS, security headers, trusted hosts and body limits, as
-the web package brings them, against the same in nested layers, in packages, and against bare frameworks.
+"""A service with the web package, compared with the same concerns in other forms, and with bare frameworks.
 
-In the process: CPU time of the thread, applications awaited in a row. Over uvicorn: CPU time of the server process for
-each request, on connections that are kept. Rounds shuffled, medians. Quote the ratios, never the times.
+The concerns: request ids, context, access log, problems, CORS, security headers, trusted hosts and body limits. In the
+process: CPU time of the thread, applications awaited in a row. Over uvicorn: CPU time of the server process for each
+request, on connections that stay open. Rounds are shuffled, figures are medians. Quote the ratios, never the times.
 `python benchmarks/bench_web.py [--rounds 11] [--requests 400] [--no-server]`
 """
 
@@ -21,22 +21,20 @@ import sys
 import time
 from pathlib import Path
 
-from bench_stack import REQUEST_HEADERS, receive, scope, send
+from concerns import REQUEST_HEADERS
+from measuring import make_scope, receive, send
 from starlette.types import ASGIApp
 from web_apps import APPS, NULL
 
 STREAMS = ("Starlette", "bandmaster", "idiomatic layers", "packages")
 
 
-# -- in the process ------------------------------------------------------------------------------------------------------
-
-
-def asked(path: str) -> dict:
-    return {**scope(), "path": path, "raw_path": path.encode()}
+def make_request(path: str) -> dict:
+    return {**make_scope(), "path": path, "raw_path": path.encode()}
 
 
 async def batch(app: ASGIApp, requests: int, path: str) -> float:
-    scopes = [asked(path) for _ in range(requests)]
+    scopes = [make_request(path) for _ in range(requests)]
     began = time.thread_time_ns()
     for one in scopes:
         await app(one, receive, send)
@@ -44,7 +42,7 @@ async def batch(app: ASGIApp, requests: int, path: str) -> float:
 
 
 async def cyclic_objects(app: ASGIApp, requests: int = 100) -> float:
-    """Garbage of each request that only the collector can free."""
+    """The number of objects of a request that only the garbage collector can free."""
     await batch(app, requests, "/")
     gc.collect()
     gc.disable()
@@ -72,13 +70,11 @@ async def in_process(rounds: int, requests: int) -> tuple[dict[str, list[float]]
         return times, streams, await cyclic_objects(apps["bandmaster"]) - await cyclic_objects(apps["Starlette"])
 
 
-# -- over uvicorn ----------------------------------------------------------------------------------------------------------
-
 HEAD = b"".join(b"%s: %s\r\n" % pair for pair in REQUEST_HEADERS)
 
 
 class Server:
-    """An application on uvicorn in a process of its own, and one connection to it."""
+    """An application on uvicorn in a process of its own, with one connection to the server."""
 
     def __init__(self, name: str) -> None:
         with socket.socket() as probe:
@@ -145,16 +141,13 @@ def over_uvicorn(rounds: int, requests: int) -> dict[str, list[float]]:
             server.end()
 
 
-# -- telling ---------------------------------------------------------------------------------------------------------------
-
-
 def ratio(times: dict[str, list[float]], name: str, base: str) -> float:
-    """Of each round by itself: what else the machine did meanwhile fell on both."""
+    """The median of the ratios of each round, since other work of the machine slows both variants of a round."""
     return statistics.median(one / other for one, other in zip(times[name], times[base], strict=True))
 
 
 def added(times: dict[str, list[float]], name: str, other: str) -> float:
-    """What a service's concerns add to Starlette, as a share of what they add in another way."""
+    """The cost that the concerns add to Starlette, as a share of the cost that they add in another form."""
     rounds = zip(times[name], times[other], times["Starlette"], strict=True)
     return statistics.median((one - bare) / (two - bare) for one, two, bare in rounds)
 
@@ -173,26 +166,21 @@ def main() -> None:
     arguments = parser.parse_args()
     times, streams, cyclic = asyncio.run(in_process(arguments.rounds, arguments.requests))
     print("| | measured | target |\n|---|---|---|")
-    print(
-        f"| what the concerns add, bandmaster / idiomatic layers | {added(times, 'bandmaster', 'idiomatic layers'):.3f} | |"
-    )
-    print(f"| what the concerns add, bandmaster / packages | {added(times, 'bandmaster', 'packages'):.3f} | |")
+    for other in ("idiomatic layers", "packages"):
+        print(f"| cost of the concerns, bandmaster / {other} | {added(times, 'bandmaster', other):.3f} | |")
     print(f"| cyclic objects per request, above Starlette's | {cyclic:.2f} | 0 |")
     served = {} if arguments.no_server else over_uvicorn(arguments.rounds, arguments.requests)
     if served:
         lean = ratio(served, "nine lean concerns, bandmaster", "Starlette")
         headers = "Starlette, with the headers of the nine"
         print(f"| CPU over uvicorn, nine lean concerns / Starlette | {lean:.2f} | ≤ 1.40 |")
-        print(
-            f"| of that, what uvicorn takes for their headers alone | {ratio(served, headers, 'Starlette') - 1:.2f} | |"
-        )
+        print(f"| of that, uvicorn's cost for their headers alone | {ratio(served, headers, 'Starlette') - 1:.2f} | |")
         alone = ratio(served, "nine lean concerns, bandmaster", headers)
         print(f"| CPU over uvicorn, nine lean concerns / Starlette with their headers | {alone:.2f} | |")
         by_hand = ratio(served, "nine lean concerns, by hand in one function", "Starlette")
         print(f"| CPU over uvicorn, the nine by hand in one function / Starlette | {by_hand:.2f} | |")
-        print(
-            f"| CPU over uvicorn, the whole web package / Starlette | {ratio(served, 'bandmaster', 'Starlette'):.2f} | |"
-        )
+        whole = ratio(served, "bandmaster", "Starlette")
+        print(f"| CPU over uvicorn, the whole web package / Starlette | {whole:.2f} | |")
     table("one request, in the process", times)
     table("a stream of 101 chunks, in the process", streams)
     if served:

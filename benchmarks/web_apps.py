@@ -1,4 +1,4 @@
-"""The applications that `bench_web.py` measures: bare frameworks, and one service with the same concerns in three ways."""
+"""The applications of `bench_web.py`: bare frameworks, and one service with the same concerns in three forms."""
 
 from __future__ import annotations
 
@@ -8,7 +8,10 @@ import time
 from collections.abc import Awaitable, Callable
 from importlib.metadata import distribution
 
-import bench_stack
+import concerns
+import concerns_as_hooks
+import concerns_as_layers
+import concerns_by_hand
 from starlette.applications import Starlette
 from starlette.middleware.cors import CORSMiddleware
 from starlette.middleware.trustedhost import TrustedHostMiddleware
@@ -20,7 +23,7 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 ORIGINS = ("https://shop.example", "https://admin.example")
 HOSTS = ("api.example", "127.0.0.1")
 CHUNKS = 101
-NULL = open(os.devnull, "w")  # noqa: SIM115, PTH123  # where access logs go, for as long as this runs
+NULL = open(os.devnull, "w")  # noqa: SIM115, PTH123  # receives all access logs, and stays open
 
 
 async def hello(request: Request) -> JSONResponse:
@@ -44,36 +47,34 @@ def starlette() -> Starlette:
 
 
 def with_headers() -> ASGIApp:
-    """Starlette whose responses have the headers that the nine concerns give them, known beforehand.
+    """Starlette with the response headers of the nine concerns as constants.
 
-    What a server takes to check and write those is nobody's to save.
+    The difference to bare Starlette is the server's own cost of checking and writing these headers.
     """
     app = starlette()
-    given = dict(bench_stack.REQUEST_HEADERS)
+    given = dict(concerns.REQUEST_HEADERS)
     headers = [
         *((name, os.urandom(16).hex().encode()) for name in (b"x-request-id", b"x-correlation-id")),
         (b"traceresponse", given[b"traceparent"]),
         (b"access-control-allow-origin", given[b"origin"]),
         (b"access-control-allow-credentials", b"true"),
         (b"vary", b"origin"),
-        *bench_stack.SECURITY,
+        *concerns.SECURITY,
     ]
 
-    async def headed(scope: Scope, receive: Receive, send: Send) -> None:
-        def sending(message: Message) -> Awaitable[None]:
+    async def add_headers(scope: Scope, receive: Receive, send: Send) -> None:
+        def send_with_headers(message: Message) -> Awaitable[None]:
             if message["type"] == "http.response.start":
                 message["headers"] += headers
             return send(message)
 
-        await app(scope, receive, sending)
+        await app(scope, receive, send_with_headers)
 
-    return headed
-
-
-# -- ours, as it is installed -----------------------------------------------------------------------------------------
+    return add_headers
 
 
 def bandmaster(host: ASGIApp | None = None) -> ASGIApp:
+    """A service with the web package as it is installed."""
     from bandmaster.contrib.web import WebSettings
     from bandmaster.kernel import create_app
 
@@ -87,20 +88,17 @@ def bandmaster(host: ASGIApp | None = None) -> ASGIApp:
 
 
 def nine_concerns() -> ASGIApp:
-    """The nine lean hooks of `bench_stack.py` in an application of ours, their lines to nowhere."""
+    """The nine hook layers of `concerns_as_hooks.py` in a composed application. Their log lines are dropped."""
     from bandmaster.kernel import MiddlewareBand, MiddlewareContribution, create_app
 
     layers = [
         MiddlewareContribution(name=f"at_{place}_{layer.__name__}", layer=layer, band=MiddlewareBand.CONTEXT)
-        for place, layer in enumerate(bench_stack.HOOKS)
+        for place, layer in enumerate(concerns_as_hooks.HOOKS)
     ]
     return create_app(starlette(), contributions=layers, discover=False)
 
 
-# -- the same concerns, nested as documentation shows it -----------------------------------------------------------------
-
-
-class LogLayer(bench_stack.Layer):
+class LogLayer(concerns_as_layers.Layer):
     """One line of JSON for each request, with the standard library's encoder."""
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
@@ -133,26 +131,25 @@ class LogLayer(bench_stack.Layer):
                 "duration": time.perf_counter() - began,
                 "bytes_sent": size,
                 "client": scope["client"][0] if scope.get("client") else None,
-                "request_id": bench_stack.request_id_var.get(),
+                "request_id": concerns_as_layers.request_id_var.get(),
             }
             NULL.write(json.dumps(record) + "\n")
 
 
 def idiomatic(app: ASGIApp | None = None) -> ASGIApp:
-    app = bench_stack.BodyLimitLayer(app or starlette())
+    """The same concerns as nested layers, written as documentation shows layers."""
+    app = concerns_as_layers.BodyLimitLayer(app or starlette())
     app = TrustedHostMiddleware(app, allowed_hosts=list(HOSTS))
-    app = bench_stack.SecurityLayer(app)
+    app = concerns_as_layers.SecurityLayer(app)
     app = CORSMiddleware(app, allow_origins=list(ORIGINS), allow_methods=["*"], allow_headers=["*"])
-    app = bench_stack.ErrorLayer(app)
+    app = concerns_as_layers.ErrorLayer(app)
     app = LogLayer(app)
-    app = bench_stack.ContextLayer(app)
-    return bench_stack.RequestIdLayer(app)
-
-
-# -- the same concerns, from packages where there are some ------------------------------------------------------------------
+    app = concerns_as_layers.ContextLayer(app)
+    return concerns_as_layers.RequestIdLayer(app)
 
 
 def packages(app: ASGIApp | None = None) -> ASGIApp:
+    """The same concerns from packages, where there are some."""
     import structlog
     from asgi_correlation_id import CorrelationIdMiddleware
     from asgi_correlation_id.context import correlation_id
@@ -169,7 +166,7 @@ def packages(app: ASGIApp | None = None) -> ASGIApp:
         ],
     )
 
-    class Logged(bench_stack.Layer):
+    class LogLayer(concerns_as_layers.Layer):
         async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
             if scope["type"] != "http":
                 await self.app(scope, receive, send)
@@ -196,16 +193,13 @@ def packages(app: ASGIApp | None = None) -> ASGIApp:
                     request_id=correlation_id.get(),
                 )
 
-    app = bench_stack.BodyLimitLayer(app or starlette())
+    app = concerns_as_layers.BodyLimitLayer(app or starlette())
     app = TrustedHostMiddleware(app, allowed_hosts=list(HOSTS))
-    app = bench_stack.SecurityLayer(app)
+    app = concerns_as_layers.SecurityLayer(app)
     app = CORSMiddleware(app, allow_origins=list(ORIGINS), allow_methods=["*"], allow_headers=["*"])
-    app = Logged(app)
+    app = LogLayer(app)
     app = RawContextMiddleware(app, plugins=(plugins.RequestIdPlugin(), plugins.UserAgentPlugin()))
     return CorrelationIdMiddleware(app)
-
-
-# -- bare frameworks -------------------------------------------------------------------------------------------------------
 
 
 def fastapi() -> ASGIApp:
@@ -244,8 +238,8 @@ APPS: dict[str, Callable[[], ASGIApp]] = {
     "bandmaster": bandmaster,
     "idiomatic layers": idiomatic,
     "nine lean concerns, bandmaster": nine_concerns,
-    "nine lean concerns, idiomatic": lambda: bench_stack.idiomatic(starlette()),
-    "nine lean concerns, by hand in one function": lambda: bench_stack.by_hand(starlette()),
+    "nine lean concerns, idiomatic": lambda: concerns_as_layers.idiomatic(starlette()),
+    "nine lean concerns, by hand in one function": lambda: concerns_by_hand.by_hand(starlette()),
     "packages": packages,
     "FastAPI": fastapi,
     "bandmaster on FastAPI": lambda: bandmaster(fastapi()),

@@ -15,7 +15,7 @@ import anyio
 import anyio.lowlevel
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from bandmaster.kernel.stack.exchange import current_exchange
+from bandmaster.kernel.stack.exchange import Exchange, current_exchange
 
 PATIENCE = 60
 """Seconds until a case that hangs fails, on a machine that is busy."""
@@ -115,6 +115,13 @@ class Server:
     @property
     def body(self) -> bytes:
         return b"".join(message.get("body", b"") for message in self.of("http.response.body"))
+
+
+class EmptyHooks:
+    """A hook layer that does nothing, beside a layer without hooks for one of the protocols: it adds the exchange."""
+
+    def on_end(self, exchange: Exchange) -> None:
+        """Do nothing."""
 
 
 class ClientLostError(OSError):
@@ -279,13 +286,13 @@ async def hints_before_the_start(rig: Rig) -> None:
 
 async def unknown_messages(rig: Rig) -> None:
     """Messages of unknown types pass as the same object, in both directions and both protocols."""
-    heard: list[Message] = []
+    received: list[Message] = []
     from_app = [{"type": "http.response.unheard_of", "x": object()}, {"type": "websocket.unheard_of", "x": object()}]
     from_server = [{"type": "http.unheard_of", "x": object()}, {"type": "websocket.novelty", "x": object()}]
 
     async def http(scope: Scope, receive: Receive, send: Send) -> None:
         """A request to the wrapped application, with its body in these pieces."""
-        heard.append(await receive())
+        received.append(await receive())
         await send(from_app[0])
         await send({"type": "http.response.start", "status": 200, "headers": []})
         await send({"type": "http.response.body"})
@@ -293,47 +300,47 @@ async def unknown_messages(rig: Rig) -> None:
     async def websocket(scope: Scope, receive: Receive, send: Send) -> None:
         """A WebSocket to the wrapped application, with the messages of its client."""
         await receive()
-        heard.append(await receive())
+        received.append(await receive())
         await send(from_app[1])
         await send({"type": "websocket.close"})
 
     server = Server(rig.wrap(http), http_scope(rig.headers), [from_server[0]])
     await server.run()
-    assert (server.sent[0] is from_app[0], heard[0] is from_server[0]) == (True, True)
+    assert (server.sent[0] is from_app[0], received[0] is from_server[0]) == (True, True)
     server = rig.websocket(websocket, from_server[1])
     await server.run()
-    assert (server.sent[0] is from_app[1], heard[1] is from_server[1]) == (True, True)
+    assert (server.sent[0] is from_app[1], received[1] is from_server[1]) == (True, True)
 
 
 async def request_body_in_pieces(rig: Rig) -> None:
     """A body arrives in the pieces in which it was sent, and then comes nothing until the disconnect."""
-    heard: list[Message] = []
+    received: list[Message] = []
 
     async def app(scope: Scope, receive: Receive, send: Send) -> None:
-        while not heard or heard[-1]["more_body"]:
-            heard.append(await receive())
+        while not received or received[-1]["more_body"]:
+            received.append(await receive())
         await send({"type": "http.response.start", "status": 200, "headers": []})
         await send({"type": "http.response.body", "body": b"ok"})
-        heard.append(await receive())
+        received.append(await receive())
 
     await rig.http(app, b"one", b"", b"two", method="POST").run()
-    assert [message.get("body") for message in heard] == [b"one", b"", b"two", None]
-    assert [message.get("more_body") for message in heard] == [True, True, False, None]
-    assert heard[-1] == {"type": "http.disconnect"}
+    assert [message.get("body") for message in received] == [b"one", b"", b"two", None]
+    assert [message.get("more_body") for message in received] == [True, True, False, None]
+    assert received[-1] == {"type": "http.disconnect"}
 
 
 async def websocket_conversation(rig: Rig) -> None:
     """A WebSocket is accepted with its headers and subprotocol, carries text and bytes, and closes with its reason."""
-    heard: list[Message] = []
+    received: list[Message] = []
 
     async def app(scope: Scope, receive: Receive, send: Send) -> None:
         assert await receive() == {"type": "websocket.connect"}
         await send({"type": "websocket.accept", "subprotocol": "chat", "headers": [(b"x-room", b"1")]})
         for _ in range(2):
-            heard.append(await receive())
-            await send({**heard[-1], "type": "websocket.send"})
+            received.append(await receive())
+            await send({**received[-1], "type": "websocket.send"})
         await send({"type": "websocket.close", "code": 3001, "reason": "enough"})
-        heard.append(await receive())
+        received.append(await receive())
 
     text, data = {"type": "websocket.receive", "text": "hé"}, {"type": "websocket.receive", "bytes": b"\x00\x01"}
     server = rig.websocket(app, text, data)
@@ -343,23 +350,23 @@ async def websocket_conversation(rig: Rig) -> None:
     assert (b"x-room", b"1") in accepted["headers"]
     assert echoes == [{**text, "type": "websocket.send"}, {**data, "type": "websocket.send"}]
     assert closed == {"type": "websocket.close", "code": 3001, "reason": "enough"}
-    assert heard == [text, data, {"type": "websocket.disconnect", "code": 1005, "reason": ""}]
+    assert received == [text, data, {"type": "websocket.disconnect", "code": 1005, "reason": ""}]
 
 
 async def websocket_bare_accept(rig: Rig) -> None:
     """An accept may leave out the headers and the subprotocol, and the client may close."""
-    heard: list[Message] = []
+    received: list[Message] = []
 
     async def app(scope: Scope, receive: Receive, send: Send) -> None:
         await receive()
         await send({"type": "websocket.accept"})
-        heard.append(await receive())
+        received.append(await receive())
 
     goodbye = {"type": "websocket.disconnect", "code": 4000, "reason": "bye"}
     server = rig.websocket(app, goodbye)
     await server.run()
     assert [message["type"] for message in server.sent] == ["websocket.accept"]
-    assert heard == [goodbye]
+    assert received == [goodbye]
 
 
 async def websocket_refused(rig: Rig) -> None:
@@ -439,18 +446,18 @@ async def websocket_exception(rig: Rig) -> None:
 
 async def client_disconnect(rig: Rig) -> None:
     """The application is notified when a client disconnects during a stream, and there is no 500."""
-    heard: list[Message] = []
+    received: list[Message] = []
 
     async def listening(scope: Scope, receive: Receive, send: Send) -> None:
         await receive()
         await send({"type": "http.response.start", "status": 200, "headers": []})
         await send({"type": "http.response.body", "body": b"one", "more_body": True})
-        heard.append(await receive())
+        received.append(await receive())
 
     server = rig.http(listening)
     server.on_sent = lambda message: server.gone.set() if message.get("body") == b"one" else None
     await server.run()
-    assert heard == [{"type": "http.disconnect"}]
+    assert received == [{"type": "http.disconnect"}]
     assert server.status == 200
 
     async def sending(scope: Scope, receive: Receive, send: Send) -> None:

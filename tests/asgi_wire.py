@@ -22,11 +22,11 @@ from bandmaster.kernel.stack.exchange import current_exchange
 PATIENCE = 60.0
 """Seconds until a response that never comes fails a case, on a machine that is busy."""
 HEADERS = [(b"content-type", b"text/plain")]
-heard: dict[str, object] = {}
+reports: dict[str, object] = {}
 
 
 async def site(scope: Scope, receive: Receive, send: Send) -> None:
-    """An application with a path for each case, which reports its observations at /heard."""
+    """An application with a path for each case, which reports its observations at /reports."""
     if scope["type"] == "lifespan":
         for kind in ("startup", "shutdown"):
             await receive()
@@ -50,8 +50,8 @@ async def _http(path: str, receive: Receive, send: Send) -> None:
         while more:
             message = await receive()
             body, more = body + message.get("body", b""), message.get("more_body", False)
-    elif path == "/heard":
-        body = json.dumps(heard).encode()
+    elif path == "/reports":
+        body = json.dumps(reports).encode()
     elif path.startswith("/who"):
         await anyio.sleep(0.05)
         exchange = current_exchange()
@@ -60,21 +60,21 @@ async def _http(path: str, receive: Receive, send: Send) -> None:
     if path in ("/stream", "/late", "/leave"):
         await send({"type": "http.response.body", "body": b"one", "more_body": True})
     if path == "/stream":
-        while "stream" not in heard:
+        while "stream" not in reports:
             await anyio.sleep(0.01)
     elif path == "/release":
-        heard["stream"] = True
+        reports["stream"] = True
     elif path == "/late":
         raise RuntimeError("late")
     elif path == "/leave":
         while (await receive())["type"] != "http.disconnect":
             pass
-        heard["leave"] = True
+        reports["leave"] = True
         return
     await send({"type": "http.response.body", "body": body or b"two"})
     if path == "/work":
         await anyio.sleep(0.05)
-        heard["work"] = current_exchange() is not None
+        reports["work"] = current_exchange() is not None
 
 
 async def _websocket(path: str, receive: Receive, send: Send) -> None:
@@ -102,7 +102,7 @@ def asking(port: int, path: str, method: str = "GET", body: object = None) -> It
 def wait_for_report(port: int, name: str) -> object:
     end = time.monotonic() + PATIENCE
     while time.monotonic() < end:
-        with asking(port, "/heard") as response:
+        with asking(port, "/reports") as response:
             known = json.loads(response.read())
         if name in known:
             return known[name]

@@ -45,10 +45,13 @@ async function ask(name, path, options) {
 function talk(name, messages) {
   return new Promise(resolve => {
     const socket = new WebSocket(api.replace("http", "ws") + "/echo");
-    const heard = [];
+    const received = [];
     socket.onopen = () => messages.forEach(each => socket.send(each));
-    socket.onmessage = event => { heard.push(event.data); if (heard.length == messages.length) socket.close(1000); };
-    socket.onclose = event => { results[name] = {heard: heard, code: event.code}; resolve(); };
+    socket.onmessage = event => {
+      received.push(event.data);
+      if (received.length == messages.length) socket.close(1000);
+    };
+    socket.onclose = event => { results[name] = {received: received, code: event.code}; resolve(); };
   });
 }
 (async () => {
@@ -162,14 +165,14 @@ def test_a_page_of_another_origin_sees_nothing(reports) -> None:
 
 def test_a_page_of_an_allowed_origin_opens_a_websocket(reports) -> None:
     """The page exchanges messages over a WebSocket, which CORS doesn't cover."""
-    assert {"heard": ["one", "two"], "code": 1000} == reports["allowed"]["socket"]
+    assert {"received": ["one", "two"], "code": 1000} == reports["allowed"]["socket"]
 
 
 def test_a_page_of_another_origin_opens_no_websocket(reports) -> None:
     """The handshake is refused, which pages see as code 1006."""
-    assert {"heard": [], "code": 1006} == reports["refused"]["socket"]
+    assert {"received": [], "code": 1006} == reports["refused"]["socket"]
 
 
 def test_a_message_that_is_too_large_closes_the_connection(reports) -> None:
     """A message above the limit closes the WebSocket with 1009 (RFC 6455, 7.4.1)."""
-    assert {"heard": [], "code": 1009} == reports["allowed"]["large message"]
+    assert {"received": [], "code": 1009} == reports["allowed"]["large message"]

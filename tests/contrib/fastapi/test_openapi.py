@@ -58,8 +58,8 @@ def build_host() -> FastAPI:
     async def create(item: Item) -> Item:
         return item
 
-    @app.get("/told", responses={404: {"description": "Mine."}, "default": {"description": "Mine, too."}})
-    async def told() -> None: ...
+    @app.get("/declared", responses={404: {"description": "Mine."}, "default": {"description": "Mine, too."}})
+    async def declared() -> None: ...
 
     return app
 
@@ -77,15 +77,15 @@ def find_schema(operation: Any, status: str) -> str:
 def test_errors_are_declared_as_problems() -> None:
     """Every operation declares problems as soon as the application is composed. A route's own declarations stay."""
     document = compose(build_host()).host.openapi()
-    read, create, told = (
+    read, create, declared = (
         document["paths"][path][method]
-        for path, method in (("/items/{number}", "get"), ("/items", "post"), ("/told", "get"))
+        for path, method in (("/items/{number}", "get"), ("/items", "post"), ("/declared", "get"))
     )
     assert ("ValidationProblem", "ProblemDetails") == (find_schema(read, "422"), find_schema(read, "default"))
     assert "ValidationProblem" == find_schema(create, "422")
     assert ({"description": "Mine."}, {"description": "Mine, too."}) == (
-        told["responses"]["404"],
-        told["responses"]["default"],
+        declared["responses"]["404"],
+        declared["responses"]["default"],
     )
     assert {"Item", "ProblemDetails", "ValidationProblem"} == set(document["components"]["schemas"])
 

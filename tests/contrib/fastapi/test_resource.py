@@ -91,8 +91,8 @@ async def test_dependencies_and_protocols() -> None:
         return greeter.greet()
 
     @host.get("/")
-    def endpoint(said: Annotated[str, Depends(greeting)], database: Database = Resource()) -> list[str]:
-        return [said, database.name]
+    def endpoint(greeted: Annotated[str, Depends(greeting)], database: Database = Resource()) -> list[str]:
+        return [greeted, database.name]
 
     parts = [provide(Greeter(), Greets, "greeter"), provide(Database(), Database)]
     assert ["hello", "main"] == await fetch_json(host, *parts)
@@ -127,7 +127,7 @@ async def test_a_resource_is_no_parameter() -> None:
 
 
 @pytest.mark.requirement("FA-4")
-async def test_both_ways_to_override() -> None:
+async def test_the_kernel_and_fastapi_override() -> None:
     """The kernel overrides by type, and FastAPI by function."""
     host = FastAPI()
 
@@ -384,7 +384,7 @@ async def test_background_tasks_run_before_the_resource_is_closed() -> None:
 
 @pytest.mark.requirement("FA-4")
 async def test_an_http_exception_rolls_back() -> None:
-    """An HTTPException is an exception, although it is no failure of the service."""
+    """An HTTPException rolls back, although it is no failure of the service."""
     host, events = FastAPI(), []
 
     @asynccontextmanager
@@ -431,7 +431,7 @@ async def test_an_optional_scoped_resource_may_be_missing() -> None:
 
 
 async def test_a_named_mark_is_ignored() -> None:
-    """The name for FastAPI stands in `Resource()`, and the kernel's mark beside it has no effect."""
+    """The name for FastAPI stands in `Resource()`, and a kernel's mark there has no effect."""
     host = FastAPI()
 
     @host.get("/")

@@ -1,4 +1,4 @@
-"""Migration: the shop's own tests on the bare application, and on one that is composed around it."""
+"""Migration: the shop's own tests on the bare application, and on the composed one."""
 
 from __future__ import annotations
 
@@ -62,7 +62,7 @@ def shop(form: str, anyio_backend: str) -> Iterator[ServedShop]:
 
 @pytest.mark.requirement("FA-1")
 def test_lifespans_run_once_each(form: str, anyio_backend: str) -> None:
-    """The app's lifespan runs once, and inside it the mounted app's."""
+    """The app's lifespan runs once, and the mounted app's runs inside."""
     log: list[str] = []
     app = FORMS[form](build(log))
     for _ in range(2):
@@ -218,7 +218,7 @@ def test_a_chat(shop: ServedShop) -> None:
     with shop.client.websocket_connect("/chat/7?token=token-ann", subprotocols=["chat"]) as socket:
         assert "chat" == socket.accepted_subprotocol
         socket.send_json("hello")
-        assert {"room": 7, "who": "ann", "said": "hello"} == socket.receive_json()
+        assert {"room": 7, "who": "ann", "text": "hello"} == socket.receive_json()
         socket.send_json("leave")
         with pytest.raises(WebSocketDisconnect) as closed:
             socket.receive_json()
@@ -355,7 +355,7 @@ def test_validation_errors_become_problems(shop: ServedShop) -> None:
 
 @pytest.mark.requirement("FA-3")
 def test_an_invalid_response_is_answered(shop: ServedShop) -> None:
-    """Bare, the exception only reaches the server; composed, it is answered and logged."""
+    """Bare, the exception only reaches the server; composed, the client has an answer and the log an event."""
     if shop.composed:
         answer = shop.client.get("/orders/broken")
         assert (500, PROBLEM) == (answer.status_code, answer.headers["content-type"])

@@ -11,7 +11,7 @@ from starlette.middleware.cors import CORSMiddleware
 from starlette.requests import Request
 from starlette.responses import PlainTextResponse
 from starlette.routing import Route
-from tests.asgi_cases import CASES, Rig
+from tests.asgi_cases import CASES, EmptyHooks, Rig
 
 from bandmaster.contrib.web import WebSettings
 from bandmaster.contrib.web.cors import CORSLayer
@@ -291,10 +291,5 @@ async def test_traps(name: str, origin: str | None) -> None:
     layer = BoundLayer(CORSLayer, {"settings": WebSettings(cors_origins=SHOP)})
     headers = () if origin is None else ((b"origin", origin.encode()),)
     # The cases expect an exchange, and the CORS layer has none for WebSockets.
-    other = BoundLayer(MiddlewareContribution(name="other", layer=_EndHook, priority=99), {})
+    other = BoundLayer(MiddlewareContribution(name="other", layer=EmptyHooks, priority=99), {})
     await CASES[name](Rig(lambda app: build([layer, other], app), headers))
-
-
-class _EndHook:
-    def on_end(self, exchange: Exchange) -> None:
-        """Do nothing."""

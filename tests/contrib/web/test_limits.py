@@ -281,14 +281,14 @@ def test_without_limits_the_layer_is_left_out() -> None:
 )
 async def test_messages_have_a_limit(message: str | bytes, passes: bool) -> None:
     """A message above the limit closes the WebSocket with 1009. Its length is counted in bytes."""
-    heard = []
+    events = []
 
     async def listen(websocket: WebSocket) -> None:
         await websocket.accept()
         while (received := await websocket.receive())["type"] == "websocket.receive":
-            heard.append(received.get("text") or received.get("bytes"))
+            events.append(received.get("text") or received.get("bytes"))
             await websocket.send_text("got it")
-        heard.append(received["code"])
+        events.append(received["code"])
 
     app = create_app(
         Starlette(routes=[WebSocketRoute("/", listen)]),
@@ -303,7 +303,7 @@ async def test_messages_have_a_limit(message: str | bytes, passes: bool) -> None
                 assert "got it" == await socket.receive_text()
             else:
                 assert 1009 == await socket.wait_closed()
-    assert ([message, 1000] if passes else [1009]) == heard
+    assert ([message, 1000] if passes else [1009]) == events
 
 
 async def test_messages_can_be_without_limit() -> None:

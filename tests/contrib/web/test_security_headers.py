@@ -7,12 +7,12 @@ from starlette.applications import Starlette
 from starlette.requests import Request
 from starlette.responses import PlainTextResponse, Response
 from starlette.routing import Route
-from tests.asgi_cases import CASES, Rig
+from tests.asgi_cases import CASES, EmptyHooks, Rig
 
 from bandmaster.contrib.web import WebSettings
 from bandmaster.contrib.web.security_headers import SecurityHeadersLayer
 from bandmaster.contrib.web.trusted_host import TrustedHostLayer
-from bandmaster.kernel import Exchange, KernelSettings, MiddlewareContribution, create_app
+from bandmaster.kernel import KernelSettings, MiddlewareContribution, create_app
 from bandmaster.kernel.stack.build import BoundLayer, build
 from bandmaster.kernel.testing import run
 
@@ -121,7 +121,7 @@ async def test_errors_and_refusals_have_the_headers() -> None:
     ],
 )
 async def test_strict_transport_security(kernel, base_url: str, settings, expected: str | None) -> None:
-    """Browsers are told to use HTTPS in production, for a year, and only over HTTPS (RFC 6797, 7.2)."""
+    """The header makes browsers use HTTPS in production, for a year, and only over HTTPS (RFC 6797, 7.2)."""
     headers = await _fetch_headers(_app(kernel=kernel, **settings), base_url)
     assert expected == headers.get(HSTS)
 
@@ -139,15 +139,10 @@ def _layer(**settings) -> BoundLayer:
     return BoundLayer(SecurityHeadersLayer, {"settings": WebSettings(**settings), "kernel": DEVELOPMENT})
 
 
-class _EndHook:
-    def on_end(self, exchange: Exchange) -> None:
-        """Do nothing."""
-
-
 @pytest.mark.requirement("CF-17", "CF-33", "FA-18", "FA-19")
 @pytest.mark.parametrize("name", CASES)
 async def test_traps(name: str) -> None:
     """Every exchange that ASGI allows passes through unharmed."""
     # The cases expect an exchange, and the layer has none for WebSockets.
-    other = BoundLayer(MiddlewareContribution(name="other", layer=_EndHook, priority=99), {})
+    other = BoundLayer(MiddlewareContribution(name="other", layer=EmptyHooks, priority=99), {})
     await CASES[name](Rig(lambda app: build([_layer(), other], app)))

@@ -58,7 +58,7 @@ def test_lists_come_with_commas(monkeypatch) -> None:
     assert () == settings.websocket_origins
 
 
-def test_lists_of_json_are_read_error(monkeypatch) -> None:
+def test_lists_of_json_are_refused(monkeypatch) -> None:
     """A list in JSON would be read as one name."""
     monkeypatch.setenv("WEB_CORS_ORIGINS", '["https://a.example"]')
     with pytest.raises(ValidationError, match="commas between them, not JSON"):
@@ -79,7 +79,7 @@ def test_limits_of_paths_are_json(monkeypatch) -> None:
 
 
 @pytest.mark.parametrize("field", ["access_log_exclude", "body_limits"])
-def test_a_glob_that_matches_nothing_is_read_error(field: str) -> None:
+def test_a_glob_that_matches_nothing_is_refused(field: str) -> None:
     """The message suggests the glob with a slash."""
     assert "did you mean '/uploads/*'" in _read_error(
         **{field: {"uploads/*": 1} if field == "body_limits" else "uploads/*"}
@@ -132,7 +132,7 @@ def test_origins_are_normalized(field: str, given: str, kept: str) -> None:
     ],
 )
 @pytest.mark.parametrize("field", ["cors_origins", "websocket_origins"])
-def test_an_origin_that_no_browser_sends_is_read_error(field: str, given: str, message: str) -> None:
+def test_an_origin_that_no_browser_sends_is_refused(field: str, given: str, message: str) -> None:
     """Such an origin would let no page in, so the message suggests another."""
     error = _read_error(**{field: given})
     assert repr(given) in error
@@ -153,14 +153,14 @@ def test_a_parsed_origin_is_parsed_to_itself(scheme: str, host: str, port: int |
 
 
 @pytest.mark.parametrize("field", ["cors_origins", "websocket_origins", "allowed_hosts"])
-def test_other_names_beside_a_star_are_read_error(field: str) -> None:
+def test_other_names_beside_a_star_are_refused(field: str) -> None:
     """A list with a star and a name has one too many."""
     other = "shop.example" if field == "allowed_hosts" else "https://shop.example"
     assert "naming others beside it means nothing" in _read_error(**{field: ("*", other)})
 
 
 @pytest.mark.requirement("CF-05", "FA-5")
-def test_credentials_for_every_origin_are_read_error() -> None:
+def test_credentials_for_every_origin_are_refused() -> None:
     """With both, every page on the web could act for the user who is logged in."""
     assert "name the origins" in _read_error(cors_origins="*", cors_credentials=True)
     assert "lets every origin in" in _read_error(cors_origin_regex="https?://.*", cors_credentials=True)
@@ -168,7 +168,7 @@ def test_credentials_for_every_origin_are_read_error() -> None:
 
 
 @pytest.mark.parametrize("expression", HOLES, ids=[expression for expression, _ in HOLES])
-def test_an_expression_with_a_hole_is_read_error(expression: tuple[str, str]) -> None:
+def test_an_expression_with_a_hole_is_refused(expression: tuple[str, str]) -> None:
     """Each of these expressions matches an origin that a stranger can have."""
     pattern, stranger = expression
     assert re.fullmatch(pattern, stranger)
@@ -201,7 +201,7 @@ def test_the_message_suggests_an_expression() -> None:
     assert repr(r"https://([a.]+\.)?shop\.example") in _read_error(cors_origin_regex=r"https://([a.]+\.)?shop.example")
 
 
-def test_an_invalid_expression_is_read_error() -> None:
+def test_an_invalid_expression_is_refused() -> None:
     """The message has the error of the regular expression."""
     assert "'https://(' is no regular expression: missing )" in _read_error(cors_origin_regex="https://(")
 
@@ -258,21 +258,21 @@ def test_hosts_are_normalized(given: str, kept: str) -> None:
         ("shop example", "is no host name"),
     ],
 )
-def test_an_invalid_host_is_read_error(given: str, message: str) -> None:
+def test_an_invalid_host_is_refused(given: str, message: str) -> None:
     """Such a host would refuse every request, so the message suggests another."""
     error = _read_error(allowed_hosts=given)
     assert repr(given) in error
     assert message in error
 
 
-def test_an_empty_list_of_hosts_is_read_error() -> None:
+def test_an_empty_list_of_hosts_is_refused() -> None:
     """A service without hosts would refuse every request."""
     assert "* serves any" in _read_error(allowed_hosts="")
 
 
 @pytest.mark.parametrize("field", ["content_security_policy", "permissions_policy", "referrer_policy"])
 @pytest.mark.parametrize("character", ["\r", "\n", "\x00", "\x1b", "\x7f", "é"])
-def test_a_value_that_no_header_may_have_is_read_error(field: str, character: str) -> None:
+def test_a_value_that_no_header_may_have_is_refused(field: str, character: str) -> None:
     """A line break would begin another header, and programs disagree about other control characters."""
     assert repr(character) in _read_error(**{field: f"origin{character}x"})
 

@@ -6,11 +6,11 @@ import pytest
 from starlette.applications import Starlette
 from starlette.routing import WebSocketRoute
 from starlette.websockets import WebSocket
-from tests.asgi_cases import CASES, Rig, websocket_scope
+from tests.asgi_cases import CASES, EmptyHooks, Rig, websocket_scope
 
 from bandmaster.contrib.web import WebSettings
 from bandmaster.contrib.web.websocket_origin import WebSocketOriginLayer
-from bandmaster.kernel import Exchange, MiddlewareContribution, create_app
+from bandmaster.kernel import MiddlewareContribution, create_app
 from bandmaster.kernel.stack.build import BoundLayer, build
 from bandmaster.kernel.stack.frame_exchange import Response
 from bandmaster.kernel.stack.messages import WebSocketExchange
@@ -166,11 +166,6 @@ async def test_a_page_of_a_foreign_origin_is_refused(extensions) -> None:
         assert 1008 == refused.value.code
 
 
-class _EndHook:
-    def on_end(self, exchange: Exchange) -> None:
-        """Do nothing."""
-
-
 @pytest.mark.requirement("CF-17", "CF-33", "FA-18", "FA-19")
 @pytest.mark.parametrize("name", CASES)
 @pytest.mark.parametrize("origin", [None, "http://testserver"])
@@ -179,5 +174,5 @@ async def test_traps(name: str, origin: str | None) -> None:
     layer = BoundLayer(WebSocketOriginLayer, {"settings": WebSettings()})
     headers = () if origin is None else ((b"origin", origin.encode()),)
     # The cases expect an exchange, and the layer has none for HTTP.
-    other = BoundLayer(MiddlewareContribution(name="other", layer=_EndHook, priority=199), {})
+    other = BoundLayer(MiddlewareContribution(name="other", layer=EmptyHooks, priority=199), {})
     await CASES[name](Rig(lambda app: build([layer, other], app), headers))

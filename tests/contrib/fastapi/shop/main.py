@@ -1,4 +1,4 @@
-"""The shop's application: routes, middlewares, error handlers, and what is mounted in it."""
+"""A bookshop as FastAPI's documentation would build one: routes, middleware, error handlers and mounted apps."""
 
 import importlib.util
 import time
@@ -178,11 +178,11 @@ async def chat(websocket: WebSocket, room: int, who: Annotated[str, Depends(list
     await websocket.accept(subprotocol="chat" if "chat" in websocket.scope["subprotocols"] else None)
     try:
         while True:
-            said = await websocket.receive_json()
-            if said == "leave":
+            text = await websocket.receive_json()
+            if text == "leave":
                 await websocket.close(4000, "bye")
                 return
-            await websocket.send_json({"room": room, "who": who, "said": said})
+            await websocket.send_json({"room": room, "who": who, "text": text})
     except WebSocketDisconnect as gone:
         store.events.append(f"gone {gone.code}")
 

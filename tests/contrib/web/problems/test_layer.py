@@ -76,7 +76,7 @@ async def test_a_websocket_that_fails_before_it_is_accepted_is_refused(
 async def test_a_websocket_that_fails_after_it_is_accepted_is_closed(
     kind: str, error: Exception, status: int, code: int
 ) -> None:
-    """The close code tells the kind of the error, and nothing else does."""
+    """The close code depends on the kind of the error, and the reason is empty."""
     async with (
         run(compose(build_socket_host(kind, error, accepting=True))) as running,
         running.websocket("/") as socket,

@@ -44,7 +44,7 @@ class RouteFacts(NamedTuple):
     methods: Iterable[str]
     """Empty for WebSockets."""
     dependant: Any
-    """The tree of what FastAPI calls for the route; None for routes of Starlette and for mounts."""
+    """The tree of the functions that FastAPI calls for the route; None for routes of Starlette and for mounts."""
     app: Any
     """The mounted application; None for other routes."""
 

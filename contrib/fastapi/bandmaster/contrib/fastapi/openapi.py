@@ -165,7 +165,7 @@ class _OpenAPIWithProblems:
 
 
 def _install(host: Any) -> list[Any]:
-    """Replace the ``openapi`` method of a FastAPI host. Code that replaces it later has the last word."""
+    """Replace the ``openapi`` method of a FastAPI host. A later replacement has the last word."""
     if isinstance(host, FastAPI) and not isinstance(host.openapi, _OpenAPIWithProblems):
         host.openapi = _OpenAPIWithProblems(host, host.openapi)  # type: ignore[method-assign]
     return []

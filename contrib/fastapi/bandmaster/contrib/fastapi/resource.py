@@ -30,8 +30,8 @@ def Resource(  # noqa: N802  # named like FastAPI's Depends and Query
     ``T | None`` is None if nothing provides ``T``.
 
     With a ``scope`` the resource is one that a component provides as `bandmaster.kernel.Scoped`: made anew for each
-    request, and shared by all that ask for the resource in this request. It is closed before the response is sent
-    (``"function"``) or after (``"request"``), and receives the exception if the handler raises one.
+    request, and shared by all functions that ask for the resource in this request. The resource is closed before the
+    response is sent (``"function"``) or after (``"request"``), and receives the exception if the handler raises one.
 
     Raises:
         ValueError: the type can't be the type of a resource, or an argument is out of range.

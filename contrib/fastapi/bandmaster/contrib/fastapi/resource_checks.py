@@ -13,7 +13,7 @@ from bandmaster.kernel import Named, Plan, Problem
 _MAX_DEPTH = 10
 """Levels of mounted apps that are searched."""
 _MAX_ROUTES_NAMED = 3
-"""Routes that one problem lists; of the rest it gives the number."""
+"""Routes that one problem lists; further routes are counted."""
 
 
 class Need(NamedTuple):
@@ -27,7 +27,7 @@ class Need(NamedTuple):
 
 
 def check_resources(host: Any, plan: Plan) -> list[Problem]:
-    """Find the resources that routes of a FastAPI app, or of an app mounted in it, ask for and that the plan lacks.
+    """Find the resources that routes of a FastAPI app, or of its mounted apps, ask for and that the plan lacks.
 
     Each missing resource is one problem. Dependencies in ``dependency_overrides`` don't count. A test may check an
     application with one line::

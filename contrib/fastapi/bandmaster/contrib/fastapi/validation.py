@@ -90,8 +90,8 @@ def _summarize(error: ResponseValidationError) -> str:
     found = error.errors()
     places = [f"{'.'.join(map(str, one.get('loc', ())))}: {_render_message(one)}" for one in found[:_MAX_ERRORS_LOGGED]]
     more = f", and {len(found) - _MAX_ERRORS_LOGGED} more" if len(found) > _MAX_ERRORS_LOGGED else ""
-    handler = describe_endpoint(error)
-    return f"{handler} answered {error.endpoint_path} with what its response model refuses: {', '.join(places)}{more}"
+    handler, path = describe_endpoint(error), error.endpoint_path
+    return f"{handler} answered {path} with a value that its response model refuses: {', '.join(places)}{more}"
 
 
 request_validation = ErrorHandlerContribution(
@@ -110,5 +110,5 @@ response_validation = ErrorHandlerContribution(
     name="response_validation",
     exception=ResponseValidationError,
     handler=_answer_invalid_response,
-    description="Answers with 500 where a handler returns what its response model refuses, and logs where and why.",
+    description="Answers with 500 if a handler returns an invalid response, and logs the place and the reason.",
 )

@@ -66,7 +66,7 @@ def request_id() -> str | None:
 
 
 def correlation_id() -> str | None:
-    """The id that the current request shares with the requests and tasks that led to it; None outside of a request."""
+    """The id that requests and tasks share if one has led to the other; None outside of one."""
     context = _CURRENT.get(None)
     return None if context is None else context.correlation_id
 

@@ -24,8 +24,8 @@ _CACHED_ORIGINS = 128
 class CORSLayer:
     """Answers preflight requests, and adds the headers that let pages read responses, errors and refusals included.
 
-    Starlette's ``CORSMiddleware`` decides everything. The headers that it adds to a response depend on the request's
-    Origin alone, so it is called once for each origin, and the headers are cached. Only ``Vary`` is written by the
+    Starlette's ``CORSMiddleware`` decides everything. The headers of a response depend on the request's Origin alone,
+    so the middleware is called once for each origin, and the headers are cached. Only ``Vary`` is written by the
     exchange, which doesn't repeat a name that is there already. Origins are compared byte by byte.
     """
 

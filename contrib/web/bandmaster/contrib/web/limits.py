@@ -45,7 +45,7 @@ class LimitsLayer:
             exchange.limit_body(limit)
 
     def on_error(self, exchange: Exchange, error: Exception) -> None:
-        """Answer `BodyTooLarge` if no error handler has answered it."""
+        """Answer a `BodyTooLarge` that no error handler has answered."""
         if isinstance(error, BodyTooLarge) and not exchange.started:
             _refuse(exchange, error.limit)
 

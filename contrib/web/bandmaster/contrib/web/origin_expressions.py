@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import re
 
-# Origins that no expression can mean: the domain .invalid belongs to nobody (RFC 6761).
-_STRANGERS = ("https://anybody.invalid", "http://anybody.invalid", "https://a-7.anybody.invalid", "null")
+# Origins that no expression can mean: no domain below .invalid exists (RFC 6761).
+_STRANGERS = ("https://stranger.invalid", "http://stranger.invalid", "https://a-7.stranger.invalid", "null")
 _OPEN_END = re.compile(r"(?<![:\\])\.[*+][?)$]*$")
 _OPEN_BEGINNING = re.compile(r"(?<!\\)\.[*+][?)]*[a-z0-9]", re.IGNORECASE)
 # Group 1 is a dot that stands for any character. The other alternatives skip escapes and sets in brackets.
@@ -13,7 +13,7 @@ _UNESCAPED_DOT = re.compile(r"\\.|\[\^?\]?(?:\\.|[^\]\\])*\]|(\.)(?![*+{])", re.
 
 
 def check_origin_expression(text: str) -> str:
-    """Return the expression unchanged if it matches only origins that it can mean. It is compared with whole origins.
+    """Return the expression unchanged if no stranger's origin matches. Expressions are compared with whole origins.
 
     Raises:
         ValueError: the text is no regular expression, or matches origins that strangers can have; the message names

@@ -32,7 +32,7 @@ class TrustedHostLayer:
     - a body without a clear end (RFC 9112, 6.3), with which requests are smuggled past a proxy
     - control characters in a header, with which lines in logs are forged
 
-    Headers that are too large are refused with 431. The connection is closed where more of it can't be trusted.
+    Headers that are too large are refused with 431. The connection is closed where its further bytes can't be trusted.
     """
 
     def __init__(self, settings: WebSettings) -> None:

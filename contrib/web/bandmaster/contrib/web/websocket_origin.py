@@ -27,7 +27,7 @@ class WebSocketOriginLayer:
     - programs, which send no Origin
     - pages of the same host
     - the origins of ``websocket_origins``, ``cors_origins`` and ``cors_origin_regex``, except that ``*`` in
-      ``cors_origins`` doesn't count, since it is meant for responses without cookies
+      ``cors_origins`` doesn't count, since that ``*`` is meant for responses without cookies
 
     The same host means the same name and port as in the Host header. The scheme may differ, since a page at https
     arrives at http where a proxy terminates TLS. A proxy must pass the Host header on, or the origin must be named.

@@ -1,4 +1,4 @@
-"""The layer that makes one record for every request and every WebSocket when it is over."""
+"""The layer that makes one record for every request and every WebSocket at their ends."""
 
 from __future__ import annotations
 
@@ -53,7 +53,7 @@ class AccessLogLayer:
             self._write = chosen.write
 
     def on_end(self, exchange: Exchange) -> None:
-        """Log the request, unless its path is excluded or sampling leaves it out."""
+        """Log the request, unless the path is excluded or the request is sampled away."""
         try:
             if self._excluded is None or not self._excluded(exchange.path):
                 record = self._make_record(exchange)
@@ -67,7 +67,7 @@ class AccessLogLayer:
             self._warn_of_losses(f"the access log can't be written: {type(error).__name__}: {error}")
 
     def _make_record(self, exchange: Exchange) -> AccessRecord | None:
-        """The record of a request; None if sampling leaves it out."""
+        """The record of a request; None if the request is sampled away."""
         scope, socket, status, ended = exchange.scope, exchange.socket, exchange.status, exchange.finished
         finished = perf_counter() if ended is None else ended
         duration = finished - exchange.began

@@ -9,7 +9,7 @@ PATH_LIMIT: Final = 1024
 
 
 class AccessRecord(NamedTuple):
-    """One request, or one WebSocket connection, when it is over."""
+    """One request, or one WebSocket connection, after the end."""
 
     event: Literal["request", "websocket"]
     level: Literal["info", "warning"]
@@ -22,7 +22,7 @@ class AccessRecord(NamedTuple):
     """As the client sent it, percent-encoded and without the query string, which may contain secrets; see
     `PATH_LIMIT`."""
     route: str | None = None
-    """The template of the route that served it, such as ``/items/{id}``, prefixes included."""
+    """The template of the route that served the request, such as ``/items/{id}``, prefixes included."""
     status: int | None = None
     """The status of the response. 500 if the application failed or ended without a response, since servers answer with
     500 then; 101 for a WebSocket that was accepted. None if the client left, or the request was cancelled, before there
@@ -45,7 +45,7 @@ class AccessRecord(NamedTuple):
     error: str | None = None
     """The name of the type of the exception that the application raised, also if a layer answered it."""
     slow: bool = False
-    """Whether it took as long as ``WEB_ACCESS_LOG_SLOW``. Never for WebSockets and for bodies of unknown length."""
+    """Whether the request reached ``WEB_ACCESS_LOG_SLOW``. Never for WebSockets and for bodies of unknown length."""
     disconnected: bool = False
     """Whether the client left before the response was complete, or closed the WebSocket first."""
     incomplete: bool = False

@@ -22,7 +22,7 @@ class AccessSink(Protocol):
     """
 
     def write(self, record: AccessRecord) -> None:
-        """Write one record. The event loop calls this, so it must not block.
+        """Write one record. The event loop calls this method, which must not block.
 
         An exception counts the record as lost and does not affect the request.
         """

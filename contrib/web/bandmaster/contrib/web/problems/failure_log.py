@@ -17,7 +17,7 @@ _LOGGED = "problems_logged"
 
 
 def log_failure(error: Exception, answer: Answer, scope: Scope, exchange: Exchange | None) -> None:
-    """Log an exception with the request's context, unless the same exchange has logged it already."""
+    """Log an exception with the request's context, unless the same exchange has logged the exception already."""
     if exchange is not None:
         if exchange.data.get(_LOGGED) == id(error):
             return

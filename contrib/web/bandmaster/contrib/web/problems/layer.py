@@ -29,7 +29,7 @@ class ProblemsLayer:
         exchange.data[POLICY] = self._policy
 
     def on_error(self, exchange: Exchange, error: Exception) -> None:
-        """Answer an exception, and log it if the answer doesn't fully describe it."""
+        """Answer an exception, and log those that the answer doesn't fully describe."""
         if exchange.socket is not None and isinstance(error, WebSocketException):
             exchange.close(error.code, error.reason)
             return
