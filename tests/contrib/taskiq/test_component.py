@@ -26,9 +26,9 @@ from bandmaster.contrib.taskiq import (
     taskiq,
     tasks,
 )
+from bandmaster.contrib.taskiq.brokers.foreign_broker import ForeignDeadLetters
 from bandmaster.contrib.taskiq.component import connections
-from bandmaster.contrib.taskiq.foreign import ForeignDeadLetters
-from bandmaster.contrib.taskiq.schedules import MemorySchedules, RedisSchedules
+from bandmaster.contrib.taskiq.schedules.stored_schedules import MemorySchedules, RedisSchedules
 from bandmaster.kernel import CrashError, Kernel, KernelSettings, LifespanBand, Named, PlanError, lifespan
 from bandmaster.kernel.testing import attempt, check_contribution, run
 

@@ -17,8 +17,8 @@ from bandmaster.contrib.taskiq import (
     UnknownTaskError,
     task,
 )
-from bandmaster.contrib.taskiq.idempotency import MemoryIdempotency
-from bandmaster.contrib.taskiq.schedules import MemorySchedules
+from bandmaster.contrib.taskiq.idempotency.idempotency import MemoryIdempotency
+from bandmaster.contrib.taskiq.schedules.stored_schedules import MemorySchedules
 from bandmaster.contrib.web import request_context
 from bandmaster.kernel import PermanentError, TransientError
 

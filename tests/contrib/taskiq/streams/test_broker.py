@@ -10,7 +10,7 @@ from taskiq.receiver import Receiver
 from tests.contrib.taskiq.streams.helpers import broker_of, listening, message, take
 
 from bandmaster.contrib.redis import RedisClosedError
-from bandmaster.contrib.taskiq.delivery import Delivery
+from bandmaster.contrib.taskiq.brokers.message_handle import Delivery
 from bandmaster.contrib.taskiq.streams import Depth
 from bandmaster.kernel import PermanentError, TransientError
 

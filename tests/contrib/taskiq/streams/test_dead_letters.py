@@ -10,11 +10,11 @@ from hypothesis import given
 from hypothesis import strategies as st
 from tests.contrib.taskiq.streams.helpers import PREFIX, message, take, text_of
 
-from bandmaster.contrib.taskiq.delivery import Reason
-from bandmaster.contrib.taskiq.labels import ATTEMPT, FAILURES
-from bandmaster.contrib.taskiq.letters import DeadLetter, Holding
+from bandmaster.contrib.taskiq.brokers.message_handle import Reason
+from bandmaster.contrib.taskiq.dead_letters.dead_letter import DeadLetter, Holding
+from bandmaster.contrib.taskiq.message_labels import ATTEMPT, FAILURES
 from bandmaster.contrib.taskiq.streams import LeasedStreamOptions, StreamDeadLetters
-from bandmaster.contrib.taskiq.streams.letters import anew
+from bandmaster.contrib.taskiq.streams.dead_letters import anew
 
 DIED = datetime(2025, 3, 4, 5, 6, 7, 89000, tzinfo=UTC)
 

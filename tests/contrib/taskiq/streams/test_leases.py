@@ -21,9 +21,9 @@ from tests.contrib.taskiq.streams.helpers import (
     worker_process,
 )
 
-from bandmaster.contrib.taskiq.delivery import Reason
-from bandmaster.contrib.taskiq.results import MemoryResults
-from bandmaster.contrib.taskiq.streams import renewal
+from bandmaster.contrib.taskiq.brokers.message_handle import Reason
+from bandmaster.contrib.taskiq.results.result_backends import MemoryResults
+from bandmaster.contrib.taskiq.streams import lease_renewal
 from bandmaster.contrib.taskiq.streams.broker import PoisonError
 
 pytestmark = pytest.mark.anyio
@@ -390,7 +390,7 @@ async def test_the_renewal_ends_though_a_cancellation_is_lost(worker, monkeypatc
         with suppress(asyncio.CancelledError):
             await asyncio.sleep(30)
 
-    monkeypatch.setattr(renewal, "renew", renew)
+    monkeypatch.setattr(lease_renewal, "renew", renew)
     with anyio.fail_after(10):
         async with worker(lease=0.3) as broker:
             await broker.kick(message())

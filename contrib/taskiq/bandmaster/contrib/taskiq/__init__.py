@@ -6,21 +6,17 @@ import importlib
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from bandmaster.contrib.taskiq.arguments import InvalidArgumentsError
+    from bandmaster.contrib.taskiq.backends import TaskQueueError
+    from bandmaster.contrib.taskiq.brokers.embedded_broker import EmbeddedBroker
+    from bandmaster.contrib.taskiq.brokers.message_handle import Delivery, Hand, Reason
     from bandmaster.contrib.taskiq.component import task_idempotency, task_scheduler, task_worker, taskiq
-    from bandmaster.contrib.taskiq.declarations import Task, TaskOptions, Tasks, collect_tasks, task, tasks
-    from bandmaster.contrib.taskiq.declared import Schedule
-    from bandmaster.contrib.taskiq.delivery import Delivery, Hand, Reason
-    from bandmaster.contrib.taskiq.embedded import EmbeddedBroker
-    from bandmaster.contrib.taskiq.idempotency import BusyError, Idempotency, Once
-    from bandmaster.contrib.taskiq.letters import DeadLetter, DeadLetters, Holding
-    from bandmaster.contrib.taskiq.outcomes import TaskCancelledError, TaskTimeoutError, UnknownTaskError
-    from bandmaster.contrib.taskiq.parts import TaskQueueError
+    from bandmaster.contrib.taskiq.dead_letters.dead_letter import DeadLetter, DeadLetters, Holding
+    from bandmaster.contrib.taskiq.idempotency.idempotency import BusyError, Idempotency, Once
     from bandmaster.contrib.taskiq.queue import TaskHandle, TaskNotSentError, TaskQueue
-    from bandmaster.contrib.taskiq.result_errors import TaskFailed
-    from bandmaster.contrib.taskiq.results import MemoryResults, RedisResults
+    from bandmaster.contrib.taskiq.results.error_codec import TaskFailed
+    from bandmaster.contrib.taskiq.results.result_backends import MemoryResults, RedisResults
+    from bandmaster.contrib.taskiq.schedules.declared_schedules import Schedule
     from bandmaster.contrib.taskiq.settings import TaskIQSettings
-    from bandmaster.contrib.taskiq.stock import KernelBroker, KernelReceiver
     from bandmaster.contrib.taskiq.streams import (
         Depth,
         LeasedStreamBroker,
@@ -28,53 +24,64 @@ if TYPE_CHECKING:
         PoisonError,
         StreamDeadLetters,
     )
-    from bandmaster.contrib.taskiq.worker import Worker, WorkerGauge
+    from bandmaster.contrib.taskiq.task_declarations.arguments import InvalidArgumentsError
+    from bandmaster.contrib.taskiq.task_declarations.declarations import (
+        Task,
+        TaskOptions,
+        Tasks,
+        collect_tasks,
+        task,
+        tasks,
+    )
+    from bandmaster.contrib.taskiq.worker.retry_policy import TaskCancelledError, TaskTimeoutError, UnknownTaskError
+    from bandmaster.contrib.taskiq.worker.taskiq_command import KernelBroker, KernelReceiver
+    from bandmaster.contrib.taskiq.worker.worker import Worker, WorkerGauge
 
 # Where each public name lives. Names are imported when they are first used (PEP 562): who declares a task needs neither
 # a broker nor a client.
 _HOMES = {
-    "BusyError": "idempotency",
-    "DeadLetter": "letters",
-    "DeadLetters": "letters",
-    "Delivery": "delivery",
+    "BusyError": "idempotency.idempotency",
+    "DeadLetter": "dead_letters.dead_letter",
+    "DeadLetters": "dead_letters.dead_letter",
+    "Delivery": "brokers.message_handle",
     "Depth": "streams",
-    "EmbeddedBroker": "embedded",
-    "Hand": "delivery",
-    "Holding": "letters",
-    "Idempotency": "idempotency",
-    "InvalidArgumentsError": "arguments",
-    "KernelBroker": "stock",
-    "KernelReceiver": "stock",
+    "EmbeddedBroker": "brokers.embedded_broker",
+    "Hand": "brokers.message_handle",
+    "Holding": "dead_letters.dead_letter",
+    "Idempotency": "idempotency.idempotency",
+    "InvalidArgumentsError": "task_declarations.arguments",
+    "KernelBroker": "worker.taskiq_command",
+    "KernelReceiver": "worker.taskiq_command",
     "LeasedStreamBroker": "streams",
     "LeasedStreamOptions": "streams",
-    "MemoryResults": "results",
-    "Once": "idempotency",
+    "MemoryResults": "results.result_backends",
+    "Once": "idempotency.idempotency",
     "PoisonError": "streams",
-    "Reason": "delivery",
-    "RedisResults": "results",
-    "Schedule": "declared",
+    "Reason": "brokers.message_handle",
+    "RedisResults": "results.result_backends",
+    "Schedule": "schedules.declared_schedules",
     "StreamDeadLetters": "streams",
-    "Task": "declarations",
-    "TaskCancelledError": "outcomes",
-    "TaskFailed": "result_errors",
+    "Task": "task_declarations.declarations",
+    "TaskCancelledError": "worker.retry_policy",
+    "TaskFailed": "results.error_codec",
     "TaskHandle": "queue",
     "TaskIQSettings": "settings",
     "TaskNotSentError": "queue",
-    "TaskOptions": "declarations",
+    "TaskOptions": "task_declarations.declarations",
     "TaskQueue": "queue",
-    "TaskQueueError": "parts",
-    "TaskTimeoutError": "outcomes",
-    "Tasks": "declarations",
-    "UnknownTaskError": "outcomes",
-    "Worker": "worker",
-    "WorkerGauge": "worker",
-    "collect_tasks": "declarations",
-    "task": "declarations",
+    "TaskQueueError": "backends",
+    "TaskTimeoutError": "worker.retry_policy",
+    "Tasks": "task_declarations.declarations",
+    "UnknownTaskError": "worker.retry_policy",
+    "Worker": "worker.worker",
+    "WorkerGauge": "worker.worker",
+    "collect_tasks": "task_declarations.declarations",
+    "task": "task_declarations.declarations",
     "task_idempotency": "component",
     "task_scheduler": "component",
     "task_worker": "component",
     "taskiq": "component",
-    "tasks": "declarations",
+    "tasks": "task_declarations.declarations",
 }
 
 __all__ = [

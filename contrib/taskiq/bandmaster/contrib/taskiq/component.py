@@ -12,18 +12,18 @@ from taskiq import AsyncBroker
 from taskiq.brokers.shared_broker import async_shared_broker
 
 from bandmaster.contrib.redis import RedisSettings, warn_if_shared
-from bandmaster.contrib.taskiq.binding import Bound, bind
-from bandmaster.contrib.taskiq.declarations import TaskOptions, collect_tasks, of_taskiq
-from bandmaster.contrib.taskiq.declared import DeclaredSchedules
-from bandmaster.contrib.taskiq.embedded import EmbeddedBroker
-from bandmaster.contrib.taskiq.foreign import ForeignHands
-from bandmaster.contrib.taskiq.idempotency import Idempotency
-from bandmaster.contrib.taskiq.outcomes import policy_of
-from bandmaster.contrib.taskiq.parts import TaskQueueError, open_parts, started
+from bandmaster.contrib.taskiq.backends import TaskQueueError, open_parts, started
+from bandmaster.contrib.taskiq.brokers.embedded_broker import EmbeddedBroker
+from bandmaster.contrib.taskiq.brokers.foreign_broker import ForeignHands
+from bandmaster.contrib.taskiq.idempotency.idempotency import Idempotency
 from bandmaster.contrib.taskiq.queue import TaskQueue
-from bandmaster.contrib.taskiq.scheduler import OnceScheduler, run_scheduler
+from bandmaster.contrib.taskiq.schedules.declared_schedules import DeclaredSchedules
+from bandmaster.contrib.taskiq.schedules.scheduler import OnceScheduler, run_scheduler
 from bandmaster.contrib.taskiq.settings import TaskIQSettings
-from bandmaster.contrib.taskiq.worker import KNOWN, Worker
+from bandmaster.contrib.taskiq.task_declarations.declarations import TaskOptions, collect_tasks, of_taskiq
+from bandmaster.contrib.taskiq.worker.bound_tasks import Bound, bind
+from bandmaster.contrib.taskiq.worker.retry_policy import policy_of
+from bandmaster.contrib.taskiq.worker.worker import KNOWN, Worker
 from bandmaster.kernel import Context, LifespanBand, Resources, Restart, lifespan
 
 BUDGET = "redis"

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import AsyncIterator
 
 from bandmaster.contrib.persistence import OutboxMessage, Publisher
-from bandmaster.contrib.taskiq.labels import ONCE, ONCE_FOR
+from bandmaster.contrib.taskiq.message_labels import ONCE, ONCE_FOR
 from bandmaster.contrib.taskiq.queue import TaskQueue
 from bandmaster.kernel import LifespanBand, lifespan
 

@@ -12,12 +12,12 @@ from taskiq import AsyncBroker, AsyncTaskiqTask, ScheduleSource, TaskiqResult
 from taskiq.exceptions import SendTaskError
 from taskiq.kicker import AsyncKicker
 
-from bandmaster.contrib.taskiq.arguments import Arguments, arguments_of
-from bandmaster.contrib.taskiq.carrying import carried
-from bandmaster.contrib.taskiq.declarations import Label, Task, of_taskiq
-from bandmaster.contrib.taskiq.idempotency import Idempotency
-from bandmaster.contrib.taskiq.letters import DeadLetters
-from bandmaster.contrib.taskiq.outcomes import UnknownTaskError
+from bandmaster.contrib.taskiq.dead_letters.dead_letter import DeadLetters
+from bandmaster.contrib.taskiq.idempotency.idempotency import Idempotency
+from bandmaster.contrib.taskiq.propagation import carried
+from bandmaster.contrib.taskiq.task_declarations.arguments import Arguments, arguments_of
+from bandmaster.contrib.taskiq.task_declarations.declarations import Label, Task, of_taskiq
+from bandmaster.contrib.taskiq.worker.retry_policy import UnknownTaskError
 from bandmaster.contrib.web import new_request_id
 from bandmaster.kernel import BandmasterError, TransientError
 

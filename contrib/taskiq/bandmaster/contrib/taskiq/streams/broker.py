@@ -16,17 +16,17 @@ from redis.asyncio import Redis
 from taskiq import BrokerMessage, TaskiqResult
 
 from bandmaster.contrib.redis import RedisSettings, open_client
-from bandmaster.contrib.taskiq.delivery import Delivery
-from bandmaster.contrib.taskiq.isolating import IsolatingBroker
-from bandmaster.contrib.taskiq.streams.clients import probing, reading
-from bandmaster.contrib.taskiq.streams.letters import StreamDeadLetters
-from bandmaster.contrib.taskiq.streams.link import Link, execute
+from bandmaster.contrib.taskiq.brokers.isolated_dependencies import IsolatingBroker
+from bandmaster.contrib.taskiq.brokers.message_handle import Delivery
+from bandmaster.contrib.taskiq.streams.client_settings import probing, reading
+from bandmaster.contrib.taskiq.streams.consumer import Working
+from bandmaster.contrib.taskiq.streams.dead_letters import StreamDeadLetters
+from bandmaster.contrib.taskiq.streams.message_scripts import NOBODY
 from bandmaster.contrib.taskiq.streams.options import LeasedStreamOptions
 from bandmaster.contrib.taskiq.streams.outage import log
-from bandmaster.contrib.taskiq.streams.scripts import NOBODY
-from bandmaster.contrib.taskiq.streams.sending import send
-from bandmaster.contrib.taskiq.streams.upkeep import DEPTH
-from bandmaster.contrib.taskiq.streams.working import Working
+from bandmaster.contrib.taskiq.streams.publisher import send
+from bandmaster.contrib.taskiq.streams.queue_scripts import DEPTH
+from bandmaster.contrib.taskiq.streams.script_runner import Link, execute
 from bandmaster.kernel import BandmasterError, PermanentError
 
 _GOODBYE_SECONDS = 5.0
@@ -157,7 +157,7 @@ class LeasedStreamBroker(IsolatingBroker):
     # -- Sending and receiving ---------------------------------------------------------------------------------------
 
     async def kick(self, message: BrokerMessage) -> None:
-        """Send a message; what its labels may say stands in `bandmaster.contrib.taskiq.labels`.
+        """Send a message; what its labels may say stands in `bandmaster.contrib.taskiq.message_labels`.
 
         It is kept until it is done, also where no worker has ever been. A stock broker's group begins with what is sent
         after it was made, and a stream with a greatest length forgets messages that nobody has read.

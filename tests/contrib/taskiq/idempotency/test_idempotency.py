@@ -1,0 +1,396 @@
+"""Doing something once for a key, in Redis and in memory alike."""
+
+import asyncio
+import math
+from uuid import uuid4
+
+import anyio
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+from structlog.testing import capture_logs
+
+from bandmaster.contrib.redis import RedisSettings, open_client
+from bandmaster.contrib.taskiq.idempotency.idempotency import BusyError, MemoryIdempotency, RedisIdempotency
+from bandmaster.contrib.taskiq.idempotency.key_lease import Hold
+from bandmaster.kernel import PermanentError, TransientError
+
+pytestmark = pytest.mark.anyio
+
+
+class Shaky:
+    """A client whose scripts fail while it is told so."""
+
+    def __init__(self, client):
+        self.client = client
+        self.failure = None
+        self.asked = 0
+
+    async def eval(self, *arguments):
+        self.asked += 1
+        if self.failure is not None:
+            raise self.failure
+        return await self.client.eval(*arguments)
+
+
+@pytest.fixture
+def redis_once(client):
+    return RedisIdempotency(client, f"{uuid4().hex}:")
+
+
+@pytest.fixture(params=["redis", "memory"])
+def idempotency(request, redis_once):
+    return redis_once if request.param == "redis" else MemoryIdempotency()
+
+
+# -- once ------------------------------------------------------------------------------------------------------------
+
+
+async def test_only_the_first_does_it(idempotency) -> None:
+    """Others learn what it has stored; other keys are other things."""
+    with anyio.fail_after(5):
+        async with idempotency.once("key") as first:
+            assert first
+            assert first.first
+            assert first.result is None
+            first.store({"receipt": [1, "ü:", None]})
+            assert {"receipt": [1, "ü:", None]} == first.result
+        for _ in range(2):
+            async with idempotency.once("key") as second:
+                assert not second
+                assert {"receipt": [1, "ü:", None]} == second.result
+        async with idempotency.once("other") as other:
+            assert other
+        async with idempotency.once("other") as other:
+            assert (False, None) == (other.first, other.result)
+
+
+async def test_a_block_that_raises_frees_the_key(idempotency) -> None:
+    """What it raised comes out as it was, and what it stored is forgotten."""
+    failure = ValueError("by hand")
+    with anyio.fail_after(5):
+        with pytest.raises(ValueError) as caught:
+            async with idempotency.once("key") as first:
+                first.store(1)
+                raise failure
+        assert failure is caught.value
+        async with idempotency.once("key") as again:
+            assert (True, None) == (again.first, again.result)
+
+
+async def test_somebody_else_is_doing_it(idempotency) -> None:
+    """Is an error that may pass, and changes nothing for the one who does."""
+    with anyio.fail_after(5):
+        async with idempotency.once("key") as first:
+            with pytest.raises(BusyError, match="'key' is being done right now") as caught:
+                async with idempotency.once("key"):
+                    pytest.fail("was let in")
+            first.store("mine")
+        async with idempotency.once("key") as second:
+            assert "mine" == second.result
+    assert isinstance(caught.value, TransientError)
+
+
+@pytest.mark.parametrize("how", ["scope", "task"])
+async def test_a_block_that_is_cancelled_frees_the_key(idempotency, how) -> None:
+    """By a scope or by asyncio, and whoever cancelled gets what is due."""
+    entered = anyio.Event()
+
+    async def work():
+        async with idempotency.once("key"):
+            entered.set()
+            await anyio.sleep_forever()
+
+    with anyio.fail_after(5):
+        if how == "scope":
+            async with anyio.create_task_group() as group:
+                group.start_soon(work)
+                await entered.wait()
+                group.cancel_scope.cancel()
+        else:
+            task = asyncio.create_task(work())
+            await entered.wait()
+            task.cancel()
+            with pytest.raises(asyncio.CancelledError):
+                await task
+            assert task.cancelled()
+        async with idempotency.once("key") as again:
+            assert again
+
+
+async def test_of_many_one_does_it(idempotency) -> None:
+    """However many come at once."""
+    firsts, busy = [], []
+
+    async def come(number):
+        try:
+            async with idempotency.once("key") as first:
+                if first:
+                    firsts.append(number)
+                    await anyio.sleep(0.05)
+        except BusyError:
+            busy.append(number)
+
+    with anyio.fail_after(10):
+        async with anyio.create_task_group() as group:
+            for number in range(30):
+                group.start_soon(come, number)
+    assert 1 == len(firsts)
+    assert 29 == len(busy)
+
+
+JSON = st.recursive(
+    st.none() | st.booleans() | st.integers() | st.floats(allow_nan=False, allow_infinity=False) | st.text(),
+    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text(), inner, max_size=3),
+    max_leaves=8,
+)
+
+
+@given(st.text(min_size=1), JSON)
+@settings(max_examples=40, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+async def test_any_key_and_value(redis_url, key, value) -> None:
+    """Come back the same from Redis and from memory."""
+    async with open_client(RedisSettings(url=redis_url), "idempotency") as client:
+        for idempotency in (RedisIdempotency(client, f"{uuid4().hex}:"), MemoryIdempotency()):
+            async with idempotency.once(key) as first:
+                first.store(value)
+            async with idempotency.once(key) as second:
+                assert (False, value) == (second.first, second.result)
+
+
+@pytest.mark.parametrize("value", [object(), math.nan, {1, 2}, b"x"], ids=lambda value: type(value).__name__)
+async def test_what_json_cant_express(idempotency, value) -> None:
+    """Is refused where it is stored, so that it hasn't been done."""
+    with pytest.raises(PermanentError, match=f"JSON can't express this {type(value).__name__}"):
+        async with idempotency.once("key") as first:
+            first.store(value)
+    async with idempotency.once("key") as again:
+        assert again
+
+
+async def test_storing_by_who_came_later(idempotency) -> None:
+    """Is refused."""
+    async with idempotency.once("key"):
+        pass
+    async with idempotency.once("key") as second:
+        with pytest.raises(PermanentError, match="nothing can be stored"):
+            second.store(1)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "said"),
+    [
+        (("",), "key"),
+        (("k", 0), "lease"),
+        (("k", math.nan), "lease"),
+        (("k", 1, -1), "keep"),
+        (("k", 1, math.inf), "keep"),
+    ],
+    ids=str,
+)
+async def test_arguments_that_cant_be(idempotency, arguments, said) -> None:
+    """Are refused by name."""
+    key, *seconds = arguments
+    with pytest.raises(ValueError, match=f"^{said}: expected"):
+        async with idempotency.once(key, **dict(zip(("lease", "keep"), seconds, strict=False))):
+            pytest.fail("was let in")
+
+
+# -- for how long ----------------------------------------------------------------------------------------------------
+
+
+async def test_memory_forgets_in_time() -> None:
+    """After the seconds given, and keeps nothing of it."""
+    now = [0.0]
+    idempotency = MemoryIdempotency(clock=lambda: now[0])
+    for key, keep in (("long", 20), ("short", 10)):
+        async with idempotency.once(key, keep=keep):
+            pass
+    now[0] = 9.9
+    async with idempotency.once("short") as second:
+        assert not second
+    now[0] = 10
+    async with idempotency.once("short", keep=5) as again:
+        assert again
+    async with idempotency.once("long") as second:
+        assert not second
+    now[0] = 30
+    async with idempotency.once("another"):
+        assert {} == idempotency._done
+
+
+async def test_redis_forgets_in_time(client) -> None:
+    """Each mark expires by itself: the lease while it is done, then the seconds given."""
+    prefix = f"{uuid4().hex}:"
+    async with RedisIdempotency(client, prefix).once("k", lease=7, keep=50):
+        assert 6000 < await client.pttl(f"{prefix}once:k") <= 7000
+    assert 49_000 < await client.pttl(f"{prefix}once:k") <= 50_000
+
+
+async def test_a_process_that_dies_frees_the_key(client) -> None:
+    """After its lease, not before."""
+    prefix = f"{uuid4().hex}:"
+    idempotency = RedisIdempotency(client, prefix)
+    assert await Hold(client, f"{prefix}once:k", "k", "dead", 0.2).begin() is None
+    with pytest.raises(BusyError):
+        async with idempotency.once("k"):
+            pytest.fail("was let in")
+    await anyio.sleep(0.25)
+    async with idempotency.once("k") as first:
+        assert first
+
+
+async def test_the_lease_is_renewed(redis_once) -> None:
+    """For as long as the block runs."""
+    with anyio.fail_after(5):
+        async with redis_once.once("k", lease=0.3):
+            for _ in range(6):
+                await anyio.sleep(0.15)
+                with pytest.raises(BusyError):
+                    async with redis_once.once("k"):
+                        pytest.fail("was let in")
+        async with redis_once.once("k") as second:
+            assert not second
+
+
+async def test_a_renewal_that_fails_is_tried_again(client) -> None:
+    """A Redis that is away for less than a lease loses nothing."""
+    shaky = Shaky(client)
+    idempotency = RedisIdempotency(shaky, f"{uuid4().hex}:")
+    with anyio.fail_after(5), capture_logs() as logs:
+        async with idempotency.once("k", lease=0.9):
+            shaky.failure = TransientError("away")
+            await anyio.sleep(0.45)
+            shaky.failure = None
+            await anyio.sleep(0.6)
+            with pytest.raises(BusyError):
+                async with idempotency.once("k"):
+                    pytest.fail("was let in")
+    assert ["lease can't be renewed"] == [log["event"] for log in logs]
+
+
+async def test_a_lease_that_is_lost(client) -> None:
+    """Leaves the mark of who has it now alone, and says so once."""
+    prefix = f"{uuid4().hex}:"
+    idempotency, at = RedisIdempotency(client, prefix), f"{prefix}once:k"
+    with anyio.fail_after(5), capture_logs() as logs:
+        async with idempotency.once("k", lease=0.3) as first:
+            await client.delete(at)
+            async with idempotency.once("k", lease=30) as other:
+                assert other
+                theirs = await client.get(at)
+                await anyio.sleep(0.2)
+                assert theirs == await client.get(at)
+                other.store("theirs")
+            first.store("mine")
+    assert ["lease lost: somebody else may be doing the same"] == [log["event"] for log in logs]
+    assert [("warning", "k")] == [(log["log_level"], log["key"]) for log in logs]
+    async with idempotency.once("k") as later:
+        assert "theirs" == later.result
+
+
+async def test_a_failure_after_a_lost_lease(client) -> None:
+    """Doesn't free the key for third ones."""
+    prefix = f"{uuid4().hex}:"
+    idempotency, at = RedisIdempotency(client, prefix), f"{prefix}once:k"
+    with pytest.raises(ValueError):
+        async with idempotency.once("k"):
+            await client.set(at, "busy:other")
+            raise ValueError
+    assert b"busy:other" == await client.get(at)
+
+
+async def test_a_lease_that_ran_out_unnoticed(client) -> None:
+    """Where nobody else has come the mark is set all the same: it has been done."""
+    prefix = f"{uuid4().hex}:"
+    idempotency = RedisIdempotency(client, prefix)
+    async with idempotency.once("k"):
+        await client.delete(f"{prefix}once:k")
+    async with idempotency.once("k") as second:
+        assert not second
+
+
+async def test_commands_that_are_sent_twice(client) -> None:
+    """As clients do whose answer was lost: they find what they did."""
+    at = uuid4().hex
+    hold = Hold(client, at, "k", "token", 5)
+    assert [None, None] == [await hold.begin(), await hold.begin()]
+    with capture_logs() as logs:
+        await hold.done("1", 5)
+        await hold.done("1", 5)
+    assert [] == logs
+    assert (1,) == await hold.begin()
+
+
+# -- when Redis is away ----------------------------------------------------------------------------------------------
+
+
+async def test_nothing_is_done_without_redis(client) -> None:
+    """Whoever can't ask isn't let in."""
+    shaky = Shaky(client)
+    shaky.failure = TransientError("away")
+    with pytest.raises(TransientError, match="away"):
+        async with RedisIdempotency(shaky, "x:").once("k"):
+            pytest.fail("was let in")
+
+
+async def test_done_but_not_remembered(client) -> None:
+    """Isn't raised, as trying again would do it twice for certain; it is tried for a while, and logged."""
+    shaky = Shaky(client)
+    with anyio.fail_after(5), capture_logs() as logs:
+        async with RedisIdempotency(shaky, f"{uuid4().hex}:").once("k", lease=0.5):
+            shaky.failure = TransientError("away")
+        assert shaky.asked > 2
+    assert [("error", "done, but that can't be remembered: it may be done again")] == [
+        (log["log_level"], log["event"]) for log in logs
+    ]
+
+
+async def test_redis_comes_back_in_time(client) -> None:
+    """For the mark."""
+    shaky, idempotency = Shaky(client), RedisIdempotency(client, f"{uuid4().hex}:")
+
+    async def come_back():
+        await anyio.sleep(0.1)
+        shaky.failure = None
+
+    with anyio.fail_after(5), capture_logs() as logs:
+        async with anyio.create_task_group() as group:
+            own = RedisIdempotency(shaky, idempotency._prefix.removesuffix("once:"))
+            async with own.once("k"):
+                shaky.failure = TransientError("away")
+                group.start_soon(come_back)
+    assert [] == logs
+    async with idempotency.once("k") as second:
+        assert not second
+
+
+async def test_a_key_that_cant_be_freed(client) -> None:
+    """Is logged; what the block raised matters more."""
+    shaky = Shaky(client)
+    with capture_logs() as logs, pytest.raises(ValueError):
+        async with RedisIdempotency(shaky, f"{uuid4().hex}:").once("k"):
+            shaky.failure = TransientError("away")
+            raise ValueError
+    assert ["key stays taken until its lease ends"] == [log["event"] for log in logs]
+
+
+@pytest.mark.parametrize("text", [b"done:t:{", b"done:t:", b"done:"], ids=str)
+async def test_a_mark_that_cant_be_read(client, text) -> None:
+    """Is an error that names the key; what has been done isn't done again."""
+    prefix = f"{uuid4().hex}:"
+    await client.set(f"{prefix}once:k", text)
+    with pytest.raises(PermanentError, match=r"the key 'k'.*can't be read"):
+        async with RedisIdempotency(client, prefix).once("k"):
+            pytest.fail("was let in")
+
+
+async def test_who_comes_meanwhile_knows_when_to_come_again(redis_url) -> None:
+    """When the other's lease ends, at the latest: sooner is in vain if that one has died."""
+    async with open_client(RedisSettings(url=redis_url), "once") as client:
+        first, second = RedisIdempotency(client, "when:"), RedisIdempotency(client, "when:")
+        async with first.once("key", lease=20):
+            with pytest.raises(BusyError) as caught:
+                async with second.once("key"):
+                    raise AssertionError
+    assert 15 < caught.value.retry_after <= 20

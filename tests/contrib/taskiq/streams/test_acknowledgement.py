@@ -1,0 +1,183 @@
+"""How messages come to their end, and what if the server can't be told."""
+
+import asyncio
+import time
+
+import anyio
+import pytest
+from tests.contrib.redis.relays import relay
+from tests.contrib.taskiq.streams.helpers import STREAM, listening, message, nothing, take, text_of
+
+from bandmaster.contrib.taskiq.brokers.message_handle import Reason
+from bandmaster.kernel import TransientError
+
+pytestmark = pytest.mark.anyio
+
+
+async def test_many_are_done_at_once(worker, raw) -> None:
+    """What is done in one turn of the loop is told in one command, and each waits for it."""
+    with anyio.fail_after(5):
+        async with worker() as broker, raw() as client:
+            for number in range(40):
+                await broker.kick(message(number))
+            deliveries = await take(broker, 40)
+            await anyio.sleep(0.05)
+            before = (await client.info("commandstats"))["cmdstat_xack"]["calls"] if await _acked(client) else 0
+            await asyncio.gather(*(delivery.hand.done() for delivery in deliveries))
+            assert (await client.info("commandstats"))["cmdstat_xack"]["calls"] - before == 1
+            assert await client.xlen(STREAM) == 0
+
+
+async def _acked(client) -> bool:
+    return "cmdstat_xack" in await client.info("commandstats")
+
+
+async def test_done_through_a_cut(own_server, worker) -> None:
+    """Connections that are cut while it is told don't matter."""
+    with anyio.fail_after(5):
+        async with relay(own_server.port) as relayed:
+            url = f"redis://127.0.0.1:{relayed.port}/1"
+            async with worker(url=url, lease=2, redis={"retries": 0}) as broker:
+                await broker.kick(message())
+                [delivery] = await take(broker)
+                relayed.cuts[b"XACK"] = relayed.cuts[b"EVALSHA"] = 2
+                await delivery.hand.done()
+                assert (await broker.depth()).held == 0
+
+
+async def test_done_through_an_outage(own_server, worker) -> None:
+    """The server may be away for less than a lease: the message is done when it is back, and only then."""
+    url = own_server.url(1)
+    with anyio.fail_after(8):
+        async with worker(url=url, lease=3) as broker:
+            await broker.kick(message())
+            [delivery] = await take(broker)
+            own_server.stop()
+            telling = asyncio.ensure_future(delivery.hand.done())
+            await anyio.sleep(0.3)
+            assert not telling.done()
+            own_server.start()
+            await telling
+            assert (await broker.depth()).held == 0
+
+
+async def test_done_in_vain(own_server, worker) -> None:
+    """A server that is away for longer than a lease can't be told; the message is given out again."""
+    url = own_server.url(1)
+    with anyio.fail_after(8):
+        async with worker(url=url, lease=0.5, slots=1) as broker:
+            await broker.kick(message())
+            [delivery] = await take(broker)
+            own_server.stop()
+            started = time.monotonic()
+            with pytest.raises(TransientError):
+                await delivery.hand.done()
+            assert time.monotonic() - started < 1.5
+            own_server.start()
+            assert (await take(broker))[0].hand.deliveries == 2
+
+
+async def test_done_while_cancelled(worker) -> None:
+    """Whoever says so and is cancelled has said so."""
+    with anyio.fail_after(5):
+        async with worker() as broker:
+            await broker.kick(message())
+            [delivery] = await take(broker)
+            with anyio.move_on_after(0):
+                await delivery.hand.done()
+            await anyio.sleep(0.1)
+            assert (await broker.depth()).held == 0
+
+
+@pytest.mark.parametrize("delay", [0, 0.4])
+async def test_again(worker, delay) -> None:
+    """Other data comes in its place, after the delay, as if it were new; the slot is free meanwhile."""
+    with anyio.fail_after(5):
+        async with worker(slots=1) as broker:
+            await broker.kick(message("first"))
+            [delivery] = await take(broker)
+            started = time.monotonic()
+            assert await delivery.hand.again(message("second").message, delay=delay)
+            assert not await delivery.hand.again(message("third").message, delay=0)
+            await broker.kick(message("other"))
+            came = {text_of(one): one for one in [await _done(broker) for _ in range(2)]}
+            assert set(came) == {"second", "other"}
+            assert came["second"].hand.deliveries == 1
+            assert delay <= time.monotonic() - started < delay + 0.5
+
+
+async def _done(broker):
+    [delivery] = await take(broker)
+    await delivery.hand.done()
+    return delivery
+
+
+async def test_bury(worker) -> None:
+    """It becomes a dead letter, with other data where that is given, and a free slot."""
+    with anyio.fail_after(5):
+        async with worker("me", slots=1) as broker:
+            for data in (None, b"other"):
+                await broker.kick(message("bad"))
+                [delivery] = await take(broker)
+                assert await delivery.hand.bury(Reason.PERMANENT, "it won't do", data=data)
+            plain, other = await broker.dead_letters.page()
+            assert (await broker.depth()).held == 0
+    assert (plain.data, other.data) == (message("bad").message, b"other")
+    assert (plain.task, plain.task_id, plain.reason, plain.detail, plain.deliveries) == (
+        "module:task",
+        "id of bad",
+        Reason.PERMANENT,
+        "it won't do",
+        1,
+    )
+    assert [one.consumer for one in plain.history] == ["me"]
+
+
+async def test_bury_on_a_full_server(own_server, worker, raw) -> None:
+    """Without room for the letter the message stays, and is given out again."""
+    url = own_server.url(1)
+    with anyio.fail_after(5):
+        async with worker(url=url, lease=0.5) as broker, raw(url) as client:
+            await broker.kick(message())
+            [delivery] = await take(broker)
+            await client.config_set("maxmemory", 1)
+            with pytest.raises(TransientError):
+                await delivery.hand.bury(Reason.PERMANENT, "")
+            with pytest.raises(TransientError):
+                await delivery.hand.again(b"", delay=1)
+            depth = await broker.depth()
+            assert (depth.held, depth.delayed, depth.dead) == (1, 0, 0)
+            await client.config_set("maxmemory", 0)
+            assert (await take(broker))[0].hand.deliveries == 2
+
+
+async def test_give_back(worker) -> None:
+    """Another worker has it at once. It doesn't count: whoever gives back hasn't been ended by it."""
+    with anyio.fail_after(5):
+        async with worker("one", lease=30) as one, worker("two", lease=30) as two:
+            for begun in (False, True):
+                await one.kick(message())
+                async with listening(one) as messages:
+                    delivery = await anext(messages)
+                    assert not begun or delivery.hand.begin(lambda: None)
+                async with listening(two) as messages:
+                    reading = asyncio.ensure_future(anext(messages))
+                    await anyio.sleep(0.2)
+                    assert await delivery.hand.give_back()
+                    given = await reading
+                assert given.hand.deliveries == 1
+                await given.hand.done()
+
+
+async def test_after_the_end(worker) -> None:
+    """A message that has come to its end isn't there for another, and doesn't begin."""
+    with anyio.fail_after(5):
+        async with worker() as broker:
+            await broker.kick(message())
+            [delivery] = await take(broker)
+            await delivery.hand.done()
+            await delivery.hand.done()
+            assert not delivery.hand.begin(lambda: None)
+            assert not await delivery.hand.give_back()
+            async with listening(broker) as messages:
+                await nothing(messages)

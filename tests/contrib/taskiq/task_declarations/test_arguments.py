@@ -1,0 +1,335 @@
+"""What a task takes."""
+
+import functools
+import json
+from dataclasses import dataclass
+from datetime import UTC, date, datetime, timedelta
+from decimal import Decimal
+from enum import Enum
+from typing import Annotated, Any, Literal
+from uuid import UUID
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from pydantic import BaseModel, field_validator
+from taskiq import Context, TaskiqDepends, TaskiqMessage
+from taskiq.formatters.proxy_formatter import ProxyFormatter
+
+from bandmaster.contrib.taskiq import EmbeddedBroker, InvalidArgumentsError
+from bandmaster.contrib.taskiq.task_declarations.arguments import arguments_of
+
+SECRET = "hunter2-4711"
+
+
+class Colour(Enum):
+    RED = "red"
+    BLUE = "blue"
+
+
+class Item(BaseModel):
+    name: str
+    price: Decimal
+    sold: datetime | None = None
+
+
+@dataclass
+class Place:
+    row: int
+    item: Item
+    colours: list[Colour]
+
+
+JSON = st.recursive(
+    st.none()
+    | st.booleans()
+    | st.integers(-(10**40), 10**40)
+    | st.floats(allow_nan=False, allow_infinity=False)
+    | st.text(),
+    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text(), inner, max_size=3),
+    max_leaves=8,
+)
+DECIMALS = st.decimals(allow_nan=False, allow_infinity=False)
+TIMES = st.datetimes(timezones=st.just(UTC))
+ITEMS = st.builds(Item, name=st.text(), price=DECIMALS, sold=st.none() | TIMES)
+PLACES = st.builds(Place, row=st.integers(), item=ITEMS, colours=st.lists(st.sampled_from(Colour), max_size=3))
+KINDS = [
+    (str, st.text()),
+    (int, st.integers(-(10**40), 10**40)),
+    (float, st.floats(allow_nan=False)),
+    (bool, st.booleans()),
+    (None, st.none()),
+    (list[int], st.lists(st.integers())),
+    (dict[str, float], st.dictionaries(st.text(), st.floats(allow_nan=False, allow_infinity=False))),
+    (dict[int, str], st.dictionaries(st.integers(), st.text())),
+    (datetime, TIMES),
+    (date, st.dates()),
+    (timedelta, st.timedeltas(timedelta(0), timedelta(days=999))),
+    (UUID, st.uuids()),
+    (Decimal, DECIMALS),
+    (set[int], st.frozensets(st.integers()).map(set)),
+    (tuple[int, str], st.tuples(st.integers(), st.text())),
+    (Colour, st.sampled_from(Colour)),
+    (Item, ITEMS),
+    (Place, PLACES),
+    (list[Item] | None, st.none() | st.lists(ITEMS, max_size=2)),
+    (int | str, st.integers() | st.text()),
+    (Any, JSON),
+    (Literal["a", 7], st.sampled_from(["a", 7])),
+]
+
+
+def _travelled(args, kwargs):
+    """As a broker's bytes bring them."""
+    formatter = ProxyFormatter(EmbeddedBroker())
+    message = TaskiqMessage(task_id="1", task_name="t", labels={}, args=args, kwargs=kwargs)
+    read = formatter.loads(formatter.dumps(message).message)
+    return read.args, read.kwargs
+
+
+def _through(arguments, *args, **kwargs):
+    return arguments.made(*_travelled(*arguments.sent(args, kwargs)))
+
+
+@given(st.data())
+def test_what_is_sent_is_made_again(data):
+    """Equal, and of the kind that the annotation says, whatever JSON makes of it."""
+    kind, values = data.draw(st.sampled_from(KINDS))
+
+    def function(one, other=None): ...
+
+    function.__annotations__ = {"one": kind, "other": kind}
+    arguments = arguments_of("t", function)
+    one, other = data.draw(values), data.draw(values)
+    args, kwargs = _through(arguments, one, other=other)
+    assert ((one, other), {}) == (args, kwargs)
+    assert [type(one), type(other)] == [type(value) for value in args]
+
+
+@given(JSON)
+def test_what_json_says_needs_no_annotation(value):
+    """It arrives as it is."""
+    assert ((value,), {}) == _through(arguments_of("t", lambda one: None), value)
+
+
+@pytest.mark.parametrize("value", [float("inf"), -float("inf"), float("nan")])
+def test_numbers_that_json_has_no_word_for(value):
+    """They arrive as numbers where the annotation says so, and as text elsewhere; never as nothing."""
+
+    def function(one: float, two): ...
+
+    ((one, two), _) = _through(arguments_of("t", function), value, [value])
+    assert str(value) == str(one)
+    assert isinstance(two[0], str)
+
+
+def test_sets_and_bytes_without_an_annotation():
+    """They arrive as JSON has them: a list, and text."""
+    arguments = arguments_of("t", lambda *values: None)
+    assert (([1], "text"), {}) == _through(arguments, {1}, b"text")
+
+
+@pytest.mark.parametrize("value", [object(), b"\xff", {"key": [object()]}, print])
+def test_what_json_cannot_say_is_refused_where_it_is_sent(value):
+    """By the parameter's place or name."""
+
+    def function(one, *, two=None): ...
+
+    arguments = arguments_of("report", function)
+    with pytest.raises(TypeError, match=r"task 'report': argument 1 is a .*, which JSON can't say"):
+        arguments.sent([value], {})
+    with pytest.raises(TypeError, match=r"task 'report': two is a .* Send what it is found by, such as an id"):
+        arguments.sent([1], {"two": value})
+
+
+def test_what_holds_itself_is_refused():
+    """Not followed for ever."""
+    value = []
+    value.append(value)
+    with pytest.raises(TypeError, match="JSON can't say"):
+        arguments_of("t", lambda one: None).sent([value], {})
+
+
+def test_a_call_that_python_would_refuse():
+    """It is refused where it is sent, and says what the task takes."""
+
+    def function(one: int, /, two: int = 2, *, three: int): ...
+
+    arguments = arguments_of("report", function)
+    for args, kwargs in (([], {"three": 1}), ([1, 2, 3], {"three": 1}), ([1], {}), ([1], {"three": 1, "fuor": 4})):
+        with pytest.raises(
+            TypeError, match=r"task 'report': .*; it takes \(one: int, /, two: int = 2, \*, three: int\)"
+        ):
+            arguments.sent(args, kwargs)
+        with pytest.raises(InvalidArgumentsError, match="it takes"):
+            arguments.made(args, kwargs)
+
+
+def test_every_kind_of_parameter():
+    """Those before the slash, those after the star, and the rest of both kinds are made of their annotations."""
+
+    def function(one: int, /, two: UUID, *rest: Decimal, three: date, **more: Colour): ...
+
+    some = UUID(int=5)
+    arguments = arguments_of("t", function)
+    made = _through(arguments, 1, some, Decimal("1.5"), Decimal(2), three=date(2026, 1, 2), one=Colour.RED)
+    assert ((1, some, Decimal("1.5"), Decimal(2)), {"three": date(2026, 1, 2), "one": Colour.RED}) == made
+
+
+def test_defaults_are_the_functions_business():
+    """They are neither sent nor checked."""
+
+    def function(one: int = "nothing of the kind", two: int = 2): ...  # type: ignore[assignment]
+
+    arguments = arguments_of("t", function)
+    assert ([], {}) == arguments.sent([], {})
+    assert ((), {}) == arguments.made([], {})
+    assert ((), {"two": 5}) == arguments.made([], {"two": "5"})
+
+
+# -- what is given where it runs -------------------------------------------------------------------------------------
+
+
+def test_what_is_given_is_not_sent():
+    """However it is marked."""
+
+    def function(one: int, context: Context = TaskiqDepends(), *, other: Annotated[Context, TaskiqDepends()]): ...
+
+    arguments = arguments_of("t", function)
+    assert (["one"], ()) == (list(arguments.signature.parameters), arguments.problems)
+    with pytest.raises(TypeError, match="it takes"):
+        arguments.sent([1], {"context": 2})
+
+
+def test_arguments_behind_what_is_given_do_not_take_its_place():
+    """They are passed by name."""
+
+    def behind(one: int, given: Context = TaskiqDepends(), two: int = 2, three: int = 3):
+        return one, given, two, three
+
+    def first(given: Annotated[Context, TaskiqDepends()], one: int, *, two: int):
+        return given, one, two
+
+    for kwargs, args in (({"two": 5}, [1]), ({}, [1, 5])):
+        made, named = arguments_of("t", behind).made(args, kwargs)
+        assert (1, "given", 5, 3) == behind(*made, **named, given="given")
+    made, named = arguments_of("t", first).made([1], {"two": 2})
+    assert ("given", 1, 2) == first(*made, **named, given="given")
+
+
+def test_what_is_given_must_be_given_by_name():
+    """Where Python doesn't allow that, the declaration is wrong."""
+
+    def slash(given: Annotated[Context, TaskiqDepends()], /): ...
+    def star(given: Context = TaskiqDepends(), *rest: int): ...
+
+    assert ["the parameter 'given' is given by name, but stands before '/'"] == list(arguments_of("t", slash).problems)
+    assert ["'*rest' stands behind 'given', which is given; let 'given' stand behind '*rest'"] == list(
+        arguments_of("t", star).problems
+    )
+
+
+# -- wrong ones ------------------------------------------------------------------------------------------------------
+
+
+def test_invalid_arguments_show_no_value():
+    """They may be somebody's secret, and the text is logged."""
+
+    class Strict(BaseModel):
+        name: str
+
+        @field_validator("name")
+        @classmethod
+        def refuse(cls, value):
+            raise ValueError(f"{value} is no name")
+
+    def function(
+        one: int, two: datetime, three: Item, four: list[Strict], five: Literal["a"] = "a", six: Decimal = Decimal(1)
+    ): ...
+
+    arguments = arguments_of("t", function)
+    wrong = [SECRET, SECRET, {"name": [SECRET]}, [{"name": SECRET}], SECRET, SECRET]
+    with pytest.raises(InvalidArgumentsError) as caught:
+        arguments.made(wrong, {})
+    text = str(caught.value)
+    assert ["one: ", "two: ", "three.name: "] == [each for each in ("one: ", "two: ", "three.name: ") if each in text]
+    assert text.endswith(" and 4 more")
+    with pytest.raises(InvalidArgumentsError, match=r"^four\.0\.name: a validator refused it$") as refused:
+        arguments.made([1, "2026-01-01T00:00:00Z", {"name": "a", "price": 1}, [{"name": SECRET}]], {})
+    for error in (caught.value, refused.value):
+        assert error.__cause__ is None
+        assert SECRET not in str(error)
+
+
+@given(st.text(min_size=6, alphabet="abcdefxyz"))
+def test_no_text_becomes_a_number(value):
+    """Nor stands in the error."""
+
+    def function(one: int): ...
+
+    with pytest.raises(InvalidArgumentsError) as caught:
+        arguments_of("t", function).made([value], {})
+    assert "one: Input should be a valid integer, unable to parse string as an integer" == str(caught.value)
+
+
+def test_several_of_a_kind_are_checked_one_by_one():
+    """And told by the parameter's name."""
+
+    def function(*numbers: int, **more: int): ...
+
+    with pytest.raises(InvalidArgumentsError, match=r"^numbers: Input"):
+        arguments_of("t", function).made([1, "x"], {})
+    with pytest.raises(InvalidArgumentsError, match=r"^more: Input"):
+        arguments_of("t", function).made([], {"a": "x"})
+
+
+# -- what is declared ------------------------------------------------------------------------------------------------
+
+
+def test_types_that_no_message_can_bring():
+    """They are problems of the declaration; the hint says what was meant."""
+
+    class Database: ...
+
+    def function(database: Database, other: list[Database]): ...
+
+    problems = arguments_of("t", function).problems
+    assert 2 == len(problems)
+    assert problems[0].startswith("the parameter 'database' is a Database, which no message can bring (")
+    assert problems[0].endswith("what is to be given where the task runs has the default TaskiqDepends()")
+
+
+def test_annotations_that_cannot_be_read():
+    """As those under TYPE_CHECKING: they are told, and the arguments can be sent all the same."""
+
+    def function(one: "Nowhere", two: int): ...  # type: ignore[name-defined]  # noqa: F821
+
+    arguments = arguments_of("t", function)
+    (problem,) = arguments.problems
+    assert problem.startswith("the types of its parameters can't be read: name 'Nowhere' is not defined")
+    assert (["a", 2], {}) == arguments.sent(["a", 2], {})
+
+
+def test_objects_that_can_be_called():
+    """Their ``__call__`` says what they take; a decorator's function is what it decorates."""
+
+    class Sender:
+        def __call__(self, one: int): ...
+
+    @functools.wraps(test_objects_that_can_be_called)
+    def plain(): ...
+
+    def inner(one: int): ...
+
+    @functools.wraps(inner)
+    def outer(*args, **kwargs): ...
+
+    for function in (Sender(), outer, Sender().__call__):
+        assert ((7,), {}) == arguments_of("t", function).made(["7"], {})
+    assert ((), {}) == arguments_of("t", plain).made([], {})
+
+
+def test_the_built_in_functions():
+    """Their types aren't written down, so nothing is made."""
+    assert (([1, 2],), {}) == arguments_of("t", len).made([[1, 2]], {})
+    assert json.dumps([1]) == json.dumps(arguments_of("t", len).sent([{1}], {})[0][0])

@@ -1,0 +1,307 @@
+"""Tasks as code declares them."""
+
+import functools
+import sys
+from datetime import UTC, datetime, timedelta
+from types import ModuleType
+
+import pytest
+from taskiq import AsyncBroker, InMemoryBroker, async_shared_broker
+
+from bandmaster.contrib.taskiq import Schedule, Task, TaskOptions, Tasks, collect_tasks, task, tasks
+from bandmaster.contrib.taskiq.task_declarations.declarations import of_taskiq
+from bandmaster.kernel import Kernel, PlanError
+
+NOW = datetime(2026, 7, 1, 12, tzinfo=UTC)
+
+
+@task
+def add(one: int, other: int = 1) -> int:
+    return one + other
+
+
+@pytest.fixture
+def registry(monkeypatch):
+    """TaskIQ keeps shared tasks for as long as the process lives."""
+    monkeypatch.setattr(AsyncBroker, "global_task_registry", {})
+
+
+def _made(name="other", **options):
+    return task(name=name, **options)(lambda: None)
+
+
+def _kernel(*parts):
+    return Kernel(contributions=parts, discover=False)
+
+
+# -- one task --------------------------------------------------------------------------------------------------------
+
+
+def test_a_task_is_still_the_function():
+    """Called, it runs here and now."""
+    assert (3, 2) == (add(1, 2), add(1))
+
+
+def test_its_name_is_that_of_the_function():
+    """With the module, as a worker finds it."""
+    assert f"{__name__}:add" == add.name
+    assert f"<Task {add.name}>" == repr(add)
+
+
+def test_the_name_of_a_decorated_function_is_its_own():
+    """Not its decorator's."""
+
+    def loud(function):
+        @functools.wraps(function)
+        def louder(*args):
+            return function(*args)
+
+        return louder
+
+    assert add.name == task(loud(add.function)).name
+
+
+@pytest.mark.parametrize("function", [lambda: None, functools.partial(print, 1)])
+def test_what_has_no_name_needs_one(function):
+    """A worker couldn't find it."""
+    with pytest.raises(ValueError, match=r"name: .* has no name that a worker would find it by"):
+        task(function)
+    assert "given" == task(name="given")(function).name
+
+
+def test_options_are_kept():
+    """All of them."""
+    schedule = Schedule(every=5)
+    made = task(
+        name="report",
+        attempts=2,
+        backoff=1,
+        longest_backoff=10,
+        jitter=0,
+        timeout=1.5,
+        retry_on=[OSError],
+        schedule=schedule,
+        labels={"shop": 7},
+    )(print)
+    expected = TaskOptions(
+        attempts=2,
+        backoff=1,
+        longest_backoff=10,
+        jitter=0,
+        timeout=1.5,
+        retry_on=(OSError,),
+        schedules=(schedule,),
+    )
+    assert (expected, {"shop": 7}) == (made.options, dict(made.labels))
+    assert (OSError,) == _made(retry_on=OSError).options.retry_on
+    assert (schedule, schedule) == _made(schedule=[schedule, schedule]).options.schedules
+
+
+@pytest.mark.parametrize(
+    ("argument", "value"),
+    [
+        ("attempts", 0),
+        ("attempts", True),
+        ("attempts", 1.5),
+        ("attempts", "3"),
+        ("backoff", -1),
+        ("backoff", "1"),
+        ("backoff", float("nan")),
+        ("longest_backoff", float("inf")),
+        ("timeout", 0),
+        ("timeout", -1),
+        ("timeout", True),
+        ("jitter", 1.1),
+        ("jitter", -0.1),
+        ("jitter", "half"),
+        ("retry_on", [KeyboardInterrupt]),
+        ("retry_on", "OSError"),
+        ("retry_on", [OSError("made")]),
+        ("schedule", "30 4 * * *"),
+        ("schedule", [Schedule(every=1), None]),
+        ("schedule", 5),
+        ("name", "two words"),
+        ("name", ""),
+        ("name", 7),
+        ("name", "größe"),
+        ("labels", {"list": [1]}),
+        ("labels", {"bm_tenant": "other"}),
+        ("labels", {7: "seven"}),
+        ("labels", ["a"]),
+    ],
+)
+def test_wrong_values_are_refused_by_name(argument, value):
+    """Where they are written."""
+    with pytest.raises(ValueError, match=f"^{argument}: "):
+        task(**{"name": "wrong", argument: value})(print)
+
+
+@pytest.mark.parametrize("value", [7, "text", add])
+def test_only_functions_are_tasks(value):
+    """Neither anything else nor what is one already."""
+    with pytest.raises(ValueError, match="function: expected a function"):
+        task(name="wrong")(value)
+
+
+def test_a_typo_is_a_type_error():
+    """Python's own."""
+    with pytest.raises(TypeError, match="attemps"):
+        task(attemps=3)(print)
+
+
+# -- sent otherwise --------------------------------------------------------------------------------------------------
+
+
+def test_using_leaves_the_task_as_it_is():
+    """It makes another of it."""
+    made = add.using(delay=2, task_id="a", once="b", once_for=60, queue="q", timeout=3, shop="x")
+    assert {
+        "delay": 2.0,
+        "bm_once": "b",
+        "bm_once_for": 60.0,
+        "queue_name": "q",
+        "timeout": 3.0,
+        "shop": "x",
+    } == made.sent_with(NOW)
+    assert ("a", add.name, add.function) == (made.task_id, made.name, made.function)
+    assert ({}, None) == (add.sent_with(NOW), add.task_id)
+
+
+def test_using_may_be_said_step_by_step():
+    """What was said before stays."""
+    made = add.using(task_id="a", at=NOW + timedelta(seconds=5), shop="x").using(timeout=1)
+    assert {"shop": "x", "timeout": 1.0, "delay": 5.0} == made.sent_with(NOW)
+    assert "a" == made.task_id
+
+
+def test_a_time_becomes_a_delay_when_it_is_sent():
+    """None where it has passed."""
+    made = add.using(at=NOW + timedelta(minutes=1))
+    assert [60.0, 0.0] == [made.sent_with(now)["delay"] for now in (NOW, NOW + timedelta(hours=1))]
+
+
+def test_of_delay_and_time_the_last_counts():
+    """Whichever it is."""
+    late = NOW + timedelta(hours=1)
+    assert 5.0 == add.using(at=late).using(delay=5).sent_with(NOW)["delay"]
+    assert 3600.0 == add.using(delay=5).using(at=late).sent_with(NOW)["delay"]
+
+
+@pytest.mark.parametrize(
+    ("argument", "options"),
+    [
+        ("at", {"at": NOW, "delay": 1}),
+        ("at", {"at": datetime(2026, 7, 1)}),  # noqa: DTZ001
+        ("at", {"at": "tomorrow"}),
+        ("delay", {"delay": -1}),
+        ("delay", {"delay": "1"}),
+        ("delay", {"delay": float("inf")}),
+        ("once", {"once": ""}),
+        ("once", {"once": 7}),
+        ("once_for", {"once": "a", "once_for": 0}),
+        ("queue", {"queue": "two words"}),
+        ("timeout", {"timeout": 0}),
+        ("task_id", {"task_id": 7}),
+        ("task_id", {"task_id": ""}),
+        ("labels", {"bm_user": "other"}),
+        ("labels", {"thing": object()}),
+    ],
+)
+def test_wrong_ways_of_sending_are_refused_by_name(argument, options):
+    """As wrong declarations are."""
+    with pytest.raises(ValueError, match=f"^{argument}: "):
+        add.using(**options)
+
+
+# -- of TaskIQ's own -------------------------------------------------------------------------------------------------
+
+
+def test_tasks_of_taskiqs_decorators(registry):
+    """Their labels are options where they say the same."""
+
+    @async_shared_broker.task(task_name="mail", timeout=3, attempts="2", shop="x", schedule=[{"cron": "* * * * *"}])
+    async def mail(to: str) -> None: ...
+
+    made = of_taskiq(mail)
+    assert ("mail", TaskOptions(timeout=3.0, attempts=2)) == (made.name, made.options)
+    # A list is for TaskIQ's own scheduler, and no label.
+    assert {"timeout": 3, "attempts": "2", "shop": "x"} == dict(made.labels)
+    assert mail.original_func is made.function
+
+
+@pytest.mark.parametrize(("label", "value"), [("timeout", "soon"), ("timeout", -1), ("attempts", 0), ("attempts", "x")])
+def test_wrong_labels_of_taskiqs_tasks_are_refused_by_name(registry, label, value):
+    """And the task's."""
+    made = InMemoryBroker().task(task_name="mail", **{label: value})(_plain)
+    with pytest.raises(ValueError, match=f"task 'mail': {label}: .*{value}"):
+        of_taskiq(made)
+
+
+def _plain(): ...
+
+
+# -- parts -----------------------------------------------------------------------------------------------------------
+
+
+def test_a_part_brings_its_tasks():
+    """By name; nothing is started."""
+    part = tasks("shop", add, _made())
+    assert ("shop_tasks", f"The tasks of 'shop': {add.name}, other.") == (part.name, part.description)
+    plan = _kernel(part, tasks("empty")).plan
+    assert [add.name, "other"] == list(collect_tasks(plan))
+    assert "The tasks of 'empty': none." == tasks("empty").description
+
+
+def test_a_module_stands_for_its_tasks(registry, monkeypatch):
+    """For its own, not for those that it imports."""
+    module = ModuleType("shop.jobs")
+    monkeypatch.setitem(sys.modules, "shop.jobs", module)
+    source = (
+        "from bandmaster.contrib.taskiq import task\n"
+        "from taskiq import async_shared_broker\n"
+        "one = task(name='one')(lambda: 1)\n"
+        "@async_shared_broker.task(task_name='two')\n"
+        "def two(): ...\n"
+        "other_name = one\n"
+        "number = 3\n"
+    )
+    exec(source, vars(module))
+    module.add = add  # as an import would
+    found = collect_tasks(_kernel(tasks("shop", module)).plan)
+    assert ["one", "two"] == list(found)
+
+
+@pytest.mark.parametrize("member", [print, "shop.jobs", None])
+def test_members_of_another_kind(member):
+    """They are refused."""
+    with pytest.raises(ValueError, match="members: expected tasks, or modules with tasks in them"):
+        tasks("shop", member)
+
+
+def test_two_tasks_of_one_name_within_a_part():
+    """They are refused where they are written; the same one twice does no harm."""
+    with pytest.raises(ValueError, match="members: there are two tasks called 'other'"):
+        tasks("shop", _made(), _made())
+    assert [add.name] == list(collect_tasks(_kernel(tasks("shop", add, add.using(delay=1))).plan))
+
+
+def test_two_tasks_of_one_name_in_two_parts():
+    """The report names both, and all such tasks."""
+    kernel = _kernel(tasks("shop", _made(), add, _made("mine")), tasks("bar", _made(), add))
+    with pytest.raises(PlanError) as caught:
+        collect_tasks(kernel.plan)
+    assert ["other", add.name] == [problem.subject for problem in caught.value.problems]
+    assert "the parts 'bar' and 'shop' both have a task 'other'." in str(caught.value)
+
+
+def test_tasks_may_be_given_in_place_of_a_part():
+    """By an override."""
+    from bandmaster.kernel.keys import Key
+
+    plan = Kernel(discover=False, overrides={Key(Tasks, "shop"): Tasks("shop", (add,))}).plan
+    assert {add.name: add} == collect_tasks(plan)
+
+
+def test_a_task_is_no_other_of_the_same_kind():
+    """They are told apart by identity: they are keys."""
+    assert 2 == len({Task(print, "a"), Task(print, "a")})

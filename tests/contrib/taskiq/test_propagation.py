@@ -1,0 +1,183 @@
+"""Who asks, under which ids: taken along with a task."""
+
+import contextvars
+
+import anyio
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from opentelemetry import trace
+from opentelemetry.trace import NonRecordingSpan, SpanContext, TraceFlags
+
+from bandmaster.contrib.taskiq import propagation
+from bandmaster.contrib.taskiq.propagation import carried, restored
+from bandmaster.contrib.web import current_context, request_context, tenant, user
+
+TRACE_ID, SPAN_ID = 0x0AF7651916CD43DD8448EB211C80319C, 0x00F067AA0BA902B7
+LABELS = ["bm_request_id", "bm_correlation_id", "bm_tenant", "bm_user", "bm_trace_traceparent", "bm_trace_tracestate"]
+VALUES = st.none() | st.booleans() | st.integers() | st.floats() | st.text() | st.binary() | st.lists(st.integers())
+
+
+@pytest.fixture
+def traced():
+    """Within a span, as a tracing library would have it."""
+    from opentelemetry import context
+
+    span = NonRecordingSpan(SpanContext(TRACE_ID, SPAN_ID, is_remote=False, trace_flags=TraceFlags(1)))
+    token = context.attach(trace.set_span_in_context(span))
+    yield
+    context.detach(token)
+
+
+@pytest.fixture
+def no_opentelemetry(monkeypatch):
+    """As where it isn't installed."""
+    monkeypatch.setattr(propagation, "has_opentelemetry", lambda: False)
+
+
+def _seen():
+    context = current_context()
+    return None if context is None else (context.request_id, context.correlation_id, context.tenant, context.user)
+
+
+def test_nothing_is_carried_from_nowhere():
+    """Outside of requests and traces."""
+    assert {} == carried()
+
+
+def test_who_asks_is_carried():
+    """And is there again, where the task runs."""
+    with request_context("request", "correlation", tenant="acme", user="ann"):
+        found = carried()
+    assert {
+        "bm_request_id": "request",
+        "bm_correlation_id": "correlation",
+        "bm_tenant": "acme",
+        "bm_user": "ann",
+    } == found
+    with restored(found):
+        assert ("request", "correlation", "acme", "ann") == _seen()
+    assert None is _seen()
+
+
+def test_what_is_not_known_is_not_carried():
+    """No tenant is no tenant; ids are made where there are none."""
+    with request_context("request"):
+        found = carried()
+    assert {"bm_request_id": "request", "bm_correlation_id": "request"} == found
+    with restored({}):
+        made = current_context()
+        assert (None, None) == (tenant(), user())
+        assert made.correlation_id == made.request_id
+
+
+def test_a_task_does_not_run_in_the_context_around_it():
+    """A worker in a process that serves requests mustn't take one's tenant for the task's."""
+    with request_context("request", tenant="acme", user="ann"):
+        with restored({"bm_request_id": "task"}):
+            assert ("task", "task", None, None) == _seen()
+        assert ("request", "request", "acme", "ann") == _seen()
+
+
+def test_nothing_is_left_behind_when_a_task_fails():
+    """Neither context nor trace."""
+    before = dict(contextvars.copy_context())
+    with pytest.raises(OSError, match="no disk"), restored({"bm_tenant": "acme", "bm_trace_traceparent": _parent()}):
+        raise OSError("no disk")
+    after = dict(contextvars.copy_context())
+    assert {variable: before.get(variable) for variable in after if after[variable] is not None} == {
+        variable: value for variable, value in after.items() if value is not None
+    }
+    assert None is _seen()
+    assert 0 == trace.get_current_span().get_span_context().trace_id
+
+
+def _parent():
+    return f"00-{TRACE_ID:032x}-{SPAN_ID:016x}-01"
+
+
+def test_the_trace_is_carried(traced):
+    """In the W3C's form, so that other tracers read it."""
+    assert {"bm_trace_traceparent": _parent()} == carried()
+
+
+def test_the_trace_goes_on_in_the_task(traced):
+    """Its spans belong to the trace of who sent it."""
+    found = carried()
+
+    def elsewhere():
+        assert 0 == trace.get_current_span().get_span_context().trace_id
+        with restored(found):
+            context = trace.get_current_span().get_span_context()
+            assert (TRACE_ID, SPAN_ID, True) == (context.trace_id, context.span_id, context.is_remote)
+        assert 0 == trace.get_current_span().get_span_context().trace_id
+
+    contextvars.Context().run(elsewhere)
+
+
+def test_without_opentelemetry_there_is_no_trace(traced, no_opentelemetry):
+    """And no error."""
+    assert {} == carried()
+    with restored({"bm_trace_traceparent": _parent()}):
+        assert None is not _seen()
+
+
+def test_whether_opentelemetry_is_there(monkeypatch):
+    """The API, not just a package of that name."""
+    look = propagation.has_opentelemetry.__wrapped__
+    assert True is look()
+    found = {"opentelemetry": object(), "opentelemetry.propagate": None}
+    monkeypatch.setattr(propagation.importlib.util, "find_spec", found.__getitem__)
+    assert False is look()
+    found["opentelemetry"] = None
+    assert False is look()
+
+    def missing(name):
+        if name == "opentelemetry":
+            return object()
+        raise ModuleNotFoundError(name)
+
+    monkeypatch.setattr(propagation.importlib.util, "find_spec", missing)
+    assert False is look()
+
+
+@given(st.dictionaries(st.sampled_from(LABELS), VALUES))
+def test_labels_of_any_kind_do_no_harm(found):
+    """They may come from anybody who can write to the queue."""
+    with restored(found):
+        request_id, correlation_id, _, _ = _seen()
+        assert 1 <= len(request_id) <= 128
+        assert request_id.isprintable()
+        assert 1 <= len(correlation_id) <= 128
+    assert None is _seen()
+
+
+@pytest.mark.parametrize("value", ["a\nb", "a\x00\x1b[31m", "x" * 30_000, "", "größe"])
+def test_ids_that_no_request_would_have_are_replaced(value):
+    """They end up in logs and headers; what isn't a trace is none."""
+    labels = {"bm_request_id": value, "bm_correlation_id": value}
+    labels |= {"bm_trace_traceparent": value, "bm_trace_baggage": value, f"bm_trace_{value}": value}
+    with restored(labels):
+        request_id, correlation_id, _, _ = _seen()
+        assert request_id != value
+        assert correlation_id == request_id
+        assert 0 == trace.get_current_span().get_span_context().trace_id
+
+
+@pytest.mark.anyio
+async def test_tasks_side_by_side_have_each_their_own():
+    """Also after they have waited."""
+    wrong, turns = [], anyio.Event()
+
+    async def one(number):
+        with restored({"bm_tenant": f"tenant-{number}"}):
+            await turns.wait()
+            wrong.extend([number] if tenant() != f"tenant-{number}" else [])
+
+    with anyio.fail_after(5):
+        async with anyio.create_task_group() as group:
+            for number in range(50):
+                group.start_soon(one, number)
+            await anyio.sleep(0)
+            turns.set()
+    assert [] == wrong

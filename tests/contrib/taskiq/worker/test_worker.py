@@ -1,0 +1,1029 @@
+"""Works at a queue."""
+
+import asyncio
+import contextvars
+import json
+import threading
+from contextlib import asynccontextmanager
+
+import pytest
+from taskiq import Context, InMemoryBroker, TaskiqDepends, TaskiqMessage, TaskiqMiddleware, TaskiqState
+from taskiq.exceptions import NoResultError
+
+from bandmaster.contrib.taskiq import EmbeddedBroker, MemoryResults, Reason, TaskIQSettings, TaskOptions, Worker, task
+from bandmaster.contrib.taskiq.brokers.embedded_broker import _Message
+from bandmaster.contrib.taskiq.idempotency.idempotency import MemoryIdempotency
+from bandmaster.contrib.taskiq.queue import TaskQueue
+from bandmaster.contrib.taskiq.schedules.stored_schedules import MemorySchedules
+from bandmaster.contrib.taskiq.worker.bound_tasks import bind
+from bandmaster.contrib.taskiq.worker.retry_policy import policy_of
+from bandmaster.contrib.taskiq.worker.worker import KNOWN
+from bandmaster.contrib.web import request_context, request_id, set_tenant, tenant
+from bandmaster.kernel import PermanentError, PlanError, Problem, Resources, Scoped, TransientError
+from bandmaster.kernel.keys import Key
+
+pytestmark = pytest.mark.anyio
+
+
+@pytest.fixture(autouse=True)
+def quiet(logs):
+    """Errors of tasks aren't the test run's."""
+
+
+class Working:
+    """A worker at a queue in memory, for a test."""
+
+    def __init__(self, *tasks, broker=None, resources=None, middlewares=(), others=None, concurrency=20, **settings):
+        self.broker = EmbeddedBroker() if broker is None else broker
+        self.results = MemoryResults(60)
+        self.broker.with_result_backend(self.results)
+        self.broker.with_middlewares(*middlewares)
+        chosen = TaskIQSettings(**{"backoff": 0, "jitter": 0, **settings})
+        known = {one.name: one for one in tasks}
+        self.letters = self.broker.dead_letters
+        self.queue = TaskQueue(self.broker, known, self.letters, MemorySchedules(), MemoryIdempotency())
+        self.worker = Worker(
+            self.broker,
+            bind(tasks, resources or Resources(), chosen, known=KNOWN),
+            take=lambda message, data: None,
+            fallback=policy_of(TaskOptions(), chosen),
+            concurrency=concurrency,
+            threads=2,
+            **({} if others is None else {"others": others}),
+        )
+
+    async def __aenter__(self):
+        self.bound = asyncio.timeout(15)  # no test waits for ever
+        await self.bound.__aenter__()
+        self.running = asyncio.ensure_future(self.worker.run())
+        return self
+
+    async def __aexit__(self, *raised):
+        await self.worker.stop()
+        await self.running
+        await self.bound.__aexit__(*raised)
+
+    async def send(self, one, *args, **kwargs):
+        return await self.queue.send(one, *args, **kwargs)
+
+    async def done(self, one, *args, **kwargs):
+        """Send one, wait for its end, give what is kept of it."""
+        sent = await self.send(one, *args, **kwargs)
+        await self.idle()
+        return await sent.get_result() if await sent.is_ready() else None
+
+    async def idle(self):
+        await self.broker.wait_idle()
+        while self.worker.gauge.running:
+            await asyncio.sleep(0)
+
+    async def letter(self):
+        (found,) = await self.letters.page()
+        return found
+
+    def counts(self):
+        gauge = self.worker.gauge
+        return gauge.done, gauge.again, gauge.dead, gauge.lost
+
+
+def failing(times, error=TransientError, **options):
+    """A task that fails so often, and what its messages said."""
+    seen = []
+
+    @task(name="failing", **options)
+    async def work(context: Context = TaskiqDepends()):
+        seen.append(dict(context.message.labels))
+        if len(seen) <= times:
+            raise error(f"not yet {len(seen)}")
+        return len(seen)
+
+    return work, seen
+
+
+@task(name="echo")
+async def echo(value=None):
+    return value
+
+
+# -- ends ------------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.requirement("worker")
+async def test_a_task_is_done():
+    """Its result is kept, and its message gone."""
+    async with Working(echo) as working:
+        result = await working.done(echo, {"a": [1, None]})
+        assert (False, {"a": [1, None]}, None) == (result.is_err, result.return_value, result.error)
+        assert result.execution_time >= 0
+        assert ((1, 0, 0, 0), 0) == (working.counts(), working.broker.waiting)
+
+
+@pytest.mark.requirement("CF-28", "TQ-9")
+async def test_what_may_pass_is_tried_again():
+    """The message says which attempt it is, and how the earlier ones ended; only the last result is kept."""
+    work, seen = failing(2)
+    async with Working(work) as working:
+        saved = []
+        set_result = working.results.set_result
+
+        async def keep(task_id, result):
+            saved.append(result.is_err)
+            await set_result(task_id, result)
+
+        working.results.set_result = keep
+        result = await working.done(work.using(shop="x", once="only", task_id="id-1"))
+        assert (3, (1, 2, 0, 0), [False]) == (result.return_value, working.counts(), saved)
+        assert [None, "2", "3"] == [labels.get("bm_attempt") for labels in seen]
+        assert ["x", "x", "x"] == [labels["shop"] for labels in seen]
+        assert [True, False, False] == ["bm_once" in labels for labels in seen]
+        failures = json.loads(seen[2]["bm_failures"])
+        assert [(1, "TransientError: not yet 1"), (2, "TransientError: not yet 2")] == [
+            (each["attempt"], each["error"]) for each in failures
+        ]
+        assert ("id-1", 0) == (
+            (await working.results.get_result("id-1")).labels and "id-1",
+            await working.letters.count(),
+        )
+
+
+async def test_a_message_remembers_its_last_failures():
+    """Not all of a thousand."""
+    work, seen = failing(13, attempts=14)
+    async with Working(work) as working:
+        await working.done(work)
+        assert list(range(4, 14)) == [each["attempt"] for each in json.loads(seen[-1]["bm_failures"])]
+
+
+@pytest.mark.parametrize("told", ["nothing of the kind", "{}", "[", 7])
+async def test_what_others_have_written_there_does_no_harm(told):
+    """A count that is none is the first; a history that is none is empty."""
+    work, seen = failing(1)
+    async with Working(work) as working:
+        labels = {"bm_attempt": told, "bm_failures": told}
+        message = TaskiqMessage(task_id="a", task_name="failing", labels=labels, args=[], kwargs={})
+        working.broker.put(working.broker.formatter.dumps(message).message)
+        await working.idle()
+        attempt = 8 if told == 7 else 2
+        assert [told, str(attempt)][: len(seen)] == [labels["bm_attempt"] for labels in seen]
+        (failure,) = json.loads(
+            seen[1]["bm_failures"]
+            if len(seen) > 1
+            else json.loads((await working.letter()).data)["labels"]["bm_failures"]
+        )
+        assert "TransientError: not yet 1" == failure["error"]
+
+
+async def test_labels_travel_as_they_were_typed():
+    """Through every attempt."""
+    work, seen = failing(2)
+    async with Working(work) as working:
+        await working.queue._send(
+            "failing", [], {}, None, {"count": 3, "part": 0.5, "yes": True, "text": "3", "raw": b"\xff"}
+        )
+        await working.idle()
+        expected = {"count": 3, "part": 0.5, "yes": True, "text": "3", "raw": b"\xff"}
+        assert [expected] * 3 == [{name: labels[name] for name in expected} for labels in seen]
+
+
+# -- dead letters ----------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.requirement("CF-28")
+@pytest.mark.parametrize(
+    ("error", "reason", "runs"),
+    [
+        (PermanentError, Reason.PERMANENT, 1),
+        (ValueError, Reason.PERMANENT, 1),
+        (TransientError, Reason.EXHAUSTED, 3),
+        (OSError, Reason.EXHAUSTED, 3),
+    ],
+)
+async def test_what_nobody_can_do_is_put_aside(error, reason, runs):
+    """With the reason, the error, and the message as it was last; the result is the error."""
+    work, seen = failing(99, error, attempts=3, retry_on=[OSError])
+    async with Working(work) as working:
+        result = await working.done(work.using(task_id="id-1"))
+        letter = await working.letter()
+        assert (reason, f"{error.__name__}: not yet {runs}", "failing", "id-1") == (
+            letter.reason,
+            letter.detail,
+            letter.task,
+            letter.task_id,
+        )
+        assert (runs, (0, runs - 1, 1, 0)) == (len(seen), working.counts())
+        labels = json.loads(letter.data)["labels"]
+        assert (str(runs), runs) == (labels["bm_attempt"], len(json.loads(labels["bm_failures"])))
+        assert (True, error, f"not yet {runs}") == (result.is_err, type(result.error), str(result.error))
+        assert [letter.id] == await working.letters.replay()
+        await working.idle()
+        assert None is seen[runs].get("bm_attempt")
+
+
+async def test_invalid_arguments_are_put_aside():
+    """Whoever sent them, without showing them."""
+
+    @task(name="strict")
+    async def strict(one: int): ...
+
+    async with Working(strict) as working:
+        await working.queue.send_message("strict", ["secret"])
+        await working.idle()
+        letter = await working.letter()
+        assert (Reason.INVALID, True, False) == (
+            letter.reason,
+            letter.detail.startswith("InvalidArgumentsError: one: "),
+            "secret" in letter.detail,
+        )
+
+
+async def test_what_cannot_be_read_is_put_aside(logs):
+    """As it is, and without being quoted."""
+    async with Working() as working:
+        working.broker.put(b'{"password": "secret"}')
+        await working.idle()
+        letter = await working.letter()
+        assert (Reason.UNREADABLE, b'{"password": "secret"}', (0, 0, 1, 0)) == (
+            letter.reason,
+            letter.data,
+            working.counts(),
+        )
+        assert "secret" not in repr(logs) + letter.detail
+
+
+async def test_an_unknown_task_is_tried_before_it_is_put_aside():
+    """While a release is rolled out, another worker may know it."""
+    async with Working(echo, attempts=2) as working:
+        await working.queue._send("ecko", [], {}, "id-1", {})
+        await working.idle()
+        letter = await working.letter()
+        assert (Reason.UNKNOWN, (0, 1, 1, 0)) == (letter.reason, working.counts())
+        assert "UnknownTaskError: there is no task 'ecko' here. Did you mean 'echo'?" == letter.detail
+        assert (await working.results.get_result("id-1")).is_err
+
+
+async def test_tasks_that_no_part_brings_are_found_when_they_come():
+    """Once each."""
+    asked = []
+    bound = bind([echo], Resources(), TaskIQSettings())
+
+    def others(name):
+        asked.append(name)
+        return bound.get(name)
+
+    async with Working(others=others) as working:
+        working.queue.tasks = {"echo": echo}
+        assert ["a", "b"] == [(await working.done(echo, value)).return_value for value in "ab"]
+        assert ["echo"] == asked
+
+
+async def test_a_task_that_cannot_be_bound_when_it_comes():
+    """Its message is put aside, with the report."""
+
+    def others(name):
+        raise PlanError([Problem("task 'echo' asks for a Database, which nothing provides.")])
+
+    async with Working(others=others) as working:
+        working.queue.tasks = {"echo": echo}
+        result = await working.done(echo)
+        letter = await working.letter()
+        assert (Reason.PERMANENT, True, True) == (letter.reason, "a Database" in letter.detail, result.is_err)
+
+
+# -- results ---------------------------------------------------------------------------------------------------------
+
+
+async def test_a_result_that_cannot_be_kept(logs):
+    """The task isn't run again for it; whoever waits is told."""
+
+    @task(name="odd")
+    async def odd():
+        return object()
+
+    async with Working(odd) as working:
+        result = await working.done(odd)
+        assert (True, None, (1, 0, 0, 0)) == (result.is_err, result.return_value, working.counts())
+        assert "result not kept" in [log["event"] for log in logs]
+
+
+@pytest.mark.parametrize("error", [TransientError("gone"), PermanentError("full")])
+async def test_a_result_store_that_fails(error):
+    """Neither ends the worker nor runs the task again."""
+    saved = []
+    async with Working(echo) as working:
+
+        async def fail(task_id, result):
+            saved.append(result.is_err)
+            raise error
+
+        working.results.set_result = fail
+        assert None is await working.done(echo)
+        assert (1, 0, 0, 0) == working.counts()
+        assert saved == ([False] if isinstance(error, TransientError) else [False, True])
+
+
+async def test_a_task_that_wants_no_result():
+    """TaskIQ's NoResultError: it is done, and no error."""
+    called = []
+
+    class Middleware(TaskiqMiddleware):
+        def on_error(self, message, result, exception):
+            called.append("on_error")
+
+        def post_execute(self, message, result):
+            called.append("post_execute")
+
+        def post_save(self, message, result):
+            called.append("post_save")
+
+    work, _ = failing(9, lambda text: NoResultError())
+    async with Working(work, middlewares=[Middleware()]) as working:
+        assert None is await working.done(work)
+        assert ((1, 0, 0, 0), ["post_execute"]) == (working.counts(), called)
+
+
+async def test_a_task_may_send_itself_anew():
+    """TaskIQ's requeue: another message, and no result of this one."""
+
+    @task(name="requeued")
+    async def requeued(context: Context = TaskiqDepends()):
+        if "X-Taskiq-requeue" not in context.message.labels:
+            await context.requeue()
+        return context.message.labels["X-Taskiq-requeue"]
+
+    async with Working(requeued) as working:
+        assert ("1", (2, 0, 0, 0)) == ((await working.done(requeued)).return_value, working.counts())
+
+
+# -- middlewares -----------------------------------------------------------------------------------------------------
+
+
+class Recorder(TaskiqMiddleware):
+    """Says what it is called for."""
+
+    def __init__(self, name, facts, fails=()):
+        super().__init__()
+        self.name, self.facts, self.fails = name, facts, fails
+
+    def _called(self, step):
+        self.facts.append(f"{self.name} {step}")
+        if step in self.fails:
+            raise OSError(f"{step} failed")
+
+    def pre_execute(self, message):
+        self._called("pre_execute")
+        return message.model_copy(update={"labels": {**message.labels, self.name: "was here"}})
+
+    async def on_error(self, message, result, exception):
+        self._called(f"on_error {type(exception).__name__}")
+
+    async def post_execute(self, message, result):
+        self._called("post_execute")
+
+    def post_save(self, message, result):
+        self._called("post_save")
+
+
+async def test_middlewares_run_in_taskiqs_order():
+    """In before the task, out behind it; those that don't say anything about a step aren't asked."""
+    facts = []
+
+    @task(name="seen")
+    async def seen(context: Context = TaskiqDepends()):
+        facts.append("run")
+        return [name for name in "ab" if name in context.message.labels]
+
+    middlewares = [Recorder("a", facts), TaskiqMiddleware(), Recorder("b", facts)]
+    async with Working(seen, middlewares=middlewares) as working:
+        assert ["a", "b"] == (await working.done(seen)).return_value
+    steps = ["a pre_execute", "b pre_execute", "run", "b post_execute", "a post_execute", "b post_save", "a post_save"]
+    assert steps == facts
+
+
+async def test_middlewares_are_told_of_errors():
+    """Of each attempt; of the saving only at the last."""
+    facts = []
+    work, _ = failing(9, attempts=2)
+    async with Working(work, middlewares=[Recorder("a", facts)]) as working:
+        await working.done(work)
+    each = ["a pre_execute", "a on_error TransientError", "a post_execute"]
+    assert [*each, *each, "a post_save"] == facts
+
+
+async def test_what_a_middleware_raises_behind_a_task_changes_nothing(logs):
+    """It is logged, and the others are asked all the same."""
+    facts = []
+    fails = ("post_execute", "post_save", "on_error ValueError")
+    work, _ = failing(1, ValueError)
+    async with Working(echo, work, middlewares=[Recorder("a", facts), Recorder("b", facts, fails)]) as working:
+        assert "fine" == (await working.done(echo, "fine")).return_value
+        assert isinstance((await working.done(work)).error, ValueError)
+        assert (1, 0, 1, 0) == working.counts()
+    assert {"a post_execute", "a post_save", "a on_error ValueError"} <= set(facts)
+    told = [log["step"] for log in logs if log["event"] == "a middleware failed"]
+    assert ["post_execute", "post_save", "on_error", "post_execute", "post_save"] == [
+        step.rpartition(".")[2] for step in told
+    ]
+
+
+@pytest.mark.parametrize("broken", ["raises", "forgets"])
+async def test_a_middleware_that_fails_before_a_task(broken):
+    """The task isn't run; its message is put aside."""
+
+    class Broken(TaskiqMiddleware):
+        def pre_execute(self, message):
+            if broken == "raises":
+                raise ValueError("refused")
+
+    async with Working(echo, middlewares=[Broken()]) as working:
+        result = await working.done(echo)
+        assert (True, (0, 0, 1, 0)) == (result.is_err, working.counts())
+        text = "refused" if broken == "raises" else "Broken.pre_execute returned None rather than the message"
+        assert text in (await working.letter()).detail
+
+
+# -- acknowledgements ------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("error", [TransientError, ValueError])
+async def test_at_most_once_where_a_task_asks_for_it(logs, error):
+    """``when_received``: what fails thereafter is gone, and said to be."""
+    held = []
+
+    @task(name="once", labels={"ack_type": "when_received"})
+    async def once(fails: bool, context: Context = TaskiqDepends()):
+        held.append((context.is_acked, len(working.broker._held)))
+        if fails:
+            raise error("too late")
+
+    async with Working(once) as working:
+        assert False is (await working.done(once, False)).is_err
+        assert isinstance((await working.done(once, True)).error, error)
+        assert ([(True, 0)] * 2, (1, 0, 1, 0), 0) == (held, working.counts(), await working.letters.count())
+    assert "no dead letter: the message had been acknowledged" in [log["event"] for log in logs]
+
+
+async def test_a_message_that_could_not_be_acknowledged_before_is_tried_again(monkeypatch):
+    """Its task hasn't been run."""
+    runs = []
+    done = _Message.done
+
+    async def fail_once(self):
+        if not failed:
+            failed.append(self)
+            raise TransientError("not now")
+        await done(self)
+
+    failed = []
+    monkeypatch.setattr(_Message, "done", fail_once)
+
+    @task(name="once", labels={"ack_type": "WHEN_RECEIVED"})
+    async def once():
+        runs.append(1)
+
+    async with Working(once) as working:
+        await working.done(once)
+        assert ([1], (1, 1, 0, 0)) == (runs, working.counts())
+
+
+async def test_a_task_that_acknowledges_itself():
+    """``manual``: one that forgets to hasn't done its work."""
+    runs = []
+
+    @task(name="manual", labels={"ack_type": "manual"}, attempts=3)
+    async def manual(forgets: int, context: Context = TaskiqDepends()):
+        runs.append(context.is_ackable)
+        if len(runs) > forgets:
+            await context.ack()
+            assert 0 == len(working.broker._held)
+        return len(runs)
+
+    async with Working(manual) as working:
+        assert (2, (1, 1, 0, 0)) == ((await working.done(manual, 1)).return_value, working.counts())
+        runs.clear()
+        result = await working.done(manual, 9)
+        assert "it is to acknowledge its message itself, and didn't" == str(result.error)
+        assert Reason.EXHAUSTED == (await working.letter()).reason
+
+
+async def test_what_fails_behind_its_own_acknowledgement_is_not_tried_again():
+    """The message is gone."""
+
+    @task(name="manual", labels={"ack_type": "manual"})
+    async def manual(context: Context = TaskiqDepends()):
+        await context.ack()
+        raise TransientError("too late")
+
+    async with Working(manual) as working:
+        assert (await working.done(manual)).is_err
+        assert ((0, 0, 1, 0), 0) == (working.counts(), await working.letters.count())
+
+
+@pytest.mark.parametrize("kind", ["when_saved", "when_executed", "nothing of the kind", 7])
+async def test_other_kinds_acknowledge_at_the_end(kind):
+    """Also those that TaskIQ doesn't know."""
+
+    @task(name="plain", labels={"ack_type": kind})
+    async def plain(context: Context = TaskiqDepends()):
+        return context.is_acked
+
+    async with Working(plain) as working:
+        assert False is (await working.done(plain)).return_value
+        assert (1, 0, 0, 0) == working.counts()
+
+
+# -- cut short -------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("by", ["task", "message", "settings"])
+async def test_a_task_may_take_so_long(by):
+    """Then it is cancelled, and that may pass; what it cleans up is waited for."""
+    facts = []
+
+    @task(name="slow", attempts=2, timeout=0.02 if by == "task" else 60 if by == "message" else None)
+    async def slow():
+        try:
+            await asyncio.sleep(60)
+        finally:
+            facts.append("cleaned up")
+
+    async with Working(slow, **({"timeout": 0.02} if by == "settings" else {})) as working:
+        result = await working.done(slow.using(timeout=0.02) if by == "message" else slow)
+        assert "it took more than 0.02 s" == str(result.error)
+        assert (["cleaned up"] * 2, (0, 1, 1, 0)) == (facts, working.counts())
+
+
+async def test_a_task_within_its_time():
+    """Nothing happens to it."""
+    async with Working(echo) as working:
+        assert 1 == (await working.done(echo.using(timeout=60), 1)).return_value
+
+
+@pytest.mark.parametrize("how", ["raise", "cancel"])
+async def test_a_task_that_is_cancelled_from_inside(how):
+    """It doesn't take the worker along; that may pass."""
+    runs = []
+
+    @task(name="cancelled")
+    async def cancelled():
+        runs.append(1)
+        if len(runs) == 1:
+            if how == "raise":
+                raise asyncio.CancelledError
+            asyncio.current_task().cancel()
+            await asyncio.sleep(0)
+        return "done"
+
+    async with Working(cancelled) as working:
+        assert ("done", (1, 1, 0, 0)) == ((await working.done(cancelled)).return_value, working.counts())
+
+
+@pytest.mark.parametrize("error", [SystemExit(3), KeyboardInterrupt(), GeneratorExit("x")])
+async def test_a_task_does_not_end_its_worker(error):
+    """Whatever it raises."""
+
+    @task(name="ending")
+    async def ending():
+        raise error
+
+    async with Working(ending, echo) as working:
+        result = await working.done(ending)
+        assert f"it raised {type(error).__name__}" in str(result.error)
+        assert Reason.PERMANENT == (await working.letter()).reason
+        assert "alive" == (await working.done(echo, "alive")).return_value
+
+
+async def test_a_broken_worker_step_is_told(logs, monkeypatch):
+    """It ends neither the worker nor other tasks."""
+    async with Working(echo) as working:
+        tell = working.worker._tell
+
+        def fail(message, *args):
+            if message.task_id == "bad":
+                raise LookupError("a bug of ours")
+            tell(message, *args)
+
+        monkeypatch.setattr(working.worker, "_tell", fail)
+        await working.send(echo.using(task_id="bad"))
+        sent = await working.send(echo, 1)
+        while not await sent.is_ready():
+            await asyncio.sleep(0)
+    (told,) = [log for log in logs if log["event"] == "a worker's own step failed"]
+    assert ("LookupError: a bug of ours", True) == (told["error"], "Traceback" in told["exception"])
+
+
+# -- sync ------------------------------------------------------------------------------------------------------------
+
+
+async def test_sync_tasks_run_in_threads():
+    """With the same context and resources."""
+    own = contextvars.ContextVar("own", default=None)
+
+    @task(name="sync")
+    def sync(value: int, state: TaskiqState = TaskiqDepends(), message: TaskiqMessage = TaskiqDepends()):
+        return [value, tenant(), request_id(), message.task_id, state.shop, threading.current_thread().name]
+
+    async with Working(sync) as working:
+        working.broker.state.shop = "x"
+        own.set("outside")
+        with request_context("request-1", tenant="acme"):
+            *found, thread = (await working.done(sync.using(task_id="id-1"), 5)).return_value
+        assert ([5, "acme", "request-1", "id-1", "x"], True) == (found, thread != threading.current_thread().name)
+
+
+async def test_a_sync_task_that_takes_too_long_is_left_behind():
+    """Its slot is free again; a thread can't be cancelled."""
+    release = threading.Event()
+
+    @task(name="stuck", attempts=1, timeout=0.02)
+    def stuck():
+        release.wait(10)
+
+    async with Working(stuck) as working:
+        try:
+            assert "it took more than 0.02 s" == str((await working.done(stuck)).error)
+        finally:
+            release.set()
+
+
+async def test_a_sync_decorator_of_an_async_task():
+    """Also one that returns no coroutine now and then."""
+    import functools
+
+    @functools.wraps(echo.function)
+    def sometimes(value=None):
+        return "cached" if value is None else echo.function(value)
+
+    made = task(name="sometimes")(sometimes)
+    async with Working(made) as working:
+        assert ["cached", 1] == [(await working.done(made, *args)).return_value for args in ((), (1,))]
+
+
+# -- many at once ----------------------------------------------------------------------------------------------------
+
+
+async def test_no_more_run_at_once_than_allowed():
+    """The rest waits at the broker, for others."""
+    going, most, release = [], [], asyncio.Event()
+
+    @task(name="counted")
+    async def counted():
+        going.append(1)
+        most.append(len(going))
+        await release.wait()
+        going.pop()
+
+    async with Working(counted, concurrency=3) as working:
+        for _ in range(8):
+            await working.send(counted)
+        while len(going) < 3:
+            await asyncio.sleep(0)
+        for _ in range(20):
+            await asyncio.sleep(0)
+        assert (3, 5, 3) == (len(going), working.broker.waiting, working.worker.gauge.running)
+        release.set()
+        await working.idle()
+        assert ((8, 0, 0, 0), 3) == (working.counts(), max(most))
+
+
+SEEN = contextvars.ContextVar("SEEN", default=None)
+
+
+class Session:
+    """Of one task."""
+
+
+async def _pause():
+    await asyncio.sleep(0.001)
+
+
+def _whose(context: Context = TaskiqDepends()):
+    return context.message.task_id
+
+
+def _noticing(seen):
+    """A function that tells what it sees before and after it waits."""
+
+    async def look(
+        number: int,
+        context: Context = TaskiqDepends(),
+        session: Session = TaskiqDepends(),
+        paused: None = TaskiqDepends(_pause),
+        own: str = TaskiqDepends(_whose, use_cache=False),
+    ):
+        assert own == context.message.task_id
+        assert SEEN.get() is None
+        SEEN.set(number)
+        before = (tenant(), context.message.task_id)
+        await asyncio.sleep(0.001 * (number % 7))
+        after = (tenant(), context.message.task_id)
+        seen.append((number, before, after, SEEN.get(), session))
+
+    return look
+
+
+@pytest.mark.requirement("worker")
+async def test_two_hundred_tasks_at_once_see_each_its_own():
+    """Tenant, TaskIQ's context, what is made for it, context variables: none sees another's."""
+    seen, opened = [], []
+
+    @asynccontextmanager
+    async def session():
+        made = Session()
+        opened.append(made)
+        await asyncio.sleep(0)
+        yield made
+
+    look = task(name="look")(_noticing(seen))
+    resources = Resources({Key(Scoped[Session]): Scoped(session)})
+    async with Working(look, resources=resources, concurrency=200) as working:
+        for number in range(200):
+            with request_context(tenant=f"tenant-{number}"):
+                await working.send(look.using(task_id=f"id-{number}"), number)
+        await working.idle()
+        assert (200, 0, 0, 0) == working.counts()
+    wrong = [
+        number
+        for number, before, after, variable, _ in seen
+        if not before == after == (f"tenant-{number}", f"id-{number}") or variable != number
+    ]
+    assert ([], 200, 200) == (wrong, len(seen), len({id(each[4]) for each in seen}))
+    assert None is SEEN.get()
+
+
+async def test_taskiqs_own_receiver_mixes_them_up():
+    """Which is why there is another here: most of its tasks see somebody else's context."""
+    seen = []
+    broker = InMemoryBroker(max_async_tasks=200)
+
+    @broker.task(task_name="look")
+    async def look(paused: None = TaskiqDepends(_pause), whose: str = TaskiqDepends(_whose, use_cache=False)):
+        seen.append(whose)
+
+    await broker.startup()
+    try:
+        for number in range(200):
+            await look.kicker().with_task_id(f"id-{number}").kiq()
+        await broker.wait_all()
+    finally:
+        await broker.shutdown()
+    assert 200 == len(seen)
+    assert len(set(seen)) < 100
+
+
+async def test_what_a_task_establishes_ends_with_it():
+    """The next one starts anew, in the sender's context."""
+    found = []
+
+    @task(name="setting")
+    async def setting():
+        found.append(tenant())
+        set_tenant("mine")
+
+    async with Working(setting, concurrency=1) as working:
+        for _ in range(2):
+            await working.done(setting)
+    assert [None, None] == found
+
+
+# -- the end ---------------------------------------------------------------------------------------------------------
+
+
+def _waiting():
+    """A task that says when it has begun, and ends when it is let."""
+    begun, release = asyncio.Event(), asyncio.Event()
+
+    @task(name="waiting")
+    async def waiting():
+        begun.set()
+        await release.wait()
+
+    return waiting, begun, release
+
+
+async def test_a_drain_waits_for_what_runs_and_takes_no_more():
+    """What hasn't begun is left for others."""
+    waiting, begun, release = _waiting()
+    working = Working(waiting, echo, concurrency=5)
+    running = asyncio.ensure_future(working.worker.run())
+    await working.send(waiting)
+    await begun.wait()
+    draining = asyncio.ensure_future(working.worker.drain())
+    await asyncio.sleep(0)
+    await working.send(echo)
+    for _ in range(20):
+        await asyncio.sleep(0)
+    assert (False, 1) == (draining.done(), working.broker.waiting)
+    release.set()
+    await draining
+    await running
+    assert ((1, 0, 0, 0), 1) == (working.counts(), working.broker.waiting)
+    await working.worker.run()  # there is nothing more to do
+    await working.worker.drain()
+    await working.worker.stop()
+
+
+async def test_a_stop_gives_back_what_runs(logs):
+    """No result is written, for there will be another; what is given back is the next."""
+    waiting, begun, _ = _waiting()
+    working = Working(waiting)
+    running = asyncio.ensure_future(working.worker.run())
+    sent = await working.send(waiting)
+    await begun.wait()
+    await working.worker.stop()
+    await running
+    assert ((0, 0, 0, 1), 1, False) == (working.counts(), working.broker.waiting, await sent.is_ready())
+    assert "task cut short, and given back" in [log["event"] for log in logs]
+    delivery = await anext(working.broker.listen())
+    assert (2, None) == (delivery.hand.deliveries, json.loads(delivery.data)["labels"].get("bm_attempt"))
+
+
+async def test_a_stop_waits_for_what_is_being_settled():
+    """It is over but for the broker's word; it isn't cancelled, nor run again."""
+    settling, release = asyncio.Event(), asyncio.Event()
+
+    class Slow(TaskiqMiddleware):
+        async def post_save(self, message, result):
+            settling.set()
+            await release.wait()
+
+    working = Working(echo, middlewares=[Slow()])
+    running = asyncio.ensure_future(working.worker.run())
+    sent = await working.send(echo, 1)
+    await settling.wait()
+    stopping = asyncio.ensure_future(working.worker.stop())
+    await asyncio.sleep(0)
+    release.set()
+    await stopping
+    await running
+    assert ((1, 0, 0, 0), 0, True) == (working.counts(), working.broker.waiting, await sent.is_ready())
+
+
+class LeasingBroker(EmbeddedBroker):
+    """One whose messages may be somebody else's."""
+
+    def __init__(self):
+        super().__init__()
+        self.lose = []
+        self.refuses = 0
+        self.settled = []
+        self.handed_back = 0
+        self.fails = None
+
+    async def listen(self):
+        async for delivery in super().listen():
+            delivery.hand = _Leased(self, delivery.hand)
+            yield delivery
+
+    async def hand_back(self):
+        self.handed_back += 1
+        if self.fails is not None:
+            raise self.fails
+        return 0
+
+
+class _Leased:
+    def __init__(self, broker, inner):
+        self.broker, self.inner = broker, inner
+        self.id, self.deliveries = inner.id, inner.deliveries
+
+    def begin(self, on_lost):
+        self.broker.lose.append(on_lost)
+        self.broker.refuses -= 1
+        return self.broker.refuses < 0
+
+    def __getattr__(self, name):
+        async def settle(*args, **kwargs):
+            self.broker.settled.append(name)
+            if self.broker.fails is not None:
+                raise self.broker.fails
+            if self.broker.lost_by_now:
+                return False
+            return await getattr(self.inner, name)(*args, **kwargs)
+
+        return settle
+
+    lost_by_now = False
+
+
+LeasingBroker.lost_by_now = False
+
+
+async def test_a_lost_lease_cancels_the_run(logs):
+    """Another worker has it: nothing is written, and the broker is told nothing."""
+    waiting, begun, _ = _waiting()
+    async with Working(waiting, broker=LeasingBroker()) as working:
+        sent = await working.send(waiting)
+        await begun.wait()
+        working.broker.lose[0]()
+        working.broker.lose[0]()
+        while working.worker.gauge.running:
+            await asyncio.sleep(0)
+        assert ((0, 0, 0, 1), [], False) == (working.counts(), working.broker.settled, await sent.is_ready())
+    assert any("its lease was lost" in log["event"] for log in logs)
+
+
+async def test_a_lease_that_is_lost_behind_the_end_changes_nothing():
+    """Done is done."""
+    settling, release = asyncio.Event(), asyncio.Event()
+
+    class Slow(TaskiqMiddleware):
+        async def post_save(self, message, result):
+            settling.set()
+            await release.wait()
+
+    async with Working(echo, broker=LeasingBroker(), middlewares=[Slow()]) as working:
+        await working.send(echo)
+        await settling.wait()
+        working.broker.lose[0]()
+        release.set()
+        await working.idle()
+        assert ((1, 0, 0, 0), ["done"]) == (working.counts(), working.broker.settled)
+
+
+async def test_what_is_somebody_elses_by_now_is_not_run():
+    """It had waited here for too long."""
+    runs = []
+
+    @task(name="counted")
+    async def counted():
+        runs.append(1)
+
+    async with Working(counted, broker=LeasingBroker()) as working:
+        working.broker.refuses = 1
+        await working.send(counted)
+        while not working.broker.lose or working.worker.gauge.running:
+            await asyncio.sleep(0)
+        assert ([], (0, 0, 0, 0), []) == (runs, working.counts(), working.broker.settled)
+        working.broker._held.clear()
+
+
+async def test_a_retry_of_what_another_has_is_not_sent(logs):
+    """It is that one's."""
+    work, _ = failing(9)
+    async with Working(work, broker=LeasingBroker()) as working:
+        working.broker.lost_by_now = True
+        await working.send(work)
+        while not working.worker.gauge.again or working.worker.gauge.running:
+            await asyncio.sleep(0)
+        assert (0, ["again"]) == (working.broker.waiting, working.broker.settled)
+        working.broker._held.clear()
+    assert "another worker has the task" in [log["event"] for log in logs]
+
+
+@pytest.mark.parametrize("error", [TransientError("gone"), OSError("of another package")])
+async def test_a_broker_that_cannot_be_told(logs, error):
+    """It is logged; the worker goes on, and so does its stop."""
+    work, _ = failing(9, ValueError)
+    working = Working(echo, work, broker=LeasingBroker())
+    running = asyncio.ensure_future(working.worker.run())
+    working.broker.fails = TransientError("gone") if isinstance(error, TransientError) else error
+    await working.send(echo)
+    await working.send(work)
+    working.broker.put(b"unreadable")
+    while len(working.broker.settled) < 3 or working.worker.gauge.running:
+        await asyncio.sleep(0)
+    assert sorted(["done", "bury", "bury"]) == sorted(working.broker.settled)
+    assert 3 == len([log for log in logs if log["event"].startswith("the broker couldn't be told how a task ended")])
+    working.broker.fails = TransientError("gone")
+    await working.worker.stop()
+    await running
+    assert 1 == working.broker.handed_back
+    assert any(log["event"].startswith("tasks can't be handed back") for log in logs)
+
+
+@pytest.mark.parametrize("how", ["ends", "fails"])
+async def test_a_broker_that_ends_is_asked_again(how, logs, monkeypatch):
+    """What runs goes on meanwhile; the pauses grow."""
+    monkeypatch.setattr("bandmaster.contrib.taskiq.worker.worker._FIRST_PAUSE", 0.001)
+
+    class Ending(EmbeddedBroker):
+        left = 3
+
+        async def listen(self):
+            self.left -= 1
+            if self.left >= 0:
+                if how == "fails":
+                    raise ConnectionError("gone")
+                return
+            async for delivery in super().listen():
+                yield delivery
+
+    async with Working(echo, broker=Ending()) as working:
+        assert 1 == (await working.done(echo, 1)).return_value
+    told = [log for log in logs if log["event"] == "the broker gives nothing out, and is asked again"]
+    said = "it has ended" if how == "ends" else "ConnectionError: gone"
+    assert [(said, 0.001), (said, 0.002), (said, 0.004)] == [(log["error"], log["after"]) for log in told]
+
+
+async def test_a_run_that_is_cancelled_gives_back_what_runs():
+    """As by whoever supervises it."""
+    waiting, begun, _ = _waiting()
+    working = Working(waiting)
+    running = asyncio.ensure_future(working.worker.run())
+    await working.send(waiting)
+    await begun.wait()
+    running.cancel()
+    await asyncio.wait({running})
+    await working.worker.drain()
+    await working.worker.stop()
+    assert (True, 1, (0, 0, 0, 1)) == (running.cancelled(), working.broker.waiting, working.counts())
