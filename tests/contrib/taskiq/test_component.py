@@ -26,8 +26,8 @@ from bandmaster.contrib.taskiq import (
     taskiq,
     tasks,
 )
-from bandmaster.contrib.taskiq.brokers.foreign_broker import ForeignDeadLetters
-from bandmaster.contrib.taskiq.component import connections
+from bandmaster.contrib.taskiq.brokers.third_party_dead_letters import ThirdPartyDeadLetters
+from bandmaster.contrib.taskiq.component import count_connections
 from bandmaster.contrib.taskiq.schedules.stored_schedules import MemorySchedules, RedisSchedules
 from bandmaster.kernel import CrashError, Kernel, KernelSettings, LifespanBand, Named, PlanError, lifespan
 from bandmaster.kernel.testing import attempt, check_contribution, run
@@ -209,7 +209,7 @@ async def test_it_says_that_it_needs_asyncio():
 
     outcome = await anyio.to_thread.run_sync(elsewhere)
     outcome.assert_failed()
-    assert "TaskIQ runs on asyncio alone" in str(outcome.cause)
+    assert "TaskIQ runs on asyncio only" in str(outcome.cause)
 
 
 # -- with Redis ------------------------------------------------------------------------------------------------------
@@ -237,7 +237,7 @@ async def test_connections_are_counted(redis_url):
     """The pool's and those that wait and watch."""
     async with run(**_on(redis_url, redis_max_connections=4)) as running:
         assert {"redis": 7} == dict(running.plan.budget)
-    assert {} == connections(TaskIQSettings())
+    assert {} == count_connections(TaskIQSettings())
     outcome = await attempt(**_on(redis_url), settings=KernelSettings(limits={"redis": 5}))
     outcome.assert_failed(component="taskiq")
     assert "redis" in str(outcome.cause)
@@ -348,11 +348,11 @@ async def test_another_broker(here, logs):
         async with worker.running():
             queue = web.resources[TaskQueue]
             assert "hello ann, at once" == (await _result(await queue.send(greet, "ann"))).return_value
-            assert isinstance(queue.dead_letters, ForeignDeadLetters)
+            assert isinstance(queue.dead_letters, ThirdPartyDeadLetters)
             await worker.drain()
     assert [["CLIENT_STARTUP"], ["WORKER_STARTUP", "WORKER_SHUTDOWN"]] == [broker.facts for broker in MADE]
-    told = "dead letters and schedules are kept in memory alone: set TASKIQ_REDIS_URL to keep them"
-    assert [told, told] == [log["event"] for log in logs if "in memory alone" in log["event"]]
+    told = "dead letters and schedules are stored in memory only: set TASKIQ_REDIS_URL to store them in Redis"
+    assert [told, told] == [log["event"] for log in logs if "in memory only" in log["event"]]
 
 
 async def test_another_broker_beside_redis(here, redis_url):

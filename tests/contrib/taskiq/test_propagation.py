@@ -10,7 +10,7 @@ from opentelemetry import trace
 from opentelemetry.trace import NonRecordingSpan, SpanContext, TraceFlags
 
 from bandmaster.contrib.taskiq import propagation
-from bandmaster.contrib.taskiq.propagation import carried, restored
+from bandmaster.contrib.taskiq.propagation import make_context_labels, restore_context
 from bandmaster.contrib.web import current_context, request_context, tenant, user
 
 TRACE_ID, SPAN_ID = 0x0AF7651916CD43DD8448EB211C80319C, 0x00F067AA0BA902B7
@@ -42,20 +42,20 @@ def _seen():
 
 def test_nothing_is_carried_from_nowhere():
     """Outside of requests and traces."""
-    assert {} == carried()
+    assert {} == make_context_labels()
 
 
 def test_who_asks_is_carried():
     """And is there again, where the task runs."""
     with request_context("request", "correlation", tenant="acme", user="ann"):
-        found = carried()
+        found = make_context_labels()
     assert {
         "bm_request_id": "request",
         "bm_correlation_id": "correlation",
         "bm_tenant": "acme",
         "bm_user": "ann",
     } == found
-    with restored(found):
+    with restore_context(found):
         assert ("request", "correlation", "acme", "ann") == _seen()
     assert None is _seen()
 
@@ -63,9 +63,9 @@ def test_who_asks_is_carried():
 def test_what_is_not_known_is_not_carried():
     """No tenant is no tenant; ids are made where there are none."""
     with request_context("request"):
-        found = carried()
+        found = make_context_labels()
     assert {"bm_request_id": "request", "bm_correlation_id": "request"} == found
-    with restored({}):
+    with restore_context({}):
         made = current_context()
         assert (None, None) == (tenant(), user())
         assert made.correlation_id == made.request_id
@@ -74,7 +74,7 @@ def test_what_is_not_known_is_not_carried():
 def test_a_task_does_not_run_in_the_context_around_it():
     """A worker in a process that serves requests mustn't take one's tenant for the task's."""
     with request_context("request", tenant="acme", user="ann"):
-        with restored({"bm_request_id": "task"}):
+        with restore_context({"bm_request_id": "task"}):
             assert ("task", "task", None, None) == _seen()
         assert ("request", "request", "acme", "ann") == _seen()
 
@@ -82,7 +82,10 @@ def test_a_task_does_not_run_in_the_context_around_it():
 def test_nothing_is_left_behind_when_a_task_fails():
     """Neither context nor trace."""
     before = dict(contextvars.copy_context())
-    with pytest.raises(OSError, match="no disk"), restored({"bm_tenant": "acme", "bm_trace_traceparent": _parent()}):
+    with (
+        pytest.raises(OSError, match="no disk"),
+        restore_context({"bm_tenant": "acme", "bm_trace_traceparent": _parent()}),
+    ):
         raise OSError("no disk")
     after = dict(contextvars.copy_context())
     assert {variable: before.get(variable) for variable in after if after[variable] is not None} == {
@@ -98,16 +101,16 @@ def _parent():
 
 def test_the_trace_is_carried(traced):
     """In the W3C's form, so that other tracers read it."""
-    assert {"bm_trace_traceparent": _parent()} == carried()
+    assert {"bm_trace_traceparent": _parent()} == make_context_labels()
 
 
 def test_the_trace_goes_on_in_the_task(traced):
     """Its spans belong to the trace of who sent it."""
-    found = carried()
+    found = make_context_labels()
 
     def elsewhere():
         assert 0 == trace.get_current_span().get_span_context().trace_id
-        with restored(found):
+        with restore_context(found):
             context = trace.get_current_span().get_span_context()
             assert (TRACE_ID, SPAN_ID, True) == (context.trace_id, context.span_id, context.is_remote)
         assert 0 == trace.get_current_span().get_span_context().trace_id
@@ -117,8 +120,8 @@ def test_the_trace_goes_on_in_the_task(traced):
 
 def test_without_opentelemetry_there_is_no_trace(traced, no_opentelemetry):
     """And no error."""
-    assert {} == carried()
-    with restored({"bm_trace_traceparent": _parent()}):
+    assert {} == make_context_labels()
+    with restore_context({"bm_trace_traceparent": _parent()}):
         assert None is not _seen()
 
 
@@ -144,7 +147,7 @@ def test_whether_opentelemetry_is_there(monkeypatch):
 @given(st.dictionaries(st.sampled_from(LABELS), VALUES))
 def test_labels_of_any_kind_do_no_harm(found):
     """They may come from anybody who can write to the queue."""
-    with restored(found):
+    with restore_context(found):
         request_id, correlation_id, _, _ = _seen()
         assert 1 <= len(request_id) <= 128
         assert request_id.isprintable()
@@ -157,7 +160,7 @@ def test_ids_that_no_request_would_have_are_replaced(value):
     """They end up in logs and headers; what isn't a trace is none."""
     labels = {"bm_request_id": value, "bm_correlation_id": value}
     labels |= {"bm_trace_traceparent": value, "bm_trace_baggage": value, f"bm_trace_{value}": value}
-    with restored(labels):
+    with restore_context(labels):
         request_id, correlation_id, _, _ = _seen()
         assert request_id != value
         assert correlation_id == request_id
@@ -170,7 +173,7 @@ async def test_tasks_side_by_side_have_each_their_own():
     wrong, turns = [], anyio.Event()
 
     async def one(number):
-        with restored({"bm_tenant": f"tenant-{number}"}):
+        with restore_context({"bm_tenant": f"tenant-{number}"}):
             await turns.wait()
             wrong.extend([number] if tenant() != f"tenant-{number}" else [])
 

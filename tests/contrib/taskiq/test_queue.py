@@ -17,7 +17,7 @@ from bandmaster.contrib.taskiq import (
     UnknownTaskError,
     task,
 )
-from bandmaster.contrib.taskiq.idempotency.idempotency import MemoryIdempotency
+from bandmaster.contrib.taskiq.idempotency.memory import MemoryIdempotency
 from bandmaster.contrib.taskiq.schedules.stored_schedules import MemorySchedules
 from bandmaster.contrib.web import request_context
 from bandmaster.kernel import PermanentError, TransientError
@@ -112,7 +112,7 @@ async def test_wrong_arguments_are_not_sent(queue, broker):
     """The text names the task and the parameter."""
     with pytest.raises(TypeError, match="task 'shop:price': missing a required argument: 'item'"):
         await queue.send(price)  # type: ignore[call-arg]
-    with pytest.raises(TypeError, match="task 'shop:plain': argument 1 is a object, which JSON can't say"):
+    with pytest.raises(TypeError, match="task 'shop:plain': argument 1 is a object, which JSON can't express"):
         await queue.send(plain, object())
     with pytest.raises(TypeError, match="task 'shop:price': got an unexpected keyword argument 'discuont'"):
         await queue.send_message("shop:price", [1], {"discuont": 1})
@@ -138,7 +138,7 @@ async def test_an_unknown_name(queue, broker):
     """The nearest is named; where there is none, what may be missing."""
     with pytest.raises(UnknownTaskError, match=r"there is no task 'shop:prise' here\. Did you mean 'shop:price'\?"):
         await queue.send_message("shop:prise")
-    with pytest.raises(UnknownTaskError, match=r"Is the part installed that brings it, by tasks\(\.\.\.\)\?"):
+    with pytest.raises(UnknownTaskError, match=r"Is the part installed that contributes it, by tasks\(\.\.\.\)\?"):
         await queue.send_message("report")
     assert [] == broker.sent
 

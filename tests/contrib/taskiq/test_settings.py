@@ -147,7 +147,7 @@ def test_values_out_of_range_are_refused_by_name(option):
 
 def test_pauses_must_agree():
     """A first one that is never taken is a mistake."""
-    with pytest.raises(ValidationError, match="backoff: a first pause above longest_backoff would never be taken"):
+    with pytest.raises(ValidationError, match="backoff: a first pause above longest_backoff would never be used"):
         TaskIQSettings(backoff=10, longest_backoff=5)
     assert 5 == TaskIQSettings(backoff=5, longest_backoff=5).backoff
 

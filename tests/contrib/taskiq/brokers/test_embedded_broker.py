@@ -10,7 +10,7 @@ import pytest
 from taskiq import BrokerMessage
 
 from bandmaster.contrib.taskiq import DeadLetter, EmbeddedBroker, Reason
-from bandmaster.contrib.taskiq.brokers.embedded_broker import _MOST_LETTERS, MemoryDeadLetters
+from bandmaster.contrib.taskiq.dead_letters.memory import MOST_LETTERS, MemoryDeadLetters
 
 pytestmark = pytest.mark.anyio
 NOW = datetime(2026, 7, 1, tzinfo=UTC)
@@ -154,24 +154,24 @@ async def test_what_is_given_back_is_the_next(broker):
     await broker.kick(_message("a"))
     await broker.kick(_message("b"))
     (first,) = await _take(broker)
-    assert (1, True) == (first.hand.deliveries, first.hand.begin(print))
-    assert await first.hand.give_back()
-    assert not await first.hand.give_back()
+    assert (1, True) == (first.handle.deliveries, first.handle.begin(print))
+    assert await first.handle.release()
+    assert not await first.handle.release()
     again, second = await _take(broker, 2)
-    assert (["a", "b"], 2) == ([_text(again), _text(second)], again.hand.deliveries)
-    assert first.hand.id == again.hand.id
+    assert (["a", "b"], 2) == ([_text(again), _text(second)], again.handle.deliveries)
+    assert first.handle.id == again.handle.id
 
 
 async def test_what_is_done_is_gone(broker):
     """Whoever asks for more gets nothing."""
     await broker.kick(_message("a"))
     (taken,) = await _take(broker)
-    await taken.hand.done()
+    await taken.handle.acknowledge()
     await taken.ack()  # TaskIQ's name for it; a second time does no harm
     assert [False, False, False] == [
-        await taken.hand.give_back(),
-        await taken.hand.again(b"{}", delay=0),
-        await taken.hand.bury(Reason.PERMANENT, "x"),
+        await taken.handle.release(),
+        await taken.handle.retry(b"{}", delay=0),
+        await taken.handle.dead_letter(Reason.PERMANENT, "x"),
     ]
     assert (0, 0) == (broker.waiting, await broker.dead_letters.count())
 
@@ -180,11 +180,11 @@ async def test_another_stands_in_its_place(broker, clock):
     """After its delay; with deliveries of its own."""
     await broker.kick(_message("a"))
     (taken,) = await _take(broker)
-    assert await taken.hand.again(_message("b").message, delay=5)
+    assert await taken.handle.retry(_message("b").message, delay=5)
     assert 1 == broker.waiting
     clock.now += 5
     (other,) = await _take(broker)
-    assert ("b", 1) == (_text(other), other.hand.deliveries)
+    assert ("b", 1) == (_text(other), other.handle.deliveries)
 
 
 async def test_a_message_is_buried(broker):
@@ -192,7 +192,7 @@ async def test_a_message_is_buried(broker):
     for text, data in (("a", None), ("b", _message("b, changed").message), ("c", b"\xff nothing")):
         await broker.kick(_message(text))
         (taken,) = await _take(broker)
-        assert await taken.hand.bury(Reason.PERMANENT, "broken", data=data)
+        assert await taken.handle.dead_letter(Reason.PERMANENT, "broken", data=data)
     letters = await broker.dead_letters.page()
     assert ["a", "b, changed", ""] == [letter.task_id for letter in letters]
     assert ["shop:task", "shop:task", ""] == [letter.task for letter in letters]
@@ -211,12 +211,12 @@ async def test_a_letter_is_replayed_as_it_was_sent_first(broker):
     """Without the count of its attempts; once, however often it is named."""
     await broker.kick(_message("a", bm_attempt="3", bm_failures="[]", shop="x"))
     (taken,) = await _take(broker)
-    await taken.hand.bury(Reason.EXHAUSTED, "")
+    await taken.handle.dead_letter(Reason.EXHAUSTED, "")
     (letter,) = await broker.dead_letters.page()
     assert [letter.id] == await broker.dead_letters.replay([letter.id, letter.id, "99"])
     assert [] == await broker.dead_letters.replay()
     (again,) = await _take(broker)
-    assert ({"shop": "x"}, 1) == (json.loads(again.data)["labels"], again.hand.deliveries)
+    assert ({"shop": "x"}, 1) == (json.loads(again.data)["labels"], again.handle.deliveries)
 
 
 async def test_idle_is_when_nothing_waits_and_nothing_is_held(broker):
@@ -229,11 +229,11 @@ async def test_idle_is_when_nothing_waits_and_nothing_is_held(broker):
     (taken,) = await _take(broker)
     await _settle_all()
     assert not waiting.done()
-    await taken.hand.again(_message("b").message, delay=0)
+    await taken.handle.retry(_message("b").message, delay=0)
     await _settle_all()
     assert not waiting.done()
     (taken,) = await _take(broker)
-    await taken.hand.done()
+    await taken.handle.acknowledge()
     await waiting
     await broker.ping()
 
@@ -310,15 +310,15 @@ async def test_letters_are_forgotten():
 async def test_only_the_last_letters_are_kept():
     """Memory isn't endless; ids aren't used again."""
     letters = MemoryDeadLetters()
-    for _ in range(_MOST_LETTERS + 2):
+    for _ in range(MOST_LETTERS + 2):
         await letters.add(_letter())
-    assert (_MOST_LETTERS, "3") == (await letters.count(), (await letters.page(limit=1))[0].id)
+    assert (MOST_LETTERS, "3") == (await letters.count(), (await letters.page(limit=1))[0].id)
 
 
 async def test_letters_that_belong_to_no_broker_are_not_sent():
     """And not lost."""
     letters = MemoryDeadLetters()
     await letters.add(_letter())
-    with pytest.raises(RuntimeError, match="nobody has said where"):
+    with pytest.raises(RuntimeError, match="MemoryDeadLetters was made without send"):
         await letters.replay()
     assert 1 == await letters.count()

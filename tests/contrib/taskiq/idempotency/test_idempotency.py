@@ -11,8 +11,10 @@ from hypothesis import strategies as st
 from structlog.testing import capture_logs
 
 from bandmaster.contrib.redis import RedisSettings, open_client
-from bandmaster.contrib.taskiq.idempotency.idempotency import BusyError, MemoryIdempotency, RedisIdempotency
-from bandmaster.contrib.taskiq.idempotency.key_lease import Hold
+from bandmaster.contrib.taskiq.errors import BusyError
+from bandmaster.contrib.taskiq.idempotency.key_lease import KeyLease
+from bandmaster.contrib.taskiq.idempotency.memory import MemoryIdempotency
+from bandmaster.contrib.taskiq.idempotency.redis_keys import RedisIdempotency
 from bandmaster.kernel import PermanentError, TransientError
 
 pytestmark = pytest.mark.anyio
@@ -82,7 +84,7 @@ async def test_somebody_else_is_doing_it(idempotency) -> None:
     """Is an error that may pass, and changes nothing for the one who does."""
     with anyio.fail_after(5):
         async with idempotency.once("key") as first:
-            with pytest.raises(BusyError, match="'key' is being done right now") as caught:
+            with pytest.raises(BusyError, match="another caller is running 'key' right now") as caught:
                 async with idempotency.once("key"):
                     pytest.fail("was let in")
             first.store("mine")
@@ -173,7 +175,7 @@ async def test_storing_by_who_came_later(idempotency) -> None:
     async with idempotency.once("key"):
         pass
     async with idempotency.once("key") as second:
-        with pytest.raises(PermanentError, match="nothing can be stored"):
+        with pytest.raises(PermanentError, match="only the first caller for a key can store a result"):
             second.store(1)
 
 
@@ -231,7 +233,7 @@ async def test_a_process_that_dies_frees_the_key(client) -> None:
     """After its lease, not before."""
     prefix = f"{uuid4().hex}:"
     idempotency = RedisIdempotency(client, prefix)
-    assert await Hold(client, f"{prefix}once:k", "k", "dead", 0.2).begin() is None
+    assert await KeyLease(client, f"{prefix}once:k", "k", "dead", 0.2).acquire() is None
     with pytest.raises(BusyError):
         async with idempotency.once("k"):
             pytest.fail("was let in")
@@ -283,7 +285,7 @@ async def test_a_lease_that_is_lost(client) -> None:
                 assert theirs == await client.get(at)
                 other.store("theirs")
             first.store("mine")
-    assert ["lease lost: somebody else may be doing the same"] == [log["event"] for log in logs]
+    assert ["lease lost: another process may do the same action"] == [log["event"] for log in logs]
     assert [("warning", "k")] == [(log["log_level"], log["key"]) for log in logs]
     async with idempotency.once("k") as later:
         assert "theirs" == later.result
@@ -313,13 +315,13 @@ async def test_a_lease_that_ran_out_unnoticed(client) -> None:
 async def test_commands_that_are_sent_twice(client) -> None:
     """As clients do whose answer was lost: they find what they did."""
     at = uuid4().hex
-    hold = Hold(client, at, "k", "token", 5)
-    assert [None, None] == [await hold.begin(), await hold.begin()]
+    lease = KeyLease(client, at, "k", "token", 5)
+    assert [None, None] == [await lease.acquire(), await lease.acquire()]
     with capture_logs() as logs:
-        await hold.done("1", 5)
-        await hold.done("1", 5)
+        await lease.mark_done("1", 5)
+        await lease.mark_done("1", 5)
     assert [] == logs
-    assert (1,) == await hold.begin()
+    assert (1,) == await lease.acquire()
 
 
 # -- when Redis is away ----------------------------------------------------------------------------------------------
@@ -341,7 +343,7 @@ async def test_done_but_not_remembered(client) -> None:
         async with RedisIdempotency(shaky, f"{uuid4().hex}:").once("k", lease=0.5):
             shaky.failure = TransientError("away")
         assert shaky.asked > 2
-    assert [("error", "done, but that can't be remembered: it may be done again")] == [
+    assert [("error", "action done, but its mark can't be written: it may be done again")] == [
         (log["log_level"], log["event"]) for log in logs
     ]
 
@@ -372,7 +374,7 @@ async def test_a_key_that_cant_be_freed(client) -> None:
         async with RedisIdempotency(shaky, f"{uuid4().hex}:").once("k"):
             shaky.failure = TransientError("away")
             raise ValueError
-    assert ["key stays taken until its lease ends"] == [log["event"] for log in logs]
+    assert ["key can't be released until its lease expires"] == [log["event"] for log in logs]
 
 
 @pytest.mark.parametrize("text", [b"done:t:{", b"done:t:", b"done:"], ids=str)
@@ -380,7 +382,7 @@ async def test_a_mark_that_cant_be_read(client, text) -> None:
     """Is an error that names the key; what has been done isn't done again."""
     prefix = f"{uuid4().hex}:"
     await client.set(f"{prefix}once:k", text)
-    with pytest.raises(PermanentError, match=r"the key 'k'.*can't be read"):
+    with pytest.raises(PermanentError, match=r"the idempotency key 'k' holds no JSON at"):
         async with RedisIdempotency(client, prefix).once("k"):
             pytest.fail("was let in")
 

@@ -20,8 +20,9 @@ from taskiq.exceptions import ResultGetError
 from taskiq.task import AsyncTaskiqTask
 
 from bandmaster.contrib.redis import RedisSettings, open_client
-from bandmaster.contrib.taskiq.results.error_codec import TaskFailed, describe_error, make_error
-from bandmaster.contrib.taskiq.results.result_backends import MemoryResults, RedisResults, ResultMissingError
+from bandmaster.contrib.taskiq.errors import ResultMissingError, TaskFailed
+from bandmaster.contrib.taskiq.results.error_codec import decode_error, encode_error
+from bandmaster.contrib.taskiq.results.result_backends import MemoryResults, RedisResults
 from bandmaster.kernel import PermanentError, TransientError
 
 pytestmark = pytest.mark.anyio
@@ -72,7 +73,7 @@ def _result(value=None, error=None, **labels):
 
 def _error_of(error):
     """What becomes of an error on its way."""
-    return make_error(json.loads(json.dumps(describe_error(error))))
+    return decode_error(json.loads(json.dumps(encode_error(error))))
 
 
 def _raised(do):
@@ -202,7 +203,7 @@ async def test_memory_forgets_in_time() -> None:
     clock.now = 19
     assert await results.get_progress("t") is None
     await results.set_result("u", _result(1))
-    assert ["u"] == list(results._kept["result"])
+    assert ["u"] == list(results._stored["result"])
 
 
 async def test_memory_is_bounded() -> None:
@@ -275,11 +276,11 @@ async def test_no_variables_are_kept(client) -> None:
 
 def test_taskiq_reads_it_as_well() -> None:
     """The form is that of its own."""
-    dumped = json.loads(json.dumps({**_result().model_dump(mode="json"), "error": describe_error(KeyError("k"))}))
+    dumped = json.loads(json.dumps({**_result().model_dump(mode="json"), "error": encode_error(KeyError("k"))}))
     assert repr(KeyError("k")) == repr(TaskiqResult.model_validate(dumped).error)
     own = _result(error=KeyError("k")).model_dump(mode="json")["error"]
-    assert own == {name: value for name, value in describe_error(KeyError("k")).items() if name in own}
-    assert repr(KeyError("k")) == repr(make_error(own))
+    assert own == {name: value for name, value in encode_error(KeyError("k")).items() if name in own}
+    assert repr(KeyError("k")) == repr(decode_error(own))
 
 
 def test_a_long_chain_is_cut() -> None:
@@ -361,7 +362,7 @@ def _described(module, name, *message):
 )
 def test_a_forged_error(described, capfd) -> None:
     """Makes a description, whatever it says, and runs nothing."""
-    made = make_error(described)
+    made = decode_error(described)
     assert TaskFailed is type(made)
     assert ("", "") == capfd.readouterr()
 
@@ -376,9 +377,9 @@ def test_nothing_is_imported() -> None:
     sys.modules["lazy_one"] = Lazy("lazy_one")
     try:
         assert "xmlrpc.client" not in sys.modules
-        assert TaskFailed is type(make_error(_described("xmlrpc.client", "Fault", 1, "x")))
-        assert TaskFailed is type(make_error(_described("lazy_one", "SomeError")))
-        assert TaskFailed is type(make_error(_described("bandmaster.contrib.redis", "NothingSuchError")))
+        assert TaskFailed is type(decode_error(_described("xmlrpc.client", "Fault", 1, "x")))
+        assert TaskFailed is type(decode_error(_described("lazy_one", "SomeError")))
+        assert TaskFailed is type(decode_error(_described("bandmaster.contrib.redis", "NothingSuchError")))
         assert "xmlrpc.client" not in sys.modules
     finally:
         del sys.modules["lazy_one"]
@@ -388,8 +389,10 @@ def test_nothing_is_imported() -> None:
 @settings(deadline=None)
 def test_whatever_stands_there_makes_an_error(value) -> None:
     """And never raises."""
-    assert isinstance(make_error(value), Exception)
-    assert isinstance(make_error({"exc_module": "builtins", "exc_type": "ValueError", "exc_message": value}), Exception)
+    assert isinstance(decode_error(value), Exception)
+    assert isinstance(
+        decode_error({"exc_module": "builtins", "exc_type": "ValueError", "exc_message": value}), Exception
+    )
 
 
 @pytest.mark.parametrize(
@@ -398,8 +401,8 @@ def test_whatever_stands_there_makes_an_error(value) -> None:
 async def test_what_cant_be_read(client, text) -> None:
     """Is an error that names the task; a pickle is no more than that."""
     results = RedisResults(client, f"{uuid4().hex}:", 60)
-    await client.set(results._key("result", "t"), text)
-    await client.set(results._key("progress", "t"), text)
+    await client.set(results._make_key("result", "t"), text)
+    await client.set(results._make_key("progress", "t"), text)
     with pytest.raises(PermanentError, match="the result of the task 't' can't be read"):
         await results.get_result("t")
     with pytest.raises(PermanentError, match="the progress of the task 't' can't be read"):

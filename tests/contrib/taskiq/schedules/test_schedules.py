@@ -22,15 +22,11 @@ from taskiq.exceptions import ScheduledTaskCancelledError
 
 from bandmaster.contrib.redis import RedisSettings, open_client
 from bandmaster.contrib.taskiq.message_labels import ONCE, ONCE_FOR, SCHEDULE
-from bandmaster.contrib.taskiq.schedules.cron import checked_cron, cron_values
-from bandmaster.contrib.taskiq.schedules.firing import firing
+from bandmaster.contrib.taskiq.schedules.cron import check_cron, parse_cron
+from bandmaster.contrib.taskiq.schedules.declared_schedules import DeclaredSchedules, Schedule
+from bandmaster.contrib.taskiq.schedules.firing import find_firing
 from bandmaster.contrib.taskiq.schedules.scheduler import OnceScheduler, run_scheduler
-from bandmaster.contrib.taskiq.schedules.stored_schedules import (
-    DeclaredSchedules,
-    MemorySchedules,
-    RedisSchedules,
-    Schedule,
-)
+from bandmaster.contrib.taskiq.schedules.stored_schedules import MemorySchedules, RedisSchedules
 from bandmaster.kernel import PermanentError, TransientError
 
 pytestmark = pytest.mark.anyio
@@ -177,7 +173,7 @@ def good_crons(draw):
 
     text = " ".join(part(low, high) for low, high in zip(_LOW, _HIGH, strict=True))
     try:
-        return checked_cron(text)
+        return check_cron(text)
     except ValueError as error:
         assume("never fires" not in str(error))
         raise
@@ -198,7 +194,7 @@ def test_what_is_taken_never_raises(cron, zone, moment) -> None:
         schedule = Schedule(cron=cron, timezone=zone)
     except ValueError:
         return
-    task = schedule.task("work")
+    task = schedule.make_task("work")
     assert is_cron_task_now(task.cron, moment, task.cron_offset) in {True, False}
 
 
@@ -206,7 +202,7 @@ def test_what_is_taken_never_raises(cron, zone, moment) -> None:
 @settings(max_examples=120, deadline=None)
 def test_what_is_taken_means_the_same(cron, moment) -> None:
     """To TaskIQ as to whoever reads it: every value that it names, and no other."""
-    minutes, hours, days, months, weekdays = cron_values(cron)
+    minutes, hours, days, months, weekdays = parse_cron(cron)
     day, weekday = moment.day in days, moment.isoweekday() % 7 in weekdays
     parts = cron.split(" ")
     date = (day or weekday) if "*" not in parts[2] and "*" not in parts[4] else (day and weekday)
@@ -305,7 +301,7 @@ async def test_declared_schedules() -> None:
 
 def test_ids_are_stable() -> None:
     """Across processes and releases, and told apart by task and content."""
-    assert "work:2565bb6c5ce0e5d2" == Schedule(cron="0 4 * * *").task("work").schedule_id
+    assert "work:2565bb6c5ce0e5d2" == Schedule(cron="0 4 * * *").make_task("work").schedule_id
     schedules = [
         Schedule(cron="0 4 * * *"),
         Schedule(cron="0 5 * * *"),
@@ -315,9 +311,9 @@ def test_ids_are_stable() -> None:
         Schedule(cron="0 4 * * *", labels={"a": 1}),
         Schedule(every=4),
     ]
-    ids = [schedule.task(name).schedule_id for schedule in schedules for name in ("work", "rest")]
+    ids = [schedule.make_task(name).schedule_id for schedule in schedules for name in ("work", "rest")]
     assert len(ids) == len(set(ids))
-    assert Schedule(cron=" 0 4 * * *", kwargs={"b": 2, "a": 1}).task("work").schedule_id in ids
+    assert Schedule(cron=" 0 4 * * *", kwargs={"b": 2, "a": 1}).make_task("work").schedule_id in ids
 
 
 def test_the_same_schedule_twice() -> None:
@@ -444,7 +440,7 @@ async def test_entries_that_arent_schedules(client) -> None:
         for _ in range(3):
             assert [good] == await source.get_schedules()
     assert sorted(bad) == sorted(log["schedule"] for log in logs)
-    assert {"schedule can't be used, and is passed over"} == {log["event"] for log in logs}
+    assert {"schedule can't be used, and is ignored"} == {log["event"] for log in logs}
     assert len(bad) + 1 == await client.hlen(key)
     await client.hset(key, "text", "}")
     with capture_logs() as logs:
@@ -532,8 +528,8 @@ def test_names_of_firings() -> None:
         (_task(schedule_id="s", interval=timedelta(days=1)), "s@2024-05-01T00:00:00Z", 90_000),
         (_task(schedule_id="s", time=NOON), "s@2024-05-01T12:00:00+00:00", 3600),
     ]:
-        fired = firing(task, now.astimezone())
-        assert (identity, kept) == (fired.identity, fired.kept)
+        fired = find_firing(task, now.astimezone())
+        assert (identity, kept) == (fired.id, fired.remember_for)
 
 
 @st.composite
@@ -547,7 +543,7 @@ def matching_crons(draw):
             (local.minute, local.hour, local.day, local.month, local.isoweekday() % 7), (30, 3, 1, 6, 5), strict=True
         )
     ]
-    return Schedule(cron=" ".join(parts), timezone=zone).task("work"), minute
+    return Schedule(cron=" ".join(parts), timezone=zone).make_task("work"), minute
 
 
 SECONDS = st.floats(0, 59.999)
@@ -560,10 +556,10 @@ def test_two_schedulers_agree_on_a_cron_firing(matching, one, other, late) -> No
     task, minute = matching
     assert is_cron_task_now(task.cron, minute, task.cron_offset)
     expected = {f"{task.schedule_id}@{minute:%Y-%m-%dT%H:%MZ}"}
-    assert expected == {firing(task, minute + timedelta(seconds=second)).identity for second in (one, other)}
+    assert expected == {find_firing(task, minute + timedelta(seconds=second)).id for second in (one, other)}
     around = [minute + timedelta(minutes=step) for step in (-2, -1, 1, 2)]
     if not any(is_cron_task_now(task.cron, neighbour, task.cron_offset) for neighbour in around):
-        assert expected == {firing(task, minute + timedelta(seconds=second + late)).identity for second in (one, other)}
+        assert expected == {find_firing(task, minute + timedelta(seconds=second + late)).id for second in (one, other)}
 
 
 @given(st.integers(2, 60), st.integers(0, 3600), st.lists(st.floats(-0.02, 0.4), min_size=12, max_size=12), MOMENTS)
@@ -578,7 +574,7 @@ def test_schedulers_of_any_phase_fire_once_in_each_stretch(interval, phase, dela
         while not is_interval_task_now(interval, now := start + timedelta(seconds=second + delay), last):
             second += 1
         last = now
-        named.append(datetime.strptime(firing(task, now).identity, "s@%Y-%m-%dT%H:%M:%S%z"))
+        named.append(datetime.strptime(find_firing(task, now).id, "s@%Y-%m-%dT%H:%M:%S%z"))
     assert {timedelta(seconds=interval)} == {later - earlier for earlier, later in itertools.pairwise(named)}
 
 
@@ -868,14 +864,16 @@ async def test_ends_in_order(broker, clock) -> None:
 
 async def test_a_send_that_doesnt_end(broker, clock, monkeypatch) -> None:
     """Is cut short at the end, and that is said."""
-    monkeypatch.setattr("bandmaster.contrib.taskiq.schedules.scheduler._GRACE", 0.05)
+    monkeypatch.setattr("bandmaster.contrib.taskiq.schedules.scheduler._SHUTDOWN_SECONDS", 0.05)
     source = MemorySchedules()
     await source.add_schedule(_task(schedule_id="s", interval=3600))
     broker.stuck = anyio.Event()
     with capture_logs() as logs:
         async with _running(OnceScheduler(broker, [source], now=clock)):
             await clock.pass_to(clock.now + timedelta(seconds=5))
-    assert [("schedule cut short: it may not have been sent", "s")] == [(log["event"], log["schedule"]) for log in logs]
+    assert [("schedule cancelled while being sent: it may not have been sent", "s")] == [
+        (log["event"], log["schedule"]) for log in logs
+    ]
     assert [task for task in asyncio.all_tasks() if task.get_name().startswith("schedule_")] == []
 
 

@@ -46,7 +46,7 @@ async def take(broker, count=1):
         taken = []
         for _ in range(count):
             taken.append(await anext(messages))
-            assert taken[-1].hand.begin(lambda: None)
+            assert taken[-1].handle.begin(lambda: None)
         return taken
 
 
@@ -72,8 +72,8 @@ async def main(url, consumer, lease, what):
     broker = broker_of(url, consumer, lease=float(lease))
     await broker.startup()
     async for delivery in broker.listen():
-        assert delivery.hand.begin(print)
-        print("took", delivery.hand.deliveries, flush=True)
+        assert delivery.handle.begin(print)
+        print("took", delivery.handle.deliveries, flush=True)
         if what == "die":
             os.kill(os.getpid(), signal.SIGKILL)
 

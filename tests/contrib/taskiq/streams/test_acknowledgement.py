@@ -8,7 +8,7 @@ import pytest
 from tests.contrib.redis.relays import relay
 from tests.contrib.taskiq.streams.helpers import STREAM, listening, message, nothing, take, text_of
 
-from bandmaster.contrib.taskiq.brokers.message_handle import Reason
+from bandmaster.contrib.taskiq.dead_letters.dead_letter import Reason
 from bandmaster.kernel import TransientError
 
 pytestmark = pytest.mark.anyio
@@ -23,7 +23,7 @@ async def test_many_are_done_at_once(worker, raw) -> None:
             deliveries = await take(broker, 40)
             await anyio.sleep(0.05)
             before = (await client.info("commandstats"))["cmdstat_xack"]["calls"] if await _acked(client) else 0
-            await asyncio.gather(*(delivery.hand.done() for delivery in deliveries))
+            await asyncio.gather(*(delivery.handle.acknowledge() for delivery in deliveries))
             assert (await client.info("commandstats"))["cmdstat_xack"]["calls"] - before == 1
             assert await client.xlen(STREAM) == 0
 
@@ -41,7 +41,7 @@ async def test_done_through_a_cut(own_server, worker) -> None:
                 await broker.kick(message())
                 [delivery] = await take(broker)
                 relayed.cuts[b"XACK"] = relayed.cuts[b"EVALSHA"] = 2
-                await delivery.hand.done()
+                await delivery.handle.acknowledge()
                 assert (await broker.depth()).held == 0
 
 
@@ -53,7 +53,7 @@ async def test_done_through_an_outage(own_server, worker) -> None:
             await broker.kick(message())
             [delivery] = await take(broker)
             own_server.stop()
-            telling = asyncio.ensure_future(delivery.hand.done())
+            telling = asyncio.ensure_future(delivery.handle.acknowledge())
             await anyio.sleep(0.3)
             assert not telling.done()
             own_server.start()
@@ -71,10 +71,10 @@ async def test_done_in_vain(own_server, worker) -> None:
             own_server.stop()
             started = time.monotonic()
             with pytest.raises(TransientError):
-                await delivery.hand.done()
+                await delivery.handle.acknowledge()
             assert time.monotonic() - started < 1.5
             own_server.start()
-            assert (await take(broker))[0].hand.deliveries == 2
+            assert (await take(broker))[0].handle.deliveries == 2
 
 
 async def test_done_while_cancelled(worker) -> None:
@@ -84,7 +84,7 @@ async def test_done_while_cancelled(worker) -> None:
             await broker.kick(message())
             [delivery] = await take(broker)
             with anyio.move_on_after(0):
-                await delivery.hand.done()
+                await delivery.handle.acknowledge()
             await anyio.sleep(0.1)
             assert (await broker.depth()).held == 0
 
@@ -97,18 +97,18 @@ async def test_again(worker, delay) -> None:
             await broker.kick(message("first"))
             [delivery] = await take(broker)
             started = time.monotonic()
-            assert await delivery.hand.again(message("second").message, delay=delay)
-            assert not await delivery.hand.again(message("third").message, delay=0)
+            assert await delivery.handle.retry(message("second").message, delay=delay)
+            assert not await delivery.handle.retry(message("third").message, delay=0)
             await broker.kick(message("other"))
             came = {text_of(one): one for one in [await _done(broker) for _ in range(2)]}
             assert set(came) == {"second", "other"}
-            assert came["second"].hand.deliveries == 1
+            assert came["second"].handle.deliveries == 1
             assert delay <= time.monotonic() - started < delay + 0.5
 
 
 async def _done(broker):
     [delivery] = await take(broker)
-    await delivery.hand.done()
+    await delivery.handle.acknowledge()
     return delivery
 
 
@@ -119,7 +119,7 @@ async def test_bury(worker) -> None:
             for data in (None, b"other"):
                 await broker.kick(message("bad"))
                 [delivery] = await take(broker)
-                assert await delivery.hand.bury(Reason.PERMANENT, "it won't do", data=data)
+                assert await delivery.handle.dead_letter(Reason.PERMANENT, "it won't do", data=data)
             plain, other = await broker.dead_letters.page()
             assert (await broker.depth()).held == 0
     assert (plain.data, other.data) == (message("bad").message, b"other")
@@ -142,13 +142,13 @@ async def test_bury_on_a_full_server(own_server, worker, raw) -> None:
             [delivery] = await take(broker)
             await client.config_set("maxmemory", 1)
             with pytest.raises(TransientError):
-                await delivery.hand.bury(Reason.PERMANENT, "")
+                await delivery.handle.dead_letter(Reason.PERMANENT, "")
             with pytest.raises(TransientError):
-                await delivery.hand.again(b"", delay=1)
+                await delivery.handle.retry(b"", delay=1)
             depth = await broker.depth()
             assert (depth.held, depth.delayed, depth.dead) == (1, 0, 0)
             await client.config_set("maxmemory", 0)
-            assert (await take(broker))[0].hand.deliveries == 2
+            assert (await take(broker))[0].handle.deliveries == 2
 
 
 async def test_give_back(worker) -> None:
@@ -159,14 +159,14 @@ async def test_give_back(worker) -> None:
                 await one.kick(message())
                 async with listening(one) as messages:
                     delivery = await anext(messages)
-                    assert not begun or delivery.hand.begin(lambda: None)
+                    assert not begun or delivery.handle.begin(lambda: None)
                 async with listening(two) as messages:
                     reading = asyncio.ensure_future(anext(messages))
                     await anyio.sleep(0.2)
-                    assert await delivery.hand.give_back()
+                    assert await delivery.handle.release()
                     given = await reading
-                assert given.hand.deliveries == 1
-                await given.hand.done()
+                assert given.handle.deliveries == 1
+                await given.handle.acknowledge()
 
 
 async def test_after_the_end(worker) -> None:
@@ -175,9 +175,9 @@ async def test_after_the_end(worker) -> None:
         async with worker() as broker:
             await broker.kick(message())
             [delivery] = await take(broker)
-            await delivery.hand.done()
-            await delivery.hand.done()
-            assert not delivery.hand.begin(lambda: None)
-            assert not await delivery.hand.give_back()
+            await delivery.handle.acknowledge()
+            await delivery.handle.acknowledge()
+            assert not delivery.handle.begin(lambda: None)
+            assert not await delivery.handle.release()
             async with listening(broker) as messages:
                 await nothing(messages)

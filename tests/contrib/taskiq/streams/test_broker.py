@@ -74,7 +74,7 @@ async def test_a_start_that_fails(redis_url) -> None:
     await broker.shutdown()
 
 
-@pytest.mark.parametrize("consumer", ["", " ", "nobody"])
+@pytest.mark.parametrize("consumer", ["", " ", "released"])
 async def test_names_of_no_worker(redis_url, consumer) -> None:
     """They are refused."""
     with pytest.raises(ValueError, match="consumer"):
@@ -112,8 +112,8 @@ async def test_depth(worker) -> None:
             async with listening(broker) as messages:
                 first = await anext(messages)
                 await anext(messages)
-                assert first.hand.begin(lambda: None)
-                await broker.hand_back()
+                assert first.handle.begin(lambda: None)
+                await broker.release_unstarted()
             assert await broker.depth() == Depth(waiting=4, held=1, delayed=1, dead=0)
 
 

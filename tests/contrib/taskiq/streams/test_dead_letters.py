@@ -10,11 +10,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 from tests.contrib.taskiq.streams.helpers import PREFIX, message, take, text_of
 
-from bandmaster.contrib.taskiq.brokers.message_handle import Reason
-from bandmaster.contrib.taskiq.dead_letters.dead_letter import DeadLetter, Holding
+from bandmaster.contrib.taskiq.dead_letters.dead_letter import DeadLetter, Holding, Reason, reset_attempts
 from bandmaster.contrib.taskiq.message_labels import ATTEMPT, FAILURES
 from bandmaster.contrib.taskiq.streams import LeasedStreamOptions, StreamDeadLetters
-from bandmaster.contrib.taskiq.streams.dead_letters import anew
 
 DIED = datetime(2025, 3, 4, 5, 6, 7, 89000, tzinfo=UTC)
 
@@ -79,7 +77,7 @@ async def test_replay(letters, worker) -> None:
             deliveries = await take(broker, 2)
             assert sorted(map(text_of, deliveries)) == ["a", "b"]
             assert json.loads(deliveries[0].data)["labels"] == {"kept": "1"}
-            assert {delivery.hand.deliveries for delivery in deliveries} == {1}
+            assert {delivery.handle.deliveries for delivery in deliveries} == {1}
 
 
 @pytest.mark.anyio
@@ -128,22 +126,22 @@ LABELS = st.dictionaries(st.sampled_from([ATTEMPT, FAILURES, "other", "delay"]) 
 def test_attempts_are_forgotten(rest, labels, types) -> None:
     """Of what a message says, the labels about its attempts go, and nothing else."""
     data = json.dumps({**rest, "labels": labels, "labels_types": types}).encode()
-    stripped = json.loads(anew(data))
+    stripped = json.loads(reset_attempts(data))
     forgotten = {ATTEMPT, FAILURES}
     assert stripped == {
         **rest,
         "labels": {name: value for name, value in labels.items() if name not in forgotten},
         "labels_types": {name: value for name, value in types.items() if name not in forgotten},
     }
-    assert anew(json.dumps(stripped).encode()) == json.dumps(stripped).encode()
+    assert reset_attempts(json.dumps(stripped).encode()) == json.dumps(stripped).encode()
 
 
 @given(st.binary() | JSON.map(lambda value: json.dumps(value).encode()))
 def test_what_says_nothing_of_attempts_stays(data) -> None:
     """What can't be read, or isn't a message, stays as it is."""
-    assert anew(data) == data
+    assert reset_attempts(data) == data
 
 
 def test_what_nests_too_deeply_stays() -> None:
     """As does what no parser gets to the end of."""
-    assert anew(b"[" * 100_000) == b"[" * 100_000
+    assert reset_attempts(b"[" * 100_000) == b"[" * 100_000

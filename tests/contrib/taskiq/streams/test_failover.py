@@ -25,7 +25,7 @@ async def test_a_failover(own_server, tmp_path, worker) -> None:
             async with worker(url=url, lease=10) as broker, worker(url=url) as sender, listening(broker) as messages:
                 await sender.kick(message("before"))
                 before = await anext(messages)
-                assert before.hand.begin(lambda: told.append(1))
+                assert before.handle.begin(lambda: told.append(1))
                 await anyio.sleep(0.5)  # for the replica to know
                 await asked.execute_command("SENTINEL", "FAILOVER", "main")
                 await until(lambda: _is_master(asked, replica.port), 15)
@@ -39,7 +39,7 @@ async def test_a_failover(own_server, tmp_path, worker) -> None:
 
                 await until(sent, 15)
                 assert text_of(await anext(messages)) == "after"
-                await before.hand.done()
+                await before.handle.acknowledge()
                 assert (await sender.depth()).held == 1
             await asked.aclose()
     assert told == []

@@ -25,7 +25,7 @@ async def test_slots(worker) -> None:
             depth = await sender.depth()
             assert (depth.waiting, depth.held) == (2, 3)
             async with listening(broker) as messages:
-                await first.hand.done()
+                await first.handle.acknowledge()
                 assert text_of(await anext(messages)) == 3
 
 
@@ -76,8 +76,8 @@ async def _goes_on(broker, sender, messages, text) -> None:
     await until(sent, 8)
     delivery = await anext(messages)
     assert text_of(delivery) == text
-    assert delivery.hand.begin(lambda: None)
-    await delivery.hand.done()
+    assert delivery.handle.begin(lambda: None)
+    await delivery.handle.acknowledge()
 
 
 async def test_an_emptied_server(worker, raw) -> None:
@@ -113,7 +113,7 @@ async def test_a_restart(own_server, worker, kill) -> None:
             own_server.start()
             await _goes_on(broker, sender, messages, "after")
     events = [entry["event"] for entry in logs if entry["event"].startswith("reading messages")]
-    assert events == ["reading messages fails, and is tried again until it succeeds", "reading messages succeeds again"]
+    assert events == ["reading messages fails, and is retried until it succeeds", "reading messages succeeds again"]
 
 
 async def test_cut_connections(own_server, worker) -> None:
@@ -151,7 +151,7 @@ async def test_a_full_server_is_emptied(own_server, worker, raw) -> None:
             await broker.kick(message("later", delay="0.2"))
             await client.config_set("maxmemory", 1)
             for delivery in await take(broker, 2):
-                await delivery.hand.done()
+                await delivery.handle.acknowledge()
             depth = await broker.depth()
             assert (depth.waiting, depth.held, depth.delayed) == (0, 0, 0)
 
@@ -163,7 +163,7 @@ async def test_a_lost_answer(worker, raw) -> None:
             await broker.kick(message())
             assert await client.xreadgroup("workers", "me", {STREAM: ">"})
             [delivery] = await take(broker)
-            assert delivery.hand.deliveries == 2
+            assert delivery.handle.deliveries == 2
 
 
 async def test_cancelled_at_any_point(worker) -> None:
@@ -174,9 +174,9 @@ async def test_cancelled_at_any_point(worker) -> None:
     async def work(broker) -> None:
         async with listening(broker) as messages:
             async for delivery in messages:
-                assert delivery.hand.begin(lambda: None)
+                assert delivery.handle.begin(lambda: None)
                 done.add(text_of(delivery))
-                await delivery.hand.done()
+                await delivery.handle.acknowledge()
                 if len(done) == 100:
                     return
 
@@ -201,10 +201,10 @@ async def test_a_storm(own_server, worker) -> None:
     async def work(broker) -> None:
         async with listening(broker) as messages:
             async for delivery in messages:
-                if delivery.hand.begin(lambda: None):
+                if delivery.handle.begin(lambda: None):
                     await anyio.sleep(chance.uniform(0, 0.02))
                     with suppress(TransientError):
-                        await delivery.hand.done()
+                        await delivery.handle.acknowledge()
                         done.add(text_of(delivery))
 
     with anyio.fail_after(15):

@@ -21,10 +21,10 @@ from tests.contrib.taskiq.streams.helpers import (
     worker_process,
 )
 
-from bandmaster.contrib.taskiq.brokers.message_handle import Reason
+from bandmaster.contrib.taskiq.dead_letters.dead_letter import Reason
+from bandmaster.contrib.taskiq.errors import PoisonError
 from bandmaster.contrib.taskiq.results.result_backends import MemoryResults
 from bandmaster.contrib.taskiq.streams import lease_renewal
-from bandmaster.contrib.taskiq.streams.broker import PoisonError
 
 pytestmark = pytest.mark.anyio
 
@@ -48,9 +48,9 @@ async def test_a_killed_worker(worker, redis_url) -> None:
                 async with listening(broker) as messages:
                     delivery = await anext(messages)
             assert time.monotonic() - killed < 1.3 * lease
-            assert delivery.hand.deliveries == 2
-            assert delivery.hand.begin(lambda: None)
-            assert await delivery.hand.bury(Reason.INVALID, "seen")
+            assert delivery.handle.deliveries == 2
+            assert delivery.handle.begin(lambda: None)
+            assert await delivery.handle.dead_letter(Reason.INVALID, "seen")
             [letter] = await broker.dead_letters.page()
             assert [one.consumer for one in letter.history] == ["victim", broker.consumer]
 
@@ -100,14 +100,14 @@ async def test_suspects(worker, redis_url) -> None:
                     await _line(victim)
             for number in range(3):
                 [delivery] = await take(broker)
-                assert (text_of(delivery), delivery.hand.deliveries) == (f"number {number}", 2)
+                assert (text_of(delivery), delivery.handle.deliveries) == (f"number {number}", 2)
                 async with listening(broker) as messages:
                     await nothing(messages, 0.8)
                 await broker.kick(message("beside"))
                 [beside] = await take(broker)
                 assert text_of(beside) == "beside"
-                await beside.hand.done()
-                await delivery.hand.done()
+                await beside.handle.acknowledge()
+                await delivery.handle.acknowledge()
             assert await broker.dead_letters.count() == 0
 
 
@@ -119,11 +119,11 @@ async def test_a_long_task(worker) -> None:
             await broker.kick(message())
             async with listening(broker) as messages, listening(other) as others:
                 delivery = await anext(messages)
-                assert delivery.hand.begin(lambda: lost.append(1))
+                assert delivery.handle.begin(lambda: lost.append(1))
                 async with anyio.create_task_group() as group:
                     group.start_soon(nothing, messages, 2)
                     group.start_soon(nothing, others, 2)
-            await delivery.hand.done()
+            await delivery.handle.acknowledge()
             assert (await broker.depth()).held == 0
     assert lost == []
 
@@ -151,12 +151,12 @@ async def test_a_blocked_loop(worker, redis_url) -> None:
                 await broker.kick(message(number))
             async with listening(broker) as messages:
                 first, second = await anext(messages), await anext(messages)
-                assert first.hand.begin(lambda: None)
+                assert first.handle.begin(lambda: None)
                 looking = pool.submit(asyncio.run, look_on())
                 time.sleep(2)
                 ended.set()
                 assert await asyncio.wrap_future(looking) == []
-                assert second.hand.begin(lambda: None)
+                assert second.handle.begin(lambda: None)
 
 
 async def test_an_answer_that_waited(worker, redis_url) -> None:
@@ -176,9 +176,9 @@ async def test_an_answer_that_waited(worker, redis_url) -> None:
             time.sleep(1.5)
             sending.result()
             delivery = await reading
-            assert delivery.hand.deliveries == 1
-            assert delivery.hand.begin(lambda: None)
-            await delivery.hand.done()
+            assert delivery.handle.deliveries == 1
+            assert delivery.handle.begin(lambda: None)
+            await delivery.handle.acknowledge()
             assert (await broker.depth()).held == 0
 
 
@@ -197,8 +197,8 @@ async def test_clocks_that_disagree(worker, redis_url, monkeypatch, hours) -> No
                 assert 0.25 < time.monotonic() - started < 0.6
                 async with listening(other) as messages:
                     await nothing(messages, 1)
-                await one.hand.done()
-                await two.hand.done()
+                await one.handle.acknowledge()
+                await two.handle.acknowledge()
 
 
 async def test_a_lost_lease(worker, raw) -> None:
@@ -210,17 +210,17 @@ async def test_a_lost_lease(worker, raw) -> None:
             await broker.kick(message("waits"))
             async with listening(broker) as messages:
                 runs, waits = await anext(messages), await anext(messages)
-                assert runs.hand.begin(lambda: told.append(threading.current_thread()))
-                await client.xclaim(STREAM, "workers", "thief", 0, [runs.hand.id, waits.hand.id])
+                assert runs.handle.begin(lambda: told.append(threading.current_thread()))
+                await client.xclaim(STREAM, "workers", "thief", 0, [runs.handle.id, waits.handle.id])
                 await anyio.sleep(0.5)
-                await client.xclaim(STREAM, "workers", "thief", 0, [runs.hand.id, waits.hand.id])
+                await client.xclaim(STREAM, "workers", "thief", 0, [runs.handle.id, waits.handle.id])
                 assert told == [threading.main_thread()]
-                assert not waits.hand.begin(lambda: told.append("never"))
-                assert not await runs.hand.again(b"", delay=0)
-                assert not await runs.hand.bury(Reason.PERMANENT, "")
-                assert not await runs.hand.give_back()
+                assert not waits.handle.begin(lambda: told.append("never"))
+                assert not await runs.handle.retry(b"", delay=0)
+                assert not await runs.handle.dead_letter(Reason.PERMANENT, "")
+                assert not await runs.handle.release()
             assert (await broker.depth()).held == 2
-            await runs.hand.done()
+            await runs.handle.acknowledge()
             assert (await broker.depth()).held == 1
     assert len(told) == 1
 
@@ -235,12 +235,12 @@ async def test_nobody_is_sure(own_server, worker) -> None:
                 delivery = await anext(messages)
                 own_server.stop()
                 await anyio.sleep(0.7)
-                assert not delivery.hand.begin(lambda: None)
+                assert not delivery.handle.begin(lambda: None)
                 own_server.start()
                 delivery = await anext(messages)
-                assert delivery.hand.begin(lambda: None)
-                await delivery.hand.done()
-    assert delivery.hand.deliveries <= 2
+                assert delivery.handle.begin(lambda: None)
+                await delivery.handle.acknowledge()
+    assert delivery.handle.deliveries <= 2
 
 
 async def test_unread_through_an_outage(own_server, worker) -> None:
@@ -260,9 +260,9 @@ async def test_unread_through_an_outage(own_server, worker) -> None:
                 assert not reading.done()
                 own_server.start()
                 for delivery in (await reading, await anext(messages)):
-                    assert delivery.hand.deliveries == 1
-                    assert delivery.hand.begin(lambda: None)
-                    await delivery.hand.done()
+                    assert delivery.handle.deliveries == 1
+                    assert delivery.handle.begin(lambda: None)
+                    await delivery.handle.acknowledge()
 
 
 async def _held(broker, count):
@@ -300,9 +300,9 @@ async def test_an_outage_within_a_lease(own_server, worker) -> None:
             async with listening(broker) as messages:
                 delivery = await anext(messages)
                 own_server.restart(kill=True)
-                assert delivery.hand.begin(lambda: told.append(1))
+                assert delivery.handle.begin(lambda: told.append(1))
                 await nothing(messages, 2.5)
-                await delivery.hand.done()
+                await delivery.handle.acknowledge()
             assert (await broker.depth()).held == 0
     assert told == []
 
@@ -313,10 +313,10 @@ async def test_a_dropped_delivery(worker) -> None:
         async with worker(lease=1.5, slots=1) as broker:
             await broker.kick(message())
             delivery = (await take(broker))[0]
-            assert delivery.hand.deliveries == 1
+            assert delivery.handle.deliveries == 1
             del delivery
             gc.collect()
-            assert (await take(broker))[0].hand.deliveries == 2
+            assert (await take(broker))[0].handle.deliveries == 2
 
 
 async def test_no_leases(worker, raw) -> None:

@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 
 from bandmaster.contrib.taskiq.settings import TaskIQSettings
 from bandmaster.contrib.taskiq.streams import LeasedStreamOptions, options_of
-from bandmaster.contrib.taskiq.streams.keys import ENDINGS, Keys
+from bandmaster.contrib.taskiq.streams.keys import RESERVED_ENDINGS, Keys
 
 WRONG = {
     "queue": st.sampled_from(["", " ", "tasks:dead", "a:delayed", ":history"]),
@@ -36,9 +36,9 @@ def test_every_problem_is_named(values) -> None:
 def test_leases_are_looked_after_in_time(lease) -> None:
     """They are renewed thrice in their time, and looked for so often that 1.3 leases suffice for all but the shortest."""
     options = LeasedStreamOptions(lease=lease)
-    assert options.renewal * 3 == pytest.approx(lease)
-    assert 0 < options.look <= 5
-    assert lease < 0.5 or lease + options.look + 0.1 <= 1.3 * lease
+    assert options.renewal_interval * 3 == pytest.approx(lease)
+    assert 0 < options.reclaim_interval <= 5
+    assert lease < 0.5 or lease + options.reclaim_interval + 0.1 <= 1.3 * lease
     assert options.silence >= max(60, lease)
 
 
@@ -52,10 +52,10 @@ def test_settings_say_it() -> None:
     )
 
 
-@given(st.text(), st.text(min_size=1).filter(lambda queue: not queue.endswith(ENDINGS)))
+@given(st.text(), st.text(min_size=1).filter(lambda queue: not queue.endswith(RESERVED_ENDINGS)))
 def test_keys(prefix, queue) -> None:
     """All keys of a queue begin with its prefix and name, and no two are the same."""
     keys = Keys.of(prefix, queue)
-    every = [*keys, keys.once("text")]
+    every = [*keys, keys.make_once_key("text")]
     assert all(key.startswith(prefix + queue) for key in every)
     assert len(set(every)) == 5

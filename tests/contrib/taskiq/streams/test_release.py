@@ -18,20 +18,20 @@ async def test_a_backlog(worker) -> None:
             for number in range(5):
                 await broker.kick(message(number))
             async with listening(broker) as messages:
-                assert (await anext(messages)).hand.begin(lambda: None)
+                assert (await anext(messages)).handle.begin(lambda: None)
                 given = [await anext(messages) for _ in range(2)]
                 async with listening(other) as others:
                     reading = asyncio.ensure_future(anext(others))
                     await anyio.sleep(0.3)
                     started = time.monotonic()
-                    assert await broker.hand_back() == 4
+                    assert await broker.release_unstarted() == 4
                     deliveries = [await reading, *[await anext(others) for _ in range(3)]]
                     assert time.monotonic() - started < 0.5
                 with pytest.raises(StopAsyncIteration):
                     await anext(messages)
             assert [text_of(delivery) for delivery in deliveries] == [1, 2, 3, 4]
-            assert {delivery.hand.deliveries for delivery in deliveries} == {1}
-            assert not any(delivery.hand.begin(lambda: None) for delivery in given)
+            assert {delivery.handle.deliveries for delivery in deliveries} == {1}
+            assert not any(delivery.handle.begin(lambda: None) for delivery in given)
 
 
 async def test_to_several(worker) -> None:
@@ -53,7 +53,7 @@ async def test_to_several(worker) -> None:
                     group.start_soon(work, one)
                     group.start_soon(work, two)
                     await anyio.sleep(0.3)
-                    assert await broker.hand_back() == 6
+                    assert await broker.release_unstarted() == 6
                     with anyio.fail_after(1):
                         await until(lambda: _is(len(came) == 6))
             assert sorted(map(text_of, came)) == list(range(6))
@@ -74,15 +74,15 @@ async def test_many(worker, raw) -> None:
                 await pipe.execute()
             async with listening(broker) as messages:
                 begun = [await anext(messages) for _ in range(2)]
-                assert all(delivery.hand.begin(lambda: None) for delivery in begun)
+                assert all(delivery.handle.begin(lambda: None) for delivery in begun)
                 await until(lambda: _all_held(broker, count))
                 started = time.monotonic()
-                assert await broker.hand_back() == count - 2
+                assert await broker.release_unstarted() == count - 2
                 assert time.monotonic() - started < 1
             depth = await broker.depth()
             assert (depth.waiting, depth.held) == (count - 2, 2)
             for delivery in begun:
-                await delivery.hand.done()
+                await delivery.handle.acknowledge()
             assert (await broker.depth()).held == 0
 
 
@@ -98,14 +98,14 @@ async def test_nothing_comes_after_it(worker) -> None:
                 async with listening(broker) as messages:
                     reading = asyncio.ensure_future(anext(messages))
                     await anyio.sleep(0.02)
-                    await broker.hand_back()
+                    await broker.release_unstarted()
                     await broker.kick(message())
                     await asyncio.wait({reading})
                     assert isinstance(reading.exception(), StopAsyncIteration)
                 depth = await broker.depth()
                 assert (depth.waiting, depth.held) == (1, 0)
                 [delivery] = await take(broker)
-                await delivery.hand.done()
+                await delivery.handle.acknowledge()
 
 
 async def test_a_user_with_few_rights(own_server, worker, raw) -> None:
@@ -116,10 +116,10 @@ async def test_a_user_with_few_rights(own_server, worker, raw) -> None:
             url = f"redis://few:pw@127.0.0.1:{own_server.port}/1"
             async with worker(url=url, redis={"client_name": ""}) as broker, listening(broker) as messages:
                 await broker.kick(message(1))
-                assert (await anext(messages)).hand.begin(lambda: None)
+                assert (await anext(messages)).handle.begin(lambda: None)
                 reading = asyncio.ensure_future(anext(messages))
                 await anyio.sleep(0.1)
-                assert await broker.hand_back() == 0
+                assert await broker.release_unstarted() == 0
                 await asyncio.wait({reading})
                 assert isinstance(reading.exception(), StopAsyncIteration)
 
@@ -133,7 +133,7 @@ async def test_to_a_full_server(own_server, worker, raw) -> None:
             async with listening(broker) as messages:
                 await anext(messages)
                 await client.config_set("maxmemory", 1)
-                assert await broker.hand_back() == 1
+                assert await broker.release_unstarted() == 1
             assert len(await take(other)) == 1
 
 
@@ -148,7 +148,7 @@ async def test_shutdown(worker, redis_url, raw) -> None:
                 await broker.kick(message(number))
             async with listening(broker) as messages:
                 delivery = await anext(messages)
-                assert delivery.hand.begin(lambda: told.append(1))
+                assert delivery.handle.begin(lambda: told.append(1))
                 await broker.shutdown()
             await broker.shutdown()
             await anyio.sleep(0)
@@ -157,7 +157,7 @@ async def test_shutdown(worker, redis_url, raw) -> None:
             assert all(not one["name"].startswith("bandmaster-tasks") for one in await client.client_list())
         async with worker(lease=30) as other:
             started = time.monotonic()
-            assert [one.hand.deliveries for one in await take(other, 3)] == [2, 1, 1]
+            assert [one.handle.deliveries for one in await take(other, 3)] == [2, 1, 1]
             assert time.monotonic() - started < 0.5
 
 
@@ -168,7 +168,7 @@ async def test_shutdown_waits_for_what_is_done(worker, redis_url) -> None:
         await broker.startup()
         await broker.kick(message())
         [delivery] = await take(broker)
-        telling = asyncio.ensure_future(delivery.hand.done())
+        telling = asyncio.ensure_future(delivery.handle.acknowledge())
         await asyncio.sleep(0)
         await broker.shutdown()
         await telling
@@ -186,7 +186,7 @@ async def test_shutdown_without_a_server(own_server, by) -> None:
         await broker.startup()
         await broker.kick(message())
         async with listening(broker) as messages:
-            assert (await anext(messages)).hand.begin(lambda: told.append(1))
+            assert (await anext(messages)).handle.begin(lambda: told.append(1))
             own_server.process.send_signal(by)
             try:
                 started = time.monotonic()
@@ -207,5 +207,5 @@ async def test_started_again(worker, redis_url) -> None:
             await broker.startup()
             await broker.kick(message())
             for delivery in await take(broker):
-                await delivery.hand.done()
+                await delivery.handle.acknowledge()
             await broker.shutdown()

@@ -17,7 +17,7 @@ from taskiq import Context, TaskiqDepends, TaskiqMessage
 from taskiq.formatters.proxy_formatter import ProxyFormatter
 
 from bandmaster.contrib.taskiq import EmbeddedBroker, InvalidArgumentsError
-from bandmaster.contrib.taskiq.task_declarations.arguments import arguments_of
+from bandmaster.contrib.taskiq.task_declarations.arguments import read_arguments
 
 SECRET = "hunter2-4711"
 
@@ -88,7 +88,7 @@ def _travelled(args, kwargs):
 
 
 def _through(arguments, *args, **kwargs):
-    return arguments.made(*_travelled(*arguments.sent(args, kwargs)))
+    return arguments.decode(*_travelled(*arguments.encode(args, kwargs)))
 
 
 @given(st.data())
@@ -99,7 +99,7 @@ def test_what_is_sent_is_made_again(data):
     def function(one, other=None): ...
 
     function.__annotations__ = {"one": kind, "other": kind}
-    arguments = arguments_of("t", function)
+    arguments = read_arguments("t", function)
     one, other = data.draw(values), data.draw(values)
     args, kwargs = _through(arguments, one, other=other)
     assert ((one, other), {}) == (args, kwargs)
@@ -109,7 +109,7 @@ def test_what_is_sent_is_made_again(data):
 @given(JSON)
 def test_what_json_says_needs_no_annotation(value):
     """It arrives as it is."""
-    assert ((value,), {}) == _through(arguments_of("t", lambda one: None), value)
+    assert ((value,), {}) == _through(read_arguments("t", lambda one: None), value)
 
 
 @pytest.mark.parametrize("value", [float("inf"), -float("inf"), float("nan")])
@@ -118,14 +118,14 @@ def test_numbers_that_json_has_no_word_for(value):
 
     def function(one: float, two): ...
 
-    ((one, two), _) = _through(arguments_of("t", function), value, [value])
+    ((one, two), _) = _through(read_arguments("t", function), value, [value])
     assert str(value) == str(one)
     assert isinstance(two[0], str)
 
 
 def test_sets_and_bytes_without_an_annotation():
     """They arrive as JSON has them: a list, and text."""
-    arguments = arguments_of("t", lambda *values: None)
+    arguments = read_arguments("t", lambda *values: None)
     assert (([1], "text"), {}) == _through(arguments, {1}, b"text")
 
 
@@ -135,19 +135,21 @@ def test_what_json_cannot_say_is_refused_where_it_is_sent(value):
 
     def function(one, *, two=None): ...
 
-    arguments = arguments_of("report", function)
-    with pytest.raises(TypeError, match=r"task 'report': argument 1 is a .*, which JSON can't say"):
-        arguments.sent([value], {})
-    with pytest.raises(TypeError, match=r"task 'report': two is a .* Send what it is found by, such as an id"):
-        arguments.sent([1], {"two": value})
+    arguments = read_arguments("report", function)
+    with pytest.raises(TypeError, match=r"task 'report': argument 1 is a .*, which JSON can't express"):
+        arguments.encode([value], {})
+    with pytest.raises(
+        TypeError, match=r"task 'report': two is a .* Send a value by which the task can find it, such as an id"
+    ):
+        arguments.encode([1], {"two": value})
 
 
 def test_what_holds_itself_is_refused():
     """Not followed for ever."""
     value = []
     value.append(value)
-    with pytest.raises(TypeError, match="JSON can't say"):
-        arguments_of("t", lambda one: None).sent([value], {})
+    with pytest.raises(TypeError, match="JSON can't express"):
+        read_arguments("t", lambda one: None).encode([value], {})
 
 
 def test_a_call_that_python_would_refuse():
@@ -155,14 +157,14 @@ def test_a_call_that_python_would_refuse():
 
     def function(one: int, /, two: int = 2, *, three: int): ...
 
-    arguments = arguments_of("report", function)
+    arguments = read_arguments("report", function)
     for args, kwargs in (([], {"three": 1}), ([1, 2, 3], {"three": 1}), ([1], {}), ([1], {"three": 1, "fuor": 4})):
         with pytest.raises(
             TypeError, match=r"task 'report': .*; it takes \(one: int, /, two: int = 2, \*, three: int\)"
         ):
-            arguments.sent(args, kwargs)
+            arguments.encode(args, kwargs)
         with pytest.raises(InvalidArgumentsError, match="it takes"):
-            arguments.made(args, kwargs)
+            arguments.decode(args, kwargs)
 
 
 def test_every_kind_of_parameter():
@@ -171,7 +173,7 @@ def test_every_kind_of_parameter():
     def function(one: int, /, two: UUID, *rest: Decimal, three: date, **more: Colour): ...
 
     some = UUID(int=5)
-    arguments = arguments_of("t", function)
+    arguments = read_arguments("t", function)
     made = _through(arguments, 1, some, Decimal("1.5"), Decimal(2), three=date(2026, 1, 2), one=Colour.RED)
     assert ((1, some, Decimal("1.5"), Decimal(2)), {"three": date(2026, 1, 2), "one": Colour.RED}) == made
 
@@ -181,10 +183,10 @@ def test_defaults_are_the_functions_business():
 
     def function(one: int = "nothing of the kind", two: int = 2): ...  # type: ignore[assignment]
 
-    arguments = arguments_of("t", function)
-    assert ([], {}) == arguments.sent([], {})
-    assert ((), {}) == arguments.made([], {})
-    assert ((), {"two": 5}) == arguments.made([], {"two": "5"})
+    arguments = read_arguments("t", function)
+    assert ([], {}) == arguments.encode([], {})
+    assert ((), {}) == arguments.decode([], {})
+    assert ((), {"two": 5}) == arguments.decode([], {"two": "5"})
 
 
 # -- what is given where it runs -------------------------------------------------------------------------------------
@@ -195,10 +197,10 @@ def test_what_is_given_is_not_sent():
 
     def function(one: int, context: Context = TaskiqDepends(), *, other: Annotated[Context, TaskiqDepends()]): ...
 
-    arguments = arguments_of("t", function)
+    arguments = read_arguments("t", function)
     assert (["one"], ()) == (list(arguments.signature.parameters), arguments.problems)
     with pytest.raises(TypeError, match="it takes"):
-        arguments.sent([1], {"context": 2})
+        arguments.encode([1], {"context": 2})
 
 
 def test_arguments_behind_what_is_given_do_not_take_its_place():
@@ -211,9 +213,9 @@ def test_arguments_behind_what_is_given_do_not_take_its_place():
         return given, one, two
 
     for kwargs, args in (({"two": 5}, [1]), ({}, [1, 5])):
-        made, named = arguments_of("t", behind).made(args, kwargs)
+        made, named = read_arguments("t", behind).decode(args, kwargs)
         assert (1, "given", 5, 3) == behind(*made, **named, given="given")
-    made, named = arguments_of("t", first).made([1], {"two": 2})
+    made, named = read_arguments("t", first).decode([1], {"two": 2})
     assert ("given", 1, 2) == first(*made, **named, given="given")
 
 
@@ -223,9 +225,11 @@ def test_what_is_given_must_be_given_by_name():
     def slash(given: Annotated[Context, TaskiqDepends()], /): ...
     def star(given: Context = TaskiqDepends(), *rest: int): ...
 
-    assert ["the parameter 'given' is given by name, but stands before '/'"] == list(arguments_of("t", slash).problems)
-    assert ["'*rest' stands behind 'given', which is given; let 'given' stand behind '*rest'"] == list(
-        arguments_of("t", star).problems
+    assert ["the parameter 'given' is provided by keyword, but stands before '/'"] == list(
+        read_arguments("t", slash).problems
+    )
+    assert ["'*rest' stands behind 'given', which the worker provides; let 'given' stand behind '*rest'"] == list(
+        read_arguments("t", star).problems
     )
 
 
@@ -247,15 +251,15 @@ def test_invalid_arguments_show_no_value():
         one: int, two: datetime, three: Item, four: list[Strict], five: Literal["a"] = "a", six: Decimal = Decimal(1)
     ): ...
 
-    arguments = arguments_of("t", function)
+    arguments = read_arguments("t", function)
     wrong = [SECRET, SECRET, {"name": [SECRET]}, [{"name": SECRET}], SECRET, SECRET]
     with pytest.raises(InvalidArgumentsError) as caught:
-        arguments.made(wrong, {})
+        arguments.decode(wrong, {})
     text = str(caught.value)
     assert ["one: ", "two: ", "three.name: "] == [each for each in ("one: ", "two: ", "three.name: ") if each in text]
     assert text.endswith(" and 4 more")
     with pytest.raises(InvalidArgumentsError, match=r"^four\.0\.name: a validator refused it$") as refused:
-        arguments.made([1, "2026-01-01T00:00:00Z", {"name": "a", "price": 1}, [{"name": SECRET}]], {})
+        arguments.decode([1, "2026-01-01T00:00:00Z", {"name": "a", "price": 1}, [{"name": SECRET}]], {})
     for error in (caught.value, refused.value):
         assert error.__cause__ is None
         assert SECRET not in str(error)
@@ -268,7 +272,7 @@ def test_no_text_becomes_a_number(value):
     def function(one: int): ...
 
     with pytest.raises(InvalidArgumentsError) as caught:
-        arguments_of("t", function).made([value], {})
+        read_arguments("t", function).decode([value], {})
     assert "one: Input should be a valid integer, unable to parse string as an integer" == str(caught.value)
 
 
@@ -278,9 +282,9 @@ def test_several_of_a_kind_are_checked_one_by_one():
     def function(*numbers: int, **more: int): ...
 
     with pytest.raises(InvalidArgumentsError, match=r"^numbers: Input"):
-        arguments_of("t", function).made([1, "x"], {})
+        read_arguments("t", function).decode([1, "x"], {})
     with pytest.raises(InvalidArgumentsError, match=r"^more: Input"):
-        arguments_of("t", function).made([], {"a": "x"})
+        read_arguments("t", function).decode([], {"a": "x"})
 
 
 # -- what is declared ------------------------------------------------------------------------------------------------
@@ -293,10 +297,10 @@ def test_types_that_no_message_can_bring():
 
     def function(database: Database, other: list[Database]): ...
 
-    problems = arguments_of("t", function).problems
+    problems = read_arguments("t", function).problems
     assert 2 == len(problems)
-    assert problems[0].startswith("the parameter 'database' is a Database, which no message can bring (")
-    assert problems[0].endswith("what is to be given where the task runs has the default TaskiqDepends()")
+    assert problems[0].startswith("the parameter 'database' is a Database, which no message can contain (")
+    assert problems[0].endswith("a parameter that the worker provides has the default TaskiqDepends()")
 
 
 def test_annotations_that_cannot_be_read():
@@ -304,10 +308,10 @@ def test_annotations_that_cannot_be_read():
 
     def function(one: "Nowhere", two: int): ...  # type: ignore[name-defined]  # noqa: F821
 
-    arguments = arguments_of("t", function)
+    arguments = read_arguments("t", function)
     (problem,) = arguments.problems
     assert problem.startswith("the types of its parameters can't be read: name 'Nowhere' is not defined")
-    assert (["a", 2], {}) == arguments.sent(["a", 2], {})
+    assert (["a", 2], {}) == arguments.encode(["a", 2], {})
 
 
 def test_objects_that_can_be_called():
@@ -325,11 +329,11 @@ def test_objects_that_can_be_called():
     def outer(*args, **kwargs): ...
 
     for function in (Sender(), outer, Sender().__call__):
-        assert ((7,), {}) == arguments_of("t", function).made(["7"], {})
-    assert ((), {}) == arguments_of("t", plain).made([], {})
+        assert ((7,), {}) == read_arguments("t", function).decode(["7"], {})
+    assert ((), {}) == read_arguments("t", plain).decode([], {})
 
 
 def test_the_built_in_functions():
     """Their types aren't written down, so nothing is made."""
-    assert (([1, 2],), {}) == arguments_of("t", len).made([[1, 2]], {})
-    assert json.dumps([1]) == json.dumps(arguments_of("t", len).sent([{1}], {})[0][0])
+    assert (([1, 2],), {}) == read_arguments("t", len).decode([[1, 2]], {})
+    assert json.dumps([1]) == json.dumps(read_arguments("t", len).encode([{1}], {})[0][0])

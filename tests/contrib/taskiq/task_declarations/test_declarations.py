@@ -9,7 +9,7 @@ import pytest
 from taskiq import AsyncBroker, InMemoryBroker, async_shared_broker
 
 from bandmaster.contrib.taskiq import Schedule, Task, TaskOptions, Tasks, collect_tasks, task, tasks
-from bandmaster.contrib.taskiq.task_declarations.declarations import of_taskiq
+from bandmaster.contrib.taskiq.task_declarations.task import convert_task
 from bandmaster.kernel import Kernel, PlanError
 
 NOW = datetime(2026, 7, 1, 12, tzinfo=UTC)
@@ -64,7 +64,7 @@ def test_the_name_of_a_decorated_function_is_its_own():
 @pytest.mark.parametrize("function", [lambda: None, functools.partial(print, 1)])
 def test_what_has_no_name_needs_one(function):
     """A worker couldn't find it."""
-    with pytest.raises(ValueError, match=r"name: .* has no name that a worker would find it by"):
+    with pytest.raises(ValueError, match=r"name: a worker can't find .* by its own name"):
         task(function)
     assert "given" == task(name="given")(function).name
 
@@ -162,29 +162,29 @@ def test_using_leaves_the_task_as_it_is():
         "queue_name": "q",
         "timeout": 3.0,
         "shop": "x",
-    } == made.sent_with(NOW)
+    } == made.make_labels(NOW)
     assert ("a", add.name, add.function) == (made.task_id, made.name, made.function)
-    assert ({}, None) == (add.sent_with(NOW), add.task_id)
+    assert ({}, None) == (add.make_labels(NOW), add.task_id)
 
 
 def test_using_may_be_said_step_by_step():
     """What was said before stays."""
     made = add.using(task_id="a", at=NOW + timedelta(seconds=5), shop="x").using(timeout=1)
-    assert {"shop": "x", "timeout": 1.0, "delay": 5.0} == made.sent_with(NOW)
+    assert {"shop": "x", "timeout": 1.0, "delay": 5.0} == made.make_labels(NOW)
     assert "a" == made.task_id
 
 
 def test_a_time_becomes_a_delay_when_it_is_sent():
     """None where it has passed."""
     made = add.using(at=NOW + timedelta(minutes=1))
-    assert [60.0, 0.0] == [made.sent_with(now)["delay"] for now in (NOW, NOW + timedelta(hours=1))]
+    assert [60.0, 0.0] == [made.make_labels(now)["delay"] for now in (NOW, NOW + timedelta(hours=1))]
 
 
 def test_of_delay_and_time_the_last_counts():
     """Whichever it is."""
     late = NOW + timedelta(hours=1)
-    assert 5.0 == add.using(at=late).using(delay=5).sent_with(NOW)["delay"]
-    assert 3600.0 == add.using(delay=5).using(at=late).sent_with(NOW)["delay"]
+    assert 5.0 == add.using(at=late).using(delay=5).make_labels(NOW)["delay"]
+    assert 3600.0 == add.using(delay=5).using(at=late).make_labels(NOW)["delay"]
 
 
 @pytest.mark.parametrize(
@@ -222,7 +222,7 @@ def test_tasks_of_taskiqs_decorators(registry):
     @async_shared_broker.task(task_name="mail", timeout=3, attempts="2", shop="x", schedule=[{"cron": "* * * * *"}])
     async def mail(to: str) -> None: ...
 
-    made = of_taskiq(mail)
+    made = convert_task(mail)
     assert ("mail", TaskOptions(timeout=3.0, attempts=2)) == (made.name, made.options)
     # A list is for TaskIQ's own scheduler, and no label.
     assert {"timeout": 3, "attempts": "2", "shop": "x"} == dict(made.labels)
@@ -234,7 +234,7 @@ def test_wrong_labels_of_taskiqs_tasks_are_refused_by_name(registry, label, valu
     """And the task's."""
     made = InMemoryBroker().task(task_name="mail", **{label: value})(_plain)
     with pytest.raises(ValueError, match=f"task 'mail': {label}: .*{value}"):
-        of_taskiq(made)
+        convert_task(made)
 
 
 def _plain(): ...

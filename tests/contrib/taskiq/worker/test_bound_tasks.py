@@ -11,7 +11,7 @@ import pytest
 from taskiq import Context, TaskiqDepends, TaskiqMessage, TaskiqState
 
 from bandmaster.contrib.taskiq import TaskIQSettings, task
-from bandmaster.contrib.taskiq.worker.bound_tasks import bind
+from bandmaster.contrib.taskiq.worker.bound_tasks import bind_tasks
 from bandmaster.kernel import Named, PlanError, Resources, Scoped
 from bandmaster.kernel.keys import Key
 
@@ -79,11 +79,11 @@ def _resources(more=None):
 def _bind(function, resources=None, **settings):
     found = _resources() if resources is None else resources
     known = (Context, TaskiqState, TaskiqMessage)
-    return bind([task(name="t")(function)], found, TaskIQSettings(**settings), known=known)["t"]
+    return bind_tasks([task(name="t")(function)], found, TaskIQSettings(**settings), run_types=known)["t"]
 
 
 async def _run(bound, known=None, *args):
-    async with bound.dependencies(known or {}) as given:
+    async with bound.open_dependencies(known or {}) as given:
         result = bound.task.function(*args, **given)
         return await result if bound.is_async else result
 
@@ -129,12 +129,12 @@ async def test_a_task_that_asks_for_nothing_is_given_nothing():
 
     bound = _bind(function)
     assert None is bound.graph
-    async with bound.dependencies({}) as given:
+    async with bound.open_dependencies({}) as given:
         assert {} == given
 
 
 @pytest.mark.parametrize("cached", [True, False])
-async def test_a_resource_is_never_made_anew(cached):
+async def test_a_resource_is_never_made_reset_attempts(cached):
     """Not even one that TaskIQ could make, where a dependency isn't to be cached."""
 
     def part(cache: Cache = TaskiqDepends(), database: Database = TaskiqDepends(use_cache=cached)):
@@ -213,7 +213,7 @@ def test_options_come_before_settings():
     """Of timeouts as of all that says how it is tried."""
     resources = Resources()
     made = [task(name="a", timeout=1, attempts=2)(print), task(name="b")(repr)]
-    bound = bind(made, resources, TaskIQSettings(timeout=9, attempts=7))
+    bound = bind_tasks(made, resources, TaskIQSettings(timeout=9, attempts=7))
     assert {"a": (1.0, 2), "b": (9.0, 7)} == {
         name: (each.timeout, each.policy.attempts) for name, each in bound.items()
     }
@@ -416,7 +416,7 @@ async def test_the_end_of_a_dependency_fails(logs):
     with pytest.raises(ValueError, match="no seat"):
         await _run(_bind(fails))
     assert ["first saw no commit", "first saw no seat"] == facts
-    told = {"event": "the end of a dependency failed", "error": "OSError: no commit", "log_level": "warning"}
+    told = {"event": "a dependency failed to close", "error": "OSError: no commit", "log_level": "warning"}
     assert [told] == logs
 
 
@@ -534,7 +534,7 @@ def test_all_that_is_missing_is_told_at_once():
     async def three(thing: Session): ...
 
     with pytest.raises(PlanError) as caught:
-        bind([one, two, three], _resources(), TaskIQSettings())
+        bind_tasks([one, two, three], _resources(), TaskIQSettings())
     problems = [problem.message for problem in caught.value.problems]
     assert ["one", "one", "two", "two", "three"] == [problem.subject for problem in caught.value.problems]
     assert (
@@ -548,7 +548,7 @@ def test_all_that_is_missing_is_told_at_once():
         for problem in problems
     )
     assert any("'text' asks for a " in problem and "without 'kind'" in problem for problem in problems)
-    assert "'thing' is a Session, which no message can bring" in problems[4]
+    assert "'thing' is a Session, which no message can contain" in problems[4]
 
 
 def test_one_with_a_name_is_not_one_without():

@@ -6,19 +6,25 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from bandmaster.contrib.taskiq import InvalidArgumentsError, Reason, TaskIQSettings, TaskOptions, TaskTimeoutError
+from bandmaster.contrib.taskiq import (
+    InvalidArgumentsError,
+    Reason,
+    TaskCancelledError,
+    TaskIQSettings,
+    TaskOptions,
+    TaskTimeoutError,
+    UnknownTaskError,
+)
+from bandmaster.contrib.taskiq.errors import render_error
 from bandmaster.contrib.taskiq.worker.retry_policy import (
-    Again,
     Dead,
     Done,
     Policy,
-    TaskCancelledError,
-    UnknownTaskError,
+    Retry,
     decide,
-    described,
-    may_pass,
-    pause,
-    policy_of,
+    find_pause,
+    is_transient,
+    make_policy,
 )
 from bandmaster.kernel import PermanentError, TransientError
 
@@ -55,13 +61,13 @@ ERRORS = st.sampled_from(
 @given(POLICIES, st.integers(1, 1999))
 def test_pauses_never_shrink(policy, attempt):
     """Where nothing is left to chance."""
-    assert pause(attempt, policy, 0) <= pause(attempt + 1, policy, 0)
+    assert find_pause(attempt, policy, 0) <= find_pause(attempt + 1, policy, 0)
 
 
 @given(POLICIES, st.integers(1, 2000), CHANCES)
 def test_pauses_are_bounded(policy, attempt, chance):
     """By the longest, and from below by what chance may take of it."""
-    found, whole = pause(attempt, policy, chance), pause(attempt, policy, 0)
+    found, whole = find_pause(attempt, policy, chance), find_pause(attempt, policy, 0)
     assert whole <= policy.longest_backoff
     assert whole * (1 - policy.jitter) - 1e-9 * whole <= found <= whole
     assert math.isfinite(found)
@@ -71,7 +77,7 @@ def test_pauses_are_bounded(policy, attempt, chance):
 def test_pauses_double(policy, attempt):
     """Until the longest is reached."""
     expected = min(policy.longest_backoff, policy.backoff * 2 ** (attempt - 1))
-    assert math.isclose(expected, pause(attempt, policy, 0))
+    assert math.isclose(expected, find_pause(attempt, policy, 0))
 
 
 @given(ERRORS, POLICIES, CHANCES, st.integers(0, 5))
@@ -84,8 +90,8 @@ def test_the_last_attempt_is_the_last(error, policy, chance, beyond):
 def test_every_outcome_is_one_of_three(error, policy, chance, attempt):
     """Again exactly where it may pass and attempts are left."""
     outcome = decide(error, attempt, policy, chance)
-    again = may_pass(error, policy) and attempt < policy.attempts
-    assert (Again if again else Dead) is type(outcome)
+    again = is_transient(error, policy) and attempt < policy.attempts
+    assert (Retry if again else Dead) is type(outcome)
     assert Done() == decide(None, attempt, policy, chance)
 
 
@@ -94,7 +100,7 @@ def test_permanent_errors_are_not_tried_again(attempt, chance):
     """Neither those that say so nor those that say nothing."""
     policy = Policy(9, 1, 10, 0.5)
     for error in (PermanentError("a"), Refused("b"), ValueError("c"), KeyError("d")):
-        assert Dead(Reason.PERMANENT, described(error)) == decide(error, attempt, policy, chance)
+        assert Dead(Reason.PERMANENT, render_error(error)) == decide(error, attempt, policy, chance)
 
 
 @pytest.mark.requirement("CF-28", "TQ-9")
@@ -113,40 +119,44 @@ def test_what_may_pass_is_tried_again(error, last):
     """And at the last attempt it is dead for another reason than what never may."""
     policy = Policy(3, 1, 10, 0, (OSError, Refused))
     outcomes = [decide(error, attempt, policy, 0.5) for attempt in (1, 2, 3)]
-    assert [Again(1.0, described(error)), Again(2.0, described(error)), Dead(last, described(error))] == outcomes
+    assert [
+        Retry(1.0, render_error(error)),
+        Retry(2.0, render_error(error)),
+        Dead(last, render_error(error)),
+    ] == outcomes
 
 
 def test_invalid_arguments_stay_invalid():
     """The same message would have them again; but a policy may name the error."""
     error = InvalidArgumentsError("one: Input should be a valid integer")
-    assert Dead(Reason.INVALID, described(error)) == decide(error, 1, Policy(9, 1, 1, 0, (OSError,)), 0)
-    assert Again(1.0, described(error)) == decide(error, 1, Policy(9, 1, 1, 0, (InvalidArgumentsError,)), 0)
+    assert Dead(Reason.INVALID, render_error(error)) == decide(error, 1, Policy(9, 1, 1, 0, (OSError,)), 0)
+    assert Retry(1.0, render_error(error)) == decide(error, 1, Policy(9, 1, 1, 0, (InvalidArgumentsError,)), 0)
 
 
 def test_a_policy_is_made_of_options_and_settings():
     """Options that say nothing leave it to the settings."""
     settings = TaskIQSettings(attempts=4, backoff=2, longest_backoff=20, jitter=0.25)
-    assert Policy(4, 2.0, 20.0, 0.25) == policy_of(TaskOptions(), settings)
+    assert Policy(4, 2.0, 20.0, 0.25) == make_policy(TaskOptions(), settings)
     own = TaskOptions(attempts=1, backoff=0, longest_backoff=5, jitter=0, retry_on=(OSError,))
-    assert Policy(1, 0.0, 5.0, 0.0, (OSError,)) == policy_of(own, settings)
+    assert Policy(1, 0.0, 5.0, 0.0, (OSError,)) == make_policy(own, settings)
 
 
 def test_a_first_pause_that_a_task_says_alone_is_meant():
     """The settings' longest doesn't cut it."""
-    assert 60.0 == pause(1, policy_of(TaskOptions(backoff=60), TaskIQSettings(backoff=1, longest_backoff=20)), 0)
+    assert 60.0 == find_pause(1, make_policy(TaskOptions(backoff=60), TaskIQSettings(backoff=1, longest_backoff=20)), 0)
 
 
 @given(st.text(max_size=2000))
 def test_an_error_is_described_in_a_few_words(text):
     """Its kind and what it says."""
-    found = described(OSError(text))
+    found = render_error(OSError(text))
     assert found.startswith("OSError")
     assert len(found) <= 500
 
 
 def test_an_error_that_says_nothing():
     """Its kind is all there is."""
-    assert ("ValueError", "KeyError: 'a'") == (described(ValueError()), described(KeyError("a")))
+    assert ("ValueError", "KeyError: 'a'") == (render_error(ValueError()), render_error(KeyError("a")))
 
 
 def test_what_an_error_asks_for_is_heeded():
@@ -155,4 +165,4 @@ def test_what_an_error_asks_for_is_heeded():
     for asked, expected in ((None, 1), (0.5, 1), (20.0, 20)):
         error = TransientError("later")
         error.retry_after = asked
-        assert Again(expected, "TransientError: later") == decide(error, 1, policy, 0)
+        assert Retry(expected, "TransientError: later") == decide(error, 1, policy, 0)

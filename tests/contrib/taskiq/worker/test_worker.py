@@ -11,13 +11,13 @@ from taskiq import Context, InMemoryBroker, TaskiqDepends, TaskiqMessage, Taskiq
 from taskiq.exceptions import NoResultError
 
 from bandmaster.contrib.taskiq import EmbeddedBroker, MemoryResults, Reason, TaskIQSettings, TaskOptions, Worker, task
-from bandmaster.contrib.taskiq.brokers.embedded_broker import _Message
-from bandmaster.contrib.taskiq.idempotency.idempotency import MemoryIdempotency
+from bandmaster.contrib.taskiq.brokers.embedded_broker import EmbeddedMessage
+from bandmaster.contrib.taskiq.idempotency.memory import MemoryIdempotency
 from bandmaster.contrib.taskiq.queue import TaskQueue
 from bandmaster.contrib.taskiq.schedules.stored_schedules import MemorySchedules
-from bandmaster.contrib.taskiq.worker.bound_tasks import bind
-from bandmaster.contrib.taskiq.worker.retry_policy import policy_of
-from bandmaster.contrib.taskiq.worker.worker import KNOWN
+from bandmaster.contrib.taskiq.worker.bound_tasks import bind_tasks
+from bandmaster.contrib.taskiq.worker.message_processor import RUN_TYPES
+from bandmaster.contrib.taskiq.worker.retry_policy import make_policy
 from bandmaster.contrib.web import request_context, request_id, set_tenant, tenant
 from bandmaster.kernel import PermanentError, PlanError, Problem, Resources, Scoped, TransientError
 from bandmaster.kernel.keys import Key
@@ -33,7 +33,7 @@ def quiet(logs):
 class Working:
     """A worker at a queue in memory, for a test."""
 
-    def __init__(self, *tasks, broker=None, resources=None, middlewares=(), others=None, concurrency=20, **settings):
+    def __init__(self, *tasks, broker=None, resources=None, middlewares=(), find_task=None, concurrency=20, **settings):
         self.broker = EmbeddedBroker() if broker is None else broker
         self.results = MemoryResults(60)
         self.broker.with_result_backend(self.results)
@@ -44,12 +44,12 @@ class Working:
         self.queue = TaskQueue(self.broker, known, self.letters, MemorySchedules(), MemoryIdempotency())
         self.worker = Worker(
             self.broker,
-            bind(tasks, resources or Resources(), chosen, known=KNOWN),
-            take=lambda message, data: None,
-            fallback=policy_of(TaskOptions(), chosen),
+            bind_tasks(tasks, resources or Resources(), chosen, run_types=RUN_TYPES),
+            make_handle=lambda message, data: None,
+            fallback_policy=make_policy(TaskOptions(), chosen),
             concurrency=concurrency,
             threads=2,
-            **({} if others is None else {"others": others}),
+            **({} if find_task is None else {"find_task": find_task}),
         )
 
     async def __aenter__(self):
@@ -83,7 +83,7 @@ class Working:
 
     def counts(self):
         gauge = self.worker.gauge
-        return gauge.done, gauge.again, gauge.dead, gauge.lost
+        return gauge.done, gauge.retried, gauge.dead, gauge.lost
 
 
 def failing(times, error=TransientError, **options):
@@ -264,13 +264,13 @@ async def test_an_unknown_task_is_tried_before_it_is_put_aside():
 async def test_tasks_that_no_part_brings_are_found_when_they_come():
     """Once each."""
     asked = []
-    bound = bind([echo], Resources(), TaskIQSettings())
+    bound = bind_tasks([echo], Resources(), TaskIQSettings())
 
-    def others(name):
+    def find_task(name):
         asked.append(name)
         return bound.get(name)
 
-    async with Working(others=others) as working:
+    async with Working(find_task=find_task) as working:
         working.queue.tasks = {"echo": echo}
         assert ["a", "b"] == [(await working.done(echo, value)).return_value for value in "ab"]
         assert ["echo"] == asked
@@ -279,10 +279,10 @@ async def test_tasks_that_no_part_brings_are_found_when_they_come():
 async def test_a_task_that_cannot_be_bound_when_it_comes():
     """Its message is put aside, with the report."""
 
-    def others(name):
+    def find_task(name):
         raise PlanError([Problem("task 'echo' asks for a Database, which nothing provides.")])
 
-    async with Working(others=others) as working:
+    async with Working(find_task=find_task) as working:
         working.queue.tasks = {"echo": echo}
         result = await working.done(echo)
         letter = await working.letter()
@@ -302,7 +302,7 @@ async def test_a_result_that_cannot_be_kept(logs):
     async with Working(odd) as working:
         result = await working.done(odd)
         assert (True, None, (1, 0, 0, 0)) == (result.is_err, result.return_value, working.counts())
-        assert "result not kept" in [log["event"] for log in logs]
+        assert "result can't be stored" in [log["event"] for log in logs]
 
 
 @pytest.mark.parametrize("error", [TransientError("gone"), PermanentError("full")])
@@ -341,7 +341,7 @@ async def test_a_task_that_wants_no_result():
         assert ((1, 0, 0, 0), ["post_execute"]) == (working.counts(), called)
 
 
-async def test_a_task_may_send_itself_anew():
+async def test_a_task_may_send_itself_reset_attempts():
     """TaskIQ's requeue: another message, and no result of this one."""
 
     @task(name="requeued")
@@ -465,16 +465,16 @@ async def test_at_most_once_where_a_task_asks_for_it(logs, error):
 async def test_a_message_that_could_not_be_acknowledged_before_is_tried_again(monkeypatch):
     """Its task hasn't been run."""
     runs = []
-    done = _Message.done
+    acknowledge = EmbeddedMessage.acknowledge
 
     async def fail_once(self):
         if not failed:
             failed.append(self)
             raise TransientError("not now")
-        await done(self)
+        await acknowledge(self)
 
     failed = []
-    monkeypatch.setattr(_Message, "done", fail_once)
+    monkeypatch.setattr(EmbeddedMessage, "acknowledge", fail_once)
 
     @task(name="once", labels={"ack_type": "WHEN_RECEIVED"})
     async def once():
@@ -501,7 +501,7 @@ async def test_a_task_that_acknowledges_itself():
         assert (2, (1, 1, 0, 0)) == ((await working.done(manual, 1)).return_value, working.counts())
         runs.clear()
         result = await working.done(manual, 9)
-        assert "it is to acknowledge its message itself, and didn't" == str(result.error)
+        assert "the task must acknowledge its message itself and didn't" == str(result.error)
         assert Reason.EXHAUSTED == (await working.letter()).reason
 
 
@@ -548,7 +548,7 @@ async def test_a_task_may_take_so_long(by):
 
     async with Working(slow, **({"timeout": 0.02} if by == "settings" else {})) as working:
         result = await working.done(slow.using(timeout=0.02) if by == "message" else slow)
-        assert "it took more than 0.02 s" == str(result.error)
+        assert "the task took more than 0.02 s" == str(result.error)
         assert (["cleaned up"] * 2, (0, 1, 1, 0)) == (facts, working.counts())
 
 
@@ -587,7 +587,7 @@ async def test_a_task_does_not_end_its_worker(error):
 
     async with Working(ending, echo) as working:
         result = await working.done(ending)
-        assert f"it raised {type(error).__name__}" in str(result.error)
+        assert f"the task raised {type(error).__name__}" in str(result.error)
         assert Reason.PERMANENT == (await working.letter()).reason
         assert "alive" == (await working.done(echo, "alive")).return_value
 
@@ -595,19 +595,19 @@ async def test_a_task_does_not_end_its_worker(error):
 async def test_a_broken_worker_step_is_told(logs, monkeypatch):
     """It ends neither the worker nor other tasks."""
     async with Working(echo) as working:
-        tell = working.worker._tell
+        log_outcome = working.worker._processor._log_outcome
 
-        def fail(message, *args):
-            if message.task_id == "bad":
+        def fail(attempt, outcome):
+            if attempt.message.task_id == "bad":
                 raise LookupError("a bug of ours")
-            tell(message, *args)
+            log_outcome(attempt, outcome)
 
-        monkeypatch.setattr(working.worker, "_tell", fail)
+        monkeypatch.setattr(working.worker._processor, "_log_outcome", fail)
         await working.send(echo.using(task_id="bad"))
         sent = await working.send(echo, 1)
         while not await sent.is_ready():
             await asyncio.sleep(0)
-    (told,) = [log for log in logs if log["event"] == "a worker's own step failed"]
+    (told,) = [log for log in logs if log["event"] == "the worker failed outside the task"]
     assert ("LookupError: a bug of ours", True) == (told["error"], "Traceback" in told["exception"])
 
 
@@ -640,7 +640,7 @@ async def test_a_sync_task_that_takes_too_long_is_left_behind():
 
     async with Working(stuck) as working:
         try:
-            assert "it took more than 0.02 s" == str((await working.done(stuck)).error)
+            assert "the task took more than 0.02 s" == str((await working.done(stuck)).error)
         finally:
             release.set()
 
@@ -832,9 +832,9 @@ async def test_a_stop_gives_back_what_runs(logs):
     await working.worker.stop()
     await running
     assert ((0, 0, 0, 1), 1, False) == (working.counts(), working.broker.waiting, await sent.is_ready())
-    assert "task cut short, and given back" in [log["event"] for log in logs]
+    assert "task cancelled and its message released" in [log["event"] for log in logs]
     delivery = await anext(working.broker.listen())
-    assert (2, None) == (delivery.hand.deliveries, json.loads(delivery.data)["labels"].get("bm_attempt"))
+    assert (2, None) == (delivery.handle.deliveries, json.loads(delivery.data)["labels"].get("bm_attempt"))
 
 
 async def test_a_stop_waits_for_what_is_being_settled():
@@ -866,16 +866,16 @@ class LeasingBroker(EmbeddedBroker):
         self.lose = []
         self.refuses = 0
         self.settled = []
-        self.handed_back = 0
+        self.releases = 0
         self.fails = None
 
     async def listen(self):
         async for delivery in super().listen():
-            delivery.hand = _Leased(self, delivery.hand)
+            delivery.handle = _Leased(self, delivery.handle)
             yield delivery
 
-    async def hand_back(self):
-        self.handed_back += 1
+    async def release_unstarted(self):
+        self.releases += 1
         if self.fails is not None:
             raise self.fails
         return 0
@@ -937,7 +937,7 @@ async def test_a_lease_that_is_lost_behind_the_end_changes_nothing():
         working.broker.lose[0]()
         release.set()
         await working.idle()
-        assert ((1, 0, 0, 0), ["done"]) == (working.counts(), working.broker.settled)
+        assert ((1, 0, 0, 0), ["acknowledge"]) == (working.counts(), working.broker.settled)
 
 
 async def test_what_is_somebody_elses_by_now_is_not_run():
@@ -963,11 +963,11 @@ async def test_a_retry_of_what_another_has_is_not_sent(logs):
     async with Working(work, broker=LeasingBroker()) as working:
         working.broker.lost_by_now = True
         await working.send(work)
-        while not working.worker.gauge.again or working.worker.gauge.running:
+        while not working.worker.gauge.retried or working.worker.gauge.running:
             await asyncio.sleep(0)
-        assert (0, ["again"]) == (working.broker.waiting, working.broker.settled)
+        assert (0, ["retry"]) == (working.broker.waiting, working.broker.settled)
         working.broker._held.clear()
-    assert "another worker has the task" in [log["event"] for log in logs]
+    assert "retry not sent: another worker has the message" in [log["event"] for log in logs]
 
 
 @pytest.mark.parametrize("error", [TransientError("gone"), OSError("of another package")])
@@ -982,13 +982,13 @@ async def test_a_broker_that_cannot_be_told(logs, error):
     working.broker.put(b"unreadable")
     while len(working.broker.settled) < 3 or working.worker.gauge.running:
         await asyncio.sleep(0)
-    assert sorted(["done", "bury", "bury"]) == sorted(working.broker.settled)
-    assert 3 == len([log for log in logs if log["event"].startswith("the broker couldn't be told how a task ended")])
+    assert sorted(["acknowledge", "dead_letter", "dead_letter"]) == sorted(working.broker.settled)
+    assert 3 == len([log for log in logs if log["event"].startswith("the broker can't be reached at a task's end")])
     working.broker.fails = TransientError("gone")
     await working.worker.stop()
     await running
-    assert 1 == working.broker.handed_back
-    assert any(log["event"].startswith("tasks can't be handed back") for log in logs)
+    assert 1 == working.broker.releases
+    assert any(log["event"].startswith("messages can't be released") for log in logs)
 
 
 @pytest.mark.parametrize("how", ["ends", "fails"])
@@ -1010,8 +1010,8 @@ async def test_a_broker_that_ends_is_asked_again(how, logs, monkeypatch):
 
     async with Working(echo, broker=Ending()) as working:
         assert 1 == (await working.done(echo, 1)).return_value
-    told = [log for log in logs if log["event"] == "the broker gives nothing out, and is asked again"]
-    said = "it has ended" if how == "ends" else "ConnectionError: gone"
+    told = [log for log in logs if log["event"] == "the broker stopped delivering, and is asked again"]
+    said = "its generator has ended" if how == "ends" else "ConnectionError: gone"
     assert [(said, 0.001), (said, 0.002), (said, 0.004)] == [(log["error"], log["after"]) for log in told]
 
 

@@ -1,32 +1,35 @@
-"""The labels that travel with a task, by name. Pure.
+"""The labels of a message, by name. Pure.
 
-TaskIQ sends labels as text beside a message's arguments; those that are nobody else's business begin with ``bm_``.
+TaskIQ sends labels as text beside a message's arguments. Labels that only this package reads begin with ``bm_``.
 """
 
 from __future__ import annotations
 
+RESERVED_PREFIX = "bm_"
+"""Applications can't set labels that begin with this."""
+
 DELAY = "delay"
-"""Seconds before a message may be taken; the name that TaskIQ's brokers have for it."""
+"""Seconds before a message may be delivered; the name that TaskIQ's brokers use."""
 QUEUE = "queue_name"
-"""The queue that a message goes to in place of its broker's own; TaskIQ's name."""
+"""The queue of a message, in place of its broker's own; TaskIQ's name."""
 TIMEOUT = "timeout"
 """Seconds that a task may run; TaskIQ's name."""
 SCHEDULE = "schedule_id"
 """The schedule that sent the message; TaskIQ's name."""
 
 ONCE = "bm_once"
-"""What makes a message the only one of its kind: a second one with the same text is not sent, for `ONCE_FOR` seconds."""
+"""A deduplication key: a second message with the same key isn't sent within `ONCE_FOR` seconds."""
 ONCE_FOR = "bm_once_for"
-"""Seconds; an hour where it isn't there."""
+"""Seconds for which a deduplication key is remembered; an hour unless set."""
 
 ATTEMPT = "bm_attempt"
-"""Which attempt a message is; the first is 1, and says nothing."""
+"""The number of the attempt that a message is for. The first attempt is 1 and has no label."""
 FAILURES = "bm_failures"
-"""How earlier attempts ended, as a JSON list; the last few."""
+"""The errors of earlier attempts, as a JSON list; the last few."""
 
 REQUEST_ID = "bm_request_id"
 CORRELATION_ID = "bm_correlation_id"
 TENANT = "bm_tenant"
 USER = "bm_user"
 TRACE = "bm_trace_"
-"""Stands before each field of a trace context, such as ``traceparent``."""
+"""The prefix of each field of a trace context, such as ``traceparent``."""

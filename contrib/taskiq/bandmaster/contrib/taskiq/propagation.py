@@ -1,4 +1,4 @@
-"""Who asks, under which ids: taken along with a task, and put back where it runs."""
+"""The sender's request context and trace, written to a message's labels and restored where the task runs."""
 
 from __future__ import annotations
 
@@ -8,63 +8,62 @@ from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from typing import Any
 
-from bandmaster.contrib.taskiq import message_labels as labels
+from bandmaster.contrib.taskiq.message_labels import CORRELATION_ID, REQUEST_ID, TENANT, TRACE, USER
 from bandmaster.contrib.web import current_context, request_context
 
 
-def carried() -> dict[str, str]:
-    """Labels for a message that is sent here: the request context, and the trace where OpenTelemetry is installed."""
-    found: dict[str, str] = {}
+def make_context_labels() -> dict[str, str]:
+    """Labels for a message sent now: the request context, and the trace if OpenTelemetry is installed."""
+    labels: dict[str, str] = {}
     context = current_context()
     if context is not None:
-        found[labels.REQUEST_ID] = context.request_id
-        found[labels.CORRELATION_ID] = context.correlation_id
+        labels[REQUEST_ID] = context.request_id
+        labels[CORRELATION_ID] = context.correlation_id
         if context.tenant is not None:
-            found[labels.TENANT] = context.tenant
+            labels[TENANT] = context.tenant
         if context.user is not None:
-            found[labels.USER] = context.user
+            labels[USER] = context.user
     if has_opentelemetry():
         from opentelemetry import propagate
 
         fields: dict[str, str] = {}
         propagate.inject(fields)
-        found |= {f"{labels.TRACE}{name}": value for name, value in fields.items()}
-    return found
+        labels |= {f"{TRACE}{name}": value for name, value in fields.items()}
+    return labels
 
 
 @contextmanager
-def restored(found: Mapping[str, Any]) -> Iterator[None]:
-    """Run a task in the context that its message brought, and leave nothing of it behind."""
+def restore_context(labels: Mapping[str, Any]) -> Iterator[None]:
+    """Set the context that a message's labels describe, until the block ends."""
     with (
         request_context(
-            _text(found.get(labels.REQUEST_ID)),
-            _text(found.get(labels.CORRELATION_ID)),
-            tenant=_text(found.get(labels.TENANT)),
-            user=_text(found.get(labels.USER)),
+            _read_text(labels, REQUEST_ID),
+            _read_text(labels, CORRELATION_ID),
+            tenant=_read_text(labels, TENANT),
+            user=_read_text(labels, USER),
         ),
-        _traced(found),
+        _restore_trace(labels),
     ):
         yield
 
 
 @functools.cache
 def has_opentelemetry() -> bool:
-    """Whether there is a trace to take along: the API is installed, by the application or a tracing library."""
+    """Whether the API of OpenTelemetry is installed, by the application or a tracing library."""
     try:
         return importlib.util.find_spec("opentelemetry.propagate") is not None
     except ModuleNotFoundError:
         return False
 
 
-def _text(label: Any) -> str | None:
-    return label if isinstance(label, str) else None  # others than this package may have set it
+def _read_text(labels: Mapping[str, Any], name: str) -> str | None:
+    label = labels.get(name)
+    return label if isinstance(label, str) else None  # other programs may have set the label
 
 
 @contextmanager
-def _traced(found: Mapping[str, Any]) -> Iterator[None]:
-    fields = {
-        name.removeprefix(labels.TRACE): str(value) for name, value in found.items() if name.startswith(labels.TRACE)
-    }
+def _restore_trace(labels: Mapping[str, Any]) -> Iterator[None]:
+    fields = {name.removeprefix(TRACE): str(value) for name, value in labels.items() if name.startswith(TRACE)}
     if not fields or not has_opentelemetry():
         yield
         return

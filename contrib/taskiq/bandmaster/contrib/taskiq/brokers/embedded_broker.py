@@ -1,4 +1,4 @@
-"""The broker that needs no server: tasks wait in this process, and are lost with it."""
+"""The broker without a server: messages wait in this process's memory and are lost with the process."""
 
 from __future__ import annotations
 
@@ -7,33 +7,31 @@ import heapq
 import itertools
 import time
 from collections import deque
-from collections.abc import AsyncGenerator, Callable, Iterable
-from dataclasses import dataclass, replace
-from datetime import datetime
+from collections.abc import AsyncGenerator, Callable
+from dataclasses import dataclass
 
 from taskiq.message import BrokerMessage
 
-from bandmaster.contrib.taskiq import message_labels as labels
 from bandmaster.contrib.taskiq.brokers.isolated_dependencies import IsolatingBroker
-from bandmaster.contrib.taskiq.brokers.message_handle import Delivery, Reason
-from bandmaster.contrib.taskiq.dead_letters.dead_letter import DeadLetter, anew, letter_of
-
-_MOST_LETTERS = 10_000
+from bandmaster.contrib.taskiq.brokers.message_handle import Delivery
+from bandmaster.contrib.taskiq.dead_letters.dead_letter import Reason, make_dead_letter
+from bandmaster.contrib.taskiq.dead_letters.memory import MemoryDeadLetters
+from bandmaster.contrib.taskiq.message_labels import DELAY, ONCE, ONCE_FOR
 
 
 class EmbeddedBroker(IsolatingBroker):
-    """Gives out in the order of sending, to listeners in this event loop; does what `LeasedStreamBroker` does, but keep.
+    """Delivers messages in the order of sending to listeners in this event loop, as the leased broker does to workers.
 
-    Messages are bytes here as well, so that what can't travel is seen at once.
+    Messages are bytes here too, so that arguments which JSON can't express fail at once.
     """
 
     def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
         super().__init__()
         self.dead_letters = MemoryDeadLetters(self.put)
         self._clock = clock
-        self._waiting: deque[_Message] = deque()
-        self._delayed: list[tuple[float, int, _Message]] = []
-        self._held: set[_Message] = set()
+        self._waiting: deque[EmbeddedMessage] = deque()
+        self._delayed: list[tuple[float, int, EmbeddedMessage]] = []
+        self._held: set[EmbeddedMessage] = set()
         self._once: dict[str, float] = {}
         self._numbers = itertools.count(1)
         self._news = asyncio.Event()
@@ -42,34 +40,39 @@ class EmbeddedBroker(IsolatingBroker):
 
     @property
     def waiting(self) -> int:
-        """Messages that nobody has been given, delayed ones included."""
+        """The number of undelivered messages, delayed ones included."""
         return len(self._waiting) + len(self._delayed)
 
     async def kick(self, message: BrokerMessage) -> None:
         """Send a message."""
-        found = message.labels
-        once = found.get(labels.ONCE)
+        labels = message.labels
+        once = labels.get(ONCE)
         if once:
             now = self._clock()
             self._once = {key: until for key, until in self._once.items() if until > now}
             if once in self._once:
                 return
-            self._once[once] = now + float(found.get(labels.ONCE_FOR) or 0)
-        self.put(message.message, float(found.get(labels.DELAY) or 0))
+            self._once[once] = now + float(labels.get(ONCE_FOR) or 0)
+        self.put(message.message, float(labels.get(DELAY) or 0))
 
     def put(self, data: bytes, delay: float = 0) -> None:
-        """Let a message wait."""
-        self._wait(_Message(self, str(next(self._numbers)), data), delay)
+        """Enqueue the bytes of a message."""
+        message = EmbeddedMessage(self, str(next(self._numbers)), data)
+        if delay > 0:
+            heapq.heappush(self._delayed, (self._clock() + delay, next(self._numbers), message))
+        else:
+            self._waiting.append(message)
+        self._wake()
 
     async def listen(self) -> AsyncGenerator[Delivery, None]:
-        """Messages as they come; several listeners share them."""
+        """Deliver messages as they arrive. Several listeners share them."""
         while True:
             self._move_due()
             if self._waiting:
                 message = self._waiting.popleft()
                 message.deliveries += 1
                 self._held.add(message)
-                self._tell()
+                self._wake()
                 yield Delivery.of(message.data, message)
             else:
                 self._news.clear()
@@ -81,50 +84,41 @@ class EmbeddedBroker(IsolatingBroker):
                     pass
 
     async def wait_idle(self) -> None:
-        """Wait until nothing is being run and nothing waits but what is delayed; for tests, and for a drain."""
-        while self._waiting or self._held:  # something may come before this goes on
+        """Wait until no task runs and no message waits, except delayed ones; for tests, and for a drain."""
+        while self._waiting or self._held:  # a message may arrive between the event and this task's turn
             await self._idle.wait()
 
     async def ping(self) -> None:
-        """It is always there."""
+        """Succeed: memory can always be reached."""
 
-    # -- what its messages do ----------------------------------------------------------------------------------
-
-    def settle(self, message: _Message) -> bool:
-        """Let go of one; whether it was held."""
+    def forget(self, message: EmbeddedMessage) -> bool:
+        """Hold a message no longer. Returns whether it was held."""
         held = message in self._held
         self._held.discard(message)
-        self._tell()
+        self._wake()
         return held
 
-    def give_back(self, message: _Message) -> bool:
-        """Put one first in the queue again."""
-        if not self.settle(message):
+    def release(self, message: EmbeddedMessage) -> bool:
+        """Put a held message at the front of the queue. Returns whether it was held."""
+        if not self.forget(message):
             return False
         self._waiting.appendleft(message)
-        self._tell()
+        self._wake()
         return True
 
-    def again(self, message: _Message, data: bytes, delay: float) -> bool:
-        """Put another in its place."""
-        if not self.settle(message):
+    def replace(self, message: EmbeddedMessage, data: bytes, delay: float) -> bool:
+        """Enqueue other bytes in place of a held message. Returns whether it was held."""
+        if not self.forget(message):
             return False
         self.put(data, delay)
         return True
-
-    def _wait(self, message: _Message, delay: float) -> None:
-        if delay > 0:
-            heapq.heappush(self._delayed, (self._clock() + delay, next(self._numbers), message))
-        else:
-            self._waiting.append(message)
-        self._tell()
 
     def _move_due(self) -> None:
         now = self._clock()
         while self._delayed and self._delayed[0][0] <= now:
             self._waiting.append(heapq.heappop(self._delayed)[2])
 
-    def _tell(self) -> None:
+    def _wake(self) -> None:
         if self._waiting or self._delayed:
             self._news.set()
         if self._waiting or self._held:
@@ -134,8 +128,8 @@ class EmbeddedBroker(IsolatingBroker):
 
 
 @dataclass(slots=True, eq=False)
-class _Message:
-    """A message, and the hand on it."""
+class EmbeddedMessage:
+    """A message of an `EmbeddedBroker`, and its `MessageHandle`."""
 
     broker: EmbeddedBroker
     id: str
@@ -143,75 +137,25 @@ class _Message:
     deliveries: int = 0
 
     def begin(self, on_lost: Callable[[], object]) -> bool:
-        """It is nobody else's, ever."""
+        """See `MessageHandle.begin`. There is no lease, so the message is never lost to another worker."""
         return True
 
-    async def done(self) -> None:
-        """It is done with."""
-        self.broker.settle(self)
+    async def acknowledge(self) -> None:
+        """See `MessageHandle.acknowledge`."""
+        self.broker.forget(self)
 
-    async def again(self, data: bytes, *, delay: float) -> bool:
-        """Another stands in its place."""
-        return self.broker.again(self, data, delay)
+    async def retry(self, data: bytes, *, delay: float) -> bool:
+        """See `MessageHandle.retry`."""
+        return self.broker.replace(self, data, delay)
 
-    async def bury(self, reason: Reason, detail: str, *, data: bytes | None = None) -> bool:
-        """It is a dead letter."""
-        if not self.broker.settle(self):
+    async def dead_letter(self, reason: Reason, detail: str, *, data: bytes | None = None) -> bool:
+        """See `MessageHandle.dead_letter`."""
+        if not self.broker.forget(self):
             return False
-        letter = letter_of(self.data if data is None else data, reason, detail, self.deliveries)
+        letter = make_dead_letter(self.data if data is None else data, reason, detail, self.deliveries)
         await self.broker.dead_letters.add(letter)
         return True
 
-    async def give_back(self) -> bool:
-        """It is the next again."""
-        return self.broker.give_back(self)
-
-
-class MemoryDeadLetters:
-    """The dead letters of this process, the last 10 000."""
-
-    def __init__(self, put: Callable[[bytes], object] | None = None) -> None:
-        self._put = put
-        self._letters: dict[str, DeadLetter] = {}
-        self._numbers = itertools.count(1)
-
-    async def count(self) -> int:
-        """How many there are."""
-        return len(self._letters)
-
-    async def page(self, *, after: str | None = None, limit: int = 100) -> list[DeadLetter]:
-        """Letters, oldest first, from behind the one with the id ``after``."""
-        since = 0 if after is None else int(after)
-        return list(itertools.islice((one for one in self._letters.values() if int(one.id) > since), limit))
-
-    async def get(self, id: str) -> DeadLetter | None:  # noqa: A002
-        """One of them."""
-        return self._letters.get(id)
-
-    async def add(self, letter: DeadLetter) -> str:
-        """Keep one."""
-        number = str(next(self._numbers))
-        self._letters[number] = replace(letter, id=number)
-        if len(self._letters) > _MOST_LETTERS:
-            del self._letters[next(iter(self._letters))]
-        return number
-
-    async def replay(self, ids: Iterable[str] | None = None) -> list[str]:
-        """Send letters again; all of them unless ``ids`` are given."""
-        if self._put is None:
-            raise RuntimeError("nobody has said where these dead letters are to be sent")
-        chosen = [each for each in dict.fromkeys(self._letters if ids is None else ids) if each in self._letters]
-        for each in chosen:
-            self._put(anew(self._letters.pop(each).data))
-        return chosen
-
-    async def purge(self, ids: Iterable[str] | None = None, *, before: datetime | None = None) -> int:
-        """Forget letters."""
-        chosen = [
-            each
-            for each in dict.fromkeys(self._letters if ids is None else ids)
-            if each in self._letters and (before is None or self._letters[each].died_at < before)
-        ]
-        for each in chosen:
-            del self._letters[each]
-        return len(chosen)
+    async def release(self) -> bool:
+        """See `MessageHandle.release`."""
+        return self.broker.release(self)

@@ -1,10 +1,10 @@
-"""``bandmaster deadletters``: look at the messages that nobody could do, send them again, or forget them."""
+"""The command ``bandmaster deadletters``: lists, shows, replays and deletes dead letters."""
 
 from __future__ import annotations
 
 import json
-from collections.abc import AsyncGenerator, Callable, Coroutine
-from contextlib import asynccontextmanager
+from collections.abc import Callable, Coroutine
+from contextlib import AsyncExitStack
 from datetime import UTC, datetime, timedelta
 from functools import partial
 from typing import TYPE_CHECKING, Annotated, Any, TypeVar
@@ -23,18 +23,18 @@ From = Annotated[
     str | None,
     typer.Option(
         "--target",
-        help="Whose queue, as module:attribute; without it, that of the environment.",
+        help="The application, as module:attribute; without it, the environment names the queue.",
         show_default=False,
         metavar="TARGET",
     ),
 ]
 Queue = Annotated[str | None, typer.Option("--queue", "-q", help="The queue.", show_default="tasks")]
-Ids = Annotated[list[str] | None, typer.Argument(help="Ids of letters.", metavar="ID", show_default=False)]
-All = Annotated[bool, typer.Option("--all", help="All of them.", show_default=False)]
+Ids = Annotated[list[str] | None, typer.Argument(help="Ids of dead letters.", metavar="ID", show_default=False)]
+All = Annotated[bool, typer.Option("--all", help="All dead letters.", show_default=False)]
 
 deadletters = typer.Typer(
     name="deadletters",
-    help="Look at messages that nobody could do, send them again, or forget them.",
+    help="List, show, replay and delete dead letters: messages that failed for good.",
     no_args_is_help=True,
     add_completion=False,
     pretty_exceptions_enable=False,
@@ -43,45 +43,45 @@ deadletters = typer.Typer(
 
 @deadletters.command("list")
 def list_(
-    limit: Annotated[int, typer.Option("--limit", help="The most to list.", min=1)] = 100,
+    limit: Annotated[int, typer.Option("--limit", help="The most letters to list.", min=1)] = 100,
     after: Annotated[
-        str | None, typer.Option("--after", help="Begin behind this one.", metavar="ID", show_default=False)
+        str | None, typer.Option("--after", help="Begin behind this letter.", metavar="ID", show_default=False)
     ] = None,
     target: From = None,
     queue: Queue = None,
     app_dir: AppDir = ".",
     answer: Answer = Format.TEXT,
 ) -> None:
-    """List them, oldest first."""
+    """List dead letters, oldest first."""
     with answering(answer):
-        count, found = _run(target, app_dir, queue, lambda letters: _listed(letters, after, limit))
+        count, found = _run(target, app_dir, queue, lambda letters: _read_page(letters, after, limit))
         if answer is Format.JSON:
-            show_json({"format": 1, "count": count, "letters": [_summary(letter) for letter in found]})
+            show_json({"format": 1, "count": count, "letters": [_summarize(letter) for letter in found]})
             return
         for letter in found:
             typer.echo(f"{letter.id}  {letter.died_at:%Y-%m-%d %H:%M:%S}  {letter.task or '?'}  {letter.reason.value}")
-            typer.echo(f"    {_line(letter.detail)}")
+            typer.echo(f"    {_join_lines(letter.detail)}")
         typer.echo(f"{len(found)} of {count}" if count else "There are no dead letters.")
 
 
 @deadletters.command()
 def show(
-    letter_id: Annotated[str, typer.Argument(help="The letter's id.", metavar="ID")],
+    letter_id: Annotated[str, typer.Argument(help="The dead letter's id.", metavar="ID")],
     target: From = None,
     queue: Queue = None,
     app_dir: AppDir = ".",
     answer: Answer = Format.TEXT,
 ) -> None:
-    """Show one with all that is known of it, its arguments included."""
+    """Show a dead letter with its arguments and errors."""
     with answering(answer):
         letter = _run(target, app_dir, queue, lambda letters: letters.get(letter_id))
         if letter is None:
             raise CommandError(f"There is no dead letter {letter_id!r}.", "See bandmaster deadletters list.")
-        whole = _whole(letter)
+        fields = _list_fields(letter)
         if answer is Format.JSON:
-            show_json({"format": 1, **whole})
+            show_json({"format": 1, **fields})
             return
-        for name, value in whole.items():
+        for name, value in fields.items():
             typer.echo(f"{name}: {value if isinstance(value, str | int) else json.dumps(value, ensure_ascii=False)}")
 
 
@@ -94,16 +94,16 @@ def replay(
     app_dir: AppDir = ".",
     answer: Answer = Format.TEXT,
 ) -> None:
-    """Send letters again, as if for the first time, and keep them no longer."""
+    """Send dead letters again, with attempts counted anew, and remove them."""
     with answering(answer):
-        chosen = _chosen(ids, everything)
+        chosen = _check_choice(ids, everything)
         sent = _run(target, app_dir, queue, lambda letters: letters.replay(chosen))
         missing = [each for each in chosen or () if each not in sent]
         if answer is Format.JSON:
             show_json({"format": 1, "ok": not missing, "sent": sent, "missing": missing})
         else:
             typer.echo(f"Sent {len(sent)} again.")
-        _missed(missing, answer)
+        _report_missing(missing, answer)
 
 
 @deadletters.command()
@@ -112,40 +112,42 @@ def purge(
     everything: All = False,
     older_than: Annotated[
         float | None,
-        typer.Option("--older-than", help="Those that died so many days ago.", metavar="DAYS", show_default=False),
+        typer.Option(
+            "--older-than", help="Letters that died more than so many days ago.", metavar="DAYS", show_default=False
+        ),
     ] = None,
     target: From = None,
     queue: Queue = None,
     app_dir: AppDir = ".",
     answer: Answer = Format.TEXT,
 ) -> None:
-    """Forget letters for good."""
+    """Delete dead letters."""
     with answering(answer):
         if older_than is not None and not older_than >= 0:
             raise typer.BadParameter("expected days", param_hint="--older-than")
-        chosen = _chosen(ids, everything or older_than is not None)
+        chosen = _check_choice(ids, everything or older_than is not None)
         before = None if older_than is None else datetime.now(UTC) - timedelta(days=older_than)
         gone = _run(target, app_dir, queue, lambda letters: letters.purge(chosen, before=before))
         if answer is Format.JSON:
             show_json({"format": 1, "ok": True, "forgotten": gone})
         else:
-            typer.echo(f"Forgot {gone}.")
+            typer.echo(f"Deleted {gone}.")
 
 
-async def _listed(letters: DeadLetters, after: str | None, limit: int) -> tuple[int, list[DeadLetter]]:
+async def _read_page(letters: DeadLetters, after: str | None, limit: int) -> tuple[int, list[DeadLetter]]:
     try:
         return await letters.count(), await letters.page(after=after, limit=limit)
     except ValueError as error:
         raise CommandError(f"--after: {error}.", misspelt=True) from error
 
 
-def _chosen(ids: list[str] | None, everything: bool) -> list[str] | None:
+def _check_choice(ids: list[str] | None, everything: bool) -> list[str] | None:
     if bool(ids) == everything:
-        raise CommandError("Name letters by their ids, or all of them by --all.", misspelt=True)
+        raise CommandError("Name dead letters by their ids, or all of them by --all.", misspelt=True)
     return None if everything else ids
 
 
-def _missed(missing: list[str], answer: Format) -> None:
+def _report_missing(missing: list[str], answer: Format) -> None:
     if missing:
         if answer is Format.TEXT:
             typer.echo(f"There is no dead letter {', '.join(missing)}.", err=True)
@@ -153,43 +155,36 @@ def _missed(missing: list[str], answer: Format) -> None:
 
 
 def _run(
-    target: str | None, app_dir: str, queue: str | None, work: Callable[[DeadLetters], Coroutine[Any, Any, T]]
+    target: str | None, app_dir: str, queue: str | None, action: Callable[[DeadLetters], Coroutine[Any, Any, T]]
 ) -> T:
     import anyio
 
-    settings = _settings(target, app_dir)
+    settings = _read_settings(target, app_dir)
     if queue is not None:
         settings = settings.model_copy(update={"queue": queue})
     if settings.redis_url is None:
         raise CommandError(
-            "Dead letters are in memory alone, of the process that ran their tasks.",
-            "Set TASKIQ_REDIS_URL to keep them.",
+            "Dead letters are only in the memory of the process that ran their tasks.",
+            "Set TASKIQ_REDIS_URL to store them in Redis.",
         )
-    return anyio.run(partial(_with_letters, settings, work))
+    return anyio.run(partial(_with_letters, settings, action))
 
 
-async def _with_letters(settings: TaskIQSettings, work: Callable[[DeadLetters], Coroutine[Any, Any, T]]) -> T:
-    async with _opened(settings) as letters:
-        return await work(letters)
+async def _with_letters(settings: TaskIQSettings, action: Callable[[DeadLetters], Coroutine[Any, Any, T]]) -> T:
+    from bandmaster.contrib.taskiq.backends import open_backends, run_broker
+
+    async with open_backends(settings, "deadletters") as backends, AsyncExitStack() as stack:
+        if settings.broker is not None:
+            # Only a started broker of another package can send its messages again.
+            await stack.enter_async_context(run_broker(backends.broker))
+        return await action(backends.dead_letters)
 
 
-@asynccontextmanager
-async def _opened(settings: TaskIQSettings) -> AsyncGenerator[DeadLetters, None]:
-    from bandmaster.contrib.taskiq.backends import open_parts, started
-
-    async with open_parts(settings, "deadletters") as parts:
-        if settings.broker is None:
-            yield parts.letters
-        else:
-            # Which alone can send them again.
-            async with started(parts.broker):
-                yield parts.letters
-
-
-def _settings(target: str | None, app_dir: str) -> TaskIQSettings:
+def _read_settings(target: str | None, app_dir: str) -> TaskIQSettings:
     from pydantic import ValidationError
 
     from bandmaster.contrib.taskiq.settings import TaskIQSettings
+    from bandmaster.contrib.taskiq.validation_errors import render_validation_error
     from bandmaster.kernel import load_application
 
     if target is not None:
@@ -199,14 +194,11 @@ def _settings(target: str | None, app_dir: str) -> TaskIQSettings:
     try:
         return TaskIQSettings()
     except ValidationError as error:
-        wrong = "; ".join(
-            f"TASKIQ_{'_'.join(map(str, detail['loc'])).upper()}: {detail['msg']}"
-            for detail in error.errors(include_url=False, include_input=False, include_context=False)
-        )
-        raise CommandError(f"The settings of the task queue can't be read: {wrong}.") from None
+        problems = render_validation_error(error, lambda location: f"TASKIQ_{'_'.join(map(str, location)).upper()}")
+        raise CommandError(f"The settings of the task queue can't be read: {'; '.join(problems)}.") from None
 
 
-def _summary(letter: DeadLetter) -> dict[str, Any]:
+def _summarize(letter: DeadLetter) -> dict[str, Any]:
     return {
         "id": letter.id,
         "task": letter.task,
@@ -218,10 +210,10 @@ def _summary(letter: DeadLetter) -> dict[str, Any]:
     }
 
 
-def _whole(letter: DeadLetter) -> dict[str, Any]:
+def _list_fields(letter: DeadLetter) -> dict[str, Any]:
     from bandmaster.contrib.taskiq.message_labels import FAILURES
 
-    found: dict[str, Any] = _summary(letter)
+    found: dict[str, Any] = _summarize(letter)
     found["history"] = [{"consumer": each.consumer, "until": each.until.isoformat()} for each in letter.history]
     try:
         message = json.loads(letter.data)
@@ -238,5 +230,5 @@ def _whole(letter: DeadLetter) -> dict[str, Any]:
     return found
 
 
-def _line(text: str) -> str:
+def _join_lines(text: str) -> str:
     return " ".join(text.split())

@@ -1,4 +1,4 @@
-"""Dead letters: messages that nobody could do, kept with the reason until a person has decided about them."""
+"""Dead letters: messages that failed for good, stored with the reason until a person replays or purges them."""
 
 from __future__ import annotations
 
@@ -6,94 +6,113 @@ import json
 from collections.abc import Iterable
 from dataclasses import dataclass
 from datetime import UTC, datetime
+from enum import StrEnum
 from typing import Any, Protocol
 
-from bandmaster.contrib.taskiq.brokers.message_handle import Reason
 from bandmaster.contrib.taskiq.message_labels import ATTEMPT, FAILURES
+
+
+class Reason(StrEnum):
+    """Why a message became a dead letter."""
+
+    UNREADABLE = "unreadable"
+    """The bytes aren't a message of TaskIQ's."""
+    UNKNOWN = "unknown task"
+    """No task of that name is known to the workers."""
+    INVALID = "invalid arguments"
+    """The arguments don't fit the task's parameters."""
+    PERMANENT = "permanent error"
+    """The task failed with an error that another attempt doesn't mend."""
+    EXHAUSTED = "attempts exhausted"
+    """The task failed with a transient error in every attempt."""
+    POISON = "deliveries exceeded"
+    """The message was delivered as often as allowed and no worker finished the task: the task may kill its workers."""
 
 
 @dataclass(frozen=True, slots=True)
 class Holding:
-    """A process that has had the message."""
+    """A worker that held the message."""
 
     consumer: str
     until: datetime
-    """When it was last heard of with it."""
+    """When the worker last renewed its lease."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class DeadLetter:
-    """A message, and why it is dead."""
+    """A message with the reason of its failure."""
 
     id: str
-    """The letter's own, in the order of time."""
+    """The dead letter's own id. Later letters have greater ids."""
     task: str
-    """The task's name; empty where the message can't be read."""
+    """The task's name; empty if the message can't be parsed."""
     task_id: str
     reason: Reason
     detail: str
-    """The error, or what else there is to say."""
+    """The error."""
     deliveries: int
-    """How often it had been given out."""
+    """How often the message was delivered to a worker."""
     died_at: datetime
     data: bytes
-    """The message as it was."""
+    """The message's bytes."""
     history: tuple[Holding, ...] = ()
-    """The processes that have had it, first to last."""
+    """The workers that held the message, first to last."""
 
 
 class DeadLetters(Protocol):
     """The dead letters of a queue."""
 
     async def count(self) -> int:
-        """How many there are."""
+        """The number of dead letters."""
         ...
 
     async def page(self, *, after: str | None = None, limit: int = 100) -> list[DeadLetter]:
-        """Letters, oldest first, from behind the one with the id ``after``."""
+        """Dead letters, oldest first, beginning behind the id ``after``."""
         ...
 
     async def get(self, id: str) -> DeadLetter | None:  # noqa: A002
-        """One of them."""
+        """The dead letter of this id."""
         ...
 
     async def add(self, letter: DeadLetter) -> str:
-        """Keep one that comes from elsewhere; the answer is its id here."""
+        """Store a dead letter and return its new id."""
         ...
 
     async def replay(self, ids: Iterable[str] | None = None) -> list[str]:
-        """Send letters again, each as a new message whose attempts and deliveries begin anew, and keep them no longer.
+        """Send dead letters again, with attempts and deliveries counted anew, and remove them.
 
-        All of them unless ``ids`` are given. The answer is the ids of those that were sent; each goes in one step, so
-        that none is lost or sent twice.
+        All of them unless ``ids`` are given. Returns the ids of the letters that were sent. Each is sent and removed in
+        one step, so that none is lost or sent twice.
         """
         ...
 
     async def purge(self, ids: Iterable[str] | None = None, *, before: datetime | None = None) -> int:
-        """Forget letters: those with these ``ids``, those that died ``before`` then, those of which both is true, or all;
-        how many there were.
+        """Delete dead letters and return their number.
+
+        Without arguments all of them; otherwise those that have one of the ``ids`` and died ``before`` this time, as
+        far as each is given.
         """
         ...
 
 
-def anew(data: bytes) -> bytes:
-    """A message whose attempts begin anew: without their count, and how they ended; one that can't be read stays as it is."""
-    message = _read(data)
+def reset_attempts(data: bytes) -> bytes:
+    """The message without its attempt number and earlier failures. Bytes that can't be parsed stay unchanged."""
+    message = _parse(data)
     if message is None:
         return data
     changed = False
     for part in ("labels", "labels_types"):
-        found = message.get(part)
+        labels = message.get(part)
         for name in (ATTEMPT, FAILURES):
-            if isinstance(found, dict) and name in found:
-                del found[name]
+            if isinstance(labels, dict) and name in labels:
+                del labels[name]
                 changed = True
     return json.dumps(message).encode() if changed else data
 
 
-def letter_of(data: bytes, reason: Reason, detail: str, deliveries: int) -> DeadLetter:
-    """The letter that a message becomes now; whoever keeps it gives it an id."""
-    task, task_id = named_in(data)
+def make_dead_letter(data: bytes, reason: Reason, detail: str, deliveries: int) -> DeadLetter:
+    """A dead letter that died now, without an id: the store assigns one."""
+    task, task_id = parse_names(data)
     return DeadLetter(
         id="",
         task=task,
@@ -106,13 +125,13 @@ def letter_of(data: bytes, reason: Reason, detail: str, deliveries: int) -> Dead
     )
 
 
-def named_in(data: bytes) -> tuple[str, str]:
-    """The names of the task and of the message, empty where it can't be read."""
-    message = _read(data) or {}
+def parse_names(data: bytes) -> tuple[str, str]:
+    """The task's name and the message's id; empty if the message can't be parsed."""
+    message = _parse(data) or {}
     return str(message.get("task_name", "")), str(message.get("task_id", ""))
 
 
-def _read(data: bytes) -> dict[str, Any] | None:
+def _parse(data: bytes) -> dict[str, Any] | None:
     try:
         message = json.loads(data)
     except (ValueError, RecursionError):

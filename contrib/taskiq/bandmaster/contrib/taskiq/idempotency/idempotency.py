@@ -1,45 +1,36 @@
-"""Doing something once for a key, by whichever process comes first."""
+"""The interface of idempotency: an action runs once for a key, in the process that asks first."""
 
 from __future__ import annotations
 
-import heapq
 import json
 import math
-import time
-from collections.abc import AsyncGenerator, Callable
-from contextlib import AbstractAsyncContextManager, asynccontextmanager
+from contextlib import AbstractAsyncContextManager
 from typing import Any, Protocol
-from uuid import uuid4
 
-import anyio
-from redis.asyncio import Redis
-
-from bandmaster.contrib.taskiq.idempotency.key_lease import BusyError, Hold, busy
+from bandmaster.contrib.taskiq.errors import BusyError
 from bandmaster.kernel import PermanentError
-
-__all__ = ["BusyError", "Idempotency", "MemoryIdempotency", "Once", "RedisIdempotency"]
 
 
 class Once:
-    """What became of asking: true for whoever is to do it."""
+    """Whether the caller is the first for a key, and the first caller's result. True for the first caller."""
 
     def __init__(self, *, first: bool, result: Any = None) -> None:
         self.first = first
         self.result = result
-        """What the one who did it has stored; None where that was nothing."""
+        """The value that the first caller stored; None if it stored nothing."""
         self._text = "null"
 
     def __bool__(self) -> bool:
         return self.first
 
     def store(self, value: Any) -> None:
-        """Keep what JSON can express beside the mark that it has been done; others get it as ``result``.
+        """Store a value that JSON can express for later callers, who get it as ``result``.
 
         Raises:
-            PermanentError: JSON can't express it, or it isn't this one's to do.
+            PermanentError: JSON can't express the value, or this caller isn't the first.
         """
         if not self.first:
-            raise PermanentError("nothing can be stored by who came later: the result is that of the first")
+            raise PermanentError("only the first caller for a key can store a result")
         try:
             self._text = json.dumps(value, allow_nan=False)
         except (TypeError, ValueError, RecursionError) as error:
@@ -48,15 +39,15 @@ class Once:
 
     @property
     def stored(self) -> str:
-        """What has been stored, as JSON."""
+        """The stored value, as JSON."""
         return self._text
 
 
 class Idempotency(Protocol):
-    """Remembers what has been done, by keys."""
+    """Remembers by key which actions have been done."""
 
     def once(self, key: str, *, lease: float = 30.0, keep: float = 86400.0) -> AbstractAsyncContextManager[Once]:
-        """Do something once for a key.
+        """Run an action once for a key.
 
         ::
 
@@ -65,104 +56,36 @@ class Idempotency(Protocol):
                     first.store(await charge(order))
             return first.result
 
-        When the block ends, that it was done is remembered for ``keep`` seconds; when it raises, the key is free again.
-        Whoever dies in it frees the key after ``lease`` seconds; while the block runs the lease is renewed. Enter and
-        leave it in the same task.
+        When the block ends, the key is marked as done for ``keep`` seconds. When the block raises, the key is released.
+        While the block runs its lease on the key is renewed; if the process dies, the key is free after ``lease``
+        seconds. Enter and leave the block in the same task.
 
-        It can't promise that the effect happens exactly once: a process may die between the effect and the mark, and a
-        process that stands still for longer than its lease may go on beside the next one. Then it happens again. Where
-        that mustn't be, put the mark into the same database transaction as the effect.
+        The effect may still happen twice: a process may die between the effect and the mark, and a process that was
+        suspended for longer than its lease may go on beside the next one. Where that must not happen, write the mark in
+        the same database transaction as the effect.
 
         Raises:
-            BusyError: somebody else is doing it right now.
+            BusyError: another caller runs the action right now.
             ValueError: the key is empty, or the seconds aren't above 0.
         """
         ...
 
 
-class RedisIdempotency:
-    """Remembers in Redis, at ``<prefix>once:<key>``; the client is one of `bandmaster.contrib.redis`."""
+def check_arguments(key: str, lease: float, keep: float) -> None:
+    """Check the arguments of `Idempotency.once`.
 
-    def __init__(self, client: Redis, prefix: str) -> None:
-        self._client = client
-        self._prefix = f"{prefix}once:"
-
-    @asynccontextmanager
-    async def once(self, key: str, *, lease: float = 30.0, keep: float = 86400.0) -> AsyncGenerator[Once, None]:
-        """As `Idempotency.once`.
-
-        Raises:
-            BusyError: somebody else is doing it right now.
-            TransientError: Redis can't be asked; nothing has been done then.
-            ValueError: the key is empty, or the seconds aren't above 0.
-        """
-        _check(key, lease, keep)
-        hold = Hold(self._client, f"{self._prefix}{key}", key, uuid4().hex, lease)
-        found = await hold.begin()
-        if found is not None:
-            yield Once(first=False, result=found[0])
-            return
-        once = Once(first=True)
-        failure: BaseException | None = None
-        try:
-            async with anyio.create_task_group() as renewal:
-                renewal.start_soon(hold.renew)
-                try:
-                    yield once
-                except BaseException as error:  # noqa: BLE001  # raised below, as it is rather than in a group
-                    failure = error
-                renewal.cancel_scope.cancel()
-        finally:
-            with anyio.CancelScope(shield=True):
-                await (hold.done(once.stored, keep) if failure is None else hold.forget())
-            if failure is not None:
-                raise failure
-
-
-class MemoryIdempotency:
-    """Remembers in this process; a lease ends with the block. ``clock`` tells seconds that only increase."""
-
-    def __init__(self, *, clock: Callable[[], float] = time.monotonic) -> None:
-        self._clock = clock
-        self._busy: set[str] = set()
-        self._done: dict[str, tuple[float, str]] = {}
-        self._ends: list[tuple[float, str]] = []
-
-    @asynccontextmanager
-    async def once(self, key: str, *, lease: float = 30.0, keep: float = 86400.0) -> AsyncGenerator[Once, None]:
-        """As `Idempotency.once`.
-
-        Raises:
-            BusyError: somebody else is doing it right now.
-            ValueError: the key is empty, or the seconds aren't above 0.
-        """
-        _check(key, lease, keep)
-        self._forget_old()
-        if key in self._busy:
-            raise busy(key)
-        if key in self._done:
-            yield Once(first=False, result=json.loads(self._done[key][1]))
-            return
-        once = Once(first=True)
-        self._busy.add(key)
-        try:
-            yield once
-            end = self._clock() + keep
-            self._done[key] = end, once.stored
-            heapq.heappush(self._ends, (end, key))
-        finally:
-            self._busy.discard(key)
-
-    def _forget_old(self) -> None:
-        now = self._clock()
-        while self._ends and self._ends[0][0] <= now:
-            _, key = heapq.heappop(self._ends)
-            del self._done[key]
-
-
-def _check(key: str, lease: float, keep: float) -> None:
+    Raises:
+        ValueError: the key is empty, or the seconds aren't above 0.
+    """
     if not key:
-        raise ValueError("key: expected a text that says what is done, got an empty one")
+        raise ValueError("key: expected a text that names the action, got an empty one")
     for name, seconds in {"lease": lease, "keep": keep}.items():
         if not (seconds > 0 and math.isfinite(seconds)):
             raise ValueError(f"{name}: expected seconds above 0, got {seconds}")
+
+
+def make_busy_error(key: str, lease_left: float | None = None) -> BusyError:
+    """The error for a caller while another holds the key; ``lease_left`` is how many seconds its lease is valid."""
+    error = BusyError(f"another caller is running {key!r} right now; try again later")
+    error.retry_after = lease_left
+    return error

@@ -1,7 +1,7 @@
-"""Cron expressions and timezones, checked so that TaskIQ takes them as they are meant. Pure.
+"""Cron expressions and timezones, parsed strictly, since TaskIQ's own parser isn't. Pure.
 
-TaskIQ asks pycron, which passes over most of what it doesn't understand: such a schedule would never fire, or on other
-days, and a step of 0 or a directory for a timezone would end the scheduler.
+TaskIQ uses pycron, which ignores most of the syntax that it doesn't know: such a schedule would never fire, or fire on
+other days. A step of 0, or a directory as a timezone, would end the scheduler.
 """
 
 from __future__ import annotations
@@ -36,38 +36,39 @@ _FIELDS = (
 _MONTH_DAYS = (31, 29, 31, 30, 31, 30, 31, 31, 30, 31, 30, 31)
 
 
-def checked_cron(text: str) -> str:
-    """The expression with single blanks between its fields.
+def check_cron(text: str) -> str:
+    """The expression in lower case, with single blanks between its fields.
 
     Raises:
-        ValueError: it isn't one, wouldn't be understood, or no date is like it.
+        ValueError: the text isn't a cron expression, TaskIQ would misread it, or no date matches.
     """
     parts = text.lower().split()
     if len(parts) != len(_FIELDS):
         raise ValueError(f"cron: expected 5 fields {FORM}, got {len(parts)} in {text!r}")
-    values = [_values(field, part, text) for field, part in zip(_FIELDS, parts, strict=True)]
+    values = [_parse_field(field, part, text) for field, part in zip(_FIELDS, parts, strict=True)]
     days, months = values[2:4]
-    either = "*" not in parts[2] and "*" not in parts[4]  # then the day of the week is enough
+    # If the day of the month and the day of the week are both restricted, one of the two is enough.
+    either = "*" not in parts[2] and "*" not in parts[4]
     if not either and not any(min(days) <= _MONTH_DAYS[month - 1] for month in months):
         raise ValueError(f"cron: {text!r} never fires: no month that it names has such a day")
     return " ".join(parts)
 
 
-def cron_values(text: str) -> list[frozenset[int]]:
-    """For each field the numbers that it stands for.
+def parse_cron(text: str) -> list[frozenset[int]]:
+    """The numbers that each field matches.
 
     Raises:
-        ValueError: as `checked_cron`.
+        ValueError: as `check_cron`.
     """
-    parts = checked_cron(text).split(" ")
-    return [_values(field, part, text) for field, part in zip(_FIELDS, parts, strict=True)]
+    parts = check_cron(text).split(" ")
+    return [_parse_field(field, part, text) for field, part in zip(_FIELDS, parts, strict=True)]
 
 
-def checked_timezone(name: str) -> str:
-    """The name, if there is such a timezone.
+def check_timezone(name: str) -> str:
+    """The name, if a timezone has it.
 
     Raises:
-        ValueError: there is none.
+        ValueError: no timezone has this name.
     """
     try:
         ZoneInfo(name)
@@ -76,53 +77,53 @@ def checked_timezone(name: str) -> str:
     return name
 
 
-def _values(field: _Field, part: str, text: str) -> frozenset[int]:
+def _parse_field(field: _Field, part: str, text: str) -> frozenset[int]:
     if part == "*":
         return frozenset(range(field.low, field.high + 1))
     values: set[int] = set()
     for item in part.split(","):
-        values.update(_item_values(field, item, text))
+        values.update(_parse_item(field, item, text))
     return frozenset(values)
 
 
-def _item_values(field: _Field, item: str, text: str) -> range:
+def _parse_item(field: _Field, item: str, text: str) -> range:
     match = _ITEM.fullmatch(item)
     if match is None:
-        raise _wrong(field, item, text)
+        raise _make_error(field, item, text)
     if match["every"] is not None:
-        return range(field.low, field.high + 1, _step(field, match["every"], item, text))
-    low = _number(field, match["low"], item, text)
+        return range(field.low, field.high + 1, _parse_step(field, match["every"], item, text))
+    low = _parse_number(field, match["low"], item, text)
     if match["high"] is None:
         return range(low, low + 1)
-    high = _number(field, match["high"], item, text)
+    high = _parse_number(field, match["high"], item, text)
     if low > high:
-        raise _wrong(field, item, text, "a range goes upwards; write the rest as another item, as in 5-6,0")
+        raise _make_error(field, item, text, "a range goes upwards; write the rest as another item, as in 5-6,0")
     if match["step"] is None:
         return range(low, high + 1)
     if not match["low"].isdigit():
-        raise _wrong(field, item, text, "ranges with a step take numbers")
-    return range(low, high + 1, _step(field, match["step"], item, text))
+        raise _make_error(field, item, text, "ranges with a step take numbers")
+    return range(low, high + 1, _parse_step(field, match["step"], item, text))
 
 
-def _number(field: _Field, word: str, item: str, text: str) -> int:
+def _parse_number(field: _Field, word: str, item: str, text: str) -> int:
     for names in field.names:
         if word in names:
             return names.index(word)
     if not word.isdigit() or len(word) > 2 or not field.low <= int(word) <= field.high:
-        raise _wrong(field, item, text, "Sunday is 0" if field.names and word == "7" else "")
+        raise _make_error(field, item, text, "Sunday is 0" if field.names and word == "7" else "")
     return int(word)
 
 
-def _step(field: _Field, word: str, item: str, text: str) -> int:
+def _parse_step(field: _Field, word: str, item: str, text: str) -> int:
     step = int(word)
     if not 1 <= step <= field.high:
-        raise _wrong(field, item, text, f"a step is from 1 to {field.high}")
+        raise _make_error(field, item, text, f"a step is from 1 to {field.high}")
     return step
 
 
-def _wrong(field: _Field, item: str, text: str, why: str = "") -> ValueError:
+def _make_error(field: _Field, item: str, text: str, hint: str = "") -> ValueError:
     names = f", or names such as {field.names[1][1]}" if field.names else ""
     return ValueError(
-        f"cron: {item!r} is no {field.name} in {text!r}{f' ({why})' if why else ''}; expected *, */2, 1, 1-5, 1-5/2 or "
-        f"a list of those with commas, of numbers from {field.low} to {field.high}{names}; the whole is {FORM}"
+        f"cron: {item!r} is no {field.name} in {text!r}{f' ({hint})' if hint else ''}; expected *, */2, 1, 1-5, "
+        f"1-5/2 or a list of those with commas, of numbers from {field.low} to {field.high}{names}; the whole is {FORM}"
     )

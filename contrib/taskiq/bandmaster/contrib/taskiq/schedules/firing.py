@@ -1,4 +1,4 @@
-"""Which firing of a schedule it is, so that several schedulers call the same one the same. Pure."""
+"""The id of a schedule's firing, the same in all schedulers, by which a second message is suppressed. Pure."""
 
 from __future__ import annotations
 
@@ -10,46 +10,48 @@ from taskiq import ScheduledTask
 from taskiq.cli.scheduler.run import is_cron_task_now
 
 _MINUTE = timedelta(minutes=1)
-_KEPT = 3600.0
-"""Seconds. Schedulers may send a firing minutes late, their clocks may differ by as much, and one that died before it
-could remove the schedule sends it again when it is started."""
+_REMEMBER_SECONDS = 3600.0
+"""Schedulers may send a firing minutes late, and their clocks may differ by minutes. A scheduler that died before it
+removed the schedule sends the firing again after its restart."""
 
 
 @dataclass(frozen=True, slots=True)
 class Firing:
-    """One time that a schedule fires."""
+    """One firing of a schedule."""
 
-    identity: str
-    """The same for all schedulers, and for no other firing."""
-    kept: float
-    """Seconds for which another with the same identity isn't to be sent."""
+    id: str
+    """The same in all schedulers, and different for each firing."""
+    remember_for: float
+    """Seconds within which a message with the same id isn't sent again."""
 
 
-def firing(task: ScheduledTask, now: datetime) -> Firing:
-    """The firing that a scheduler is to send when it is ``now``.
+def find_firing(task: ScheduledTask, now: datetime) -> Firing:
+    """The firing that a scheduler sends at the time ``now``.
 
-    A cron schedule fires once in each minute (of UTC) that it matches, an interval once in each of the stretches that
-    time since 1970 is divided in by it, a time once.
+    A cron schedule fires once in each matching minute of UTC. An interval divides the time since 1970 into periods and
+    fires once in each. A schedule with a time fires once.
     """
     now = now.astimezone(UTC)
     if task.cron is not None:
-        return Firing(f"{task.schedule_id}@{_cron_minute(task, now):%Y-%m-%dT%H:%MZ}", _KEPT)
+        return Firing(f"{task.schedule_id}@{_find_cron_minute(task, now):%Y-%m-%dT%H:%MZ}", _REMEMBER_SECONDS)
     if task.interval is not None:
         every = task.interval
         seconds = every if isinstance(every, int) else int(every.total_seconds())
-        # TaskIQ's loop fires at full seconds, give or take: a moment too early mustn't count as the stretch before.
+        # TaskIQ's loop fires near full seconds. Half a second is added, since a firing a moment too early would count
+        # for the period before.
         start = math.floor(now.timestamp() + 0.5) // seconds * seconds
-        return Firing(f"{task.schedule_id}@{datetime.fromtimestamp(start, UTC):%Y-%m-%dT%H:%M:%SZ}", _KEPT + seconds)
-    # With its time: an id that is given again, for another time, is another firing.
+        begin = datetime.fromtimestamp(start, UTC)
+        return Firing(f"{task.schedule_id}@{begin:%Y-%m-%dT%H:%M:%SZ}", _REMEMBER_SECONDS + seconds)
+    # The time is part of the id: a schedule that was put to another time fires again.
     assert task.time is not None
     when = task.time if task.time.tzinfo is not None else task.time.replace(tzinfo=UTC)
-    return Firing(f"{task.schedule_id}@{when.astimezone(UTC).isoformat()}", _KEPT)
+    return Firing(f"{task.schedule_id}@{when.astimezone(UTC).isoformat()}", _REMEMBER_SECONDS)
 
 
-def _cron_minute(task: ScheduledTask, now: datetime) -> datetime:
+def _find_cron_minute(task: ScheduledTask, now: datetime) -> datetime:
     assert task.cron is not None
     minute = now.replace(second=0, microsecond=0)
-    # It was found to match a moment ago, perhaps in the last minute; and a clock may have been set back since.
+    # TaskIQ's loop found a match a moment ago, perhaps in the last minute, and the clock may have been set back since.
     for candidate in (minute, minute - _MINUTE, minute + _MINUTE):
         if is_cron_task_now(task.cron, candidate, task.cron_offset):
             return candidate

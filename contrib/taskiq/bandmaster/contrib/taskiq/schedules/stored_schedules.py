@@ -1,22 +1,18 @@
-"""Schedules: those that are declared, and those that are added at run time, kept in Redis or in this process."""
+"""Schedules that are added at run time, stored in Redis or in this process's memory."""
 
 from __future__ import annotations
 
 import json
 from abc import abstractmethod
 from collections.abc import Mapping
-from typing import Any
 
-import structlog
 from pydantic_core import to_jsonable_python
 from redis.asyncio import Redis
 from taskiq import ScheduledTask, ScheduleSource
 
-from bandmaster.contrib.taskiq.schedules.cron import checked_cron, checked_timezone
-from bandmaster.contrib.taskiq.schedules.declared_schedules import DeclaredSchedules, Schedule
+from bandmaster.contrib.taskiq.logger import get_logger
+from bandmaster.contrib.taskiq.schedules.cron import check_cron, check_timezone
 from bandmaster.kernel import BandmasterError, TransientError
-
-__all__ = ["DeclaredSchedules", "KeptSchedules", "MemorySchedules", "RedisSchedules", "Schedule"]
 
 _REMOVE_SAME = """
 if redis.call('HGET', KEYS[1], ARGV[1]) == ARGV[2] then return redis.call('HDEL', KEYS[1], ARGV[1]) end
@@ -24,75 +20,75 @@ return 0
 """
 
 
-class KeptSchedules(ScheduleSource):
-    """The part that sources share to which schedules can be added: what is kept is JSON, by the schedule's id."""
+class StoredSchedules(ScheduleSource):
+    """The base of both sources: encodes schedules as JSON, by id; a subclass stores the text."""
 
     def __init__(self) -> None:
         self._known: dict[str, ScheduledTask] = {}
         self._complaints: dict[str, str] = {}
-        self._away = False
+        self._failing = False
 
     async def get_schedules(self) -> list[ScheduledTask]:
-        """All of them; while they can't be read, those that were there when they last could.
+        """All stored schedules; while they can't be read, those of the last read.
 
-        TaskIQ's loop takes an error for the news that there are none. Entries that aren't schedules stay where they
-        are, and are logged once each.
+        No error is raised, since TaskIQ's loop would then forget all schedules. Entries that aren't schedules stay
+        stored and are logged once each.
         """
         try:
             entries = await self._entries()
         except BandmasterError as error:
-            if not self._away:
-                log = _log().warning if isinstance(error, TransientError) else _log().error
-                log(
+            if not self._failing:
+                log = get_logger()
+                (log.warning if isinstance(error, TransientError) else log.error)(
                     "schedules can't be read; the last known ones stay in use", known=len(self._known), error=str(error)
                 )
-            self._away = True
+            self._failing = True
         else:
-            self._away = False
-            self._known = self._read(entries)
+            self._failing = False
+            self._known = self._parse_all(entries)
         return [task.model_copy(deep=True) for task in self._known.values()]
 
     async def add_schedule(self, schedule: ScheduledTask) -> None:
-        """Add one, in place of the one with the same id if there is one.
+        """Add a schedule, or replace the schedule of the same id.
 
         Raises:
-            ValueError: it could never be sent, or JSON can't express it.
-            TransientError: Redis can't be asked.
+            ValueError: the schedule could never be sent, or JSON can't express it.
+            TransientError: Redis can't be reached.
         """
-        if problem := _problem(schedule):
+        if problem := _find_problem(schedule):
             raise ValueError(f"the schedule {schedule.schedule_id!r} of the task {schedule.task_name!r}: {problem}")
         try:
-            # As its model_dump for JSON, which would make None of NaN.
+            # As its model_dump for JSON, except that model_dump turns NaN into None.
             text = json.dumps(to_jsonable_python(schedule.model_dump()), allow_nan=False)
         except (TypeError, ValueError) as error:
             raise ValueError(
-                f"the schedule {schedule.schedule_id!r} of the task {schedule.task_name!r} has arguments or labels that "
-                f"JSON can't express: {error}"
+                f"the schedule {schedule.schedule_id!r} of the task {schedule.task_name!r} has arguments or labels "
+                f"that JSON can't express: {error}"
             ) from error
         await self._put(schedule.schedule_id, text)
-        self._known[schedule.schedule_id] = _parsed(text)
+        self._known[schedule.schedule_id] = _parse(text)
 
     async def delete_schedule(self, schedule_id: str) -> None:
-        """Remove one; nothing happens if there is none.
+        """Remove a schedule, if it is stored.
 
         Raises:
-            TransientError: Redis can't be asked.
+            TransientError: Redis can't be reached.
         """
         await self._remove(schedule_id)
         self._known.pop(schedule_id, None)
 
     async def post_send(self, task: ScheduledTask) -> None:
-        """Remove what fires once, unless it has been put to another time meanwhile.
+        """Remove a schedule that fires once, unless it has been put to another time meanwhile.
 
         Raises:
-            TransientError: Redis can't be asked.
+            TransientError: Redis can't be reached.
         """
         if task.time is None:
             return
         text = await self._get(task.schedule_id)
         if text is not None:
             try:
-                same = _parsed(text).time == task.time
+                same = _parse(text).time == task.time
             except ValueError:
                 same = False
             if not same or not await self._remove(task.schedule_id, text):
@@ -110,17 +106,17 @@ class KeptSchedules(ScheduleSource):
 
     @abstractmethod
     async def _remove(self, schedule_id: str, text: str | None = None) -> bool:
-        """Remove it, if it is this text where one is given; whether it was there."""
+        """Remove an entry, if it holds this text or no text is given. Returns whether it was removed."""
 
-    def _read(self, entries: Mapping[str, str]) -> dict[str, ScheduledTask]:
+    def _parse_all(self, entries: Mapping[str, str]) -> dict[str, ScheduledTask]:
         read: dict[str, ScheduledTask] = {}
         complaints: dict[str, str] = {}
         for schedule_id, text in entries.items():
             try:
-                task = _parsed(text)
-                problem = _problem(task)
+                task = _parse(text)
+                problem = _find_problem(task)
                 if task.schedule_id != schedule_id:
-                    problem = f"it says that it is {task.schedule_id!r}"
+                    problem = f"the entry contains the id {task.schedule_id!r}"
             except (ValueError, RecursionError) as error:
                 task, problem = None, str(error)
             if task is not None and not problem:
@@ -128,15 +124,15 @@ class KeptSchedules(ScheduleSource):
                 continue
             complaints[schedule_id] = text
             if self._complaints.get(schedule_id) != text:
-                _log().error("schedule can't be used, and is passed over", schedule=schedule_id, error=problem)
+                get_logger().error("schedule can't be used, and is ignored", schedule=schedule_id, error=problem)
         self._complaints = complaints
         return read
 
 
-class RedisSchedules(KeptSchedules):
-    """Schedules in Redis, all in the hash ``<prefix>schedules``.
+class RedisSchedules(StoredSchedules):
+    """Schedules in Redis, in the hash ``<prefix>schedules``.
 
-    The client is one of `bandmaster.contrib.redis`; whoever opened it closes it.
+    The client is one of `bandmaster.contrib.redis`; the code that opened it closes it.
     """
 
     def __init__(self, client: Redis, prefix: str) -> None:
@@ -146,11 +142,11 @@ class RedisSchedules(KeptSchedules):
 
     async def _entries(self) -> Mapping[str, str]:
         entries = await self._client.hgetall(self._key)
-        return {_text(schedule_id): _text(text) for schedule_id, text in entries.items()}
+        return {_decode(schedule_id): _decode(text) for schedule_id, text in entries.items()}
 
     async def _get(self, schedule_id: str) -> str | None:
         text = await self._client.hget(self._key, schedule_id)
-        return None if text is None else _text(text)
+        return None if text is None else _decode(text)
 
     async def _put(self, schedule_id: str, text: str) -> None:
         await self._client.hset(self._key, schedule_id, text)
@@ -161,8 +157,8 @@ class RedisSchedules(KeptSchedules):
         return bool(await self._client.eval(_REMOVE_SAME, 1, self._key, schedule_id, text))
 
 
-class MemorySchedules(KeptSchedules):
-    """Schedules in this process, by way of the same JSON: what works here works with Redis."""
+class MemorySchedules(StoredSchedules):
+    """Schedules in this process's memory, encoded as for Redis, so that the same values work."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -183,27 +179,23 @@ class MemorySchedules(KeptSchedules):
         return self._texts.pop(schedule_id, None) is not None
 
 
-def _problem(task: ScheduledTask) -> str:
-    """Why TaskIQ's loop couldn't send it, would complain each second, or would end by it."""
+def _find_problem(task: ScheduledTask) -> str:
+    """Why TaskIQ's loop could never send the schedule, would log an error each second, or would end; else empty."""
     if sum(when is not None for when in (task.cron, task.interval, task.time)) != 1:
         return "expected one of cron, interval and time"
     try:
         if task.cron is not None:
-            checked_cron(task.cron)
+            check_cron(task.cron)
         if isinstance(task.cron_offset, str) and task.cron_offset:
-            checked_timezone(task.cron_offset)
+            check_timezone(task.cron_offset)
     except ValueError as error:
         return str(error)
     return ""
 
 
-def _parsed(text: str) -> ScheduledTask:
+def _parse(text: str) -> ScheduledTask:
     return ScheduledTask.model_validate(json.loads(text))
 
 
-def _text(value: str | bytes) -> str:
+def _decode(value: str | bytes) -> str:
     return value if isinstance(value, str) else value.decode(errors="replace")
-
-
-def _log() -> Any:
-    return structlog.get_logger("bandmaster.taskiq")

@@ -1,4 +1,4 @@
-"""A connection of its own for reads that wait on the server, and the way to interrupt them."""
+"""Blocking reads of new messages on a connection of their own, and a way to interrupt one."""
 
 from __future__ import annotations
 
@@ -10,41 +10,41 @@ from typing import Any, cast
 from redis.asyncio import Redis
 from redis.exceptions import ResponseError
 
-from bandmaster.contrib.taskiq.streams.script_runner import Link, execute, lacks_group
+from bandmaster.contrib.taskiq.streams.script_runner import ScriptRunner, execute, lacks_group
 from bandmaster.kernel import BandmasterError
 
 _INTERRUPT_SECONDS = 1.0
 _INTERRUPT_PAUSE = 0.02
 
 
-class Reader:
-    """Reads new messages. It has its connection to itself, so that it can be told to the server which one it is."""
+class BlockingReader:
+    """Reads new messages. Its connection serves nothing else, so that the server can unblock it by its id."""
 
-    def __init__(self, client: Redis, link: Link) -> None:
+    def __init__(self, client: Redis, runner: ScriptRunner) -> None:
         self._pool = client.connection_pool
-        self._link = link
+        self._runner = runner
         self._connection: Any = None
-        self._number: int | None = None
+        self._connection_id: int | None = None
         self._waiting = False
 
     async def read(self, count: int, seconds: float) -> Sequence[tuple[bytes, Sequence[bytes]]]:
-        """Up to so many new messages, as soon as there are any, else none after that time.
+        """Up to ``count`` new messages as soon as there are any, or none after ``seconds``.
 
         Raises:
-            TransientError: another try may help.
+            TransientError: another try may succeed.
             PermanentError: the server refuses.
         """
-        link = self._link
+        runner = self._runner
         try:
             connection = self._connection or await self._connect()
             self._waiting = True
             await connection.send_command(
-                *("XREADGROUP", "GROUP", link.group, link.consumer),
-                *("COUNT", count, "BLOCK", max(1, round(seconds * 1000)), "STREAMS", link.keys.stream, ">"),
+                *("XREADGROUP", "GROUP", runner.group, runner.consumer),
+                *("COUNT", count, "BLOCK", max(1, round(seconds * 1000)), "STREAMS", runner.keys.stream, ">"),
             )
             answer = await connection.read_response()
         except BaseException as error:
-            # What answers would come from now on, if any, nobody could tell.
+            # The answer of this read may still arrive, and would be taken for the answer of the next command.
             if not lacks_group(error):
                 await self.close()
             raise
@@ -52,25 +52,25 @@ class Reader:
             self._waiting = False
         if not answer:
             return ()
-        entries = answer[link.keys.stream.encode()] if isinstance(answer, dict) else answer[0][1]
+        entries = answer[runner.keys.stream.encode()] if isinstance(answer, dict) else answer[0][1]
         return cast("Sequence[tuple[bytes, Sequence[bytes]]]", entries)
 
     async def interrupt(self, reading: asyncio.Task[None]) -> None:
-        """Let whoever reads have an answer now, so that nothing is given to a connection that nobody listens to."""
+        """Make the server answer now, so that it delivers no message to a connection that is about to be closed."""
         with suppress(TimeoutError, BandmasterError):
             async with asyncio.timeout(_INTERRUPT_SECONDS):
                 while not reading.done():
-                    if self._waiting and self._number is not None:
-                        await execute(self._link.client, "CLIENT", "UNBLOCK", self._number)
+                    if self._waiting and self._connection_id is not None:
+                        await execute(self._runner.client, "CLIENT", "UNBLOCK", self._connection_id)
                     await asyncio.wait({reading}, timeout=_INTERRUPT_PAUSE)
-        # What a read brings that is cut off is pending for this consumer, and found so. More than once: a cancellation
-        # may be lost in `asyncio.wait_for`, by which redis-py sends (before Python 3.12).
+        # The messages of a cancelled read are pending for this consumer, and are released with the others. Cancelled
+        # more than once: `asyncio.wait_for`, which redis-py uses to send, may lose a cancellation (before Python 3.12).
         while not reading.done():
             reading.cancel()
             await asyncio.wait({reading}, timeout=_INTERRUPT_SECONDS)
 
     async def close(self) -> None:
-        """Give the connection up."""
+        """Close the connection."""
         connection, self._connection = self._connection, None
         if connection is not None:
             await connection.disconnect(nowait=True)
@@ -78,10 +78,10 @@ class Reader:
 
     async def _connect(self) -> Any:
         connection = self._connection = await self._pool.get_connection()  # type: ignore[no-untyped-call]
-        self._number = None
+        self._connection_id = None
         try:
             await connection.send_command("CLIENT", "ID")
-            self._number = await connection.read_response()
+            self._connection_id = await connection.read_response()
         except ResponseError:
-            pass  # users may lack the right to ask; reads are then cut off
+            pass  # users may lack the right to ask; reads are cancelled then, rather than unblocked
         return connection

@@ -1,41 +1,41 @@
-"""The clients that a broker has: alike but for how long they wait, how often they try, and how many connections."""
+"""Settings of the broker's clients for reading, renewing and probing: their timeouts, retries and connections."""
 
 from __future__ import annotations
 
 from bandmaster.contrib.redis import RedisSettings
 from bandmaster.contrib.taskiq.streams.options import LONGEST_READ
 
-_SHORTEST_PATIENCE = 0.2
+_SHORTEST_RENEWAL_TIMEOUT = 0.2
 
 
-def reading(settings: RedisSettings) -> RedisSettings:
-    """For the one read that waits on the server. It tries nothing again: what a lost answer brought is found later."""
+def make_reading_settings(settings: RedisSettings) -> RedisSettings:
+    """For blocking reads. Nothing is retried: the messages of a lost answer are found when their leases expire."""
     return settings.model_copy(
         update={
             "max_connections": 1,
             "socket_timeout": LONGEST_READ + settings.socket_timeout,
             "retries": 0,
-            "client_name": _named(settings, "read"),
+            "client_name": _make_client_name(settings, "read"),
         }
     )
 
 
-def renewing(settings: RedisSettings, lease: float) -> RedisSettings:
-    """For renewals, which have a quarter of a lease for an answer."""
-    patience = max(_SHORTEST_PATIENCE, lease / 4)
+def make_renewal_settings(settings: RedisSettings, lease: float) -> RedisSettings:
+    """For renewals, which time out after a quarter of a lease."""
+    timeout = max(_SHORTEST_RENEWAL_TIMEOUT, lease / 4)
     return settings.model_copy(
         update={
             "max_connections": 1,
-            "socket_timeout": min(settings.socket_timeout, patience),
-            "connect_timeout": min(settings.connect_timeout, patience),
+            "socket_timeout": min(settings.socket_timeout, timeout),
+            "connect_timeout": min(settings.connect_timeout, timeout),
             "retries": 0,
-            "client_name": _named(settings, "leases"),
+            "client_name": _make_client_name(settings, "leases"),
         }
     )
 
 
-def probing(settings: RedisSettings) -> RedisSettings:
-    """For who asks only how the server is, and wants to know soon."""
+def make_probe_settings(settings: RedisSettings) -> RedisSettings:
+    """For health probes, which must answer soon."""
     return settings.model_copy(
         update={
             "max_connections": 1,
@@ -43,10 +43,10 @@ def probing(settings: RedisSettings) -> RedisSettings:
             "socket_timeout": settings.probe_timeout,
             "connect_timeout": settings.probe_timeout,
             "retries": 0,
-            "client_name": _named(settings, "probe"),
+            "client_name": _make_client_name(settings, "probe"),
         }
     )
 
 
-def _named(settings: RedisSettings, what: str) -> str:
-    return settings.client_name and f"{settings.client_name}-{what}"
+def _make_client_name(settings: RedisSettings, purpose: str) -> str:
+    return settings.client_name and f"{settings.client_name}-{purpose}"

@@ -1,7 +1,6 @@
-"""What brings messages to this process: one loop that reads, looks for leases that have run out, and lets in what is due.
+"""The loop that fetches messages: reads new ones, claims those with expired leases, and moves due ones to the stream.
 
-It is one loop so that no slot is filled twice. Reads wait on the server for no longer than until something else is to
-be done.
+All three are one loop, so that no slot is filled twice. A blocking read ends when the next claim or move is due.
 """
 
 from __future__ import annotations
@@ -15,98 +14,96 @@ from typing import Protocol
 
 from redis.asyncio import Redis
 
-from bandmaster.contrib.taskiq.brokers.message_handle import Reason
-from bandmaster.contrib.taskiq.streams.blocking_reader import Reader
-from bandmaster.contrib.taskiq.streams.lease_renewal import let_dropped_go, renew
+from bandmaster.contrib.taskiq.dead_letters.dead_letter import Reason
+from bandmaster.contrib.taskiq.logger import get_logger
+from bandmaster.contrib.taskiq.streams.blocking_reader import BlockingReader
+from bandmaster.contrib.taskiq.streams.lease_renewal import forget_abandoned, renew
 from bandmaster.contrib.taskiq.streams.leases import Lease, Leases
-from bandmaster.contrib.taskiq.streams.message_scripts import DUE, HUSH, RECLAIM
+from bandmaster.contrib.taskiq.streams.message_scripts import MOVE_DUE, RECLAIM, REMOVE_WAKEUP
 from bandmaster.contrib.taskiq.streams.options import LeasedStreamOptions
-from bandmaster.contrib.taskiq.streams.outage import Outage, log
-from bandmaster.contrib.taskiq.streams.queue_scripts import FORGET
-from bandmaster.contrib.taskiq.streams.script_runner import Link, lacks_group
+from bandmaster.contrib.taskiq.streams.queue_scripts import REMOVE_SILENT_CONSUMERS
+from bandmaster.contrib.taskiq.streams.retry_backoff import RetryBackoff
+from bandmaster.contrib.taskiq.streams.script_runner import ScriptRunner, lacks_group
 from bandmaster.kernel import BandmasterError
 
-_BUSY_LOOK = 1.0
-"""Seconds between two looks while messages arrive: nobody is idle then who could be nudged."""
-_DUE_PAUSE = 0.02
-"""Seconds between two looks at what is due, at least."""
-_GATHER = 0.001
-"""Seconds in which slots gather of which there are few, rather than one being filled at a time."""
+_BUSY_RECLAIM_INTERVAL = 1.0
+"""Seconds between two claims while messages arrive: no worker is idle then that a wakeup could reach."""
+_SHORTEST_DUE_INTERVAL = 0.02
+_GATHER_SECONDS = 0.001
+"""Seconds in which free slots gather if there are few, rather than each causing a read of its own."""
 
 
-class Receiving(Protocol):
-    """Who is told about what comes."""
+class FetchListener(Protocol):
+    """Is notified of fetched and lost messages."""
 
     def arrived(self) -> None:
-        """There is something ready."""
+        """Messages are ready, or the loop has ended."""
         ...
 
     def lost(self, leases: Sequence[Lease]) -> None:
-        """These are somebody else's."""
+        """Another consumer has these messages."""
         ...
 
-    async def buried(self, task_ids: Sequence[str], detail: str) -> None:
-        """These have become dead letters, because they were given out too often."""
+    async def dead_lettered(self, task_ids: Sequence[str], detail: str) -> None:
+        """These messages became dead letters, since they were delivered too often."""
         ...
 
 
-class Intake:
-    """Fills the free slots, until it is stopped."""
+class FetchLoop:
+    """Fills the free slots until it is stopped."""
 
     def __init__(
         self,
-        link: Link,
+        runner: ScriptRunner,
         reading: Redis,
         leases: Leases,
         options: LeasedStreamOptions,
         ready: deque[tuple[Lease, bytes]],
-        receiving: Receiving,
+        listener: FetchListener,
     ) -> None:
-        self._link = link
+        self._runner = runner
         self._leases = leases
         self._options = options
         self._ready = ready
-        self._receiving = receiving
-        self._reader = Reader(reading, link)
+        self._listener = listener
+        self._reader = BlockingReader(reading, runner)
         self._stopped = asyncio.Event()
         self._freed = asyncio.Event()
-        self._look_at = self._due_at = self._forget_at = 0.0
-        self._plenty = False
-        """Whether the last read brought all that it might."""
-        self._more = False
-        """Whether the last look left something, for want of slots."""
-        self._suspects = False
-        """Whether it left something that is to run without its like."""
-        fields = {"queue": options.queue, "consumer": link.consumer}
-        self._reads = Outage("reading messages", **fields)
-        self._looks = Outage("looking for messages whose lease is over", **fields)
-        self._burials = Outage("making dead letters of messages that were given out too often", **fields)
-        self._task = asyncio.get_running_loop().create_task(self._run(), name="taskiq-intake")
-        self._task.add_done_callback(lambda _: receiving.arrived())
+        self._reclaim_at = self._due_at = self._remove_consumers_at = 0.0
+        self._is_busy = False
+        """Whether the last read brought as many messages as it might."""
+        self._has_more = False
+        """Whether the last claim left messages, for want of slots."""
+        self._has_more_suspects = False
+        """Whether the last claim left suspects, since this worker held one; see `RECLAIM`."""
+        fields = {"queue": options.queue, "consumer": runner.consumer}
+        self._read_backoff = RetryBackoff("reading messages", **fields)
+        self._claim_backoff = RetryBackoff("claiming messages with expired leases", **fields)
+        self._dead_letter_backoff = RetryBackoff("making dead letters of messages delivered too often", **fields)
+        self._task = asyncio.get_running_loop().create_task(self._run(), name="taskiq-fetch")
+        self._task.add_done_callback(lambda _: listener.arrived())
 
     @property
     def ended(self) -> bool:
-        """Whether it has come to its end."""
+        """Whether the loop has ended."""
         return self._task.done()
 
     def check(self) -> None:
-        """Raise what it failed with: a fault of its own, for the server's it survives."""
+        """Raise the error that ended the loop, if any: a fault of its own, since it survives the server's errors."""
         if self._task.done() and not self._task.cancelled() and (error := self._task.exception()) is not None:
             raise error
 
-    def freed(self) -> None:
-        """A slot is free."""
+    def slot_freed(self) -> None:
+        """Note that a slot is free."""
         self._freed.set()
 
     async def stop(self) -> None:
-        """Read no more. What a read brings at this moment is still taken."""
+        """End the loop. The messages of a running read are still taken."""
         self._stopped.set()
         self._freed.set()
         if not self._task.done():
             await self._reader.interrupt(self._task)
         await asyncio.wait({self._task})
-
-    # -- The loop ----------------------------------------------------------------------------------------------------
 
     async def _run(self) -> None:
         try:
@@ -117,24 +114,24 @@ class Intake:
                     if lacks_group(error):
                         await self._make_group()
                     else:
-                        await _wait(self._stopped, self._reads.failed(error))
+                        await _wait(self._stopped, self._read_backoff.record_failure(error))
         finally:
             await self._reader.close()
 
     async def _step(self) -> None:
         now = time.monotonic()
         if now >= self._due_at:
-            await self._try(self._let_in)
-        let_dropped_go(self._leases, self._options)
-        wanted = (self._more and self._leases.free > 0) or (self._suspects and not self._has_suspect())
-        if now >= self._look_at or wanted:
-            await self._try(self._look)
+            await self._try(self._move_due)
+        forget_abandoned(self._leases, self._options)
+        wanted = (self._has_more and self._leases.free > 0) or (self._has_more_suspects and not self._has_suspect())
+        if now >= self._reclaim_at or wanted:
+            await self._try(self._reclaim)
         self._freed.clear()
         free = self._leases.free
-        if self._plenty and 0 < free * 4 < self._options.slots:
-            await asyncio.sleep(_GATHER)
+        if self._is_busy and 0 < free * 4 < self._options.slots:
+            await asyncio.sleep(_GATHER_SECONDS)
             free = self._leases.free
-        pause = min(self._look_at, self._due_at) - time.monotonic()
+        pause = min(self._reclaim_at, self._due_at) - time.monotonic()
         if self._stopped.is_set():
             return
         if free > 0:
@@ -142,49 +139,47 @@ class Intake:
         else:
             await _wait(self._freed, pause)
 
-    async def _try(self, look: Callable[[], Awaitable[None]]) -> None:
-        """Look at something; reading goes on if that isn't possible."""
+    async def _try(self, action: Callable[[], Awaitable[None]]) -> None:
+        """Move or claim messages. A failure doesn't keep new messages from being read."""
         try:
-            await look()
+            await action()
         except BandmasterError as error:
             if lacks_group(error):
                 await self._make_group()
             else:
-                self._looks.failed(error)
+                self._claim_backoff.record_failure(error)
         else:
-            self._looks.over()
+            self._claim_backoff.record_success()
 
     async def _make_group(self) -> None:
         try:
-            await self._link.make_group()
+            await self._runner.make_group()
         except BandmasterError as error:
-            await _wait(self._stopped, self._reads.failed(error))
+            await _wait(self._stopped, self._read_backoff.record_failure(error))
         else:
-            log().warning("the consumer group was gone, and has been made anew", queue=self._options.queue)
-
-    # -- What it does ------------------------------------------------------------------------------------------------
+            get_logger().warning("the consumer group was missing and has been created", queue=self._options.queue)
 
     async def _read(self, free: int, pause: float) -> None:
         asked = time.monotonic()
         entries = await self._reader.read(free, pause)
-        self._reads.over()
-        self._plenty = len(entries) >= free
+        self._read_backoff.record_success()
+        self._is_busy = len(entries) >= free
         if entries:
-            self._look_at = min(self._look_at, asked + _BUSY_LOOK)
+            self._reclaim_at = min(self._reclaim_at, asked + _BUSY_RECLAIM_INTERVAL)
             await self._take([(entry, fields, 1) for entry, fields in entries], asked)
 
-    async def _let_in(self) -> None:
+    async def _move_due(self) -> None:
         now = time.monotonic()
-        self._due_at = now + self._options.look
-        wait = await self._link.run(DUE)
+        self._due_at = now + self._options.reclaim_interval
+        wait = await self._runner.run(MOVE_DUE)
         if wait >= 0:
-            self._due_at = min(self._due_at, max(now + _DUE_PAUSE, time.monotonic() + (wait + 1) / 1000))
+            self._due_at = min(self._due_at, max(now + _SHORTEST_DUE_INTERVAL, time.monotonic() + (wait + 1) / 1000))
 
-    async def _look(self) -> None:
+    async def _reclaim(self) -> None:
         asked = time.monotonic()
-        self._look_at = asked + self._options.look
-        detail = f"given out {self._options.max_deliveries} times, and nobody came to its end"
-        entries, buried, problem, more, suspects = await self._link.run(
+        self._reclaim_at = asked + self._options.reclaim_interval
+        detail = f"delivered {self._options.max_deliveries} times, and no worker finished its task"
+        entries, dead, problem, more, suspects = await self._runner.run(
             RECLAIM,
             round(self._options.lease * 1000),
             max(0, self._leases.free),
@@ -192,47 +187,48 @@ class Intake:
             Reason.POISON.value,
             detail,
             int(self._has_suspect()),
-            *(lease.id for lease in self._leases.held()),
+            *(lease.id for lease in self._leases.list_held()),
         )
-        self._more, self._suspects = bool(more), bool(suspects)
+        self._has_more, self._has_more_suspects = bool(more), bool(suspects)
         await self._take(entries, asked)
-        if buried:
-            log().error("messages were given out too often, and are dead letters now", count=len(buried))
-            await self._receiving.buried([task_id.decode(errors="replace") for task_id in buried], detail)
+        if dead:
+            get_logger().error("messages were delivered too often, and are dead letters now", count=len(dead))
+            await self._listener.dead_lettered([task_id.decode(errors="replace") for task_id in dead], detail)
         if problem:
-            self._burials.failed(RuntimeError(problem.decode()))
-        elif buried:
-            self._burials.over()
-        if asked >= self._forget_at:
-            self._forget_at = asked + self._options.silence / 2
-            await self._link.run(FORGET, round(self._options.silence * 1000))
+            self._dead_letter_backoff.record_failure(RuntimeError(problem.decode()))
+        elif dead:
+            self._dead_letter_backoff.record_success()
+        if asked >= self._remove_consumers_at:
+            self._remove_consumers_at = asked + self._options.silence / 2
+            await self._runner.run(REMOVE_SILENT_CONSUMERS, round(self._options.silence * 1000))
 
     def _has_suspect(self) -> bool:
         most = self._options.max_deliveries
-        return most > 1 and any(lease.deliveries >= most for lease in self._leases.held())
+        return most > 1 and any(lease.deliveries >= most for lease in self._leases.list_held())
 
     async def _take(self, entries: Sequence[tuple[bytes, Sequence[bytes], int]], asked: float) -> None:
         taken: list[Lease] = []
-        nudges: list[bytes] = []
+        wakeups: list[bytes] = []
         for entry, fields, deliveries in entries:
-            if fields[0] == b"nudge":
-                nudges.append(entry)
-            elif (lease := self._leases.take(entry.decode(), deliveries, asked)) is not None:
-                self._ready.append((lease, _data(fields)))
+            if fields[0] == b"wakeup":
+                wakeups.append(entry)
+            elif (lease := self._leases.acquire(entry.decode(), deliveries, asked)) is not None:
+                self._ready.append((lease, _find_data(fields)))
                 taken.append(lease)
         if taken:
-            self._receiving.arrived()
-        if nudges:
-            self._look_at = self._due_at = 0.0
-            for nudge in nudges:
-                await self._link.run(HUSH, nudge)
+            self._listener.arrived()
+        if wakeups:
+            self._reclaim_at = self._due_at = 0.0
+            for wakeup in wakeups:
+                await self._runner.run(REMOVE_WAKEUP, wakeup)
         if taken and time.monotonic() - asked > self._options.lease / 2:
-            # The answer had been there for who knows how long while something kept the event loop.
-            await renew(self._link, self._leases, taken, self._receiving.lost)
+            # A task blocked the event loop: the answer had been there for an unknown time, and the leases may be
+            # expiring.
+            await renew(self._runner, self._leases, taken, self._listener.lost)
 
 
-def _data(fields: Sequence[bytes]) -> bytes:
-    # The first field of what this package sends; others may have put theirs elsewhere, or none.
+def _find_data(fields: Sequence[bytes]) -> bytes:
+    # The first field in messages of this package. Other programs may put it elsewhere, or send none.
     return fields[1] if fields[0] == b"data" else dict(zip(fields[::2], fields[1::2], strict=True)).get(b"data", b"")
 
 

@@ -1,42 +1,8 @@
-"""What happens on the server in one step, in Lua.
-
-Every script has the keys of a queue, as `Keys` has them, and as its first arguments the group and the consumer that
-asks. Times are the server's, in milliseconds.
-
-A script isn't rolled back when a command in it fails. One that needs memory is refused at ``maxmemory`` only while the
-script has written nothing: it stands first where it is to be refused, and behind another where it must not be.
-"""
+"""Lua scripts that send, lease, renew, release and end messages, each in one step. See `lua` for what they share."""
 
 from __future__ import annotations
 
-import hashlib
-
-
-class Script:
-    """A script, and the name that the server knows it by."""
-
-    __slots__ = ("sha", "text")
-
-    def __init__(self, *parts: str) -> None:
-        self.text = "\n".join((_COMMON, *parts))
-        self.sha = hashlib.sha1(self.text.encode(), usedforsecurity=False).hexdigest()
-
-
-NOBODY = "nobody"
-"""The consumer that has what was handed back, until somebody takes it."""
-WINDOW = 500
-"""How many messages one step is about at most, so that the server isn't kept for long."""
-
-_COMMON = f"""
-local STREAM, DELAYED, DEAD, HISTORY = KEYS[1], KEYS[2], KEYS[3], KEYS[4]
-local GROUP, ME = ARGV[1], ARGV[2]
-local NOBODY, WINDOW = '{NOBODY}', {WINDOW}
-local function now()
-  local time = redis.call('TIME')
-  return time[1] * 1000 + math.floor(time[2] / 1000)
-end
-local function ms(number) return string.format('%.0f', number) end
-"""
+from bandmaster.contrib.taskiq.streams.lua import Script
 
 _FIELDS = """
 local function fields(id)
@@ -46,20 +12,21 @@ local function fields(id)
 end
 """
 
-# One nudge at most is in a stream: the one before goes when another comes.
-_NUDGE = """
-local function nudge()
-  local before = redis.call('HGET', HISTORY, 'nudge')
+# A wakeup is an entry without a message. It ends the blocking read of an idle worker, which then looks at the delayed
+# and the released messages. A stream has at most one: a new wakeup replaces the one before.
+_WAKE = """
+local function wake()
+  local before = redis.call('HGET', HISTORY, 'wakeup')
   if before then
     redis.call('XACK', STREAM, GROUP, before)
     redis.call('XDEL', STREAM, before)
   end
-  local id = redis.pcall('XADD', STREAM, '*', 'nudge', '1')
-  if type(id) == 'string' then redis.pcall('HSET', HISTORY, 'nudge', id) end
+  local id = redis.pcall('XADD', STREAM, '*', 'wakeup', '1')
+  if type(id) == 'string' then redis.pcall('HSET', HISTORY, 'wakeup', id) end
 end
 """
 
-# Who waits for messages looks at the delayed ones every few seconds; for what is due before, somebody is nudged.
+# Idle workers look at the delayed messages every few seconds. For a message that is due before, one of them is woken.
 _PUT = """
 local function put(delay, data, task, task_id, unique)
   if delay <= 0 then
@@ -68,13 +35,13 @@ local function put(delay, data, task, task_id, unique)
   end
   local member = cmsgpack.pack({unique, data, task, task_id})
   redis.call('ZADD', DELAYED, ms(now() + delay), member)
-  if delay <= 10000 and redis.call('ZRANGE', DELAYED, 0, 0)[1] == member then nudge() end
+  if delay <= 10000 and redis.call('ZRANGE', DELAYED, 0, 0)[1] == member then wake() end
 end
 """
 
-# 1 with the number of deliveries: it is this consumer's; 0: somebody else's; -1: nobody's, for it is there no more.
-_STANDING = """
-local function standing(id)
+# 1 and the number of deliveries: this consumer owns the message; 0: another owns it; -1: it isn't in the group.
+_OWNER = """
+local function owner_of(id)
   local found = redis.call('XPENDING', STREAM, GROUP, id, id, 1)[1]
   if not found then return -1 end
   if found[2] ~= ME then return 0 end
@@ -91,7 +58,7 @@ _HISTORY = """
 local function history(id, owner, idle)
   local seen = redis.call('HGET', HISTORY, id)
   local owners = seen and cjson.decode(seen) or {}
-  if owner ~= NOBODY then owners[#owners + 1] = {owner, ms(now() - idle)} end
+  if owner ~= RELEASED then owners[#owners + 1] = {owner, ms(now() - idle)} end
   return cjson.encode(owners)
 end
 """
@@ -99,7 +66,7 @@ end
 _BURY = """
 local function bury(id, owner, idle, deliveries, reason, detail, data)
   local about = fields(id)
-  if about.nudge then
+  if about.wakeup then
     remove(id)
     return nil
   end
@@ -113,7 +80,7 @@ end
 """
 
 SEND = Script(
-    _NUDGE,
+    _WAKE,
     _PUT,
     """
 if redis.call('EXISTS', KEYS[5]) == 1 then return 0 end
@@ -122,9 +89,13 @@ redis.call('SET', KEYS[5], '', 'PX', ARGV[8])
 return 1
 """,
 )
-"""Delay, data, task, task id, something unique, how long it is to be the only one; that one's key is the fifth."""
+"""Sends a message, unless its deduplication key exists.
 
-DUE = Script("""
+Arguments: delay, data, task, task id, a unique text, milliseconds to remember the deduplication key. The fifth key is
+the deduplication key.
+"""
+
+MOVE_DUE = Script("""
 redis.call('XLEN', STREAM)
 local time = now()
 local due = redis.call('ZRANGEBYSCORE', DELAYED, '-inf', ms(time), 'LIMIT', 0, WINDOW)
@@ -137,51 +108,52 @@ end
 local first = redis.call('ZRANGE', DELAYED, 0, 0, 'WITHSCORES')[2]
 return first and math.max(0, tonumber(first) - time) or -1
 """)
-"""Lets in what is due. Answers in how many milliseconds the next one is; -1 if there is none.
+"""Moves due messages from the delayed set to the stream. Answers in how many milliseconds the next is due; -1 for none.
 
-What is due is taken out first: so it comes in at ``maxmemory`` as well, where it needs no more room than before.
+A message is removed from the set first. So the move succeeds at ``maxmemory`` too, and needs no more memory than
+before.
 """
 
-DONE = Script("""
+ACKNOWLEDGE = Script("""
 local ids = {unpack(ARGV, 3)}
 redis.call('XACK', STREAM, GROUP, unpack(ids))
 redis.call('XDEL', STREAM, unpack(ids))
 redis.call('HDEL', HISTORY, unpack(ids))
 return 1
 """)
-"""Ids."""
+"""Removes messages. Arguments: ids."""
 
-HUSH = Script("""
+REMOVE_WAKEUP = Script("""
 redis.call('XACK', STREAM, GROUP, ARGV[3])
 redis.call('XDEL', STREAM, ARGV[3])
-if redis.call('HGET', HISTORY, 'nudge') == ARGV[3] then redis.call('HDEL', HISTORY, 'nudge') end
+if redis.call('HGET', HISTORY, 'wakeup') == ARGV[3] then redis.call('HDEL', HISTORY, 'wakeup') end
 return 1
 """)
-"""The id of a nudge that has been heard."""
+"""Removes a wakeup that a worker has read. Argument: its id."""
 
 RENEW = Script(
-    _STANDING,
+    _OWNER,
     """
-local mine, theirs, gone = {}, {}, {}
+local mine, taken, gone = {}, {}, {}
 for index = 3, #ARGV do
   local id = ARGV[index]
-  local whose = standing(id)
-  local list = whose == 1 and mine or whose == 0 and theirs or gone
+  local found = owner_of(id)
+  local list = found == 1 and mine or found == 0 and taken or gone
   list[#list + 1] = id
 end
 if #mine > 0 then
   mine[#mine + 1] = 'JUSTID'
   redis.call('XCLAIM', STREAM, GROUP, ME, 0, unpack(mine))
 end
-return {theirs, gone}
+return {taken, gone}
 """,
 )
-"""Ids. Answers those that somebody else has now, and those that are there no more."""
+"""Renews leases. Arguments: ids. Answers the ids that another consumer owns, and those that left the group."""
 
 RECLAIM = Script(
     _FIELDS,
-    _NUDGE,
-    _STANDING,
+    _WAKE,
+    _OWNER,
     _HISTORY,
     _BURY,
     """
@@ -193,7 +165,7 @@ local claimed, buried, problem, more, suspects = {}, {}, '', 0, 0
 for _, entry in ipairs(redis.call('XPENDING', STREAM, GROUP, 'IDLE', lease, '-', '+', count)) do
   local id, owner, idle, deliveries = unpack(entry)
   if held[id] then
-    -- It runs here, whatever the server thinks.
+    -- This worker holds it, and will renew it.
   elseif deliveries >= most then
     local failed, task_id = bury(id, owner, idle, deliveries, reason, detail)
     if failed then problem = failed elseif task_id then buried[#buried + 1] = task_id end
@@ -201,7 +173,7 @@ for _, entry in ipairs(redis.call('XPENDING', STREAM, GROUP, 'IDLE', lease, '-',
     suspects = 1
   elseif #claimed < slots then
     suspect = suspect or deliveries + 1 >= most
-    local before = owner ~= NOBODY and history(id, owner, idle)
+    local before = owner ~= RELEASED and history(id, owner, idle)
     local got = redis.call('XCLAIM', STREAM, GROUP, ME, 0, id)[1]
     if got then
       claimed[#claimed + 1] = {id, got[2], deliveries + 1}
@@ -213,23 +185,27 @@ for _, entry in ipairs(redis.call('XPENDING', STREAM, GROUP, 'IDLE', lease, '-',
     more = 1
   end
 end
-if more == 1 then nudge() end
+if more == 1 then wake() end
 return {claimed, buried, problem, more, suspects}
 """,
 )
-"""Lease, free slots, most deliveries, reason and detail for those above, whether a suspect is held, ids that are held.
+"""Claims messages whose leases have expired, as many as there are free slots.
 
-Takes what has run out, up to the free slots; buries what was given out too often; nudges others if more is left.
-A message at its last delivery is a suspect: what had it before has ended each time. One at a time is taken, so that
-what merely ran beside the one that ends its workers comes to its end, rather than being buried with it.
-Answers messages with their deliveries, the task ids of those that were buried, why one couldn't be, and whether more and suspects are left.
+Arguments: lease, free slots, most deliveries, reason and detail of dead letters, whether this worker holds a suspect,
+ids that it holds. Messages above the most deliveries become dead letters. If more are left, another worker is woken.
+
+A message before its last delivery is a suspect: each worker that had it died. A worker holds one suspect at a time, so
+that messages which merely ran beside the one that kills its workers succeed, rather than becoming dead letters too.
+
+Answers the claimed messages with their deliveries, the task ids of the dead letters, the error if one couldn't be made,
+and whether more messages and more suspects are left.
 """
 
-RETURN = Script(
-    _NUDGE,
+RELEASE_ALL = Script(
+    _WAKE,
     _HISTORY,
     """
-local begun, returned, last = {}, 0, ''
+local begun, released, last = {}, 0, ''
 for index = 5, #ARGV do begun[ARGV[index]] = true end
 local page = redis.call('XPENDING', STREAM, GROUP, ARGV[3], '+', WINDOW, ME)
 for _, entry in ipairs(page) do
@@ -237,68 +213,70 @@ for _, entry in ipairs(page) do
   last = id
   if not begun[id] then
     local count = math.max(0, deliveries - 1)
-    redis.call('XCLAIM', STREAM, GROUP, NOBODY, 0, id, 'TIME', 0, 'RETRYCOUNT', count, 'JUSTID')
-    returned = returned + 1
+    redis.call('XCLAIM', STREAM, GROUP, RELEASED, 0, id, 'TIME', 0, 'RETRYCOUNT', count, 'JUSTID')
+    released = released + 1
   elseif ARGV[4] == '1' then
     local seen = history(id, ME, 0)
-    redis.call('XCLAIM', STREAM, GROUP, NOBODY, 0, id, 'TIME', 0, 'RETRYCOUNT', deliveries, 'JUSTID')
+    redis.call('XCLAIM', STREAM, GROUP, RELEASED, 0, id, 'TIME', 0, 'RETRYCOUNT', deliveries, 'JUSTID')
     redis.pcall('HSET', HISTORY, id, seen)
-    returned = returned + 1
+    released = released + 1
   end
 end
-if returned > 0 then nudge() end
-return {returned, #page == WINDOW and last or ''}
+if released > 0 then wake() end
+return {released, #page == WINDOW and last or ''}
 """,
 )
-"""From which id on, whether what has begun is returned too, ids that have begun. Everything else is, uncounted.
+"""Releases the messages of this consumer. The deliveries of those whose tasks haven't begun aren't counted.
 
-Answers how many were, and the last id that was looked at if there may be more.
+Arguments: the first id, whether messages whose tasks have begun are released too, ids of messages whose tasks have
+begun. Answers the number of released messages, and the last id if there may be more.
 """
 
 RELEASE = Script(
-    _NUDGE,
-    _STANDING,
-    _HISTORY,
+    _WAKE,
+    _OWNER,
     """
-local whose, deliveries = standing(ARGV[3])
-if whose ~= 1 then return whose end
-local counted = ARGV[4] == '1'
-local seen, count = history(ARGV[3], ME, 0), math.max(0, deliveries - (counted and 0 or 1))
-redis.call('XCLAIM', STREAM, GROUP, NOBODY, 0, ARGV[3], 'TIME', 0, 'RETRYCOUNT', count, 'JUSTID')
-if counted then redis.pcall('HSET', HISTORY, ARGV[3], seen) end
-nudge()
+local found, deliveries = owner_of(ARGV[3])
+if found ~= 1 then return found end
+local count = math.max(0, deliveries - 1)
+redis.call('XCLAIM', STREAM, GROUP, RELEASED, 0, ARGV[3], 'TIME', 0, 'RETRYCOUNT', count, 'JUSTID')
+wake()
 return 1
 """,
 )
-"""Id, whether the delivery counts. Answers as all below: 1, 0 if somebody else has it, -1 if it is there no more."""
+"""Releases one message, whose delivery isn't counted. Argument: id.
 
-AGAIN = Script(
+Answers, like the scripts below: 1 for success, 0 if another consumer owns the message, -1 if it is in the group no
+more.
+"""
+
+RETRY = Script(
     _FIELDS,
-    _NUDGE,
+    _WAKE,
     _PUT,
-    _STANDING,
+    _OWNER,
     """
-local whose = standing(ARGV[3])
-if whose ~= 1 then return whose end
+local found = owner_of(ARGV[3])
+if found ~= 1 then return found end
 local about = fields(ARGV[3])
 put(tonumber(ARGV[4]), ARGV[5], about.task or '', about.task_id or '', ARGV[6])
 remove(ARGV[3])
 return 1
 """,
 )
-"""Id, delay, data, something unique."""
+"""Replaces a message. Arguments: id, delay, data, a unique text."""
 
-BURY = Script(
+DEAD_LETTER = Script(
     _FIELDS,
-    _STANDING,
+    _OWNER,
     _HISTORY,
     _BURY,
     """
-local whose, deliveries = standing(ARGV[3])
-if whose ~= 1 then return whose end
+local found, deliveries = owner_of(ARGV[3])
+if found ~= 1 then return found end
 local failed = bury(ARGV[3], ME, 0, deliveries, ARGV[4], ARGV[5], ARGV[6])
 if failed then return redis.error_reply(failed) end
 return 1
 """,
 )
-"""Id, reason, detail, and the data if it is to be another."""
+"""Makes a message a dead letter. Arguments: id, reason, detail, and the new data if any."""

@@ -1,10 +1,10 @@
-"""Scripts about a queue as a whole: its consumers, its dead letters, its depth. See `scripts`."""
+"""Lua scripts about a queue as a whole: its consumers, its dead letters, its depth. See `lua` for what they share."""
 
 from __future__ import annotations
 
-from bandmaster.contrib.taskiq.streams.message_scripts import Script
+from bandmaster.contrib.taskiq.streams.lua import Script
 
-FORGET = Script("""
+REMOVE_SILENT_CONSUMERS = Script("""
 local gone = 0
 for _, consumer in ipairs(redis.call('XINFO', 'CONSUMERS', STREAM, GROUP)) do
   local about = {}
@@ -16,14 +16,15 @@ for _, consumer in ipairs(redis.call('XINFO', 'CONSUMERS', STREAM, GROUP)) do
 end
 return gone
 """)
-"""Silence. Removes consumers that were silent for longer and hold nothing: what one held would be dropped with it."""
+"""Removes consumers that were silent for longer than the argument. Redis drops the messages of a removed consumer, so
+consumers with messages stay."""
 
-LEAVE = Script("""
+REMOVE_CONSUMER = Script("""
 if #redis.call('XPENDING', STREAM, GROUP, '-', '+', 1, ME) > 0 then return 0 end
 redis.call('XGROUP', 'DELCONSUMER', STREAM, GROUP, ME)
 return 1
 """)
-"""Removes the consumer itself, unless it holds something, which would be dropped with it."""
+"""Removes this consumer, unless it has messages, which Redis would drop."""
 
 REPLAY = Script("""
 local sent = {}
@@ -38,29 +39,29 @@ for index = 3, #ARGV, 2 do
 end
 return sent
 """)
-"""Ids of letters, each with the data that is sent. Answers those that were there."""
+"""Sends dead letters again and removes them. Arguments: ids, each with the data to send. Answers the found ids."""
 
 PURGE = Script("""
 local count = redis.call('XLEN', DEAD)
 redis.call('DEL', DEAD)
 return count
 """)
-"""Forgets all dead letters; how many there were."""
+"""Deletes all dead letters. Answers their number."""
 
 DEPTH = Script("""
-local held, returned, nudges = 0, 0, 0
+local held, returned, wakeups = 0, 0, 0
 local pending = redis.pcall('XPENDING', STREAM, GROUP)
 if not pending.err then
   for _, consumer in ipairs(pending[4] or {}) do
-    if consumer[1] ~= NOBODY then held = held + tonumber(consumer[2]) end
+    if consumer[1] ~= RELEASED then held = held + tonumber(consumer[2]) end
   end
-  local id = redis.call('HGET', HISTORY, 'nudge')
-  local heard = id and redis.call('XPENDING', STREAM, GROUP, id, id, 1)[1]
-  if heard and heard[2] ~= NOBODY then held = held - 1 end
+  local id = redis.call('HGET', HISTORY, 'wakeup')
+  local read = id and redis.call('XPENDING', STREAM, GROUP, id, id, 1)[1]
+  if read and read[2] ~= RELEASED then held = held - 1 end
 end
-local id = redis.call('HGET', HISTORY, 'nudge')
-if id and #redis.call('XRANGE', STREAM, id, id) > 0 then nudges = 1 end
-local waiting = redis.call('XLEN', STREAM) - held - nudges
+local id = redis.call('HGET', HISTORY, 'wakeup')
+if id and #redis.call('XRANGE', STREAM, id, id) > 0 then wakeups = 1 end
+local waiting = redis.call('XLEN', STREAM) - held - wakeups
 return {waiting, held, redis.call('ZCARD', DELAYED), redis.call('XLEN', DEAD)}
 """)
-"""Answers how many messages wait, are held, are delayed and are dead."""
+"""Answers the numbers of waiting, held, delayed and dead messages."""

@@ -1,4 +1,4 @@
-"""What a task takes: checked where it is sent, made where it runs. Pure."""
+"""The arguments of a task: checked and encoded as JSON by the sender, validated and converted by the worker. Pure."""
 
 from __future__ import annotations
 
@@ -6,6 +6,7 @@ import inspect
 import typing
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from typing import Annotated, Any, get_args, get_origin
 
 from pydantic import TypeAdapter, ValidationError
@@ -13,131 +14,124 @@ from pydantic.errors import PydanticSchemaGenerationError, PydanticUndefinedAnno
 from pydantic_core import PydanticSerializationError, from_json, to_json
 from taskiq_dependencies.dependency import Dependency
 
-from bandmaster.kernel import PermanentError
+from bandmaster.contrib.taskiq.errors import InvalidArgumentsError
+from bandmaster.contrib.taskiq.validation_errors import render_validation_error
 
 _EMPTY = inspect.Parameter.empty
-_SHOWN = 3
-
-
-class InvalidArgumentsError(PermanentError):
-    """A message has other arguments than its task takes. Its text shows none of them."""
+_MOST_PROBLEMS = 3
 
 
 @dataclass(frozen=True, slots=True)
 class Arguments:
-    """The parameters of a task that travel in its messages."""
+    """The parameters of a task that are sent in messages."""
 
     task: str
     signature: inspect.Signature
-    """Without what is given where it runs."""
+    """Without the parameters that the worker provides."""
     adapters: Mapping[str, TypeAdapter[Any]]
-    """For those parameters whose type says something."""
-    named: frozenset[str] = frozenset()
-    """Parameters that must be passed by name: before them stands one that is given."""
+    """The converters of parameters that have a type."""
+    keyword_only: frozenset[str] = frozenset()
+    """Parameters that must be passed by keyword, since the worker provides a parameter before them."""
     problems: tuple[str, ...] = ()
-    """What is wrong with the declaration."""
+    """Faults of the declaration."""
     returned: Any = None
-    """The type that a result is made of again; none where the declaration says none."""
+    """The type to which a result is converted; None if the declaration has none."""
 
-    def sent(self, args: Sequence[Any], kwargs: Mapping[str, Any]) -> tuple[list[Any], dict[str, Any]]:
-        """The arguments as JSON says them.
+    def encode(self, args: Sequence[Any], kwargs: Mapping[str, Any]) -> tuple[list[Any], dict[str, Any]]:
+        """The arguments as values of JSON.
 
         Raises:
-            TypeError: they aren't what the task takes, or JSON can't say them; the text names the parameter.
+            TypeError: they don't fit the parameters, or JSON can't express one; the text names the parameter.
         """
         try:
             self.signature.bind(*args, **kwargs)
         except TypeError as error:
             raise TypeError(f"task {self.task!r}: {error}; it takes {self.signature}") from None
         return (
-            [self._said(value, f"argument {number}") for number, value in enumerate(args, 1)],
-            {name: self._said(value, name) for name, value in kwargs.items()},
+            [self._encode_value(value, f"argument {number}") for number, value in enumerate(args, 1)],
+            {name: self._encode_value(value, name) for name, value in kwargs.items()},
         )
 
-    def made(self, args: Sequence[Any], kwargs: Mapping[str, Any]) -> tuple[tuple[Any, ...], dict[str, Any]]:
-        """The arguments as the function takes them.
+    def decode(self, args: Sequence[Any], kwargs: Mapping[str, Any]) -> tuple[tuple[Any, ...], dict[str, Any]]:
+        """The arguments for the function, converted to the parameters' types.
 
         Raises:
-            InvalidArgumentsError: they aren't what it takes.
+            InvalidArgumentsError: they don't fit the parameters.
         """
         try:
             bound = self.signature.bind(*args, **kwargs)
         except TypeError as error:
             raise InvalidArgumentsError(f"{error}; it takes {self.signature}") from None
-        wrong = []
+        problems: list[str] = []
         for name, value in bound.arguments.items():
             adapter = self.adapters.get(name)
             if adapter is None:
                 continue
             try:
-                bound.arguments[name] = self._made(adapter, self.signature.parameters[name].kind, value)
+                bound.arguments[name] = _convert(adapter, self.signature.parameters[name].kind, value)
             except ValidationError as error:
-                wrong += [_told(name, detail) for detail in error.errors(include_url=False, include_input=False)]
-        if wrong:
-            more = f" and {len(wrong) - _SHOWN} more" if len(wrong) > _SHOWN else ""
-            raise InvalidArgumentsError("; ".join(wrong[:_SHOWN]) + more)
-        by_name = {name: bound.arguments.pop(name) for name in self.named if name in bound.arguments}
-        return bound.args, {**bound.kwargs, **by_name}
+                problems += render_validation_error(error, partial(_render_location, name), hide_values=True)
+        if problems:
+            more = f" and {len(problems) - _MOST_PROBLEMS} more" if len(problems) > _MOST_PROBLEMS else ""
+            raise InvalidArgumentsError("; ".join(problems[:_MOST_PROBLEMS]) + more)
+        by_keyword = {name: bound.arguments.pop(name) for name in self.keyword_only if name in bound.arguments}
+        return bound.args, {**bound.kwargs, **by_keyword}
 
-    def _said(self, value: Any, label: str) -> Any:
+    def _encode_value(self, value: Any, label: str) -> Any:
         if value is None or type(value) in (str, int, bool):
             return value
         try:
-            # By way of JSON: the shorter way leaves NaN and infinities, which become null where the message is made.
+            # By way of JSON text. pydantic's shorter way keeps NaN and infinity, which TaskIQ's formatter turns into
+            # null.
             return from_json(to_json(value, inf_nan_mode="strings"))
         except (PydanticSerializationError, ValueError, RecursionError) as error:
             kind = type(value).__name__
             raise TypeError(
-                f"task {self.task!r}: {label} is a {kind}, which JSON can't say: {error}. Send what it is found by, such as "
-                "an id"
+                f"task {self.task!r}: {label} is a {kind}, which JSON can't express: {error}. Send a value by which "
+                "the task can find it, such as an id"
             ) from None
 
-    @staticmethod
-    def _made(adapter: TypeAdapter[Any], kind: Any, value: Any) -> Any:
-        if kind is inspect.Parameter.VAR_POSITIONAL:
-            return tuple(adapter.validate_python(each) for each in value)
-        if kind is inspect.Parameter.VAR_KEYWORD:
-            return {name: adapter.validate_python(each) for name, each in value.items()}
-        return adapter.validate_python(value)
 
-
-def arguments_of(task: str, function: Callable[..., Any]) -> Arguments:
-    """What a function takes. Parameters that TaskIQ gives where it runs are left out."""
+def read_arguments(task: str, function: Callable[..., Any]) -> Arguments:
+    """The parameters of a function, except those that the worker provides."""
     signature = inspect.signature(function)
-    hints, problems = _hints(function)
-    kept, adapters, named, given = [], {}, set(), ""
+    hints, problems = _read_hints(function)
+    kept, adapters, keyword_only, provided = [], {}, set(), ""
     for name, parameter in signature.parameters.items():
         hint = hints.get(name, _EMPTY)
-        if is_given(parameter.default, hint):
-            given = name
+        if is_provided(parameter.default, hint):
+            provided = name
             if parameter.kind is parameter.POSITIONAL_ONLY:
-                problems.append(f"the parameter {name!r} is given by name, but stands before '/'")
+                problems.append(f"the parameter {name!r} is provided by keyword, but stands before '/'")
             continue
         kept.append(parameter)
-        if given and parameter.kind is parameter.POSITIONAL_OR_KEYWORD:
-            named.add(name)
-        if given and parameter.kind is parameter.VAR_POSITIONAL:
-            problems.append(f"'*{name}' stands behind {given!r}, which is given; let {given!r} stand behind '*{name}'")
+        if provided and parameter.kind is parameter.POSITIONAL_OR_KEYWORD:
+            keyword_only.add(name)
+        if provided and parameter.kind is parameter.VAR_POSITIONAL:
+            problems.append(
+                f"'*{name}' stands behind {provided!r}, which the worker provides; let {provided!r} stand behind "
+                f"'*{name}'"
+            )
         if hint is _EMPTY or hint is Any:
             continue
         try:
             adapters[name] = TypeAdapter(hint)
         except (PydanticSchemaGenerationError, PydanticUndefinedAnnotation, TypeError) as error:
             problems.append(
-                f"the parameter {name!r} is a {_named(hint)}, which no message can bring ({str(error).splitlines()[0]}); "
-                "what is to be given where the task runs has the default TaskiqDepends()"
+                f"the parameter {name!r} is a {getattr(hint, '__name__', str(hint))}, which no message can contain "
+                f"({str(error).splitlines()[0]}); a parameter that the worker provides has the default TaskiqDepends()"
             )
     plain = signature.replace(parameters=kept, return_annotation=inspect.Signature.empty)
-    return Arguments(task, plain, adapters, frozenset(named), tuple(problems), hints.get("return"))
+    return Arguments(task, plain, adapters, frozenset(keyword_only), tuple(problems), hints.get("return"))
 
 
-def is_given(default: Any, hint: Any) -> bool:
-    """Whether a parameter is given where the task runs."""
+def is_provided(default: Any, hint: Any) -> bool:
+    """Whether the worker provides a parameter."""
     marks = get_args(hint)[1:] if get_origin(hint) is Annotated else ()
     return any(isinstance(mark, Dependency) for mark in (default, *marks))
 
 
-def _hints(function: Callable[..., Any]) -> tuple[dict[str, Any], list[str]]:
+def _read_hints(function: Callable[..., Any]) -> tuple[dict[str, Any], list[str]]:
     target = function if inspect.isroutine(function) else getattr(type(function), "__call__", function)  # noqa: B004
     try:
         return typing.get_type_hints(inspect.unwrap(target), include_extras=True), []
@@ -145,12 +139,13 @@ def _hints(function: Callable[..., Any]) -> tuple[dict[str, Any], list[str]]:
         return {}, [f"the types of its parameters can't be read: {error}; import them at run time, too"]
 
 
-def _told(name: str, detail: Any) -> str:
-    place = ".".join(map(str, (name, *detail["loc"])))
-    # What a validator of the application's own says may quote the value.
-    said = "a validator refused it" if detail["type"] in ("value_error", "assertion_error") else detail["msg"]
-    return f"{place}: {said}"
+def _convert(adapter: TypeAdapter[Any], kind: Any, value: Any) -> Any:
+    if kind is inspect.Parameter.VAR_POSITIONAL:
+        return tuple(adapter.validate_python(each) for each in value)
+    if kind is inspect.Parameter.VAR_KEYWORD:
+        return {name: adapter.validate_python(each) for name, each in value.items()}
+    return adapter.validate_python(value)
 
 
-def _named(hint: Any) -> str:
-    return getattr(hint, "__name__", str(hint))
+def _render_location(name: str, location: tuple[Any, ...]) -> str:
+    return ".".join(map(str, (name, *location)))

@@ -1,33 +1,19 @@
-"""What becomes of a task after a run: done, again later, or dead. Pure."""
+"""Whether a task is done, retried or made a dead letter after a run. Pure."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
 
-from bandmaster.contrib.taskiq.brokers.message_handle import Reason
+from bandmaster.contrib.taskiq.dead_letters.dead_letter import Reason
+from bandmaster.contrib.taskiq.errors import InvalidArgumentsError, UnknownTaskError, render_error
 from bandmaster.contrib.taskiq.settings import TaskIQSettings
-from bandmaster.contrib.taskiq.task_declarations.arguments import InvalidArgumentsError
-from bandmaster.contrib.taskiq.task_declarations.declarations import TaskOptions
+from bandmaster.contrib.taskiq.task_declarations.options import TaskOptions
 from bandmaster.kernel import PermanentError, TransientError
-
-_SHOWN = 500
-
-
-class UnknownTaskError(PermanentError):
-    """A message names a task that nothing here brings."""
-
-
-class TaskTimeoutError(TransientError):
-    """A task took longer than it may."""
-
-
-class TaskCancelledError(TransientError):
-    """A task was cancelled by something in it, not by its worker."""
 
 
 @dataclass(frozen=True, slots=True)
 class Policy:
-    """How often a task is tried. Durations are in seconds."""
+    """How a task is retried. Durations are in seconds."""
 
     attempts: int
     backoff: float
@@ -38,64 +24,64 @@ class Policy:
 
 @dataclass(frozen=True, slots=True)
 class Done:
-    """It needn't be run again."""
+    """The message is acknowledged."""
 
 
 @dataclass(frozen=True, slots=True)
-class Again:
-    """It is to be run again, after so many seconds."""
+class Retry:
+    """The task runs again after so many seconds."""
 
     delay: float
     detail: str
-    """What was wrong."""
+    """The error."""
 
 
 @dataclass(frozen=True, slots=True)
 class Dead:
-    """Nobody is to run it again before a person has looked at it."""
+    """The message becomes a dead letter."""
 
     reason: Reason
     detail: str
-    """What was wrong."""
+    """The error."""
 
 
-Outcome = Done | Again | Dead
+Outcome = Done | Retry | Dead
 
 
-def policy_of(options: TaskOptions, settings: TaskIQSettings) -> Policy:
-    """What holds for a task: its own options, and the settings where it says nothing."""
+def make_policy(options: TaskOptions, settings: TaskIQSettings) -> Policy:
+    """A task's own options, and the settings for the options that it doesn't have."""
 
-    def chosen(name: str) -> float:
+    def choose(name: str) -> float:
         own = getattr(options, name)
         return float(getattr(settings, name) if own is None else own)
 
-    backoff = chosen("backoff")
+    backoff = choose("backoff")
     return Policy(
         attempts=settings.attempts if options.attempts is None else options.attempts,
         backoff=backoff,
-        # A task that says its first pause alone means it.
-        longest_backoff=max(backoff, chosen("longest_backoff")),
-        jitter=chosen("jitter"),
+        # A task's own first pause may be longer than the longest pause of the settings.
+        longest_backoff=max(backoff, choose("longest_backoff")),
+        jitter=choose("jitter"),
         retry_on=options.retry_on,
     )
 
 
 def decide(error: BaseException | None, attempt: int, policy: Policy, chance: float) -> Outcome:
-    """What becomes of a task that has ended so in its ``attempt``-th run, the first being 1.
+    """The outcome of a task's ``attempt``-th run, the first being 1.
 
-    Errors that may pass are tried again: `TransientError`, its own timeout, and what ``retry_on`` names. A task that
-    isn't known here is, too: while a release is rolled out, another worker may know it. An error's ``retry_after`` is
-    heeded where it is longer than the pause. ``chance`` is from 0 to 1.
+    Transient errors are retried: `TransientError`, a timeout, and the types of ``retry_on``. So are unknown tasks:
+    while a release is rolled out, another worker may know the task. If an error's ``retry_after`` is longer than the
+    pause, it is used. ``chance`` is a random number from 0 to 1.
     """
     if error is None:
         return Done()
-    if may_pass(error, policy) and attempt < policy.attempts:
-        return Again(max(pause(attempt, policy, chance), _asked(error)), described(error))
-    return Dead(_reason(error, policy), described(error))
+    if is_transient(error, policy) and attempt < policy.attempts:
+        return Retry(max(find_pause(attempt, policy, chance), _read_retry_after(error)), render_error(error))
+    return Dead(_find_reason(error, policy), render_error(error))
 
 
-def may_pass(error: BaseException, policy: Policy) -> bool:
-    """Whether another attempt may help."""
+def is_transient(error: BaseException, policy: Policy) -> bool:
+    """Whether another attempt may succeed."""
     if isinstance(error, UnknownTaskError):
         return True
     if isinstance(error, PermanentError):
@@ -103,31 +89,25 @@ def may_pass(error: BaseException, policy: Policy) -> bool:
     return isinstance(error, (TransientError, *policy.retry_on))
 
 
-def pause(attempt: int, policy: Policy, chance: float) -> float:
-    """Seconds between the ``attempt``-th run and the next: doubled with each, a part of them left to chance.
+def find_pause(attempt: int, policy: Policy, chance: float) -> float:
+    """Seconds between the ``attempt``-th run and the next: doubled with each, and partly random.
 
-    >>> [pause(attempt, Policy(9, 1, 5, 0.5), chance=0) for attempt in (1, 2, 3, 4)]
+    >>> [find_pause(attempt, Policy(9, 1, 5, 0.5), chance=0) for attempt in (1, 2, 3, 4)]
     [1.0, 2.0, 4.0, 5.0]
-    >>> pause(2, Policy(9, 1, 5, 0.5), chance=1)
+    >>> find_pause(2, Policy(9, 1, 5, 0.5), chance=1)
     1.0
     """
     whole = min(policy.longest_backoff, policy.backoff * 2.0 ** min(attempt - 1, 60))
     return float(whole * (1 - policy.jitter * chance))
 
 
-def described(error: BaseException) -> str:
-    """An error in a line or a few, at most 500 characters."""
-    return f"{type(error).__name__}: {error}".rstrip(": ")[:_SHOWN]
-
-
-def _asked(error: BaseException) -> float:
-    """The seconds that an error itself asks to be waited."""
+def _read_retry_after(error: BaseException) -> float:
     return (error.retry_after or 0.0) if isinstance(error, TransientError) else 0.0
 
 
-def _reason(error: BaseException, policy: Policy) -> Reason:
+def _find_reason(error: BaseException, policy: Policy) -> Reason:
     if isinstance(error, UnknownTaskError):
         return Reason.UNKNOWN
     if isinstance(error, InvalidArgumentsError):
         return Reason.INVALID
-    return Reason.EXHAUSTED if may_pass(error, policy) else Reason.PERMANENT
+    return Reason.EXHAUSTED if is_transient(error, policy) else Reason.PERMANENT

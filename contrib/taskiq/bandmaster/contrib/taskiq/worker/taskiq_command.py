@@ -1,5 +1,8 @@
-"""For who starts workers by TaskIQ's own command: ``taskiq worker shop.worker:broker --receiver
-bandmaster.contrib.taskiq:KernelReceiver``.
+"""The kernel's worker within TaskIQ's own command.
+
+::
+
+    taskiq worker shop.worker:broker --receiver bandmaster.contrib.taskiq:KernelReceiver
 """
 
 from __future__ import annotations
@@ -16,7 +19,7 @@ from bandmaster.kernel import Application, Kernel
 
 
 class KernelBroker(AsyncBroker):
-    """What TaskIQ's command is given in place of a broker: the application whose worker it is to run.
+    """Names the application for TaskIQ's command, which expects a broker.
 
     In a module of its own::
 
@@ -31,13 +34,13 @@ class KernelBroker(AsyncBroker):
         self.kernel = kernel if kernel.role == "worker" else kernel.for_role("worker")
 
     async def startup(self) -> None:
-        """Nothing: the kernel starts what is to be started."""
+        """Do nothing: `KernelReceiver` starts the components."""
 
     async def shutdown(self) -> None:
-        """Nothing."""
+        """Do nothing: `KernelReceiver` stops the components."""
 
     async def kick(self, message: BrokerMessage) -> None:
-        """Nothing is sent by it.
+        """Refuse to send.
 
         Raises:
             RuntimeError: always.
@@ -45,7 +48,7 @@ class KernelBroker(AsyncBroker):
         raise RuntimeError("tasks are sent by the TaskQueue of a running application")
 
     def listen(self) -> AsyncGenerator[bytes, None]:
-        """Nothing comes from it.
+        """Refuse to receive.
 
         Raises:
             RuntimeError: always.
@@ -56,7 +59,7 @@ class KernelBroker(AsyncBroker):
 class KernelReceiver(Receiver):
     """Runs the kernel's worker within TaskIQ's command, which owns the process and its signals.
 
-    Concurrency, prefetch and the rest are those of `TaskIQSettings`; what the command itself says of them doesn't count.
+    Concurrency, prefetch and the like are those of `TaskIQSettings`. The options of the command are ignored.
 
     Raises:
         ValueError: the command wasn't given a `KernelBroker`.
@@ -69,14 +72,14 @@ class KernelReceiver(Receiver):
         self._kernel = broker.kernel
 
     async def listen(self, finish_event: asyncio.Event) -> None:
-        """Start everything, work until TaskIQ has heard a signal, drain, stop."""
+        """Run the kernel until TaskIQ receives a signal or the kernel asks to stop, then drain and stop."""
         async with self._kernel.running():
             async with anyio.create_task_group() as tasks:
 
-                async def until(asked: Callable[[], Awaitable[object]]) -> None:
-                    await asked()
+                async def stop_after(wait: Callable[[], Awaitable[object]]) -> None:
+                    await wait()
                     tasks.cancel_scope.cancel()
 
-                tasks.start_soon(until, finish_event.wait)
-                tasks.start_soon(until, self._kernel.wait_stop_requested)
+                tasks.start_soon(stop_after, finish_event.wait)
+                tasks.start_soon(stop_after, self._kernel.wait_stop_requested)
             await self._kernel.drain()

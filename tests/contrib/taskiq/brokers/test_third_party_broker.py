@@ -9,12 +9,13 @@ import pytest
 from taskiq import AckableMessage, AsyncBroker, BrokerMessage, TaskiqMessage
 
 from bandmaster.contrib.taskiq import DeadLetter, Reason, TaskIQSettings, TaskOptions, Worker
-from bandmaster.contrib.taskiq.brokers.embedded_broker import MemoryDeadLetters
-from bandmaster.contrib.taskiq.brokers.foreign_broker import ForeignDeadLetters, ForeignHands
-from bandmaster.contrib.taskiq.task_declarations.declarations import task
-from bandmaster.contrib.taskiq.worker.bound_tasks import bind
-from bandmaster.contrib.taskiq.worker.retry_policy import policy_of
-from bandmaster.contrib.taskiq.worker.worker import KNOWN
+from bandmaster.contrib.taskiq.brokers.third_party_broker import ThirdPartyHandles
+from bandmaster.contrib.taskiq.brokers.third_party_dead_letters import ThirdPartyDeadLetters
+from bandmaster.contrib.taskiq.dead_letters.memory import MemoryDeadLetters
+from bandmaster.contrib.taskiq.task_declarations.task import task
+from bandmaster.contrib.taskiq.worker.bound_tasks import bind_tasks
+from bandmaster.contrib.taskiq.worker.message_processor import RUN_TYPES
+from bandmaster.contrib.taskiq.worker.retry_policy import make_policy
 from bandmaster.kernel import Resources, TransientError
 
 pytestmark = pytest.mark.anyio
@@ -69,14 +70,14 @@ class Working:
     def __init__(self, broker, *tasks, **settings):
         self.broker = broker
         self.kept = MemoryDeadLetters()
-        self.letters = ForeignDeadLetters(broker, self.kept)
+        self.letters = ThirdPartyDeadLetters(broker, self.kept)
         self.stopping = anyio.Event()
         settings = TaskIQSettings(jitter=0, **settings)
         self.worker = Worker(
             broker,
-            bind(tasks, Resources(), settings, known=KNOWN),
-            take=ForeignHands(broker, self.letters, self.stopping).take,
-            fallback=policy_of(TaskOptions(), settings),
+            bind_tasks(tasks, Resources(), settings, run_types=RUN_TYPES),
+            make_handle=ThirdPartyHandles(broker, self.letters, self.stopping).make,
+            fallback_policy=make_policy(TaskOptions(), settings),
         )
 
     async def __aenter__(self):
@@ -227,7 +228,7 @@ async def test_what_cannot_be_read_is_kept_as_it_is(acking):
 async def test_several_letters_are_replayed(broker):
     """Those that are named, once each, or all, however many pages they fill."""
     kept = MemoryDeadLetters()
-    letters = ForeignDeadLetters(broker, kept)
+    letters = ThirdPartyDeadLetters(broker, kept)
     ids = []
     for number in range(205):
         letter = DeadLetter(
@@ -250,7 +251,7 @@ async def test_several_letters_are_replayed(broker):
 async def test_a_letter_that_is_not_taken_stays(broker):
     """The broker's error is told."""
     kept = MemoryDeadLetters()
-    letters = ForeignDeadLetters(broker, kept)
+    letters = ThirdPartyDeadLetters(broker, kept)
     work, _ = _failing(9, ValueError)
     async with Working(broker, work) as working:
         await _send(broker)
@@ -268,7 +269,7 @@ async def test_a_letter_that_is_not_taken_stays(broker):
 
 async def test_what_a_hand_knows(broker):
     """Little: the message's own id."""
-    hands = ForeignHands(broker, MemoryDeadLetters(), anyio.Event())
-    hand = hands.take(_data("a"), _data("a"))
-    assert ("a", 1, True) == (hand.id, hand.deliveries, hand.begin(print))
-    await hand.done()  # nothing to acknowledge
+    handles = ThirdPartyHandles(broker, MemoryDeadLetters(), anyio.Event())
+    handle = handles.make(_data("a"), _data("a"))
+    assert ("a", 1, True) == (handle.id, handle.deliveries, handle.begin(print))
+    await handle.acknowledge()  # nothing to acknowledge
