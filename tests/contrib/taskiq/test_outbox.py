@@ -1,4 +1,4 @@
-"""Messages of an outbox as tasks."""
+"""Messages of an outbox published as tasks."""
 
 from contextlib import asynccontextmanager
 from datetime import UTC, datetime
@@ -16,7 +16,7 @@ pytestmark = pytest.mark.anyio
 
 
 class RecordingQueue:
-    """Remembers what is sent, or fails as it is told."""
+    """Keeps the messages that are sent, or raises."""
 
     def __init__(self, failure=None):
         self.sent = []
@@ -30,12 +30,12 @@ class RecordingQueue:
 
 @asynccontextmanager
 async def _publishing(queue):
-    """What the contribution provides, in a kernel that runs."""
+    """The publisher that the contribution provides in a running kernel."""
     provided = []
 
     @lifespan(band=LifespanBand.SERVICES, name="relay")
     async def relay(publisher: Publisher):
-        """Whoever needs one."""
+        """Needs a publisher."""
         provided.append(publisher)
         yield
 
@@ -68,34 +68,34 @@ async def _sent(payload):
     ids=repr,
 )
 async def test_a_payload_becomes_arguments(payload, args, kwargs) -> None:
-    """An object by name, a list by position, anything else as the only one."""
+    """An object becomes keyword arguments, a list positional ones, any other payload the only argument."""
     ((name, *found, _, _),) = await _sent(payload)
     assert ("shop:charge", [args, kwargs]) == (name, found)
 
 
 async def test_a_message_becomes_one_task() -> None:
-    """However often it is handed on: by an id and a label that say which message it is."""
+    """The message's id is the task's id and the deduplication key."""
     ((*_, task_id, labels),) = await _sent({})
     assert "0" * 31 + "7" == task_id
     assert {ONCE: f"outbox-{task_id}", ONCE_FOR: "86400"} == labels
 
 
-async def test_what_the_queue_refuses() -> None:
-    """Is for the relay to know: it puts the message aside."""
+async def test_errors_of_the_queue_reach_the_relay() -> None:
+    """The publisher raises the queue's error, so that the relay can set the message aside."""
     queue = RecordingQueue(PermanentError("no task is called 'shop:charge'"))
     async with _publishing(queue) as publishing:
         with pytest.raises(PermanentError, match="no task is called"):
             await publishing.publish(_message({}))
 
 
-async def test_the_payload_stays_as_it_was() -> None:
-    """Whatever is done to what was sent."""
+async def test_the_payload_is_not_changed() -> None:
+    """A change to the sent arguments doesn't change the payload."""
     payload = {"order": 7}
     ((_, _, kwargs, *_),) = await _sent(payload)
     kwargs["more"] = 1
     assert {"order": 7} == payload
 
 
-def test_it_is_messaging() -> None:
-    """So that it is there before the services that hand messages on."""
+def test_the_publisher_starts_in_the_messaging_band() -> None:
+    """The publisher starts before the services that use it."""
     assert LifespanBand.MESSAGING == publisher.band

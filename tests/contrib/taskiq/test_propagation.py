@@ -1,4 +1,4 @@
-"""Who asks, under which ids: taken along with a task."""
+"""The request context and the trace, sent with a message and restored for its task."""
 
 import contextvars
 
@@ -20,7 +20,7 @@ VALUES = st.none() | st.booleans() | st.integers() | st.floats() | st.text() | s
 
 @pytest.fixture
 def traced():
-    """Within a span, as a tracing library would have it."""
+    """Run a block within a span, as a tracing library does."""
     from opentelemetry import context
 
     span = NonRecordingSpan(SpanContext(TRACE_ID, SPAN_ID, is_remote=False, trace_flags=TraceFlags(1)))
@@ -31,7 +31,7 @@ def traced():
 
 @pytest.fixture
 def no_opentelemetry(monkeypatch):
-    """As where it isn't installed."""
+    """Pretend that OpenTelemetry isn't installed."""
     monkeypatch.setattr(propagation, "has_opentelemetry", lambda: False)
 
 
@@ -40,13 +40,13 @@ def _seen():
     return None if context is None else (context.request_id, context.correlation_id, context.tenant, context.user)
 
 
-def test_nothing_is_carried_from_nowhere():
-    """Outside of requests and traces."""
+def test_without_a_context_there_are_no_labels():
+    """Outside of requests and traces a message gets no labels."""
     assert {} == make_context_labels()
 
 
-def test_who_asks_is_carried():
-    """And is there again, where the task runs."""
+def test_the_request_context_is_restored():
+    """The sender's request context is set where the task runs."""
     with request_context("request", "correlation", tenant="acme", user="ann"):
         found = make_context_labels()
     assert {
@@ -60,8 +60,8 @@ def test_who_asks_is_carried():
     assert None is _seen()
 
 
-def test_what_is_not_known_is_not_carried():
-    """No tenant is no tenant; ids are made where there are none."""
+def test_a_missing_tenant_stays_missing():
+    """A missing tenant isn't labelled; missing ids are made."""
     with request_context("request"):
         found = make_context_labels()
     assert {"bm_request_id": "request", "bm_correlation_id": "request"} == found
@@ -72,15 +72,15 @@ def test_what_is_not_known_is_not_carried():
 
 
 def test_a_task_does_not_run_in_the_context_around_it():
-    """A worker in a process that serves requests mustn't take one's tenant for the task's."""
+    """A task doesn't get the context of a request that its worker's process serves."""
     with request_context("request", tenant="acme", user="ann"):
         with restore_context({"bm_request_id": "task"}):
             assert ("task", "task", None, None) == _seen()
         assert ("request", "request", "acme", "ann") == _seen()
 
 
-def test_nothing_is_left_behind_when_a_task_fails():
-    """Neither context nor trace."""
+def test_the_context_ends_with_a_failed_task():
+    """Neither context nor trace stays set after a task has failed."""
     before = dict(contextvars.copy_context())
     with (
         pytest.raises(OSError, match="no disk"),
@@ -99,13 +99,13 @@ def _parent():
     return f"00-{TRACE_ID:032x}-{SPAN_ID:016x}-01"
 
 
-def test_the_trace_is_carried(traced):
-    """In the W3C's form, so that other tracers read it."""
+def test_the_trace_is_sent(traced):
+    """A trace is sent in the W3C's form, which other tracers can read."""
     assert {"bm_trace_traceparent": _parent()} == make_context_labels()
 
 
 def test_the_trace_goes_on_in_the_task(traced):
-    """Its spans belong to the trace of who sent it."""
+    """The spans of a task belong to the sender's trace."""
     found = make_context_labels()
 
     def elsewhere():
@@ -119,14 +119,14 @@ def test_the_trace_goes_on_in_the_task(traced):
 
 
 def test_without_opentelemetry_there_is_no_trace(traced, no_opentelemetry):
-    """And no error."""
+    """Without OpenTelemetry no trace is sent or restored."""
     assert {} == make_context_labels()
     with restore_context({"bm_trace_traceparent": _parent()}):
         assert None is not _seen()
 
 
-def test_whether_opentelemetry_is_there(monkeypatch):
-    """The API, not just a package of that name."""
+def test_opentelemetry_is_found_by_its_api(monkeypatch):
+    """A package of the same name without the API doesn't count."""
     look = propagation.has_opentelemetry.__wrapped__
     assert True is look()
     found = {"opentelemetry": object(), "opentelemetry.propagate": None}
@@ -145,8 +145,8 @@ def test_whether_opentelemetry_is_there(monkeypatch):
 
 
 @given(st.dictionaries(st.sampled_from(LABELS), VALUES))
-def test_labels_of_any_kind_do_no_harm(found):
-    """They may come from anybody who can write to the queue."""
+def test_labels_of_any_type_are_accepted(found):
+    """Labels of any type are accepted, since any program may write to the queue."""
     with restore_context(found):
         request_id, correlation_id, _, _ = _seen()
         assert 1 <= len(request_id) <= 128
@@ -156,8 +156,8 @@ def test_labels_of_any_kind_do_no_harm(found):
 
 
 @pytest.mark.parametrize("value", ["a\nb", "a\x00\x1b[31m", "x" * 30_000, "", "größe"])
-def test_ids_that_no_request_would_have_are_replaced(value):
-    """They end up in logs and headers; what isn't a trace is none."""
+def test_invalid_ids_are_replaced(value):
+    """Invalid ids, which would reach logs and headers, are replaced, and an invalid trace is ignored."""
     labels = {"bm_request_id": value, "bm_correlation_id": value}
     labels |= {"bm_trace_traceparent": value, "bm_trace_baggage": value, f"bm_trace_{value}": value}
     with restore_context(labels):
@@ -168,8 +168,8 @@ def test_ids_that_no_request_would_have_are_replaced(value):
 
 
 @pytest.mark.anyio
-async def test_tasks_side_by_side_have_each_their_own():
-    """Also after they have waited."""
+async def test_concurrent_tasks_have_contexts_of_their_own():
+    """Concurrent tasks keep their contexts apart, also after they have waited."""
     wrong, turns = [], anyio.Event()
 
     async def one(number):

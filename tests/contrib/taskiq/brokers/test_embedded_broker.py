@@ -1,4 +1,4 @@
-"""The broker that needs no server."""
+"""The broker in memory, and its dead letters."""
 
 import asyncio
 import json
@@ -17,7 +17,7 @@ NOW = datetime(2026, 7, 1, tzinfo=UTC)
 
 
 class Clock:
-    """Seconds that the test tells."""
+    """A clock that the test sets."""
 
     def __init__(self):
         self.now = 100.0
@@ -58,12 +58,9 @@ async def _settle_all():
         await asyncio.sleep(0)
 
 
-# -- order and time --------------------------------------------------------------------------------------------------
-
-
 @pytest.mark.requirement("TQ-1")
 async def test_messages_come_in_the_order_of_sending(broker):
-    """Also to a listener that waits already."""
+    """Messages are delivered in order, also to a listener that waits already."""
     taken = []
 
     async def listen():
@@ -80,8 +77,8 @@ async def test_messages_come_in_the_order_of_sending(broker):
     assert ["a", "b", "c", "d"] == taken
 
 
-async def test_several_listeners_share_them(broker):
-    """Each message goes to one."""
+async def test_several_listeners_share_messages(broker):
+    """Each message is delivered to one listener."""
     taken = []
 
     async def listen():
@@ -100,7 +97,7 @@ async def test_several_listeners_share_them(broker):
 
 
 async def test_a_delayed_message_waits(broker, clock):
-    """Behind those that came before its time, and before those that came after; the earliest first."""
+    """A delayed message is delivered when it is due, the earliest first."""
     await broker.kick(_message("late", delay="20"))
     await broker.kick(_message("soon", delay="10"))
     await broker.kick(_message("as soon", delay=10.0))
@@ -116,8 +113,8 @@ async def test_a_delayed_message_waits(broker, clock):
     assert 0 == broker.waiting
 
 
-async def test_a_listener_that_waits_gets_a_delayed_message_in_time():
-    """By the real clock."""
+async def test_a_waiting_listener_gets_a_delayed_message():
+    """A listener that waits gets a delayed message when it is due by the real clock, not before."""
     broker = EmbeddedBroker()
     began = asyncio.get_running_loop().time()
     await broker.kick(_message("a", delay=0.05))
@@ -126,7 +123,7 @@ async def test_a_listener_that_waits_gets_a_delayed_message_in_time():
 
 
 async def test_an_earlier_message_wakes_a_listener_that_waits_for_a_later(broker):
-    """It doesn't sleep through it."""
+    """A listener that waits for a delayed message gets an earlier one at once."""
     await broker.kick(_message("late", delay=1000))
     taking = asyncio.ensure_future(_take(broker))
     await _settle_all()
@@ -134,8 +131,8 @@ async def test_an_earlier_message_wakes_a_listener_that_waits_for_a_later(broker
     assert ["now"] == [_text(each) for each in await taking]
 
 
-async def test_a_message_of_its_kind_is_sent_once(broker, clock):
-    """For as long as it says; then another may be."""
+async def test_a_deduplication_key_is_sent_once(broker, clock):
+    """A second message with a deduplication key is sent only after the key has expired."""
     for text, key, kept in (("a", "x", "10"), ("b", "x", "10"), ("c", "y", 5.0), ("d", "x", "10")):
         await broker.kick(_message(text, bm_once=key, bm_once_for=kept))
     assert ["a", "c"] == [_text(each) for each in await _take(broker, 2)]
@@ -146,11 +143,8 @@ async def test_a_message_of_its_kind_is_sent_once(broker, clock):
     assert ["e", "f", "g"] == [_text(each) for each in await _take(broker, 3)]
 
 
-# -- what becomes of them --------------------------------------------------------------------------------------------
-
-
-async def test_what_is_given_back_is_the_next(broker):
-    """Before all that wait, and counted as given out."""
+async def test_a_released_message_is_the_next(broker):
+    """A released message is delivered before all others, and its deliveries are counted."""
     await broker.kick(_message("a"))
     await broker.kick(_message("b"))
     (first,) = await _take(broker)
@@ -162,8 +156,8 @@ async def test_what_is_given_back_is_the_next(broker):
     assert first.handle.id == again.handle.id
 
 
-async def test_what_is_done_is_gone(broker):
-    """Whoever asks for more gets nothing."""
+async def test_an_acknowledged_message_is_gone(broker):
+    """Further actions on an acknowledged message do nothing."""
     await broker.kick(_message("a"))
     (taken,) = await _take(broker)
     await taken.handle.acknowledge()
@@ -176,8 +170,8 @@ async def test_what_is_done_is_gone(broker):
     assert (0, 0) == (broker.waiting, await broker.dead_letters.count())
 
 
-async def test_another_stands_in_its_place(broker, clock):
-    """After its delay; with deliveries of its own."""
+async def test_a_retry_replaces_the_message(broker, clock):
+    """A retry is delivered after its delay, with deliveries counted anew."""
     await broker.kick(_message("a"))
     (taken,) = await _take(broker)
     assert await taken.handle.retry(_message("b").message, delay=5)
@@ -187,8 +181,8 @@ async def test_another_stands_in_its_place(broker, clock):
     assert ("b", 1) == (_text(other), other.handle.deliveries)
 
 
-async def test_a_message_is_buried(broker):
-    """Whole, with the reason; other bytes stand in its place where they are given."""
+async def test_a_message_becomes_a_dead_letter(broker):
+    """A dead letter has the reason and the message, or the bytes given in its place."""
     for text, data in (("a", None), ("b", _message("b, changed").message), ("c", b"\xff nothing")):
         await broker.kick(_message(text))
         (taken,) = await _take(broker)
@@ -207,8 +201,8 @@ async def test_a_message_is_buried(broker):
 
 
 @pytest.mark.requirement("CF-28")
-async def test_a_letter_is_replayed_as_it_was_sent_first(broker):
-    """Without the count of its attempts; once, however often it is named."""
+async def test_a_replayed_letter_is_a_new_message(broker):
+    """A replayed letter is sent once, without its attempts, however often its id is given."""
     await broker.kick(_message("a", bm_attempt="3", bm_failures="[]", shop="x"))
     (taken,) = await _take(broker)
     await taken.handle.dead_letter(Reason.EXHAUSTED, "")
@@ -219,8 +213,8 @@ async def test_a_letter_is_replayed_as_it_was_sent_first(broker):
     assert ({"shop": "x"}, 1) == (json.loads(again.data)["labels"], again.handle.deliveries)
 
 
-async def test_idle_is_when_nothing_waits_and_nothing_is_held(broker):
-    """But for what is delayed."""
+async def test_the_broker_is_idle_when_no_message_waits_or_is_held(broker):
+    """Delayed messages don't count."""
     await broker.wait_idle()
     await broker.kick(_message("later", delay=1000))
     await broker.wait_idle()
@@ -239,7 +233,7 @@ async def test_idle_is_when_nothing_waits_and_nothing_is_held(broker):
 
 
 async def test_a_listener_that_is_cancelled_loses_nothing(broker):
-    """Whenever it happens."""
+    """A listener may be cancelled at any moment without losing a message."""
     taken = deque()
     for number in range(60):
         messages = broker.listen()
@@ -258,17 +252,14 @@ async def test_a_listener_that_is_cancelled_loses_nothing(broker):
     assert list(map(str, range(60))) == sorted(taken, key=int)
 
 
-async def test_each_who_asks_gets_dependencies_of_ones_own(broker):
-    """TaskIQ's receiver writes into them."""
+async def test_each_reader_gets_a_copy_of_the_dependencies(broker):
+    """TaskIQ's receiver, which writes into the dependencies, changes a copy."""
     broker.add_dependency_context({"a": 1})
     broker.custom_dependency_context["b"] = 2
     broker.add_dependency_context({"c": 3})
     assert {"a": 1, "c": 3} == broker.custom_dependency_context
     broker.custom_dependency_context = {}
     assert {} == broker.custom_dependency_context
-
-
-# -- dead letters ----------------------------------------------------------------------------------------------------
 
 
 def _letter(text="a", died_at=NOW):
@@ -285,7 +276,7 @@ def _letter(text="a", died_at=NOW):
 
 
 async def test_letters_come_in_pages():
-    """Oldest first."""
+    """Pages of dead letters are sorted by age, oldest first."""
     letters = MemoryDeadLetters()
     ids = [await letters.add(_letter(str(number))) for number in range(5)]
     assert ids[:2] == [letter.id for letter in await letters.page(limit=2)]
@@ -295,8 +286,8 @@ async def test_letters_come_in_pages():
     assert None is await letters.get("99")
 
 
-async def test_letters_are_forgotten():
-    """By id, by age, or all."""
+async def test_letters_are_purged():
+    """Dead letters are deleted by id, by age, or all."""
     letters = MemoryDeadLetters()
     ids = [await letters.add(_letter(died_at=NOW + timedelta(days=number))) for number in range(5)]
     assert 1 == await letters.purge([ids[0], ids[0], "99"])
@@ -308,15 +299,15 @@ async def test_letters_are_forgotten():
 
 
 async def test_only_the_last_letters_are_kept():
-    """Memory isn't endless; ids aren't used again."""
+    """Above the limit the oldest letter is deleted, and ids aren't used again."""
     letters = MemoryDeadLetters()
     for _ in range(MOST_LETTERS + 2):
         await letters.add(_letter())
     assert (MOST_LETTERS, "3") == (await letters.count(), (await letters.page(limit=1))[0].id)
 
 
-async def test_letters_that_belong_to_no_broker_are_not_sent():
-    """And not lost."""
+async def test_letters_without_a_broker_are_not_replayed():
+    """A replay without a broker raises and loses nothing."""
     letters = MemoryDeadLetters()
     await letters.add(_letter())
     with pytest.raises(RuntimeError, match="MemoryDeadLetters was made without send"):

@@ -1,4 +1,4 @@
-"""Messages of other packages' brokers."""
+"""Message handles and dead letters for brokers of other packages."""
 
 import asyncio
 import json
@@ -39,7 +39,7 @@ class PlainBroker(AsyncBroker):
 
 
 class AckingBroker(PlainBroker):
-    """One whose messages can be."""
+    """A queue in memory whose messages can be acknowledged."""
 
     def __init__(self):
         super().__init__()
@@ -65,7 +65,7 @@ async def acking():
 
 
 class Working:
-    """A worker at a broker, for a test."""
+    """A worker that runs until the block ends."""
 
     def __init__(self, broker, *tasks, **settings):
         self.broker = broker
@@ -119,15 +119,15 @@ def _failing(times, error=TransientError):
 
 
 async def _settled(runs):
-    """Until the only run is over, and waits for the next."""
+    """Wait until the only run has ended and its retry is waiting."""
     while not runs:
         await asyncio.sleep(0)
     for _ in range(20):
         await asyncio.sleep(0)
 
 
-async def test_what_is_done_is_acknowledged(acking):
-    """Where it can be."""
+async def test_a_finished_message_is_acknowledged(acking):
+    """A worker acknowledges a message when its task is done."""
     work, runs = _failing(0)
     async with Working(acking, work) as working:
         await _send(acking)
@@ -136,8 +136,8 @@ async def test_what_is_done_is_acknowledged(acking):
     assert 1 == len(runs)
 
 
-async def test_a_retry_really_waits(broker):
-    """Here, for the broker's own delay isn't to be relied on; the message says which attempt it is."""
+async def test_a_retry_waits_in_the_worker(broker):
+    """The worker waits before it sends a retry, which has the number of its attempt."""
     work, runs = _failing(2)
     async with Working(broker, work, backoff=0.05) as working:
         await _send(broker)
@@ -149,8 +149,8 @@ async def test_a_retry_really_waits(broker):
         assert ["a", "a", "a"] == broker.acknowledged
 
 
-async def test_a_message_that_is_put_off_is_held_until_the_next_is_sent(acking):
-    """So that it isn't lost with the process."""
+async def test_a_retried_message_is_held_until_the_next_is_sent(acking):
+    """A message isn't acknowledged before its retry is sent, so that it isn't lost with the process."""
     work, runs = _failing(1)
     async with Working(acking, work, backoff=3600, longest_backoff=3600):
         await _send(acking)
@@ -160,7 +160,7 @@ async def test_a_message_that_is_put_off_is_held_until_the_next_is_sent(acking):
 
 @pytest.mark.parametrize(("kind", "sent"), [(AckingBroker, 1), (PlainBroker, 2)])
 async def test_a_stop_does_not_wait_for_retries(kind, sent):
-    """What can be acknowledged comes again by itself; the rest is sent at once."""
+    """At a stop a waiting retry is left to the broker's redelivery, or sent at once without acknowledgements."""
     broker = kind()
     work, runs = _failing(1)
     async with Working(broker, work, backoff=3600, longest_backoff=3600):
@@ -170,8 +170,8 @@ async def test_a_stop_does_not_wait_for_retries(kind, sent):
     assert [] == getattr(broker, "acknowledged", [])
 
 
-async def test_a_stop_leaves_what_runs_to_others(broker):
-    """Unacknowledged, or sent again."""
+async def test_a_stop_releases_running_tasks(broker):
+    """The message of a cancelled task stays unacknowledged, or is sent again."""
 
     @task(name="work")
     async def work():
@@ -191,8 +191,8 @@ async def test_a_stop_leaves_what_runs_to_others(broker):
 
 
 @pytest.mark.requirement("CF-28")
-async def test_letters_are_kept_and_sent_again(broker):
-    """By the broker, as they were sent first."""
+async def test_dead_letters_are_stored_and_replayed(broker):
+    """The broker sends a replayed letter as it was sent first."""
     work, _ = _failing(1, ValueError)
     async with Working(broker, work) as working:
         await _send(broker, shop="x")
@@ -213,8 +213,8 @@ async def test_letters_are_kept_and_sent_again(broker):
     assert {"shop": "x"} == broker.sent[-1][1].labels
 
 
-async def test_what_cannot_be_read_is_kept_as_it_is(acking):
-    """And can't be sent again."""
+async def test_an_unreadable_message_is_stored_unchanged(acking):
+    """An unreadable message becomes a dead letter that can't be replayed."""
     async with Working(acking) as working:
         await acking.queue.put(b'{"task_id": "7"}')
         await working.until(dead=1, running=0)
@@ -226,7 +226,7 @@ async def test_what_cannot_be_read_is_kept_as_it_is(acking):
 
 
 async def test_several_letters_are_replayed(broker):
-    """Those that are named, once each, or all, however many pages they fill."""
+    """The named letters are replayed once each, or all letters, over several pages."""
     kept = MemoryDeadLetters()
     letters = ThirdPartyDeadLetters(broker, kept)
     ids = []
@@ -248,8 +248,8 @@ async def test_several_letters_are_replayed(broker):
     assert [str(number) for number in range(1, 205)] == [message.task_id for _, message in broker.sent]
 
 
-async def test_a_letter_that_is_not_taken_stays(broker):
-    """The broker's error is told."""
+async def test_a_letter_that_the_broker_refuses_stays(broker):
+    """The broker's error is raised, and the letter isn't lost."""
     kept = MemoryDeadLetters()
     letters = ThirdPartyDeadLetters(broker, kept)
     work, _ = _failing(9, ValueError)
@@ -267,8 +267,8 @@ async def test_a_letter_that_is_not_taken_stays(broker):
     assert 1 == await letters.count()
 
 
-async def test_what_a_hand_knows(broker):
-    """Little: the message's own id."""
+async def test_a_handle_knows_the_messages_id(broker):
+    """A handle reports TaskIQ's id and one delivery, and may be acknowledged in vain."""
     handles = ThirdPartyHandles(broker, MemoryDeadLetters(), anyio.Event())
     handle = handles.make(_data("a"), _data("a"))
     assert ("a", 1, True) == (handle.id, handle.deliveries, handle.begin(print))

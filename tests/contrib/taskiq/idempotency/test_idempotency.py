@@ -1,4 +1,4 @@
-"""Doing something once for a key, in Redis and in memory alike."""
+"""Idempotency by key, in Redis and in memory alike."""
 
 import asyncio
 import math
@@ -21,7 +21,7 @@ pytestmark = pytest.mark.anyio
 
 
 class Shaky:
-    """A client whose scripts fail while it is told so."""
+    """A client whose scripts fail while the test asks for it."""
 
     def __init__(self, client):
         self.client = client
@@ -45,11 +45,8 @@ def idempotency(request, redis_once):
     return redis_once if request.param == "redis" else MemoryIdempotency()
 
 
-# -- once ------------------------------------------------------------------------------------------------------------
-
-
-async def test_only_the_first_does_it(idempotency) -> None:
-    """Others learn what it has stored; other keys are other things."""
+async def test_only_the_first_caller_runs_the_action(idempotency) -> None:
+    """Later callers for a key get the stored value; other keys are independent."""
     with anyio.fail_after(5):
         async with idempotency.once("key") as first:
             assert first
@@ -67,8 +64,8 @@ async def test_only_the_first_does_it(idempotency) -> None:
             assert (False, None) == (other.first, other.result)
 
 
-async def test_a_block_that_raises_frees_the_key(idempotency) -> None:
-    """What it raised comes out as it was, and what it stored is forgotten."""
+async def test_a_block_that_raises_releases_the_key(idempotency) -> None:
+    """The error is raised unchanged, and the stored value is dropped."""
     failure = ValueError("by hand")
     with anyio.fail_after(5):
         with pytest.raises(ValueError) as caught:
@@ -80,8 +77,8 @@ async def test_a_block_that_raises_frees_the_key(idempotency) -> None:
             assert (True, None) == (again.first, again.result)
 
 
-async def test_somebody_else_is_doing_it(idempotency) -> None:
-    """Is an error that may pass, and changes nothing for the one who does."""
+async def test_a_concurrent_caller_gets_a_busy_error(idempotency) -> None:
+    """A concurrent caller gets a transient error, and the first one goes on."""
     with anyio.fail_after(5):
         async with idempotency.once("key") as first:
             with pytest.raises(BusyError, match="another caller is running 'key' right now") as caught:
@@ -94,8 +91,8 @@ async def test_somebody_else_is_doing_it(idempotency) -> None:
 
 
 @pytest.mark.parametrize("how", ["scope", "task"])
-async def test_a_block_that_is_cancelled_frees_the_key(idempotency, how) -> None:
-    """By a scope or by asyncio, and whoever cancelled gets what is due."""
+async def test_a_cancelled_block_releases_the_key(idempotency, how) -> None:
+    """A block cancelled by a scope or by asyncio releases its key, and the cancellation goes on."""
     entered = anyio.Event()
 
     async def work():
@@ -120,8 +117,8 @@ async def test_a_block_that_is_cancelled_frees_the_key(idempotency, how) -> None
             assert again
 
 
-async def test_of_many_one_does_it(idempotency) -> None:
-    """However many come at once."""
+async def test_one_of_many_callers_runs_the_action(idempotency) -> None:
+    """Of thirty concurrent callers one runs the action, and the others get a busy error."""
     firsts, busy = [], []
 
     async def come(number):
@@ -151,7 +148,7 @@ JSON = st.recursive(
 @given(st.text(min_size=1), JSON)
 @settings(max_examples=40, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 async def test_any_key_and_value(redis_url, key, value) -> None:
-    """Come back the same from Redis and from memory."""
+    """Any key and any value of JSON work the same in Redis and in memory."""
     async with open_client(RedisSettings(url=redis_url), "idempotency") as client:
         for idempotency in (RedisIdempotency(client, f"{uuid4().hex}:"), MemoryIdempotency()):
             async with idempotency.once(key) as first:
@@ -161,8 +158,8 @@ async def test_any_key_and_value(redis_url, key, value) -> None:
 
 
 @pytest.mark.parametrize("value", [object(), math.nan, {1, 2}, b"x"], ids=lambda value: type(value).__name__)
-async def test_what_json_cant_express(idempotency, value) -> None:
-    """Is refused where it is stored, so that it hasn't been done."""
+async def test_a_value_that_json_cannot_express(idempotency, value) -> None:
+    """Such a value is refused, and the key is released."""
     with pytest.raises(PermanentError, match=f"JSON can't express this {type(value).__name__}"):
         async with idempotency.once("key") as first:
             first.store(value)
@@ -170,8 +167,8 @@ async def test_what_json_cant_express(idempotency, value) -> None:
         assert again
 
 
-async def test_storing_by_who_came_later(idempotency) -> None:
-    """Is refused."""
+async def test_later_callers_cannot_store(idempotency) -> None:
+    """A later caller that stores a value gets an error."""
     async with idempotency.once("key"):
         pass
     async with idempotency.once("key") as second:
@@ -190,19 +187,16 @@ async def test_storing_by_who_came_later(idempotency) -> None:
     ],
     ids=str,
 )
-async def test_arguments_that_cant_be(idempotency, arguments, said) -> None:
-    """Are refused by name."""
+async def test_invalid_arguments(idempotency, arguments, said) -> None:
+    """An empty key and durations out of range are refused by name."""
     key, *seconds = arguments
     with pytest.raises(ValueError, match=f"^{said}: expected"):
         async with idempotency.once(key, **dict(zip(("lease", "keep"), seconds, strict=False))):
             pytest.fail("was let in")
 
 
-# -- for how long ----------------------------------------------------------------------------------------------------
-
-
-async def test_memory_forgets_in_time() -> None:
-    """After the seconds given, and keeps nothing of it."""
+async def test_keys_in_memory_expire() -> None:
+    """A key in memory expires after its seconds and takes no memory any more."""
     now = [0.0]
     idempotency = MemoryIdempotency(clock=lambda: now[0])
     for key, keep in (("long", 20), ("short", 10)):
@@ -221,16 +215,16 @@ async def test_memory_forgets_in_time() -> None:
         assert {} == idempotency._done
 
 
-async def test_redis_forgets_in_time(client) -> None:
-    """Each mark expires by itself: the lease while it is done, then the seconds given."""
+async def test_keys_in_redis_expire(client) -> None:
+    """A key in Redis expires with the lease while the action runs, and after ``keep`` seconds later."""
     prefix = f"{uuid4().hex}:"
     async with RedisIdempotency(client, prefix).once("k", lease=7, keep=50):
         assert 6000 < await client.pttl(f"{prefix}once:k") <= 7000
     assert 49_000 < await client.pttl(f"{prefix}once:k") <= 50_000
 
 
-async def test_a_process_that_dies_frees_the_key(client) -> None:
-    """After its lease, not before."""
+async def test_the_key_of_a_dead_process_is_free_after_its_lease(client) -> None:
+    """The key of a dead process is held until its lease expires."""
     prefix = f"{uuid4().hex}:"
     idempotency = RedisIdempotency(client, prefix)
     assert await KeyLease(client, f"{prefix}once:k", "k", "dead", 0.2).acquire() is None
@@ -243,7 +237,7 @@ async def test_a_process_that_dies_frees_the_key(client) -> None:
 
 
 async def test_the_lease_is_renewed(redis_once) -> None:
-    """For as long as the block runs."""
+    """The lease is renewed while the block runs."""
     with anyio.fail_after(5):
         async with redis_once.once("k", lease=0.3):
             for _ in range(6):
@@ -255,8 +249,8 @@ async def test_the_lease_is_renewed(redis_once) -> None:
             assert not second
 
 
-async def test_a_renewal_that_fails_is_tried_again(client) -> None:
-    """A Redis that is away for less than a lease loses nothing."""
+async def test_a_failed_renewal_is_retried(client) -> None:
+    """A lease survives a Redis that is away for less than the lease."""
     shaky = Shaky(client)
     idempotency = RedisIdempotency(shaky, f"{uuid4().hex}:")
     with anyio.fail_after(5), capture_logs() as logs:
@@ -272,7 +266,7 @@ async def test_a_renewal_that_fails_is_tried_again(client) -> None:
 
 
 async def test_a_lease_that_is_lost(client) -> None:
-    """Leaves the mark of who has it now alone, and says so once."""
+    """A block that lost its lease leaves the other holder's mark alone, and logs the loss once."""
     prefix = f"{uuid4().hex}:"
     idempotency, at = RedisIdempotency(client, prefix), f"{prefix}once:k"
     with anyio.fail_after(5), capture_logs() as logs:
@@ -292,7 +286,7 @@ async def test_a_lease_that_is_lost(client) -> None:
 
 
 async def test_a_failure_after_a_lost_lease(client) -> None:
-    """Doesn't free the key for third ones."""
+    """A block that raises after it lost its lease doesn't release the other holder's key."""
     prefix = f"{uuid4().hex}:"
     idempotency, at = RedisIdempotency(client, prefix), f"{prefix}once:k"
     with pytest.raises(ValueError):
@@ -302,8 +296,8 @@ async def test_a_failure_after_a_lost_lease(client) -> None:
     assert b"busy:other" == await client.get(at)
 
 
-async def test_a_lease_that_ran_out_unnoticed(client) -> None:
-    """Where nobody else has come the mark is set all the same: it has been done."""
+async def test_an_expired_lease_without_another_holder(client) -> None:
+    """If no other caller came meanwhile, the action is marked as done."""
     prefix = f"{uuid4().hex}:"
     idempotency = RedisIdempotency(client, prefix)
     async with idempotency.once("k"):
@@ -313,7 +307,7 @@ async def test_a_lease_that_ran_out_unnoticed(client) -> None:
 
 
 async def test_commands_that_are_sent_twice(client) -> None:
-    """As clients do whose answer was lost: they find what they did."""
+    """A command that a client sends again after a lost answer succeeds."""
     at = uuid4().hex
     lease = KeyLease(client, at, "k", "token", 5)
     assert [None, None] == [await lease.acquire(), await lease.acquire()]
@@ -324,11 +318,8 @@ async def test_commands_that_are_sent_twice(client) -> None:
     assert (1,) == await lease.acquire()
 
 
-# -- when Redis is away ----------------------------------------------------------------------------------------------
-
-
 async def test_nothing_is_done_without_redis(client) -> None:
-    """Whoever can't ask isn't let in."""
+    """Without Redis the block isn't entered."""
     shaky = Shaky(client)
     shaky.failure = TransientError("away")
     with pytest.raises(TransientError, match="away"):
@@ -336,8 +327,8 @@ async def test_nothing_is_done_without_redis(client) -> None:
             pytest.fail("was let in")
 
 
-async def test_done_but_not_remembered(client) -> None:
-    """Isn't raised, as trying again would do it twice for certain; it is tried for a while, and logged."""
+async def test_a_mark_that_cannot_be_written(client) -> None:
+    """The mark is retried for a while and then logged, not raised: a retry would do the action twice."""
     shaky = Shaky(client)
     with anyio.fail_after(5), capture_logs() as logs:
         async with RedisIdempotency(shaky, f"{uuid4().hex}:").once("k", lease=0.5):
@@ -348,8 +339,8 @@ async def test_done_but_not_remembered(client) -> None:
     ]
 
 
-async def test_redis_comes_back_in_time(client) -> None:
-    """For the mark."""
+async def test_a_mark_is_written_when_redis_comes_back(client) -> None:
+    """A mark that fails at first is written when Redis is back."""
     shaky, idempotency = Shaky(client), RedisIdempotency(client, f"{uuid4().hex}:")
 
     async def come_back():
@@ -367,8 +358,8 @@ async def test_redis_comes_back_in_time(client) -> None:
         assert not second
 
 
-async def test_a_key_that_cant_be_freed(client) -> None:
-    """Is logged; what the block raised matters more."""
+async def test_a_key_that_cannot_be_released(client) -> None:
+    """The failure is logged, and the block's own error is raised."""
     shaky = Shaky(client)
     with capture_logs() as logs, pytest.raises(ValueError):
         async with RedisIdempotency(shaky, f"{uuid4().hex}:").once("k"):
@@ -378,8 +369,8 @@ async def test_a_key_that_cant_be_freed(client) -> None:
 
 
 @pytest.mark.parametrize("text", [b"done:t:{", b"done:t:", b"done:"], ids=str)
-async def test_a_mark_that_cant_be_read(client, text) -> None:
-    """Is an error that names the key; what has been done isn't done again."""
+async def test_a_mark_that_cannot_be_read(client, text) -> None:
+    """The error names the key, and the action doesn't run again."""
     prefix = f"{uuid4().hex}:"
     await client.set(f"{prefix}once:k", text)
     with pytest.raises(PermanentError, match=r"the idempotency key 'k' holds no JSON at"):
@@ -387,8 +378,8 @@ async def test_a_mark_that_cant_be_read(client, text) -> None:
             pytest.fail("was let in")
 
 
-async def test_who_comes_meanwhile_knows_when_to_come_again(redis_url) -> None:
-    """When the other's lease ends, at the latest: sooner is in vain if that one has died."""
+async def test_a_busy_error_knows_when_to_retry(redis_url) -> None:
+    """A busy error's ``retry_after`` is when the holder's lease ends."""
     async with open_client(RedisSettings(url=redis_url), "once") as client:
         first, second = RedisIdempotency(client, "when:"), RedisIdempotency(client, "when:")
         async with first.once("key", lease=20):

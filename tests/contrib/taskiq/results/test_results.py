@@ -35,7 +35,7 @@ JSON = st.recursive(
 
 
 class Clock:
-    """Seconds that the test tells."""
+    """A clock that the test sets."""
 
     def __init__(self):
         self.now = 0.0
@@ -45,14 +45,14 @@ class Clock:
 
 
 class OddError(Exception):
-    """Takes other arguments than it keeps."""
+    """An error whose constructor takes other arguments than its ``args``."""
 
     def __init__(self, code, *, why):
         super().__init__(f"{code}: {why}")
 
 
 class NamedError(Exception):
-    """Makes its text of its argument."""
+    """Makes its text from its argument."""
 
     def __init__(self, name):
         super().__init__(f"no {name} here")
@@ -72,7 +72,7 @@ def _result(value=None, error=None, **labels):
 
 
 def _error_of(error):
-    """What becomes of an error on its way."""
+    """An error after its way through JSON."""
     return decode_error(json.loads(json.dumps(encode_error(error))))
 
 
@@ -83,11 +83,8 @@ def _raised(do):
         return error
 
 
-# -- what is kept ----------------------------------------------------------------------------------------------------
-
-
 async def test_a_result_comes_back(results) -> None:
-    """With value, time and labels; there is none before."""
+    """A stored result is read with its value, time and labels; before, none is ready."""
     with anyio.fail_after(5):
         assert not await results.is_result_ready("t")
         await results.set_result("t", _result({"a": [1, None, "ü"]}, queue="q", tries=3, rest=b"x", odd=math.inf))
@@ -98,14 +95,14 @@ async def test_a_result_comes_back(results) -> None:
     assert {"queue": "q", "tries": 3, "rest": "b'x'", "odd": "inf"} == result.labels
 
 
-async def test_no_result(results) -> None:
-    """Is an error that says what may be the reason."""
+async def test_a_missing_result(results) -> None:
+    """A missing result raises an error with the possible reasons."""
     with pytest.raises(ResultMissingError, match=r"'t'.*isn't done yet.*60 s ago"):
         await results.get_result("t")
 
 
 async def test_values_of_other_types(results) -> None:
-    """Models, dataclasses, sets and moments become what JSON has for them."""
+    """Models, dataclasses, sets and times become values of JSON."""
 
     class Order(BaseModel):
         id: int
@@ -144,8 +141,8 @@ def _deep():
     ],
     ids=lambda value: type(value).__name__,
 )
-async def test_what_json_cant_express(results, value, type_name) -> None:
-    """Is refused with the type and what to do, and nothing is kept."""
+async def test_a_value_that_json_cannot_express(results, value, type_name) -> None:
+    """Such a value is refused with its type and a hint, and nothing is stored."""
     with pytest.raises(PermanentError) as caught:
         await results.set_result("t", _result(value))
     assert f"the task 't' returned a value of the type {type_name}, which JSON can't express" in str(caught.value)
@@ -158,7 +155,7 @@ async def test_what_json_cant_express(results, value, type_name) -> None:
 @given(JSON, st.dictionaries(st.text(), st.text() | st.integers(), max_size=3))
 @settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 async def test_redis_and_memory_agree(redis_url, value, labels) -> None:
-    """On every value and label, which is also what was put in."""
+    """Both backends return every value and label as it was stored."""
     async with open_client(RedisSettings(url=redis_url), "results") as client:
         found = []
         for results in (RedisResults(client, "same:", 60), MemoryResults(60)):
@@ -171,11 +168,8 @@ async def test_redis_and_memory_agree(redis_url, value, labels) -> None:
     assert (value, labels) == (found[0][0]["return_value"], found[0][0]["labels"])
 
 
-# -- for how long ----------------------------------------------------------------------------------------------------
-
-
 async def test_every_key_expires(client) -> None:
-    """Under its name, and progress anew at each report."""
+    """The keys of results and progress in Redis expire."""
     prefix = f"{uuid4().hex}:"
     results = RedisResults(client, prefix, 0.9)
     await results.set_result("t", _result(1))
@@ -188,8 +182,8 @@ async def test_every_key_expires(client) -> None:
     assert await client.pttl(keys[0]) > 100
 
 
-async def test_memory_forgets_in_time() -> None:
-    """After the seconds given, and progress anew at each report; what is forgotten takes no room."""
+async def test_results_in_memory_expire() -> None:
+    """Results and progress in memory expire and take no memory any more."""
     clock = Clock()
     results = MemoryResults(10, clock=clock)
     await results.set_result("t", _result(1))
@@ -207,7 +201,7 @@ async def test_memory_forgets_in_time() -> None:
 
 
 async def test_memory_is_bounded() -> None:
-    """The oldest go first; one that is written again is the newest."""
+    """Above the limit the oldest results are removed; a rewritten one is the newest."""
     results = MemoryResults(10, most=2)
     for task in ("a", "b", "a", "c"):
         await results.set_result(task, _result(task))
@@ -215,14 +209,14 @@ async def test_memory_is_bounded() -> None:
 
 
 @pytest.mark.parametrize("ttl", [0, -1, math.nan, math.inf])
-def test_a_ttl_that_cant_be(ttl) -> None:
-    """Is refused when the backend is made."""
+def test_an_invalid_ttl(ttl) -> None:
+    """A ttl that isn't above 0 is refused."""
     with pytest.raises(ValueError, match="ttl: expected seconds above 0"):
         MemoryResults(ttl)
 
 
 async def test_the_client_stays_open(client) -> None:
-    """Whoever opened it closes it."""
+    """The backend doesn't close a client that it hasn't opened."""
     results = RedisResults(client, "x:", 60)
     await results.startup()
     await results.shutdown()
@@ -230,18 +224,15 @@ async def test_the_client_stays_open(client) -> None:
 
 
 async def test_redis_is_away() -> None:
-    """The error says that another try may help."""
+    """Without Redis the backend raises a transient error."""
     url = "redis://127.0.0.1:1/0"
     async with open_client(RedisSettings(url=url, retries=0, connect_timeout=1), "results") as client:
         with anyio.fail_after(5), pytest.raises(TransientError):
             await RedisResults(client, "x:", 60).set_result("t", _result(1))
 
 
-# -- errors in results -----------------------------------------------------------------------------------------------
-
-
 async def test_an_error_comes_back(results) -> None:
-    """With its class, arguments and cause; it can be raised."""
+    """An error is decoded with its class, arguments and cause, and can be raised."""
 
     def fail():
         try:
@@ -260,7 +251,7 @@ async def test_an_error_comes_back(results) -> None:
 
 
 async def test_no_variables_are_kept(client) -> None:
-    """Neither they nor the traceback stand in Redis."""
+    """Neither variables nor tracebacks are stored."""
 
     def fail():
         secret = "hunter2"
@@ -274,8 +265,8 @@ async def test_no_variables_are_kept(client) -> None:
     assert "traceback" not in text.lower()
 
 
-def test_taskiq_reads_it_as_well() -> None:
-    """The form is that of its own."""
+def test_taskiq_can_read_an_encoded_error() -> None:
+    """The encoding is TaskIQ's own."""
     dumped = json.loads(json.dumps({**_result().model_dump(mode="json"), "error": encode_error(KeyError("k"))}))
     assert repr(KeyError("k")) == repr(TaskiqResult.model_validate(dumped).error)
     own = _result(error=KeyError("k")).model_dump(mode="json")["error"]
@@ -284,7 +275,7 @@ def test_taskiq_reads_it_as_well() -> None:
 
 
 def test_a_long_chain_is_cut() -> None:
-    """It takes no time, where TaskIQ's own form takes twice as long with each link."""
+    """A long chain of causes is cut, since TaskIQ's encoding doubles with each link."""
     error = None
     for number in range(200):
         made = RuntimeError(number)
@@ -298,7 +289,7 @@ def test_a_long_chain_is_cut() -> None:
 
 
 def test_a_circle_of_errors_is_cut() -> None:
-    """They may have led to one another."""
+    """Errors that cause one another are cut."""
     first, second = ValueError(1), ValueError(2)
     first.__context__, second.__context__ = second, first
     assert 2 == _error_of(first).__context__.args[0]
@@ -322,15 +313,15 @@ def _local_error():
     ],
     ids=lambda value: type(value).__name__,
 )
-def test_an_error_that_cant_be_made_again(error, name, text) -> None:
-    """Or mayn't, as it would end whoever raises it: it is told what it was."""
+def test_an_error_that_cannot_be_made_again(error, name, text) -> None:
+    """An unknown or forbidden class becomes a `TaskFailed` with the name and the text."""
     made = _error_of(error)
     assert (TaskFailed, name, text) == (type(made), made.type_name, made.text)
     assert f"{name}: {text}".rstrip(": ") == str(made)
 
 
 def test_a_text_isnt_made_twice() -> None:
-    """Of a class that makes its text of its arguments."""
+    """A class that makes a text from its argument gets the argument, not the text."""
     made = _error_of(NamedError("bob"))
     assert (NamedError, "no bob here") == (type(made), str(made))
 
@@ -361,14 +352,14 @@ def _described(module, name, *message):
     ids=repr,
 )
 def test_a_forged_error(described, capfd) -> None:
-    """Makes a description, whatever it says, and runs nothing."""
+    """A forged error becomes a description and runs nothing."""
     made = decode_error(described)
     assert TaskFailed is type(made)
     assert ("", "") == capfd.readouterr()
 
 
 def test_nothing_is_imported() -> None:
-    """Neither a module nor what a module would import when asked for a name."""
+    """Decoding imports no module, and triggers no import of a module."""
 
     class Lazy(types.ModuleType):
         def __getattr__(self, name):
@@ -387,8 +378,8 @@ def test_nothing_is_imported() -> None:
 
 @given(JSON)
 @settings(deadline=None)
-def test_whatever_stands_there_makes_an_error(value) -> None:
-    """And never raises."""
+def test_any_json_decodes_to_an_error(value) -> None:
+    """Decoding never raises, whatever the JSON is."""
     assert isinstance(decode_error(value), Exception)
     assert isinstance(
         decode_error({"exc_module": "builtins", "exc_type": "ValueError", "exc_message": value}), Exception
@@ -398,8 +389,8 @@ def test_whatever_stands_there_makes_an_error(value) -> None:
 @pytest.mark.parametrize(
     "text", ["", "{", "[]", "7", "{}", '{"is_err": 1}', "[" * 100_000, b"\xff\xfe\xfd", b"\x80\x04K\x01."], ids=str
 )
-async def test_what_cant_be_read(client, text) -> None:
-    """Is an error that names the task; a pickle is no more than that."""
+async def test_a_result_that_cannot_be_read(client, text) -> None:
+    """The error names the task; a pickle isn't loaded."""
     results = RedisResults(client, f"{uuid4().hex}:", 60)
     await client.set(results._make_key("result", "t"), text)
     await client.set(results._make_key("progress", "t"), text)
@@ -409,11 +400,8 @@ async def test_what_cant_be_read(client, text) -> None:
         await results.get_progress("t")
 
 
-# -- TaskIQ's own ways -----------------------------------------------------------------------------------------------
-
-
 async def test_waiting_for_a_result(results) -> None:
-    """A task that somebody else runs is waited for, and its value gets the type that it is to have."""
+    """TaskIQ's handle waits for the result of another process and converts it."""
 
     class Order(BaseModel):
         id: int
@@ -435,7 +423,7 @@ async def test_waiting_for_a_result(results) -> None:
 
 
 async def test_progress(results) -> None:
-    """Is reported by the tracker, seen by who sent the task, and nothing before; a report without meta keeps it."""
+    """Reported progress is read by the sender, None before the first report; a report without meta keeps it."""
     broker = InMemoryBroker(await_inplace=True).with_result_backend(results)
     seen = []
 
@@ -460,7 +448,7 @@ async def test_progress(results) -> None:
 
 
 async def test_a_task_that_fails(results) -> None:
-    """Raises with who asks for its result."""
+    """A failed task's error is raised where its result is read."""
     broker = InMemoryBroker(await_inplace=True).with_result_backend(results)
 
     @broker.task
@@ -475,8 +463,8 @@ async def test_a_task_that_fails(results) -> None:
     broker.executor.shutdown()
 
 
-async def test_results_that_are_not_to_be_kept(redis_url) -> None:
-    """There are none; progress there is."""
+async def test_results_can_be_disabled(redis_url) -> None:
+    """With ``keep=False`` only progress is stored."""
     async with open_client(RedisSettings(url=redis_url), "results") as client:
         for backend in (RedisResults(client, "none:", 60, keep=False), MemoryResults(keep=False)):
             result = TaskiqResult(is_err=False, return_value=1, execution_time=0)

@@ -1,4 +1,4 @@
-"""Schedules, where they come from, and a scheduler of which several may run."""
+"""Schedules, their sources, and the scheduler."""
 
 import asyncio
 import contextlib
@@ -52,7 +52,7 @@ def _task(**options):
 
 
 class RecordingBroker(InMemoryBroker):
-    """Remembers what is sent, each ONCE text only once, or fails as it is told."""
+    """Keeps messages, one for each deduplication key, or raises."""
 
     def __init__(self, *failures):
         super().__init__()
@@ -93,7 +93,7 @@ def broker():
 
 
 class Clock:
-    """The time, which passes while TaskIQ's loop sleeps, as far as the test lets it."""
+    """A clock that runs while TaskIQ's loop sleeps, up to the time that the test allows."""
 
     def __init__(self, monkeypatch, start=NOON):
         self.now = self.until = start
@@ -119,7 +119,7 @@ class Clock:
         return self.now
 
     async def pass_to(self, moment):
-        """Let it be then; what is due by then is sent."""
+        """Let the time pass until a moment, and the firings until then be sent."""
         self.until = moment
         while self.now < moment:
             await anyio.sleep(0.001)
@@ -140,8 +140,6 @@ async def _running(scheduler, interval=10):
             group.cancel_scope.cancel()
 
 
-# -- cron expressions and timezones ----------------------------------------------------------------------------------
-
 _NUMBER = st.integers(0, 60).map(str)
 _VALUE = _NUMBER | st.sampled_from(["mon", "Sunday", "fri", "x", "7", ""])
 _ITEM = st.one_of(
@@ -158,7 +156,7 @@ _LOW, _HIGH = (0, 0, 1, 1, 0), (59, 23, 31, 12, 6)
 
 @st.composite
 def good_crons(draw):
-    """Expressions that are taken, most of them."""
+    """Valid cron expressions."""
 
     def part(low, high):
         number = st.integers(low, high)
@@ -188,8 +186,8 @@ MOMENTS = st.integers(631152000, 2524608000).map(lambda seconds: datetime.fromti
 @example("*/0 * * * *", None, NOON)
 @example("* * * * *", "Europe", NOON)
 @example("* * * * *", "/etc/passwd", NOON)
-def test_what_is_taken_never_raises(cron, zone, moment) -> None:
-    """In TaskIQ's loop, where an error would end all schedules."""
+def test_an_accepted_schedule_never_raises(cron, zone, moment) -> None:
+    """An accepted schedule raises no error in TaskIQ's loop, which would end all schedules."""
     try:
         schedule = Schedule(cron=cron, timezone=zone)
     except ValueError:
@@ -200,8 +198,8 @@ def test_what_is_taken_never_raises(cron, zone, moment) -> None:
 
 @given(good_crons(), MOMENTS)
 @settings(max_examples=120, deadline=None)
-def test_what_is_taken_means_the_same(cron, moment) -> None:
-    """To TaskIQ as to whoever reads it: every value that it names, and no other."""
+def test_taskiq_agrees_on_accepted_crons(cron, moment) -> None:
+    """TaskIQ matches an accepted expression at exactly the times that it describes."""
     minutes, hours, days, months, weekdays = parse_cron(cron)
     day, weekday = moment.day in days, moment.isoweekday() % 7 in weekdays
     parts = cron.split(" ")
@@ -220,8 +218,8 @@ def test_what_is_taken_means_the_same(cron, moment) -> None:
         ("0 0 31 2 mon", "0 0 31 2 mon"),
     ],
 )
-def test_crons_that_are_taken(cron, normal) -> None:
-    """With blanks and capitals as they come."""
+def test_valid_crons(cron, normal) -> None:
+    """Blanks and capitals are normalised."""
     assert normal == Schedule(cron=cron).cron
 
 
@@ -248,8 +246,8 @@ def test_crons_that_are_taken(cron, normal) -> None:
         ("0 0 30 2 */2", "never fires"),
     ],
 )
-def test_crons_that_are_refused(cron, said) -> None:
-    """Each is one that TaskIQ would pass over in silence, take for another, or end by."""
+def test_invalid_crons(cron, said) -> None:
+    """Expressions that TaskIQ would ignore, misread or fail on are refused."""
     with pytest.raises(ValueError, match=said):
         Schedule(cron=cron)
 
@@ -274,17 +272,14 @@ def test_crons_that_are_refused(cron, said) -> None:
     ],
     ids=str,
 )
-def test_schedules_that_are_refused(options, said) -> None:
-    """Where they are written."""
+def test_invalid_schedules(options, said) -> None:
+    """An invalid schedule is refused when it is declared."""
     with pytest.raises(ValueError, match=said):
         Schedule(**options)
 
 
-# -- what the code declares ------------------------------------------------------------------------------------------
-
-
 async def test_declared_schedules() -> None:
-    """Are there for TaskIQ, each for its task."""
+    """Declared schedules become TaskIQ's, each for its task."""
     source = DeclaredSchedules(
         {
             "a": [Schedule(cron="0 4 * * *", timezone="Europe/Berlin", args=(1,), kwargs={"x": [2]}, labels={"p": 3})],
@@ -300,7 +295,7 @@ async def test_declared_schedules() -> None:
 
 
 def test_ids_are_stable() -> None:
-    """Across processes and releases, and told apart by task and content."""
+    """Ids are the same across processes and releases, and differ by task and content."""
     assert "work:2565bb6c5ce0e5d2" == Schedule(cron="0 4 * * *").make_task("work").schedule_id
     schedules = [
         Schedule(cron="0 4 * * *"),
@@ -317,12 +312,9 @@ def test_ids_are_stable() -> None:
 
 
 def test_the_same_schedule_twice() -> None:
-    """Is refused: it would be one."""
+    """Two equal schedules of a task are refused, since they would have one id."""
     with pytest.raises(ValueError, match="the task 'work' has this schedule twice"):
         DeclaredSchedules({"work": [Schedule(every=5), Schedule(every=5.0)]})
-
-
-# -- what is added at run time ---------------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize(
@@ -336,8 +328,8 @@ def test_the_same_schedule_twice() -> None:
     ],
     ids=str,
 )
-async def test_schedules_come_back(source, when) -> None:
-    """As they were added, until they are deleted."""
+async def test_added_schedules_are_read_until_deleted(source, when) -> None:
+    """An added schedule is read unchanged until it is deleted."""
     task = _task(labels={"x": 1}, args=[1, None], kwargs={"a": {"b": "ü"}}, **when)
     with anyio.fail_after(5):
         await source.add_schedule(task)
@@ -348,7 +340,7 @@ async def test_schedules_come_back(source, when) -> None:
 
 
 async def test_one_hash_of_json(client) -> None:
-    """Is all that stands in Redis."""
+    """Redis holds one hash with schedules as JSON."""
     await RedisSchedules(client, "own:").add_schedule(_task(schedule_id="s", interval=5))
     assert [b"own:schedules"] == await client.keys("*")
     entries = await client.hgetall("own:schedules")
@@ -356,7 +348,7 @@ async def test_one_hash_of_json(client) -> None:
 
 
 async def test_taskiqs_ways_of_adding(source, broker) -> None:
-    """Give something that can be undone."""
+    """Schedules added by TaskIQ's own methods can be removed by their handles."""
 
     @broker.task(task_name="work")
     async def work(number: int) -> None: ...
@@ -372,7 +364,7 @@ async def test_taskiqs_ways_of_adding(source, broker) -> None:
 
 
 async def test_the_same_id_replaces(source) -> None:
-    """What was there."""
+    """A schedule replaces the one with the same id."""
     await source.add_schedule(_task(schedule_id="s", interval=5))
     await source.add_schedule(_task(schedule_id="s", interval=6))
     assert [6] == [task.interval for task in await source.get_schedules()]
@@ -390,15 +382,15 @@ async def test_the_same_id_replaces(source) -> None:
     ],
     ids=str,
 )
-async def test_what_isnt_added(source, options, said) -> None:
-    """Is what could never be sent, or would end TaskIQ's loop."""
+async def test_schedules_that_are_not_added(source, options, said) -> None:
+    """A schedule that could never be sent, or would end TaskIQ's loop, is refused."""
     with pytest.raises(ValueError, match=f"the schedule 's' of the task 'work'.*{said}"):
         await source.add_schedule(_task(schedule_id="s", **options))
     assert [] == await source.get_schedules()
 
 
-async def test_only_times_end(source) -> None:
-    """When they have been sent; others go on."""
+async def test_only_schedules_with_a_time_are_removed(source) -> None:
+    """A schedule with a time is removed after its firing, others stay."""
     tasks = [_task(cron="* * * * *"), _task(interval=5), _task(time=NOON)]
     for task in tasks:
         await source.add_schedule(task)
@@ -408,8 +400,8 @@ async def test_only_times_end(source) -> None:
     await source.post_send(tasks[2])
 
 
-async def test_a_time_that_was_put_off_meanwhile(source) -> None:
-    """While the earlier one was sent: it stays."""
+async def test_a_schedule_put_off_while_it_is_sent(source) -> None:
+    """A schedule that was put to a later time while the earlier one was sent stays."""
     await source.add_schedule(_task(schedule_id="s", time=NOON))
     (sent,) = await source.get_schedules()
     later = _task(schedule_id="s", time=NOON + timedelta(hours=1))
@@ -418,8 +410,8 @@ async def test_a_time_that_was_put_off_meanwhile(source) -> None:
     assert [later] == await source.get_schedules()
 
 
-async def test_entries_that_arent_schedules(client) -> None:
-    """Are passed over, logged once each, and stay for somebody to look at."""
+async def test_entries_that_are_no_schedules(client) -> None:
+    """Such entries are ignored, logged once each, and stay in Redis."""
     source, key = RedisSchedules(client, f"{uuid4().hex}:"), None
     key = source._key
     good = _task(schedule_id="good", interval=5)
@@ -449,7 +441,7 @@ async def test_entries_that_arent_schedules(client) -> None:
 
 
 class Away:
-    """A client of a Redis that is away, while it is told so."""
+    """A client of a Redis that is away while the test asks for it."""
 
     def __init__(self, client):
         self.client = client
@@ -465,8 +457,8 @@ class Away:
 
 
 @pytest.mark.parametrize("failure", [TransientError("away"), PermanentError("refused")], ids=str)
-async def test_redis_is_away(client, failure) -> None:
-    """The last known schedules stay, without what was deleted since; it is said once each time."""
+async def test_schedules_stay_known_while_redis_is_away(client, failure) -> None:
+    """The last known schedules stay in use without the deleted ones, and each outage is logged once."""
     away = Away(client)
     source = RedisSchedules(away, f"{uuid4().hex}:")
     kept, gone = _task(cron="* * * * *"), _task(time=NOON)
@@ -506,7 +498,7 @@ JSON = st.recursive(
 )
 @settings(max_examples=50, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 async def test_redis_and_memory_agree(redis_url, task) -> None:
-    """On whatever JSON can express, and on what is left when it has been sent."""
+    """Both sources return any schedule of JSON unchanged, and none after it was sent."""
     async with open_client(RedisSettings(url=redis_url), "schedules") as client:
         for source in (RedisSchedules(client, "same:"), MemorySchedules()):
             await source.add_schedule(task)
@@ -515,11 +507,8 @@ async def test_redis_and_memory_agree(redis_url, task) -> None:
             assert [] == await source.get_schedules()
 
 
-# -- what a firing is called -----------------------------------------------------------------------------------------
-
-
-def test_names_of_firings() -> None:
-    """A cron's minute, the stretch of an interval, and a time by itself."""
+def test_ids_of_firings() -> None:
+    """The id has the minute of a cron, the period of an interval, or the time."""
     now = NOON + timedelta(seconds=47, microseconds=3)
     for task, identity, kept in [
         (_task(schedule_id="s", cron="* * * * *"), "s@2024-05-01T12:00Z", 3600),
@@ -552,7 +541,7 @@ SECONDS = st.floats(0, 59.999)
 @given(matching_crons(), SECONDS, SECONDS, st.floats(-0.5, 3))
 @settings(max_examples=150, deadline=None)
 def test_two_schedulers_agree_on_a_cron_firing(matching, one, other, late) -> None:
-    """Whatever second of the minute each looks at, and if one comes to it late or its clock is set back."""
+    """Two schedulers make the same id in any second of the minute, also late or with a clock set back."""
     task, minute = matching
     assert is_cron_task_now(task.cron, minute, task.cron_offset)
     expected = {f"{task.schedule_id}@{minute:%Y-%m-%dT%H:%MZ}"}
@@ -564,8 +553,8 @@ def test_two_schedulers_agree_on_a_cron_firing(matching, one, other, late) -> No
 
 @given(st.integers(2, 60), st.integers(0, 3600), st.lists(st.floats(-0.02, 0.4), min_size=12, max_size=12), MOMENTS)
 @settings(max_examples=100, deadline=None)
-def test_schedulers_of_any_phase_fire_once_in_each_stretch(interval, phase, delays, start) -> None:
-    """At its own pace each names every stretch, and none twice: another finds nothing left to do."""
+def test_schedulers_of_any_phase_fire_once_in_each_period(interval, phase, delays, start) -> None:
+    """Schedulers started at different times make one id for each period."""
     start = start.replace(microsecond=0) + timedelta(seconds=phase)
     task = _task(schedule_id="s", interval=interval)
     last, named, second = None, [], 0
@@ -578,11 +567,8 @@ def test_schedulers_of_any_phase_fire_once_in_each_stretch(interval, phase, dela
     assert {timedelta(seconds=interval)} == {later - earlier for earlier, later in itertools.pairwise(named)}
 
 
-# -- sending ---------------------------------------------------------------------------------------------------------
-
-
 async def test_a_firing_is_sent(broker) -> None:
-    """With who it is, the labels of its task and of the schedule, and an id unless it has one."""
+    """A message has the firing's id, the labels of task and schedule, and the schedule's task id if any."""
 
     @broker.task(task_name="work", timeout=5, queue_name="q", schedule=[{"cron": "* * * * *"}])
     async def work() -> None: ...
@@ -602,8 +588,8 @@ async def test_a_firing_is_sent(broker) -> None:
     assert {"queue_name": "other", "x": "y"} == task.labels
 
 
-async def test_a_broker_that_is_away_for_a_while(broker) -> None:
-    """Is tried again, also where a middleware says so; a time is removed once it was sent, not before."""
+async def test_a_firing_is_retried(broker) -> None:
+    """Transient errors of broker and middlewares are retried; a time is removed after it was sent."""
 
     class Refusing(TaskiqMiddleware):
         def __init__(self):
@@ -631,8 +617,8 @@ async def test_a_broker_that_is_away_for_a_while(broker) -> None:
 
 
 @pytest.mark.parametrize("hangs", [False, True], ids=["fails", "hangs"])
-async def test_a_broker_that_stays_away(broker, hangs) -> None:
-    """Is given up with an error, by and by; the time stays."""
+async def test_a_firing_is_given_up(broker, hangs) -> None:
+    """After ``patience`` the firing is given up with an error, and the schedule stays."""
     broker.failing = TransientError("away")
     broker.stuck = anyio.Event() if hangs else None
     source = MemorySchedules()
@@ -654,8 +640,8 @@ async def test_a_broker_that_stays_away(broker, hangs) -> None:
 @pytest.mark.parametrize(
     "failure", [PermanentError("bad"), RuntimeError("bad")], ids=lambda error: type(error).__name__
 )
-async def test_another_failure(broker, failure) -> None:
-    """Is logged at once, and escapes to nobody."""
+async def test_other_errors_are_logged(broker, failure) -> None:
+    """Other errors are logged at once and not raised."""
     broker.failures = [failure]
     source = MemorySchedules()
     task = _task(time=NOON)
@@ -667,8 +653,8 @@ async def test_another_failure(broker, failure) -> None:
     assert [] == broker.sent
 
 
-async def test_a_source_that_cant_be_told(broker) -> None:
-    """Is tried again as well; the task isn't sent again for it."""
+async def test_a_source_that_cannot_be_notified(broker) -> None:
+    """The notification is retried, and the task isn't sent again."""
 
     class Forgetful(MemorySchedules):
         failures = [TransientError("away")]
@@ -688,7 +674,7 @@ async def test_a_source_that_cant_be_told(broker) -> None:
 
 
 async def test_a_source_that_cancels(broker) -> None:
-    """Has its way."""
+    """A source may cancel a firing."""
 
     class Cancelling(MemorySchedules):
         def pre_send(self, task):
@@ -699,11 +685,8 @@ async def test_a_source_that_cancels(broker) -> None:
     assert [] == broker.sent
 
 
-# -- TaskIQ's loop ---------------------------------------------------------------------------------------------------
-
-
 async def test_the_real_loop(client, broker) -> None:
-    """By the real clock: what is declared and what is added goes out, and one-off times leave."""
+    """By the real clock declared and added schedules are sent, and a schedule with a time is removed."""
     added = RedisSchedules(client, f"{uuid4().hex}:")
     one_off = _task(time=datetime.now(UTC) - timedelta(seconds=1))
     await added.add_schedule(one_off)
@@ -716,8 +699,8 @@ async def test_the_real_loop(client, broker) -> None:
     assert [] == await added.get_schedules()
 
 
-async def test_several_schedulers_send_one_task(broker, clock) -> None:
-    """For each minute and each stretch, though they started apart and one ends early."""
+async def test_several_schedulers_send_each_firing_once(broker, clock) -> None:
+    """Three schedulers, started and stopped at different times, send each firing once."""
     declared = {
         "minute": [Schedule(cron="* * * * *")],
         "tick": [Schedule(every=10)],
@@ -742,7 +725,7 @@ async def test_several_schedulers_send_one_task(broker, clock) -> None:
 
 
 async def test_a_restart_within_a_minute(broker, clock) -> None:
-    """Neither sends the minute again nor leaves it out."""
+    """A scheduler restarted within a minute neither repeats nor skips the minute."""
     declared = DeclaredSchedules({"minute": [Schedule(cron="* * * * *")]})
     for seconds in (10, 20, 90):
         async with _running(OnceScheduler(broker, [declared], now=clock)):
@@ -750,8 +733,8 @@ async def test_a_restart_within_a_minute(broker, clock) -> None:
     assert ["12:00Z", "12:01Z"] == [once.rpartition("T")[2] for once in broker.onces]
 
 
-async def test_declared_ones_fire_while_redis_is_away(client, broker, clock) -> None:
-    """And so do those that were added before it went; TaskIQ's loop alone would forget them."""
+async def test_schedules_fire_while_redis_is_away(client, broker, clock) -> None:
+    """Declared and known added schedules fire while Redis is away."""
     away = Away(client)
     added = RedisSchedules(away, f"{uuid4().hex}:")
     await added.add_schedule(_task(task_name="added", cron="* * * * *"))
@@ -767,7 +750,7 @@ async def test_declared_ones_fire_while_redis_is_away(client, broker, clock) -> 
 
 
 async def test_redis_is_away_at_the_start(client, broker, clock) -> None:
-    """Declared schedules fire, and added ones once it is back."""
+    """Declared schedules fire while Redis is away at the start, added ones when it is back."""
     away = Away(client)
     added = RedisSchedules(away, f"{uuid4().hex}:")
     await added.add_schedule(_task(task_name="added", cron="* * * * *"))
@@ -784,8 +767,8 @@ async def test_redis_is_away_at_the_start(client, broker, clock) -> None:
     assert 1 == len(logs)
 
 
-async def test_a_time_is_tried_until_it_is_sent(broker, clock) -> None:
-    """However long the broker is away; TaskIQ's loop alone would never try it twice."""
+async def test_a_time_is_retried_until_it_is_sent(broker, clock) -> None:
+    """A schedule with a time is retried however long the broker is away, and sent once."""
     broker.failing = TransientError("away")
     source = MemorySchedules()
     await source.add_schedule(_task(time=NOON))
@@ -803,8 +786,8 @@ async def test_a_time_is_tried_until_it_is_sent(broker, clock) -> None:
     assert [] == await source.get_schedules()
 
 
-async def test_bad_entries_dont_end_the_loop(client, broker, clock) -> None:
-    """As they would in TaskIQ's, by way of a source that believes them."""
+async def test_invalid_entries_do_not_end_the_loop(client, broker, clock) -> None:
+    """Entries that would end TaskIQ's loop are ignored."""
     zero = _task(schedule_id="zero", cron="*/0 * * * *")
 
     class Believing(MemorySchedules):
@@ -824,8 +807,8 @@ async def test_bad_entries_dont_end_the_loop(client, broker, clock) -> None:
     assert ["zero"] == [log["schedule"] for log in logs]
 
 
-async def test_ends_in_order(broker, clock) -> None:
-    """Sources are started and shut down, the broker isn't; what is being sent is sent first."""
+async def test_the_scheduler_stops_in_order(broker, clock) -> None:
+    """Running sends end, then the sources are shut down in reverse; the broker isn't."""
     steps = []
 
     class Told(MemorySchedules):
@@ -862,8 +845,8 @@ async def test_ends_in_order(broker, clock) -> None:
     assert ["first started", "second started", "sent", "second shut down", "first shut down"] == steps
 
 
-async def test_a_send_that_doesnt_end(broker, clock, monkeypatch) -> None:
-    """Is cut short at the end, and that is said."""
+async def test_a_send_that_hangs_is_cancelled(broker, clock, monkeypatch) -> None:
+    """A send that hangs at the stop is cancelled and logged."""
     monkeypatch.setattr("bandmaster.contrib.taskiq.schedules.scheduler._SHUTDOWN_SECONDS", 0.05)
     source = MemorySchedules()
     await source.add_schedule(_task(schedule_id="s", interval=3600))
@@ -877,8 +860,8 @@ async def test_a_send_that_doesnt_end(broker, clock, monkeypatch) -> None:
     assert [task for task in asyncio.all_tasks() if task.get_name().startswith("schedule_")] == []
 
 
-async def test_a_source_that_doesnt_start(broker) -> None:
-    """Ends it all, and those that had started are shut down."""
+async def test_a_source_that_fails_to_start(broker) -> None:
+    """The error is raised, and the started sources are shut down."""
     steps = []
 
     class Failing(MemorySchedules):
@@ -895,7 +878,7 @@ async def test_a_source_that_doesnt_start(broker) -> None:
 
 
 @pytest.mark.parametrize("interval", [0, -1, float("nan"), float("inf")])
-async def test_an_interval_that_cant_be(broker, interval) -> None:
-    """Is refused by name."""
+async def test_an_invalid_interval(broker, interval) -> None:
+    """An interval that isn't above 0 is refused by name."""
     with pytest.raises(ValueError, match="update_interval: expected seconds above 0"):
         await run_scheduler(OnceScheduler(broker, []), interval)

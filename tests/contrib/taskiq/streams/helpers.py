@@ -1,4 +1,4 @@
-"""Messages, and brokers that take them."""
+"""Messages and brokers for the tests of streams."""
 
 import json
 import subprocess
@@ -32,7 +32,7 @@ def text_of(delivery):
 
 @asynccontextmanager
 async def listening(broker):
-    """A generator of messages that is closed at the end."""
+    """Close a broker's generator at the end of the block."""
     messages = broker.listen()
     try:
         yield messages
@@ -41,7 +41,7 @@ async def listening(broker):
 
 
 async def take(broker, count=1):
-    """Messages, each begun."""
+    """Receive messages and begin each."""
     async with listening(broker) as messages:
         taken = []
         for _ in range(count):
@@ -51,13 +51,13 @@ async def take(broker, count=1):
 
 
 async def nothing(messages, seconds=0.3):
-    """Wait so long to see that nothing comes."""
+    """Fail if a message arrives within so many seconds."""
     with anyio.move_on_after(seconds):
         raise AssertionError(f"there came {text_of(await anext(messages))}")
 
 
 async def until(condition, seconds=5):
-    """Wait until it is so."""
+    """Wait until the condition holds."""
     with anyio.fail_after(seconds):
         while not (is_so := await condition()):
             await anyio.sleep(0.01)
@@ -83,7 +83,7 @@ asyncio.run(main(*sys.argv[1:]))
 
 @contextmanager
 def worker_process(url, consumer, *, lease, what="hold"):
-    """A process that takes messages and holds them, or dies of them."""
+    """A process that receives messages and holds them, or is killed by them."""
     root = Path(__file__).parents[4]
     command = [sys.executable, "-c", _PROGRAM, url, consumer, str(lease), what]
     with subprocess.Popen(command, cwd=root, stdout=subprocess.PIPE, text=True) as process:

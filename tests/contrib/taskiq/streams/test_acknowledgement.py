@@ -1,4 +1,4 @@
-"""How messages come to their end, and what if the server can't be told."""
+"""How messages end, also while the server is away."""
 
 import asyncio
 import time
@@ -14,8 +14,8 @@ from bandmaster.kernel import TransientError
 pytestmark = pytest.mark.anyio
 
 
-async def test_many_are_done_at_once(worker, raw) -> None:
-    """What is done in one turn of the loop is told in one command, and each waits for it."""
+async def test_many_messages_are_acknowledged_at_once(worker, raw) -> None:
+    """Acknowledgements of one turn of the event loop are one command, and each caller waits for the answer."""
     with anyio.fail_after(5):
         async with worker() as broker, raw() as client:
             for number in range(40):
@@ -32,8 +32,8 @@ async def _acked(client) -> bool:
     return "cmdstat_xack" in await client.info("commandstats")
 
 
-async def test_done_through_a_cut(own_server, worker) -> None:
-    """Connections that are cut while it is told don't matter."""
+async def test_an_acknowledgement_survives_cut_connections(own_server, worker) -> None:
+    """An acknowledgement is retried when its connection is cut."""
     with anyio.fail_after(5):
         async with relay(own_server.port) as relayed:
             url = f"redis://127.0.0.1:{relayed.port}/1"
@@ -45,8 +45,8 @@ async def test_done_through_a_cut(own_server, worker) -> None:
                 assert (await broker.depth()).held == 0
 
 
-async def test_done_through_an_outage(own_server, worker) -> None:
-    """The server may be away for less than a lease: the message is done when it is back, and only then."""
+async def test_an_acknowledgement_survives_an_outage(own_server, worker) -> None:
+    """An acknowledgement waits for a server that is away for less than a lease."""
     url = own_server.url(1)
     with anyio.fail_after(8):
         async with worker(url=url, lease=3) as broker:
@@ -61,8 +61,8 @@ async def test_done_through_an_outage(own_server, worker) -> None:
             assert (await broker.depth()).held == 0
 
 
-async def test_done_in_vain(own_server, worker) -> None:
-    """A server that is away for longer than a lease can't be told; the message is given out again."""
+async def test_an_acknowledgement_fails_after_a_lease(own_server, worker) -> None:
+    """After a lease without the server an acknowledgement fails, and the message is redelivered."""
     url = own_server.url(1)
     with anyio.fail_after(8):
         async with worker(url=url, lease=0.5, slots=1) as broker:
@@ -77,8 +77,8 @@ async def test_done_in_vain(own_server, worker) -> None:
             assert (await take(broker))[0].handle.deliveries == 2
 
 
-async def test_done_while_cancelled(worker) -> None:
-    """Whoever says so and is cancelled has said so."""
+async def test_an_acknowledgement_survives_a_cancellation(worker) -> None:
+    """A message is acknowledged though the caller is cancelled."""
     with anyio.fail_after(5):
         async with worker() as broker:
             await broker.kick(message())
@@ -90,8 +90,8 @@ async def test_done_while_cancelled(worker) -> None:
 
 
 @pytest.mark.parametrize("delay", [0, 0.4])
-async def test_again(worker, delay) -> None:
-    """Other data comes in its place, after the delay, as if it were new; the slot is free meanwhile."""
+async def test_retry(worker, delay) -> None:
+    """A retry is delivered as a new message after its delay, and its slot is free meanwhile."""
     with anyio.fail_after(5):
         async with worker(slots=1) as broker:
             await broker.kick(message("first"))
@@ -112,8 +112,8 @@ async def _done(broker):
     return delivery
 
 
-async def test_bury(worker) -> None:
-    """It becomes a dead letter, with other data where that is given, and a free slot."""
+async def test_dead_letter(worker) -> None:
+    """A message becomes a dead letter, with other data if given, and its slot is free."""
     with anyio.fail_after(5):
         async with worker("me", slots=1) as broker:
             for data in (None, b"other"):
@@ -133,8 +133,8 @@ async def test_bury(worker) -> None:
     assert [one.consumer for one in plain.history] == ["me"]
 
 
-async def test_bury_on_a_full_server(own_server, worker, raw) -> None:
-    """Without room for the letter the message stays, and is given out again."""
+async def test_dead_letter_on_a_full_server(own_server, worker, raw) -> None:
+    """Without memory for the dead letter the message stays and is redelivered."""
     url = own_server.url(1)
     with anyio.fail_after(5):
         async with worker(url=url, lease=0.5) as broker, raw(url) as client:
@@ -151,8 +151,8 @@ async def test_bury_on_a_full_server(own_server, worker, raw) -> None:
             assert (await take(broker))[0].handle.deliveries == 2
 
 
-async def test_give_back(worker) -> None:
-    """Another worker has it at once. It doesn't count: whoever gives back hasn't been ended by it."""
+async def test_release(worker) -> None:
+    """A released message goes to another worker at once, and the delivery isn't counted."""
     with anyio.fail_after(5):
         async with worker("one", lease=30) as one, worker("two", lease=30) as two:
             for begun in (False, True):
@@ -170,7 +170,7 @@ async def test_give_back(worker) -> None:
 
 
 async def test_after_the_end(worker) -> None:
-    """A message that has come to its end isn't there for another, and doesn't begin."""
+    """An ended message can't begin or be released."""
     with anyio.fail_after(5):
         async with worker() as broker:
             await broker.kick(message())

@@ -1,4 +1,4 @@
-"""The broker as TaskIQ sees it."""
+"""The leased broker as TaskIQ uses it."""
 
 import asyncio
 from typing import Annotated
@@ -18,7 +18,7 @@ pytestmark = pytest.mark.anyio
 
 
 class Watching(TaskiqMiddleware):
-    """Keeps what happens."""
+    """Records the steps of a broker's life."""
 
     def __init__(self):
         self.seen = []
@@ -30,8 +30,8 @@ class Watching(TaskiqMiddleware):
         self.seen.append("shutdown")
 
 
-async def test_its_life(redis_url) -> None:
-    """Events and middlewares are started and stopped once, whatever is called how often."""
+async def test_start_and_shutdown(redis_url) -> None:
+    """Handlers and middlewares run once, however often start and shutdown are called."""
     broker, watching = broker_of(redis_url), Watching()
     broker.add_middlewares(watching)
     broker.add_event_handler(TaskiqEvents.CLIENT_STARTUP, lambda _: watching.seen.append("event"))
@@ -43,8 +43,8 @@ async def test_its_life(redis_url) -> None:
     assert watching.seen == ["event", "startup", "shutdown"]
 
 
-async def test_not_started(redis_url) -> None:
-    """What needs the server says that it isn't started, and later that it is closed."""
+async def test_a_broker_that_is_not_started(redis_url) -> None:
+    """Methods that need the server raise before the start and after the shutdown."""
     broker = broker_of(redis_url)
     for call in (lambda: broker.kick(message()), lambda: anext(broker.listen()), broker.depth, broker.ping):
         with pytest.raises(RuntimeError, match="startup"):
@@ -58,7 +58,7 @@ async def test_not_started(redis_url) -> None:
 
 
 async def test_a_start_that_fails(redis_url) -> None:
-    """Nothing is left open, and another start may succeed."""
+    """A failed start leaves nothing open, and another may succeed."""
     broker, fails = broker_of(redis_url), [True]
 
     async def handler(_) -> None:
@@ -75,14 +75,14 @@ async def test_a_start_that_fails(redis_url) -> None:
 
 
 @pytest.mark.parametrize("consumer", ["", " ", "released"])
-async def test_names_of_no_worker(redis_url, consumer) -> None:
-    """They are refused."""
+async def test_invalid_consumer_names(redis_url, consumer) -> None:
+    """Blank and reserved consumer names are refused."""
     with pytest.raises(ValueError, match="consumer"):
         broker_of(redis_url, consumer)
 
 
 async def test_ping(own_server, worker) -> None:
-    """It fails soon when the server is away, in the way of the kernel."""
+    """A ping fails soon with a transient error while the server is away."""
     with anyio.fail_after(8):
         async with worker(url=own_server.url(1)) as broker:
             await broker.ping()
@@ -94,14 +94,14 @@ async def test_ping(own_server, worker) -> None:
 
 
 async def test_a_wrong_password(own_server, worker) -> None:
-    """A start that can't succeed fails for good."""
+    """A wrong password fails the start with a permanent error."""
     with pytest.raises(PermanentError):
         async with worker(url=f"redis://nobody:wrong@127.0.0.1:{own_server.port}/1"):
             pass
 
 
 async def test_depth(worker) -> None:
-    """Each message is counted where it is, and nudges nowhere."""
+    """Each message is counted once, and wakeups aren't."""
     with anyio.fail_after(5):
         async with worker() as broker:
             assert await broker.depth() == Depth(waiting=0, held=0, delayed=0, dead=0)
@@ -118,7 +118,7 @@ async def test_depth(worker) -> None:
 
 
 async def test_a_copy_of_the_context(redis_url) -> None:
-    """What one receiver writes into the context of dependencies the next doesn't find there."""
+    """A receiver's change of the dependency context isn't seen by the next reader."""
     broker = broker_of(redis_url)
     broker.add_dependency_context({int: 1})
     context = broker.custom_dependency_context
@@ -131,7 +131,7 @@ async def test_a_copy_of_the_context(redis_url) -> None:
 
 
 async def test_a_stock_receiver(worker) -> None:
-    """TaskIQ's own receiver runs tasks of it, each with its own context, and all are done at the end."""
+    """TaskIQ's own receiver runs tasks with a context each, and acknowledges all."""
     seen = {}
     with anyio.fail_after(8):
         async with worker(slots=100) as broker:
@@ -157,7 +157,7 @@ async def test_a_stock_receiver(worker) -> None:
 
 
 async def test_a_delivery_is_ackable(worker) -> None:
-    """Who knows TaskIQ's messages only can acknowledge it."""
+    """A delivery can be acknowledged as TaskIQ's messages are."""
     with anyio.fail_after(5):
         async with worker() as broker:
             await broker.kick(message())

@@ -1,4 +1,4 @@
-"""A queue whose master sentinels name, and which moves."""
+"""A queue on a master that sentinels name, when another becomes the master."""
 
 import anyio
 import pytest
@@ -13,7 +13,7 @@ pytestmark = pytest.mark.anyio
 
 
 async def test_a_failover(own_server, tmp_path, worker) -> None:
-    """When a replica becomes the master, worker and sender follow; what runs is kept, and can be done there."""
+    """Worker and sender follow a promoted replica, and a running task is kept and acknowledged there."""
     folder = tmp_path / "replica"
     folder.mkdir()
     told = []

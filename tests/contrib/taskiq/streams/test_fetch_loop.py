@@ -1,4 +1,4 @@
-"""What comes to a worker, and through which failures."""
+"""How messages reach a worker, through failures of the server."""
 
 import random
 from contextlib import suppress
@@ -15,7 +15,7 @@ pytestmark = pytest.mark.anyio
 
 
 async def test_slots(worker) -> None:
-    """A worker holds no more than it has slots; one that is done makes room for another."""
+    """A worker holds as many messages as it has slots, and an acknowledged one makes room."""
     with anyio.fail_after(5):
         async with worker(slots=3) as broker, worker() as sender, listening(broker) as messages:
             for number in range(5):
@@ -29,8 +29,8 @@ async def test_slots(worker) -> None:
                 assert text_of(await anext(messages)) == 3
 
 
-async def test_what_is_done_is_gone(worker, raw) -> None:
-    """Done messages leave the stream, and nothing of them stays."""
+async def test_acknowledged_messages_leave_the_stream(worker, raw) -> None:
+    """An acknowledged message leaves nothing in Redis, except the key against sending twice."""
     with anyio.fail_after(5):
         async with worker() as broker, raw() as client:
             for _ in range(3):
@@ -44,7 +44,7 @@ async def test_what_is_done_is_gone(worker, raw) -> None:
 
 
 async def test_one_listener(worker) -> None:
-    """A second one is refused, until the first has ended."""
+    """A second listener is refused until the first has ended."""
     with anyio.fail_after(5):
         async with worker() as broker:
             await broker.kick(message())
@@ -56,8 +56,8 @@ async def test_one_listener(worker) -> None:
             assert text_of((await take(broker))[0]) == "next"
 
 
-async def test_messages_of_others(worker, raw) -> None:
-    """What isn't this package's comes as well, so that somebody decides about it."""
+async def test_messages_of_other_programs(worker, raw) -> None:
+    """Entries of other programs are delivered, so that they become dead letters."""
     with anyio.fail_after(5):
         async with worker() as broker, raw() as client, listening(broker) as messages:
             await client.xadd(STREAM, {"hello": "world"})
@@ -81,7 +81,7 @@ async def _goes_on(broker, sender, messages, text) -> None:
 
 
 async def test_an_emptied_server(worker, raw) -> None:
-    """FLUSHALL takes the group away; it is made anew, and listening goes on."""
+    """After FLUSHALL the group is created again, and messages are delivered."""
     with anyio.fail_after(8):
         async with worker() as broker, worker() as sender, raw() as client, listening(broker) as messages:
             await _goes_on(broker, sender, messages, "before")
@@ -93,7 +93,7 @@ async def test_an_emptied_server(worker, raw) -> None:
 
 
 async def test_a_group_that_was_removed(worker, raw) -> None:
-    """What was sent while there was no group isn't missed."""
+    """Messages sent while the group was missing are delivered."""
     with anyio.fail_after(8):
         async with worker() as broker, worker() as sender, raw() as client, listening(broker) as messages:
             await _goes_on(broker, sender, messages, "before")
@@ -103,7 +103,7 @@ async def test_a_group_that_was_removed(worker, raw) -> None:
 
 @pytest.mark.parametrize("kill", [False, True])
 async def test_a_restart(own_server, worker, kill) -> None:
-    """A server that was restarted is listened to again, and what it kept is there; the outage is told once."""
+    """A restarted server is read again, and the outage is logged once."""
     url = own_server.url(1)
     with anyio.fail_after(10), structlog.testing.capture_logs() as logs:
         async with worker(url=url) as broker, worker(url=url) as sender, listening(broker) as messages:
@@ -117,7 +117,7 @@ async def test_a_restart(own_server, worker, kill) -> None:
 
 
 async def test_cut_connections(own_server, worker) -> None:
-    """Connections that are cut are made anew."""
+    """Cut connections are opened again."""
     with anyio.fail_after(8):
         async with relay(own_server.port) as relayed:
             url = f"redis://127.0.0.1:{relayed.port}/1"
@@ -128,7 +128,7 @@ async def test_cut_connections(own_server, worker) -> None:
 
 
 async def test_a_read_only_server(own_server, worker, raw) -> None:
-    """A master that is a replica for a while is listened to again when it is master again."""
+    """A master that was a replica for a while is read again."""
     url = own_server.url(1)
     with anyio.fail_after(10):
         async with worker(url=url) as broker, worker(url=url) as sender, raw(url) as client:
@@ -142,8 +142,8 @@ async def test_a_read_only_server(own_server, worker, raw) -> None:
                 await _goes_on(broker, sender, messages, "after")
 
 
-async def test_a_full_server_is_emptied(own_server, worker, raw) -> None:
-    """Without memory for more, messages still come and are done, delayed ones as well."""
+async def test_a_full_server(own_server, worker, raw) -> None:
+    """Without memory messages are still delivered and acknowledged, delayed ones too."""
     url = own_server.url(1)
     with anyio.fail_after(5):
         async with worker(url=url) as broker, raw(url) as client:
@@ -157,7 +157,7 @@ async def test_a_full_server_is_emptied(own_server, worker, raw) -> None:
 
 
 async def test_a_lost_answer(worker, raw) -> None:
-    """What the server has given to this worker, which never heard of it, comes when its lease is over."""
+    """A message whose delivery was lost on the way is redelivered when its lease expires."""
     with anyio.fail_after(5):
         async with worker("me", lease=0.5) as broker, raw() as client:
             await broker.kick(message())
@@ -167,7 +167,7 @@ async def test_a_lost_answer(worker, raw) -> None:
 
 
 async def test_cancelled_at_any_point(worker) -> None:
-    """Wherever listening is cancelled, every message is done in the end, by this worker or by another."""
+    """Every message is delivered in the end, wherever listening was cancelled."""
     chance = random.Random(7)
     done = set()
 
@@ -193,8 +193,8 @@ async def test_cancelled_at_any_point(worker) -> None:
                 await work(other)
 
 
-async def test_a_storm(own_server, worker) -> None:
-    """Through connections that are cut again and again two workers do all there is, and leave nothing."""
+async def test_connections_that_are_cut_again_and_again(own_server, worker) -> None:
+    """Two workers process all messages though their connections are cut again and again."""
     chance = random.Random(11)
     done = set()
 

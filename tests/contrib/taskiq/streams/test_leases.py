@@ -1,4 +1,4 @@
-"""Who has a message, for how long, and who has it next."""
+"""Leases: who holds a message, for how long, and who gets it next."""
 
 import asyncio
 import gc
@@ -34,7 +34,7 @@ async def _line(process) -> str:
 
 
 async def test_a_killed_worker(worker, redis_url) -> None:
-    """What a killed process held is given out again within 1.3 leases, though nothing else arrives."""
+    """A killed process's message is redelivered within 1.3 leases, though no other arrives."""
     lease = 1.5
     with anyio.fail_after(20):
         async with worker(lease=lease) as broker:
@@ -56,7 +56,7 @@ async def test_a_killed_worker(worker, redis_url) -> None:
 
 
 async def test_a_message_that_kills(worker, redis_url) -> None:
-    """A message that ends every process that takes it is a dead letter after its last delivery, with its history."""
+    """A message that kills every worker becomes a dead letter with its history after its last delivery."""
     with anyio.fail_after(20):
         async with worker(lease=0.5, max_deliveries=2, slots=1) as broker:
             broker.with_result_backend(MemoryResults())
@@ -90,7 +90,7 @@ async def test_a_message_that_kills(worker, redis_url) -> None:
 
 
 async def test_suspects(worker, redis_url) -> None:
-    """Messages at their last delivery are given out one at a time to each worker: what ends its worker ends nobody else."""
+    """Messages at their last delivery are delivered one at a time, so that one that kills takes no other along."""
     with anyio.fail_after(20):
         async with worker(lease=0.5, max_deliveries=2) as broker:
             for number in range(3):
@@ -112,7 +112,7 @@ async def test_suspects(worker, redis_url) -> None:
 
 
 async def test_a_long_task(worker) -> None:
-    """A task that takes several leases runs once, with this worker and another looking on."""
+    """A task that takes several leases runs once, with another worker listening."""
     lost = []
     with anyio.fail_after(8):
         async with worker(lease=0.5) as broker, worker(lease=0.5) as other:
@@ -129,7 +129,7 @@ async def test_a_long_task(worker) -> None:
 
 
 async def test_a_blocked_loop(worker, redis_url) -> None:
-    """A task that keeps the event loop for longer than a lease keeps its own lease, and that of the next."""
+    """A task that blocks the event loop for longer than a lease keeps its lease, and that of the next message."""
     ended = threading.Event()
 
     async def look_on() -> list[str]:
@@ -159,8 +159,8 @@ async def test_a_blocked_loop(worker, redis_url) -> None:
                 assert second.handle.begin(lambda: None)
 
 
-async def test_an_answer_that_waited(worker, redis_url) -> None:
-    """What was given while something kept the event loop for longer than a lease begins all the same, uncounted."""
+async def test_a_delivery_while_the_loop_is_blocked(worker, redis_url) -> None:
+    """A message delivered while a task blocked the event loop begins all the same."""
 
     async def send() -> None:
         sender = broker_of(redis_url)
@@ -184,7 +184,7 @@ async def test_an_answer_that_waited(worker, redis_url) -> None:
 
 @pytest.mark.parametrize("hours", [-5, 5])
 async def test_clocks_that_disagree(worker, redis_url, monkeypatch, hours) -> None:
-    """A worker whose clock is hours off neither takes what others have nor loses what it has, and keeps delays."""
+    """A worker whose clock is hours off neither takes nor loses messages, and keeps delays."""
     right = time.time
     with anyio.fail_after(8):
         async with worker(lease=0.5) as broker:
@@ -202,7 +202,7 @@ async def test_clocks_that_disagree(worker, redis_url, monkeypatch, hours) -> No
 
 
 async def test_a_lost_lease(worker, raw) -> None:
-    """Who runs a message that is somebody else's by now is told once; it can't begin what it has lost, nor end it."""
+    """The holder of a lost lease is notified once, and can't begin, retry, dead-letter or release the message."""
     told = []
     with anyio.fail_after(5):
         async with worker(lease=0.5) as broker, raw() as client:
@@ -225,8 +225,8 @@ async def test_a_lost_lease(worker, raw) -> None:
     assert len(told) == 1
 
 
-async def test_nobody_is_sure(own_server, worker) -> None:
-    """While the server is away for longer than a lease nothing begins; afterwards it comes again, uncounted."""
+async def test_no_task_begins_without_a_valid_lease(own_server, worker) -> None:
+    """While the server is away for longer than a lease no task begins; afterwards the message comes again."""
     url = own_server.url(1)
     with anyio.fail_after(8):
         async with worker(url=url, lease=0.5) as broker:
@@ -243,8 +243,8 @@ async def test_nobody_is_sure(own_server, worker) -> None:
     assert delivery.handle.deliveries <= 2
 
 
-async def test_unread_through_an_outage(own_server, worker) -> None:
-    """What was read and not given yet waits until the server is back, though it takes several leases, uncounted."""
+async def test_fetched_messages_wait_through_an_outage(own_server, worker) -> None:
+    """Fetched messages wait for the server for several leases, and the delivery isn't counted."""
     url = own_server.url(1)
     with anyio.fail_after(8):
         async with worker(url=url, lease=0.5) as broker:
@@ -269,8 +269,8 @@ async def _held(broker, count):
     return (await broker.depth()).held == count
 
 
-async def test_lost_before_it_was_given(worker, raw) -> None:
-    """What was read and is somebody else's before it was given isn't given."""
+async def test_a_message_lost_before_its_delivery(worker, raw) -> None:
+    """A fetched message that another worker has by now isn't delivered."""
     with anyio.fail_after(5):
         async with worker(lease=0.5) as broker, raw() as client:
             for number in range(3):
@@ -291,7 +291,7 @@ async def test_lost_before_it_was_given(worker, raw) -> None:
 
 
 async def test_an_outage_within_a_lease(own_server, worker) -> None:
-    """What was given before a short outage begins after it, and runs on."""
+    """A message delivered before a short outage begins after it and keeps its lease."""
     url = own_server.url(1)
     told = []
     with anyio.fail_after(8):
@@ -308,7 +308,7 @@ async def test_an_outage_within_a_lease(own_server, worker) -> None:
 
 
 async def test_a_dropped_delivery(worker) -> None:
-    """What nobody can end any more is given out again when its lease is over."""
+    """A delivery that no code holds any more is redelivered when its lease expires."""
     with anyio.fail_after(8):
         async with worker(lease=1.5, slots=1) as broker:
             await broker.kick(message())
@@ -320,7 +320,7 @@ async def test_a_dropped_delivery(worker) -> None:
 
 
 async def test_no_leases(worker, raw) -> None:
-    """While nothing is held nothing is renewed; from the first message on there is a connection for it."""
+    """Without leases nothing is renewed; the first lease opens the connection."""
 
     async def names() -> set[str]:
         return {one["name"] for one in await client.client_list()}
@@ -343,7 +343,7 @@ async def test_no_leases(worker, raw) -> None:
 
 
 async def test_an_idle_worker(worker, raw) -> None:
-    """It asks for little: in a second with a long lease, three commands at most."""
+    """An idle worker with a long lease sends three commands a second at most."""
 
     async def commands() -> int:
         return (await client.info("stats"))["total_commands_processed"]
@@ -359,7 +359,7 @@ async def test_an_idle_worker(worker, raw) -> None:
 
 
 async def test_consumers_that_are_gone(worker, raw) -> None:
-    """They are removed after long silence, unless they hold something, of which nothing is dropped."""
+    """Silent consumers are removed, except those that hold messages."""
     with anyio.fail_after(5):
         async with worker("here", lease=30, forget_after=0.3) as broker, raw() as client:
 
@@ -382,7 +382,7 @@ async def _pending(worker) -> int:
 
 
 async def test_the_renewal_ends_though_a_cancellation_is_lost(worker, monkeypatch) -> None:
-    """As it may be where it comes just as a command has been sent."""
+    """The renewal's thread ends though its first cancellation is lost."""
     renewing = threading.Event()
 
     async def renew(*_):

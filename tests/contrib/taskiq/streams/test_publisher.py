@@ -1,4 +1,4 @@
-"""What sending leaves on the server, and when it arrives."""
+"""Sending: what is stored on the server, and when it is delivered."""
 
 import threading
 import time
@@ -14,7 +14,7 @@ pytestmark = pytest.mark.anyio
 
 
 async def test_a_message_before_any_worker(worker, raw) -> None:
-    """It is kept, though there is neither a group nor a worker yet, and carries what it is about."""
+    """A message is stored though neither group nor worker exists, with its task's name and id."""
     async with worker() as sender, raw() as client:
         await client.flushdb()
         await sender.kick(message("early"))
@@ -26,7 +26,7 @@ async def test_a_message_before_any_worker(worker, raw) -> None:
 
 
 async def test_another_queue(worker) -> None:
-    """The label queue_name sends a message to the workers of that queue."""
+    """The label queue_name sends a message to another queue."""
     with anyio.fail_after(5):
         async with worker() as here, worker(queue="other") as there:
             await here.kick(message("over there", queue_name="other"))
@@ -37,7 +37,7 @@ async def test_another_queue(worker) -> None:
 
 @pytest.mark.parametrize("lease", [1, 30])
 async def test_a_delay(worker, lease) -> None:
-    """A delayed message comes when it is due, also to a worker that had begun to wait before it was sent."""
+    """A delayed message is delivered when it is due, also to a worker that waited before."""
     with anyio.fail_after(5):
         async with worker(lease=lease) as broker, worker() as sender, listening(broker) as messages:
             await nothing(messages, 0.2)
@@ -52,8 +52,8 @@ async def test_a_delay(worker, lease) -> None:
     assert 0.6 <= came[1][1] < 0.85
 
 
-async def test_delays_of_one_text(worker) -> None:
-    """Two delayed messages that are equal are two messages."""
+async def test_equal_delayed_messages(worker) -> None:
+    """Two equal delayed messages are two messages."""
     async with worker() as sender:
         await sender.kick(message("same", delay="60"))
         await sender.kick(message("same", delay="60"))
@@ -62,7 +62,7 @@ async def test_delays_of_one_text(worker) -> None:
 
 @pytest.mark.parametrize("delay", ["0", "60"])
 async def test_once(worker, delay) -> None:
-    """Of messages with the same text in bm_once one is sent, however many are sent at once; delayed ones as well."""
+    """Of concurrent messages with one deduplication key one is sent, delayed or not."""
     async with worker() as one, worker() as other:
         async with anyio.create_task_group() as group:
             for broker in (one, other) * 10:
@@ -73,7 +73,7 @@ async def test_once(worker, delay) -> None:
 
 
 async def test_once_for_a_time(worker) -> None:
-    """After its seconds a message of the same kind is sent again."""
+    """A deduplication key can be sent again after its seconds."""
     async with worker() as broker:
         for _ in range(2):
             await broker.kick(message("tick", bm_once="tick", bm_once_for="0.1"))
@@ -86,8 +86,8 @@ async def test_once_for_a_time(worker) -> None:
 @pytest.mark.parametrize(
     "labels", [{"delay": "soon"}, {"delay": "nan"}, {"bm_once": "x", "bm_once_for": "0"}, {"queue_name": "tasks:dead"}]
 )
-async def test_labels_that_cannot_be(worker, labels) -> None:
-    """They are refused by name, and nothing is sent."""
+async def test_invalid_labels(worker, labels) -> None:
+    """Invalid labels are refused by name, and nothing is sent."""
     async with worker() as broker:
         with pytest.raises(ValueError, match=next(reversed(labels)).removesuffix("_name")):
             await broker.kick(message(**labels))
@@ -96,7 +96,7 @@ async def test_labels_that_cannot_be(worker, labels) -> None:
 
 @pytest.mark.parametrize("labels", [{}, {"delay": "60"}, {"bm_once": "x"}, {"bm_once": "x", "delay": "60"}])
 async def test_a_full_server(own_server, worker, raw, labels) -> None:
-    """Without memory sending fails in a way that may pass, and leaves nothing of the message."""
+    """Without memory sending raises a transient error and leaves nothing of the message."""
     async with worker(url=own_server.url(1)) as broker, raw(own_server.url(1)) as client:
         await client.config_set("maxmemory", 1)
         with pytest.raises(TransientError):
@@ -110,7 +110,7 @@ async def test_a_full_server(own_server, worker, raw, labels) -> None:
 
 
 async def test_nothing_is_trimmed(worker) -> None:
-    """500 messages that nobody reads all wait."""
+    """500 unread messages stay in the stream."""
     async with worker() as broker:
         for _ in range(10):
             async with anyio.create_task_group() as group:
@@ -120,7 +120,7 @@ async def test_nothing_is_trimmed(worker) -> None:
 
 
 async def test_a_sender_alone(worker, raw) -> None:
-    """Who only sends has neither a thread nor a connection that reads; nudges stay one, however many it sends."""
+    """A broker that only sends has no thread and no reading connection, and leaves one wakeup at most."""
     before = set(threading.enumerate())
     async with worker("sender") as broker, raw() as client:
         for seconds in range(9, 0, -1):
@@ -132,8 +132,8 @@ async def test_a_sender_alone(worker, raw) -> None:
         assert await client.exists(f"{PREFIX}tasks:delayed")
 
 
-async def test_an_answer_that_is_lost(worker, own_server) -> None:
-    """The client sends again what it got no answer to; that the first had arrived is noticed, so that there is one."""
+async def test_a_lost_answer(worker, own_server) -> None:
+    """A message that the client sends again after a lost answer is stored once."""
     with anyio.fail_after(8):
         async with relay(own_server.port) as relayed:
             async with worker(url=f"redis://127.0.0.1:{relayed.port}/1") as broker:

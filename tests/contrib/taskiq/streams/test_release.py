@@ -1,4 +1,4 @@
-"""What becomes of a worker's messages when it stops."""
+"""How a stopping worker releases its messages."""
 
 import asyncio
 import signal
@@ -12,7 +12,7 @@ pytestmark = pytest.mark.anyio
 
 
 async def test_a_backlog(worker) -> None:
-    """What a worker has read and not begun another runs at once, though it waits for new messages, and uncounted."""
+    """Unstarted messages go to a waiting worker at once, and their deliveries aren't counted."""
     with anyio.fail_after(5):
         async with worker(lease=30) as broker, worker(lease=30) as other:
             for number in range(5):
@@ -34,8 +34,8 @@ async def test_a_backlog(worker) -> None:
             assert not any(delivery.handle.begin(lambda: None) for delivery in given)
 
 
-async def test_to_several(worker) -> None:
-    """What is more than one worker can take goes to the next, at once as well."""
+async def test_a_release_to_several_workers(worker) -> None:
+    """Released messages go to several workers at once."""
     with anyio.fail_after(5):
         async with worker(lease=30) as broker, worker(lease=30, slots=3) as one, worker(lease=30, slots=3) as two:
             for number in range(6):
@@ -63,8 +63,8 @@ async def _is(so):
     return so
 
 
-async def test_many(worker, raw) -> None:
-    """More than fit into one step are handed back; what has begun goes on, and can be done."""
+async def test_a_release_of_many_messages(worker, raw) -> None:
+    """More messages than one script handles are released, and begun ones can be acknowledged."""
     count = 1200
     with anyio.fail_after(8):
         async with worker(lease=30, slots=2000) as broker, raw() as client:
@@ -90,8 +90,8 @@ async def _all_held(broker, count):
     return (await broker.depth()).held == count
 
 
-async def test_nothing_comes_after_it(worker) -> None:
-    """What is sent right after a worker has stopped to read isn't given to it."""
+async def test_nothing_is_delivered_after_a_release(worker) -> None:
+    """A message sent right after a release isn't delivered to the worker that stopped."""
     with anyio.fail_after(5):
         async with worker(lease=30) as broker:
             for _ in range(10):
@@ -109,7 +109,7 @@ async def test_nothing_comes_after_it(worker) -> None:
 
 
 async def test_a_user_with_few_rights(own_server, worker, raw) -> None:
-    """Who mayn't interrupt a read hands back all the same."""
+    """A user who may not unblock a read can release all the same."""
     with anyio.fail_after(8):
         async with raw(own_server.url(1)) as client:
             await client.execute_command("ACL", "SETUSER", "few", "on", ">pw", "~*", "&*", "+@all", "-client")
@@ -124,8 +124,8 @@ async def test_a_user_with_few_rights(own_server, worker, raw) -> None:
                 assert isinstance(reading.exception(), StopAsyncIteration)
 
 
-async def test_to_a_full_server(own_server, worker, raw) -> None:
-    """Handing back needs no memory."""
+async def test_a_release_on_a_full_server(own_server, worker, raw) -> None:
+    """A release needs no memory."""
     url = own_server.url(1)
     with anyio.fail_after(5):
         async with worker(url=url, lease=30) as broker, raw(url) as client, worker(url=url, lease=30) as other:
@@ -138,7 +138,7 @@ async def test_to_a_full_server(own_server, worker, raw) -> None:
 
 
 async def test_shutdown(worker, redis_url, raw) -> None:
-    """It hands back everything: what has begun counts as a delivery, and is lost to whom runs it. Nothing is left."""
+    """A shutdown releases all messages, counts the delivery of begun ones, and notifies their holders."""
     told = []
     broker = broker_of(redis_url, "leaver", lease=30)
     with anyio.fail_after(5):
@@ -161,8 +161,8 @@ async def test_shutdown(worker, redis_url, raw) -> None:
             assert time.monotonic() - started < 0.5
 
 
-async def test_shutdown_waits_for_what_is_done(worker, redis_url) -> None:
-    """What was said to be done before it is done, and handed to nobody."""
+async def test_a_shutdown_waits_for_acknowledgements(worker, redis_url) -> None:
+    """Pending acknowledgements are sent before the messages are released."""
     broker = broker_of(redis_url)
     with anyio.fail_after(5):
         await broker.startup()
@@ -178,8 +178,8 @@ async def test_shutdown_waits_for_what_is_done(worker, redis_url) -> None:
 
 
 @pytest.mark.parametrize("by", [signal.SIGKILL, signal.SIGSTOP])
-async def test_shutdown_without_a_server(own_server, by) -> None:
-    """It ends within seconds, whether the server is gone or hangs; who runs something is told."""
+async def test_a_shutdown_without_a_server(own_server, by) -> None:
+    """A shutdown ends within seconds though the server is gone or hangs, and notifies running tasks."""
     told = []
     broker = broker_of(own_server.url(1))
     with anyio.fail_after(12):
@@ -198,8 +198,8 @@ async def test_shutdown_without_a_server(own_server, by) -> None:
     assert told == [1]
 
 
-async def test_started_again(worker, redis_url) -> None:
-    """A broker that was shut down can be started again, and is no worse for it."""
+async def test_a_start_after_a_shutdown(worker, redis_url) -> None:
+    """A broker can be started again after its shutdown."""
     broker = broker_of(redis_url)
     with anyio.fail_after(5):
         for _ in range(2):

@@ -1,4 +1,4 @@
-"""What a task takes."""
+"""The arguments of a task."""
 
 import functools
 import json
@@ -80,7 +80,7 @@ KINDS = [
 
 
 def _travelled(args, kwargs):
-    """As a broker's bytes bring them."""
+    """The arguments as a message brings them."""
     formatter = ProxyFormatter(EmbeddedBroker())
     message = TaskiqMessage(task_id="1", task_name="t", labels={}, args=args, kwargs=kwargs)
     read = formatter.loads(formatter.dumps(message).message)
@@ -92,8 +92,8 @@ def _through(arguments, *args, **kwargs):
 
 
 @given(st.data())
-def test_what_is_sent_is_made_again(data):
-    """Equal, and of the kind that the annotation says, whatever JSON makes of it."""
+def test_sent_arguments_are_decoded_to_equal_ones(data):
+    """Decoded arguments equal the sent ones and have the annotated types."""
     kind, values = data.draw(st.sampled_from(KINDS))
 
     def function(one, other=None): ...
@@ -107,14 +107,14 @@ def test_what_is_sent_is_made_again(data):
 
 
 @given(JSON)
-def test_what_json_says_needs_no_annotation(value):
-    """It arrives as it is."""
+def test_values_of_json_need_no_annotation(value):
+    """Values of JSON arrive unchanged."""
     assert ((value,), {}) == _through(read_arguments("t", lambda one: None), value)
 
 
 @pytest.mark.parametrize("value", [float("inf"), -float("inf"), float("nan")])
-def test_numbers_that_json_has_no_word_for(value):
-    """They arrive as numbers where the annotation says so, and as text elsewhere; never as nothing."""
+def test_infinity_and_nan(value):
+    """Infinity and NaN arrive as numbers if annotated, else as text, and never as None."""
 
     def function(one: float, two): ...
 
@@ -124,14 +124,14 @@ def test_numbers_that_json_has_no_word_for(value):
 
 
 def test_sets_and_bytes_without_an_annotation():
-    """They arrive as JSON has them: a list, and text."""
+    """Without an annotation sets arrive as lists, and bytes as text."""
     arguments = read_arguments("t", lambda *values: None)
     assert (([1], "text"), {}) == _through(arguments, {1}, b"text")
 
 
 @pytest.mark.parametrize("value", [object(), b"\xff", {"key": [object()]}, print])
-def test_what_json_cannot_say_is_refused_where_it_is_sent(value):
-    """By the parameter's place or name."""
+def test_a_value_that_json_cannot_express_is_not_sent(value):
+    """The error names the parameter by position or name."""
 
     def function(one, *, two=None): ...
 
@@ -144,8 +144,8 @@ def test_what_json_cannot_say_is_refused_where_it_is_sent(value):
         arguments.encode([1], {"two": value})
 
 
-def test_what_holds_itself_is_refused():
-    """Not followed for ever."""
+def test_a_value_that_contains_itself_is_refused():
+    """A value that contains itself raises an error rather than recursing for ever."""
     value = []
     value.append(value)
     with pytest.raises(TypeError, match="JSON can't express"):
@@ -153,7 +153,7 @@ def test_what_holds_itself_is_refused():
 
 
 def test_a_call_that_python_would_refuse():
-    """It is refused where it is sent, and says what the task takes."""
+    """Arguments that don't fit the signature are refused by sender and worker, and the error shows it."""
 
     def function(one: int, /, two: int = 2, *, three: int): ...
 
@@ -168,7 +168,7 @@ def test_a_call_that_python_would_refuse():
 
 
 def test_every_kind_of_parameter():
-    """Those before the slash, those after the star, and the rest of both kinds are made of their annotations."""
+    """Positional-only, keyword-only and variadic parameters are converted to their annotations."""
 
     def function(one: int, /, two: UUID, *rest: Decimal, three: date, **more: Colour): ...
 
@@ -178,8 +178,8 @@ def test_every_kind_of_parameter():
     assert ((1, some, Decimal("1.5"), Decimal(2)), {"three": date(2026, 1, 2), "one": Colour.RED}) == made
 
 
-def test_defaults_are_the_functions_business():
-    """They are neither sent nor checked."""
+def test_defaults_are_neither_sent_nor_checked():
+    """A default isn't sent, so a wrong one isn't an error."""
 
     def function(one: int = "nothing of the kind", two: int = 2): ...  # type: ignore[assignment]
 
@@ -189,11 +189,8 @@ def test_defaults_are_the_functions_business():
     assert ((), {"two": 5}) == arguments.decode([], {"two": "5"})
 
 
-# -- what is given where it runs -------------------------------------------------------------------------------------
-
-
-def test_what_is_given_is_not_sent():
-    """However it is marked."""
+def test_provided_parameters_are_not_sent():
+    """A parameter marked by its default or its annotation isn't sent."""
 
     def function(one: int, context: Context = TaskiqDepends(), *, other: Annotated[Context, TaskiqDepends()]): ...
 
@@ -203,8 +200,8 @@ def test_what_is_given_is_not_sent():
         arguments.encode([1], {"context": 2})
 
 
-def test_arguments_behind_what_is_given_do_not_take_its_place():
-    """They are passed by name."""
+def test_parameters_behind_a_provided_one_are_passed_by_keyword():
+    """An argument behind a provided parameter doesn't take its place."""
 
     def behind(one: int, given: Context = TaskiqDepends(), two: int = 2, three: int = 3):
         return one, given, two, three
@@ -219,8 +216,8 @@ def test_arguments_behind_what_is_given_do_not_take_its_place():
     assert ("given", 1, 2) == first(*made, **named, given="given")
 
 
-def test_what_is_given_must_be_given_by_name():
-    """Where Python doesn't allow that, the declaration is wrong."""
+def test_a_provided_parameter_must_accept_a_keyword():
+    """A provided parameter that can't be passed by keyword is a problem of the declaration."""
 
     def slash(given: Annotated[Context, TaskiqDepends()], /): ...
     def star(given: Context = TaskiqDepends(), *rest: int): ...
@@ -233,11 +230,8 @@ def test_what_is_given_must_be_given_by_name():
     )
 
 
-# -- wrong ones ------------------------------------------------------------------------------------------------------
-
-
 def test_invalid_arguments_show_no_value():
-    """They may be somebody's secret, and the text is logged."""
+    """The error shows no value, since it is logged and the value may be a secret."""
 
     class Strict(BaseModel):
         name: str
@@ -267,7 +261,7 @@ def test_invalid_arguments_show_no_value():
 
 @given(st.text(min_size=6, alphabet="abcdefxyz"))
 def test_no_text_becomes_a_number(value):
-    """Nor stands in the error."""
+    """A text isn't converted to a number, nor shown in the error."""
 
     def function(one: int): ...
 
@@ -276,8 +270,8 @@ def test_no_text_becomes_a_number(value):
     assert "one: Input should be a valid integer, unable to parse string as an integer" == str(caught.value)
 
 
-def test_several_of_a_kind_are_checked_one_by_one():
-    """And told by the parameter's name."""
+def test_variadic_arguments_are_checked_one_by_one():
+    """The error names the variadic parameter."""
 
     def function(*numbers: int, **more: int): ...
 
@@ -287,11 +281,8 @@ def test_several_of_a_kind_are_checked_one_by_one():
         read_arguments("t", function).decode([], {"a": "x"})
 
 
-# -- what is declared ------------------------------------------------------------------------------------------------
-
-
-def test_types_that_no_message_can_bring():
-    """They are problems of the declaration; the hint says what was meant."""
+def test_types_that_no_message_can_contain():
+    """Such a type is a problem of the declaration, and the hint names TaskiqDepends()."""
 
     class Database: ...
 
@@ -304,7 +295,7 @@ def test_types_that_no_message_can_bring():
 
 
 def test_annotations_that_cannot_be_read():
-    """As those under TYPE_CHECKING: they are told, and the arguments can be sent all the same."""
+    """Unreadable annotations are reported, and the arguments can be sent all the same."""
 
     def function(one: "Nowhere", two: int): ...  # type: ignore[name-defined]  # noqa: F821
 
@@ -314,13 +305,13 @@ def test_annotations_that_cannot_be_read():
     assert (["a", 2], {}) == arguments.encode(["a", 2], {})
 
 
-def test_objects_that_can_be_called():
-    """Their ``__call__`` says what they take; a decorator's function is what it decorates."""
+def test_callable_objects_and_wrapped_functions():
+    """The parameters are those of ``__call__``, or of the wrapped function."""
 
     class Sender:
         def __call__(self, one: int): ...
 
-    @functools.wraps(test_objects_that_can_be_called)
+    @functools.wraps(test_callable_objects_and_wrapped_functions)
     def plain(): ...
 
     def inner(one: int): ...
@@ -334,6 +325,6 @@ def test_objects_that_can_be_called():
 
 
 def test_the_built_in_functions():
-    """Their types aren't written down, so nothing is made."""
+    """Built-in functions have no annotations, so nothing is converted."""
     assert (([1, 2],), {}) == read_arguments("t", len).decode([[1, 2]], {})
     assert json.dumps([1]) == json.dumps(read_arguments("t", len).encode([{1}], {})[0][0])

@@ -1,4 +1,4 @@
-"""Tasks as code declares them."""
+"""The declaration of tasks, and the tasks that parts contribute."""
 
 import functools
 import sys
@@ -22,7 +22,7 @@ def add(one: int, other: int = 1) -> int:
 
 @pytest.fixture
 def registry(monkeypatch):
-    """TaskIQ keeps shared tasks for as long as the process lives."""
+    """Clear TaskIQ's registry of shared tasks, which lasts as long as the process."""
     monkeypatch.setattr(AsyncBroker, "global_task_registry", {})
 
 
@@ -34,22 +34,19 @@ def _kernel(*parts):
     return Kernel(contributions=parts, discover=False)
 
 
-# -- one task --------------------------------------------------------------------------------------------------------
-
-
 def test_a_task_is_still_the_function():
-    """Called, it runs here and now."""
+    """A call of a task runs the function."""
     assert (3, 2) == (add(1, 2), add(1))
 
 
-def test_its_name_is_that_of_the_function():
-    """With the module, as a worker finds it."""
+def test_the_name_is_module_and_function():
+    """A task's name is its function's module and name."""
     assert f"{__name__}:add" == add.name
     assert f"<Task {add.name}>" == repr(add)
 
 
 def test_the_name_of_a_decorated_function_is_its_own():
-    """Not its decorator's."""
+    """A decorated function has its own name, not its decorator's."""
 
     def loud(function):
         @functools.wraps(function)
@@ -62,15 +59,15 @@ def test_the_name_of_a_decorated_function_is_its_own():
 
 
 @pytest.mark.parametrize("function", [lambda: None, functools.partial(print, 1)])
-def test_what_has_no_name_needs_one(function):
-    """A worker couldn't find it."""
+def test_a_function_without_a_name_needs_one(function):
+    """A lambda or a partial needs a given name."""
     with pytest.raises(ValueError, match=r"name: a worker can't find .* by its own name"):
         task(function)
     assert "given" == task(name="given")(function).name
 
 
 def test_options_are_kept():
-    """All of them."""
+    """All options reach the task."""
     schedule = Schedule(every=5)
     made = task(
         name="report",
@@ -131,29 +128,26 @@ def test_options_are_kept():
     ],
 )
 def test_wrong_values_are_refused_by_name(argument, value):
-    """Where they are written."""
+    """Each wrong value is refused with the name of its argument."""
     with pytest.raises(ValueError, match=f"^{argument}: "):
         task(**{"name": "wrong", argument: value})(print)
 
 
 @pytest.mark.parametrize("value", [7, "text", add])
 def test_only_functions_are_tasks(value):
-    """Neither anything else nor what is one already."""
+    """Other values, and tasks, are refused."""
     with pytest.raises(ValueError, match="function: expected a function"):
         task(name="wrong")(value)
 
 
 def test_a_typo_is_a_type_error():
-    """Python's own."""
+    """An unknown option raises Python's own TypeError."""
     with pytest.raises(TypeError, match="attemps"):
         task(attemps=3)(print)
 
 
-# -- sent otherwise --------------------------------------------------------------------------------------------------
-
-
-def test_using_leaves_the_task_as_it_is():
-    """It makes another of it."""
+def test_using_makes_another_task():
+    """``using`` returns a task with other options and doesn't change the original."""
     made = add.using(delay=2, task_id="a", once="b", once_for=60, queue="q", timeout=3, shop="x")
     assert {
         "delay": 2.0,
@@ -167,21 +161,21 @@ def test_using_leaves_the_task_as_it_is():
     assert ({}, None) == (add.make_labels(NOW), add.task_id)
 
 
-def test_using_may_be_said_step_by_step():
-    """What was said before stays."""
+def test_using_can_be_chained():
+    """A second ``using`` keeps the options of the first."""
     made = add.using(task_id="a", at=NOW + timedelta(seconds=5), shop="x").using(timeout=1)
     assert {"shop": "x", "timeout": 1.0, "delay": 5.0} == made.make_labels(NOW)
     assert "a" == made.task_id
 
 
 def test_a_time_becomes_a_delay_when_it_is_sent():
-    """None where it has passed."""
+    """A time becomes the delay until then, 0 for a time in the past."""
     made = add.using(at=NOW + timedelta(minutes=1))
     assert [60.0, 0.0] == [made.make_labels(now)["delay"] for now in (NOW, NOW + timedelta(hours=1))]
 
 
 def test_of_delay_and_time_the_last_counts():
-    """Whichever it is."""
+    """Of a delay and a time the later call wins."""
     late = NOW + timedelta(hours=1)
     assert 5.0 == add.using(at=late).using(delay=5).make_labels(NOW)["delay"]
     assert 3600.0 == add.using(delay=5).using(at=late).make_labels(NOW)["delay"]
@@ -207,17 +201,14 @@ def test_of_delay_and_time_the_last_counts():
         ("labels", {"thing": object()}),
     ],
 )
-def test_wrong_ways_of_sending_are_refused_by_name(argument, options):
-    """As wrong declarations are."""
+def test_wrong_options_of_using_are_refused_by_name(argument, options):
+    """Each wrong option of ``using`` is refused with its name."""
     with pytest.raises(ValueError, match=f"^{argument}: "):
         add.using(**options)
 
 
-# -- of TaskIQ's own -------------------------------------------------------------------------------------------------
-
-
 def test_tasks_of_taskiqs_decorators(registry):
-    """Their labels are options where they say the same."""
+    """The labels timeout and attempts of a task of TaskIQ's become options."""
 
     @async_shared_broker.task(task_name="mail", timeout=3, attempts="2", shop="x", schedule=[{"cron": "* * * * *"}])
     async def mail(to: str) -> None: ...
@@ -231,7 +222,7 @@ def test_tasks_of_taskiqs_decorators(registry):
 
 @pytest.mark.parametrize(("label", "value"), [("timeout", "soon"), ("timeout", -1), ("attempts", 0), ("attempts", "x")])
 def test_wrong_labels_of_taskiqs_tasks_are_refused_by_name(registry, label, value):
-    """And the task's."""
+    """The error names the task and the label."""
     made = InMemoryBroker().task(task_name="mail", **{label: value})(_plain)
     with pytest.raises(ValueError, match=f"task 'mail': {label}: .*{value}"):
         convert_task(made)
@@ -240,11 +231,8 @@ def test_wrong_labels_of_taskiqs_tasks_are_refused_by_name(registry, label, valu
 def _plain(): ...
 
 
-# -- parts -----------------------------------------------------------------------------------------------------------
-
-
-def test_a_part_brings_its_tasks():
-    """By name; nothing is started."""
+def test_a_part_contributes_its_tasks():
+    """The tasks of a part are found by name without a start."""
     part = tasks("shop", add, _made())
     assert ("shop_tasks", f"The tasks of 'shop': {add.name}, other.") == (part.name, part.description)
     plan = _kernel(part, tasks("empty")).plan
@@ -253,7 +241,7 @@ def test_a_part_brings_its_tasks():
 
 
 def test_a_module_stands_for_its_tasks(registry, monkeypatch):
-    """For its own, not for those that it imports."""
+    """A module contributes its own tasks, not those that it imports."""
     module = ModuleType("shop.jobs")
     monkeypatch.setitem(sys.modules, "shop.jobs", module)
     source = (
@@ -273,20 +261,20 @@ def test_a_module_stands_for_its_tasks(registry, monkeypatch):
 
 @pytest.mark.parametrize("member", [print, "shop.jobs", None])
 def test_members_of_another_kind(member):
-    """They are refused."""
+    """Other members are refused."""
     with pytest.raises(ValueError, match="members: expected tasks, or modules with tasks in them"):
         tasks("shop", member)
 
 
 def test_two_tasks_of_one_name_within_a_part():
-    """They are refused where they are written; the same one twice does no harm."""
+    """Two tasks of one name in a part are refused; the same task twice isn't."""
     with pytest.raises(ValueError, match="members: there are two tasks called 'other'"):
         tasks("shop", _made(), _made())
     assert [add.name] == list(collect_tasks(_kernel(tasks("shop", add, add.using(delay=1))).plan))
 
 
 def test_two_tasks_of_one_name_in_two_parts():
-    """The report names both, and all such tasks."""
+    """The report names both parts and all such tasks."""
     kernel = _kernel(tasks("shop", _made(), add, _made("mine")), tasks("bar", _made(), add))
     with pytest.raises(PlanError) as caught:
         collect_tasks(kernel.plan)
@@ -294,14 +282,14 @@ def test_two_tasks_of_one_name_in_two_parts():
     assert "the parts 'bar' and 'shop' both have a task 'other'." in str(caught.value)
 
 
-def test_tasks_may_be_given_in_place_of_a_part():
-    """By an override."""
+def test_tasks_can_be_overridden():
+    """An override replaces the tasks of a part."""
     from bandmaster.kernel.keys import Key
 
     plan = Kernel(discover=False, overrides={Key(Tasks, "shop"): Tasks("shop", (add,))}).plan
     assert {add.name: add} == collect_tasks(plan)
 
 
-def test_a_task_is_no_other_of_the_same_kind():
-    """They are told apart by identity: they are keys."""
+def test_tasks_are_compared_by_identity():
+    """Two equal tasks are different keys."""
     assert 2 == len({Task(print, "a"), Task(print, "a")})

@@ -1,4 +1,4 @@
-"""Tasks made ready to be run beside what the running components provide."""
+"""Tasks bound to the resources of running components."""
 
 import asyncio
 import functools
@@ -25,7 +25,7 @@ class Database:
 
 
 class Cache:
-    """One that TaskIQ could make by itself."""
+    """A class that TaskIQ could make itself."""
 
 
 class Session:
@@ -43,7 +43,7 @@ ORDERS = Repository("orders")
 
 
 class Sessions:
-    """Scoped sessions that say what happens to them."""
+    """Scoped sessions that record when they are opened and closed."""
 
     def __init__(self, *names):
         self.facts = []
@@ -88,12 +88,9 @@ async def _run(bound, known=None, *args):
         return await result if bound.is_async else result
 
 
-# -- what the components provide -------------------------------------------------------------------------------------
-
-
 @pytest.mark.requirement("worker")
 async def test_resources_are_found_by_type():
-    """Where the parameter asks by its default, and where it does beside its type."""
+    """A parameter gets a resource by its type, marked by its default or its annotation."""
 
     async def function(
         one: int,
@@ -108,8 +105,8 @@ async def test_resources_are_found_by_type():
     assert (1, MAIN, CACHE, ORDERS, REPLICA) == await _run(_bind(function), {}, 1)
 
 
-async def test_names_tell_several_apart():
-    """The one with the name comes, also beside one without."""
+async def test_named_resources():
+    """A name chooses among several resources of a type."""
 
     async def function(
         replica: Annotated[Database, Named("replica")] = TaskiqDepends(),
@@ -122,8 +119,8 @@ async def test_names_tell_several_apart():
     assert (MAIN, REPLICA, REPLICA, REPLICA) == await _run(_bind(function))
 
 
-async def test_a_task_that_asks_for_nothing_is_given_nothing():
-    """It costs nothing either."""
+async def test_a_task_without_dependencies():
+    """A task without dependencies has no graph."""
 
     def function(one: int): ...
 
@@ -134,8 +131,8 @@ async def test_a_task_that_asks_for_nothing_is_given_nothing():
 
 
 @pytest.mark.parametrize("cached", [True, False])
-async def test_a_resource_is_never_made_reset_attempts(cached):
-    """Not even one that TaskIQ could make, where a dependency isn't to be cached."""
+async def test_a_resource_is_never_made_again(cached):
+    """TaskIQ doesn't make a provided class, cached or not."""
 
     def part(cache: Cache = TaskiqDepends(), database: Database = TaskiqDepends(use_cache=cached)):
         return cache, database
@@ -148,8 +145,8 @@ async def test_a_resource_is_never_made_reset_attempts(cached):
     assert (CACHE, CACHE, MAIN) == await _run(_bind(function))
 
 
-async def test_sync_tasks_get_the_same():
-    """They are only called elsewhere."""
+async def test_sync_tasks_get_resources():
+    """Sync tasks get shared and scoped resources."""
 
     def function(database: Database = TaskiqDepends(), session: Session = TaskiqDepends()):
         return database.url, session.url
@@ -204,13 +201,13 @@ def _decorated(kind):
         ("sync all through", False),
     ],
 )
-def test_where_a_task_runs(kind, expected):
-    """In the loop if it, or what it decorates, is async; otherwise in a thread."""
+def test_async_functions_are_recognised(kind, expected):
+    """A function is async if it, or the function that it wraps, is."""
     assert expected is _bind(_decorated(kind)).is_async
 
 
 def test_options_come_before_settings():
-    """Of timeouts as of all that says how it is tried."""
+    """A task's own timeout and attempts take precedence over the settings."""
     resources = Resources()
     made = [task(name="a", timeout=1, attempts=2)(print), task(name="b")(repr)]
     bound = bind_tasks(made, resources, TaskIQSettings(timeout=9, attempts=7))
@@ -219,11 +216,8 @@ def test_options_come_before_settings():
     }
 
 
-# -- what they provide anew ------------------------------------------------------------------------------------------
-
-
 async def test_a_scoped_resource_is_opened_once_per_run():
-    """However often it is asked for; and only if it is."""
+    """A scoped resource is opened once per run, and only if a task depends on it."""
     sessions = Sessions()
     resources = _resources({Key(Scoped[Session]): sessions.scoped("a"), Key(Scoped[int]): sessions.scoped("unused")})
 
@@ -245,7 +239,7 @@ async def test_a_scoped_resource_is_opened_once_per_run():
 
 
 async def test_scoped_resources_are_closed_in_reverse():
-    """And what TaskIQ opened before them."""
+    """Scoped resources and TaskIQ's dependencies are closed in reverse order."""
     sessions = Sessions()
     resources = _resources(
         {Key(Scoped[Session]): sessions.scoped("a"), Key(Scoped[Session], "other"): sessions.scoped("b")}
@@ -267,8 +261,8 @@ async def test_scoped_resources_are_closed_in_reverse():
     assert ["open a", "open b", "open part", "close part", "close b", "close a"] == sessions.facts
 
 
-async def test_a_scoped_resource_sees_what_the_task_raises():
-    """So that a transaction is rolled back."""
+async def test_a_scoped_resource_sees_the_tasks_error():
+    """A scoped resource sees the task's error, so that a transaction is rolled back."""
     sessions = Sessions()
 
     async def function(session: Session = TaskiqDepends()):
@@ -279,8 +273,8 @@ async def test_a_scoped_resource_sees_what_the_task_raises():
     assert ["open a", "a saw OSError", "close a"] == sessions.facts
 
 
-async def test_what_was_opened_is_closed_when_the_next_cannot_be():
-    """A scope that fails, or a dependency of TaskIQ's."""
+async def test_opened_resources_are_closed_when_another_fails_to_open():
+    """A resource that is open is closed when a later dependency fails."""
     sessions = Sessions()
 
     def broken():
@@ -293,8 +287,8 @@ async def test_what_was_opened_is_closed_when_the_next_cannot_be():
     assert ["open a", "a saw OSError", "close a"] == sessions.facts
 
 
-async def test_a_scope_may_be_asked_for_itself():
-    """For a task that opens several, one after the other."""
+async def test_a_task_may_open_a_scope_itself():
+    """A task that depends on the scope can open it several times."""
     sessions = Sessions()
 
     async def function(scope: Scoped[Session] = TaskiqDepends()):
@@ -306,8 +300,8 @@ async def test_a_scope_may_be_asked_for_itself():
     assert ["open a", "run", "close a"] * 2 == sessions.facts
 
 
-async def test_what_is_made_for_each_task_comes_before_what_all_share():
-    """Whichever component comes first."""
+async def test_scoped_resources_take_precedence():
+    """A scoped resource takes precedence over a shared one of the type, in any order."""
     scoped = {Key(Scoped[Session]): Sessions().scoped("of this task")}
     shared = {Key(Session): Session("of all")}
 
@@ -318,11 +312,8 @@ async def test_what_is_made_for_each_task_comes_before_what_all_share():
         assert "of this task" == await _run(_bind(function, Resources(order)))
 
 
-# -- of TaskIQ's own -------------------------------------------------------------------------------------------------
-
-
 async def test_taskiqs_own_dependencies_work():
-    """Functions, classes, generators, of both kinds; with arguments; and they get resources, too."""
+    """Functions, classes and generators work as dependencies, and depend on resources."""
     facts = []
 
     def plain(database: Database = TaskiqDepends()):
@@ -367,8 +358,8 @@ async def test_taskiqs_own_dependencies_work():
     assert ["run", "async generator closed", "generator closed"] == facts
 
 
-async def test_generators_see_what_the_task_raises():
-    """As TaskIQ has it."""
+async def test_generators_see_the_tasks_error():
+    """A generator sees the task's error, as TaskIQ documents."""
     facts = []
 
     async def part():
@@ -386,8 +377,8 @@ async def test_generators_see_what_the_task_raises():
     assert ["no disk"] == facts
 
 
-async def test_the_end_of_a_dependency_fails(logs):
-    """The run fails with it where it has succeeded; else it is logged. The others are ended in any case."""
+async def test_a_dependency_that_fails_to_close(logs):
+    """A closing dependency's error fails a successful run, and is logged after a failed one; the others are closed."""
     facts = []
 
     async def first():
@@ -420,8 +411,8 @@ async def test_the_end_of_a_dependency_fails(logs):
     assert [told] == logs
 
 
-async def test_dependencies_end_before_what_they_depend_on():
-    """Made anew for each who asks, or managed by a context, or yielded."""
+async def test_dependencies_close_before_their_own_dependencies():
+    """Cached or not, a dependency closes before the dependencies that it uses."""
     facts = []
 
     def ended(name):
@@ -454,8 +445,8 @@ async def test_dependencies_end_before_what_they_depend_on():
     assert ["run", "outer", "middle", "inner", "inner"] == facts
 
 
-async def test_a_cancellation_while_dependencies_end_comes_out():
-    """Though the run had failed before."""
+async def test_a_cancellation_while_dependencies_close_is_raised():
+    """A cancellation is raised, though the run had failed before."""
 
     async def part():
         try:
@@ -474,8 +465,8 @@ async def test_a_cancellation_while_dependencies_end_comes_out():
         await running
 
 
-async def test_what_only_a_run_knows():
-    """Such as TaskIQ's context comes by type, in dependencies as well."""
+async def test_values_of_a_run():
+    """A run's own values, such as TaskIQ's context, are found by type."""
 
     def part(context: Context = TaskiqDepends()):
         return context
@@ -490,8 +481,8 @@ async def test_what_only_a_run_knows():
     assert ["this run's"] * 3 == await _run(_bind(function), {Context: "this run's"})
 
 
-async def test_two_runs_never_share_what_is_theirs():
-    """However they are interleaved."""
+async def test_concurrent_runs_share_no_values():
+    """Interleaved runs keep their values and scoped resources apart."""
     sessions, wrong = Sessions(), []
 
     async def part(context: Context = TaskiqDepends()):
@@ -512,11 +503,8 @@ async def test_two_runs_never_share_what_is_theirs():
     assert ([], 50) == (wrong, len(set(seen)))
 
 
-# -- what is missing -------------------------------------------------------------------------------------------------
-
-
-def test_all_that_is_missing_is_told_at_once():
-    """By task and parameter, with what there is instead."""
+def test_all_missing_dependencies_are_reported_at_once():
+    """The report names each task and parameter, and the names that are provided."""
 
     def part(session: Session = TaskiqDepends(use_cache=False)):
         return session
@@ -551,8 +539,8 @@ def test_all_that_is_missing_is_told_at_once():
     assert "'thing' is a Session, which no message can contain" in problems[4]
 
 
-def test_one_with_a_name_is_not_one_without():
-    """TaskIQ would make one where it can; that isn't what was asked for."""
+def test_a_named_resource_is_no_unnamed_one():
+    """TaskIQ doesn't make an unnamed instance where only named ones are provided."""
 
     async def function(cache: Cache = TaskiqDepends()): ...
 
@@ -560,8 +548,8 @@ def test_one_with_a_name_is_not_one_without():
         _bind(function, Resources({Key(Cache, "b"): CACHE, Key(Cache, "a"): CACHE}))
 
 
-async def test_what_taskiq_can_make_it_makes():
-    """Classes that need nothing, or only what it gives."""
+async def test_taskiq_makes_classes_that_nothing_provides():
+    """TaskIQ makes a class whose arguments have defaults or are dependencies."""
 
     class Settings:
         def __init__(self, *args, size=3, cache: Annotated[Cache, TaskiqDepends()], **kwargs):
@@ -575,8 +563,8 @@ async def test_what_taskiq_can_make_it_makes():
 
 @pytest.mark.parametrize("hint", [int | None, "Nowhere", "broken("])
 @pytest.mark.filterwarnings("ignore:Cannot resolve type hints:RuntimeWarning")
-def test_what_cannot_be_read_is_told(hint):
-    """By the task's name."""
+def test_an_unreadable_signature_is_reported(hint):
+    """The report names the task."""
 
     async def function(one=TaskiqDepends()): ...
 
@@ -585,8 +573,8 @@ def test_what_cannot_be_read_is_told(hint):
         _bind(function)
 
 
-def test_types_whose_constructors_say_nothing():
-    """They are left to TaskIQ."""
+def test_a_class_without_a_readable_constructor():
+    """Such a class is left to TaskIQ."""
 
     class Odd:
         __signature__ = "nothing of the kind"

@@ -1,4 +1,4 @@
-"""What becomes of a task after a run."""
+"""Whether a task is retried after a run."""
 
 import math
 
@@ -60,13 +60,13 @@ ERRORS = st.sampled_from(
 
 @given(POLICIES, st.integers(1, 1999))
 def test_pauses_never_shrink(policy, attempt):
-    """Where nothing is left to chance."""
+    """Without jitter a pause is at least as long as the one before."""
     assert find_pause(attempt, policy, 0) <= find_pause(attempt + 1, policy, 0)
 
 
 @given(POLICIES, st.integers(1, 2000), CHANCES)
 def test_pauses_are_bounded(policy, attempt, chance):
-    """By the longest, and from below by what chance may take of it."""
+    """A pause is at most the longest, and at least its part that isn't random."""
     found, whole = find_pause(attempt, policy, chance), find_pause(attempt, policy, 0)
     assert whole <= policy.longest_backoff
     assert whole * (1 - policy.jitter) - 1e-9 * whole <= found <= whole
@@ -75,20 +75,20 @@ def test_pauses_are_bounded(policy, attempt, chance):
 
 @given(POLICIES, st.integers(1, 50))
 def test_pauses_double(policy, attempt):
-    """Until the longest is reached."""
+    """Pauses double until the longest."""
     expected = min(policy.longest_backoff, policy.backoff * 2 ** (attempt - 1))
     assert math.isclose(expected, find_pause(attempt, policy, 0))
 
 
 @given(ERRORS, POLICIES, CHANCES, st.integers(0, 5))
 def test_the_last_attempt_is_the_last(error, policy, chance, beyond):
-    """Whatever it failed with."""
+    """After the last attempt the message is dead, whatever the error is."""
     assert isinstance(decide(error, policy.attempts + beyond, policy, chance), Dead)
 
 
 @given(ERRORS, POLICIES, CHANCES, st.integers(1, 2000))
 def test_every_outcome_is_one_of_three(error, policy, chance, attempt):
-    """Again exactly where it may pass and attempts are left."""
+    """A task is retried exactly if its error is transient and attempts are left."""
     outcome = decide(error, attempt, policy, chance)
     again = is_transient(error, policy) and attempt < policy.attempts
     assert (Retry if again else Dead) is type(outcome)
@@ -96,8 +96,8 @@ def test_every_outcome_is_one_of_three(error, policy, chance, attempt):
 
 
 @given(st.integers(1, 5), CHANCES)
-def test_permanent_errors_are_not_tried_again(attempt, chance):
-    """Neither those that say so nor those that say nothing."""
+def test_permanent_errors_are_not_retried(attempt, chance):
+    """Permanent errors, and errors of no kind, aren't retried."""
     policy = Policy(9, 1, 10, 0.5)
     for error in (PermanentError("a"), Refused("b"), ValueError("c"), KeyError("d")):
         assert Dead(Reason.PERMANENT, render_error(error)) == decide(error, attempt, policy, chance)
@@ -115,8 +115,8 @@ def test_permanent_errors_are_not_tried_again(attempt, chance):
         (UnknownTaskError("f"), Reason.UNKNOWN),
     ],
 )
-def test_what_may_pass_is_tried_again(error, last):
-    """And at the last attempt it is dead for another reason than what never may."""
+def test_transient_errors_are_retried(error, last):
+    """A transient error is retried until the attempts are exhausted."""
     policy = Policy(3, 1, 10, 0, (OSError, Refused))
     outcomes = [decide(error, attempt, policy, 0.5) for attempt in (1, 2, 3)]
     assert [
@@ -126,41 +126,41 @@ def test_what_may_pass_is_tried_again(error, last):
     ] == outcomes
 
 
-def test_invalid_arguments_stay_invalid():
-    """The same message would have them again; but a policy may name the error."""
+def test_invalid_arguments_are_not_retried():
+    """Invalid arguments aren't retried, unless the policy names the error."""
     error = InvalidArgumentsError("one: Input should be a valid integer")
     assert Dead(Reason.INVALID, render_error(error)) == decide(error, 1, Policy(9, 1, 1, 0, (OSError,)), 0)
     assert Retry(1.0, render_error(error)) == decide(error, 1, Policy(9, 1, 1, 0, (InvalidArgumentsError,)), 0)
 
 
 def test_a_policy_is_made_of_options_and_settings():
-    """Options that say nothing leave it to the settings."""
+    """A policy has the task's options, and the settings for the others."""
     settings = TaskIQSettings(attempts=4, backoff=2, longest_backoff=20, jitter=0.25)
     assert Policy(4, 2.0, 20.0, 0.25) == make_policy(TaskOptions(), settings)
     own = TaskOptions(attempts=1, backoff=0, longest_backoff=5, jitter=0, retry_on=(OSError,))
     assert Policy(1, 0.0, 5.0, 0.0, (OSError,)) == make_policy(own, settings)
 
 
-def test_a_first_pause_that_a_task_says_alone_is_meant():
-    """The settings' longest doesn't cut it."""
+def test_a_tasks_own_first_pause_may_exceed_the_longest():
+    """The longest pause of the settings doesn't cut a task's own first pause."""
     assert 60.0 == find_pause(1, make_policy(TaskOptions(backoff=60), TaskIQSettings(backoff=1, longest_backoff=20)), 0)
 
 
 @given(st.text(max_size=2000))
-def test_an_error_is_described_in_a_few_words(text):
-    """Its kind and what it says."""
+def test_a_rendered_error_is_short(text):
+    """A rendered error begins with its class and has 500 characters at most."""
     found = render_error(OSError(text))
     assert found.startswith("OSError")
     assert len(found) <= 500
 
 
-def test_an_error_that_says_nothing():
-    """Its kind is all there is."""
+def test_an_error_without_a_text():
+    """An error without a text is rendered as its class."""
     assert ("ValueError", "KeyError: 'a'") == (render_error(ValueError()), render_error(KeyError("a")))
 
 
-def test_what_an_error_asks_for_is_heeded():
-    """Where it is longer than the pause."""
+def test_retry_after_is_used():
+    """An error's ``retry_after`` is used if it is longer than the pause."""
     policy = Policy(attempts=3, backoff=1, longest_backoff=1, jitter=0)
     for asked, expected in ((None, 1), (0.5, 1), (20.0, 20)):
         error = TransientError("later")

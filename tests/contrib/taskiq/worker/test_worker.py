@@ -1,4 +1,4 @@
-"""Works at a queue."""
+"""The worker of a queue."""
 
 import asyncio
 import contextvars
@@ -27,11 +27,11 @@ pytestmark = pytest.mark.anyio
 
 @pytest.fixture(autouse=True)
 def quiet(logs):
-    """Errors of tasks aren't the test run's."""
+    """Capture the logged errors of tasks."""
 
 
 class Working:
-    """A worker at a queue in memory, for a test."""
+    """A worker of a queue in memory, which runs until the block ends."""
 
     def __init__(self, *tasks, broker=None, resources=None, middlewares=(), find_task=None, concurrency=20, **settings):
         self.broker = EmbeddedBroker() if broker is None else broker
@@ -67,7 +67,7 @@ class Working:
         return await self.queue.send(one, *args, **kwargs)
 
     async def done(self, one, *args, **kwargs):
-        """Send one, wait for its end, give what is kept of it."""
+        """Send a task, wait for its end, and return its result."""
         sent = await self.send(one, *args, **kwargs)
         await self.idle()
         return await sent.get_result() if await sent.is_ready() else None
@@ -87,7 +87,7 @@ class Working:
 
 
 def failing(times, error=TransientError, **options):
-    """A task that fails so often, and what its messages said."""
+    """A task that fails so many times, and the labels of its messages."""
     seen = []
 
     @task(name="failing", **options)
@@ -105,12 +105,9 @@ async def echo(value=None):
     return value
 
 
-# -- ends ------------------------------------------------------------------------------------------------------------
-
-
 @pytest.mark.requirement("worker")
 async def test_a_task_is_done():
-    """Its result is kept, and its message gone."""
+    """A finished task has a result, and its message is gone."""
     async with Working(echo) as working:
         result = await working.done(echo, {"a": [1, None]})
         assert (False, {"a": [1, None]}, None) == (result.is_err, result.return_value, result.error)
@@ -119,8 +116,8 @@ async def test_a_task_is_done():
 
 
 @pytest.mark.requirement("CF-28", "TQ-9")
-async def test_what_may_pass_is_tried_again():
-    """The message says which attempt it is, and how the earlier ones ended; only the last result is kept."""
+async def test_a_transient_error_is_retried():
+    """A retry has its number and the earlier errors in its labels, and only the last result is stored."""
     work, seen = failing(2)
     async with Working(work) as working:
         saved = []
@@ -147,7 +144,7 @@ async def test_what_may_pass_is_tried_again():
 
 
 async def test_a_message_remembers_its_last_failures():
-    """Not all of a thousand."""
+    """A message keeps its last ten failures."""
     work, seen = failing(13, attempts=14)
     async with Working(work) as working:
         await working.done(work)
@@ -155,8 +152,8 @@ async def test_a_message_remembers_its_last_failures():
 
 
 @pytest.mark.parametrize("told", ["nothing of the kind", "{}", "[", 7])
-async def test_what_others_have_written_there_does_no_harm(told):
-    """A count that is none is the first; a history that is none is empty."""
+async def test_forged_attempt_labels(told):
+    """An invalid number counts as the first attempt, and an invalid history as empty."""
     work, seen = failing(1)
     async with Working(work) as working:
         labels = {"bm_attempt": told, "bm_failures": told}
@@ -173,8 +170,8 @@ async def test_what_others_have_written_there_does_no_harm(told):
         assert "TransientError: not yet 1" == failure["error"]
 
 
-async def test_labels_travel_as_they_were_typed():
-    """Through every attempt."""
+async def test_labels_keep_their_types():
+    """Labels keep their types through every attempt."""
     work, seen = failing(2)
     async with Working(work) as working:
         await working.queue._send(
@@ -183,9 +180,6 @@ async def test_labels_travel_as_they_were_typed():
         await working.idle()
         expected = {"count": 3, "part": 0.5, "yes": True, "text": "3", "raw": b"\xff"}
         assert [expected] * 3 == [{name: labels[name] for name in expected} for labels in seen]
-
-
-# -- dead letters ----------------------------------------------------------------------------------------------------
 
 
 @pytest.mark.requirement("CF-28")
@@ -198,8 +192,8 @@ async def test_labels_travel_as_they_were_typed():
         (OSError, Reason.EXHAUSTED, 3),
     ],
 )
-async def test_what_nobody_can_do_is_put_aside(error, reason, runs):
-    """With the reason, the error, and the message as it was last; the result is the error."""
+async def test_a_failed_task_becomes_a_dead_letter(error, reason, runs):
+    """A dead letter has the reason, the error and the last message; the result is the error."""
     work, seen = failing(99, error, attempts=3, retry_on=[OSError])
     async with Working(work) as working:
         result = await working.done(work.using(task_id="id-1"))
@@ -219,8 +213,8 @@ async def test_what_nobody_can_do_is_put_aside(error, reason, runs):
         assert None is seen[runs].get("bm_attempt")
 
 
-async def test_invalid_arguments_are_put_aside():
-    """Whoever sent them, without showing them."""
+async def test_invalid_arguments_become_a_dead_letter():
+    """The dead letter doesn't show the arguments in its detail."""
 
     @task(name="strict")
     async def strict(one: int): ...
@@ -236,8 +230,8 @@ async def test_invalid_arguments_are_put_aside():
         )
 
 
-async def test_what_cannot_be_read_is_put_aside(logs):
-    """As it is, and without being quoted."""
+async def test_an_unreadable_message_becomes_a_dead_letter(logs):
+    """The dead letter has the bytes, which neither detail nor log quote."""
     async with Working() as working:
         working.broker.put(b'{"password": "secret"}')
         await working.idle()
@@ -250,8 +244,8 @@ async def test_what_cannot_be_read_is_put_aside(logs):
         assert "secret" not in repr(logs) + letter.detail
 
 
-async def test_an_unknown_task_is_tried_before_it_is_put_aside():
-    """While a release is rolled out, another worker may know it."""
+async def test_an_unknown_task_is_retried():
+    """An unknown task is retried before it becomes a dead letter: another worker may know it."""
     async with Working(echo, attempts=2) as working:
         await working.queue._send("ecko", [], {}, "id-1", {})
         await working.idle()
@@ -261,8 +255,8 @@ async def test_an_unknown_task_is_tried_before_it_is_put_aside():
         assert (await working.results.get_result("id-1")).is_err
 
 
-async def test_tasks_that_no_part_brings_are_found_when_they_come():
-    """Once each."""
+async def test_tasks_that_no_part_contributes_are_found_once():
+    """A task that no part contributes is looked up at its first message."""
     asked = []
     bound = bind_tasks([echo], Resources(), TaskIQSettings())
 
@@ -276,8 +270,8 @@ async def test_tasks_that_no_part_brings_are_found_when_they_come():
         assert ["echo"] == asked
 
 
-async def test_a_task_that_cannot_be_bound_when_it_comes():
-    """Its message is put aside, with the report."""
+async def test_a_task_that_cannot_be_bound():
+    """The message of a task that can't be bound becomes a dead letter with the report."""
 
     def find_task(name):
         raise PlanError([Problem("task 'echo' asks for a Database, which nothing provides.")])
@@ -289,11 +283,8 @@ async def test_a_task_that_cannot_be_bound_when_it_comes():
         assert (Reason.PERMANENT, True, True) == (letter.reason, "a Database" in letter.detail, result.is_err)
 
 
-# -- results ---------------------------------------------------------------------------------------------------------
-
-
-async def test_a_result_that_cannot_be_kept(logs):
-    """The task isn't run again for it; whoever waits is told."""
+async def test_a_result_that_cannot_be_stored(logs):
+    """The task isn't retried, and the error is stored in place of the result."""
 
     @task(name="odd")
     async def odd():
@@ -306,8 +297,8 @@ async def test_a_result_that_cannot_be_kept(logs):
 
 
 @pytest.mark.parametrize("error", [TransientError("gone"), PermanentError("full")])
-async def test_a_result_store_that_fails(error):
-    """Neither ends the worker nor runs the task again."""
+async def test_a_result_backend_that_fails(error):
+    """The backend's error neither ends the worker nor retries the task."""
     saved = []
     async with Working(echo) as working:
 
@@ -321,8 +312,8 @@ async def test_a_result_store_that_fails(error):
         assert saved == ([False] if isinstance(error, TransientError) else [False, True])
 
 
-async def test_a_task_that_wants_no_result():
-    """TaskIQ's NoResultError: it is done, and no error."""
+async def test_a_task_without_a_result():
+    """A task that raises TaskIQ's NoResultError is done without a result."""
     called = []
 
     class Middleware(TaskiqMiddleware):
@@ -341,8 +332,8 @@ async def test_a_task_that_wants_no_result():
         assert ((1, 0, 0, 0), ["post_execute"]) == (working.counts(), called)
 
 
-async def test_a_task_may_send_itself_reset_attempts():
-    """TaskIQ's requeue: another message, and no result of this one."""
+async def test_a_requeued_task():
+    """TaskIQ's requeue sends another message and stores no result of the first."""
 
     @task(name="requeued")
     async def requeued(context: Context = TaskiqDepends()):
@@ -354,11 +345,8 @@ async def test_a_task_may_send_itself_reset_attempts():
         assert ("1", (2, 0, 0, 0)) == ((await working.done(requeued)).return_value, working.counts())
 
 
-# -- middlewares -----------------------------------------------------------------------------------------------------
-
-
 class Recorder(TaskiqMiddleware):
-    """Says what it is called for."""
+    """Records the steps that it is called for."""
 
     def __init__(self, name, facts, fails=()):
         super().__init__()
@@ -384,7 +372,7 @@ class Recorder(TaskiqMiddleware):
 
 
 async def test_middlewares_run_in_taskiqs_order():
-    """In before the task, out behind it; those that don't say anything about a step aren't asked."""
+    """Middlewares run in order before a task and in reverse afterwards; steps without an implementation are skipped."""
     facts = []
 
     @task(name="seen")
@@ -399,8 +387,8 @@ async def test_middlewares_run_in_taskiqs_order():
     assert steps == facts
 
 
-async def test_middlewares_are_told_of_errors():
-    """Of each attempt; of the saving only at the last."""
+async def test_middlewares_see_errors():
+    """Middlewares see the error of each attempt, and the saving of the last."""
     facts = []
     work, _ = failing(9, attempts=2)
     async with Working(work, middlewares=[Recorder("a", facts)]) as working:
@@ -409,8 +397,8 @@ async def test_middlewares_are_told_of_errors():
     assert [*each, *each, "a post_save"] == facts
 
 
-async def test_what_a_middleware_raises_behind_a_task_changes_nothing(logs):
-    """It is logged, and the others are asked all the same."""
+async def test_a_middleware_that_fails_after_a_task(logs):
+    """The error is logged, and neither the other middlewares nor the outcome are affected."""
     facts = []
     fails = ("post_execute", "post_save", "on_error ValueError")
     work, _ = failing(1, ValueError)
@@ -427,7 +415,7 @@ async def test_what_a_middleware_raises_behind_a_task_changes_nothing(logs):
 
 @pytest.mark.parametrize("broken", ["raises", "forgets"])
 async def test_a_middleware_that_fails_before_a_task(broken):
-    """The task isn't run; its message is put aside."""
+    """The task doesn't run, and its message becomes a dead letter."""
 
     class Broken(TaskiqMiddleware):
         def pre_execute(self, message):
@@ -441,12 +429,9 @@ async def test_a_middleware_that_fails_before_a_task(broken):
         assert text in (await working.letter()).detail
 
 
-# -- acknowledgements ------------------------------------------------------------------------------------------------
-
-
 @pytest.mark.parametrize("error", [TransientError, ValueError])
-async def test_at_most_once_where_a_task_asks_for_it(logs, error):
-    """``when_received``: what fails thereafter is gone, and said to be."""
+async def test_a_task_that_is_acknowledged_when_received(logs, error):
+    """With ``when_received`` a failed task isn't retried, and the missing dead letter is logged."""
     held = []
 
     @task(name="once", labels={"ack_type": "when_received"})
@@ -462,8 +447,8 @@ async def test_at_most_once_where_a_task_asks_for_it(logs, error):
     assert "no dead letter: the message had been acknowledged" in [log["event"] for log in logs]
 
 
-async def test_a_message_that_could_not_be_acknowledged_before_is_tried_again(monkeypatch):
-    """Its task hasn't been run."""
+async def test_a_message_that_cannot_be_acknowledged_when_received(monkeypatch):
+    """The task doesn't run until the message is acknowledged."""
     runs = []
     acknowledge = EmbeddedMessage.acknowledge
 
@@ -486,7 +471,7 @@ async def test_a_message_that_could_not_be_acknowledged_before_is_tried_again(mo
 
 
 async def test_a_task_that_acknowledges_itself():
-    """``manual``: one that forgets to hasn't done its work."""
+    """With ``manual`` a task that doesn't acknowledge its message is retried."""
     runs = []
 
     @task(name="manual", labels={"ack_type": "manual"}, attempts=3)
@@ -505,8 +490,8 @@ async def test_a_task_that_acknowledges_itself():
         assert Reason.EXHAUSTED == (await working.letter()).reason
 
 
-async def test_what_fails_behind_its_own_acknowledgement_is_not_tried_again():
-    """The message is gone."""
+async def test_a_task_that_fails_after_its_own_acknowledgement():
+    """A task that has acknowledged its message isn't retried."""
 
     @task(name="manual", labels={"ack_type": "manual"})
     async def manual(context: Context = TaskiqDepends()):
@@ -520,7 +505,7 @@ async def test_what_fails_behind_its_own_acknowledgement_is_not_tried_again():
 
 @pytest.mark.parametrize("kind", ["when_saved", "when_executed", "nothing of the kind", 7])
 async def test_other_kinds_acknowledge_at_the_end(kind):
-    """Also those that TaskIQ doesn't know."""
+    """Other and unknown kinds acknowledge after the task."""
 
     @task(name="plain", labels={"ack_type": kind})
     async def plain(context: Context = TaskiqDepends()):
@@ -531,12 +516,9 @@ async def test_other_kinds_acknowledge_at_the_end(kind):
         assert (1, 0, 0, 0) == working.counts()
 
 
-# -- cut short -------------------------------------------------------------------------------------------------------
-
-
 @pytest.mark.parametrize("by", ["task", "message", "settings"])
-async def test_a_task_may_take_so_long(by):
-    """Then it is cancelled, and that may pass; what it cleans up is waited for."""
+async def test_a_task_that_exceeds_its_timeout(by):
+    """A task that exceeds its timeout is cancelled, cleaned up and retried."""
     facts = []
 
     @task(name="slow", attempts=2, timeout=0.02 if by == "task" else 60 if by == "message" else None)
@@ -552,15 +534,15 @@ async def test_a_task_may_take_so_long(by):
         assert (["cleaned up"] * 2, (0, 1, 1, 0)) == (facts, working.counts())
 
 
-async def test_a_task_within_its_time():
-    """Nothing happens to it."""
+async def test_a_task_within_its_timeout():
+    """A task within its timeout isn't affected."""
     async with Working(echo) as working:
         assert 1 == (await working.done(echo.using(timeout=60), 1)).return_value
 
 
 @pytest.mark.parametrize("how", ["raise", "cancel"])
-async def test_a_task_that_is_cancelled_from_inside(how):
-    """It doesn't take the worker along; that may pass."""
+async def test_a_task_that_cancels_itself(how):
+    """A task that cancels itself is retried and doesn't end the worker."""
     runs = []
 
     @task(name="cancelled")
@@ -579,7 +561,7 @@ async def test_a_task_that_is_cancelled_from_inside(how):
 
 @pytest.mark.parametrize("error", [SystemExit(3), KeyboardInterrupt(), GeneratorExit("x")])
 async def test_a_task_does_not_end_its_worker(error):
-    """Whatever it raises."""
+    """SystemExit and its like fail the task and don't end the worker."""
 
     @task(name="ending")
     async def ending():
@@ -592,8 +574,8 @@ async def test_a_task_does_not_end_its_worker(error):
         assert "alive" == (await working.done(echo, "alive")).return_value
 
 
-async def test_a_broken_worker_step_is_told(logs, monkeypatch):
-    """It ends neither the worker nor other tasks."""
+async def test_a_fault_of_the_worker_is_logged(logs, monkeypatch):
+    """A fault of the worker itself ends neither the worker nor other tasks."""
     async with Working(echo) as working:
         log_outcome = working.worker._processor._log_outcome
 
@@ -611,11 +593,8 @@ async def test_a_broken_worker_step_is_told(logs, monkeypatch):
     assert ("LookupError: a bug of ours", True) == (told["error"], "Traceback" in told["exception"])
 
 
-# -- sync ------------------------------------------------------------------------------------------------------------
-
-
 async def test_sync_tasks_run_in_threads():
-    """With the same context and resources."""
+    """A sync task runs in a thread with the same context and resources."""
     own = contextvars.ContextVar("own", default=None)
 
     @task(name="sync")
@@ -630,8 +609,8 @@ async def test_sync_tasks_run_in_threads():
         assert ([5, "acme", "request-1", "id-1", "x"], True) == (found, thread != threading.current_thread().name)
 
 
-async def test_a_sync_task_that_takes_too_long_is_left_behind():
-    """Its slot is free again; a thread can't be cancelled."""
+async def test_a_sync_task_that_exceeds_its_timeout():
+    """A sync task that exceeds its timeout frees its slot, though its thread can't be cancelled."""
     release = threading.Event()
 
     @task(name="stuck", attempts=1, timeout=0.02)
@@ -646,7 +625,7 @@ async def test_a_sync_task_that_takes_too_long_is_left_behind():
 
 
 async def test_a_sync_decorator_of_an_async_task():
-    """Also one that returns no coroutine now and then."""
+    """A decorator may return a coroutine or a value."""
     import functools
 
     @functools.wraps(echo.function)
@@ -658,11 +637,8 @@ async def test_a_sync_decorator_of_an_async_task():
         assert ["cached", 1] == [(await working.done(made, *args)).return_value for args in ((), (1,))]
 
 
-# -- many at once ----------------------------------------------------------------------------------------------------
-
-
-async def test_no_more_run_at_once_than_allowed():
-    """The rest waits at the broker, for others."""
+async def test_no_more_tasks_run_than_allowed():
+    """Messages above the concurrency stay at the broker."""
     going, most, release = [], [], asyncio.Event()
 
     @task(name="counted")
@@ -689,7 +665,7 @@ SEEN = contextvars.ContextVar("SEEN", default=None)
 
 
 class Session:
-    """Of one task."""
+    """A resource of one run."""
 
 
 async def _pause():
@@ -701,7 +677,7 @@ def _whose(context: Context = TaskiqDepends()):
 
 
 def _noticing(seen):
-    """A function that tells what it sees before and after it waits."""
+    """A task function that records its context before and after a pause."""
 
     async def look(
         number: int,
@@ -722,8 +698,8 @@ def _noticing(seen):
 
 
 @pytest.mark.requirement("worker")
-async def test_two_hundred_tasks_at_once_see_each_its_own():
-    """Tenant, TaskIQ's context, what is made for it, context variables: none sees another's."""
+async def test_two_hundred_concurrent_tasks_share_nothing():
+    """Each of 200 concurrent tasks keeps its tenant, context, session and context variables."""
     seen, opened = [], []
 
     @asynccontextmanager
@@ -750,8 +726,8 @@ async def test_two_hundred_tasks_at_once_see_each_its_own():
     assert None is SEEN.get()
 
 
-async def test_taskiqs_own_receiver_mixes_them_up():
-    """Which is why there is another here: most of its tasks see somebody else's context."""
+async def test_taskiqs_own_receiver_mixes_contexts():
+    """TaskIQ's receiver gives tasks the contexts of others, which is why this package has its own worker."""
     seen = []
     broker = InMemoryBroker(max_async_tasks=200)
 
@@ -770,8 +746,8 @@ async def test_taskiqs_own_receiver_mixes_them_up():
     assert len(set(seen)) < 100
 
 
-async def test_what_a_task_establishes_ends_with_it():
-    """The next one starts anew, in the sender's context."""
+async def test_context_variables_end_with_the_task():
+    """A task's change of the context doesn't reach the next task."""
     found = []
 
     @task(name="setting")
@@ -785,11 +761,8 @@ async def test_what_a_task_establishes_ends_with_it():
     assert [None, None] == found
 
 
-# -- the end ---------------------------------------------------------------------------------------------------------
-
-
 def _waiting():
-    """A task that says when it has begun, and ends when it is let."""
+    """A task that runs until it is released."""
     begun, release = asyncio.Event(), asyncio.Event()
 
     @task(name="waiting")
@@ -800,8 +773,8 @@ def _waiting():
     return waiting, begun, release
 
 
-async def test_a_drain_waits_for_what_runs_and_takes_no_more():
-    """What hasn't begun is left for others."""
+async def test_a_drain_waits_for_running_tasks():
+    """A drain waits for running tasks and receives no message."""
     waiting, begun, release = _waiting()
     working = Working(waiting, echo, concurrency=5)
     running = asyncio.ensure_future(working.worker.run())
@@ -822,8 +795,8 @@ async def test_a_drain_waits_for_what_runs_and_takes_no_more():
     await working.worker.stop()
 
 
-async def test_a_stop_gives_back_what_runs(logs):
-    """No result is written, for there will be another; what is given back is the next."""
+async def test_a_stop_releases_running_tasks(logs):
+    """A cancelled task has no result, and its message is the next to be delivered."""
     waiting, begun, _ = _waiting()
     working = Working(waiting)
     running = asyncio.ensure_future(working.worker.run())
@@ -837,8 +810,8 @@ async def test_a_stop_gives_back_what_runs(logs):
     assert (2, None) == (delivery.handle.deliveries, json.loads(delivery.data)["labels"].get("bm_attempt"))
 
 
-async def test_a_stop_waits_for_what_is_being_settled():
-    """It is over but for the broker's word; it isn't cancelled, nor run again."""
+async def test_a_stop_waits_for_the_end_of_a_message():
+    """A task that has ended isn't cancelled while its outcome is written."""
     settling, release = asyncio.Event(), asyncio.Event()
 
     class Slow(TaskiqMiddleware):
@@ -859,7 +832,7 @@ async def test_a_stop_waits_for_what_is_being_settled():
 
 
 class LeasingBroker(EmbeddedBroker):
-    """One whose messages may be somebody else's."""
+    """A broker whose messages may be lost to another worker."""
 
     def __init__(self):
         super().__init__()
@@ -909,7 +882,7 @@ LeasingBroker.lost_by_now = False
 
 
 async def test_a_lost_lease_cancels_the_run(logs):
-    """Another worker has it: nothing is written, and the broker is told nothing."""
+    """A task whose lease is lost is cancelled without a result, and its message isn't touched."""
     waiting, begun, _ = _waiting()
     async with Working(waiting, broker=LeasingBroker()) as working:
         sent = await working.send(waiting)
@@ -922,8 +895,8 @@ async def test_a_lost_lease_cancels_the_run(logs):
     assert any("its lease was lost" in log["event"] for log in logs)
 
 
-async def test_a_lease_that_is_lost_behind_the_end_changes_nothing():
-    """Done is done."""
+async def test_a_lease_that_is_lost_after_the_end():
+    """A task that has ended is acknowledged, though its lease is lost."""
     settling, release = asyncio.Event(), asyncio.Event()
 
     class Slow(TaskiqMiddleware):
@@ -940,8 +913,8 @@ async def test_a_lease_that_is_lost_behind_the_end_changes_nothing():
         assert ((1, 0, 0, 0), ["acknowledge"]) == (working.counts(), working.broker.settled)
 
 
-async def test_what_is_somebody_elses_by_now_is_not_run():
-    """It had waited here for too long."""
+async def test_a_task_without_a_valid_lease_does_not_run():
+    """A message that waited for longer than its lease isn't processed."""
     runs = []
 
     @task(name="counted")
@@ -957,8 +930,8 @@ async def test_what_is_somebody_elses_by_now_is_not_run():
         working.broker._held.clear()
 
 
-async def test_a_retry_of_what_another_has_is_not_sent(logs):
-    """It is that one's."""
+async def test_a_retry_of_a_lost_message_is_not_sent(logs):
+    """A retry isn't sent if another worker has the message."""
     work, _ = failing(9)
     async with Working(work, broker=LeasingBroker()) as working:
         working.broker.lost_by_now = True
@@ -971,8 +944,8 @@ async def test_a_retry_of_what_another_has_is_not_sent(logs):
 
 
 @pytest.mark.parametrize("error", [TransientError("gone"), OSError("of another package")])
-async def test_a_broker_that_cannot_be_told(logs, error):
-    """It is logged; the worker goes on, and so does its stop."""
+async def test_a_broker_that_cannot_end_messages(logs, error):
+    """The errors are logged, and worker and stop go on."""
     work, _ = failing(9, ValueError)
     working = Working(echo, work, broker=LeasingBroker())
     running = asyncio.ensure_future(working.worker.run())
@@ -993,7 +966,7 @@ async def test_a_broker_that_cannot_be_told(logs, error):
 
 @pytest.mark.parametrize("how", ["ends", "fails"])
 async def test_a_broker_that_ends_is_asked_again(how, logs, monkeypatch):
-    """What runs goes on meanwhile; the pauses grow."""
+    """A broker that ends or fails is asked again after a growing pause."""
     monkeypatch.setattr("bandmaster.contrib.taskiq.worker.worker._FIRST_PAUSE", 0.001)
 
     class Ending(EmbeddedBroker):
@@ -1015,8 +988,8 @@ async def test_a_broker_that_ends_is_asked_again(how, logs, monkeypatch):
     assert [(said, 0.001), (said, 0.002), (said, 0.004)] == [(log["error"], log["after"]) for log in told]
 
 
-async def test_a_run_that_is_cancelled_gives_back_what_runs():
-    """As by whoever supervises it."""
+async def test_a_cancelled_worker_releases_its_messages():
+    """A cancellation of the worker releases the messages of running tasks."""
     waiting, begun, _ = _waiting()
     working = Working(waiting)
     running = asyncio.ensure_future(working.worker.run())
