@@ -10,6 +10,7 @@ from typing import Annotated
 import anyio
 import pytest
 from taskiq import AsyncBroker, Context, InMemoryBroker, ScheduledTask, TaskiqDepends, TaskiqEvents, async_shared_broker
+from tests.contrib.taskiq.timing import PATIENCE
 
 from bandmaster.contrib.redis import RedisClosedError, RedisSettings, open_client, redis
 from bandmaster.contrib.taskiq import (
@@ -73,7 +74,7 @@ def _on(redis_url, *contributions, **settings):
 
 
 async def _result(sent):
-    with anyio.fail_after(10):
+    with anyio.fail_after(PATIENCE):
         return await sent.wait_result(check_interval=0.02)
 
 
@@ -181,7 +182,7 @@ async def test_missing_dependencies_end_the_process():
     async def asks(greeting: Annotated[Greeting, Named("formal")] = TaskiqDepends()): ...
 
     async def body(running):
-        with anyio.fail_after(2):
+        with anyio.fail_after(PATIENCE):
             while running.kernel.is_ready:
                 await anyio.sleep(0.01)
 
@@ -251,11 +252,11 @@ async def test_readiness_follows_the_queue(tmp_path):
         async with run(**_on(entered.url())) as running:
             assert 200 == (await running.http.get("/readyz")).status
             entered.stop()
-            with anyio.fail_after(10):
+            with anyio.fail_after(PATIENCE):
                 while (await running.http.get("/readyz")).status == 200:
                     await anyio.sleep(0.05)
             entered.start()
-            with anyio.fail_after(10):
+            with anyio.fail_after(PATIENCE):
                 while (await running.http.get("/readyz")).status != 200:
                     await anyio.sleep(0.05)
     finally:
@@ -385,7 +386,7 @@ async def test_a_process_of_every_role_does_everything(redis_url):
         ran.set()
 
     async with run(**_on(redis_url, *ALL, tasks("shop", tick)), role=None):
-        with anyio.fail_after(10):
+        with anyio.fail_after(PATIENCE):
             await ran.wait()
 
 
@@ -414,7 +415,7 @@ async def test_a_scheduled_task_has_its_own_labels():
         queue = running.resources[TaskQueue]
         soon = datetime.now(UTC) + timedelta(seconds=1)
         await queue.schedules.add_schedule(ScheduledTask(task_name="tock", labels={}, args=[], kwargs={}, time=soon))
-        with anyio.fail_after(10):
+        with anyio.fail_after(PATIENCE):
             await both.wait()
     assert {"tick": ("here", "clock"), "tock": ("there", None)} == seen
 

@@ -8,6 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from opentelemetry import trace
 from opentelemetry.trace import NonRecordingSpan, SpanContext, TraceFlags
+from tests.contrib.taskiq.timing import PATIENCE
 
 from bandmaster.contrib.taskiq import propagation
 from bandmaster.contrib.taskiq.propagation import make_context_labels, restore_context
@@ -177,7 +178,7 @@ async def test_concurrent_tasks_have_contexts_of_their_own():
             await turns.wait()
             wrong.extend([number] if tenant() != f"tenant-{number}" else [])
 
-    with anyio.fail_after(5):
+    with anyio.fail_after(PATIENCE):
         async with anyio.create_task_group() as group:
             for number in range(50):
                 group.start_soon(one, number)

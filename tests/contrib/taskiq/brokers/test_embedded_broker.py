@@ -8,6 +8,7 @@ from datetime import UTC, datetime, timedelta
 import anyio
 import pytest
 from taskiq import BrokerMessage
+from tests.contrib.taskiq.timing import PATIENCE
 
 from bandmaster.contrib.taskiq import DeadLetter, EmbeddedBroker, Reason
 from bandmaster.contrib.taskiq.dead_letters.memory import MOST_LETTERS, MemoryDeadLetters
@@ -47,7 +48,7 @@ def _text(delivery):
 
 async def _take(broker, count=1):
     messages = broker.listen()
-    async with asyncio.timeout(5):
+    async with asyncio.timeout(PATIENCE):
         taken = [await anext(messages) for _ in range(count)]
     await messages.aclose()
     return taken

@@ -7,6 +7,7 @@ from datetime import UTC, datetime
 import anyio
 import pytest
 from taskiq import AckableMessage, AsyncBroker, BrokerMessage, TaskiqMessage
+from tests.contrib.taskiq.timing import PATIENCE
 
 from bandmaster.contrib.taskiq import DeadLetter, Reason, TaskIQSettings, TaskOptions, Worker
 from bandmaster.contrib.taskiq.brokers.third_party_broker import ThirdPartyHandles
@@ -81,7 +82,7 @@ class Working:
         )
 
     async def __aenter__(self):
-        self.bound = asyncio.timeout(10)  # no test waits for ever
+        self.bound = asyncio.timeout(PATIENCE)  # no test waits for ever
         await self.bound.__aenter__()
         self.running = asyncio.ensure_future(self.worker.run())
         return self

@@ -9,6 +9,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from structlog.testing import capture_logs
+from tests.contrib.taskiq.timing import PATIENCE
 
 from bandmaster.contrib.redis import RedisSettings, open_client
 from bandmaster.contrib.taskiq.errors import BusyError
@@ -47,7 +48,7 @@ def idempotency(request, redis_once):
 
 async def test_only_the_first_caller_runs_the_action(idempotency) -> None:
     """Later callers for a key get the stored value; other keys are independent."""
-    with anyio.fail_after(5):
+    with anyio.fail_after(PATIENCE):
         async with idempotency.once("key") as first:
             assert first
             assert first.first
@@ -67,7 +68,7 @@ async def test_only_the_first_caller_runs_the_action(idempotency) -> None:
 async def test_a_block_that_raises_releases_the_key(idempotency) -> None:
     """The error is raised unchanged, and the stored value is dropped."""
     failure = ValueError("by hand")
-    with anyio.fail_after(5):
+    with anyio.fail_after(PATIENCE):
         with pytest.raises(ValueError) as caught:
             async with idempotency.once("key") as first:
                 first.store(1)
@@ -79,7 +80,7 @@ async def test_a_block_that_raises_releases_the_key(idempotency) -> None:
 
 async def test_a_concurrent_caller_gets_a_busy_error(idempotency) -> None:
     """A concurrent caller gets a transient error, and the first one goes on."""
-    with anyio.fail_after(5):
+    with anyio.fail_after(PATIENCE):
         async with idempotency.once("key") as first:
             with pytest.raises(BusyError, match="another caller is running 'key' right now") as caught:
                 async with idempotency.once("key"):
@@ -100,7 +101,7 @@ async def test_a_cancelled_block_releases_the_key(idempotency, how) -> None:
             entered.set()
             await anyio.sleep_forever()
 
-    with anyio.fail_after(5):
+    with anyio.fail_after(PATIENCE):
         if how == "scope":
             async with anyio.create_task_group() as group:
                 group.start_soon(work)
@@ -130,7 +131,7 @@ async def test_one_of_many_callers_runs_the_action(idempotency) -> None:
         except BusyError:
             busy.append(number)
 
-    with anyio.fail_after(10):
+    with anyio.fail_after(PATIENCE):
         async with anyio.create_task_group() as group:
             for number in range(30):
                 group.start_soon(come, number)
@@ -227,21 +228,21 @@ async def test_the_key_of_a_dead_process_is_free_after_its_lease(client) -> None
     """The key of a dead process is held until its lease expires."""
     prefix = f"{uuid4().hex}:"
     idempotency = RedisIdempotency(client, prefix)
-    assert await KeyLease(client, f"{prefix}once:k", "k", "dead", 0.2).acquire() is None
+    assert await KeyLease(client, f"{prefix}once:k", "k", "dead", 1).acquire() is None
     with pytest.raises(BusyError):
         async with idempotency.once("k"):
             pytest.fail("was let in")
-    await anyio.sleep(0.25)
+    await anyio.sleep(1.1)
     async with idempotency.once("k") as first:
         assert first
 
 
 async def test_the_lease_is_renewed(redis_once) -> None:
     """The lease is renewed while the block runs."""
-    with anyio.fail_after(5):
-        async with redis_once.once("k", lease=0.3):
-            for _ in range(6):
-                await anyio.sleep(0.15)
+    with anyio.fail_after(PATIENCE):
+        async with redis_once.once("k", lease=1.5):
+            for _ in range(4):
+                await anyio.sleep(0.5)
                 with pytest.raises(BusyError):
                     async with redis_once.once("k"):
                         pytest.fail("was let in")
@@ -253,12 +254,13 @@ async def test_a_failed_renewal_is_retried(client) -> None:
     """A lease survives a Redis that is away for less than the lease."""
     shaky = Shaky(client)
     idempotency = RedisIdempotency(shaky, f"{uuid4().hex}:")
-    with anyio.fail_after(5), capture_logs() as logs:
-        async with idempotency.once("k", lease=0.9):
+    with anyio.fail_after(PATIENCE), capture_logs() as logs:
+        async with idempotency.once("k", lease=1.5):
             shaky.failure = TransientError("away")
-            await anyio.sleep(0.45)
+            while not logs:
+                await anyio.sleep(0.01)
             shaky.failure = None
-            await anyio.sleep(0.6)
+            await anyio.sleep(1.2)  # past the end of the lease as it was acquired
             with pytest.raises(BusyError):
                 async with idempotency.once("k"):
                     pytest.fail("was let in")
@@ -269,7 +271,7 @@ async def test_a_lease_that_is_lost(client) -> None:
     """A block that lost its lease leaves the other holder's mark alone, and logs the loss once."""
     prefix = f"{uuid4().hex}:"
     idempotency, at = RedisIdempotency(client, prefix), f"{prefix}once:k"
-    with anyio.fail_after(5), capture_logs() as logs:
+    with anyio.fail_after(PATIENCE), capture_logs() as logs:
         async with idempotency.once("k", lease=0.3) as first:
             await client.delete(at)
             async with idempotency.once("k", lease=30) as other:
@@ -330,7 +332,7 @@ async def test_nothing_is_done_without_redis(client) -> None:
 async def test_a_mark_that_cannot_be_written(client) -> None:
     """The mark is retried for a while and then logged, not raised: a retry would do the action twice."""
     shaky = Shaky(client)
-    with anyio.fail_after(5), capture_logs() as logs:
+    with anyio.fail_after(PATIENCE), capture_logs() as logs:
         async with RedisIdempotency(shaky, f"{uuid4().hex}:").once("k", lease=0.5):
             shaky.failure = TransientError("away")
         assert shaky.asked > 2
@@ -347,7 +349,7 @@ async def test_a_mark_is_written_when_redis_comes_back(client) -> None:
         await anyio.sleep(0.1)
         shaky.failure = None
 
-    with anyio.fail_after(5), capture_logs() as logs:
+    with anyio.fail_after(PATIENCE), capture_logs() as logs:
         async with anyio.create_task_group() as group:
             own = RedisIdempotency(shaky, idempotency._prefix.removesuffix("once:"))
             async with own.once("k"):

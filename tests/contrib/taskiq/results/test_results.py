@@ -18,6 +18,7 @@ from taskiq import Context, InMemoryBroker, TaskiqDepends, TaskiqResult
 from taskiq.depends.progress_tracker import ProgressTracker, TaskProgress, TaskState
 from taskiq.exceptions import ResultGetError
 from taskiq.task import AsyncTaskiqTask
+from tests.contrib.taskiq.timing import PATIENCE
 
 from bandmaster.contrib.redis import RedisSettings, open_client
 from bandmaster.contrib.taskiq.errors import ResultMissingError, TaskFailed
@@ -85,7 +86,7 @@ def _raised(do):
 
 async def test_a_result_comes_back(results) -> None:
     """A stored result is read with its value, time and labels; before, none is ready."""
-    with anyio.fail_after(5):
+    with anyio.fail_after(PATIENCE):
         assert not await results.is_result_ready("t")
         await results.set_result("t", _result({"a": [1, None, "ü"]}, queue="q", tries=3, rest=b"x", odd=math.inf))
         assert await results.is_result_ready("t")
@@ -227,7 +228,7 @@ async def test_redis_is_away() -> None:
     """Without Redis the backend raises a transient error."""
     url = "redis://127.0.0.1:1/0"
     async with open_client(RedisSettings(url=url, retries=0, connect_timeout=1), "results") as client:
-        with anyio.fail_after(5), pytest.raises(TransientError):
+        with anyio.fail_after(PATIENCE), pytest.raises(TransientError):
             await RedisResults(client, "x:", 60).set_result("t", _result(1))
 
 
@@ -280,9 +281,9 @@ def test_a_long_chain_is_cut() -> None:
     for number in range(200):
         made = RuntimeError(number)
         made.__cause__, error = error, made
-    start = time.monotonic()
+    start = time.process_time()
     chain = [_error_of(error)]
-    assert time.monotonic() - start < 1
+    assert time.process_time() - start < 1
     while chain[-1].__cause__ is not None:
         chain.append(chain[-1].__cause__)
     assert list(range(199, 191, -1)) == [link.args[0] for link in chain]
@@ -407,7 +408,7 @@ async def test_waiting_for_a_result(results) -> None:
         id: int
 
     handle = AsyncTaskiqTask("t", results, return_type=Order)
-    with anyio.fail_after(5):
+    with anyio.fail_after(PATIENCE):
         async with anyio.create_task_group() as group:
 
             async def work():
@@ -436,7 +437,7 @@ async def test_progress(results) -> None:
         await tracker.set_progress(TaskState.SUCCESS)
         return 3
 
-    with anyio.fail_after(5):
+    with anyio.fail_after(PATIENCE):
         await broker.startup()
         sent = await work.kiq()
         progress = await sent.get_progress()
@@ -455,7 +456,7 @@ async def test_a_task_that_fails(results) -> None:
     async def work() -> None:
         raise ZeroDivisionError("by hand")
 
-    with anyio.fail_after(5):
+    with anyio.fail_after(PATIENCE):
         result = await (await work.kiq()).wait_result()
     assert result.is_err
     with pytest.raises(ZeroDivisionError, match="by hand"):

@@ -19,6 +19,7 @@ from taskiq.abc.middleware import TaskiqMiddleware
 from taskiq.cli.scheduler import run as taskiq_run
 from taskiq.cli.scheduler.run import SchedulerLoop, is_cron_task_now, is_interval_task_now
 from taskiq.exceptions import ScheduledTaskCancelledError
+from tests.contrib.taskiq.timing import PATIENCE
 
 from bandmaster.contrib.redis import RedisSettings, open_client
 from bandmaster.contrib.taskiq.message_labels import ONCE, ONCE_FOR, SCHEDULE
@@ -133,7 +134,7 @@ def clock(monkeypatch):
 
 @contextlib.asynccontextmanager
 async def _running(scheduler, interval=10):
-    with anyio.fail_after(15):
+    with anyio.fail_after(PATIENCE):
         async with anyio.create_task_group() as group:
             group.start_soon(run_scheduler, scheduler, interval)
             yield
@@ -331,7 +332,7 @@ def test_the_same_schedule_twice() -> None:
 async def test_added_schedules_are_read_until_deleted(source, when) -> None:
     """An added schedule is read unchanged until it is deleted."""
     task = _task(labels={"x": 1}, args=[1, None], kwargs={"a": {"b": "ü"}}, **when)
-    with anyio.fail_after(5):
+    with anyio.fail_after(PATIENCE):
         await source.add_schedule(task)
         assert [task] == await source.get_schedules()
         await source.delete_schedule("another")
@@ -353,7 +354,7 @@ async def test_taskiqs_ways_of_adding(source, broker) -> None:
     @broker.task(task_name="work")
     async def work(number: int) -> None: ...
 
-    with anyio.fail_after(5):
+    with anyio.fail_after(PATIENCE):
         by_cron = await work.schedule_by_cron(source, "0 4 * * *", 1)
         by_time = await work.schedule_by_time(source, NOON, number=2)
         by_interval = await work.schedule_by_interval(source, 5, 3)
@@ -575,7 +576,7 @@ async def test_a_firing_is_sent(broker) -> None:
 
     scheduler = OnceScheduler(broker, [], now=lambda: NOON)
     task = _task(schedule_id="s", interval=10, args=[1], kwargs={"a": 2}, labels={"queue_name": "other", "x": "y"})
-    with anyio.fail_after(5):
+    with anyio.fail_after(PATIENCE):
         await scheduler.on_ready(MemorySchedules(), task)
         await scheduler.on_ready(MemorySchedules(), _task(schedule_id="t", task_id="own", time=NOON))
     first, second = broker.sent
@@ -595,22 +596,22 @@ async def test_a_firing_is_retried(broker) -> None:
         def __init__(self):
             super().__init__()
             self.failures = [TransientError("middleware")]
+            self.stored = []
 
-        def pre_send(self, message):
+        async def pre_send(self, message):
+            self.stored.append(await source.get_schedules())
             if self.failures:
                 raise self.failures.pop()
             return message
 
-    broker.add_middlewares(Refusing())
+    refusing, source = Refusing(), MemorySchedules()
+    broker.add_middlewares(refusing)
     broker.failures = [TransientError("away")]
-    source = MemorySchedules()
     task = _task(time=NOON)
     await source.add_schedule(task)
-    with anyio.fail_after(5), capture_logs() as logs:
-        async with anyio.create_task_group() as group:
-            group.start_soon(OnceScheduler(broker, [source]).on_ready, source, task)
-            await anyio.sleep(0.01)
-            assert [task] == await source.get_schedules()
+    with anyio.fail_after(PATIENCE), capture_logs() as logs:
+        await OnceScheduler(broker, [source]).on_ready(source, task)
+    assert [[task]] * 3 == refusing.stored
     assert [f"{task.schedule_id}@2024-05-01T12:00:00+00:00"] == broker.onces
     assert [] == await source.get_schedules()
     assert [] == logs
@@ -627,7 +628,7 @@ async def test_a_firing_is_given_up(broker, hangs) -> None:
     given_up = []
     scheduler = OnceScheduler(broker, [source], patience=0.4)
     scheduler.on_given_up = given_up.append
-    with anyio.fail_after(5), capture_logs() as logs:
+    with anyio.fail_after(PATIENCE), capture_logs() as logs:
         await scheduler.on_ready(source, task)
     assert [("error", "schedule can't be sent", task.schedule_id)] == [
         (log["log_level"], log["event"], log["schedule"]) for log in logs
@@ -646,7 +647,7 @@ async def test_other_errors_are_logged(broker, failure) -> None:
     source = MemorySchedules()
     task = _task(time=NOON)
     await source.add_schedule(task)
-    with anyio.fail_after(2), capture_logs() as logs:
+    with anyio.fail_after(PATIENCE), capture_logs() as logs:
         await OnceScheduler(broker, [source]).on_ready(source, task)
     assert [f"{type(failure).__name__}: bad"] == [log["error"] for log in logs]
     assert [task] == await source.get_schedules()
@@ -667,7 +668,7 @@ async def test_a_source_that_cannot_be_notified(broker) -> None:
     source = Forgetful()
     task = _task(time=NOON)
     await source.add_schedule(task)
-    with anyio.fail_after(5):
+    with anyio.fail_after(PATIENCE):
         await OnceScheduler(broker, [source]).on_ready(source, task)
     assert (1, 0) == (len(broker.sent), broker.repeated)
     assert [] == await source.get_schedules()
@@ -680,7 +681,7 @@ async def test_a_source_that_cancels(broker) -> None:
         def pre_send(self, task):
             raise ScheduledTaskCancelledError
 
-    with anyio.fail_after(2):
+    with anyio.fail_after(PATIENCE):
         await OnceScheduler(broker, []).on_ready(Cancelling(), _task(time=NOON))
     assert [] == broker.sent
 
@@ -760,6 +761,8 @@ async def test_redis_is_away_at_the_start(client, broker, clock) -> None:
     with capture_logs() as logs:
         async with _running(OnceScheduler(broker, [declared, added], now=clock)):
             await clock.pass_to(NOON + timedelta(seconds=50))
+            while not broker.sent:
+                await anyio.sleep(0.001)
             assert ["declared"] == [message.task_name for message in broker.sent]
             away.failure = None
             await clock.pass_to(NOON + timedelta(seconds=80))
@@ -795,7 +798,7 @@ async def test_invalid_entries_do_not_end_the_loop(client, broker, clock) -> Non
             return [zero]
 
     clock.until = NOON + timedelta(seconds=1)
-    with anyio.fail_after(5), pytest.raises(ZeroDivisionError):
+    with anyio.fail_after(PATIENCE), pytest.raises(ZeroDivisionError):
         await SchedulerLoop(TaskiqScheduler(broker, [Believing()])).run()
     source = RedisSchedules(client, f"{uuid4().hex}:")
     await client.hset(source._key, "zero", zero.model_dump_json())
@@ -829,7 +832,7 @@ async def test_the_scheduler_stops_in_order(broker, clock) -> None:
     sources = [Told("first"), Told("second")]
     await sources[0].add_schedule(_task(interval=3600))
     broker.stuck = anyio.Event()
-    with anyio.fail_after(5):
+    with anyio.fail_after(PATIENCE):
         async with anyio.create_task_group() as group:
             running = asyncio.create_task(run_scheduler(OnceScheduler(broker, sources, now=clock), 10))
             await clock.pass_to(clock.now + timedelta(seconds=5))
@@ -872,7 +875,7 @@ async def test_a_source_that_fails_to_start(broker) -> None:
         async def shutdown(self):
             steps.append("shut down")
 
-    with anyio.fail_after(5), pytest.raises(TransientError, match="away"):
+    with anyio.fail_after(PATIENCE), pytest.raises(TransientError, match="away"):
         await run_scheduler(OnceScheduler(broker, [Told(), Failing(), Told()]), 10)
     assert ["shut down"] == steps
 

@@ -8,6 +8,7 @@ from pathlib import Path
 
 import anyio
 from taskiq import BrokerMessage
+from tests.contrib.taskiq.timing import PATIENCE
 
 from bandmaster.contrib.taskiq.settings import TaskIQSettings
 from bandmaster.contrib.taskiq.streams import LeasedStreamBroker, LeasedStreamOptions
@@ -56,7 +57,7 @@ async def nothing(messages, seconds=0.3):
         raise AssertionError(f"there came {text_of(await anext(messages))}")
 
 
-async def until(condition, seconds=5):
+async def until(condition, seconds=PATIENCE):
     """Wait until the condition holds."""
     with anyio.fail_after(seconds):
         while not (is_so := await condition()):

@@ -8,6 +8,7 @@ import pytest
 from taskiq import AckableMessage, AsyncTaskiqDecoratedTask, Context, TaskiqDepends, TaskiqEvents, TaskiqMiddleware
 from taskiq.receiver import Receiver
 from tests.contrib.taskiq.streams.helpers import broker_of, listening, message, take
+from tests.contrib.taskiq.timing import PATIENCE
 
 from bandmaster.contrib.redis import RedisClosedError
 from bandmaster.contrib.taskiq.brokers.message_handle import Delivery
@@ -83,7 +84,7 @@ async def test_invalid_consumer_names(redis_url, consumer) -> None:
 
 async def test_ping(own_server, worker) -> None:
     """A ping fails soon with a transient error while the server is away."""
-    with anyio.fail_after(8):
+    with anyio.fail_after(PATIENCE):
         async with worker(url=own_server.url(1)) as broker:
             await broker.ping()
             own_server.stop()
@@ -102,7 +103,7 @@ async def test_a_wrong_password(own_server, worker) -> None:
 
 async def test_depth(worker) -> None:
     """Each message is counted once, and wakeups aren't."""
-    with anyio.fail_after(5):
+    with anyio.fail_after(PATIENCE):
         async with worker() as broker:
             assert await broker.depth() == Depth(waiting=0, held=0, delayed=0, dead=0)
             for number in range(5):
@@ -133,7 +134,7 @@ async def test_a_copy_of_the_context(redis_url) -> None:
 async def test_a_stock_receiver(worker) -> None:
     """TaskIQ's own receiver runs tasks with a context each, and acknowledges all."""
     seen = {}
-    with anyio.fail_after(8):
+    with anyio.fail_after(PATIENCE):
         async with worker(slots=100) as broker:
 
             @broker.task("whoami")
@@ -158,7 +159,7 @@ async def test_a_stock_receiver(worker) -> None:
 
 async def test_a_delivery_is_ackable(worker) -> None:
     """A delivery can be acknowledged as TaskIQ's messages are."""
-    with anyio.fail_after(5):
+    with anyio.fail_after(PATIENCE):
         async with worker() as broker:
             await broker.kick(message())
             [delivery] = await take(broker)

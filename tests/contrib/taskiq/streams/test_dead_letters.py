@@ -9,6 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from tests.contrib.taskiq.streams.helpers import PREFIX, message, take, text_of
+from tests.contrib.taskiq.timing import PATIENCE
 
 from bandmaster.contrib.taskiq.dead_letters.dead_letter import DeadLetter, Holding, Reason, reset_attempts
 from bandmaster.contrib.taskiq.message_labels import ATTEMPT, FAILURES
@@ -42,7 +43,7 @@ async def letters(raw):
 @pytest.mark.anyio
 async def test_an_added_letter(letters) -> None:
     """An added dead letter is read unchanged by its new id."""
-    with anyio.fail_after(5):
+    with anyio.fail_after(PATIENCE):
         added = await letters.add(letter(data=b"\xff\x00"))
         assert await letters.get(added) == letter(data=b"\xff\x00", id=added)
         assert await letters.count() == 1
@@ -53,7 +54,7 @@ async def test_an_added_letter(letters) -> None:
 @pytest.mark.anyio
 async def test_pages(letters) -> None:
     """Pages are sorted by age, oldest first, and contain each letter once."""
-    with anyio.fail_after(5):
+    with anyio.fail_after(PATIENCE):
         ids = [await letters.add(letter(number)) for number in range(7)]
         first = await letters.page(limit=4)
         second = await letters.page(after=first[-1].id, limit=4)
@@ -67,7 +68,7 @@ async def test_pages(letters) -> None:
 @pytest.mark.anyio
 async def test_replay(letters, worker) -> None:
     """Replayed letters are new messages without attempts; unknown ids are ignored."""
-    with anyio.fail_after(5):
+    with anyio.fail_after(PATIENCE):
         async with worker() as broker:
             data = json.dumps({"args": ["b"], "labels": {ATTEMPT: "3", FAILURES: "[]", "kept": "1"}}).encode()
             one, two, three = [await letters.add(letter(*args)) for args in (["a"], ["b"], ["c"])][:3]
@@ -83,7 +84,7 @@ async def test_replay(letters, worker) -> None:
 @pytest.mark.anyio
 async def test_two_replays(letters, worker) -> None:
     """Two concurrent replays send each letter once."""
-    with anyio.fail_after(8):
+    with anyio.fail_after(PATIENCE):
         async with worker() as broker:
             ids = [await letters.add(letter(number)) for number in range(250)]
             one, two = await asyncio.gather(letters.replay(), broker.dead_letters.replay())
@@ -102,7 +103,7 @@ async def test_a_replay_without_letters(letters) -> None:
 @pytest.mark.anyio
 async def test_purge(letters) -> None:
     """Letters are deleted by id, by age, by both, or all."""
-    with anyio.fail_after(5):
+    with anyio.fail_after(PATIENCE):
         old, new, other = [await letters.add(letter(died_at=DIED + timedelta(days=days))) for days in (-1, 1, 2)]
         assert await letters.purge([new, "0-1", new], before=DIED) == 0
         assert await letters.purge(before=DIED) == 1

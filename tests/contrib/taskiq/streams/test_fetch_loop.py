@@ -8,6 +8,7 @@ import pytest
 import structlog
 from tests.contrib.redis.relays import relay
 from tests.contrib.taskiq.streams.helpers import STREAM, listening, message, nothing, take, text_of, until
+from tests.contrib.taskiq.timing import PATIENCE
 
 from bandmaster.kernel import TransientError
 
@@ -16,7 +17,7 @@ pytestmark = pytest.mark.anyio
 
 async def test_slots(worker) -> None:
     """A worker holds as many messages as it has slots, and an acknowledged one makes room."""
-    with anyio.fail_after(5):
+    with anyio.fail_after(PATIENCE):
         async with worker(slots=3) as broker, worker() as sender, listening(broker) as messages:
             for number in range(5):
                 await sender.kick(message(number))
@@ -31,7 +32,7 @@ async def test_slots(worker) -> None:
 
 async def test_acknowledged_messages_leave_the_stream(worker, raw) -> None:
     """An acknowledged message leaves nothing in Redis, except the key against sending twice."""
-    with anyio.fail_after(5):
+    with anyio.fail_after(PATIENCE):
         async with worker() as broker, raw() as client:
             for _ in range(3):
                 await broker.kick(message())
@@ -45,7 +46,7 @@ async def test_acknowledged_messages_leave_the_stream(worker, raw) -> None:
 
 async def test_one_listener(worker) -> None:
     """A second listener is refused until the first has ended."""
-    with anyio.fail_after(5):
+    with anyio.fail_after(PATIENCE):
         async with worker() as broker:
             await broker.kick(message())
             async with listening(broker) as messages:
@@ -58,7 +59,7 @@ async def test_one_listener(worker) -> None:
 
 async def test_messages_of_other_programs(worker, raw) -> None:
     """Entries of other programs are delivered, so that they become dead letters."""
-    with anyio.fail_after(5):
+    with anyio.fail_after(PATIENCE):
         async with worker() as broker, raw() as client, listening(broker) as messages:
             await client.xadd(STREAM, {"hello": "world"})
             await client.xadd(STREAM, {"hello": "world", "data": "x"})
@@ -73,7 +74,7 @@ async def _goes_on(broker, sender, messages, text) -> None:
             return False
         return True
 
-    await until(sent, 8)
+    await until(sent)
     delivery = await anext(messages)
     assert text_of(delivery) == text
     assert delivery.handle.begin(lambda: None)
@@ -82,7 +83,7 @@ async def _goes_on(broker, sender, messages, text) -> None:
 
 async def test_an_emptied_server(worker, raw) -> None:
     """After FLUSHALL the group is created again, and messages are delivered."""
-    with anyio.fail_after(8):
+    with anyio.fail_after(PATIENCE):
         async with worker() as broker, worker() as sender, raw() as client, listening(broker) as messages:
             await _goes_on(broker, sender, messages, "before")
             await nothing(messages, 0.1)
@@ -94,7 +95,7 @@ async def test_an_emptied_server(worker, raw) -> None:
 
 async def test_a_group_that_was_removed(worker, raw) -> None:
     """Messages sent while the group was missing are delivered."""
-    with anyio.fail_after(8):
+    with anyio.fail_after(PATIENCE):
         async with worker() as broker, worker() as sender, raw() as client, listening(broker) as messages:
             await _goes_on(broker, sender, messages, "before")
             await client.xgroup_destroy(STREAM, "workers")
@@ -105,7 +106,7 @@ async def test_a_group_that_was_removed(worker, raw) -> None:
 async def test_a_restart(own_server, worker, kill) -> None:
     """A restarted server is read again, and the outage is logged once."""
     url = own_server.url(1)
-    with anyio.fail_after(10), structlog.testing.capture_logs() as logs:
+    with anyio.fail_after(PATIENCE), structlog.testing.capture_logs() as logs:
         async with worker(url=url) as broker, worker(url=url) as sender, listening(broker) as messages:
             await _goes_on(broker, sender, messages, "before")
             own_server.stop(kill=kill)
@@ -118,7 +119,7 @@ async def test_a_restart(own_server, worker, kill) -> None:
 
 async def test_cut_connections(own_server, worker) -> None:
     """Cut connections are opened again."""
-    with anyio.fail_after(8):
+    with anyio.fail_after(PATIENCE):
         async with relay(own_server.port) as relayed:
             url = f"redis://127.0.0.1:{relayed.port}/1"
             async with worker(url=url) as broker, worker(url=url) as sender, listening(broker) as messages:
@@ -130,7 +131,7 @@ async def test_cut_connections(own_server, worker) -> None:
 async def test_a_read_only_server(own_server, worker, raw) -> None:
     """A master that was a replica for a while is read again."""
     url = own_server.url(1)
-    with anyio.fail_after(10):
+    with anyio.fail_after(PATIENCE):
         async with worker(url=url) as broker, worker(url=url) as sender, raw(url) as client:
             async with listening(broker) as messages:
                 await _goes_on(broker, sender, messages, "before")
@@ -145,7 +146,7 @@ async def test_a_read_only_server(own_server, worker, raw) -> None:
 async def test_a_full_server(own_server, worker, raw) -> None:
     """Without memory messages are still delivered and acknowledged, delayed ones too."""
     url = own_server.url(1)
-    with anyio.fail_after(5):
+    with anyio.fail_after(PATIENCE):
         async with worker(url=url) as broker, raw(url) as client:
             await broker.kick(message("now"))
             await broker.kick(message("later", delay="0.2"))
@@ -158,7 +159,7 @@ async def test_a_full_server(own_server, worker, raw) -> None:
 
 async def test_a_lost_answer(worker, raw) -> None:
     """A message whose delivery was lost on the way is redelivered when its lease expires."""
-    with anyio.fail_after(5):
+    with anyio.fail_after(PATIENCE):
         async with worker("me", lease=0.5) as broker, raw() as client:
             await broker.kick(message())
             assert await client.xreadgroup("workers", "me", {STREAM: ">"})
@@ -180,7 +181,7 @@ async def test_cancelled_at_any_point(worker) -> None:
                 if len(done) == 100:
                     return
 
-    with anyio.fail_after(8):
+    with anyio.fail_after(PATIENCE):
         async with worker() as sender:
             for number in range(100):
                 await sender.kick(message(number))
@@ -207,7 +208,7 @@ async def test_connections_that_are_cut_again_and_again(own_server, worker) -> N
                         await delivery.handle.acknowledge()
                         done.add(text_of(delivery))
 
-    with anyio.fail_after(15):
+    with anyio.fail_after(PATIENCE):
         async with relay(own_server.port) as relayed:
             url = f"redis://127.0.0.1:{relayed.port}/1"
             options = {"url": url, "lease": 1, "slots": 10, "max_deliveries": 100}
@@ -220,7 +221,7 @@ async def test_connections_that_are_cut_again_and_again(own_server, worker) -> N
                         if number % 40 == 0:
                             relayed.cut()
                             await anyio.sleep(0.05)
-                    await until(lambda: _finished(sender, done, 400), 10)
+                    await until(lambda: _finished(sender, done, 400))
                     group.cancel_scope.cancel()
 
 

@@ -7,6 +7,7 @@ import anyio
 import pytest
 from tests.contrib.redis.relays import relay
 from tests.contrib.taskiq.streams.helpers import PREFIX, STREAM, listening, message, nothing, text_of
+from tests.contrib.taskiq.timing import AT_ONCE, PATIENCE
 
 from bandmaster.kernel import TransientError
 
@@ -20,14 +21,14 @@ async def test_a_message_before_any_worker(worker, raw) -> None:
         await sender.kick(message("early"))
         [(_, fields)] = await client.xrange(STREAM)
         assert fields == {b"data": message("early").message, b"task": b"module:task", b"task_id": b"id of early"}
-    with anyio.fail_after(5):
+    with anyio.fail_after(PATIENCE):
         async with worker() as broker, listening(broker) as messages:
             assert text_of(await anext(messages)) == "early"
 
 
 async def test_another_queue(worker) -> None:
     """The label queue_name sends a message to another queue."""
-    with anyio.fail_after(5):
+    with anyio.fail_after(PATIENCE):
         async with worker() as here, worker(queue="other") as there:
             await here.kick(message("over there", queue_name="other"))
             async with listening(there) as messages:
@@ -38,7 +39,7 @@ async def test_another_queue(worker) -> None:
 @pytest.mark.parametrize("lease", [1, 30])
 async def test_a_delay(worker, lease) -> None:
     """A delayed message is delivered when it is due, also to a worker that waited before."""
-    with anyio.fail_after(5):
+    with anyio.fail_after(PATIENCE):
         async with worker(lease=lease) as broker, worker() as sender, listening(broker) as messages:
             await nothing(messages, 0.2)
             async with listening(broker) as messages:
@@ -48,8 +49,8 @@ async def test_a_delay(worker, lease) -> None:
                 assert (await sender.depth()).delayed == 2
                 came = [(text_of(await anext(messages)), time.monotonic() - started) for _ in range(2)]
     assert [text for text, _ in came] == ["sooner", "later"]
-    assert 0.3 <= came[0][1] < 0.55
-    assert 0.6 <= came[1][1] < 0.85
+    assert 0.3 <= came[0][1] < 0.3 + AT_ONCE
+    assert 0.6 <= came[1][1] < 0.6 + AT_ONCE
 
 
 async def test_equal_delayed_messages(worker) -> None:
@@ -134,7 +135,7 @@ async def test_a_sender_alone(worker, raw) -> None:
 
 async def test_a_lost_answer(worker, own_server) -> None:
     """A message that the client sends again after a lost answer is stored once."""
-    with anyio.fail_after(8):
+    with anyio.fail_after(PATIENCE):
         async with relay(own_server.port) as relayed:
             async with worker(url=f"redis://127.0.0.1:{relayed.port}/1") as broker:
                 await broker.kick(message("first"))

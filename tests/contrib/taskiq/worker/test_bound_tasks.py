@@ -9,6 +9,7 @@ from typing import Annotated, Generic, TypeVar
 import anyio
 import pytest
 from taskiq import Context, TaskiqDepends, TaskiqMessage, TaskiqState
+from tests.contrib.taskiq.timing import PATIENCE
 
 from bandmaster.contrib.taskiq import TaskIQSettings, task
 from bandmaster.contrib.taskiq.worker.bound_tasks import bind_tasks
@@ -498,7 +499,7 @@ async def test_concurrent_runs_share_no_values():
 
     seen = []
     bound = _bind(function, _resources({Key(Scoped[Session]): sessions.scoped("a")}))
-    async with asyncio.timeout(10):
+    async with asyncio.timeout(PATIENCE):
         await asyncio.gather(*(_run(bound, {Context: number}, number) for number in range(50)))
     assert ([], 50) == (wrong, len(set(seen)))
 

@@ -9,6 +9,7 @@ from contextlib import asynccontextmanager
 import pytest
 from taskiq import Context, InMemoryBroker, TaskiqDepends, TaskiqMessage, TaskiqMiddleware, TaskiqState
 from taskiq.exceptions import NoResultError
+from tests.contrib.taskiq.timing import PATIENCE
 
 from bandmaster.contrib.taskiq import EmbeddedBroker, MemoryResults, Reason, TaskIQSettings, TaskOptions, Worker, task
 from bandmaster.contrib.taskiq.brokers.embedded_broker import EmbeddedMessage
@@ -53,7 +54,7 @@ class Working:
         )
 
     async def __aenter__(self):
-        self.bound = asyncio.timeout(15)  # no test waits for ever
+        self.bound = asyncio.timeout(PATIENCE)  # no test waits for ever
         await self.bound.__aenter__()
         self.running = asyncio.ensure_future(self.worker.run())
         return self
