@@ -36,7 +36,7 @@ class Backends:
     schedules: ScheduleSource
     idempotency: Idempotency
     connection_limit: int | None = None
-    """The most connections that Redis accepts, if it reports them."""
+    """The most connections that Redis accepts; None if unknown."""
 
 
 @asynccontextmanager

@@ -94,7 +94,7 @@ def _is_embedded(queue: TaskQueue, role: str, context: Context) -> bool:
     """Whether the queue is in this process's memory.
 
     Raises:
-        TaskQueueError: it is, and the process has a role of its own: no message would ever reach it.
+        TaskQueueError: a process of the given role has a queue in memory, which no message would ever reach.
     """
     embedded = isinstance(queue.broker, EmbeddedBroker)
     if embedded and context.plan.role == role:

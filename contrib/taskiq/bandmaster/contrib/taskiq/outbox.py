@@ -46,5 +46,5 @@ class TaskPublisher:
 
 @lifespan(band=LifespanBand.MESSAGING, name="task_publisher")
 async def publisher(queue: TaskQueue) -> AsyncIterator[Publisher]:
-    """Publishes outbox messages as tasks: the relay of an outbox calls it."""
+    """Publishes the messages that the relay of an outbox reads as tasks."""
     yield TaskPublisher(queue)

@@ -101,7 +101,7 @@ class TaskQueue:
     async def send(self, task: Any, /, *args: Any, **kwargs: Any) -> TaskHandle[Any]:
         """Send a task with these arguments and return its handle.
 
-        When this returns, the broker has stored the message; the leased broker stores it as safely as Redis does.
+        When this returns, the broker has stored the message; the leased broker stores messages as safely as Redis does.
 
         Raises:
             TypeError: the arguments don't fit the task's parameters, or JSON can't express them.

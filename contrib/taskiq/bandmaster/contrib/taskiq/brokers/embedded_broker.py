@@ -92,14 +92,14 @@ class EmbeddedBroker(IsolatingBroker):
         """Succeed: memory can always be reached."""
 
     def forget(self, message: EmbeddedMessage) -> bool:
-        """Hold a message no longer. Returns whether it was held."""
+        """Stop holding a message. Returns False for a message that wasn't held."""
         held = message in self._held
         self._held.discard(message)
         self._wake()
         return held
 
     def release(self, message: EmbeddedMessage) -> bool:
-        """Put a held message at the front of the queue. Returns whether it was held."""
+        """Put a held message at the front of the queue. Returns False for a message that wasn't held."""
         if not self.forget(message):
             return False
         self._waiting.appendleft(message)
@@ -107,7 +107,7 @@ class EmbeddedBroker(IsolatingBroker):
         return True
 
     def replace(self, message: EmbeddedMessage, data: bytes, delay: float) -> bool:
-        """Enqueue other bytes in place of a held message. Returns whether it was held."""
+        """Enqueue other bytes in place of a held message. Returns False for a message that wasn't held."""
         if not self.forget(message):
             return False
         self.put(data, delay)

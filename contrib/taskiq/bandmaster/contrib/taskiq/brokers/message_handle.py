@@ -1,4 +1,4 @@
-"""The message that a broker delivers, and the handle by which a worker acknowledges, retries or releases it."""
+"""The message that a broker delivers, with a handle to acknowledge, retry or release the message."""
 
 from __future__ import annotations
 
@@ -39,7 +39,7 @@ class MessageHandle(Protocol):
         """Remove the message: its task is done. Correct also after the lease was lost, since the work has been done.
 
         Raises:
-            TransientError: the broker can't be reached, within the time that it retries.
+            TransientError: the broker can't be reached, after retries.
             PermanentError: the broker refuses.
         """
         ...
@@ -67,7 +67,7 @@ class MessageHandle(Protocol):
     async def release(self) -> bool:
         """Let another worker, or this one, have the message at once. False as for `retry`.
 
-        The delivery isn't counted: the message didn't kill the worker that releases it.
+        The delivery isn't counted: the worker that releases the message is alive.
 
         Raises:
             TransientError: the broker can't be reached; the message is redelivered when its lease has expired.

@@ -32,8 +32,8 @@ class ThirdPartyHandles:
 class ThirdPartyHandle:
     """A `MessageHandle` made of an acknowledgement, or of nothing.
 
-    `retry` and `dead_letter` take two steps: if the process dies between them, the message is there twice. It is never
-    lost between them if the broker waits for acknowledgements.
+    `retry` and `dead_letter` take two steps: if the process dies between them, the message is there twice. A broker
+    that waits for acknowledgements never loses a message between them.
     """
 
     handles: ThirdPartyHandles

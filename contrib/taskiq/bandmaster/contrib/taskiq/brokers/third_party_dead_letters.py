@@ -35,7 +35,7 @@ class ThirdPartyDeadLetters:
         return await self._store.add(letter)
 
     async def replay(self, ids: Iterable[str] | None = None) -> list[str]:
-        """See `DeadLetters.replay`. Sends each letter and then removes it: it may be sent twice, but isn't lost.
+        """See `DeadLetters.replay`. Each letter is sent and then removed: none is lost, one may be sent twice.
 
         A letter that can't be parsed can't be sent, and stays.
         """

@@ -62,7 +62,7 @@ def compose_role(
 def run_role(
     kernel: Kernel, target: str | None, health_port: int | None, health_host: str, parent_pipe: int | None = None
 ) -> NoReturn:
-    """Run a kernel until it is asked to stop, and end this process with its exit code."""
+    """Run a kernel until a stop is requested, and end this process with the kernel's exit code."""
     from bandmaster.contrib.taskiq.commands.supervisor import end_with_parent
     from bandmaster.kernel import end_process, run_process
 

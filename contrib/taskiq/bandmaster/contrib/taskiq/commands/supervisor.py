@@ -23,11 +23,11 @@ _POLL_SECONDS = 0.1
 
 @dataclass(slots=True)
 class ChildProcess:
-    """One of several worker processes, with those that it was restarted as."""
+    """One of several worker processes, kept over restarts."""
 
     number: int
     ends: deque[float] = field(default_factory=lambda: deque(maxlen=_MOST_ENDS))
-    """When it ended unasked."""
+    """The times of unexpected ends."""
     process: subprocess.Popen[bytes] | None = None
     start_at: float = 0.0
 
@@ -52,7 +52,7 @@ def end_with_parent(pipe: int) -> None:
 
 
 def find_pause(ends: Sequence[float], now: float) -> float | None:
-    """Seconds before a process that ended at these times is restarted; None if it isn't restarted any more."""
+    """Seconds before a process that ended at these times is restarted; None after too many ends."""
     recent = [end for end in ends if now - end < _WITHIN]
     if len(recent) >= _MOST_ENDS:
         return None

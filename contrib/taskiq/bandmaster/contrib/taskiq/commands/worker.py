@@ -29,9 +29,9 @@ def worker(
 ) -> None:
     """Run the tasks of the queue.
 
-    Starts the components of the role worker and runs tasks until SIGTERM or SIGINT. Then it stops receiving, releases
-    the messages whose tasks haven't begun, waits for running tasks as long as BANDMASTER_DRAIN_TIMEOUT, and releases
-    the rest. A second signal ends the wait.
+    Starts the components of the role worker and runs tasks until SIGTERM or SIGINT. Then the worker stops
+    receiving, releases the messages whose tasks haven't begun, waits for running tasks as long as
+    BANDMASTER_DRAIN_TIMEOUT, and releases the rest. A second signal ends the wait.
 
     Exit codes: 0 asked to stop and stopped, 70 failed, 78 wrong configuration or plan, 128 + n ended by signal n with
     tasks cut short.

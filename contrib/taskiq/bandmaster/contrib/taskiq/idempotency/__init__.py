@@ -1,1 +1,1 @@
-"""Locks and results by key, so that an action runs once however often a message asks for it."""
+"""Locks and results by key, so that an action runs once for several equal messages."""

@@ -17,14 +17,14 @@ class Once:
     def __init__(self, *, first: bool, result: Any = None) -> None:
         self.first = first
         self.result = result
-        """The value that the first caller stored; None if it stored nothing."""
+        """The value that the first caller stored, or None."""
         self._text = "null"
 
     def __bool__(self) -> bool:
         return self.first
 
     def store(self, value: Any) -> None:
-        """Store a value that JSON can express for later callers, who get it as ``result``.
+        """Store a value that JSON can express. Later callers get the value as ``result``.
 
         Raises:
             PermanentError: JSON can't express the value, or this caller isn't the first.

@@ -79,7 +79,7 @@ class KeyLease:
             ) from error
 
     async def renew_forever(self) -> None:
-        """Renew the lease until cancelled, or until another process holds it."""
+        """Renew the lease until cancelled, or until another process holds the key."""
         while True:
             await anyio.sleep(self.seconds / 3)
             try:

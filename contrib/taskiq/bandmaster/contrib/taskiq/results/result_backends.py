@@ -100,8 +100,8 @@ class JSONResults(AsyncResultBackend[Any]):
 class RedisResults(JSONResults):
     """Results in Redis, at ``<prefix>result:<task id>`` and ``<prefix>progress:<task id>``.
 
-    The client is one of `bandmaster.contrib.redis`; the code that opened it closes it. Keys expire ``ttl`` seconds
-    after they were written. With ``keep=False`` only progress is stored.
+    The client is one of `bandmaster.contrib.redis`; the code that opened the client closes it. Keys expire ``ttl``
+    seconds after they were written. With ``keep=False`` only progress is stored.
 
     Raises:
         ValueError: ``ttl`` isn't above 0.

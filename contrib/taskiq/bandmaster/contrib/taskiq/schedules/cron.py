@@ -1,6 +1,6 @@
 """Cron expressions and timezones, parsed strictly, since TaskIQ's own parser isn't. Pure.
 
-TaskIQ uses pycron, which ignores most of the syntax that it doesn't know: such a schedule would never fire, or fire on
+TaskIQ uses pycron, which ignores most unknown syntax: such a schedule would never fire, or fire on
 other days. A step of 0, or a directory as a timezone, would end the scheduler.
 """
 
@@ -65,7 +65,7 @@ def parse_cron(text: str) -> list[frozenset[int]]:
 
 
 def check_timezone(name: str) -> str:
-    """The name, if a timezone has it.
+    """The name, if a timezone has this name.
 
     Raises:
         ValueError: no timezone has this name.

@@ -11,8 +11,8 @@ from taskiq.cli.scheduler.run import is_cron_task_now
 
 _MINUTE = timedelta(minutes=1)
 _REMEMBER_SECONDS = 3600.0
-"""Schedulers may send a firing minutes late, and their clocks may differ by minutes. A scheduler that died before it
-removed the schedule sends the firing again after its restart."""
+"""Schedulers may send a firing minutes late, and their clocks may differ by minutes. A scheduler that died before
+the removal of the schedule sends the firing again after its restart."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -20,7 +20,7 @@ class Firing:
     """One firing of a schedule."""
 
     id: str
-    """The same in all schedulers, and different for each firing."""
+    """An id that all schedulers make alike, different for each firing."""
     remember_for: float
     """Seconds within which a message with the same id isn't sent again."""
 

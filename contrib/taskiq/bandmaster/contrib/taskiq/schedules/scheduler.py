@@ -135,7 +135,7 @@ class OnceScheduler(TaskiqScheduler):
 async def run_scheduler(scheduler: OnceScheduler, update_interval: float) -> None:
     """Start the scheduler's sources, send due tasks until cancelled, and shut the sources down.
 
-    The caller starts the broker and shuts it down. Schedules are read again every ``update_interval`` seconds; values
+    The caller starts and stops the broker. Schedules are read again every ``update_interval`` seconds; values
     below 1 make no difference.
 
     Raises:

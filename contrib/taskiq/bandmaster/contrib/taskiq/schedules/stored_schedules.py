@@ -69,7 +69,7 @@ class StoredSchedules(ScheduleSource):
         self._known[schedule.schedule_id] = _parse(text)
 
     async def delete_schedule(self, schedule_id: str) -> None:
-        """Remove a schedule, if it is stored.
+        """Remove a stored schedule. An unknown id is ignored.
 
         Raises:
             TransientError: Redis can't be reached.
@@ -78,7 +78,7 @@ class StoredSchedules(ScheduleSource):
         self._known.pop(schedule_id, None)
 
     async def post_send(self, task: ScheduledTask) -> None:
-        """Remove a schedule that fires once, unless it has been put to another time meanwhile.
+        """Remove a schedule that fires once, unless its time was changed meanwhile.
 
         Raises:
             TransientError: Redis can't be reached.
@@ -106,7 +106,7 @@ class StoredSchedules(ScheduleSource):
 
     @abstractmethod
     async def _remove(self, schedule_id: str, text: str | None = None) -> bool:
-        """Remove an entry, if it holds this text or no text is given. Returns whether it was removed."""
+        """Remove an entry, if no text is given or the entry holds this text. Returns whether an entry was removed."""
 
     def _parse_all(self, entries: Mapping[str, str]) -> dict[str, ScheduledTask]:
         read: dict[str, ScheduledTask] = {}
@@ -132,7 +132,7 @@ class StoredSchedules(ScheduleSource):
 class RedisSchedules(StoredSchedules):
     """Schedules in Redis, in the hash ``<prefix>schedules``.
 
-    The client is one of `bandmaster.contrib.redis`; the code that opened it closes it.
+    The client is one of `bandmaster.contrib.redis`; the code that opened the client closes it.
     """
 
     def __init__(self, client: Redis, prefix: str) -> None:

@@ -190,8 +190,8 @@ class StreamMessageHandle:
     async def acknowledge(self) -> None:
         """See `MessageHandle.acknowledge`.
 
-        The message leaves the stream in the same step. Stock brokers only acknowledge it, with one command for each
-        message, so that finished messages stay in the stream for ever.
+        The message leaves the stream in the same step. Stock brokers only acknowledge messages, with one command
+        for each, so that finished messages stay in the stream for ever.
         """
         await self._acknowledger.acknowledge(self._lease)
 

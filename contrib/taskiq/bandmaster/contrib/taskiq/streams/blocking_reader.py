@@ -18,7 +18,7 @@ _INTERRUPT_PAUSE = 0.02
 
 
 class BlockingReader:
-    """Reads new messages. Its connection serves nothing else, so that the server can unblock it by its id."""
+    """Reads new messages on a connection of its own, so that the server can unblock a read by the connection's id."""
 
     def __init__(self, client: Redis, runner: ScriptRunner) -> None:
         self._pool = client.connection_pool
@@ -56,7 +56,7 @@ class BlockingReader:
         return cast("Sequence[tuple[bytes, Sequence[bytes]]]", entries)
 
     async def interrupt(self, reading: asyncio.Task[None]) -> None:
-        """Make the server answer now, so that it delivers no message to a connection that is about to be closed."""
+        """Make the server answer now: a message must not be delivered to a connection that is about to be closed."""
         with suppress(TimeoutError, BandmasterError):
             async with asyncio.timeout(_INTERRUPT_SECONDS):
                 while not reading.done():

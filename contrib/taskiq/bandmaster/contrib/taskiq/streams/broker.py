@@ -86,7 +86,7 @@ class LeasedStreamBroker(IsolatingBroker):
 
     @property
     def options(self) -> LeasedStreamOptions:
-        """The queue, and how its workers share it."""
+        """The queue and its workers' shares."""
         return self._options
 
     @property

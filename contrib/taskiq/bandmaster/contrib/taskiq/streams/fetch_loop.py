@@ -50,7 +50,7 @@ class FetchListener(Protocol):
 
 
 class FetchLoop:
-    """Fills the free slots until it is stopped."""
+    """Fills the free slots until `stop`."""
 
     def __init__(
         self,
@@ -71,7 +71,7 @@ class FetchLoop:
         self._freed = asyncio.Event()
         self._reclaim_at = self._due_at = self._remove_consumers_at = 0.0
         self._is_busy = False
-        """Whether the last read brought as many messages as it might."""
+        """Whether the last read filled all free slots."""
         self._has_more = False
         """Whether the last claim left messages, for want of slots."""
         self._has_more_suspects = False
@@ -89,7 +89,7 @@ class FetchLoop:
         return self._task.done()
 
     def check(self) -> None:
-        """Raise the error that ended the loop, if any: a fault of its own, since it survives the server's errors."""
+        """Raise the error that ended the loop, if any: a fault of the code, since errors of the server are retried."""
         if self._task.done() and not self._task.cancelled() and (error := self._task.exception()) is not None:
             raise error
 

@@ -15,9 +15,9 @@ class Ownership(Enum):
 
     OURS = auto()
     TAKEN = auto()
-    """Another consumer has the message, or this process has released it."""
+    """Another consumer has the message, or this process has released the message."""
     GONE = auto()
-    """The message is no longer in the stream: another worker has finished it, or the server has lost it."""
+    """The message is no longer in the stream: finished by another worker, or lost by the server."""
 
 
 class Lease:
@@ -77,7 +77,7 @@ class Leases:
         return self._slots - len(self._held)
 
     def acquire(self, entry: str, deliveries: int, asked: float) -> Lease | None:
-        """Hold a message that the server delivered after it was asked at the time ``asked``; None if held already."""
+        """Hold a message that was delivered for a command sent at the time ``asked``; None if held already."""
         with self._lock:
             if entry in self._held:
                 return None
@@ -94,7 +94,7 @@ class Leases:
         return self._held.get(entry)
 
     def begin(self, lease: Lease, on_lost: Callable[[], object]) -> bool:
-        """Mark the message's task as begun, if the lease is valid. Returns whether it is."""
+        """Mark the message's task as begun, if the lease is valid. Returns whether the task may run."""
         with self._lock:
             if lease.forgotten or not lease.is_valid:
                 return False
@@ -121,7 +121,7 @@ class Leases:
         return withdrawn
 
     def extend(self, leases: Iterable[Lease], asked: float) -> None:
-        """Extend leases that the server has renewed after it was asked at the time ``asked``."""
+        """Extend leases that were renewed by a command sent at the time ``asked``."""
         with self._lock:
             for lease in leases:
                 if lease.ownership is Ownership.OURS:

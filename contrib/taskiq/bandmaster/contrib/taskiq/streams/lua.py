@@ -1,7 +1,7 @@
 """A Lua script with the definitions that all scripts of a queue share. Pure.
 
-Every script gets the keys of a queue in the order of `Keys`, and as its first arguments the consumer group and the
-consumer that runs it. Times are the server's, in milliseconds.
+Every script gets the keys of a queue in the order of `Keys`, and as first arguments the consumer group and the
+running consumer. Times are the server's, in milliseconds.
 
 A script isn't rolled back when a command in it fails. At ``maxmemory`` the server refuses a command that needs memory
 only while the script has written nothing. So such a command stands first where the script must be refused, and behind
@@ -30,7 +30,7 @@ local function ms(number) return string.format('%.0f', number) end
 
 
 class Script:
-    """The text of a script, and the hash by which the server knows it."""
+    """The text of a script, and the hash by which the server finds the script."""
 
     __slots__ = ("sha", "text")
 

@@ -1,4 +1,4 @@
-"""Lua scripts that send, lease, renew, release and end messages, each in one step. See `lua` for what they share."""
+"""Lua scripts that send, lease, renew, release and end messages, each in one step. See `lua` for common parts."""
 
 from __future__ import annotations
 
@@ -194,7 +194,7 @@ return {claimed, buried, problem, more, suspects}
 Arguments: lease, free slots, most deliveries, reason and detail of dead letters, whether this worker holds a suspect,
 ids that it holds. Messages above the most deliveries become dead letters. If more are left, another worker is woken.
 
-A message before its last delivery is a suspect: each worker that had it died. A worker holds one suspect at a time, so
+A message before its last delivery is a suspect: each earlier worker died. A worker holds one suspect at a time, so
 that messages which merely ran beside the one that kills its workers succeed, rather than becoming dead letters too.
 
 Answers the claimed messages with their deliveries, the task ids of the dead letters, the error if one couldn't be made,

@@ -1,4 +1,4 @@
-"""The options of a leased stream: its queue, and how workers share it. Pure."""
+"""The options of a leased stream: the queue and its workers' shares. Pure."""
 
 from __future__ import annotations
 
@@ -14,12 +14,12 @@ _LONGEST_LEASE = 30 * 86400.0
 _SHORTEST_SILENCE = 60.0
 _SHORTEST_RECLAIM_INTERVAL = 0.05
 _SERVER_TICK = 0.1
-"""Seconds by which a server may end a blocking read too late: it checks timeouts ten times a second."""
+"""Seconds by which a blocking read may end too late: servers check timeouts ten times a second."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class LeasedStreamOptions:
-    """A queue, and how its workers share it. Durations are in seconds.
+    """A queue and its workers' shares. Durations are in seconds.
 
     On a cluster all keys of a queue must be in one slot: give ``prefix`` a hash tag, such as ``{tasks}:``.
 
@@ -34,13 +34,13 @@ class LeasedStreamOptions:
     group: str = "workers"
     """The consumer group of all workers of the queue."""
     lease: float = 30.0
-    """How long a message stays with a worker that doesn't renew it. A worker renews three times in that time."""
+    """How long a message stays with a worker that doesn't renew the lease. A worker renews three times in that time."""
     slots: int = 40
     """The most messages that a worker holds, including those whose tasks run."""
     max_deliveries: int = 3
-    """How often a message is delivered before it becomes a dead letter, as one that kills its workers."""
+    """How often a message is delivered. A message that has killed so many workers becomes a dead letter."""
     forget_after: float | None = None
-    """How long a consumer without messages may be silent before it is removed; unset: ten leases, at least a minute."""
+    """Seconds of silence after which a consumer without messages is removed; unset: ten leases, at least a minute."""
 
     def __post_init__(self) -> None:
         problems = [

@@ -1,4 +1,4 @@
-"""Lua scripts about a queue as a whole: its consumers, its dead letters, its depth. See `lua` for what they share."""
+"""Lua scripts about a queue as a whole: consumers, dead letters, depth. See `lua` for common parts."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ if #redis.call('XPENDING', STREAM, GROUP, '-', '+', 1, ME) > 0 then return 0 end
 redis.call('XGROUP', 'DELCONSUMER', STREAM, GROUP, ME)
 return 1
 """)
-"""Removes this consumer, unless it has messages, which Redis would drop."""
+"""Removes this consumer, unless it has messages: Redis would drop them."""
 
 REPLAY = Script("""
 local sent = {}

@@ -38,7 +38,7 @@ class ScriptRunner:
             return await execute(self.client, "EVAL", script.text, *rest)
 
     async def make_group(self) -> None:
-        """Create the consumer group, unless it exists. It begins with the first message, so that none is missed."""
+        """Create a missing consumer group, which begins with the first message, so that none is missed."""
         try:
             await execute(self.client, "XGROUP", "CREATE", self.keys.stream, self.group, "0", "MKSTREAM")
         except ResponseError as error:

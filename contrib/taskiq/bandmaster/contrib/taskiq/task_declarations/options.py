@@ -59,14 +59,14 @@ def check_seconds(name: str, seconds: object, *, above_zero: bool = False) -> No
     """Check that an optional duration is a finite number from 0 on, or above 0.
 
     Raises:
-        ValueError: it isn't; the text begins with ``name``.
+        ValueError: the duration is something else; the text begins with ``name``.
     """
     if seconds is not None and not (_is_number(seconds) and (seconds or not above_zero)):
         raise ValueError(f"{name}: expected seconds{' above 0' if above_zero else ''}, got {seconds!r}")
 
 
 def check_name(name: object, option: str) -> str:
-    """The name of a task or queue, if it can stand in a message.
+    """The name of a task or queue, if messages can contain the name.
 
     Raises:
         ValueError: the name isn't text, or has blanks.
@@ -95,7 +95,7 @@ def merge_labels(labels: Mapping[str, Label], more: Mapping[str, Label]) -> Mapp
 
 
 def convert_label(kind: Callable[[Any], Any], value: Label | None) -> Any:
-    """A label as a number, or unchanged if it can't be converted: `TaskOptions` then refuses it by name."""
+    """A label as a number, or unchanged if that fails: `TaskOptions` then refuses the value by name."""
     try:
         return None if value is None else kind(value)
     except ValueError:

@@ -1,4 +1,4 @@
-"""A task: a function that workers run when a message names it, and the decorator that declares one."""
+"""A task, which is a function that workers run for messages, and the decorator that declares one."""
 
 from __future__ import annotations
 
@@ -62,7 +62,7 @@ class Task(Generic[P, R]):
         timeout: float | None = None,
         **more: Label,
     ) -> Task[P, R]:
-        """The same task, to be sent with other options: ``queue.send(report.using(delay=60), 7)``.
+        """Make a task that is sent with other options: ``queue.send(report.using(delay=60), 7)``.
 
         The message is delivered after ``delay`` seconds, or ``at`` a time, at the earliest. Of messages with the same
         ``once`` only the first is sent, within ``once_for`` seconds. ``timeout`` is how many seconds the run may take,

@@ -30,9 +30,9 @@ def tasks(
 ) -> LifespanContribution:
     """A component that only contributes the tasks of a part, as ``Annotated[Tasks, Named(name)]``.
 
-    An entry point of the group ``bandmaster.lifespan`` names it, so that workers know the tasks wherever the part is
-    installed. Members are tasks, tasks made by TaskIQ's own decorators (``shared_task``), and modules, which stand for
-    all tasks in them.
+    An entry point of the group ``bandmaster.lifespan`` names the component, so that workers know the tasks wherever the
+    part is installed. Members are tasks, tasks made by TaskIQ's own decorators (``shared_task``), and modules, which
+    stand for all tasks in them.
 
     Raises:
         ValueError: a member is something else, or two members have the same name.

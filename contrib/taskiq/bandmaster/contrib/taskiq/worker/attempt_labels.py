@@ -18,7 +18,7 @@ _MOST_FAILURES = 10
 
 
 def read_attempt(labels: Mapping[str, Any]) -> int:
-    """The number of the attempt; 1 if the label is missing or another program wrote it."""
+    """The number of the attempt; 1 if the label is missing or invalid."""
     try:
         return max(1, int(labels.get(ATTEMPT, 1)))
     except (TypeError, ValueError):

@@ -30,7 +30,7 @@ class BoundTask:
     timeout: float | None
     is_async: bool
     graph: DependencyGraph | None
-    """TaskIQ's dependencies of the function; None if it has none."""
+    """TaskIQ's dependencies of the function; None for a function without any."""
     shared: Mapping[Any, Any] = field(default_factory=dict[Any, Any])
     """Resources that all runs share, by the graph's keys."""
     scoped: Mapping[Any, Scoped[Any]] = field(default_factory=dict[Any, Scoped[Any]])

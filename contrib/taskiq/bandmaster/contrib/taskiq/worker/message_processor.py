@@ -76,7 +76,7 @@ class MessageInProgress:
 
 @dataclass(slots=True)
 class _Attempt:
-    """One run of a task, and how it ended."""
+    """One run of a task, with its result or error."""
 
     message: TaskiqMessage
     number: int
@@ -89,7 +89,7 @@ class _Attempt:
 
     @property
     def has_no_result(self) -> bool:
-        """Whether the task ended with TaskIQ's NoResultError: it succeeded, and stores no result."""
+        """Whether the task raised TaskIQ's NoResultError, which means success without a stored result."""
         return isinstance(self.error, NoResultError)
 
 
@@ -277,7 +277,7 @@ class MessageProcessor:
         get_logger().warning("task cancelled and its message released", **fields)
 
     async def _write(self, action: Awaitable[_T], current: MessageInProgress) -> _T | None:
-        """Await an action of the message's handle, shielded: a cancellation would leave it half done."""
+        """Await an action of the message's handle, shielded: a cancellation must not leave the action half done."""
         returned: _T | None = None
         with anyio.CancelScope(shield=True):
             try:

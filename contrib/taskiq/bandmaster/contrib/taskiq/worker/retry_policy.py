@@ -49,7 +49,7 @@ Outcome = Done | Retry | Dead
 
 
 def make_policy(options: TaskOptions, settings: TaskIQSettings) -> Policy:
-    """A task's own options, and the settings for the options that it doesn't have."""
+    """A task's own options, and the settings for missing options."""
 
     def choose(name: str) -> float:
         own = getattr(options, name)

@@ -1,4 +1,4 @@
-"""The worker of a queue: receives messages while it has free slots, until it drains or stops."""
+"""The worker of a queue: receives messages while slots are free, until a drain or a stop."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ _FIRST_PAUSE, _LONGEST_PAUSE = 0.5, 30.0
 
 @runtime_checkable
 class ReleasesUnstarted(Protocol):
-    """A broker that can release the messages that it holds and whose tasks haven't begun."""
+    """A broker that can release held messages whose tasks haven't begun."""
 
     async def release_unstarted(self) -> int:
         """Stop reading, release the messages, and return their number."""
@@ -47,7 +47,7 @@ class WorkerGauge:
 
 
 class Worker:
-    """Runs the tasks of a queue, several at a time, in the event loop that it is started in.
+    """Runs the tasks of a queue, several at a time, in the event loop of `run`.
 
     ``tasks`` are the bound tasks by name, ``make_handle`` makes the handle of a message from another package's broker,
     ``find_task`` finds tasks that no part contributes, such as those that TaskIQ's own decorators register, and

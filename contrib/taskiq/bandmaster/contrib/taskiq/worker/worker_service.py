@@ -42,7 +42,7 @@ class WorkerService:
         self._prepared.set()
 
     async def run(self) -> None:
-        """Run the worker until it is drained or stopped."""
+        """Run the worker until a drain or a stop."""
         await self._prepared.wait()
         assert self._worker is not None
         await self._worker.run()
