@@ -158,7 +158,7 @@ def deployment(tmp_path):
 
 @contextmanager
 def stopping(process, number=signal.SIGTERM):
-    """Signal a process, and measure how it ends."""
+    """Signal a process, and measure its end."""
     began = time.monotonic()
     process.send_signal(number)
     seen = {}
@@ -226,7 +226,7 @@ def test_the_task_of_a_killed_worker_runs_in_another(deployment):
 
 @pytest.mark.parametrize("kind", ["long", "blocking", "freezing"])
 def test_a_task_that_takes_longer_than_a_lease_runs_once(deployment, kind):
-    """A task longer than its lease runs once, whether it waits, blocks a thread, or blocks the event loop."""
+    """A task longer than its lease runs once, also while blocking a thread or the event loop."""
     deployment.start()
     deployment.start()
     deployment.ready(2)
@@ -285,7 +285,7 @@ def test_a_second_signal_does_not_wait(deployment):
 
 
 def test_a_message_that_kills_its_workers_becomes_a_dead_letter(deployment):
-    """A message that kills its workers becomes a dead letter, unlike tasks that ran beside it; a command replays it."""
+    """A message that kills its workers becomes a dead letter, unlike tasks beside it; a command replays the letter."""
     process = deployment.start(*deployment.command("worker", "--processes", "2"))
     deployment.ready(2)
     deployment.send(sending(tasked.poison, ()))
@@ -359,7 +359,7 @@ def test_a_worker_needs_a_shared_queue(deployment):
 
 @pytest.mark.requirement("TQ-4")
 def test_two_schedulers_send_once(deployment):
-    """Each second's task runs once, whoever sends it, also while one of them is killed."""
+    """Two schedulers send each firing once, also while one of them is killed."""
 
     def firings():
         return [text for text in deployment.texts() if text.startswith("tick ")]

@@ -80,7 +80,7 @@ async def _result(sent):
 
 @pytest.mark.requirement("TQ-1", "CF-03", "TQ-5")
 async def test_without_redis_tasks_run_in_the_sending_process():
-    """Without Redis a task runs in the process that sends it, with the components' resources."""
+    """Without Redis a task runs in the sending process, with the components' resources."""
     async with run(contributions=PARTS) as running:
         queue = running.resources[TaskQueue]
         assert isinstance(queue.broker, EmbeddedBroker)
@@ -212,7 +212,7 @@ async def test_trio_is_refused():
 
 @pytest.mark.requirement("TQ-1", "TQ-2", "TQ-7", "worker")
 async def test_a_web_process_sends_and_a_worker_runs(redis_url):
-    """With Redis a task waits until a worker runs it, and the sender gets the result."""
+    """With Redis a task waits for a worker, and the sender gets the result."""
     async with run(**_on(redis_url)) as web:
         queue = web.resources[TaskQueue]
         assert isinstance(queue.broker, LeasedStreamBroker)
@@ -333,7 +333,7 @@ def here(monkeypatch):
 
 @pytest.mark.requirement("CF-03")
 async def test_another_broker(here, logs):
-    """A broker of another package sends in a web process, delivers in a worker, and knows which it is."""
+    """A broker of another package sends in a web process, delivers in a worker, and knows its kind of process."""
     given = _given(broker=f"{here}:make_broker")
     async with run(**given) as web:
         worker = Kernel(**given, role="worker", discover=False)

@@ -41,7 +41,7 @@ def plain(value=None): ...
 
 
 class Keeping(EmbeddedBroker):
-    """A broker that keeps the messages it is sent, or raises."""
+    """A broker that keeps sent messages, or raises."""
 
     def __init__(self):
         super().__init__()

@@ -31,7 +31,7 @@ from bandmaster.kernel import Kernel, KernelSettings, LifespanBand, PermanentErr
 ROOT = Path(__file__).parents[3]
 HOME = "tests.contrib.taskiq.test_stock"
 LEASE = 1.0
-"""Seconds after which another gets the tasks of a silent worker: our lease, and what stock calls the idle timeout."""
+"""Seconds until a silent worker's messages are redelivered: the lease, or stock's idle timeout."""
 PATIENCE = 40
 """Seconds after which every wait is over."""
 QUEUE = "tasks"
@@ -352,7 +352,7 @@ def run_stock_embedded():
 
 
 class Process:
-    """A bench's worker in a process of its own, with the lines that it noted."""
+    """A bench's worker in a process of its own, with the noted lines."""
 
     def __init__(self, bench, folder, kind, **environment):
         self._notes, self._output = folder / "notes", folder / "output"
@@ -411,7 +411,7 @@ def process(bench, tmp_path):
     stock("takes a message from a list when it reads it, and then has it nowhere", StockList, name="stock-list"),
 )
 async def test_a_killed_worker(bench, process):
-    """A killed worker's task runs again when the lease expires; with stock it waits for another message."""
+    """A killed worker's task runs again when the lease expires; with stock only after another message."""
     ran = []
 
     async def again(seconds):
@@ -453,7 +453,7 @@ async def test_an_idle_worker(bench):
 
 @with_ours_and(stock("takes its own running task for a dead worker's, with the next message that it reads"))
 async def test_a_task_that_takes_longer_than_the_lease(bench):
-    """A task longer than the lease runs once; a stock worker runs it a second time beside itself."""
+    """A task longer than the lease runs once; a stock worker runs the same task twice at once."""
     ran = []
 
     async def work(name, seconds):
@@ -522,7 +522,7 @@ async def test_a_restart_of_the_server(bench, process, own_server):
 
 @with_ours_and(stock("acknowledges what it doesn't know, and so loses it"))
 async def test_a_task_that_is_not_known_yet(bench):
-    """An old worker leaves a new task to new workers; a stock worker drops it."""
+    """An old worker leaves a new task to new workers; a stock worker drops the message."""
     old, new = [], []
 
     async def known():
@@ -547,7 +547,7 @@ async def test_a_task_that_is_not_known_yet(bench):
 @pytest.mark.requirement("worker")
 @with_ours_and(stock("takes a cancellation for the task's own failure, and acknowledges it"))
 async def test_a_task_that_is_cut_short(bench, process):
-    """A worker that ends before its task releases it; stock's cancelled receiver loses it.
+    """A worker that ends before its task releases the message; stock's cancelled receiver loses the task.
 
     Stock's receiver runs in a program that Ctrl-C ends.
     """
@@ -605,7 +605,7 @@ async def test_finished_messages_leave_the_stream(bench, redis_url):
 
 @with_ours_and(stock("makes a group that begins with what comes after it", consumer_id="$"))
 async def test_a_message_before_its_first_worker(bench):
-    """A message sent before the first worker runs; by stock's default it is lost."""
+    """A message sent before the first worker runs; by stock's default the message is lost."""
     ran = []
 
     async def work():
@@ -710,7 +710,7 @@ async def test_pauses_between_attempts(bench):
 async def test_concurrent_tasks_have_contexts_of_their_own(bench):
     """Concurrent tasks keep their contexts apart; with stock an uncached dependency gets another tenant's.
 
-    It does where a dependency that takes time was resolved before it.
+    This happens after another dependency that takes time.
     """
     count, seen = 200, {}
 

@@ -98,7 +98,7 @@ async def test_several_listeners_share_messages(broker):
 
 
 async def test_a_delayed_message_waits(broker, clock):
-    """A delayed message is delivered when it is due, the earliest first."""
+    """Delayed messages are delivered when due, the earliest first."""
     await broker.kick(_message("late", delay="20"))
     await broker.kick(_message("soon", delay="10"))
     await broker.kick(_message("as soon", delay=10.0))
@@ -115,7 +115,7 @@ async def test_a_delayed_message_waits(broker, clock):
 
 
 async def test_a_waiting_listener_gets_a_delayed_message():
-    """A listener that waits gets a delayed message when it is due by the real clock, not before."""
+    """A waiting listener gets a delayed message when due by the real clock, not before."""
     broker = EmbeddedBroker()
     began = asyncio.get_running_loop().time()
     await broker.kick(_message("a", delay=0.05))

@@ -138,7 +138,7 @@ async def test_a_finished_message_is_acknowledged(acking):
 
 
 async def test_a_retry_waits_in_the_worker(broker):
-    """The worker waits before it sends a retry, which has the number of its attempt."""
+    """The worker waits before sending a retry, which has the number of its attempt."""
     work, runs = _failing(2)
     async with Working(broker, work, backoff=0.05) as working:
         await _send(broker)
@@ -151,7 +151,7 @@ async def test_a_retry_waits_in_the_worker(broker):
 
 
 async def test_a_retried_message_is_held_until_the_next_is_sent(acking):
-    """A message isn't acknowledged before its retry is sent, so that it isn't lost with the process."""
+    """A message isn't acknowledged before its retry is sent: the process may die meanwhile."""
     work, runs = _failing(1)
     async with Working(acking, work, backoff=3600, longest_backoff=3600):
         await _send(acking)
@@ -193,7 +193,7 @@ async def test_a_stop_releases_running_tasks(broker):
 
 @pytest.mark.requirement("CF-28")
 async def test_dead_letters_are_stored_and_replayed(broker):
-    """The broker sends a replayed letter as it was sent first."""
+    """The broker sends a replayed letter as a first attempt."""
     work, _ = _failing(1, ValueError)
     async with Working(broker, work) as working:
         await _send(broker, shop="x")

@@ -22,7 +22,7 @@ pytestmark = pytest.mark.anyio
 
 
 class Shaky:
-    """A client whose scripts fail while the test asks for it."""
+    """A client whose scripts raise ``failure``, if set."""
 
     def __init__(self, client):
         self.client = client
@@ -288,7 +288,7 @@ async def test_a_lease_that_is_lost(client) -> None:
 
 
 async def test_a_failure_after_a_lost_lease(client) -> None:
-    """A block that raises after it lost its lease doesn't release the other holder's key."""
+    """A block that raises after losing its lease doesn't release the other holder's key."""
     prefix = f"{uuid4().hex}:"
     idempotency, at = RedisIdempotency(client, prefix), f"{prefix}once:k"
     with pytest.raises(ValueError):

@@ -156,7 +156,7 @@ async def test_a_value_that_json_cannot_express(results, value, type_name) -> No
 @given(JSON, st.dictionaries(st.text(), st.text() | st.integers(), max_size=3))
 @settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 async def test_redis_and_memory_agree(redis_url, value, labels) -> None:
-    """Both backends return every value and label as it was stored."""
+    """Both backends return every stored value and label unchanged."""
     async with open_client(RedisSettings(url=redis_url), "results") as client:
         found = []
         for results in (RedisResults(client, "same:", 60), MemoryResults(60)):
@@ -217,7 +217,7 @@ def test_an_invalid_ttl(ttl) -> None:
 
 
 async def test_the_client_stays_open(client) -> None:
-    """The backend doesn't close a client that it hasn't opened."""
+    """The backend doesn't close the client, which its owner closes."""
     results = RedisResults(client, "x:", 60)
     await results.startup()
     await results.shutdown()
@@ -402,7 +402,7 @@ async def test_a_result_that_cannot_be_read(client, text) -> None:
 
 
 async def test_waiting_for_a_result(results) -> None:
-    """TaskIQ's handle waits for the result of another process and converts it."""
+    """TaskIQ's handle waits for another process and converts the result."""
 
     class Order(BaseModel):
         id: int

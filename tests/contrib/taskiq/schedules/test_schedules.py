@@ -200,7 +200,7 @@ def test_an_accepted_schedule_never_raises(cron, zone, moment) -> None:
 @given(good_crons(), MOMENTS)
 @settings(max_examples=120, deadline=None)
 def test_taskiq_agrees_on_accepted_crons(cron, moment) -> None:
-    """TaskIQ matches an accepted expression at exactly the times that it describes."""
+    """TaskIQ matches an accepted expression at exactly the described times."""
     minutes, hours, days, months, weekdays = parse_cron(cron)
     day, weekday = moment.day in days, moment.isoweekday() % 7 in weekdays
     parts = cron.split(" ")
@@ -274,7 +274,7 @@ def test_invalid_crons(cron, said) -> None:
     ids=str,
 )
 def test_invalid_schedules(options, said) -> None:
-    """An invalid schedule is refused when it is declared."""
+    """An invalid schedule is refused at its declaration."""
     with pytest.raises(ValueError, match=said):
         Schedule(**options)
 
@@ -330,7 +330,7 @@ def test_the_same_schedule_twice() -> None:
     ids=str,
 )
 async def test_added_schedules_are_read_until_deleted(source, when) -> None:
-    """An added schedule is read unchanged until it is deleted."""
+    """An added schedule is read unchanged until its deletion."""
     task = _task(labels={"x": 1}, args=[1, None], kwargs={"a": {"b": "ü"}}, **when)
     with anyio.fail_after(PATIENCE):
         await source.add_schedule(task)
@@ -442,7 +442,7 @@ async def test_entries_that_are_no_schedules(client) -> None:
 
 
 class Away:
-    """A client of a Redis that is away while the test asks for it."""
+    """A client whose commands raise ``failure``, if set."""
 
     def __init__(self, client):
         self.client = client
@@ -499,7 +499,7 @@ JSON = st.recursive(
 )
 @settings(max_examples=50, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 async def test_redis_and_memory_agree(redis_url, task) -> None:
-    """Both sources return any schedule of JSON unchanged, and none after it was sent."""
+    """Both sources return any schedule of JSON unchanged, and none after the sending."""
     async with open_client(RedisSettings(url=redis_url), "schedules") as client:
         for source in (RedisSchedules(client, "same:"), MemorySchedules()):
             await source.add_schedule(task)
@@ -524,7 +524,7 @@ def test_ids_of_firings() -> None:
 
 @st.composite
 def matching_crons(draw):
-    """A schedule, and the beginning of a minute that it matches."""
+    """A schedule, and the beginning of a matching minute."""
     minute, zone = draw(MOMENTS).replace(second=0, microsecond=0), draw(ZONES)
     local = minute.astimezone(ZoneInfo(zone or "UTC"))
     parts = [
@@ -590,7 +590,7 @@ async def test_a_firing_is_sent(broker) -> None:
 
 
 async def test_a_firing_is_retried(broker) -> None:
-    """Transient errors of broker and middlewares are retried; a time is removed after it was sent."""
+    """Transient errors of broker and middlewares are retried; a time is removed after its firing."""
 
     class Refusing(TaskiqMiddleware):
         def __init__(self):
@@ -751,7 +751,7 @@ async def test_schedules_fire_while_redis_is_away(client, broker, clock) -> None
 
 
 async def test_redis_is_away_at_the_start(client, broker, clock) -> None:
-    """Declared schedules fire while Redis is away at the start, added ones when it is back."""
+    """Declared schedules fire while Redis is away at the start, added ones afterwards."""
     away = Away(client)
     added = RedisSchedules(away, f"{uuid4().hex}:")
     await added.add_schedule(_task(task_name="added", cron="* * * * *"))

@@ -1,4 +1,4 @@
-"""The leased broker as TaskIQ uses it."""
+"""The interface of the leased broker that TaskIQ uses."""
 
 import asyncio
 from typing import Annotated

@@ -16,7 +16,7 @@ pytestmark = pytest.mark.anyio
 
 
 async def test_slots(worker) -> None:
-    """A worker holds as many messages as it has slots, and an acknowledged one makes room."""
+    """A worker holds as many messages as slots, and an acknowledgement makes room."""
     with anyio.fail_after(PATIENCE):
         async with worker(slots=3) as broker, worker() as sender, listening(broker) as messages:
             for number in range(5):

@@ -1,4 +1,4 @@
-"""Leases: who holds a message, for how long, and who gets it next."""
+"""Leases: the holder of a message, the duration, and the next holder."""
 
 import asyncio
 import gc
@@ -296,7 +296,7 @@ async def test_a_message_lost_before_its_delivery(worker, raw) -> None:
 
 
 async def test_an_outage_within_a_lease(own_server, worker) -> None:
-    """A message delivered before a short outage begins after it and keeps its lease."""
+    """A message delivered before a short outage keeps its lease and begins afterwards."""
     url = own_server.url(1)
     told = []
     with anyio.fail_after(PATIENCE):

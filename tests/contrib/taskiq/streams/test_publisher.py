@@ -1,4 +1,4 @@
-"""Sending: what is stored on the server, and when it is delivered."""
+"""Sending: the stored messages, and the time of their delivery."""
 
 import threading
 import time
@@ -38,7 +38,7 @@ async def test_another_queue(worker) -> None:
 
 @pytest.mark.parametrize("lease", [1, 30])
 async def test_a_delay(worker, lease) -> None:
-    """A delayed message is delivered when it is due, also to a worker that waited before."""
+    """A delayed message is delivered when due, also to a worker that waited before."""
     with anyio.fail_after(PATIENCE):
         async with worker(lease=lease) as broker, worker() as sender, listening(broker) as messages:
             await nothing(messages, 0.2)

@@ -153,7 +153,7 @@ def test_a_value_that_contains_itself_is_refused():
 
 
 def test_a_call_that_python_would_refuse():
-    """Arguments that don't fit the signature are refused by sender and worker, and the error shows it."""
+    """Arguments that don't fit the signature are refused by sender and worker with the signature."""
 
     def function(one: int, /, two: int = 2, *, three: int): ...
 
@@ -231,7 +231,7 @@ def test_a_provided_parameter_must_accept_a_keyword():
 
 
 def test_invalid_arguments_show_no_value():
-    """The error shows no value, since it is logged and the value may be a secret."""
+    """The error, which is logged, shows no value, which may be a secret."""
 
     class Strict(BaseModel):
         name: str

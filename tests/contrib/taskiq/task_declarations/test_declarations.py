@@ -241,7 +241,7 @@ def test_a_part_contributes_its_tasks():
 
 
 def test_a_module_stands_for_its_tasks(registry, monkeypatch):
-    """A module contributes its own tasks, not those that it imports."""
+    """A module contributes its own tasks, not imported ones."""
     module = ModuleType("shop.jobs")
     monkeypatch.setitem(sys.modules, "shop.jobs", module)
     source = (

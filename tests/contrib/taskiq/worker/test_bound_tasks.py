@@ -203,7 +203,7 @@ def _decorated(kind):
     ],
 )
 def test_async_functions_are_recognised(kind, expected):
-    """A function is async if it, or the function that it wraps, is."""
+    """A function is async if its wrapper or the wrapped function is."""
     assert expected is _bind(_decorated(kind)).is_async
 
 
@@ -289,7 +289,7 @@ async def test_opened_resources_are_closed_when_another_fails_to_open():
 
 
 async def test_a_task_may_open_a_scope_itself():
-    """A task that depends on the scope can open it several times."""
+    """A task that depends on the scope can open several resources."""
     sessions = Sessions()
 
     async def function(scope: Scoped[Session] = TaskiqDepends()):
@@ -413,7 +413,7 @@ async def test_a_dependency_that_fails_to_close(logs):
 
 
 async def test_dependencies_close_before_their_own_dependencies():
-    """Cached or not, a dependency closes before the dependencies that it uses."""
+    """Cached or not, a dependency closes before its own dependencies."""
     facts = []
 
     def ended(name):

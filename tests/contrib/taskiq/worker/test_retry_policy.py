@@ -160,7 +160,7 @@ def test_an_error_without_a_text():
 
 
 def test_retry_after_is_used():
-    """An error's ``retry_after`` is used if it is longer than the pause."""
+    """An error's ``retry_after`` replaces a shorter pause."""
     policy = Policy(attempts=3, backoff=1, longest_backoff=1, jitter=0)
     for asked, expected in ((None, 1), (0.5, 1), (20.0, 20)):
         error = TransientError("later")

@@ -246,7 +246,7 @@ async def test_an_unreadable_message_becomes_a_dead_letter(logs):
 
 
 async def test_an_unknown_task_is_retried():
-    """An unknown task is retried before it becomes a dead letter: another worker may know it."""
+    """An unknown task, which another worker may know, is retried before its message is dead."""
     async with Working(echo, attempts=2) as working:
         await working.queue._send("ecko", [], {}, "id-1", {})
         await working.idle()
@@ -347,7 +347,7 @@ async def test_a_requeued_task():
 
 
 class Recorder(TaskiqMiddleware):
-    """Records the steps that it is called for."""
+    """Records its calls."""
 
     def __init__(self, name, facts, fails=()):
         super().__init__()
@@ -763,7 +763,7 @@ async def test_context_variables_end_with_the_task():
 
 
 def _waiting():
-    """A task that runs until it is released."""
+    """A task that runs until its release."""
     begun, release = asyncio.Event(), asyncio.Event()
 
     @task(name="waiting")
