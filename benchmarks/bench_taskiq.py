@@ -1,10 +1,11 @@
-"""How fast one worker process empties a queue, how soon a killed one's task runs again, and what idleness costs.
+"""Measure how fast a worker empties a queue, how soon a killed worker's task runs again, and the cost of idling.
 
     python benchmarks/bench_taskiq.py [--count 4000] [--rounds 3] [--idle 10]
 
-Ours against taskiq-redis' stream broker and list broker under TaskIQ's own command, each in a real process, on a Valkey
-that writes each command to disk (appendfsync always), with results kept for an hour. Rates are from the first task to
-the last, variants in random order within each round; ratios are the medians of the rounds' ratios.
+This package is compared with the stream broker and the list broker of taskiq-redis under TaskIQ's own command, each in
+a real process, on a Valkey that writes each command to disk (appendfsync always), with results stored for an hour.
+Rates are from the first task to the last. The variants run in random order within each round. Ratios are the medians of
+the rounds' ratios.
 """
 
 from __future__ import annotations
@@ -31,7 +32,7 @@ from bandmaster.contrib.taskiq.streams import options_of
 
 HERE = Path(__file__).parent
 LEASE = 3.0
-KEPT = ["--appendonly", "yes", "--appendfsync", "always"]
+DURABLE = ["--appendonly", "yes", "--appendfsync", "always"]
 VARIANTS = ("ours", "stream", "list")
 PREFETCHES = (1, 20)
 
@@ -73,7 +74,7 @@ def stop(process: subprocess.Popen[bytes]) -> None:
 
 
 async def fill(variant: str, url: str, count: int) -> float:
-    """Send; the answer is how many a second."""
+    """Send ``count`` messages and return their number per second."""
     os.environ["BENCH_URL"] = url
     import taskiq_apps
     from taskiq.kicker import AsyncKicker
@@ -94,7 +95,9 @@ async def fill(variant: str, url: str, count: int) -> float:
         await broker.shutdown()
 
 
-def emptying(variant: str, prefetch: int, url: str, folder: Path, count: int, *, results: bool) -> tuple[float, float]:
+def measure_emptying(
+    variant: str, prefetch: int, url: str, folder: Path, count: int, *, results: bool
+) -> tuple[float, float]:
     with Redis.from_url(url) as client:
         client.flushall()
     out = folder / f"out-{time.monotonic_ns()}"
@@ -104,7 +107,7 @@ def emptying(variant: str, prefetch: int, url: str, folder: Path, count: int, *,
         until = time.monotonic() + 120
         while not out.exists():
             assert process.poll() is None, f"{variant} at prefetch {prefetch} has ended"
-            assert time.monotonic() < until, f"{variant} at prefetch {prefetch} doesn't come to its end"
+            assert time.monotonic() < until, f"{variant} at prefetch {prefetch} doesn't empty the queue"
             time.sleep(0.05)
         time.sleep(0.05)
         return count / float(out.read_text()), sent
@@ -112,8 +115,8 @@ def emptying(variant: str, prefetch: int, url: str, folder: Path, count: int, *,
         stop(process)
 
 
-def redelivery(url: str, folder: Path) -> float:
-    """From the kill of a worker to the next run of its task, in leases."""
+def measure_redelivery(url: str, folder: Path) -> float:
+    """The time from the kill of a worker to the next run of its task, in leases."""
     with Redis.from_url(url) as client:
         client.flushall()
     out = folder / f"hold-{time.monotonic_ns()}"
@@ -133,7 +136,7 @@ def redelivery(url: str, folder: Path) -> float:
         asyncio.run(send())
         wait(lambda: out.exists())
         pid = int(out.read_text().split()[0])
-        # Anywhere between two renewals.
+        # At a random moment between two renewals.
         time.sleep(random.uniform(0, LEASE / 3))
         killed = time.time()
         os.kill(pid, signal.SIGKILL)
@@ -144,28 +147,28 @@ def redelivery(url: str, folder: Path) -> float:
             stop(worker)
 
 
-def idleness(variant: str, url: str, folder: Path, seconds: float) -> tuple[float, float]:
-    """CPU in percent of one core, and commands a second, of a worker with nothing to do."""
+def measure_idling(variant: str, url: str, folder: Path, seconds: float) -> tuple[float, float]:
+    """CPU in percent of one core, and commands per second, of an idle worker."""
     with Redis.from_url(url) as client:
         client.flushall()
         process = start(variant, 20, url, folder / "idle", 0)
         try:
             time.sleep(6)
-            commands, cpu, began = commands_of(client), ticks(process.pid), time.monotonic()
+            commands, cpu, began = count_commands(client), read_cpu_ticks(process.pid), time.monotonic()
             time.sleep(seconds)
             took = time.monotonic() - began
-            used = (ticks(process.pid) - cpu) / os.sysconf("SC_CLK_TCK")
-            return 100 * used / took, (commands_of(client) - commands - 1) / took
+            used = (read_cpu_ticks(process.pid) - cpu) / os.sysconf("SC_CLK_TCK")
+            return 100 * used / took, (count_commands(client) - commands - 1) / took
         finally:
             stop(process)
 
 
-def commands_of(client: Redis) -> int:
+def count_commands(client: Redis) -> int:
     return int(client.info("stats")["total_commands_processed"])  # type: ignore[index]
 
 
-def ticks(leader: int) -> int:
-    """The CPU time of a process and those that it has started."""
+def read_cpu_ticks(leader: int) -> int:
+    """The CPU time of a process group."""
     total = 0
     for stat in Path("/proc").glob("[0-9]*/stat"):
         try:
@@ -173,7 +176,7 @@ def ticks(leader: int) -> int:
         except OSError:
             continue
         if int(fields[2]) == leader:  # its process group
-            # With those of children that have ended: the list broker's worker does, when nothing comes.
+            # With the ticks of children that have ended, as the list broker's worker does on an idle queue.
             total += sum(map(int, fields[11:15]))
     return total
 
@@ -192,7 +195,7 @@ def main() -> None:
     parser.add_argument("--idle", type=float, default=10)
     arguments = parser.parse_args()
     structlog.configure(logger_factory=structlog.ReturnLoggerFactory())
-    with tempfile.TemporaryDirectory() as name, redis_server(Path(name), options=KEPT) as server:
+    with tempfile.TemporaryDirectory() as name, redis_server(Path(name), options=DURABLE) as server:
         folder, url = Path(name), server.url(1)
         for results in (True, False):
             rates: dict[tuple[str, int], list[float]] = {}
@@ -201,7 +204,7 @@ def main() -> None:
                 cases = [(variant, prefetch) for variant in VARIANTS for prefetch in PREFETCHES]
                 random.shuffle(cases)
                 for variant, prefetch in cases:
-                    rate, sent = emptying(variant, prefetch, url, folder, arguments.count, results=results)
+                    rate, sent = measure_emptying(variant, prefetch, url, folder, arguments.count, results=results)
                     rates.setdefault((variant, prefetch), []).append(rate)
                     sends.setdefault(variant, []).append(sent)
             print(f"\nEmptying a queue of {arguments.count}, {'results kept' if results else 'no results'}")
@@ -213,17 +216,15 @@ def main() -> None:
                         statistics.median(a / b for a, b in zip(mine, rates[other, prefetch], strict=True))
                         for other in ("stream", "list")
                     ]
-                    print(
-                        f"{variant:8} prefetch {prefetch:<6}{statistics.median(mine):10.0f}{ratios[0]:10.2f}{ratios[1]:10.2f}"
-                    )
+                    rate = statistics.median(mine)
+                    print(f"{variant:8} prefetch {prefetch:<6}{rate:10.0f}{ratios[0]:10.2f}{ratios[1]:10.2f}")
             print("Sending: " + ", ".join(f"{name} {statistics.median(each):.0f}/s" for name, each in sends.items()))
-        again = [redelivery(url, folder) for _ in range(arguments.rounds)]
-        print(
-            f"\nFrom SIGKILL to the next run, in leases of {LEASE:g} s: median {statistics.median(again):.2f}, most {max(again):.2f}"
-        )
+        again = [measure_redelivery(url, folder) for _ in range(arguments.rounds)]
+        median, most = statistics.median(again), max(again)
+        print(f"\nFrom SIGKILL to the next run, in leases of {LEASE:g} s: median {median:.2f}, most {most:.2f}")
         print(f"\nIdle{'':20}{'CPU %':>10}{'commands/s':>14}")
         for variant in VARIANTS:
-            cpu, commands = idleness(variant, url, folder, arguments.idle)
+            cpu, commands = measure_idling(variant, url, folder, arguments.idle)
             print(f"{variant:24}{cpu:10.2f}{commands:14.2f}")
 
 

@@ -24,9 +24,9 @@ ENVIRONMENT_READERS = {
 OWNERS_OF_TASKS = {
     # TaskIQ starts and stops a broker by two calls, which may come from two tasks: no task group can live in between.
     # What is created there is kept, awaited at the end, and its failures are told.
-    "contrib/taskiq/bandmaster/contrib/taskiq/streams/intake.py",
-    "contrib/taskiq/bandmaster/contrib/taskiq/streams/settling.py",
-    "contrib/taskiq/bandmaster/contrib/taskiq/streams/working.py",
+    "contrib/taskiq/bandmaster/contrib/taskiq/streams/fetch_loop.py",
+    "contrib/taskiq/bandmaster/contrib/taskiq/streams/acknowledgement.py",
+    "contrib/taskiq/bandmaster/contrib/taskiq/streams/consumer.py",
 }
 
 

@@ -1,8 +1,10 @@
-"""The application whose workers the process tests start, kill and stop."""
+"""The application of the process tests, with tasks that write facts to a file."""
 
 import asyncio
 import os
 import time
+
+from taskiq import Context, TaskiqDepends
 
 from bandmaster.contrib.taskiq import KernelBroker, Schedule, task, tasks
 from bandmaster.contrib.taskiq.component import task_idempotency, task_scheduler, task_worker, taskiq
@@ -11,7 +13,7 @@ from bandmaster.kernel import LifespanBand, create_app, lifespan
 
 
 def fact(text):
-    """One line, written whole whatever the process does next."""
+    """Append one line in one system call, so that a killed process leaves no half line."""
     descriptor = os.open(os.environ["FACTS"], os.O_WRONLY | os.O_APPEND | os.O_CREAT)
     os.write(descriptor, f"{os.getpid()} {time.time():.3f} {text}\n".encode())
     os.close(descriptor)
@@ -41,7 +43,7 @@ def blocking(seconds: float, name: str) -> None:
 
 @task
 async def freezing(seconds: float, name: str) -> None:
-    """What no task should do: hold the event loop."""
+    """Block the event loop, as no task should."""
     fact(f"begin {name}")
     time.sleep(seconds)
     fact(f"end {name}")
@@ -54,13 +56,13 @@ def poison() -> None:
 
 
 @task
-async def whose() -> None:
-    fact(f"whose {tenant()} {request_id()}")
+async def show_context() -> None:
+    fact(f"context {tenant()} {request_id()}")
 
 
 @task(schedule=Schedule(every=1))
-async def tick() -> None:
-    fact("tick")
+async def tick(context: Context = TaskiqDepends()) -> None:
+    fact(f"tick {context.message.task_id}")  # the id of the firing
 
 
 @lifespan(band=LifespanBand.SERVICES)
@@ -71,7 +73,7 @@ async def neighbour():
 
 
 parts = [
-    tasks("tasked", mark, long, blocking, freezing, poison, whose, tick),
+    tasks("tasked", mark, long, blocking, freezing, poison, show_context, tick),
     taskiq,
     task_idempotency,
     task_worker,

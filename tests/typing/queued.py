@@ -1,4 +1,4 @@
-"""What type checkers make of tasks. Checked by mypy and pyright, and never run."""
+"""The types of tasks and their results, checked by mypy and pyright and never run."""
 
 from __future__ import annotations
 
@@ -43,10 +43,7 @@ async def shared(to: str) -> int:
     return len(to)
 
 
-# -- a task is the function that it was ------------------------------------------------------------------------------
-
-
-async def called() -> None:
+async def check_calls() -> None:
     assert_type(await plain(1, other="a"), float)
     assert_type(await with_options(1), list[str])
     assert_type(sync(1), bytes)
@@ -54,10 +51,7 @@ async def called() -> None:
     sync()  # type: ignore[call-arg]
 
 
-# -- sent, it answers with the result's type -------------------------------------------------------------------------
-
-
-async def sent(queue: TaskQueue) -> None:
+async def check_sent_tasks(queue: TaskQueue) -> None:
     assert_type(await queue.send(plain, 1), TaskHandle[float])
     assert_type(await queue.send(plain, 1, other="a"), TaskHandle[float])
     assert_type(await queue.send(with_options, one=1), TaskHandle[list[str]])
@@ -70,7 +64,7 @@ async def sent(queue: TaskQueue) -> None:
     assert_type(waited.return_value, bytes)
 
 
-async def sent_otherwise(queue: TaskQueue) -> None:
+async def check_options_of_using(queue: TaskQueue) -> None:
     later = plain.using(delay=5, at=datetime.now(UTC), task_id="a", once="b", queue="c", timeout=1, size=2)
     assert_type(await queue.send(later, 1), TaskHandle[float])
     assert_type(await queue.send(sync.using(delay=5), 1), TaskHandle[bytes])
@@ -78,13 +72,13 @@ async def sent_otherwise(queue: TaskQueue) -> None:
     plain.using(size=[2])  # type: ignore[arg-type]
 
 
-async def sent_by_name(queue: TaskQueue) -> None:
+async def check_tasks_sent_by_name(queue: TaskQueue) -> None:
     assert_type(await queue.send_message("plain", [1], {"other": "a"}), TaskHandle[Any])
     assert_type(queue.handle("id"), TaskHandle[Any])
     assert_type(await queue.dead_letters.page(limit=5), list[DeadLetter])
 
 
-async def wrongly_sent(queue: TaskQueue) -> None:
+async def check_wrong_arguments(queue: TaskQueue) -> None:
     await queue.send(plain, "one")  # type: ignore[call-overload]
     await queue.send(plain)  # type: ignore[call-overload]
     await queue.send(plain, 1, otter="a")  # type: ignore[call-arg]
@@ -92,8 +86,6 @@ async def wrongly_sent(queue: TaskQueue) -> None:
     await queue.send(shared, 7)  # type: ignore[call-overload]
     await queue.send(len, [1])  # type: ignore[call-overload]
 
-
-# -- declared --------------------------------------------------------------------------------------------------------
 
 assert_type(tasks("shop", plain, sync, shared), LifespanContribution)
 assert_type(task(name="other")(len).name, str)

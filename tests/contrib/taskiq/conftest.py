@@ -1,4 +1,4 @@
-"""Redis for tests of the task queue, which runs on asyncio alone."""
+"""Redis for tests of the task queue, which runs on asyncio only."""
 
 from contextlib import ExitStack
 
@@ -17,14 +17,14 @@ def anyio_backend():
 
 @pytest.fixture
 async def client(redis_url):
-    """A client of the server that tests share."""
+    """A client of the shared server."""
     async with open_client(RedisSettings(url=redis_url), "tests") as client:
         yield client
 
 
 @pytest.fixture
 def own_server(tmp_path):
-    """A server that the test may stop and set, and that forgets nothing."""
+    """A durable server that the test may stop and configure."""
     with ExitStack() as stack:
         try:
             yield stack.enter_context(serving(tmp_path, options=["--appendonly", "yes", "--appendfsync", "always"]))
@@ -34,6 +34,6 @@ def own_server(tmp_path):
 
 @pytest.fixture
 def logs():
-    """What is logged, as structlog has it."""
+    """The events that are logged during the test."""
     with structlog.testing.capture_logs() as found:
         yield found

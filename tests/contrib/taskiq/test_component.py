@@ -1,4 +1,4 @@
-"""The task queue as components."""
+"""The components of the task queue, in running kernels."""
 
 import asyncio
 import subprocess
@@ -10,6 +10,7 @@ from typing import Annotated
 import anyio
 import pytest
 from taskiq import AsyncBroker, Context, InMemoryBroker, ScheduledTask, TaskiqDepends, TaskiqEvents, async_shared_broker
+from tests.contrib.taskiq.timing import PATIENCE
 
 from bandmaster.contrib.redis import RedisClosedError, RedisSettings, open_client, redis
 from bandmaster.contrib.taskiq import (
@@ -26,9 +27,9 @@ from bandmaster.contrib.taskiq import (
     taskiq,
     tasks,
 )
-from bandmaster.contrib.taskiq.component import connections
-from bandmaster.contrib.taskiq.foreign import ForeignDeadLetters
-from bandmaster.contrib.taskiq.schedules import MemorySchedules, RedisSchedules
+from bandmaster.contrib.taskiq.brokers.third_party_dead_letters import ThirdPartyDeadLetters
+from bandmaster.contrib.taskiq.component import count_connections
+from bandmaster.contrib.taskiq.schedules.stored_schedules import MemorySchedules, RedisSchedules
 from bandmaster.kernel import CrashError, Kernel, KernelSettings, LifespanBand, Named, PlanError, lifespan
 from bandmaster.kernel.testing import attempt, check_contribution, run
 
@@ -37,7 +38,7 @@ ALL = [taskiq, task_idempotency, task_worker, task_scheduler]
 
 
 class Greeting(str):
-    """What a component provides."""
+    """A resource that a component provides."""
 
 
 @lifespan(band=LifespanBand.SERVICES)
@@ -55,7 +56,7 @@ PARTS = [*ALL, greeter, tasks("shop", greet)]
 
 @pytest.fixture(autouse=True)
 def surroundings(monkeypatch):
-    """Nothing of the environment counts; TaskIQ's shared tasks don't stay."""
+    """Clear the environment, and TaskIQ's registry of shared tasks."""
     for name in ("TASKIQ_REDIS_URL", "TASKIQ_BROKER", "REDIS_URL"):
         monkeypatch.delenv(name, raising=False)
     monkeypatch.setattr(AsyncBroker, "global_task_registry", {})
@@ -73,16 +74,13 @@ def _on(redis_url, *contributions, **settings):
 
 
 async def _result(sent):
-    with anyio.fail_after(10):
+    with anyio.fail_after(PATIENCE):
         return await sent.wait_result(check_interval=0.02)
 
 
-# -- embedded --------------------------------------------------------------------------------------------------------
-
-
 @pytest.mark.requirement("TQ-1", "CF-03", "TQ-5")
-async def test_without_a_server_tasks_run_here():
-    """In the process that sends them, with what the components provide."""
+async def test_without_redis_tasks_run_in_the_sending_process():
+    """Without Redis a task runs in the sending process, with the components' resources."""
     async with run(contributions=PARTS) as running:
         queue = running.resources[TaskQueue]
         assert isinstance(queue.broker, EmbeddedBroker)
@@ -96,8 +94,8 @@ async def test_without_a_server_tasks_run_here():
         assert (200, "pass") == (ready.status, ready.json()["checks"]["taskiq"]["status"])
 
 
-async def test_a_drain_runs_what_is_in_memory(logs):
-    """It is for nobody else; what isn't to run yet is lost, and that is said."""
+async def test_a_drain_runs_the_messages_in_memory(logs):
+    """A drain runs the messages in memory; delayed ones are lost, and their number is logged."""
     done = []
 
     @task(name="slow")
@@ -118,7 +116,7 @@ async def test_a_drain_runs_what_is_in_memory(logs):
 
 @pytest.mark.parametrize("role", ["worker", "scheduler"])
 async def test_roles_of_their_own_need_a_shared_queue(role):
-    """They are refused with what to set."""
+    """A worker or scheduler without a shared queue is refused, and the error names the variable to set."""
     outcome = await attempt(contributions=PARTS, role=role)
     outcome.assert_failed(component=f"task_{role}")
     assert isinstance(outcome.cause, TaskQueueError)
@@ -126,7 +124,7 @@ async def test_roles_of_their_own_need_a_shared_queue(role):
 
 
 async def test_two_kernels_side_by_side_do_not_mix():
-    """Each has its queue and its resources."""
+    """Each kernel has a queue and resources of its own."""
     other = Greeting("bye")
     async with (
         run(contributions=PARTS) as one,
@@ -139,8 +137,8 @@ async def test_two_kernels_side_by_side_do_not_mix():
         assert not await queues[1].handle(sent[0].task_id).is_ready()
 
 
-async def test_taskiqs_shared_tasks_work_while_it_runs():
-    """Their own ``kiq`` sends here; no part needs to bring them."""
+async def test_shared_tasks_are_sent_while_the_queue_runs():
+    """The ``kiq`` of a shared task sends to the running queue, though no part contributes the task."""
 
     @async_shared_broker.task(task_name="shared")
     async def shared(name: str, greeting: Greeting = TaskiqDepends()) -> str:
@@ -153,8 +151,8 @@ async def test_taskiqs_shared_tasks_work_while_it_runs():
         assert "hello bob" == (await _result(await running.resources[TaskQueue].send(shared, "bob"))).return_value
 
 
-async def test_a_message_for_nobody():
-    """Its task is neither brought by a part nor registered with TaskIQ: it becomes a dead letter."""
+async def test_an_unknown_task_becomes_a_dead_letter():
+    """A task that no part contributes and TaskIQ doesn't know becomes a dead letter."""
 
     async def body(running):
         queue = running.resources[TaskQueue]
@@ -165,8 +163,8 @@ async def test_a_message_for_nobody():
     (await attempt(**_given(attempts=1), body=body)).assert_clean()
 
 
-async def test_what_somebody_has_made_the_default_stays(monkeypatch):
-    """Before the start and meanwhile."""
+async def test_another_default_broker_of_shared_tasks_stays(monkeypatch):
+    """A default broker that the application sets, before the start or later, isn't replaced."""
     mine, later = InMemoryBroker(), InMemoryBroker()
     monkeypatch.setattr(async_shared_broker, "_default_broker", None)
     for broker in (mine, later):
@@ -177,14 +175,14 @@ async def test_what_somebody_has_made_the_default_stays(monkeypatch):
     async_shared_broker._default_broker = None
 
 
-async def test_tasks_that_ask_for_what_nothing_provides():
-    """The process ends at once, with the whole report: trying again changes nothing."""
+async def test_missing_dependencies_end_the_process():
+    """The process ends at once with the whole report, and isn't restarted."""
 
     @task(name="asks")
     async def asks(greeting: Annotated[Greeting, Named("formal")] = TaskiqDepends()): ...
 
     async def body(running):
-        with anyio.fail_after(2):
+        with anyio.fail_after(PATIENCE):
             while running.kernel.is_ready:
                 await anyio.sleep(0.01)
 
@@ -196,28 +194,25 @@ async def test_tasks_that_ask_for_what_nothing_provides():
     assert 0 == outcome.events.kinds.count("ServiceRestarting")
 
 
-async def test_it_is_a_good_neighbour():
-    """It stands what every contribution must."""
+async def test_the_contribution_passes_the_kernels_checks():
+    """The component passes the checks of every contribution."""
     await check_contribution(taskiq)
 
 
-async def test_it_says_that_it_needs_asyncio():
-    """Instead of failing somewhere in TaskIQ."""
+async def test_trio_is_refused():
+    """On trio the start fails with the reason."""
 
     def elsewhere():
         return anyio.run(lambda: attempt(contributions=[taskiq]), backend="trio")
 
     outcome = await anyio.to_thread.run_sync(elsewhere)
     outcome.assert_failed()
-    assert "TaskIQ runs on asyncio alone" in str(outcome.cause)
-
-
-# -- with Redis ------------------------------------------------------------------------------------------------------
+    assert "TaskIQ runs on asyncio only" in str(outcome.cause)
 
 
 @pytest.mark.requirement("TQ-1", "TQ-2", "TQ-7", "worker")
 async def test_a_web_process_sends_and_a_worker_runs(redis_url):
-    """What comes back is the result."""
+    """With Redis a task waits for a worker, and the sender gets the result."""
     async with run(**_on(redis_url)) as web:
         queue = web.resources[TaskQueue]
         assert isinstance(queue.broker, LeasedStreamBroker)
@@ -234,17 +229,17 @@ async def test_a_web_process_sends_and_a_worker_runs(redis_url):
 
 
 async def test_connections_are_counted(redis_url):
-    """The pool's and those that wait and watch."""
+    """The budget contains the pool's connections and three more, and is checked against the limit."""
     async with run(**_on(redis_url, redis_max_connections=4)) as running:
         assert {"redis": 7} == dict(running.plan.budget)
-    assert {} == connections(TaskIQSettings())
+    assert {} == count_connections(TaskIQSettings())
     outcome = await attempt(**_on(redis_url), settings=KernelSettings(limits={"redis": 5}))
     outcome.assert_failed(component="taskiq")
     assert "redis" in str(outcome.cause)
 
 
 async def test_readiness_follows_the_queue(tmp_path):
-    """Where it is critical."""
+    """The process is unready while Redis is away."""
     from bandmaster.contrib.redis.testing import redis_server
     from bandmaster.kernel.testing import ServerUnavailable, skip_or_fail
 
@@ -257,11 +252,11 @@ async def test_readiness_follows_the_queue(tmp_path):
         async with run(**_on(entered.url())) as running:
             assert 200 == (await running.http.get("/readyz")).status
             entered.stop()
-            with anyio.fail_after(10):
+            with anyio.fail_after(PATIENCE):
                 while (await running.http.get("/readyz")).status == 200:
                     await anyio.sleep(0.05)
             entered.start()
-            with anyio.fail_after(10):
+            with anyio.fail_after(PATIENCE):
                 while (await running.http.get("/readyz")).status != 200:
                     await anyio.sleep(0.05)
     finally:
@@ -269,8 +264,8 @@ async def test_readiness_follows_the_queue(tmp_path):
 
 
 @pytest.mark.requirement("CF-13", "TQ-10")
-async def test_a_database_that_serves_two_is_warned_of(redis_url, logs):
-    """What a cache evicts, a queue must not lose."""
+async def test_a_database_shared_with_a_cache_is_warned_of(redis_url, logs):
+    """A queue and a cache in one database cause a warning: the cache may evict messages."""
     settings = {TaskIQSettings: TaskIQSettings(redis_url=redis_url), RedisSettings: RedisSettings(url=redis_url)}
     async with run(contributions=[redis, taskiq], overrides=settings):
         pass
@@ -279,8 +274,8 @@ async def test_a_database_that_serves_two_is_warned_of(redis_url, logs):
 
 
 @pytest.mark.requirement("CF-13", "TQ-10")
-async def test_by_default_no_database_serves_two(redis_url, logs):
-    """The queue's is another than the cache's; nor is there one where the queue is in memory."""
+async def test_by_default_queue_and_cache_use_different_databases(redis_url, logs):
+    """By default the queue's database isn't the cache's, and a queue in memory has none."""
     bare = redis_url.rpartition("/")[0]
     for url in (bare, None):
         settings = {TaskIQSettings: TaskIQSettings(redis_url=url), RedisSettings: RedisSettings(url=f"{bare}/0")}
@@ -289,11 +284,8 @@ async def test_by_default_no_database_serves_two(redis_url, logs):
     assert "shared Redis database" not in [log["event"] for log in logs]
 
 
-# -- another broker --------------------------------------------------------------------------------------------------
-
-
 class PlainBroker(AsyncBroker):
-    """A queue that processes share, as it were."""
+    """A broker whose instances share a queue in memory, as processes share a server."""
 
     queue: asyncio.Queue[bytes]
 
@@ -309,7 +301,7 @@ MADE = []
 
 
 def make_broker(settings):
-    """What TASKIQ_BROKER names."""
+    """The function that TASKIQ_BROKER names."""
     broker = PlainBroker()
     broker.queue = MADE[0].queue if MADE else asyncio.Queue()
     if not MADE:
@@ -331,7 +323,7 @@ def not_a_broker(settings):
 
 @pytest.fixture
 def here(monkeypatch):
-    """The name of this module, as an import finds it."""
+    """Make this module importable, and return its name."""
     import sys
 
     monkeypatch.setitem(sys.modules, "tests_of_component", sys.modules[__name__])
@@ -341,22 +333,22 @@ def here(monkeypatch):
 
 @pytest.mark.requirement("CF-03")
 async def test_another_broker(here, logs):
-    """Of TaskIQ's, made by a function: a web process sends, a worker runs, each tells it which it is."""
+    """A broker of another package sends in a web process, delivers in a worker, and knows its kind of process."""
     given = _given(broker=f"{here}:make_broker")
     async with run(**given) as web:
         worker = Kernel(**given, role="worker", discover=False)
         async with worker.running():
             queue = web.resources[TaskQueue]
             assert "hello ann, at once" == (await _result(await queue.send(greet, "ann"))).return_value
-            assert isinstance(queue.dead_letters, ForeignDeadLetters)
+            assert isinstance(queue.dead_letters, ThirdPartyDeadLetters)
             await worker.drain()
     assert [["CLIENT_STARTUP"], ["WORKER_STARTUP", "WORKER_SHUTDOWN"]] == [broker.facts for broker in MADE]
-    told = "dead letters and schedules are kept in memory alone: set TASKIQ_REDIS_URL to keep them"
-    assert [told, told] == [log["event"] for log in logs if "in memory alone" in log["event"]]
+    told = "dead letters and schedules are stored in memory only: set TASKIQ_REDIS_URL to store them in Redis"
+    assert [told, told] == [log["event"] for log in logs if "in memory only" in log["event"]]
 
 
 async def test_another_broker_beside_redis(here, redis_url):
-    """Dead letters and schedules are kept there."""
+    """With another broker and Redis, dead letters and schedules are stored in Redis."""
     async with run(**_on(redis_url, broker=f"{here}:make_broker")) as running:
         queue = running.resources[TaskQueue]
         assert (PlainBroker, RedisSchedules) == (type(queue.broker), type(queue.schedules))
@@ -373,8 +365,8 @@ async def test_another_broker_beside_redis(here, redis_url):
         ("tests_of_component:not_a_broker", "which makes 7 rather than a broker of TaskIQ's"),
     ],
 )
-async def test_another_broker_that_cannot_be_had(here, path, said):
-    """It is told with the path."""
+async def test_another_broker_that_cannot_be_made(here, path, said):
+    """The error names the path and the reason."""
     outcome = await attempt(**_given(broker=path))
     outcome.assert_failed(component="taskiq")
     assert isinstance(outcome.cause, TaskQueueError)
@@ -382,12 +374,9 @@ async def test_another_broker_that_cannot_be_had(here, path, said):
     assert said in str(outcome.cause)
 
 
-# -- every role at once ----------------------------------------------------------------------------------------------
-
-
 @pytest.mark.requirement("TQ-4")
 async def test_a_process_of_every_role_does_everything(redis_url):
-    """It sends, works and schedules."""
+    """A process in memory sends, runs and schedules tasks."""
     from bandmaster.contrib.taskiq import Schedule
 
     ran = anyio.Event()
@@ -397,12 +386,12 @@ async def test_a_process_of_every_role_does_everything(redis_url):
         ran.set()
 
     async with run(**_on(redis_url, *ALL, tasks("shop", tick)), role=None):
-        with anyio.fail_after(10):
+        with anyio.fail_after(PATIENCE):
             await ran.wait()
 
 
-async def test_what_is_sent_by_the_clock_has_its_tasks_labels():
-    """As if it had been sent by hand; whether it was declared to be sent, or added while it runs."""
+async def test_a_scheduled_task_has_its_own_labels():
+    """A scheduled task has the labels of its declaration, whether its schedule was declared or added."""
     from bandmaster.contrib.taskiq import Schedule
 
     seen = {}
@@ -426,13 +415,13 @@ async def test_what_is_sent_by_the_clock_has_its_tasks_labels():
         queue = running.resources[TaskQueue]
         soon = datetime.now(UTC) + timedelta(seconds=1)
         await queue.schedules.add_schedule(ScheduledTask(task_name="tock", labels={}, args=[], kwargs={}, time=soon))
-        with anyio.fail_after(10):
+        with anyio.fail_after(PATIENCE):
             await both.wait()
     assert {"tick": ("here", "clock"), "tock": ("there", None)} == seen
 
 
-async def test_parts_of_one_name_are_refused_at_the_start():
-    """Where two bring a task of one name."""
+async def test_two_parts_with_the_same_task_are_refused():
+    """Two parts that contribute a task of the same name fail the start."""
     outcome = await attempt(contributions=[*PARTS, tasks("bar", greet)])
     outcome.assert_failed(component="taskiq")
     assert "the parts 'bar' and 'shop' both have a task 'greet'" in str(outcome.cause)
@@ -440,8 +429,8 @@ async def test_parts_of_one_name_are_refused_at_the_start():
 
 
 @pytest.mark.requirement("TQ-8", "CF-27", "TQ-5")
-def test_nothing_is_made_by_importing():
-    """The components are found by entry point; to import them, and what declares tasks, makes no broker."""
+def test_importing_makes_no_broker():
+    """Importing the components and declaring tasks makes no broker."""
     program = (
         "import gc; from importlib.metadata import entry_points\n"
         "found = entry_points(group='bandmaster.lifespan')\n"
@@ -459,8 +448,8 @@ def test_nothing_is_made_by_importing():
 
 
 @pytest.mark.requirement("TQ-11", "CF-03", "XC-L1")
-async def test_with_the_application_its_connections_end(redis_url):
-    """A sender's and a worker's, and whoever sends afterwards is told why that is in vain."""
+async def test_connections_are_closed_with_the_application(redis_url):
+    """A stopped sender and worker have no connections, and sending afterwards fails with the reason."""
 
     async def ours():
         async with open_client(RedisSettings(url=redis_url), "watch") as client:

@@ -1,4 +1,4 @@
-"""What an application sends tasks by."""
+"""The task queue: sending tasks and reading their results."""
 
 import json
 from dataclasses import dataclass
@@ -17,8 +17,8 @@ from bandmaster.contrib.taskiq import (
     UnknownTaskError,
     task,
 )
-from bandmaster.contrib.taskiq.idempotency import MemoryIdempotency
-from bandmaster.contrib.taskiq.schedules import MemorySchedules
+from bandmaster.contrib.taskiq.idempotency.memory import MemoryIdempotency
+from bandmaster.contrib.taskiq.schedules.stored_schedules import MemorySchedules
 from bandmaster.contrib.web import request_context
 from bandmaster.kernel import PermanentError, TransientError
 
@@ -41,7 +41,7 @@ def plain(value=None): ...
 
 
 class Keeping(EmbeddedBroker):
-    """Keeps what is sent, or fails."""
+    """A broker that keeps sent messages, or raises."""
 
     def __init__(self):
         super().__init__()
@@ -68,7 +68,7 @@ def queue(broker):
 
 
 async def test_a_task_is_sent(queue, broker):
-    """With its arguments as JSON says them, and its labels."""
+    """A message has the task's name, its arguments as JSON, and its labels."""
     sent = await queue.send(price, 7, discount=Decimal("0.5"))
     (message,) = broker.sent
     assert ("shop:price", [7], {"discount": "0.5"}) == (message["task_name"], message["args"], message["kwargs"])
@@ -77,14 +77,14 @@ async def test_a_task_is_sent(queue, broker):
 
 
 async def test_ids_are_in_the_order_of_sending(queue):
-    """And never the same."""
+    """Ids are unique, and later messages have greater ones."""
     ids = [(await queue.send(plain)).task_id for _ in range(50)]
     assert 50 == len(set(ids))
     assert sorted(ids, key=lambda each: each[:12]) == ids
 
 
-async def test_what_using_says_is_sent(queue, broker):
-    """A time becomes a delay, by the queue's clock."""
+async def test_the_options_of_using_are_sent(queue, broker):
+    """The options of ``using`` become labels; a time becomes a delay by the queue's clock."""
     chosen = price.using(at=NOW + timedelta(seconds=90), task_id="id-1", once="a", queue="other", timeout=3, size=2)
     assert "id-1" == (await queue.send(chosen, 1)).task_id
     expected = {
@@ -99,8 +99,8 @@ async def test_what_using_says_is_sent(queue, broker):
     assert expected == broker.sent[0]["labels"]
 
 
-async def test_who_asks_is_sent_along(queue, broker):
-    """And can't be claimed by a label."""
+async def test_the_request_context_is_sent(queue, broker):
+    """A message has the sender's request context, which a label can't replace."""
     with request_context("request", "correlation", tenant="acme", user="ann"):
         await queue.send(plain)
         await queue.send_message("shop:plain", labels={"bm_tenant": "other"})
@@ -109,21 +109,18 @@ async def test_who_asks_is_sent_along(queue, broker):
 
 
 async def test_wrong_arguments_are_not_sent(queue, broker):
-    """The text names the task and the parameter."""
+    """Wrong arguments raise an error that names the task and the parameter."""
     with pytest.raises(TypeError, match="task 'shop:price': missing a required argument: 'item'"):
         await queue.send(price)  # type: ignore[call-arg]
-    with pytest.raises(TypeError, match="task 'shop:plain': argument 1 is a object, which JSON can't say"):
+    with pytest.raises(TypeError, match="task 'shop:plain': argument 1 is a object, which JSON can't express"):
         await queue.send(plain, object())
     with pytest.raises(TypeError, match="task 'shop:price': got an unexpected keyword argument 'discuont'"):
         await queue.send_message("shop:price", [1], {"discuont": 1})
     assert [] == broker.sent
 
 
-# -- by name ---------------------------------------------------------------------------------------------------------
-
-
 async def test_a_task_is_sent_by_its_name(queue, broker):
-    """With labels of its own and others."""
+    """A task sent by name has its own labels and the given ones."""
     sent = await queue.send_message("shop:price", [7], {"discount": 1}, task_id="id-1", labels={"size": 2})
     (message,) = broker.sent
     assert ("id-1", [7], {"discount": 1}, {"shop": "x", "size": "2"}) == (
@@ -135,19 +132,16 @@ async def test_a_task_is_sent_by_its_name(queue, broker):
 
 
 async def test_an_unknown_name(queue, broker):
-    """The nearest is named; where there is none, what may be missing."""
+    """The error names the most similar task, or the possible reason."""
     with pytest.raises(UnknownTaskError, match=r"there is no task 'shop:prise' here\. Did you mean 'shop:price'\?"):
         await queue.send_message("shop:prise")
-    with pytest.raises(UnknownTaskError, match=r"Is the part installed that brings it, by tasks\(\.\.\.\)\?"):
+    with pytest.raises(UnknownTaskError, match=r"Is the part installed that contributes it, by tasks\(\.\.\.\)\?"):
         await queue.send_message("report")
     assert [] == broker.sent
 
 
-# -- of TaskIQ's own -------------------------------------------------------------------------------------------------
-
-
-async def test_tasks_of_taskiqs_decorators_are_sent_alike(queue, broker, monkeypatch):
-    """Checked as the others, and with their labels."""
+async def test_tasks_of_taskiqs_decorators_are_sent(queue, broker, monkeypatch):
+    """A task of TaskIQ's decorators is checked and labelled like others."""
     monkeypatch.setattr(AsyncBroker, "global_task_registry", {})
 
     @async_shared_broker.task(task_name="mail", shop="y")
@@ -160,8 +154,8 @@ async def test_tasks_of_taskiqs_decorators_are_sent_alike(queue, broker, monkeyp
         await queue.send(mail)  # type: ignore[call-arg]
 
 
-async def test_taskiqs_middlewares_see_what_is_sent(queue, broker):
-    """Before in their order, after in the reverse; what one changes is sent."""
+async def test_middlewares_see_and_change_messages(queue, broker):
+    """Middlewares run in order before sending, in reverse afterwards, and may change the message."""
     facts = []
 
     class Seeing(TaskiqMiddleware):
@@ -183,7 +177,7 @@ async def test_taskiqs_middlewares_see_what_is_sent(queue, broker):
 
 
 async def test_a_middleware_may_refuse(queue, broker):
-    """Its error is the sender's."""
+    """A middleware's error reaches the sender, and nothing is sent."""
 
     class Refusing(TaskiqMiddleware):
         def pre_send(self, message):
@@ -195,13 +189,10 @@ async def test_a_middleware_may_refuse(queue, broker):
     assert [] == broker.sent
 
 
-# -- errors ----------------------------------------------------------------------------------------------------------
-
-
 @pytest.mark.requirement("TQ-9")
 @pytest.mark.parametrize("error", [TransientError("full"), PermanentError("refused")])
-async def test_errors_of_this_package_come_as_they_are(queue, broker, error):
-    """With what led to them."""
+async def test_errors_of_this_package_are_not_wrapped(queue, broker, error):
+    """The sender gets the broker's error itself, with its cause."""
     error.__cause__ = OSError("gone")
     broker.fails = error
     with pytest.raises(type(error)) as caught:
@@ -213,8 +204,8 @@ async def test_errors_of_this_package_come_as_they_are(queue, broker, error):
 @pytest.mark.parametrize(
     ("error", "said"), [(OSError("gone"), "OSError: gone"), (BrokerError(), "BrokerError: "), (SendTaskError(), "")]
 )
-async def test_errors_of_other_brokers_may_pass(queue, broker, error, said):
-    """Which of them do isn't known."""
+async def test_errors_of_other_brokers_are_transient(queue, broker, error, said):
+    """Errors of other packages become transient ones, since most of a broker's are."""
     broker.fails = error
     with pytest.raises(TaskNotSentError) as caught:
         await queue.send_message("shop:plain")
@@ -223,11 +214,8 @@ async def test_errors_of_other_brokers_may_pass(queue, broker, error, said):
     assert error is caught.value.__cause__
 
 
-# -- results ---------------------------------------------------------------------------------------------------------
-
-
 async def test_results_are_of_the_declared_type(queue, broker):
-    """Where it can be read, and where the task is at hand; by id alone they are as JSON has them."""
+    """A sent task's handle converts the result to the declared type; a handle by id doesn't."""
     sent = await queue.send(price, 7)
     result = TaskiqResult(is_err=False, return_value={"amount": "1.5"}, execution_time=0)
     await broker.result_backend.set_result(sent.task_id, result)
@@ -238,7 +226,7 @@ async def test_results_are_of_the_declared_type(queue, broker):
 
 @pytest.mark.parametrize("annotation", ["Nowhere", "broken("])
 async def test_a_return_type_that_cannot_be_read(queue, broker, annotation):
-    """It can be sent all the same."""
+    """A task whose return type can't be read can be sent."""
 
     def function(): ...
 
@@ -248,8 +236,8 @@ async def test_a_return_type_that_cannot_be_read(queue, broker, annotation):
     assert None is (await queue.send(odd)).return_type
 
 
-async def test_a_task_that_no_part_brings(queue):
-    """It is refused where it is sent: no worker of the plan would know it."""
+async def test_a_task_that_no_part_contributes(queue):
+    """A task that no worker of the plan would know is refused."""
 
     @task(name="stray")
     async def stray() -> None: ...
@@ -258,8 +246,8 @@ async def test_a_task_that_no_part_brings(queue):
         await queue.send(stray)
 
 
-async def test_errors_of_the_results_come_as_they_are(queue, broker):
-    """TaskIQ's own would hide that another try may help."""
+async def test_errors_of_the_result_backend_are_not_wrapped(queue, broker):
+    """The errors of the result backend aren't hidden by TaskIQ's own."""
 
     class Away(MemoryResults):
         async def _has(self, kind, task_id):

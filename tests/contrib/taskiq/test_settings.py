@@ -1,4 +1,4 @@
-"""What can be set about tasks."""
+"""The settings of the task queue."""
 
 import os
 
@@ -15,7 +15,7 @@ SECRET = "hunter2-4711"
 
 @pytest.fixture(autouse=True)
 def surroundings(monkeypatch):
-    """Nothing of the environment counts."""
+    """Clear the environment."""
     for name in list(os.environ):
         if name.startswith(("TASKIQ_", "REDIS_")):
             monkeypatch.delenv(name)
@@ -23,7 +23,7 @@ def surroundings(monkeypatch):
 
 @pytest.mark.requirement("CF-12", "TQ-6")
 def test_the_environment_is_read(monkeypatch):
-    """With a prefix of its own."""
+    """Variables that begin with TASKIQ_ set the settings."""
     for name, value in {
         "REDIS_URL": "redis://localhost:6379/1",
         "ATTEMPTS": "7",
@@ -47,7 +47,7 @@ def test_the_environment_is_read(monkeypatch):
 
 @pytest.mark.requirement("TQ-6")
 def test_the_defaults():
-    """Embedded; results are kept for an hour."""
+    """By default the queue is in memory, and results are kept for an hour."""
     found = TaskIQSettings()
     assert (None, None, 3600.0, 5) == (found.redis_url, found.broker, found.result_ttl, found.attempts)
     with pytest.raises(ValueError, match="redis_url: isn't set"):
@@ -56,7 +56,7 @@ def test_the_defaults():
 
 @pytest.mark.parametrize("empty", ["", "  "])
 def test_an_empty_url_is_none(empty):
-    """As an unset variable in a file of them."""
+    """An empty URL counts as unset."""
     assert None is TaskIQSettings(redis_url=empty).redis_url
 
 
@@ -80,7 +80,7 @@ def test_an_empty_url_is_none(empty):
     ],
 )
 def test_database_1_is_the_default(given, expected):
-    """For every kind of URL; 0 is the cache's."""
+    """A URL that names no database means database 1, in every form of URL."""
     found = TaskIQSettings(redis_url=given)
     assert expected == found.redis_url == found.redis.url
 
@@ -88,8 +88,8 @@ def test_database_1_is_the_default(given, expected):
 @pytest.mark.parametrize(
     "url", [f"http://me:{SECRET}@host", f"redis://me:{SECRET}@host:port", f"redis://me:{SECRET}@host/many", SECRET]
 )
-def test_a_wrong_url_names_the_variable_and_shows_nothing(url, monkeypatch):
-    """Neither where it is read nor where it is given."""
+def test_a_wrong_url_is_named_and_not_shown(url, monkeypatch):
+    """The error of a wrong URL names the variable and doesn't show the password."""
     with pytest.raises(ValidationError) as caught:
         TaskIQSettings(redis_url=url)
     assert SECRET not in str(caught.value)
@@ -101,7 +101,7 @@ def test_a_wrong_url_names_the_variable_and_shows_nothing(url, monkeypatch):
 
 
 def test_the_password_is_not_shown():
-    """Neither by repr nor in what is dumped; the client gets it."""
+    """No rendering of the settings shows a password, but the client gets it."""
     found = TaskIQSettings(
         redis_url=f"redis+sentinel://me:{SECRET}@host/main",
         redis_sentinel_username="us",
@@ -138,7 +138,7 @@ def test_the_password_is_not_shown():
     ],
 )
 def test_values_out_of_range_are_refused_by_name(option):
-    """Each alone."""
+    """Each value out of range is refused with its name."""
     (name,) = option
     with pytest.raises(ValidationError) as caught:
         TaskIQSettings(**option)
@@ -146,8 +146,8 @@ def test_values_out_of_range_are_refused_by_name(option):
 
 
 def test_pauses_must_agree():
-    """A first one that is never taken is a mistake."""
-    with pytest.raises(ValidationError, match="backoff: a first pause above longest_backoff would never be taken"):
+    """A first pause longer than the longest is refused."""
+    with pytest.raises(ValidationError, match="backoff: a first pause above longest_backoff would never be used"):
         TaskIQSettings(backoff=10, longest_backoff=5)
     assert 5 == TaskIQSettings(backoff=5, longest_backoff=5).backoff
 
@@ -160,14 +160,14 @@ def test_pauses_must_agree():
         ("redis_sentinel_username", {"redis_url": "redis://host", "redis_sentinel_username": "me"}),
     ],
 )
-def test_what_does_not_fit_the_url_is_refused_by_its_name_here(field, options):
-    """Not by the Redis client's own."""
+def test_options_that_do_not_fit_the_url_are_refused_by_name(field, options):
+    """The error names the setting of the queue, not that of the Redis client."""
     with pytest.raises(ValidationError, match=f"Value error, {field}: "):
         TaskIQSettings(**options)
 
 
-def test_the_client_is_set_as_the_queue_is():
-    """Nothing of the cache's environment gets into it."""
+def test_the_client_gets_the_queues_settings():
+    """The Redis client gets the timeouts and the pool size of the queue's settings."""
     found = TaskIQSettings(redis_url="redis://host", redis_connect_timeout=1, redis_socket_timeout=2).redis
     assert (1.0, 2.0, 10, "bandmaster-tasks") == (
         found.connect_timeout,
@@ -178,14 +178,14 @@ def test_the_client_is_set_as_the_queue_is():
 
 
 def test_the_environment_does_not_reach_the_client(monkeypatch):
-    """Its variables would be named like the queue's."""
+    """The client's settings ignore the environment."""
     monkeypatch.setenv("TASKIQ_REDIS_RETRIES", "99")
     monkeypatch.setenv("REDIS_RETRIES", "99")
     assert 3 == TaskIQRedis(url="redis://host").retries
 
 
-def test_cache_and_queue_have_each_their_variables(monkeypatch):
-    """Read side by side."""
+def test_cache_and_queue_have_variables_of_their_own(monkeypatch):
+    """One plan reads the cache's URL and the queue's from different variables."""
     monkeypatch.setenv("REDIS_URL", "redis://cache/0")
     monkeypatch.setenv("TASKIQ_REDIS_URL", "redis://queue")
     plan = Kernel(contributions=[redis, taskiq], discover=False).plan

@@ -1,4 +1,4 @@
-"""Workers of a queue, and servers of a test's own."""
+"""Brokers and clients of the tests' queue."""
 
 from contextlib import asynccontextmanager
 
@@ -9,7 +9,7 @@ from tests.contrib.taskiq.streams.helpers import broker_of
 
 @pytest.fixture
 def worker(redis_url):
-    """Starts a broker of the test's queue, until the block ends."""
+    """Start a broker of the test's queue until the block ends."""
 
     @asynccontextmanager
     async def worker(consumer=None, *, url=redis_url, redis=None, **options):
@@ -25,7 +25,7 @@ def worker(redis_url):
 
 @pytest.fixture
 def raw(redis_url):
-    """A client of redis-py's own."""
+    """Open a client of redis-py until the block ends."""
 
     @asynccontextmanager
     async def raw(url=redis_url):

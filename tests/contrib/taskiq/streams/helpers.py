@@ -1,4 +1,4 @@
-"""Messages, and brokers that take them."""
+"""Messages and brokers for the tests of streams."""
 
 import io
 import json
@@ -9,6 +9,7 @@ from pathlib import Path
 
 import anyio
 from taskiq import BrokerMessage
+from tests.contrib.taskiq.timing import PATIENCE
 
 from bandmaster.contrib.taskiq.settings import TaskIQSettings
 from bandmaster.contrib.taskiq.streams import LeasedStreamBroker, LeasedStreamOptions
@@ -34,7 +35,7 @@ def text_of(delivery):
 
 @asynccontextmanager
 async def listening(broker):
-    """A generator of messages that is closed at the end."""
+    """Close a broker's generator at the end of the block."""
     messages = broker.listen()
     try:
         yield messages
@@ -43,23 +44,23 @@ async def listening(broker):
 
 
 async def take(broker, count=1):
-    """Messages, each begun."""
+    """Receive messages and begin each."""
     async with listening(broker) as messages:
         taken = []
         for _ in range(count):
             taken.append(await anext(messages))
-            assert taken[-1].hand.begin(lambda: None)
+            assert taken[-1].handle.begin(lambda: None)
         return taken
 
 
 async def nothing(messages, seconds=0.3):
-    """Wait so long to see that nothing comes."""
+    """Fail if a message arrives within so many seconds."""
     with anyio.move_on_after(seconds):
         raise AssertionError(f"there came {text_of(await anext(messages))}")
 
 
-async def until(condition, seconds=5):
-    """Wait until it is so."""
+async def until(condition, seconds=PATIENCE):
+    """Wait until the condition holds."""
     with anyio.fail_after(seconds):
         while not (is_so := await condition()):
             await anyio.sleep(0.01)
@@ -74,8 +75,8 @@ async def main(url, consumer, lease, what):
     broker = broker_of(url, consumer, lease=float(lease))
     await broker.startup()
     async for delivery in broker.listen():
-        assert delivery.hand.begin(print)
-        print("took", delivery.hand.deliveries, flush=True)
+        assert delivery.handle.begin(print)
+        print("took", delivery.handle.deliveries, flush=True)
         if what == "die":
             os.kill(os.getpid(), signal.SIGKILL)
 
@@ -85,7 +86,7 @@ asyncio.run(main(*sys.argv[1:]))
 
 @contextmanager
 def worker_process(url, consumer, *, lease, what="hold"):
-    """A process that takes messages and holds them, or dies of them."""
+    """A process that receives messages and holds them, or is killed by them."""
     root = Path(__file__).parents[4]
     command = [sys.executable, "-c", _PROGRAM, url, consumer, str(lease), what]
     with guarded_process(command, cwd=root, stdout=subprocess.PIPE, stderr=None) as process:

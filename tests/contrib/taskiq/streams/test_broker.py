@@ -1,4 +1,4 @@
-"""The broker as TaskIQ sees it."""
+"""The interface of the leased broker that TaskIQ uses."""
 
 import asyncio
 from typing import Annotated
@@ -8,9 +8,10 @@ import pytest
 from taskiq import AckableMessage, AsyncTaskiqDecoratedTask, Context, TaskiqDepends, TaskiqEvents, TaskiqMiddleware
 from taskiq.receiver import Receiver
 from tests.contrib.taskiq.streams.helpers import broker_of, listening, message, take
+from tests.contrib.taskiq.timing import PATIENCE
 
 from bandmaster.contrib.redis import RedisClosedError
-from bandmaster.contrib.taskiq.delivery import Delivery
+from bandmaster.contrib.taskiq.brokers.message_handle import Delivery
 from bandmaster.contrib.taskiq.streams import Depth
 from bandmaster.kernel import PermanentError, TransientError
 
@@ -18,7 +19,7 @@ pytestmark = pytest.mark.anyio
 
 
 class Watching(TaskiqMiddleware):
-    """Keeps what happens."""
+    """Records the steps of a broker's life."""
 
     def __init__(self):
         self.seen = []
@@ -30,8 +31,8 @@ class Watching(TaskiqMiddleware):
         self.seen.append("shutdown")
 
 
-async def test_its_life(redis_url) -> None:
-    """Events and middlewares are started and stopped once, whatever is called how often."""
+async def test_start_and_shutdown(redis_url) -> None:
+    """Handlers and middlewares run once, however often start and shutdown are called."""
     broker, watching = broker_of(redis_url), Watching()
     broker.add_middlewares(watching)
     broker.add_event_handler(TaskiqEvents.CLIENT_STARTUP, lambda _: watching.seen.append("event"))
@@ -43,8 +44,8 @@ async def test_its_life(redis_url) -> None:
     assert watching.seen == ["event", "startup", "shutdown"]
 
 
-async def test_not_started(redis_url) -> None:
-    """What needs the server says that it isn't started, and later that it is closed."""
+async def test_a_broker_that_is_not_started(redis_url) -> None:
+    """Methods that need the server raise before the start and after the shutdown."""
     broker = broker_of(redis_url)
     for call in (lambda: broker.kick(message()), lambda: anext(broker.listen()), broker.depth, broker.ping):
         with pytest.raises(RuntimeError, match="startup"):
@@ -58,7 +59,7 @@ async def test_not_started(redis_url) -> None:
 
 
 async def test_a_start_that_fails(redis_url) -> None:
-    """Nothing is left open, and another start may succeed."""
+    """A failed start leaves nothing open, and another may succeed."""
     broker, fails = broker_of(redis_url), [True]
 
     async def handler(_) -> None:
@@ -74,16 +75,16 @@ async def test_a_start_that_fails(redis_url) -> None:
     await broker.shutdown()
 
 
-@pytest.mark.parametrize("consumer", ["", " ", "nobody"])
-async def test_names_of_no_worker(redis_url, consumer) -> None:
-    """They are refused."""
+@pytest.mark.parametrize("consumer", ["", " ", "released"])
+async def test_invalid_consumer_names(redis_url, consumer) -> None:
+    """Blank and reserved consumer names are refused."""
     with pytest.raises(ValueError, match="consumer"):
         broker_of(redis_url, consumer)
 
 
 async def test_ping(own_server, worker) -> None:
-    """It fails soon when the server is away, in the way of the kernel."""
-    with anyio.fail_after(8):
+    """A ping fails soon with a transient error while the server is away."""
+    with anyio.fail_after(PATIENCE):
         async with worker(url=own_server.url(1)) as broker:
             await broker.ping()
             own_server.stop()
@@ -94,15 +95,15 @@ async def test_ping(own_server, worker) -> None:
 
 
 async def test_a_wrong_password(own_server, worker) -> None:
-    """A start that can't succeed fails for good."""
+    """A wrong password fails the start with a permanent error."""
     with pytest.raises(PermanentError):
         async with worker(url=f"redis://nobody:wrong@127.0.0.1:{own_server.port}/1"):
             pass
 
 
 async def test_depth(worker) -> None:
-    """Each message is counted where it is, and nudges nowhere."""
-    with anyio.fail_after(5):
+    """Each message is counted once, and wakeups aren't."""
+    with anyio.fail_after(PATIENCE):
         async with worker() as broker:
             assert await broker.depth() == Depth(waiting=0, held=0, delayed=0, dead=0)
             for number in range(5):
@@ -112,13 +113,13 @@ async def test_depth(worker) -> None:
             async with listening(broker) as messages:
                 first = await anext(messages)
                 await anext(messages)
-                assert first.hand.begin(lambda: None)
-                await broker.hand_back()
+                assert first.handle.begin(lambda: None)
+                await broker.release_unstarted()
             assert await broker.depth() == Depth(waiting=4, held=1, delayed=1, dead=0)
 
 
 async def test_a_copy_of_the_context(redis_url) -> None:
-    """What one receiver writes into the context of dependencies the next doesn't find there."""
+    """A receiver's change of the dependency context isn't seen by the next reader."""
     broker = broker_of(redis_url)
     broker.add_dependency_context({int: 1})
     context = broker.custom_dependency_context
@@ -131,9 +132,9 @@ async def test_a_copy_of_the_context(redis_url) -> None:
 
 
 async def test_a_stock_receiver(worker) -> None:
-    """TaskIQ's own receiver runs tasks of it, each with its own context, and all are done at the end."""
+    """TaskIQ's own receiver runs tasks with a context each, and acknowledges all."""
     seen = {}
-    with anyio.fail_after(8):
+    with anyio.fail_after(PATIENCE):
         async with worker(slots=100) as broker:
 
             @broker.task("whoami")
@@ -157,8 +158,8 @@ async def test_a_stock_receiver(worker) -> None:
 
 
 async def test_a_delivery_is_ackable(worker) -> None:
-    """Who knows TaskIQ's messages only can acknowledge it."""
-    with anyio.fail_after(5):
+    """A delivery can be acknowledged as TaskIQ's messages are."""
+    with anyio.fail_after(PATIENCE):
         async with worker() as broker:
             await broker.kick(message())
             [delivery] = await take(broker)

@@ -1,4 +1,4 @@
-"""Dead letters in a stream."""
+"""The dead letters of a leased stream."""
 
 import asyncio
 import json
@@ -9,12 +9,11 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from tests.contrib.taskiq.streams.helpers import PREFIX, message, take, text_of
+from tests.contrib.taskiq.timing import PATIENCE
 
-from bandmaster.contrib.taskiq.delivery import Reason
-from bandmaster.contrib.taskiq.labels import ATTEMPT, FAILURES
-from bandmaster.contrib.taskiq.letters import DeadLetter, Holding
+from bandmaster.contrib.taskiq.dead_letters.dead_letter import DeadLetter, Holding, Reason, reset_attempts
+from bandmaster.contrib.taskiq.message_labels import ATTEMPT, FAILURES
 from bandmaster.contrib.taskiq.streams import LeasedStreamOptions, StreamDeadLetters
-from bandmaster.contrib.taskiq.streams.letters import anew
 
 DIED = datetime(2025, 3, 4, 5, 6, 7, 89000, tzinfo=UTC)
 
@@ -36,15 +35,15 @@ def letter(text="hello", **fields):
 
 @pytest.fixture
 async def letters(raw):
-    """Of a queue without a broker."""
+    """The dead letters of a queue, without a broker."""
     async with raw() as client:
         yield StreamDeadLetters(client, LeasedStreamOptions(prefix=PREFIX))
 
 
 @pytest.mark.anyio
-async def test_one_from_elsewhere(letters) -> None:
-    """What is added is found again as it was, by its new id."""
-    with anyio.fail_after(5):
+async def test_an_added_letter(letters) -> None:
+    """An added dead letter is read unchanged by its new id."""
+    with anyio.fail_after(PATIENCE):
         added = await letters.add(letter(data=b"\xff\x00"))
         assert await letters.get(added) == letter(data=b"\xff\x00", id=added)
         assert await letters.count() == 1
@@ -54,8 +53,8 @@ async def test_one_from_elsewhere(letters) -> None:
 
 @pytest.mark.anyio
 async def test_pages(letters) -> None:
-    """They come oldest first, and each once."""
-    with anyio.fail_after(5):
+    """Pages are sorted by age, oldest first, and contain each letter once."""
+    with anyio.fail_after(PATIENCE):
         ids = [await letters.add(letter(number)) for number in range(7)]
         first = await letters.page(limit=4)
         second = await letters.page(after=first[-1].id, limit=4)
@@ -68,8 +67,8 @@ async def test_pages(letters) -> None:
 
 @pytest.mark.anyio
 async def test_replay(letters, worker) -> None:
-    """Letters are sent again as new messages, with their attempts forgotten; unknown ones aren't there."""
-    with anyio.fail_after(5):
+    """Replayed letters are new messages without attempts; unknown ids are ignored."""
+    with anyio.fail_after(PATIENCE):
         async with worker() as broker:
             data = json.dumps({"args": ["b"], "labels": {ATTEMPT: "3", FAILURES: "[]", "kept": "1"}}).encode()
             one, two, three = [await letters.add(letter(*args)) for args in (["a"], ["b"], ["c"])][:3]
@@ -79,13 +78,13 @@ async def test_replay(letters, worker) -> None:
             deliveries = await take(broker, 2)
             assert sorted(map(text_of, deliveries)) == ["a", "b"]
             assert json.loads(deliveries[0].data)["labels"] == {"kept": "1"}
-            assert {delivery.hand.deliveries for delivery in deliveries} == {1}
+            assert {delivery.handle.deliveries for delivery in deliveries} == {1}
 
 
 @pytest.mark.anyio
 async def test_two_replays(letters, worker) -> None:
-    """Two who replay all at once send each once, and leave none."""
-    with anyio.fail_after(8):
+    """Two concurrent replays send each letter once."""
+    with anyio.fail_after(PATIENCE):
         async with worker() as broker:
             ids = [await letters.add(letter(number)) for number in range(250)]
             one, two = await asyncio.gather(letters.replay(), broker.dead_letters.replay())
@@ -95,16 +94,16 @@ async def test_two_replays(letters, worker) -> None:
 
 
 @pytest.mark.anyio
-async def test_replay_of_none(letters) -> None:
-    """Where there are none, none are sent."""
+async def test_a_replay_without_letters(letters) -> None:
+    """A replay without letters sends nothing."""
     assert await letters.replay() == []
     assert await letters.replay([]) == []
 
 
 @pytest.mark.anyio
 async def test_purge(letters) -> None:
-    """By id, by when they died, by both, or all."""
-    with anyio.fail_after(5):
+    """Letters are deleted by id, by age, by both, or all."""
+    with anyio.fail_after(PATIENCE):
         old, new, other = [await letters.add(letter(died_at=DIED + timedelta(days=days))) for days in (-1, 1, 2)]
         assert await letters.purge([new, "0-1", new], before=DIED) == 0
         assert await letters.purge(before=DIED) == 1
@@ -125,25 +124,25 @@ LABELS = st.dictionaries(st.sampled_from([ATTEMPT, FAILURES, "other", "delay"]) 
 
 
 @given(st.dictionaries(st.text(max_size=4), JSON, max_size=3), LABELS, LABELS)
-def test_attempts_are_forgotten(rest, labels, types) -> None:
-    """Of what a message says, the labels about its attempts go, and nothing else."""
+def test_attempts_are_reset(rest, labels, types) -> None:
+    """The labels of attempts are removed, and nothing else."""
     data = json.dumps({**rest, "labels": labels, "labels_types": types}).encode()
-    stripped = json.loads(anew(data))
+    stripped = json.loads(reset_attempts(data))
     forgotten = {ATTEMPT, FAILURES}
     assert stripped == {
         **rest,
         "labels": {name: value for name, value in labels.items() if name not in forgotten},
         "labels_types": {name: value for name, value in types.items() if name not in forgotten},
     }
-    assert anew(json.dumps(stripped).encode()) == json.dumps(stripped).encode()
+    assert reset_attempts(json.dumps(stripped).encode()) == json.dumps(stripped).encode()
 
 
 @given(st.binary() | JSON.map(lambda value: json.dumps(value).encode()))
-def test_what_says_nothing_of_attempts_stays(data) -> None:
-    """What can't be read, or isn't a message, stays as it is."""
-    assert anew(data) == data
+def test_a_message_without_attempts_is_not_changed(data) -> None:
+    """Messages without attempts, and bytes that aren't messages, stay unchanged."""
+    assert reset_attempts(data) == data
 
 
-def test_what_nests_too_deeply_stays() -> None:
-    """As does what no parser gets to the end of."""
-    assert anew(b"[" * 100_000) == b"[" * 100_000
+def test_a_message_that_cannot_be_parsed_is_not_changed() -> None:
+    """JSON that is nested too deeply stays unchanged."""
+    assert reset_attempts(b"[" * 100_000) == b"[" * 100_000

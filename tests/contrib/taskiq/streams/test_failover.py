@@ -1,4 +1,4 @@
-"""A queue whose master sentinels name, and which moves."""
+"""A queue on a master that sentinels name, when another becomes the master."""
 
 import anyio
 import pytest
@@ -13,7 +13,7 @@ pytestmark = pytest.mark.anyio
 
 
 async def test_a_failover(own_server, tmp_path, worker) -> None:
-    """When a replica becomes the master, worker and sender follow; what runs is kept, and can be done there."""
+    """Worker and sender follow a promoted replica, and a running task is kept and acknowledged there."""
     folder = tmp_path / "replica"
     folder.mkdir()
     told = []
@@ -25,7 +25,7 @@ async def test_a_failover(own_server, tmp_path, worker) -> None:
             async with worker(url=url, lease=10) as broker, worker(url=url) as sender, listening(broker) as messages:
                 await sender.kick(message("before"))
                 before = await anext(messages)
-                assert before.hand.begin(lambda: told.append(1))
+                assert before.handle.begin(lambda: told.append(1))
                 await anyio.sleep(0.5)  # for the replica to know
                 await asked.execute_command("SENTINEL", "FAILOVER", "main")
                 await until(lambda: _is_master(asked, replica.port), 15)
@@ -39,7 +39,7 @@ async def test_a_failover(own_server, tmp_path, worker) -> None:
 
                 await until(sent, 15)
                 assert text_of(await anext(messages)) == "after"
-                await before.hand.done()
+                await before.handle.acknowledge()
                 assert (await sender.depth()).held == 1
             await asked.aclose()
     assert told == []

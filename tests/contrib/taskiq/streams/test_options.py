@@ -1,4 +1,4 @@
-"""What can be chosen about a queue."""
+"""The options and keys of a leased stream."""
 
 import math
 
@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 
 from bandmaster.contrib.taskiq.settings import TaskIQSettings
 from bandmaster.contrib.taskiq.streams import LeasedStreamOptions, options_of
-from bandmaster.contrib.taskiq.streams.keys import ENDINGS, Keys
+from bandmaster.contrib.taskiq.streams.keys import RESERVED_ENDINGS, Keys
 
 WRONG = {
     "queue": st.sampled_from(["", " ", "tasks:dead", "a:delayed", ":history"]),
@@ -26,24 +26,24 @@ WRONG = {
     )
 )
 def test_every_problem_is_named(values) -> None:
-    """All that can't be is refused at once, each by its name."""
+    """All invalid options are refused at once by name."""
     with pytest.raises(ValueError) as refused:
         LeasedStreamOptions(**values)
     assert {part.partition(":")[0] for part in str(refused.value).split("; ")} == set(values)
 
 
 @given(st.floats(min_value=0.1, max_value=30 * 86400))
-def test_leases_are_looked_after_in_time(lease) -> None:
-    """They are renewed thrice in their time, and looked for so often that 1.3 leases suffice for all but the shortest."""
+def test_the_intervals_fit_the_lease(lease) -> None:
+    """Leases are renewed three times in their duration, and reclaimed within 1.3 leases but for the shortest."""
     options = LeasedStreamOptions(lease=lease)
-    assert options.renewal * 3 == pytest.approx(lease)
-    assert 0 < options.look <= 5
-    assert lease < 0.5 or lease + options.look + 0.1 <= 1.3 * lease
+    assert options.renewal_interval * 3 == pytest.approx(lease)
+    assert 0 < options.reclaim_interval <= 5
+    assert lease < 0.5 or lease + options.reclaim_interval + 0.1 <= 1.3 * lease
     assert options.silence >= max(60, lease)
 
 
-def test_settings_say_it() -> None:
-    """The settings of the task queue become options, with as many slots as tasks run and wait at a worker."""
+def test_options_of_settings() -> None:
+    """There are as many slots as running and prefetched tasks."""
     settings = TaskIQSettings(
         queue="q", stream_prefix="{p}:", consumer_group="g", lease=9, concurrency=3, prefetch=4, max_deliveries=5
     )
@@ -52,10 +52,10 @@ def test_settings_say_it() -> None:
     )
 
 
-@given(st.text(), st.text(min_size=1).filter(lambda queue: not queue.endswith(ENDINGS)))
+@given(st.text(), st.text(min_size=1).filter(lambda queue: not queue.endswith(RESERVED_ENDINGS)))
 def test_keys(prefix, queue) -> None:
-    """All keys of a queue begin with its prefix and name, and no two are the same."""
+    """All keys of a queue begin with prefix and name, and differ."""
     keys = Keys.of(prefix, queue)
-    every = [*keys, keys.once("text")]
+    every = [*keys, keys.make_once_key("text")]
     assert all(key.startswith(prefix + queue) for key in every)
     assert len(set(every)) == 5

@@ -1,4 +1,4 @@
-"""Tasks that are lost by nobody: TaskIQ over leased Redis streams, a worker that runs the same plan, dead letters."""
+"""Background tasks: TaskIQ on a Redis stream that leases messages, with workers that run the application's plan."""
 
 from __future__ import annotations
 
@@ -6,75 +6,78 @@ import importlib
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from bandmaster.contrib.taskiq.arguments import InvalidArgumentsError
+    from bandmaster.contrib.taskiq.brokers.embedded_broker import EmbeddedBroker
+    from bandmaster.contrib.taskiq.brokers.message_handle import Delivery, MessageHandle
     from bandmaster.contrib.taskiq.component import task_idempotency, task_scheduler, task_worker, taskiq
-    from bandmaster.contrib.taskiq.declarations import Task, TaskOptions, Tasks, collect_tasks, task, tasks
-    from bandmaster.contrib.taskiq.declared import Schedule
-    from bandmaster.contrib.taskiq.delivery import Delivery, Hand, Reason
-    from bandmaster.contrib.taskiq.embedded import EmbeddedBroker
-    from bandmaster.contrib.taskiq.idempotency import BusyError, Idempotency, Once
-    from bandmaster.contrib.taskiq.letters import DeadLetter, DeadLetters, Holding
-    from bandmaster.contrib.taskiq.outcomes import TaskCancelledError, TaskTimeoutError, UnknownTaskError
-    from bandmaster.contrib.taskiq.parts import TaskQueueError
-    from bandmaster.contrib.taskiq.queue import TaskHandle, TaskNotSentError, TaskQueue
-    from bandmaster.contrib.taskiq.result_errors import TaskFailed
-    from bandmaster.contrib.taskiq.results import MemoryResults, RedisResults
-    from bandmaster.contrib.taskiq.settings import TaskIQSettings
-    from bandmaster.contrib.taskiq.stock import KernelBroker, KernelReceiver
-    from bandmaster.contrib.taskiq.streams import (
-        Depth,
-        LeasedStreamBroker,
-        LeasedStreamOptions,
+    from bandmaster.contrib.taskiq.dead_letters.dead_letter import DeadLetter, DeadLetters, Holding, Reason
+    from bandmaster.contrib.taskiq.errors import (
+        BusyError,
+        InvalidArgumentsError,
         PoisonError,
-        StreamDeadLetters,
+        TaskCancelledError,
+        TaskFailed,
+        TaskNotSentError,
+        TaskQueueError,
+        TaskTimeoutError,
+        UnknownTaskError,
     )
-    from bandmaster.contrib.taskiq.worker import Worker, WorkerGauge
+    from bandmaster.contrib.taskiq.idempotency.idempotency import Idempotency, Once
+    from bandmaster.contrib.taskiq.queue import TaskHandle, TaskQueue
+    from bandmaster.contrib.taskiq.results.result_backends import MemoryResults, RedisResults
+    from bandmaster.contrib.taskiq.schedules.declared_schedules import Schedule
+    from bandmaster.contrib.taskiq.settings import TaskIQSettings
+    from bandmaster.contrib.taskiq.streams import Depth, LeasedStreamBroker, LeasedStreamOptions, StreamDeadLetters
+    from bandmaster.contrib.taskiq.task_declarations.options import TaskOptions
+    from bandmaster.contrib.taskiq.task_declarations.task import Task, task
+    from bandmaster.contrib.taskiq.task_declarations.task_group import Tasks, collect_tasks, tasks
+    from bandmaster.contrib.taskiq.worker.taskiq_command import KernelBroker, KernelReceiver
+    from bandmaster.contrib.taskiq.worker.worker import Worker, WorkerGauge
 
-# Where each public name lives. Names are imported when they are first used (PEP 562): who declares a task needs neither
+# The module of each public name. Names are imported when they are first used (PEP 562): declaring a task needs neither
 # a broker nor a client.
-_HOMES = {
-    "BusyError": "idempotency",
-    "DeadLetter": "letters",
-    "DeadLetters": "letters",
-    "Delivery": "delivery",
+_MODULES = {
+    "BusyError": "errors",
+    "DeadLetter": "dead_letters.dead_letter",
+    "DeadLetters": "dead_letters.dead_letter",
+    "Delivery": "brokers.message_handle",
     "Depth": "streams",
-    "EmbeddedBroker": "embedded",
-    "Hand": "delivery",
-    "Holding": "letters",
-    "Idempotency": "idempotency",
-    "InvalidArgumentsError": "arguments",
-    "KernelBroker": "stock",
-    "KernelReceiver": "stock",
+    "EmbeddedBroker": "brokers.embedded_broker",
+    "Holding": "dead_letters.dead_letter",
+    "Idempotency": "idempotency.idempotency",
+    "InvalidArgumentsError": "errors",
+    "KernelBroker": "worker.taskiq_command",
+    "KernelReceiver": "worker.taskiq_command",
     "LeasedStreamBroker": "streams",
     "LeasedStreamOptions": "streams",
-    "MemoryResults": "results",
-    "Once": "idempotency",
-    "PoisonError": "streams",
-    "Reason": "delivery",
-    "RedisResults": "results",
-    "Schedule": "declared",
+    "MemoryResults": "results.result_backends",
+    "MessageHandle": "brokers.message_handle",
+    "Once": "idempotency.idempotency",
+    "PoisonError": "errors",
+    "Reason": "dead_letters.dead_letter",
+    "RedisResults": "results.result_backends",
+    "Schedule": "schedules.declared_schedules",
     "StreamDeadLetters": "streams",
-    "Task": "declarations",
-    "TaskCancelledError": "outcomes",
-    "TaskFailed": "result_errors",
+    "Task": "task_declarations.task",
+    "TaskCancelledError": "errors",
+    "TaskFailed": "errors",
     "TaskHandle": "queue",
     "TaskIQSettings": "settings",
-    "TaskNotSentError": "queue",
-    "TaskOptions": "declarations",
+    "TaskNotSentError": "errors",
+    "TaskOptions": "task_declarations.options",
     "TaskQueue": "queue",
-    "TaskQueueError": "parts",
-    "TaskTimeoutError": "outcomes",
-    "Tasks": "declarations",
-    "UnknownTaskError": "outcomes",
-    "Worker": "worker",
-    "WorkerGauge": "worker",
-    "collect_tasks": "declarations",
-    "task": "declarations",
+    "TaskQueueError": "errors",
+    "TaskTimeoutError": "errors",
+    "Tasks": "task_declarations.task_group",
+    "UnknownTaskError": "errors",
+    "Worker": "worker.worker",
+    "WorkerGauge": "worker.worker",
+    "collect_tasks": "task_declarations.task_group",
+    "task": "task_declarations.task",
     "task_idempotency": "component",
     "task_scheduler": "component",
     "task_worker": "component",
     "taskiq": "component",
-    "tasks": "declarations",
+    "tasks": "task_declarations.task_group",
 }
 
 __all__ = [
@@ -84,7 +87,6 @@ __all__ = [
     "Delivery",
     "Depth",
     "EmbeddedBroker",
-    "Hand",
     "Holding",
     "Idempotency",
     "InvalidArgumentsError",
@@ -93,6 +95,7 @@ __all__ = [
     "LeasedStreamBroker",
     "LeasedStreamOptions",
     "MemoryResults",
+    "MessageHandle",
     "Once",
     "PoisonError",
     "Reason",
@@ -124,9 +127,9 @@ __all__ = [
 
 
 def __getattr__(name: str) -> Any:
-    if name not in _HOMES:
+    if name not in _MODULES:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    value = globals()[name] = getattr(importlib.import_module(f"{__name__}.{_HOMES[name]}"), name)
+    value = globals()[name] = getattr(importlib.import_module(f"{__name__}.{_MODULES[name]}"), name)
     return value
 
 

@@ -1,86 +1,82 @@
-"""The task queue as components: what sends, what works, and what sends by the clock."""
+"""The components of the task queue: the queue itself, idempotency, the worker, and the scheduler."""
 
 from __future__ import annotations
 
 from collections.abc import AsyncIterator, Iterator, Mapping
 from contextlib import contextmanager
-from functools import partial
 
-import anyio
-import structlog
 from taskiq import AsyncBroker
 from taskiq.brokers.shared_broker import async_shared_broker
 
 from bandmaster.contrib.redis import RedisSettings, warn_if_shared
-from bandmaster.contrib.taskiq.binding import Bound, bind
-from bandmaster.contrib.taskiq.declarations import TaskOptions, collect_tasks, of_taskiq
-from bandmaster.contrib.taskiq.declared import DeclaredSchedules
-from bandmaster.contrib.taskiq.embedded import EmbeddedBroker
-from bandmaster.contrib.taskiq.foreign import ForeignHands
-from bandmaster.contrib.taskiq.idempotency import Idempotency
-from bandmaster.contrib.taskiq.outcomes import policy_of
-from bandmaster.contrib.taskiq.parts import TaskQueueError, open_parts, started
+from bandmaster.contrib.taskiq.backends import open_backends, run_broker
+from bandmaster.contrib.taskiq.brokers.embedded_broker import EmbeddedBroker
+from bandmaster.contrib.taskiq.errors import TaskQueueError
+from bandmaster.contrib.taskiq.idempotency.idempotency import Idempotency
 from bandmaster.contrib.taskiq.queue import TaskQueue
-from bandmaster.contrib.taskiq.scheduler import OnceScheduler, run_scheduler
+from bandmaster.contrib.taskiq.schedules.declared_schedules import DeclaredSchedules
+from bandmaster.contrib.taskiq.schedules.scheduler import OnceScheduler, run_scheduler
 from bandmaster.contrib.taskiq.settings import TaskIQSettings
-from bandmaster.contrib.taskiq.worker import KNOWN, Worker
-from bandmaster.kernel import Context, LifespanBand, Resources, Restart, lifespan
+from bandmaster.contrib.taskiq.task_declarations.task_group import collect_tasks
+from bandmaster.contrib.taskiq.worker.worker_service import WorkerService
+from bandmaster.kernel import Context, LifespanBand, Restart, lifespan
 
 BUDGET = "redis"
-"""What connections to Redis are counted under."""
+"""The budget of connections to Redis."""
 WORKER, SCHEDULER = "worker", "scheduler"
 """Roles."""
 _LAST = LifespanBand.APPLICATION.priorities[-1]
 
 
-def connections(settings: TaskIQSettings) -> Mapping[str, int]:
-    """What one process may hold of Redis: the pool, one that reads, one that renews leases, one that asks how it is."""
+def count_connections(settings: TaskIQSettings) -> Mapping[str, int]:
+    """The most connections to Redis in one process: the pool, and one each for reading, renewing leases and probing."""
     return {} if settings.redis_url is None else {BUDGET: settings.redis_max_connections + 3}
 
 
-@lifespan(band=LifespanBand.MESSAGING, name="taskiq", budget=connections)
+@lifespan(band=LifespanBand.MESSAGING, name="taskiq", budget=count_connections)
 async def taskiq(settings: TaskIQSettings, context: Context) -> AsyncIterator[TaskQueue]:
-    """The task queue: what an application sends tasks by."""
+    """The task queue, by which an application sends tasks."""
     tasks = collect_tasks(context.plan)
     _warn_if_shared(settings, context)
-    async with open_parts(settings, context.name) as parts, started(parts.broker, works=context.plan.role == WORKER):
-        if parts.allowed is not None or (BUDGET in context.settings.limits and settings.redis_url is not None):
-            context.check_budget(BUDGET, parts.allowed or 0)
-        queue = TaskQueue(parts.broker, tasks, parts.letters, parts.schedules, parts.idempotency)
-        ping = getattr(parts.broker, "ping", None)
+    is_worker = context.plan.role == WORKER
+    async with open_backends(settings, context.name) as backends, run_broker(backends.broker, is_worker=is_worker):
+        limit = backends.connection_limit
+        if limit is not None or (BUDGET in context.settings.limits and settings.redis_url is not None):
+            context.check_budget(BUDGET, limit or 0)
+        queue = TaskQueue(backends.broker, tasks, backends.dead_letters, backends.schedules, backends.idempotency)
+        ping = getattr(backends.broker, "ping", None)
         if ping is not None:
             context.add_probe(context.name, ping, critical=settings.critical, timeout=2)
-        with _default_of_shared_tasks(parts.broker):
+        with _serve_shared_tasks(backends.broker):
             yield queue
 
 
 @lifespan(band=LifespanBand.MESSAGING, name="task_idempotency")
 async def task_idempotency(queue: TaskQueue) -> AsyncIterator[Idempotency]:
-    """Does things once that messages ask for twice."""
+    """Runs actions once by key, for tasks that may run twice."""
     yield queue.idempotency
 
 
 @lifespan(band=LifespanBand.APPLICATION, priority=_LAST, name="task_worker", roles={"web", WORKER})
 async def task_worker(queue: TaskQueue, settings: TaskIQSettings, context: Context) -> AsyncIterator[None]:
-    """Works at the queue: in processes of the role worker, and where the queue is in memory in all that send."""
-    embedded = _is_embedded(queue, WORKER, context)
-    if not embedded and context.plan.role == "web":
+    """Runs tasks: in processes of the role worker, and in all that send if the queue is in memory."""
+    if not _is_embedded(queue, WORKER, context) and context.plan.role == "web":
         yield
         return
-    working = _Working(queue, settings, context)
-    # Tasks that ask for what nothing provides: trying again changes nothing, so the process ends with the report.
-    context.supervise(working.prepare, name="prepare", restart=Restart(intensity=0))
-    context.supervise(working.run, name=context.name)
-    context.on_drain(working.drain)
+    service = WorkerService(queue, settings, context)
+    # Not restarted: a task whose dependencies nothing provides fails again, so the process ends with the report.
+    context.supervise(service.prepare, name="prepare", restart=Restart(intensity=0))
+    context.supervise(service.run, name=context.name)
+    context.on_drain(service.drain)
     try:
         yield
     finally:
-        await working.stop()
+        await service.stop()
 
 
 @lifespan(band=LifespanBand.APPLICATION, priority=_LAST, name="task_scheduler", roles={"web", SCHEDULER})
 async def task_scheduler(queue: TaskQueue, settings: TaskIQSettings, context: Context) -> AsyncIterator[None]:
-    """Sends tasks by the clock: in processes of the role scheduler, and where the queue is in memory in all that send."""
+    """Sends scheduled tasks: in processes of the role scheduler, and in all that send if the queue is in memory."""
     if _is_embedded(queue, SCHEDULER, context) or context.plan.role != "web":
         declared = DeclaredSchedules({name: task.options.schedules for name, task in queue.tasks.items()})
         labels = {name: task.labels for name, task in queue.tasks.items()}
@@ -95,7 +91,11 @@ async def task_scheduler(queue: TaskQueue, settings: TaskIQSettings, context: Co
 
 
 def _is_embedded(queue: TaskQueue, role: str, context: Context) -> bool:
-    """Whether the queue is in this process's memory, where a process of a role of its own would get nothing from it."""
+    """Whether the queue is in this process's memory.
+
+    Raises:
+        TaskQueueError: a process of the given role has a queue in memory, which no message would ever reach.
+    """
     embedded = isinstance(queue.broker, EmbeddedBroker)
     if embedded and context.plan.role == role:
         raise TaskQueueError(
@@ -105,90 +105,21 @@ def _is_embedded(queue: TaskQueue, role: str, context: Context) -> bool:
     return embedded
 
 
-class _Working:
-    """The worker of a running plan: made once everything has started, for its tasks may ask for all of it."""
-
-    def __init__(self, queue: TaskQueue, settings: TaskIQSettings, context: Context) -> None:
-        self._queue = queue
-        self._settings = settings
-        self._context = context
-        self._stopping = anyio.Event()
-        self._worker: Worker | None = None
-        self._prepared = anyio.Event()
-
-    async def prepare(self) -> None:
-        """Make the worker.
-
-        Raises:
-            PlanError: tasks ask for what nothing provides.
-        """
-        self._worker = self._made(await self._context.wait_ready())
-        self._prepared.set()
-
-    async def run(self) -> None:
-        """Work until drained or stopped."""
-        await self._prepared.wait()
-        assert self._worker is not None
-        await self._worker.run()
-
-    async def drain(self) -> None:
-        """Let what runs end, and take no more; what is in memory is for nobody else, so all of that is run as well."""
-        broker = self._queue.broker
-        if isinstance(broker, EmbeddedBroker):
-            await broker.wait_idle()
-        elif self._worker is not None:
-            self._stopping.set()
-            await self._worker.drain()
-
-    async def stop(self) -> None:
-        """Cut short what still runs."""
-        self._stopping.set()
-        if self._worker is not None:
-            await self._worker.stop()
-        broker = self._queue.broker
-        if isinstance(broker, EmbeddedBroker) and broker.waiting:
-            structlog.get_logger("bandmaster.taskiq").warning(
-                "tasks lost: they waited in memory alone", count=broker.waiting
-            )
-
-    def _made(self, resources: Resources) -> Worker:
-        settings, queue = self._settings, self._queue
-        # Those that TaskIQ's own decorators have registered with no broker, or with this one, are found by name later.
-        bound = bind(queue.tasks.values(), resources, settings, known=KNOWN)
-        hands = ForeignHands(queue.broker, queue.dead_letters, self._stopping)
-        return Worker(
-            queue.broker,
-            bound,
-            take=hands.take,
-            fallback=policy_of(TaskOptions(), settings),
-            concurrency=settings.concurrency,
-            threads=settings.threads,
-            others=partial(_registered, queue.broker, resources, settings),
-        )
-
-
-def _registered(broker: AsyncBroker, resources: Resources, settings: TaskIQSettings, name: str) -> Bound | None:
-    found = broker.find_task(name)
-    if found is None:
-        return None
-    return bind([of_taskiq(found)], resources, settings, known=KNOWN)[name]
-
-
 @contextmanager
-def _default_of_shared_tasks(broker: AsyncBroker) -> Iterator[None]:
-    """Let ``shared_task``'s own ``kiq`` send here, while nobody else in this process has taken that."""
-    free = async_shared_broker._default_broker is None  # noqa: SLF001  # TaskIQ tells it nowhere else
-    if free:
+def _serve_shared_tasks(broker: AsyncBroker) -> Iterator[None]:
+    """Let the ``kiq`` of TaskIQ's ``shared_task`` send here, unless another queue of this process does."""
+    is_free = async_shared_broker._default_broker is None  # noqa: SLF001  # TaskIQ has no public name for it
+    if is_free:
         async_shared_broker.default_broker(broker)
     try:
         yield
     finally:
-        if free and async_shared_broker._default_broker is broker:  # noqa: SLF001
+        if is_free and async_shared_broker._default_broker is broker:  # noqa: SLF001
             async_shared_broker._default_broker = None  # noqa: SLF001
 
 
 def _warn_if_shared(settings: TaskIQSettings, context: Context) -> None:
-    """A cache in the same database may evict what the queue must not lose."""
+    """Warn if a cache uses the queue's database: the cache may evict messages."""
     if settings.redis_url is None:
         return
     for kind, read in context.plan.settings.items():

@@ -1,34 +1,35 @@
-"""Hands the messages of an outbox on as tasks."""
+"""Publishes the messages of an outbox as tasks."""
 
 from __future__ import annotations
 
 from collections.abc import AsyncIterator
 
 from bandmaster.contrib.persistence import OutboxMessage, Publisher
-from bandmaster.contrib.taskiq.labels import ONCE, ONCE_FOR
+from bandmaster.contrib.taskiq.message_labels import ONCE, ONCE_FOR
 from bandmaster.contrib.taskiq.queue import TaskQueue
 from bandmaster.kernel import LifespanBand, lifespan
 
-_KEPT = 86_400
-"""Seconds for which a message that is handed on again doesn't become another task."""
+_REMEMBER_SECONDS = 86_400
+"""Within this time a message that is published again doesn't become a second task."""
 
 
 class TaskPublisher:
-    """Makes a task of each message: its topic is the task's name, its id the task's id.
+    """Sends each message as a task: the message's topic is the task's name, its id the task's id.
 
-    A payload that is an object becomes the task's keyword arguments, a list its arguments, anything else its only one.
+    A payload that is an object becomes the task's keyword arguments, a list its positional arguments, any other payload
+    its only argument.
     """
 
     def __init__(self, queue: TaskQueue) -> None:
         self._queue = queue
 
     async def publish(self, message: OutboxMessage) -> None:
-        """Send a message as a task; the second time within a day nothing happens.
+        """Send a message as a task. A second call for the same message within a day has no effect.
 
-        Who and what the message is about travels in the request context, in which relays call this.
+        The relay calls this in the request context of the message, which the task gets.
 
         Raises:
-            UnknownTaskError: no task is called like the topic.
+            UnknownTaskError: no task has the topic's name.
             TransientError: the queue can't be reached.
         """
         payload = message.payload
@@ -39,11 +40,11 @@ class TaskPublisher:
             args,
             kwargs,
             task_id=message.id,
-            labels={ONCE: f"outbox-{message.id}", ONCE_FOR: str(_KEPT)},
+            labels={ONCE: f"outbox-{message.id}", ONCE_FOR: str(_REMEMBER_SECONDS)},
         )
 
 
 @lifespan(band=LifespanBand.MESSAGING, name="task_publisher")
 async def publisher(queue: TaskQueue) -> AsyncIterator[Publisher]:
-    """Messages of an outbox become tasks: a relay hands them on to it."""
+    """Publishes the messages that the relay of an outbox reads as tasks."""
     yield TaskPublisher(queue)

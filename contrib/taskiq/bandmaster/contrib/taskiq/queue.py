@@ -1,4 +1,4 @@
-"""What an application sends tasks by."""
+"""The task queue: how an application sends tasks."""
 
 from __future__ import annotations
 
@@ -12,60 +12,57 @@ from taskiq import AsyncBroker, AsyncTaskiqTask, ScheduleSource, TaskiqResult
 from taskiq.exceptions import SendTaskError
 from taskiq.kicker import AsyncKicker
 
-from bandmaster.contrib.taskiq.arguments import Arguments, arguments_of
-from bandmaster.contrib.taskiq.carrying import carried
-from bandmaster.contrib.taskiq.declarations import Label, Task, of_taskiq
-from bandmaster.contrib.taskiq.idempotency import Idempotency
-from bandmaster.contrib.taskiq.letters import DeadLetters
-from bandmaster.contrib.taskiq.outcomes import UnknownTaskError
+from bandmaster.contrib.taskiq.dead_letters.dead_letter import DeadLetters
+from bandmaster.contrib.taskiq.errors import TaskNotSentError, make_unknown_task_error
+from bandmaster.contrib.taskiq.idempotency.idempotency import Idempotency
+from bandmaster.contrib.taskiq.propagation import make_context_labels
+from bandmaster.contrib.taskiq.task_declarations.arguments import Arguments, read_arguments
+from bandmaster.contrib.taskiq.task_declarations.options import Label
+from bandmaster.contrib.taskiq.task_declarations.task import Task, convert_task
 from bandmaster.contrib.web import new_request_id
-from bandmaster.kernel import BandmasterError, TransientError
+from bandmaster.kernel import BandmasterError
 
 P = ParamSpec("P")
 R = TypeVar("R")
 _R_co = TypeVar("_R_co", covariant=True)
 
 
-class TaskNotSentError(TransientError):
-    """The broker didn't take a message; ``__cause__`` is why."""
-
-
 class TaskHandle(AsyncTaskiqTask[R]):
-    """What a result is waited for by: TaskIQ's own, but for the errors, which are those of this package as they are."""
+    """A sent task, by which the result is awaited. TaskIQ's own handle, with the errors of this package."""
 
     async def is_ready(self) -> bool:
-        """Whether there is a result.
+        """Whether a result is stored.
 
         Raises:
-            TransientError, PermanentError: the results can't be asked.
+            TransientError, PermanentError: the result backend can't be read.
         """
         return await self.result_backend.is_result_ready(self.task_id)
 
     async def get_result(self, with_logs: bool = False) -> TaskiqResult[R]:
-        """The result, its value as the type that the task declares.
+        """The result, with the value converted to the type that the task declares.
 
         Raises:
-            ResultMissingError: there is none, or none any more.
-            TransientError, PermanentError: the results can't be asked.
+            ResultMissingError: no result is stored, or the result has expired.
+            TransientError, PermanentError: the result backend can't be read.
         """
         result = await self.result_backend.get_result(self.task_id, with_logs=with_logs)
         if self.return_type is not None and not result.is_err:
-            with contextlib.suppress(ValueError, TypeError, PydanticUserError):  # then it stays as JSON has it
+            with contextlib.suppress(ValueError, TypeError, PydanticUserError):  # then the value stays as JSON has it
                 result.return_value = TypeAdapter(self.return_type).validate_python(result.return_value)
         return result
 
 
 class _Decorated(Protocol[P, _R_co]):
-    """TaskIQ's own decorated task, covariant: type checkers differ in what they take an async function to return."""
+    """TaskIQ's decorated task, covariant: type checkers infer different types for the result of an async function."""
 
     @property
     def original_func(self) -> Callable[P, _R_co]: ...
 
 
 class TaskQueue:
-    """Sends tasks to the workers of this application. It is a resource, found by its type.
+    """Sends tasks to the workers of this application. A resource, found by its type.
 
-    A message takes along who asks: request id, correlation id, tenant, user, and the trace.
+    A message contains the sender's request id, correlation id, tenant, user and trace.
     """
 
     def __init__(
@@ -79,12 +76,12 @@ class TaskQueue:
         now: Callable[[], datetime] = lambda: datetime.now(UTC),
     ) -> None:
         self.broker = broker
-        """TaskIQ's broker, for libraries that want one."""
+        """TaskIQ's broker, for libraries that need one."""
         self.tasks = tasks
-        """The tasks that the plan's parts bring, by name."""
+        """The tasks of the plan's parts, by name."""
         self.dead_letters = dead_letters
         self.schedules = schedules
-        """Where schedules may be added at run time; the scheduler sends them."""
+        """The source to which schedules can be added at run time."""
         self.idempotency = idempotency
         self._now = now
         self._arguments: dict[str, Arguments] = {}
@@ -102,24 +99,23 @@ class TaskQueue:
     @overload
     async def send(self, task: _Decorated[P, R], /, *args: P.args, **kwargs: P.kwargs) -> TaskHandle[R]: ...
     async def send(self, task: Any, /, *args: Any, **kwargs: Any) -> TaskHandle[Any]:
-        """Have a task run with these arguments; the answer is what its result is waited for by.
+        """Send a task with these arguments and return its handle.
 
-        When this returns, the broker has it: with the leased broker, as safe as Redis keeps it.
+        When this returns, the broker has stored the message; the leased broker stores messages as safely as Redis does.
 
         Raises:
-            TypeError: the arguments aren't what the task takes, or JSON can't say them.
-            UnknownTaskError: no part of the plan brings the task, so that no worker of it would know it.
-            TransientError: the broker can't be reached, or has no room.
+            TypeError: the arguments don't fit the task's parameters, or JSON can't express them.
+            UnknownTaskError: no part of the plan contributes the task, so that no worker of the plan would know it.
+            TransientError: the broker can't be reached, or is full.
             PermanentError: the broker refuses.
         """
         if isinstance(task, Task) and task.name not in self.tasks:
-            raise UnknownTaskError(unknown(task.name, self.tasks))
-        chosen = task if isinstance(task, Task) else of_taskiq(task)
-        arguments = self._arguments_of(chosen)
-        said, named = arguments.sent(args, kwargs)
-        return await self._send(
-            chosen.name, said, named, chosen.task_id, chosen.sent_with(self._now()), arguments.returned
-        )
+            raise make_unknown_task_error(task.name, self.tasks)
+        chosen = task if isinstance(task, Task) else convert_task(task)
+        arguments = self._find_arguments(chosen)
+        sent_args, sent_kwargs = arguments.encode(args, kwargs)
+        labels = chosen.make_labels(self._now())
+        return await self._send(chosen.name, sent_args, sent_kwargs, chosen.task_id, labels, arguments.returned)
 
     async def send_message(
         self,
@@ -130,20 +126,20 @@ class TaskQueue:
         task_id: str | None = None,
         labels: Mapping[str, Label] | None = None,
     ) -> TaskHandle[Any]:
-        """The same for a task that is known by name; its arguments must be what JSON can say.
+        """Send a task by its name. JSON must be able to express the arguments.
 
         Raises:
-            UnknownTaskError: the plan has no such task; the message names the nearest.
+            UnknownTaskError: the plan has no such task; the text names the most similar one.
             TypeError, TransientError, PermanentError: as for `send`.
         """
         task = self.tasks.get(name)
         if task is None:
-            raise UnknownTaskError(unknown(name, self.tasks))
-        said, named = self._arguments_of(task).sent(args, kwargs or {})
-        return await self._send(name, said, named, task_id, {**task.labels, **(labels or {})})
+            raise make_unknown_task_error(name, self.tasks)
+        sent_args, sent_kwargs = self._find_arguments(task).encode(args, kwargs or {})
+        return await self._send(name, sent_args, sent_kwargs, task_id, {**task.labels, **(labels or {})})
 
     def handle(self, task_id: str) -> TaskHandle[Any]:
-        """What the result and the progress of a message are asked for by, where only its id is known."""
+        """The handle of a sent task by its id, for its result and progress."""
         return TaskHandle(task_id, self.broker.result_backend)
 
     async def _send(
@@ -155,28 +151,19 @@ class TaskQueue:
         labels: Mapping[str, Any],
         returned: Any = None,
     ) -> TaskHandle[Any]:
-        kicker: AsyncKicker[..., Any] = AsyncKicker(name, self.broker, {**labels, **carried()}, returned)
+        kicker: AsyncKicker[..., Any] = AsyncKicker(name, self.broker, {**labels, **make_context_labels()}, returned)
         try:
             sent: AsyncTaskiqTask[Any] = await kicker.with_task_id(task_id or new_request_id()).kiq(*args, **kwargs)
         except SendTaskError as error:
             cause = error.__cause__ or error
             if isinstance(cause, BandmasterError):
                 raise cause from cause.__cause__
-            # Of another broker: which of its errors pass isn't known, and most of a broker's do.
+            # Another package's error: transient or not can't be known, and most errors of brokers are transient.
             raise TaskNotSentError(f"task {name!r} wasn't sent: {type(cause).__name__}: {cause}") from cause
         return TaskHandle(sent.task_id, sent.result_backend, returned)
 
-    def _arguments_of(self, task: Task[..., Any]) -> Arguments:
+    def _find_arguments(self, task: Task[..., Any]) -> Arguments:
         found = self._arguments.get(task.name)
         if found is None:
-            found = self._arguments[task.name] = arguments_of(task.name, task.function)
+            found = self._arguments[task.name] = read_arguments(task.name, task.function)
         return found
-
-
-def unknown(name: str, tasks: Mapping[str, Any]) -> str:
-    """What to say about a task that isn't there."""
-    import difflib
-
-    near = difflib.get_close_matches(name, tasks, 1)
-    hint = f"Did you mean {near[0]!r}?" if near else "Is the part installed that brings it, by tasks(...)?"
-    return f"there is no task {name!r} here. {hint}"

@@ -1,4 +1,4 @@
-"""What can be set about tasks."""
+"""The settings of the task queue."""
 
 from __future__ import annotations
 
@@ -18,17 +18,18 @@ from pydantic import (
 from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, SettingsConfigDict
 
 from bandmaster.contrib.redis import RedisSettings
+from bandmaster.contrib.taskiq.validation_errors import render_first_reason
 
 _Seconds = Annotated[float, Field(gt=0, allow_inf_nan=False)]
 _MaybeSeconds = Annotated[float, Field(ge=0, allow_inf_nan=False)]
 _Name = Annotated[str, StringConstraints(pattern=r"^[!-~]+$")]
 
 DATABASE = 1
-"""The database of a URL that names none: 0 is the cache's."""
+"""The database of a URL that names none. Database 0 is the cache's."""
 
 
 class TaskIQRedis(RedisSettings):
-    """How a task queue reaches its Redis: made of `TaskIQSettings` alone, never of the environment."""
+    """How the task queue connects to Redis. Made from `TaskIQSettings` only, never from the environment."""
 
     model_config: ClassVar[SettingsConfigDict] = SettingsConfigDict(env_prefix="TASKIQ_REDIS_")
 
@@ -41,7 +42,7 @@ class TaskIQRedis(RedisSettings):
         dotenv_settings: PydanticBaseSettingsSource,
         file_secret_settings: PydanticBaseSettingsSource,
     ) -> tuple[PydanticBaseSettingsSource, ...]:
-        """What it is made with, and nothing else."""
+        """The constructor's arguments are the only source."""
         return (init_settings,)
 
 
@@ -55,100 +56,106 @@ class TaskIQSettings(BaseSettings):
     redis_url: str | None = Field(
         default=None,
         repr=False,
-        description="The Redis that tasks travel by, as REDIS_URL is written; a URL that names no database means "
+        description="The Redis that holds the queue, written as REDIS_URL is; a URL that names no database means "
         "database 1. Unset: tasks run in the process that sends them, and are lost with it.",
     )
     broker: str | None = Field(
         default=None,
-        description="Another broker of TaskIQ's, as module:function; the function takes these settings, and returns it.",
+        description="Another TaskIQ broker, as module:function; it gets these settings and returns the broker.",
     )
-    queue: _Name = Field(default="tasks", description="The queue that tasks are sent to and that a worker works at.")
+    queue: _Name = Field(default="tasks", description="The queue that tasks are sent to and that workers consume.")
     stream_prefix: str = Field(
-        default="bandmaster:", description="Stands before every key in Redis; with a cluster it needs a {hash tag}."
+        default="bandmaster:", description="The prefix of every key in Redis; a cluster needs a {hash tag} in it."
     )
-    consumer_group: _Name = Field(default="workers", description="The consumer group that workers of a queue are in.")
+    consumer_group: _Name = Field(default="workers", description="The consumer group of the queue's workers.")
 
     concurrency: int = Field(default=20, ge=1, description="Tasks that one worker process runs at once.")
     prefetch: int = Field(
-        default=20, ge=0, description="Tasks that a worker process holds beside those it runs; 0: others get them."
+        default=20,
+        ge=0,
+        description="Messages that a worker process holds beside the tasks that it runs; 0: other workers get them.",
     )
     threads: int = Field(default=8, ge=1, description="Threads of a worker process for tasks that aren't async.")
     timeout: _Seconds | None = Field(
         default=None,
-        description="Seconds that a task may run, unless it says otherwise; unset: for as long as it takes.",
+        description="Seconds that a task may run unless it has a timeout of its own; unset: as long as needed.",
     )
 
     attempts: int = Field(
-        default=5, ge=1, description="How often a task is tried that fails in a way that may pass, the first included."
+        default=5, ge=1, description="Attempts of a task that fails with a transient error, the first included."
     )
-    backoff: _MaybeSeconds = Field(default=1, description="Seconds before the second attempt; they double with each.")
-    longest_backoff: _MaybeSeconds = Field(default=300, description="Seconds between two attempts at most.")
+    backoff: _MaybeSeconds = Field(
+        default=1, description="Seconds before the second attempt, doubled for each further one."
+    )
+    longest_backoff: _MaybeSeconds = Field(default=300, description="The most seconds between two attempts.")
     jitter: Annotated[float, Field(ge=0, le=1)] = Field(
-        default=0.5, description="Part of a pause that is left to chance: of 10 s with 0.5, 5 to 10 are waited."
+        default=0.5, description="The random part of a pause: of 10 s with 0.5, 5 to 10 are waited."
     )
 
     lease: Annotated[float, Field(ge=0.5, allow_inf_nan=False)] = Field(
         default=30,
-        description="Seconds after which the tasks of a worker that isn't heard of any more are given to another.",
+        description="Seconds after which the messages of a worker that no longer renews its leases are redelivered.",
     )
     max_deliveries: int = Field(
-        default=3, ge=1, description="How often a task is given out whose workers end before it does."
+        default=3, ge=1, description="Deliveries of a message whose workers die before its task ends."
     )
     keep_results: bool = Field(
         default=True,
-        description="Whether results are kept at all; where nobody asks for them, tasks are faster without.",
+        description="Whether results are stored; tasks are faster without, if no code reads results.",
     )
-    result_ttl: _Seconds = Field(default=3600, description="Seconds that a result is kept for.")
-    critical: bool = Field(default=True, description="Whether readiness is lost while the queue can't be reached.")
+    result_ttl: _Seconds = Field(default=3600, description="Seconds that a result is stored.")
+    critical: bool = Field(default=True, description="Whether the process is unready while the queue can't be reached.")
     schedule_interval: _Seconds = Field(
-        default=10, description="Seconds after which the scheduler sees schedules that were added meanwhile."
+        default=10, description="Seconds between two reads of the schedules that were added at run time."
     )
 
-    redis_max_connections: int = Field(default=10, ge=1, description="Connections that a process's pool may hold.")
-    redis_connect_timeout: _Seconds = Field(default=5, description="Seconds in which a connection must be there.")
+    redis_max_connections: int = Field(default=10, ge=1, description="The most connections in a process's pool.")
+    redis_connect_timeout: _Seconds = Field(default=5, description="Seconds that opening a connection may take.")
     redis_socket_timeout: _Seconds = Field(default=5, description="Seconds that an answer of Redis may take.")
     redis_tls_ca_file: Path | None = Field(
-        default=None, description="Certificates that the server's must be signed by. Unset: those of the system."
+        default=None, description="A file of certificates that may sign the server's. Unset: those of the system."
     )
-    redis_tls_cert_file: Path | None = Field(default=None, description="The client's own certificate.")
-    redis_tls_key_file: Path | None = Field(default=None, description="The key of the client's certificate.")
+    redis_tls_cert_file: Path | None = Field(default=None, description="The file of the client's own certificate.")
+    redis_tls_key_file: Path | None = Field(
+        default=None, description="The file of the key of the client's certificate."
+    )
     redis_tls_check_hostname: bool = Field(
         default=True, description="Whether the certificate must be for the host's name."
     )
-    redis_sentinel_username: str | None = Field(default=None, description="The user at the sentinels.")
-    redis_sentinel_password: SecretStr | None = Field(default=None, description="The password of the sentinels.")
+    redis_sentinel_username: str | None = Field(default=None, description="The user name for the sentinels.")
+    redis_sentinel_password: SecretStr | None = Field(default=None, description="The password for the sentinels.")
 
     @field_validator("redis_url", mode="after")
     @classmethod
-    def _usable(cls, value: str | None) -> str | None:
+    def _check_redis_url(cls, value: str | None) -> str | None:
         if value is None or not value.strip():
             return None
         try:
-            return _with_database(TaskIQRedis(url=value).url)
+            return _add_database(TaskIQRedis(url=value).url)
         except ValidationError as error:
-            raise ValueError(_said(error)) from None
+            raise ValueError(render_first_reason(error)) from None
 
     @model_validator(mode="after")
-    def _agree(self) -> TaskIQSettings:
+    def _check_together(self) -> TaskIQSettings:
         if self.backoff > self.longest_backoff:
-            raise ValueError("backoff: a first pause above longest_backoff would never be taken")
+            raise ValueError("backoff: a first pause above longest_backoff would never be used")
         if self.redis_url is not None:
             try:
-                _ = self.redis  # which says what doesn't fit together
+                _ = self.redis  # its validators check the TLS and sentinel settings together
             except ValidationError as error:
-                raise ValueError(f"redis_{_said(error)}") from None
+                raise ValueError(f"redis_{render_first_reason(error)}") from None
         return self
 
     @field_serializer("redis_url")
-    def _without_password(self, value: str | None) -> str | None:
+    def _mask_password(self, value: str | None) -> str | None:
         return None if value is None else str(TaskIQRedis(url=value).model_dump()["url"])
 
     @property
     def redis(self) -> TaskIQRedis:
-        """How Redis is reached.
+        """The settings of the client of Redis.
 
         Raises:
-            ValueError: no ``redis_url`` is set.
+            ValueError: ``redis_url`` isn't set.
         """
         if self.redis_url is None:
             raise ValueError("redis_url: isn't set, so there is no Redis for tasks")
@@ -167,16 +174,12 @@ class TaskIQSettings(BaseSettings):
         )
 
 
-def _said(error: ValidationError) -> str:
-    return str(error.errors()[0]["msg"]).removeprefix("Value error, ")
-
-
-def _with_database(url: str) -> str:
+def _add_database(url: str) -> str:
     parts = urlsplit(url)
-    if parts.query:  # only the database may stand there
+    if parts.query:  # TaskIQRedis accepts a database there, and nothing else
         return url
     if parts.scheme.lower() == "unix":
         return f"{url}?db={DATABASE}"
-    # The name of the master comes first where sentinels are asked.
+    # In a URL of sentinels the first part of the path is the name of the master.
     named = [part for part in parts.path.split("/") if part][1 if "+" in parts.scheme else 0 :]
     return url if named else f"{url.rstrip('/')}/{DATABASE}"

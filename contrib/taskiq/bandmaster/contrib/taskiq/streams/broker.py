@@ -1,4 +1,4 @@
-"""A broker on a Redis stream whose messages are leased: nothing that a worker hasn't come to the end of is lost."""
+"""A broker on a Redis stream that leases messages to workers. A message stays until its task has ended."""
 
 from __future__ import annotations
 
@@ -16,50 +16,47 @@ from redis.asyncio import Redis
 from taskiq import BrokerMessage, TaskiqResult
 
 from bandmaster.contrib.redis import RedisSettings, open_client
-from bandmaster.contrib.taskiq.delivery import Delivery
-from bandmaster.contrib.taskiq.isolating import IsolatingBroker
-from bandmaster.contrib.taskiq.streams.clients import probing, reading
-from bandmaster.contrib.taskiq.streams.letters import StreamDeadLetters
-from bandmaster.contrib.taskiq.streams.link import Link, execute
+from bandmaster.contrib.taskiq.brokers.isolated_dependencies import IsolatingBroker
+from bandmaster.contrib.taskiq.brokers.message_handle import Delivery
+from bandmaster.contrib.taskiq.errors import PoisonError
+from bandmaster.contrib.taskiq.logger import get_logger
+from bandmaster.contrib.taskiq.streams.client_settings import make_probe_settings, make_reading_settings
+from bandmaster.contrib.taskiq.streams.consumer import Consumer
+from bandmaster.contrib.taskiq.streams.dead_letters import StreamDeadLetters
+from bandmaster.contrib.taskiq.streams.lua import RELEASED
 from bandmaster.contrib.taskiq.streams.options import LeasedStreamOptions
-from bandmaster.contrib.taskiq.streams.outage import log
-from bandmaster.contrib.taskiq.streams.scripts import NOBODY
-from bandmaster.contrib.taskiq.streams.sending import send
-from bandmaster.contrib.taskiq.streams.upkeep import DEPTH
-from bandmaster.contrib.taskiq.streams.working import Working
-from bandmaster.kernel import BandmasterError, PermanentError
+from bandmaster.contrib.taskiq.streams.publisher import send
+from bandmaster.contrib.taskiq.streams.queue_scripts import DEPTH
+from bandmaster.contrib.taskiq.streams.script_runner import ScriptRunner, execute
+from bandmaster.kernel import BandmasterError
 
-_GOODBYE_SECONDS = 5.0
-
-
-class PoisonError(PermanentError):
-    """A message was given out as often as it may, and nobody came to its end; it is a dead letter now."""
+_LEAVE_SECONDS = 5.0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Depth:
-    """How many messages a queue has."""
+    """The numbers of messages in a queue."""
 
     waiting: int
-    """May be taken, and nobody has them."""
+    """Messages that no worker holds."""
     held: int
-    """Workers have them, running or not."""
+    """Messages that workers hold, whether their tasks run or not."""
     delayed: int
     dead: int
 
 
 class LeasedStreamBroker(IsolatingBroker):
-    """Sends and receives TaskIQ's messages through one Redis stream, to workers that each hold what they have by lease.
+    """Sends and receives TaskIQ's messages through one Redis stream, from which each worker leases its messages.
 
-    Where stock brokers on streams differ:
+    Differences to stock brokers on streams:
 
-    - What is sent before there is a worker isn't lost: the group begins with the first message, not with the next.
-    - No message is trimmed away, however many wait; one that is done leaves the stream, rather than staying for ever.
-    - `listen` survives the server: restarted, emptied, away or read-only; a stock worker ends with the connection.
-    - The messages of a worker that was killed are given out again when their leases are over, whether or not others
-      arrive; a stock worker looks for them only after it has read something.
-    - What a worker holds it renews, from a thread of its own, and so never runs a long task twice at once.
-    - A worker that stops hands back what it hasn't begun; a stock one keeps it from others until it is given up.
+    - A message that is sent before the first worker starts isn't lost: the group begins with the first message.
+    - No message is trimmed, however many wait. A finished message leaves the stream rather than staying for ever.
+    - `listen` survives a server that is restarted, emptied, away or read-only. A stock worker ends with its connection.
+    - The messages of a killed worker are redelivered when their leases expire, whether or not other messages arrive. A
+      stock worker looks for them only after a read that brought something.
+    - A worker renews its leases, in a thread of its own, so that a long task doesn't run twice at once.
+    - A worker that stops releases the messages whose tasks haven't begun. A stock worker keeps them from the others.
 
     Raises:
         ValueError: ``consumer`` can't be a worker's name.
@@ -73,52 +70,50 @@ class LeasedStreamBroker(IsolatingBroker):
         consumer: str | None = None,
         client: Redis | None = None,
     ) -> None:
-        if consumer is not None and (not consumer.strip() or consumer == NOBODY):
+        if consumer is not None and (not consumer.strip() or consumer == RELEASED):
             raise ValueError(f"consumer: {consumer!r} can't be one worker's name")
-        # In the place of one of its own, for all that is answered at once; whoever has opened it closes it.
-        self._given = client
+        # Used for every command except blocking reads, renewals and probes, and closed by the code that opened it.
+        self._given_client = client
         super().__init__()
         self._options = options
         self._settings = redis
-        self._consumer = consumer or f"{socket.gethostname()}-{os.getpid()}-{secrets.token_hex(4)}"
+        self._consumer_name = consumer or f"{socket.gethostname()}-{os.getpid()}-{secrets.token_hex(4)}"
         self._stack: AsyncExitStack | None = None
         self._client: Redis | None = None
         self._probe: Redis | None = None
-        self._working: Working | None = None
+        self._consumer: Consumer | None = None
         self._listening = False
 
     @property
     def options(self) -> LeasedStreamOptions:
-        """The queue, and how it is shared."""
+        """The queue and its workers' shares."""
         return self._options
 
     @property
     def consumer(self) -> str:
-        """What the server calls this broker as a worker."""
-        return self._consumer
+        """The name of this broker in the consumer group."""
+        return self._consumer_name
 
     @property
     def dead_letters(self) -> StreamDeadLetters:
-        """The queue's dead letters, for as long as the broker is started."""
-        return StreamDeadLetters(self._started(), self._options)
-
-    # -- Life --------------------------------------------------------------------------------------------------------
+        """The queue's dead letters, while the broker is started."""
+        return StreamDeadLetters(self._check_started(), self._options)
 
     async def startup(self) -> None:
-        """Make the client and the consumer group, and start what TaskIQ starts. Nothing if it is started already.
+        """Open the clients, create the consumer group, and run TaskIQ's start handlers. Does nothing if started.
 
         Raises:
             TransientError: the server can't be reached.
-            PermanentError: it refuses.
+            PermanentError: the server refuses.
         """
         if self._stack is not None:
             return
         async with AsyncExitStack() as stack:
-            client = self._given
+            client = self._given_client
             if client is None:
                 client = await stack.enter_async_context(open_client(self._settings, "tasks"))
-            probe = await stack.enter_async_context(open_client(probing(self._settings), "tasks-probe"))
-            await self._link(client).make_group()
+            probe = await stack.enter_async_context(open_client(make_probe_settings(self._settings), "tasks-probe"))
+            await self._make_runner(client).make_group()
             self._client, self._probe = client, probe
             self._stack = stack.pop_all()
         try:
@@ -128,15 +123,15 @@ class LeasedStreamBroker(IsolatingBroker):
             raise
 
     async def shutdown(self) -> None:
-        """Hand back everything, stop what TaskIQ has started, and close the clients. Nothing if it isn't started.
+        """Release all messages, run TaskIQ's shutdown handlers, and close the clients. Does nothing if not started.
 
-        What has begun and isn't at its end counts as a delivery, and is lost to whoever runs it. If the server can't be
-        told within a few seconds, others get it all when the leases are over.
+        The delivery of a message whose task has begun is counted, and the task is lost to this worker. If the server
+        can't be reached within a few seconds, the messages are redelivered when their leases expire.
         """
         if self._stack is None:
             return
         try:
-            await self._say_goodbye()
+            await self._leave()
         finally:
             try:
                 await super().shutdown()
@@ -144,108 +139,106 @@ class LeasedStreamBroker(IsolatingBroker):
                 await self._close()
 
     async def ping(self) -> None:
-        """Ask the server for a sign of life, once.
+        """Send one PING to the server.
 
         Raises:
-            TransientError: there is none.
+            TransientError: the server doesn't answer.
             PermanentError: the server refuses.
         """
-        self._started()
+        self._check_started()
         assert self._probe is not None
         await execute(self._probe, "PING")
-
-    # -- Sending and receiving ---------------------------------------------------------------------------------------
 
     async def kick(self, message: BrokerMessage) -> None:
         """Send a message. Its labels may set a delay, another queue, and a key under which it is sent only once.
 
-        It is kept until it is done, also where no worker has ever been. A stock broker's group begins with what is sent
-        after it was made, and a stream with a greatest length forgets messages that nobody has read.
+        The message is stored until its task has ended, even if no worker has ever run. The group of a stock broker
+        begins with the messages sent after it was created, and a stream with a greatest length drops unread messages.
 
         Raises:
-            TransientError: the server can't be reached, or has no room. Where answers were lost on their way, and
-                ``retries`` of the settings has it tried again, the message may have been sent all the same, or twice.
+            TransientError: the server can't be reached, or is full. If the settings allow ``retries`` and answers were
+                lost, the message may have been sent all the same, or twice.
             PermanentError: the server refuses.
-            ValueError: a label can't be.
+            ValueError: a label is invalid.
         """
-        await send(self._started(), self._options, message)
+        await send(self._check_started(), self._options, message)
 
     async def listen(self) -> AsyncGenerator[Delivery, None]:
-        """Messages as they come, up to as many at once as there are slots; until `hand_back`.
+        """Deliver messages as they arrive, as many at once as there are slots, until `release_unstarted`.
 
-        No failure of the server ends it, as it would a stock broker's; it is tried again, ever less often. Where it is
-        closed or cancelled, nothing is lost: what was read meanwhile is there for the next one, or handed back.
+        Errors of the server don't end it, as they do a stock broker's: it retries with growing pauses. If it is closed
+        or cancelled, no message is lost: those that were read are delivered by the next call, or released.
 
         Raises:
-            RuntimeError: the broker isn't started, or somebody listens already.
+            RuntimeError: the broker isn't started, or another caller listens already.
         """
-        client = self._started()
+        client = self._check_started()
         if self._listening:
-            raise RuntimeError("somebody listens to this broker already; another worker needs a broker of its own")
+            raise RuntimeError(
+                "another caller listens to this broker already; another worker needs a broker of its own"
+            )
         self._listening = True
-        working = self._working
+        consumer = self._consumer
         try:
-            if working is None:
-                working = self._working = await self._work(client)
-            async with aclosing(working.deliveries()) as deliveries:
+            if consumer is None:
+                consumer = self._consumer = await self._make_consumer(client)
+            async with aclosing(consumer.deliveries()) as deliveries:
                 async for delivery in deliveries:
                     yield delivery
         finally:
             self._listening = False
 
-    async def hand_back(self) -> int:
-        """Read no more, and let others have at once all that was given or read and hasn't begun.
+    async def release_unstarted(self) -> int:
+        """Stop reading and release, at once, all messages whose tasks haven't begun. Returns their number.
 
-        Its deliveries don't count. What has begun goes on; a stock receiver doesn't tell, so that with one all counts as
-        not begun. A stock broker keeps everything to itself. The answer is how many messages others have got.
+        Their deliveries aren't counted. Running tasks go on. A stock receiver doesn't call `MessageHandle.begin`, so
+        that with one no task counts as begun.
 
         Raises:
-            TransientError: the server couldn't be told; others get it when the leases are over.
-            PermanentError: it refuses.
+            TransientError: the server can't be reached; the messages are redelivered when their leases expire.
+            PermanentError: the server refuses.
         """
-        self._started()
-        return 0 if self._working is None else await self._working.hand_back()
+        self._check_started()
+        return 0 if self._consumer is None else await self._consumer.release_unstarted()
 
     async def depth(self) -> Depth:
-        """How many messages there are.
+        """The numbers of messages in the queue.
 
         Raises:
             TransientError: the server can't be reached.
-            PermanentError: it refuses.
+            PermanentError: the server refuses.
         """
-        waiting, held, delayed, dead = await self._link(self._started()).run(DEPTH)
+        waiting, held, delayed, dead = await self._make_runner(self._check_started()).run(DEPTH)
         return Depth(waiting=waiting, held=held, delayed=delayed, dead=dead)
 
-    # -- Helpers -----------------------------------------------------------------------------------------------------
-
-    def _started(self) -> Redis:
+    def _check_started(self) -> Redis:
         if self._client is None:
             raise RuntimeError("the broker isn't started: await its startup() first")
         return self._client
 
-    def _link(self, client: Redis) -> Link:
-        return Link(client, self._options.keys, self._options.group, self._consumer)
+    def _make_runner(self, client: Redis) -> ScriptRunner:
+        return ScriptRunner(client, self._options.keys, self._options.group, self._consumer_name)
 
-    async def _work(self, client: Redis) -> Working:
+    async def _make_consumer(self, client: Redis) -> Consumer:
         assert self._stack is not None
-        reader = await self._stack.enter_async_context(open_client(reading(self._settings), "tasks-read"))
-        return Working(self._link(client), reader, self._options, self._settings, self._tell_buried)
+        settings = make_reading_settings(self._settings)
+        reading = await self._stack.enter_async_context(open_client(settings, "tasks-read"))
+        return Consumer(self._make_runner(client), reading, self._options, self._settings, self._store_poison_result)
 
-    async def _tell_buried(self, task_id: str, detail: str) -> None:
-        """Let whoever waits for a result know that there will be none."""
+    async def _store_poison_result(self, task_id: str, detail: str) -> None:
         error = PoisonError(detail)
         result: TaskiqResult[Any] = TaskiqResult(is_err=True, return_value=None, execution_time=0.0, error=error)
         await self.result_backend.set_result(task_id, result)
 
-    async def _say_goodbye(self) -> None:
-        if self._working is None:
+    async def _leave(self) -> None:
+        if self._consumer is None:
             return
         try:
-            async with asyncio.timeout(_GOODBYE_SECONDS):
-                await self._working.leave()
+            async with asyncio.timeout(_LEAVE_SECONDS):
+                await self._consumer.leave()
         except (BandmasterError, TimeoutError) as error:
-            log().warning(
-                "messages couldn't be handed back; others get them when their leases are over",
+            get_logger().warning(
+                "messages can't be released; other workers get them when their leases expire",
                 error=str(error) or type(error).__name__,
                 lease=self._options.lease,
                 queue=self._options.queue,
@@ -253,12 +246,12 @@ class LeasedStreamBroker(IsolatingBroker):
 
     async def _close(self) -> None:
         stack, self._stack = self._stack, None
-        working, self._working = self._working, None
-        # It is short, and half of it would leave a thread behind.
+        consumer, self._consumer = self._consumer, None
+        # Shielded: it is short, and a cancellation would leave the renewal's thread running.
         with anyio.CancelScope(shield=True):
             try:
-                if working is not None:
-                    await working.close()
+                if consumer is not None:
+                    await consumer.close()
             finally:
                 if stack is not None:
                     await stack.aclose()

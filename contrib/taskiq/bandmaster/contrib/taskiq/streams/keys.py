@@ -1,38 +1,38 @@
-"""The keys of a queue. Pure."""
+"""The keys of a queue in Redis. Pure."""
 
 from __future__ import annotations
 
 from typing import NamedTuple
 
 _DELAYED, _DEAD, _HISTORY, _ONCE = ":delayed", ":dead", ":history", ":once:"
-ENDINGS = (_DELAYED, _DEAD, _HISTORY)
-"""What no queue's name may end in."""
+RESERVED_ENDINGS = (_DELAYED, _DEAD, _HISTORY)
+"""A queue's name can't end in one of these."""
 
 
 class Keys(NamedTuple):
-    """The keys of one queue, in the order in which every script has them."""
+    """The keys of one queue, in the order in which every script gets them."""
 
     stream: str
-    """Messages that may be taken, and those that somebody has."""
+    """Messages that wait or are leased; a stream."""
     delayed: str
-    """Messages that mayn't be taken yet, by the time from which they may; a sorted set."""
+    """Messages that aren't due yet, by the time when they are; a sorted set."""
     dead: str
     """Dead letters; a stream."""
     history: str
-    """Who has had a message before, by its id; a hash. Its field ``nudge`` is the id of the last nudge."""
+    """The earlier consumers of each message, by id; a hash. The field ``wakeup`` is the id of the last wakeup entry."""
 
     @classmethod
     def of(cls, prefix: str, queue: str) -> Keys:
-        """Those of a queue.
+        """The keys of a queue.
 
         Raises:
             ValueError: a queue of that name would share a key with another.
         """
-        if queue.endswith(ENDINGS):
-            raise ValueError(f"queue {queue!r}: {', '.join(ENDINGS)} end the names of other keys of a queue")
+        if queue.endswith(RESERVED_ENDINGS):
+            raise ValueError(f"queue {queue!r}: {', '.join(RESERVED_ENDINGS)} end the names of other keys of a queue")
         stream = prefix + queue
         return cls(stream, stream + _DELAYED, stream + _DEAD, stream + _HISTORY)
 
-    def once(self, text: str) -> str:
-        """Where it stands that a message that there is to be one of has been sent."""
+    def make_once_key(self, text: str) -> str:
+        """The key that marks a deduplication key as sent."""
         return f"{self.stream}{_ONCE}{text}"

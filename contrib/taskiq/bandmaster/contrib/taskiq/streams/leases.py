@@ -1,4 +1,4 @@
-"""What this process holds: shared by its event loop and the thread that renews it."""
+"""The leases of this process, shared by the event loop and the thread that renews them."""
 
 from __future__ import annotations
 
@@ -10,40 +10,51 @@ from contextlib import suppress
 from enum import Enum, auto
 
 
-class Standing(Enum):
-    """Whose a message is, as far as is known."""
+class Ownership(Enum):
+    """The owner of a message, as far as this process knows."""
 
     OURS = auto()
-    THEIRS = auto()
-    """Somebody else's, or given away."""
+    TAKEN = auto()
+    """Another consumer has the message, or this process has released the message."""
     GONE = auto()
-    """There no more: somebody else had done it already, or the server has lost it."""
+    """The message is no longer in the stream: finished by another worker, or lost by the server."""
 
 
 class Lease:
-    """One message that was given to this process, and hasn't come to its end."""
+    """One message that was delivered to this process and hasn't ended."""
 
-    __slots__ = ("begun", "deliveries", "ended", "id", "on_lost", "over", "settling", "standing", "sure_until")
+    __slots__ = (
+        "acknowledged",
+        "begun",
+        "deliveries",
+        "ending",
+        "forgotten",
+        "id",
+        "on_lost",
+        "ownership",
+        "valid_until",
+    )
 
-    def __init__(self, entry: str, deliveries: int, sure_until: float) -> None:
+    def __init__(self, entry: str, deliveries: int, valid_until: float) -> None:
         self.id = entry
         self.deliveries = deliveries
-        self.sure_until = sure_until
-        """By this machine's own clock that only runs on; until then nobody else can have it, whatever happens."""
-        self.standing = Standing.OURS
+        self.valid_until = valid_until
+        """By the monotonic clock. Until then no other worker can get the message, whatever happens."""
+        self.ownership = Ownership.OURS
         self.begun = False
-        self.settling = False
-        """Somebody is telling the server about its end."""
-        self.over = False
-        """It isn't held any more."""
-        self.ended = False
-        """The server knows what became of it."""
+        """Whether the message's task has begun."""
+        self.ending = False
+        """Whether a command that ends the message is on its way."""
+        self.forgotten = False
+        """Whether the lease no longer takes a slot and isn't renewed."""
+        self.acknowledged = False
+        """Whether the server has confirmed the message's end."""
         self.on_lost: Callable[[], object] | None = None
 
     @property
-    def sure(self) -> bool:
-        """Whether nobody else can have it now."""
-        return self.standing is Standing.OURS and time.monotonic() < self.sure_until
+    def is_valid(self) -> bool:
+        """Whether no other worker can have the message now."""
+        return self.ownership is Ownership.OURS and time.monotonic() < self.valid_until
 
 
 class Leases:
@@ -54,93 +65,94 @@ class Leases:
         self._slots = slots
         self._held: dict[str, Lease] = {}
         self._lock = threading.Lock()
-        # Appended to while garbage is collected, which may be anywhere: nothing may be locked for it.
-        self._dropped: deque[Lease] = deque()
+        # A deque, since its append is atomic. The garbage collector appends, possibly while this thread holds the lock.
+        self._abandoned: deque[Lease] = deque()
 
     def __len__(self) -> int:
         return len(self._held)
 
     @property
     def free(self) -> int:
-        """How many more may be held."""
+        """How many more messages this process may hold."""
         return self._slots - len(self._held)
 
-    def take(self, entry: str, deliveries: int, asked: float) -> Lease | None:
-        """Hold a message that was given when the server was asked at that time; None if it is held already."""
+    def acquire(self, entry: str, deliveries: int, asked: float) -> Lease | None:
+        """Hold a message that was delivered for a command sent at the time ``asked``; None if held already."""
         with self._lock:
             if entry in self._held:
                 return None
             lease = self._held[entry] = Lease(entry, deliveries, asked + self.seconds)
             return lease
 
-    def held(self) -> list[Lease]:
-        """All of them, in the order in which they came; lost ones included, for they may still run."""
+    def list_held(self) -> list[Lease]:
+        """All leases in the order of delivery. Lost ones are included: their tasks may still run."""
         with self._lock:
             return list(self._held.values())
 
     def get(self, entry: str) -> Lease | None:
-        """What is held of a message."""
+        """The lease of a message."""
         return self._held.get(entry)
 
     def begin(self, lease: Lease, on_lost: Callable[[], object]) -> bool:
-        """Whether it may begin now; if so, it has."""
+        """Mark the message's task as begun, if the lease is valid. Returns whether the task may run."""
         with self._lock:
-            if lease.over or not lease.sure:
+            if lease.forgotten or not lease.is_valid:
                 return False
             lease.begun = True
             lease.on_lost = on_lost
             return True
 
-    def let_go(self, leases: Iterable[Lease]) -> None:
+    def forget(self, leases: Iterable[Lease]) -> None:
         """Hold these no longer."""
         with self._lock:
             for lease in leases:
-                lease.over = True
+                lease.forgotten = True
                 if self._held.get(lease.id) is lease:
                     del self._held[lease.id]
 
     def withdraw(self, *, begun: bool) -> list[Lease]:
-        """Hold nothing that hasn't begun, or nothing at all, so that it may be given away; what that was."""
+        """Forget the leases of tasks that haven't begun, or all leases, before they are released. Returns them."""
         with self._lock:
-            given = [lease for lease in self._held.values() if begun or not (lease.begun or lease.settling)]
-            for lease in given:
-                lease.standing = Standing.THEIRS
-                lease.over = True
+            withdrawn = [lease for lease in self._held.values() if begun or not (lease.begun or lease.ending)]
+            for lease in withdrawn:
+                lease.ownership = Ownership.TAKEN
+                lease.forgotten = True
                 del self._held[lease.id]
-        return given
+        return withdrawn
 
-    def renewed(self, leases: Iterable[Lease], asked: float) -> None:
-        """The server has confirmed these, when it was asked at that time."""
+    def extend(self, leases: Iterable[Lease], asked: float) -> None:
+        """Extend leases that were renewed by a command sent at the time ``asked``."""
         with self._lock:
             for lease in leases:
-                if lease.standing is Standing.OURS:
-                    lease.sure_until = max(lease.sure_until, asked + self.seconds)
+                if lease.ownership is Ownership.OURS:
+                    lease.valid_until = max(lease.valid_until, asked + self.seconds)
 
-    def found(self, leases: Iterable[Lease], standing: Standing) -> list[Lease]:
-        """These aren't ours any more; those are returned of which that is news."""
+    def mark_lost(self, leases: Iterable[Lease], ownership: Ownership) -> list[Lease]:
+        """Mark leases as lost. Returns those that weren't known to be lost."""
         with self._lock:
             news = [
                 lease
                 for lease in leases
-                # What is being settled may be another's, or gone, for that very reason.
-                if lease.standing is Standing.OURS and not (lease.over or lease.settling)
+                # A message that this process is just ending may have left the stream for that reason.
+                if lease.ownership is Ownership.OURS and not (lease.forgotten or lease.ending)
             ]
             for lease in news:
-                lease.standing = standing
+                lease.ownership = ownership
         return news
 
-    def drop(self, lease: Lease) -> None:
-        """Nobody can come to its end any more. The garbage collector may call this, in any thread."""
-        self._dropped.append(lease)
+    def abandon(self, lease: Lease) -> None:
+        """Note that no code can end the message any more. The garbage collector may call this, in any thread."""
+        self._abandoned.append(lease)
 
-    def collect_dropped(self) -> Collection[Lease]:
-        """Hold no longer what was dropped: it is given out again when its lease is over. What that was."""
-        dropped: list[Lease] = []
-        with suppress(IndexError):  # which isn't asked for before: another thread may be at it as well
+    def forget_abandoned(self) -> Collection[Lease]:
+        """Forget abandoned leases, so that their messages are redelivered when they expire. Returns them."""
+        abandoned: list[Lease] = []
+        # Popped until it is empty, rather than checked before: the other thread may pop at the same time.
+        with suppress(IndexError):
             while True:
-                lease = self._dropped.popleft()
-                if not (lease.over or lease.settling):
-                    dropped.append(lease)
-        if dropped:
-            self.let_go(dropped)
-        return dropped
+                lease = self._abandoned.popleft()
+                if not (lease.forgotten or lease.ending):
+                    abandoned.append(lease)
+        if abandoned:
+            self.forget(abandoned)
+        return abandoned

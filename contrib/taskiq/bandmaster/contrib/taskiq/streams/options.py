@@ -1,4 +1,4 @@
-"""What can be chosen about a queue, checked before anything is opened. Pure."""
+"""The options of a leased stream: the queue and its workers' shares. Pure."""
 
 from __future__ import annotations
 
@@ -6,55 +6,55 @@ import math
 from dataclasses import dataclass
 
 from bandmaster.contrib.taskiq.settings import TaskIQSettings
-from bandmaster.contrib.taskiq.streams.keys import ENDINGS, Keys
+from bandmaster.contrib.taskiq.streams.keys import RESERVED_ENDINGS, Keys
 
 LONGEST_READ = 5.0
-"""Seconds that a read waits on the server at most, so that timers are kept and a dead connection is noticed."""
+"""The most seconds of a blocking read, so that timers are kept and a dead connection is noticed."""
 _LONGEST_LEASE = 30 * 86400.0
 _SHORTEST_SILENCE = 60.0
-_SHORTEST_LOOK = 0.05
-_TICK = 0.1
-"""Seconds by which a server may end a read too late: it looks at its clock ten times a second."""
+_SHORTEST_RECLAIM_INTERVAL = 0.05
+_SERVER_TICK = 0.1
+"""Seconds by which a blocking read may end too late: servers check timeouts ten times a second."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class LeasedStreamOptions:
-    """A queue, and how its workers share it. Durations are in seconds.
+    """A queue and its workers' shares. Durations are in seconds.
 
-    On a cluster the keys of a queue must lie together: give ``prefix`` a hash tag, such as ``{tasks}:``.
+    On a cluster all keys of a queue must be in one slot: give ``prefix`` a hash tag, such as ``{tasks}:``.
 
     Raises:
-        ValueError: values can't be; the text names all of them.
+        ValueError: values are invalid; the text names all of them.
     """
 
     queue: str = "tasks"
-    """The queue that is worked at, and sent to where a message has no label ``queue_name``."""
+    """The queue that workers consume, and to which messages without the label ``queue_name`` are sent."""
     prefix: str = "bandmaster:"
-    """Stands before every key."""
+    """The prefix of every key."""
     group: str = "workers"
-    """The consumer group that all workers of the queue are in."""
+    """The consumer group of all workers of the queue."""
     lease: float = 30.0
-    """How long a silent worker keeps what it was given; it renews thrice in that time."""
+    """How long a message stays with a worker that doesn't renew the lease. A worker renews three times in that time."""
     slots: int = 40
-    """How many messages a worker holds at most, those that it runs included."""
+    """The most messages that a worker holds, including those whose tasks run."""
     max_deliveries: int = 3
-    """How often a message is given out before it counts as what ends its workers."""
+    """How often a message is delivered. A message that has killed so many workers becomes a dead letter."""
     forget_after: float | None = None
-    """How long a consumer that holds nothing must be silent to be removed; unset: ten leases, but a minute at least."""
+    """Seconds of silence after which a consumer without messages is removed; unset: ten leases, at least a minute."""
 
     def __post_init__(self) -> None:
-        wrong = [
+        problems = [
             *(f"{name}: is blank" for name in ("queue", "group") if not getattr(self, name).strip()),
             *(f"{name}: must be at least 1" for name in ("slots", "max_deliveries") if getattr(self, name) < 1),
         ]
-        if self.queue.endswith(ENDINGS):
-            wrong.append(f"queue: {', '.join(ENDINGS)} end the names of other keys of a queue")
+        if self.queue.endswith(RESERVED_ENDINGS):
+            problems.append(f"queue: {', '.join(RESERVED_ENDINGS)} end the names of other keys of a queue")
         if not 0.1 <= self.lease <= _LONGEST_LEASE:
-            wrong.append(f"lease: must be within 0.1 and {_LONGEST_LEASE:g} seconds")
+            problems.append(f"lease: must be within 0.1 and {_LONGEST_LEASE:g} seconds")
         if self.forget_after is not None and not (math.isfinite(self.forget_after) and self.forget_after > 0):
-            wrong.append("forget_after: must be more than 0 seconds")
-        if wrong:
-            raise ValueError("; ".join(wrong))
+            problems.append("forget_after: must be more than 0 seconds")
+        if problems:
+            raise ValueError("; ".join(problems))
 
     @property
     def keys(self) -> Keys:
@@ -62,26 +62,26 @@ class LeasedStreamOptions:
         return Keys.of(self.prefix, self.queue)
 
     @property
-    def renewal(self) -> float:
+    def renewal_interval(self) -> float:
         """Seconds between two renewals."""
         return self.lease / 3
 
     @property
-    def look(self) -> float:
-        """Seconds after which leases that have run out are looked for: within 1.3 leases they are somebody's again."""
-        return max(_SHORTEST_LOOK, min(LONGEST_READ, self.lease / 4 - _TICK))
+    def reclaim_interval(self) -> float:
+        """Seconds between two searches for expired leases: a message is redelivered within 1.3 leases."""
+        return max(_SHORTEST_RECLAIM_INTERVAL, min(LONGEST_READ, self.lease / 4 - _SERVER_TICK))
 
     @property
     def silence(self) -> float:
-        """Seconds of silence after which a consumer that holds nothing is removed."""
+        """Seconds of silence after which a consumer without messages is removed."""
         return max(_SHORTEST_SILENCE, 10 * self.lease) if self.forget_after is None else self.forget_after
 
 
 def options_of(settings: TaskIQSettings) -> LeasedStreamOptions:
-    """What the settings of the task queue say about its stream.
+    """The options of the stream that the settings of the task queue describe.
 
     Raises:
-        ValueError: values can't be.
+        ValueError: values are invalid.
     """
     return LeasedStreamOptions(
         queue=settings.queue,

@@ -1,0 +1,1 @@
+"""The commands ``bandmaster worker``, ``bandmaster scheduler`` and ``bandmaster deadletters``."""

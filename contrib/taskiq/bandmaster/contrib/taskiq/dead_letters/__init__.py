@@ -1,0 +1,1 @@
+"""Dead letters: messages that failed for good, kept with the reason."""

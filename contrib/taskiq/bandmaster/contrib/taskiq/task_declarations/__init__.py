@@ -1,0 +1,1 @@
+"""Tasks as code declares them, and the arguments that they take."""

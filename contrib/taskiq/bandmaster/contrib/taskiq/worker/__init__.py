@@ -1,0 +1,1 @@
+"""The worker: receives messages, runs their tasks, acknowledges or retries them."""
