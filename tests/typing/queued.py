@@ -8,7 +8,7 @@ from typing import Any, assert_type
 from taskiq import TaskiqDepends, TaskiqResult, async_shared_broker
 
 from bandmaster.contrib.taskiq import DeadLetter, Schedule, Task, TaskHandle, TaskQueue, task, tasks
-from bandmaster.kernel import LifespanContribution
+from bandmaster.kernel import ValueContribution
 
 
 class Database: ...
@@ -87,7 +87,7 @@ async def check_wrong_arguments(queue: TaskQueue) -> None:
     await queue.send(len, [1])  # type: ignore[call-overload]
 
 
-assert_type(tasks("shop", plain, sync, shared), LifespanContribution)
+assert_type(tasks("shop", plain, sync, shared), ValueContribution)
 assert_type(task(name="other")(len).name, str)
 tasks("shop", len)  # type: ignore[arg-type]
 task(attempts="3")(len)  # type: ignore[call-overload]

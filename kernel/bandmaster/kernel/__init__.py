@@ -61,7 +61,6 @@ if TYPE_CHECKING:
     from bandmaster.kernel.lifecycle.resources import Resources as Resources
     from bandmaster.kernel.lifecycle.resources import Scoped as Scoped
     from bandmaster.kernel.lifecycle.restart import Restart as Restart
-    from bandmaster.kernel.planning.describing import descriptions as descriptions
     from bandmaster.kernel.planning.plan import Plan as Plan
     from bandmaster.kernel.process.background import run_process as run_process
     from bandmaster.kernel.process.exit import end_process as end_process
@@ -119,7 +118,6 @@ export_lazily(
         "lifecycle.kernel": ["Kernel"],
         "lifecycle.resources": ["Resources", "Scoped"],
         "lifecycle.restart": ["Restart"],
-        "planning.describing": ["descriptions"],
         "planning.plan": ["Plan"],
         "process.background": ["run_process"],
         "process.exit": ["end_process"],

@@ -235,7 +235,7 @@ def test_from_an_empty_package_to_a_checked_database(tmp_path, kind, request):
     blocks = result.stdout.split("\n\n    ")
     code, entry_points = blocks[1] + "\n" + blocks[2].partition("\n\n")[0], blocks[3].partition("\n\n")[0]
     assert {"acme_migrations": "acme.models:acme_migrations"} == (
-        tomllib.loads(entry_points)["project"]["entry-points"]["bandmaster.lifespan"]
+        tomllib.loads(entry_points)["project"]["entry-points"]["bandmaster.values"]
     )
     (package / "models.py").write_text(
         "import sqlalchemy as sa\n"

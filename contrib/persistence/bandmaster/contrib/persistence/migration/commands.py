@@ -331,7 +331,7 @@ Say so in {package}, beside its models:
 
 and in pyproject.toml, naming the module that you wrote it in:
 
-    [project.entry-points."bandmaster.lifespan"]
+    [project.entry-points."bandmaster.values"]
     {name}_migrations = "{package}.models:{name}_migrations"
 
 Install the package again, and write the first revision:

@@ -1,15 +1,15 @@
-"""The tasks of an installed part as a contribution, and the tasks of all parts of a plan."""
+"""Contribute the tasks of a part as a value, and collect those of all parts of a plan."""
 
 from __future__ import annotations
 
 import inspect
-from collections.abc import AsyncIterator, Iterable
+from collections.abc import Iterable
 from dataclasses import dataclass
 from types import ModuleType
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Any
 
 from bandmaster.contrib.taskiq.task_declarations.task import Task, convert_task
-from bandmaster.kernel import LifespanBand, LifespanContribution, Named, PlanError, Problem, descriptions, lifespan
+from bandmaster.kernel import PlanError, Problem, ValueContribution, value
 
 if TYPE_CHECKING:
     from taskiq import AsyncTaskiqDecoratedTask
@@ -27,10 +27,10 @@ class Tasks:
 
 def tasks(
     name: str, *members: Task[..., Any] | AsyncTaskiqDecoratedTask[..., Any] | ModuleType
-) -> LifespanContribution:
-    """A component that only contributes the tasks of a part, as ``Annotated[Tasks, Named(name)]``.
+) -> ValueContribution:
+    """A value that holds the tasks of a part, provided as ``Annotated[Tasks, Named(name)]``.
 
-    An entry point of the group ``bandmaster.lifespan`` names the component, so that workers know the tasks wherever the
+    An entry point of the group ``bandmaster.values`` names the value, so that workers know the tasks wherever the
     part is installed. Members are tasks, tasks made by TaskIQ's own decorators (``shared_task``), and modules, which
     stand for all tasks in them.
 
@@ -39,29 +39,24 @@ def tasks(
     """
     group = Tasks(name, tuple(_find_tasks(members)))
     _check_unique(group.members)
-
-    async def provide() -> AsyncIterator[Any]:
-        yield group
-
-    provide.__annotations__ |= {"return": AsyncIterator[Annotated[Tasks, Named(name)]]}
-    return lifespan(
-        band=LifespanBand.MESSAGING,
-        priority=LifespanBand.MESSAGING.priorities[0],
+    return value(
+        group,
         name=f"{name}_tasks",
+        provides=(Tasks, name),
         description=f"The tasks of {name!r}: {', '.join(member.name for member in group.members) or 'none'}.",
-    )(provide)
+    )
 
 
 def collect_tasks(plan: Plan) -> dict[str, Task[..., Any]]:
     """The tasks of all parts of a plan, by name. Starts nothing.
 
     Raises:
-        PlanError: two parts contribute a task of the same name, or a part's tasks aren't known before the start.
+        PlanError: two parts contribute a task of the same name, or a component provides tasks by its start.
     """
     tasks_by_name: dict[str, Task[..., Any]] = {}
     owners: dict[str, str] = {}
     problems = []
-    for part in descriptions(plan, Tasks):
+    for part in plan.values_of(Tasks):
         for member in part.members:
             if owners.setdefault(member.name, part.name) != part.name:
                 problems.append(
