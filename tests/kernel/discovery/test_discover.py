@@ -77,6 +77,21 @@ def test_everything_installed(site):
     assert load_command(found.commands[0]) == 42
 
 
+ROUTER = """\
+from starlette.routing import Route, Router
+
+router = Router([Route("/up", print)])
+routes = [Route("/down", print)]
+"""
+
+
+def test_a_distribution_may_name_its_router(site):
+    """A router, and a list of routes, become routes with the name and provenance of the entry point."""
+    install(site, "shop", "[bandmaster.routes]\nhealth = MODULE:router\nmore = MODULE:routes\n", code=ROUTER)
+    found = discover(path=[str(site)]).contributions
+    assert [("health", "shop 1.0"), ("more", "shop 1.0")] == [(part.name, str(part.provenance)) for part in found]
+
+
 def test_disabled_parts_are_not_imported(site):
     """A part that fails on import can be switched off."""
     module = install(site, "acme", LIFESPAN.format("audit"), code="raise RuntimeError\n")
