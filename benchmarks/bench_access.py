@@ -28,7 +28,7 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 from uvicorn.logging import AccessFormatter
 
 from bandmaster.contrib.web import RequestContextLayer, WebSettings
-from bandmaster.contrib.web.access import AccessLogLayer
+from bandmaster.contrib.web.access_log.layer import AccessLogLayer
 from bandmaster.kernel.stack.build import BoundLayer, build
 
 try:

@@ -1,8 +1,8 @@
-"""What a managed database costs: a transaction with the guard of tenants, and a start, against the same by hand.
+"""The cost of a managed database: a transaction with tenant isolation, and a start, compared with plain SQLAlchemy.
 
     python benchmarks/bench_persistence.py [--rounds 15] [--transactions 300]
 
-Against a PostgreSQL that it starts itself, on loopback and without a disk's fsync, so that what is ours weighs most.
+The benchmark starts a PostgreSQL on loopback without fsync, so that the cost of this package is the largest share.
 Times are wall clock, variants in random order within each round; ratios are the medians of the rounds' ratios.
 """
 
@@ -43,8 +43,8 @@ def settings(url: str, **options: object) -> DatabaseSettings:
     return DatabaseSettings.model_validate({"url": url, "pool_size": 3, "max_overflow": 0, "slow_query": 0, **options})
 
 
-def by_hand(url: str, *, guarded: bool) -> tuple[Transaction, Callable[[], Awaitable[None]]]:
-    """SQLAlchemy alone; guarded, with a tenant set by whoever opens the session."""
+def build_by_hand(url: str, *, guarded: bool) -> tuple[Transaction, Callable[[], Awaitable[None]]]:
+    """Plain SQLAlchemy; with ``guarded`` a listener sets the tenant of each transaction."""
     engine = create_async_engine(url, pool_size=3, max_overflow=0, pool_pre_ping=True)
     sessions = async_sessionmaker(engine, expire_on_commit=False)
     if guarded:
@@ -64,7 +64,7 @@ def by_hand(url: str, *, guarded: bool) -> tuple[Transaction, Callable[[], Await
     return transaction, engine.dispose
 
 
-def managed(url: str, *, guarded: bool) -> tuple[Transaction, Callable[[], Awaitable[None]]]:
+def build_managed(url: str, *, guarded: bool) -> tuple[Transaction, Callable[[], Awaitable[None]]]:
     manager = DatabaseManager(settings(url, tenant_isolation="rls" if guarded else "off"))
 
     async def transaction() -> None:
@@ -81,10 +81,10 @@ async def transactions(database: PostgresDatabase, rounds: int, count: int) -> N
     for driver in DRIVERS:
         url = database.app_url(driver)
         variants: Mapping[str, tuple[Transaction, Callable[[], Awaitable[None]]]] = {
-            "SQLAlchemy by hand": by_hand(url, guarded=False),
-            "SQLAlchemy by hand, tenant set in `begin`": by_hand(url, guarded=True),
-            "managed": managed(url, guarded=False),
-            "managed, tenants isolated": managed(url, guarded=True),
+            "SQLAlchemy by hand": build_by_hand(url, guarded=False),
+            "SQLAlchemy by hand, tenant set in `begin`": build_by_hand(url, guarded=True),
+            "managed": build_managed(url, guarded=False),
+            "managed, tenants isolated": build_managed(url, guarded=True),
         }
         times: dict[str, list[float]] = {name: [] for name in variants}
         with request_context(tenant="t1"):
@@ -134,7 +134,7 @@ async def starts(database_: PostgresDatabase, rounds: int) -> None:
             return took
 
         async def component(read: DatabaseSettings = usual) -> float:
-            """Its own time: planning isn't the database's."""
+            """The time of the component alone, without planning."""
             kernel = Kernel(contributions=[database], discover=False, overrides={DatabaseSettings: read})
             own = []
             with kernel.listening(lambda event: own.append(event.own) if isinstance(event, ComponentStarted) else None):
@@ -148,14 +148,14 @@ async def starts(database_: PostgresDatabase, rounds: int) -> None:
             async with kernel.running():
                 return time.perf_counter() - began
 
-        async def isolating(read: DatabaseSettings = isolated) -> float:
+        async def component_with_audit(read: DatabaseSettings = isolated) -> float:
             return await component(read)
 
         variants = {
             "engine + SELECT 1": engine_and_select,
             "manager and check": manager_and_check,
             "component, with budget": component,
-            "component, with budget and audit": isolating,
+            "component, with budget and audit": component_with_audit,
             "a kernel of that component alone, planned and started": whole_kernel,
         }
         times: dict[str, list[float]] = {name: [] for name in variants}

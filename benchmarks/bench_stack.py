@@ -25,7 +25,8 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 from bandmaster.kernel.contributions.bands import MiddlewareBand
 from bandmaster.kernel.contributions.model import MiddlewareContribution
 from bandmaster.kernel.stack.build import BoundLayer, build
-from bandmaster.kernel.stack.exchange import Exchange, HeaderBlock
+from bandmaster.kernel.stack.exchange import Exchange
+from bandmaster.kernel.stack.headers import HeaderBlock
 
 LIMIT = 1_000_000
 CHUNKS = 101

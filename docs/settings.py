@@ -9,7 +9,7 @@ from bandmaster.contrib.persistence import DatabaseSettings, OutboxSettings
 from bandmaster.contrib.redis import RedisSettings
 from bandmaster.contrib.taskiq import TaskIQSettings
 from bandmaster.contrib.web import WebSettings
-from bandmaster.kernel.process.servers import ServerSettings
+from bandmaster.kernel.process.servers.settings import ServerSettings
 from bandmaster.kernel.settings.display import describe_settings
 from bandmaster.kernel.settings.kernel import KernelSettings
 

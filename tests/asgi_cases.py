@@ -1,7 +1,7 @@
-"""The ASGI traps, as cases that any layer, or stack of layers, must pass.
+"""ASGI cases that every layer, and every stack of layers, must pass.
 
-A case is an async function of a `Rig`, which says how the application of the case is wrapped. It plays the server, and
-a strict one: what breaks the specification fails. Cases run on asyncio and trio. ``CASES`` has them all by name.
+A case is an async function of a `Rig`, which wraps the application of the case. The rig plays the server, and a strict
+one: a violation of the specification fails. Cases run on asyncio and trio. ``CASES`` has all of them by name.
 """
 
 from __future__ import annotations
@@ -17,28 +17,28 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from bandmaster.kernel.stack.exchange import current_exchange
 
-PATIENCE = 5
-"""Seconds after which something that should have happened at once counts as stuck."""
+PATIENCE = 60
+"""Seconds until a case that hangs fails, on a machine that is busy."""
 
 
 @dataclass(frozen=True)
 class Rig:
-    """How a case's application is wrapped, and what a request needs to get through the layers to it."""
+    """The wrapping of a case's application, and the headers that requests need to pass the layers."""
 
     wrap: Callable[[ASGIApp], ASGIApp]
     headers: tuple[tuple[bytes, bytes], ...] = ()
-    """Request headers without which a layer would answer itself: credentials, a tenant."""
+    """Request headers without which a layer would refuse the request, such as credentials."""
     hooks: bool = True
-    """Whether there is a hook layer in it, so that an exchange is to be seen."""
+    """Whether a hook layer is among the layers, so that requests have an exchange."""
 
     def http(self, app: ASGIApp, *body: bytes, **scope: object) -> Server:
-        """A request on its way to the wrapped application, its body in so many pieces."""
+        """A request to the wrapped application, with its body in these pieces."""
         pieces = [{"type": "http.request", "body": piece, "more_body": True} for piece in body or (b"",)]
         pieces[-1]["more_body"] = False
         return Server(self.wrap(app), {**http_scope(self.headers), **scope}, pieces)
 
     def websocket(self, app: ASGIApp, *messages: Message, denial: bool = False) -> Server:
-        """A WebSocket on its way to the wrapped application, and what its client sends."""
+        """A WebSocket to the wrapped application, with the messages of its client."""
         extensions = {"websocket.http.response": {}} if denial else {}
         scope = {**websocket_scope(self.headers), "extensions": extensions}
         return Server(self.wrap(app), scope, [{"type": "websocket.connect"}, *messages])
@@ -52,9 +52,9 @@ class Server:
         self.scope = scope
         self.sent: list[Message] = []
         self.gone = anyio.Event()
-        """The response is complete, or the client has left."""
+        """Set when the response is complete or the client has left."""
         self.lost = False
-        """Whether sending fails, as servers may do it when the client has left."""
+        """Whether send raises, as servers may do after the client has left."""
         self.on_sent: Callable[[Message], None] = lambda message: None
         self._incoming = deque(incoming)
 
@@ -77,7 +77,7 @@ class Server:
             raise ClientLostError
         self._check(message["type"])
         if message["type"].endswith(".start") or (message["type"] == "websocket.accept" and "headers" in message):
-            # A generator is read here, once, as a server would.
+            # Like a server, this reads a generator once.
             headers = [(name, value) for name, value in message.get("headers", ())]
             assert all(isinstance(part, bytes) for pair in headers for part in pair)
             message = {**message, "headers": headers}
@@ -98,7 +98,7 @@ class Server:
         assert not (kind.startswith("websocket.") and "websocket.close" in kinds), f"{kind} after close"
 
     def of(self, kind: str) -> list[Message]:
-        """What was sent, of that type."""
+        """The messages of one type that were sent."""
         return [message for message in self.sent if message["type"] == kind]
 
     def first(self, kind: str) -> Message:
@@ -118,7 +118,7 @@ class Server:
 
 
 class ClientLostError(OSError):
-    """What the specification lets a server raise from send when the client has left."""
+    """The exception that the specification lets a server raise from send after the client has left."""
 
 
 STARTS = {"http.response.start", "websocket.accept", "websocket.http.response.start"}
@@ -170,7 +170,7 @@ async def start_without_headers(rig: Rig) -> None:
 
 
 async def headers_of_any_kind(rig: Rig) -> None:
-    """Headers may be any iterable of any pairs, and are not to be read twice."""
+    """Headers may be any iterable of any pairs, and may be read once."""
 
     def generator() -> Iterator[tuple[bytes, bytes]]:
         yield from pairs
@@ -190,7 +190,7 @@ async def headers_of_any_kind(rig: Rig) -> None:
 
 
 async def own_objects_untouched(rig: Rig) -> None:
-    """An application may send the same messages and the same header list again and again."""
+    """An application may send the same messages and the same list of headers again."""
     headers = [(b"content-type", b"text/plain"), (b"vary", b"accept")]
     start = {"type": "http.response.start", "status": 200, "headers": headers}
     body = {"type": "http.response.body", "body": b"ok", "more_body": False}
@@ -212,7 +212,7 @@ async def own_objects_untouched(rig: Rig) -> None:
 
 
 async def trailers(rig: Rig) -> None:
-    """Trailers come through, and the word in the start that they will."""
+    """Trailers pass, and so does the field in the start that announces them."""
 
     async def app(scope: Scope, receive: Receive, send: Send) -> None:
         await send({"type": "http.response.start", "status": 200, "headers": [], "trailers": True})
@@ -242,7 +242,7 @@ async def first_chunk_at_once(rig: Rig) -> None:
 
 
 async def files_by_path(rig: Rig) -> None:
-    """Files that the server is to send by itself come through as they are."""
+    """Files that the server sends by itself pass unchanged."""
     for message in (
         {"type": "http.response.pathsend", "path": "/etc/hostname"},
         {"type": "http.response.zerocopysend", "file": 7, "count": 3, "more_body": False},
@@ -258,7 +258,7 @@ async def files_by_path(rig: Rig) -> None:
 
 
 async def hints_before_the_start(rig: Rig) -> None:
-    """Early hints, pushes and debug information come through, and aren't taken for the start."""
+    """Early hints, pushes and debug messages pass, and don't count as the start of a response."""
     hints = [
         {"type": "http.response.early_hint", "links": [b"</style.css>; rel=preload"]},
         {"type": "http.response.push", "path": "/style.css", "headers": []},
@@ -278,33 +278,35 @@ async def hints_before_the_start(rig: Rig) -> None:
 
 
 async def unknown_messages(rig: Rig) -> None:
-    """What nobody knows yet passes as it is, the very same object, both ways, for both protocols."""
+    """Messages of unknown types pass as the same object, in both directions and both protocols."""
     heard: list[Message] = []
-    said = [{"type": "http.response.unheard_of", "x": object()}, {"type": "websocket.unheard_of", "x": object()}]
-    told = [{"type": "http.unheard_of", "x": object()}, {"type": "websocket.novelty", "x": object()}]
+    from_app = [{"type": "http.response.unheard_of", "x": object()}, {"type": "websocket.unheard_of", "x": object()}]
+    from_server = [{"type": "http.unheard_of", "x": object()}, {"type": "websocket.novelty", "x": object()}]
 
     async def http(scope: Scope, receive: Receive, send: Send) -> None:
+        """A request to the wrapped application, with its body in these pieces."""
         heard.append(await receive())
-        await send(said[0])
+        await send(from_app[0])
         await send({"type": "http.response.start", "status": 200, "headers": []})
         await send({"type": "http.response.body"})
 
     async def websocket(scope: Scope, receive: Receive, send: Send) -> None:
+        """A WebSocket to the wrapped application, with the messages of its client."""
         await receive()
         heard.append(await receive())
-        await send(said[1])
+        await send(from_app[1])
         await send({"type": "websocket.close"})
 
-    server = Server(rig.wrap(http), http_scope(rig.headers), [told[0]])
+    server = Server(rig.wrap(http), http_scope(rig.headers), [from_server[0]])
     await server.run()
-    assert (server.sent[0] is said[0], heard[0] is told[0]) == (True, True)
-    server = rig.websocket(websocket, told[1])
+    assert (server.sent[0] is from_app[0], heard[0] is from_server[0]) == (True, True)
+    server = rig.websocket(websocket, from_server[1])
     await server.run()
-    assert (server.sent[0] is said[1], heard[1] is told[1]) == (True, True)
+    assert (server.sent[0] is from_app[1], heard[1] is from_server[1]) == (True, True)
 
 
 async def request_body_in_pieces(rig: Rig) -> None:
-    """A request's body arrives in the pieces in which it came, then nothing until the client is gone."""
+    """A body arrives in the pieces in which it was sent, and then comes nothing until the disconnect."""
     heard: list[Message] = []
 
     async def app(scope: Scope, receive: Receive, send: Send) -> None:
@@ -345,7 +347,7 @@ async def websocket_conversation(rig: Rig) -> None:
 
 
 async def websocket_bare_accept(rig: Rig) -> None:
-    """An accept may leave out headers and subprotocol; the client may be the one who closes."""
+    """An accept may leave out the headers and the subprotocol, and the client may close."""
     heard: list[Message] = []
 
     async def app(scope: Scope, receive: Receive, send: Send) -> None:
@@ -361,7 +363,7 @@ async def websocket_bare_accept(rig: Rig) -> None:
 
 
 async def websocket_refused(rig: Rig) -> None:
-    """An application refuses a WebSocket by closing it before the accept, or with a response where that is offered."""
+    """An application refuses a WebSocket by a close before the accept, or by a response if the server supports one."""
 
     async def closing(scope: Scope, receive: Receive, send: Send) -> None:
         await receive()
@@ -385,14 +387,14 @@ async def websocket_refused(rig: Rig) -> None:
 
 
 async def exception_before_start(rig: Rig) -> None:
-    """What an application raises goes on, or becomes one whole 500; never both, never neither."""
+    """An exception either goes on, or becomes one complete 500."""
     error = RuntimeError("boom")
 
     async def app(scope: Scope, receive: Receive, send: Send) -> None:
         raise error
 
     server = rig.http(app)
-    raised = await _raised(server)
+    raised = await _run_and_catch(server)
     if raised is None:
         assert server.status == 500
         assert server.gone.is_set()
@@ -401,7 +403,7 @@ async def exception_before_start(rig: Rig) -> None:
 
 
 async def exception_after_start(rig: Rig) -> None:
-    """Once a response has started, an exception goes on as it is, and nothing more is sent."""
+    """An exception after the start goes on unchanged, and nothing more is sent."""
     error = RuntimeError("boom")
 
     async def app(scope: Scope, receive: Receive, send: Send) -> None:
@@ -410,13 +412,13 @@ async def exception_after_start(rig: Rig) -> None:
         raise error
 
     server = rig.http(app)
-    assert await _raised(server) is error
+    assert await _run_and_catch(server) is error
     assert (error.__cause__, error.__context__) == (None, None)
     assert [message["type"] for message in server.sent] == ["http.response.start", "http.response.body"]
 
 
 async def websocket_exception(rig: Rig) -> None:
-    """A WebSocket's exception goes on, or is answered in one of the ways that its state allows."""
+    """An exception of a WebSocket goes on, or is answered by a close."""
     for accepting in (False, True):
         error = RuntimeError("boom")
 
@@ -427,7 +429,7 @@ async def websocket_exception(rig: Rig) -> None:
             raise error
 
         server = rig.websocket(app)
-        raised = await _raised(server)
+        raised = await _run_and_catch(server)
         answers = server.sent[1:] if accepting else server.sent
         if raised is None:
             assert [message["type"] for message in answers] == ["websocket.close"]
@@ -436,7 +438,7 @@ async def websocket_exception(rig: Rig) -> None:
 
 
 async def client_disconnect(rig: Rig) -> None:
-    """A client that leaves amid a stream is heard of by the application, and makes no 500."""
+    """The application is notified when a client disconnects during a stream, and there is no 500."""
     heard: list[Message] = []
 
     async def listening(scope: Scope, receive: Receive, send: Send) -> None:
@@ -457,12 +459,12 @@ async def client_disconnect(rig: Rig) -> None:
         await send({"type": "http.response.body", "body": b"one", "more_body": True})
 
     server = rig.http(sending)
-    assert isinstance(await _raised(server), ClientLostError)
+    assert isinstance(await _run_and_catch(server), ClientLostError)
     assert [message["type"] for message in server.sent] == ["http.response.start"]
 
 
 async def background_work(rig: Rig) -> None:
-    """What an application does after its response is done, too, in the context of its request."""
+    """Background work is done after the response, in the context of the request."""
     seen: list[object] = []
 
     async def app(scope: Scope, receive: Receive, send: Send) -> None:
@@ -479,18 +481,18 @@ async def background_work(rig: Rig) -> None:
 
 
 async def contexts_apart(rig: Rig) -> None:
-    """Requests and WebSockets at the same time never see each other's exchange, and leave none behind."""
+    """Concurrent requests and WebSockets never see each other's exchange, and leave none behind."""
     paths = [f"/{number}" for number in range(5)]
     seen: list[tuple[str, object]] = []
     waiting = 0
-    everybody = anyio.Event()
+    all_met = anyio.Event()
 
     async def meet() -> None:
         nonlocal waiting
         waiting += 1
         if waiting == 2 * len(paths):
-            everybody.set()
-        await everybody.wait()
+            all_met.set()
+        await all_met.wait()
 
     async def app(scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] == "websocket":
@@ -519,7 +521,7 @@ async def contexts_apart(rig: Rig) -> None:
 
 
 async def cancellation(rig: Rig) -> None:
-    """A cancelled request ends as cancelled, in the application and outside, and nothing answers for it."""
+    """A cancelled request ends as cancelled, in the application and outside, without a response."""
     started = anyio.Event()
     ends: list[str] = []
 
@@ -542,7 +544,7 @@ async def cancellation(rig: Rig) -> None:
 
 
 async def scope_kept(rig: Rig) -> None:
-    """The server's scope is as it was; the application's has the same state, and what it sets may stay its own."""
+    """The server's scope is unchanged, and the application's scope has the same state."""
     seen: list[Scope] = []
 
     async def app(scope: Scope, receive: Receive, send: Send) -> None:
@@ -615,7 +617,7 @@ def _path_of_current() -> str | None:
     return None if exchange is None else exchange.path
 
 
-async def _raised(server: Server) -> BaseException | None:
+async def _run_and_catch(server: Server) -> BaseException | None:
     try:
         await server.run()
     except Exception as error:

@@ -1,6 +1,6 @@
-"""Those ASGI traps that can be seen from outside, as cases against a server that serves `site` behind some layers.
+"""ASGI cases that a client can observe, against a server that serves `site` behind some layers.
 
-A case is a function of a port on loopback. ``WIRE_CASES`` has them all by name.
+A case is a function of a port on loopback. ``WIRE_CASES`` has all of them by name.
 """
 
 from __future__ import annotations
@@ -19,13 +19,14 @@ from starlette.types import Receive, Scope, Send
 
 from bandmaster.kernel.stack.exchange import current_exchange
 
-PATIENCE = 10.0
+PATIENCE = 60.0
+"""Seconds until a response that never comes fails a case, on a machine that is busy."""
 HEADERS = [(b"content-type", b"text/plain")]
 heard: dict[str, object] = {}
 
 
 async def site(scope: Scope, receive: Receive, send: Send) -> None:
-    """One application with a path for each case, which tells at /heard what it has come to know."""
+    """An application with a path for each case, which reports its observations at /heard."""
     if scope["type"] == "lifespan":
         for kind in ("startup", "shutdown"):
             await receive()
@@ -98,15 +99,15 @@ def asking(port: int, path: str, method: str = "GET", body: object = None) -> It
         yield connection.getresponse()
 
 
-def until_heard(port: int, what: str) -> object:
+def wait_for_report(port: int, name: str) -> object:
     end = time.monotonic() + PATIENCE
     while time.monotonic() < end:
         with asking(port, "/heard") as response:
             known = json.loads(response.read())
-        if what in known:
-            return known[what]
+        if name in known:
+            return known[name]
         time.sleep(0.02)
-    raise AssertionError(f"{what} was never heard")
+    raise AssertionError(f"the application never reported {name}")
 
 
 def start_without_headers(port: int) -> None:
@@ -116,7 +117,7 @@ def start_without_headers(port: int) -> None:
 
 
 def own_list_untouched(port: int) -> None:
-    """The application's one header list is the same for every request."""
+    """The application's one list of headers is the same for every request."""
     counts = set()
     for _ in range(3):
         with asking(port, "/") as response:
@@ -126,7 +127,7 @@ def own_list_untouched(port: int) -> None:
 
 
 def first_chunk_at_once(port: int) -> None:
-    """The first piece of a stream arrives while the application waits for leave to make the second."""
+    """The first piece of a stream arrives while the application waits to send the second."""
     with asking(port, "/stream") as response:
         assert response.read(3) == b"one"
         with asking(port, "/release") as release:
@@ -135,41 +136,41 @@ def first_chunk_at_once(port: int) -> None:
 
 
 def exception_before_start(port: int) -> None:
-    """It makes one 500."""
+    """An exception before the response is one 500."""
     with asking(port, "/boom") as response:
         assert response.status == 500
         response.read()
 
 
 def exception_after_start(port: int) -> None:
-    """The response that has begun breaks off."""
+    """A response that has begun is cut off."""
     with asking(port, "/late") as response, contextlib.suppress(http.client.IncompleteRead, ConnectionError):
         assert response.status == 200
         assert response.read() == b"one"
 
 
 def client_disconnect(port: int) -> None:
-    """The application hears of a client that leaves amid a stream."""
+    """The application is notified when a client disconnects during a stream."""
     with asking(port, "/leave") as response:
         assert response.read(3) == b"one"
-    assert until_heard(port, "leave") is True
+    assert wait_for_report(port, "leave") is True
 
 
 def background_work(port: int) -> None:
-    """It is done after the response, in the context of its request."""
+    """Background work is done after the response, in the context of the request."""
     with asking(port, "/work") as response:
         assert response.read() == b"two"
-    assert until_heard(port, "work") is True
+    assert wait_for_report(port, "work") is True
 
 
 def request_body_in_pieces(port: int) -> None:
-    """A body without a length arrives as a whole."""
+    """A body without a Content-Length arrives complete."""
     with asking(port, "/echo", "POST", iter([b"one", b"two" * 50_000])) as response:
         assert response.read() == b"one" + b"two" * 50_000
 
 
 def contexts_apart(port: int) -> None:
-    """Requests at the same time see their own exchange."""
+    """Concurrent requests see their own exchange."""
 
     def visit(number: int) -> bytes:
         with asking(port, f"/who/{number}") as response:
@@ -202,7 +203,7 @@ def websocket_refused(port: int) -> None:
 
 
 def websocket_exception(port: int) -> None:
-    """One that crashes ends, in whatever way the server ends it, and the server goes on."""
+    """A WebSocket whose handler fails ends in one of the ways of servers, and the server goes on."""
     with websockets.sync.client.connect(f"ws://127.0.0.1:{port}/crash", subprotocols=["chat"], proxy=None) as client:
         with contextlib.suppress(websockets.exceptions.ConnectionClosed):
             client.recv(PATIENCE)

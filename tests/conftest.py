@@ -7,6 +7,7 @@ from collections.abc import Iterator
 
 import pytest
 import structlog
+from tests.leftovers import Leftovers
 
 
 def pytest_configure() -> None:
@@ -19,6 +20,15 @@ def pytest_configure() -> None:
 def anyio_backend(request: pytest.FixtureRequest) -> str:
     """Every async test runs on both event loops."""
     return str(request.param)
+
+
+@pytest.fixture(autouse=True)
+def check_leftovers() -> Iterator[None]:
+    """A test that leaves a thread, an event loop, a socket or a child process behind fails, and not a later one."""
+    leftovers = Leftovers()
+    yield
+    found = leftovers.find()
+    assert not found, "the test leaves behind:\n" + "\n".join(found)
 
 
 @pytest.fixture(autouse=True)

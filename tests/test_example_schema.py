@@ -1,4 +1,4 @@
-"""Whether the box office answers as its OpenAPI document says."""
+"""Whether the box office answers as its OpenAPI document declares."""
 
 from __future__ import annotations
 
@@ -34,14 +34,14 @@ SCHEMA.app = APP
 
 
 @pytest.fixture(scope="module", autouse=True)
-def stopped() -> Iterator[None]:
-    """Schemathesis starts the application, and would stop it with the process."""
+def stop_lifespans() -> Iterator[None]:
+    """Stop the application, which schemathesis starts and would stop with the process."""
     yield
     shutdown_lifespans()
 
 
 def test_the_document_is_valid() -> None:
-    """By the schema of OpenAPI 3.1; problems, the sold-out one among them, are declared."""
+    """The document passes the schema of OpenAPI 3.1, and declares problems, SoldOut among them."""
     document = APP.host.openapi()  # type: ignore[attr-defined]
     validate(document)
     hold = document["paths"]["/houses/{house}/shows/{show}/holds"]["post"]["responses"]
@@ -49,11 +49,11 @@ def test_the_document_is_valid() -> None:
     assert {"application/problem+json"} == set(document["components"]["responses"]["SoldOut"]["content"])
 
 
-# Server-sent events: what a client of them is told is in the tests of the box office.
+# The tests of the box office cover its server-sent events, which have no end.
 @pytest.mark.requirement("FA-3", "XC-E2", "FA-12")
 @SCHEMA.exclude(path_regex="/events$").parametrize()
 @settings(max_examples=10, deadline=None, suppress_health_check=list(HealthCheck))
-def test_whatever_is_sent_the_answer_is_as_declared(case: Any) -> None:
-    """No 500, and each status, type and body as the document says, those of errors included."""
-    # Of several routes with one path, the Allow header of a 405 tells the first one's methods; that is Starlette's.
+def test_any_request_is_answered_as_declared(case: Any) -> None:
+    """Any request gets no 500, and a declared status, type and body, errors included."""
+    # Starlette's Allow header of a 405 lists the methods of the first of several routes with one path.
     case.call_and_validate(excluded_checks=[allow_header_conformance])

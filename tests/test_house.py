@@ -85,3 +85,58 @@ def test_band_limits_stand_in_one_place() -> None:
         if isinstance(node, ast.Constant) and type(node.value) is int and node.value in limits - {200, 300, 400, 499}
     ]
     assert [] == found
+
+
+@pytest.mark.requirement("CF-42")
+def test_no_priority_is_a_number() -> None:
+    """A component or a layer names its band, and derives the priority from the band or leaves it out."""
+    found = [
+        f"{path.relative_to(ROOT).as_posix()}:{value.lineno}"
+        for path in SOURCES
+        for value in _find_priorities(ast.parse(path.read_text(encoding="utf-8")))
+        if _is_made_of_numbers(value)
+    ]
+    assert [] == found
+
+
+@pytest.mark.requirement("CF-42")
+@pytest.mark.parametrize(
+    "mutant",
+    [
+        'middleware(band=MiddlewareBand.OUTERMOST, priority=30, name="cors")',
+        "MiddlewareContribution(layer=Layer, priority=100 + 50)",
+        "def decorate(*, priority: int = 150): ...",
+        "class Part:\n    priority: int = -1",
+        "priority = 150",
+    ],
+)
+def test_a_priority_that_is_a_number_is_found(mutant: str) -> None:
+    """The rule above finds a number in each place where a priority can stand."""
+    assert [True] == [_is_made_of_numbers(value) for value in _find_priorities(ast.parse(mutant))]
+
+
+def _find_priorities(tree: ast.Module) -> Iterator[ast.expr]:
+    """Every value that is given to something called ``priority``: an argument, a default, an attribute, a name."""
+    for node in ast.walk(tree):
+        if isinstance(node, ast.keyword) and node.arg == "priority":
+            yield node.value
+        elif isinstance(node, ast.arguments):
+            positional = [*node.posonlyargs, *node.args]
+            pairs = [
+                *zip(reversed(positional), reversed(node.defaults), strict=False),
+                *zip(node.kwonlyargs, node.kw_defaults, strict=True),
+            ]
+            yield from (default for argument, default in pairs if argument.arg == "priority" and default is not None)
+        elif isinstance(node, ast.Assign | ast.AnnAssign) and node.value is not None:
+            targets = node.targets if isinstance(node, ast.Assign) else [node.target]
+            if any("priority" in (getattr(target, "id", None), getattr(target, "attr", None)) for target in targets):
+                yield node.value
+
+
+def _is_made_of_numbers(value: ast.expr) -> bool:
+    """Whether an expression has numbers and operators alone, so that no band is in it."""
+    operators = (ast.BinOp, ast.UnaryOp, ast.operator, ast.unaryop)
+    return all(
+        isinstance(node, operators) or (isinstance(node, ast.Constant) and isinstance(node.value, int | float))
+        for node in ast.walk(value)
+    )

@@ -1,4 +1,4 @@
-"""A service with everything that the web package brings, for pages of other origins to call."""
+"""A service with all web parts, for pages of other origins to call."""
 
 from importlib.metadata import distribution
 

@@ -1,4 +1,4 @@
-"""What the page of the box office shows a person who buys tickets."""
+"""The page of the box office in a real browser."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ pytestmark = [
 
 
 class Page:
-    """A page that a browser has open, by its DevTools protocol."""
+    """A page that a browser has open, controlled by the DevTools protocol."""
 
     def __init__(self, socket: websockets.sync.client.ClientConnection) -> None:
         self._socket = socket
@@ -34,35 +34,37 @@ class Page:
         self._socket.send(json.dumps({"id": self._calls, "method": method, "params": params}))
         while (answer := json.loads(self._socket.recv(PATIENCE))).get("id") != self._calls:
             pass
-        return answer.get("result", {})  # none where the page went elsewhere meanwhile, as it does while it is loaded
+        return answer.get("result", {})  # there is none if the page is being replaced, as it is while it loads
 
     def evaluate(self, script: str) -> object:
         return self.call("Runtime.evaluate", expression=script, returnByValue=True).get("result", {}).get("value")
 
     def until(self, script: str) -> None:
-        """Wait until a script says that it is so."""
+        """Wait until a script returns a true value."""
         end = time.monotonic() + PATIENCE
         while not self.evaluate(script):
-            assert time.monotonic() < end, f"never: {script}\n{self.evaluate('document.body.innerText')}"
+            assert time.monotonic() < end, (
+                f"the script never returned true: {script}\n{self.evaluate('document.body.innerText')}"
+            )
             time.sleep(0.05)
 
 
 @contextmanager
-def opened(url: str, folder: Path) -> Iterator[Page]:
+def open_page(url: str, folder: Path) -> Iterator[Page]:
     """The page in a browser."""
     assert CHROMIUM is not None, "chromium is missing: apt-get install chromium"
-    log, told = folder / "browser.log", folder / "profile" / "DevToolsActivePort"
-    flags = [*FLAGS, "--window-size=800,1000", "--remote-debugging-port=0", f"--user-data-dir={told.parent}"]
+    log, port_file = folder / "browser.log", folder / "profile" / "DevToolsActivePort"
+    flags = [*FLAGS, "--window-size=800,1000", "--remote-debugging-port=0", f"--user-data-dir={port_file.parent}"]
     with running([CHROMIUM, *flags, url], log) as process:
-        port = until_answered(lambda: told.read_text().splitlines()[0], process, log)
+        port = until_answered(lambda: port_file.read_text().splitlines()[0], process, log)
         pages = f"http://127.0.0.1:{port}/json/list"
-        page = until_answered(lambda: _page(pages), process, log)
+        page = until_answered(lambda: _find_page(pages), process, log)
         with websockets.sync.client.connect(page, max_size=None) as socket:
             yield Page(socket)
 
 
-def _page(url: str) -> str:
-    with urllib.request.urlopen(url, timeout=5) as answer:
+def _find_page(url: str) -> str:
+    with urllib.request.urlopen(url, timeout=PATIENCE) as answer:
         found = [each["webSocketDebuggerUrl"] for each in json.load(answer) if each["type"] == "page"]
     if not found:
         raise OSError("no page yet")
@@ -71,19 +73,19 @@ def _page(url: str) -> str:
 
 @pytest.fixture
 def box_office(tmp_path: Path) -> Iterator[str]:
-    """The box office as a process that prints by itself."""
+    """The URL of the box office in a process of its own."""
     port, log = free_port(), tmp_path / "server.log"
     url = f"http://127.0.0.1:{port}"
-    command = [sys.executable, "-m", "bandmaster.kernel.cli", "run", "boxoffice:app", "--port", str(port)]
-    settings = {"DATABASE_MIGRATE_ON_START": "true", "BOXOFFICE_SECONDS_PER_TICKET": "0.5"}
+    command = [sys.executable, "-m", "bandmaster.kernel.cli", "run", "stepwise_box_office:app", "--port", str(port)]
+    settings = {"DATABASE_MIGRATE_ON_START": "true", "PYTHONPATH": str(Path(__file__).parent)}
     with running(command, log, cwd=tmp_path, **settings) as process:
-        until_answered(lambda: urllib.request.urlopen(url, timeout=5).close(), process, log)
+        until_answered(lambda: urllib.request.urlopen(url, timeout=PATIENCE).close(), process, log)
         yield url
 
 
 def test_a_person_sees_tickets_being_printed(box_office: str, tmp_path: Path) -> None:
-    """The bar of a purchase waits, moves, and reaches its end."""
-    with opened(box_office, tmp_path) as page:
+    """The progress bar of a purchase waits, moves, and reaches its end."""
+    with open_page(box_office, tmp_path) as page:
         page.until("document.querySelector('article button') !== null")
         page.evaluate("""
             window.seen = [];
@@ -91,7 +93,9 @@ def test_a_person_sees_tickets_being_printed(box_office: str, tmp_path: Path) ->
                 .observe(document.getElementById("prints"), {childList: true, subtree: true, attributes: true});
             document.querySelector("article button").click();
         """)
-        page.until("document.querySelector('.print.printed') !== null")
+        for state in ("printing", "printed"):
+            urllib.request.urlopen(f"{box_office}/print", b"", timeout=PATIENCE).close()
+            page.until(f"document.querySelector('.print.{state}') !== null")
         bar = page.evaluate("(({value, max}) => [value, max])(document.querySelector('.print progress'))")
         text = page.evaluate("document.querySelector('.print span').textContent")
         free = page.evaluate("document.querySelector('article header span').textContent")

@@ -1,4 +1,4 @@
-"""What a real browser lets pages of an allowed and of a refused origin do."""
+"""The access of pages of an allowed and of a refused origin, in a real browser."""
 
 from __future__ import annotations
 
@@ -67,8 +67,8 @@ function talk(name, messages) {
 
 
 @contextmanager
-def pages(api: str) -> Iterator[tuple[str, queue.Queue]]:
-    """A site whose page calls the service, and where it leaves what it has seen."""
+def serve_page(api: str) -> Iterator[tuple[str, queue.Queue]]:
+    """The URL of a site whose page calls the service, and the queue of the results that the page sends."""
     results: queue.Queue = queue.Queue()
 
     class Handler(BaseHTTPRequestHandler):
@@ -97,14 +97,14 @@ def pages(api: str) -> Iterator[tuple[str, queue.Queue]]:
 
 
 @pytest.fixture(scope="module")
-def seen(tmp_path_factory: pytest.TempPathFactory) -> dict[str, dict]:
-    """What the pages of both origins report."""
+def reports(tmp_path_factory: pytest.TempPathFactory) -> dict[str, dict]:
+    """The results that the pages of both origins report."""
     assert CHROMIUM is not None, "chromium is missing: apt-get install chromium"
     folder = tmp_path_factory.mktemp("browser")
     port = free_port()
     api = f"http://127.0.0.1:{port}"
     found = {}
-    with pages(api) as (allowed, allowed_results), pages(api) as (refused, refused_results):
+    with serve_page(api) as (allowed, allowed_results), serve_page(api) as (refused, refused_results):
         server = [sys.executable, "-W", "ignore", "-m", "uvicorn", "tests.browser.api:app", "--port", str(port)]
         with running(
             server,
@@ -128,9 +128,9 @@ def seen(tmp_path_factory: pytest.TempPathFactory) -> dict[str, dict]:
 
 
 @pytest.mark.requirement("CF-05", "FA-5")
-def test_a_page_of_an_allowed_origin_may_call(seen) -> None:
-    """Simple requests, and those that need a preflight; it reads the request's id, too."""
-    got, put = seen["allowed"]["get"], seen["allowed"]["put"]
+def test_a_page_of_an_allowed_origin_may_call(reports) -> None:
+    """The page gets responses with and without a preflight, and reads the request id."""
+    got, put = reports["allowed"]["get"], reports["allowed"]["put"]
     assert (200, {"method": "GET", "token": None}) == (got["status"], json.loads(got["body"]))
     assert (200, {"method": "PUT", "token": "t"}) == (put["status"], json.loads(put["body"]))
     assert 32 == len(got["id"])
@@ -138,9 +138,9 @@ def test_a_page_of_an_allowed_origin_may_call(seen) -> None:
 
 @pytest.mark.requirement("CF-05", "FA-5", "FA-3")
 @pytest.mark.parametrize(("name", "status"), [("broken", 500), ("missing", 404), ("large", 413)])
-def test_it_can_read_why_something_failed(seen, name: str, status: int) -> None:
-    """Errors carry the CORS headers as well, else a browser hides them."""
-    answer = seen["allowed"][name]
+def test_a_page_of_an_allowed_origin_can_read_errors(reports, name: str, status: int) -> None:
+    """Errors have the headers of CORS; without them a browser hides errors."""
+    answer = reports["allowed"][name]
     assert (status, "application/problem+json") == (answer["status"], answer["type"])
     problem = json.loads(answer["body"])
     assert (status, answer["id"]) == (problem["status"], problem["request_id"])
@@ -148,28 +148,28 @@ def test_it_can_read_why_something_failed(seen, name: str, status: int) -> None:
 
 
 @pytest.mark.requirement("CF-05", "FA-5")
-def test_a_method_that_is_not_allowed_is_blocked(seen) -> None:
-    """The preflight says so."""
-    assert "blocked" == seen["allowed"]["forbidden method"]
+def test_a_method_that_is_not_allowed_is_blocked(reports) -> None:
+    """The preflight refuses a method that the settings don't allow."""
+    assert "blocked" == reports["allowed"]["forbidden method"]
 
 
 @pytest.mark.requirement("CF-05", "FA-5")
-def test_a_page_of_another_origin_sees_nothing(seen) -> None:
-    """Whatever it asks for."""
+def test_a_page_of_another_origin_sees_nothing(reports) -> None:
+    """A page of another origin can read no response."""
     names = ("get", "put", "broken", "missing", "forbidden method", "large")
-    assert dict.fromkeys(names, "blocked") == {name: seen["refused"][name] for name in names}
+    assert dict.fromkeys(names, "blocked") == {name: reports["refused"][name] for name in names}
 
 
-def test_a_page_of_an_allowed_origin_may_talk(seen) -> None:
-    """Over a WebSocket, which no CORS looks at."""
-    assert {"heard": ["one", "two"], "code": 1000} == seen["allowed"]["socket"]
+def test_a_page_of_an_allowed_origin_opens_a_websocket(reports) -> None:
+    """The page exchanges messages over a WebSocket, which CORS doesn't cover."""
+    assert {"heard": ["one", "two"], "code": 1000} == reports["allowed"]["socket"]
 
 
-def test_a_page_of_another_origin_may_not(seen) -> None:
-    """The handshake is refused, which pages see as 1006."""
-    assert {"heard": [], "code": 1006} == seen["refused"]["socket"]
+def test_a_page_of_another_origin_opens_no_websocket(reports) -> None:
+    """The handshake is refused, which pages see as code 1006."""
+    assert {"heard": [], "code": 1006} == reports["refused"]["socket"]
 
 
-def test_a_message_that_is_too_large_closes_the_connection(seen) -> None:
-    """With the code that says so (RFC 6455, 7.4.1)."""
-    assert {"heard": [], "code": 1009} == seen["allowed"]["large message"]
+def test_a_message_that_is_too_large_closes_the_connection(reports) -> None:
+    """A message above the limit closes the WebSocket with 1009 (RFC 6455, 7.4.1)."""
+    assert {"heard": [], "code": 1009} == reports["allowed"]["large message"]

@@ -26,7 +26,7 @@ PUBLIC = [kind for _, kind in inspect.getmembers(errors, inspect.isclass) if iss
 @pytest.mark.requirement("XC-E1", "P-19")
 @pytest.mark.parametrize("kind", PUBLIC)
 def test_all_errors_share_a_base(kind):
-    """One ``except`` catches whatever bandmaster raises of its own accord."""
+    """One ``except`` catches every exception that bandmaster raises."""
     assert issubclass(kind, BandmasterError)
 
 
@@ -45,14 +45,14 @@ def test_retry_may_help_or_not_by_type():
         (Problem("It is wrong.", "Mend it.", "jobs"), "It is wrong. Mend it."),
     ],
 )
-def test_a_problem_and_what_to_try(problem, expected):
-    """One line."""
+def test_a_problem_as_text(problem, expected):
+    """A problem is shown on one line, with the hint."""
     assert expected == str(problem)
 
 
 @pytest.mark.parametrize(("kind", "where"), [(PlanError, "in the plan"), (DiscoveryError, "with the installed parts")])
 def test_all_problems_in_one_error(kind, where):
-    """Numbered, and one to a line, as fields and as text."""
+    """The error counts the problems, shows each on a line, and has them as a field."""
     problems = [Problem("It is wrong.", "Mend it."), Problem("So is this.")]
     error = kind(problems)
     assert tuple(problems) == error.problems
@@ -61,7 +61,7 @@ def test_all_problems_in_one_error(kind, where):
 
 
 def test_problems_are_collected():
-    """Checks go on past the first problem, and their findings become one error; warnings alone become none."""
+    """Checks go on past the first problem; the problems become one error, and warnings become none."""
     problems = Problems()
     problems.warn("It is odd.")
     assert not problems
@@ -76,7 +76,7 @@ def test_problems_are_collected():
 
 
 def test_errors_have_fields():
-    """So nobody has to take a message apart."""
+    """Handlers read fields and needn't parse messages."""
     cause = OSError("gone")
     start = StartError("failed", component="jobs", rollback_errors=[cause])
     crash = CrashError("died", component="jobs", stop_errors=[cause])
@@ -91,13 +91,13 @@ def test_errors_have_fields():
 
 
 def test_a_missed_deadline_is_a_timeout():
-    """Who catches TimeoutError catches it."""
+    """``except TimeoutError`` catches a missed deadline."""
     with pytest.raises(TimeoutError):
         raise DeadlineExceeded("late", component="jobs", phase="start", seconds=3)
 
 
-def test_what_goes_wrong_in_stops_is_a_group():
-    """It can be split like any group, and its parts are groups of the same kind."""
+def test_failures_of_stops_are_a_group():
+    """The group can be split, and the parts are StopErrors."""
     error = StopError("2 stops failed", [OSError("gone"), ValueError("odd")])
     os_errors, rest = error.split(OSError)
     assert (StopError, StopError, "2 stops failed") == (type(os_errors), type(rest), os_errors.message)
@@ -106,5 +106,5 @@ def test_what_goes_wrong_in_stops_is_a_group():
 
 
 def test_a_cancelled_start_is_no_failure():
-    """Nothing failed: somebody asked for it."""
+    """A cancelled start was requested, and isn't a StartError."""
     assert not issubclass(StartCancelled, StartError)

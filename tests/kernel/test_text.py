@@ -21,20 +21,20 @@ from bandmaster.kernel.text import MASK, duration, is_secret_name, listed, maske
     ],
 )
 def test_the_nearest_name(name, known, expected):
-    """One slip of the finger, or of the shift key, is seen through."""
+    """A typing error, or a wrong case, is recognised."""
     assert expected == nearest(name, known)
     assert ("" if expected is None else f" Did you mean {expected!r}?") == near(name, known)
 
 
-def test_a_stricter_look():
-    """Where a strange name is allowed, only a close one counts."""
+def test_a_stricter_cutoff():
+    """With a higher cutoff, only a closer name is suggested."""
     assert " Did you mean 'caches'?" == near("cahe", ["caches"])
     assert "" == near("cahe", ["caches"], cutoff=0.85)
 
 
 @given(st.text(max_size=8), st.sets(st.text(max_size=8)), st.randoms())
 def test_the_nearest_name_depends_on_the_names_alone(name, known, random):
-    """The order in which they come changes nothing."""
+    """The order of the known names changes nothing."""
     shuffled = sorted(known)
     random.shuffle(shuffled)
     assert nearest(name, sorted(known)) == nearest(name, shuffled)
@@ -45,7 +45,7 @@ def test_the_nearest_name_depends_on_the_names_alone(name, known, random):
     [([], "nothing"), (["a"], "'a'"), (["a", "b"], "'a' and 'b'"), (iter("abc"), "'a', 'b' and 'c'")],
 )
 def test_names_as_prose(names, expected):
-    """Commas, and an 'and' before the last."""
+    """Names are joined by commas, and the last by 'and'."""
     assert expected == listed(names)
 
 
@@ -65,8 +65,8 @@ def test_names_as_prose(names, expected):
         (math.inf, "inf s"),
     ],
 )
-def test_durations_as_people_read_them(seconds, expected):
-    """Milliseconds below a second, at most one decimal above."""
+def test_durations_with_their_units(seconds, expected):
+    """Durations are in milliseconds below a second, and have at most one decimal above."""
     assert expected == duration(seconds)
 
 
@@ -93,7 +93,7 @@ def test_durations_as_people_read_them(seconds, expected):
     ],
 )
 def test_names_of_secrets(name, expected):
-    """A secret is recognised by any word of its name, but not the name of what only describes a secret."""
+    """A secret is recognised by any word of the name, unless the name only describes a secret."""
     assert expected == is_secret_name(name)
 
 
@@ -114,7 +114,7 @@ def test_names_of_secrets(name, expected):
     ],
 )
 def test_passwords_of_urls(text, expected):
-    """A URL loses its password, and keeps its user and host."""
+    """The password of a URL is masked; user and host stay."""
     assert expected == masked(text)
 
 
@@ -138,7 +138,7 @@ def test_passwords_of_urls(text, expected):
     ],
 )
 def test_values_of_secrets(text, expected):
-    """The value after the name of a secret is masked, whether a query, code, JSON or a header names it."""
+    """The value after the name of a secret is masked, in queries, code, JSON and headers."""
     assert expected == masked(text)
 
 
@@ -160,7 +160,7 @@ def test_values_of_secrets(text, expected):
     ],
 )
 def test_innocent_text(text):
-    """Text without a secret stays as it is."""
+    """Text without a secret isn't changed."""
     assert text == masked(text)
 
 
@@ -189,7 +189,7 @@ def test_masking_twice_changes_nothing(text):
     "piece", ["://", "://a@", "://:", "a://b:@", "password=", "token='", "bearer ", "\"='\\", "token "]
 )
 def test_masking_takes_linear_time(piece):
-    """A long text, whatever it consists of, is masked in time that grows with its length."""
+    """The time grows with the length of the text, whatever the text consists of."""
     text = piece * (1_000_000 // len(piece))
     began = time.process_time()
     masked(text)

@@ -1,4 +1,4 @@
-"""What type checkers make of the public names, and whether all of them are typed."""
+"""Tests of the types of public names, with mypy and pyright."""
 
 import json
 import os
@@ -28,7 +28,7 @@ def test_mypy_agrees():
 
 
 def test_pyright_agrees():
-    """As mypy does."""
+    """pyright accepts and refuses the same as mypy."""
     done = check("pyright", "--outputjson", "--pythonpath", sys.executable, "--project", CASES)
     report = json.loads(done.stdout)
     found = [f"{one['range']['start']['line'] + 1}: {one['message']}" for one in report["generalDiagnostics"]]

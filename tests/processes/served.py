@@ -138,7 +138,6 @@ host = Starlette(
 app = create_app(host, contributions=[database, service], discover=False)
 
 if __name__ == "__main__":
-    from bandmaster.kernel.process.launcher import launch
-    from bandmaster.kernel.process.process import end_process
+    from bandmaster.kernel import end_process, serve
 
-    end_process(launch(app))
+    end_process(serve(app))

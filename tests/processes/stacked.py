@@ -5,7 +5,7 @@ from tests.asgi_wire import site
 from bandmaster.kernel.contributions.bands import MiddlewareBand
 from bandmaster.kernel.contributions.model import MiddlewareContribution
 from bandmaster.kernel.stack.build import BoundLayer, build
-from bandmaster.kernel.stack.exchange import HeaderBlock
+from bandmaster.kernel.stack.headers import HeaderBlock
 
 
 class Everything:

@@ -42,9 +42,9 @@ def order(seen, *facts):
 
 @on("start failure", *SERVERS)
 @pytest.mark.requirement("FA-1", "FA-14", "XC-L4", "XC-C2")
-def test_a_start_that_fails(see, server):
+def test_a_start_that_fails(observe, server):
     """What had started is stopped, the cause is told, no server serves a dead application."""
-    seen = see(server, "start failure")
+    seen = observe(server, "start failure")
     # hypercorn 0.18 leaves with 0 after its own worker has told it of the failure.
     assert seen.code == {LAUNCHER: 70, "uvicorn": 3, "hypercorn": 0, "granian": 1}[server]
     assert seen.facts == [*STARTED, "stop database"]
@@ -52,9 +52,9 @@ def test_a_start_that_fails(see, server):
 
 
 @on("start failure", LAUNCHER)
-def test_the_report_of_a_failed_start(see, server):
+def test_the_report_of_a_failed_start(observe, server):
     """The cause comes first, with component, provenance, and the traceback without the machinery's frames."""
-    report = see(server, "start failure").output.partition("bandmaster: The start failed: ")[2]
+    report = observe(server, "start failure").output.partition("bandmaster: The start failed: ")[2]
     assert report.startswith("'service' (in code, __main__:service) failed to start: RuntimeError: no luck today\n")
     assert 'raise RuntimeError("no luck today")' in report
     assert "kernel/lifecycle.py" not in report
@@ -63,9 +63,9 @@ def test_the_report_of_a_failed_start(see, server):
 
 @on("term while starting", *SERVERS)
 @pytest.mark.requirement("FA-14", "XC-L4")
-def test_sigterm_while_a_start_hangs(see, server):
+def test_sigterm_while_a_start_hangs(observe, server):
     """The start is cancelled and rolled back within a second."""
-    seen = see(server, "term while starting")
+    seen = observe(server, "term while starting")
     if server == "hypercorn":
         # Its main process keeps the signal to itself and waits 60 seconds for the worker's start.
         assert (seen.code, seen.facts) == (None, STARTED)
@@ -76,18 +76,18 @@ def test_sigterm_while_a_start_hangs(see, server):
 
 
 @on("two ints while starting", LAUNCHER)
-def test_ctrl_c_twice_while_a_start_hangs(see, server):
+def test_ctrl_c_twice_while_a_start_hangs(observe, server):
     """The first one is enough."""
-    seen = see(server, "two ints while starting")
+    seen = observe(server, "two ints while starting")
     assert seen.code == 130
     assert seen.facts == [*STARTED, "stop database"]
     assert seen.took < 1.5
 
 
 @on("blocking start", LAUNCHER, "uvicorn")
-def test_sigterm_while_a_start_blocks_the_event_loop(see, server):
+def test_sigterm_while_a_start_blocks_the_event_loop(observe, server):
     """Nothing can be rolled back; the watchdog ends the process after abandon_after, and says where it stood."""
-    seen = see(server, "blocking start")
+    seen = observe(server, "blocking start")
     assert seen.code == 143
     assert seen.facts == STARTED
     assert 0.4 < seen.took < 1.5
@@ -96,9 +96,9 @@ def test_sigterm_while_a_start_blocks_the_event_loop(see, server):
 
 
 @on("stubborn start", LAUNCHER, "uvicorn")
-def test_sigterm_while_a_start_ignores_its_cancellation(see, server):
+def test_sigterm_while_a_start_ignores_its_cancellation(observe, server):
     """Its stop deadline and abandon_after later it is named, and the process ended."""
-    seen = see(server, "stubborn start")
+    seen = observe(server, "stubborn start")
     assert seen.code == 70
     assert seen.facts == [*STARTED, "stop database"]
     assert seen.took < 3
@@ -106,9 +106,9 @@ def test_sigterm_while_a_start_ignores_its_cancellation(see, server):
 
 
 @on("port taken", LAUNCHER, "launcher/granian")
-def test_a_port_that_is_taken(see, server):
+def test_a_port_that_is_taken(observe, server):
     """Exit code 78 before anything starts, with what to try; granian doesn't share it in secret."""
-    seen = see(server, "port taken")
+    seen = observe(server, "port taken")
     port = seen.text["port"]
     assert seen.code == 78
     assert seen.facts == []
@@ -123,9 +123,9 @@ def test_a_port_that_is_taken(see, server):
 
 @on("crash", *SERVERS)
 @pytest.mark.requirement("XC-L4")
-def test_a_component_that_crashes_while_serving(see, server):
+def test_a_component_that_crashes_while_serving(observe, server):
     """Nothing is answered but 503 from then on, the rest is stopped in order, and the process ends."""
-    seen = see(server, "crash")
+    seen = observe(server, "crash")
     assert seen.facts == [*STARTED, "stop database"]
     # A closed connection says the same as a 503.
     assert seen.status["after"] in (503, "ConnectionRefusedError", "ConnectionResetError", "RemoteDisconnected")
@@ -142,45 +142,45 @@ def test_a_component_that_crashes_while_serving(see, server):
 
 @on("clean", *SERVERS)
 @pytest.mark.requirement("FA-1", "FA-13", "XC-L2", "XC-L3", "CF-30")
-def test_a_clean_stop(see, server):
+def test_a_clean_stop(observe, server):
     """SIGTERM: the reverse of the start, and exit code 0 (uvicorn always ends by the signal itself)."""
-    seen = see(server, "clean")
+    seen = observe(server, "clean")
     assert seen.code == (-signal.SIGTERM if server == "uvicorn" else 0)
     assert order(seen, *STARTED, *STOPPED) == [*STARTED, *STOPPED]
     assert seen.took < 2.5
 
 
 @on("ctrl-c", LAUNCHER)
-def test_ctrl_c_in_a_terminal(see, server):
+def test_ctrl_c_in_a_terminal(observe, server):
     """The signal goes to the whole group; it is a request to stop like any other."""
-    seen = see(server, "ctrl-c")
+    seen = observe(server, "ctrl-c")
     assert seen.code == 0
     assert order(seen, *STOPPED) == STOPPED
 
 
 @on("stop failure", *SERVERS)
 @pytest.mark.requirement("XC-L4")
-def test_a_stop_that_fails(see, server):
+def test_a_stop_that_fails(observe, server):
     """The rest is stopped all the same, and the error is told; only the launcher can tell it by an exit code."""
-    seen = see(server, "stop failure")
+    seen = observe(server, "stop failure")
     assert seen.code == {LAUNCHER: 70, "uvicorn": -signal.SIGTERM, "hypercorn": 0, "granian": 0}[server]
     assert order(seen, *STARTED, *STOPPED) == [*STARTED, "stop database"]
     assert "no luck in the end" in seen.output
 
 
 @on("hanging stop", LAUNCHER, "uvicorn")
-def test_a_stop_that_hangs(see, server):
+def test_a_stop_that_hangs(observe, server):
     """It is cancelled at its deadline, one second here, and the rest is stopped."""
-    seen = see(server, "hanging stop")
+    seen = observe(server, "hanging stop")
     assert seen.code == {LAUNCHER: 70, "uvicorn": -signal.SIGTERM}[server]
     assert order(seen, "hang", *STOPPED) == ["hang", "stop database"]
     assert 0.9 < seen.took < 4
 
 
 @on("stubborn stop", LAUNCHER, "uvicorn", "granian")
-def test_a_stop_that_ignores_its_cancellation(see, server):
+def test_a_stop_that_ignores_its_cancellation(observe, server):
     """It is named and the process ended, as soon as nothing else is left; granian's main process ends with 0."""
-    seen = see(server, "stubborn stop")
+    seen = observe(server, "stubborn stop")
     assert seen.code == {LAUNCHER: 70, "uvicorn": 70, "granian": 0}[server]
     assert order(seen, "hang", *STOPPED) == ["hang", "stop database"]
     assert "only 'service' left, which ignored the cancellation" in seen.output
@@ -188,9 +188,9 @@ def test_a_stop_that_ignores_its_cancellation(see, server):
 
 
 @on("blocking stop", LAUNCHER, "uvicorn")
-def test_a_stop_that_blocks_the_event_loop(see, server):
+def test_a_stop_that_blocks_the_event_loop(observe, server):
     """The watchdog ends the process a little before the grace is over, and says where it stood."""
-    seen = see(server, "blocking stop")
+    seen = observe(server, "blocking stop")
     assert seen.code == 70
     assert "the grace of 8 s for the stop is over" in seen.output
     assert "'service' is left, stopping" in seen.output
@@ -202,9 +202,9 @@ def test_a_stop_that_blocks_the_event_loop(see, server):
 
 
 @on("drain", *SERVERS, *LAUNCHED[1:])
-def test_a_request_in_flight_is_answered(see, server):
+def test_a_request_in_flight_is_answered(observe, server):
     """SIGTERM while a request takes its time: it gets it, and the components stop after it."""
-    seen = see(server, "drain")
+    seen = observe(server, "drain")
     assert (seen.status["slow"], seen.text["slow"]) == (200, "done")
     assert order(seen, "slow ended", *STOPPED) == ["slow ended", *STOPPED]
     assert seen.code == (-signal.SIGTERM if server == "uvicorn" else 0)
@@ -213,17 +213,17 @@ def test_a_request_in_flight_is_answered(see, server):
 
 
 @on("drain", *SERVERS, *LAUNCHED[1:])
-def test_a_new_connection_while_draining(see, server):
+def test_a_new_connection_while_draining(observe, server):
     """It is refused, so that the client turns to another instance."""
-    new = see(server, "drain").status["new"]
+    new = observe(server, "drain").status["new"]
     # hypercorn's main process holds the listening socket, too: the connection waits in vain.
     assert new == ("TimeoutError" if server == "hypercorn" else "ConnectionRefusedError")
 
 
 @on("drain", *SERVERS, *LAUNCHED[1:])
-def test_an_open_websocket_is_told(see, server):
+def test_an_open_websocket_is_told(observe, server):
     """It is closed with 1001, going away, within 0.5 s of the signal."""
-    seen = see(server, "drain")
+    seen = observe(server, "drain")
     if server in WAITS_FOR_EVER:
         assert seen.close_code == 0  # it never is
         return
@@ -235,9 +235,9 @@ def test_an_open_websocket_is_told(see, server):
 
 
 @on("drain", LAUNCHER, "uvicorn", "granian", *LAUNCHED[1:])
-def test_a_long_stream_is_told(see, server):
+def test_a_long_stream_is_told(observe, server):
     """It ends by itself, with a last word, within 0.5 s of the signal."""
-    seen = see(server, "drain")
+    seen = observe(server, "drain")
     assert seen.text["stream"].endswith("bye")
     assert seen.at["stream"] < 0.5
     assert "drain hook" in seen.facts
@@ -255,12 +255,12 @@ def skipped_the_drain(seen, server):
 
 
 @on("two ints", LAUNCHER, "launcher/hypercorn", "launcher/granian", "uvicorn", "granian")
-def test_a_second_ctrl_c_skips_the_drain(see, server):
+def test_a_second_ctrl_c_skips_the_drain(observe, server):
     """The request in flight is cut, its clean-up and the stops still run, however long they take."""
-    skipped_the_drain(see(server, "two ints"), server)
+    skipped_the_drain(observe(server, "two ints"), server)
 
 
 @on("term and int", LAUNCHER, "uvicorn", "granian")
-def test_ctrl_c_after_sigterm_skips_the_drain(see, server):
+def test_ctrl_c_after_sigterm_skips_the_drain(observe, server):
     """As two of a kind do. uvicorn ends the process by the first of them as soon as it has heard of the second."""
-    skipped_the_drain(see(server, "term and int"), server)
+    skipped_the_drain(observe(server, "term and int"), server)

@@ -24,7 +24,7 @@ from bandmaster.contrib.taskiq import TaskIQSettings, TaskQueue
 from bandmaster.contrib.taskiq.component import task_idempotency, taskiq
 from bandmaster.contrib.web import request_context
 from bandmaster.kernel import Kernel, KernelSettings
-from bandmaster.kernel.testing import ServerUnavailable, free_port, skip_or_fail
+from bandmaster.kernel.testing import ServerUnavailable, free_port, guarded_process, skip_or_fail
 
 HERE = Path(__file__).parents[2]
 PATIENCE = 30.0
@@ -37,7 +37,8 @@ pytestmark = [pytest.mark.requirement("worker", "delivery")]
 class House:
     """A Redis, worker processes, and what they have noted down."""
 
-    def __init__(self, server, folder):
+    def __init__(self, server, folder, guards):
+        self.guards = guards
         self.server = server
         self.folder = folder
         self.facts_path = folder / "facts"
@@ -48,14 +49,13 @@ class House:
         """Start a process of ours; it ends with the test."""
         output = self.folder / f"output-{len(self.processes)}"
         with output.open("wb") as file:
-            process = subprocess.Popen(
-                [sys.executable, *(command or self.command("worker"))],
-                cwd=HERE,
-                env=self.environment(settings) | (env or {}),
-                stdin=subprocess.DEVNULL,
-                stdout=file,
-                stderr=subprocess.STDOUT,
-                start_new_session=True,
+            process = self.guards.enter_context(
+                guarded_process(
+                    [sys.executable, *(command or self.command("worker"))],
+                    cwd=HERE,
+                    environment=self.environment(settings) | (env or {}),
+                    stdout=file,
+                )
             )
         process.output = output
         self.processes.append(process)
@@ -146,14 +146,7 @@ def house(tmp_path):
             server = stack.enter_context(redis_server(tmp_path, options=KEPT))
         except ServerUnavailable as error:
             skip_or_fail(error)
-        made = House(server, tmp_path)
-        try:
-            yield made
-        finally:
-            for process in made.processes:
-                with suppress(ProcessLookupError):
-                    os.killpg(process.pid, signal.SIGKILL)
-                process.wait(PATIENCE)
+        yield House(server, tmp_path, stack)
 
 
 @contextmanager

@@ -1,6 +1,6 @@
-"""The site of the ASGI traps behind the layers of the web package: each alone, and all together, on a port of its own.
+"""The site of the ASGI cases behind the web layers: each layer alone, and all together, with a port for each variant.
 
-The variables NAMES and PORTS say which; run as a program, it serves them with uvicorn.
+The variables NAMES and PORTS select the variants. Run as a program, this serves them with uvicorn.
 """
 
 import os
@@ -16,29 +16,30 @@ from bandmaster.kernel import MiddlewareContribution, create_app
 
 WEB = [point.load() for point in distribution("bandmaster-web").entry_points]
 LAYERS = sorted((part for part in WEB if isinstance(part, MiddlewareContribution)), key=lambda part: part.name)
-# These watch no response, so that the traps don't see what only a frame that does has: an exchange, and headers where the
-# application sends none, without which granian refuses its message.
-WATCHING = [part for part in LAYERS if part.name == "request_context"]
-BESIDE = {"request_timeout": WATCHING, "trusted_host": WATCHING, "websocket_origin": WATCHING}
-VARIANTS = {"all": WEB, **{part.name: [part, *BESIDE.get(part.name, ())] for part in LAYERS}}
-SETTINGS = WebSettings(
-    trust_request_id=True,
-    cors_origins=("https://shop.example",),
-    max_body_bytes=1_000_000,
-    request_timeout=float(os.environ.get("REQUEST_TIMEOUT", "20")),
-)
+# The cases expect an exchange, and granian expects headers in every response. Only a frame with a hook for responses
+# provides both, and these layers have no such hook, so that another layer stands beside them.
+WITH_RESPONSE_HOOK = [part for part in LAYERS if part.name == "request_context"]
+BESIDE = dict.fromkeys(("request_timeout", "trusted_host", "websocket_origin"), WITH_RESPONSE_HOOK)
+VARIANTS = {"all": WEB, "hurried": WEB, **{part.name: [part, *BESIDE.get(part.name, ())] for part in LAYERS}}
 
 
-def _composed(parts):
-    return create_app(site, contributions=parts, discover=False, overrides={WebSettings: SETTINGS})
+def _compose(name):
+    settings = WebSettings(
+        trust_request_id=True,
+        cors_origins=("https://shop.example",),
+        max_body_bytes=1_000_000,
+        # On a busy machine a request may take long, so that only the variant for the timeout itself has a short one.
+        request_timeout=0.5 if name == "hurried" else 120,
+    )
+    return create_app(site, contributions=VARIANTS[name], discover=False, overrides={WebSettings: settings})
 
 
 NAMES, PORTS = (os.environ[variable].split() for variable in ("NAMES", "PORTS"))
-apps = {int(port): _composed(VARIANTS[name]) for name, port in zip(NAMES, PORTS, strict=True)}
+apps = {int(port): _compose(name) for name, port in zip(NAMES, PORTS, strict=True)}
 
 
 async def app(scope, receive, send):
-    """The variant of the port that was asked."""
+    """The application of the variant that belongs to the port."""
     if scope["type"] == "lifespan":
         await receive()
         async with AsyncExitStack() as stack:
@@ -48,7 +49,7 @@ async def app(scope, receive, send):
             await receive()
         await send({"type": "lifespan.shutdown.complete"})
     else:
-        # A number, as ASGI has it; granian says it in words.
+        # ASGI wants a number, but granian sends the port as text.
         await apps[int(scope["server"][1])](scope, receive, send)
 
 

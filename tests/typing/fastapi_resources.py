@@ -1,4 +1,4 @@
-"""What type checkers make of resources in FastAPI handlers. Checked by mypy and pyright, and never run."""
+"""The types that checkers infer for resources in FastAPI handlers. Checked by mypy and pyright, never run."""
 
 from __future__ import annotations
 
@@ -32,9 +32,6 @@ class Mailer(ABC):
 Replica = Annotated[Database, Resource("replica")]
 
 
-# -- beside the type: a parameter is of just that type ---------------------------------------------------------------
-
-
 async def annotated(
     database: Annotated[Database, Resource()],
     replica: Replica,
@@ -51,9 +48,6 @@ async def annotated(
     assert_type(session, Database)
 
 
-# -- as a default value ----------------------------------------------------------------------------------------------
-
-
 async def defaults(
     database: Database = Resource(),
     replica: Database = Resource("replica"),
@@ -63,8 +57,6 @@ async def defaults(
 
 
 assert_type(Resource(Database), Any)
-
-# -- elsewhere -------------------------------------------------------------------------------------------------------
 
 app = FastAPI(dependencies=[Depends(dependency(Database)), Resource(Database)])
 assert_type(dependency(Database), Callable[..., Any])

@@ -1,161 +1,134 @@
-"""The kernel: finds installed parts, plans, starts, serves, drains and stops them."""
+"""The kernel: composes the lifecycle of an ASGI application from installed parts.
+
+Two of these names are enough to begin with. A component is a function under `lifespan`: an object with a start and a
+stop. A `Plan` is the order of all components, checked before anything starts::
+
+    @lifespan(band=LifespanBand.PERSISTENCE)
+    async def database(settings: DatabaseSettings) -> AsyncIterator[Database]:
+        async with Database(settings) as database:
+            yield database
+
+
+    app = create_app(contributions=[database])  # app.plan is the plan
+"""
 
 from __future__ import annotations
 
-import importlib
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
+
+from bandmaster.kernel.lazy import export_lazily as export_lazily
 
 if TYPE_CHECKING:
-    from bandmaster.kernel.contributions.bands import LifespanBand, MiddlewareBand
-    from bandmaster.kernel.contributions.decorators import lifespan, middleware, value
-    from bandmaster.kernel.contributions.keys import Named
-    from bandmaster.kernel.contributions.model import (
-        ErrorHandlerContribution,
-        LifespanContribution,
-        MiddlewareContribution,
-        Provenance,
-        RouteContribution,
-        ValueContribution,
-    )
-    from bandmaster.kernel.errors import (
-        BandmasterError,
-        BodyTooLarge,
-        BudgetExceededError,
-        CrashError,
-        DeadlineExceeded,
-        DiscoveryError,
-        PermanentError,
-        PlanError,
-        Problem,
-        StartCancelled,
-        StartError,
-        StopError,
-        TargetError,
-        TransientError,
-    )
-    from bandmaster.kernel.events import Event
-    from bandmaster.kernel.hosting.application import Application, create_app
-    from bandmaster.kernel.hosting.in_flight import Drain
-    from bandmaster.kernel.hosting.targets import load_application
-    from bandmaster.kernel.lifecycle.context import Context
-    from bandmaster.kernel.lifecycle.engine import Phase
-    from bandmaster.kernel.lifecycle.kernel import Kernel
-    from bandmaster.kernel.lifecycle.resources import Resources, Scoped
-    from bandmaster.kernel.lifecycle.restart import Restart
-    from bandmaster.kernel.planning.describing import descriptions
-    from bandmaster.kernel.planning.plan import Plan
-    from bandmaster.kernel.process.process import end_process, run_process
-    from bandmaster.kernel.settings.kernel import KernelSettings
-    from bandmaster.kernel.settings.reading import named_settings
-    from bandmaster.kernel.stack.exchange import Exchange, HeaderBlock, current_exchange
+    from bandmaster.kernel.contributions.bands import LifespanBand as LifespanBand
+    from bandmaster.kernel.contributions.bands import MiddlewareBand as MiddlewareBand
+    from bandmaster.kernel.contributions.decorators import lifespan as lifespan
+    from bandmaster.kernel.contributions.decorators import middleware as middleware
+    from bandmaster.kernel.contributions.decorators import value as value
+    from bandmaster.kernel.contributions.keys import Key as Key
+    from bandmaster.kernel.contributions.keys import Named as Named
+    from bandmaster.kernel.contributions.layer_classes import LayerClass as LayerClass
+    from bandmaster.kernel.contributions.model import Contribution as Contribution
+    from bandmaster.kernel.contributions.model import ErrorHandlerContribution as ErrorHandlerContribution
+    from bandmaster.kernel.contributions.model import LifespanContribution as LifespanContribution
+    from bandmaster.kernel.contributions.model import MiddlewareContribution as MiddlewareContribution
+    from bandmaster.kernel.contributions.model import Provenance as Provenance
+    from bandmaster.kernel.contributions.model import RouteContribution as RouteContribution
+    from bandmaster.kernel.contributions.model import ValueContribution as ValueContribution
+    from bandmaster.kernel.errors import BandmasterError as BandmasterError
+    from bandmaster.kernel.errors import BodyTooLarge as BodyTooLarge
+    from bandmaster.kernel.errors import BudgetExceededError as BudgetExceededError
+    from bandmaster.kernel.errors import CrashError as CrashError
+    from bandmaster.kernel.errors import DeadlineExceeded as DeadlineExceeded
+    from bandmaster.kernel.errors import DiscoveryError as DiscoveryError
+    from bandmaster.kernel.errors import PermanentError as PermanentError
+    from bandmaster.kernel.errors import PlanError as PlanError
+    from bandmaster.kernel.errors import Problem as Problem
+    from bandmaster.kernel.errors import StartCancelled as StartCancelled
+    from bandmaster.kernel.errors import StartError as StartError
+    from bandmaster.kernel.errors import StopError as StopError
+    from bandmaster.kernel.errors import TargetError as TargetError
+    from bandmaster.kernel.errors import TransientError as TransientError
+    from bandmaster.kernel.events import Event as Event
+    from bandmaster.kernel.hosting.application import Application as Application
+    from bandmaster.kernel.hosting.application import create_app as create_app
+    from bandmaster.kernel.hosting.in_flight import Drain as Drain
+    from bandmaster.kernel.hosting.targets import load_application as load_application
+    from bandmaster.kernel.lifecycle.context import Context as Context
+    from bandmaster.kernel.lifecycle.engine import Phase as Phase
+    from bandmaster.kernel.lifecycle.health import Check as Check
+    from bandmaster.kernel.lifecycle.health import Report as Report
+    from bandmaster.kernel.lifecycle.kernel import Kernel as Kernel
+    from bandmaster.kernel.lifecycle.resources import Resources as Resources
+    from bandmaster.kernel.lifecycle.resources import Scoped as Scoped
+    from bandmaster.kernel.lifecycle.restart import Restart as Restart
+    from bandmaster.kernel.planning.describing import descriptions as descriptions
+    from bandmaster.kernel.planning.plan import Plan as Plan
+    from bandmaster.kernel.process.background import run_process as run_process
+    from bandmaster.kernel.process.exit import end_process as end_process
+    from bandmaster.kernel.process.launcher import serve as serve
+    from bandmaster.kernel.process.servers.settings import ServerSettings as ServerSettings
+    from bandmaster.kernel.settings.kernel import KernelSettings as KernelSettings
+    from bandmaster.kernel.settings.reading import named_settings as named_settings
+    from bandmaster.kernel.settings.validation import validation_messages as validation_messages
+    from bandmaster.kernel.stack.exchange import Exchange as Exchange
+    from bandmaster.kernel.stack.exchange import current_exchange as current_exchange
+    from bandmaster.kernel.stack.headers import HeaderBlock as HeaderBlock
 
-# Where each public name lives. Names are imported when they are first used (PEP 562): describing a part needs neither
-# the event loop nor starlette nor pydantic.
-_HOMES = {
-    "Application": "hosting.application",
-    "BandmasterError": "errors",
-    "BodyTooLarge": "errors",
-    "BudgetExceededError": "errors",
-    "Context": "lifecycle.context",
-    "CrashError": "errors",
-    "DeadlineExceeded": "errors",
-    "DiscoveryError": "errors",
-    "Drain": "hosting.in_flight",
-    "ErrorHandlerContribution": "contributions.model",
-    "Event": "events",
-    "Exchange": "stack.exchange",
-    "HeaderBlock": "stack.exchange",
-    "Kernel": "lifecycle.kernel",
-    "KernelSettings": "settings.kernel",
-    "LifespanBand": "contributions.bands",
-    "LifespanContribution": "contributions.model",
-    "MiddlewareBand": "contributions.bands",
-    "MiddlewareContribution": "contributions.model",
-    "Named": "contributions.keys",
-    "PermanentError": "errors",
-    "Phase": "lifecycle.engine",
-    "Plan": "planning.plan",
-    "PlanError": "errors",
-    "Problem": "errors",
-    "Provenance": "contributions.model",
-    "Resources": "lifecycle.resources",
-    "Restart": "lifecycle.restart",
-    "RouteContribution": "contributions.model",
-    "Scoped": "lifecycle.resources",
-    "StartCancelled": "errors",
-    "StartError": "errors",
-    "StopError": "errors",
-    "TargetError": "errors",
-    "TransientError": "errors",
-    "ValueContribution": "contributions.model",
-    "create_app": "hosting.application",
-    "current_exchange": "stack.exchange",
-    "descriptions": "planning.describing",
-    "end_process": "process.process",
-    "lifespan": "contributions.decorators",
-    "load_application": "hosting.targets",
-    "middleware": "contributions.decorators",
-    "named_settings": "settings.reading",
-    "run_process": "process.process",
-    "value": "contributions.decorators",
-}
-
-__all__ = [
-    "Application",
-    "BandmasterError",
-    "BodyTooLarge",
-    "BudgetExceededError",
-    "Context",
-    "CrashError",
-    "DeadlineExceeded",
-    "DiscoveryError",
-    "Drain",
-    "ErrorHandlerContribution",
-    "Event",
-    "Exchange",
-    "HeaderBlock",
-    "Kernel",
-    "KernelSettings",
-    "LifespanBand",
-    "LifespanContribution",
-    "MiddlewareBand",
-    "MiddlewareContribution",
-    "Named",
-    "PermanentError",
-    "Phase",
-    "Plan",
-    "PlanError",
-    "Problem",
-    "Provenance",
-    "Resources",
-    "Restart",
-    "RouteContribution",
-    "Scoped",
-    "StartCancelled",
-    "StartError",
-    "StopError",
-    "TargetError",
-    "TransientError",
-    "ValueContribution",
-    "create_app",
-    "current_exchange",
-    "descriptions",
-    "end_process",
-    "lifespan",
-    "load_application",
-    "middleware",
-    "named_settings",
-    "run_process",
-    "value",
-]
-
-
-def __getattr__(name: str) -> Any:
-    if name not in _HOMES:
-        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    value = globals()[name] = getattr(importlib.import_module(f"{__name__}.{_HOMES[name]}"), name)
-    return value
-
-
-def __dir__() -> list[str]:
-    return sorted({*globals(), *__all__})
+# A description of a part needs neither the event loop nor starlette nor pydantic.
+# So each name is imported when it is first used.
+export_lazily(
+    __name__,
+    {
+        "contributions.bands": ["LifespanBand", "MiddlewareBand"],
+        "contributions.decorators": ["lifespan", "middleware", "value"],
+        "contributions.keys": ["Key", "Named"],
+        "contributions.layer_classes": ["LayerClass"],
+        "contributions.model": [
+            "Contribution",
+            "ErrorHandlerContribution",
+            "LifespanContribution",
+            "MiddlewareContribution",
+            "Provenance",
+            "RouteContribution",
+            "ValueContribution",
+        ],
+        "errors": [
+            "BandmasterError",
+            "BodyTooLarge",
+            "BudgetExceededError",
+            "CrashError",
+            "DeadlineExceeded",
+            "DiscoveryError",
+            "PermanentError",
+            "PlanError",
+            "Problem",
+            "StartCancelled",
+            "StartError",
+            "StopError",
+            "TargetError",
+            "TransientError",
+        ],
+        "events": ["Event"],
+        "hosting.application": ["Application", "create_app"],
+        "hosting.in_flight": ["Drain"],
+        "hosting.targets": ["load_application"],
+        "lazy": ["export_lazily"],
+        "lifecycle.context": ["Context"],
+        "lifecycle.engine": ["Phase"],
+        "lifecycle.health": ["Check", "Report"],
+        "lifecycle.kernel": ["Kernel"],
+        "lifecycle.resources": ["Resources", "Scoped"],
+        "lifecycle.restart": ["Restart"],
+        "planning.describing": ["descriptions"],
+        "planning.plan": ["Plan"],
+        "process.background": ["run_process"],
+        "process.exit": ["end_process"],
+        "process.launcher": ["serve"],
+        "process.servers.settings": ["ServerSettings"],
+        "settings.kernel": ["KernelSettings"],
+        "settings.reading": ["named_settings"],
+        "settings.validation": ["validation_messages"],
+        "stack.exchange": ["Exchange", "current_exchange"],
+        "stack.headers": ["HeaderBlock"],
+    },
+)

@@ -29,28 +29,28 @@ from dataclasses import dataclass
 
 
 class BandmasterError(Exception):
-    """The base of all of them."""
+    """The base of every exception that bandmaster raises."""
 
 
 class TransientError(BandmasterError):
-    """Trying again later may help: a lost connection, a full queue. HTTP answers 503 with ``Retry-After``."""
+    """A failure that may pass: a lost connection, a full queue. HTTP answers 503 with ``Retry-After``."""
 
     retry_after: float | None = None
-    """Seconds after which another try is sensible, where known."""
+    """Seconds after which to retry, if known."""
 
 
 class PermanentError(BandmasterError):
-    """Trying again changes nothing: bad data, a missing right. HTTP answers 500."""
+    """A failure that stays, however often the work is retried: bad data, a missing right. HTTP answers 500."""
 
 
 @dataclass(frozen=True, slots=True)
 class Problem:
-    """One thing that is wrong with a set of parts, and what to try."""
+    """One fault in a set of parts, and the remedy."""
 
     message: str
     hint: str = ""
     subject: str = ""
-    """The name of the part that it is about, if it is about one."""
+    """The name of the part at fault, if one part is."""
 
     def __str__(self) -> str:
         return f"{self.message} {self.hint}".rstrip()
@@ -65,7 +65,7 @@ class Problems:
         """Sentences about parts that fit together, but perhaps not as their authors meant them to."""
 
     def add(self, message: str, hint: str = "", subject: str = "") -> None:
-        """Add a problem from its fields."""
+        """Add a problem."""
         self._problems.append(Problem(message, hint, subject))
 
     def extend(self, problems: Iterable[Problem]) -> None:
@@ -114,13 +114,13 @@ class DiscoveryError(_ProblemsError):
 
 
 class PlanError(_ProblemsError):
-    """Parts that don't fit together. Nothing was started."""
+    """Parts that don't fit together, or settings that can't be read. Nothing was started."""
 
     where = "in the plan"
 
 
 class StartError(BandmasterError):
-    """A component failed to start; what had started has been stopped again.
+    """A component failed to start; the components that had started have been stopped again.
 
     ``__cause__`` is the first failure.
     """
@@ -129,32 +129,32 @@ class StartError(BandmasterError):
         super().__init__(message)
         self.component = component
         self.rollback_errors: tuple[BaseException, ...] = tuple(rollback_errors)
-        """Everything else that went wrong on the way down, in the order in which it happened."""
+        """All further failures during the rollback, in order."""
 
 
 class CrashError(BandmasterError):
-    """A component, or a service that it supervises, died while the application was serving.
+    """A component, or one of its services, failed while the application was serving.
 
-    ``__cause__`` is what it died of, where it said so.
+    ``__cause__`` is the exception, if there was one.
     """
 
     def __init__(self, message: str, *, component: str, stop_errors: Sequence[BaseException] = ()) -> None:
         super().__init__(message)
         self.component = component
         self.stop_errors: tuple[BaseException, ...] = tuple(stop_errors)
-        """Everything that went wrong while the rest was stopped, in the order in which it happened."""
+        """All further failures while the other components were stopped, in order."""
 
 
 class StopError(BandmasterError, ExceptionGroup[Exception]):
-    """All that went wrong while stopping, the cause first."""
+    """Every failure during the stop, the cause first."""
 
     def derive(self, excs: Sequence[Exception]) -> StopError:  # type: ignore[override]
-        """The same kind of group over some of the errors."""
+        """A `StopError` of some of the errors; ``split`` and ``subgroup`` call this."""
         return StopError(self.message, excs)
 
 
 class StartCancelled(BandmasterError):
-    """The start was asked to stop before it had completed; what had started has been stopped again."""
+    """A stop was requested before every component had started; those that had started have been stopped again."""
 
 
 class DeadlineExceeded(BandmasterError, TimeoutError):
@@ -172,17 +172,17 @@ class DeadlineExceeded(BandmasterError, TimeoutError):
 
 
 class SignatureError(BandmasterError, ValueError):
-    """A signature that can't be read as a declaration; the message says which parameter, and what to write."""
+    """A signature that can't be read as a declaration; the message names the parameter and the remedy."""
 
 
 class BudgetExceededError(PermanentError):
-    """The plan may hold more of a shared resource than the server allows."""
+    """The components of a plan may hold more of a shared resource than the server allows."""
 
 
 class TargetError(BandmasterError):
-    """A target that can't be had: misspelt, or failing while it is imported or made.
+    """A target that can't be resolved: misspelt, or failing when imported or called.
 
-    ``trace`` holds the last steps of the traceback, each a place with its line of code, if other code failed.
+    ``trace`` holds the last steps of the traceback, each a place with a line of code, if other code failed.
     """
 
     def __init__(self, problem: Problem, *, trace: Iterable[str] = (), misspelt: bool = False) -> None:
@@ -190,11 +190,11 @@ class TargetError(BandmasterError):
         self.problem = problem
         self.trace = tuple(trace)
         self.misspelt = misspelt
-        """Whether what was written is at fault, rather than the code that it names."""
+        """Whether the target's spelling is at fault, rather than the code that it names."""
 
     @property
     def problems(self) -> tuple[Problem, ...]:
-        """The one problem, in the form that all planning errors have."""
+        """The one problem, in the form of the other planning errors."""
         return (self.problem,)
 
     def __str__(self) -> str:
@@ -204,40 +204,47 @@ class TargetError(BandmasterError):
 class BodyTooLarge(BandmasterError):
     """A request body grew beyond what a layer allows. HTTP answers 413.
 
-    It is raised by the application's ``receive``. Starlette and FastAPI take it for the ``HTTPException`` that it is.
+    The application's ``receive`` raises this error. In Starlette and FastAPI the error is an ``HTTPException`` as well.
     """
 
     status_code = 413
 
     def __init__(self, limit: int) -> None:
-        # Not super(): that is Starlette's exception where it is one of those, too.
+        # Not super(): in subclasses that are Starlette's HTTPException as well, that is the HTTPException.
         BandmasterError.__init__(self, f"the request body is larger than {limit} bytes")
         self.limit = limit
-        """Bytes that were allowed."""
+        """The most bytes that the layer allows."""
 
     def __str__(self) -> str:
         return str(self.args[0])
 
 
 class HostLifespanError(BandmasterError):
-    """The hosted application reported that its lifespan failed."""
+    """The hosted application reported that its lifespan failed.
+
+    ``phase`` is ``startup``, ``shutdown``, or ``serving`` for a lifespan that ended in between.
+    """
+
+    def __init__(self, message: str, phase: str) -> None:
+        super().__init__(message)
+        self.phase = phase
 
 
 class GoneAwayError(BandmasterError, OSError):
-    """Sent on a WebSocket that the drain has closed, as the ASGI specification has it for closed connections."""
+    """A message was sent on a WebSocket that the drain has closed; ASGI asks for an OSError here."""
 
 
 class NotReadyError(BandmasterError):
-    """A mounted application isn't ready."""
+    """An application that is mounted in the host isn't ready."""
 
 
 class BindError(BandmasterError):
-    """The address can't be listened on. Nothing was started."""
+    """The address can't be bound. Nothing was started."""
 
 
 class ServerNotInstalledError(BandmasterError):
-    """The settings name a server, or an event loop, that isn't installed."""
+    """The settings name a server or an event loop that isn't installed."""
 
 
 class ServerEndedError(BandmasterError):
-    """The server ended without having been asked to; ``__cause__`` is what it said, if anything."""
+    """The server ended without a request to stop; ``__cause__`` is the server's exception, if there was one."""

@@ -1,4 +1,4 @@
-"""What happens in a kernel, as typed values; logging, timeline and tracing are consumers."""
+"""Events: everything that happens in a kernel, as typed values. Logging, timeline and tracing listen to them."""
 
 from __future__ import annotations
 
@@ -6,39 +6,72 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import TypeAlias
 
+__all__ = [
+    "ComponentAbandoned",
+    "ComponentCrashed",
+    "ComponentEvent",
+    "ComponentOverdue",
+    "ComponentStartCancelled",
+    "ComponentStartFailed",
+    "ComponentStarted",
+    "ComponentStarting",
+    "ComponentStopFailed",
+    "ComponentStopped",
+    "ComponentStopping",
+    "Drained",
+    "Draining",
+    "Event",
+    "KernelStarting",
+    "KernelStopped",
+    "KernelStopping",
+    "Listener",
+    "OnlyAbandonedLeft",
+    "ReadinessLost",
+    "ReadinessRegained",
+    "Ready",
+    "RollingBack",
+    "ServiceEnded",
+    "ServiceEvent",
+    "ServiceGaveUp",
+    "ServiceRestarting",
+    "ServiceStarted",
+    "StopRequested",
+    "Warned",
+]
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Event:
-    """Something that happened, at a time of the event loop's clock, in seconds."""
+    """The base of all events; ``at`` is a time of the event loop's clock, in seconds."""
 
     at: float
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ComponentEvent(Event):
-    """Something that happened to one component."""
+    """The base of the events of one component, which ``component`` names."""
 
     component: str
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class KernelStarting(Event):
-    """The start of the plan has begun."""
+    """The kernel begins to start the components of the plan."""
 
     components: int
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ComponentStarting(ComponentEvent):
-    """All that it depends on has started, and its context manager is being entered."""
+    """Everything that the component depends on has started; the context manager of the component is being entered."""
 
     waited: float
-    """Seconds that it waited for what it depends on."""
+    """Seconds that the component waited for others."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ComponentStarted(ComponentEvent):
-    """Its context manager has been entered."""
+    """The component's context manager has been entered."""
 
     waited: float
     own: float
@@ -47,7 +80,7 @@ class ComponentStarted(ComponentEvent):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ComponentStartFailed(ComponentEvent):
-    """Its context manager raised while it was entered."""
+    """The component's context manager raised an exception on entering."""
 
     error: BaseException
     own: float
@@ -55,36 +88,36 @@ class ComponentStartFailed(ComponentEvent):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ComponentStartCancelled(ComponentEvent):
-    """Its start was cut short by the rollback."""
+    """The rollback has cancelled the component's start."""
 
     own: float
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Ready(Event):
-    """Everything has started."""
+    """Every component has started."""
 
     took: float
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class RollingBack(Event):
-    """The start has failed or was cancelled: what had started is stopped again."""
+    """The start has failed or was cancelled; the components that had started are stopped again."""
 
     cause: BaseException | None
-    """The first failure; none where the start was cancelled."""
+    """The first failure; None if the start was cancelled."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class StopRequested(Event):
-    """Somebody asked the kernel to stop."""
+    """A signal, a component or the caller has asked the kernel to stop."""
 
     reason: str
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Draining(Event):
-    """Readiness fails from now on, and what is in flight is waited for."""
+    """Readiness fails from now on, and the kernel waits for requests in flight."""
 
     delay: float
     timeout: float
@@ -92,33 +125,33 @@ class Draining(Event):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Drained(Event):
-    """Nothing is in flight any more, or the time for it is over."""
+    """No request is in flight any more, or the time for draining is over."""
 
     took: float
     left: int
-    """What was still in flight when the time was over."""
+    """Requests that were still in flight when the time was over."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class KernelStopping(Event):
-    """The stop of the plan has begun."""
+    """The kernel begins to stop the components of the plan."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ComponentStopping(ComponentEvent):
-    """All that depends on it has stopped, and its context manager is being exited."""
+    """Everything that depends on the component has stopped; the context manager of the component is being exited."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ComponentStopped(ComponentEvent):
-    """Its context manager has been exited."""
+    """The component's context manager has been exited."""
 
     own: float
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ComponentStopFailed(ComponentEvent):
-    """Its context manager raised while it was exited."""
+    """The component's context manager raised an exception on exiting."""
 
     error: BaseException
     own: float
@@ -126,41 +159,41 @@ class ComponentStopFailed(ComponentEvent):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ComponentOverdue(ComponentEvent):
-    """A start or a stop has reached its deadline and is cancelled."""
+    """A start or a stop has reached the deadline and is cancelled."""
 
     phase: str
     seconds: float
     where: str
     """The stack of the coroutine at that moment, innermost last."""
     waiting: tuple[str, ...] = ()
-    """Every other component that hasn't started yet, with what it waits for or where it is."""
+    """The other components that haven't started yet, each with the components that it waits for, or with its stack."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ComponentAbandoned(ComponentEvent):
-    """It ignored its cancellation and is given up; what it depends on no longer waits for it."""
+    """The component ignores its cancellation. The kernel stops others without waiting any longer."""
 
     phase: str
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ComponentCrashed(ComponentEvent):
-    """It died while the application was serving."""
+    """The component failed while the application was serving."""
 
     policy: str
-    """``stop`` or ``degrade``. What it died of is told once it has been exited."""
+    """``stop`` or ``degrade``. The failure itself is reported once the component has been exited."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class OnlyAbandonedLeft(Event):
-    """Nothing is left to wait for but components that ignore their cancellation: only ending the process ends them."""
+    """The kernel waits only for components that ignore their cancellation; only the end of the process ends them."""
 
     components: tuple[str, ...]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class KernelStopped(Event):
-    """Everything that had started has been stopped."""
+    """Every component that had started has been stopped."""
 
     took: float
     errors: int
@@ -168,29 +201,29 @@ class KernelStopped(Event):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ServiceEvent(ComponentEvent):
-    """Something that happened to a background service of a component."""
+    """The base of the events of a component's background service, which ``service`` names."""
 
     service: str
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ServiceStarted(ServiceEvent):
-    """The service runs."""
+    """The service has been started."""
 
     attempt: int
-    """1 for the first run, one more with each restart."""
+    """1 for the first run, one more for each restart."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ServiceEnded(ServiceEvent):
-    """The service returned, or failed, and its policy doesn't restart it."""
+    """The service has returned or failed, and the policy demands no restart."""
 
     error: BaseException | None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ServiceRestarting(ServiceEvent):
-    """The service failed, or returned where it should run on, and is started again after a pause."""
+    """The service has failed, or returned too early, and is restarted after ``delay`` seconds."""
 
     error: BaseException | None
     delay: float
@@ -199,7 +232,7 @@ class ServiceRestarting(ServiceEvent):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ServiceGaveUp(ServiceEvent):
-    """The service failed more often than its restart policy allows."""
+    """The service has failed more often than the restart policy allows."""
 
     error: BaseException | None
     policy: str
@@ -207,18 +240,18 @@ class ServiceGaveUp(ServiceEvent):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Warned(ComponentEvent):
-    """A component has something to tell the people who run this."""
+    """A component warns the people who run the application."""
 
     message: str
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ReadinessLost(Event):
-    """A probe that had passed no longer does."""
+    """A probe that had passed fails."""
 
     probe: str
     status: str
-    """``fail``, or ``warn`` for one that isn't critical."""
+    """``fail``, or ``warn`` for a probe that isn't critical."""
     reason: str
 
 
@@ -230,3 +263,4 @@ class ReadinessRegained(Event):
 
 
 Listener: TypeAlias = Callable[[Event], None]
+"""A function that is called with every event, in the order in which they happen."""

@@ -1,4 +1,4 @@
-"""Render text for people: near misses, lists, durations, and text without its secrets."""
+"""Text for people: near misses, lists, durations, and text with the secrets masked."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import re
 from collections.abc import Iterable
 
 MASK = "**********"
-"""What stands in place of a secret, of the same length for each; pydantic's secrets show the same."""
+"""The text in place of a secret, regardless of the length. pydantic shows secrets in the same way."""
 
 _SECRET_WORDS = re.compile(
     r"(?:password|passwd|pwd|passphrase|secret|token|credential|authorization"
@@ -20,11 +20,11 @@ _ABOUT_SECRETS = re.compile(
 _NEW_WORD = re.compile(r"(?<=[a-z0-9])(?=[A-Z])")
 
 # Every repetition below is possessive: without backtracking, the time is linear whatever the text is.
-# A quote belongs to the word that it stands in, unless what follows shows that the word is over.
+# A quote is part of a word, unless the next character shows that the word is over.
 _INSIDE = r"""(?:[^\s'"]++|['"](?![\s,;:.)\]}>]|$))"""
 _WORD = re.compile(rf"{_INSIDE}++")
 _AFTER_AUTHORITY = re.compile(r"[/?#]")
-# A name before its value as queries, keyword arguments, JSON, `repr` and headers write them.
+# A name in front of a value, as queries, keyword arguments, JSON, `repr` and headers write both.
 _NAME = re.compile(r"""(?<![\w-])(?P<name>[\w-]++)(?P<quote>\\?['"]|\])?\s*+(?P<sign>[:!=]?=|:(?!//))\s*+""")
 _QUOTED = r"""(?P<open>[a-z]{0,2}(?P<mark>['"]))(?:(?!(?P=mark))[^\\\n]|\\.)*+"""
 _SCHEME = r"(?:(?:bearer|basic|digest|negotiate|token)[ \t]++)?"
@@ -34,13 +34,13 @@ _BEARER = re.compile(r"\b(bearer[ \t]++)[\w.~+/-]{16,}+=*+", re.IGNORECASE)
 
 
 def near(name: str, known: Iterable[str], *, cutoff: float = 0.6) -> str:
-    """`` Did you mean 'x'?``, or nothing."""
+    """`` Did you mean 'x'?`` with the nearest known name, or nothing."""
     found = nearest(name, known, cutoff=cutoff)
     return "" if found is None else f" Did you mean {found!r}?"
 
 
 def nearest(name: str, known: Iterable[str], *, cutoff: float = 0.6) -> str | None:
-    """The known name that is most like ``name``, if one is; upper and lower case are alike."""
+    """The known name that is most like ``name``, regardless of upper and lower case; None if no name is close."""
     from difflib import get_close_matches  # needed only once something is misspelt
 
     # In order, so that the same names give the same answer.
@@ -50,13 +50,13 @@ def nearest(name: str, known: Iterable[str], *, cutoff: float = 0.6) -> str | No
 
 
 def listed(names: Iterable[str]) -> str:
-    """Names as prose: ``'a', 'b' and 'c'``."""
+    """Names as a list in a sentence: ``'a', 'b' and 'c'``."""
     *most, last = [repr(name) for name in names] or ["nothing"]
     return f"{', '.join(most)} and {last}" if most else last
 
 
 def duration(seconds: float) -> str:
-    """A duration as people read it: ``12 ms``, ``3.4 s``."""
+    """A duration with a unit: ``12 ms``, ``3.4 s``."""
     if seconds <= 0.0005:
         return "<1 ms"
     if seconds < 0.9995:
@@ -71,7 +71,7 @@ def is_secret_name(name: str) -> bool:
 
 
 def masked(text: str) -> str:
-    """The text without the secrets that can be recognised in it. Every outlet passes its text through here.
+    """The text with every recognisable secret masked. Every outlet passes text through this function.
 
     Masked are the passwords of URLs, the values after the name of a secret (``token=...``, ``"password": "..."``), and
     the credentials of an ``Authorization`` header. The time is linear in the length of the text.
@@ -87,11 +87,11 @@ def masked(text: str) -> str:
 
 
 def _mask_userinfo(match: re.Match[str]) -> str:
-    """Mask the password of each URL in a word, and a lone name before the ``@``, which may be a token.
+    """Mask the password of each URL in a word, and a name without a password, which may be a token.
 
-    A password that isn't percent-encoded may hold anything, so it ends at the last ``@`` of the word. That costs the
-    path of ``http://host:8000/path?mail=a@b.c``, which looks like a user with a password. Without a colon before the
-    path there is no password: ``https://host/path?mail=a@b.c`` and ``https://host/@user`` stay as they are.
+    A password that isn't percent-encoded may hold any character, so the last ``@`` of the word ends the password. That
+    costs the path of ``http://host:8000/path?mail=a@b.c``, which looks like a user with a password. Without a colon
+    before the path there is no password: ``https://host/path?mail=a@b.c`` and ``https://host/@user`` stay as they are.
     """
     word = match[0]
     last = word.rfind("@")
@@ -103,7 +103,7 @@ def _mask_userinfo(match: re.Match[str]) -> str:
         authority = path.start() if path else len(word)
         colon = word.find(":", start, authority)
         if 0 <= colon < last:
-            # With an @ in it, the user may be a token and its host, and the colon stand before a port.
+            # A user with an @ may be a token with a host, in front of a port.
             user = "" if "@" in word[start:colon] else word[start : colon + 1]
             return "".join([*kept, word[position:start], user, MASK, word[last:]])
         end = word.rfind("@", start, authority)
@@ -120,7 +120,7 @@ def _mask_values(text: str) -> str:
     position = 0
     for match in _NAME.finditer(text):
         name, quote, sign = match["name"], match["quote"], match["sign"]
-        # In prose a name stands before a bare colon, too ("token: expected text"); in a header it has a hyphen.
+        # Prose has bare colons, too ("token: expected text"). The name of a header has a hyphen.
         is_prose = sign == ":" and not quote and "-" not in name and name.lower() != "authorization"
         if match.start() < position or is_prose or not is_secret_name(name):
             continue

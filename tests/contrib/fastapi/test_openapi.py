@@ -1,4 +1,4 @@
-"""What a host's OpenAPI document says of errors, and whether it is true."""
+"""Errors in the OpenAPI document of a host, and in its responses."""
 
 from __future__ import annotations
 
@@ -43,7 +43,7 @@ sold_out = problem_type(
 )
 
 
-def host() -> FastAPI:
+def build_host() -> FastAPI:
     app = FastAPI()
 
     @app.get("/items/{number}")
@@ -64,25 +64,25 @@ def host() -> FastAPI:
     return app
 
 
-def composed(app: Any, *parts: Any) -> Any:
+def compose(app: Any, *parts: Any) -> Any:
     overrides = {WebSettings: WebSettings(access_log="off")}
     return create_app(app, contributions=[*PARTS, sold_out, *parts], discover=False, overrides=overrides)
 
 
-def reference(operation: Any, status: str) -> str:
+def find_schema(operation: Any, status: str) -> str:
     return operation["responses"][status]["content"]["application/problem+json"]["schema"]["$ref"].rpartition("/")[2]
 
 
 @pytest.mark.requirement("FA-3")
-def test_errors_are_declared_as_what_they_are() -> None:
-    """Right after the application is composed, on every operation; what a route declares itself stays."""
-    document = composed(host()).host.openapi()
+def test_errors_are_declared_as_problems() -> None:
+    """Every operation declares problems as soon as the application is composed. A route's own declarations stay."""
+    document = compose(build_host()).host.openapi()
     read, create, told = (
         document["paths"][path][method]
         for path, method in (("/items/{number}", "get"), ("/items", "post"), ("/told", "get"))
     )
-    assert ("ValidationProblem", "ProblemDetails") == (reference(read, "422"), reference(read, "default"))
-    assert "ValidationProblem" == reference(create, "422")
+    assert ("ValidationProblem", "ProblemDetails") == (find_schema(read, "422"), find_schema(read, "default"))
+    assert "ValidationProblem" == find_schema(create, "422")
     assert ({"description": "Mine."}, {"description": "Mine, too."}) == (
         told["responses"]["404"],
         told["responses"]["default"],
@@ -90,42 +90,42 @@ def test_errors_are_declared_as_what_they_are() -> None:
     assert {"Item", "ProblemDetails", "ValidationProblem"} == set(document["components"]["schemas"])
 
 
-def test_kinds_of_problems_are_described() -> None:
-    """Those that anybody has contributed."""
-    document = composed(host()).host.openapi()
+def test_problem_types_are_declared() -> None:
+    """Every contributed problem type becomes a response of the document."""
+    document = compose(build_host()).host.openapi()
     described = document["components"]["responses"]["SoldOut"]["content"]["application/problem+json"]["example"]
     assert {"type": "https://example.com/problems/sold-out", "title": "Sold out", "status": 409} == described
 
 
-def test_twice_is_as_good_as_once() -> None:
-    """A host may be composed again, and its document made again when routes have come."""
-    app = host()
-    first = json.dumps(composed(app).host.openapi())
-    assert first == json.dumps(composed(app).host.openapi())
+def test_composing_twice_equals_once() -> None:
+    """A host may be composed again, and its document made again when routes are added."""
+    app = build_host()
+    first = json.dumps(compose(app).host.openapi())
+    assert first == json.dumps(compose(app).host.openapi())
     app.get("/late")(lambda: None)
     assert "default" in app.openapi()["paths"]["/late"]["get"]["responses"]
 
 
-def test_a_document_of_ones_own_is_respected() -> None:
-    """FastAPI's way to extend it is to replace the function."""
+def test_a_custom_document_is_kept() -> None:
+    """FastAPI documents replacing the function as the way to extend a document."""
     app = FastAPI()
     app.openapi = lambda: {"openapi": "3.1.0", "info": {"x": 1}, "paths": {}}  # type: ignore[method-assign]
-    assert {"x": 1} == composed(app).host.openapi()["info"]
-    composed(FastAPI(openapi_url=None))
+    assert {"x": 1} == compose(app).host.openapi()["info"]
+    compose(FastAPI(openapi_url=None))
     assert (
         "ProblemDetails"
-        in composed(FastAPI(separate_input_output_schemas=False)).host.openapi()["components"]["schemas"]
+        in compose(FastAPI(separate_input_output_schemas=False)).host.openapi()["components"]["schemas"]
     )
 
 
 def test_a_host_without_a_document_is_left_alone() -> None:
-    """Starlette has none."""
-    assert not hasattr(composed(Starlette()).host, "openapi")
+    """Starlette has no document."""
+    assert not hasattr(compose(Starlette()).host, "openapi")
 
 
 @pytest.mark.requirement("FA-4", "FA-6")
 def test_a_contributed_router_is_described_under_its_prefix() -> None:
-    """With its tags, its nested routers, and without what it hides."""
+    """The document has the router's tags and nested routers, without its hidden routes."""
     inner = APIRouter(prefix="/inner", tags=["inner"])
 
     @inner.get("/deep", operation_id="deep")
@@ -138,64 +138,64 @@ def test_a_contributed_router_is_described_under_its_prefix() -> None:
 
     router.include_router(inner)
     part = RouteContribution(name="router", routes=router, prefix="/api", tags=("api",))
-    paths = composed(FastAPI(), part).host.openapi()["paths"]
+    paths = compose(FastAPI(), part).host.openapi()["paths"]
     assert ["/api/inner/deep"] == list(paths)
     operation = paths["/api/inner/deep"]["get"]
     assert (["api", "inner"], "deep", "ProblemDetails") == (
         operation["tags"],
         operation["operationId"],
-        reference(operation, "default"),
+        find_schema(operation, "default"),
     )
 
 
 @pytest.mark.parametrize("version", ["3.1.0", "3.0.3"])
 def test_the_document_is_valid(version: str) -> None:
-    """By the specification's own schema."""
-    app = host()
+    """The document passes the schema of its OpenAPI version."""
+    app = build_host()
     app.openapi_version = version
-    validate(composed(app).host.openapi())
+    validate(compose(app).host.openapi())
 
 
 @pytest.mark.requirement("FA-3")
-def test_nothing_is_claimed_for_handlers_of_ones_own() -> None:
-    """A host that answers itself says itself what with."""
-    app = host()
+def test_nothing_is_declared_for_custom_handlers() -> None:
+    """A host with its own handlers declares its own responses."""
+    app = build_host()
     app.exception_handler(RequestValidationError)(lambda request, error: PlainTextResponse("mine", 400))
-    read = composed(app).host.openapi()["paths"]["/items/{number}"]["get"]["responses"]
+    read = compose(app).host.openapi()["paths"]["/items/{number}"]["get"]["responses"]
     assert {"application/json"} == set(read["422"]["content"])
     assert (
         "ProblemDetails" == read["default"]["content"]["application/problem+json"]["schema"]["$ref"].rpartition("/")[2]
     )
 
-    app = host()
+    app = build_host()
     app.exception_handler(StarletteHTTPException)(lambda request, error: PlainTextResponse("mine", error.status_code))
-    read = composed(app).host.openapi()["paths"]["/items/{number}"]["get"]["responses"]
+    read = compose(app).host.openapi()["paths"]["/items/{number}"]["get"]["responses"]
     assert {"200", "422"} == set(read)
     assert ["application/problem+json"] == list(read["422"]["content"])
 
 
-def test_a_model_of_the_same_name_stays_what_it_is() -> None:
-    """The problem takes another name, and refers to itself by that."""
+def test_a_model_of_the_same_name_is_kept() -> None:
+    """The schema of problems takes another name, and refers to that name."""
     app = FastAPI()
 
     class ProblemDetails(BaseModel):
         mine: int
 
     app.get("/{number}", response_model=ProblemDetails)(lambda number: None)
-    document = composed(app).host.openapi()
+    document = compose(app).host.openapi()
     schemas, operation = document["components"]["schemas"], document["paths"]["/{number}"]["get"]
     assert {"mine"} == set(schemas["ProblemDetails"]["properties"])
-    assert "ProblemDetails2" == reference(operation, "default")
+    assert "ProblemDetails2" == find_schema(operation, "default")
     assert [{"$ref": "#/components/schemas/ProblemDetails2"}] == schemas["ValidationProblem"]["allOf"]
 
 
-def test_what_others_answer_is_theirs() -> None:
-    """Callbacks go to the client's own server, webhooks to whoever has subscribed."""
+def test_callbacks_and_webhooks_are_left_alone() -> None:
+    """Callbacks and webhooks are answered by other servers."""
     app, callbacks = FastAPI(), APIRouter()
     callbacks.post("{$callback_url}/done")(lambda item: None)
     app.get("/orders", callbacks=callbacks.routes)(lambda: None)
     app.webhooks.post("sold")(lambda item: None)
-    document = composed(app).host.openapi()
+    document = compose(app).host.openapi()
     called = document["paths"]["/orders"]["get"]["callbacks"]["<lambda>"]["{$callback_url}/done"]["post"]
     assert [{"200", "422"}, {"200", "422"}] == [
         set(called["responses"]),
@@ -205,9 +205,9 @@ def test_what_others_answer_is_theirs() -> None:
 
 
 def test_a_document_is_made_once() -> None:
-    """When it is first asked for; then it is handed out as it is, with what the host has changed in it since."""
-    app = host()
-    composed(app)
+    """The document is made at the first call. Later calls return the same object with the host's changes."""
+    app = build_host()
+    compose(app)
     assert app.openapi_schema is None
     document = app.openapi()
     document["info"]["x-logo"] = "mine"
@@ -217,17 +217,17 @@ def test_a_document_is_made_once() -> None:
 
 
 @pytest.mark.anyio
-async def test_the_routes_of_the_document_say_it_too() -> None:
-    """It is what a client gets that asks for the document."""
-    async with run(composed(host())) as running:
+async def test_the_served_document_declares_problems() -> None:
+    """A client that fetches the document gets the declarations."""
+    async with run(compose(build_host())) as running:
         document = (await running.http.get("/openapi.json")).json()
         assert "default" in document["paths"]["/items"]["post"]["responses"]
 
 
 @pytest.mark.anyio
 async def test_problems_are_as_declared() -> None:
-    """Each answer that is an error fits the schema it is declared with."""
-    app = composed(host())
+    """Each error response matches the schema that it is declared with."""
+    app = compose(build_host())
     document = app.host.openapi()
 
     def check(name: str, problem: Any) -> None:
@@ -242,11 +242,11 @@ async def test_problems_are_as_declared() -> None:
 
 
 @pytest.fixture(scope="module")
-def served() -> Iterator[str]:
-    """The application on a real server, on a thread of its own."""
+def server_url() -> Iterator[str]:
+    """The URL of the application on a real server in a thread of its own."""
     with socket.socket() as listening:
         listening.bind(("127.0.0.1", 0))
-        server = uvicorn.Server(uvicorn.Config(composed(host()), log_config=None))
+        server = uvicorn.Server(uvicorn.Config(compose(build_host()), log_config=None))
         thread = threading.Thread(target=server.run, args=([listening],))
         thread.start()
         try:
@@ -260,14 +260,14 @@ def served() -> Iterator[str]:
     assert not thread.is_alive()
 
 
-SCHEMA = schemathesis.openapi.from_dict(composed(host()).host.openapi())
+SCHEMA = schemathesis.openapi.from_dict(compose(build_host()).host.openapi())
 
 
 @pytest.mark.requirement("FA-3", "XC-E2")
 @pytest.mark.process
 @SCHEMA.parametrize()
 @settings(max_examples=40, deadline=None, suppress_health_check=list(HealthCheck))
-def test_whatever_is_sent_the_answer_is_as_declared(case: Any, served: str) -> None:
-    """By schemathesis' checks, of valid and of invalid requests: no 500, and statuses, types and schemas as said."""
-    # Whether 174.0 is an integer, and false one, pydantic and JSON Schema see differently; that is theirs.
-    case.call_and_validate(base_url=served, excluded_checks=[negative_data_rejection, positive_data_acceptance])
+def test_any_request_is_answered_as_declared(case: Any, server_url: str) -> None:
+    """Valid and invalid requests get no 500, and declared statuses, types and bodies (schemathesis)."""
+    # pydantic and JSON Schema disagree whether 174.0 and false are integers.
+    case.call_and_validate(base_url=server_url, excluded_checks=[negative_data_rejection, positive_data_acceptance])

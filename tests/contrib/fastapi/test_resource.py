@@ -46,7 +46,7 @@ class Session:
         self.events: list[str] = []
 
 
-def providing(value: Any, kind: Any, name: str = "it") -> LifespanContribution:
+def provide(value: Any, kind: Any, name: str = "it") -> LifespanContribution:
     @asynccontextmanager
     async def enter() -> AsyncIterator[Any]:
         yield value
@@ -54,7 +54,7 @@ def providing(value: Any, kind: Any, name: str = "it") -> LifespanContribution:
     return LifespanContribution(name=name, factory=enter, band=LifespanBand.PERSISTENCE, provides=(kind,))
 
 
-async def answered(host: FastAPI, *parts: LifespanContribution, path: str = "/", **options: Any) -> Any:
+async def fetch_json(host: FastAPI, *parts: LifespanContribution, path: str = "/", **options: Any) -> Any:
     async with run(create_app(host, contributions=parts, discover=False, **options)) as running:
         return (await running.http.get(path)).json()
 
@@ -70,8 +70,8 @@ async def answered(host: FastAPI, *parts: LifespanContribution, path: str = "/",
         (Annotated[Database | None, Resource()], Cache, Cache(), None),
     ],
 )
-async def test_a_handler_gets_what_a_component_provides(kind: Any, key: Any, value: Any, expected: str | None) -> None:
-    """By its type, and its name."""
+async def test_a_handler_gets_the_resource(kind: Any, key: Any, value: Any, expected: str | None) -> None:
+    """A resource is found by its type and its name."""
     host = FastAPI()
 
     async def endpoint(it):
@@ -79,12 +79,12 @@ async def test_a_handler_gets_what_a_component_provides(kind: Any, key: Any, val
 
     endpoint.__annotations__["it"] = kind
     host.get("/")(endpoint)
-    assert expected == await answered(host, providing(value, key))
+    assert expected == await fetch_json(host, provide(value, key))
 
 
 @pytest.mark.requirement("FA-4")
 async def test_dependencies_and_protocols() -> None:
-    """Whatever FastAPI calls can ask, sync or async, and as a default value as well."""
+    """Sync and async functions can ask for resources, also by protocol and as default values."""
     host = FastAPI()
 
     def greeting(greeter: Annotated[Greets, Resource()]) -> str:
@@ -94,13 +94,13 @@ async def test_dependencies_and_protocols() -> None:
     def endpoint(said: Annotated[str, Depends(greeting)], database: Database = Resource()) -> list[str]:
         return [said, database.name]
 
-    parts = [providing(Greeter(), Greets, "greeter"), providing(Database(), Database)]
-    assert ["hello", "main"] == await answered(host, *parts)
+    parts = [provide(Greeter(), Greets, "greeter"), provide(Database(), Database)]
+    assert ["hello", "main"] == await fetch_json(host, *parts)
 
 
 @pytest.mark.requirement("FA-4")
-async def test_a_websocket_handler_gets_it_too() -> None:
-    """By the same means."""
+async def test_a_websocket_handler_gets_the_resource() -> None:
+    """WebSocket handlers use the same marker."""
     host = FastAPI()
 
     @host.websocket("/")
@@ -109,13 +109,13 @@ async def test_a_websocket_handler_gets_it_too() -> None:
         await websocket.send_text(database.name)
         await websocket.close()
 
-    app = create_app(host, contributions=[providing(Database(), Database)], discover=False)
+    app = create_app(host, contributions=[provide(Database(), Database)], discover=False)
     async with run(app) as running, running.websocket("/") as socket:
         assert "main" == await socket.receive_text()
 
 
-async def test_it_is_no_parameter() -> None:
-    """Neither in the OpenAPI document nor in the query."""
+async def test_a_resource_is_no_parameter() -> None:
+    """A resource appears neither in the OpenAPI document nor in the query."""
     host = FastAPI()
 
     @host.get("/")
@@ -123,26 +123,26 @@ async def test_it_is_no_parameter() -> None:
         return database.name
 
     assert "parameters" not in host.openapi()["paths"]["/"]["get"]
-    assert "main" == await answered(host, providing(Database(), Database), path="/?database=mine")
+    assert "main" == await fetch_json(host, provide(Database(), Database), path="/?database=mine")
 
 
 @pytest.mark.requirement("FA-4")
 async def test_both_ways_to_override() -> None:
-    """The kernel's, by type, and FastAPI's, by function."""
+    """The kernel overrides by type, and FastAPI by function."""
     host = FastAPI()
 
     @host.get("/")
     async def endpoint(database: Annotated[Database, Resource()]) -> str:
         return database.name
 
-    real = providing(Database("real"), Database)
-    assert "kernel" == await answered(host, real, overrides={Database: Database("kernel")})
+    real = provide(Database("real"), Database)
+    assert "kernel" == await fetch_json(host, real, overrides={Database: Database("kernel")})
     host.dependency_overrides[dependency(Database)] = lambda: Database("fastapi")
-    assert "fastapi" == await answered(host, real)
+    assert "fastapi" == await fetch_json(host, real)
 
 
 @pytest.mark.parametrize(
-    ("kind", "said"),
+    ("kind", "message"),
     [
         (Annotated[Database, Resource()], r"no component provides Database\. There is: Cache, .*; contribute"),
         (Annotated[Session, Resource()], r"Resource\(scope='request'\)"),
@@ -150,8 +150,8 @@ async def test_both_ways_to_override() -> None:
         (Annotated[Cache, Resource(scope="request")], r"Resource\(\), without a scope"),
     ],
 )
-async def test_what_is_missing_is_said(kind: Any, said: str) -> None:
-    """With what there is, and what to write."""
+async def test_a_missing_resource_is_an_error(kind: Any, message: str) -> None:
+    """The message lists the resources that exist, and suggests a fix."""
     host = FastAPI()
 
     async def endpoint(it):
@@ -159,12 +159,12 @@ async def test_what_is_missing_is_said(kind: Any, said: str) -> None:
 
     endpoint.__annotations__["it"] = kind
     host.get("/")(endpoint)
-    with pytest.raises(MissingResourceError, match=said):
-        await answered(host, providing(Cache(), Cache), providing(None, Scoped[Session], "sessions"))
+    with pytest.raises(MissingResourceError, match=message):
+        await fetch_json(host, provide(Cache(), Cache), provide(None, Scoped[Session], "sessions"))
 
 
-def test_an_app_that_is_served_bare_is_told_so() -> None:
-    """Its handlers can't get what nobody started."""
+def test_an_app_without_a_kernel_is_an_error() -> None:
+    """Without a kernel no component has been started."""
     host = FastAPI()
 
     @host.get("/")
@@ -174,8 +174,8 @@ def test_an_app_that_is_served_bare_is_told_so() -> None:
         TestClient(host).get("/")
 
 
-def test_two_types_are_none() -> None:
-    """Nobody could tell which one is meant."""
+def test_two_types_are_refused() -> None:
+    """A marker on a union of two types names none of them."""
     host = FastAPI()
     with pytest.raises(ValueError, match="one type"):
 
@@ -184,8 +184,8 @@ def test_two_types_are_none() -> None:
 
 
 @pytest.mark.requirement("FA-4")
-async def test_it_can_be_asked_for_without_a_parameter() -> None:
-    """By routers and apps, for all of their routes; and as a default value that says the type itself."""
+async def test_a_resource_without_a_parameter() -> None:
+    """Routers and apps ask for resources for all their routes, and a default value may name the type."""
     events: list[str] = []
     host = FastAPI(dependencies=[Resource(Session, scope="request")])
     router = APIRouter(prefix="/api", dependencies=[Resource(Database, "replica")])
@@ -195,15 +195,15 @@ async def test_it_can_be_asked_for_without_a_parameter() -> None:
         return database.name
 
     host.include_router(router)
-    parts = [providing(Database("replica"), (Database, "replica")), sessions(events)]
-    assert "replica" == await answered(host, *parts, path="/api/one")
+    parts = [provide(Database("replica"), (Database, "replica")), sessions(events)]
+    assert "replica" == await fetch_json(host, *parts, path="/api/one")
     assert ["open", "closed"] == events
     with pytest.raises(MissingResourceError, match="no component provides Database named 'replica'"):
-        await answered(host, sessions(events), path="/api/one")
+        await fetch_json(host, sessions(events), path="/api/one")
 
 
-def test_an_alias_of_a_type_says_its_name_too() -> None:
-    """Where the type is handed over whole, the kernel's mark counts."""
+def test_an_alias_with_a_name() -> None:
+    """The kernel's mark in an alias counts, unless the call names another."""
     replica = Annotated[Database, Named("replica")]
     assert dependency(Database, "replica") is dependency(replica)
     assert dependency(Database, "other") is dependency(replica, "other")
@@ -211,14 +211,14 @@ def test_an_alias_of_a_type_says_its_name_too() -> None:
 
 
 @pytest.mark.parametrize("kind", [Any, object, None, "Database", T])
-def test_a_type_has_to_say_something(kind: Any) -> None:
-    """It is refused where the handler is defined, not when a request comes."""
+def test_a_type_that_names_no_resource_is_refused(kind: Any) -> None:
+    """Such a type is refused where the handler is defined, not when a request comes."""
     with pytest.raises(ValueError, match="doesn't say what is asked for"):
         dependency(kind)
 
 
 def test_arguments_are_checked() -> None:
-    """When they are given."""
+    """Wrong arguments are refused where the marker is written."""
     with pytest.raises(ValueError, match="name: expected letters"):
         Resource("my replica")
     with pytest.raises(ValueError, match="scope: expected 'function'"):
@@ -230,8 +230,8 @@ def test_arguments_are_checked() -> None:
 
 
 @pytest.mark.requirement("FA-4")
-async def test_apps_that_are_mounted_get_it_as_well() -> None:
-    """From the host's resources."""
+async def test_a_mounted_app_gets_the_resource() -> None:
+    """A mounted app gets the resources of the host."""
     host, inner = FastAPI(), FastAPI()
     host.mount("/inner", inner)
 
@@ -239,10 +239,7 @@ async def test_apps_that_are_mounted_get_it_as_well() -> None:
     async def endpoint(database: Annotated[Database, Resource()]) -> str:
         return database.name
 
-    assert "main" == await answered(host, providing(Database(), Database), path="/inner/")
-
-
-# -- anew for each request -----------------------------------------------------------------------------------------------------
+    assert "main" == await fetch_json(host, provide(Database(), Database), path="/inner/")
 
 
 def sessions(events: list[str]) -> LifespanContribution:
@@ -268,8 +265,8 @@ OneSession = Annotated[Session, Resource(scope="request")]
 
 
 @pytest.mark.requirement("FA-4")
-async def test_one_for_all_that_asks_in_a_request() -> None:
-    """Closed when it is over; the next request has another."""
+async def test_a_scoped_resource_is_shared_in_a_request() -> None:
+    """A scoped resource is closed after the request, and the next request gets another."""
     host, events, seen = FastAPI(), [], []
 
     def helper(session: OneSession) -> Session:
@@ -287,8 +284,8 @@ async def test_one_for_all_that_asks_in_a_request() -> None:
 
 
 @pytest.mark.requirement("FA-4")
-async def test_it_sees_what_the_handler_raises() -> None:
-    """So that it can roll back."""
+async def test_a_scoped_resource_receives_the_exception() -> None:
+    """A resource can roll back when the handler raises."""
     host, events = FastAPI(), []
 
     @host.get("/")
@@ -296,41 +293,41 @@ async def test_it_sees_what_the_handler_raises() -> None:
         raise ZeroDivisionError
 
     with pytest.raises(ZeroDivisionError):
-        await answered(host, sessions(events))
+        await fetch_json(host, sessions(events))
     assert ["open", "rolled back", "closed"] == events
 
 
 @pytest.mark.requirement("FA-4")
 @pytest.mark.parametrize(("scope", "expected"), [("request", "open sent closed"), ("function", "open closed sent")])
-async def test_the_end_is_before_or_after_the_response(scope: Any, expected: str) -> None:
-    """As FastAPI's own scopes have it."""
+async def test_a_scoped_resource_is_closed_before_or_after_the_response(scope: Any, expected: str) -> None:
+    """The scopes mean the same as FastAPI's own."""
     host, events = FastAPI(), []
 
-    class Watching:
+    class SendRecorder:
         def __init__(self, app: Any) -> None:
             self.app = app
 
         async def __call__(self, scope: Any, receive: Any, send: Any) -> None:
-            async def sending(message: Any) -> None:
+            async def send_and_note(message: Any) -> None:
                 if message["type"] == "http.response.body":
                     events.append("sent")
                 await send(message)
 
-            await self.app(scope, receive, sending)
+            await self.app(scope, receive, send_and_note)
 
     async def endpoint(session):
         return None
 
     endpoint.__annotations__["session"] = Annotated[Session, Resource(scope=scope)]
     host.get("/")(endpoint)
-    host.add_middleware(Watching)
-    await answered(host, sessions(events))
+    host.add_middleware(SendRecorder)
+    await fetch_json(host, sessions(events))
     assert expected.split() == events
 
 
 @pytest.mark.requirement("FA-4")
-async def test_what_each_request_gets_can_be_overridden() -> None:
-    """By the kernel and by FastAPI."""
+async def test_a_scoped_resource_can_be_overridden() -> None:
+    """The kernel's overrides and FastAPI's both work."""
     host, events = FastAPI(), []
     fake = Session()
 
@@ -342,15 +339,15 @@ async def test_what_each_request_gets_can_be_overridden() -> None:
     async def faked() -> AsyncIterator[Session]:
         yield fake
 
-    assert await answered(host, sessions(events), overrides={Scoped[Session]: Scoped(faked)})
+    assert await fetch_json(host, sessions(events), overrides={Scoped[Session]: Scoped(faked)})
     host.dependency_overrides[dependency(Session, scope="request")] = lambda: fake
-    assert await answered(host, sessions(events))
+    assert await fetch_json(host, sessions(events))
     assert [] == events
 
 
 @pytest.mark.requirement("FA-4")
-async def test_a_connection_has_one_as_well() -> None:
-    """Until it is closed; what the handler raises is seen."""
+async def test_a_websocket_has_a_scoped_resource() -> None:
+    """The resource is closed with the WebSocket, and receives the handler's exception."""
     host, events = FastAPI(), []
 
     @host.websocket("/{what}")
@@ -373,21 +370,21 @@ async def test_a_connection_has_one_as_well() -> None:
 
 
 @pytest.mark.requirement("FA-4")
-async def test_work_in_the_background_has_it_until_its_end() -> None:
-    """With the scope of the request."""
+async def test_background_tasks_run_before_the_resource_is_closed() -> None:
+    """A resource of the request is open until the background tasks have ended."""
     host, events = FastAPI(), []
 
     @host.get("/")
     async def endpoint(session: OneSession, later: BackgroundTasks) -> None:
         later.add_task(events.append, "background")
 
-    await answered(host, sessions(events))
+    await fetch_json(host, sessions(events))
     assert ["open", "background", "closed"] == events
 
 
 @pytest.mark.requirement("FA-4")
-async def test_an_answer_that_is_an_exception_rolls_back() -> None:
-    """An HTTPException is one, though it is no failure of the service."""
+async def test_an_http_exception_rolls_back() -> None:
+    """An HTTPException is an exception, although it is no failure of the service."""
     host, events = FastAPI(), []
 
     @asynccontextmanager
@@ -402,12 +399,12 @@ async def test_an_answer_that_is_an_exception_rolls_back() -> None:
     async def endpoint(session: OneSession) -> None:
         raise HTTPException(409)
 
-    assert {"detail": "Conflict"} == await answered(host, providing(Scoped(opened), Scoped[Session]))
+    assert {"detail": "Conflict"} == await fetch_json(host, provide(Scoped(opened), Scoped[Session]))
     assert [409] == events
 
 
-async def test_what_cannot_be_opened_is_an_error() -> None:
-    """It reaches the handler's caller, and nothing is closed that wasn't opened."""
+async def test_a_resource_that_cannot_be_opened_is_an_error() -> None:
+    """The exception reaches the caller, and nothing is closed that was not opened."""
     host = FastAPI()
 
     @asynccontextmanager
@@ -419,26 +416,26 @@ async def test_what_cannot_be_opened_is_an_error() -> None:
     async def endpoint(session: OneSession) -> None: ...
 
     with pytest.raises(ConnectionRefusedError):
-        await answered(host, providing(Scoped(opened), Scoped[Session]))
+        await fetch_json(host, provide(Scoped(opened), Scoped[Session]))
 
 
-async def test_none_where_nothing_provides_it() -> None:
-    """Optional is optional here, too."""
+async def test_an_optional_scoped_resource_may_be_missing() -> None:
+    """The handler gets None."""
     host = FastAPI()
 
     @host.get("/")
     async def endpoint(session: Annotated[Session | None, Resource(scope="request")]) -> bool:
         return session is None
 
-    assert await answered(host)
+    assert await fetch_json(host)
 
 
-async def test_named_marks_are_for_components() -> None:
-    """The kernel's mark beside it is left alone; the name stands in Resource()."""
+async def test_a_named_mark_is_ignored() -> None:
+    """The name for FastAPI stands in `Resource()`, and the kernel's mark beside it has no effect."""
     host = FastAPI()
 
     @host.get("/")
     async def endpoint(it: Annotated[Database, Named("replica"), Resource("replica")]) -> str:
         return it.name
 
-    assert "replica" == await answered(host, providing(Database("replica"), (Database, "replica")))
+    assert "replica" == await fetch_json(host, provide(Database("replica"), (Database, "replica")))

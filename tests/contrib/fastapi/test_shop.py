@@ -1,4 +1,4 @@
-"""Moving over: the shop's own tests, on the bare application and on one that is composed around it."""
+"""Migration: the shop's own tests on the bare application, and on one that is composed around it."""
 
 from __future__ import annotations
 
@@ -28,8 +28,8 @@ BOOK = {"isbn": "9780131103627", "title": "The C Programming Language", "price":
 ORDER = {"lines": [{"isbn": BOOK["isbn"], "count": 2}], "payment": {"kind": "card", "number": "4111111111111111"}}
 
 
-class Served(NamedTuple):
-    """The shop while it is served."""
+class ServedShop(NamedTuple):
+    """The shop while it is served, bare or composed."""
 
     client: TestClient
     host: Any
@@ -40,7 +40,7 @@ class Served(NamedTuple):
         return self.client.post("/books", json={**BOOK, **changes}, headers=STAFF)
 
 
-# The one difference between moved over and not.
+# The two forms differ in this call alone.
 FORMS = {
     "bare": lambda host: host,
     "composed": lambda host: create_app(host, contributions=PARTS, discover=False),
@@ -53,19 +53,16 @@ def form(request: pytest.FixtureRequest) -> str:
 
 
 @pytest.fixture
-def shop(form: str, anyio_backend: str) -> Iterator[Served]:
+def shop(form: str, anyio_backend: str) -> Iterator[ServedShop]:
     log: list[str] = []
     host = build(log)
     with TestClient(FORMS[form](host), backend=anyio_backend) as client:  # type: ignore[arg-type]
-        yield Served(client, host, log, form == "composed")
-
-
-# -- what stays as it was ----------------------------------------------------------------------------------------------
+        yield ServedShop(client, host, log, form == "composed")
 
 
 @pytest.mark.requirement("FA-1")
 def test_lifespans_run_once_each(form: str, anyio_backend: str) -> None:
-    """The app's, and inside it that of the app that is mounted."""
+    """The app's lifespan runs once, and inside it the mounted app's."""
     log: list[str] = []
     app = FORMS[form](build(log))
     for _ in range(2):
@@ -76,8 +73,8 @@ def test_lifespans_run_once_each(form: str, anyio_backend: str) -> None:
         log.clear()
 
 
-def test_books_come_and_go(shop: Served) -> None:
-    """Statuses, headers, and response models that leave out what is secret."""
+def test_books_are_added_and_deleted(shop: ServedShop) -> None:
+    """Statuses and headers are kept, and response models leave out their secrets."""
     added = shop.add_book()
     assert (201, "http://testserver/books/1") == (added.status_code, added.headers["location"])
     assert {**BOOK, "id": 1, "published": None} == added.json()
@@ -105,19 +102,19 @@ def test_books_come_and_go(shop: Served) -> None:
         ("GET", "/admin/stats/1", 401),
     ],
 )
-def test_refusals(shop: Served, method: str, path: str, status: int) -> None:
-    """With the statuses that FastAPI gives."""
+def test_refusals(shop: ServedShop, method: str, path: str, status: int) -> None:
+    """Refusals have the statuses of FastAPI."""
     assert status == shop.client.request(method, path).status_code
 
 
-def test_a_method_that_is_not_allowed_says_which_are(shop: Served) -> None:
-    """Headers of an HTTPException are sent."""
+def test_headers_of_http_exceptions_are_sent(shop: ServedShop) -> None:
+    """A 405 lists the allowed methods, and a 401 names the scheme."""
     assert "GET" in shop.client.patch("/books/1").headers["allow"]
     assert "Bearer" == shop.client.get("/orders").headers["www-authenticate"]
 
 
-def test_security_scopes(shop: Served) -> None:
-    """Who may read may not write."""
+def test_security_scopes(shop: ServedShop) -> None:
+    """A customer with the scope for reading may not write."""
     shop.add_book()
     assert 201 == shop.client.post("/orders", json=ORDER, headers=ANN).status_code
     assert 403 == shop.client.post("/orders", json=ORDER, headers=BOB).status_code
@@ -125,16 +122,16 @@ def test_security_scopes(shop: Served) -> None:
     assert ["ann"] == [order["customer"] for order in shop.client.get("/orders", headers=ANN).json()]
 
 
-def test_an_order_of_events(shop: Served) -> None:
-    """Dependencies begin in order and end in reverse, after the response and what goes on in the background."""
+def test_dependencies_end_in_reverse_order(shop: ServedShop) -> None:
+    """Dependencies end in reverse, after the response and its background tasks."""
     shop.add_book()
     del shop.log[:]
     assert 201 == shop.client.post("/orders", json=ORDER, headers=ANN).status_code
     assert ["audit begins", "begin", f"confirmed {BOOK['isbn']}", "commit", "audit ends"] == shop.log
 
 
-def test_dependencies_see_what_is_raised(shop: Served) -> None:
-    """An error that the app answers itself rolls back as well; nothing is done in the background."""
+def test_dependencies_receive_exceptions(shop: ServedShop) -> None:
+    """An error that the app answers rolls back as well, and starts no background task."""
     shop.add_book(stock=1)
     del shop.log[:]
     answer = shop.client.post("/orders", json=ORDER, headers=ANN)
@@ -142,23 +139,23 @@ def test_dependencies_see_what_is_raised(shop: Served) -> None:
     assert ["audit begins", "begin", "rollback after OutOfStockError", "audit ends"] == shop.log
 
 
-def test_a_dependency_of_the_function_ends_before_the_response(shop: Served) -> None:
-    """FastAPI's scope of that name."""
+def test_a_dependency_of_the_function_ends_before_the_response(shop: ServedShop) -> None:
+    """FastAPI's scope `function` is kept."""
     del shop.log[:]
     assert "x" == shop.client.get("/orders/early").text
     assert ["audit begins", "begin", "commit", "body", "audit ends"] == shop.log
 
 
-def test_a_crash_reaches_the_server(shop: Served) -> None:
-    """It is rolled back, and raised on, so that servers and test clients get to know."""
+def test_a_crash_reaches_the_server(shop: ServedShop) -> None:
+    """An unhandled exception is rolled back, and goes on to servers and test clients."""
     del shop.log[:]
     with pytest.raises(RuntimeError, match="a secret"):
         shop.client.get("/orders/crash")
     assert ["audit begins", "begin", "rollback after RuntimeError", "audit ends"] == shop.log
 
 
-def test_streams(shop: Served) -> None:
-    """Piece by piece, of what type they say."""
+def test_streams(shop: ServedShop) -> None:
+    """A stream has its pieces and its media type."""
     shop.add_book()
     answer = shop.client.get("/books/export/csv")
     assert ("text/csv; charset=utf-8", f"isbn,title\n{BOOK['isbn']},{BOOK['title']}\n") == (
@@ -167,8 +164,8 @@ def test_streams(shop: Served) -> None:
     )
 
 
-def test_a_stream_ends_when_nobody_listens(form: str, anyio_backend: str) -> None:
-    """`Request.is_disconnected` tells it."""
+def test_a_stream_notices_the_disconnect(form: str, anyio_backend: str) -> None:
+    """`Request.is_disconnected` works."""
     sent: list[bytes] = []
     log: list[str] = []
 
@@ -179,7 +176,8 @@ def test_a_stream_ends_when_nobody_listens(form: str, anyio_backend: str) -> Non
         async def receive() -> Any:
             if request:
                 return request.pop()
-            if not left.is_set():  # to wait for it would be a checkpoint, where asking whether it is so is cancelled
+            # Waiting is a checkpoint, also for an event that is set, and Starlette cancels is_disconnected there.
+            if not left.is_set():
                 await left.wait()
             return {"type": "http.disconnect"}
 
@@ -215,8 +213,8 @@ def test_a_stream_ends_when_nobody_listens(form: str, anyio_backend: str) -> Non
         assert "listener gone" == log[-1]
 
 
-def test_a_chat(shop: Served) -> None:
-    """Subprotocols, JSON, and both ways to leave."""
+def test_a_chat(shop: ServedShop) -> None:
+    """A WebSocket has subprotocols and JSON, and either side can close it."""
     with shop.client.websocket_connect("/chat/7?token=token-ann", subprotocols=["chat"]) as socket:
         assert "chat" == socket.accepted_subprotocol
         socket.send_json("hello")
@@ -230,44 +228,44 @@ def test_a_chat(shop: Served) -> None:
     assert "gone 1001" == shop.log[-1]
 
 
-def test_a_chat_for_nobody(shop: Served) -> None:
-    """It is refused with the code that the app gives."""
+def test_a_chat_without_a_user_is_refused(shop: ServedShop) -> None:
+    """The WebSocket is refused with the code of the app."""
     with pytest.raises(WebSocketDisconnect) as closed, shop.client.websocket_connect("/chat/7?token=x"):
         pass
     assert (4401, "Who are you?") == (closed.value.code, closed.value.reason)
 
 
-def test_a_denial(shop: Served) -> None:
-    """The app answers a WebSocket's handshake by HTTP."""
+def test_a_denial(shop: ServedShop) -> None:
+    """The app answers a WebSocket's handshake with an HTTP response."""
     with pytest.raises(WebSocketDenialResponse) as denied, shop.client.websocket_connect("/members"):
         pass
     assert (402, {"error": "members only"}) == (denied.value.status_code, denied.value.json())
 
 
-def test_files(shop: Served) -> None:
-    """What is uploaded as it is comes through whole."""
+def test_files(shop: ServedShop) -> None:
+    """A file in a request body arrives complete."""
     content = bytes(range(256)) * 1000
     answer = shop.client.put("/files/all.bin", content=content, headers=STAFF)
     assert ({"bytes": 256_000}, 200) == (answer.json(), answer.status_code)
 
 
 @pytest.mark.skipif(not HAS_FORMS, reason="python-multipart isn't installed")
-def test_forms(shop: Served) -> None:
-    """What is uploaded in a form as well."""
+def test_forms(shop: ServedShop) -> None:
+    """A file in a form arrives complete."""
     answer = shop.client.post("/files", files={"upload": ("a.txt", io.BytesIO(b"hello"))})
     assert {"name": "a.txt", "bytes": 5} == answer.json()
 
 
-def test_static_files(shop: Served) -> None:
-    """With their entity tags."""
+def test_static_files(shop: ServedShop) -> None:
+    """Static files have entity tags."""
     answer = shop.client.get("/static/style.css")
     assert (200, "text/css; charset=utf-8") == (answer.status_code, answer.headers["content-type"])
     again = shop.client.get("/static/style.css", headers={"if-none-match": answer.headers["etag"]})
     assert 304 == again.status_code
 
 
-def test_middlewares_of_its_own(shop: Served) -> None:
-    """Those of the app work as they did: around handlers, and around errors."""
+def test_middleware_of_the_app(shop: ServedShop) -> None:
+    """The app's own middleware works around handlers and around errors."""
     assert "1" == shop.client.get("/hello").headers["x-count"]
     answer = shop.client.get("/nowhere")
     assert "2" == answer.headers["x-count"]
@@ -277,8 +275,8 @@ def test_middlewares_of_its_own(shop: Served) -> None:
     assert "gzip" == shop.client.get("/books", headers={"accept-encoding": "gzip"}).headers["content-encoding"]
 
 
-def test_cookies_headers_and_redirects(shop: Served) -> None:
-    """As they come and go."""
+def test_cookies_headers_and_redirects(shop: ServedShop) -> None:
+    """Cookies, headers and redirects are kept."""
     assert '"stranger en"' == shop.client.get("/hello").text
     shop.client.post("/token", json={"user": "ann", "password": "secret"})
     answer = shop.client.get("/old", headers={"accept-language": "fr"})
@@ -287,8 +285,8 @@ def test_cookies_headers_and_redirects(shop: Served) -> None:
     assert 401 == shop.client.post("/token", json={"user": "ann", "password": "guess"}).status_code
 
 
-def test_a_mounted_app(shop: Served) -> None:
-    """It has the host's state, and answers its errors itself, in its own form."""
+def test_a_mounted_app(shop: ServedShop) -> None:
+    """A mounted app has the host's state, and answers its errors itself in its own form."""
     shop.add_book()
     assert {"day": 1, "books": 1} == shop.client.get("/admin/stats/1", headers=STAFF).json()
     wrong = shop.client.get("/admin/stats/x", headers=STAFF)
@@ -296,8 +294,8 @@ def test_a_mounted_app(shop: Served) -> None:
     assert "Administration" == shop.client.get("/admin/openapi.json").json()["info"]["title"]
 
 
-def test_dependencies_are_overridden(shop: Served) -> None:
-    """As tests of FastAPI applications do it."""
+def test_dependencies_are_overridden(shop: ServedShop) -> None:
+    """Overrides work as in tests of FastAPI applications."""
     other = Store()
     shop.host.dependency_overrides[get_store] = lambda: other
     shop.host.dependency_overrides[customer] = lambda: "eve"
@@ -307,8 +305,8 @@ def test_dependencies_are_overridden(shop: Served) -> None:
     assert 401 == shop.client.get("/orders").status_code
 
 
-def test_documentation(shop: Served) -> None:
-    """Title, version, tags, security, and what is hidden."""
+def test_documentation(shop: ServedShop) -> None:
+    """The document has the title, the version, the tags and the security schemes, and no hidden routes."""
     document = shop.client.get("/openapi.json").json()
     assert {"title": "Bookshop", "version": "2.0"} == document["info"]
     assert ["/books", "/books/export/csv", "/books/{number}", "/hello", "/orders", "/token"] == sorted(
@@ -322,12 +320,9 @@ def test_documentation(shop: Served) -> None:
         assert "text/html; charset=utf-8" == shop.client.get(page).headers["content-type"]
 
 
-# -- what differs on purpose -------------------------------------------------------------------------------------------
-
-
 @pytest.mark.requirement("FA-3", "XC-E2")
 @pytest.mark.parametrize(
-    ("method", "path", "status", "said"),
+    ("method", "path", "status", "detail"),
     [
         ("GET", "/books/7", 404, "There is no such book."),
         ("GET", "/nowhere", 404, None),
@@ -335,20 +330,20 @@ def test_documentation(shop: Served) -> None:
         ("GET", "/orders", 401, None),
     ],
 )
-def test_errors_become_problems(shop: Served, method: str, path: str, status: int, said: str | None) -> None:
-    """Where the app has no handler of its own: the same words, in another form."""
+def test_errors_become_problems(shop: ServedShop, method: str, path: str, status: int, detail: str | None) -> None:
+    """Where the app has no handler of its own, errors have the same text in the form of a problem."""
     answer = shop.client.request(method, path)
     if shop.composed:
         assert (status, PROBLEM) == (answer.status_code, answer.headers["content-type"])
-        assert said in (None, answer.json().get("detail"))
+        assert detail in (None, answer.json().get("detail"))
     else:
         assert (status, "application/json") == (answer.status_code, answer.headers["content-type"])
-        assert said in (None, answer.json().get("detail"))
+        assert detail in (None, answer.json().get("detail"))
 
 
 @pytest.mark.requirement("FA-3", "XC-E2")
-def test_validation_errors_become_problems(shop: Served) -> None:
-    """With the same places, and without what was sent."""
+def test_validation_errors_become_problems(shop: ServedShop) -> None:
+    """A problem has the same places, without the values that were sent."""
     answer = shop.add_book(isbn="a secret", stock=-1)
     assert 422 == answer.status_code
     if shop.composed:
@@ -359,8 +354,8 @@ def test_validation_errors_become_problems(shop: Served) -> None:
 
 
 @pytest.mark.requirement("FA-3")
-def test_a_response_that_is_not_valid(shop: Served) -> None:
-    """It was raised to the server, and nobody else; now it is answered and logged."""
+def test_an_invalid_response_is_answered(shop: ServedShop) -> None:
+    """Bare, the exception only reaches the server; composed, it is answered and logged."""
     if shop.composed:
         answer = shop.client.get("/orders/broken")
         assert (500, PROBLEM) == (answer.status_code, answer.headers["content-type"])
@@ -371,8 +366,8 @@ def test_a_response_that_is_not_valid(shop: Served) -> None:
 
 
 @pytest.mark.requirement("FA-3", "XC-E2")
-def test_a_websocket_that_is_not_valid(shop: Served) -> None:
-    """It was closed with all that was sent; now it is refused by a problem, where the server can."""
+def test_an_invalid_websocket_is_refused(shop: ServedShop) -> None:
+    """Bare, the close repeats the values that were sent; composed, a problem refuses the WebSocket."""
     refused = WebSocketDenialResponse if shop.composed else WebSocketDisconnect
     with pytest.raises(refused) as refusal, shop.client.websocket_connect("/chat/x?token=token-ann"):
         pass
@@ -383,22 +378,22 @@ def test_a_websocket_that_is_not_valid(shop: Served) -> None:
         assert 1008 == refusal.value.code
 
 
-def test_what_is_added_to_responses(shop: Served) -> None:
-    """An id, and headers that switch on what protection browsers have."""
+def test_headers_are_added_to_responses(shop: ServedShop) -> None:
+    """Composed, responses have a request id and security headers."""
     added = {"x-request-id", "x-content-type-options", "x-frame-options", "referrer-policy"}
     assert shop.composed is added.issubset(shop.client.get("/hello").headers)
 
 
 @pytest.mark.requirement("FA-3")
-def test_problems_are_declared(shop: Served) -> None:
-    """In place of what FastAPI declares."""
+def test_problems_are_declared(shop: ServedShop) -> None:
+    """Composed, the document declares problems in place of FastAPI's errors."""
     schemas = shop.client.get("/openapi.json").json()["components"]["schemas"]
     assert shop.composed is ("ProblemDetails" in schemas)
     assert shop.composed is not ("HTTPValidationError" in schemas)
 
 
 def test_the_document_is_otherwise_the_same() -> None:
-    """Nothing else in it has changed."""
+    """Except errors, the document is the same."""
 
     def without_errors(document: Any) -> Any:
         for path in document["paths"].values():

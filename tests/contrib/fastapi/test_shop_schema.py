@@ -1,4 +1,4 @@
-"""Whether the shop, composed, answers as its OpenAPI document says."""
+"""Whether the composed shop answers as its OpenAPI document declares."""
 
 from __future__ import annotations
 
@@ -25,9 +25,9 @@ from bandmaster.kernel import create_app
 PARTS = [point.load() for name in ("bandmaster-web", "bandmaster-fastapi") for point in distribution(name).entry_points]
 
 
-def composed() -> Any:
+def compose() -> Any:
     host = build([])
-    # As someone would who moves over one step further: the shop's own error becomes a kind of problem, too.
+    # The next step of a migration: the shop's own error becomes a problem type.
     del host.exception_handlers[OutOfStockError]
     sold_out = problem_type(
         OutOfStockError,
@@ -44,31 +44,36 @@ def composed() -> Any:
     )
 
 
-APP = composed()
+APP = compose()
 SCHEMA = schemathesis.openapi.from_dict(APP.host.openapi())
 SCHEMA.app = APP
-# What a request has to have to come far enough; schemathesis takes it away where it tests that it is needed.
+# The headers that requests need. schemathesis removes them where it tests that they are required.
 KEYS = {"Authorization": "Bearer token-ann", "X-Key": "staff"}
 
 
 @pytest.fixture(scope="module", autouse=True)
-def stopped() -> Iterator[None]:
-    """Schemathesis starts the application, and would stop it with the process."""
+def stop_lifespans() -> Iterator[None]:
+    """Stop the application, which schemathesis starts and would stop with the process."""
     yield
     shutdown_lifespans()
 
 
+@pytest.fixture(autouse=True)
+def check_leftovers() -> None:
+    """Schemathesis keeps the application started from one test to the next, in a thread of its own."""
+
+
 def test_the_document_is_valid() -> None:
-    """By the schema of OpenAPI 3.1."""
+    """The document passes the schema of OpenAPI 3.1."""
     validate(APP.host.openapi())
 
 
 @pytest.mark.requirement("FA-3", "XC-E2")
 @SCHEMA.parametrize()
 @settings(max_examples=25, deadline=None, suppress_health_check=list(HealthCheck))
-def test_whatever_is_sent_the_answer_is_as_declared(case: Any) -> None:
-    """No 500, and each status, type and body as the document says, those of errors included."""
-    # Whether 174.0 is an integer, and false one, pydantic and JSON Schema see differently; that is theirs. Of several
-    # routes with one path, the Allow header of a 405 tells the first one's methods; that is Starlette's.
+def test_any_request_is_answered_as_declared(case: Any) -> None:
+    """Any request gets no 500, and a declared status, type and body, errors included."""
+    # pydantic and JSON Schema disagree whether 174.0 and false are integers. Where several routes have one path,
+    # Starlette's 405 lists the methods of the first.
     excluded = [negative_data_rejection, positive_data_acceptance, allow_header_conformance]
     case.call_and_validate(headers=KEYS, excluded_checks=excluded)

@@ -1,4 +1,4 @@
-"""Requests that fail validation."""
+"""Requests and responses that fail validation."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ class Item(BaseModel):
     tags: list[Annotated[str, Field(max_length=3)]] = []
 
 
-def app() -> Any:
+def build_app() -> Any:
     host = FastAPI()
 
     @host.post("/items/{number}")
@@ -42,9 +42,9 @@ def app() -> Any:
 
 
 @pytest.mark.requirement("FA-3", "XC-E2")
-async def test_every_place_is_told_and_no_input() -> None:
-    """In the body by a pointer, elsewhere by the parameter."""
-    async with run(app()) as running:
+async def test_every_error_has_a_place_and_no_input() -> None:
+    """A place in the body is a pointer, any other a parameter."""
+    async with run(build_app()) as running:
         response = await running.http.post(
             f"/items/{SECRET}?limit={SECRET}",
             json={"price": SECRET, "tags": ["ok", SECRET]},
@@ -66,9 +66,9 @@ async def test_every_place_is_told_and_no_input() -> None:
 
 @pytest.mark.requirement("FA-3")
 @pytest.mark.parametrize("body", [b"{", b"", b"\xff", b"[1]", b'{"price": NaN'])
-async def test_a_body_that_cannot_be_read(body: bytes) -> None:
-    """It is the body as a whole that is wrong."""
-    async with run(app()) as running:
+async def test_a_malformed_body(body: bytes) -> None:
+    """The place of the error is the whole body."""
+    async with run(build_app()) as running:
         response = await running.http.post("/items/1", content=body, headers={"content-type": "application/json"})
     assert response.status in (400, 422)
     assert "application/problem+json" == response.headers["content-type"]
@@ -77,9 +77,9 @@ async def test_a_body_that_cannot_be_read(body: bytes) -> None:
 
 
 @pytest.mark.requirement("FA-3")
-async def test_a_response_that_is_not_valid_is_the_services_fault() -> None:
-    """The client learns nothing of it."""
-    async with run(app(), raise_app_exceptions=False) as running:
+async def test_an_invalid_response_is_a_500() -> None:
+    """The client learns nothing of the value."""
+    async with run(build_app(), raise_app_exceptions=False) as running:
         response = await running.http.get("/broken")
     assert (500, 500) == (response.status, response.json()["status"])
     assert SECRET not in response.text
@@ -87,8 +87,8 @@ async def test_a_response_that_is_not_valid_is_the_services_fault() -> None:
 
 @pytest.mark.requirement("FA-3", "XC-E2")
 async def test_a_websocket_is_refused() -> None:
-    """With the same problem, before it is accepted."""
-    async with run(app()) as running:
+    """A WebSocket gets the same problem before it is accepted."""
+    async with run(build_app()) as running:
         with pytest.raises(WebSocketRefused) as refused:
             async with running.websocket(f"/live/{SECRET}"):
                 pass
@@ -118,7 +118,7 @@ class Account(BaseModel):
     number: int
 
 
-def shelter() -> Any:
+def build_shelter() -> Any:
     host = FastAPI()
 
     @host.post("/baskets")
@@ -147,38 +147,38 @@ def shelter() -> Any:
         ({}, ["#/pets"]),
     ],
 )
-async def test_pointers_lead_into_what_was_sent(body: Any, pointers: list[str]) -> None:
-    """Pydantic's marks for the parts of a union are no part of it; nor do its words repeat a tag."""
-    async with run(shelter()) as running:
+async def test_pointers_lead_into_the_body(body: Any, pointers: list[str]) -> None:
+    """Pointers leave out pydantic's tokens for members of unions, and messages leave out tags that were sent."""
+    async with run(build_shelter()) as running:
         response = await running.http.post("/baskets", json=body)
     assert pointers == [error["pointer"] for error in response.json()["errors"]]
     assert SECRET not in response.text
 
 
 @pytest.mark.requirement("FA-3")
-async def test_a_short_request_has_no_long_answer() -> None:
-    """Of very many errors the first are told, and how many there are."""
-    async with run(shelter()) as running:
+async def test_the_number_of_errors_is_limited() -> None:
+    """Of very many errors the first are listed, with the number of all."""
+    async with run(build_shelter()) as running:
         response = await running.http.post("/many", json=["x"] * 5000)
     assert 100 == len(response.json()["errors"])
     assert "the first 100 of 5000" in response.json()["detail"]
 
 
 @pytest.mark.requirement("FA-3")
-async def test_a_character_is_no_place() -> None:
-    """Where JSON breaks off is said in words."""
-    async with run(shelter()) as running:
+async def test_malformed_json_names_the_character() -> None:
+    """The message names the character at which the JSON is malformed, and the pointer the whole body."""
+    async with run(build_shelter()) as running:
         response = await running.http.post("/many", content=b"[1, 2", headers={"content-type": "application/json"})
     assert [{"pointer": "#", "detail": "JSON decode error at character 5"}] == response.json()["errors"]
 
 
 @pytest.mark.requirement("FA-3", "XC-E2")
-async def test_the_log_says_which_handler_returned_what_it_may_not(capsys: pytest.CaptureFixture[str]) -> None:
-    """And where in it, but nothing of what it was; the client learns nothing at all."""
-    async with run(shelter()) as running:
+async def test_an_invalid_response_is_logged_with_its_handler(capsys: pytest.CaptureFixture[str]) -> None:
+    """The log names the handler and the place and not the value, and the client learns neither."""
+    async with run(build_shelter()) as running:
         response = await running.http.get("/accounts")
-    told = capsys.readouterr()
-    log = told.out + told.err
+    output = capsys.readouterr()
+    log = output.out + output.err
     assert (500, "application/problem+json") == (response.status, response.headers["content-type"])
     assert {"type", "title", "status", "detail", "instance", "request_id"} == set(response.json())
     assert "accounts" in log and "response.1.number: Input should be a valid integer" in log

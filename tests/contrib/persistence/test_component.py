@@ -1,4 +1,4 @@
-"""A database as a component: seen to be there at the start, probed while it serves, closed at the stop."""
+"""The components of a database."""
 
 from typing import Annotated
 
@@ -48,7 +48,7 @@ def of(url, **options):
 @pytest.mark.requirement("CF-02", "PE-10", "FA-13")
 @pytest.mark.parametrize("driver", ["psycopg", "asyncpg"])
 async def test_it_starts_serves_and_leaves_nothing(postgres_database, superuser_runs, driver):
-    """Sessions by type while it runs; no connection afterwards."""
+    """Sessions are resources by type, and no connection is left after the stop."""
     parts = [database, database_session, database_sync_session]
     async with run(**kernel(of(postgres_database.app_url(driver)), contributions=parts)) as running:
         resources: Resources = running.resources
@@ -65,7 +65,7 @@ async def test_it_starts_serves_and_leaves_nothing(postgres_database, superuser_
 
 @pytest.mark.requirement("CF-02", "CF-09", "PE-11", "S-L2")
 async def test_it_is_closed_when_another_start_or_stop_fails(postgres_database, superuser_runs):
-    """A neighbour that breaks on the way up or down is no reason to keep connections."""
+    """Connections are closed when another component fails to start or to stop."""
 
     @lifespan(band=LifespanBand.APPLICATION)
     async def neighbour(manager: DatabaseManager):
@@ -85,7 +85,7 @@ async def test_it_is_closed_when_another_start_or_stop_fails(postgres_database, 
 
 @pytest.mark.requirement("CF-10")
 async def test_a_database_that_is_not_there_fails_the_start():
-    """With its place, in time, and without the password."""
+    """The start fails in bounded time, with host and port and without the password."""
     port = free_port()
     with anyio.fail_after(5), pytest.raises(StartError) as caught:
         async with run(**kernel(of(f"postgresql://u:hunter2@127.0.0.1:{port}/shop"))):
@@ -97,7 +97,7 @@ async def test_a_database_that_is_not_there_fails_the_start():
 
 
 async def test_a_wrong_password_fails_the_start(postgres_database):
-    """And says so."""
+    """The error of the start names the refusal."""
     url = postgres_database.app_url().replace(postgres_database.password, "hunter2")
     with pytest.raises(StartError, match="password authentication failed") as caught:
         async with run(**kernel(of(url))):
@@ -106,7 +106,7 @@ async def test_a_wrong_password_fails_the_start(postgres_database):
 
 
 async def test_readiness_follows_the_database():
-    """Lost while the server is away, back when it is; not where the database isn't critical."""
+    """The application isn't ready while a critical database is away."""
     from bandmaster.contrib.persistence.testing import postgres_server
 
     with postgres_server({}) as server:
@@ -114,9 +114,9 @@ async def test_readiness_follows_the_database():
         async with run(**kernel(settings)) as running:
             assert 200 == (await running.http.get("/readyz")).status
             server.stop()
-            await _until(running, 503)
+            await wait_until(running, 503)
             server.start()
-            await _until(running, 200)
+            await wait_until(running, 200)
         async with run(**kernel(settings.model_copy(update={"critical": False}))) as running:
             server.stop()
             await anyio.sleep(1.2)
@@ -124,18 +124,15 @@ async def test_readiness_follows_the_database():
             server.start()
 
 
-async def _until(running, status):
+async def wait_until(running, status):
     with anyio.fail_after(10):
         while (await running.http.get("/readyz")).status != status:
             await anyio.sleep(0.1)
 
 
-# Budget ---------------------------------------------------------------------------------------------------------------
-
-
 @pytest.mark.requirement("XC-R1", "XC-R2", "CF-04")
 async def test_its_connections_are_in_the_plan(postgres_database):
-    """Both pools and the health check's own; none for SQLite."""
+    """The budget sums both pools and the health check's connection; SQLite has none."""
     plan = Kernel(**kernel(of(postgres_database.app_url()))).plan
     assert {"postgres": 21} == dict(plan.budget)
     smaller = of(postgres_database.app_url(), pool_size=2, max_overflow=1, sync_pool_size=1, sync_max_overflow=0)
@@ -146,7 +143,7 @@ async def test_its_connections_are_in_the_plan(postgres_database):
 @pytest.mark.requirement("XC-R3", "XC-R4", "CF-29", "CF-41")
 @pytest.mark.parametrize("driver", ["psycopg", "asyncpg"])
 async def test_it_is_compared_with_what_the_server_allows(postgres_database, superuser_runs, driver):
-    """The server's limit, the role's and the database's: the smallest counts."""
+    """The smallest limit counts: the server's, the role's or the database's."""
     superuser_runs(f"ALTER ROLE {postgres_database.app} CONNECTION LIMIT 30")
     settings = of(postgres_database.app_url(driver))
     async with run(**kernel(settings)):
@@ -175,7 +172,7 @@ async def test_several_processes_fit_with_the_defaults(postgres_database):
 
 
 async def test_behind_pgbouncer_the_servers_limit_is_not_asked(postgres_database, superuser_runs):
-    """Its own counts, which only a setting can tell."""
+    """Behind PgBouncer only BANDMASTER_LIMITS is compared."""
     superuser_runs(f"ALTER DATABASE {postgres_database.name} CONNECTION LIMIT 10")
     settings = of(postgres_database.app_url(), pgbouncer=True)
     async with run(**kernel(settings)):
@@ -185,14 +182,11 @@ async def test_behind_pgbouncer_the_servers_limit_is_not_asked(postgres_database
             pass
 
 
-# Isolation ------------------------------------------------------------------------------------------------------------
-
-
 @pytest.mark.requirement("CF-02", "PE-7", "PE-18")
 async def test_a_start_that_could_not_keep_tenants_apart_is_refused(
     postgres_database, owner_runs, notes, superuser_runs
 ):
-    """Every way is listed at once, with what to do; a setting turns it into a warning, another excuses tables."""
+    """The error lists every finding with its remedy; settings turn it into a warning, or excuse tables."""
     url = postgres_database.app_url()
     async with run(**kernel(of(url, tenant_isolation="rls"))):
         pass
@@ -214,7 +208,7 @@ async def test_a_start_that_could_not_keep_tenants_apart_is_refused(
 
 
 async def test_isolation_without_tables_is_remarked(postgres_database):
-    """It may well be that nobody has migrated."""
+    """An audit without protected tables logs that nothing has been migrated."""
     with capture_logs() as logs:
         async with run(**kernel(of(postgres_database.app_url(), tenant_isolation="rls"))):
             pass
@@ -223,12 +217,9 @@ async def test_isolation_without_tables_is_remarked(postgres_database):
     ]
 
 
-# Several --------------------------------------------------------------------------------------------------------------
-
-
 @pytest.mark.requirement("PE-1", "CF-08", "F-03", "S-M2")
 async def test_several_databases_with_settings_of_their_own(postgres_database, bandmaster_environment, tmp_path):
-    """By name, from variables of their own prefix."""
+    """Each named database reads variables of its own prefix."""
     bandmaster_environment.setenv("DATABASE_URL", postgres_database.app_url())
     bandmaster_environment.setenv("REPORTING_DATABASE_URL", f"sqlite:///{tmp_path / 'reports'}")
     bandmaster_environment.setenv("WIDE_URL", postgres_database.owner_url("asyncpg"))
@@ -259,22 +250,19 @@ async def test_several_databases_with_settings_of_their_own(postgres_database, b
     ] == seen
 
 
-def test_a_name_that_is_none():
-    """It is refused when the component is described."""
+def test_a_malformed_name_is_refused():
+    """A name of another form is refused when the component is described."""
     with pytest.raises(ValueError):
         database_component("")
 
 
 async def test_the_kernels_own_checks_of_contributions(postgres_database):
-    """Cancelled, timed out, started twice: as every component must bear it."""
+    """The component passes the kernel's checks: cancelled, timed out, started twice."""
     await check_contribution(database, overrides={DatabaseSettings: of(postgres_database.app_url())})
 
 
-# Slow statements ------------------------------------------------------------------------------------------------------
-
-
 async def test_slow_statements_are_logged(postgres_database):
-    """With what they took, and without their values."""
+    """The event has the duration of the statement, and no values."""
     settings = of(postgres_database.app_url(), slow_query=0.05)
     with capture_logs() as logs:
         async with run(**kernel(settings)) as running:

@@ -1,4 +1,4 @@
-"""The network between an application and its database, cut at the worst moments."""
+"""Connections that the network cuts, swallows or leaves half made."""
 
 import asyncio
 import gc
@@ -10,14 +10,14 @@ import pytest
 from sqlalchemy import text
 
 from bandmaster.contrib.persistence import DatabaseUnavailableError, TransientDatabaseError
-from bandmaster.contrib.persistence.connecting import connected
+from bandmaster.contrib.persistence.migration.connection import connected
 
 DRIVERS = ["psycopg", "asyncpg"]
 pytestmark = pytest.mark.anyio
 
 
 class Proxy:
-    """Stands between, until it is cut."""
+    """A proxy between application and database, until the connections are cut."""
 
     def __init__(self, target):
         self.target = target
@@ -75,10 +75,10 @@ async def proxy(postgres_database):
 
 
 @pytest.fixture(params=DRIVERS)
-def through(request, postgres_database, proxy, managed):
+def through(request, postgres_database, proxy, make_manager):
     def make(**options):
         url = postgres_database.app_url(request.param)
-        return managed(url.replace(f":{postgres_database.server.port}/", f":{proxy.port}/"), **options)
+        return make_manager(url.replace(f":{postgres_database.server.port}/", f":{proxy.port}/"), **options)
 
     return make
 
@@ -89,7 +89,7 @@ def things(owner_runs):
 
 
 async def test_cut_in_the_middle_of_a_transaction(through, proxy, things):
-    """Transient; nothing of it remains, and the next session works."""
+    """The error is transient, the transaction is rolled back, and the next session works."""
     manager = through()
     with pytest.raises(TransientDatabaseError):
         async with manager.session() as session:
@@ -104,7 +104,7 @@ async def test_cut_in_the_middle_of_a_transaction(through, proxy, things):
 
 
 async def test_cut_while_a_statement_runs(through, proxy, things):
-    """Who waits for an answer hears of it at once."""
+    """A task that waits for an answer gets the error at once."""
     manager = through()
 
     async def cut():
@@ -120,21 +120,21 @@ async def test_cut_while_a_statement_runs(through, proxy, things):
 
 
 async def test_cut_before_the_commit_arrives(through, proxy, things):
-    """The commit fails, and says so; what was to be written isn't there."""
+    """The commit raises, and the row isn't there."""
     manager = through()
     with pytest.raises(TransientDatabaseError) as caught:
         async with manager.session() as session:
             await session.execute(text("INSERT INTO things VALUES ('lost')"))
             proxy.cut()
             await anyio.sleep(0.05)
-    # Nobody may run it again by himself: had it been the answer that was lost, it would be there.
+    # A commit isn't retried: had only its answer been lost, the row would be there.
     assert not caught.value.lost_a_race
     async with manager.session() as session:
         assert 0 == await session.scalar(text("SELECT count(*) FROM things"))
 
 
 async def test_pooled_connections_that_were_cut_are_replaced(through, proxy, things):
-    """All of them at once, without anybody noticing."""
+    """Pooled connections that were cut are all replaced, without an error."""
     manager = through(pool_size=5)
 
     async def ask():
@@ -153,7 +153,7 @@ async def test_pooled_connections_that_were_cut_are_replaced(through, proxy, thi
 
 
 async def test_a_network_that_swallows_everything(through, proxy, things):
-    """Nothing is refused and nothing answered: bounded, by the time that the settings give."""
+    """Without any answer the check fails within the time of the settings."""
     manager = through(connect_timeout=1)
     proxy.silent = True
     with anyio.fail_after(6), pytest.raises(DatabaseUnavailableError):
@@ -163,7 +163,7 @@ async def test_a_network_that_swallows_everything(through, proxy, things):
 
 
 class Mute:
-    """A server that takes connections, and says nothing that would let one be of use."""
+    """A server that accepts connections and never answers."""
 
     def __init__(self):
         self.open = 0
@@ -185,7 +185,7 @@ class Mute:
         self.open -= 1
         writer.close()
 
-    async def deserted(self):
+    async def wait_until_deserted(self):
         with anyio.fail_after(5):
             while self.open:
                 await anyio.sleep(0.01)
@@ -193,58 +193,58 @@ class Mute:
 
 @pytest.fixture
 async def mute():
-    """With the garbage collector off: what it would end has been left behind."""
+    """The server, with the garbage collector off, which would close connections that were left behind."""
     mute = Mute()
     gc.disable()
     try:
         async with mute.running() as port:
             mute.port = port
             yield mute
-            await mute.deserted()
+            await mute.wait_until_deserted()
     finally:
         gc.enable()
 
 
-async def _ask(manager):
+async def ask(manager):
     async with manager.session() as session:
         await session.execute(text("SELECT 1"))
 
 
-def _ask_in_a_thread(manager):
+def ask_in_a_thread(manager):
     with manager.sync_session() as session:
         session.execute(text("SELECT 1"))
 
 
-async def _cancelled_while_connecting(mute, function, *arguments):
+async def cancel_while_connecting(mute, function, *arguments):
     async with anyio.create_task_group() as tasks:
         tasks.start_soon(function, *arguments)
         await mute.taken.wait()
         await anyio.sleep(0.1)
         tasks.cancel_scope.cancel()
-    await mute.deserted()
+    await mute.wait_until_deserted()
 
 
 @pytest.mark.parametrize("driver", DRIVERS)
-async def test_who_is_cancelled_while_connecting_leaves_no_connection(mute, managed, driver):
-    """The server would wait for the rest of it, and whatever drops that database for the server."""
-    manager = managed(f"postgresql+{driver}://u:p@127.0.0.1:{mute.port}/shop", connect_timeout=30)
-    await _cancelled_while_connecting(mute, _ask, manager)
+async def test_a_cancelled_task_leaves_no_half_made_connection(mute, make_manager, driver):
+    """A cancelled task closes its half-made connection at once."""
+    manager = make_manager(f"postgresql+{driver}://u:p@127.0.0.1:{mute.port}/shop", connect_timeout=30)
+    await cancel_while_connecting(mute, ask, manager)
 
 
 @pytest.mark.parametrize("driver", DRIVERS)
-async def test_who_is_cancelled_while_connecting_to_migrate_leaves_no_connection(mute, driver):
-    """Nor where there is no manager."""
-    await _cancelled_while_connecting(mute, connected, f"postgresql+{driver}://u:p@127.0.0.1:{mute.port}/shop", str)
+async def test_a_cancelled_migration_leaves_no_half_made_connection(mute, driver):
+    """A cancelled migration closes its half-made connection at once."""
+    await cancel_while_connecting(mute, connected, f"postgresql+{driver}://u:p@127.0.0.1:{mute.port}/shop", str)
 
 
 @pytest.mark.parametrize("driver", DRIVERS)
-async def test_a_connection_that_takes_too_long_is_closed(mute, managed, driver):
-    """Whoever keeps the error keeps no connection with it."""
-    manager = managed(f"postgresql+{driver}://u:p@127.0.0.1:{mute.port}/shop", connect_timeout=1)
+async def test_a_connection_that_takes_too_long_is_closed(mute, make_manager, driver):
+    """An exception that is kept holds no connection open."""
+    manager = make_manager(f"postgresql+{driver}://u:p@127.0.0.1:{mute.port}/shop", connect_timeout=1)
     with pytest.raises(TransientDatabaseError) as kept:
-        await _ask(manager)
-    await mute.deserted()
+        await ask(manager)
+    await mute.wait_until_deserted()
     with pytest.raises(TransientDatabaseError) as kept_too:
-        await anyio.to_thread.run_sync(_ask_in_a_thread, manager)
-    await mute.deserted()
+        await anyio.to_thread.run_sync(ask_in_a_thread, manager)
+    await mute.wait_until_deserted()
     assert kept.value is not kept_too.value

@@ -1,4 +1,4 @@
-"""What goes wrong with databases, sorted by whether another try may help."""
+"""Errors of databases, transient or permanent by whether another try may help."""
 
 import pickle
 
@@ -27,16 +27,16 @@ pytestmark = pytest.mark.anyio
     ],
 )
 async def test_statements_fail_as_bandmasters_and_as_sqlalchemys(
-    postgres_database, owner_runs, managed, driver, statement, kind, theirs, state
+    postgres_database, owner_runs, make_manager, driver, statement, kind, theirs, state
 ):
-    """Whoever catches either gets it; the driver's exception is the cause, the code is told."""
+    """The error is an instance of both classes, with the driver's error as its cause, and has the sqlstate."""
     owner_runs(
         "CREATE TABLE single (id int PRIMARY KEY)",
         "INSERT INTO single VALUES (1)",
         "CREATE TABLE hidden (id int)",
         f"REVOKE ALL ON hidden FROM {postgres_database.app}",
     )
-    manager = managed(postgres_database.app_url(driver), statement_timeout=0.3)
+    manager = make_manager(postgres_database.app_url(driver), statement_timeout=0.3)
     with pytest.raises(kind) as caught:
         async with manager.session() as session:
             await session.execute(text(statement))
@@ -48,10 +48,10 @@ async def test_statements_fail_as_bandmasters_and_as_sqlalchemys(
 
 @pytest.mark.parametrize("driver", DRIVERS)
 async def test_a_connection_that_is_cut_is_transient_and_the_next_one_works(
-    postgres_database, superuser_runs, managed, driver
+    postgres_database, superuser_runs, make_manager, driver
 ):
     """An administrator ends the backend in the middle of a transaction."""
-    manager = managed(postgres_database.app_url(driver))
+    manager = make_manager(postgres_database.app_url(driver))
     with pytest.raises(TransientDatabaseError):
         async with manager.session() as session:
             own = await session.scalar(text("SELECT pg_backend_pid()"))
@@ -62,10 +62,10 @@ async def test_a_connection_that_is_cut_is_transient_and_the_next_one_works(
         assert own != await session.scalar(text("SELECT pg_backend_pid()"))
 
 
-async def test_serialization_failures_are_races(postgres_database, owner_runs, managed):
-    """The loser may simply run again."""
+async def test_serialization_failures_are_races(postgres_database, owner_runs, make_manager):
+    """The transaction that lost can be run again."""
     owner_runs("CREATE TABLE counted (n int)", "INSERT INTO counted VALUES (0)")
-    manager = managed(postgres_database.app_url())
+    manager = make_manager(postgres_database.app_url())
     strict = {"isolation_level": "SERIALIZABLE"}
     with pytest.raises(TransientDatabaseError) as caught:
         async with manager.session() as one, manager.session() as two:
@@ -80,9 +80,9 @@ async def test_serialization_failures_are_races(postgres_database, owner_runs, m
     assert "40001" == caught.value.sqlstate
 
 
-async def test_a_pool_that_stays_full_says_so(postgres_database, managed):
-    """Transient, with the numbers, and still SQLAlchemy's TimeoutError."""
-    manager = managed(postgres_database.app_url(), pool_size=1, max_overflow=1, pool_timeout=0.2)
+async def test_a_full_pool_times_out(postgres_database, make_manager):
+    """The error is transient, has the numbers, and is SQLAlchemy's TimeoutError as well."""
+    manager = make_manager(postgres_database.app_url(), pool_size=1, max_overflow=1, pool_timeout=0.2)
     async with manager.engine.connect(), manager.engine.connect():
         with pytest.raises(PoolTimeoutError, match=r"all 2 connections .* within 0\.2 s") as caught:
             async with manager.engine.connect():
@@ -91,18 +91,18 @@ async def test_a_pool_that_stays_full_says_so(postgres_database, managed):
     assert isinstance(caught.value, sqlalchemy.exc.TimeoutError)
 
 
-async def test_a_full_synchronous_pool_says_so_too(postgres_database, managed):
-    """The same for worker threads."""
-    manager = managed(postgres_database.app_url(), sync_pool_size=1, sync_max_overflow=0, pool_timeout=0.1)
+async def test_a_full_synchronous_pool_times_out(postgres_database, make_manager):
+    """A synchronous pool raises the same error."""
+    manager = make_manager(postgres_database.app_url(), sync_pool_size=1, sync_max_overflow=0, pool_timeout=0.1)
     with manager.sync_engine.connect(), pytest.raises(PoolTimeoutError):
         manager.sync_engine.connect()
 
 
-async def test_a_locked_file_is_transient_and_a_broken_one_permanent(tmp_path, managed):
-    """SQLite's codes are sorted as well."""
+async def test_a_locked_file_is_transient_and_a_broken_one_permanent(tmp_path, make_manager):
+    """SQLite's error codes are transient or permanent as well."""
     url = f"sqlite:///{tmp_path / 'file'}"
-    manager = managed(url, lock_timeout=0.1)
-    other = managed(url, lock_timeout=0.1)
+    manager = make_manager(url, lock_timeout=0.1)
+    other = make_manager(url, lock_timeout=0.1)
     async with manager.session() as session:
         await session.execute(text("CREATE TABLE things (id int)"))
         with pytest.raises(TransientDatabaseError) as caught:
@@ -111,22 +111,22 @@ async def test_a_locked_file_is_transient_and_a_broken_one_permanent(tmp_path, m
         assert caught.value.lost_a_race
     (tmp_path / "broken").write_bytes(b"no database " * 1000)
     with pytest.raises(PermanentDatabaseError):
-        async with managed(f"sqlite:///{tmp_path / 'broken'}").session() as session:
+        async with make_manager(f"sqlite:///{tmp_path / 'broken'}").session() as session:
             await session.execute(text("SELECT 1"))
 
 
-async def test_values_of_a_statement_are_not_in_its_error(postgres_database, managed):
-    """They end up in logs."""
-    manager = managed(postgres_database.app_url())
+async def test_values_of_a_statement_are_not_in_its_error(postgres_database, make_manager):
+    """Errors reach logs, so they hold no values."""
+    manager = make_manager(postgres_database.app_url())
     with pytest.raises(PermanentError) as caught:
         async with manager.session() as session:
             await session.execute(text("SELECT * FROM nowhere WHERE name = :name"), {"name": "Ms Secret"})
     assert "Ms Secret" not in str(caught.value)
 
 
-async def test_errors_survive_a_process_boundary(postgres_database, managed):
-    """Results of tasks carry exceptions."""
-    manager = managed(postgres_database.app_url())
+async def test_errors_survive_a_process_boundary(postgres_database, make_manager):
+    """Errors can be pickled, as results of tasks are."""
+    manager = make_manager(postgres_database.app_url())
     with pytest.raises(PermanentError) as caught:
         async with manager.session() as session:
             await session.execute(text("SELECT * FROM nowhere"))

@@ -1,10 +1,8 @@
-"""PgBouncer in transaction mode, where a session of the server belongs to somebody else with each transaction."""
+"""PgBouncer in transaction mode, where clients share a session of the server."""
 
 import os
 import pwd
 import shutil
-import tempfile
-from pathlib import Path
 
 import anyio
 import psycopg
@@ -13,20 +11,26 @@ from sqlalchemy import text
 
 from bandmaster.contrib.persistence import DatabaseRefusedError
 from bandmaster.contrib.web import request_context
-from bandmaster.kernel.testing import ServerUnavailable, free_port, server_process, skip_or_fail
+from bandmaster.kernel.testing import ServerUnavailable, free_port, guarded_folder, server_process, skip_or_fail
 
 DRIVERS = ["psycopg", "asyncpg"]
 pytestmark = [pytest.mark.anyio, pytest.mark.usefixtures("notes")]
 
 
 @pytest.fixture
-def bouncer(postgres_database):
-    """Gives URLs of the serving role that lead through PgBouncer, which has two connections for everybody."""
+def folder():
+    """Not pytest's folder: only its user may read that, and PgBouncer may run as another user."""
+    with guarded_folder("pgbouncer-") as folder:
+        yield folder
+
+
+@pytest.fixture
+def bouncer(folder, postgres_database):
+    """Makes URLs of the serving role that lead through PgBouncer, which has two server connections."""
     program = shutil.which("pgbouncer") or shutil.which("pgbouncer", path="/usr/sbin")
     if program is None:
         skip_or_fail(ServerUnavailable("there is no pgbouncer; Debian has it as a package of that name"))
     server, port = postgres_database.server, free_port()
-    folder = Path(tempfile.mkdtemp(prefix="pgbouncer-"))
     users = folder / "users"
     users.write_text(f'"{postgres_database.app}" "{postgres_database.password}"\n')
     settings = folder / "pgbouncer.ini"
@@ -58,24 +62,21 @@ max_client_conn = 200
             return False
         return True
 
-    try:
-        with server_process(
-            [program, settings],
-            name="PgBouncer",
-            log=folder / "log",
-            ready=ready,
-            user=who and who.pw_uid,
-            group=who and who.pw_gid,
-        ):
-            yield url
-    finally:
-        shutil.rmtree(folder)
+    with server_process(
+        [program, settings],
+        name="PgBouncer",
+        log=folder / "log",
+        ready=ready,
+        user=who and who.pw_uid,
+        group=who and who.pw_gid,
+    ):
+        yield url
 
 
 @pytest.mark.parametrize("driver", DRIVERS)
-async def test_transactions_are_whole_and_kept_apart(bouncer, managed, superuser_runs, postgres_database, driver):
-    """Six hundred transactions of two tenants, thirty at a time, over two sessions of the server."""
-    manager = managed(bouncer(driver), pgbouncer=True, tenant_isolation="rls", pool_size=30, statement_timeout=7)
+async def test_transactions_are_whole_and_kept_apart(bouncer, make_manager, superuser_runs, postgres_database, driver):
+    """Six hundred transactions of two tenants share two sessions of the server, thirty at a time."""
+    manager = make_manager(bouncer(driver), pgbouncer=True, tenant_isolation="rls", pool_size=30, statement_timeout=7)
     expected = {"red": ["r1", "r2"], "blue": ["b1"]}
     wrong = []
 
@@ -100,9 +101,9 @@ async def test_transactions_are_whole_and_kept_apart(bouncer, managed, superuser
 
 
 @pytest.mark.parametrize("driver", DRIVERS)
-async def test_nothing_stays_with_the_session(bouncer, managed, driver):
-    """Neither tenant nor timeout: the next one in line may be another service."""
-    manager = managed(bouncer(driver), pgbouncer=True, tenant_isolation="rls", statement_timeout=7)
+async def test_nothing_stays_with_the_session(bouncer, make_manager, driver):
+    """Neither the tenant nor a timeout stays set for the next client."""
+    manager = make_manager(bouncer(driver), pgbouncer=True, tenant_isolation="rls", statement_timeout=7)
     for _ in range(4):
         with request_context(tenant="red"):
             async with manager.session() as session:
@@ -115,7 +116,7 @@ async def test_nothing_stays_with_the_session(bouncer, managed, driver):
 
 
 @pytest.mark.parametrize("driver", DRIVERS)
-async def test_without_the_setting_the_error_names_it(bouncer, managed, driver):
-    """Who puts PgBouncer in front finds out what else to do."""
+async def test_without_the_setting_the_error_names_it(bouncer, make_manager, driver):
+    """Without DATABASE_PGBOUNCER the error names the setting."""
     with pytest.raises(DatabaseRefusedError, match="set DATABASE_PGBOUNCER=true"):
-        await managed(bouncer(driver)).check()
+        await make_manager(bouncer(driver)).check()

@@ -1,4 +1,4 @@
-"""Again, after a pause that grows: for transactions that gave way to others."""
+"""Transactions that lost a race run again, after pauses that grow."""
 
 import anyio
 import pytest
@@ -11,23 +11,23 @@ EAGER = Retries(attempts=20, pause=0.005, longest=0.05)
 
 
 @pytest.fixture
-def counted(owner_runs):
-    owner_runs("CREATE TABLE counted (id int PRIMARY KEY, n int)", "INSERT INTO counted VALUES (1, 0), (2, 0)")
+def counter(owner_runs):
+    owner_runs("CREATE TABLE counter (id int PRIMARY KEY, n int)", "INSERT INTO counter VALUES (1, 0), (2, 0)")
 
 
 @pytest.mark.parametrize("driver", ["psycopg", "asyncpg"])
 @pytest.mark.parametrize("isolation", ["SERIALIZABLE", "REPEATABLE READ"])
 @pytest.mark.requirement("XC-E3", "CF-32")
-async def test_whoever_loses_a_race_runs_again(postgres_database, counted, managed, driver, isolation):
-    """Ten increments at once, each of what it has read: none is lost, though the database refuses most first tries."""
-    manager = managed(postgres_database.app_url(driver))
+async def test_a_transaction_that_lost_a_race_runs_again(postgres_database, counter, make_manager, driver, isolation):
+    """Ten concurrent increments all succeed, though the database refuses most first attempts."""
+    manager = make_manager(postgres_database.app_url(driver))
     tries = []
 
     async def increment(session):
         tries.append(1)
-        n = await session.scalar(text("SELECT n FROM counted WHERE id = 1"))
+        n = await session.scalar(text("SELECT n FROM counter WHERE id = 1"))
         await anyio.sleep(0.01)
-        await session.execute(text("UPDATE counted SET n = :n WHERE id = 1"), {"n": n + 1})
+        await session.execute(text("UPDATE counter SET n = :n WHERE id = 1"), {"n": n + 1})
         return n + 1
 
     results = []
@@ -42,13 +42,13 @@ async def test_whoever_loses_a_race_runs_again(postgres_database, counted, manag
     assert len(tries) > 10
 
 
-async def test_a_deadlock_is_such_a_race(postgres_database, counted, managed):
-    """Two that lock in opposite orders both come through."""
-    manager = managed(postgres_database.app_url())
+async def test_a_deadlock_is_a_race(postgres_database, counter, make_manager):
+    """Two transactions that lock in opposite orders both succeed."""
+    manager = make_manager(postgres_database.app_url())
 
     async def both(session, first, second):
         for row in (first, second):
-            await session.execute(text("UPDATE counted SET n = n + 1 WHERE id = :row"), {"row": row})
+            await session.execute(text("UPDATE counter SET n = n + 1 WHERE id = :row"), {"row": row})
             await anyio.sleep(0.1)
 
     async def run(*order):
@@ -59,12 +59,12 @@ async def test_a_deadlock_is_such_a_race(postgres_database, counted, managed):
             tasks.start_soon(run, 1, 2)
             tasks.start_soon(run, 2, 1)
     async with manager.session() as session:
-        assert [2, 2] == list((await session.execute(text("SELECT n FROM counted"))).scalars())
+        assert [2, 2] == list((await session.execute(text("SELECT n FROM counter"))).scalars())
 
 
-async def test_who_loses_every_race_is_told(postgres_database, counted, managed):
-    """After as many attempts as it was given, with what the last one raised."""
-    manager = managed(postgres_database.app_url())
+async def test_the_last_lost_race_is_raised(postgres_database, counter, make_manager):
+    """After the last attempt its error is raised."""
+    manager = make_manager(postgres_database.app_url())
     tries = []
 
     async def lose(session):
@@ -80,9 +80,9 @@ async def test_who_loses_every_race_is_told(postgres_database, counted, managed)
     ("statement", "kind"),
     [("SELECT 1/0", PermanentDatabaseError), ("SELECT pg_terminate_backend(pg_backend_pid())", TransientDatabaseError)],
 )
-async def test_nothing_else_runs_again(postgres_database, managed, statement, kind):
-    """Not what fails for good, and not what may have been done before the connection was lost."""
-    manager = managed(postgres_database.app_url())
+async def test_nothing_else_runs_again(postgres_database, make_manager, statement, kind):
+    """Permanent errors and lost connections aren't retried: the commit may have arrived."""
+    manager = make_manager(postgres_database.app_url())
     tries = []
 
     async def work(session):
@@ -94,9 +94,9 @@ async def test_nothing_else_runs_again(postgres_database, managed, statement, ki
     assert 1 == len(tries)
 
 
-async def test_work_of_another_error_runs_once(postgres_database, managed):
-    """It goes on unchanged."""
-    manager = managed(postgres_database.app_url())
+async def test_work_of_another_error_runs_once(postgres_database, make_manager):
+    """Another exception is raised unchanged."""
+    manager = make_manager(postgres_database.app_url())
 
     async def work(session):
         raise KeyError("mine")
@@ -106,7 +106,7 @@ async def test_work_of_another_error_runs_once(postgres_database, managed):
 
 
 def test_pauses_grow_up_to_a_bound():
-    """Anything below a bound that doubles, so that those who met once don't meet again."""
+    """A pause is random below a bound that doubles."""
     retries = Retries(pause=0.1, longest=0.5)
     bounds = [max(retries.before(attempt) for _ in range(2000)) for attempt in (2, 3, 4, 5, 9)]
     for bound, limit in zip(bounds, [0.1, 0.2, 0.4, 0.5, 0.5], strict=True):
@@ -114,7 +114,7 @@ def test_pauses_grow_up_to_a_bound():
 
 
 @pytest.mark.parametrize("wrong", [{"attempts": 0}, {"pause": -1}, {"longest": -1}])
-def test_values_that_cannot_be(wrong):
-    """They are refused by name."""
+def test_impossible_values_are_refused(wrong):
+    """Impossible values are refused by the argument's name."""
     with pytest.raises(ValueError, match=next(iter(wrong))):
         Retries(**wrong)

@@ -1,4 +1,4 @@
-"""A real PostgreSQL for tests: found or started, with databases and roles of their own for each test."""
+"""The PostgreSQL for tests."""
 
 import os
 import stat
@@ -31,8 +31,8 @@ def test_a_database_has_two_roles_of_its_own(postgres_database):
         assert not ask(url, "SELECT rolsuper OR rolbypassrls FROM pg_roles WHERE rolname = current_user")
 
 
-def test_nothing_of_it_is_left(postgres_server):
-    """Database and roles go, also while somebody is connected."""
+def test_database_and_roles_are_dropped(postgres_server):
+    """Database and roles are dropped, also with an open connection."""
     with fresh_database(postgres_server) as database:
         left_open = psycopg.connect(raw(database.app_url()))
     with postgres_server.connect() as connection:
@@ -42,18 +42,18 @@ def test_nothing_of_it_is_left(postgres_server):
 
 
 def test_a_wrong_password_is_refused(postgres_database):
-    """Tests see real authentication."""
+    """The server authenticates."""
     with pytest.raises(psycopg.OperationalError, match="password authentication failed"):
         ask(raw(postgres_database.app_url()).replace(postgres_database.password, "wrong"), "SELECT 1")
 
 
 def test_no_password_is_in_the_repr(postgres_database):
-    """A failing test prints its fixtures."""
+    """A failing test prints its fixtures without passwords."""
     assert postgres_database.password not in repr(postgres_database)
 
 
 def test_a_server_of_ones_own_can_be_restarted():
-    """The same data at the same port, with the settings that were asked for."""
+    """A restarted server has the same data, port and settings."""
     with postgres_server({"max_connections": "17"}) as server:
         with server.connect() as connection:
             connection.execute("CREATE TABLE kept (id int)")
@@ -68,7 +68,7 @@ def test_a_server_of_ones_own_can_be_restarted():
 
 
 def test_a_server_of_the_environment_is_used_as_it_is(postgres_server, monkeypatch):
-    """It belongs to somebody else: nothing is started, and nothing may be stopped."""
+    """A server that the environment names isn't started, and can't be stopped."""
     monkeypatch.setenv("BANDMASTER_TEST_POSTGRES_URL", raw(postgres_server.url()))
     from bandmaster.contrib.persistence.testing import postgres_server as any_server
 
@@ -86,9 +86,9 @@ def test_a_server_of_the_environment_that_does_not_answer(monkeypatch):
     assert "secret" not in str(caught.value)
 
 
-@pytest.mark.skipif(os.getuid() != 0, reason="only root runs the server as somebody else")
+@pytest.mark.skipif(os.getuid() != 0, reason="only root runs the server as another user")
 def test_programs_in_a_private_folder_are_copied(tmp_path, monkeypatch):
-    """Whoever the server runs as must be able to run them, libraries and all."""
+    """Programs that the server's user can't read are copied, with their libraries."""
     from bandmaster.contrib.persistence.testing import binaries
 
     monkeypatch.setattr(binaries, "_everybody_reaches", lambda folder: False)

@@ -1,4 +1,4 @@
-"""Certificates for a test, which sign themselves."""
+"""Self-signed certificates for tests."""
 
 import shutil
 import subprocess
@@ -9,7 +9,7 @@ from bandmaster.kernel.testing import ServerUnavailable
 
 @dataclass(frozen=True)
 class Certificate:
-    """Two files."""
+    """The files of a certificate and its key."""
 
     cert: str
     key: str

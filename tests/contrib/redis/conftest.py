@@ -1,4 +1,4 @@
-"""Servers of a test's own, and what redis-py needs: it runs on asyncio only."""
+"""Redis servers and clients for tests."""
 
 from contextlib import ExitStack, asynccontextmanager
 
@@ -20,7 +20,7 @@ def anyio_backend():
 
 @pytest.fixture(scope="session")
 def session_server(tmp_path_factory):
-    """A server on this machine, wherever that of the environment is."""
+    """A server that is started on this machine, also where the environment names one."""
     with ExitStack() as stack:
         try:
             yield stack.enter_context(redis_server(tmp_path_factory.mktemp("local"), options=PLAIN))
@@ -30,7 +30,7 @@ def session_server(tmp_path_factory):
 
 @pytest.fixture
 def local_server(session_server):
-    """The same, emptied; not to be stopped."""
+    """The session's server, emptied. Tests must not stop it."""
     for database in range(3):
         session_server.empty(database)
     return session_server
@@ -38,7 +38,7 @@ def local_server(session_server):
 
 @pytest.fixture
 def start_server(tmp_path):
-    """Starts servers with options, which only this test uses; they are ended with it."""
+    """Starts servers with options for one test, and ends them after the test."""
     with ExitStack() as stack:
 
         def start(*options):
@@ -59,13 +59,13 @@ def own_server(start_server):
 
 
 @pytest.fixture
-def opened():
-    """Opens the client of a URL, outside a kernel."""
+def open_redis():
+    """Opens the client of a URL without a kernel."""
 
     @asynccontextmanager
-    async def opened(url, **options):
+    async def open_redis(url, **options):
         settings = RedisSettings(url=url, **{"backoff_base": 0.001, "backoff_cap": 0.01, **options})
         async with open_clients(settings, "redis") as clients:
             yield clients.client
 
-    return opened
+    return open_redis

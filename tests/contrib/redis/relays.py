@@ -1,27 +1,27 @@
-"""A relay between a client and a server, which watches, cuts and encrypts."""
+"""A relay between a client and a server, which records, cuts and encrypts."""
 
 import asyncio
 from contextlib import asynccontextmanager
 
 
 class Relay:
-    """What came through, and what is to happen to it."""
+    """The recorded traffic of a relay, and the cuts that are to come."""
 
     def __init__(self, port):
         self._to = port
         self.port = 0
         self.accepted = 0
-        """How many connections were made."""
+        """The number of accepted connections."""
         self.requests = []
-        """What clients sent, as it came."""
+        """The pieces that clients sent."""
         self.cuts = {}
-        """How many pieces with a word are still to be answered by cutting the connection."""
+        """How many pieces with a word are still to be answered by a cut of the connection."""
         self.swallows = {}
-        """How many pieces with a word still reach the server, whose answer is cut off."""
+        """How many pieces with a word are still to reach the server, before the answer is cut off."""
         self._writers = set()
 
     def saw(self, word):
-        """How many pieces with that word came."""
+        """The number of pieces with that word."""
         return sum(word in request for request in self.requests)
 
     def cut(self):
@@ -69,7 +69,7 @@ class Relay:
 
 @asynccontextmanager
 async def relay(port, tls=None):
-    """A relay to a port of this machine, by TLS for who comes if there is a context."""
+    """A relay to a port of this machine; with a context clients connect by TLS."""
     made = Relay(port)
     server = await asyncio.start_server(made.serve, "127.0.0.1", 0, ssl=tls)
     made.port = server.sockets[0].getsockname()[1]

@@ -1,4 +1,4 @@
-"""Sentinels for a test, which know a master by the name of main."""
+"""Sentinels for tests, which know a master named main."""
 
 import socket
 from contextlib import contextmanager
@@ -9,7 +9,7 @@ from bandmaster.kernel.testing import free_port, server_process
 
 @contextmanager
 def sentinel(folder, master, *lines):
-    """A sentinel until the block ends; the value is its port."""
+    """Run a sentinel until the block ends; yields its port."""
     port = free_port()
     folder.mkdir()
     configuration = folder / "sentinel.conf"

@@ -1,8 +1,10 @@
-"""A Redis client as a component."""
+"""The Redis client as a component."""
 
 import asyncio
+import gc
 import os
 import threading
+from contextlib import nullcontext
 from typing import Annotated
 
 import anyio
@@ -26,14 +28,14 @@ from bandmaster.kernel.testing import attempt, check_contribution, free_port, ru
 pytestmark = pytest.mark.anyio
 
 
-def _on(url, **options):
+def kernel_options(url, **options):
     return {"contributions": [redis], "overrides": {RedisSettings: RedisSettings(url=url, **options)}}
 
 
 @pytest.mark.requirement("CF-22", "F-06")
 async def test_it_provides_a_client(redis_url) -> None:
-    """One that works while the application runs, and is closed with it."""
-    async with run(**_on(redis_url)) as running:
+    """The client works while the application runs, and is closed with it."""
+    async with run(**kernel_options(redis_url)) as running:
         client = running.resources[Redis]
         await client.set("key", "value")
         assert b"value" == await client.get("key")
@@ -42,8 +44,44 @@ async def test_it_provides_a_client(redis_url) -> None:
         await client.get("key")
 
 
+@pytest.mark.requirement("CF-09", "PE-11", "S-L2", "CF-39", "F-12")
+@pytest.mark.parametrize("failing", [False, True])
+async def test_every_connection_is_closed_at_the_stop(redis_url, open_redis, failing) -> None:
+    """The server has no connection left of client and health check, also when another stop fails."""
+
+    @lifespan(band=LifespanBand.SERVICES)
+    async def other(client: Redis):
+        yield
+        if failing:
+            raise OSError("can't stop")
+
+    gc.disable()  # a connection that only the collector would close is left open
+    try:
+        async with open_redis(redis_url, client_name="watcher") as watcher:
+
+            async def connections():
+                names = [each["name"] for each in await watcher.client_list()]
+                return sorted(name for name in names if name.startswith("ending"))
+
+            kernel = Kernel(
+                **{**kernel_options(redis_url, client_name="ending"), "contributions": [redis, other]}, discover=False
+            )
+            with pytest.raises(StopError) if failing else nullcontext():
+                async with kernel.running() as resources:
+                    client = resources[Redis]
+                    await client.ping()
+                    assert ["ending", "ending-probe"] == await connections()
+            with anyio.fail_after(2):
+                while await connections():
+                    await anyio.sleep(0.01)
+    finally:
+        gc.enable()
+    with pytest.raises(RedisClosedError):
+        await client.ping()
+
+
 async def test_components_take_it_by_type(redis_url) -> None:
-    """And may use it until they have stopped."""
+    """Components use the client until they have stopped."""
 
     @lifespan(band=LifespanBand.SERVICES)
     async def counter(client: Redis):
@@ -51,15 +89,15 @@ async def test_components_take_it_by_type(redis_url) -> None:
         yield
         await client.incr("stops")
 
-    async with run(**{**_on(redis_url), "contributions": [redis, counter]}):
+    async with run(**{**kernel_options(redis_url), "contributions": [redis, counter]}):
         pass
-    async with run(**_on(redis_url)) as running:
+    async with run(**kernel_options(redis_url)) as running:
         assert [b"1", b"1"] == await running.resources[Redis].mget("starts", "stops")
 
 
 async def test_its_health_is_asked_on_a_connection_of_its_own(redis_url) -> None:
-    """A pool that is in use says nothing about the server."""
-    async with run(**_on(redis_url, max_connections=1, pool_timeout=0.1, client_name="busy")) as running:
+    """A full pool doesn't fail the health check."""
+    async with run(**kernel_options(redis_url, max_connections=1, pool_timeout=0.1, client_name="busy")) as running:
         client = running.resources[Redis]
         names = sorted(each["name"] for each in await client.client_list() if each["name"].startswith("busy"))
         assert ["busy", "busy-probe"] == names
@@ -70,8 +108,8 @@ async def test_its_health_is_asked_on_a_connection_of_its_own(redis_url) -> None
 
 @pytest.mark.parametrize(("critical", "status"), [(True, 503), (False, 200)])
 async def test_readiness_follows_the_server(own_server, critical, status) -> None:
-    """Where it is critical."""
-    async with run(**_on(own_server.url(), critical=critical, probe_timeout=0.2)) as running:
+    """The application isn't ready while a critical Redis is away."""
+    async with run(**kernel_options(own_server.url(), critical=critical, probe_timeout=0.2)) as running:
         assert 200 == (await running.http.get("/readyz")).status
         own_server.stop()
         with anyio.fail_after(5):
@@ -86,7 +124,7 @@ async def test_readiness_follows_the_server(own_server, critical, status) -> Non
 
 @pytest.mark.requirement("CF-22")
 async def test_several_clients_side_by_side(local_server, monkeypatch) -> None:
-    """Each with its own settings, pool and name."""
+    """Each named client has settings, a pool and a name of its own."""
     monkeypatch.setenv("CACHE_REDIS_URL", local_server.url(1))
     monkeypatch.setenv("CACHE_REDIS_MAX_CONNECTIONS", "2")
     monkeypatch.setenv("OTHER_URL", local_server.url(2))
@@ -94,13 +132,13 @@ async def test_several_clients_side_by_side(local_server, monkeypatch) -> None:
     @lifespan(band=LifespanBand.SERVICES)
     async def user(plain: Redis, cache: Annotated[Redis, Named("cache")], other: Annotated[Redis, Named("other")]):
         for client, value in ((plain, "plain"), (cache, "cache"), (other, "other")):
-            await client.set("whose", value)
+            await client.set("client", value)
         yield
 
     parts = [redis, redis_component("cache"), redis_component("other", prefix="OTHER_"), user]
     async with run(contributions=parts, overrides={RedisSettings: RedisSettings(url=local_server.url())}) as running:
         clients = [running.resources[key] for key in (Redis, (Redis, "cache"), (Redis, "other"))]
-        assert [b"plain", b"cache", b"other"] == [await client.get("whose") for client in clients]
+        assert [b"plain", b"cache", b"other"] == [await client.get("client") for client in clients]
         assert [10, 2, 10] == [client.connection_pool.max_connections for client in clients]
         assert {"redis": 11 + 3 + 11} == dict(running.plan.budget)
         assert {"redis", "cache", "other"} == set((await running.http.get("/readyz")).json()["checks"])
@@ -110,7 +148,7 @@ async def test_several_clients_side_by_side(local_server, monkeypatch) -> None:
 
 
 async def test_settings_of_a_named_client_may_be_given(redis_url) -> None:
-    """So that they can be overridden by type."""
+    """Given settings can be overridden by their type."""
 
     class SessionSettings(RedisSettings):
         model_config = SettingsConfigDict(env_prefix="SESSION_")
@@ -125,7 +163,7 @@ async def test_settings_of_a_named_client_may_be_given(redis_url) -> None:
 
 
 async def test_errors_of_a_named_client_name_its_variables(monkeypatch) -> None:
-    """And not those of the first."""
+    """Errors of a named client name variables of its own prefix."""
     for part, variable in (
         (redis_component("page-cache"), "PAGE_CACHE_REDIS_URL"),
         (redis_component("page-cache", prefix="PAGES_"), "PAGES_URL"),
@@ -137,7 +175,7 @@ async def test_errors_of_a_named_client_name_its_variables(monkeypatch) -> None:
 
 
 async def test_both_pools_are_closed_even_if_one_fails(redis_url, monkeypatch) -> None:
-    """And the failure is told."""
+    """Both pools are closed, and the failure is raised."""
     closed = []
     close = BoundedPool.aclose
 
@@ -147,16 +185,16 @@ async def test_both_pools_are_closed_even_if_one_fails(redis_url, monkeypatch) -
         raise OSError(f"close {len(closed)}")
 
     monkeypatch.setattr(BoundedPool, "aclose", fail)
-    outcome = await attempt(**_on(redis_url))
+    outcome = await attempt(**kernel_options(redis_url))
     outcome.assert_failed(StopError)
     assert 2 == len(closed)
 
 
 async def test_it_says_that_it_needs_asyncio() -> None:
-    """Instead of failing somewhere in redis-py."""
+    """A start on trio is refused with the reason."""
 
     def elsewhere():
-        return anyio.run(lambda: attempt(**_on("redis://127.0.0.1:1")), backend="trio")
+        return anyio.run(lambda: attempt(**kernel_options("redis://127.0.0.1:1")), backend="trio")
 
     outcome = await anyio.to_thread.run_sync(elsewhere)
     outcome.assert_failed()
@@ -165,18 +203,18 @@ async def test_it_says_that_it_needs_asyncio() -> None:
 
 
 async def test_it_is_a_good_neighbour(redis_url) -> None:
-    """It stands what every contribution must."""
+    """The component passes the kernel's checks of contributions."""
     await check_contribution(redis, overrides={RedisSettings: RedisSettings(url=redis_url)})
 
 
-async def test_three_hundred_starts_leave_nothing(redis_url, opened) -> None:
-    """No file, no thread, no task, no connection at the server."""
-    kernel = Kernel(**_on(redis_url, client_name="cycle"), discover=False)
+async def test_three_hundred_starts_leave_nothing(redis_url, open_redis) -> None:
+    """No file, no thread, no task and no connection is left after 300 starts."""
+    kernel = Kernel(**kernel_options(redis_url, client_name="cycle"), discover=False)
 
     def held():
         return len(os.listdir("/proc/self/fd")), threading.active_count(), len(asyncio.all_tasks())
 
-    async with opened(redis_url, client_name="watcher") as watcher:
+    async with open_redis(redis_url, client_name="watcher") as watcher:
 
         async def connections():
             return [each["name"] for each in await watcher.client_list() if each["name"].startswith("cycle")]
@@ -195,20 +233,20 @@ async def test_three_hundred_starts_leave_nothing(redis_url, opened) -> None:
                 await anyio.sleep(0.01)
 
 
-async def test_without_a_url_nobody_is_looked_for(monkeypatch) -> None:
-    """The package may be here because another needs it; who uses the client all the same gets the default address."""
+async def test_without_a_url_the_start_does_not_connect(monkeypatch) -> None:
+    """Without a URL the start doesn't connect, and the client has the default address."""
     monkeypatch.delenv("REDIS_URL", raising=False)
     with structlog.testing.capture_logs() as logs:
         async with run(contributions=[redis]) as running:
             assert running.resources[Redis] is not None
             assert 200 == (await running.http.get("/readyz")).status
-    assert ["no Redis is looked for until it is used"] == [
+    assert ["Redis isn't connected to before its first use"] == [
         log["event"] for log in logs if log["log_level"] == "info" and "Redis" in log["event"]
     ]
 
 
 async def test_in_production_a_forgotten_url_is_noticed(monkeypatch) -> None:
-    """The default address is looked for then."""
+    """In production the start connects to the default address."""
     monkeypatch.delenv("REDIS_URL", raising=False)
     looked = []
 
@@ -221,7 +259,7 @@ async def test_in_production_a_forgotten_url_is_noticed(monkeypatch) -> None:
 
 
 async def test_a_client_of_ones_own(redis_url) -> None:
-    """Beside the component's: bounded, guarded and closed alike."""
+    """A client besides the component's is bounded, guarded and closed alike."""
     async with open_client(RedisSettings(url=redis_url, max_connections=1), "mine") as client:
         assert await client.ping()
         assert isinstance(client.connection_pool, BoundedPool)

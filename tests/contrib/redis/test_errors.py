@@ -1,4 +1,4 @@
-"""What goes wrong with Redis, sorted."""
+"""Errors of Redis, transient or permanent."""
 
 import pickle
 import ssl
@@ -45,14 +45,14 @@ STAYING = [
 ]
 
 
-def _name(error):
+def error_name(error):
     return type(error).__name__
 
 
 @pytest.mark.requirement("XC-E1", "P-19", "XC-E3", "CF-32")
-@pytest.mark.parametrize("error", PASSING, ids=_name)
-def test_what_may_pass_is_transient(error) -> None:
-    """With redis-py's exception as its cause, and of its type, so that who catches that one still does."""
+@pytest.mark.parametrize("error", PASSING, ids=error_name)
+def test_temporary_errors_are_transient(error) -> None:
+    """The error is transient, of redis-py's class as well, and has redis-py's error as its cause."""
     with pytest.raises(RedisUnavailableError) as caught, redis_errors():
         raise error
     assert isinstance(caught.value, TransientError)
@@ -61,9 +61,9 @@ def test_what_may_pass_is_transient(error) -> None:
 
 
 @pytest.mark.requirement("XC-E1", "P-19", "XC-E3", "CF-32")
-@pytest.mark.parametrize("error", STAYING, ids=_name)
-def test_what_stays_is_permanent(error) -> None:
-    """Likewise."""
+@pytest.mark.parametrize("error", STAYING, ids=error_name)
+def test_lasting_errors_are_permanent(error) -> None:
+    """The error is permanent, of redis-py's class as well, and has redis-py's error as its cause."""
     with pytest.raises(RedisRefusedError) as caught, redis_errors():
         raise error
     assert isinstance(caught.value, PermanentError)
@@ -81,10 +81,10 @@ def test_what_stays_is_permanent(error) -> None:
         (ConnectionRefusedError(111, "Connection refused"), RedisUnavailableError),
         (FileNotFoundError(2, "No such file"), RedisUnavailableError),
     ],
-    ids=_name,
+    ids=error_name,
 )
 def test_connections_fail_for_reasons(reason, kind) -> None:
-    """A certificate that isn't trusted stays so; a handshake that was cut is made again."""
+    """An untrusted certificate is permanent, an interrupted handshake is transient."""
     with pytest.raises(kind), redis_errors():
         try:
             raise reason
@@ -92,24 +92,24 @@ def test_connections_fail_for_reasons(reason, kind) -> None:
             raise known.ConnectionError(f"Error connecting: {error}")  # as redis-py does
 
 
-def test_nothing_is_turned_twice() -> None:
-    """Errors of this package pass as they are, and so does what has nothing to do with Redis."""
+def test_other_errors_pass_unchanged() -> None:
+    """Errors of this package, and errors of others, pass unchanged."""
     for error in (translate(known.TimeoutError("late")), RedisClosedError("closed"), ValueError("other")):
         with pytest.raises(type(error)) as caught, redis_errors():
             raise error
         assert caught.value is error
 
 
-@pytest.mark.parametrize("error", [*PASSING, *STAYING], ids=_name)
+@pytest.mark.parametrize("error", [*PASSING, *STAYING], ids=error_name)
 def test_errors_can_be_pickled(error) -> None:
-    """As those of tasks are that ran elsewhere."""
+    """Errors can be pickled, as results of tasks are."""
     turned = translate(error)
     back = pickle.loads(pickle.dumps(turned))
     assert (type(turned), turned.args) == (type(back), back.args)
 
 
 def test_every_error_of_redis_py_is_sorted() -> None:
-    """None of them comes through as it is."""
+    """Every class of redis-py has a transient and a permanent one."""
     for name, kind in vars(known).items():
         if isinstance(kind, type) and issubclass(kind, known.RedisError):
             error = kind.__new__(kind)
@@ -118,7 +118,7 @@ def test_every_error_of_redis_py_is_sorted() -> None:
 
 @pytest.mark.requirement("XC-E1")
 def test_a_client_made_elsewhere(redis_url) -> None:
-    """Its errors are turned where one asks for it."""
+    """redis_errors translates the errors of another client."""
     with redis.Redis.from_url(redis_url) as client:
         client.set("text", "x")
         with pytest.raises(RedisRefusedError, match="WRONGTYPE"), redis_errors():

@@ -1,4 +1,4 @@
-"""A pool with a bound."""
+"""The bounded pool."""
 
 import asyncio
 import random
@@ -13,14 +13,14 @@ from bandmaster.contrib.redis import RedisClosedError, RedisPoolTimeoutError, Re
 pytestmark = pytest.mark.anyio
 
 
-async def _named(client, name):
+async def list_named(client, name):
     return [each for each in await client.client_list() if each["name"] == name]
 
 
 @pytest.mark.requirement("CF-22", "F-06", "PE-6", "CF-38", "F-10", "CF-39", "F-12")
-async def test_concurrent_first_use_makes_one_bounded_pool(redis_url, opened) -> None:
-    """Two hundred tasks at once, on a client that nobody has used, connect as often as the settings allow."""
-    async with opened(redis_url, max_connections=5, client_name="first-use") as client:
+async def test_concurrent_first_use_makes_one_bounded_pool(redis_url, open_redis) -> None:
+    """Two hundred concurrent first commands open as many connections as the settings allow."""
+    async with open_redis(redis_url, max_connections=5, client_name="first-use") as client:
 
         async def use(number):
             await client.set(f"key-{number}", number)
@@ -29,13 +29,13 @@ async def test_concurrent_first_use_makes_one_bounded_pool(redis_url, opened) ->
             for number in range(200):
                 group.start_soon(use, number)
         assert 200 == await client.dbsize()
-        assert 5 == len(await _named(client, "first-use"))
+        assert 5 == len(await list_named(client, "first-use"))
 
 
 @pytest.mark.requirement("CF-22")
-async def test_a_full_pool_waits_and_then_says_so(redis_url, opened) -> None:
-    """For as long as the settings say, with an error that another try may mend."""
-    async with opened(redis_url, max_connections=1, pool_timeout=0.1) as client:
+async def test_a_full_pool_times_out(redis_url, open_redis) -> None:
+    """A task waits for pool_timeout, and gets a transient error."""
+    async with open_redis(redis_url, max_connections=1, pool_timeout=0.1) as client:
         held = await client.connection_pool.get_connection()
         began = time.monotonic()
         with pytest.raises(RedisPoolTimeoutError, match=r"all 1 connections.*within 0.1 s.*max_connections") as caught:
@@ -47,10 +47,10 @@ async def test_a_full_pool_waits_and_then_says_so(redis_url, opened) -> None:
         assert await client.ping()
 
 
-async def test_who_waits_gets_the_next_free_connection(redis_url, opened) -> None:
-    """In the order in which they came."""
+async def test_waiting_tasks_are_served_in_order(redis_url, open_redis) -> None:
+    """Waiting tasks get connections in the order of their requests."""
     got = []
-    async with opened(redis_url, max_connections=1) as client:
+    async with open_redis(redis_url, max_connections=1) as client:
         held = await client.connection_pool.get_connection()
 
         async def use(number):
@@ -66,9 +66,9 @@ async def test_who_waits_gets_the_next_free_connection(redis_url, opened) -> Non
     assert list(range(5)) == got
 
 
-async def test_no_wake_up_is_lost(redis_url, opened) -> None:
-    """A waiting task that is cancelled at the moment of its turn hands it on."""
-    async with opened(redis_url, max_connections=1, pool_timeout=5) as client:
+async def test_no_wake_up_is_lost(redis_url, open_redis) -> None:
+    """A waiting task that is cancelled while it is woken passes its turn on."""
+    async with open_redis(redis_url, max_connections=1, pool_timeout=5) as client:
         pool = client.connection_pool
         held = await pool.get_connection()
         first, second = (asyncio.ensure_future(pool.get_connection()) for _ in range(2))
@@ -80,9 +80,9 @@ async def test_no_wake_up_is_lost(redis_url, opened) -> None:
         assert first.cancelled()
 
 
-async def test_a_cancelled_command_leaves_no_answer_behind(redis_url, opened) -> None:
+async def test_a_cancelled_command_leaves_no_answer_behind(redis_url, open_redis) -> None:
     """The next user of the connection gets its own answers."""
-    async with opened(redis_url, max_connections=1) as client:
+    async with open_redis(redis_url, max_connections=1) as client:
         for number in range(50):
             await client.set(f"key-{number}", number)
         for _ in range(3):
@@ -98,10 +98,10 @@ async def test_a_cancelled_command_leaves_no_answer_behind(redis_url, opened) ->
             assert [str(number).encode() for number in range(50)] == [await client.get(f"key-{n}") for n in range(50)]
 
 
-async def test_cancellation_costs_no_connection(redis_url, opened) -> None:
-    """Thirty tasks whose deadlines strike anywhere leave a whole pool, and no answer for somebody else."""
+async def test_cancellation_costs_no_connection(redis_url, open_redis) -> None:
+    """Thirty tasks that are cancelled at random leave a full pool and no unread answers."""
     wrong = []
-    async with opened(redis_url, max_connections=3, client_name="storm") as client:
+    async with open_redis(redis_url, max_connections=3, client_name="storm") as client:
 
         async def use(number):
             chance = random.Random(number)
@@ -122,13 +122,13 @@ async def test_cancellation_costs_no_connection(redis_url, opened) -> None:
             await client.connection_pool.release(connection)
         # The server may still look at connections that were thrown away.
         with anyio.fail_after(2):
-            while len(await _named(client, "storm")) > 3:
+            while len(await list_named(client, "storm")) > 3:
                 await anyio.sleep(0.01)
 
 
-async def test_a_connection_comes_back_whole(redis_url, opened) -> None:
-    """Also when giving it back takes a moment, in a task that has been cancelled."""
-    async with opened(redis_url, max_connections=1, pool_timeout=0.5) as client:
+async def test_a_release_is_completed_under_cancellation(redis_url, open_redis) -> None:
+    """A release in a cancelled task is completed."""
+    async with open_redis(redis_url, max_connections=1, pool_timeout=0.5) as client:
         pool = client.connection_pool
         connection = await pool.get_connection()
 
@@ -145,9 +145,9 @@ async def test_a_connection_comes_back_whole(redis_url, opened) -> None:
         assert await client.ping()
 
 
-async def test_who_waits_learns_of_the_end(redis_url, opened) -> None:
-    """At once, even if the connection isn't given back."""
-    async with opened(redis_url, max_connections=1, pool_timeout=30) as client:
+async def test_waiting_tasks_fail_when_the_client_closes(redis_url, open_redis) -> None:
+    """Waiting tasks fail at once when the client is closed."""
+    async with open_redis(redis_url, max_connections=1, pool_timeout=30) as client:
         pool = client.connection_pool
         held = await pool.get_connection()
         waiting = [asyncio.ensure_future(client.ping()) for _ in range(3)]
@@ -158,9 +158,9 @@ async def test_who_waits_learns_of_the_end(redis_url, opened) -> None:
     await pool.release(held)
 
 
-async def test_a_connection_that_fails_leaves_its_place(own_server, opened) -> None:
-    """A server that is away for a while doesn't use up the pool."""
-    async with opened(own_server.url(), max_connections=2, pool_timeout=0.2, retries=0) as client:
+async def test_a_connection_that_fails_leaves_its_place(own_server, open_redis) -> None:
+    """Failed connections don't use up the pool."""
+    async with open_redis(own_server.url(), max_connections=2, pool_timeout=0.2, retries=0) as client:
         own_server.stop()
         for _ in range(5):
             with pytest.raises(RedisUnavailableError) as caught:
@@ -170,17 +170,17 @@ async def test_a_connection_that_fails_leaves_its_place(own_server, opened) -> N
         assert await client.ping()
 
 
-async def test_a_block_around_the_client_closes_it_for_nobody_else(redis_url, opened) -> None:
-    """Its pool belongs to the application."""
-    async with opened(redis_url) as client:
+async def test_a_block_around_the_client_leaves_the_pool_open(redis_url, open_redis) -> None:
+    """``async with client`` doesn't close the application's pool."""
+    async with open_redis(redis_url) as client:
         async with client:
             await client.ping()
         await client.aclose()
         assert await client.ping()
 
 
-async def test_texts_about_a_pool_tell_where_it_leads(opened) -> None:
-    """And no password."""
-    async with opened("redis://:hunter2@127.0.0.1:1/3") as client:
+async def test_the_text_of_a_pool_names_its_address(open_redis) -> None:
+    """The text of a pool names the address, and no password."""
+    async with open_redis("redis://:hunter2@127.0.0.1:1/3") as client:
         assert "<BoundedPool of the Redis client 'redis' (127.0.0.1:1, database 3)>" in repr(client)
         assert "hunter2" not in repr(client)

@@ -1,4 +1,4 @@
-"""Whether Redis is there, told at the start."""
+"""The check at the start that Redis can be reached."""
 
 import asyncio
 import socket
@@ -16,7 +16,7 @@ SECRET = "hunter2"
 pytestmark = pytest.mark.anyio
 
 
-async def _cause(url, kernel=None, **options):
+async def start_failure(url, kernel=None, **options):
     settings = RedisSettings(url=url, **options)
     overrides = {RedisSettings: settings}
     outcome = await attempt(contributions=[redis], overrides=overrides, settings=kernel)
@@ -27,10 +27,10 @@ async def _cause(url, kernel=None, **options):
 
 @pytest.mark.requirement("CF-22")
 async def test_a_server_that_is_not_there() -> None:
-    """Fails the start at once, and tells where it should be."""
+    """The start fails at once, with the address."""
     port = free_port()
     began = time.monotonic()
-    cause = await _cause(f"redis://:{SECRET}@127.0.0.1:{port}/2")
+    cause = await start_failure(f"redis://:{SECRET}@127.0.0.1:{port}/2")
     assert isinstance(cause, RedisUnavailableError)
     assert f"Redis at 127.0.0.1:{port}, database 2 can't be used" in str(cause)
     assert str(cause).endswith(". Does it run, and is REDIS_URL right?")
@@ -40,11 +40,11 @@ async def test_a_server_that_is_not_there() -> None:
 
 @pytest.mark.requirement("CF-22")
 async def test_a_server_that_does_not_answer() -> None:
-    """Fails it in a time that is bounded, whatever clients would take."""
+    """The start fails in bounded time, whatever the timeouts of clients."""
     with socket.create_server(("127.0.0.1", 0)) as silent:
         port = silent.getsockname()[1]
         began = time.monotonic()
-        cause = await _cause(
+        cause = await start_failure(
             f"redis://:{SECRET}@127.0.0.1:{port}", connect_timeout=0.2, probe_timeout=0.2, socket_timeout=60, retries=99
         )
     assert isinstance(cause, RedisUnavailableError)
@@ -53,7 +53,7 @@ async def test_a_server_that_does_not_answer() -> None:
 
 
 async def test_a_server_that_answers_slowly() -> None:
-    """Each of its answers comes in time, all of them don't."""
+    """The bound holds for all answers together."""
     gone = asyncio.Event()
 
     async def drip(reader, writer):
@@ -66,58 +66,58 @@ async def test_a_server_that_answers_slowly() -> None:
 
     async with await asyncio.start_server(drip, "127.0.0.1", 0) as server:
         port = server.sockets[0].getsockname()[1]
-        cause = await _cause(f"redis://127.0.0.1:{port}", connect_timeout=1, probe_timeout=1)
+        cause = await start_failure(f"redis://127.0.0.1:{port}", connect_timeout=1, probe_timeout=1)
         await asyncio.wait_for(gone.wait(), 10)
     assert isinstance(cause, RedisUnavailableError)
-    assert f"Redis at 127.0.0.1:{port}, database 0 has not answered within 2 s" in str(cause)
+    assert f"Redis at 127.0.0.1:{port}, database 0 doesn't answer within 2 s" in str(cause)
 
 
-async def test_a_name_that_nobody_has() -> None:
-    """Is told as well."""
-    cause = await _cause(f"redis://:{SECRET}@no-such-host.invalid:6379")
+async def test_an_unknown_host_name() -> None:
+    """An unknown host name fails the start."""
+    cause = await start_failure(f"redis://:{SECRET}@no-such-host.invalid:6379")
     assert isinstance(cause, RedisUnavailableError)
     assert "no-such-host.invalid:6379, database 0" in str(cause)
 
 
 @pytest.mark.parametrize(
-    ("entry", "said"),
+    ("entry", "reason"),
     [
         (f"me:{SECRET}@", "refuses the user or the password of REDIS_URL"),
         (f":{SECRET}@", "refuses the user or the password of REDIS_URL"),
         ("", "asks for a password, and REDIS_URL has none"),
     ],
 )
-async def test_a_wrong_password(start_server, entry, said) -> None:
-    """Is permanent, and told without it."""
+async def test_a_wrong_password(start_server, entry, reason) -> None:
+    """The error is permanent, and shows no password."""
     server = start_server("--requirepass", "right")
-    cause = await _cause(f"redis://{entry}127.0.0.1:{server.port}")
+    cause = await start_failure(f"redis://{entry}127.0.0.1:{server.port}")
     assert isinstance(cause, RedisRefusedError)
-    assert f"Redis at 127.0.0.1:{server.port}, database 0 {said}" in str(cause)
+    assert f"Redis at 127.0.0.1:{server.port}, database 0 {reason}" in str(cause)
 
 
 async def test_a_database_that_the_server_does_not_have(redis_server) -> None:
-    """Is permanent, too."""
-    cause = await _cause(redis_server.url(9999))
+    """The error for a missing database is permanent."""
+    cause = await start_failure(redis_server.url(9999))
     assert isinstance(cause, RedisRefusedError)
     assert "database 9999 refuses: DB index is out of range" in str(cause)
 
 
-async def test_a_user_who_may_not_say_a_name(start_server) -> None:
-    """Is told what to do."""
+async def test_a_user_without_the_right_to_setname(start_server) -> None:
+    """The error for a user without CLIENT SETNAME has the remedy."""
     server = start_server("--user", "few", "on", ">pw", "~*", "&*", "+@all", "-client")
-    cause = await _cause(f"redis://few:pw@127.0.0.1:{server.port}")
+    cause = await start_failure(f"redis://few:pw@127.0.0.1:{server.port}")
     assert isinstance(cause, RedisRefusedError)
     assert "leave REDIS_CLIENT_NAME empty" in str(cause)
     overrides = {RedisSettings: RedisSettings(url=f"redis://few:pw@127.0.0.1:{server.port}", client_name="")}
     (await attempt(contributions=[redis], overrides=overrides)).assert_clean()
 
 
-async def test_a_server_without_room(start_server, opened) -> None:
-    """Is transient: somebody may leave."""
+async def test_a_server_without_room(start_server, open_redis) -> None:
+    """A server at its limit of clients is a transient error."""
     server = start_server("--maxclients", "3")
     held = [socket.create_connection(("127.0.0.1", server.port)) for _ in range(3)]
     try:
-        cause = await _cause(server.url())
+        cause = await start_failure(server.url())
     finally:
         for connection in held:
             connection.close()
@@ -125,17 +125,17 @@ async def test_a_server_without_room(start_server, opened) -> None:
     assert "max number of clients reached" in str(cause)
 
 
-async def test_what_the_plan_may_hold_is_held_against_what_the_server_takes(start_server) -> None:
-    """Of all processes together, the health checks' connections included."""
+async def test_the_budget_is_compared_with_the_servers_limit(start_server) -> None:
+    """The budget of all processes, health checks included, is compared with the server's limit."""
     server = start_server("--maxclients", "40")
-    cause = await _cause(server.url(), max_connections=20, kernel=KernelSettings(processes=2))
+    cause = await start_failure(server.url(), max_connections=20, kernel=KernelSettings(processes=2))
     assert isinstance(cause, BudgetExceededError)
     assert "may hold 42 of redis (21 in each of 2 processes), 105% of the 40 that the server allows" in str(cause)
 
 
 @pytest.mark.parametrize(("limits", "kind"), [({}, None), ({"redis": 5}, BudgetExceededError)])
-async def test_a_server_that_does_not_tell_what_it_takes(start_server, limits, kind) -> None:
-    """As managed ones don't: the setting counts, and without one nothing is compared."""
+async def test_a_server_that_does_not_tell_its_limit(start_server, limits, kind) -> None:
+    """Where INFO is refused, BANDMASTER_LIMITS counts, or nothing is compared."""
     server = start_server("--user", "few", "on", ">pw", "~*", "&*", "+@all", "-info")
     settings = RedisSettings(url=f"redis://few:pw@127.0.0.1:{server.port}")
     outcome = await attempt(

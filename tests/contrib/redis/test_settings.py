@@ -1,4 +1,4 @@
-"""What can be set about a Redis."""
+"""Settings of a Redis client."""
 
 import pytest
 from pydantic import ValidationError
@@ -32,7 +32,7 @@ def test_bounds_are_settings(monkeypatch) -> None:
 
 
 def test_defaults_are_bounded() -> None:
-    """Nobody waits for ever who has set nothing."""
+    """Every default timeout is finite."""
     settings = RedisSettings()
     assert ("127.0.0.1:6379, database 0", 11) == (str(settings.address), settings.connections)
     assert all(0 < getattr(settings, name) < 60 for name in ("pool_timeout", "connect_timeout", "socket_timeout"))
@@ -66,15 +66,15 @@ def test_defaults_are_bounded() -> None:
     ],
 )
 def test_bad_values_are_refused_by_name(field, value) -> None:
-    """A bound that is none, a URL that is none, and what the URL has no use for."""
+    """Wrong bounds, malformed URLs, and settings that the URL has no use for are refused."""
     with pytest.raises(ValidationError, match=field) as caught:
         RedisSettings(**{field: value})
     assert SECRET not in str(caught.value)
 
 
 def test_a_key_needs_its_certificate() -> None:
-    """It would be left unread."""
-    with pytest.raises(ValidationError, match="tls_cert_file doesn't name"):
+    """A key without a certificate is refused, since it would be ignored."""
+    with pytest.raises(ValidationError, match="tls_key_file: needs tls_cert_file"):
         RedisSettings(url="rediss://h", tls_key_file="key.pem")
     assert RedisSettings(url="rediss://h", tls_cert_file="both.pem").tls_key_file is None
 
@@ -89,7 +89,7 @@ def test_a_key_needs_its_certificate() -> None:
     ],
 )
 def test_no_view_of_the_settings_shows_a_password(url) -> None:
-    """Neither text, nor dump, nor address, nor what `bandmaster config` prints."""
+    """Neither text, dump, address nor `bandmaster config` shows a password."""
     settings = RedisSettings(url=url)
     shown = [current_value(settings, setting) for setting in RedisSettings.model_fields]
     views = [
@@ -105,7 +105,7 @@ def test_no_view_of_the_settings_shows_a_password(url) -> None:
 
 @pytest.mark.parametrize("url", [f"redis://:{SECRET}@h:x", f"http://:{SECRET}@h", SECRET, f"redis://:{SECRET}#1@h"])
 def test_a_plan_shows_no_password_of_a_bad_url(monkeypatch, url) -> None:
-    """The problem names the variable, and that is all it takes from it."""
+    """The problem of the plan names the variable, and repeats nothing of the URL."""
     monkeypatch.setenv("REDIS_URL", url)
     with pytest.raises(PlanError, match="REDIS_URL is wrong") as caught:
         create_app(contributions=[redis], discover=False)
@@ -113,7 +113,7 @@ def test_a_plan_shows_no_password_of_a_bad_url(monkeypatch, url) -> None:
 
 
 def test_a_plan_shows_no_password(monkeypatch) -> None:
-    """Nor does one that is fine."""
+    """A plan shows no password of a valid URL."""
     monkeypatch.setenv("REDIS_URL", f"redis://:{SECRET}@h")
     plan = create_app(contributions=[redis], discover=False).plan
     assert SECRET not in f"{plan} {plan!r}"

@@ -1,4 +1,4 @@
-"""A warning where one Redis database serves two purposes."""
+"""A warning when one Redis database serves two purposes."""
 
 import pytest
 from structlog.testing import capture_logs
@@ -10,7 +10,7 @@ SECRET = "hunter2"
 
 @pytest.mark.requirement("CF-13", "TQ-10")
 def test_purposes_that_share_a_database_are_named() -> None:
-    """Where they are as well, without user and password."""
+    """The warning names purposes and address, without user and password."""
     urls = {
         "cache": f"redis://me:{SECRET}@localhost",
         "tasks": f"redis://:{SECRET}@127.0.0.1:6379/0",
@@ -25,8 +25,8 @@ def test_purposes_that_share_a_database_are_named() -> None:
 
 
 @pytest.mark.requirement("CF-13", "TQ-10")
-def test_nobody_is_warned_without_need() -> None:
-    """The cache's default is database 0, and a queue's is to be 1."""
+def test_different_databases_are_no_warning() -> None:
+    """The defaults of a cache and of a queue are different databases."""
     with capture_logs() as lines:
         assert () == warn_if_shared({"cache": RedisSettings().url, "tasks": "redis://127.0.0.1:6379/1"})
     assert [] == lines

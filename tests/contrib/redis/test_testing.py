@@ -1,4 +1,4 @@
-"""The helpers for tests."""
+"""The Redis for tests."""
 
 import subprocess
 import sys
@@ -12,15 +12,15 @@ from bandmaster.kernel.testing import ServerUnavailable
 PLUGIN = "bandmaster.contrib.redis.testing.pytest_plugin"
 
 
-def _client(server, db=None):
+def connect(server, db=None):
     return redis.Redis.from_url(server.url(db), socket_timeout=5)
 
 
 def test_a_server_is_started_and_ended(tmp_path, monkeypatch) -> None:
-    """With its log in the folder, and nothing on disk by itself."""
+    """A server writes its log into the folder, and nothing else to disk."""
     monkeypatch.delenv("BANDMASTER_TEST_REDIS_URL", raising=False)
     with redis_server(tmp_path) as server:
-        with _client(server, 3) as client:
+        with connect(server, 3) as client:
             client.set("key", "value")
             assert f":{server.port}/3" in server.url(3)
         process = server.process
@@ -31,26 +31,26 @@ def test_a_server_is_started_and_ended(tmp_path, monkeypatch) -> None:
 
 
 def test_a_server_is_stopped_and_started_again(tmp_path) -> None:
-    """At the same port, with what it has kept."""
+    """A restarted server has the same port and its saved data."""
     with redis_server(tmp_path, options=["--appendonly", "yes", "--appendfsync", "always"]) as server:
-        with _client(server) as client:
+        with connect(server) as client:
             client.set("key", "value")
         port = server.port
         server.stop(kill=True)
         assert server.process is None
-        with pytest.raises(redis.ConnectionError), _client(server) as client:
+        with pytest.raises(redis.ConnectionError), connect(server) as client:
             client.ping()
         server.stop()
         server.start()
         server.start()
-        with _client(server) as client:
+        with connect(server) as client:
             assert b"value" == client.get("key")
         server.restart()
         assert port == server.port
 
 
-def test_an_option_that_is_none(tmp_path) -> None:
-    """Is told with what the server said."""
+def test_a_wrong_option_is_an_error(tmp_path) -> None:
+    """A wrong option is an error with the server's message."""
     with (
         pytest.raises(ServerUnavailable, match="no-such-option"),
         redis_server(tmp_path, options=["--no-such-option", "1"]),
@@ -59,7 +59,7 @@ def test_an_option_that_is_none(tmp_path) -> None:
 
 
 def test_the_environment_names_a_server(own_server, tmp_path, monkeypatch) -> None:
-    """Which is used as it is, unless a test has options; it isn't the test's to stop."""
+    """A server that the environment names is used without options, and can't be stopped."""
     monkeypatch.setenv("BANDMASTER_TEST_REDIS_URL", own_server.url(5))
     with redis_server(tmp_path) as server:
         assert (own_server.url(5), own_server.url(1), 5) == (server.url(), server.url(1), server.database)
@@ -71,8 +71,8 @@ def test_the_environment_names_a_server(own_server, tmp_path, monkeypatch) -> No
         assert own_server.port != server.port
 
 
-def test_a_server_that_the_environment_names_in_vain(monkeypatch, tmp_path) -> None:
-    """Is no reason to start another."""
+def test_an_absent_server_of_the_environment(monkeypatch, tmp_path) -> None:
+    """If the server that the environment names is absent, no other is started."""
     for url in ("redis://:hunter2@127.0.0.1:1/0", "http://hunter2"):
         monkeypatch.setenv("BANDMASTER_TEST_REDIS_URL", url)
         with pytest.raises(ServerUnavailable, match="can't be reached") as caught, redis_server(tmp_path):
@@ -81,7 +81,7 @@ def test_a_server_that_the_environment_names_in_vain(monkeypatch, tmp_path) -> N
 
 
 def test_programs_are_looked_for_in_order(monkeypatch, tmp_path) -> None:
-    """The wheel's, one of this machine, none."""
+    """The wheel's program comes first, then one of this machine, then none."""
     program = tmp_path / "valkey-server"
     program.write_text("#!/bin/sh\n")
     program.chmod(0o755)
@@ -95,7 +95,7 @@ def test_programs_are_looked_for_in_order(monkeypatch, tmp_path) -> None:
 
 
 def test_each_test_has_an_empty_database(redis_server, redis_url) -> None:
-    """Whatever others have left in it."""
+    """Keys of earlier tests are removed."""
     with redis.Redis.from_url(redis_url) as client:
         assert 0 == client.dbsize()
         client.set("left", "over")
@@ -105,7 +105,7 @@ def test_each_test_has_an_empty_database(redis_server, redis_url) -> None:
 
 
 def test_the_plugin_loads_nothing_heavy() -> None:
-    """pytest loads it whenever it starts."""
+    """The pytest plugin imports no heavy modules."""
     code = (
         f"import sys, {PLUGIN}; print([m for m in ('redis', 'pydantic', 'asyncio', 'starlette') if m in sys.modules])"
     )
@@ -114,7 +114,7 @@ def test_the_plugin_loads_nothing_heavy() -> None:
 
 
 def test_the_plugin_skips_or_fails_where_there_is_no_server(tmp_path) -> None:
-    """As the settings say."""
+    """Without a server tests are skipped or fail, by the setting."""
     (tmp_path / "test_it.py").write_text("def test_it(redis_url):\n    pass\n")
     for required, expected in (("0", "1 skipped"), ("1", "1 error")):
         done = subprocess.run(

@@ -8,10 +8,9 @@ import gc
 import json
 import os
 import signal
-import subprocess
 import sys
 import time
-from contextlib import ExitStack, asynccontextmanager, suppress
+from contextlib import ExitStack, asynccontextmanager
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
@@ -27,6 +26,7 @@ from taskiq_redis import ListQueueBroker, ListRedisScheduleSource, RedisAsyncRes
 
 from bandmaster.contrib.taskiq import TaskIQSettings, TaskQueue, task, task_idempotency, task_worker, taskiq, tasks
 from bandmaster.kernel import Kernel, KernelSettings, LifespanBand, PermanentError, TransientError, create_app, lifespan
+from bandmaster.kernel.testing import guarded_process
 
 ROOT = Path(__file__).parents[3]
 HOME = "tests.contrib.taskiq.test_stock"
@@ -364,15 +364,12 @@ class Process:
             "TASKIQ_QUEUE": QUEUE,
             "TASKIQ_LEASE": str(LEASE),
         }
+        command = [sys.executable, *bench.command(kind)]
+        environment = {**os.environ, **ours, **environment}
+        self._guard = ExitStack()
         with self._output.open("wb") as output:
-            self._process = subprocess.Popen(
-                [sys.executable, *bench.command(kind)],
-                cwd=ROOT,
-                env={**os.environ, **ours, **environment},
-                stdin=subprocess.DEVNULL,
-                stdout=output,
-                stderr=subprocess.STDOUT,
-                start_new_session=True,
+            self._process = self._guard.enter_context(
+                guarded_process(command, cwd=ROOT, environment=environment, stdout=output)
             )
 
     def notes(self):
@@ -389,9 +386,7 @@ class Process:
 
     def kill(self):
         """All of its session: TaskIQ's command has children."""
-        with suppress(ProcessLookupError):
-            os.killpg(self._process.pid, signal.SIGKILL)
-        self._process.wait(PATIENCE)
+        self._guard.close()
 
 
 @pytest.fixture

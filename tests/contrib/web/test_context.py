@@ -1,4 +1,4 @@
-"""Request ids and the request's context."""
+"""The context of requests, WebSocket connections and tasks."""
 
 from __future__ import annotations
 
@@ -6,14 +6,17 @@ import re
 import time
 
 import anyio
+import anyio.lowlevel
 import pytest
+from hypothesis import Phase, given, settings
+from hypothesis import strategies as st
 from starlette.applications import Starlette
 from starlette.background import BackgroundTask
 from starlette.requests import Request
 from starlette.responses import PlainTextResponse
 from starlette.routing import Mount, Route, WebSocketRoute
 from starlette.websockets import WebSocket
-from tests.asgi_cases import CASES, Rig
+from tests.asgi_cases import CASES, Rig, http_scope, websocket_scope
 
 from bandmaster.contrib.web import (
     RequestContext,
@@ -31,7 +34,7 @@ from bandmaster.contrib.web import (
     tenant,
     user,
 )
-from bandmaster.contrib.web.context import RequestIds
+from bandmaster.contrib.web.request_ids import RequestIds
 from bandmaster.kernel import Exchange, MiddlewareBand, MiddlewareContribution, create_app
 from bandmaster.kernel.stack.build import BoundLayer, build
 from bandmaster.kernel.testing import run
@@ -39,11 +42,11 @@ from bandmaster.kernel.testing import run
 pytestmark = pytest.mark.anyio
 
 
-async def _tell(request: Request) -> PlainTextResponse:
+async def _answer_id(request: Request) -> PlainTextResponse:
     return PlainTextResponse(request_id() or "")
 
 
-def _app(endpoint=_tell, *, trust: bool = False):
+def _app(endpoint=_answer_id, *, trust: bool = False):
     return create_app(
         Starlette(routes=[Route("/", endpoint)]),
         contributions=[RequestContextLayer],
@@ -59,22 +62,22 @@ async def test_a_handler_and_the_client_see_the_same_id() -> None:
     assert response.headers["x-request-id"] == response.text
 
 
-async def test_a_stranger_cannot_choose_the_id() -> None:
-    """Without trust, what the client sends is ignored."""
+async def test_a_client_cannot_choose_the_id() -> None:
+    """Without trust, the id that the client sends is ignored."""
     async with run(_app()) as running:
         response = await running.http.get("/", headers={"x-request-id": "mine"})
     assert response.headers["x-request-id"] != "mine"
 
 
-async def test_a_trusted_proxy_can() -> None:
-    """With trust, a well-formed id is taken over as it is."""
+async def test_a_trusted_proxy_chooses_the_id() -> None:
+    """With trust, a valid id is accepted unchanged."""
     async with run(_app(trust=True)) as running:
         response = await running.http.get("/", headers={"x-request-id": "Az09._-"})
     assert response.headers["x-request-id"] == "Az09._-"
 
 
 @pytest.mark.parametrize("sent", ["", "a" * 129, "a b", "\x1b[31m", "x\ty", "ä"])
-async def test_an_id_that_could_forge_something_is_replaced(sent: str) -> None:
+async def test_an_invalid_id_is_replaced(sent: str) -> None:
     """Even a trusted proxy can't pass on control characters, spaces or 30 kB."""
     async with run(_app(trust=True)) as running:
         response = await running.http.get("/", headers=[(b"x-request-id", sent.encode("utf-8"))])
@@ -82,8 +85,8 @@ async def test_an_id_that_could_forge_something_is_replaced(sent: str) -> None:
 
 
 @pytest.mark.requirement("FA-16")
-async def test_outside_a_request_there_is_none() -> None:
-    """The id is gone when the request is."""
+async def test_outside_a_request_there_is_no_id() -> None:
+    """The id is gone when the request is over."""
     async with run(_app()) as running:
         await running.http.get("/")
     assert request_id() is None
@@ -104,16 +107,13 @@ def test_ids_are_uuids_of_version_seven_in_the_order_of_time(make) -> None:
     assert all(300 < sum(one[place] == "1" for one in bits) < 700 for place in places)
 
 
-# -- the context ------------------------------------------------------------------------------------------------------
-
-
-def _everything() -> list[str | None]:
+def _read_context() -> list[str | None]:
     return [request_id(), correlation_id(), tenant(), user()]
 
 
 @pytest.mark.requirement("FA-16", "P-14")
-async def test_what_is_established_is_seen_and_gone_afterwards() -> None:
-    """By handlers, tasks that they start, and background tasks; by nobody else."""
+async def test_the_context_is_seen_by_the_request_alone() -> None:
+    """Handlers, their tasks and background tasks see the tenant and the user; code after the request doesn't."""
     seen: list[list[str | None]] = []
 
     async def endpoint(request: Request) -> PlainTextResponse:
@@ -125,13 +125,13 @@ async def test_what_is_established_is_seen_and_gone_afterwards() -> None:
         return PlainTextResponse(request_id() or "", background=BackgroundTask(note))
 
     async def note() -> None:
-        seen.append(_everything())
+        seen.append(_read_context())
 
     async with run(_app(endpoint)) as running:
         response = await running.http.get("/")
         await note()
-    told = response.text
-    assert [[told, told, "acme", "ada"], [told, told, "acme", "ada"], [None] * 4] == seen
+    sent = response.text
+    assert [[sent, sent, "acme", "ada"], [sent, sent, "acme", "ada"], [None] * 4] == seen
 
 
 @pytest.mark.requirement("FA-16", "P-14")
@@ -161,9 +161,70 @@ async def test_concurrent_requests_never_see_each_others() -> None:
     assert 50 == len(set(ids))
 
 
+STEPS = st.lists(st.sampled_from(["tenant", "user", "wait", "task", "log"]), min_size=1, max_size=6)
+VISITS = st.lists(st.tuples(st.sampled_from(["http", "websocket"]), STEPS), min_size=2, max_size=6)
+
+
+@pytest.mark.requirement("CF-25", "FA-16", "P-14")
+@pytest.mark.parametrize("backend", ["asyncio", "trio"])
+# Not shrunk: a failure in one of several tasks takes minutes to shrink.
+@settings(max_examples=100, deadline=None, phases=[Phase.explicit, Phase.reuse, Phase.generate])
+@given(VISITS)
+def test_p14_concurrent_requests_never_see_each_others_context(backend: str, visits: list) -> None:
+    """In any interleaving, each step and each log event has the values of its own request, and none remain."""
+    ids = []
+
+    async def app(scope, receive, send) -> None:
+        number = int(scope["path"].removeprefix("/"))
+        expected = {"request_id": request_id()}
+        ids.append(request_id())
+        for step in visits[number][1]:
+            if step == "tenant":
+                expected["tenant"] = f"tenant {number}"
+                set_tenant(expected["tenant"])
+            elif step == "user":
+                expected["user"] = f"user {number}"
+                set_user(expected["user"])
+            elif step == "task":
+                async with anyio.create_task_group() as tasks:
+                    tasks.start_soon(check, expected)
+            else:
+                await anyio.lowlevel.checkpoint()
+            await check(expected)
+
+    async def check(expected) -> None:
+        await anyio.lowlevel.checkpoint()
+        assert {"event": "x", **expected} == add_request_context(None, "info", {"event": "x"})
+        assert [expected["request_id"], expected.get("tenant"), expected.get("user")] == [
+            request_id(),
+            tenant(),
+            user(),
+        ]
+
+    async def main() -> None:
+        stack = build([BoundLayer(RequestContextLayer, {"settings": WebSettings()})], app)
+
+        async def visit(number: int, kind: str) -> None:
+            scope = http_scope() if kind == "http" else websocket_scope()
+            built = stack.http if kind == "http" else stack.websocket
+            await built({**scope, "path": f"/{number}"}, never, never)
+            assert current_context() is None
+
+        async def never(message=None):
+            await anyio.sleep_forever()
+
+        async with anyio.create_task_group() as tasks:
+            for number, (kind, _) in enumerate(visits):
+                tasks.start_soon(visit, number, kind)
+        assert current_context() is None
+
+    anyio.run(main, backend=backend)
+    assert len(visits) == len(set(ids))
+
+
 @pytest.mark.requirement("FA-16")
 async def test_a_websocket_has_one_context_for_all_its_messages() -> None:
-    """And its client is told the id with the handshake."""
+    """The client gets the id with the handshake, and every message has the same context."""
 
     async def echo(websocket: WebSocket) -> None:
         set_user("ada")
@@ -178,15 +239,15 @@ async def test_a_websocket_has_one_context_for_all_its_messages() -> None:
         overrides={WebSettings: WebSettings()},
     )
     async with run(app) as running, running.websocket("/") as socket:
-        told = []
+        answers = []
         for _ in range(2):
             await socket.send_text("?")
-            told.append(await socket.receive_text())
-    assert [f"{socket.headers['x-request-id']} ada"] * 2 == told
+            answers.append(await socket.receive_text())
+    assert [f"{socket.headers['x-request-id']} ada"] * 2 == answers
 
 
-async def test_a_correlation_id_is_taken_over_from_a_trusted_proxy() -> None:
-    """It ties requests together; without one, the request's own id is the first of the chain."""
+async def test_a_correlation_id_is_accepted_from_a_trusted_proxy() -> None:
+    """Without a correlation id, the request's own id takes its place."""
 
     async def endpoint(request: Request) -> PlainTextResponse:
         return PlainTextResponse(f"{request_id()} {correlation_id()}")
@@ -200,8 +261,8 @@ async def test_a_correlation_id_is_taken_over_from_a_trusted_proxy() -> None:
     assert ids[0] == ids[1] != "chain"
 
 
-async def test_an_application_in_another_keeps_its_ids_to_itself() -> None:
-    """The client is told the outer one's, which is the one in the outer one's logs, and gets it once."""
+async def test_a_mounted_application_has_its_own_id() -> None:
+    """The client gets the id of the outer application, once."""
     seen = []
 
     async def endpoint(request: Request) -> PlainTextResponse:
@@ -227,27 +288,27 @@ async def test_an_application_in_another_keeps_its_ids_to_itself() -> None:
 
 @pytest.mark.requirement("FA-16")
 def test_a_task_has_a_context_of_its_own() -> None:
-    """With what its message carried; an id that could forge something is replaced."""
+    """A task has the context of its message. An invalid id is replaced."""
     with request_context("task-1", "chain", tenant="acme", user="ada") as context:
-        assert ["task-1", "chain", "acme", "ada"] == _everything()
+        assert ["task-1", "chain", "acme", "ada"] == _read_context()
         assert context is current_context()
         with request_context("a\nb", "c\nd"):
             assert re.fullmatch("[0-9a-f]{32}", request_id() or "")
             assert correlation_id() == request_id()
         assert "task-1" == request_id()
-    assert [None] * 4 == _everything()
+    assert [None] * 4 == _read_context()
 
 
 @pytest.mark.parametrize("establish", [set_tenant, set_user])
-def test_nothing_can_be_established_outside(establish) -> None:
-    """It would be lost, or be somebody else's."""
+def test_nothing_can_be_set_outside_a_context(establish) -> None:
+    """A value without a context would be lost, or reach another request."""
     with pytest.raises(RuntimeError, match=r"request_context\(\)"):
         establish("acme")
 
 
 @pytest.mark.requirement("CF-25")
-def test_log_events_say_what_is_known() -> None:
-    """Nothing outside; no correlation id that only repeats; what the event says itself stays."""
+def test_log_events_have_the_known_fields() -> None:
+    """There are no fields outside of a context, no repeated ids, and an event's own fields stay."""
     assert {"event": "x"} == add_request_context(None, "info", {"event": "x"})
     with request_context("one"):
         assert {"request_id": "one"} == log_fields()
@@ -258,14 +319,14 @@ def test_log_events_say_what_is_known() -> None:
         assert {"request_id": "one", "correlation_id": "chain", "tenant": "acme", "user": "ada"} == log_fields()
 
 
-def test_a_context_does_not_show_who_asks() -> None:
-    """Its repr ends up in logs and tracebacks."""
+def test_the_repr_has_no_personal_data() -> None:
+    """The repr appears in logs and tracebacks."""
     assert "<RequestContext one>" == repr(RequestContext("one", tenant="acme", user="ada"))
 
 
 @pytest.mark.requirement("CF-17", "CF-33", "FA-18", "FA-19")
 @pytest.mark.parametrize("name", CASES)
 async def test_traps(name: str) -> None:
-    """Whatever ASGI allows passes unharmed."""
+    """Every exchange that ASGI allows passes through unharmed."""
     layer = BoundLayer(RequestContextLayer, {"settings": WebSettings()})
     await CASES[name](Rig(lambda app: build([layer], app)))

@@ -1,4 +1,4 @@
-"""Which pages of other origins may call."""
+"""The CORS layer: preflight requests and the headers of responses."""
 
 from __future__ import annotations
 
@@ -15,9 +15,10 @@ from tests.asgi_cases import CASES, Rig
 
 from bandmaster.contrib.web import WebSettings
 from bandmaster.contrib.web.cors import CORSLayer
-from bandmaster.contrib.web.hosts import TrustedHostLayer
+from bandmaster.contrib.web.trusted_host import TrustedHostLayer
 from bandmaster.kernel import Exchange, MiddlewareBand, MiddlewareContribution, create_app
 from bandmaster.kernel.stack.build import BoundLayer, build
+from bandmaster.kernel.stack.messages import HTTPExchange
 from bandmaster.kernel.testing import run
 
 pytestmark = pytest.mark.anyio
@@ -46,7 +47,7 @@ def _app(*others, **settings):
 
 
 async def test_a_page_of_a_named_origin_may_read() -> None:
-    """With the response headers that are meant for it."""
+    """A named origin gets the headers that let its pages read the response."""
     async with run(_app()) as running:
         response = await running.http.get("/", headers={"origin": SHOP})
     assert "hello" == response.text
@@ -56,16 +57,16 @@ async def test_a_page_of_a_named_origin_may_read() -> None:
 
 
 @pytest.mark.parametrize("origin", [EVIL, "null", "", SHOP + ":443", SHOP.upper(), SHOP + "/", SHOP + ".evil.example"])
-async def test_a_page_of_another_may_not(origin: str) -> None:
-    """Origins are compared as browsers send them."""
+async def test_a_page_of_another_origin_may_not_read(origin: str) -> None:
+    """Origins are compared byte by byte."""
     async with run(_app()) as running:
         response = await running.http.get("/", headers={"origin": origin})
     assert "access-control-allow-origin" not in response.headers
     assert "Origin" == response.headers["vary"]
 
 
-async def test_caches_learn_that_it_depends() -> None:
-    """Also from a response that no page has asked for."""
+async def test_caches_learn_that_responses_depend_on_the_origin() -> None:
+    """A response without an Origin in the request has the Vary header, too."""
     async with run(_app()) as running:
         response = await running.http.get("/")
     assert ["Origin"] == response.headers.all("vary")
@@ -73,7 +74,7 @@ async def test_caches_learn_that_it_depends() -> None:
 
 
 async def test_a_preflight_never_reaches_the_application() -> None:
-    """Nor the layers inside."""
+    """The layer answers a preflight request, and no layer inside is called."""
     reached = []
 
     class Inside:
@@ -93,8 +94,8 @@ async def test_a_preflight_never_reaches_the_application() -> None:
     assert (405, ["OPTIONS"]) == (asked.status, reached)
 
 
-async def test_private_networks_are_let_in_where_set() -> None:
-    """And not elsewhere."""
+async def test_private_networks_are_allowed_by_a_setting() -> None:
+    """A preflight for a private network is allowed only if the setting says so."""
     headers = {**PREFLIGHT, "access-control-request-private-network": "true"}
     for allowed in (False, True):
         async with run(_app(cors_private_network=allowed)) as running:
@@ -104,7 +105,7 @@ async def test_private_networks_are_let_in_where_set() -> None:
 
 @pytest.mark.requirement("CF-05", "FA-5")
 async def test_errors_can_be_read() -> None:
-    """A page is to learn of an error, whoever answers with it: the host, a route, or a layer further in."""
+    """A page can read an error of the host, of a route and of a layer inside."""
     async with run(_app(TrustedHostLayer, allowed_hosts="testserver"), raise_app_exceptions=False) as running:
         headers = {"origin": SHOP}
         answers = [
@@ -116,8 +117,8 @@ async def test_errors_can_be_read() -> None:
     assert [SHOP] * 3 == [answer.headers.get("access-control-allow-origin") for answer in answers]
 
 
-async def test_an_answer_from_further_out_can_be_read() -> None:
-    """What an error handler outside of it says of a bare application's exception gets the headers as well."""
+async def test_an_answer_of_an_outer_layer_can_be_read() -> None:
+    """The answer of an outer layer to an exception has the headers as well."""
 
     class Answering:
         def on_error(self, exchange: Exchange, error: Exception) -> None:
@@ -133,28 +134,26 @@ async def test_an_answer_from_further_out_can_be_read() -> None:
     assert (500, SHOP) == (response.status, response.headers["access-control-allow-origin"])
 
 
-def test_without_origins_there_is_no_such_layer() -> None:
-    """Nothing is done for any request, and an application's own headers are left alone."""
+def test_without_origins_the_layer_is_left_out() -> None:
+    """Without allowed origins the stack is the application itself."""
 
     async def bare(scope, receive, send) -> None:
-        """Nothing."""
+        """Do nothing."""
 
     stack = build([BoundLayer(CORSLayer, {"settings": WebSettings()})], bare)
     assert bare is stack.http
     assert bare is stack.websocket
 
 
-async def test_what_is_remembered_is_bounded() -> None:
-    """Anybody can make origins up."""
+async def test_the_cache_is_bounded() -> None:
+    """A client can send any number of origins."""
     layer = CORSLayer.layer(WebSettings(cors_origins="*"))
     for number in range(1000):
-        exchange = Exchange({"type": "http", "headers": [(b"origin", b"https://a%d.example" % number)]})
+        exchange = HTTPExchange({"type": "http", "headers": [(b"origin", b"https://a%d.example" % number)]})
         exchange.response_headers = []
         layer.on_response_start(exchange)
     assert layer._grant.cache_info().currsize < 200
 
-
-# -- the same as Starlette's ------------------------------------------------------------------------------------------
 
 ORIGINS = [SHOP, "https://pr-1.shop.example", EVIL, "null", "", "https://shop.example:443", "\xe4", "a, b"]
 METHODS = ["GET", "HEAD", "POST", "PUT", "DELETE", "OPTIONS", "PATCH", "BREW"]
@@ -204,30 +203,30 @@ some_response_headers = st.lists(
 )
 
 
-def _encoded(headers):
+def _encode_headers(headers):
     return [(name.encode("latin-1"), value.encode("latin-1")) for name, value in headers]
 
 
-def _served(app, method, headers):
-    """What one request is answered with. Nothing here waits, so that no event loop is needed."""
+def _call(app, method, headers):
+    """The response to one request. Nothing in the stack waits, so no event loop is needed."""
     sent = []
 
     async def receive():
-        raise AssertionError("nobody reads the body")
+        raise AssertionError("the body was read")
 
     async def send(message):
         sent.append(message)
 
-    scope = {"type": "http", "method": method, "path": "/", "headers": _encoded(headers)}
+    scope = {"type": "http", "method": method, "path": "/", "headers": _encode_headers(headers)}
     coroutine = app(scope, receive, send)
     with pytest.raises(StopIteration):
         coroutine.send(None)
     start, *body = sent
-    return start["status"], _meaning(start["headers"]), b"".join(message.get("body", b"") for message in body)
+    return start["status"], _normalize_headers(start["headers"]), b"".join(message.get("body", b"") for message in body)
 
 
-def _meaning(headers):
-    """Every header but Vary as it is, in whatever order of names; Vary as the set that RFC 9110, 12.5.5 makes of it."""
+def _normalize_headers(headers):
+    """All headers but Vary unchanged and sorted by name; Vary as the set that RFC 9110, 12.5.5 defines."""
     lowered = [(name.lower(), value) for name, value in headers]
     varies = {
         part.strip().lower() for name, value in lowered if name == b"vary" for part in value.split(b",") if part.strip()
@@ -245,8 +244,8 @@ def _meaning(headers):
     some_response_headers,
     st.sampled_from([200, 404]),
 )
-def test_it_is_starlettes(settings, method, sent, own, status) -> None:
-    """Whatever the settings, the request and the application's own headers, the answer is Starlette's, twice in a row."""
+def test_responses_equal_starlettes(settings, method, sent, own, status) -> None:
+    """For any settings, request and headers, two equal requests get the response of Starlette's middleware."""
 
     def app(headers):
         async def app(scope, receive, send) -> None:
@@ -257,7 +256,7 @@ def test_it_is_starlettes(settings, method, sent, own, status) -> None:
 
     theirs = CORSMiddleware(
         # ASGI wants names in lower case: Starlette overlooks others, and adds its own beside them.
-        app([(name.lower(), value) for name, value in _encoded(own)]),
+        app([(name.lower(), value) for name, value in _encode_headers(own)]),
         allow_origins=settings.cors_origins,
         allow_methods=settings.cors_methods,
         allow_headers=settings.cors_headers,
@@ -267,17 +266,17 @@ def test_it_is_starlettes(settings, method, sent, own, status) -> None:
         expose_headers=settings.cors_expose_headers,
         max_age=settings.cors_max_age,
     )
-    ours = build([BoundLayer(CORSLayer, {"settings": settings})], app(_encoded(own))).http
-    expected = _served(theirs, method, sent)
-    assert [expected, expected] == [_served(ours, method, sent) for _ in range(2)]
+    ours = build([BoundLayer(CORSLayer, {"settings": settings})], app(_encode_headers(own))).http
+    expected = _call(theirs, method, sent)
+    assert [expected, expected] == [_call(ours, method, sent) for _ in range(2)]
 
 
 async def test_vary_is_extended_and_names_nothing_twice() -> None:
-    """Where Starlette would say "Origin, Origin"."""
+    """An Origin that Vary already names is not added, where Starlette would add a second one."""
     layer = CORSLayer.layer(WebSettings(cors_origins=SHOP))
     found = []
     for vary in ([b"Accept"], [b"accept, origin"], [b"*"], [b"Accept", b"Cookie"]):
-        exchange = Exchange({"type": "http", "method": "GET", "headers": [(b"origin", SHOP.encode())]})
+        exchange = HTTPExchange({"type": "http", "method": "GET", "headers": [(b"origin", SHOP.encode())]})
         exchange.response_headers = [(b"vary", value) for value in vary]
         layer.on_response_start(exchange)
         found.append([value for name, value in exchange.response_headers if name == b"vary"])
@@ -288,14 +287,14 @@ async def test_vary_is_extended_and_names_nothing_twice() -> None:
 @pytest.mark.parametrize("name", CASES)
 @pytest.mark.parametrize("origin", [None, SHOP])
 async def test_traps(name: str, origin: str | None) -> None:
-    """Whatever ASGI allows passes unharmed."""
+    """Every exchange that ASGI allows passes through unharmed."""
     layer = BoundLayer(CORSLayer, {"settings": WebSettings(cors_origins=SHOP)})
     headers = () if origin is None else ((b"origin", origin.encode()),)
-    # It has nothing to do with WebSockets, so that no exchange is to be seen in one.
-    other = BoundLayer(MiddlewareContribution(name="other", layer=_Other, priority=99), {})
+    # The cases expect an exchange, and the CORS layer has none for WebSockets.
+    other = BoundLayer(MiddlewareContribution(name="other", layer=_EndHook, priority=99), {})
     await CASES[name](Rig(lambda app: build([layer, other], app), headers))
 
 
-class _Other:
+class _EndHook:
     def on_end(self, exchange: Exchange) -> None:
-        """Nothing."""
+        """Do nothing."""

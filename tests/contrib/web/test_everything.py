@@ -1,4 +1,4 @@
-"""All of the web package's parts together, on hosts of every kind."""
+"""All web parts together, on hosts of every kind."""
 
 from __future__ import annotations
 
@@ -30,8 +30,8 @@ WEB = [point.load() for point in distribution("bandmaster-web").entry_points]
 SETTINGS = WebSettings(cors_origins=("https://shop.example",), request_timeout=30, trust_request_id=True)
 
 
-class Lines:
-    """Where access records go."""
+class RecordList:
+    """A sink that keeps the access records."""
 
     def __init__(self) -> None:
         self.records: list[AccessRecord] = []
@@ -40,12 +40,9 @@ class Lines:
         self.records.append(record)
 
 
-def composed(host: Any, lines: Lines | None = None, **options: Any) -> Any:
-    overrides = {WebSettings: SETTINGS, AccessSink: lines or Lines()}
+def compose(host: Any, lines: RecordList | None = None, **options: Any) -> Any:
+    overrides = {WebSettings: SETTINGS, AccessSink: lines or RecordList()}
     return create_app(host, contributions=WEB, discover=False, overrides=overrides, **options)
-
-
-# -- hosts ------------------------------------------------------------------------------------------------------------------
 
 
 async def _hello(request: Request) -> Response:
@@ -105,10 +102,10 @@ HOSTS = {
 
 @pytest.mark.requirement("CF-17", "FA-16")
 @pytest.mark.parametrize("name", HOSTS)
-async def test_a_host_of_any_kind_has_all_of_it(name: str) -> None:
-    """Id, CORS, protecting headers and one record, for HTTP and for a WebSocket."""
-    lines = Lines()
-    async with run(composed(HOSTS[name](), lines)) as running:
+async def test_every_kind_of_host_has_every_part(name: str) -> None:
+    """HTTP and WebSockets have an id, CORS, security headers and one record."""
+    lines = RecordList()
+    async with run(compose(HOSTS[name](), lines)) as running:
         response = await running.http.get("/hello", headers={"origin": "https://shop.example", "x-request-id": "mine"})
         async with running.websocket("/echo") as socket:
             await socket.send_text("la")
@@ -125,80 +122,77 @@ async def test_a_host_of_any_kind_has_all_of_it(name: str) -> None:
 @pytest.mark.requirement("FA-16")
 @pytest.mark.parametrize("name", HOSTS)
 async def test_a_refusal_is_logged_and_has_an_id(name: str) -> None:
-    """Whatever the host, it isn't reached."""
-    lines = Lines()
-    async with run(composed(HOSTS[name](), lines)) as running:
+    """A request that a layer refuses before the host has an id and a record."""
+    lines = RecordList()
+    async with run(compose(HOSTS[name](), lines)) as running:
         response = await running.http.get("/hello", headers={"host": "not a host"})
     assert (400, "application/problem+json") == (response.status, response.headers["content-type"])
     assert [(400, response.json()["request_id"])] == [(record.status, record.request_id) for record in lines.records]
 
 
-async def test_lifespans_of_hosts_and_of_what_is_mounted_run_once() -> None:
-    """With everything around them."""
-    told: list[str] = []
+async def test_lifespans_of_hosts_and_mounted_apps_run_once() -> None:
+    """The lifespans of the host and of an app in it run with all web parts around them."""
+    events: list[str] = []
 
-    def living(name: str) -> Any:
+    def make_lifespan(name: str) -> Any:
         @asynccontextmanager
         async def lifespan(app: Any):
-            told.append(f"+{name}")
+            events.append(f"+{name}")
             yield
-            told.append(f"-{name}")
+            events.append(f"-{name}")
 
         return lifespan
 
-    inner = Starlette(lifespan=living("inner"), routes=[Route("/", _hello)])
-    host = FastAPI(lifespan=living("host"))
+    inner = Starlette(lifespan=make_lifespan("inner"), routes=[Route("/", _hello)])
+    host = FastAPI(lifespan=make_lifespan("host"))
     host.mount("/in", inner)
-    async with run(composed(host)) as running:
+    async with run(compose(host)) as running:
         assert 200 == (await running.http.get("/in/")).status
-    assert ["+host", "+inner", "-inner", "-host"] == told
-
-
-# -- what Starlette promises ----------------------------------------------------------------------------------------------------
+    assert ["+host", "+inner", "-inner", "-host"] == events
 
 
 @pytest.mark.requirement("CF-17", "CF-33", "FA-18", "FA-19")
 async def test_streams_and_background_work_are_unchanged() -> None:
-    """Chunks as they come, background work after the response and in the request's context."""
-    told: list[str] = []
+    """Chunks are sent one by one, and background tasks run after the response in its context."""
+    events: list[str] = []
 
     async def stream(request: Request) -> Response:
         async def chunks():
             yield b"a"
-            told.append("between")
+            events.append("between")
             yield b"b"
 
         async def after() -> None:
-            told.append(f"after {request_id() is not None}")
+            events.append(f"after {request_id() is not None}")
 
         return StreamingResponse(chunks(), background=BackgroundTask(after))
 
     async with (
-        run(composed(Starlette(routes=[Route("/", stream)]))) as running,
+        run(compose(Starlette(routes=[Route("/", stream)]))) as running,
         running.http.stream("GET", "/") as response,
     ):
         received = [chunk async for chunk in response]
     assert [b"a", b"b"] == [chunk for chunk in received if chunk]
-    assert ["between", "after True"] == told
+    assert ["between", "after True"] == events
 
 
 @pytest.mark.requirement("CF-17", "FA-18")
-async def test_a_client_that_leaves_is_noticed() -> None:
-    """By the handler, as Starlette documents it."""
-    told: list[bool] = []
+async def test_a_disconnect_reaches_the_handler() -> None:
+    """`request.is_disconnected()` works as Starlette documents it."""
+    disconnected: list[bool] = []
 
     async def endpoint(request: Request) -> Response:
         await request.body()
-        told.append(await request.is_disconnected())
+        disconnected.append(await request.is_disconnected())
         gone.set()
-        told.append(await request.is_disconnected())
+        disconnected.append(await request.is_disconnected())
         return Response()
 
     gone = anyio.Event()
-    asked = iter([{"type": "http.request", "body": b"", "more_body": False}])
+    incoming = iter([{"type": "http.request", "body": b"", "more_body": False}])
 
     async def receive() -> Any:
-        for message in asked:
+        for message in incoming:
             return message
         if not gone.is_set():
             await anyio.sleep_forever()
@@ -207,18 +201,18 @@ async def test_a_client_that_leaves_is_noticed() -> None:
     async def send(message: Any) -> None: ...
 
     scope = {"type": "http", "method": "GET", "path": "/", "headers": [(b"host", b"x")], "query_string": b""}
-    async with run(composed(Starlette(routes=[Route("/", endpoint)]))) as running:
+    async with run(compose(Starlette(routes=[Route("/", endpoint)]))) as running:
         await running.app(scope, receive, send)
-    assert [False, True] == told
+    assert [False, True] == disconnected
 
 
-async def test_a_denial_of_the_hosts_own_is_its_own() -> None:
+async def test_a_denial_response_of_the_host_is_kept() -> None:
     """A WebSocket that an application refuses with a response gets that response."""
 
     async def endpoint(socket: WebSocket) -> None:
         await socket.send_denial_response(PlainTextResponse("mine", 402))
 
-    async with run(composed(Starlette(routes=[WebSocketRoute("/", endpoint)]))) as running:
+    async with run(compose(Starlette(routes=[WebSocketRoute("/", endpoint)]))) as running:
         with pytest.raises(WebSocketRefused) as refused:
             async with running.websocket("/"):
                 pass
@@ -226,11 +220,8 @@ async def test_a_denial_of_the_hosts_own_is_its_own() -> None:
     assert "x-request-id" in refused.value.response.headers
 
 
-# -- traps --------------------------------------------------------------------------------------------------------------------------
-
-
-def _together(app: Any) -> Any:
-    given = {"settings": SETTINGS, "kernel": KernelSettings(), "sink": Lines()}
+def _build_stack(app: Any) -> Any:
+    given = {"settings": SETTINGS, "kernel": KernelSettings(), "sink": RecordList()}
     layers = sorted((part for part in WEB if isinstance(part, MiddlewareContribution)), key=lambda part: part.priority)
     bound = []
     for part in layers:
@@ -242,12 +233,13 @@ def _together(app: Any) -> Any:
     return build(bound, app)
 
 
-ANSWERED = ("exception_before_start", "websocket_exception")
-"""Cases in which an exception is to come through, where the guard answers instead; test_errors.py tests that."""
+ANSWERED_CASES = ("exception_before_start", "websocket_exception")
+"""Cases that expect an exception to reach the server. ProblemsLayer answers these exceptions; problems/test_layer.py
+shows it."""
 
 
 @pytest.mark.requirement("CF-17", "CF-33", "FA-18", "FA-19")
-@pytest.mark.parametrize("name", [name for name in CASES if name not in ANSWERED])
+@pytest.mark.parametrize("name", [name for name in CASES if name not in ANSWERED_CASES])
 async def test_traps(name: str) -> None:
-    """Whatever ASGI allows passes all of them unharmed, but for errors, which are answered."""
-    await CASES[name](Rig(_together))
+    """Every exchange that ASGI allows passes all layers unharmed, except exceptions, which are answered."""
+    await CASES[name](Rig(_build_stack))

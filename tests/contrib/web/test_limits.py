@@ -1,4 +1,4 @@
-"""How much a client may send."""
+"""The layer that limits the sizes of bodies and messages."""
 
 from __future__ import annotations
 
@@ -19,13 +19,14 @@ from tests.asgi_cases import CASES, Rig, http_scope
 
 from bandmaster.contrib.web import RequestContextLayer, WebSettings
 from bandmaster.contrib.web.cors import CORSLayer
-from bandmaster.contrib.web.hosts import TrustedHostLayer
 from bandmaster.contrib.web.limits import LimitsLayer
-from bandmaster.contrib.web.origins import WebSocketOriginLayer
 from bandmaster.contrib.web.security_headers import SecurityHeadersLayer
-from bandmaster.kernel import BodyTooLarge, Exchange, KernelSettings, create_app
+from bandmaster.contrib.web.trusted_host import TrustedHostLayer
+from bandmaster.contrib.web.websocket_origin import WebSocketOriginLayer
+from bandmaster.kernel import BodyTooLarge, KernelSettings, create_app
 from bandmaster.kernel.stack.build import BoundLayer, build
-from bandmaster.kernel.stack.exchange import Response
+from bandmaster.kernel.stack.frame_exchange import Response
+from bandmaster.kernel.stack.messages import HTTPExchange
 from bandmaster.kernel.testing import connect, run
 
 pytestmark = pytest.mark.anyio
@@ -36,7 +37,7 @@ KERNEL = KernelSettings(environment="production")
 
 
 async def _bare(scope, receive, send) -> None:
-    """An application that catches nothing, and tells what it has read."""
+    """An application that catches nothing, and answers with the number of bytes that it has read."""
     assert "http" == scope["type"]
     size, more = 0, True
     while more:
@@ -97,12 +98,9 @@ async def _pieces(body: bytes, size: int) -> AsyncIterator[bytes]:
         yield body[start : start + size]
 
 
-# -- announced -------------------------------------------------------------------------------------------------------
-
-
 @any_host
 async def test_a_body_at_the_limit_passes(host: str) -> None:
-    """Announced, whole and in pieces."""
+    """A body of the limit's size passes, with a Content-Length and in pieces."""
     body = _json(LIMIT)
     async with run(_app(host)) as running:
         answers = [
@@ -113,8 +111,8 @@ async def test_a_body_at_the_limit_passes(host: str) -> None:
 
 
 @any_host
-async def test_a_body_that_is_announced_too_large_is_not_read(host: str) -> None:
-    """The answer comes at once, and says that the connection ends."""
+async def test_a_content_length_above_the_limit_is_refused_at_once(host: str) -> None:
+    """The answer comes before the body, and says that the connection is closed."""
 
     async def never() -> AsyncIterator[bytes]:
         read.append(True)
@@ -132,37 +130,34 @@ async def test_a_body_that_is_announced_too_large_is_not_read(host: str) -> None
     assert b"too large" in started
 
 
-@pytest.mark.parametrize(("version", "told"), [("1.1", True), ("2", False)])
-async def test_the_connection_ends_where_there_is_such_a_thing(version: str, told: bool) -> None:
+@pytest.mark.parametrize(("version", "sent"), [("1.1", True), ("2", False)])
+async def test_only_http_1_closes_the_connection(version: str, sent: bool) -> None:
     """HTTP/2 ends the stream instead."""
     async with run(_app("bare")) as running:
         answer = await running.http.post("/", content=b"a" * 11, scope={"http_version": version})
-    assert (413, told) == (answer.status, "connection" in answer.headers)
-
-
-# -- counted ---------------------------------------------------------------------------------------------------------
+    assert (413, sent) == (answer.status, "connection" in answer.headers)
 
 
 @any_host
 @pytest.mark.parametrize("size", [1, 3, 10, 11])
 @pytest.mark.parametrize("path", ["/", "/raw"])
 async def test_a_body_that_grows_too_large_is_refused(host: str, size: int, path: str) -> None:
-    """In whatever pieces it comes, and whether or not the application would answer for itself."""
+    """A body above the limit is refused in pieces of any size, on every host."""
     async with run(_app(host)) as running:
         answer = await running.http.post(path, content=_pieces(_json(LIMIT + 1), size))
     assert 413 == answer.status
 
 
 @any_host
-async def test_a_lying_length_helps_nobody(host: str) -> None:
-    """What comes is counted, whatever was announced."""
+async def test_a_false_content_length_is_counted(host: str) -> None:
+    """A body that is longer than its Content-Length is refused."""
     async with run(_app(host)) as running:
         answer = await running.http.post("/", headers={"content-length": "5"}, content=_pieces(_json(11), 4))
     assert 413 == answer.status
 
 
-async def test_no_more_than_the_limit_is_ever_read() -> None:
-    """An endless body ends with the piece that is too much."""
+async def test_an_endless_body_is_not_read_to_its_end() -> None:
+    """An endless body is read up to the piece that exceeds the limit."""
     sent = []
 
     async def endless() -> AsyncIterator[bytes]:
@@ -173,20 +168,20 @@ async def test_no_more_than_the_limit_is_ever_read() -> None:
     async with run(_app("bare")) as running:
         answer = await running.http.post("/", content=endless())
     assert 413 == answer.status
-    # The client's next piece may have been on its way.
+    # The client may have sent further pieces meanwhile.
     assert len(sent) <= 5
 
 
-async def test_a_refusal_of_what_was_counted_is_a_problem() -> None:
-    """Where the application lets the exception pass."""
+async def test_a_refusal_after_counting_is_a_problem() -> None:
+    """The layer answers where the application lets the exception pass."""
     async with run(_app("bare")) as running:
         answer = await running.http.post("/", content=_pieces(b"a" * 11, 4))
     assert ("application/problem+json", "close") == (answer.headers["content-type"], answer.headers["connection"])
     assert "The body is too large: at most 10 bytes are accepted here." == answer.json()["detail"]
 
 
-async def test_a_response_that_has_begun_breaks_off() -> None:
-    """There is no other answer to give any more."""
+async def test_a_response_that_has_begun_is_cut_off() -> None:
+    """After the start of a response there is no other answer."""
 
     async def echo(scope, receive, send) -> None:
         await send({"type": "http.response.start", "status": 200, "headers": []})
@@ -197,14 +192,14 @@ async def test_a_response_that_has_begun_breaks_off() -> None:
     async with connect(build([layer], echo)) as client:
         with pytest.raises(BodyTooLarge) as raised:
             await client.post("/", content=_pieces(b"a" * 30, 4))
-    # Notes would tell of a hook that has tried all the same.
+    # The frame adds a note if a hook tries to answer.
     assert [] == getattr(raised.value, "__notes__", [])
 
 
 @settings(deadline=None)
 @given(st.integers(0, 20), st.lists(st.integers(0, 12), max_size=6), st.booleans())
 def test_a_body_passes_if_and_only_if_it_is_within_the_limit(limit: int, sizes: list[int], announced: bool) -> None:
-    """Wherever it is cut, announced or not."""
+    """The pieces of a body and its Content-Length make no difference."""
     total = sum(sizes)
     incoming = [{"type": "http.request", "body": b"a" * size, "more_body": True} for size in sizes]
     incoming.append({"type": "http.request", "body": b"", "more_body": False})
@@ -228,9 +223,6 @@ def test_a_body_passes_if_and_only_if_it_is_within_the_limit(limit: int, sizes: 
         assert len(sizes) + 1 == len(incoming)
 
 
-# -- other limits ----------------------------------------------------------------------------------------------------
-
-
 @pytest.mark.parametrize(
     ("path", "size", "status"),
     [
@@ -245,7 +237,7 @@ def test_a_body_passes_if_and_only_if_it_is_within_the_limit(limit: int, sizes: 
 )
 @pytest.mark.parametrize("announced", [True, False])
 async def test_paths_have_limits_of_their_own(path: str, size: int, status: int, announced: bool) -> None:
-    """The first that fits counts, above or below the usual one."""
+    """The first glob that matches counts, above and below the default limit."""
     limits = {"/uploads/tiny": 2, "/uploads/*": 100, "/none": 0, "/uploads/big": 1000}
     body = b"a" * size
     async with run(_app("bare", body_limits=limits)) as running:
@@ -254,36 +246,33 @@ async def test_paths_have_limits_of_their_own(path: str, size: int, status: int,
 
 
 async def test_some_paths_alone_can_be_limited() -> None:
-    """The others take what comes."""
+    """Without a default limit the other paths accept any body."""
     async with run(_app("bare", max_body_bytes=None, body_limits={"/small": 1})) as running:
         assert 200 == (await running.http.post("/", content=_pieces(b"a" * 100_000, 10_000))).status
         assert 413 == (await running.http.post("/small", content=b"aa")).status
 
 
-def test_a_senseless_length_limits_all_the_same() -> None:
-    """Refusing it is somebody else's business; what comes is counted."""
+def test_an_invalid_content_length_is_counted() -> None:
+    """A Content-Length that is no number is ignored, and the body is counted."""
     for value in (b"x", b"", b"-5", b"9" * 30):
-        exchange = Exchange(http_scope([(b"content-length", value)]))
+        exchange = HTTPExchange(http_scope([(b"content-length", value)]))
         LimitsLayer.layer(WebSettings(max_body_bytes=LIMIT)).on_request(exchange)
         assert (None, LIMIT) == (exchange.answer, exchange.body_limit)
 
 
 def test_the_lowest_limit_is_named() -> None:
-    """Also if another layer has set it."""
-    exchange = Exchange(http_scope())
+    """The problem names the limit that was exceeded, also one that another layer has set."""
+    exchange = HTTPExchange(http_scope())
     LimitsLayer.layer(WebSettings()).on_error(exchange, BodyTooLarge(7))
     assert isinstance(exchange.answer, Response)
     assert b"at most 7 bytes" in exchange.answer.body
 
 
-def test_without_limits_there_is_no_such_layer() -> None:
-    """It costs nothing."""
+def test_without_limits_the_layer_is_left_out() -> None:
+    """Without limits the stack is the application itself."""
     layer = BoundLayer(LimitsLayer, {"settings": WebSettings(max_body_bytes=None, max_message_bytes=None)})
     stack = build([layer], _bare)
     assert [_bare, _bare] == [stack.http, stack.websocket]
-
-
-# -- messages --------------------------------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize(
@@ -291,7 +280,7 @@ def test_without_limits_there_is_no_such_layer() -> None:
     [("a" * 10, True), ("é" * 5, True), ("a" * 11, False), ("é" * 6, False), (b"a" * 10, True), (b"a" * 11, False)],
 )
 async def test_messages_have_a_limit(message: str | bytes, passes: bool) -> None:
-    """In bytes, text or not; a larger one closes the WebSocket with 1009, and the application hears of it."""
+    """A message above the limit closes the WebSocket with 1009. Its length is counted in bytes."""
     heard = []
 
     async def listen(websocket: WebSocket) -> None:
@@ -318,7 +307,7 @@ async def test_messages_have_a_limit(message: str | bytes, passes: bool) -> None
 
 
 async def test_messages_can_be_without_limit() -> None:
-    """Bodies keep theirs."""
+    """Without a limit for messages a WebSocket receives messages of any size."""
 
     async def listen(websocket: WebSocket) -> None:
         await websocket.accept()
@@ -330,8 +319,6 @@ async def test_messages_can_be_without_limit() -> None:
         await socket.send_text("a" * 2_000_000)
         assert "2000000" == await socket.receive_text()
 
-
-# -- together --------------------------------------------------------------------------------------------------------
 
 WEB = WebSettings(
     cors_origins=("http://testserver",), allowed_hosts=("testserver",), max_body_bytes=1000, hsts_seconds=60
@@ -349,22 +336,22 @@ EVERY_LAYER = [
 @pytest.mark.requirement("CF-17", "CF-33", "FA-18", "FA-19")
 @pytest.mark.parametrize("name", CASES)
 async def test_traps(name: str) -> None:
-    """Whatever ASGI allows passes unharmed."""
+    """Every exchange that ASGI allows passes through unharmed."""
     await CASES[name](Rig(lambda app: build(EVERY_LAYER[-1:], app)))
 
 
 @pytest.mark.requirement("CF-17", "CF-33", "FA-18", "FA-19")
 @pytest.mark.parametrize("name", CASES)
 @pytest.mark.parametrize("origin", [None, "http://testserver"])
-async def test_traps_of_all_that_protect(name: str, origin: str | None) -> None:
-    """Nor do they harm each other's work."""
+async def test_traps_of_all_protecting_layers(name: str, origin: str | None) -> None:
+    """The protecting layers together pass every exchange unharmed."""
     headers = () if origin is None else ((b"origin", origin.encode()),)
     await CASES[name](Rig(lambda app: build(EVERY_LAYER, app), headers))
 
 
 @pytest.mark.requirement("CF-05", "FA-3", "FA-5", "XC-E2")
-async def test_a_refusal_passes_all_that_stands_further_out() -> None:
-    """A page of an allowed origin can read it, with its id and with what protects browsers."""
+async def test_a_refusal_passes_the_outer_layers() -> None:
+    """A page of an allowed origin can read a refusal, with its id and its security headers."""
     async with connect(build(EVERY_LAYER, _bare), headers={"origin": "http://testserver"}) as client:
         answers = [
             await client.post("/", content=b"a" * 1001),
@@ -381,7 +368,7 @@ async def test_a_refusal_passes_all_that_stands_further_out() -> None:
 
 
 def test_the_order() -> None:
-    """Outermost first, so that refusals are seen by those that concern every response."""
+    """The layers that concern every response are outside of those that refuse."""
     layers = [CORSLayer, SecurityHeadersLayer, TrustedHostLayer, WebSocketOriginLayer, LimitsLayer]
     assert ["cors", "security_headers", "trusted_host", "websocket_origin", "limits"] == [
         layer.name for layer in sorted(layers, key=lambda layer: layer.priority)

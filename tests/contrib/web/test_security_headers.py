@@ -1,4 +1,4 @@
-"""Headers that switch on what protection browsers have."""
+"""Response headers for browsers' security features."""
 
 from __future__ import annotations
 
@@ -10,8 +10,8 @@ from starlette.routing import Route
 from tests.asgi_cases import CASES, Rig
 
 from bandmaster.contrib.web import WebSettings
-from bandmaster.contrib.web.hosts import TrustedHostLayer
 from bandmaster.contrib.web.security_headers import SecurityHeadersLayer
+from bandmaster.contrib.web.trusted_host import TrustedHostLayer
 from bandmaster.kernel import Exchange, KernelSettings, MiddlewareContribution, create_app
 from bandmaster.kernel.stack.build import BoundLayer, build
 from bandmaster.kernel.testing import run
@@ -37,14 +37,14 @@ def _app(endpoint=_hello, *others, kernel: KernelSettings = DEVELOPMENT, **setti
     )
 
 
-async def _answered(app, base_url: str = "http://testserver"):
+async def _fetch_headers(app, base_url: str = "http://testserver"):
     async with run(app, base_url=base_url) as running:
         return (await running.http.get("/")).headers
 
 
-async def test_every_response_has_them() -> None:
-    """By default, outside production, over plain HTTP."""
-    headers = await _answered(_app())
+async def test_every_response_has_the_headers() -> None:
+    """These are the headers by default, outside production and over HTTP."""
+    headers = await _fetch_headers(_app())
     assert {
         "x-content-type-options": "nosniff",
         "x-frame-options": "DENY",
@@ -55,8 +55,8 @@ async def test_every_response_has_them() -> None:
 
 
 async def test_values_are_settings() -> None:
-    """What is empty isn't sent."""
-    headers = await _answered(
+    """A header whose setting is empty is not sent."""
+    headers = await _fetch_headers(
         _app(
             content_security_policy="default-src 'self'",
             frame_options="SAMEORIGIN",
@@ -73,8 +73,8 @@ async def test_values_are_settings() -> None:
     assert not {"referrer-policy", "cross-origin-opener-policy"} & set(headers)
 
 
-async def test_the_applications_own_win() -> None:
-    """Whatever the case of their names, and never twice."""
+async def test_the_applications_headers_win() -> None:
+    """A header that the application sets is never replaced nor repeated, in upper or lower case."""
 
     async def bare(scope, receive, send) -> None:
         own = [
@@ -85,14 +85,14 @@ async def test_the_applications_own_win() -> None:
         await send({"type": "http.response.start", "status": 200, "headers": own})
         await send({"type": "http.response.body", "body": b""})
 
-    headers = await _answered(build([_layer()], bare))
+    headers = await _fetch_headers(build([_layer()], bare))
     assert ["SAMEORIGIN"] == headers.all("x-frame-options")
     assert ["a", "b"] == headers.all("content-security-policy")
     assert ["nosniff"] == headers.all("x-content-type-options")
 
 
-async def test_errors_and_refusals_have_them() -> None:
-    """Of the host, and of layers further in."""
+async def test_errors_and_refusals_have_the_headers() -> None:
+    """Errors of the host and refusals of inner layers have the headers."""
 
     async def boom(request: Request) -> Response:
         raise RuntimeError("boom")
@@ -120,17 +120,17 @@ async def test_errors_and_refusals_have_them() -> None:
         (PRODUCTION, "https://testserver", {"hsts_subdomains": True}, "max-age=31536000; includeSubDomains"),
     ],
 )
-async def test_https_for_ever(kernel, base_url: str, settings, expected: str | None) -> None:
-    """In production, for a year, and only over HTTPS (RFC 6797, 7.2)."""
-    headers = await _answered(_app(kernel=kernel, **settings), base_url)
+async def test_strict_transport_security(kernel, base_url: str, settings, expected: str | None) -> None:
+    """Browsers are told to use HTTPS in production, for a year, and only over HTTPS (RFC 6797, 7.2)."""
+    headers = await _fetch_headers(_app(kernel=kernel, **settings), base_url)
     assert expected == headers.get(HSTS)
 
 
-def test_switched_off_there_is_no_such_layer() -> None:
-    """It costs nothing."""
+def test_switched_off_the_layer_is_left_out() -> None:
+    """Without security headers the stack is the application itself."""
 
     async def bare(scope, receive, send) -> None:
-        """Nothing."""
+        """Do nothing."""
 
     assert bare is build([_layer(security_headers=False)], bare).http
 
@@ -139,15 +139,15 @@ def _layer(**settings) -> BoundLayer:
     return BoundLayer(SecurityHeadersLayer, {"settings": WebSettings(**settings), "kernel": DEVELOPMENT})
 
 
-class _Other:
+class _EndHook:
     def on_end(self, exchange: Exchange) -> None:
-        """Nothing."""
+        """Do nothing."""
 
 
 @pytest.mark.requirement("CF-17", "CF-33", "FA-18", "FA-19")
 @pytest.mark.parametrize("name", CASES)
 async def test_traps(name: str) -> None:
-    """Whatever ASGI allows passes unharmed."""
-    # It has nothing to do with WebSockets, so that no exchange is to be seen in one.
-    other = BoundLayer(MiddlewareContribution(name="other", layer=_Other, priority=99), {})
+    """Every exchange that ASGI allows passes through unharmed."""
+    # The cases expect an exchange, and the layer has none for WebSockets.
+    other = BoundLayer(MiddlewareContribution(name="other", layer=_EndHook, priority=99), {})
     await CASES[name](Rig(lambda app: build([_layer(), other], app)))

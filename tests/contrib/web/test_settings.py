@@ -31,7 +31,7 @@ HOLES = [
 ]
 
 
-def _refused(**values) -> str:
+def _read_error(**values) -> str:
     with pytest.raises(ValidationError) as caught:
         WebSettings(**values)
     return str(caught.value)
@@ -43,11 +43,8 @@ def _from_environment(monkeypatch, **variables: str) -> WebSettings:
     return WebSettings()
 
 
-# -- lists -----------------------------------------------------------------------------------------------------------
-
-
 def test_lists_come_with_commas(monkeypatch) -> None:
-    """As people write them, spaces and a comma too many included."""
+    """Lists are separated by commas, with or without spaces and a last comma."""
     settings = _from_environment(
         monkeypatch,
         cors_origins="https://a.example, https://b.example,",
@@ -61,35 +58,32 @@ def test_lists_come_with_commas(monkeypatch) -> None:
     assert () == settings.websocket_origins
 
 
-def test_lists_of_json_are_refused(monkeypatch) -> None:
-    """They would be taken for one strange name."""
+def test_lists_of_json_are_read_error(monkeypatch) -> None:
+    """A list in JSON would be read as one name."""
     monkeypatch.setenv("WEB_CORS_ORIGINS", '["https://a.example"]')
     with pytest.raises(ValidationError, match="commas between them, not JSON"):
         WebSettings()
 
 
 def test_limits_can_be_lifted(monkeypatch) -> None:
-    """By a word, since an empty variable more likely is a mistake."""
+    """The word `none` removes a limit. An empty variable is refused as a likely mistake."""
     settings = _from_environment(monkeypatch, max_body_bytes="none", max_message_bytes="None")
     assert (None, None) == (settings.max_body_bytes, settings.max_message_bytes)
-    assert "max_body_bytes" in _refused(max_body_bytes="")
+    assert "max_body_bytes" in _read_error(max_body_bytes="")
 
 
-def test_other_limits_come_as_json(monkeypatch) -> None:
-    """In the order in which they are written."""
+def test_limits_of_paths_are_json(monkeypatch) -> None:
+    """The order of the globs is kept."""
     settings = _from_environment(monkeypatch, body_limits='{"/b/*": 2, "/a": 1}')
     assert [("/b/*", 2), ("/a", 1)] == list(settings.body_limits.items())
 
 
 @pytest.mark.parametrize("field", ["access_log_exclude", "body_limits"])
-def test_a_glob_that_fits_nothing_is_refused(field: str) -> None:
-    """Somebody believes that it does."""
-    assert "did you mean '/uploads/*'" in _refused(
+def test_a_glob_that_matches_nothing_is_read_error(field: str) -> None:
+    """The message suggests the glob with a slash."""
+    assert "did you mean '/uploads/*'" in _read_error(
         **{field: {"uploads/*": 1} if field == "body_limits" else "uploads/*"}
     )
-
-
-# -- origins ---------------------------------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize(
@@ -109,13 +103,13 @@ def test_a_glob_that_fits_nothing_is_refused(field: str) -> None:
     ],
 )
 @pytest.mark.parametrize("field", ["cors_origins", "websocket_origins"])
-def test_origins_are_kept_as_browsers_send_them(field: str, given: str, kept: str) -> None:
-    """In lower case, without the scheme's own port (RFC 6454, 6.2)."""
+def test_origins_are_normalized(field: str, given: str, kept: str) -> None:
+    """Origins are in lower case, without the default port of the scheme (RFC 6454, 6.2)."""
     assert (kept,) == getattr(WebSettings(**{field: given}), field)
 
 
 @pytest.mark.parametrize(
-    ("given", "told"),
+    ("given", "message"),
     [
         ("shop.example", "has no scheme; did you mean 'https://shop.example'?"),
         ("Shop.example:8443/", "has no scheme; did you mean 'https://shop.example:8443'?"),
@@ -138,11 +132,11 @@ def test_origins_are_kept_as_browsers_send_them(field: str, given: str, kept: st
     ],
 )
 @pytest.mark.parametrize("field", ["cors_origins", "websocket_origins"])
-def test_what_no_browser_sends_is_refused(field: str, given: str, told: str) -> None:
-    """With what to write instead: it would let nobody in, and nobody would know why."""
-    said = _refused(**{field: given})
-    assert repr(given) in said
-    assert told in said
+def test_an_origin_that_no_browser_sends_is_read_error(field: str, given: str, message: str) -> None:
+    """Such an origin would let no page in, so the message suggests another."""
+    error = _read_error(**{field: given})
+    assert repr(given) in error
+    assert message in error
 
 
 @settings(deadline=None)
@@ -151,34 +145,34 @@ def test_what_no_browser_sends_is_refused(field: str, given: str, told: str) -> 
     st.from_regex(r"[A-Za-z0-9-]{1,9}(\.[a-z]{1,5})?", fullmatch=True),
     st.none() | st.integers(1, 65535),
 )
-def test_what_is_kept_is_an_origin(scheme: str, host: str, port: int | None) -> None:
-    """What has been read once is read the same again."""
+def test_a_parsed_origin_is_parsed_to_itself(scheme: str, host: str, port: int | None) -> None:
+    """Parsing an origin twice changes nothing."""
     (kept,) = WebSettings(cors_origins=(f"{scheme}://{host}" + (f":{port}" if port else ""),)).cors_origins
     assert (kept,) == WebSettings(cors_origins=(kept,)).cors_origins
     assert kept == kept.lower()
 
 
 @pytest.mark.parametrize("field", ["cors_origins", "websocket_origins", "allowed_hosts"])
-def test_nothing_stands_beside_everything(field: str) -> None:
-    """One of the two isn't meant."""
+def test_other_names_beside_a_star_are_read_error(field: str) -> None:
+    """A list with a star and a name has one too many."""
     other = "shop.example" if field == "allowed_hosts" else "https://shop.example"
-    assert "naming others beside it means nothing" in _refused(**{field: ("*", other)})
+    assert "naming others beside it means nothing" in _read_error(**{field: ("*", other)})
 
 
 @pytest.mark.requirement("CF-05", "FA-5")
-def test_credentials_for_everybody_are_refused() -> None:
-    """Every page on the web could act for whoever is logged in."""
-    assert "name the origins" in _refused(cors_origins="*", cors_credentials=True)
-    assert "lets every origin in" in _refused(cors_origin_regex="https?://.*", cors_credentials=True)
+def test_credentials_for_every_origin_are_read_error() -> None:
+    """With both, every page on the web could act for the user who is logged in."""
+    assert "name the origins" in _read_error(cors_origins="*", cors_credentials=True)
+    assert "lets every origin in" in _read_error(cors_origin_regex="https?://.*", cors_credentials=True)
     WebSettings(cors_origins="https://shop.example", cors_credentials=True)
 
 
 @pytest.mark.parametrize("expression", HOLES, ids=[expression for expression, _ in HOLES])
-def test_an_expression_with_a_hole_is_refused(expression: tuple[str, str]) -> None:
-    """Each of these lets an origin in that anybody could have."""
+def test_an_expression_with_a_hole_is_read_error(expression: tuple[str, str]) -> None:
+    """Each of these expressions matches an origin that a stranger can have."""
     pattern, stranger = expression
     assert re.fullmatch(pattern, stranger)
-    assert repr(pattern) in _refused(cors_origin_regex=pattern)
+    assert repr(pattern) in _read_error(cors_origin_regex=pattern)
 
 
 @pytest.mark.parametrize(
@@ -197,34 +191,31 @@ def test_an_expression_with_a_hole_is_refused(expression: tuple[str, str]) -> No
         r"https://pr-\d+--preview\.shop\.example",
     ],
 )
-def test_an_expression_without_one_is_kept(expression: str) -> None:
-    """It needs no anchors, since it is held against the whole origin."""
+def test_an_expression_without_a_hole_is_kept(expression: str) -> None:
+    """An expression needs no anchors, since whole origins are compared."""
     assert expression == WebSettings(cors_origin_regex=expression).cors_origin_regex
 
 
-def test_the_expression_that_was_meant_is_told() -> None:
-    """With its dots escaped, and nothing else changed."""
-    assert repr(r"https://([a.]+\.)?shop\.example") in _refused(cors_origin_regex=r"https://([a.]+\.)?shop.example")
+def test_the_message_suggests_an_expression() -> None:
+    """The suggestion has its dots escaped, and no other change."""
+    assert repr(r"https://([a.]+\.)?shop\.example") in _read_error(cors_origin_regex=r"https://([a.]+\.)?shop.example")
 
 
-def test_an_expression_must_be_one() -> None:
-    """The message says what is wrong with it."""
-    assert "'https://(' is no regular expression: missing )" in _refused(cors_origin_regex="https://(")
+def test_an_invalid_expression_is_read_error() -> None:
+    """The message has the error of the regular expression."""
+    assert "'https://(' is no regular expression: missing )" in _read_error(cors_origin_regex="https://(")
 
 
 def test_an_empty_expression_is_none(monkeypatch) -> None:
-    """As people unset variables."""
+    """An empty variable is the same as none."""
     assert _from_environment(monkeypatch, cors_origin_regex="").cors_origin_regex is None
 
 
 @pytest.mark.parametrize("field", ["cors_methods", "cors_headers", "cors_expose_headers"])
 @pytest.mark.parametrize("given", ["a b", "a:b", "ä", "a\nb"])
 def test_methods_and_names_are_tokens(field: str, given: str) -> None:
-    """Nothing else gets into the headers that list them."""
-    assert repr(given) in _refused(**{field: (given,)})
-
-
-# -- hosts -----------------------------------------------------------------------------------------------------------
+    """A value that is no token can't get into the headers that list these settings."""
+    assert repr(given) in _read_error(**{field: (given,)})
 
 
 @pytest.mark.parametrize(
@@ -240,13 +231,13 @@ def test_methods_and_names_are_tokens(field: str, given: str) -> None:
         ("*", "*"),
     ],
 )
-def test_hosts_are_kept_as_they_are_compared(given: str, kept: str) -> None:
-    """In lower case, without a dot at the end."""
+def test_hosts_are_normalized(given: str, kept: str) -> None:
+    """Host names are in lower case, without a dot at the end."""
     assert (kept,) == WebSettings(allowed_hosts=given).allowed_hosts
 
 
 @pytest.mark.parametrize(
-    ("given", "told"),
+    ("given", "message"),
     [
         ("https://shop.example", "did you mean 'shop.example'?"),
         ("https://shop.example:8443/x", "did you mean 'shop.example'?"),
@@ -267,44 +258,41 @@ def test_hosts_are_kept_as_they_are_compared(given: str, kept: str) -> None:
         ("shop example", "is no host name"),
     ],
 )
-def test_what_is_no_host_is_refused(given: str, told: str) -> None:
-    """With what to write instead: it would refuse every request."""
-    said = _refused(allowed_hosts=given)
-    assert repr(given) in said
-    assert told in said
+def test_an_invalid_host_is_read_error(given: str, message: str) -> None:
+    """Such a host would refuse every request, so the message suggests another."""
+    error = _read_error(allowed_hosts=given)
+    assert repr(given) in error
+    assert message in error
 
 
-def test_somebody_must_be_served() -> None:
-    """No host at all is a mistake, such as a variable that was left empty."""
-    assert "* serves any" in _refused(allowed_hosts="")
-
-
-# -- headers ---------------------------------------------------------------------------------------------------------
+def test_an_empty_list_of_hosts_is_read_error() -> None:
+    """A service without hosts would refuse every request."""
+    assert "* serves any" in _read_error(allowed_hosts="")
 
 
 @pytest.mark.parametrize("field", ["content_security_policy", "permissions_policy", "referrer_policy"])
-@pytest.mark.parametrize("sign", ["\r", "\n", "\x00", "\x1b", "\x7f", "é"])
-def test_what_no_header_may_carry_is_refused(field: str, sign: str) -> None:
-    """A line break would begin another header; all else depends on who reads it."""
-    assert repr(sign) in _refused(**{field: f"origin{sign}x"})
+@pytest.mark.parametrize("character", ["\r", "\n", "\x00", "\x1b", "\x7f", "é"])
+def test_a_value_that_no_header_may_have_is_read_error(field: str, character: str) -> None:
+    """A line break would begin another header, and programs disagree about other control characters."""
+    assert repr(character) in _read_error(**{field: f"origin{character}x"})
 
 
-def test_blanks_around_a_header_are_left_out() -> None:
-    """Servers refuse to send them, such as the line break at the end of a file."""
+def test_whitespace_around_a_header_is_removed() -> None:
+    """A value from a file may end in a line break, which servers refuse to send."""
     assert "default-src 'self'" == WebSettings(content_security_policy=" default-src 'self'\n").content_security_policy
 
 
 def test_referrer_policies_are_known() -> None:
-    """Browsers ignore a mistyped one; a list is for browsers that don't know its last."""
-    assert "'no-referer' is no referrer policy" in _refused(referrer_policy="no-referer")
+    """Browsers ignore an unknown policy, so it is refused. A list names fallbacks for older browsers."""
+    assert "'no-referer' is no referrer policy" in _read_error(referrer_policy="no-referer")
     policy = "no-referrer, strict-origin-when-cross-origin"
     assert policy == WebSettings(referrer_policy=policy).referrer_policy
     assert "" == WebSettings(referrer_policy="").referrer_policy
 
 
 @pytest.mark.requirement("CF-05", "FA-5")
-def test_a_mistake_ends_the_planning(monkeypatch) -> None:
-    """It is told with the variable, before anything is started."""
+def test_a_mistake_is_a_plan_error(monkeypatch) -> None:
+    """A wrong setting is reported before anything is started."""
     monkeypatch.setenv("WEB_CORS_ORIGINS", "*")
     monkeypatch.setenv("WEB_CORS_CREDENTIALS", "true")
     with pytest.raises(PlanError, match="name the origins"):

@@ -27,7 +27,7 @@ def test_bands_are_neighbouring_ranges(kind, expected):
 
 @pytest.mark.parametrize("band", BANDS)
 def test_the_default_leaves_room_on_both_sides(band):
-    """A part that gives no priority stands in the middle of its band."""
+    """A part without a priority stands in the middle of the band."""
     assert band.priorities[50] == band.default
 
 
@@ -40,13 +40,13 @@ def test_bands_of_one_kind_are_ordered():
 
 
 def test_a_band_reads_as_its_name():
-    """Errors and plans print the name, spans with the range."""
+    """Errors and plans print the name of a band; the span is the name with the range."""
     assert ("SERVICES", "SERVICES 300–399") == (str(LifespanBand.SERVICES), LifespanBand.SERVICES.span)
 
 
 @pytest.mark.parametrize("band", BANDS)
 def test_a_band_alone_means_its_default(band):
-    """A band says enough."""
+    """A band without a priority means the middle of the band."""
     assert (band, band.default) == resolve_priority(type(band), band, None)
 
 
@@ -78,7 +78,7 @@ def test_a_priority_alone_means_its_band(band):
         ),
     ],
 )
-def test_what_is_refused_names_what_is_allowed(band, priority, expected):
-    """A message names the argument, what came, and every allowed range."""
+def test_a_refusal_names_the_allowed_ranges(band, priority, expected):
+    """The message names the argument, the value, and every allowed range."""
     with pytest.raises(ValueError, match=f"^{re.escape(expected)}$"):
         resolve_priority(LifespanBand, band, priority)

@@ -51,7 +51,7 @@ def opens() -> AbstractAsyncContextManager[Region]:
     ("decorate", "defined"), [(lifespan, database), (lifespan, plain), (middleware, Region), (middleware, database)]
 )
 def test_a_decorator_without_parentheses_is_refused(decorate, defined):
-    """The message says what to write, with the file and line where it is missing."""
+    """The message says to write the parentheses, with the file and line where they are missing."""
     message = f"{decorate.__name__}: write the parentheses: @{decorate.__name__}(band=...) for '{defined.__name__}'"
     with pytest.raises(ValueError, match=rf"^{re.escape(message)} \({HERE}:\d+\)$") as caught:
         decorate(defined)
@@ -63,25 +63,25 @@ def test_a_decorator_without_parentheses_is_refused(decorate, defined):
 @pytest.mark.requirement("P-18")
 @pytest.mark.parametrize("function", [plain, makes_nothing])
 def test_a_plain_function_is_no_component(function):
-    """A function that isn't async, and isn't annotated to return a context manager, is refused with its file and line."""
+    """A function that isn't async, and isn't annotated to return a context manager, is refused by file and line."""
     with pytest.raises(ValueError, match=rf"^function: {function.__name__} is a plain function; .* \({HERE}:\d+\)$"):
         lifespan(band=SERVICES)(function)
 
 
 @pytest.mark.parametrize("function", [managed, opens])
 def test_a_plain_function_may_return_a_context_manager(function):
-    """Its annotation shows that it does."""
+    """A plain function is accepted if the annotation, or ``asynccontextmanager``, shows that a manager is returned."""
     assert function is lifespan(band=SERVICES)(function).factory
 
 
 def test_only_a_class_is_a_layer():
-    """The message names the file and line of what isn't a class."""
+    """A decorated object that isn't a class is refused by file and line."""
     with pytest.raises(ValueError, match=rf"^layer: expected a class, got <function plain.*> \({HERE}:\d+\)$"):
         middleware(band=MiddlewareBand.POLICY)(plain)
 
 
 def test_an_object_becomes_a_value():
-    """An object is provided under its own type, with the name that it is given."""
+    """An object is provided under the type of the object, and has the given name."""
     region = North()
     made = make_value(region, name="region")
     assert ("region", region, (Key(North),), None, "") == (
@@ -112,7 +112,7 @@ def test_the_types_of_a_value(provides, expected):
 
 
 def test_every_argument_of_a_value():
-    """Each argument of `value` reaches its field."""
+    """Each argument of `value` sets the field of that name."""
     made = make_value(North(), name="region", provides=Region, roles="web", description="Where the shop stands.")
     assert (frozenset({"web"}), "Where the shop stands.") == (made.roles, made.description)
 
@@ -122,8 +122,8 @@ def test_every_argument_of_a_value():
     ("fields", "expected"),
     [
         ({"name": "not a name"}, "name: expected letters"),
-        ({"provides": North}, "provides: the value is a Region, not a North"),
-        ({"provides": [Region, (str, "a")]}, "provides: the value is a Region, not a str"),
+        ({"provides": North}, "provides: the value has the type Region, not North"),
+        ({"provides": [Region, (str, "a")]}, "provides: the value has the type Region, not str"),
         ({"provides": [None]}, "provides: expected types or pairs (type, name), got None"),
         ({"roles": []}, "roles: an empty set would start nowhere"),
         ({"value": None}, "provides: expected types or pairs (type, name), got <class 'NoneType'>"),
@@ -133,7 +133,7 @@ def test_every_argument_of_a_value():
         ),
     ],
 )
-def test_what_a_value_can_not_be(fields, expected):
-    """The message names the argument, what came and what would do."""
+def test_fields_that_a_value_refuses(fields, expected):
+    """The message names the field, the value and the expected values."""
     with pytest.raises(ValueError, match=f"^{re.escape(expected)}"):
         ValueContribution(**{"name": "region", "value": Region(), **fields})

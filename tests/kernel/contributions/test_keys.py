@@ -41,27 +41,27 @@ class Outer:
         (UserId, Key(UserId)),
     ],
 )
-def test_what_an_address_may_be_written_as(annotation, expected):
-    """A type, an annotation with a name, a pair, or a key itself."""
+def test_the_ways_to_write_a_key(annotation, expected):
+    """A key is written as a type, an annotation with a name, a pair, or a key itself."""
     assert expected == Key.of(annotation)
 
 
 @pytest.mark.requirement("P-18")
 @pytest.mark.parametrize("wrong", [(), (User,), (User, User), (User, "a", "b")])
-def test_a_tuple_of_something_else_is_no_address(wrong):
-    """Only pairs of a type and a name are."""
+def test_other_tuples_are_no_keys(wrong):
+    """Only a pair of a type and a name is a key."""
     assert not is_pair(wrong)
     with pytest.raises(ValueError, match=r"^expected a type or a pair \(type, name\), got \("):
         Key.of(wrong)
 
 
 def test_the_same_generic_is_the_same_key():
-    """Two spellings of one parametrised type meet."""
+    """Two spellings of one parametrised type are the same key."""
     assert len({Key(Repository[User]), Key.of(Repository[User]), Key(Repository[int])}) == 2
 
 
-def test_a_key_is_the_pair_that_it_looks_like():
-    """So a lookup by a plain pair needs no conversion."""
+def test_a_key_equals_its_pair():
+    """A lookup by a plain pair needs no conversion."""
     assert 1 == {Key(User, "replica"): 1}[User, "replica"]
 
 
@@ -69,13 +69,13 @@ def test_a_key_is_the_pair_that_it_looks_like():
     ("key", "expected"),
     [(Key(User), "User"), (Key(User, "replica"), "User named 'replica'"), (Key(Repository[User]), "Repository[User]")],
 )
-def test_a_key_reads_as_people_say_it(key, expected):
-    """Type, then name."""
+def test_a_key_as_text(key, expected):
+    """A key is shown as type and name."""
     assert expected == str(key)
 
 
 def test_the_module_of_a_key():
-    """Where the type is defined, or nothing where it doesn't say."""
+    """The module is where the type is defined, or empty if the type has none."""
     nowhere = type("Nowhere", (), {"__module__": None})
     assert (__name__, "") == (Key(User).module, Key(nowhere).module)
     assert "" == Key(5).module
@@ -84,7 +84,7 @@ def test_the_module_of_a_key():
 @pytest.mark.requirement("P-18")
 @pytest.mark.parametrize("name", ["", "9a", "-a", "a b", "a\n", "ä", 5, None, True])
 def test_names_are_plain(name):
-    """A name is refused with what is allowed."""
+    """A name with other characters is refused, with the characters that are allowed."""
     expected = f"name: expected letters, digits, '_', '-' and '.', a letter or '_' first, got {name!r}"
     with pytest.raises(ValueError, match=f"^{re.escape(expected)}$"):
         Named(name)
@@ -115,12 +115,12 @@ def test_names_are_plain(name):
     ],
 )
 def test_types_are_written_without_their_modules(kind, expected):
-    """As in the source."""
+    """A type is shown as code writes it."""
     assert expected == type_name(kind)
 
 
 def test_a_local_type_is_written_without_its_function():
-    """``test_x.<locals>.`` tells nobody anything."""
+    """A type's name is shown without the function that defines the type."""
 
     class Local: ...
 

@@ -70,7 +70,7 @@ def store(factory=generate, budget=connections, **fields) -> LifespanContributio
 @pytest.mark.parametrize("budget", [connections, lambda settings: {"store": settings.connections}])
 @pytest.mark.parametrize("factory", FACTORIES.values(), ids=FACTORIES)
 async def test_a_component_runs_twice(monkeypatch, factory, budget):
-    """The second one has a name, settings and a budget of its own, and is found under its name."""
+    """The second component has another name, other settings and another budget, and is found under that name."""
     monkeypatch.setenv("COLD_STORE_URL", "there")
     monkeypatch.setenv("COLD_STORE_CONNECTIONS", "5")
     first = store(factory, budget)
@@ -85,7 +85,7 @@ async def test_a_component_runs_twice(monkeypatch, factory, budget):
 
 
 def test_the_signature_of_the_second():
-    """It reads the other settings and provides its type under the name; all else is as with the first."""
+    """The second component reads other settings and provides types under the name; the first one doesn't change."""
     second = store(provides=[Opens, (str, "x")]).named("cold", settings=COLD)
     assert ["settings: ColdStoreSettings", "context: Context"] == list(map(str, read_needs(second.factory)))
     assert [Key(Store, "cold")] == read_provides(second.factory)
@@ -94,7 +94,7 @@ def test_the_signature_of_the_second():
 
 
 def test_the_settings_may_stay():
-    """Without settings, the second reads what the first reads."""
+    """Without settings, the second component reads those of the first."""
     first = store(description="A store.")
     second = first.named("other")
     assert list(map(str, read_needs(first.factory))) == list(map(str, read_needs(second.factory)))
@@ -103,7 +103,7 @@ def test_the_settings_may_stay():
 
 
 def test_a_component_that_provides_nothing():
-    """It can run twice as well."""
+    """A component without a provided type can run a second time."""
 
     async def prints() -> AsyncIterator[None]:
         yield
@@ -111,8 +111,8 @@ def test_a_component_that_provides_nothing():
     assert [] == read_provides(store(prints, budget=None).named("other").factory)
 
 
-def test_a_second_has_a_second():
-    """The last name counts."""
+def test_a_third_component_is_made_of_the_second():
+    """The third component has a third name, and settings that derive from those of the second."""
     third = store().named("cold", settings=COLD).named("colder", settings=named_settings(COLD, "colder", about="x"))
     assert ("colder", [Key(Store, "colder")]) == (third.name, read_provides(third.factory))
 
@@ -126,8 +126,8 @@ def test_a_second_has_a_second():
         ("other", StoreSettings, None),
     ],
 )
-def test_what_is_refused(name, settings, expected):
-    """A name that is none, and settings that the component doesn't read."""
+def test_arguments_that_are_refused(name, settings, expected):
+    """A name with other characters is refused, and so are settings that the component doesn't read."""
     if expected is None:
         assert "other" == store().named(name, settings=settings).name
         return
@@ -135,8 +135,8 @@ def test_what_is_refused(name, settings, expected):
         store().named(name, settings=settings)
 
 
-def test_what_asks_for_the_second():
-    """A parameter asks for it by its name, as for any resource of which there are several."""
+def test_a_parameter_asks_for_the_second():
+    """A parameter asks for the second component by name."""
 
     async def user(cold: Annotated[Store, Named("cold")]) -> AsyncIterator[None]:
         yield

@@ -20,7 +20,7 @@ SIGTERM, SIGINT = signal.SIGTERM, signal.SIGINT
 
 @pytest.fixture(autouse=True)
 def quiet():
-    """Log lines are kept, not printed."""
+    """Log lines are captured instead of printed."""
     with structlog.testing.capture_logs() as lines:
         yield lines
 
@@ -29,7 +29,7 @@ class Handlers:
     """The handlers of a server that runs in this process."""
 
     def __init__(self):
-        self.heard = []
+        self.received = []
         self.before = {}
 
     def __enter__(self):
@@ -41,7 +41,7 @@ class Handlers:
             signal.signal(number, handler)
 
     def __call__(self, number, frame):
-        self.heard.append(number)
+        self.received.append(number)
 
 
 @pytest.fixture
@@ -51,7 +51,7 @@ def server_handlers():
 
 
 class Component:
-    """A component whose life a test writes down and disturbs."""
+    """A component with starts and stops that a test records and disturbs."""
 
     def __init__(self, name="part", *, start=None, stop=None, crash=None):
         self.facts = []
@@ -84,7 +84,7 @@ def application(*components, **settings):
 
 
 class Server:
-    """The other side of the conversation."""
+    """A server that runs an application by the lifespan protocol."""
 
     def __init__(self, app):
         self.app = app
@@ -128,7 +128,7 @@ class Server:
 
 
 @asynccontextmanager
-async def conversation(app):
+async def served(app):
     server = Server(app)
     try:
         async with anyio.create_task_group() as tasks:
@@ -149,15 +149,12 @@ async def fail():
     raise RuntimeError("no luck\nat all")
 
 
-# -- without signals -----------------------------------------------------------------------------------------------
-
-
 @pytest.mark.requirement("FA-1", "XC-C2")
-async def test_an_ordinary_life():
-    """Startup starts, shutdown stops; no handler is touched and nobody killed."""
+async def test_start_and_stop():
+    """The startup starts, the shutdown stops; no signal handler changes, and no process is killed."""
     part = Component()
     before = signal.getsignal(SIGTERM)
-    async with conversation(application(part)) as server:
+    async with served(application(part)) as server:
         assert await server.answer() == "startup.complete"
         assert signal.getsignal(SIGTERM) is before
         assert part.facts == ["start"]
@@ -168,9 +165,9 @@ async def test_an_ordinary_life():
 
 
 @pytest.mark.requirement("FA-14", "XC-L4")
-async def test_a_failed_start_is_told_and_never_raised(quiet):
-    """One line of cause to the server, all of it to the log, once."""
-    async with conversation(application(Component(start=fail))) as server:
+async def test_a_failed_start_is_reported_and_not_raised(quiet):
+    """The server gets one line with the cause, the log gets the whole report, once."""
+    async with served(application(Component(start=fail))) as server:
         assert await server.answer() == "startup.failed"
     message = server.sent[0]["message"]
     assert "'part'" in message
@@ -181,17 +178,17 @@ async def test_a_failed_start_is_told_and_never_raised(quiet):
     assert "Traceback" in line["exception"]
 
 
-async def test_a_failed_stop_is_told(quiet):
-    """By the last message; and logged."""
-    async with conversation(application(Component(stop=fail))) as server:
+async def test_a_failed_stop_is_reported(quiet):
+    """A failed stop is the last message to the server, and in the log."""
+    async with served(application(Component(stop=fail))) as server:
         await server.answer()
         server.ask("shutdown")
         assert await server.answer(2) == "shutdown.failed"
     assert "the run has failed" in [line["event"] for line in quiet]
 
 
-async def test_what_is_no_exception_passes_after_it_was_told():
-    """A component that exits the process is a failed start for the server, and still exits it."""
+async def test_an_exit_is_reported_and_raised():
+    """A component that exits the process is a failed start for the server, and the exit is raised."""
 
     async def leave():
         raise SystemExit(3)
@@ -205,7 +202,7 @@ async def test_what_is_no_exception_passes_after_it_was_told():
 
 
 async def test_the_server_cancels():
-    """The components still stop in order; no crash is made of it."""
+    """The components still stop in order, and a cancellation isn't reported as a crash."""
     part = Component()
     server = Server(application(part))
     async with anyio.create_task_group() as tasks:
@@ -218,8 +215,8 @@ async def test_the_server_cancels():
     assert len(server.sent) == 1
 
 
-async def test_a_crash_without_a_server_to_tell():
-    """Nobody is killed; everything but the last word is over, and it waits for the question."""
+async def test_a_crash_without_a_server_that_handles_signals():
+    """No process is killed; everything stops, and the last message waits for the shutdown."""
     trigger = anyio.Event()
 
     async def crash():
@@ -227,7 +224,7 @@ async def test_a_crash_without_a_server_to_tell():
         raise RuntimeError("died")
 
     part, other = Component(crash=crash), Component("other")
-    async with conversation(application(part, other)) as server:
+    async with served(application(part, other)) as server:
         await server.answer()
         trigger.set()
         await wait_until(lambda: "stop" in other.facts)
@@ -241,11 +238,11 @@ async def test_a_crash_without_a_server_to_tell():
 
 
 async def test_a_thread_other_than_the_main_one(server_handlers):
-    """A test client's: signals are left alone."""
+    """In the thread of a test client, signal handlers aren't changed."""
     part = Component()
 
     async def run():
-        async with conversation(application(part)) as server:
+        async with served(application(part)) as server:
             await server.answer()
             assert signal.getsignal(SIGTERM) is server_handlers
             server.ask("shutdown")
@@ -256,13 +253,10 @@ async def test_a_thread_other_than_the_main_one(server_handlers):
     assert part.facts == ["start", "stop"]
 
 
-# -- serving while starting ----------------------------------------------------------------------------------------
-
-
 async def test_serving_while_starting():
-    """The server may serve at once; a shutdown meanwhile rolls back."""
+    """The server may serve at once; a shutdown meanwhile rolls the start back."""
     part = Component(start=anyio.sleep_forever)
-    async with conversation(application(part, serve_while_starting=True)) as server:
+    async with served(application(part, serve_while_starting=True)) as server:
         assert await server.answer() == "startup.complete"
         await wait_until(lambda: part.facts)
         server.ask("shutdown")
@@ -271,8 +265,8 @@ async def test_serving_while_starting():
 
 
 async def test_a_failure_while_serving_and_starting(server_handlers):
-    """The server is told by the signal that it knows."""
-    async with conversation(application(Component(start=fail), serve_while_starting=True)) as server:
+    """The server gets the signal on which every server ends."""
+    async with served(application(Component(start=fail), serve_while_starting=True)) as server:
         await server.answer()
         await wait_until(lambda: server.killed)
         server.ask("shutdown")
@@ -281,9 +275,9 @@ async def test_a_failure_while_serving_and_starting(server_handlers):
 
 
 async def test_serving_while_starting_until_the_end():
-    """What was answered early isn't answered again."""
+    """The startup that was answered early isn't answered again."""
     part = Component()
-    async with conversation(application(part, serve_while_starting=True)) as server:
+    async with served(application(part, serve_while_starting=True)) as server:
         assert await server.answer() == "startup.complete"
         await wait_until(lambda: server.app.kernel.is_ready)
         server.ask("shutdown")
@@ -291,8 +285,8 @@ async def test_serving_while_starting_until_the_end():
     assert part.facts == ["start", "stop"]
 
 
-async def test_an_application_speaks_it():
-    """Whatever server asks."""
+async def test_an_application_serves_the_protocol():
+    """An application answers startup and shutdown."""
     sent = []
     questions = iter(("startup", "shutdown"))
 
@@ -306,17 +300,14 @@ async def test_an_application_speaks_it():
     assert sent == ["lifespan.startup.complete", "lifespan.shutdown.complete"]
 
 
-# -- signals -------------------------------------------------------------------------------------------------------
-
-
 @pytest.mark.parametrize("number", STOP_SIGNALS)
 async def test_a_signal_while_starting(server_handlers, number, quiet):
-    """The start is cancelled, the signal handed on at once, the failure told without a traceback."""
+    """The start is cancelled, the signal passed on at once, the failure reported without a traceback."""
     part = Component(start=anyio.sleep_forever)
-    async with conversation(application(part)) as server:
+    async with served(application(part)) as server:
         await wait_until(lambda: part.facts)
         signal.raise_signal(number)
-        assert server_handlers.heard == [number]
+        assert server_handlers.received == [number]
         assert await server.answer() == "startup.failed"
     assert "asked to stop" in server.sent[0]["message"]
     assert "the start was cancelled" in [line["event"] for line in quiet]
@@ -324,11 +315,11 @@ async def test_a_signal_while_starting(server_handlers, number, quiet):
 
 
 async def test_a_signal_while_serving(server_handlers):
-    """Readiness fails, the drain is announced, the server hears the signal at once where there is no delay."""
-    async with conversation(application(Component())) as server:
+    """Readiness fails, draining begins, and without a drain delay the server gets the signal at once."""
+    async with served(application(Component())) as server:
         await server.answer()
         signal.raise_signal(SIGTERM)
-        assert server_handlers.heard == [SIGTERM]
+        assert server_handlers.received == [SIGTERM]
         await wait_until(lambda: server.app.kernel.phase.value == "draining")
         assert (await server.app.ready()).status == "fail"
         server.ask("shutdown")
@@ -337,69 +328,69 @@ async def test_a_signal_while_serving(server_handlers):
 
 
 async def test_the_drain_delay(server_handlers):
-    """Until it is over the server knows nothing, an echo doesn't tell it either, and requests are accepted."""
-    async with conversation(application(Component(), drain_delay=0.3)) as server:
+    """During the drain delay the server gets no signal, not even by an echo, and requests are accepted."""
+    async with served(application(Component(), drain_delay=0.3)) as server:
         await server.answer()
         signal.raise_signal(SIGTERM)
         signal.raise_signal(SIGTERM)
         await wait_until(lambda: server.app.kernel.phase.value == "draining")
-        assert server_handlers.heard == []
-        await wait_until(lambda: server_handlers.heard)
-        assert server_handlers.heard == [SIGTERM]
+        assert server_handlers.received == []
+        await wait_until(lambda: server_handlers.received)
+        assert server_handlers.received == [SIGTERM]
         server.ask("shutdown")
         assert await server.answer(2) == "shutdown.complete"
 
 
 @pytest.mark.parametrize("drain_delay", [0, 0.3])
-async def test_an_echo_is_never_handed_on(server_handlers, drain_delay):
-    """A server may take it for the second signal, which is another request."""
+async def test_an_echo_is_never_passed_on(server_handlers, drain_delay):
+    """A server may take an echo for the second signal, which has another meaning."""
     part = Component()
-    async with conversation(application(part, drain_delay=drain_delay)) as server:
+    async with served(application(part, drain_delay=drain_delay)) as server:
         await server.answer()
         signal.raise_signal(SIGINT)
         signal.raise_signal(SIGINT)
-        await wait_until(lambda: server_handlers.heard)
+        await wait_until(lambda: server_handlers.received)
         server.ask("shutdown")
         assert await server.answer(2) == "shutdown.complete"
-    assert server_handlers.heard == [SIGINT]
+    assert server_handlers.received == [SIGINT]
 
 
 async def test_a_crash_in_the_drain_delay(server_handlers):
-    """The server hears then of the signal that it was spared, and ends."""
+    """A crash passes on the signal that was held back, and the server ends."""
     trigger = anyio.Event()
 
     async def crash():
         await trigger.wait()
         raise RuntimeError("died")
 
-    async with conversation(application(Component(crash=crash), drain_delay=5)) as server:
+    async with served(application(Component(crash=crash), drain_delay=5)) as server:
         await server.answer()
         signal.raise_signal(SIGTERM)
-        assert server_handlers.heard == []
+        assert server_handlers.received == []
         trigger.set()
-        await wait_until(lambda: server_handlers.heard)
+        await wait_until(lambda: server_handlers.received)
         server.ask("shutdown")
         assert await server.answer(2) == "shutdown.failed"
-    assert server_handlers.heard == [SIGTERM]
+    assert server_handlers.received == [SIGTERM]
     assert server.killed == []
 
 
 async def test_a_second_signal(server_handlers):
-    """The drain is skipped; the server hears of it once all has stopped, for a server that is hurried ends the loop."""
+    """The drain is skipped; the server gets the signal after all stops, since a second signal ends the event loop."""
     may_stop = anyio.Event()
     part = Component(stop=may_stop.wait)
-    async with conversation(application(part, drain_delay=5)) as server:
+    async with served(application(part, drain_delay=5)) as server:
         await server.answer()
         signal.raise_signal(SIGINT)
-        assert server_handlers.heard == []
+        assert server_handlers.received == []
         await anyio.sleep(ECHO * 4)
         signal.raise_signal(SIGINT)
-        assert server_handlers.heard == [SIGINT]
+        assert server_handlers.received == [SIGINT]
         await wait_until(lambda: server.app.kernel.phase.value == "stopping")
         await anyio.sleep(0.1)
-        assert (part.facts, server_handlers.heard) == (["start"], [SIGINT])
+        assert (part.facts, server_handlers.received) == (["start"], [SIGINT])
         may_stop.set()
-        await wait_until(lambda: len(server_handlers.heard) == 2)
+        await wait_until(lambda: len(server_handlers.received) == 2)
         assert part.facts == ["start", "stop"]
         assert len(server.sent) == 1
         server.ask("shutdown")
@@ -408,21 +399,21 @@ async def test_a_second_signal(server_handlers):
 
 
 async def test_a_second_signal_when_all_has_stopped(server_handlers):
-    """A server that still waits, for its last request perhaps, hears of it at once."""
-    async with conversation(application(Component(), drain_timeout=0.1)) as server:
+    """A server that still waits for requests, when all has stopped, gets the second signal at once."""
+    async with served(application(Component(), drain_timeout=0.1)) as server:
         await server.answer()
         signal.raise_signal(SIGINT)
         await wait_until(lambda: server.app.kernel.phase.value == "stopped")
         await anyio.sleep(ECHO * 2)
         signal.raise_signal(SIGINT)
-        assert server_handlers.heard == [SIGINT, SIGINT]
+        assert server_handlers.received == [SIGINT, SIGINT]
         server.ask("shutdown")
         assert await server.answer(2) == "shutdown.complete"
 
 
 async def test_a_third_signal(server_handlers):
-    """It leaves at once, whatever the server thinks of it."""
-    async with conversation(application(Component(stop=lambda: anyio.sleep(0.5)))) as server:
+    """A third signal ends the process at once."""
+    async with served(application(Component(stop=lambda: anyio.sleep(0.5)))) as server:
         await server.answer()
         for _ in range(3):
             signal.raise_signal(SIGTERM)
@@ -432,10 +423,10 @@ async def test_a_third_signal(server_handlers):
     assert server.ended == [128 + SIGTERM]
 
 
-async def test_a_server_that_waits_for_ever(server_handlers):
-    """After drain_timeout the stops begin, for they have to fit into the grace."""
+async def test_a_server_that_waits_without_end(server_handlers):
+    """After drain_timeout the stops begin, since they have to fit into the grace."""
     part = Component()
-    async with conversation(application(part, drain_timeout=0.1)) as server:
+    async with served(application(part, drain_timeout=0.1)) as server:
         await server.answer()
         signal.raise_signal(SIGTERM)
         await wait_until(lambda: "stop" in part.facts)
@@ -445,14 +436,14 @@ async def test_a_server_that_waits_for_ever(server_handlers):
 
 
 async def test_a_crash_ends_the_server(server_handlers):
-    """By the signal that the server handles, before anything is unwound; the last word is a failure."""
+    """A crash sends the server the signal that ends servers, before any stop; the last message is a failure."""
     trigger = anyio.Event()
 
     async def crash():
         await trigger.wait()
         raise RuntimeError("died")
 
-    async with conversation(application(Component(crash=crash))) as server:
+    async with served(application(Component(crash=crash))) as server:
         await server.answer()
         trigger.set()
         await wait_until(lambda: server.killed)
@@ -462,8 +453,8 @@ async def test_a_crash_ends_the_server(server_handlers):
 
 
 async def test_only_abandoned_components_left(server_handlers):
-    """The process is ended: only that ends them."""
-    async with conversation(application(Component())) as server:
+    """The process is ended, since no component stops an abandoned one."""
+    async with served(application(Component())) as server:
         await server.answer()
         server.app.kernel.emit(events.OnlyAbandonedLeft(at=0.0, components=("part",)))
         await wait_until(lambda: server.ended)
@@ -473,8 +464,8 @@ async def test_only_abandoned_components_left(server_handlers):
 
 
 async def test_a_component_asks_for_the_stop(server_handlers):
-    """As a signal would: the server is sent one."""
-    async with conversation(application(Component())) as server:
+    """A stop that a component requests sends the server a signal."""
+    async with served(application(Component())) as server:
         await server.answer()
         server.app.kernel.request_stop("enough")
         await wait_until(lambda: server.killed)

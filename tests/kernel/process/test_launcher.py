@@ -2,7 +2,6 @@
 
 import contextlib
 import http.client
-import logging
 import os
 import signal
 import socket
@@ -11,49 +10,30 @@ import time
 
 import anyio
 import pytest
-import structlog
+from starlette.applications import Starlette
 
-from bandmaster.kernel import KernelSettings, LifespanBand, LifespanContribution, create_app, events
-from bandmaster.kernel.errors import BindError, StartCancelled, StartError
-from bandmaster.kernel.process import launcher, process
-from bandmaster.kernel.process.launcher import _Launch, launch
-from bandmaster.kernel.process.process import notify, outcome, readable_logging
-from bandmaster.kernel.process.servers import ServerSettings, bind, make_server
+from bandmaster.kernel import (
+    KernelSettings,
+    LifespanBand,
+    LifespanContribution,
+    ServerSettings,
+    create_app,
+    events,
+    serve,
+)
+from bandmaster.kernel.process import launcher
+from bandmaster.kernel.process.launcher import ServerProcess
+from bandmaster.kernel.process.servers.interface import make_server
+from bandmaster.kernel.process.servers.sockets import bind
 from bandmaster.kernel.shutdown.escalation import ECHO
 
 SIGTERM, SIGINT = signal.SIGTERM, signal.SIGINT
-FAILED = StartError("no", component="a")
-CANCELLED = StartCancelled("asked to")
 
 pytestmark = pytest.mark.usefixtures("left_as_it_was")
 
 
-@pytest.mark.parametrize(
-    ("error", "signals", "starting", "left", "code"),
-    [
-        (None, (SIGTERM,), False, 0, 0),
-        (None, (), False, 0, 0),
-        (None, (SIGTERM,), False, 2, 143),
-        (None, (), False, 2, 70),
-        (None, (SIGTERM, SIGINT), False, 0, 130),
-        (CANCELLED, (SIGINT,), True, 0, 130),
-        (CANCELLED, (), False, 0, 70),
-        (FAILED, (), False, 0, 70),
-        (FAILED, (SIGTERM,), True, 0, 70),
-        (FAILED, (SIGTERM, SIGTERM), True, 0, 143),
-        (BindError("taken"), (), False, 0, 78),
-    ],
-)
-def test_exit_codes(error, signals, starting, left, code):
-    """0 clean, 70 failed, 78 misconfigured, 128 + n with work cut short by signal n."""
-    assert code == outcome(error, signals, starting=starting, left=left)
-
-
-# -- runs in this process ------------------------------------------------------------------------------------------
-
-
-class Life:
-    """An application with one component, whose facts a test looks at."""
+class RecordingApp:
+    """An application with one component that records its starts and stops."""
 
     def __init__(self, *, start=None, stop=None, crash=None, **settings):
         self.facts = []
@@ -78,18 +58,18 @@ class Life:
         self.facts.append("stop")
 
 
-class Outside:
-    """A thread that waits for something and then sends this process signals, or whatever a test wants."""
+class ThreadBeside:
+    """A thread that waits for the start and then does what the test wants, such as sending signals to this process."""
 
-    def __init__(self, life, act):
-        self.life, self.act = life, act
+    def __init__(self, recording, act):
+        self.recording, self.act = recording, act
         self.thread = threading.Thread(target=self.run)
         self.error = None
 
     def run(self):
         try:
             until = time.monotonic() + 10
-            while "start" not in self.life.facts and time.monotonic() < until:
+            while "start" not in self.recording.facts and time.monotonic() < until:
                 time.sleep(0.01)
             self.act()
         except Exception as error:
@@ -103,24 +83,26 @@ class Outside:
         assert self.error is None
 
 
-def ready(life):
+def wait_ready(recording):
     until = time.monotonic() + 10
-    while not life.app.kernel.is_ready and time.monotonic() < until:
+    while not recording.app.kernel.is_ready and time.monotonic() < until:
         time.sleep(0.01)
     time.sleep(0.1)
 
 
-def send(*numbers):
+def send_signals(*numbers):
     for index, number in enumerate(numbers):
         if index:
-            # Far enough apart for a busy machine, on which the main thread hears of a signal late.
+            # Far enough apart for a busy machine, on which the main thread handles a signal late.
             time.sleep(ECHO * 4)
         os.kill(os.getpid(), number)
 
 
-def run(life, act, **settings):
-    with Outside(life, act):
-        return launch(life.app, ServerSettings(**{"port": 0, "loop": "asyncio", **settings}), target="a:app")
+def run_app(recording, act, **settings):
+    with ThreadBeside(recording, act):
+        return serve(
+            recording.app, settings=ServerSettings(**{"port": 0, "loop": "asyncio", **settings}), target="a:app"
+        )
 
 
 async def fail():
@@ -129,15 +111,15 @@ async def fail():
 
 @pytest.mark.parametrize("loop", ["asyncio", "uvloop"])
 def test_a_clean_run(loop, capfd):
-    """It says where it serves, keeps the timeline, stops in order, and leaves stdout alone."""
-    life = Life()
+    """The run logs its URL, saves the timeline, stops in order, and writes nothing to stdout."""
+    recording = RecordingApp()
 
     def act():
-        ready(life)
-        send(SIGTERM)
+        wait_ready(recording)
+        send_signals(SIGTERM)
 
-    assert run(life, act, loop=loop) == 0
-    assert life.facts == ["start", "stop"]
+    assert run_app(recording, act, loop=loop) == 0
+    assert recording.facts == ["start", "stop"]
     out, err = capfd.readouterr()
     assert out == ""
     assert "url=http://127.0.0.1:" in err
@@ -148,112 +130,112 @@ def test_a_clean_run(loop, capfd):
 
 
 def test_on_trio():
-    """hypercorn serves there, too."""
-    life = Life(timeline=False)
+    """With hypercorn the launcher runs on trio."""
+    recording = RecordingApp(timeline=False)
 
     def act():
-        ready(life)
-        send(SIGTERM)
+        wait_ready(recording)
+        send_signals(SIGTERM)
 
-    assert run(life, act, server="hypercorn", loop="trio") == 0
-    assert life.facts == ["start", "stop"]
+    assert run_app(recording, act, server="hypercorn", loop="trio") == 0
+    assert recording.facts == ["start", "stop"]
 
 
 @pytest.mark.requirement("FA-14", "XC-L4")
 def test_a_failed_start(capfd):
-    """70, and the report on stderr."""
-    assert run(Life(start=fail), lambda: None) == 70
+    """The exit code is 70, and the report is on stderr."""
+    assert run_app(RecordingApp(start=fail), lambda: None) == 70
     assert "bandmaster: The start failed: 'part'" in capfd.readouterr().err
 
 
 def test_a_signal_while_starting(capfd):
-    """128 + n; what has started is rolled back; no traceback for what was asked for."""
-    life = Life(start=lambda: anyio.sleep(60))
-    assert run(life, lambda: send(SIGTERM)) == 143
+    """A signal during the start ends the run with 128 + n, and without a traceback."""
+    recording = RecordingApp(start=lambda: anyio.sleep(60))
+    assert run_app(recording, lambda: send_signals(SIGTERM)) == 143
     assert "Traceback" not in capfd.readouterr().err
 
 
 def test_a_failed_stop(capfd):
-    """70, after an ordinary request to stop."""
-    life = Life(stop=fail)
+    """A failed stop makes the exit code 70, also after an ordinary request to stop."""
+    recording = RecordingApp(stop=fail)
 
     def act():
-        ready(life)
-        send(SIGTERM)
+        wait_ready(recording)
+        send_signals(SIGTERM)
 
-    assert run(life, act) == 70
+    assert run_app(recording, act) == 70
     assert "bandmaster: The stop failed: 'part'" in capfd.readouterr().err
 
 
 def test_a_crash(capfd):
-    """The server is stopped, the rest too, and the exit code is 70 without any signal."""
+    """A crash stops the server and all components, and the exit code is 70 without any signal."""
 
     async def crash():
         await anyio.sleep(0.2)
         raise RuntimeError("died")
 
-    assert run(Life(crash=crash), lambda: None) == 70
+    assert run_app(RecordingApp(crash=crash), lambda: None) == 70
     assert "bandmaster: The run failed: 'part'" in capfd.readouterr().err
 
 
 def test_a_component_that_exits(capfd):
-    """SystemExit is a failure like any other: the exit codes stay what they are said to be."""
+    """SystemExit from a component is a failure like any other, whatever its own exit code is."""
 
     async def leave():
         raise SystemExit(0)
 
-    assert run(Life(start=leave), lambda: None) == 70
+    assert run_app(RecordingApp(start=leave), lambda: None) == 70
     assert "SystemExit" in capfd.readouterr().err
 
 
-def test_a_component_that_asks_for_the_stop():
-    """As clean as a signal."""
-    life = Life()
+def test_a_component_that_requests_the_stop():
+    """A stop that a component requests is as clean as one by signal."""
+    recording = RecordingApp()
 
     def act():
-        ready(life)
-        life.loop.call_soon_threadsafe(life.asked.set)
+        wait_ready(recording)
+        recording.loop.call_soon_threadsafe(recording.asked.set)
 
     async def enough():
         import asyncio
 
-        life.loop, life.asked = asyncio.get_running_loop(), anyio.Event()
-        await life.asked.wait()
-        life.app.kernel.request_stop("enough")
+        recording.loop, recording.asked = asyncio.get_running_loop(), anyio.Event()
+        await recording.asked.wait()
+        recording.app.kernel.request_stop("enough")
         await anyio.sleep_forever()
 
-    life.crash = enough
-    assert run(life, act) == 0
-    assert life.facts == ["start", "stop"]
+    recording.crash = enough
+    assert run_app(recording, act) == 0
+    assert recording.facts == ["start", "stop"]
 
 
 def test_a_second_signal_skips_the_drain():
-    """Here the drain delay."""
-    life = Life(drain_delay=15)
+    """A second signal ends the drain delay."""
+    recording = RecordingApp(drain_delay=15)
 
     def act():
-        ready(life)
-        send(SIGINT, SIGINT)
+        wait_ready(recording)
+        send_signals(SIGINT, SIGINT)
 
     began = time.monotonic()
-    assert run(life, act) == 130
+    assert run_app(recording, act) == 130
     assert time.monotonic() - began < 8
-    assert life.facts == ["start", "stop"]
+    assert recording.facts == ["start", "stop"]
 
 
 def test_a_third_signal_leaves_at_once(capfd):
-    """From the handler itself, whatever the event loop is at."""
-    life = Life(stop=lambda: anyio.sleep(2))
+    """A third signal ends the process in the signal handler, without waiting for the event loop."""
+    recording = RecordingApp(stop=lambda: anyio.sleep(2))
     left = []
     chosen = ServerSettings(port=0, loop="asyncio")
     sock = bind(chosen)
-    one = _Launch(life.app, chosen, make_server(chosen), sock, None, exit_process=left.append)
+    one = ServerProcess(recording.app, chosen, make_server(chosen), sock, None, exit_process=left.append)
 
     def act():
-        ready(life)
-        send(SIGTERM, SIGTERM, SIGINT)
+        wait_ready(recording)
+        send_signals(SIGTERM, SIGTERM, SIGINT)
 
-    with Outside(life, act):
+    with ThreadBeside(recording, act):
         one.run()
     sock.close()
     assert left == [130]
@@ -261,63 +243,63 @@ def test_a_third_signal_leaves_at_once(capfd):
 
 
 def test_a_signal_before_anything_runs():
-    """It isn't lost: the start is cancelled before it begins."""
-    life = Life(drain_delay=1)
+    """A signal that arrives before the event loop runs prevents the start."""
+    recording = RecordingApp(drain_delay=1)
     chosen = ServerSettings(port=0, loop="asyncio")
     sock = bind(chosen)
-    one = _Launch(life.app, chosen, make_server(chosen), sock, None)
+    one = ServerProcess(recording.app, chosen, make_server(chosen), sock, None)
     one._escalation.receive(SIGTERM)
     one._escalation.receive(SIGTERM)  # an echo
     assert one.run() == 143
     sock.close()
-    assert life.facts == []
+    assert recording.facts == []
 
 
 def test_serving_from_before_the_start_until_the_stop():
-    """The server that has answered while starting is the one that serves."""
-    life = Life(serve_while_starting=True)
+    """The server that has answered during the start serves afterwards, too."""
+    recording = RecordingApp(serve_while_starting=True)
 
     def act():
-        ready(life)
-        send(SIGTERM)
+        wait_ready(recording)
+        send_signals(SIGTERM)
 
-    assert run(life, act) == 0
+    assert run_app(recording, act) == 0
 
 
 def test_a_server_that_ends_during_the_start(monkeypatch):
-    """It is noticed as soon as there is something to serve."""
-    monkeypatch.setattr(launcher, "make_server", lambda settings: Broken())
-    life = Life(start=lambda: anyio.sleep(0.1), serve_while_starting=True)
-    assert run(life, lambda: None) == 70
-    assert life.facts == ["start", "stop"]
+    """A server that ends during the start fails the run when the start has completed."""
+    monkeypatch.setattr(launcher, "make_server", lambda settings: BrokenServer())
+    recording = RecordingApp(start=lambda: anyio.sleep(0.1), serve_while_starting=True)
+    assert run_app(recording, lambda: None) == 70
+    assert recording.facts == ["start", "stop"]
 
 
 def test_only_abandoned_components_left():
-    """The watchdog is told, and ends the process with 70."""
-    life = Life()
+    """The watchdog ends the process with 70 when only abandoned components are left."""
+    recording = RecordingApp()
     left = []
     chosen = ServerSettings(port=0, loop="asyncio")
     sock = bind(chosen)
-    one = _Launch(life.app, chosen, make_server(chosen), sock, None, exit_process=left.append)
+    one = ServerProcess(recording.app, chosen, make_server(chosen), sock, None, exit_process=left.append)
 
     def act():
-        ready(life)
-        life.app.kernel.emit(events.OnlyAbandonedLeft(at=0.0, components=("part",)))
+        wait_ready(recording)
+        recording.app.kernel.emit(events.OnlyAbandonedLeft(at=0.0, components=("part",)))
         time.sleep(0.3)
-        send(SIGTERM)
+        send_signals(SIGTERM)
 
-    with Outside(life, act):
+    with ThreadBeside(recording, act):
         one.run()
     sock.close()
     assert left == [70]
 
 
 def test_a_cancellation_of_the_main_task_passes():
-    """Nobody but the event loop itself could do so; it is no outcome of a run."""
-    life = Life()
+    """A cancellation from outside the run is passed on, after everything has been stopped."""
+    recording = RecordingApp()
     chosen = ServerSettings(port=0, loop="asyncio")
     sock = bind(chosen)
-    one = _Launch(life.app, chosen, make_server(chosen), sock, None)
+    one = ServerProcess(recording.app, chosen, make_server(chosen), sock, None)
 
     async def main():
         with anyio.move_on_after(0.3) as scope:
@@ -326,12 +308,12 @@ def test_a_cancellation_of_the_main_task_passes():
 
     anyio.run(main)
     sock.close()
-    assert life.facts == ["start", "stop"]
+    assert recording.facts == ["start", "stop"]
 
 
 def test_serving_while_starting():
-    """/livez and /startupz answer, everything else gets 503, and a failed start ends it all."""
-    life = Life(start=lambda: go.wait(), serve_while_starting=True)
+    """During the start /livez answers and everything else gets 503; a failed start ends the process."""
+    recording = RecordingApp(start=lambda: go.wait(), serve_while_starting=True)
     seen = {}
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
@@ -342,7 +324,7 @@ def test_serving_while_starting():
         await anyio.to_thread.run_sync(go.wait)
         raise RuntimeError("no luck")
 
-    life.start = wait
+    recording.start = wait
 
     def act():
         try:
@@ -354,134 +336,153 @@ def test_serving_while_starting():
         finally:
             go.set()
 
-    assert run(life, act, port=port) == 70
+    assert run_app(recording, act, port=port) == 70
     assert seen == {"/livez": 200, "/startupz": 503, "/": 503}
 
 
-class Broken:
-    """A server that ends by itself."""
+class BrokenServer:
+    """A server that ends by itself, or that doesn't react to `stop` and `force`."""
 
     version = "broken 1.0"
 
-    def __init__(self, error=None, deaf=False):
-        self.error, self.deaf = error, deaf
+    def __init__(self, error=None, ignores_stop=False):
+        self.error, self.ignores_stop = error, ignores_stop
 
     async def serve(self, app, sock):
-        if self.deaf:
+        if self.ignores_stop:
             await anyio.sleep_forever()
         if self.error is not None:
             raise self.error
 
     def stop(self):
-        """It doesn't hear."""
+        """Do nothing."""
 
     def force(self):
-        """Nor that."""
+        """Do nothing."""
 
 
 @pytest.mark.parametrize("error", [None, OSError("no more files"), SystemExit(1)])
 def test_a_server_that_ends_by_itself(error, monkeypatch, capfd):
-    """An ordered stop, and 70."""
-    monkeypatch.setattr(launcher, "make_server", lambda settings: Broken(error))
-    life = Life()
-    assert run(life, lambda: None) == 70
-    assert life.facts == ["start", "stop"]
+    """A server that ends by itself causes an ordered stop, and the exit code 70."""
+    monkeypatch.setattr(launcher, "make_server", lambda settings: BrokenServer(error))
+    recording = RecordingApp()
+    assert run_app(recording, lambda: None) == 70
+    assert recording.facts == ["start", "stop"]
     assert "broken 1.0 ended by itself" in capfd.readouterr().err
 
 
 def test_a_server_that_will_not_end(monkeypatch):
-    """It is cancelled after a while."""
-    monkeypatch.setattr(launcher, "make_server", lambda settings: Broken(deaf=True))
+    """A server that doesn't end is cancelled after its patience."""
+    monkeypatch.setattr(launcher, "make_server", lambda settings: BrokenServer(ignores_stop=True))
     monkeypatch.setattr(launcher, "STOP_PATIENCE", 0.1)
     monkeypatch.setattr(launcher, "FORCE_PATIENCE", 0.1)
-    life = Life()
+    recording = RecordingApp()
 
     def act():
-        ready(life)
-        send(SIGTERM)
+        wait_ready(recording)
+        send_signals(SIGTERM)
 
-    assert run(life, act) == 0
-    assert life.facts == ["start", "stop"]
-
-
-# -- before and around it ------------------------------------------------------------------------------------------
+    assert run_app(recording, act) == 0
+    assert recording.facts == ["start", "stop"]
 
 
 def test_a_taken_port_is_known_before_anything_starts(capfd):
-    """78, and what to do."""
-    life = Life()
+    """A port in use makes the exit code 78, and the error says what to try."""
+    recording = RecordingApp()
     with socket.create_server(("127.0.0.1", 0)) as other:
-        assert launch(life.app, ServerSettings(port=other.getsockname()[1])) == 78
-    assert life.facts == []
+        assert serve(recording.app, port=other.getsockname()[1]) == 78
+    assert recording.facts == []
     error = capfd.readouterr().err
     assert error.startswith("bandmaster: 127.0.0.1:")
     assert "is taken: another process listens there already" in error
 
 
 def test_wrong_settings(monkeypatch, capfd):
-    """78, with the variable's name."""
+    """A wrong setting makes the exit code 78, and the error names the variable."""
     monkeypatch.setenv("BANDMASTER_SERVER_PORT", "http")
-    assert launch(Life().app) == 78
+    assert serve(RecordingApp().app) == 78
     assert "BANDMASTER_SERVER_PORT is wrong" in capfd.readouterr().err
 
 
 def test_settings_are_read_from_the_environment(monkeypatch):
-    """Unless they are given."""
+    """Settings are read from the environment unless they are given."""
     monkeypatch.setenv("BANDMASTER_SERVER_PORT", "0")
-    life = Life(start=fail)
-    assert launch(life.app) == 70
+    recording = RecordingApp(start=fail)
+    assert serve(recording.app) == 70
 
 
-def test_telling_systemd(tmp_path):
-    """sd_notify(3): a datagram to the socket that it names; nobody there is no error."""
-    path = str(tmp_path / "notify")
-    with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as systemd:
-        systemd.bind(path)
-        assert notify(path, "READY=1")
-        assert systemd.recv(100) == b"READY=1"
-    assert not notify(path, "STOPPING=1")
-    assert not notify("", "READY=1")
-    assert not notify("@bandmaster-nobody-listens-here", "READY=1")
+def test_every_kind_of_application(monkeypatch):
+    """An Application, a Kernel, an ASGI app and a factory of one of them can be served."""
+    monkeypatch.setenv("BANDMASTER_PLUGINS", "allowlist")
+
+    @contextlib.asynccontextmanager
+    async def lifespan(_app):
+        await fail()
+        yield
+
+    app = RecordingApp(start=fail).app
+    kinds = (app, app.kernel, Starlette(lifespan=lifespan), lambda: app)
+    # The start of each of them fails, so 70 shows that it was started.
+    assert [serve(kind, port=0) for kind in kinds] == [70] * 4
 
 
-def test_logging_that_somebody_has_set_up_is_left_alone():
-    """Ours is for when nobody cared."""
-    structlog.configure(processors=[])
-    handlers = list(logging.getLogger().handlers)
-    with readable_logging():
-        assert structlog.get_config()["processors"] == []
-        assert handlers or len(logging.getLogger().handlers) == 1
-    assert logging.getLogger().handlers == handlers
-    assert structlog.is_configured()
+@pytest.mark.parametrize(
+    ("app", "error"),
+    [
+        (42, "the application is an int; expected an Application, a Kernel, any ASGI app, or a function"),
+        (lambda: None, "the function <lambda>() returned None; expected an Application"),
+        (lambda: 1 / 0, "the function <lambda>() can't be called: ZeroDivisionError: division by zero."),
+    ],
+)
+def test_an_object_that_is_no_application(app, error, capfd):
+    """The exit code is 78, and the error names the object and the kinds that can be served."""
+    assert serve(app, port=0) == 78
+    assert f"bandmaster: {error}" in capfd.readouterr().err
 
 
-def test_logging_for_people(monkeypatch, capsys):
-    """On stderr, without colours where no terminal is; gone afterwards."""
-    monkeypatch.setattr(logging.getLogger(), "handlers", [])
-    with readable_logging():
-        structlog.get_logger("x").info("hello", who="you")
-        structlog.get_logger("x").debug("not this")
-        logging.getLogger("y").warning("from the library")
-    out, err = capsys.readouterr()
-    assert out == ""
-    assert "who=you" in err
-    assert "y: from the library" in err
-    assert "not this" not in err
-    assert "\x1b" not in err
-    assert not structlog.is_configured()
-    assert logging.getLogger().handlers == []
+def test_options_have_precedence_over_settings(monkeypatch, tmp_path, capfd):
+    """Options have precedence over the settings that are given, and these over the environment."""
+    monkeypatch.setenv("BANDMASTER_SERVER_ROOT_PATH", "/environment")
+    monkeypatch.setenv("NOTIFY_SOCKET", "/environment")
+    base = ServerSettings(port=1, root_path="/given")
+    monkeypatch.setenv("NOTIFY_SOCKET", "/later")
+    seen = []
+    monkeypatch.setattr(launcher, "make_server", lambda settings: seen.append(settings) or BrokenServer())
+    assert serve(RecordingApp().app, settings=base, uds=str(tmp_path / "app.sock"), server="hypercorn") == 70
+    (chosen,) = seen
+    assert (chosen.uds, chosen.server, chosen.root_path) == (tmp_path / "app.sock", "hypercorn", "/given")
+    assert (chosen.port, chosen.notify_socket) == (1, "/environment")
+    assert f"unix:{tmp_path}" in capfd.readouterr().err
 
 
-def test_ending_the_process(monkeypatch):
-    """Signals that come late change the exit code no more."""
-    stayed = []
-    monkeypatch.setattr(process.Watchdog, "watch_exit", lambda self, code: stayed.append(code))
-    before = {number: signal.getsignal(number) for number in (SIGTERM, SIGINT)}
-    try:
-        with pytest.raises(SystemExit) as ended:
-            process.end_process(3)
-        assert signal.getsignal(SIGTERM) is signal.SIG_IGN
-    finally:
-        for number, handler in before.items():
-            signal.signal(number, handler)
-    assert (ended.value.code, stayed) == (3, [3])
+def test_an_option_that_is_wrong(capfd):
+    """A wrong option makes the exit code 78, and the error names the option as the caller wrote it."""
+    assert serve(RecordingApp().app, port=70000) == 78
+    assert "port is wrong: Input should be less than or equal to 65535." in capfd.readouterr().err
+
+
+def test_serving_outside_the_main_thread():
+    """Another thread is refused before the application is made, because it can't handle signals."""
+    errors = []
+
+    def target():
+        with pytest.raises(RuntimeError) as refused:
+            serve(lambda: errors.append("made"))
+        errors.append(str(refused.value))
+
+    thread = threading.Thread(target=target)
+    thread.start()
+    thread.join()
+    (error,) = errors
+    assert error.startswith("serve() must be called in the main thread, the only one in which Python handles SIGTERM")
+
+
+@pytest.mark.parametrize("backend", ["asyncio", "trio"])
+def test_serving_inside_an_event_loop(backend):
+    """A running event loop is refused with a hint, because the launcher runs one of its own."""
+
+    async def main():
+        with pytest.raises(RuntimeError, match=rf"serve\(\) runs an event loop of its own.*one of {backend} runs"):
+            serve(RecordingApp().app)
+
+    anyio.run(main, backend=backend)

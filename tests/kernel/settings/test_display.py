@@ -15,7 +15,7 @@ MASKED_URL = f"postgres://u:{MASK}@h/db"
 
 
 def test_how_a_setting_is_described():
-    """Variable, type, default and description, with secrets masked wherever they stand."""
+    """A setting has a variable, a type, a default and a description, with secrets masked."""
     described = {setting.variable: setting for setting in describe_settings(Part)}
     assert ("PostgresDsn", True, "", "Where it is.") == (
         described["TEST_URL"].kind,
@@ -64,7 +64,7 @@ def test_how_a_setting_is_described():
     ],
 )
 def test_how_a_value_is_shown(field, value, expected):
-    """As one would set it, but never a secret: neither by type, nor by name, nor in a URL."""
+    """A value is shown in the form of a variable, with secrets masked by type, by name and inside of URLs."""
     shown = current_value(Part(**{"url": "postgres://h/db", field: value}), field)
     assert expected == shown
     assert SECRET not in shown
@@ -110,13 +110,13 @@ class Careless(BaseSettings):
     ],
 )
 def test_secrets_that_no_type_declares(field, expected):
-    """They are masked by the names of fields and keys, and inside of text, and nothing else is."""
+    """Secrets are masked by the names of fields and keys and inside of text; other values are shown."""
     defaults = {setting.variable: setting.default for setting in describe_settings(Careless)}
     assert (expected, expected) == (current_value(Careless(), field), defaults[f"TEST_{field.upper()}"])
 
 
-def test_what_is_described_as_secret():
-    """Fields with a secret of their own, but no flag, and no field that only holds one inside."""
+def test_the_fields_that_are_described_as_secret():
+    """A field is secret by name. A flag isn't, and neither is a field with a secret inside of the value."""
     found = {setting.variable.removeprefix("TEST_") for setting in describe_settings(Careless) if setting.secret}
     assert {"AWS_SECRET_ACCESS_KEY", "TOKENS"} == found
 
@@ -128,7 +128,7 @@ class Careful(BaseSettings):
 
 
 def test_a_variable_that_another_type_declares_secret():
-    """It is masked wherever it is read, as a value and as a default."""
+    """The variable is masked in every type that reads it, as a value and as a default."""
     secrets = secret_variables([Careless, Careful])
     assert {"TEST_CODE", "TEST_LOGIN__PASSWORD"} <= secrets
     (code,) = [one for one in describe_settings(Careless, secrets) if one.variable == "TEST_CODE"]

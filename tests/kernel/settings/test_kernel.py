@@ -27,7 +27,7 @@ def find_problems(kind=KernelSettings):
 @pytest.mark.requirement("FA-10", "XC-C1", "XC-C6", "CF-15", "CF-36")
 @pytest.mark.parametrize("field", KernelSettings.model_fields)
 def test_every_setting_is_described(field):
-    """A variable with the prefix, a type, a default that is safe, and a sentence."""
+    """Each setting has a variable with the prefix, a type, a safe default, and a sentence."""
     (setting,) = [one for one in describe_settings(KernelSettings) if one.variable == f"BANDMASTER_{field.upper()}"]
     assert setting.description.endswith((".", "}."))
     assert setting.kind
@@ -35,7 +35,7 @@ def test_every_setting_is_described(field):
 
 
 def test_an_empty_environment_is_enough():
-    """Every default is one that can be served with."""
+    """The application can be served with the defaults."""
     settings = read()
     assert (False, False, True) == (settings.debug, settings.is_production, settings.shows_details)
     assert 20 == settings.left_for_stops
@@ -44,7 +44,7 @@ def test_an_empty_environment_is_enough():
 @pytest.mark.requirement("FA-11")
 @pytest.mark.parametrize("environment", ["production", "prod", "PRODUCTION", " Production "])
 def test_debug_is_refused_in_production(monkeypatch, environment):
-    """However it is written."""
+    """Debug is refused in production, regardless of the environment's upper and lower case."""
     monkeypatch.setenv("BANDMASTER_ENVIRONMENT", environment)
     assert read().is_production
     assert not read().shows_details
@@ -56,20 +56,20 @@ def test_debug_is_refused_in_production(monkeypatch, environment):
 
 @pytest.mark.requirement("FA-11")
 def test_debug_elsewhere(monkeypatch):
-    """Off unless somebody says so."""
+    """Debug can be switched on outside of production."""
     monkeypatch.setenv("BANDMASTER_DEBUG", "1")
     assert read().debug
 
 
 @pytest.mark.parametrize(("details", "expected"), [(True, True), (False, False)])
-def test_details_as_they_are_wished(details, expected):
-    """A wish is stronger than the environment."""
+def test_health_details_can_be_set(details, expected):
+    """The setting of health details is stronger than the environment."""
     assert expected == KernelSettings(environment="production", health_details=details).shows_details
 
 
 @pytest.mark.requirement("FA-10")
 def test_sets_are_comma_separated(monkeypatch):
-    """Blanks and empty names are nothing."""
+    """Names stand between commas; blanks and empty names are left out."""
     monkeypatch.setenv("BANDMASTER_DISABLE", " audit, ,tracing,")
     monkeypatch.setenv("BANDMASTER_ALLOW", "")
     assert ({"audit", "tracing"}, set()) == (read().disable, read().allow)
@@ -78,7 +78,7 @@ def test_sets_are_comma_separated(monkeypatch):
 
 @pytest.mark.parametrize("value", ['["audit"]', ' {"audit": 1}'])
 def test_a_set_as_json_is_refused(monkeypatch, value):
-    """It would be a name that nobody has, and so disable nothing."""
+    """JSON would be read as one name that no part has."""
     monkeypatch.setenv("BANDMASTER_DISABLE", value)
     assert [
         "BANDMASTER_DISABLE is wrong (KernelSettings): expected names with commas between them, not JSON."
@@ -89,20 +89,21 @@ def test_a_set_as_json_is_refused(monkeypatch, value):
     ("delay", "timeout", "grace", "expected"),
     [(0, 10, 30, 20), (5, 10, 30, 15), (0, 0, 30, 30), (0, 29.5, 30, 0.5)],
 )
-def test_what_draining_leaves(delay, timeout, grace, expected):
+def test_the_time_that_draining_leaves(delay, timeout, grace, expected):
     """The rest of the grace is for the stops."""
     assert expected == KernelSettings(drain_delay=delay, drain_timeout=timeout, termination_grace=grace).left_for_stops
 
 
 @pytest.mark.parametrize(("delay", "timeout"), [(0, 30), (20, 10), (0, 31), (30, 0)])
-def test_draining_must_leave_something(monkeypatch, delay, timeout):
-    """The message does the sum."""
+def test_draining_must_leave_time_for_the_stops(monkeypatch, delay, timeout):
+    """The message shows the sum of the delays and the grace."""
     monkeypatch.setenv("BANDMASTER_DRAIN_DELAY", str(delay))
     monkeypatch.setenv("BANDMASTER_DRAIN_TIMEOUT", str(timeout))
     assert [
         (
-            f"KernelSettings is wrong (KernelSettings): termination_grace: drain_delay + drain_timeout = {delay + timeout} s "
-            "leaves nothing of 30 s for the stop; raise it (and the platform's), or drain for less long."
+            "KernelSettings is wrong (KernelSettings): termination_grace: "
+            f"drain_delay + drain_timeout = {delay + timeout} s leaves nothing of 30 s for the stop; "
+            "raise it (and the platform's), or drain for less long."
         )
     ] == find_problems()
 
@@ -111,7 +112,7 @@ def test_draining_must_leave_something(monkeypatch, delay, timeout):
 @pytest.mark.parametrize("field", ["start_timeout", "stop_timeout", "abandon_after", "termination_grace"])
 @pytest.mark.parametrize("value", ["0", "-1", "nan", "inf", "soon", ""])
 def test_deadlines_are_seconds_above_zero(monkeypatch, field, value):
-    """Not forever, and not never."""
+    """A deadline can't be 0, negative or infinite."""
     monkeypatch.setenv(f"BANDMASTER_{field.upper()}", value)
     (only,) = find_problems()
     assert only.startswith(f"BANDMASTER_{field.upper()} is wrong (KernelSettings): Input should be ")
@@ -133,21 +134,21 @@ def test_deadlines_are_seconds_above_zero(monkeypatch, field, value):
         ("limits", {"postgres": "many"}),
     ],
 )
-def test_what_a_setting_can_not_be(field, value):
-    """A ValueError that names the field."""
+def test_values_that_settings_refuse(field, value):
+    """The ValueError names the field."""
     with pytest.raises(ValueError, match=field):
         KernelSettings(**{field: value})
 
 
 def test_settings_are_frozen():
-    """What was read is what is served with."""
+    """Settings can't be changed after they have been read."""
     with pytest.raises(ValidationError, match="frozen"):
         KernelSettings().debug = True
 
 
 @pytest.mark.requirement("CF-04")
 def test_limits_are_json(monkeypatch):
-    """What isn't is told by its variable, and what came isn't shown."""
+    """A limit that isn't JSON is reported by the variable, without the value."""
     monkeypatch.setenv("BANDMASTER_LIMITS", '{"postgres": 97}')
     assert {"postgres": 97} == read().limits
     monkeypatch.setenv("BANDMASTER_LIMITS", f'{{"postgres": "{SECRET}"')
@@ -156,7 +157,7 @@ def test_limits_are_json(monkeypatch):
 
 @pytest.mark.requirement("FA-7", "S-M1")
 def test_two_kernels_settings_live_side_by_side():
-    """Nothing is shared, not even what is empty by default."""
+    """Two settings share no value, not even an empty default."""
     one, two = KernelSettings(), KernelSettings(disable={"audit"})
     assert one.limits is not two.limits
     assert (set(), {"audit"}) == (one.disable, two.disable)
@@ -164,14 +165,14 @@ def test_two_kernels_settings_live_side_by_side():
 
 @pytest.mark.parametrize(("value", "expected"), [("1001", 1001), ("1012", 1012), (" 1012 ", 1012)])
 def test_the_close_code_is_read_from_the_environment(monkeypatch, value, expected):
-    """A variable is text, and the code a number."""
+    """The text of the variable is read as a number."""
     monkeypatch.setenv("BANDMASTER_WEBSOCKET_CLOSE_CODE", value)
     assert expected == read().websocket_close_code
 
 
 @pytest.mark.parametrize("value", ["1000", "1001.0", "soon", ""])
 def test_the_close_codes_that_are_allowed_are_shown(monkeypatch, value):
-    """The message names both, although the input may look like one of them."""
+    """The message names both codes, although the input may look like one of them."""
     monkeypatch.setenv("BANDMASTER_WEBSOCKET_CLOSE_CODE", value)
     expected = "BANDMASTER_WEBSOCKET_CLOSE_CODE is wrong (KernelSettings): Input should be 1001 or 1012."
     assert [expected] == find_problems()

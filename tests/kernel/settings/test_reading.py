@@ -22,8 +22,8 @@ def find_problems(kind):
 
 
 @pytest.mark.requirement("FA-10", "XC-C6")
-def test_what_is_missing_and_what_is_wrong(monkeypatch):
-    """Every problem of every type, each by its variable, also deep inside and under an alias."""
+def test_every_problem_of_every_type(monkeypatch):
+    """Missing and wrong values are reported by their variables, also inside of models and under aliases."""
     monkeypatch.setenv("TEST_SIZE", "many")
     monkeypatch.setenv("TEST_INNER__URL", "")
     monkeypatch.setenv("TEST_INNER__PASSWORD", "[]")
@@ -106,8 +106,8 @@ class Vault(BaseSettings):
         raise ValueError(f"too short: {text}")
 
 
-def test_a_secret_from_elsewhere_is_not_shown_either():
-    """Other sources give other types than text."""
+def test_a_secret_of_another_source_is_not_shown():
+    """Sources other than the environment give secrets as bytes or as SecretStr."""
     assert [
         f"PASSWORD is wrong (Vault): too short: {MASK}.",
         f"KEY is wrong (Vault): too short: {MASK}.",
@@ -134,7 +134,7 @@ def test_a_secret_from_elsewhere_is_not_shown_either():
     ],
 )
 def test_a_wrong_value_is_never_shown(monkeypatch, kind, variables, expected):
-    """It may be a secret in the wrong place: not in the text, not in the fields, not in a traceback."""
+    """A wrong value may be a misplaced secret: neither text, fields nor traceback show the value."""
     for name, value in variables.items():
         monkeypatch.setenv(name, value)
     _, problems = read_settings([kind])
@@ -152,12 +152,12 @@ class Odd(BaseSettings):
 
 
 def test_a_source_that_fails():
-    """Of its own accord, and for no field."""
+    """An error of a source names no field, and is reported for the whole type."""
     assert ["Odd can't be read: the vault is sealed."] == find_problems(Odd)
 
 
 class Plain(BaseSettings):
-    """Reads as plain text what another type keeps secret."""
+    """Reads as plain text a variable that another type keeps secret."""
 
     model_config = SettingsConfigDict(env_prefix="TEST_")
 
@@ -170,14 +170,14 @@ class Plain(BaseSettings):
 
 
 def test_a_secret_of_another_type_is_not_shown(monkeypatch):
-    """A message about a whole leaves out what another type declares to be secret."""
+    """A message about a whole model hides the variables that another type declares to be secret."""
     monkeypatch.setenv("TEST_PIN", SECRET)
     _, problems = read_settings([Whole, Plain])
     assert [f"Plain is wrong (Plain): odd: {{'pin': '{MASK}'}}."] == [str(problem) for problem in problems]
 
 
 def test_one_type_is_read(monkeypatch):
-    """Or all that is wrong with it is told."""
+    """A type is read, or all problems are raised in one error."""
     monkeypatch.setenv("BANDMASTER_DRAIN_TIMEOUT", "3")
     assert 3 == read_one(KernelSettings).drain_timeout
     monkeypatch.setenv("BANDMASTER_DRAIN_TIMEOUT", "soon")
@@ -207,7 +207,7 @@ class StoreSettings(BaseSettings):
     ],
 )
 def test_settings_of_another_component(monkeypatch, name, prefix, variable, called):
-    """They are read from variables of their own, and are else as the first ones are."""
+    """Named settings are read from variables of their own; fields and configuration are those of the base."""
     kind = named_settings(StoreSettings, name, about="a store", prefix=prefix)
     assert (called, __name__, variable) == (kind.__name__, kind.__module__, variable_of(kind, "url"))
     assert f"Settings of a store, read from variables that begin with ``{variable[:-3]}``." == kind.__doc__

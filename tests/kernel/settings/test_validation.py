@@ -74,25 +74,25 @@ def fail(kind, **values):
     ],
 )
 def test_messages_show_what_is_allowed_and_not_what_was_given(values, expected):
-    """Constants stay, although an input may equal one of them; what a validator quotes is masked."""
+    """pydantic's constants stay, although an input may equal one; a validator's quote of the input is masked."""
     assert [expected] == validation_messages(fail(Model, missing=1, **values))
 
 
 def test_a_tag_is_not_shown():
-    """pydantic repeats the tag of a union, whatever was given for it."""
+    """pydantic's message repeats the tag of a union, which is masked."""
     (message,) = validation_messages(fail(Model, missing=1, pet={"kind": SECRET}))
     assert message.startswith(f"pet: Input tag '{MASK}' found")
 
 
 def test_a_message_about_a_whole_hides_its_secrets():
-    """Members are hidden by their names, or as the caller decides; what is short stays readable."""
+    """Members are hidden by their names or by the caller's rule; short texts stay readable."""
     error = fail(Whole, password=SECRET, user="shopper")
     assert [f"odd: {{'password': '{MASK}', 'user': 'shopper'}}"] == validation_messages(error)
     (value,) = invalid_values(error, lambda name, _: name == "user")
     assert InvalidValue((), f"odd: {{'password': '{SECRET}', 'user': '{MASK}'}}", missing=False) == value
 
 
-def test_the_way_to_a_value_has_the_names_of_its_readers():
-    """Options and variables are named as they are written."""
+def test_the_caller_names_the_location():
+    """A location is rendered as an option or a variable."""
     assert ["--missing: Field required"] == validation_messages(fail(Model), lambda location: f"--{location[0]}")
     assert [True] == [value.missing for value in invalid_values(fail(Model))]

@@ -20,7 +20,7 @@ from bandmaster.kernel.settings.variables import variable_of, variables_of
     ],
 )
 def test_the_variable_of_a_setting(kind, field, expected):
-    """Prefix and name, or the first alias; in capitals where case doesn't matter."""
+    """The variable is the prefix and the name, or the first alias, in capitals unless case matters."""
     assert expected == variable_of(kind, field)
 
 

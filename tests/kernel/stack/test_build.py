@@ -3,14 +3,18 @@
 import gc
 
 import pytest
+from pydantic_settings import BaseSettings
 from tests.asgi_cases import CASES, Rig, Server, background_work, contexts_apart, http_scope, websocket_scope
 
 from bandmaster.kernel.contributions.bands import MiddlewareBand
+from bandmaster.kernel.contributions.keys import Key
 from bandmaster.kernel.contributions.model import MiddlewareContribution, Provenance
 from bandmaster.kernel.errors import StartError
-from bandmaster.kernel.stack.build import BoundLayer, build
-from bandmaster.kernel.stack.exchange import HeaderBlock, current_exchange
+from bandmaster.kernel.planning.make import make_plan
+from bandmaster.kernel.stack.build import BoundLayer, bind, build
+from bandmaster.kernel.stack.exchange import current_exchange
 from bandmaster.kernel.stack.frame import Frame
+from bandmaster.kernel.stack.headers import HeaderBlock
 
 pytestmark = pytest.mark.anyio
 
@@ -107,7 +111,7 @@ STACKS = {
 @pytest.mark.parametrize("layers", STACKS.values(), ids=list(STACKS))
 @pytest.mark.requirement("CF-17", "CF-33", "FA-18", "FA-19")
 async def test_asgi_case(case, layers):
-    """WebSockets, streams, background work, disconnects, exceptions and contexts pass through any stack unharmed."""
+    """WebSockets, streams, background work, disconnects, exceptions and contexts pass through every stack unchanged."""
     stack = [bound(layer, name=f"{layer.__name__}-{place}") for place, layer in enumerate(layers)]
     hooks = any(layer.contribution.form == "hooks" for layer in stack)
     await case(Rig(lambda app: build(stack, app), hooks=hooks))
@@ -116,31 +120,28 @@ async def test_asgi_case(case, layers):
 @pytest.mark.parametrize("case", [background_work, contexts_apart])
 @pytest.mark.requirement("FA-16", "P-14")
 async def test_contexts(case):
-    """Where layers split the hooks, too, each request has its context to itself, to its very end."""
+    """Each request has a context of its own until its end, also where ASGI layers split the hooks."""
     layers = [bound(Request), bound(Copying), bound(End), bound(Passing), bound(Everything)]
     await case(Rig(lambda app: build(layers, app)))
 
 
-# Composition ----------------------------------------------------------------------------------------------------------
-
-
 async def nothing(scope, receive, send):
-    """An application that says nothing."""
+    """An application that sends nothing."""
 
 
 def frame(chain):
-    """The frame at that place of a chain, which holds its bound method."""
+    """The frame of a chain, which holds the frame's bound method."""
     return chain.__self__ if isinstance(getattr(chain, "__self__", None), Frame) else None
 
 
 def test_no_layers():
-    """A stack of no layers costs nothing."""
+    """A stack without layers is the application itself."""
     stack = build([], nothing)
     assert (stack.app, stack.http, stack.websocket) == (nothing, nothing, nothing)
 
 
 def test_neighbours_share_a_frame():
-    """Hook layers that are neighbours share one frame, in order, and have one instance for both chains."""
+    """Neighbouring hook layers share one frame, in order, and have one instance for both chains."""
     stack = build([bound(Request), bound(Start), bound(End)], nothing)
     http, websocket = frame(stack.http), frame(stack.websocket)
     assert [type(layer) for layer in http.layers] == [Request, Start, End]
@@ -149,13 +150,13 @@ def test_neighbours_share_a_frame():
 
 
 def test_asgi_layer_splits_the_run():
-    """A layer in ASGI form stands between two frames."""
+    """A layer in ASGI form separates two frames."""
     stack = build([bound(Request), bound(Passing), bound(Start)], nothing)
     assert [type(layer) for layer in frame(stack.http).layers] == [Request]
 
 
 def test_scopes():
-    """A chain has the layers that serve its type of scope; what no other one separates there is neighbours."""
+    """A chain has only the layers for one type of scope, and neighbours are those within the chain."""
     layers = [
         bound(Request, scopes={"http"}),
         bound(Passing, scopes={"websocket"}),
@@ -170,7 +171,7 @@ def test_scopes():
 
 @pytest.mark.parametrize("inside", [[], [Request], [Passing]], ids=["app", "hooks", "asgi"])
 async def test_one_instance_for_both_chains(inside):
-    """An ASGI layer has one instance, also where its insides differ by type of scope."""
+    """An ASGI layer has one instance, also where the inner layers differ by type of scope."""
     Passing.made.clear()
     seen = []
 
@@ -186,7 +187,7 @@ async def test_one_instance_for_both_chains(inside):
 
 
 def test_instances_are_made_inside_out():
-    """An ASGI layer gets what is inside it, complete."""
+    """An ASGI layer gets the finished inner application."""
     Passing.made.clear()
     build([bound(Copying), bound(Passing)], nothing)
     assert [type(layer) for layer in Passing.made] == [Passing, Copying]
@@ -195,7 +196,7 @@ def test_instances_are_made_inside_out():
 
 
 def test_arguments():
-    """Constructors get their arguments by keyword, and ASGI layers the application first, whatever they call it."""
+    """Constructors get arguments by keyword; an ASGI layer gets the application first, under any parameter name."""
 
     class Named:
         def __init__(self, inner, *, size):
@@ -212,8 +213,37 @@ def test_arguments():
     assert build([bound(Named, arguments={"size": 2})], nothing).http.got == (nothing, 2)
 
 
-async def test_frames_further_in_share_the_data():
-    """Only a chain's own frames share data: an application mounted in another has its own."""
+class Settings(BaseSettings):
+    """Settings of a layer."""
+
+
+class Thing:
+    """A resource."""
+
+
+@pytest.mark.parametrize("provided", [True, False])
+def test_bind(provided):
+    """A layer gets options, resources and settings; None for a missing resource, unless there is a default."""
+
+    class Layer(Start):
+        def __init__(self, word: str, settings: Settings, thing: Thing | None, other: Thing | None = None): ...
+
+    contribution = MiddlewareContribution(name="layer", layer=Layer, band=MiddlewareBand.CONTEXT, options={"word": "x"})
+    settings, thing = Settings(), Thing()
+    plan = make_plan(
+        [contribution], overrides={Settings: settings, **({Thing: thing} if provided else {})}, serves=True
+    )
+    (layer,) = plan.layers
+    resources = {Key(Thing): thing} if provided else {}
+    arguments = bind(layer, resources, {Settings: settings}).arguments
+    assert {"word": "x", "settings": settings, "thing": resources.get(Key(Thing))} == {
+        name: value for name, value in arguments.items() if name != "other"
+    }
+    assert ("other" in arguments) is provided
+
+
+async def test_frames_of_one_chain_share_data():
+    """The frames of one chain share their data; an application mounted in another has data of its own."""
     seen = []
 
     async def app(scope, receive, send):
@@ -239,7 +269,7 @@ async def test_frames_further_in_share_the_data():
 
 
 async def test_other_scopes_go_past_the_layers():
-    """Lifespan, and types of scope that nobody knows yet, go to the application itself."""
+    """Lifespan, and types of scope that don't exist yet, go to the application itself."""
     seen = []
 
     async def app(scope, receive, send):
@@ -252,7 +282,7 @@ async def test_other_scopes_go_past_the_layers():
 
 
 def test_no_cyclic_garbage():
-    """A split stack of nine layers leaves nothing to the garbage collector."""
+    """Reference counting frees all objects of a request through a split stack of nine layers."""
 
     async def app(scope, receive, send):
         await send({"type": "http.response.start", "status": 200})
@@ -279,11 +309,8 @@ def test_no_cyclic_garbage():
         gc.enable()
 
 
-# Faults ---------------------------------------------------------------------------------------------------------------
-
-
 def fault(layer, **fields):
-    """The error that a layer's construction makes."""
+    """The error for a layer that can't be made."""
     fields = {"name": "broken", "provenance": Provenance("acme-layers", "1.2"), **fields}
     with pytest.raises(StartError) as caught:
         build([bound(layer, **fields)], nothing)
@@ -295,7 +322,7 @@ def fault(layer, **fields):
 @pytest.mark.parametrize("base", [Passing, Start])
 @pytest.mark.requirement("XC-E1", "P-19")
 def test_constructor_that_raises(base):
-    """The error names the layer and where it comes from, and keeps the cause."""
+    """The error names the layer and the distribution, and has the cause."""
     cause = KeyError("no such key")
 
     class Broken(base):
@@ -308,22 +335,22 @@ def test_constructor_that_raises(base):
 
 
 def made(thing, base):
-    """A class whose call makes something else."""
+    """A class with a constructor that returns another object."""
     return type("Odd", (base,), {"__new__": lambda cls, *app: thing})
 
 
 def test_asgi_layer_that_cannot_be_called():
-    """What a class makes must be an application."""
+    """The instance of an ASGI layer must be an application."""
     assert str(fault(made(3, Passing))).endswith("made a int that can't be called as an ASGI application")
 
 
 def test_hook_layer_without_hooks():
-    """What a class makes must have hooks."""
+    """The instance of a hook layer must have hooks."""
     assert "made a int that has none of on_request" in str(fault(made(3, Start)))
 
 
 class Switch:
-    """Hooks that a constructor switches off."""
+    """A hook layer with a constructor that can switch the layer off."""
 
     def __init__(self, on):
         if not on:
@@ -334,7 +361,7 @@ class Switch:
 
 
 class ASGISwitch:
-    """The same in the other form."""
+    """An ASGI layer with a constructor that can switch the layer off."""
 
     def __new__(cls, app, on):
         return super().__new__(cls) if on else app
@@ -345,7 +372,7 @@ class ASGISwitch:
 
 @pytest.mark.parametrize("layer", [Switch, ASGISwitch])
 def test_a_layer_that_is_switched_off_costs_nothing(layer):
-    """The application stands there as if there were no such layer."""
+    """The stack is the same as without the layer."""
 
     async def app(scope, receive, send):
         raise AssertionError
@@ -357,7 +384,7 @@ def test_a_layer_that_is_switched_off_costs_nothing(layer):
 
 
 def test_hook_that_cannot_be_called():
-    """Hooks are functions."""
+    """A hook must be callable."""
 
     class Odd(Start):
         def __init__(self):
@@ -367,7 +394,7 @@ def test_hook_that_cannot_be_called():
 
 
 def test_async_hook():
-    """Hooks are plain functions, also where the class only shows it on its instances."""
+    """An async hook is refused, also where only the instance has it."""
 
     class Odd(Start):
         def __init__(self):
@@ -380,7 +407,7 @@ def test_async_hook():
 
 @pytest.mark.requirement("CF-17", "FA-18")
 def test_base_http_middleware_in_disguise():
-    """A class that makes a BaseHTTPMiddleware is found out, unless it is allowed."""
+    """A class that returns a BaseHTTPMiddleware is refused, unless the contribution allows that."""
     from starlette.middleware.base import BaseHTTPMiddleware
 
     class Dispatch(BaseHTTPMiddleware):
@@ -396,7 +423,7 @@ def test_base_http_middleware_in_disguise():
 
 
 async def test_stack_is_an_application_for_every_server():
-    """Whoever asks, finds a coroutine function, and no way to change the stack."""
+    """A stack is a coroutine function for servers that check, and can't be changed."""
     import inspect
 
     stack = build([bound(Everything)], nothing)

@@ -17,7 +17,7 @@ OK = [{"type": "http.response.start", "status": 200, "headers": []}, {"type": "h
 
 
 class Requests:
-    """A layer with nothing but on_request."""
+    """A layer with on_request only."""
 
     def __init__(self, name="", log=None, act=lambda exchange: None):
         self.name, self.log, self.act = name, [] if log is None else log, act
@@ -28,7 +28,7 @@ class Requests:
 
 
 class Observer(Requests):
-    """A layer with every hook, each of which can be given something to do."""
+    """A layer with every hook; each hook can be given an action."""
 
     def __init__(self, name="", log=None, act=lambda exchange: None, start=None, error=None, end=None):
         super().__init__(name, log, act)
@@ -92,11 +92,8 @@ async def raised(app, *layers, **options):
     return caught.value
 
 
-# Order ----------------------------------------------------------------------------------------------------------------
-
-
 async def test_order_of_hooks():
-    """Requests go in from the outermost layer, everything else comes out from the innermost."""
+    """on_request runs from the outermost layer to the innermost, every other hook the other way round."""
     log = []
     await run(answering(*OK), *[Observer(name, log) for name in "abc"])
     assert log == [f"{name} request" for name in "abc"] + [
@@ -106,7 +103,7 @@ async def test_order_of_hooks():
 
 
 async def test_end_comes_after_background_work():
-    """The end is when the application has returned, not when the response was sent; both times are there."""
+    """on_end runs when the application has returned, not when the response was sent; both times are known."""
     log, times = [], []
 
     async def app(scope, receive, send):
@@ -123,7 +120,7 @@ async def test_end_comes_after_background_work():
 
 
 async def test_facts_at_the_end():
-    """An access log finds status, headers and bytes, and no error."""
+    """on_end finds status, headers and bytes, and no error, as an access log needs them."""
     seen = []
 
     def end(exchange):
@@ -139,7 +136,7 @@ async def test_facts_at_the_end():
 
 
 async def test_frame_of_requests_only():
-    """Where no hook sees what passes, the application has the server's own receive and send."""
+    """Where no hook can see the messages, the application gets the server's own receive and send."""
     seen = []
 
     async def app(scope, receive, send):
@@ -149,11 +146,8 @@ async def test_frame_of_requests_only():
     assert seen == [server.receive, server.send]
 
 
-# Answers --------------------------------------------------------------------------------------------------------------
-
-
 async def test_answer_from_on_request():
-    """A layer that answers spares the application and the layers inside it; those outside see the response."""
+    """When a layer answers, neither the application nor inner layers are called; outer layers see the response."""
     log = []
     layers = [
         Late("a", log),
@@ -168,13 +162,13 @@ async def test_answer_from_on_request():
 
 
 async def test_answer_in_a_frame_of_requests_only():
-    """It works where nobody else looks, too."""
+    """A layer with on_request only can answer, too."""
     server = await run(failing(AssertionError), Requests(act=lambda exchange: exchange.respond(204)))
     assert (server.status, server.body) == (204, b"")
 
 
 async def test_changes_to_the_start():
-    """Status and headers go out as the hooks leave them, innermost first; the names in lower case."""
+    """Status and headers are sent as the hooks leave them, innermost first; names are in lower case."""
 
     def start(exchange):
         exchange.status = 201
@@ -191,8 +185,8 @@ async def test_changes_to_the_start():
     }
 
 
-async def test_answer_is_only_for_its_time():
-    """The application can't answer through the exchange, nor can on_response_start or on_end."""
+async def test_hooks_that_cannot_answer():
+    """Neither the application nor on_response_start nor on_end can answer through the exchange."""
     refused = []
 
     def answer(exchange):
@@ -208,11 +202,8 @@ async def test_answer_is_only_for_its_time():
     assert len(refused) == 3
 
 
-# Errors ---------------------------------------------------------------------------------------------------------------
-
-
-async def test_exception_is_seen_and_goes_on():
-    """Unanswered, the very exception goes on, its chain as it was."""
+async def test_unanswered_exception():
+    """An exception that no hook answers is raised as the same object, with the same chain."""
     log, error, cause = [], ValueError("boom"), KeyError("cause")
     error.__cause__ = cause
     assert await raised(failing(error), Observer("a", log), Observer("b", log)) is error
@@ -221,7 +212,7 @@ async def test_exception_is_seen_and_goes_on():
 
 
 async def test_answer_to_an_exception():
-    """The first hook that answers ends the search; every entered layer sees the answer's start, and the error at end."""
+    """The first answer ends the search; every entered layer sees the answer's start, and on_end the error."""
     log, seen, error = [], [], ValueError("boom")
     layers = [
         Observer("a", log, end=lambda exchange: seen.append(exchange.error)),
@@ -234,7 +225,7 @@ async def test_answer_to_an_exception():
 
 
 async def test_no_answer_after_the_start():
-    """A response that has started can't be answered again; the exception goes on."""
+    """Once the response has started no hook can answer, and the exception is raised."""
     error, late = ValueError("boom"), []
 
     def answer(exchange, error):
@@ -247,7 +238,7 @@ async def test_no_answer_after_the_start():
 
 
 async def test_on_request_that_raises():
-    """It counts as an application's error for the layers outside, and its own layer isn't entered."""
+    """Outer layers see the exception like one of the application; the hook's own layer isn't entered."""
     log, error = [], ValueError("boom")
     layers = [Observer("a", log), Late("b", log), Observer("c", log, fails(error)), Observer("d", log)]
     assert await raised(answering(*OK), *layers) is error
@@ -255,7 +246,7 @@ async def test_on_request_that_raises():
 
 
 async def test_on_request_that_raises_is_answered():
-    """An outer layer can answer for it; only entered layers see the start."""
+    """An outer layer can answer the exception; only entered layers see the start of the response."""
     log = []
     layers = [
         Observer("a", log, error=lambda exchange, error: exchange.respond(503)),
@@ -266,7 +257,7 @@ async def test_on_request_that_raises_is_answered():
 
 
 async def test_on_request_that_answers_and_raises():
-    """Who raises hasn't answered."""
+    """A hook that answers and then raises has not answered."""
 
     def act(exchange):
         exchange.respond(200)
@@ -277,7 +268,7 @@ async def test_on_request_that_answers_and_raises():
 
 
 async def test_on_response_start_that_raises():
-    """The application's send raises it; nothing has started, so that it can be answered."""
+    """The application's send raises the exception; the response has not started, so a hook can answer."""
     error, seen = ValueError("boom"), []
 
     def start(exchange):
@@ -291,7 +282,7 @@ async def test_on_response_start_that_raises():
 
 
 async def test_on_response_start_that_always_raises():
-    """An answer that can't start is given up: the first exception goes on, with a note of the second."""
+    """If the answer can't start either, the first exception is raised with a note of the second."""
     error = ValueError("boom")
     layer = Observer(start=fails(KeyError("again")), error=lambda exchange, error: exchange.respond(500))
     assert await raised(failing(error), layer) is error
@@ -299,7 +290,7 @@ async def test_on_response_start_that_always_raises():
 
 
 async def test_on_error_that_raises():
-    """The other layers still see the application's exception, which goes on with a note."""
+    """The other layers still see the application's exception, which is raised with a note."""
     log, error = [], ValueError("boom")
     layers = [Observer("a", log), Observer("b", log, error=fails(KeyError("b")))]
     assert await raised(failing(error), *layers) is error
@@ -308,7 +299,7 @@ async def test_on_error_that_raises():
 
 
 async def test_on_error_that_raises_beside_an_answer():
-    """Its error isn't lost when another hook answers: it is raised once the answer is out."""
+    """When another hook answers, the failure of the first is raised once the answer has been sent."""
     failure = KeyError("b")
     layers = [Observer(error=lambda exchange, error: exchange.respond(500)), Observer(error=fails(failure))]
     scope = http_scope()
@@ -319,7 +310,7 @@ async def test_on_error_that_raises_beside_an_answer():
 
 
 async def test_exit_in_a_hook():
-    """What is meant for the whole process comes out as itself, after the ends."""
+    """SystemExit and KeyboardInterrupt from a hook are raised as they are, after the ends."""
     log, exit_ = [], SystemExit(3)
     layers = [Observer("a", log), Observer("b", log, error=fails(exit_))]
     assert await raised(failing(ValueError("boom")), *layers) is exit_
@@ -330,8 +321,8 @@ async def test_exit_in_a_hook():
     assert "ValueError: late" in exit_.__notes__[0]
 
 
-async def test_client_that_has_gone():
-    """Saying so is no error: on_error isn't called, the exception goes on, and the end knows."""
+async def test_client_that_has_left():
+    """ClientDisconnect isn't an error: on_error isn't called, the exception is raised, and on_end knows."""
     from starlette.requests import ClientDisconnect
 
     log, seen = [], []
@@ -341,18 +332,15 @@ async def test_client_that_has_gone():
     assert (log, seen) == (["a request", "a start", "a end"], [True, error])
 
 
-async def test_own_os_error():
-    """A database's OSError is an error as any other."""
+async def test_os_error_of_the_application():
+    """An OSError of the application, a database's for example, is an error like any other."""
     layer = Observer(error=lambda exchange, error: exchange.respond(500))
     server = await run(failing(ConnectionRefusedError()), layer)
     assert server.status == 500
 
 
-# Ends -----------------------------------------------------------------------------------------------------------------
-
-
 async def test_on_end_that_raises():
-    """The other layers' ends run, then it is raised."""
+    """on_end of the other layers runs, then the exception is raised."""
     log, error = [], ValueError("late")
     assert await raised(answering(*OK), Observer("a", log), Observer("b", log, end=fails(error))) is error
     assert log[-2:] == ["b end", "a end"]
@@ -360,7 +348,7 @@ async def test_on_end_that_raises():
 
 
 async def test_several_on_end_that_raise():
-    """Several errors are raised as a group."""
+    """Exceptions of several on_end hooks are raised as a group."""
     first, second = ValueError("first"), KeyError("second")
     group = await raised(answering(*OK), Observer(end=fails(second)), Observer(end=fails(first)))
     assert isinstance(group, ExceptionGroup)
@@ -368,7 +356,7 @@ async def test_several_on_end_that_raise():
 
 
 async def test_on_end_that_raises_after_an_exception():
-    """The application's exception isn't masked: it gets a note."""
+    """The application's exception is raised, with a note of the one in on_end."""
     error = ValueError("boom")
     assert await raised(failing(error), Observer(end=fails(KeyError("late")))) is error
     assert "in act" in error.__notes__[0]
@@ -376,7 +364,7 @@ async def test_on_end_that_raises_after_an_exception():
 
 
 async def test_end_of_a_cancelled_request():
-    """A cancellation passes on_error by, and the end sees it."""
+    """on_end sees a cancellation, on_error doesn't."""
     log, seen = [], []
     layer = Observer("a", log, end=lambda exchange: seen.append(type(exchange.error)))
 
@@ -389,8 +377,8 @@ async def test_end_of_a_cancelled_request():
     assert (log, seen) == (["a request", "a end"], [anyio.get_cancelled_exc_class()])
 
 
-async def test_cancelled_while_it_answers():
-    """A cancellation that meets the answer to an error is raised as a cancellation, after the ends."""
+async def test_cancelled_while_the_answer_is_sent():
+    """A cancellation while a hook's answer is sent is raised as a cancellation, after the ends."""
     log = []
     layer = Observer("a", log, error=lambda exchange, error: exchange.respond(500))
     server = Server(Frame([layer], failing(ValueError("boom")), "http"), http_scope())
@@ -402,7 +390,7 @@ async def test_cancelled_while_it_answers():
 
 
 def test_coroutine_that_is_thrown_away():
-    """A request that is dropped rather than cancelled ends all the same, in whatever context it is dropped."""
+    """on_end also runs for a request that is thrown away in another context instead of being cancelled."""
     log = []
 
     class Forever:
@@ -416,9 +404,6 @@ def test_coroutine_that_is_thrown_away():
     contextvars.copy_context().run(coroutine.send, None)
     coroutine.close()
     assert log == ["a request", "a end"]
-
-
-# Limits ---------------------------------------------------------------------------------------------------------------
 
 
 async def reading(scope, receive, send):
@@ -435,7 +420,7 @@ def pieces(*bodies):
 
 @pytest.mark.parametrize("layer", [Requests, Observer])
 async def test_body_beyond_the_limit(layer):
-    """It is answered with 413, whatever the client had announced, and whoever else is in the frame."""
+    """A body beyond the limit is answered with 413, without an announced length and in every kind of frame."""
     limited = layer(act=lambda exchange: exchange.limit_body(5))
     server = await run(reading, limited, incoming=pieces(b"123", b"456", b"789"))
     assert (server.status, server.body) == (413, b"Content Too Large")
@@ -444,7 +429,7 @@ async def test_body_beyond_the_limit(layer):
 
 
 async def test_body_beyond_the_limit_after_the_start():
-    """Once the response has started, the exception goes on."""
+    """Once the response has started, `BodyTooLarge` is raised."""
 
     async def app(scope, receive, send):
         await send(OK[0])
@@ -456,7 +441,7 @@ async def test_body_beyond_the_limit_after_the_start():
 
 
 async def test_other_answer_to_a_large_body():
-    """A layer may put it in its own words."""
+    """A layer can answer `BodyTooLarge` with a response of its own."""
     layer = Observer(
         act=lambda exchange: exchange.limit_body(0),
         error=lambda exchange, error: exchange.respond(error.status_code, body=b"!"),
@@ -466,7 +451,7 @@ async def test_other_answer_to_a_large_body():
 
 
 async def test_large_body_in_a_starlette_application():
-    """Starlette takes it for its own HTTPException."""
+    """Starlette handles `BodyTooLarge` as its own HTTPException."""
     from starlette.applications import Starlette
     from starlette.responses import Response
     from starlette.routing import Route
@@ -480,12 +465,9 @@ async def test_large_body_in_a_starlette_application():
     assert server.status == 413
 
 
-# The current exchange -------------------------------------------------------------------------------------------------
-
-
 @pytest.mark.requirement("FA-16", "P-14")
 async def test_current_exchange():
-    """The application and every hook find the exchange, and afterwards it is gone."""
+    """The application and every hook find the same exchange; after the request there is none."""
     seen = []
 
     async def app(scope, receive, send):
@@ -503,7 +485,7 @@ async def test_current_exchange():
 
 
 async def test_data_is_one_for_the_request():
-    """A frame further in has its own view of the response, and the same data; what it answered for is known outside."""
+    """An inner frame sees its own response and the same data; outer hooks see an error that was answered inside."""
     seen = {}
 
     def end(exchange):
@@ -528,7 +510,7 @@ async def test_data_is_one_for_the_request():
 
 @pytest.mark.parametrize("change", [lambda scope: {"headers": []}, lambda scope: {"state": None}, lambda scope: {}])
 async def test_copied_scope_is_the_same_request(change):
-    """A layer between may copy the scope, and replace the headers or the state, but not both."""
+    """A layer between two frames may copy the scope and replace the headers or the state, but not both."""
     seen = []
 
     async def app(scope, receive, send):
@@ -544,7 +526,7 @@ async def test_copied_scope_is_the_same_request(change):
 
 
 async def test_other_request_in_the_same_context():
-    """A request that is made within another, or in its context, shares nothing with it."""
+    """A request made within another request, in the same context, shares nothing with the outer one."""
     seen = []
 
     async def app(scope, receive, send):
@@ -561,11 +543,9 @@ async def test_other_request_in_the_same_context():
 
 
 async def test_inner_frame_in_a_context_of_its_own():
-    """Where a layer between loses the context, the inner frame stands alone."""
+    """Where a layer between two frames loses the context, the inner frame works alone."""
     await run(answering(*OK), Observer(), inner=True)
 
-
-# WebSockets -----------------------------------------------------------------------------------------------------------
 
 CONNECT = {"type": "websocket.connect"}
 
@@ -578,7 +558,7 @@ DENIAL = {"websocket.http.response": {}}
 
 
 async def test_refusal_with_a_response():
-    """Where the server can, a WebSocket is refused with the very response, which the hooks see."""
+    """Where the server supports that, a WebSocket is refused with the hook's response, which the hooks see."""
     layer = Observer(
         act=lambda exchange: exchange.respond(401, body=b"who?"),
         start=lambda exchange: exchange.add_header(b"x-seen", b"%d" % exchange.status),
@@ -596,7 +576,7 @@ async def test_refusal_with_a_response():
 
 @pytest.mark.parametrize(("status", "code"), [(401, 1008), (413, 1008), (500, 1011), (503, 1013)])
 async def test_refusal_by_closing(status, code):
-    """Elsewhere it is closed before the accept, with a code that fits; the client gets 403."""
+    """Elsewhere a refused WebSocket is closed before the accept, with a fitting code; the client gets 403."""
     seen = []
     layer = Observer(
         act=lambda exchange: exchange.respond(status),
@@ -609,21 +589,21 @@ async def test_refusal_by_closing(status, code):
 
 
 async def test_refusal_with_a_code():
-    """A hook may say with which code."""
+    """A hook can refuse a WebSocket with a close code of its own."""
     layer = Requests(act=lambda exchange: exchange.close(4003, "no"))
     server = await run(failing(AssertionError), layer, **websocket())
     assert server.sent == [{"type": "websocket.close", "code": 4003, "reason": "no"}]
 
 
 async def test_answer_to_a_websocket_that_fails_before_the_accept():
-    """An error before the accept can be answered as a request's can."""
+    """An error before the accept can be answered with a response."""
     layer = Observer(error=lambda exchange, error: exchange.respond(500, body=b"oops"))
     server = await run(failing(ValueError("boom")), layer, **websocket(extensions=DENIAL))
     assert [message.get("status") for message in server.sent] == [500, None]
 
 
 async def test_close_of_a_websocket_that_fails_after_the_accept():
-    """After the accept, a hook can close it in place of the exception."""
+    """After the accept, a hook can answer an exception with a close."""
     seen = []
 
     def error(exchange, error):
@@ -638,7 +618,7 @@ async def test_close_of_a_websocket_that_fails_after_the_accept():
 
 
 async def test_close_of_a_websocket_that_is_closed():
-    """Of one that is closed already nothing more is sent."""
+    """A second close is not sent."""
     layer = Observer(error=lambda exchange, error: exchange.close(1011))
     app = failing(ValueError("boom"), {"type": "websocket.accept"}, {"type": "websocket.close", "code": 1000})
     server = await run(app, layer, **websocket())
@@ -646,7 +626,7 @@ async def test_close_of_a_websocket_that_is_closed():
 
 
 async def test_websocket_disconnect_that_is_raised():
-    """A WebSocket whose client has left isn't an error, either."""
+    """WebSocketDisconnect isn't an error, either."""
     from starlette.websockets import WebSocketDisconnect
 
     log, error = [], WebSocketDisconnect(1001)
@@ -654,11 +634,8 @@ async def test_websocket_disconnect_that_is_raised():
     assert log == ["a request", "a start", "a end"]
 
 
-# Garbage --------------------------------------------------------------------------------------------------------------
-
-
 def cyclic_objects(app, *layers, scope=http_scope):
-    """What only the garbage collector frees of ten requests."""
+    """How many objects of ten requests only the garbage collector frees."""
 
     async def receive():
         return {"type": "http.request", "body": b"", "more_body": False}
@@ -701,11 +678,11 @@ def cyclic_objects(app, *layers, scope=http_scope):
     ids=["plain", "raises", "late", "answered", "both", "end", "request", "refused", "unanswerable"],
 )
 def test_no_cyclic_garbage(app, layer):
-    """Whatever becomes of a request, reference counting frees all of it."""
+    """However a request ends, reference counting frees all its objects."""
     assert cyclic_objects(app, layer, Observer()) == 0
 
 
 def test_no_cyclic_garbage_of_websockets():
-    """The same for WebSockets."""
+    """Reference counting frees all objects of a WebSocket."""
     app = answering({"type": "websocket.accept"}, {"type": "websocket.close"})
     assert cyclic_objects(app, Observer(), scope=websocket_scope) == 0

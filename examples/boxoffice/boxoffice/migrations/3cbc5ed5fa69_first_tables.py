@@ -8,7 +8,7 @@ Create Date: 2026-11-21 07:43:59.345680+00:00
 import sqlalchemy as sa
 from alembic import op
 
-import bandmaster.contrib.persistence.operations  # noqa: F401
+import bandmaster.contrib.persistence.migration.operations  # noqa: F401
 
 revision: str = "3cbc5ed5fa69"
 down_revision: str | tuple[str, ...] | None = None

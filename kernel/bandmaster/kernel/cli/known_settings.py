@@ -46,7 +46,7 @@ def _note(
 
 def own_settings() -> list[type[BaseSettings]]:
     """The settings types that the kernel reads itself: its own, and the launcher's."""
-    from bandmaster.kernel.process.servers import ServerSettings
+    from bandmaster.kernel.process.servers.settings import ServerSettings
 
     return [KernelSettings, ServerSettings]
 

@@ -1,1 +1,1 @@
-"""What a part hands to the kernel."""
+"""Contributions: the descriptions of parts that packages and code give to the kernel."""

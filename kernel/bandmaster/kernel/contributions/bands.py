@@ -1,4 +1,4 @@
-"""The priority ranges that order everything: start of components, place of layers."""
+"""Bands: named ranges of priorities that order the start of components and the place of layers."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ BAND_WIDTH = 100
 
 
 class _Band(Enum):
-    """A named range of priorities; the lower, the earlier (lifespans) or the further out (layers)."""
+    """A named range of priorities. Lower priorities start earlier (components) or stand further out (layers)."""
 
     @property
     def priorities(self) -> range:
@@ -19,7 +19,7 @@ class _Band(Enum):
 
     @property
     def default(self) -> int:
-        """The middle of the band, so that others find room on both sides."""
+        """The middle of the band, which leaves room on both sides."""
         return self.priorities[BAND_WIDTH // 2]
 
     def __lt__(self, other: object) -> bool:
@@ -32,12 +32,12 @@ class _Band(Enum):
 
     @property
     def span(self) -> str:
-        """The range as people read it: ``SERVICES 300–399``."""
+        """Name and range: ``SERVICES 300–399``."""
         return f"{self.name} {self.priorities.start}–{self.priorities[-1]}"
 
 
 class LifespanBand(_Band):
-    """When a component starts. Stop order is the exact reverse."""
+    """The order in which components start. The stop order is the exact reverse."""
 
     OBSERVABILITY = 0
     PERSISTENCE = 100
@@ -47,7 +47,7 @@ class LifespanBand(_Band):
 
 
 class MiddlewareBand(_Band):
-    """How far out a layer of the request stack stands."""
+    """The place of a layer in the request stack, from the outermost to the innermost."""
 
     OUTERMOST = 0
     SECURITY = 100
@@ -63,12 +63,12 @@ def resolve_priority(kind: type[_B], band: _B | None, priority: int | None) -> t
     """Band and priority from either or both of them.
 
     Raises:
-        ValueError: the priority lies outside its band or outside all bands, or neither is given.
+        ValueError: the priority lies outside the band or outside all bands, or neither is given.
     """
     if band is not None and not isinstance(band, kind):
-        raise ValueError(f"band: expected a {kind.__name__}, got {band!r}. Bands: {_spans(kind)}")
+        raise ValueError(f"band: expected a {kind.__name__}, got {band!r}. Bands: {_list_bands(kind)}")
     if priority is not None and (isinstance(priority, bool) or not isinstance(priority, int)):
-        raise ValueError(f"priority: expected an int, got {priority!r}. Bands: {_spans(kind)}")
+        raise ValueError(f"priority: expected an int, got {priority!r}. Bands: {_list_bands(kind)}")
     if band is not None:
         if priority is None:
             return band, band.default
@@ -76,12 +76,12 @@ def resolve_priority(kind: type[_B], band: _B | None, priority: int | None) -> t
             raise ValueError(f"priority: {priority} lies outside its band. Allowed: {band.span}")
         return band, priority
     if priority is None:
-        raise ValueError(f"band: give a band, a priority, or both. Bands: {_spans(kind)}")
+        raise ValueError(f"band: give a band, a priority, or both. Bands: {_list_bands(kind)}")
     for candidate in kind:
         if priority in candidate.priorities:
             return candidate, priority
-    raise ValueError(f"priority: {priority} lies outside all bands. Allowed: {_spans(kind)}")
+    raise ValueError(f"priority: {priority} lies outside all bands. Allowed: {_list_bands(kind)}")
 
 
-def _spans(kind: type[_Band]) -> str:
+def _list_bands(kind: type[_Band]) -> str:
     return ", ".join(band.span for band in kind)

@@ -1,4 +1,4 @@
-"""Check the fields of contributions, and bring them into one form; messages begin with the field's name."""
+"""Checks of the fields of contributions. Error messages begin with the name of the field."""
 
 from __future__ import annotations
 
@@ -6,14 +6,14 @@ import math
 from collections.abc import Iterable, Mapping
 from typing import Any
 
-from bandmaster.kernel.contributions.keys import Key, is_pair, says_nothing
+from bandmaster.kernel.contributions.keys import Key, is_pair, is_too_wide
 
 
 def check_callable(value: object, label: str) -> None:
     """Refuse a value that can't be called.
 
     Raises:
-        ValueError: it can't.
+        ValueError: the value can't be called.
     """
     if not callable(value):
         raise ValueError(f"{label}: expected something callable, got {value!r}")
@@ -35,7 +35,7 @@ def check_budget(budget: object) -> dict[str, int]:
     """The budget as a plain dict.
 
     Raises:
-        ValueError: it isn't a mapping of names to whole numbers from 0 up.
+        ValueError: the budget isn't a mapping of names to whole numbers from 0 up.
     """
     if not isinstance(budget, Mapping):
         raise ValueError(f"budget: expected a mapping like {{'postgres': 15}}, got {budget!r}")
@@ -62,7 +62,7 @@ def check_names(value: object, label: str) -> tuple[str, ...]:
 
 
 def check_roles(value: Iterable[str] | str | None) -> frozenset[str] | None:
-    """One role or several as a set; none means every role.
+    """One role or several as a set; None means every role.
 
     Raises:
         ValueError: the set is empty, or a role isn't text.
@@ -88,6 +88,6 @@ def check_provides(value: Any) -> tuple[Key, ...]:
     except (TypeError, ValueError) as error:
         raise ValueError(f"provides: expected types or pairs (type, name), got {value!r}") from error
     for key in keys:
-        if says_nothing(key.type):
+        if is_too_wide(key.type):
             raise ValueError(f"provides: expected types or pairs (type, name), got {key.type!r}")
     return keys

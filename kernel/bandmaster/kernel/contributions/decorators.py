@@ -139,7 +139,7 @@ def value(
     (Key(type=<class 'fractions.Fraction'>, name=None),)
 
     Raises:
-        ValueError: an argument is out of range, or the object isn't of a type that it is to be provided as.
+        ValueError: an argument is out of range, or the object hasn't the type in ``provides``.
     """
     return ValueContribution(
         name=name,

@@ -1,4 +1,4 @@
-"""Turn what a decorator stands on into the factory of a context manager, and read its name, summary and place."""
+"""Make context managers of decorated functions, and read the names and docstrings of functions and classes."""
 
 from __future__ import annotations
 
@@ -16,7 +16,8 @@ _WANTED = "an async generator function (async def with one yield) or return an a
 def as_context_manager(function: Any, label: str) -> Callable[..., AbstractAsyncContextManager[Any]]:
     """A callable that makes an async context manager.
 
-    An async generator function becomes one. Any other callable has to return one: its annotation tells the plan.
+    An async generator function becomes a manager. Any other callable has to return a manager; the plan reads the
+    callable's annotation.
 
     Raises:
         ValueError: the callable can't return one; the message begins with ``label``.
@@ -27,7 +28,7 @@ def as_context_manager(function: Any, label: str) -> Callable[..., AbstractAsync
             raise ValueError(f"{label}: the class {read_name(function)} has no __aenter__ and __aexit__")
         return function
     inner = unwrap(function)
-    # What is called: a function, or the __call__ of an object.
+    # A call runs the function itself, or the __call__ of an object.
     called = inner if inspect.isroutine(inner) else type(inner).__call__
     if inspect.isasyncgenfunction(called):
         return asynccontextmanager(function)
@@ -54,7 +55,7 @@ def check_return(function: Any, label: str) -> None:
 
 
 def unwrap(function: Any) -> Any:
-    """The function inside partials, and inside what a class body makes of it."""
+    """The function inside of partials, static methods and class methods."""
     while True:
         if isinstance(function, functools.partial | functools.partialmethod):
             function = function.func
@@ -65,7 +66,7 @@ def unwrap(function: Any) -> Any:
 
 
 def read_name(defined: Any) -> str:
-    """The name that a function or class was defined under; an object's is that of its class."""
+    """The name of a function or a class; for any other object, the name of the class."""
     inner = unwrap(defined)
     return getattr(inner, "__name__", type(inner).__name__)
 
@@ -79,7 +80,7 @@ def read_summary(defined: Any) -> str:
 
 
 def read_path(defined: Any) -> str:
-    """Module and name of a function, a class, or an object's class: ``shop.parts:database``."""
+    """Module and name of a function or a class, or of the class of an object: ``shop.parts:database``."""
     defined = unwrap(defined)
     name: str = getattr(defined, "__qualname__", type(defined).__qualname__)
     module = getattr(defined, "__module__", None)

@@ -1,4 +1,4 @@
-"""The address of a resource: its type, and a name where one type has several."""
+"""Keys: the type of a resource, and a name if several resources have that type."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ _NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_.-]*")
 
 @dataclass(frozen=True, slots=True)
 class Named:
-    """Tells two resources of one type apart: ``Annotated[Database, Named("replica")]``."""
+    """The name of one of several resources of a type: ``Annotated[Database, Named("replica")]``."""
 
     name: str
 
@@ -21,7 +21,7 @@ class Named:
 
 
 class Key(NamedTuple):
-    """A type, and the name that `Named` gave it, if any."""
+    """The type of a resource, and the name that `Named` gives."""
 
     type: Any
     name: str | None = None
@@ -32,15 +32,15 @@ class Key(NamedTuple):
 
     @property
     def module(self) -> str:
-        """Where the type is defined."""
+        """The module that defines the type."""
         return getattr(self.type, "__module__", None) or ""
 
     @classmethod
     def of(cls, annotation: Any) -> Key:
-        """The key that an annotation, or a ``(type, name)`` pair, means.
+        """The key of an annotation, or of a pair ``(type, name)``.
 
         Raises:
-            ValueError: it is a tuple of something else.
+            ValueError: the annotation is another kind of tuple.
         """
         if isinstance(annotation, cls):
             return annotation
@@ -56,12 +56,12 @@ class Key(NamedTuple):
 
 
 def is_pair(value: Any) -> bool:
-    """Whether a value is ``(type, name)``, and not a tuple of types."""
+    """Whether a value is a pair ``(type, name)``, and not a tuple of types."""
     return isinstance(value, tuple) and len(value) == 2 and isinstance(value[1], str | None)
 
 
-def says_nothing(kind: Any) -> bool:
-    """Whether a type is none that one could ask for: too wide, not one type, or a plain value."""
+def is_too_wide(kind: Any) -> bool:
+    """Whether a type can't be asked for: ``object`` and ``Any``, a union, or a plain value."""
     return (
         any(kind is wide for wide in (None, type(None), Any, object))
         or isinstance(kind, TypeVar | str | bytes | int | float)
@@ -70,17 +70,17 @@ def says_nothing(kind: Any) -> bool:
 
 
 def check_name(name: object, label: str) -> None:
-    """Parts and resources are named in variables and on command lines, so names are plain.
+    """Refuse a name that can't be written in a variable or on a command line.
 
     Raises:
-        ValueError: the name isn't; the message begins with ``label``.
+        ValueError: the name has other characters; the message begins with ``label``.
     """
     if not isinstance(name, str) or not _NAME.fullmatch(name):
         raise ValueError(f"{label}: expected letters, digits, '_', '-' and '.', a letter or '_' first, got {name!r}")
 
 
 def type_name(kind: Any) -> str:
-    """A type as people write it, without its module: ``Repository[User]``."""
+    """A type as code writes it, without the module: ``Repository[User]``."""
     origin, arguments = get_origin(kind), get_args(kind)
     if kind is None or kind is type(None):
         return "None"
@@ -96,10 +96,10 @@ def type_name(kind: Any) -> str:
         inside = ", ".join(
             f"[{', '.join(map(type_name, part))}]" if isinstance(part, list) else type_name(part) for part in arguments
         )
-        return f"{_bare_name(origin)}[{inside}]"
-    return _bare_name(kind)
+        return f"{_read_bare_name(origin)}[{inside}]"
+    return _read_bare_name(kind)
 
 
-def _bare_name(kind: Any) -> str:
+def _read_bare_name(kind: Any) -> str:
     name = getattr(kind, "__qualname__", None) or getattr(kind, "__name__", None)
     return name.rpartition("<locals>.")[2] if name else str(kind).replace("typing.", "")

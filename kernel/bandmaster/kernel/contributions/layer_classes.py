@@ -1,4 +1,4 @@
-"""The two forms of a layer's class, and what is refused as a layer."""
+"""The two forms of a layer's class, and the check of a class for them."""
 
 from __future__ import annotations
 
@@ -39,8 +39,12 @@ class _WithOnError(Protocol):
 LayerClass: TypeAlias = (
     type[_WithCall] | type[_WithOnRequest] | type[_WithOnResponseStart] | type[_WithOnEnd] | type[_WithOnError]
 )
-"""A class in one of the forms of a layer. mypy takes what a class decorator returns for the class, so what code hands
-over as contributions is typed as ``Contribution | LayerClass``; a class without ``@middleware`` is refused at run time."""
+"""A class in one of the two forms of a layer.
+
+mypy ignores class decorators: a class under ``@middleware`` is still that class for mypy, not a
+`MiddlewareContribution`. So ``contributions=[...]`` is typed as ``Contribution | LayerClass``. A class without the
+decorator is refused at run time.
+"""
 
 SCOPES: frozenset[Scope] = frozenset(("http", "websocket"))
 HOOKS = ("on_request", "on_response_start", "on_end", "on_error")
@@ -94,5 +98,5 @@ def is_base_http(layer: type[Any]) -> bool:
 
 
 def _find_member(layer: type[Any], name: str) -> Any:
-    # Looked up by hand: `getattr` would find what the metaclass has. None switches off what a base class has.
+    # Looked up by hand: `getattr` would find members of the metaclass. None switches off a member of a base class.
     return next((vars(base)[name] for base in layer.__mro__ if name in vars(base)), None)

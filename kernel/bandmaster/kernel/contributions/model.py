@@ -26,18 +26,18 @@ if TYPE_CHECKING:
     from pydantic_settings import BaseSettings
     from starlette.routing import BaseRoute
 
-Budget: TypeAlias = "Mapping[str, int] | Callable[..., Mapping[str, int]]"
+Budget: TypeAlias = Mapping[str, int] | Callable[..., Mapping[str, int]]
 OnCrash: TypeAlias = Literal["stop", "degrade"]
 
 
 @dataclass(frozen=True, slots=True)
 class Provenance:
-    """Who brought a part: an entry point of a distribution, or code that handed it over."""
+    """The origin of a part: an entry point of a distribution, or a place in the code."""
 
     distribution: str | None = None
     version: str | None = None
     entry_point: str | None = None
-    """The entry point's value, ``module:attribute``; for parts handed over in code, where the code stands."""
+    """The entry point's value, ``module:attribute``; for a part from code, the place where the part is defined."""
 
     def __str__(self) -> str:
         if self.distribution is None:
@@ -47,14 +47,14 @@ class Provenance:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class LifespanContribution:
-    """How one component starts and stops, what it needs and what it provides.
+    """One component: how it starts and stops, its needs, and the types that it provides.
 
-    ``factory`` makes the async context manager that is entered to start the component and exited, always without an
-    exception of somebody else's, to stop it; an async generator function with one ``yield`` is turned into one. Its
-    signature declares what it needs.
+    ``factory`` makes an async context manager. The kernel enters the manager to start the component, and exits the
+    manager to stop the component, never with another component's exception. An async generator function with one
+    ``yield`` becomes such a factory. The parameters of the factory declare the needs.
 
     Raises:
-        ValueError: a field is out of range; the message names it.
+        ValueError: a field is out of range; the message names the field.
     """
 
     name: str
@@ -62,23 +62,23 @@ class LifespanContribution:
     band: LifespanBand = cast("LifespanBand", None)
     priority: int = cast("int", None)
     provides: tuple[Any, ...] = ()
-    """Further types that the component's value is found under, beside its return annotation: one, or several."""
+    """One or several types that the component provides, in addition to the return annotation."""
     requires: tuple[str, ...] = ()
-    """Names of components that must be there, and started before this one."""
+    """Names of components that have to be in the plan, and start before this one."""
     after: tuple[str, ...] = ()
-    """Names of components that this one starts after if they are there."""
+    """Names of components that this one starts after, if they are in the plan."""
     before: tuple[str, ...] = ()
-    """Names of components that this one starts before if they are there."""
+    """Names of components that this one starts before, if they are in the plan."""
     roles: frozenset[str] | None = None
-    """The roles of a process that it belongs to (``web``, ``worker``, ...); none means every role."""
+    """The roles of processes that start the part (``web``, ``worker``, ...); None means every role."""
     start_timeout: float | None = None
-    """Seconds that a start may take; none means the kernel's setting."""
+    """Seconds that a start may take; None means the kernel's setting."""
     stop_timeout: float | None = None
-    """Seconds that a stop may take; none means the kernel's setting."""
+    """Seconds that a stop may take; None means the kernel's setting."""
     budget: Budget = field(default_factory=dict[str, int], hash=False)
-    """What it may hold at most in one process, by resource: ``{"postgres": 15}``; or a function of its settings."""
+    """The most that the component may hold in one process, ``{"postgres": 15}``, or a function of the settings."""
     on_crash: OnCrash = "stop"
-    """What follows if it dies while serving: the whole plan stops, or readiness is lost until the stop."""
+    """The reaction to a failure while serving: ``stop`` the whole plan, or ``degrade`` readiness until the stop."""
     description: str = ""
     provenance: Provenance = Provenance()
 
@@ -99,10 +99,10 @@ class LifespanContribution:
     def named(
         self, name: str, *, settings: type[BaseSettings] | None = None, description: str | None = None
     ) -> LifespanContribution:
-        """The same component a second time: under this name, and providing its types as ``Named(name)``.
+        """A second component like this one, under another name. Its types are provided as ``Named(name)``.
 
-        With ``settings``, a subclass of the settings type that the component reads, the second one reads those, and so
-        variables of its own::
+        ``settings`` is a subclass of the settings type that the component reads. The second component reads the
+        subclass, and so variables of its own::
 
             kind = named_settings(DatabaseSettings, "replica", about="the replica")
             replica = database.named("replica", settings=kind)  # provides Annotated[DatabaseManager, Named("replica")]
@@ -124,9 +124,10 @@ class LifespanContribution:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class ValueContribution:
-    """A ready object that is provided under its types, and known when the plan is made: nothing starts or stops.
+    """A ready object, provided under its types and known when the plan is made. Nothing starts or stops.
 
-    It is for a part that describes something, such as where its migrations are, and for objects without a lifetime.
+    Values are for parts that describe something, such as the place of their migrations, and for objects without a
+    lifetime.
 
     Raises:
         ValueError: a field is out of range, or the object isn't of a type in ``provides``; the message names the field.
@@ -135,9 +136,9 @@ class ValueContribution:
     name: str
     value: Any = field(hash=False)
     provides: tuple[Any, ...] = ()
-    """The types that the object is found under, one or several; the type of the object unless given."""
+    """One or several types that the object is provided as; the class of the object unless given."""
     roles: frozenset[str] | None = None
-    """The roles of a process that it belongs to (``web``, ``worker``, ...); none means every role."""
+    """The roles of processes that start the part (``web``, ``worker``, ...); None means every role."""
     description: str = ""
     provenance: Provenance = Provenance()
 
@@ -157,11 +158,11 @@ class MiddlewareContribution:
     """One layer of the request stack.
 
     ``layer`` is a class in ASGI form (``__call__``, its constructor takes ``app``) or in hook form (some of
-    ``on_request``, ``on_response_start``, ``on_end``, ``on_error``). Other constructor parameters are filled by type
-    with resources and settings, or by name from ``options``.
+    ``on_request``, ``on_response_start``, ``on_end``, ``on_error``). The kernel fills other constructor parameters by
+    type with resources and settings, or by name from ``options``.
 
     Raises:
-        ValueError: a field is out of range, or the class has neither form or both; the message names it.
+        ValueError: a field is out of range, or the class has neither form or both; the message names the field.
     """
 
     name: str
@@ -169,14 +170,14 @@ class MiddlewareContribution:
     band: MiddlewareBand = cast("MiddlewareBand", None)
     priority: int = cast("int", None)
     after: tuple[str, ...] = ()
-    """Names of layers that stand further out, if they are there."""
+    """Names of layers that this one stands inside of, if they are in the plan."""
     before: tuple[str, ...] = ()
-    """Names of layers that stand further in, if they are there."""
+    """Names of layers that this one stands outside of, if they are in the plan."""
     scopes: frozenset[Scope] = SCOPES
     options: Mapping[str, Any] = field(default_factory=dict[str, Any], hash=False)
     """Constructor arguments by name, for layers whose arguments are plain values."""
     allow_base_http_middleware: bool = False
-    """Let a ``starlette.middleware.base.BaseHTTPMiddleware`` pass, with all that it costs and breaks."""
+    """Accept a ``starlette.middleware.base.BaseHTTPMiddleware``, in spite of the costs and faults."""
     description: str = ""
     provenance: Provenance = Provenance()
 
@@ -195,7 +196,7 @@ class MiddlewareContribution:
 
     @property
     def form(self) -> Literal["asgi", "hooks"]:
-        """Which of the two forms the class has."""
+        """The form of the class."""
         return find_form(self.layer)
 
 
@@ -203,16 +204,16 @@ class MiddlewareContribution:
 class RouteContribution:
     """Routes for the host application: Starlette routes, a router, or a function that makes them.
 
-    The function may take the host as its one argument, and so bring routes that fit it. It is called whenever an
-    application is composed, also when it plans only.
+    The function may take the host as its one argument, to make routes that fit the host. Each composition of an
+    application calls the function, also for a command that only plans.
     """
 
     name: str
     routes: Sequence[BaseRoute] | Callable[[], Any] | Any = field(hash=False)
     prefix: str = ""
-    """Path under which they stand: empty, or ``/like/this``."""
+    """Path in front of the routes: empty, or ``/like/this``."""
     tags: tuple[str, ...] = ()
-    """OpenAPI tags, for hosts that have such a thing."""
+    """OpenAPI tags, for hosts that document their routes."""
     description: str = ""
     provenance: Provenance = Provenance()
 
@@ -230,7 +231,7 @@ class RouteContribution:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class ErrorHandlerContribution:
-    """An exception type, or an HTTP status, with the handler ``(request, exc) -> response`` that answers for it."""
+    """The handler ``(request, exc) -> response`` for an exception type or an HTTP status."""
 
     name: str
     exception: type[Exception] | int
@@ -267,7 +268,7 @@ def group_of(part: Contribution) -> str:
 
 
 def as_route_contribution(loaded: object) -> object:
-    """A router, or a list of routes, as the contribution that an entry point means by naming it; anything else as it is.
+    """A contribution of the routes, if an entry point names a router or a list of routes; other objects unchanged.
 
     A router is an object with ``routes``, such as Starlette's ``Router`` and FastAPI's ``APIRouter``. The contribution
     gets its name from the entry point.
@@ -290,7 +291,7 @@ def _check_instance(value: object, key: Key) -> None:
     # Protocols, and generic types with arguments, can't be checked against an object.
     checkable = isinstance(key.type, type) and not getattr(key.type, "_is_protocol", False)
     if checkable and not isinstance(value, key.type):
-        raise ValueError(f"provides: the value is a {type_name(type(value))}, not a {type_name(key.type)}")
+        raise ValueError(f"provides: the value has the type {type_name(type(value))}, not {type_name(key.type)}")
 
 
 def _set(instance: object, **values: Any) -> None:

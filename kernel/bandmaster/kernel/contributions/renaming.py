@@ -1,4 +1,4 @@
-"""Give a factory's signature another settings type, and what the factory provides another name."""
+"""Copies of factories and budgets with other settings types, and other names of the provided types."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from bandmaster.kernel.contributions.signatures import Kind, parameters, read_ne
 def rename_factory(
     factory: Callable[..., AbstractAsyncContextManager[Any]], name: str, settings: type[Any] | None
 ) -> Callable[..., AbstractAsyncContextManager[Any]]:
-    """The same factory, which provides its type under a name and reads ``settings`` in place of their base class.
+    """A copy of a factory that provides its type under a name, and reads ``settings`` in place of their base class.
 
     Raises:
         SignatureError: the factory's signature can't be read.
@@ -29,7 +29,7 @@ def rename_factory(
 
 
 def rename_budget(budget: Any, settings: type[Any] | None) -> Any:
-    """The same budget, which is reckoned from ``settings`` where it is a function of their base class."""
+    """A copy of a budget function that takes ``settings`` in place of their base class; a plain budget as given."""
     if settings is None or not callable(budget):
         return budget
     return _copy(budget, inspect.Signature(_replace_settings(budget, settings)))
@@ -51,7 +51,7 @@ def _copy(function: Callable[..., Any], signature: inspect.Signature) -> Callabl
     def call(*arguments: Any, **keywords: Any) -> Any:
         return function(*arguments, **keywords)
 
-    # What is wrapped stays visible, so that annotations written as text are looked up where they were written.
+    # __wrapped__ leads to the original, in whose module annotations that are text are resolved.
     functools.update_wrapper(call, function, updated=())
     call.__signature__ = signature  # type: ignore[attr-defined]
     return call

@@ -1,4 +1,4 @@
-"""What a callable asks for and what it provides, read from its signature once."""
+"""Read the needs of a callable, and the type that it provides, from its signature."""
 
 from __future__ import annotations
 
@@ -12,12 +12,12 @@ from dataclasses import dataclass
 from enum import Enum
 from typing import Annotated, Any, Self, TypeVar, Union, cast, get_args, get_origin, get_type_hints
 
-from bandmaster.kernel.contributions.keys import Key, says_nothing, type_name
+from bandmaster.kernel.contributions.keys import Key, is_too_wide, type_name
 from bandmaster.kernel.errors import SignatureError
 
 
 class Kind(Enum):
-    """Where the value of a parameter comes from."""
+    """The source of a parameter's value."""
 
     RESOURCE = "resource"
     SETTINGS = "settings"
@@ -26,13 +26,13 @@ class Kind(Enum):
 
 @dataclass(frozen=True, slots=True)
 class Need:
-    """One parameter that the kernel fills."""
+    """One parameter that the kernel fills, and the key that the parameter asks for."""
 
     parameter: str
     key: Key
     kind: Kind
     optional: bool
-    """Whether ``None`` or a default will do where nothing provides the type."""
+    """Whether ``None`` or a default may be passed if nothing provides the type."""
     has_default: bool = False
 
     def __str__(self) -> str:
@@ -44,8 +44,9 @@ _SKIPPED = (inspect.Parameter.VAR_POSITIONAL, inspect.Parameter.VAR_KEYWORD)
 
 
 def is_settings(kind: Any) -> bool:
-    """Whether a type is read from the environment: a pydantic-settings model."""
-    # Not imported here: it costs more than the whole kernel, and a class can't derive from what isn't loaded.
+    """Whether a type is a model of pydantic-settings, which is read from the environment."""
+    # Not imported here: pydantic costs more than the whole kernel, and no class derives from one of a module that isn't
+    # loaded.
     module = sys.modules.get("pydantic_settings")
     return module is not None and inspect.isclass(kind) and issubclass(kind, module.BaseSettings)
 
@@ -53,12 +54,14 @@ def is_settings(kind: Any) -> bool:
 def read_needs(
     function: Callable[..., Any], *, given: Collection[str] = (), positional: int = 0, context: type | None = None
 ) -> list[Need]:
-    """The parameters that the kernel has to fill: all but those in ``given`` and the first ``positional`` ones.
+    """The parameters that the kernel has to fill: all except those in ``given`` and the first ``positional`` ones.
 
     Raises:
-        SignatureError: a parameter has no annotation, or one that says nothing.
+        SignatureError: a parameter has no annotation, or one that is too wide.
     """
-    bound = {name for inner in _inside(function) if isinstance(inner, functools.partial) for name in inner.keywords}
+    bound = {
+        name for inner in _walk_wrapped(function) if isinstance(inner, functools.partial) for name in inner.keywords
+    }
     needs = []
     for parameter in parameters(function)[positional:]:
         if parameter.name in given or parameter.name in bound or parameter.kind in _SKIPPED:
@@ -69,13 +72,13 @@ def read_needs(
                 continue
             raise SignatureError(f"parameter {parameter.name!r} has no type; write one, or give it a default")
         try:
-            annotation = _resolved(f"the type of parameter {parameter.name!r}", parameter.annotation, function)
+            annotation = _resolve(f"the type of parameter {parameter.name!r}", parameter.annotation, function)
         except SignatureError:
-            # A class may be somebody else's, whose annotations nobody here can mend; its default will do.
+            # A class may be from another package, where the part's author can't mend annotations. The default is used.
             if has_default and isinstance(function, type):
                 continue
             raise
-        need = _need(parameter.name, annotation, has_default, context)
+        need = _make_need(parameter.name, annotation, has_default, context)
         if need is None:
             continue
         if parameter.kind is parameter.POSITIONAL_ONLY:
@@ -95,17 +98,17 @@ def read_provides(function: Callable[..., Any]) -> list[Key]:
     while isinstance(function, functools.partial):
         function = function.func
     if isinstance(function, type):
-        return _entered(function)
-    annotation = _signature(function).return_annotation
+        return _read_entered(function)
+    annotation = _read_signature(function).return_annotation
     if annotation is inspect.Signature.empty or annotation is None:
         return []
-    returned = _plain(_resolved("its return type", annotation, function))
+    returned = _expand_alias(_resolve("its return type", annotation, function))
     origin = get_origin(returned) or returned
     if origin in _MANAGERS:
         arguments = get_args(returned)
-        return _provided(arguments[0]) if arguments else []
+        return _read_provided(arguments[0]) if arguments else []
     if inspect.isclass(origin) and hasattr(origin, "__aenter__"):
-        return _entered(returned)
+        return _read_entered(returned)
     if origin is type(None):
         return []
     raise SignatureError(
@@ -115,39 +118,39 @@ def read_provides(function: Callable[..., Any]) -> list[Key]:
 
 
 def parameters(function: Callable[..., Any]) -> list[inspect.Parameter]:
-    """What a callable takes, in order; what a class takes to make an instance.
+    """The parameters of a callable, in order; of a class, those of its constructor.
 
     Raises:
-        SignatureError: it is built in and doesn't say.
+        SignatureError: the callable is built in, without a signature.
     """
-    return list(_signature(function).parameters.values())
+    return list(_read_signature(function).parameters.values())
 
 
-def _signature(function: Callable[..., Any]) -> inspect.Signature:
+def _read_signature(function: Callable[..., Any]) -> inspect.Signature:
     try:
         if not isinstance(function, type) or hasattr(function, "__signature__"):
             return inspect.signature(function)
         # By hand, since `inspect` prefers a __new__(cls, *args, **kwargs), which says nothing, to the __init__.
-        signature = inspect.signature(_constructor(function))
+        signature = inspect.signature(_find_constructor(function))
     except ValueError as error:
         raise SignatureError(f"its signature can't be read: {error}") from error
     return signature.replace(parameters=list(signature.parameters.values())[1:])
 
 
-def _constructor(kind: type[Any]) -> Any:
-    made: Any = kind  # whose methods are looked at, not called
+def _find_constructor(kind: type[Any]) -> Any:
+    made: Any = kind  # Any, so that mypy lets the methods be compared
     has_init = made.__init__ is not object.__init__
     return made.__init__ if has_init or made.__new__ is object.__new__ else made.__new__
 
 
-def _inside(function: Any) -> Iterator[Any]:
-    """The callable, what it wraps, and so on, down to the function that was written."""
+def _walk_wrapped(function: Any) -> Iterator[Any]:
+    """The callable, the callable inside, and so on, down to the function in the code."""
     while True:
         yield function
         if isinstance(function, functools.partial):
             function = function.func
         elif isinstance(function, type):
-            function = _constructor(function)
+            function = _find_constructor(function)
         elif hasattr(function, "__wrapped__"):
             function = function.__wrapped__
         elif inspect.isroutine(function):
@@ -156,9 +159,9 @@ def _inside(function: Any) -> Iterator[Any]:
             function = type(function).__call__
 
 
-def _resolved(what: str, annotation: Any, function: Any) -> Any:
-    """An annotation as an object, in the namespace of the function that it was written at."""
-    *_, written = _inside(function)
+def _resolve(label: str, annotation: Any, function: Any) -> Any:
+    """An annotation as an object, resolved in the namespace of the annotated function."""
+    *_, written = _walk_wrapped(function)
     holder = types.SimpleNamespace(
         __annotations__={"it": annotation}, __type_params__=getattr(written, "__type_params__", ())
     )
@@ -166,16 +169,16 @@ def _resolved(what: str, annotation: Any, function: Any) -> Any:
         hints = get_type_hints(cast("Any", holder), getattr(written, "__globals__", {}), include_extras=True)
     except NameError as error:
         raise SignatureError(
-            f"{what} can't be resolved: {error}. Import the name at run time, not under TYPE_CHECKING, and define it "
+            f"{label} can't be resolved: {error}. Import the name at run time, not under TYPE_CHECKING, and define it "
             "at module level"
         ) from error
     except Exception as error:  # an annotation is an expression, and may raise anything
-        raise SignatureError(f"{what} can't be resolved: {type(error).__name__}: {error}") from error
+        raise SignatureError(f"{label} can't be resolved: {type(error).__name__}: {error}") from error
     return hints["it"]
 
 
-def _plain(annotation: Any) -> Any:
-    """What a ``type X = ...`` stands for; anything else as it is."""
+def _expand_alias(annotation: Any) -> Any:
+    """The value of a ``type X = ...`` alias; any other annotation unchanged."""
     while True:
         origin = get_origin(annotation) or annotation
         if type(origin).__name__ != "TypeAliasType":
@@ -187,10 +190,10 @@ def _plain(annotation: Any) -> Any:
             raise SignatureError(f"the type {origin.__name__} can't be resolved: {error}") from error
 
 
-def _need(name: str, annotation: Any, has_default: bool, context: type | None) -> Need | None:
-    key, nullable = _meant(annotation)
+def _make_need(name: str, annotation: Any, has_default: bool, context: type | None) -> Need | None:
+    key, nullable = _read_key(annotation)
     optional = has_default or nullable
-    if says_nothing(key.type):
+    if is_too_wide(key.type):
         if has_default:
             return None
         raise SignatureError(f"parameter {name!r} has the type {type_name(key.type)}, which doesn't say what it needs")
@@ -200,11 +203,11 @@ def _need(name: str, annotation: Any, has_default: bool, context: type | None) -
     return Need(name, key, kind, optional, has_default)
 
 
-def _meant(annotation: Any) -> tuple[Key, bool]:
-    """The address that an annotation means, and whether it allows None beside it."""
+def _read_key(annotation: Any) -> tuple[Key, bool]:
+    """The key of an annotation, and whether the annotation allows None as well."""
     name, nullable = None, False
     while True:
-        inner = _plain(annotation)
+        inner = _expand_alias(annotation)
         if get_origin(inner) is Annotated:
             key = Key.of(inner)
             inner, name = key.type, name or key.name
@@ -216,8 +219,8 @@ def _meant(annotation: Any) -> tuple[Key, bool]:
         annotation = inner
 
 
-def _entered(annotation: Any) -> list[Key]:
-    """What an async context manager gives to ``async with ... as``."""
+def _read_entered(annotation: Any) -> list[Key]:
+    """The key of the value that ``async with ... as`` binds."""
     manager = get_origin(annotation) or annotation
     enter = getattr(manager, "__aenter__", None)
     if enter is None:
@@ -230,18 +233,18 @@ def _entered(annotation: Any) -> list[Key]:
         return []
     if isinstance(value, str) and value.rpartition(".")[2] in ("Self", manager.__name__):
         return [Key(annotation)]  # whether the name can be had at run time or not
-    value = _plain(_resolved(f"the return type of {manager.__name__}.__aenter__", value, enter))
+    value = _expand_alias(_resolve(f"the return type of {manager.__name__}.__aenter__", value, enter))
     declared: tuple[Any, ...] = getattr(manager, "__parameters__", ())
     if value in declared:
         arguments = dict(zip(declared, get_args(annotation), strict=False))
-        return _provided(arguments.get(value))
-    # Before there was Self, a type variable on self said the same.
-    return [Key(annotation)] if value is Self or isinstance(value, TypeVar) else _provided(value)
+        return _read_provided(arguments.get(value))
+    # A type variable on self means the same as Self, which is newer.
+    return [Key(annotation)] if value is Self or isinstance(value, TypeVar) else _read_provided(value)
 
 
-def _provided(annotation: Any) -> list[Key]:
-    key, nullable = _meant(annotation)
+def _read_provided(annotation: Any) -> list[Key]:
+    key, nullable = _read_key(annotation)
     if nullable or get_origin(key.type) in (Union, types.UnionType):
-        said = f"{type_name(key.type)} | None" if nullable else type_name(key.type)
-        raise SignatureError(f"it provides {said}; a component provides one type, always")
-    return [] if says_nothing(key.type) else [key]
+        provided = f"{type_name(key.type)} | None" if nullable else type_name(key.type)
+        raise SignatureError(f"it provides {provided}; a component provides one type, always")
+    return [] if is_too_wide(key.type) else [key]

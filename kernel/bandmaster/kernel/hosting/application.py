@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-import importlib.metadata
-from collections.abc import AsyncGenerator, Callable, Iterable, Mapping
+from collections.abc import AsyncGenerator, Iterable, Mapping
 from contextlib import asynccontextmanager
-from functools import partial
-from typing import Any, NamedTuple, cast
+from typing import TYPE_CHECKING, Any, NamedTuple, NoReturn, cast
 
 import anyio
 from starlette.types import ASGIApp, Receive, Scope, Send
@@ -14,23 +12,24 @@ from starlette.types import ASGIApp, Receive, Scope, Send
 from bandmaster.kernel import events
 from bandmaster.kernel.contributions.layer_classes import LayerClass
 from bandmaster.kernel.contributions.model import Contribution
-from bandmaster.kernel.contributions.signatures import Kind
-from bandmaster.kernel.errors import PlanError, Problem, StartError
+from bandmaster.kernel.errors import StartError
 from bandmaster.kernel.events import Listener
-from bandmaster.kernel.hosting import responses as refusal
-from bandmaster.kernel.hosting.in_flight import Gate
+from bandmaster.kernel.hosting.draining import Drainer
+from bandmaster.kernel.hosting.health_endpoints import make_health_endpoints, report_live, report_ready
+from bandmaster.kernel.hosting.identity import apply_identity
+from bandmaster.kernel.hosting.in_flight import InFlight
 from bandmaster.kernel.hosting.lifespan_server import speak_lifespan
-from bandmaster.kernel.hosting.lifespans import HOST, Lifespans
-from bandmaster.kernel.hosting.routes import furnish
+from bandmaster.kernel.hosting.lifespans import Lifespans
+from bandmaster.kernel.hosting.mounted import HOST
+from bandmaster.kernel.hosting.responses import refuse_request, refuse_websocket
+from bandmaster.kernel.hosting.routes import install_routes
 from bandmaster.kernel.lifecycle.composition import check_contributions, check_overrides, choose_settings
-from bandmaster.kernel.lifecycle.engine import Phase
-from bandmaster.kernel.lifecycle.health import Check, Report, combine
+from bandmaster.kernel.lifecycle.health import Report
 from bandmaster.kernel.lifecycle.kernel import Kernel
 from bandmaster.kernel.lifecycle.resources import Resources
-from bandmaster.kernel.planning.plan import Layer, Plan
+from bandmaster.kernel.planning.plan import Plan
 from bandmaster.kernel.settings.kernel import KernelSettings
-from bandmaster.kernel.stack.build import BoundLayer, Stack, build
-from bandmaster.kernel.text import near
+from bandmaster.kernel.stack.build import Stack, bind, build
 
 
 def create_app(
@@ -44,14 +43,15 @@ def create_app(
     role: str | None = "web",
     listeners: Iterable[Listener] = (),
 ) -> Application:
-    """Compose an application: everything installed and everything given, planned now, started when it is served.
+    """Compose an application of all installed and all given parts. The plan is made now, and started by the server.
 
-    ``host`` is any ASGI app; none means a new Starlette app. Contributed routes and error handlers go into it, its
-    lifespan and those of apps mounted in it run as the last components. The other arguments are those of `Kernel`.
+    ``host`` is any ASGI app; none means a new Starlette app. Contributed routes and error handlers go into the host.
+    The lifespans of the host, and of apps mounted there, run as the last components. The other arguments are those of
+    `Kernel`.
 
     Raises:
-        DiscoveryError: installed parts that can't be found, trusted or loaded.
-        PlanError: parts that don't fit together, settings that are missing or wrong.
+        DiscoveryError: installed parts can't be found, trusted or loaded.
+        PlanError: parts don't fit together, or settings are missing or wrong.
         ValueError: an argument is of the wrong kind.
     """
     if host is not None and not callable(host):
@@ -69,21 +69,17 @@ def create_app(
         serves=True,
         listeners=listeners,
     )
-    return Application(kernel, host if host is not None else _new_host(settings), lifespans)
+    return Application(kernel, host if host is not None else _make_host(settings), lifespans)
 
 
-def _new_host(settings: KernelSettings) -> ASGIApp:
+def _make_host(settings: KernelSettings) -> ASGIApp:
     from starlette.applications import Starlette
 
     return Starlette(debug=settings.debug)
 
 
-_LEAST_FOR_CLOSING = 1.0
-"""Seconds that closing WebSockets may take where no time is left for draining: it rarely needs any."""
-
-
 class _Serving(NamedTuple):
-    """What a request meets while the application serves."""
+    """The two chains of the stack and the state for each request, while the application accepts requests."""
 
     http: ASGIApp
     websocket: ASGIApp
@@ -93,42 +89,52 @@ class _Serving(NamedTuple):
 class Application:
     """An ASGI application that runs a kernel around a host app. `create_app` makes one.
 
-    ``lifespans`` are those of the host, which the kernel's plan holds as components.
+    ``lifespans`` are those of the host, which the kernel's plan has as components.
 
     Raises:
-        PlanError: contributed routes or error handlers don't fit the host, or the ``distribution`` isn't there.
+        PlanError: contributed routes or error handlers don't fit the host, or the ``distribution`` isn't installed.
     """
 
     def __init__(self, kernel: Kernel, host: ASGIApp, lifespans: Lifespans | None = None) -> None:
         self.kernel = kernel
         self.host = host
         self.settings = kernel.settings
-        self.title, self.version = _identity(kernel.settings, host)
-        # Before anything is contributed to the host: what comes with that isn't in the plan.
+        self.title, self.version = apply_identity(kernel.settings, host)
+        # Before routes are installed: apps that those mount have lifespans which aren't in the plan.
         self._lifespans = lifespans or Lifespans(host, mounted=kernel.settings.mounted_lifespans)
-        self._inner, self.warnings = furnish(
+        self._inner, self.warnings = install_routes(
             host,
             kernel.plan.routes,
             kernel.plan.error_handlers,
             debug=kernel.settings.debug,
             production=kernel.settings.is_production,
         )
-        self._gate = Gate()
         self._state: dict[str, Any] = {}
         self._serving: _Serving | None = None
-        self._drained: anyio.Event | None = None
-        self._health: dict[str, Callable[[], Any]] = {}
+        self._prepare_run()
+        self._health_endpoints: dict[str, ASGIApp] = {}
         if self.settings.health:
-            self._health = {"/livez": self.live, "/readyz": self.ready, "/startupz": self.started}
+            reports = {"/livez": self.live, "/readyz": self.ready, "/startupz": self.started}
+            self._health_endpoints = make_health_endpoints(reports, show_details=self.settings.shows_details)
+
+    # Hidden from type checkers, which report unknown attributes themselves.
+    if not TYPE_CHECKING:  # pragma: no branch
+
+        def __getattr__(self, name: str) -> NoReturn:
+            """Point to the host for an attribute that only the host has, such as ``include_router``."""
+            message = f"{type(self).__name__!r} object has no attribute {name!r}"
+            if not name.startswith("_") and hasattr(self.__dict__.get("host"), name):
+                message += f"; its host, a {type(self.host).__name__}, has one: use app.host.{name}"
+            raise AttributeError(message, name=name, obj=self)
 
     @property
     def plan(self) -> Plan:
-        """The checked order of everything."""
+        """The checked order of all components, layers and routes."""
         return self.kernel.plan
 
     @property
     def resources(self) -> Resources:
-        """What the running components provide.
+        """The objects that the running components provide.
 
         Raises:
             RuntimeError: not everything has started, or the stop has begun.
@@ -139,8 +145,8 @@ class Application:
 
     @property
     def in_flight(self) -> int:
-        """How many requests and connections are being served."""
-        return self._gate.in_flight
+        """How many requests and WebSockets are being served."""
+        return self._in_flight.count
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Serve one request, one WebSocket, or the lifespan."""
@@ -150,18 +156,20 @@ class Application:
             if root:
                 path = path.removeprefix(root)
             serving = self._serving
-            if path in self._health:
-                await self._answer_health(self._health[path], scope, send)
+            if path in self._health_endpoints:
+                await self._health_endpoints[path](scope, receive, send)
             elif serving is not None:
-                await self._gate.request(serving.http, _inside(scope, serving.state), receive, send)
+                scope = _add_state(scope, serving.state)
+                await self._in_flight.serve_request(serving.http, scope, receive, send)
             else:
-                await refusal.refuse_request(scope, send, self.settings.retry_after, closing=self._gate.drain.begun)
+                await refuse_request(scope, send, self.settings.retry_after, closing=self._in_flight.drain.begun)
         elif kind == "websocket":
             serving = self._serving
             if serving is not None:
-                await self._gate.connection(serving.websocket, _inside(scope, serving.state), receive, send)
+                scope = _add_state(scope, serving.state)
+                await self._in_flight.serve_websocket(serving.websocket, scope, receive, send)
             else:
-                await refusal.refuse_connection(scope, receive, send, self.settings.retry_after)
+                await refuse_websocket(scope, receive, send, self.settings.retry_after)
         elif kind == "lifespan":
             await speak_lifespan(self, receive, send)
         else:
@@ -169,178 +177,94 @@ class Application:
 
     @asynccontextmanager
     async def running(self) -> AsyncGenerator[Resources, None]:
-        """Start the plan, build the request stack with its live resources, serve, stop the plan.
+        """Start the plan, build the request stack with the live resources, serve, stop the plan.
 
-        Servers do this by the lifespan protocol and the launcher directly; tests may, too.
+        Servers do so by the lifespan protocol, the launcher and tests directly.
 
         Raises:
             StartError: a component or a layer failed to start.
-            StartCancelled: a stop was asked for before everything had started.
+            StartCancelled: a stop was requested before everything had started.
             CrashError: a component died while serving.
-            StopError: something failed while stopping.
+            StopError: a component failed to stop.
             RuntimeError: the application runs already.
         """
         if self.kernel.is_running:
             raise RuntimeError("this application runs already; a second run beside it needs an application of its own")
-        self._gate = Gate(self.settings.websocket_close_code)
-        self._drained = None
-        self._lifespans.begin()
+        self._prepare_run()
         async with self.kernel.running() as resources:
-            stack = self._build(resources)
-            for message in (*self.warnings, *self._lifespans.warnings()):
+            stack = self._build_stack(resources)
+            for message in (*self.warnings, *self._lifespans.find_warnings()):
                 self._warn(HOST, message)
-            self._state = {**self._lifespans.state, "resources": resources, "drain": self._gate.drain}
+            self._state = {**self._lifespans.state, "resources": resources, "drain": self._in_flight.drain}
             self._serving = _Serving(stack.http, stack.websocket, self._state)
             try:
                 yield resources
             finally:
-                self._serving = None
+                self._refuse_requests()
                 self._state = {}
 
-    def _build(self, resources: Resources) -> Stack:
+    def _prepare_run(self) -> None:
+        self._in_flight = InFlight(self.settings.websocket_close_code)
+        self._drainer = Drainer(self.kernel, self._in_flight, self._refuse_requests)
+        self._lifespans.reset()
+
+    def _refuse_requests(self) -> None:
+        self._serving = None
+
+    def _build_stack(self, resources: Resources) -> Stack:
         try:
-            return build([self._bind(layer, resources) for layer in self.plan.layers], self._inner)
+            return build([bind(layer, resources, self.plan.settings) for layer in self.plan.layers], self._inner)
         except StartError as error:
-            # No event of the plan's components tells it, and a server may show no more than a line.
+            # Layers aren't components, so no event of the kernel has it, and a server may show a single line.
             self._warn(error.component, str(error))
             raise
 
     def _warn(self, component: str, message: str) -> None:
         self.kernel.emit(events.Warned(at=anyio.current_time(), component=component, message=message))
 
-    def _bind(self, layer: Layer, resources: Resources) -> BoundLayer:
-        arguments = dict(layer.contribution.options)
-        for need in layer.needs:
-            if need.key in resources:
-                arguments[need.parameter] = resources[need.key]
-            elif need.kind is Kind.SETTINGS:
-                arguments[need.parameter] = self.plan.settings[need.key.type]
-            elif not need.has_default:
-                arguments[need.parameter] = None
-        return BoundLayer(layer.contribution, arguments)
-
     async def drain(self, *, delay: float | None = None) -> int:
-        """Let what is in flight end; the answer is how much was left when the time for it was over.
+        """Let the requests in flight end. Returns how many were left when the time for that was over.
 
-        Readiness fails and drain hooks run at once, open WebSockets are closed and streams told; new requests are
-        accepted for ``delay`` seconds more (the setting ``drain_delay``, unless given), then refused; what is in
-        flight has ``drain_timeout`` seconds from then on. A second caller waits for the first.
+        Readiness fails at once; drain hooks run, open WebSockets are closed, and streams are notified. New requests are
+        accepted for ``delay`` seconds more (the setting ``drain_delay``, unless given), and refused after that. Then
+        the requests in flight have ``drain_timeout`` seconds. A second caller waits for the first.
         """
-        gate = self._gate
-        if self._drained is not None:
-            await self._drained.wait()
-            return gate.in_flight
-        if self._serving is None:
-            await self.kernel.drain()  # which says so if nothing has ever run
-            return gate.in_flight
-        drained = self._drained = anyio.Event()
-        delay = self.settings.drain_delay if delay is None else delay
-        began = anyio.current_time()
-        self._announce_drain(delay)
-        try:
-            async with anyio.create_task_group() as tasks:
-                tasks.start_soon(partial(self.begin_drain, delay=delay))
-                await anyio.sleep(delay)
-                self._serving = None
-                tasks.start_soon(self._tell)  # those who came meanwhile
-                with anyio.move_on_after(self.settings.drain_timeout):
-                    await gate.wait_empty()
-        finally:
-            self._serving = None
-            drained.set()
-        now = anyio.current_time()
-        self.kernel.emit(events.Drained(at=now, took=now - began, left=gate.in_flight))
-        return gate.in_flight
+        if self._serving is not None or self._drainer.has_run:
+            await self._drainer.drain(self.settings.drain_delay if delay is None else delay)
+        else:
+            await self.kernel.drain()  # an error if the application has never run
+        return self._in_flight.count
 
     async def begin_drain(self, *, delay: float = 0) -> None:
-        """Fail readiness, run the drain hooks, close WebSockets, tell streams; new requests are still accepted.
+        """Fail readiness, run the drain hooks, close WebSockets, notify streams. New requests are still accepted.
 
-        ``delay`` is how long they will be, for the log.
+        ``delay`` is how many seconds longer they are accepted, for the log.
         """
-        self._announce_drain(delay)
-        async with anyio.create_task_group() as tasks:
-            tasks.start_soon(self.kernel.drain)
-            await self._tell()
-
-    def _announce_drain(self, delay: float) -> None:
-        if not self._gate.drain.begun:
-            self._gate.drain.begin()
-            timeout = self.settings.drain_timeout
-            self.kernel.emit(events.Draining(at=anyio.current_time(), delay=delay, timeout=timeout))
-
-    async def _tell(self) -> None:
-        # A client that reads nothing keeps whoever sends to it waiting.
-        with anyio.move_on_after(max(self.settings.drain_timeout, _LEAST_FOR_CLOSING)):
-            await self._gate.tell()
+        await self._drainer.begin(delay)
 
     async def wait_empty(self) -> None:
-        """Wait until no request and no connection is in flight any more."""
-        await self._gate.wait_empty()
-
-    # -- health ------------------------------------------------------------------------------------------------
+        """Wait until no request and no WebSocket is in flight."""
+        await self._in_flight.wait_empty()
 
     async def live(self) -> Report:
-        """Whether the process can do anything at all; it never depends on anything outside it.
+        """Whether the process can work at all. Never depends on anything outside the process.
 
-        After a failure it can't: under a server that goes on serving without a lifespan, only a restart helps.
+        A run that has failed isn't live: under a server that goes on without a lifespan, only a restart helps.
         """
-        if self.kernel.phase is Phase.FAILED:
-            return combine([Check("kernel", "kernel", "fail", Phase.FAILED.value)])
-        return await self.kernel.live()
+        return await report_live(self.kernel)
 
     async def started(self) -> Report:
         """Whether everything has started; while starting, which components haven't."""
         return await self.kernel.started()
 
     async def ready(self) -> Report:
-        """Whether new requests may come."""
-        if self._serving is None or self._gate.drain.begun:
-            phase = "draining" if self._gate.drain.begun else self.kernel.phase.value
-            return combine([Check("application", "application", "fail", phase if phase != "ready" else "not serving")])
-        return await self.kernel.ready()
-
-    async def _answer_health(self, health: Callable[[], Any], scope: Scope, send: Send) -> None:
-        if scope["method"] not in ("GET", "HEAD"):
-            await refusal.refuse_method(scope, send, "GET", "HEAD")
-            return
-        report: Report = await health()
-        body: dict[str, Any] = {"status": report.status}
-        if self.settings.shows_details:
-            body["checks"] = {
-                check.name: {"status": check.status, "component": check.component, "reason": check.reason}
-                for check in report.checks
-            }
-        await refusal.answer(scope, send, report.http_status, body)
+        """Whether the application accepts new requests."""
+        return await report_ready(self.kernel, serving=self._serving is not None, draining=self._in_flight.drain.begun)
 
 
-def _inside(scope: Scope, ours: dict[str, Any]) -> Scope:
+def _add_state(scope: Scope, added: dict[str, Any]) -> Scope:
     # A copy: where this app is mounted in another, the outer app's scope and state must stay as they are.
     inside = dict(scope)
     state = scope.get("state")
-    inside["state"] = {**state, **ours} if state else ours.copy()
+    inside["state"] = {**state, **added} if state else added.copy()
     return inside
-
-
-def _identity(settings: KernelSettings, host: Any) -> tuple[str, str]:
-    """Title and version: as set, else the distribution's, else the host's own; a FastAPI host shows them."""
-    title, version = settings.title, settings.version
-    if settings.distribution is not None:
-        metadata = _metadata(settings.distribution)
-        title, version = title or metadata["Name"], version or metadata["Version"]
-    if hasattr(host, "openapi_url"):
-        shown = {name: value for name, value in (("title", title), ("version", version)) if value is not None}
-        for name, value in shown.items():
-            setattr(host, name, value)
-        if host.openapi_schema:  # made already
-            host.openapi_schema["info"].update(shown)
-    return title or getattr(host, "title", "") or "bandmaster", version or getattr(host, "version", "") or ""
-
-
-def _metadata(distribution: str) -> Any:
-    try:
-        return importlib.metadata.metadata(distribution)
-    except importlib.metadata.PackageNotFoundError as error:
-        installed = [other.metadata["Name"] for other in importlib.metadata.distributions()]
-        message = f"BANDMASTER_DISTRIBUTION is {distribution!r}, which isn't installed."
-        hint = f"Install it, or unset the variable.{near(distribution, filter(None, installed))}"
-        raise PlanError([Problem(message, hint, "distribution")]) from error

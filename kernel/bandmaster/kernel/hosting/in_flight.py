@@ -1,4 +1,4 @@
-"""Who is inside: requests and connections in flight, counted, told of the drain, waited for."""
+"""Requests and WebSockets in flight: counted, notified of the drain, waited for."""
 
 from __future__ import annotations
 
@@ -14,14 +14,15 @@ from bandmaster.kernel.errors import GoneAwayError
 class Drain:
     """The notice that the application is going to stop: ``request.state.drain``.
 
-    A long stream looks at ``begun`` between two chunks, or waits for it beside its source, and ends by itself.
+    A long stream reads ``begun`` between two chunks, or awaits `wait` beside its source, and then ends by itself.
     """
 
     __slots__ = ("_event", "begun")
 
     def __init__(self) -> None:
+        # An attribute and not a property, since every request reads it.
         self.begun = False
-        """Whether draining has begun. Not to be set by others; that it is no property, every request feels."""
+        """Whether draining has begun. Read only."""
         self._event = anyio.Event()
 
     async def wait(self) -> None:
@@ -29,80 +30,81 @@ class Drain:
         await self._event.wait()
 
     def begin(self) -> None:
-        """Tell everybody."""
+        """Let draining begin. The application calls this."""
         self.begun = True
         self._event.set()
 
 
-class Gate:
-    """Counts what is in flight in one run of an application.
+class InFlight:
+    """The requests and WebSockets that one run of an application is serving.
 
-    The counter is all that an HTTP request costs here; a WebSocket has its ``send`` wrapped, so that the drain can
-    close it in good order.
+    An HTTP request costs no more than a counter here. The ``send`` of a WebSocket is wrapped, so that the drain can
+    close the connection in good order.
     """
 
     def __init__(self, close_code: int = 1001) -> None:
         self.drain = Drain()
         self._close_code = close_code
         self._requests = 0
-        self._sockets: set[_Socket] = set()
+        self._websockets: set[_WebSocketSend] = set()
         self._empty = anyio.Event()
 
     @property
-    def in_flight(self) -> int:
-        """How many requests and connections are inside."""
-        return self._requests + len(self._sockets)
+    def count(self) -> int:
+        """How many requests and WebSockets are being served."""
+        return self._requests + len(self._websockets)
 
-    async def request(self, app: ASGIApp, scope: Scope, receive: Receive, send: Send) -> None:
-        """Let one HTTP request through."""
+    async def serve_request(self, app: ASGIApp, scope: Scope, receive: Receive, send: Send) -> None:
+        """Let the app serve one HTTP request."""
         self._requests += 1
         try:
             await app(scope, receive, send)
         finally:
             self._requests -= 1
-            if self.drain.begun and not self.in_flight:
+            if self.drain.begun and not self.count:
                 self._empty.set()
 
-    async def connection(self, app: ASGIApp, scope: Scope, receive: Receive, send: Send) -> None:
-        """Let one WebSocket through."""
-        socket = _Socket(send)
-        self._sockets.add(socket)
+    async def serve_websocket(self, app: ASGIApp, scope: Scope, receive: Receive, send: Send) -> None:
+        """Let the app serve one WebSocket."""
+        websocket = _WebSocketSend(send)
+        self._websockets.add(websocket)
         try:
-            await app(scope, receive, socket)
+            await app(scope, receive, websocket)
         finally:
-            self._sockets.discard(socket)
-            if self.drain.begun and not self.in_flight:
+            self._websockets.discard(websocket)
+            if self.drain.begun and not self.count:
                 self._empty.set()
 
-    async def tell(self) -> None:
-        """Set the drain notice, and close every open WebSocket with 1001 or what the settings say."""
+    async def announce_drain(self) -> None:
+        """Give the notice of the drain, and close every open WebSocket with the close code."""
         self.drain.begin()
         async with anyio.create_task_group() as tasks:
-            for socket in list(self._sockets):
-                tasks.start_soon(socket.go_away, self._close_code)
+            for websocket in list(self._websockets):
+                tasks.start_soon(websocket.go_away, self._close_code)
 
     async def wait_empty(self) -> None:
         """Wait until nothing is in flight, once draining has begun."""
-        while self.in_flight:
+        while self.count:
+            # Set by an earlier moment without requests, before new ones came in.
             if self._empty.is_set():
                 self._empty = anyio.Event()
             await self._empty.wait()
 
 
-class _Socket:
-    """One WebSocket's ``send``, which knows whether the connection is open."""
+class _WebSocketSend:
+    """The ``send`` of one WebSocket, which knows whether the connection is open."""
 
-    __slots__ = ("_open", "_send", "_told")
+    __slots__ = ("_closed_by_drain", "_open", "_send")
 
     def __init__(self, send: Send) -> None:
         self._send = send
         self._open = False
-        self._told = False
+        self._closed_by_drain = False
 
     def __call__(self, message: Message) -> Awaitable[None]:
         kind = message["type"]
-        if self._told:
-            return _after_the_close(kind)
+        if self._closed_by_drain:
+            return _refuse_message(kind)
         if kind == "websocket.accept":
             self._open = True
         elif kind == "websocket.close":
@@ -112,14 +114,15 @@ class _Socket:
     async def go_away(self, code: int) -> None:
         if not self._open:
             return
-        self._open, self._told = False, True
+        self._open, self._closed_by_drain = False, True
         message: dict[str, Any] = {"type": "websocket.close", "code": code, "reason": "the server is going away"}
         try:
             await self._send(message)
-        except Exception:  # noqa: BLE001, S110  # servers raise what they like for a client that has gone, which is the aim
+        except Exception:  # noqa: BLE001, S110  # servers raise various errors for a client that has left, as wished
             pass
 
 
-async def _after_the_close(kind: str) -> None:
+async def _refuse_message(kind: str) -> None:
+    # A second close is no error: the app can't know of the first.
     if kind != "websocket.close":
         raise GoneAwayError("the connection was closed because the server is going away")

@@ -1,8 +1,8 @@
-"""The lifespan protocol of ASGI, spoken to an app as a server speaks it."""
+"""Run an app's lifespan by the ASGI lifespan protocol, as a server does."""
 
 from __future__ import annotations
 
-from collections.abc import AsyncGenerator, MutableMapping
+from collections.abc import AsyncGenerator
 from contextlib import asynccontextmanager
 from typing import Any
 
@@ -12,99 +12,140 @@ from starlette.types import ASGIApp, Message
 from bandmaster.kernel.errors import HostLifespanError
 
 
-@asynccontextmanager
-async def speaking(app: ASGIApp, state: MutableMapping[str, Any], *, must: bool = False) -> AsyncGenerator[None, None]:
-    """Run an app's lifespan; what it yields for its requests is put into ``state``.
+class LifespanClient:
+    """The server's side of the lifespan protocol, for one run of one app.
 
-    An app that raises before it has received anything, that returns without an answer, or that answers as if it were
-    asked for a page, has no lifespan, which the specification allows; unless it ``must``, being known to wrap one.
-
-    Raises:
-        HostLifespanError: the app answered that its startup or shutdown failed, and raised nothing for it.
-        Exception: what it raised, at its startup, at its shutdown, or while it should have served.
+    The ASGI specification lets an app have no lifespan. Such an app raises before it has received anything, returns
+    without an answer, or answers as if a page had been requested, and is served like others. ``required`` means that
+    the app is known to have a lifespan: then each of these is an error, and so is a return before the shutdown.
     """
-    conversation = _Conversation(app, state, must=must)
-    async with anyio.create_task_group() as tasks:
-        conversation.scope = tasks.cancel_scope
-        tasks.start_soon(conversation.run, name="bandmaster: lifespan of the host")
-        await conversation.started.wait()
-        if conversation.failed is None:
-            yield
-            conversation.leaving.set()
-            await conversation.over.wait()
-        else:
-            tasks.cancel_scope.cancel()
-    # Out here, for a task group would hand it on in a group.
-    if conversation.failed is not None:
-        raise conversation.failed
 
-
-class _Conversation:
-    """What has been asked and answered."""
-
-    scope: anyio.CancelScope
-
-    def __init__(self, app: ASGIApp, state: MutableMapping[str, Any], *, must: bool) -> None:
+    def __init__(self, app: ASGIApp, *, required: bool = False) -> None:
+        self.state: dict[str, Any] = {}
+        """The values that the app has for its requests."""
+        self.reported: HostLifespanError | None = None
+        """The failure that the app has sent, if it has sent one."""
+        self.raised: Exception | None = None
+        """The exception that the app has raised, if that was a failure."""
         self._app = app
-        self._state = state
-        self._must = must
+        self._required = required
         self._questions = iter(("startup", "shutdown"))
         self._asked = False
         self._speaks = True
-        self.failed: Exception | None = None
-        self.started = anyio.Event()
-        self.leaving = anyio.Event()
-        self.over = anyio.Event()
+        self._answered = anyio.Event()
+        self._leaving = anyio.Event()
+        self._stopped = anyio.Event()
+        self._body = anyio.CancelScope()
 
-    async def run(self) -> None:
-        """Hold the conversation to its end, and make out whether the app failed."""
-        scope = {"type": "lifespan", "asgi": {"version": "3.0", "spec_version": "2.0"}, "state": self._state}
+    @property
+    def failure(self) -> Exception | None:
+        """The reason why the lifespan failed. Frameworks send a traceback and raise: the exception itself counts."""
+        return self.raised or self.reported
+
+    @asynccontextmanager
+    async def running(self) -> AsyncGenerator[None, None]:
+        """Start the app before the block, and stop it after the block. The block is cancelled if the app fails.
+
+        An exception of the block is raised unchanged, once the app has stopped.
+
+        Raises:
+            HostLifespanError: the app reported a failure and raised nothing, or ended although it is ``required``.
+            RuntimeError: the app is ``required`` but doesn't speak the protocol.
+            Exception: the app raised an exception, from startup to shutdown.
+        """
+        error: BaseException | None = None
+        try:
+            async with anyio.create_task_group() as tasks:
+                self._tasks = tasks
+                tasks.start_soon(self._run, name="bandmaster: lifespan of the host")
+                await self._answered.wait()
+                if self.failure is None:
+                    try:
+                        with self._body:
+                            yield
+                    except (GeneratorExit, anyio.get_cancelled_exc_class()):
+                        raise
+                    except BaseException as raised:  # noqa: BLE001  # raised below: a task group would wrap it
+                        error = raised
+                if self.failure is None:
+                    self._leaving.set()
+                    await self._stopped.wait()
+                else:
+                    tasks.cancel_scope.cancel()
+            if error is not None:
+                if self.failure is not None:
+                    error.add_note(self._describe_failure())
+                raise error
+            if self.failure is not None:
+                raise self.failure
+        finally:
+            # The exception refers to this frame, and the frame to the exception: a cycle.
+            del error
+
+    async def _run(self) -> None:
+        scope = {"type": "lifespan", "asgi": {"version": "3.0", "spec_version": "2.0"}, "state": self.state}
         try:
             await self._app(scope, self._receive, self._send)
-        except Exception as error:  # noqa: BLE001  # it is raised where the lifespan is held
-            # Where it has answered that it failed, this says of what.
-            if self._must or self.started.is_set() or (self._asked and self._speaks):
-                self.failed = _alone(error)
-                self._end_what_is_served()
+            self._check_return()
+        except Exception as error:  # noqa: BLE001  # raised where the lifespan runs
+            # An app that fails before it has shown that it knows the protocol has no lifespan.
+            if self._required or self._answered.is_set() or (self._asked and self._speaks):
+                self.raised = _unwrap(error)
         finally:
-            self.started.set()
-            self.over.set()
+            self._answered.set()
+            self._stopped.set()
+            if self.failure is not None and not self._leaving.is_set():
+                self._body.cancel()
+
+    def _check_return(self) -> None:
+        if not self._required or self._leaving.is_set() or self.reported is not None:
+            return
+        if not self._answered.is_set():
+            raise RuntimeError("the application returned without speaking the lifespan protocol")
+        self.reported = HostLifespanError("the application's lifespan ended while it should serve", "serving")
 
     async def _receive(self) -> Message:
         question = next(self._questions, None)
         if question == "shutdown":
-            await self.leaving.wait()
+            await self._leaving.wait()
         elif question is None:
-            # Nothing more will come. Servers end the loop now, and with it whoever listens on.
-            self.scope.cancel()
+            # Nothing more will come. Servers end the event loop now, and with it an app that still listens.
+            self._tasks.cancel_scope.cancel()
             await anyio.sleep_forever()
         self._asked = True
         return {"type": f"lifespan.{question}"}
 
     async def _send(self, message: Message) -> None:
-        match message["type"]:
-            case "lifespan.startup.complete":
-                self.started.set()
-            case "lifespan.shutdown.complete":
-                self.over.set()
-            case "lifespan.startup.failed" | "lifespan.shutdown.failed" as kind:
-                # Frameworks send a traceback; its last line says what happened.
-                said = str(message.get("message") or "").rstrip().rpartition("\n")[2]
-                self.failed = HostLifespanError(said or f"the app sent {kind}")
-                self._end_what_is_served()
-                self.started.set()
-                self.over.set()
-            case other:
+        kind = message["type"]
+        match kind, self._answered.is_set():
+            case "lifespan.startup.complete", False:
+                self._answered.set()
+            case "lifespan.shutdown.complete", True:
+                self._stopped.set()
+            case ("lifespan.startup.failed", False) | ("lifespan.shutdown.failed", True):
+                self._report(kind, str(message.get("message") or ""))
+            case str(), _ if kind.startswith("lifespan."):
+                raise RuntimeError(f"the application sent {kind!r} out of turn")
+            case _:
                 self._speaks = False
-                raise RuntimeError(f"expected a lifespan message, got {other!r}")
+                raise RuntimeError(f"expected a lifespan message, got {kind!r}")
 
-    def _end_what_is_served(self) -> None:
-        if self.started.is_set() and not self.leaving.is_set():
-            self.scope.cancel()
+    def _report(self, kind: str, message: str) -> None:
+        # Frameworks send a traceback; its last line has the error.
+        line = message.rstrip().rpartition("\n")[2] or f"the app sent {kind}"
+        self.reported = HostLifespanError(line, kind.split(".")[1])
+        if self._answered.is_set() and not self._leaving.is_set():
+            self._body.cancel()
+        self._answered.set()
+        self._stopped.set()
+
+    def _describe_failure(self) -> str:
+        phase = self.reported.phase if self.reported is not None else "lifespan"
+        return f"the application's {phase} failed: {self.failure}"
 
 
-def _alone(error: Exception) -> Exception:
-    # Frameworks hold lifespans in task groups, which tell only that something has failed.
+def _unwrap(error: Exception) -> Exception:
+    # Frameworks hold lifespans in task groups, and a group's own text says only that something has failed.
     while isinstance(error, ExceptionGroup) and len(error.exceptions) == 1:
         error = error.exceptions[0]
     return error

@@ -1,4 +1,4 @@
-"""The lifespan protocol under a foreign server: the same run as the launcher's, as far as the server lets it."""
+"""Serve the ASGI lifespan protocol: start and stop an application as a foreign server asks."""
 
 from __future__ import annotations
 
@@ -23,11 +23,11 @@ from bandmaster.kernel.shutdown.stop_signals import is_handled, precede_handlers
 
 
 class Served(Protocol):
-    """What the protocol drives: an application, seen from the server's side."""
+    """An application as the lifespan protocol runs it."""
 
     @property
     def kernel(self) -> Kernel:
-        """The kernel that runs in it."""
+        """The kernel that the application runs."""
         raise NotImplementedError
 
     @property
@@ -36,33 +36,33 @@ class Served(Protocol):
         raise NotImplementedError
 
     def running(self) -> AbstractAsyncContextManager[Any]:
-        """Start, serve, stop."""
+        """Start the application, serve, stop."""
         raise NotImplementedError
 
     async def begin_drain(self, *, delay: float) -> None:
-        """Fail readiness, and tell everybody inside."""
+        """Fail readiness, run the drain hooks, close WebSockets and notify streams."""
 
     async def drain(self, *, delay: float) -> int:
-        """Let what is in flight end."""
+        """Let the requests in flight end."""
         raise NotImplementedError
 
 
 async def speak_lifespan(app: Served, receive: Receive, send: Send) -> None:
-    """Start when the server says so, stop when it says so; answer failures, never raise them.
+    """Start and stop the application when the server asks for that. Failures are reported, and never raised.
 
-    A server goes on serving when an exception leaves the lifespan, so what fails is told by a message. What isn't an
-    ``Exception`` (a cancellation, Ctrl-C) still passes, once everything has stopped. See the lifespan protocol of the
-    ASGI specification.
+    Servers go on serving when an exception leaves the lifespan, so a failure is sent as a message. A cancellation or
+    Ctrl-C, which isn't an ``Exception``, is raised once everything has stopped. See the lifespan protocol of the ASGI
+    specification.
     """
     await _Session(app, receive, send).run()
 
 
 class _Session:
-    """One run of an application, as told to a server.
+    """One run of an application under a server.
 
-    Servers don't say that a stop has begun, only, after the last request, that it is time for the clean-up. So where
-    the server handles signals of its own, in the main thread, they are heard before it hears them. Without such a
-    server (a test client, an app mounted in another) no signal is touched and no process ended.
+    A server asks for the clean-up after the last request, and gives no notice when a stop begins. Where the server
+    handles signals in the main thread, they are therefore received here first, and passed on to the server. Without
+    such a server (a test client, an app mounted in another) no signal is received and no process ended.
     """
 
     def __init__(
@@ -80,9 +80,9 @@ class _Session:
         self._kill = kill
         self._escalation = Escalation(app.kernel, exit_process=exit_process)
         self._held: list[Callable[[], None]] = []
-        """Hands on the first signal, until the drain delay is over."""
+        """Passes the first signal on to the server, once the drain delay is over."""
         self._held_longer: list[Callable[[], None]] = []
-        """Hands on the second one, until everything has stopped: a server that is hurried ends its event loop at once."""
+        """Passes the second signal on, once everything has stopped: a second signal ends a server's event loop."""
         self._preceded: frozenset[signal.Signals] = frozenset()
         self._started = False
         self._leaving = False
@@ -90,7 +90,7 @@ class _Session:
         self._ended_server = False
 
     async def run(self) -> None:
-        """Hold the conversation, from its first message to its last."""
+        """Run the application, from the server's first message to the last answer."""
         await self._receive()
         self._shutdown = anyio.Event()
         self._escalation.enter_event_loop()
@@ -100,32 +100,32 @@ class _Session:
             self._escalation.watching(may_end_process=bool(self._preceded)),
             self._app.kernel.listening(self._end_server_on_crash),
         ):
-            last, error = await self._live()
+            last, error = await self._run_application()
         await self._send(last)
         if error is not None and not isinstance(error, Exception):
             raise error
 
-    async def _live(self) -> tuple[Message, BaseException | None]:
-        """Start, serve, stop; the answer is the last message, and what went wrong."""
+    async def _run_application(self) -> tuple[Message, BaseException | None]:
+        """Start, serve, stop. Returns the last message for the server, and the error if there was one."""
         early = self._app.settings.serve_while_starting
         error: BaseException | None = None
         async with anyio.create_task_group() as self._tasks:
             self._tasks.start_soon(self._escalation.attend)
             try:
                 if early:
-                    await self._confirm()
-                await self._run(confirm=not early)
+                    await self._confirm_start()
+                await self._start_and_serve(confirm=not early)
             except anyio.get_cancelled_exc_class():
                 raise
-            except BaseException as raised:  # noqa: BLE001  # told to the server, and raised again if it is fatal
+            except BaseException as raised:  # noqa: BLE001  # reported to the server, and raised by run() unless it is an Exception
                 error = raised
-                _log(error, started=self._started)
+                _log_failure(error, started=self._started)
             finally:
                 self._over = True
                 _hand_on(self._held)  # a crash may have cut the drain delay short
                 _hand_on(self._held_longer)
             if (early or self._started) and not self._shutdown.is_set():
-                # The server doesn't know yet. What it asks is answered with 503 until it ends.
+                # The server doesn't know yet. Its requests are answered with 503 until it ends.
                 if error is not None:
                     self._end_server()
                 await self._shutdown.wait()
@@ -135,24 +135,24 @@ class _Session:
         kind = "shutdown" if early or self._started else "startup"
         return {"type": f"lifespan.{kind}.failed", "message": one_line(error)}, error
 
-    async def _run(self, *, confirm: bool) -> None:
+    async def _start_and_serve(self, *, confirm: bool) -> None:
         async with self._app.running():
             self._started = True
             try:
                 if confirm:
-                    await self._confirm()
+                    await self._confirm_start()
                 await self._escalation.run_until_skipped(self._serve)
             finally:
                 self._leaving = True
 
-    async def _confirm(self) -> None:
+    async def _confirm_start(self) -> None:
         await self._send({"type": "lifespan.startup.complete"})
-        self._tasks.start_soon(self._read)
+        self._tasks.start_soon(self._await_shutdown)
 
-    async def _read(self) -> None:
+    async def _await_shutdown(self) -> None:
         await self._receive()
         self._shutdown.set()
-        # With serve_while_starting the server may say so while the start is under way.
+        # With serve_while_starting the server may ask for it while the start is under way.
         self._app.kernel.request_stop("lifespan.shutdown")
 
     async def _serve(self) -> None:
@@ -160,7 +160,7 @@ class _Session:
         await self._app.kernel.wait_stop_requested()
         if not self._shutdown.is_set():
             if not self._escalation.signals:
-                self._end_server()  # a component asked for the stop
+                self._end_server()  # a component requested the stop
             await self._drain_with_server()
         if self._shutdown.is_set():
             await self._app.drain(delay=0)
@@ -171,7 +171,7 @@ class _Session:
             tasks.start_soon(partial(self._app.begin_drain, delay=delay))
             await anyio.sleep(delay)
             _hand_on(self._held)
-            # Most servers wait for requests in flight for ever; then the stops wouldn't fit into the grace.
+            # Bounded: most servers wait for requests in flight without a limit, and the stops must fit into the grace.
             with anyio.move_on_after(self._app.settings.drain_timeout):
                 await self._shutdown.wait()
 
@@ -191,7 +191,7 @@ class _Session:
         return not self._over
 
     def _end_server_on_crash(self, event: Event) -> None:
-        # A crash stops the kernel without a request: the server is told before anything is unwound.
+        # A crash stops the kernel without a request: the server gets the signal before anything is unwound.
         if isinstance(event, events.KernelStopping) and self._started and not self._leaving:
             self._leaving = True
             self._end_server()
@@ -210,7 +210,7 @@ def _hand_on(held: list[Callable[[], None]]) -> None:
         held.pop()()
 
 
-def _log(error: BaseException, *, started: bool) -> None:
+def _log_failure(error: BaseException, *, started: bool) -> None:
     import structlog
 
     logger = structlog.get_logger("bandmaster.kernel")

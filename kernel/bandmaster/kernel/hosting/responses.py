@@ -1,4 +1,4 @@
-"""Answers that need no application: not started yet, going away, how healthy it is."""
+"""Responses that come from the application and not from the host: refusals, and JSON."""
 
 from __future__ import annotations
 
@@ -20,35 +20,35 @@ _UNAVAILABLE = {"type": "about:blank", "title": "Service Unavailable", "status":
 _NOT_ALLOWED = {"type": "about:blank", "title": "Method Not Allowed", "status": 405}
 
 
-async def answer(scope: Scope, send: Send, status: int, body: Mapping[str, Any]) -> None:
-    """A small JSON answer that no cache may keep."""
+async def send_json(scope: Scope, send: Send, status: int, body: Mapping[str, Any]) -> None:
+    """Send JSON that no cache may keep."""
     await _respond(scope, send, status, body, _JSON, [_NO_STORE])
 
 
 async def refuse_method(scope: Scope, send: Send, *allowed: str) -> None:
-    """405, with the methods that would do."""
+    """Answer 405, with the methods that are allowed."""
     await _respond(scope, send, 405, _NOT_ALLOWED, _PROBLEM, [(b"allow", ", ".join(allowed).encode())])
 
 
 async def refuse_request(scope: Scope, send: Send, retry_after: int, *, closing: bool) -> None:
-    """503 as RFC 9457 describes problems; ``closing`` tells the client to come back on another connection."""
-    headers = _come_back(retry_after)
+    """Answer 503 with a problem (RFC 9457); ``closing`` asks the client to come back on another connection."""
+    headers = _make_retry_headers(retry_after)
     # HTTP/2 and 3 have no such header (RFC 9113, section 8.2.2): there the server sends GOAWAY.
     if closing and scope.get("http_version", "1.1").startswith("1"):
         headers.append((b"connection", b"close"))
     await _respond(scope, send, 503, _UNAVAILABLE, _PROBLEM, headers)
 
 
-async def refuse_connection(scope: Scope, receive: Receive, send: Send, retry_after: int) -> None:
-    """Refuse a WebSocket before it is accepted: with a 503 where the server can send one, else by closing it."""
+async def refuse_websocket(scope: Scope, receive: Receive, send: Send, retry_after: int) -> None:
+    """Refuse a WebSocket before the accept: with a 503 where the server can send one, otherwise with a close."""
     await receive()
     if "websocket.http.response" in (scope.get("extensions") or ()):
-        await _respond(scope, send, 503, _UNAVAILABLE, _PROBLEM, _come_back(retry_after))
+        await _respond(scope, send, 503, _UNAVAILABLE, _PROBLEM, _make_retry_headers(retry_after))
     else:
         await send({"type": "websocket.close", "code": TRY_AGAIN_LATER, "reason": "not ready"})
 
 
-def _come_back(retry_after: int) -> list[tuple[bytes, bytes]]:
+def _make_retry_headers(retry_after: int) -> list[tuple[bytes, bytes]]:
     return [(b"retry-after", str(retry_after).encode()), _NO_STORE]
 
 
@@ -57,8 +57,8 @@ async def _respond(
 ) -> None:
     kind = "websocket.http.response" if scope["type"] == "websocket" else "http.response"
     content = json.dumps(body).encode()
-    sent = [(b"content-type", content_type), (b"content-length", str(len(content)).encode()), *headers]
-    await send({"type": f"{kind}.start", "status": status, "headers": sent})
-    # An answer to HEAD has the headers that GET would get, and no content (RFC 9110, section 9.3.2).
+    fixed = [(b"content-type", content_type), (b"content-length", str(len(content)).encode())]
+    await send({"type": f"{kind}.start", "status": status, "headers": [*fixed, *headers]})
+    # A response to HEAD has the headers that GET would get, and no content (RFC 9110, section 9.3.2).
     shown = b"" if scope.get("method") == "HEAD" else content
     await send({"type": f"{kind}.body", "body": shown, "more_body": False})

@@ -1,247 +1,172 @@
-"""Contributed routes and error handlers, put into the hosted application."""
+"""Install contributed routes in the hosted application."""
 
 from __future__ import annotations
 
 import inspect
-from collections.abc import MutableMapping, Sequence
+from collections.abc import Callable, MutableMapping, Sequence
 from typing import Any
 
 from starlette.types import ASGIApp, Receive, Send
 
 from bandmaster.kernel.contributions.model import ErrorHandlerContribution, RouteContribution
-from bandmaster.kernel.errors import PlanError, Problem
+from bandmaster.kernel.errors import PlanError, Problems
+from bandmaster.kernel.hosting.error_handlers import add_error_handlers, check_clashes, wrap_in_error_handlers
+from bandmaster.kernel.hosting.frameworks import include_router, matches_every_path
+from bandmaster.kernel.hosting.mounted import find_mounts, unwrap_app
 
 _INSTALLED = "_bandmaster_parts"
-_FRAMEWORKS = ("fastapi", "starlette")
+"""The attribute of a host that lists the contributions installed there."""
+
+_POSITIONAL = (inspect.Parameter.POSITIONAL_ONLY, inspect.Parameter.POSITIONAL_OR_KEYWORD)
 
 
-def furnish(
+def install_routes(
     host: Any,
     routes: Sequence[RouteContribution],
-    error_handlers: Sequence[ErrorHandlerContribution],
+    error_handlers: Sequence[ErrorHandlerContribution] = (),
     *,
     debug: bool = False,
     production: bool = False,
 ) -> tuple[ASGIApp, list[str]]:
-    """The host with the contributed routes and error handlers in it, and warnings about what found no place.
+    """Put contributed routes and error handlers into a host. Returns the app to serve, and warnings.
 
-    Starlette and FastAPI take them in; the host's own routes and handlers come first. Any other app is put behind a
-    Starlette app that answers the contributed routes; error handlers stand around both, and answer for what the host
-    raises. What one application has put into a host stays there for the next.
+    A Starlette or FastAPI host gets both, after its own routes and error handlers. Any other app is
+    called for each request that no contributed route answers, with the error handlers around both. The host keeps the
+    routes when another application is made around it.
 
     Raises:
-        PlanError: routes can't be had, two error handlers are for the same exception, or in ``production`` some app
-            has its debug mode on.
+        PlanError: a contribution's routes can't be made, two error handlers are for the same exception, or an app has
+            the debug mode on in ``production``.
     """
-    made, problems = _make(routes, host)
-    problems += _clashes(error_handlers)
+    problems = Problems()
+    made = _make_routes(routes, host, problems)
+    check_clashes(error_handlers, problems)
     if production:
-        problems += _debugging(host, "the host", 0)
-    if problems:
-        raise PlanError(problems)
+        _check_debug_mode(host, problems)
+    problems.raise_if_any(PlanError)
     if hasattr(host, "router") and hasattr(host, "add_exception_handler"):
-        return host, _take_in(host, made, error_handlers)
-    app = host
+        return host, _install(host, made, error_handlers)
+    app: ASGIApp = host
     if made:
         from starlette.applications import Starlette
 
         front = Starlette(debug=debug)
-        _take_in(front, made, error_handlers)
-        app = _Behind(front, host)
-    return _handling(app, error_handlers) if error_handlers else app, []
+        _install(front, made, error_handlers)
+        app = _RoutesFirst(front, host)
+    return wrap_in_error_handlers(app, error_handlers) if error_handlers else app, []
 
 
-def _handling(app: ASGIApp, error_handlers: Sequence[ErrorHandlerContribution]) -> ASGIApp:
-    """An app with what Starlette has around its router: handlers, the one for whatever is left outermost."""
-    from starlette.middleware.errors import ServerErrorMiddleware
-    from starlette.middleware.exceptions import ExceptionMiddleware
-
-    handlers = {part.exception: part.handler for part in error_handlers}
-    unhandled = handlers.pop(500, None) or handlers.get(Exception)
-    handlers.pop(Exception, None)
-    app = ExceptionMiddleware(app, handlers=handlers)
-    return ServerErrorMiddleware(app, handler=unhandled) if unhandled else app
-
-
-def _debugging(app: Any, called: str, depth: int) -> list[Problem]:
-    """Which of an app and those mounted in it would show tracebacks to clients."""
-    found: list[Problem] = []
-    if getattr(app, "debug", False) is True:
-        message = f"{called}, a {_kind(app)}, has debug=True, which shows tracebacks to clients, in production."
-        found.append(
-            Problem(message, "Make it without; BANDMASTER_DEBUG does the same, and not in production.", "host")
-        )
-    if depth < _DEEPEST_MOUNT:
-        for route in getattr(app, "routes", ()):
-            inner = getattr(route, "_base_app", getattr(route, "app", None))
-            if inner is not None and hasattr(route, "routes"):
-                found += _debugging(inner, f"the app mounted at {getattr(route, 'path', '')!r}", depth + 1)
-    return found
-
-
-_DEEPEST_MOUNT = 10
-
-
-def _kind(host: Any) -> str:
-    return type(host).__name__
-
-
-class _Behind:
-    """A Starlette app that answers some routes, and the app that answers all others."""
+class _RoutesFirst:
+    """A Starlette app for the contributed routes, and the host for all other requests."""
 
     def __init__(self, front: Any, host: ASGIApp) -> None:
         self._front = front
         self._host = host
 
-    @property
-    def routes(self) -> Sequence[Any]:
-        return self._front.routes  # type: ignore[no-any-return]
-
     async def __call__(self, scope: MutableMapping[str, Any], receive: Receive, send: Send) -> None:
         from starlette.routing import Match
 
-        # A route that has the path but not the method leaves it to the host, which may have both.
+        # A route that has the path but not the method leaves the request to the host, which may have both.
         answers = any(route.matches(scope)[0] is Match.FULL for route in self._front.routes)
         await (self._front if answers else self._host)(scope, receive, send)
 
 
-# -- making --------------------------------------------------------------------------------------------------------
-
-
-def _make(routes: Sequence[RouteContribution], host: Any) -> tuple[list[tuple[RouteContribution, Any]], list[Problem]]:
-    """What each contribution brings: a router of FastAPI's, or Starlette routes."""
-    made: list[tuple[RouteContribution, Any]] = []
-    problems: list[Problem] = []
-    for part in routes:
-        try:
-            made.append((part, _routes_of(part, host)))
-        except Exception as error:  # noqa: BLE001  # a function of somebody else's; all that is wrong is told at once
-            said = f"{type(error).__name__}: {error}".removeprefix(f"{_NoRoutes.__name__}: ")
-            message = f"routes {part.name!r} ({part.provenance}) can't be had: {said}."
-            problems.append(
-                Problem(message, f"Mend them, or leave them out with disable={{{part.name!r}}}.", part.name)
+def _check_debug_mode(host: Any, problems: Problems) -> None:
+    apps = [("the host", host), *((f"the app mounted at {mount.path!r}", mount.app) for mount in find_mounts(host))]
+    for name, app in apps:
+        inner = unwrap_app(app)
+        if getattr(inner, "debug", False) is True:
+            problems.add(
+                f"{name}, a {type(inner).__name__}, has debug=True, which shows tracebacks to clients, in production.",
+                "Make it without; BANDMASTER_DEBUG does the same, and not in production.",
+                "host",
             )
-    return made, problems
 
 
-class _NoRoutes(Exception):
-    """What was brought isn't routes."""
+class _RoutesError(Exception):
+    """A contribution's object is something else than routes."""
 
 
-def _routes_of(part: RouteContribution, host: Any) -> Any:
+def _make_routes(
+    contributions: Sequence[RouteContribution], host: Any, problems: Problems
+) -> list[tuple[RouteContribution, Any]]:
+    """Each contribution with the FastAPI router or the Starlette routes that it stands for."""
+    made: list[tuple[RouteContribution, Any]] = []
+    for contribution in contributions:
+        name = contribution.name
+        try:
+            made.append((contribution, _read_routes(contribution, host)))
+        except Exception as error:  # noqa: BLE001  # other people's code; all problems are reported at once
+            cause = str(error) if isinstance(error, _RoutesError) else f"{type(error).__name__}: {error}"
+            message = f"routes {name!r} ({contribution.provenance}) can't be had: {cause}."
+            problems.add(message, f"Mend them, or leave them out with disable={{{name!r}}}.", name)
+    return made
+
+
+def _read_routes(contribution: RouteContribution, host: Any) -> Any:
     from starlette.routing import BaseRoute
 
-    given: Any = part.routes
-    # A router is callable too: it is an ASGI app.
-    made: Any = _called(given, host) if callable(given) and not hasattr(given, "routes") else given
+    given: Any = contribution.routes
+    # A router can be called as well: it is an ASGI app.
+    made: Any = _call(given, host) if callable(given) and not hasattr(given, "routes") else given
     if hasattr(made, "include_router"):
         if not hasattr(host, "include_router"):
-            # Its routes ask for what only a FastAPI app puts around them.
-            kind = _kind(host)
-            raise _NoRoutes(
+            # Its routes need the context that only a FastAPI app puts around them.
+            kind = type(host).__name__
+            raise _RoutesError(
                 f"they are a FastAPI router, which the host, a {kind}, can't include; make the host a FastAPI app"
             )
         return made
     if inspect.iscoroutine(made):
         made.close()
-        raise _NoRoutes("the function that makes them is async, and there is no event loop yet")
+        raise _RoutesError("the function that makes them is async, and there is no event loop yet")
     routes = list(getattr(made, "routes", made))
     strangers = [route for route in routes if not isinstance(route, BaseRoute)]
     if strangers:
-        raise _NoRoutes(f"{strangers[0]!r} is no Starlette route")
+        raise _RoutesError(f"{strangers[0]!r} is no Starlette route")
     return routes
 
 
-def _called(function: Any, host: Any) -> Any:
+def _call(function: Callable[..., Any], host: Any) -> Any:
+    """Call a function that makes routes, with the host if the function has a parameter for it."""
     try:
         parameters = inspect.signature(function).parameters.values()
     except (TypeError, ValueError):  # written in C
         return function()
-    needed = [parameter for parameter in parameters if parameter.default is parameter.empty]
-    positional = [parameter for parameter in needed if parameter.kind in _POSITIONAL]
-    return function(host) if positional else function()
+    takes_host = any(parameter.kind in _POSITIONAL and parameter.default is parameter.empty for parameter in parameters)
+    return function(host) if takes_host else function()
 
 
-_POSITIONAL = (inspect.Parameter.POSITIONAL_ONLY, inspect.Parameter.POSITIONAL_OR_KEYWORD)
-
-
-def _clashes(error_handlers: Sequence[ErrorHandlerContribution]) -> list[Problem]:
-    problems: list[Problem] = []
-    first: dict[type[Exception] | int, ErrorHandlerContribution] = {}
-    for part in error_handlers:
-        other = first.setdefault(part.exception, part)
-        if other is not part:
-            both = f"{other.name!r} ({other.provenance}) and {part.name!r} ({part.provenance})"
-            message = f"error handlers {both} are both for {_exception(part)}."
-            problems.append(Problem(message, f"Disable one, as in disable={{{other.name!r}}}.", part.name))
-    return problems
-
-
-def _exception(part: ErrorHandlerContribution) -> str:
-    return part.exception.__name__ if isinstance(part.exception, type) else f"status {part.exception}"
-
-
-# -- putting in ----------------------------------------------------------------------------------------------------
-
-
-def _take_in(
+def _install(
     host: Any, made: Sequence[tuple[RouteContribution, Any]], error_handlers: Sequence[ErrorHandlerContribution]
 ) -> list[str]:
-    # A host may be given to several applications, one after the other, as tests do: each part goes in once. Equal is
-    # enough, for what is installed is loaded anew each time.
+    # A host may be given to several applications, one after the other, as tests do: each contribution goes in once. An
+    # equal one counts as the same, since installed contributions are loaded anew each time.
     installed: list[Any] = host.__dict__.setdefault(_INSTALLED, [])
-    for part, routes in made:
-        if part not in installed:
-            _add_routes(host, part, routes)
-            installed.append(part)
-    warnings: list[str] = []
-    for handler in error_handlers:
-        if handler in installed:
-            continue
-        own = host.exception_handlers.get(handler.exception)
-        if own is None or own is handler.handler or _is_replaceable(own, installed):
-            host.add_exception_handler(handler.exception, handler.handler)
-            host.middleware_stack = None  # made with the first request, the old handlers in it
-            installed.append(handler)
-        else:
-            warnings.append(
-                f"error handler {handler.name!r} ({handler.provenance}) gives way to the host's own for "
-                f"{_exception(handler)}"
-            )
-    return warnings
+    for contribution, routes in made:
+        if contribution not in installed:
+            _add_routes(host, contribution, routes)
+            installed.append(contribution)
+    return add_error_handlers(host, error_handlers, installed)
 
 
-def _is_replaceable(handler: Any, installed: Sequence[Any]) -> bool:
-    """Whether a handler is a framework's default, or was put there by an earlier application."""
-    if getattr(handler, "__module__", "").partition(".")[0] in _FRAMEWORKS:
-        return True
-    return any(isinstance(part, ErrorHandlerContribution) and part.handler is handler for part in installed)
-
-
-def _add_routes(host: Any, part: RouteContribution, made: Any) -> None:
-    own = host.router.routes
-    place = next((index for index, route in enumerate(own) if _answers_all(route)), len(own))
+def _add_routes(host: Any, contribution: RouteContribution, made: Any) -> None:
+    routes = host.router.routes
+    place = next((index for index, route in enumerate(routes) if matches_every_path(route)), len(routes))
     if hasattr(made, "include_router"):
-        before = len(own)
-        host.include_router(made, prefix=part.prefix, tags=list(part.tags) or None)
-        routes = own[before:]
-        del own[before:]
+        added = include_router(host, made, prefix=contribution.prefix, tags=contribution.tags)
+    elif contribution.prefix:
+        added = [_mount_under(contribution.prefix, made, contribution.name)]
     else:
-        routes = [_under(part.prefix, made, part.name)] if part.prefix else made
-    own[place:place] = routes
+        added = made
+    routes[place:place] = added
 
 
-def _answers_all(route: Any) -> bool:
-    """Whether nothing that comes after a route is ever reached: a mount at the root, a page for every path."""
-    regex = getattr(route, "path_regex", None)
-    return regex is not None and all(regex.match(path) for path in ("/", "/any/path", "/another-0/p.a_th/"))
-
-
-def _under(prefix: str, routes: Sequence[Any], name: str) -> Any:
+def _mount_under(prefix: str, routes: Sequence[Any], name: str) -> Any:
     from starlette.routing import Match, Mount
 
-    class Under(Mount):
-        """A mount that lets pass what none of its routes answers, for others may stand under the same prefix."""
+    class SharedMount(Mount):
+        """A mount that matches only if one of the routes does, since others may share the prefix."""
 
         def matches(self, scope: MutableMapping[str, Any]) -> tuple[Match, MutableMapping[str, Any]]:
             match, inside = super().matches(scope)
@@ -251,4 +176,4 @@ def _under(prefix: str, routes: Sequence[Any], name: str) -> Any:
             best = max(found, key=lambda match: match.value, default=Match.NONE)
             return best, inside if best is not Match.NONE else {}
 
-    return Under(prefix, routes=routes, name=name)
+    return SharedMount(prefix, routes=routes, name=name)

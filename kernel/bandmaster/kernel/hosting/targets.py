@@ -47,22 +47,40 @@ def load_application(
         TargetError: there is nothing like that, or it fails.
         DiscoveryError, PlanError: what it is composed of can't be loaded or doesn't fit together.
     """
+    if target is not None:
+        return _compose(load(target, app_dir), target, role, settings)
+    put_first(app_dir)
+    what = "What is installed"
+    if role in (None, "web"):
+        return _compose(None, what, role, settings)
+    from bandmaster.kernel.lifecycle.kernel import Kernel
+
+    return _compose(_guarded(what, "composed", lambda: Kernel(role=role, settings=settings)), what, role, settings)
+
+
+def make_application(app: object) -> Application:
+    """The application that an object stands for: an Application, a Kernel, any ASGI app, or a factory of one.
+
+    Raises:
+        TargetError: the object is none of these, or the factory fails.
+        DiscoveryError, PlanError: the parts of the application can't be loaded or don't fit together.
+    """
+    name = "the application"
+    return _compose(_resolve(app, what_is(app), name), name, "web", None)
+
+
+def _compose(app: Any, what: str, role: str | None, settings: KernelSettings | None) -> Application:
+    """An Application as it is, a Kernel with an empty host, and an ASGI app as the host of everything installed."""
     from bandmaster.kernel.hosting.application import Application, create_app
     from bandmaster.kernel.lifecycle.kernel import Kernel
 
-    loaded = load(target, app_dir) if target is not None else None
-    if isinstance(loaded, Application):
-        return loaded
-    if target is None:
-        put_first(app_dir)
-    what = "What is installed" if target is None else target
-    if target is None and role not in (None, "web"):
-        loaded = _guarded(what, "composed", lambda: Kernel(role=role, settings=settings))
-    if isinstance(loaded, Kernel):
+    if isinstance(app, Application):
+        return app
+    if isinstance(app, Kernel):
         from starlette.applications import Starlette
 
-        return Application(loaded, Starlette(debug=loaded.settings.debug))
-    return _guarded(what, "composed", lambda: create_app(loaded, role=role, settings=settings))
+        return Application(app, Starlette(debug=app.settings.debug))
+    return _guarded(what, "composed", lambda: create_app(app, role=role, settings=settings))
 
 
 def load(target: str, app_dir: str = ".") -> Any:
@@ -77,10 +95,15 @@ def load(target: str, app_dir: str = ".") -> Any:
     name, attribute = split(target)
     put_first(app_dir)
     loaded = _attribute(_module(name), attribute, target)
+    return _resolve(loaded, f"{target}()", target)
+
+
+def _resolve(loaded: Any, call: str, name: str) -> Any:
+    """An app as it is, and the app that a factory returns."""
     if _is_factory(loaded):
-        made = _guarded(f"{target}()", "called", loaded)
-        return _checked(made, target, f"{target}() returned {what_is(made)}")
-    return _checked(loaded, target, f"{target} is {what_is(loaded)}")
+        made = _guarded(call, "called", loaded)
+        return _checked(made, name, f"{call} returned {what_is(made)}")
+    return _checked(loaded, name, f"{name} is {what_is(loaded)}")
 
 
 def split(target: str) -> tuple[str, str]:

@@ -1,1 +1,26 @@
-"""Make the plan: check parts and order them. Pure."""
+"""Planning: from contributions to a checked `Plan`, which opens nothing. For tools and tests that read plans."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from bandmaster.kernel.lazy import export_lazily
+
+if TYPE_CHECKING:
+    from bandmaster.kernel.contributions.signatures import Kind as Kind
+    from bandmaster.kernel.contributions.signatures import Need as Need
+    from bandmaster.kernel.planning.explanation import Explanation as Explanation
+    from bandmaster.kernel.planning.plan import Component as Component
+    from bandmaster.kernel.planning.plan import Edge as Edge
+    from bandmaster.kernel.planning.plan import Layer as Layer
+    from bandmaster.kernel.planning.plan import Plan as Plan
+    from bandmaster.kernel.planning.plan import Stage as Stage
+
+export_lazily(
+    __name__,
+    {
+        ".contributions.signatures": ["Kind", "Need"],
+        "explanation": ["Explanation"],
+        "plan": ["Component", "Edge", "Layer", "Plan", "Stage"],
+    },
+)

@@ -1,1 +1,1 @@
-"""A process that a kernel owns, and the servers it can run."""
+"""Processes that run a kernel: the launcher with its servers, and processes without a server."""

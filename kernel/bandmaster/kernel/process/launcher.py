@@ -1,60 +1,85 @@
-"""The process of `bandmaster run`: a kernel's, with a server as its body."""
+"""Run an application in this process, with a server beside it: the launcher of `bandmaster run`."""
 
 from __future__ import annotations
 
 import os
 import socket
 from collections.abc import Callable
-from typing import TYPE_CHECKING
+from pathlib import Path
+from typing import TYPE_CHECKING, TypeAlias
 
 import anyio
 
-from bandmaster.kernel.errors import BindError, PlanError, ServerEndedError, ServerNotInstalledError
-from bandmaster.kernel.process.process import Process, notify, readable_logging, tell
-from bandmaster.kernel.process.servers import Server, ServerSettings, bind, close, listen, make_server
-from bandmaster.kernel.reports import exit_code, report
-from bandmaster.kernel.settings.reading import read_one
+from bandmaster.kernel.errors import BandmasterError, ServerEndedError
+from bandmaster.kernel.hosting.targets import make_application
+from bandmaster.kernel.process.console_logging import print_error, readable_logging
+from bandmaster.kernel.process.process import Process, check_may_run
+from bandmaster.kernel.process.servers.interface import Server, make_server
+from bandmaster.kernel.process.servers.settings import ServerName, ServerSettings, make_server_settings
+from bandmaster.kernel.process.servers.sockets import bind, close, listen
+from bandmaster.kernel.reports import MISCONFIGURED
 
 if TYPE_CHECKING:
+    from starlette.types import ASGIApp
+
     from bandmaster.kernel.hosting.application import Application
+    from bandmaster.kernel.lifecycle.kernel import Kernel
+
+    App: TypeAlias = Application | Kernel | ASGIApp
 
 STOP_PATIENCE = 2.0
-"""Seconds that the server gets to close its connections, once what was in flight has been waited for."""
+"""Seconds that the server gets to close its connections, after the requests in flight have been waited for."""
 FORCE_PATIENCE = 1.0
-"""Seconds that what is dropped gets to clean up."""
+"""Seconds that requests get to clean up after they have been cancelled."""
 
 
-def launch(app: Application, settings: ServerSettings | None = None, *, target: str | None = None) -> int:
-    """Start everything, serve, drain and stop when asked to; the answer is the exit code.
+def serve(
+    app: App | Callable[[], App],
+    *,
+    settings: ServerSettings | None = None,
+    host: str | None = None,
+    port: int | None = None,
+    uds: str | Path | None = None,
+    server: ServerName | None = None,
+    target: str | None = None,
+) -> int:
+    """Start the plan, serve, drain and stop when asked to, and return the exit code: `bandmaster run` as a function.
 
-    0: asked to stop, and clean. 70: the start, the run or the stop failed. 78: the settings, the server or the address
-    can't be used. 128 + n: ended by signal n with work cut short. The report of a failure goes to stderr.
+    ``app`` is an `Application`, a `Kernel`, any ASGI app, or a function without arguments that returns one of them. The
+    settings are ``settings``, or else read from the environment; ``host``, ``port``, ``uds`` and ``server`` have
+    precedence over both. ``target`` names the application for `bandmaster timeline`.
 
-    SIGTERM and SIGINT belong to it while it runs, so it must be called in the main thread. The first rolls a start back,
-    or drains and stops; the second skips the drain; the third ends the process at once. Where everything that was asked
-    nicely is overdue (the setting ``termination_grace``), a watchdog names what is left and ends the process.
+    The exit code is 0 after a clean stop that was asked for, and 70 if the start, the run or the stop failed. It is 78 if
+    the plan, the settings, the server or the address can't be used; then nothing was started. It is 128 + n if signal n
+    cut work short. The report of a failure goes to stderr. The code is returned so that the caller can still do something
+    after the run. Pass it to `end_process`, or to `sys.exit`.
 
-    ``settings`` are read from the environment unless given; ``target`` names the application for `bandmaster timeline`.
+    The first SIGTERM or SIGINT rolls a start back, or drains and stops; the second skips the drain; the third ends the
+    process at once. When the setting ``termination_grace`` has passed, a watchdog names the components that are left, and
+    ends the process.
 
     Raises:
-        ValueError: this isn't the main thread.
+        RuntimeError: this isn't the main thread, or an event loop runs in it.
     """
+    check_may_run("serve")
+    options = {"host": host, "port": port, "uds": uds, "server": server}
     try:
-        settings = settings if settings is not None else read_one(ServerSettings)
-        server = make_server(settings)
-        sock = bind(settings)
-    except (PlanError, ServerNotInstalledError, BindError) as error:
-        tell(report(error))
-        return exit_code(error)
+        chosen = make_server_settings(options, settings)
+        application = make_application(app)
+        running_server = make_server(chosen)
+        sock = bind(chosen)
+    except BandmasterError as error:
+        print_error(str(error))
+        return MISCONFIGURED
     try:
-        with readable_logging(debug=app.settings.debug):
-            return _Launch(app, settings, server, sock, target).run()
+        with readable_logging(debug=application.settings.debug):
+            return ServerProcess(application, chosen, running_server, sock, target).run()
     finally:
-        close(sock, settings)
+        close(sock, chosen)
 
 
-class _Launch(Process):
-    """One run of an application in this process."""
+class ServerProcess(Process):
+    """One run of an application, with a server in the same event loop."""
 
     def __init__(
         self,
@@ -71,93 +96,86 @@ class _Launch(Process):
         self.server = server
         self.sock = sock
         self._server_error: BaseException | None = None
-        self._opened = False
+        self._is_open = False
         self._url = ""
 
     async def _main(self) -> None:
-        self._server_over = anyio.Event()
+        self._server_ended = anyio.Event()
         self._server_scope = anyio.CancelScope()
         await super()._main()
 
-    async def _live(self) -> None:
+    async def _run_kernel(self) -> None:
         if self.app.settings.serve_while_starting:
-            self._open()
+            self._open_server()
         async with self.app.running():
-            if not self._opened:
-                self._open()
+            if not self._is_open:
+                self._open_server()
             try:
                 await self._serve()
             except anyio.get_cancelled_exc_class():
-                # A component has crashed. The plan stops at once; so must the server, beside it.
+                # A component has crashed, and the plan is stopping. The server must stop at the same time, in a task that
+                # this cancellation doesn't reach.
                 self.server.stop()
-                self._tasks.start_soon(self._close)
+                self._tasks.start_soon(self._clean_up)
                 raise
 
     async def _serve(self) -> None:
-        await self._announce("serving", url=self._url, server=self.server.version)
+        await self._report_ready("serving", url=self._url, server=self.server.version)
         await self._wait_stop_requested()
-        notify(self.settings.notify_socket, "STOPPING=1")
-        self._left = await self._drain()
-        await self._close()
+        self._report_stopping()
+        await self._escalation.run_until_skipped(self._drain)
+        self._cut_short = self.app.in_flight + self.app.kernel.cut_short
+        await self._clean_up()
 
     async def _wait_stop_requested(self) -> None:
         async with anyio.create_task_group() as tasks:
 
-            async def watch_server() -> None:
-                await self._server_over.wait()
+            async def cancel_when_server_ends() -> None:
+                await self._server_ended.wait()
                 tasks.cancel_scope.cancel()
 
-            tasks.start_soon(watch_server)
+            tasks.start_soon(cancel_when_server_ends)
             await self.app.kernel.wait_stop_requested()
             tasks.cancel_scope.cancel()
-        self._check_server()
-
-    def _check_server(self) -> None:
-        if self._server_over.is_set():
+        if self._server_ended.is_set():
             raise ServerEndedError(f"{self.server.version} ended by itself") from self._server_error
 
-    async def _drain(self) -> int:
-        await self._escalation.run_until_skipped(self._drain_all)
-        return self.app.in_flight + self.app.kernel.cut_short
-
-    async def _drain_all(self) -> None:
+    async def _drain(self) -> None:
         async with anyio.create_task_group() as tasks:
 
-            async def refuse_after_delay() -> None:
-                # Whoever is refused a connection tries another instance, which a 503 wouldn't make them do.
+            async def refuse_connections_after_delay() -> None:
+                # A client whose connection is refused tries another instance; a client that gets a 503 doesn't.
                 await anyio.sleep(self.app.settings.drain_delay)
                 self.server.stop()
 
-            tasks.start_soon(refuse_after_delay)
+            tasks.start_soon(refuse_connections_after_delay)
             await self.app.drain()
             tasks.cancel_scope.cancel()
 
-    # -- the server --------------------------------------------------------------------------------------------
-
-    def _open(self) -> None:
+    def _open_server(self) -> None:
         self._url = listen(self.sock, self.settings)
-        self._opened = True
+        self._is_open = True
         self._tasks.start_soon(self._run_server, name=f"bandmaster: {self.settings.server}")
 
     async def _run_server(self) -> None:
         with self._server_scope:
             try:
                 await self.server.serve(self.app, self.sock)
-            except (Exception, SystemExit) as error:  # noqa: BLE001  # uvicorn leaves by SystemExit
+            except (Exception, SystemExit) as error:  # noqa: BLE001  # uvicorn raises SystemExit where it can't serve
                 self._server_error = error
-        self._server_over.set()
+        self._server_ended.set()
 
-    async def _close(self) -> None:
-        """Stop the server, at last by force. What is left in flight has had its time by now."""
-        if not self._opened:
+    async def _clean_up(self) -> None:
+        """Stop the server, by force if it doesn't end. The requests in flight have had their time by now."""
+        if not self._is_open:
             return
         self.server.stop()
         if not self._escalation.skips_drain:
             with anyio.move_on_after(STOP_PATIENCE):
-                await self._server_over.wait()
-        if not self._server_over.is_set():
+                await self._server_ended.wait()
+        if not self._server_ended.is_set():
             self.server.force()
             with anyio.move_on_after(FORCE_PATIENCE):
                 await self.app.wait_empty()
-                await self._server_over.wait()
+                await self._server_ended.wait()
         self._server_scope.cancel()

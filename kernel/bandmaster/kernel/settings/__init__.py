@@ -1,1 +1,1 @@
-"""Settings: what the kernel and its parts read from the environment."""
+"""Settings: values that the kernel and its parts read from the environment."""

@@ -17,7 +17,7 @@ from bandmaster.kernel.text import MASK
 
 @dataclass(frozen=True, slots=True)
 class Setting:
-    """One field of a settings type, as people set it."""
+    """One field of a settings type, and the variable that sets the field."""
 
     variable: str
     kind: str

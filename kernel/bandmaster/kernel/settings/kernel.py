@@ -28,7 +28,7 @@ _Seconds = Annotated[float, Field(ge=0, allow_inf_nan=False)]
 _SomeSeconds = Annotated[float, Field(gt=0, allow_inf_nan=False)]
 _Names = Annotated[frozenset[str], NoDecode]
 _Text = Annotated[str, StringConstraints(strip_whitespace=True, min_length=1)]
-# pydantic compares a literal as it stands, and variables are text.
+# pydantic compares a literal without converting the input, and the value of a variable is text.
 _CloseCode = Annotated[Literal[1001, 1012], BeforeValidator(_parse_number)]
 
 
@@ -39,56 +39,59 @@ class KernelSettings(BaseSettings):
         env_prefix="BANDMASTER_", extra="ignore", frozen=True, hide_input_in_errors=True
     )
 
-    environment: _Text = Field("development", description="Where this runs; 'production' refuses debug aids.")
-    debug: bool = Field(False, description="Show tracebacks to clients. Refused in production.")
-    title: str | None = Field(None, description="The application's title; else its distribution's name.")
-    version: str | None = Field(None, description="The application's version; else its distribution's.")
-    distribution: str | None = Field(
-        None, description="The distribution that the application is, for title and version."
+    environment: _Text = Field(
+        "development", description="The environment of the process; 'production' refuses debug aids."
     )
+    debug: bool = Field(False, description="Show tracebacks to clients. Refused in production.")
+    title: str | None = Field(None, description="The application's title; unset: the name of its distribution.")
+    version: str | None = Field(None, description="The application's version; unset: the version of its distribution.")
+    distribution: str | None = Field(None, description="The distribution of the application, for title and version.")
 
     plugins: Literal["auto", "allowlist", "locked"] = Field(
-        "auto", description="Which installed parts are loaded: all, those allowed, or exactly those in the lock file."
+        "auto",
+        description="The installed parts to load: all, those that are allowed, or exactly those in the lock file.",
     )
     allow: _Names = Field(frozenset(), description="Distributions whose parts may load with plugins=allowlist.")
     disable: _Names = Field(frozenset(), description="Names of parts to leave out, comma separated.")
     lock_file: Path = Field(
-        Path("bandmaster.lock"), description="What `bandmaster lock` writes and plugins=locked reads."
+        Path("bandmaster.lock"), description="The file that `bandmaster lock` writes and plugins=locked reads."
     )
 
-    start_timeout: _SomeSeconds = Field(30, description="Seconds for a start that declares no deadline of its own.")
+    start_timeout: _SomeSeconds = Field(
+        30, description="Seconds that a start may take if the component declares no deadline."
+    )
     stop_timeout: _SomeSeconds | None = Field(
         None,
-        description="Seconds for a stop that declares no deadline of its own; unset: an equal share of what "
-        "termination_grace leaves after draining, 10 at most.",
+        description="Seconds that a stop may take if the component declares no deadline; unset: an equal share of the "
+        "termination_grace that draining leaves, 10 at most.",
     )
     abandon_after: _SomeSeconds = Field(
         2,
-        description="Seconds past its deadline after which a component that ignores cancellation is given up by name.",
+        description="Seconds past the deadline until the kernel gives up a component that ignores cancellation.",
     )
     drain_delay: _Seconds = Field(
         0,
-        description="Seconds that new requests are still accepted after the stop signal, while readiness already fails.",
+        description="Seconds that requests are still accepted after the stop signal, while readiness fails already.",
     )
     drain_timeout: _Seconds = Field(10, description="Seconds that requests in flight may take to end.")
     termination_grace: _SomeSeconds = Field(
         30, description="Seconds from the stop signal until the platform kills the process; Kubernetes' default is 30."
     )
 
-    processes: PositiveInt = Field(1, description="How many processes share the budgets of the plan.")
+    processes: PositiveInt = Field(1, description="The number of processes that share the limits.")
     limits: Mapping[str, NonNegativeInt] = Field(
-        {}, description='What a shared server allows, as JSON: {"postgres": 97}.'
+        {}, description='The most that each shared server allows, as JSON: {"postgres": 97}.'
     )
     over_budget: Literal["refuse", "warn"] = Field(
-        "refuse", description="What follows when a budget exceeds its limit."
+        "refuse", description="The reaction to a budget that exceeds its limit."
     )
 
     websocket_close_code: _CloseCode = Field(
-        1001, description="What open WebSockets are closed with when draining: 1001 going away, 1012 service restart."
+        1001, description="The code that closes open WebSockets while draining: 1001 going away, 1012 service restart."
     )
     mounted_lifespans: bool = Field(True, description="Run the lifespans of apps mounted in the host, once each.")
     serve_while_starting: bool = Field(
-        False, description="Answer health checks, and 503 to all else, before the start has completed."
+        False, description="Answer health checks, and all other requests with 503, before the start has completed."
     )
     retry_after: PositiveInt = Field(5, description="Seconds in the Retry-After header of a 503.")
     health: bool = Field(True, description="Answer /livez, /readyz and /startupz.")
@@ -99,7 +102,7 @@ class KernelSettings(BaseSettings):
 
     @field_validator("allow", "disable", mode="before")
     @classmethod
-    def _split(cls, value: object) -> object:
+    def _split_names(cls, value: object) -> object:
         if isinstance(value, str):
             if value.lstrip().startswith(("[", "{")):
                 raise ValueError("expected names with commas between them, not JSON")
@@ -107,28 +110,29 @@ class KernelSettings(BaseSettings):
         return value
 
     @model_validator(mode="after")
-    def _agree(self) -> KernelSettings:
+    def _check_together(self) -> KernelSettings:
         if self.debug and self.is_production:
             raise ValueError("debug: refused while environment is production")
         draining = self.drain_delay + self.drain_timeout
         if draining >= self.termination_grace:
             raise ValueError(
                 f"termination_grace: drain_delay + drain_timeout = {duration(draining)} leaves nothing of "
-                f"{duration(self.termination_grace)} for the stop; raise it (and the platform's), or drain for less long"
+                f"{duration(self.termination_grace)} for the stop; raise it (and the platform's), or drain for less "
+                "long"
             )
         return self
 
     @property
     def is_production(self) -> bool:
-        """Whether debug aids must stay off."""
+        """Whether debug aids are refused."""
         return self.environment.lower() in ("production", "prod")
 
     @property
     def shows_details(self) -> bool:
-        """Whether health answers name components."""
+        """Whether answers to health checks name components."""
         return not self.is_production if self.health_details is None else self.health_details
 
     @property
     def left_for_stops(self) -> float:
-        """Seconds that draining leaves of the grace."""
+        """Seconds of the grace that remain for the stop after draining."""
         return self.termination_grace - self.drain_delay - self.drain_timeout

@@ -15,7 +15,7 @@ from bandmaster.kernel.text import MASK, is_secret_name, masked
 
 
 def is_secret_field(kind: type[BaseModel], name: str) -> bool:
-    """Whether a field holds a secret, by its type or by its name."""
+    """Whether a field is a secret by type or by name."""
     field = kind.model_fields.get(name)
     if field is None:
         return is_secret_name(name)
@@ -38,7 +38,7 @@ def secret_variables(kinds: Iterable[type[BaseSettings]]) -> frozenset[str]:
 
 
 def _find_secrets(kind: type[BaseModel], name: str, variable: str, annotation: Any) -> Iterator[str]:
-    """A variable if it is secret, and the variables of the secrets in a nested model."""
+    """The variable of a secret field, and the variables of the secrets in a nested model."""
     if is_secret_field(kind, name):
         yield variable
     delimiter = kind.model_config.get("env_nested_delimiter")
@@ -49,7 +49,7 @@ def _find_secrets(kind: type[BaseModel], name: str, variable: str, annotation: A
 
 
 def hide_secrets(value: object, name: str = "") -> Any:
-    """A value as plain data: what it keeps secret masked, by type, by the name it stands under, or inside of text."""
+    """A value as plain data. Secrets are masked by type, by the name of a field or key, and inside of text."""
     if isinstance(value, (Secret, SecretStr, SecretBytes)):
         return MASK
     if value is None or isinstance(value, bool):
@@ -70,7 +70,7 @@ def hide_secrets(value: object, name: str = "") -> Any:
 
 
 def collect_texts(value: object) -> Iterator[str]:
-    """Every text in a value, secrets included: what a message about the value must not repeat."""
+    """Every text in a value, secrets included, which a message must not repeat."""
     if isinstance(value, (Secret, SecretStr, SecretBytes)):
         yield from collect_texts(value.get_secret_value())
     elif isinstance(value, bytes):
@@ -86,7 +86,7 @@ def collect_texts(value: object) -> Iterator[str]:
 
 
 def holds_secret(value: object) -> bool:
-    """Whether a value is a secret by its type, or is text with a secret in it."""
+    """Whether a value is a secret by type, or has a secret in the text."""
     return isinstance(value, (Secret, SecretStr, SecretBytes)) or masked(str(value)) != str(value)
 
 

@@ -22,16 +22,16 @@ class InvalidValue:
     """One value that pydantic refused."""
 
     location: Location
-    """The way to the value from outside in; empty for the whole."""
+    """The steps to the value, from outside in; empty for the whole input."""
     message: str
     missing: bool
 
 
 def validation_messages(error: ValidationError, name: Callable[[Location], str] | None = None) -> list[str]:
-    """What is wrong, one message for each value that was refused: ``port: Input should be less than 65536``.
+    """One message for each refused value: ``port: Input should be less than 65536``.
 
-    ``name`` renders the way to a value as its readers know it, as an option or a variable; dots join the steps unless
-    given. The values themselves aren't shown: one may be a secret in the wrong place.
+    ``name`` renders the location of a value, for example as an option or a variable; the default joins the steps by
+    dots. The values themselves aren't shown: one may be a secret in the wrong place.
     """
     render = name or _join_steps
     return [": ".join(filter(None, [render(one.location), one.message])) for one in invalid_values(error)]
@@ -40,9 +40,9 @@ def validation_messages(error: ValidationError, name: Callable[[Location], str] 
 def invalid_values(
     error: ValidationError, is_secret: Callable[[str, object], bool] | None = None
 ) -> list[InvalidValue]:
-    """Each value that was refused, in pydantic's order.
+    """The refused values, in pydantic's order.
 
-    ``is_secret`` decides by name and value which members of a whole must not be shown in a message about the whole.
+    ``is_secret`` decides by name and value which members a message about a whole model must not show.
     """
     is_secret = is_secret or _is_secret_member
     return [
@@ -68,7 +68,7 @@ def _may_quote_input(detail: Mapping[str, Any]) -> bool:
 
 
 def _find_hidden(detail: Mapping[str, Any], is_secret: Callable[[str, object], bool]) -> list[str]:
-    """The texts that a message must not show: all of the one value; of a whole, what its members keep secret."""
+    """The texts that a message must not show: those of the one value, or of the secret members of a whole model."""
     from bandmaster.kernel.settings.secrets import collect_texts
 
     given = detail["input"]

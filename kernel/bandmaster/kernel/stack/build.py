@@ -1,18 +1,23 @@
-"""The layers composed around an application, as one chain for each type of scope."""
+"""Build the request stack: the layers around an application, as one chain for each type of scope."""
 
 from __future__ import annotations
 
 import inspect
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Literal, TypeAlias, cast
+from typing import TYPE_CHECKING, Literal, TypeAlias, cast
 
 from starlette.types import ASGIApp, Receive, Scope, Send
 
 from bandmaster.kernel.contributions.layer_classes import HOOKS, is_base_http
 from bandmaster.kernel.contributions.model import MiddlewareContribution
+from bandmaster.kernel.contributions.signatures import Kind
 from bandmaster.kernel.errors import StartError
 from bandmaster.kernel.stack.frame import Frame
+
+if TYPE_CHECKING:
+    from bandmaster.kernel.lifecycle.resources import Resources
+    from bandmaster.kernel.planning.plan import Layer
 
 _Kind: TypeAlias = Literal["http", "websocket"]
 _KINDS: tuple[_Kind, ...] = ("http", "websocket")
@@ -20,7 +25,7 @@ _KINDS: tuple[_Kind, ...] = ("http", "websocket")
 
 @dataclass(frozen=True, slots=True)
 class BoundLayer:
-    """A layer with the live objects that its constructor takes."""
+    """A layer with the live objects for the constructor."""
 
     contribution: MiddlewareContribution
     arguments: Mapping[str, object]
@@ -29,7 +34,7 @@ class BoundLayer:
 
 @dataclass(frozen=True, slots=True)
 class Stack:
-    """An ASGI application: the layers around ``app``. Lifespan, and whatever is no request, goes past the layers."""
+    """An ASGI application: the layers around ``app``. Scopes other than requests, such as lifespan, skip the layers."""
 
     app: ASGIApp
     http: ASGIApp
@@ -49,34 +54,50 @@ class Stack:
 
 
 def build(layers: Sequence[BoundLayer], app: ASGIApp) -> Stack:
-    """Make every layer, once, and put them around ``app``; ``layers`` come outermost first.
+    """Make one instance of every layer, and put the layers around ``app``; ``layers`` come outermost first.
 
-    A layer has one instance, and so one state, also where it serves both types of scope. Hook layers that are
-    neighbours in a chain share one frame there. A layer that its settings switch off costs nothing: one in hook form
-    whose constructor sets its hooks to None, one in ASGI form whose ``__new__`` returns the ``app`` it was given.
+    A layer that serves both types of scope has one instance, and so one state, in both chains. Neighbouring hook layers
+    of a chain share one frame. A layer can switch itself off at no cost: in hook form by a constructor that sets the
+    hooks to None, in ASGI form by a ``__new__`` that returns the given ``app``.
 
     Raises:
-        StartError: a layer's constructor failed, or made something that is no layer; the message names the layer and
-            where it comes from.
+        StartError: a layer's constructor failed, or returned something that isn't a layer. The message names the layer
+            and the distribution.
     """
     apps: dict[_Kind, ASGIApp] = dict.fromkeys(_KINDS, app)
     runs: dict[_Kind, list[object]] = {kind: [] for kind in _KINDS}
     for place, layer in reversed(list(enumerate(layers))):
         served: list[_Kind] = [kind for kind in _KINDS if kind in layer.contribution.scopes]
         if layer.contribution.form == "hooks":
-            instance = _hooks(layer)
+            instance = _make_hook_layer(layer)
             for kind in served if instance is not None else ():
                 runs[kind].insert(0, instance)
         else:
             for kind in served:
-                apps[kind] = _fused(runs[kind], apps[kind], kind, inner=_has_hooks(layers[:place], kind))
+                apps[kind] = _fuse_hooks(runs[kind], apps[kind], kind, inner=_has_hooks(layers[:place], kind))
                 runs[kind] = []
-            apps |= dict.fromkeys(served, _asgi(layer, _joined(*(apps[kind] for kind in served))))
-    return Stack(app, *(_fused(runs[kind], apps[kind], kind, inner=False) for kind in _KINDS))
+            apps |= dict.fromkeys(served, _make_asgi_layer(layer, _join_chains(*(apps[kind] for kind in served))))
+    return Stack(app, *(_fuse_hooks(runs[kind], apps[kind], kind, inner=False) for kind in _KINDS))
+
+
+def bind(layer: Layer, resources: Resources, settings: Mapping[type, object]) -> BoundLayer:
+    """Find the live objects for a layer's constructor: options, resources and settings.
+
+    ``settings`` are the plan's. A need that nothing provides is None, unless the constructor has a default.
+    """
+    arguments = dict(layer.contribution.options)
+    for need in layer.needs:
+        if need.key in resources:
+            arguments[need.parameter] = resources[need.key]
+        elif need.kind is Kind.SETTINGS:
+            arguments[need.parameter] = settings[need.key.type]
+        elif not need.has_default:
+            arguments[need.parameter] = None
+    return BoundLayer(layer.contribution, arguments)
 
 
 class _ByType:
-    """What an ASGI layer that serves both types of scope has inside it, where the two chains differ there."""
+    """Chooses between the two chains inside an ASGI layer that serves both types of scope."""
 
     __slots__ = ("_http", "_websocket")
 
@@ -88,18 +109,18 @@ class _ByType:
         await (self._websocket if scope["type"] == "websocket" else self._http)(scope, receive, send)
 
 
-def _hooks(layer: BoundLayer) -> object | None:
-    instance = _made(layer)
+def _make_hook_layer(layer: BoundLayer) -> object | None:
+    instance = _call_constructor(layer)
     hooks = {name: getattr(instance, name) for name in HOOKS if getattr(instance, name, None) is not None}
     if not hooks and isinstance(instance, layer.contribution.layer):
         return None
     if not hooks:
-        raise _no_layer(layer, instance, f"has none of {', '.join(HOOKS)}")
+        raise _make_fault(layer, instance, f"has none of {', '.join(HOOKS)}")
     for name, hook in hooks.items():
         if not callable(hook):
-            raise _no_layer(layer, instance, f"has an {name} that can't be called")
+            raise _make_fault(layer, instance, f"has an {name} that can't be called")
         if inspect.iscoroutinefunction(hook):
-            raise _no_layer(layer, instance, f"has an async {name}; hooks are plain functions")
+            raise _make_fault(layer, instance, f"has an async {name}; hooks are plain functions")
     return instance
 
 
@@ -107,38 +128,38 @@ def _has_hooks(layers: Sequence[BoundLayer], kind: _Kind) -> bool:
     return any(layer.contribution.form == "hooks" and kind in layer.contribution.scopes for layer in layers)
 
 
-def _fused(run: Sequence[object], app: ASGIApp, kind: _Kind, *, inner: bool) -> ASGIApp:
-    # The bound method, since calling an instance looks it up each time.
+def _fuse_hooks(run: Sequence[object], app: ASGIApp, kind: _Kind, *, inner: bool) -> ASGIApp:
+    # The bound method, since calling an instance would look up __call__ for each request.
     return Frame(run, app, kind, inner=inner).__call__ if run else app
 
 
-def _joined(first: ASGIApp, second: ASGIApp | None = None) -> ASGIApp:
+def _join_chains(first: ASGIApp, second: ASGIApp | None = None) -> ASGIApp:
     return first if second is None or second is first else _ByType(first, second)
 
 
-def _asgi(layer: BoundLayer, inner: ASGIApp) -> ASGIApp:
-    instance = _made(layer, inner)
+def _make_asgi_layer(layer: BoundLayer, inner: ASGIApp) -> ASGIApp:
+    instance = _call_constructor(layer, inner)
     if not callable(instance):
-        raise _no_layer(layer, instance, "can't be called as an ASGI application")
-    # A class may hand over an instance of some other one.
+        raise _make_fault(layer, instance, "can't be called as an ASGI application")
+    # The contribution checks the class, but a class may return an instance of another class.
     if is_base_http(type(instance)) and not layer.contribution.allow_base_http_middleware:
-        raise _no_layer(layer, instance, "is a starlette BaseHTTPMiddleware, which isn't allowed here")
+        raise _make_fault(layer, instance, "is a starlette BaseHTTPMiddleware, which isn't allowed here")
     return cast("ASGIApp", instance)
 
 
-def _made(layer: BoundLayer, *app: ASGIApp) -> object:
+def _call_constructor(layer: BoundLayer, *app: ASGIApp) -> object:
     try:
         return layer.contribution.layer(*app, **layer.arguments)
     except Exception as error:
-        message = f"layer {_named(layer)} could not be made: {type(error).__name__}: {error}"
+        message = f"layer {_describe(layer)} could not be made: {type(error).__name__}: {error}"
         raise StartError(message, component=layer.contribution.name) from error
 
 
-def _no_layer(layer: BoundLayer, instance: object, fault: str) -> StartError:
-    made = f"layer {_named(layer)} made a {type(instance).__name__} that {fault}"
+def _make_fault(layer: BoundLayer, instance: object, fault: str) -> StartError:
+    made = f"layer {_describe(layer)} made a {type(instance).__name__} that {fault}"
     return StartError(made, component=layer.contribution.name)
 
 
-def _named(layer: BoundLayer) -> str:
+def _describe(layer: BoundLayer) -> str:
     contribution = layer.contribution
     return f"{contribution.name!r} ({contribution.band}, {contribution.provenance})"

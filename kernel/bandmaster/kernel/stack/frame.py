@@ -1,15 +1,16 @@
-"""The one frame that a run of neighbouring hook layers puts around the application.
+"""The frame that runs the hooks of neighbouring layers around an application.
 
-What the hooks can rely on:
+Hooks can rely on the following:
 
-- A layer is entered when its ``on_request`` has returned; one without it, when all layers outside it are entered. Like
-  a context manager's ``__enter__``, an ``on_request`` that raises doesn't enter its layer.
-- Every entered layer sees the start of whatever response goes out, be it the application's or a hook's, and the end.
-- ``on_error`` sees what the application raised, unless it says that the client has gone; the first hook that answers
-  ends the search. Unanswered, the exception goes on unchanged. A cancellation goes by it.
-- ``on_end`` runs when the application has returned or raised, and with it its background work. It runs for every
-  entered layer, once, even if another one's raises. What such hooks raise becomes a note on the exception that is
-  under way; if none is, it is raised: alone, or as a group.
+- A layer is entered when its ``on_request`` has returned; a layer without that hook, when all outer layers are
+  entered. A layer whose ``on_request`` raises is not entered, as with a context manager's ``__enter__``.
+- Every entered layer sees the start of the response, whether the application or a hook gave it, and the end.
+- ``on_error`` sees the exception that the application raised, unless that means only that the client has left. The
+  first hook that answers ends the search; without an answer, the exception is raised unchanged. A cancellation is not
+  shown to ``on_error``.
+- ``on_end`` runs when the application, with its background work, has returned or raised: once for every entered
+  layer, also if the ``on_end`` of another layer raises. An exception of such a hook becomes a note on the exception
+  that is being raised. If there is none, the exception of the hook is raised, and several are raised as a group.
 """
 
 from __future__ import annotations
@@ -24,19 +25,31 @@ from typing import Any, Literal, NoReturn, TypeAlias, cast
 from starlette.types import ASGIApp, Receive, Scope, Send
 
 from bandmaster.kernel.errors import BodyTooLarge
-from bandmaster.kernel.stack.exchange import CURRENT, Exchange, Response
-from bandmaster.kernel.stack.messages import Hook, HTTPTraffic, Traffic, WebSocketTraffic
+from bandmaster.kernel.stack.disconnects import is_disconnect
+from bandmaster.kernel.stack.exchange import CURRENT, Exchange
+from bandmaster.kernel.stack.frame_exchange import FrameExchange, Hook, Response
+from bandmaster.kernel.stack.messages import HTTPExchange, WebSocketExchange
 
 ErrorHook: TypeAlias = Callable[[Exchange, Exception], None]
 
 
 class Frame:
-    """Runs the hooks of its layers around an application, for one type of scope.
+    """Runs the hooks of some layers around an application, for one type of scope.
 
-    ``inner`` says that the same chain has a frame further out, whose ``data`` is to be shared.
+    ``inner`` means that the same chain has a frame further out, whose exchange has the ``data`` to share.
     """
 
-    __slots__ = ("_app", "_entered", "_inner", "_observes", "_outside", "_requests", "_through", "_traffic", "layers")
+    __slots__ = (
+        "_app",
+        "_exchange_type",
+        "_hooks",
+        "_hooks_outside",
+        "_hooks_through",
+        "_inner",
+        "_observes",
+        "_requests",
+        "layers",
+    )
 
     def __init__(
         self, layers: Sequence[object], app: ASGIApp, kind: Literal["http", "websocket"], *, inner: bool = False
@@ -45,58 +58,59 @@ class Frame:
         """The layers' instances, outermost first."""
         self._app = app
         self._inner = inner
-        self._traffic: type[Traffic] = HTTPTraffic if kind == "http" else WebSocketTraffic
-        self._entered = _entered(self.layers)
+        self._exchange_type: type[FrameExchange] = HTTPExchange if kind == "http" else WebSocketExchange
+        self._hooks = _collect_hooks(self.layers)
         places = [place for place, layer in enumerate(self.layers) if getattr(layer, "on_request", None) is not None]
         self._requests: tuple[Hook, ...] = tuple(cast("Any", self.layers[place]).on_request for place in places)
-        # What is entered if that on_request raises, or answers: nothing is worked out per request.
-        self._outside = tuple(_entered(self.layers[:place]) for place in places)
-        self._through = tuple(_entered(self.layers[: place + 1]) for place in places)
-        # Where no hook can see what passes, the application gets the server's own receive and send.
-        self._observes = kind == "websocket" or self._entered != _entered(())
+        # The hooks of the entered layers, should that on_request raise, or answer: worked out once, not per request.
+        self._hooks_outside = tuple(_collect_hooks(self.layers[:place]) for place in places)
+        self._hooks_through = tuple(_collect_hooks(self.layers[: place + 1]) for place in places)
+        # Where no hook can see the messages, the application gets the server's own receive and send.
+        self._observes = kind == "websocket" or self._hooks != _collect_hooks(())
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Serve one request or one WebSocket."""
-        exchange = self._traffic(scope)
+        exchange = self._exchange_type(scope)
         if self._inner:
-            _join(exchange)
+            _join_outer_frame(exchange)
         token = CURRENT.set(exchange)
         exchange.receive = receive
         exchange.send = send
-        entered = self._entered
-        hooks = iter(self._requests)
+        entered = self._hooks
+        requests = iter(self._requests)
         try:
-            for on_request in hooks:
+            for on_request in requests:
                 on_request(exchange)
                 if exchange.answer is not None:
-                    entered = self._through[self._place(hooks)]
+                    entered = self._hooks_through[self._find_place(requests)]
                     break
             exchange.answerable = False
-            exchange.starts = entered.starts
+            exchange.start_hooks = entered.starts
             if exchange.answer is not None:
-                await exchange.deliver()
+                await exchange.send_answer()
             elif self._observes or exchange.body_limit is not None:
-                await self._app(scope, exchange.receiving, exchange.sending)
+                await self._app(scope, exchange.receive_for_app, exchange.send_for_app)
             else:
                 await self._app(scope, receive, send)
         except BaseException as error:
+            # Still answerable: it was an on_request that raised.
             if exchange.answerable:
-                entered = self._outside[self._place(hooks)]
-            if not await _handled(exchange, error, entered, token):
+                entered = self._hooks_outside[self._find_place(requests)]
+            if not await _handle_error(exchange, error, entered, token):
                 raise
         else:
-            failures = _leave(exchange, entered.ends, token)
+            failures = _run_end_hooks(exchange, entered.ends, token)
             if failures is not None:
-                _raise(failures)
+                _raise_failures(failures)
 
-    def _place(self, hooks: Iterator[Hook]) -> int:
-        # Counting backwards from what an iterator has left costs nothing while all goes well.
-        return len(self._requests) - 1 - length_hint(hooks)
+    def _find_place(self, requests: Iterator[Hook]) -> int:
+        # From what is left of the iterator: a counter would cost every request, this costs only those that end here.
+        return len(self._requests) - 1 - length_hint(requests)
 
 
 @dataclass(frozen=True, slots=True)
-class _Entered:
-    """The hooks of those layers that a request has entered, each kind innermost first."""
+class _Hooks:
+    """The hooks of some layers, each kind innermost first."""
 
     starts: tuple[Hook, ...]
     errors: tuple[ErrorHook, ...]
@@ -106,51 +120,51 @@ class _Entered:
 _TOO_LARGE = Response(413, [(b"content-type", b"text/plain"), (b"content-length", b"17")], b"Content Too Large")
 
 
-def _entered(layers: Sequence[object]) -> _Entered:
-    def hooks(kind: str) -> tuple[Any, ...]:
-        return tuple(hook for layer in reversed(layers) if (hook := getattr(layer, kind, None)) is not None)
+def _collect_hooks(layers: Sequence[object]) -> _Hooks:
+    def collect(name: str) -> tuple[Any, ...]:
+        return tuple(hook for layer in reversed(layers) if (hook := getattr(layer, name, None)) is not None)
 
-    return _Entered(hooks("on_response_start"), hooks("on_error"), hooks("on_end"))
+    return _Hooks(collect("on_response_start"), collect("on_error"), collect("on_end"))
 
 
-def _join(exchange: Exchange) -> None:
+def _join_outer_frame(exchange: FrameExchange) -> None:
     outer = CURRENT.get(None)
     if outer is None:
         return
-    # A layer between the two frames may have copied the scope, or run this in a context of some other request. A copy
-    # still holds the request's own header list, or the state that servers copy for each request.
-    ours, theirs = exchange.scope, outer.scope
-    if ours is theirs or any(
-        ours.get(key) is not None and ours[key] is theirs.get(key) for key in ("headers", "state")
+    # A layer between the two frames may have copied the scope, or serve another request in this context. A copy still
+    # holds the request's own list of headers, or the state that servers copy for each request.
+    scope, outer_scope = exchange.scope, outer.scope
+    if scope is outer_scope or any(
+        scope.get(key) is not None and scope[key] is outer_scope.get(key) for key in ("headers", "state")
     ):
         exchange.outer = outer
         exchange.data = outer.data
 
 
-async def _handled(exchange: Traffic, error: BaseException, entered: _Entered, token: Token[Exchange]) -> bool:
-    """Whether a hook has answered for what was raised; if not, it is to be raised on."""
+async def _handle_error(exchange: FrameExchange, error: BaseException, entered: _Hooks, token: Token[Exchange]) -> bool:
+    """Call the hooks for an exception. Returns whether a hook has answered; otherwise the exception is to be raised."""
     exchange.error = error
-    exchange.starts = entered.starts
+    exchange.start_hooks = entered.starts
     exchange.answerable = False
     if exchange.outer is not None:
         exchange.outer.error = error
     failures: list[BaseException] = []
-    answered = isinstance(error, Exception) and await _answered(exchange, error, entered.errors, failures)
-    _leave(exchange, entered.ends, token, failures)
-    if not answered and (not isinstance(error, Exception) or _first_fatal(failures) is None):
-        _note(error, failures)
+    answered = isinstance(error, Exception) and await _answer_error(exchange, error, entered.errors, failures)
+    _run_end_hooks(exchange, entered.ends, token, failures)
+    if not answered and (not isinstance(error, Exception) or _find_fatal(failures) is None):
+        _add_notes(error, failures)
         return False
     if failures:
-        _raise(failures)
+        _raise_failures(failures)
     return True
 
 
-async def _answered(
-    exchange: Traffic, error: Exception, hooks: Sequence[ErrorHook], failures: list[BaseException]
+async def _answer_error(
+    exchange: FrameExchange, error: Exception, hooks: Sequence[ErrorHook], failures: list[BaseException]
 ) -> bool:
     if not exchange.started:
         exchange.status = None
-    if exchange.says_that_the_client_has_gone(error):
+    if is_disconnect(error, exchange.send):
         exchange.disconnected = True
         return False
     exchange.answer = None
@@ -168,52 +182,52 @@ async def _answered(
     if exchange.answer is None:
         return False
     try:
-        await exchange.deliver()
+        await exchange.send_answer()
     except BaseException as failure:  # noqa: BLE001 — likewise; a cancellation is raised when all ends have run
         failures.append(failure)
         return False
     return True
 
 
-def _leave(
+def _run_end_hooks(
     exchange: Exchange, hooks: Sequence[Hook], token: Token[Exchange], failures: list[BaseException] | None = None
 ) -> list[BaseException] | None:
     for on_end in hooks:
         try:
             on_end(exchange)
-        except BaseException as failure:  # noqa: BLE001 — the others' ends come first, then it is raised
+        except BaseException as failure:  # noqa: BLE001 — raised when the other ends have run
             failures = [] if failures is None else failures
             failures.append(failure)
-    # An exception leads to this request's frames, and they to the exchange.
+    # An exception refers to the frames of this request, and they to the exchange: a cycle.
     exchange.error = None
     try:
         CURRENT.reset(token)
     except ValueError:
-        # A coroutine that is thrown away is closed in somebody else's context, where nothing was set.
+        # A coroutine that is thrown away is closed in the context of other code, where the variable was never set.
         pass
     return failures
 
 
-def _first_fatal(failures: list[BaseException]) -> BaseException | None:
-    # A cancellation or an exit that arrives in a hook is meant for the task, and must come out as itself.
+def _find_fatal(failures: list[BaseException]) -> BaseException | None:
+    # A cancellation or an exit that arrives in a hook is meant for the task, and must be raised as it is.
     return next((failure for failure in failures if not isinstance(failure, Exception)), None)
 
 
-def _note(error: BaseException, failures: list[BaseException]) -> None:
+def _add_notes(error: BaseException, failures: list[BaseException]) -> None:
     for failure in failures:
         if failure is not error:
-            # Without its chain, which is what this is a note on.
-            told = "".join(format_exception(failure, chain=False))
-            error.add_note(f"A hook failed while this was under way:\n{told}")
-    # Nobody's frame may hold what is raised through it.
+            # Without the failure's chain, which leads to the very exception that gets this note.
+            trace = "".join(format_exception(failure, chain=False))
+            error.add_note(f"A hook failed while this was under way:\n{trace}")
+    # The frames of a traceback hold their local variables: this list in them would make a cycle.
     failures.clear()
 
 
-def _raise(failures: list[BaseException]) -> NoReturn:
-    error = _first_fatal(failures)
+def _raise_failures(failures: list[BaseException]) -> NoReturn:
+    error = _find_fatal(failures)
     if error is not None or len(failures) == 1:
         error = error or failures[0]
-        _note(error, failures)
+        _add_notes(error, failures)
     else:
         error = BaseExceptionGroup("several hooks failed", failures)
         failures.clear()

@@ -1,99 +1,36 @@
-"""Exchanges that watch the messages between an application and its server.
+"""The messages of HTTP and of WebSockets, watched between an application and its server.
 
-Whatever they don't know passes as it is, as the same object. What they change is a copy: an application may use its
-messages and header lists again.
+Messages of unknown types pass as they are, as the same object. A message that is changed is copied first, and so is the
+list of headers: an application may use the same objects again.
 """
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable
 from functools import cache
 from time import perf_counter
-from traceback import walk_tb
-from types import CodeType
-from typing import TypeAlias, cast
+from typing import cast
 
-from starlette.types import Message, Receive, Scope, Send
+from starlette.types import Message, Scope
 
 from bandmaster.kernel.errors import BodyTooLarge
-from bandmaster.kernel.stack.exchange import Close, Exchange, Response, Socket
+from bandmaster.kernel.stack.exchange import WebSocketInfo
+from bandmaster.kernel.stack.frame_exchange import Close, FrameExchange, Response
 
-Hook: TypeAlias = Callable[[Exchange], None]
-
-
-class Traffic(Exchange):
-    """What both kinds have in common.
-
-    The frame gives it the server's side and the hooks, before the application gets `receiving` and `sending`. Their
-    being methods of the exchange itself, and `sending` a plain function that returns the server's awaitable, is most of
-    why a frame costs so little.
-    """
-
-    __slots__ = ("receive", "send", "starts")
-
-    receive: Receive
-    """The server's."""
-    send: Send
-    """The server's."""
-    starts: tuple[Hook, ...]
-    """What sees the start of a response, innermost first."""
-
-    def sending(self, message: Message) -> Awaitable[None]:
-        """The application's ``send``."""
-        raise NotImplementedError
-
-    async def receiving(self) -> Message:
-        """The application's ``receive``."""
-        raise NotImplementedError
-
-    async def deliver(self) -> None:
-        """Send the answer that a hook has given."""
-        raise NotImplementedError
-
-    def says_that_the_client_has_gone(self, error: Exception) -> bool:
-        """Whether what the application raised means just that."""
-        if any((base.__module__, base.__name__) in _DISCONNECTS for base in type(error).__mro__):
-            return True
-        # ASGI lets send raise any OSError for it. A database's looks the same, so it must have come through send.
-        if not isinstance(error, OSError):
-            return False
-        codes = {frame.f_code for frame, _ in walk_tb(error.__traceback__)}
-        return _code(self.send) in codes
-
-    def begin(self, message: Message) -> Message:
-        """Let the hooks see the start of a response; what goes out in place of the application's message."""
-        self.status = message["status"]
-        headers: list[tuple[bytes, bytes]] = [*message["headers"]] if "headers" in message else []
-        for name, _ in headers:
-            if not name.islower():
-                headers = [(name.lower(), value) for name, value in headers]
-                break
-        self._response_headers = headers
-        self._counted = -1
-        for on_response_start in self.starts:
-            on_response_start(self)
-        self.started = True
-        message = dict(message)
-        message["status"] = self.status
-        message["headers"] = self._response_headers
-        return message
-
-    async def respond_with(self, response: Response, kind: str) -> None:
-        """Send a whole response, in messages of that kind."""
-        await self.sending({"type": f"{kind}.start", "status": response.status, "headers": response.headers})
-        await self.sending({"type": f"{kind}.body", "body": response.body})
+_DENIAL = "websocket.http.response"
+"""The ASGI extension by which a server refuses a WebSocket with a response, and the prefix of the messages for that."""
 
 
-class HTTPTraffic(Traffic):
-    """A request and its response."""
+class HTTPExchange(FrameExchange):
+    """A request and the response."""
 
     __slots__ = ()
 
-    def sending(self, message: Message) -> Awaitable[None]:
+    def send_for_app(self, message: Message) -> Awaitable[None]:
         """The application's ``send``."""
         kind = message["type"]
         if kind == "http.response.body":
-            # Streams live here, and hardly any piece of one comes without a body.
+            # First, and without get(): streams send this message over and over, and hardly ever without a body.
             try:
                 self.bytes_sent += len(message["body"])
             except KeyError:
@@ -103,44 +40,54 @@ class HTTPTraffic(Traffic):
             return self.send(message)
         if kind == "http.response.start":
             if not self.started:
-                message = self.begin(message)
+                message = self.start_response(message)
         elif kind == "http.response.pathsend" or (
             kind == "http.response.zerocopysend" and not message.get("more_body")
         ):
             self.finished = perf_counter()
         return self.send(message)
 
-    async def receiving(self) -> Message:
+    async def receive_for_app(self) -> Message:
         """The application's ``receive``.
 
         Raises:
-            BodyTooLarge: the body has grown beyond the limit.
+            BodyTooLarge: the body is longer than the limit.
         """
         message = await self.receive()
         kind = message["type"]
         if kind == "http.request":
             self.bytes_received += len(message.get("body") or b"")
             if self.body_limit is not None and self.bytes_received > self.body_limit:
-                raise _body_too_large()(self.body_limit)
+                raise _get_body_too_large()(self.body_limit)
         elif kind == "http.disconnect" and self.finished is None:
             self.disconnected = True
         return message
 
-    async def deliver(self) -> None:
+    async def send_answer(self) -> None:
         """Send the answer that a hook has given."""
-        await self.respond_with(cast("Response", self.answer), "http.response")
+        await self.send_response(cast("Response", self.answer), "http.response")
 
 
-class WebSocketTraffic(Traffic):
-    """A WebSocket, from its handshake to its end."""
+class WebSocketExchange(FrameExchange):
+    """A WebSocket, from the handshake to the end."""
 
-    __slots__ = ()
+    __slots__ = ("message_limit",)
+
+    socket: WebSocketInfo  # pyright: ignore[reportIncompatibleVariableOverride]
 
     def __init__(self, scope: Scope) -> None:
         super().__init__(scope)
-        self.socket: Socket = Socket()  # pyright: ignore[reportIncompatibleVariableOverride]
+        self.socket = WebSocketInfo()
+        self.message_limit: int | None = None
+        """Bytes that a message from the client may have."""
 
-    def sending(self, message: Message) -> Awaitable[None]:
+    def limit_message(self, max_bytes: int) -> None:
+        """Keep the lowest limit."""
+        super().limit_message(max_bytes)
+        if self.message_limit is None or max_bytes < self.message_limit:
+            self.message_limit = max_bytes
+
+    def send_for_app(self, message: Message) -> Awaitable[None]:
         """The application's ``send``."""
         kind = message["type"]
         if kind == "websocket.send":
@@ -148,14 +95,14 @@ class WebSocketTraffic(Traffic):
             self.bytes_sent += len(message.get("bytes") or message.get("text") or b"")
         elif kind == "websocket.accept":
             if not self.started:
-                message = self._accept(message)
+                message = self._start_accept(message)
         elif kind == "websocket.close":
             if self.status is None:
                 self.status = 403
-            self._close(message, 1000)
+            self._note_close(message, 1000)
         elif kind == "websocket.http.response.start":
             if not self.started:
-                message = self.begin(message)
+                message = self.start_response(message)
                 self.socket.closed = True
         elif kind == "websocket.http.response.body":
             self.bytes_sent += len(message.get("body") or b"")
@@ -163,7 +110,7 @@ class WebSocketTraffic(Traffic):
                 self.finished = perf_counter()
         return self.send(message)
 
-    async def receiving(self) -> Message:
+    async def receive_for_app(self) -> Message:
         """The application's ``receive``."""
         message = await self.receive()
         kind = message["type"]
@@ -171,35 +118,35 @@ class WebSocketTraffic(Traffic):
             content = message.get("bytes") or message.get("text") or b""
             self.socket.messages_received += 1
             self.bytes_received += len(content)
-            if self.socket.message_limit is not None and _exceeds(content, self.socket.message_limit):
-                await self.sending({"type": "websocket.close", "code": 1009, "reason": ""})
+            if self.message_limit is not None and _exceeds(content, self.message_limit):
+                await self.send_for_app({"type": "websocket.close", "code": 1009, "reason": ""})
                 return {"type": "websocket.disconnect", "code": 1009, "reason": ""}
         elif kind == "websocket.disconnect":
             self.disconnected = self.disconnected or not self.socket.closed
-            self._close(message, 1005)
+            self._note_close(message, 1005)
         return message
 
-    async def deliver(self) -> None:
+    async def send_answer(self) -> None:
         """Send the answer that a hook has given."""
         answer = cast("Response | Close", self.answer)
         if isinstance(answer, Response):
             if _DENIAL in (self.scope.get("extensions") or ()):
-                await self.respond_with(answer, _DENIAL)
+                await self.send_response(answer, _DENIAL)
                 return
-            answer = Close(_close_code(answer.status), "")
+            answer = Close(_choose_close_code(answer.status), "")
         if not self.socket.closed:
-            await self.sending({"type": "websocket.close", "code": answer.code, "reason": answer.reason})
+            await self.send_for_app({"type": "websocket.close", "code": answer.code, "reason": answer.reason})
 
-    def _accept(self, message: Message) -> Message:
-        accepted = self.begin({**message, "status": 101})
+    def _start_accept(self, message: Message) -> Message:
+        accepted = self.start_response({**message, "status": 101})
         self.status = 101
         del accepted["status"]
-        # Servers from before ASGI 2.1 take no headers here, not even none.
+        # Servers from before ASGI 2.1 take no headers here, not even an empty list.
         if not self._response_headers and "headers" not in message:
             del accepted["headers"]
         return accepted
 
-    def _close(self, message: Message, default: int) -> None:
+    def _note_close(self, message: Message, default: int) -> None:
         socket = self.socket
         if not socket.closed:
             socket.closed = True
@@ -208,30 +155,12 @@ class WebSocketTraffic(Traffic):
             self.finished = perf_counter()
 
 
-_DENIAL = "websocket.http.response"
-_DISCONNECTS = frozenset(
-    (
-        ("starlette.requests", "ClientDisconnect"),
-        ("starlette.websockets", "WebSocketDisconnect"),
-    )
-)
-
-
-def _code(send: Send) -> CodeType | None:
-    # A frame further out hands the server's awaitable on, and so leaves no trace of its own.
-    outer = getattr(send, "__self__", None)
-    if isinstance(outer, Traffic):
-        return _code(outer.send)
-    function = getattr(send, "__func__", send)
-    return getattr(function, "__code__", None) or getattr(type(send).__call__, "__code__", None)
-
-
 @cache
-def _body_too_large() -> type[BodyTooLarge]:
+def _get_body_too_large() -> type[BodyTooLarge]:
     # Imported when it is needed: it takes longer than all of the kernel's own modules.
     from starlette.exceptions import HTTPException
 
-    # Starlette and FastAPI answer what their own exception says, and make 500 or 400 of any other.
+    # Starlette and FastAPI answer their own exception with its status, and make 500 or 400 of any other.
     class HTTPBodyTooLarge(BodyTooLarge, HTTPException):
         def __init__(self, limit: int) -> None:
             BodyTooLarge.__init__(self, limit)
@@ -242,13 +171,13 @@ def _body_too_large() -> type[BodyTooLarge]:
 
 
 def _exceeds(content: bytes | str, limit: int) -> bool:
-    # No character takes more than four bytes: most texts needn't be encoded to know.
+    # A character takes at most four bytes, so most texts are long enough, or short enough, without being encoded.
     if isinstance(content, str) and len(content) <= limit < 4 * len(content):
         content = content.encode("utf-8", "surrogatepass")
     return len(content) > limit
 
 
-def _close_code(status: int) -> int:
+def _choose_close_code(status: int) -> int:
     if status == 503:
         return 1013
     return 1011 if status >= 500 else 1008

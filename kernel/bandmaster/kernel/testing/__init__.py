@@ -2,110 +2,63 @@
 
 from __future__ import annotations
 
-import importlib
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
+
+from bandmaster.kernel.lazy import export_lazily
 
 if TYPE_CHECKING:
-    from bandmaster.kernel.testing.calls import ASGIViolationError, ClientGoneError
-    from bandmaster.kernel.testing.client import Client, ResponseCutError, StreamedResponse, connect
-    from bandmaster.kernel.testing.conformance import Conformance, Finding, NonconformingError, check_contribution
-    from bandmaster.kernel.testing.faults import Fault, InjectedError, cancel, crash, fail, hang, slow
-    from bandmaster.kernel.testing.lifespan import LifespanError
-    from bandmaster.kernel.testing.messages import Headers, Response
-    from bandmaster.kernel.testing.outcome import Outcome, attempt
-    from bandmaster.kernel.testing.recording import Recording
-    from bandmaster.kernel.testing.running import RunCancelled, Running, run
-    from bandmaster.kernel.testing.servers import (
-        ServerUnavailable,
-        ServiceSettings,
-        free_port,
-        server_process,
-        skip_or_fail,
-    )
-    from bandmaster.kernel.testing.websocket import WebSocket, WebSocketClosed, WebSocketRefused
+    from bandmaster.kernel.testing.calls import ASGIViolationError as ASGIViolationError
+    from bandmaster.kernel.testing.calls import ClientGoneError as ClientGoneError
+    from bandmaster.kernel.testing.client import Client as Client
+    from bandmaster.kernel.testing.client import ResponseCutError as ResponseCutError
+    from bandmaster.kernel.testing.client import StreamedResponse as StreamedResponse
+    from bandmaster.kernel.testing.client import connect as connect
+    from bandmaster.kernel.testing.conformance import Conformance as Conformance
+    from bandmaster.kernel.testing.conformance import Finding as Finding
+    from bandmaster.kernel.testing.conformance import NonconformingError as NonconformingError
+    from bandmaster.kernel.testing.conformance import check_contribution as check_contribution
+    from bandmaster.kernel.testing.faults import Fault as Fault
+    from bandmaster.kernel.testing.faults import InjectedError as InjectedError
+    from bandmaster.kernel.testing.faults import cancel as cancel
+    from bandmaster.kernel.testing.faults import crash as crash
+    from bandmaster.kernel.testing.faults import fail as fail
+    from bandmaster.kernel.testing.faults import hang as hang
+    from bandmaster.kernel.testing.faults import slow as slow
+    from bandmaster.kernel.testing.guardian import guarded_folder as guarded_folder
+    from bandmaster.kernel.testing.guardian import guarded_process as guarded_process
+    from bandmaster.kernel.testing.lifespan import LifespanError as LifespanError
+    from bandmaster.kernel.testing.messages import Headers as Headers
+    from bandmaster.kernel.testing.messages import Response as Response
+    from bandmaster.kernel.testing.outcome import Outcome as Outcome
+    from bandmaster.kernel.testing.outcome import attempt as attempt
+    from bandmaster.kernel.testing.recording import Recording as Recording
+    from bandmaster.kernel.testing.running import RunCancelled as RunCancelled
+    from bandmaster.kernel.testing.running import Running as Running
+    from bandmaster.kernel.testing.running import run as run
+    from bandmaster.kernel.testing.servers import ServerUnavailable as ServerUnavailable
+    from bandmaster.kernel.testing.servers import ServiceSettings as ServiceSettings
+    from bandmaster.kernel.testing.servers import free_port as free_port
+    from bandmaster.kernel.testing.servers import server_process as server_process
+    from bandmaster.kernel.testing.servers import skip_or_fail as skip_or_fail
+    from bandmaster.kernel.testing.websocket import WebSocket as WebSocket
+    from bandmaster.kernel.testing.websocket import WebSocketClosed as WebSocketClosed
+    from bandmaster.kernel.testing.websocket import WebSocketRefused as WebSocketRefused
 
-# Where each public name lives. pytest imports this package whenever it starts, so that it must cost nothing (PEP 562).
-_HOMES = {
-    "ASGIViolationError": "calls",
-    "Client": "client",
-    "ClientGoneError": "calls",
-    "Conformance": "conformance",
-    "Fault": "faults",
-    "Finding": "conformance",
-    "Headers": "messages",
-    "InjectedError": "faults",
-    "LifespanError": "lifespan",
-    "NonconformingError": "conformance",
-    "Outcome": "outcome",
-    "Recording": "recording",
-    "Response": "messages",
-    "ResponseCutError": "client",
-    "RunCancelled": "running",
-    "Running": "running",
-    "ServerUnavailable": "servers",
-    "ServiceSettings": "servers",
-    "StreamedResponse": "client",
-    "WebSocket": "websocket",
-    "WebSocketClosed": "websocket",
-    "WebSocketRefused": "websocket",
-    "attempt": "outcome",
-    "cancel": "faults",
-    "check_contribution": "conformance",
-    "connect": "client",
-    "crash": "faults",
-    "fail": "faults",
-    "free_port": "servers",
-    "hang": "faults",
-    "run": "running",
-    "server_process": "servers",
-    "skip_or_fail": "servers",
-    "slow": "faults",
-}
-
-__all__ = [
-    "ASGIViolationError",
-    "Client",
-    "ClientGoneError",
-    "Conformance",
-    "Fault",
-    "Finding",
-    "Headers",
-    "InjectedError",
-    "LifespanError",
-    "NonconformingError",
-    "Outcome",
-    "Recording",
-    "Response",
-    "ResponseCutError",
-    "RunCancelled",
-    "Running",
-    "ServerUnavailable",
-    "ServiceSettings",
-    "StreamedResponse",
-    "WebSocket",
-    "WebSocketClosed",
-    "WebSocketRefused",
-    "attempt",
-    "cancel",
-    "check_contribution",
-    "connect",
-    "crash",
-    "fail",
-    "free_port",
-    "hang",
-    "run",
-    "server_process",
-    "skip_or_fail",
-    "slow",
-]
-
-
-def __getattr__(name: str) -> Any:
-    if name not in _HOMES:
-        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    value = globals()[name] = getattr(importlib.import_module(f"{__name__}.{_HOMES[name]}"), name)
-    return value
-
-
-def __dir__() -> list[str]:
-    return sorted({*globals(), *__all__})
+# pytest imports this package whenever it starts, so that each name is imported when it is first used.
+export_lazily(
+    __name__,
+    {
+        "calls": ["ASGIViolationError", "ClientGoneError"],
+        "client": ["Client", "ResponseCutError", "StreamedResponse", "connect"],
+        "conformance": ["Conformance", "Finding", "NonconformingError", "check_contribution"],
+        "faults": ["Fault", "InjectedError", "cancel", "crash", "fail", "hang", "slow"],
+        "guardian": ["guarded_folder", "guarded_process"],
+        "lifespan": ["LifespanError"],
+        "messages": ["Headers", "Response"],
+        "outcome": ["Outcome", "attempt"],
+        "recording": ["Recording"],
+        "running": ["RunCancelled", "Running", "run"],
+        "servers": ["ServerUnavailable", "ServiceSettings", "free_port", "server_process", "skip_or_fail"],
+        "websocket": ["WebSocket", "WebSocketClosed", "WebSocketRefused"],
+    },
+)

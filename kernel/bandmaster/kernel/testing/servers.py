@@ -8,12 +8,14 @@ import socket
 import subprocess
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
 from typing import ClassVar, NoReturn
 
 from pydantic import Field
 from pydantic_settings import BaseSettings, SettingsConfigDict
+
+from bandmaster.kernel.testing.guardian import guarded_process
 
 _PAUSE = 0.02
 _TOLD = 4000
@@ -73,28 +75,25 @@ def server_process(
     Raises:
         ServerUnavailable: it can't be run, ends at once, or isn't ready within ``timeout`` seconds.
     """
-    with log.open("ab") as output:
-        try:
-            process = subprocess.Popen(  # noqa: S603  # the caller's command, as it stands
-                command,
-                cwd=cwd,
-                env=None if environment is None else dict(environment),
-                stdin=subprocess.DEVNULL,
-                stdout=output,
-                stderr=subprocess.STDOUT,
-                # Ctrl-C at the terminal is for the tests; they end their servers themselves.
-                start_new_session=True,
-                user=user,
-                group=group,
-                extra_groups=None if user is None else [],
-            )
-        except OSError as error:
-            raise ServerUnavailable(f"{name} can't be started: {error}") from error
-    try:
+    with ExitStack() as stack:
+        with log.open("ab") as output:
+            try:
+                process = stack.enter_context(
+                    guarded_process(
+                        command,
+                        cwd=cwd,
+                        environment=environment,
+                        stdout=output,
+                        stop_signal=stop_signal,
+                        user=user,
+                        group=group,
+                    )
+                )
+            except OSError as error:
+                raise ServerUnavailable(f"{name} can't be started: {error}") from error
+        stack.callback(_stop, process, stop_signal, timeout)
         _wait_until(ready, process, name, log, timeout)
         yield process
-    finally:
-        _end(process, stop_signal, timeout)
 
 
 def _wait_until(
@@ -114,14 +113,12 @@ def _wait_until(
         time.sleep(_PAUSE)
 
 
-def _end(process: subprocess.Popen[bytes], stop_signal: int, timeout: float) -> None:
+def _stop(process: subprocess.Popen[bytes], stop_signal: int, timeout: float) -> None:
     if process.poll() is None:
         process.send_signal(stop_signal)
-    try:
+    # What doesn't end in time is killed by its guard.
+    with suppress(subprocess.TimeoutExpired):
         process.wait(timeout)
-    except subprocess.TimeoutExpired:
-        process.kill()
-        process.wait()
 
 
 def _tail(log: Path) -> str:

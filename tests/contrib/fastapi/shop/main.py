@@ -43,7 +43,7 @@ from .store import (
     audit,
     customer,
     listener,
-    opened,
+    open_store,
     staff,
     transaction,
 )
@@ -52,8 +52,8 @@ HAS_FORMS = importlib.util.find_spec("python_multipart") is not None
 BookId = Annotated[int, PathParameter(ge=1, le=2**31)]
 
 
-class Counting:
-    """A middleware of the shop's own, in plain ASGI."""
+class CountHeader:
+    """The shop's own middleware in plain ASGI."""
 
     def __init__(self, app: ASGIApp, header: str) -> None:
         self.app = app
@@ -67,15 +67,13 @@ class Counting:
         self.count += 1
         count = str(self.count).encode()
 
-        async def counted(message: Any) -> None:
+        async def send_with_count(message: Any) -> None:
             if message["type"] == "http.response.start":
                 message = {**message, "headers": [*message["headers"], (self.header, count)]}
             await send(message)
 
-        await self.app(scope, receive, counted)
+        await self.app(scope, receive, send_with_count)
 
-
-# -- books -----------------------------------------------------------------------------------------------------------
 
 books = APIRouter(prefix="/books", tags=["books"])
 
@@ -95,7 +93,7 @@ async def add_book(book: models.BookIn, store: AStore, response: Response, reque
 
 @books.get("/{number}")
 def get_book(number: BookId, store: AStore) -> models.Book:
-    """In a worker thread, for it isn't async."""
+    """This handler isn't async, so it runs in a worker thread."""
     if number not in store.books:
         raise HTTPException(404, "There is no such book.")
     return store.books[number]
@@ -126,8 +124,6 @@ async def export(store: AStore) -> StreamingResponse:
 
     return StreamingResponse(rows(), media_type="text/csv")
 
-
-# -- orders ----------------------------------------------------------------------------------------------------------
 
 orders = APIRouter(prefix="/orders", tags=["orders"], dependencies=[Depends(audit)])
 Reader = Annotated[str, Security(customer, scopes=["orders:read"])]
@@ -174,8 +170,6 @@ async def early(store: AStore, tx: Annotated[Transaction, Depends(transaction, s
     return StreamingResponse(body())
 
 
-# -- live ------------------------------------------------------------------------------------------------------------
-
 live = APIRouter(tags=["live"])
 
 
@@ -210,8 +204,6 @@ async def events(request: Request, store: AStore) -> StreamingResponse:
 
     return StreamingResponse(lines(), media_type="text/event-stream")
 
-
-# -- files and sessions ----------------------------------------------------------------------------------------------
 
 files = APIRouter(prefix="/files", tags=["files"])
 
@@ -254,9 +246,6 @@ async def old() -> RedirectResponse:
     return RedirectResponse("/hello", 308)
 
 
-# -- the application -------------------------------------------------------------------------------------------------
-
-
 async def out_of_stock(request: Request, error: OutOfStockError) -> JSONResponse:
     return JSONResponse({"sold_out": error.isbn, "left": error.left}, 409)
 
@@ -278,18 +267,18 @@ def build_admin(log: list[str]) -> FastAPI:
 
 
 def build(log: list[str], *, timed: bool = True) -> FastAPI:
-    """A shop, which logs what happens. Where it is ``timed``, no handler can see that its client has left."""
+    """A shop that records its events. With ``timed`` a middleware hides disconnects from handlers."""
     admin = build_admin(log)
 
     @asynccontextmanager
     async def lifespan(app: FastAPI) -> AsyncIterator[dict[str, Any]]:
-        # As the documentation says that apps which are mounted are started.
-        async with opened(log) as store, admin.router.lifespan_context(admin):
+        # The way in which FastAPI's documentation starts mounted apps.
+        async with open_store(log) as store, admin.router.lifespan_context(admin):
             yield {"store": store}
 
     app = FastAPI(title="Bookshop", version="2.0", lifespan=lifespan)
     app.add_middleware(GZipMiddleware, minimum_size=500)
-    app.add_middleware(Counting, header="x-count")
+    app.add_middleware(CountHeader, header="x-count")
 
     async def timing(request: Request, call_next: Callable[[Request], Awaitable[Response]]) -> Response:
         began = time.perf_counter()

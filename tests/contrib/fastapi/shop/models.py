@@ -1,4 +1,4 @@
-"""What goes over the wire."""
+"""The models of requests and responses."""
 
 from datetime import date
 from decimal import Decimal
@@ -30,7 +30,7 @@ class Book(BookIn):
 
 class BookRecord(Book):
     purchase_price: Decimal = Decimal(1)
-    """For nobody's eyes: response models leave it out."""
+    """Secret: response models leave the field out."""
 
 
 class Card(BaseModel):

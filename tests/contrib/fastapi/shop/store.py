@@ -1,4 +1,4 @@
-"""What the shop keeps, in memory, and who may do what."""
+"""The shop's data in memory, and its users' permissions."""
 
 import itertools
 from collections.abc import AsyncIterator, Iterator
@@ -51,7 +51,7 @@ class Store:
 
 
 @asynccontextmanager
-async def opened(events: list[str]) -> AsyncIterator[Store]:
+async def open_store(events: list[str]) -> AsyncIterator[Store]:
     store = Store()
     store.events = events
     store.is_open = True
@@ -72,7 +72,7 @@ AStore = Annotated[Store, Depends(get_store)]
 
 
 class Transaction:
-    """What a session with a database would be."""
+    """Stands for a database session."""
 
     def __init__(self, store: Store) -> None:
         self.store = store
@@ -91,7 +91,7 @@ async def transaction(store: AStore) -> AsyncIterator[Transaction]:
 
 
 def audit(store: AStore, request: Request) -> Iterator[str]:
-    """In a worker thread, for it isn't async."""
+    """This dependency isn't async, so it runs in a worker thread."""
     store.events.append("audit begins")
     try:
         yield request.url.path

@@ -1,5 +1,6 @@
 """Messages, and brokers that take them."""
 
+import io
 import json
 import subprocess
 import sys
@@ -11,6 +12,7 @@ from taskiq import BrokerMessage
 
 from bandmaster.contrib.taskiq.settings import TaskIQSettings
 from bandmaster.contrib.taskiq.streams import LeasedStreamBroker, LeasedStreamOptions
+from bandmaster.kernel.testing import guarded_process
 
 PREFIX = "streams-tests:"
 STREAM = f"{PREFIX}tasks"
@@ -86,8 +88,6 @@ def worker_process(url, consumer, *, lease, what="hold"):
     """A process that takes messages and holds them, or dies of them."""
     root = Path(__file__).parents[4]
     command = [sys.executable, "-c", _PROGRAM, url, consumer, str(lease), what]
-    with subprocess.Popen(command, cwd=root, stdout=subprocess.PIPE, text=True) as process:
-        try:
-            yield process
-        finally:
-            process.kill()
+    with guarded_process(command, cwd=root, stdout=subprocess.PIPE, stderr=None) as process:
+        process.stdout = io.TextIOWrapper(process.stdout)
+        yield process

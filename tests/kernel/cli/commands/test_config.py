@@ -41,7 +41,7 @@ DataSettings  read by database (acme-data 1.2)
     assert shown.startswith("""\
 KernelSettings  bandmaster
   BANDMASTER_ENVIRONMENT = development  (str)
-    Where this runs; 'production' refuses debug aids.
+    The environment of the process; 'production' refuses debug aids.
 """)
     assert "  BANDMASTER_START_TIMEOUT = 30.0  (float)\n" in shown
     assert "  BANDMASTER_DRAIN_TIMEOUT = 5.0  (float, default 10)\n" in shown

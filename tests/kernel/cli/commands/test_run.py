@@ -5,10 +5,12 @@ import sys
 import pytest
 from pydantic import field_validator
 
-from bandmaster.kernel.process import launcher, process, servers
+from bandmaster.kernel.process import exit as process_exit
+from bandmaster.kernel.process import launcher
+from bandmaster.kernel.process.servers import settings
 
 
-class Stricter(servers.ServerSettings):
+class Stricter(settings.ServerSettings):
     more: dict[str, int] = {}
 
     @field_validator("host")
@@ -25,13 +27,13 @@ def launched(house):
     """What the launcher was asked to do."""
     calls = []
 
-    def launch(app, settings, *, target):
+    def serve(app, *, settings, target):
         calls.append((app, settings, target))
         return 70
 
-    house.monkeypatch.setattr(launcher, "launch", launch)
-    # The real one ends the process for good.
-    house.monkeypatch.setattr(process, "end_process", sys.exit)
+    house.monkeypatch.setattr(launcher, "serve", serve)
+    # The real function would end the test run.
+    house.monkeypatch.setattr(process_exit, "end_process", sys.exit)
     return calls
 
 
@@ -74,14 +76,14 @@ def test_the_plan_first(house, launched):
             [],
             {"BANDMASTER_SERVER_PORT": "http"},
             (
-                "1 problem in the plan:\n  - BANDMASTER_SERVER_PORT: Input should be a valid integer, unable to parse string "
-                "as an integer.\n"
+                "1 problem in the plan:\n  - BANDMASTER_SERVER_PORT is wrong (ServerSettings): Input should be a valid "
+                "integer, unable to parse string as an integer.\n"
             ),
         ),
         (
             ["--uds", "x"],
             {"BANDMASTER_SERVER_FD": "3"},
-            "1 problem in the plan:\n  - the server's settings: uds: there is an fd, too; leave one of the two out.\n",
+            "1 problem in the plan:\n  - the server's settings are wrong: uds: fd is set, too; unset one of the two.\n",
         ),
     ],
 )
@@ -96,14 +98,14 @@ def test_what_cannot_be_served(house, launched, arguments, variables, expected):
 def test_an_option_that_the_settings_refuse(house, launched):
     """It is named as it was written."""
     house.setenv(BANDMASTER_SERVER_LOOP="trio")
-    house.monkeypatch.setattr(servers, "ServerSettings", Stricter)
-    assert (78, "1 problem in the plan:\n  - --host: no.\n") == house.error("run", "--host", "here")
+    house.monkeypatch.setattr(settings, "ServerSettings", Stricter)
+    assert (78, "1 problem in the plan:\n  - --host is wrong: no.\n") == house.error("run", "--host", "here")
 
 
 def test_settings_that_are_no_json(house, launched):
     """What can't be taken apart is a problem like others."""
     house.setenv(BANDMASTER_SERVER_MORE="{")
-    house.monkeypatch.setattr(servers, "ServerSettings", Stricter)
+    house.monkeypatch.setattr(settings, "ServerSettings", Stricter)
     code, said = house.error("run")
     assert (78, True) == (code, "the server's settings can't be read: " in said)
 

@@ -1,10 +1,10 @@
-"""FastAPI as the host: resources in handlers, errors as problems, an OpenAPI document that says so."""
+"""FastAPI as the host: resources in handlers, and errors as problems that the OpenAPI document declares."""
 
 from __future__ import annotations
 
-from bandmaster.contrib.fastapi.needs import check_resources
 from bandmaster.contrib.fastapi.openapi import describe_problems, openapi_problems
 from bandmaster.contrib.fastapi.resource import MissingResourceError, Resource, dependency
+from bandmaster.contrib.fastapi.resource_checks import check_resources
 from bandmaster.contrib.fastapi.validation import (
     InvalidResponseError,
     request_validation,

@@ -1,4 +1,4 @@
-"""Errors in a FastAPI host's OpenAPI document: what every operation may answer with."""
+"""Declare the problems that a FastAPI host answers with in its OpenAPI document."""
 
 from __future__ import annotations
 
@@ -11,16 +11,15 @@ from fastapi import FastAPI
 from fastapi.exceptions import RequestValidationError
 from starlette.exceptions import HTTPException
 
+from bandmaster.contrib.fastapi.frameworks import VALIDATION_SCHEMAS
 from bandmaster.contrib.fastapi.validation import request_validation
-from bandmaster.contrib.web import ProblemHandler
-from bandmaster.contrib.web.errors import http_exception
+from bandmaster.contrib.web import ProblemHandler, http_exception
 from bandmaster.kernel import RouteContribution
 
 Document = dict[str, Any]
 
 _METHODS = frozenset(("get", "put", "post", "delete", "options", "head", "patch", "trace", "query"))
 _REFERENCE = "#/components/schemas/"
-_FASTAPIS = ("HTTPValidationError", "ValidationError")
 
 PROBLEM: Mapping[str, Any] = {
     "title": "ProblemDetails",
@@ -37,7 +36,7 @@ PROBLEM: Mapping[str, Any] = {
         "trace_id": {"type": "string", "title": "Trace Id"},
     },
 }
-"""The schema of a problem. Kinds of problems may have further members."""
+"""The schema of a problem. Problem types may have further members."""
 
 VALIDATION_PROBLEM: Mapping[str, Any] = {
     "title": "ValidationProblem",
@@ -69,38 +68,38 @@ VALIDATION_PROBLEM: Mapping[str, Any] = {
 
 
 def describe_problems(document: Document, handlers: Mapping[Any, Any]) -> Document:
-    """Say in a document what errors look like; what it says of them itself stays. To do it twice changes nothing.
+    """Add the problems to a document. Responses that the document declares itself stay. A second call changes nothing.
 
-    ``handlers`` are the host's exception handlers. Where the host has one of its own, nothing is said in its place. The
-    kinds of problems among them become responses that operations may refer to.
+    ``handlers`` are the host's exception handlers. Where the host has a handler of its own, nothing is declared. The
+    problem types among the handlers become responses that operations may refer to.
     """
     invalid = handlers.get(RequestValidationError) is request_validation.handler
     others = handlers.get(HTTPException) is http_exception.handler
-    kinds = {_name(handler): handler for handler in handlers.values() if isinstance(handler, ProblemHandler)}
-    if not (invalid or others or kinds):
+    types = {_name_response(handler): handler for handler in handlers.values() if isinstance(handler, ProblemHandler)}
+    if not (invalid or others or types):
         return document
     components = document.setdefault("components", {})
     schemas = components.setdefault("schemas", {})
-    problem = _add(schemas, "ProblemDetails", PROBLEM)
+    problem = _add_schema(schemas, "ProblemDetails", PROBLEM)
     if invalid:
-        validation = _add(schemas, "ValidationProblem", _referring(VALIDATION_PROBLEM, problem))
-        for responses in _responses(document):
-            if _is_fastapis(responses.get("422")):
-                responses["422"] = _response("The request is not valid.", validation)
-        _drop_fastapis(document, schemas)
+        validation = _add_schema(schemas, "ValidationProblem", _refer_to(VALIDATION_PROBLEM, problem))
+        for responses in _list_responses(document):
+            if _is_default_response(responses.get("422")):
+                responses["422"] = _build_response("The request is not valid.", validation)
+        _drop_unused_schemas(document, schemas)
     if others:
-        for responses in _responses(document):
+        for responses in _list_responses(document):
             if not {"default", "4XX", "5XX"} & responses.keys():
-                responses["default"] = _response("An error.", problem)
-    if kinds:
+                responses["default"] = _build_response("An error.", problem)
+    if types:
         known = components.setdefault("responses", {})
-        for name, handler in kinds.items():
-            known.setdefault(name, _kind(handler, problem))
+        for name, handler in types.items():
+            known.setdefault(name, _build_type_response(handler, problem))
     return document
 
 
-def _add(known: Document, name: str, schema: Mapping[str, Any]) -> str:
-    """Add a schema under its name, or under one that is free if the host has another one of that name."""
+def _add_schema(known: Document, name: str, schema: Mapping[str, Any]) -> str:
+    """Add a schema under its name, or under a free one if the host has another schema of this name."""
     free, number = name, 2
     while free in known and known[free] != schema:
         free, number = f"{name}{number}", number + 1
@@ -108,72 +107,72 @@ def _add(known: Document, name: str, schema: Mapping[str, Any]) -> str:
     return free
 
 
-def _referring(schema: Mapping[str, Any], problem: str) -> Mapping[str, Any]:
+def _refer_to(schema: Mapping[str, Any], problem: str) -> Mapping[str, Any]:
     return {**schema, "allOf": [{"$ref": f"{_REFERENCE}{problem}"}]}
 
 
-def _drop_fastapis(document: Document, schemas: Document) -> None:
-    for name in _FASTAPIS:
+def _drop_unused_schemas(document: Document, schemas: Document) -> None:
+    for name in VALIDATION_SCHEMAS:
         if f'"{_REFERENCE}{name}"' not in json.dumps(document, default=str):
             schemas.pop(name, None)
 
 
-def _responses(document: Document) -> Iterator[Document]:
-    """Of each operation. Callbacks and webhooks are answered by others."""
+def _list_responses(document: Document) -> Iterator[Document]:
+    """The responses of each operation. Callbacks and webhooks are left out, since other servers answer them."""
     for path in document.get("paths", {}).values():
         for method, operation in path.items():
             if method in _METHODS:
                 yield operation.setdefault("responses", {})
 
 
-def _is_fastapis(response: Any) -> bool:
+def _is_default_response(response: Any) -> bool:
     content = (response or {}).get("content", {})
     reference: object = content.get("application/json", {}).get("schema", {}).get("$ref")
     return reference == f"{_REFERENCE}HTTPValidationError"
 
 
-def _response(description: str, schema: str) -> Document:
+def _build_response(description: str, schema: str) -> Document:
     content = {"application/problem+json": {"schema": {"$ref": f"{_REFERENCE}{schema}"}}}
     return {"description": description, "content": content}
 
 
-def _kind(handler: ProblemHandler, problem: str) -> Document:
-    response = _response(handler.description or handler.title, problem)
+def _build_type_response(handler: ProblemHandler, problem: str) -> Document:
+    response = _build_response(handler.description or handler.title, problem)
     example = {"type": handler.type, "title": handler.title, "status": handler.status}
     response["content"]["application/problem+json"]["example"] = example
     return response
 
 
-def _name(handler: ProblemHandler) -> str:
-    # What component names may hold (OpenAPI 3.1, 4.8.7).
+def _name_response(handler: ProblemHandler) -> str:
+    # OpenAPI 3.1, 4.8.7: the characters that the name of a component may have.
     return re.sub(r"[^A-Za-z0-9._-]+", "", (handler.title or str(handler.status)).title())
 
 
-class _Described:
-    """A host's ``openapi``, and what it leaves out."""
+class _OpenAPIWithProblems:
+    """Replaces a host's ``openapi`` method, and adds the problems to its document."""
 
     def __init__(self, host: FastAPI, make: Callable[[], Document]) -> None:
         self._host = host
         self._make = make
-        self._done: Document | None = None
+        self._described: Document | None = None
 
     def __call__(self) -> Document:
         document = self._make()
-        # Most hosts make it once, and hand out the same one from then on.
-        if document is not self._done:
-            self._done = describe_problems(document, self._host.exception_handlers)
+        # FastAPI makes the document once and returns the same object from then on.
+        if document is not self._described:
+            self._described = describe_problems(document, self._host.exception_handlers)
         return document
 
 
-def _describe(host: Any) -> list[Any]:
-    """Put it into a FastAPI host. Whoever replaces ``openapi`` afterwards has the last word."""
-    if isinstance(host, FastAPI) and not isinstance(host.openapi, _Described):
-        host.openapi = _Described(host, host.openapi)  # type: ignore[method-assign]
+def _install(host: Any) -> list[Any]:
+    """Replace the ``openapi`` method of a FastAPI host. Code that replaces it later has the last word."""
+    if isinstance(host, FastAPI) and not isinstance(host.openapi, _OpenAPIWithProblems):
+        host.openapi = _OpenAPIWithProblems(host, host.openapi)  # type: ignore[method-assign]
     return []
 
 
 openapi_problems = RouteContribution(
     name="openapi_problems",
-    routes=_describe,
-    description="No routes: says in a FastAPI host's OpenAPI document what errors look like.",
+    routes=_install,
+    description="Adds no routes: declares problems in the OpenAPI document of a FastAPI host.",
 )

@@ -8,39 +8,41 @@ from dataclasses import dataclass, field
 from functools import cache
 from typing import Annotated, Any, ForwardRef, Literal, NamedTuple, TypeVar, Union, get_args, get_origin
 
-from fastapi.params import Depends
 from starlette.requests import HTTPConnection
 
+from bandmaster.contrib.fastapi.frameworks import TypedDepends
 from bandmaster.kernel import BandmasterError, Named, Resources, Scoped
 
 Scope = Literal["function", "request"]
 
 
 class MissingResourceError(BandmasterError, LookupError):
-    """A handler asks for what no running component provides."""
+    """A handler asks for a resource that no running component provides."""
 
 
-def Resource(  # noqa: N802  # it reads as FastAPI's own
+def Resource(  # noqa: N802  # named like FastAPI's Depends and Query
     kind: Any = None, name: str | None = None, /, *, scope: Scope | None = None
 ) -> Any:
-    """What a component provides, for a handler or a dependency: by its type, and by ``name`` where there are several.
+    """Inject a resource into a handler or a dependency: by its type, and by ``name`` if there are several of the type.
 
-    Written beside the type, ``Annotated[DatabaseManager, Resource()]``, or as a default value. Where there is no
-    parameter it takes the type itself: ``dependencies=[Resource(DatabaseManager)]``. ``T | None`` is none where nothing
-    provides it. With a ``scope`` it is one of what a component provides as `bandmaster.kernel.Scoped`, anew for each
-    request and the same for all that asks for it there. It is closed before the response is sent (``"function"``) or
-    after (``"request"``), and sees the exception, if the handler raises one.
+    Write the marker beside the type, ``Annotated[DatabaseManager, Resource()]``, or as a default value. Without a
+    parameter the marker takes the type itself: ``dependencies=[Resource(DatabaseManager)]``. A parameter of type
+    ``T | None`` is None if nothing provides ``T``.
+
+    With a ``scope`` the resource is one that a component provides as `bandmaster.kernel.Scoped`: made anew for each
+    request, and shared by all that ask for the resource in this request. It is closed before the response is sent
+    (``"function"``) or after (``"request"``), and receives the exception if the handler raises one.
 
     Raises:
-        ValueError: the type isn't one of something that a component could provide, or an argument is out of range.
-        MissingResourceError: nothing provides it; when a request comes.
+        ValueError: the type can't be the type of a resource, or an argument is out of range.
+        MissingResourceError: nothing provides the resource; raised when a request comes.
     """
     if isinstance(kind, str):
         if name is not None:
             raise ValueError(f"Resource({kind!r}, {name!r}): expected a type before the name")
         kind, name = None, kind
     if name is not None:
-        Named(name)  # which says what names are like
+        Named(name)  # raises if the name is malformed
     if scope not in (None, "function", "request"):
         raise ValueError(f"scope: expected 'function', 'request' or none, got {scope!r}")
     return ResourceMark(kind, scope=scope, name=name)
@@ -52,13 +54,18 @@ def dependency(kind: Any, name: str | None = None, *, scope: Scope | None = None
     ```python
     app.dependency_overrides[dependency(DatabaseManager)] = lambda: fake
     ```
+
+    Raises:
+        ValueError: the type can't be the type of a resource.
     """
-    kind, name, optional = _asked_for(kind, name)
-    return _application_wide(kind, name, optional) if scope is None else _scoped(kind, name, optional, scope)
+    kind, name, optional = _parse_annotation(kind, name)
+    if scope is None:
+        return _make_application_dependency(kind, name, optional)
+    return _make_scoped_dependency(kind, name, optional, scope)
 
 
-class Asked(NamedTuple):
-    """What a function of `dependency` looks for."""
+class ResourceQuery(NamedTuple):
+    """The resource that a function of `dependency` looks up."""
 
     kind: Any
     name: str | None
@@ -66,73 +73,71 @@ class Asked(NamedTuple):
     scope: Scope | None
 
     @property
-    def address(self) -> tuple[Any, str | None]:
-        """Under which it has to be provided."""
+    def key(self) -> tuple[Any, str | None]:
+        """The type and the name under which a component must provide the resource."""
         scoped: Any = Scoped
         return (self.kind if self.scope is None else scoped[self.kind]), self.name
 
 
-def asked_by(function: Any) -> Asked | None:
-    """What a function looks for, if it is one of `dependency`."""
-    return getattr(function, _MARK, None)
+def find_query(function: Any) -> ResourceQuery | None:
+    """The query of a function of `dependency`; None for other functions."""
+    return getattr(function, _QUERY, None)
 
 
 @dataclass(frozen=True)
-class ResourceMark(Depends):
-    """A dependency whose function is known as soon as FastAPI tells the type."""
+class ResourceMark(TypedDepends):
+    """The marker that `Resource` returns."""
 
     name: str | None = field(default=None, kw_only=True)
 
-    def __post_init__(self) -> None:
-        # FastAPI puts the annotated type here, which it would call.
-        kind = self.dependency
-        if kind is not None and asked_by(kind) is None:
-            object.__setattr__(self, "dependency", dependency(kind, self.name, scope=self.scope))
-        checked: Callable[[], None] | None = getattr(super(), "__post_init__", None)
-        if checked is not None:  # older versions have none
-            checked()
+    def make_dependency(self, annotation: Any) -> Callable[..., Any]:
+        """The function that looks up the resource."""
+        if find_query(annotation) is not None:
+            function: Callable[..., Any] = annotation
+            return function
+        return dependency(annotation, self.name, scope=self.scope)
 
 
-_MARK = "_bandmaster_asked"
+_QUERY = "_bandmaster_resource_query"
 
 
-# One function for each, since FastAPI tells dependencies apart by identity: to share them within a request, to override.
+# Cached, since FastAPI compares dependencies by identity, to share them in a request and to find overrides.
 @cache
-def _application_wide(wanted: Any, name: str | None, optional: bool) -> Callable[..., Any]:
+def _make_application_dependency(kind: Any, name: str | None, optional: bool) -> Callable[..., Any]:
     async def resource(connection: HTTPConnection) -> Any:
-        resources = _resources(connection)
+        resources = _find_resources(connection)
         if optional:
-            return resources.get((wanted, name))  # type: ignore[arg-type]
+            return resources.get((kind, name))  # type: ignore[arg-type]
         try:
-            return resources[wanted, name]  # type: ignore[index]
+            return resources[kind, name]  # type: ignore[index]
         except KeyError as error:
-            raise _missing(resources, wanted, name, error) from None
+            raise _build_missing_error(resources, query, error) from None
 
-    setattr(resource, _MARK, Asked(wanted, name, optional, None))
+    query = ResourceQuery(kind, name, optional, None)
+    setattr(resource, _QUERY, query)
     return resource
 
 
 @cache
-def _scoped(wanted: Any, name: str | None, optional: bool, scope: Scope) -> Callable[..., Any]:
-    key = Asked(wanted, name, optional, scope).address
-
+def _make_scoped_dependency(kind: Any, name: str | None, optional: bool, scope: Scope) -> Callable[..., Any]:
     async def resource(connection: HTTPConnection) -> AsyncGenerator[Any, None]:
-        resources = _resources(connection)
+        resources = _find_resources(connection)
         try:
-            made: Scoped[Any] = resources[key]  # type: ignore[index]
+            scoped: Scoped[Any] = resources[query.key]  # type: ignore[index]
         except KeyError as error:
             if not optional:
-                raise _missing(resources, wanted, name, error, scope) from None
+                raise _build_missing_error(resources, query, error) from None
             yield None
             return
-        async with made.open() as opened:
-            yield opened
+        async with scoped.open() as value:
+            yield value
 
-    setattr(resource, _MARK, Asked(wanted, name, optional, scope))
+    query = ResourceQuery(kind, name, optional, scope)
+    setattr(resource, _QUERY, query)
     return resource
 
 
-def _resources(connection: HTTPConnection) -> Resources:
+def _find_resources(connection: HTTPConnection) -> Resources:
     resources: Resources | None = connection.scope.get("state", {}).get("resources")
     if resources is None:
         raise MissingResourceError(
@@ -141,23 +146,21 @@ def _resources(connection: HTTPConnection) -> Resources:
     return resources
 
 
-def _missing(
-    resources: Resources, wanted: Any, name: str | None, error: KeyError, scope: Scope | None = None
-) -> MissingResourceError:
-    return MissingResourceError(f"{error.args[0]}; {advice(Asked(wanted, name, False, scope), resources)}")
+def _build_missing_error(resources: Resources, query: ResourceQuery, error: KeyError) -> MissingResourceError:
+    return MissingResourceError(f"{error.args[0]}; {suggest_fix(query, resources)}")
 
 
-def advice(asked: Asked, there: Any) -> str:
-    """What to do about something that isn't there, in view of what is."""
-    if asked.scope is None and asked._replace(scope="request").address in there:
+def suggest_fix(query: ResourceQuery, provided: Any) -> str:
+    """The change that would provide a missing resource, in view of those that are provided."""
+    if query.scope is None and query._replace(scope="request").key in provided:
         return "it is provided anew for each request: ask for it with Resource(scope='request')"
-    if asked.scope is not None and asked._replace(scope=None).address in there:
+    if query.scope is not None and query._replace(scope=None).key in provided:
         return "it is provided once for the whole application: ask for it with Resource(), without a scope"
     return "contribute a component that does, install one, or pass overrides={type: value}"
 
 
-def _asked_for(annotation: Any, name: str | None) -> tuple[Any, str | None, bool]:
-    """The type and the name that an annotation means, and whether it may be none."""
+def _parse_annotation(annotation: Any, name: str | None) -> tuple[Any, str | None, bool]:
+    """The type and the name in an annotation, and whether the resource may be missing."""
     kind, optional = annotation, False
     if type(kind).__name__ == "TypeAliasType":
         kind = kind.__value__
@@ -165,7 +168,7 @@ def _asked_for(annotation: Any, name: str | None) -> tuple[Any, str | None, bool
         kind, *marks = get_args(kind)
         names = [mark.name for mark in marks if isinstance(mark, Named)]
         name = name or (names[-1] if names else None)
-    if get_origin(kind) in _UNIONS:
+    if get_origin(kind) in (Union, types.UnionType):
         others = [part for part in get_args(kind) if part is not type(None)]
         if len(others) != 1:
             raise ValueError(f"Resource: expected one type, or one and None, got {annotation}")
@@ -176,6 +179,3 @@ def _asked_for(annotation: Any, name: str | None) -> tuple[Any, str | None, bool
             "imported at run time and written without quotes of its own"
         )
     return kind, name, optional
-
-
-_UNIONS = (Union, types.UnionType)

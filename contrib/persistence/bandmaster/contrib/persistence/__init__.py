@@ -6,8 +6,6 @@ import importlib
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from bandmaster.contrib.persistence.audit import Audit, Finding, audit_isolation
-    from bandmaster.contrib.persistence.branches import MigrationError, Migrations, collect, migrations
     from bandmaster.contrib.persistence.component import (
         database,
         database_component,
@@ -25,59 +23,63 @@ if TYPE_CHECKING:
         TenantMissingError,
         TransientDatabaseError,
     )
-    from bandmaster.contrib.persistence.locking import MigrationLockedError
-    from bandmaster.contrib.persistence.manager import DatabaseManager, HasGauges, PoolGauge
-    from bandmaster.contrib.persistence.migrating import Revision
-    from bandmaster.contrib.persistence.outbox import Outbox, OutboxMessage, Publisher, outbox_table
-    from bandmaster.contrib.persistence.relay import OutboxGauge, OutboxRelay, OutboxSettings, outbox_relay
+    from bandmaster.contrib.persistence.manager import DatabaseManager
+    from bandmaster.contrib.persistence.migration.branches import MigrationError, Migrations
+    from bandmaster.contrib.persistence.migration.contribution import collect, migrations
+    from bandmaster.contrib.persistence.migration.locking import MigrationLockedError
+    from bandmaster.contrib.persistence.migration.schema_check import DatabaseSchema
+    from bandmaster.contrib.persistence.migration.state import Revision
+    from bandmaster.contrib.persistence.outbox.messages import Outbox, OutboxMessage, Publisher, outbox_table
+    from bandmaster.contrib.persistence.outbox.relay import OutboxGauge, OutboxRelay, OutboxSettings, outbox_relay
+    from bandmaster.contrib.persistence.pool_gauges import HasGauges, PoolGauge
     from bandmaster.contrib.persistence.retries import Retries
-    from bandmaster.contrib.persistence.row_security import TenantPolicy, protect
-    from bandmaster.contrib.persistence.schema import DatabaseSchema
     from bandmaster.contrib.persistence.settings import DatabaseSettings
-    from bandmaster.contrib.persistence.tenancy import no_tenant
+    from bandmaster.contrib.persistence.tenancy.audit import Audit, Finding, audit_isolation
+    from bandmaster.contrib.persistence.tenancy.row_security import TenantPolicy, protect
+    from bandmaster.contrib.persistence.tenancy.transactions import no_tenant
 
-# Where each public name lives. Names are imported when they are first used (PEP 562): who describes a table needs no
-# engine, and who migrates needs no component.
+# The module of each public name. A name is imported at its first use (PEP 562): code that describes a table needs no
+# engine, and code that migrates needs no component.
 _HOMES = {
-    "Audit": "audit",
+    "Audit": "tenancy.audit",
     "DatabaseClosedError": "errors",
     "DatabaseManager": "manager",
     "DatabaseRefusedError": "errors",
-    "DatabaseSchema": "schema",
+    "DatabaseSchema": "migration.schema_check",
     "DatabaseSettings": "settings",
     "DatabaseUnavailableError": "errors",
-    "Finding": "audit",
-    "HasGauges": "manager",
-    "MigrationError": "branches",
-    "MigrationLockedError": "locking",
-    "Migrations": "branches",
-    "Outbox": "outbox",
-    "OutboxGauge": "relay",
-    "OutboxMessage": "outbox",
-    "OutboxRelay": "relay",
-    "OutboxSettings": "relay",
+    "Finding": "tenancy.audit",
+    "HasGauges": "pool_gauges",
+    "MigrationError": "migration.branches",
+    "MigrationLockedError": "migration.locking",
+    "Migrations": "migration.branches",
+    "Outbox": "outbox.messages",
+    "OutboxGauge": "outbox.relay",
+    "OutboxMessage": "outbox.messages",
+    "OutboxRelay": "outbox.relay",
+    "OutboxSettings": "outbox.relay",
     "PermanentDatabaseError": "errors",
-    "PoolGauge": "manager",
+    "PoolGauge": "pool_gauges",
     "PoolTimeoutError": "errors",
-    "Publisher": "outbox",
+    "Publisher": "outbox.messages",
     "Retries": "retries",
-    "Revision": "migrating",
+    "Revision": "migration.state",
     "TenantIsolationError": "errors",
     "TenantMissingError": "errors",
-    "TenantPolicy": "row_security",
+    "TenantPolicy": "tenancy.row_security",
     "TransientDatabaseError": "errors",
-    "audit_isolation": "audit",
-    "collect": "branches",
+    "audit_isolation": "tenancy.audit",
+    "collect": "migration.contribution",
     "database": "component",
     "database_component": "component",
     "database_schema": "component",
     "database_session": "component",
     "database_sync_session": "component",
-    "migrations": "branches",
-    "no_tenant": "tenancy",
-    "outbox_relay": "relay",
-    "outbox_table": "outbox",
-    "protect": "row_security",
+    "migrations": "migration.contribution",
+    "no_tenant": "tenancy.transactions",
+    "outbox_relay": "outbox.relay",
+    "outbox_table": "outbox.messages",
+    "protect": "tenancy.row_security",
 }
 
 __all__ = [

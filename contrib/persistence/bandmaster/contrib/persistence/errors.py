@@ -1,4 +1,4 @@
-"""What goes wrong with databases, sorted by whether another try may help."""
+"""Errors of databases, transient or permanent by whether another try may help."""
 
 from __future__ import annotations
 
@@ -16,68 +16,65 @@ class DatabaseUnavailableError(TransientError):
 
 
 class DatabaseRefusedError(PermanentError):
-    """The database is there and refuses what the settings ask for: user, password, name, file."""
+    """The database refuses the user, the password, the name or the file of the settings."""
 
 
 class DatabaseClosedError(PermanentError):
-    """A manager is used after the application has stopped it."""
+    """A manager was used after the application had stopped."""
 
 
 class TenantMissingError(PermanentError):
-    """A transaction was to begin, and nothing says for which tenant."""
+    """A transaction was to begin without a tenant."""
 
 
 class TenantIsolationError(PermanentError):
-    """Tenants could see each other's rows; the text lists every way that was found."""
+    """Tenants could see each other's rows; the message lists every way that was found."""
 
 
-class TransientDatabaseError(TransientError):
-    """A statement or a connection failed in a way that another try may mend.
-
-    Every one of them is also the exception of SQLAlchemy that it would have been, and has the driver's as its cause.
-    """
-
+class _DriverError(Exception):
     orig: BaseException | None
 
     @property
     def sqlstate(self) -> str | None:
-        """PostgreSQL's code for it, where there is one."""
+        """PostgreSQL's error code, if the server sent one."""
         return sqlstate_of(self.orig)
+
+
+class TransientDatabaseError(_DriverError, TransientError):
+    """A statement or a connection failed, and another try may succeed.
+
+    Each instance is also an instance of SQLAlchemy's own class, such as ``OperationalError``; ``__cause__`` is the
+    driver's exception.
+    """
 
     @property
     def lost_a_race(self) -> bool:
-        """Whether the transaction had to give way to another and did nothing: it can simply be run again."""
+        """Whether the transaction was rolled back in favour of another one, and can be run again."""
         return self.sqlstate in _RACES or _sqlite_code(self.orig) in _SQLITE_BUSY
 
 
-class PermanentDatabaseError(PermanentError):
-    """A statement or a connection failed in a way that stays, such as a violated constraint.
+class PermanentDatabaseError(_DriverError, PermanentError):
+    """A statement or a connection failed for good, for example by a violated constraint.
 
-    Every one of them is also the exception of SQLAlchemy that it would have been, and has the driver's as its cause.
+    Each instance is also an instance of SQLAlchemy's own class, such as ``IntegrityError``; ``__cause__`` is the
+    driver's exception.
     """
-
-    orig: BaseException | None
-
-    @property
-    def sqlstate(self) -> str | None:
-        """PostgreSQL's code for it, where there is one."""
-        return sqlstate_of(self.orig)
 
 
 class PoolTimeoutError(TransientError, exc.TimeoutError):
     """Every connection of the pool is in use, and none came back in time."""
 
-    # SQLAlchemy's own texts link to its pages; this one says what to do.
+    # Without a code SQLAlchemy adds no link to its pages; this message says what to do.
     code = None
 
 
-def _kinds(base: type[Exception], word: str) -> dict[type[Any], type[Any]]:
-    """For each of SQLAlchemy's exceptions the one that is ``base`` as well, such as ``TransientOperationalError``."""
+def _make_classes(base: type[Exception], word: str) -> dict[type[Any], type[Any]]:
+    """For each of SQLAlchemy's exceptions a class that is ``base`` as well, such as ``TransientOperationalError``."""
     kinds: dict[type[Any], type[Any]] = {}
     for kind in _SQLALCHEMYS:
         name = f"{word}{kind.__name__}" if kind is not exc.DatabaseError else f"{word}OtherDatabaseError"
         about = f"SQLAlchemy's ``{kind.__name__}`` that is a `{base.__name__}` as well."
-        # Found by name, so that it can be pickled.
+        # pickle looks a class up by its name in the module.
         kinds[kind] = globals()[name] = type(name, (base, kind), {"__doc__": about, "__module__": __name__})
     return kinds
 
@@ -93,13 +90,13 @@ _SQLALCHEMYS = (
     exc.DataError,
     exc.NotSupportedError,
 )
-_TRANSIENT = _kinds(TransientDatabaseError, "Transient")
-_PERMANENT = _kinds(PermanentDatabaseError, "Permanent")
+_TRANSIENT = _make_classes(TransientDatabaseError, "Transient")
+_PERMANENT = _make_classes(PermanentDatabaseError, "Permanent")
 
 # PostgreSQL, Appendix A: serialization_failure and deadlock_detected.
 _RACES = frozenset(("40001", "40P01"))
 _TRANSIENT_CLASSES = ("08", "40", "53")
-"""Connections, rollbacks forced from outside, resources that have run out."""
+"""Classes of codes: connections, forced rollbacks, exhausted resources."""
 _TRANSIENT_STATES = frozenset(
     (
         "25006",  # read-only: the primary has become a replica
@@ -126,17 +123,17 @@ _REFUSALS = (
     "unrecognized configuration parameter",
     "invalid value for parameter",
 )
-"""How PostgreSQL refuses a connection; libpq hands on its text alone."""
+"""Texts by which PostgreSQL refuses a connection; libpq passes on the text without the code."""
 
 
 def translate(context: ExceptionContext) -> BaseException | None:
-    """For SQLAlchemy's event ``handle_error``: the same failure as one of bandmaster's and of SQLAlchemy's."""
+    """Translate a driver's error to a class that is bandmaster's and SQLAlchemy's; listens to ``handle_error``."""
     known = context.sqlalchemy_exception
     if not isinstance(known, exc.DBAPIError):
         return None
     lost = context.is_disconnect or context.connection is None
-    kinds = _TRANSIENT if _may_pass(known.orig, lost=lost) else _PERMANENT
-    made: BaseException = kinds.get(type(known), kinds[exc.DBAPIError])(
+    kinds = _TRANSIENT if _is_transient(known.orig, lost=lost) else _PERMANENT
+    translated: BaseException = kinds.get(type(known), kinds[exc.DBAPIError])(
         known.statement,
         known.params,
         known.orig,
@@ -145,20 +142,20 @@ def translate(context: ExceptionContext) -> BaseException | None:
         code=known.code,
         ismulti=known.ismulti,
     )
-    return made
+    return translated
 
 
 def unreachable(error: OSError) -> TransientDatabaseError:
-    """What the network says while a connection is made, as the failure of a database."""
-    made: TransientDatabaseError = _TRANSIENT[exc.OperationalError](None, None, error)
-    return made
+    """The network's error while connecting, as a transient error of the database."""
+    translated: TransientDatabaseError = _TRANSIENT[exc.OperationalError](None, None, error)
+    return translated
 
 
 def sqlstate_of(error: BaseException | None) -> str | None:
-    """PostgreSQL's code for what went wrong, as any of its drivers tells it."""
+    """PostgreSQL's error code, from an exception of any of its drivers."""
     state = getattr(error, "sqlstate", None)
     if state is None and error is not None:
-        # asyncpg's own exception stands behind SQLAlchemy's adapter.
+        # SQLAlchemy wraps asyncpg's exception, which has the code.
         state = getattr(error.__cause__, "sqlstate", None)
     return state if isinstance(state, str) else None
 
@@ -168,7 +165,7 @@ def _sqlite_code(error: BaseException | None) -> int | None:
     return code & 0xFF if isinstance(code, int) else None
 
 
-def _may_pass(cause: BaseException | None, *, lost: bool) -> bool:
+def _is_transient(cause: BaseException | None, *, lost: bool) -> bool:
     if lost and any(refusal in str(cause) for refusal in _REFUSALS):
         return False
     if state := sqlstate_of(cause):

@@ -1,4 +1,4 @@
-"""Again, after a pause that grows: for transactions that gave way to others."""
+"""Retries of transactions that lost a race, after pauses that grow."""
 
 from __future__ import annotations
 
@@ -16,14 +16,14 @@ T = TypeVar("T")
 
 @dataclass(frozen=True, slots=True)
 class Retries:
-    """How often, and after which pauses."""
+    """How often a transaction is tried, and the pauses between attempts."""
 
     attempts: int = 5
-    """All in all, the first included."""
+    """The number of attempts, the first included."""
     pause: float = 0.02
-    """Seconds before the second attempt at most; it doubles with each."""
+    """The longest pause before the second attempt, in seconds; the bound doubles with each attempt."""
     longest: float = 1.0
-    """Seconds that a pause takes at most."""
+    """The longest of all pauses, in seconds."""
 
     def __post_init__(self) -> None:
         if self.attempts < 1:
@@ -32,24 +32,25 @@ class Retries:
             raise ValueError("pause, longest: expected seconds from 0 up")
 
     def before(self, attempt: int) -> float:
-        """Seconds to wait before an attempt, counted from 2: anything up to the bound ("full jitter"), so that those
-        who met once don't meet again.
+        """Seconds to wait before an attempt, which is counted from 2.
+
+        The pause is random up to its bound ("full jitter"), so that transactions that met once don't meet again.
         """
         return random.uniform(0, min(self.longest, self.pause * 2 ** (attempt - 2)))  # noqa: S311
 
 
-async def retried(once: Callable[[], Awaitable[T]], retries: Retries) -> T:
-    """Call it until it doesn't lose a race any more.
+async def retry_lost_races(attempt: Callable[[], Awaitable[T]], retries: Retries) -> T:
+    """Call ``attempt`` until it loses no race.
 
     Raises:
-        TransientDatabaseError: it lost the last one, too.
+        TransientDatabaseError: the last attempt lost a race, too.
     """
-    attempt = 1
+    count = 1
     while True:
         try:
-            return await once()
+            return await attempt()
         except TransientDatabaseError as error:
-            if not error.lost_a_race or attempt >= retries.attempts:
+            if not error.lost_a_race or count >= retries.attempts:
                 raise
-        attempt += 1
-        await anyio.sleep(retries.before(attempt))
+        count += 1
+        await anyio.sleep(retries.before(count))

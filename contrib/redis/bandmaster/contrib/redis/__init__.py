@@ -1,4 +1,4 @@
-"""A Redis client that is bounded, probed, guarded after its end, and closed with the application."""
+"""A Redis client with a bounded pool and a health check, closed with the application."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from bandmaster.contrib.redis.settings import RedisSettings
     from bandmaster.contrib.redis.sharing import warn_if_shared
 
-# Where each public name lives. Names are imported when they are first used (PEP 562): who reads the settings needs no
+# The module of each public name. A name is imported at its first use (PEP 562): code that reads the settings needs no
 # client.
 _HOMES = {
     "RedisClosedError": "errors",

@@ -1,4 +1,4 @@
-"""The clients of one Redis, made of its settings and closed at their end."""
+"""The clients of one Redis, built from settings and closed at the end of a block."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ from bandmaster.kernel import PermanentError
 
 @dataclass(frozen=True, slots=True)
 class Clients:
-    """The client that an application uses, and one that only asks how Redis is."""
+    """The application's client, and the client of the health check."""
 
     client: Redis
     probe: Redis
@@ -38,36 +38,35 @@ class Clients:
 
 @asynccontextmanager
 async def open_client(settings: RedisSettings, name: str) -> AsyncGenerator[Redis, None]:
-    """One client until the block ends, for who needs more than the component's; it connects when it is first used.
+    """A client besides the component's, until the block ends. The client connects at its first command.
 
-    ``name`` is what errors call it. Those are `RedisUnavailableError`, `RedisRefusedError` and `RedisClosedError`.
+    Errors name the client by ``name``. Its commands raise `RedisUnavailableError`, `RedisRefusedError` and
+    `RedisClosedError`.
 
     Raises:
         RedisRefusedError: certificates can't be read.
     """
-    what = f"the Redis client {name!r} ({settings.address})"
-    tls = _tls(settings) if settings.address.tls else None
-    async with _client(settings, what, tls, _serving(settings)) as client:
+    async with _open(settings, _Connecting.of(settings, name), _serving_options(settings)) as client:
         yield client
 
 
 @asynccontextmanager
 async def open_clients(settings: RedisSettings, name: str) -> AsyncGenerator[Clients, None]:
-    """Both clients until the block ends; they connect when they are first used.
+    """Both clients, until the block ends. They connect at their first command.
 
     Raises:
         RedisRefusedError: certificates can't be read.
     """
-    what = f"the Redis client {name!r} ({settings.address})"
-    tls = _tls(settings) if settings.address.tls else None
-    async with AsyncExitStack() as stack:
-        probe = await stack.enter_async_context(_client(settings, what, tls, _probing(settings)))
-        client = await stack.enter_async_context(_client(settings, what, tls, _serving(settings)))
+    connecting = _Connecting.of(settings, name)
+    async with (
+        _open(settings, connecting, _probing_options(settings)) as probe,
+        _open(settings, connecting, _serving_options(settings)) as client,
+    ):
         yield Clients(client, probe)
 
 
 class PatientRetry(Retry):
-    """Tries again what may pass; redis-py's own would try a wrong password again as well."""
+    """Retries transient errors only; redis-py's own class would retry a wrong password as well."""
 
     async def call_with_retry(
         self,
@@ -76,15 +75,15 @@ class PatientRetry(Retry):
         is_retryable: Callable[[Exception], bool] | None = None,
         with_failure_count: bool = False,
     ) -> Any:
-        """As redis-py's."""
+        """Like redis-py's method, without retries of permanent errors."""
 
-        def may_pass(error: Exception) -> bool:
+        def is_transient(error: Exception) -> bool:
             return not isinstance(error, PermanentError) and (is_retryable is None or is_retryable(error))
 
-        return await super().call_with_retry(do, fail, may_pass, with_failure_count)
+        return await super().call_with_retry(do, fail, is_transient, with_failure_count)
 
 
-def _serving(settings: RedisSettings) -> Mapping[str, Any]:
+def _serving_options(settings: RedisSettings) -> Mapping[str, Any]:
     backoff = ExponentialWithJitterBackoff(base=settings.backoff_base, cap=settings.backoff_cap)
     return {
         "max_connections": settings.max_connections,
@@ -96,7 +95,7 @@ def _serving(settings: RedisSettings) -> Mapping[str, Any]:
     }
 
 
-def _probing(settings: RedisSettings) -> Mapping[str, Any]:
+def _probing_options(settings: RedisSettings) -> Mapping[str, Any]:
     return {
         "max_connections": 1,
         "timeout": settings.probe_timeout,
@@ -106,15 +105,29 @@ def _probing(settings: RedisSettings) -> Mapping[str, Any]:
     }
 
 
+@dataclass(frozen=True, slots=True)
+class _Connecting:
+    """The options that all pools of a client share: its description for errors, and its TLS context."""
+
+    label: str
+    tls: ssl.SSLContext | None
+
+    @classmethod
+    def of(cls, settings: RedisSettings, name: str) -> _Connecting:
+        tls = _build_tls(settings) if settings.address.tls else None
+        return cls(f"the Redis client {name!r} ({settings.address})", tls)
+
+
 @asynccontextmanager
-async def _client(
-    settings: RedisSettings, what: str, tls: ssl.SSLContext | None, manner: Mapping[str, Any]
+async def _open(
+    settings: RedisSettings, connecting: _Connecting, pool_options: Mapping[str, Any]
 ) -> AsyncGenerator[Redis, None]:
-    address, gate = settings.address, Gate(what)
+    address, gate, tls = settings.address, Gate(connecting.label), connecting.tls
     options: dict[str, Any] = {
-        **manner,
-        **_common(settings, tls),
-        "what": what,
+        **pool_options,
+        **_common_options(settings, tls),
+        "gate": gate,
+        "label": connecting.label,
         "db": address.database,
         "username": address.username,
         "password": address.password,
@@ -123,55 +136,55 @@ async def _client(
         if address.by_sentinel:
             sentinels = Sentinel([])  # type: ignore[no-untyped-call]
             for host, port in address.hosts:
-                asked = _sentinel_pool(settings, host, port, gate, tls)
-                sentinels.sentinels.append(await stack.enter_async_context(_closing(asked)))
+                pool = _build_sentinel_pool(settings, host, port, gate, tls)
+                sentinels.sentinels.append(await stack.enter_async_context(_closing(pool)))
             kind = SentinelTCPConnection if tls is None else SentinelTLSConnection
-            pool: BoundedPool = SentinelPool(
-                service_name=address.service, sentinel_manager=sentinels, connection_class=kind, gate=gate, **options
+            pool = SentinelPool(
+                service_name=address.service, sentinel_manager=sentinels, connection_class=kind, **options
             )
         elif address.path:
-            pool = BoundedPool(connection_class=UnixConnection, path=address.path, gate=gate, **options)
+            pool = BoundedPool(connection_class=UnixConnection, path=address.path, **options)
         else:
-            pool = BoundedPool(**_at(*address.hosts[0], tls), gate=gate, **options)
+            pool = BoundedPool(**_place_options(*address.hosts[0], tls), **options)
         yield await stack.enter_async_context(_closing(pool))
 
 
-def _sentinel_pool(
+def _build_sentinel_pool(
     settings: RedisSettings, host: str, port: int, gate: Gate, tls: ssl.SSLContext | None
 ) -> BoundedPool:
     password = settings.sentinel_password
     return BoundedPool(
-        **_at(host, port, tls),
-        **_common(settings, tls),
+        **_place_options(host, port, tls),
+        **_common_options(settings, tls),
         gate=gate,
-        what=f"the sentinel {host}:{port}",
+        label=f"the sentinel {host}:{port}",
         max_connections=1,
         timeout=settings.connect_timeout,
         socket_timeout=settings.connect_timeout,
         username=settings.sentinel_username,
         password=None if password is None else password.get_secret_value(),
-        # There are others to be asked.
+        # The next sentinel is asked instead of this one again.
         retry=PatientRetry(NoBackoff(), 0),
         client_name=settings.client_name,
     )
 
 
-def _common(settings: RedisSettings, tls: ssl.SSLContext | None) -> Mapping[str, Any]:
+def _common_options(settings: RedisSettings, tls: ssl.SSLContext | None) -> Mapping[str, Any]:
     return {
         "socket_connect_timeout": settings.connect_timeout,
-        # They are for Redis Enterprise. While they are on, redis-py hands out connections that have something unread.
+        # Notifications of Redis Enterprise. With them redis-py hands out connections that have unread answers.
         "maint_notifications_config": MaintNotificationsConfig(enabled=False),
         **({} if tls is None else {"tls": tls}),
     }
 
 
-def _at(host: str, port: int, tls: ssl.SSLContext | None) -> Mapping[str, Any]:
+def _place_options(host: str, port: int, tls: ssl.SSLContext | None) -> Mapping[str, Any]:
     return {"connection_class": TCPConnection if tls is None else TLSConnection, "host": host, "port": port}
 
 
 @asynccontextmanager
 async def _closing(pool: BoundedPool) -> AsyncGenerator[Redis, None]:
-    # Not Redis.from_pool: whoever writes `async with client:` would close the pool for all.
+    # Not Redis.from_pool: with that a user's `async with client:` would close the pool for all users.
     client = Redis(connection_pool=pool)
     try:
         yield client
@@ -179,7 +192,7 @@ async def _closing(pool: BoundedPool) -> AsyncGenerator[Redis, None]:
         await client.aclose(close_connection_pool=True)
 
 
-def _tls(settings: RedisSettings) -> ssl.SSLContext:
+def _build_tls(settings: RedisSettings) -> ssl.SSLContext:
     fields = {"tls_ca_file": settings.tls_ca_file, "tls_cert_file": settings.tls_cert_file}
     named = ", ".join(f"{settings.variable(name)}={path}" for name, path in fields.items() if path is not None)
     try:

@@ -1,4 +1,4 @@
-"""A Redis client as a component: seen to reach its server at the start, probed while it serves, closed at the stop."""
+"""The Redis client as a component: checked at the start, probed while serving, closed at the stop."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from bandmaster.contrib.redis.settings import RedisSettings
 from bandmaster.kernel import Context, LifespanBand, LifespanContribution, Named, lifespan, named_settings
 
 BUDGET = "redis"
-"""What connections to Redis are counted under."""
+"""The name of the budget for connections to Redis."""
 
 
 def connections(settings: RedisSettings) -> Mapping[str, int]:
@@ -29,10 +29,10 @@ def connections(settings: RedisSettings) -> Mapping[str, int]:
 async def redis(settings: RedisSettings, context: Context) -> AsyncIterator[Redis]:
     """A Redis client with a bounded pool and a health check of its own.
 
-    Where no URL is set, this package may be here because another needs it: then nobody is looked for before the client
-    is used, except in production, where a forgotten setting is to be noticed.
+    Without a URL the start doesn't connect: this package may be installed only because another one depends on it. In
+    production the start does connect, so that a forgotten setting is noticed.
     """
-    _need_asyncio(context.name)
+    _check_asyncio(context.name)
     async with open_clients(settings, context.name) as clients:
         if "url" in settings.model_fields_set or context.settings.is_production:
             allowed = await see_redis(clients.probe, settings)
@@ -42,9 +42,9 @@ async def redis(settings: RedisSettings, context: Context) -> AsyncIterator[Redi
             context.add_probe(context.name, probe, critical=settings.critical, timeout=settings.probe_timeout)
         else:
             structlog.get_logger("bandmaster.redis").info(
-                "no Redis is looked for until it is used",
+                "Redis isn't connected to before its first use",
                 address=str(settings.address),
-                hint=f"set {settings.variable('url')}, or leave it out: BANDMASTER_DISABLE={context.name}",
+                hint=f"set {settings.variable('url')}, or leave the client out: BANDMASTER_DISABLE={context.name}",
             )
         yield clients.client
 
@@ -54,15 +54,16 @@ def redis_component(
 ) -> LifespanContribution:
     """Another Redis client beside the first: ``Annotated[Redis, Named(name)]``.
 
-    Its settings are those of `RedisSettings`, read from variables that begin with ``prefix``; ``CACHE_REDIS_`` for the
-    name ``cache``. A subclass of `RedisSettings` may be given instead, where its type is needed to override it.
+    The settings are those of `RedisSettings`, read from variables that begin with ``prefix``; the default for the name
+    ``cache`` is ``CACHE_REDIS_``. A subclass of `RedisSettings` may be given instead, so that tests can override the
+    settings by their type.
 
     Raises:
-        ValueError: the name is no name of a component, or both a prefix and settings are given.
+        ValueError: ``name`` can't name a component, or both ``prefix`` and ``settings`` are given.
     """
-    Named(name)  # which says what names are like
+    Named(name)  # raises ValueError for a name of another form
     if settings is not None and prefix is not None:
-        raise ValueError("prefix: the settings that are given have one of their own")
+        raise ValueError("prefix: can't be given with settings, which have a prefix of their own")
     kind = settings or named_settings(RedisSettings, name, about=f"the Redis client {name!r}", prefix=prefix)
 
     async def another(settings: Any, context: Context) -> AsyncIterator[Any]:
@@ -83,10 +84,10 @@ def redis_component(
     )(another)
 
 
-def _need_asyncio(name: str) -> None:
+def _check_asyncio(name: str) -> None:
     try:
         asyncio.get_running_loop()
     except RuntimeError as error:
         raise RedisRefusedError(
-            f"the Redis client {name!r} needs asyncio, which is all that redis-py runs on; run the server on asyncio"
+            f"the Redis client {name!r} needs asyncio, because redis-py runs on nothing else; run the server on asyncio"
         ) from error

@@ -1,4 +1,4 @@
-"""Connections that stay closed once their client is, and fail with this package's errors."""
+"""Connections that refuse to reopen once their client is closed, and raise this package's errors."""
 
 from __future__ import annotations
 
@@ -14,11 +14,11 @@ from bandmaster.contrib.redis.gate import Gate
 
 
 class GuardedConnection(AbstractConnection):
-    """What every connection has in addition.
+    """The additions to every kind of connection: the client's gate, and translated errors.
 
-    Pipelines, locks and subscriptions reconnect the connection that they hold without asking the pool, so that the
-    guard must stand here as well. Errors are turned here because everything passes here, redis-py's own retries
-    included: they see exceptions of the types that they know.
+    Pipelines, locks and subscriptions reconnect the connection that they hold without the pool, so the gate is checked
+    here as well. Errors are translated here, below redis-py's own retries, which recognise the translated classes
+    because they are subclasses of redis-py's own.
     """
 
     def __init__(self, *, gate: Gate, **options: Any) -> None:
@@ -26,15 +26,15 @@ class GuardedConnection(AbstractConnection):
         super().__init__(**options)
 
     async def connect(self) -> None:
-        """As redis-py's."""
+        """Like redis-py's method, with translated errors."""
         with redis_errors():
             await super().connect()  # type: ignore[no-untyped-call]
 
     async def connect_check_health(self, check_health: bool = True, retry_socket_connect: bool = True) -> None:
-        """As redis-py's.
+        """Like redis-py's method, with translated errors.
 
         Raises:
-            RedisClosedError: the client has been closed, perhaps meanwhile.
+            RedisClosedError: the client was closed, before the call or while connecting.
         """
         self._gate.check()
         with redis_errors():
@@ -44,7 +44,7 @@ class GuardedConnection(AbstractConnection):
             self._gate.check()
 
     async def send_packed_command(self, command: Any, check_health: bool = True) -> None:
-        """As redis-py's."""
+        """Like redis-py's method, with translated errors."""
         try:
             await super().send_packed_command(command, check_health)
         except RedisError as error:
@@ -58,7 +58,7 @@ class GuardedConnection(AbstractConnection):
         disconnect_on_error: Any = True,
         push_request: bool | None = False,
     ) -> Any:
-        """As redis-py's."""
+        """Like redis-py's method, with translated errors."""
         try:
             response = await super().read_response(
                 disable_decoding,
@@ -69,7 +69,7 @@ class GuardedConnection(AbstractConnection):
         except RedisError as error:
             raise_translated(error)
         if type(response) is list:
-            # What EXEC answers holds the errors of the commands.
+            # The answer to EXEC is a list, with an error in the place of each failed command.
             response[:] = [translate(item) if isinstance(item, RedisError) else item for item in response]
         return response
 
@@ -87,7 +87,7 @@ class TLSConnection(GuardedConnection, SSLConnection):
 
     def __init__(self, *, tls: ssl.SSLContext, **options: Any) -> None:
         super().__init__(**options)
-        # redis-py would read all certificates of the system again for each connection, on the event loop.
+        # redis-py would read all certificates of the system for each connection, and block the event loop.
         self.ssl_context.context = tls
 
 
@@ -95,9 +95,9 @@ class SentinelTCPConnection(GuardedConnection, SentinelManagedConnection):
     """A connection to the master that sentinels name."""
 
     async def send_packed_command(self, command: Any, check_health: bool = True) -> None:
-        """As redis-py's, but a lost connection is made anew to whichever is the master now.
+        """Like redis-py's method, but reconnects a lost connection to the current master.
 
-        redis-py would go back to the one that was, until all tries of the command are used up.
+        redis-py would reconnect to the former master, until all retries of the command are used up.
         """
         if not self.is_connected:
             with redis_errors():

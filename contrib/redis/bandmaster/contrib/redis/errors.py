@@ -1,4 +1,4 @@
-"""What goes wrong with Redis, sorted by whether another try may help."""
+"""Errors of Redis, transient or permanent by whether another try may help."""
 
 from __future__ import annotations
 
@@ -16,34 +16,32 @@ from bandmaster.kernel import BandmasterError, PermanentError, TransientError
 class RedisUnavailableError(TransientError):
     """Redis can't be reached, is too slow, is busy or has no room: another try may help.
 
-    Every one of them that a client raises is also the exception of redis-py that it would have been, and has that one
-    as its cause.
+    Each instance that a client raises is also an instance of redis-py's own class, and has the original as its cause.
     """
 
 
 class RedisRefusedError(PermanentError):
-    """Redis refuses, and will again: a wrong password, a missing right, a value of another type.
+    """Redis refuses for good: a wrong password, a missing right, a value of another type.
 
-    Every one of them that a client raises is also the exception of redis-py that it would have been, and has that one
-    as its cause.
+    Each instance that a client raises is also an instance of redis-py's own class, and has the original as its cause.
     """
 
 
 class RedisClosedError(PermanentError):
-    """A client is used after the application has stopped it."""
+    """A client was used after the application had stopped."""
 
 
 class RedisPoolTimeoutError(RedisUnavailableError, known.ConnectionError):
     """Every connection of the pool is in use, and none came back in time."""
 
 
-def _kinds(base: type[Exception], word: str) -> dict[type[Any], type[Any]]:
-    """For each of redis-py's exceptions the one that is ``base`` as well, such as ``RefusedResponseError``."""
+def _make_classes(base: type[Exception], word: str) -> dict[type[Any], type[Any]]:
+    """For each of redis-py's exceptions a class that is ``base`` as well, such as ``RefusedResponseError``."""
     kinds: dict[type[Any], type[Any]] = {}
     for kind in _REDIS_PYS:
         name = f"{word}{kind.__name__}"
         about = f"redis-py's ``{kind.__name__}`` that is a `{base.__name__}` as well."
-        # Found by name, so that it can be pickled.
+        # pickle looks a class up by its name in the module.
         kinds[kind] = globals()[name] = type(name, (base, kind), {"__doc__": about, "__module__": __name__})
     return kinds
 
@@ -53,12 +51,12 @@ _REDIS_PYS = (
     MasterNotFoundError,
     SlaveNotFoundError,
 )
-_UNAVAILABLE = _kinds(RedisUnavailableError, "Unavailable")
-_REFUSED = _kinds(RedisRefusedError, "Refused")
+_UNAVAILABLE = _make_classes(RedisUnavailableError, "Unavailable")
+_REFUSED = _make_classes(RedisRefusedError, "Refused")
 
 _REFUSALS = (known.AuthenticationError, known.AuthorizationError)
-"""Errors of connections that another connection won't mend."""
-_PASSING = (
+"""Errors of connections that a new connection would repeat."""
+_TRANSIENT = (
     known.BusyLoadingError,
     known.ClusterDownError,
     known.ConnectionError,
@@ -69,10 +67,10 @@ _PASSING = (
     known.TryAgainError,
     known.WatchError,
 )
-_PASSING_CODES = ("BUSY ", "MISCONF ", "NOREPLICAS ", "UNBLOCKED ")
-"""Codes of passing states that redis-py has no exceptions for."""
-_PASSING_INSIDE = ("-OOM ", "-READONLY ", "OOM command not allowed", "READONLY You can't write")
-"""How scripts tell that a command in them was refused for the time being."""
+_TRANSIENT_CODES = ("BUSY ", "MISCONF ", "NOREPLICAS ", "UNBLOCKED ")
+"""Codes of temporary states for which redis-py has no exceptions."""
+_TRANSIENT_TEXTS = ("-OOM ", "-READONLY ", "OOM command not allowed", "READONLY You can't write")
+"""Texts by which a script reports that a temporary state refused one of its commands."""
 _HANDSHAKE_CUT = (ssl.SSLEOFError, ssl.SSLZeroReturnError, ssl.SSLSyscallError)
 
 
@@ -80,7 +78,7 @@ _HANDSHAKE_CUT = (ssl.SSLEOFError, ssl.SSLZeroReturnError, ssl.SSLSyscallError)
 def redis_errors() -> Iterator[None]:
     """Turn redis-py's errors into `RedisUnavailableError` and `RedisRefusedError`, with the original as the cause.
 
-    The clients of this package do so themselves; this is for clients that were made elsewhere::
+    Clients of this package raise translated errors already. Use this for clients that were made elsewhere::
 
         with redis_errors():
             await client.get("key")
@@ -96,37 +94,37 @@ def redis_errors() -> Iterator[None]:
 
 
 def raise_translated(error: known.RedisError) -> NoReturn:
-    """Raise what `translate` makes of an error."""
+    """Raise the translation of an error."""
     raise translate(error)
 
 
 def translate(error: known.RedisError) -> BaseException:
-    """The same failure as an exception of bandmaster's and of redis-py's, with the original as its cause.
+    """Translate an error to a class that is bandmaster's and redis-py's, with the original as its cause.
 
-    An error that is one already stays as it is.
+    An error of bandmaster's is returned unchanged.
     """
     if isinstance(error, BandmasterError):
         return error
-    # A handshake that failed with one of ours comes wrapped on Unix sockets.
+    # On Unix sockets redis-py wraps an error that this package raised during the handshake.
     if isinstance(error.__cause__, BandmasterError):
         return error.__cause__
-    kinds = _UNAVAILABLE if _may_pass(error) else _REFUSED
+    kinds = _UNAVAILABLE if _is_transient(error) else _REFUSED
     kind = kinds[next(base for base in type(error).__mro__ if base in kinds)]
-    made = cast("BaseException", kind.__new__(kind, *error.args))
-    # Not by calling it: some of redis-py's exceptions parse their text, and have stripped it already.
-    made.args = error.args
-    vars(made).update(vars(error))
-    made.__cause__ = error
-    return made
+    # The class isn't called: some of redis-py's constructors parse their text, and strip it of its code.
+    translated = cast("BaseException", kind.__new__(kind, *error.args))
+    translated.args = error.args
+    vars(translated).update(vars(error))
+    translated.__cause__ = error
+    return translated
 
 
-def _may_pass(error: known.RedisError) -> bool:
+def _is_transient(error: known.RedisError) -> bool:
     if isinstance(error, _REFUSALS):
         return False
-    if isinstance(error, _PASSING):
+    if isinstance(error, _TRANSIENT):
         return not _is_refused_by_system(error.__cause__ or error.__context__)
     text = str(error)
-    return text.startswith(_PASSING_CODES) or any(part in text for part in _PASSING_INSIDE)
+    return text.startswith(_TRANSIENT_CODES) or any(part in text for part in _TRANSIENT_TEXTS)
 
 
 def _is_refused_by_system(reason: BaseException | None) -> bool:

@@ -1,4 +1,4 @@
-"""Whether a client may still open connections."""
+"""The gate of a client: whether the client may still open connections."""
 
 from __future__ import annotations
 
@@ -6,25 +6,28 @@ from bandmaster.contrib.redis.errors import RedisClosedError
 
 
 class Gate:
-    """Open until the client is closed, then closed for good: redis-py's own pools open again at the next command."""
+    """Open until the client is closed, then closed for good.
 
-    __slots__ = ("_what", "closed")
+    redis-py's own pools open connections again at the next command.
+    """
 
-    def __init__(self, what: str) -> None:
-        self._what = what
+    __slots__ = ("_label", "closed")
+
+    def __init__(self, label: str) -> None:
+        self._label = label
         self.closed = False
 
     def check(self) -> None:
-        """Let pass while it is open.
+        """Raise once the gate is closed.
 
         Raises:
-            RedisClosedError: it has been closed.
+            RedisClosedError: the client was closed.
         """
         if self.closed:
             raise RedisClosedError(
-                f"{self._what} has been closed with the application that it belongs to; what uses it must end before, "
-                "or take it as a dependency, so that it is stopped first"
+                f"{self._label} was closed with the application; a component that uses the client must depend on "
+                "Redis, so that it is stopped first"
             )
 
     def __repr__(self) -> str:
-        return f"<Gate of {self._what}: {'closed' if self.closed else 'open'}>"
+        return f"<Gate of {self._label}: {'closed' if self.closed else 'open'}>"

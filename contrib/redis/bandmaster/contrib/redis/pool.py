@@ -1,4 +1,4 @@
-"""Pools with a bound: who comes when all connections are in use waits for a turn."""
+"""Bounded pools: a task waits for its turn while all connections are in use."""
 
 from __future__ import annotations
 
@@ -13,26 +13,26 @@ from bandmaster.contrib.redis.gate import Gate
 
 
 class BoundedPool(ConnectionPool):
-    """At most ``max_connections`` connections, given out in the order in which they were asked for.
+    """At most ``max_connections`` connections; waiting tasks get one in the order of their requests.
 
-    It does what redis-py's ``BlockingConnectionPool`` is for. That one loses a wake-up when a waiting task is cancelled
-    at the moment in which it is woken (``asyncio.Condition``, before Python 3.13): others then wait until they time out
-    beside a free connection.
+    This class replaces redis-py's ``BlockingConnectionPool``, which loses a wake-up when a waiting task is cancelled at
+    the moment in which it is woken (``asyncio.Condition``, before Python 3.13). Other tasks then time out beside a free
+    connection.
     """
 
-    def __init__(self, *, gate: Gate, what: str, max_connections: int, timeout: float, **options: Any) -> None:
+    def __init__(self, *, gate: Gate, label: str, max_connections: int, timeout: float, **options: Any) -> None:
         super().__init__(max_connections=max_connections, gate=gate, **options)
         self.timeout = timeout
         self._gate = gate
-        self._what = what
+        self._label = label
         self._turns = anyio.Semaphore(max_connections)
 
     async def get_connection(self, command_name: Any = None, *keys: Any, **options: Any) -> Any:
-        """A connection that is there and has nothing unread in it.
+        """An open connection without unread answers.
 
         Raises:
-            RedisPoolTimeoutError: none has become free within ``timeout`` seconds.
-            RedisClosedError: the client has been closed, perhaps meanwhile.
+            RedisPoolTimeoutError: no connection became free within ``timeout`` seconds.
+            RedisClosedError: the client was closed, before the call or while waiting.
         """
         await self._wait_for_turn()
         try:
@@ -50,8 +50,8 @@ class BoundedPool(ConnectionPool):
         return connection
 
     async def release(self, connection: AbstractConnection) -> None:
-        """Give a connection back."""
-        # Half a release, cancelled in its midst, would make the pool smaller for good.
+        """Return a connection to the pool."""
+        # A release that is cancelled half-way would lose a connection of the pool for good.
         with anyio.CancelScope(shield=True):
             try:
                 await super().release(connection)
@@ -59,7 +59,7 @@ class BoundedPool(ConnectionPool):
                 self._turns.release()
 
     async def aclose(self) -> None:
-        """Close every connection, also those in use, and let none be opened again."""
+        """Close every connection, also those in use, and refuse to open new ones."""
         self._gate.closed = True
         for _ in range(self._turns.statistics().tasks_waiting):
             self._turns.release()
@@ -78,15 +78,15 @@ class BoundedPool(ConnectionPool):
             await self._turns.acquire()
             return
         raise RedisPoolTimeoutError(
-            f"all {self.max_connections} connections of {self._what} are in use, and none became free within "
-            f"{self.timeout:g} s; blocking commands, subscriptions and pipelines that watch hold one each. Raise "
-            "max_connections, or hold them for less long"
+            f"all {self.max_connections} connections of {self._label} are in use, and none became free within "
+            f"{self.timeout:g} s; blocking commands, subscriptions and pipelines with WATCH hold one each. Raise "
+            "max_connections, or release connections sooner"
         )
 
     def __repr__(self) -> str:
-        # Stands in the texts of redis-py's errors, where all options would be told.
-        return f"<{type(self).__name__} of {self._what}>"
+        # redis-py renders pools into error messages, and by default all options, the password included.
+        return f"<{type(self).__name__} of {self._label}>"
 
 
 class SentinelPool(BoundedPool, SentinelConnectionPool):
-    """The same for the master that sentinels name."""
+    """A bounded pool for the master that sentinels name."""

@@ -1,4 +1,4 @@
-"""A warning where one Redis database serves two purposes."""
+"""A warning when one Redis database serves two purposes."""
 
 from __future__ import annotations
 
@@ -12,13 +12,13 @@ from bandmaster.contrib.redis.address import parse_address, same_database
 
 
 def warn_if_shared(urls: Mapping[str, str]) -> tuple[tuple[str, str], ...]:
-    """Warn of each two purposes that have one Redis database between them; the answer names them.
+    """Log a warning for each pair of purposes that share one Redis database, and return the pairs.
 
-    ``urls`` has the URL for each purpose, such as ``{"cache": ..., "tasks": ...}``: what a cache may evict or flush, a
-    task queue must not lose. The warning names hosts and databases, and neither users nor passwords.
+    ``urls`` has the URL of each purpose, such as ``{"cache": ..., "tasks": ...}``. A cache may evict or flush keys that
+    a task queue must not lose. The warning names hosts and databases, but neither users nor passwords.
 
     Raises:
-        ValueError: one of them is no address of a Redis.
+        ValueError: a URL isn't the address of a Redis.
     """
     shared = tuple((one, other) for one, other in combinations(urls, 2) if same_database(urls[one], urls[other]))
     for one, other in shared:
@@ -26,7 +26,7 @@ def warn_if_shared(urls: Mapping[str, str]) -> tuple[tuple[str, str], ...]:
             "shared Redis database",
             purposes=[one, other],
             address=str(parse_address(urls[one])),
-            hint="give each a database of its own: what evicts or flushes one takes the other's",
+            hint="give each a database of its own: evicting or flushing one removes keys of the other",
         )
     return shared
 

@@ -1,10 +1,10 @@
-"""What every HTTP and WebSocket service wants: ids, context, errors, access log, limits, protection of browsers."""
+"""Layers and error handlers for HTTP and WebSockets: request ids, access log, problems, CORS, limits, timeouts."""
 
 from __future__ import annotations
 
-from bandmaster.contrib.web.access import AccessLogLayer
-from bandmaster.contrib.web.access_lines import AccessRecord
-from bandmaster.contrib.web.access_sinks import AccessSink
+from bandmaster.contrib.web.access_log.layer import AccessLogLayer
+from bandmaster.contrib.web.access_log.records import AccessRecord
+from bandmaster.contrib.web.access_log.sinks import AccessSink
 from bandmaster.contrib.web.context import (
     RequestContext,
     RequestContextLayer,
@@ -12,7 +12,6 @@ from bandmaster.contrib.web.context import (
     correlation_id,
     current_context,
     log_fields,
-    new_request_id,
     request_context,
     request_id,
     set_tenant,
@@ -21,21 +20,23 @@ from bandmaster.contrib.web.context import (
     user,
 )
 from bandmaster.contrib.web.cors import CORSLayer
-from bandmaster.contrib.web.errors import (
-    ProblemError,
-    ProblemHandler,
-    ProblemsLayer,
-    install_problems,
-    problem_response,
-    problem_type,
-)
-from bandmaster.contrib.web.hosts import TrustedHostLayer
 from bandmaster.contrib.web.limits import LimitsLayer
-from bandmaster.contrib.web.origins import WebSocketOriginLayer
-from bandmaster.contrib.web.problems import ProblemDetails, validation_errors
+from bandmaster.contrib.web.problems.details import ProblemDetails, validation_errors
+from bandmaster.contrib.web.problems.handlers import (
+    http_exception,
+    install_problems,
+    transient_error,
+    unhandled_error,
+)
+from bandmaster.contrib.web.problems.layer import ProblemsLayer
+from bandmaster.contrib.web.problems.problem_types import ProblemError, ProblemHandler, problem_type
+from bandmaster.contrib.web.problems.responses import problem_response
+from bandmaster.contrib.web.request_ids import new_request_id
+from bandmaster.contrib.web.request_timeout import RequestTimeout, RequestTimeoutLayer
 from bandmaster.contrib.web.security_headers import SecurityHeadersLayer
 from bandmaster.contrib.web.settings import WebSettings
-from bandmaster.contrib.web.timeouts import RequestTimeout, RequestTimeoutLayer
+from bandmaster.contrib.web.trusted_host import TrustedHostLayer
+from bandmaster.contrib.web.websocket_origin import WebSocketOriginLayer
 
 __all__ = [
     "AccessLogLayer",
@@ -58,6 +59,7 @@ __all__ = [
     "add_request_context",
     "correlation_id",
     "current_context",
+    "http_exception",
     "install_problems",
     "log_fields",
     "new_request_id",
@@ -68,6 +70,8 @@ __all__ = [
     "set_tenant",
     "set_user",
     "tenant",
+    "transient_error",
+    "unhandled_error",
     "user",
     "validation_errors",
 ]

@@ -1,29 +1,31 @@
-"""Who asks, and under which ids: the context of the request, connection or task that is being served here."""
+"""The context of a request, a WebSocket connection or a task: its ids, its tenant and its user."""
 
 from __future__ import annotations
 
-import os
 import re
-import time
 from collections.abc import Iterator, MutableMapping
 from contextlib import contextmanager
 from contextvars import ContextVar, Token
 from typing import Any
 
+from bandmaster.contrib.web.request_ids import RequestIds, new_request_id
 from bandmaster.contrib.web.settings import WebSettings
 from bandmaster.kernel import Exchange, MiddlewareBand, middleware
 
 REQUEST_ID = b"x-request-id"
 CORRELATION_ID = b"x-correlation-id"
-
-_WELL_FORMED = re.compile(r"[A-Za-z0-9._-]{1,128}")
 KEY = "request_context"
-"""Where an exchange's ``data`` has the `RequestContext`."""
+"""The key under which an exchange's ``data`` has the `RequestContext`."""
+
 _RESET = "request_context_reset"
+_VALID_ID = re.compile(r"[A-Za-z0-9._-]{1,128}")
 
 
 class RequestContext:
-    """What is known about a request, a WebSocket connection or a task. Child tasks of it see the same object."""
+    """The ids, the tenant and the user of a request, a WebSocket connection or a task.
+
+    Tasks that the handler starts share the object with the handler.
+    """
 
     __slots__ = ("correlation_id", "request_id", "tenant", "user")
 
@@ -36,16 +38,16 @@ class RequestContext:
         user: str | None = None,
     ) -> None:
         self.request_id = request_id
-        """Of this request alone."""
+        """The id of this request alone."""
         self.correlation_id = request_id if correlation_id is None else correlation_id
-        """Of all requests and tasks that follow from one first request."""
+        """The id that all requests and tasks share that follow from the same first request."""
         self.tenant = tenant
-        """For whom data is kept apart; none until something has established it."""
+        """The tenant that the data belongs to; None until `set_tenant` is called."""
         self.user = user
-        """Who asks, as an identity provider names them; none until something has established it."""
+        """The user as the identity provider names them; None until `set_user` is called."""
 
     def __repr__(self) -> str:
-        # Nothing about the person: this ends up in logs.
+        # The repr appears in logs, so neither the tenant nor the user is in it.
         return f"<RequestContext {self.request_id}>"
 
 
@@ -53,50 +55,50 @@ _CURRENT: ContextVar[RequestContext] = ContextVar("bandmaster.request_context")
 
 
 def current_context() -> RequestContext | None:
-    """The context of what is being served here; none outside of requests, connections and tasks."""
+    """The context of the current request, connection or task; None outside of one."""
     return _CURRENT.get(None)
 
 
 def request_id() -> str | None:
-    """The id of the request, connection or task that is being served here; none outside of one."""
+    """The id of the current request, connection or task; None outside of one."""
     context = _CURRENT.get(None)
     return None if context is None else context.request_id
 
 
 def correlation_id() -> str | None:
-    """The id that it shares with whatever it follows from; none outside of a request, connection or task."""
+    """The id that the current request shares with the requests and tasks that led to it; None outside of a request."""
     context = _CURRENT.get(None)
     return None if context is None else context.correlation_id
 
 
 def tenant() -> str | None:
-    """The tenant that it is for; none outside of one, and where nothing has established it."""
+    """The tenant of the current request, connection or task; None outside of one, and until a tenant is set."""
     context = _CURRENT.get(None)
     return None if context is None else context.tenant
 
 
 def user() -> str | None:
-    """The user that it is for; none outside of one, and where nothing has established it."""
+    """The user of the current request, connection or task; None outside of one, and until a user is set."""
     context = _CURRENT.get(None)
     return None if context is None else context.user
 
 
 def set_tenant(tenant: str | None) -> None:
-    """Establish the tenant, for the rest of the request, connection or task.
+    """Set the tenant for the rest of the request, connection or task.
 
     Raises:
-        RuntimeError: there is none here.
+        RuntimeError: there is no current request, connection or task.
     """
-    _here("tenant").tenant = tenant
+    _require_context("tenant").tenant = tenant
 
 
 def set_user(user: str | None) -> None:
-    """Establish the user, for the rest of the request, connection or task.
+    """Set the user for the rest of the request, connection or task.
 
     Raises:
-        RuntimeError: there is none here.
+        RuntimeError: there is no current request, connection or task.
     """
-    _here("user").user = user
+    _require_context("user").user = user
 
 
 @contextmanager
@@ -107,14 +109,12 @@ def request_context(
     tenant: str | None = None,
     user: str | None = None,
 ) -> Iterator[RequestContext]:
-    """Serve something that is no request, such as a task from a queue, in a context of its own.
+    """Give code that serves no request, such as a task from a queue, a context of its own.
 
-    An id that isn't well-formed is replaced by a new one.
+    An invalid id is replaced by a new one.
     """
     token = _CURRENT.set(
-        RequestContext(
-            _taken_over(request_id) or new_request_id(), _taken_over(correlation_id), tenant=tenant, user=user
-        )
+        RequestContext(_accept_id(request_id) or new_request_id(), _accept_id(correlation_id), tenant=tenant, user=user)
     )
     try:
         yield _CURRENT.get()
@@ -123,7 +123,7 @@ def request_context(
 
 
 def log_fields() -> dict[str, str]:
-    """What a log event should say about the context: what is known of it, nothing outside of one."""
+    """The fields that a log event should have: the known values of the current context, nothing outside of one."""
     context = _CURRENT.get(None)
     if context is None:
         return {}
@@ -142,97 +142,64 @@ def add_request_context(
     method: str,
     event: MutableMapping[str, Any],
 ) -> MutableMapping[str, Any]:
-    """A structlog processor that adds `log_fields` to every event; what the event says itself stays."""
+    """A structlog processor that adds `log_fields` to every event. Fields that the event has already stay."""
     for name, value in log_fields().items():
         event.setdefault(name, value)
     return event
 
 
-def new_request_id() -> str:
-    """A UUIDv7 (RFC 9562) as 32 hex digits: unique, and in the order of time."""
-    return RequestIds(1).new()
-
-
-class RequestIds:
-    """Makes request ids as `new_request_id` does, the random parts of many at once.
-
-    To be made after the last fork: two processes with one's randomness would make the same ids.
-    """
-
-    __slots__ = ("_at_once", "_tails")
-
-    def __init__(self, at_once: int = 400) -> None:
-        self._at_once = at_once
-        self._tails: list[str] = []
-
-    def new(self) -> str:
-        """One more."""
-        tails = self._tails
-        if not tails:
-            tails.extend(_tails(self._at_once))
-        # 48 bits of milliseconds come first.
-        return f"{time.time_ns() // 1_000_000:012x}{tails.pop()}"
-
-
-def _tails(count: int) -> Iterator[str]:
-    """What follows the time: the version, 7, and 12 random bits; the variant, binary 10, and 62 random bits."""
-    random = bytearray(os.urandom(count * _TAIL))
-    random[0::_TAIL] = random[0::_TAIL].translate(_VERSION)
-    random[2::_TAIL] = random[2::_TAIL].translate(_VARIANT)
-    digits = random.hex()
-    return (digits[place : place + 2 * _TAIL] for place in range(0, len(digits), 2 * _TAIL))
-
-
-_TAIL = 10
-_VERSION = bytes(0x70 | byte & 0x0F for byte in range(256))
-_VARIANT = bytes(0x80 | byte & 0x3F for byte in range(256))
-
-
 @middleware(band=MiddlewareBand.OUTERMOST, priority=MiddlewareBand.OUTERMOST.priorities[0], name="request_context")
 class RequestContextLayer:
-    """Gives every request and every WebSocket its context, and tells the client the request's id."""
+    """Gives every request and every WebSocket a context, and sends the client the request id."""
 
     def __init__(self, settings: WebSettings) -> None:
         self._trusts = settings.trust_request_id
-        # Layers are made when the application starts, in the process that serves.
+        # Layers are made when the application starts, which is after the server's last fork.
         self._new_id = RequestIds().new
 
     def on_request(self, exchange: Exchange) -> None:
-        """Take ids over, or make one."""
+        """Set the context, with the ids of a trusted proxy or with a new id."""
         if self._trusts:
-            context = RequestContext(_sent(exchange, REQUEST_ID) or self._new_id(), _sent(exchange, CORRELATION_ID))
+            context = RequestContext(
+                _read_id(exchange, REQUEST_ID) or self._new_id(), _read_id(exchange, CORRELATION_ID)
+            )
         else:
             context = RequestContext(self._new_id())
         exchange.data[KEY] = context
         exchange.data[_RESET] = _CURRENT.set(context)
 
     def on_response_start(self, exchange: Exchange) -> None:
-        """Tell the client."""
-        # Not from the variable: a response may be sent by whatever task, or by an application inside this one.
+        """Send the request id."""
+        # From the exchange, not from the context variable: a response may be sent by a task outside of the context, or
+        # by an application that is mounted in this one and has a context of its own.
         context: RequestContext = exchange.data[KEY]
         exchange.set_header(REQUEST_ID, context.request_id.encode("ascii"))
 
     def on_end(self, exchange: Exchange) -> None:
-        """Leave nothing behind. The token leads to the request, and must not be kept in it."""
+        """Remove the context."""
+        # The token refers to the context of the request, so the exchange must not keep it.
         token: Token[RequestContext] = exchange.data.pop(_RESET)
         try:
             _CURRENT.reset(token)
         except ValueError:
-            # A coroutine that is thrown away is closed in somebody else's context, where nothing was set.
+            # A coroutine that is garbage collected is closed in another context, where nothing was set.
             pass
 
 
-def _sent(exchange: Exchange, name: bytes) -> str | None:
+def _read_id(exchange: Exchange, name: bytes) -> str | None:
     value = exchange.header(name)
-    return None if value is None else _taken_over(value.decode("latin-1"))
+    return None if value is None else _accept_id(value.decode("latin-1"))
 
 
-def _taken_over(sent: str | None) -> str | None:
-    return sent if sent is not None and _WELL_FORMED.fullmatch(sent) else None
+def _accept_id(sent: str | None) -> str | None:
+    return sent if sent is not None and _VALID_ID.fullmatch(sent) else None
 
 
-def _here(what: str) -> RequestContext:
+def _require_context(attribute: str) -> RequestContext:
     context = _CURRENT.get(None)
     if context is None:
-        raise RuntimeError(f"no {what} can be set here: nothing is being served; tasks open one with request_context()")
+        raise RuntimeError(
+            f"no {attribute} can be set here, outside of a request; code that serves none, such as a task, opens a "
+            "context with request_context()"
+        )
     return context

@@ -1,10 +1,10 @@
-"""How much a client may send: bodies and WebSocket messages."""
+"""The layer that limits the sizes of request bodies and WebSocket messages."""
 
 from __future__ import annotations
 
-from bandmaster.contrib.web.globs import Matcher, compile_globs
-from bandmaster.contrib.web.problems import body_too_large
-from bandmaster.contrib.web.refusals import CLOSE, answer
+from bandmaster.contrib.web.path_globs import PathMatcher, compile_globs
+from bandmaster.contrib.web.problems.details import body_too_large
+from bandmaster.contrib.web.problems.responses import CONNECTION_CLOSE, answer
 from bandmaster.contrib.web.settings import WebSettings
 from bandmaster.kernel import BodyTooLarge, Exchange, MiddlewareBand, middleware
 
@@ -17,26 +17,26 @@ from bandmaster.kernel import BodyTooLarge, Exchange, MiddlewareBand, middleware
 class LimitsLayer:
     """Refuses request bodies and WebSocket messages that are larger than allowed.
 
-    A body that says that it is too large is refused with 413 before any of it is read. Others are counted as the
-    application reads them: where it would get too much, `bandmaster.kernel.BodyTooLarge` is raised, which becomes 413
-    as well. A message that is too large closes its WebSocket with 1009.
+    A request with a Content-Length above the limit is refused with 413 before its body is read. Other bodies are
+    counted while the application reads them. Above the limit `bandmaster.kernel.BodyTooLarge` is raised, which is
+    answered with 413 as well. A message above the limit closes its WebSocket with 1009.
     """
 
     def __init__(self, settings: WebSettings) -> None:
-        self._usual = settings.max_body_bytes
-        self._others = [(_matcher(glob), limit) for glob, limit in settings.body_limits.items()]
-        self._message = settings.max_message_bytes
-        if self._usual is None and not self._others and self._message is None:
-            # A layer without hooks costs nothing.
+        self._default_limit = settings.max_body_bytes
+        self._path_limits = [(_compile_glob(glob), limit) for glob, limit in settings.body_limits.items()]
+        self._message_limit = settings.max_message_bytes
+        if self._default_limit is None and not self._path_limits and self._message_limit is None:
+            # The frame calls no hook that is None, so a layer that is switched off costs nothing.
             vars(self).update(on_request=None, on_error=None)
 
     def on_request(self, exchange: Exchange) -> None:
-        """Set the limits, and refuse a body that is announced to be larger."""
+        """Set the limits, and refuse a request with a larger Content-Length."""
         if exchange.socket is not None:
-            if self._message is not None:
-                exchange.limit_message(self._message)
+            if self._message_limit is not None:
+                exchange.limit_message(self._message_limit)
             return
-        limit = self._limit(exchange.path) if self._others else self._usual
+        limit = self._find_limit(exchange.path) if self._path_limits else self._default_limit
         if limit is None:
             return
         if exchange.header(b"content-length") is not None and (exchange.content_length or 0) > limit:
@@ -45,23 +45,23 @@ class LimitsLayer:
             exchange.limit_body(limit)
 
     def on_error(self, exchange: Exchange, error: Exception) -> None:
-        """Answer where the application has let it pass."""
+        """Answer `BodyTooLarge` if no error handler has answered it."""
         if isinstance(error, BodyTooLarge) and not exchange.started:
             _refuse(exchange, error.limit)
 
-    def _limit(self, path: str) -> int | None:
-        for fits, limit in self._others:
-            if fits(path):
+    def _find_limit(self, path: str) -> int | None:
+        for matches, limit in self._path_limits:
+            if matches(path):
                 return limit
-        return self._usual
+        return self._default_limit
 
 
-def _matcher(glob: str) -> Matcher:
-    fits = compile_globs([glob])
-    assert fits is not None
-    return fits
+def _compile_glob(glob: str) -> PathMatcher:
+    matcher = compile_globs([glob])
+    assert matcher is not None
+    return matcher
 
 
 def _refuse(exchange: Exchange, limit: int) -> None:
-    # The rest of the body is neither read nor mistaken for the next request.
-    answer(exchange, body_too_large(limit), [CLOSE])
+    # The connection is closed, or the server would take the unread rest of the body for the next request.
+    answer(exchange, body_too_large(limit), [CONNECTION_CLOSE])

@@ -1,4 +1,4 @@
-"""Response headers that switch on what protection browsers have."""
+"""The layer that adds response headers for browsers' security features."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from bandmaster.contrib.web.settings import WebSettings
 from bandmaster.kernel import Exchange, HeaderBlock, KernelSettings, MiddlewareBand, middleware
 
 _YEAR = 365 * 24 * 60 * 60
-"""Seconds; the least that browsers' preload lists take."""
+"""In seconds. The preload lists of browsers accept no shorter max-age."""
 
 
 @middleware(
@@ -16,28 +16,28 @@ _YEAR = 365 * 24 * 60 * 60
     scopes={"http"},
 )
 class SecurityHeadersLayer:
-    """Adds protecting headers to every response. What the application sets itself wins, and is never repeated.
+    """Adds security headers to every response that doesn't set them itself.
 
-    ``X-XSS-Protection`` isn't among them: browsers have removed what it switched on, since its filter could be used to
-    disable a page's own scripts and to find out what a page holds. Content-Security-Policy took its place.
+    ``X-XSS-Protection`` is not among them. Browsers have removed the filter that this header switched on, since pages
+    of other sites could use it to disable scripts and to read content. Content-Security-Policy has replaced it.
     """
 
     def __init__(self, settings: WebSettings, kernel: KernelSettings) -> None:
         if not settings.security_headers:
-            # A layer without hooks costs nothing.
+            # The frame calls no hook that is None, so a layer that is switched off costs nothing.
             vars(self).update(on_response_start=None)
             return
-        everywhere = _headers(settings)
-        self._plain = HeaderBlock(everywhere)
-        # RFC 6797, 7.2: over plain HTTP, where anybody could have put it in, it must not be sent.
-        self._secure = HeaderBlock([*everywhere, *_transport_security(settings, kernel)])
+        common = _list_headers(settings)
+        self._http = HeaderBlock(common)
+        # RFC 6797, 7.2: Strict-Transport-Security must not be sent over HTTP, where an attacker could insert it.
+        self._https = HeaderBlock([*common, *_list_hsts(settings, kernel)])
 
     def on_response_start(self, exchange: Exchange) -> None:
-        """Add what is missing."""
-        exchange.default_headers(self._secure if exchange.scope.get("scheme") == "https" else self._plain)
+        """Add the headers that the response doesn't have."""
+        exchange.default_headers(self._https if exchange.scope.get("scheme") == "https" else self._http)
 
 
-def _headers(settings: WebSettings) -> list[tuple[bytes, bytes]]:
+def _list_headers(settings: WebSettings) -> list[tuple[bytes, bytes]]:
     values = {
         b"x-content-type-options": "nosniff",
         b"x-frame-options": settings.frame_options,
@@ -49,7 +49,7 @@ def _headers(settings: WebSettings) -> list[tuple[bytes, bytes]]:
     return [(name, value.encode("ascii")) for name, value in values.items() if value]
 
 
-def _transport_security(settings: WebSettings, kernel: KernelSettings) -> list[tuple[bytes, bytes]]:
+def _list_hsts(settings: WebSettings, kernel: KernelSettings) -> list[tuple[bytes, bytes]]:
     seconds = settings.hsts_seconds
     if seconds is None:
         seconds = _YEAR if kernel.is_production else 0

@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from enum import StrEnum
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 
@@ -13,23 +12,17 @@ from bandmaster.kernel.reports import MISCONFIGURED
 
 if TYPE_CHECKING:
     from bandmaster.kernel.hosting.application import Application
-    from bandmaster.kernel.process.servers import ServerSettings
-
-
-class Server(StrEnum):
-    """The servers that the launcher knows."""
-
-    UVICORN = "uvicorn"
-    HYPERCORN = "hypercorn"
-    GRANIAN = "granian"
-
 
 Host = Annotated[str | None, typer.Option("--host", help="Address to listen on.", show_default="127.0.0.1")]
 Port = Annotated[
     int | None, typer.Option("--port", help="Port to listen on; 0 takes any.", min=0, max=65535, show_default="8000")
 ]
 Uds = Annotated[str | None, typer.Option("--uds", help="Unix socket to listen on instead.", metavar="PATH")]
-ServerChoice = Annotated[Server | None, typer.Option("--server", help="Who answers.", show_default="uvicorn")]
+# As ServerName, which would import pydantic for every command.
+ServerChoice = Annotated[
+    Literal["uvicorn", "hypercorn", "granian"] | None,
+    typer.Option("--server", help="Who answers.", show_default="uvicorn"),
+]
 ShowPlan = Annotated[bool, typer.Option("--show-plan", help="Print the plan first.", show_default=False)]
 
 
@@ -53,40 +46,17 @@ def run(
     """
     with answering(Format.TEXT, full=traceback, code=MISCONFIGURED):
         from bandmaster.kernel.hosting.targets import load_application
+        from bandmaster.kernel.process.servers.settings import make_server_settings
 
-        settings = _settings({"host": host, "port": port, "uds": uds, "server": server and server.value})
+        options = {"host": host, "port": port, "uds": uds, "server": server}
+        settings = make_server_settings(options, option_prefix="--")
         app = load_application(target, app_dir)
         if show_plan:
             _show_plan(app, target)
-    from bandmaster.kernel.process.launcher import launch
-    from bandmaster.kernel.process.process import end_process
+    from bandmaster.kernel.process.exit import end_process
+    from bandmaster.kernel.process.launcher import serve
 
-    end_process(launch(app, settings, target=target))
-
-
-def _settings(options: dict[str, Any]) -> ServerSettings:
-    from pydantic import ValidationError
-    from pydantic_settings import SettingsError
-
-    from bandmaster.kernel.errors import PlanError, Problem
-    from bandmaster.kernel.process.servers import ServerSettings
-    from bandmaster.kernel.settings.validation import Location, validation_messages
-    from bandmaster.kernel.settings.variables import variable_of
-
-    given = {name: value for name, value in options.items() if value is not None}
-
-    def render_name(location: Location) -> str:
-        field = str(location[0]) if location else ""
-        if field in given:
-            return f"--{field}"
-        return variable_of(ServerSettings, field) if field in ServerSettings.model_fields else "the server's settings"
-
-    try:
-        return ServerSettings(**given)
-    except ValidationError as error:
-        raise PlanError([Problem(f"{message}.") for message in validation_messages(error, render_name)]) from error
-    except SettingsError as error:
-        raise PlanError([Problem(f"the server's settings can't be read: {error}.")]) from error
+    end_process(serve(app, settings=settings, target=target))
 
 
 def _show_plan(app: Application, target: str | None) -> None:

@@ -70,7 +70,7 @@ def _start(target: str | None, app_dir: str) -> tuple[Record, BandmasterError | 
     import anyio
 
     from bandmaster.kernel.hosting.targets import load_application
-    from bandmaster.kernel.process.process import readable_logging
+    from bandmaster.kernel.process.console_logging import readable_logging
 
     app = load_application(target, app_dir)
 

@@ -1,4 +1,4 @@
-"""A real PostgreSQL for tests: found or started, with databases and roles of their own for each test."""
+"""A real PostgreSQL for tests: a given or a started server, with databases and roles for each test."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ if TYPE_CHECKING:
     from bandmaster.contrib.persistence.testing.databases import PostgresDatabase, fresh_database
     from bandmaster.contrib.persistence.testing.server import PostgresServer, PostgresTestSettings, postgres_server
 
-# pytest imports this package whenever it starts, so that it must cost nothing (PEP 562).
+# pytest imports this package at every start, so that its modules are imported at first use (PEP 562).
 _HOMES = {
     "PostgresDatabase": "databases",
     "PostgresServer": "server",

@@ -1,4 +1,4 @@
-"""What pytest gets of it: fixtures that load the helpers when a test asks for them."""
+"""The fixtures for pytest, which import the helpers when a test uses them."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ def postgres_server() -> Iterator[PostgresServer]:
 
 @pytest.fixture
 def postgres_database(postgres_server: PostgresServer) -> Iterator[PostgresDatabase]:
-    """A database that only this test uses, with an owner's and an application's role."""
+    """A database that only this test uses, with the role of an owner and the role of an application."""
     from bandmaster.contrib.persistence.testing.databases import fresh_database
 
     with fresh_database(postgres_server) as database:

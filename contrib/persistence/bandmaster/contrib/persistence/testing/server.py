@@ -5,11 +5,10 @@ from __future__ import annotations
 import os
 import pwd
 import secrets
-import shutil
+import signal
 import subprocess
-import tempfile
 from collections.abc import Iterator, Mapping
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
 from typing import ClassVar
 
@@ -20,12 +19,13 @@ from pydantic_settings import BaseSettings, SettingsConfigDict
 from sqlalchemy import URL, make_url
 
 from bandmaster.contrib.persistence.testing.binaries import programs
-from bandmaster.kernel.testing import ServerUnavailable, free_port, server_process
+from bandmaster.kernel.testing import ServerUnavailable, free_port, guarded_folder, guarded_process, server_process
 
 _HOST = "127.0.0.1"
 _SUPERUSER = "postgres"
 _UNPRIVILEGED = "nobody"
 _CONNECT = 5
+_STOP = 20.0
 
 _SETTINGS: Mapping[str, str] = {
     "fsync": "off",
@@ -89,7 +89,7 @@ class PostgresServer:
         Raises:
             RuntimeError: it was not started here.
         """
-        self._own().stop("SIGINT" if fast else "SIGTERM")
+        self._own().stop(signal.SIGINT if fast else signal.SIGTERM)
 
     def start(self) -> None:
         """Start it again, with the same data at the same port.
@@ -116,18 +116,15 @@ def postgres_server(settings: Mapping[str, str] | None = None) -> Iterator[Postg
     if named is not None and settings is None:
         yield _named(make_url(named.get_secret_value()))
         return
-    # Not pytest's folder, which is private to the user; who runs the server may be another.
-    folder = Path(tempfile.mkdtemp(prefix="postgres-"))
-    try:
+    # Not pytest's folder: only its user may read that, and the server may run as another user.
+    with guarded_folder("postgres-") as folder:
         folder.chmod(0o755)
         process = _Process(folder, {**_SETTINGS, **(settings or {})})
         try:
             process.start()
             yield PostgresServer(process.superuser, process)
         finally:
-            process.stop("SIGQUIT")
-    finally:
-        shutil.rmtree(folder, ignore_errors=True)
+            process.stop(signal.SIGQUIT)
 
 
 def _named(url: URL) -> PostgresServer:
@@ -186,16 +183,18 @@ class _Process:
                 log=self._log,
                 ready=self._answers,
                 cwd=self._folder,
+                # The fastest stop that ends the server's own children, too, and leaves no shared memory behind.
+                stop_signal=signal.SIGQUIT,
                 user=None if self._who is None else self._who.pw_uid,
                 group=None if self._who is None else self._who.pw_gid,
             )
         )
 
-    def stop(self, by: str) -> None:
-        import signal
-
+    def stop(self, by: signal.Signals) -> None:
         if self._process is not None and self._process.poll() is None:
-            self._process.send_signal(signal.Signals[by])
+            self._process.send_signal(by)
+            with suppress(subprocess.TimeoutExpired):
+                self._process.wait(_STOP)
         self._running.close()
         self._process = None
 
@@ -206,22 +205,25 @@ class _Process:
         if self._who is not None:
             for place in (password, self._data):
                 os.chown(place, self._who.pw_uid, self._who.pw_gid)
-        made = subprocess.run(  # noqa: S603
-            [
-                *(self._programs / "initdb", "-D", self._data, "-U", _SUPERUSER, "-A", "scram-sha-256"),
-                *(f"--pwfile={password}", "--no-sync", "--locale=C.UTF-8", "--encoding=UTF8", "--no-instructions"),
-            ],
-            check=False,
-            capture_output=True,
-            text=True,
-            cwd=self._folder,
-            user=None if self._who is None else self._who.pw_uid,
-            group=None if self._who is None else self._who.pw_gid,
-            extra_groups=None if self._who is None else [],
-        )
+        command: list[str | os.PathLike[str]] = [
+            *(self._programs / "initdb", "-D", self._data, "-U", _SUPERUSER, "-A", "scram-sha-256"),
+            *(f"--pwfile={password}", "--no-sync", "--locale=C.UTF-8", "--encoding=UTF8", "--no-instructions"),
+        ]
+        with (
+            self._log.open("wb") as output,
+            guarded_process(
+                command,
+                cwd=self._folder,
+                stdout=output,
+                user=None if self._who is None else self._who.pw_uid,
+                group=None if self._who is None else self._who.pw_gid,
+            ) as initdb,
+        ):
+            code = initdb.wait()
         password.unlink()
-        if made.returncode:
-            raise ServerUnavailable(f"initdb of PostgreSQL failed:\n{made.stdout}{made.stderr}")
+        if code:
+            output_text = self._log.read_text(encoding="utf-8", errors="replace")
+            raise ServerUnavailable(f"initdb of PostgreSQL failed:\n{output_text}")
 
     def _answers(self) -> bool:
         try:

@@ -1,4 +1,4 @@
-"""A real Redis for tests: found or started, emptied for each test, stopped and restarted at will."""
+"""A real Redis for tests: a given or a started server, emptied for each test, and restarted on demand."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ if TYPE_CHECKING:
     from bandmaster.contrib.redis.testing.programs import redis_program
     from bandmaster.contrib.redis.testing.server import RedisServer, RedisTestSettings, redis_server
 
-# pytest imports this package whenever it starts, so that it must cost nothing (PEP 562).
+# pytest imports this package at every start, so that its modules are imported at first use (PEP 562).
 _HOMES = {
     "RedisServer": "server",
     "RedisTestSettings": "server",

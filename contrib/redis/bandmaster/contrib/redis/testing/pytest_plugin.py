@@ -1,4 +1,4 @@
-"""What pytest gets of it: fixtures that load the helpers when a test asks for them."""
+"""The fixtures for pytest, which import the helpers when a test uses them."""
 
 from __future__ import annotations
 
@@ -28,10 +28,10 @@ def redis_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RedisServ
 
 @pytest.fixture
 def redis_url(request: pytest.FixtureRequest, redis_server: RedisServer) -> str:
-    """The URL of an empty database, which only this test uses."""
+    """The URL of an empty database that only this test uses."""
     database = redis_server.database
     if redis_server.process is None:
-        # Tests that run side by side share a server that the environment names.
+        # Workers of pytest-xdist share a server that the environment names, so each uses its own database.
         worker = getattr(request.config, "workerinput", {}).get("workerid", "gw0")
         database += int(worker.removeprefix("gw"))
     redis_server.empty(database)

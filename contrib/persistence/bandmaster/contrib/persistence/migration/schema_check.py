@@ -1,0 +1,69 @@
+"""Check at the start that a database has all revisions, or apply them."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import structlog
+
+from bandmaster.contrib.persistence.manager import DatabaseManager
+from bandmaster.contrib.persistence.migration.branches import MigrationError
+from bandmaster.contrib.persistence.migration.contribution import collect
+from bandmaster.contrib.persistence.migration.migrate import upgrade
+from bandmaster.contrib.persistence.migration.state import Revision, State, state
+from bandmaster.kernel import Context
+
+
+@dataclass(frozen=True, slots=True)
+class DatabaseSchema:
+    """The tables of all parts with migrations. A component that asks for this type starts when the tables exist."""
+
+    current: tuple[Revision, ...]
+    """The newest applied revisions of each part."""
+    applied: tuple[Revision, ...] = ()
+    """The revisions that were applied at this start."""
+
+
+async def check_schema(manager: DatabaseManager, context: Context) -> DatabaseSchema:
+    """Apply pending revisions if the settings say so, and report those that are still pending.
+
+    Raises:
+        MigrationError: migrations don't fit together, one fails, or some are pending and ``schema_check`` is
+            ``refuse``.
+        MigrationLockedError: another process takes too long to apply them.
+    """
+    settings = manager.settings
+    parts = collect(context.plan)
+    if not parts or (settings.schema_check == "off" and not settings.migrates):
+        return DatabaseSchema(())
+    # A database in memory exists in the manager's own connection only.
+    database = manager.engine if settings.is_in_memory else settings.migration_dsn
+    applied: tuple[Revision, ...] = ()
+    if settings.migrates:
+        # Migrations may take long. A revision that needs a bound sets its own statement_timeout.
+        context.extend_timeout(_TIMEOUT)
+        applied = await upgrade(database, parts)
+        for revision in applied:
+            _log().info("migration applied", database=manager.name, revision=str(revision))
+    found = await state(database, parts)
+    if problem := _describe_problem(found):
+        hint = f"run 'bandmaster db upgrade', or set {settings.variable('migrate_on_start')}=true"
+        if settings.schema_check == "refuse":
+            raise MigrationError(f"the schema of {manager.name!r} doesn't match the code: {problem}; {hint}")
+        _log().warning("schema", database=manager.name, remark=problem, hint=hint)
+    return DatabaseSchema(found.current, applied)
+
+
+_TIMEOUT = 600.0
+"""Seconds for a start with migrations."""
+
+
+def _describe_problem(found: State) -> str:
+    pending = [f"{len(found.pending)} pending ({', '.join(map(str, found.pending))})"] if found.pending else []
+    unknown = [f"at {name}, which no part knows" for name in found.unknown]
+    return " and ".join([*pending, *unknown])
+
+
+def _log() -> structlog.typing.FilteringBoundLogger:
+    logger: structlog.typing.FilteringBoundLogger = structlog.get_logger("bandmaster.persistence")
+    return logger

@@ -1,0 +1,1 @@
+"""The access log: records, their lines, and the sinks that write them."""

@@ -1,0 +1,113 @@
+"""The sinks that write the access log's records: a stream, structlog, or a component."""
+
+from __future__ import annotations
+
+import io
+import os
+from collections.abc import Callable
+from typing import Any, Literal, Protocol, TextIO
+
+from bandmaster.contrib.web.access_log.lines import json_line, text_line
+from bandmaster.contrib.web.access_log.records import AccessRecord
+
+
+class AccessSink(Protocol):
+    """Writes the access log's records. A component that provides one replaces the sink that the settings name.
+
+    ```python
+    @lifespan(band=LifespanBand.OBSERVABILITY)
+    async def shipping() -> AsyncIterator[AccessSink]:
+        yield Shipping()
+    ```
+    """
+
+    def write(self, record: AccessRecord) -> None:
+        """Write one record. The event loop calls this, so it must not block.
+
+        An exception counts the record as lost and does not affect the request.
+        """
+        ...
+
+
+class StreamSink:
+    """Writes each line to a text stream in one call, without buffering."""
+
+    def __init__(self, stream: TextIO | None, render: Callable[[AccessRecord], str]) -> None:
+        self._stream = stream
+        self._render = render
+        self._descriptor = _find_descriptor(stream)
+        self._line_is_cut = False
+
+    def write(self, record: AccessRecord) -> None:
+        """Write the record's line.
+
+        Raises:
+            OSError: the line can't be written, or not all of it.
+            ValueError: the stream is closed, or the process has none.
+        """
+        stream, line = self._stream, self._render(record)
+        if stream is None:
+            raise ValueError("the process has no such stream")
+        if self._descriptor is None:
+            stream.write(line)
+            stream.flush()
+            return
+        # Text that was printed before must come first. Flushing a closed stream also raises, which matters: its
+        # descriptor's number may belong to another file by now.
+        stream.flush()
+        content = line.encode("ascii")
+        if self._line_is_cut:
+            content = b"\n" + content
+        written = os.write(self._descriptor, content)
+        if written != len(content):
+            self._write_rest(self._descriptor, content[written:])
+        self._line_is_cut = False
+
+    def _write_rest(self, descriptor: int, rest: bytes) -> None:
+        # A full disk may take the first half of a line and refuse the rest. The next line then begins with a newline.
+        self._line_is_cut = True
+        while rest:
+            rest = rest[os.write(descriptor, rest) :]
+
+
+class StructlogSink:
+    """Logs records as structlog events. The application's structlog configuration adds the time and renders them."""
+
+    def __init__(self) -> None:
+        # Imported only for this sink: importing structlog takes half as long as importing Starlette.
+        import structlog
+
+        self._unbound = structlog.get_logger("bandmaster.web.access")
+        self._logger: Any = None
+
+    def write(self, record: AccessRecord) -> None:
+        """Log the record at its level."""
+        if self._logger is None:
+            # Bound at the first record: the application may configure structlog after the layers have been made.
+            self._logger = self._unbound.bind()
+        log = self._logger.info if record.level == "info" else self._logger.warning
+        log(record.event, **record.fields())
+
+
+def standard_sink(form: Literal["auto", "json", "text", "structlog"], stream: TextIO | None) -> AccessSink:
+    """The sink for a value of ``WEB_ACCESS_LOG``; ``auto`` is text if the stream is a terminal, else JSON."""
+    if form == "structlog":
+        return StructlogSink()
+    if form == "auto":
+        form = "text" if _is_terminal(stream) else "json"
+    return StreamSink(stream, text_line if form == "text" else json_line)
+
+
+def _is_terminal(stream: TextIO | None) -> bool:
+    try:
+        return stream is not None and stream.isatty()
+    except (AttributeError, ValueError):  # a replacement of sys.stdout without the method; a closed stream
+        return False
+
+
+def _find_descriptor(stream: TextIO | None) -> int | None:
+    """The file descriptor that a stream writes its text to unchanged; None if the stream may change the text."""
+    if type(stream) is not io.TextIOWrapper:
+        return None
+    raw = getattr(stream.buffer, "raw", stream.buffer)
+    return raw.fileno() if type(raw) is io.FileIO and not raw.closed else None

@@ -1,0 +1,81 @@
+"""Answer a request with a problem: as a response of Starlette, or through a layer's exchange."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+
+from starlette.requests import HTTPConnection
+from starlette.responses import Response
+from starlette.types import Scope
+
+from bandmaster.contrib.web.context import request_id
+from bandmaster.contrib.web.problems.details import ProblemDetails
+from bandmaster.contrib.web.problems.rendering import render_problem
+from bandmaster.kernel import Exchange, current_exchange
+
+TRACE_ID = "trace_id"
+"""The key under which a tracing layer keeps the trace's id in an exchange's ``data``."""
+
+CONNECTION_CLOSE = (b"connection", b"close")
+"""The header that tells a client of HTTP/1.1 that the server closes the connection after this response."""
+
+
+def problem_response(
+    request: HTTPConnection, problem: ProblemDetails, headers: Mapping[str, str] | None = None
+) -> Response:
+    """A response with a problem as its body: JSON, or HTML for clients that prefer HTML.
+
+    HTTP/2 and later forbid the Connection header, so a Connection header among the ``headers`` is left out there.
+    """
+    exchange = current_exchange()
+    content, media_type = render_problem(
+        problem,
+        path=request.scope["path"],
+        accept=request.headers.get("accept", ""),
+        request_id=request_id(),
+        trace_id=None if exchange is None else exchange.data.get(TRACE_ID),
+    )
+    allowed = {
+        name: value
+        for name, value in (headers or {}).items()
+        if name.lower() != "connection" or _is_http_1(request.scope)
+    }
+    return Response(content, problem.status, {"cache-control": "no-store", **allowed}, media_type)
+
+
+def refuse(exchange: Exchange, status: int, detail: str, headers: Iterable[tuple[bytes, bytes]] = ()) -> None:
+    """Answer with a problem that has only a status and a ``detail``; see `answer`.
+
+    Raises:
+        RuntimeError: the response has begun, or no hook is running.
+    """
+    answer(exchange, ProblemDetails(status=status, detail=detail), headers)
+
+
+def answer(exchange: Exchange, problem: ProblemDetails, headers: Iterable[tuple[bytes, bytes]] = ()) -> None:
+    """Answer in place of the application with a problem: JSON, or HTML for clients that prefer HTML.
+
+    HTTP/2 and later forbid the Connection header, so a Connection header among the ``headers`` is left out there.
+
+    Raises:
+        RuntimeError: the response has begun, or no hook is running.
+    """
+    accept = (exchange.header(b"accept") or b"").decode("latin-1")
+    body, media_type = render_problem(
+        problem, path=exchange.path, accept=accept, request_id=request_id(), trace_id=exchange.data.get(TRACE_ID)
+    )
+    allowed = [header for header in headers if header[0] != b"connection" or _is_http_1(exchange.scope)]
+    all_headers = [
+        (b"content-type", media_type.encode("ascii")),
+        (b"content-length", b"%d" % len(body)),
+        (b"cache-control", b"no-store"),
+        *allowed,
+    ]
+    # RFC 9110, 9.3.2: a response to HEAD has the headers of a response to GET, and no body.
+    exchange.respond(problem.status, all_headers, b"" if exchange.method == "HEAD" else body)
+
+
+def _is_http_1(scope: Scope) -> bool:
+    # Servers that don't name a version speak HTTP/1.1.
+    version: str = scope.get("http_version", "1.1")
+    return version.startswith("1")

@@ -1,0 +1,185 @@
+"""The internals of Starlette and FastAPI that hosting depends on, each with the reason.
+
+The rest of this floor uses documented names of the frameworks only. `tests/kernel/hosting/test_frameworks.py` fails
+when a new version changes one of these internals, and names the behaviour that would break.
+"""
+
+from __future__ import annotations
+
+import functools
+from collections.abc import Callable, Sequence
+from types import FunctionType, MethodType
+from typing import Any, Self
+
+_FRAMEWORKS = ("fastapi", "starlette")
+
+
+def find_router(app: Any) -> Any:
+    """The router that holds an app's lifespan, in the manner of Starlette; None for other apps.
+
+    Reads ``router.lifespan_context``, because neither framework starts mounted apps, nor offers a way to do so.
+    """
+    router = getattr(app, "router", app)
+    return router if hasattr(router, "lifespan_context") else None
+
+
+def has_lifespan(router: Any) -> bool:
+    """Whether a router has a lifespan of its own.
+
+    Reads the class ``_DefaultLifespan``, by which both frameworks mean that there is none, and FastAPI's lists of event
+    handlers, which that class runs.
+    """
+    if type(router.lifespan_context).__name__ != "_DefaultLifespan":
+        return True
+    return bool(getattr(router, "on_startup", None) or getattr(router, "on_shutdown", None))
+
+
+def includes_lifespan(lifespan: Any, other: Any) -> bool:
+    """Whether a lifespan is the other one, or wraps that.
+
+    Reads the variables that functions and partials close over, because that is where FastAPI's ``merged_lifespan``, and
+    helpers that combine several lifespans, keep the lifespans which they run.
+    """
+    todo: list[Any] = [lifespan]
+    seen: list[Any] = []
+    while todo:
+        item = todo.pop()
+        if _is_same(item, other):
+            return True
+        if any(item is known for known in seen):
+            continue
+        seen.append(item)
+        if isinstance(item, functools.partial):
+            todo += [item.func, *item.args]
+        elif isinstance(item, FunctionType):
+            todo += [cell.cell_contents for cell in item.__closure__ or () if _is_filled(cell)]
+            todo.append(getattr(item, "__wrapped__", None))
+        elif isinstance(item, tuple):  # the arguments of a function that combines several
+            todo += item
+    return False
+
+
+def _is_same(one: Any, other: Any) -> bool:
+    if isinstance(one, MethodType) and isinstance(other, MethodType):  # each access makes another object
+        return one.__self__ is other.__self__ and one.__func__ is other.__func__
+    return one is other
+
+
+def _is_filled(cell: Any) -> bool:
+    try:
+        return cell.cell_contents is not cell
+    except ValueError:
+        return False
+
+
+class LifespanWatch:
+    """Notes which routers' lifespans are entered, until `end` is called.
+
+    Replaces ``router.lifespan_context``, because a host's own lifespan may enter those of mounted apps, which nothing
+    else shows.
+    """
+
+    def __init__(self, routers: Sequence[Any]) -> None:
+        self.entered: list[Any] = []
+        """The routers whose lifespans have been entered."""
+        self._replaced = [
+            (router, router.lifespan_context, functools.partial(self._enter, router, router.lifespan_context))
+            for router in routers
+        ]
+
+    def __enter__(self) -> Self:
+        for router, _, replacement in self._replaced:
+            router.lifespan_context = replacement
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.end()
+
+    def end(self) -> None:
+        """Put the original lifespans back."""
+        for router, original, replacement in self._replaced:
+            # Unless the host has assigned another one meanwhile.
+            if router.lifespan_context is replacement:
+                router.lifespan_context = original
+
+    def _enter(self, router: Any, lifespan: Callable[[Any], Any], app: Any) -> Any:
+        self.entered.append(router)
+        return lifespan(app)
+
+
+def get_mounted_app(route: Any) -> Any:
+    """The app that a route mounts, without the route's own middleware; None for other routes.
+
+    Reads ``Mount._base_app``, because ``Mount.app`` is that middleware, which hides the app.
+    """
+    return getattr(route, "_base_app", getattr(route, "app", None)) if hasattr(route, "routes") else None
+
+
+def get_included_router(route: Any) -> tuple[Any, str] | None:
+    """The router that FastAPI keeps as one route, and the prefix; None for other routes.
+
+    Reads ``_IncludedRouter.original_router`` and ``include_context``, because apps mounted in that router are to be
+    found. The router's own lifespan is merged into the app's.
+    """
+    router = getattr(route, "original_router", None)
+    return None if router is None else (router, getattr(getattr(route, "include_context", None), "prefix", ""))
+
+
+def matches_every_path(route: Any) -> bool:
+    """Whether no route after this one is ever reached: a mount at the root, or a page for every path.
+
+    Reads ``path_regex``, because a router offers no other way to ask.
+    """
+    regex = getattr(route, "path_regex", None)
+    return regex is not None and all(regex.match(path) for path in ("/", "/any/path", "/another-0/p.a_th/"))
+
+
+def include_router(host: Any, router: Any, *, prefix: str, tags: Sequence[str]) -> list[Any]:
+    """Include a FastAPI router in a host, and take the routes that this has added off the end of the host's list.
+
+    Relies on ``include_router`` appending to ``router.routes``, because a router can't be included at another place.
+    """
+    routes = host.router.routes
+    before = len(routes)
+    host.include_router(router, prefix=prefix, tags=list(tags) or None)
+    added: list[Any] = routes[before:]
+    del routes[before:]
+    return added
+
+
+def find_exception_handler(host: Any, exception: type[Exception] | int) -> Any:
+    """The handler that a host has for an exception or a status; None without one.
+
+    Reads ``exception_handlers``, because a host offers no other way to ask.
+    """
+    return host.exception_handlers.get(exception)
+
+
+def is_default_handler(handler: Any) -> bool:
+    """Whether an exception handler is one that the framework brings, such as FastAPI's for validation errors.
+
+    Reads the handler's module, because a default looks like the choice of the host's author.
+    """
+    return getattr(handler, "__module__", "").partition(".")[0] in _FRAMEWORKS
+
+
+def set_exception_handler(host: Any, exception: type[Exception] | int, handler: Any) -> None:
+    """Give a host a handler, also if the host has served before.
+
+    Resets ``middleware_stack``, which the first request builds with the handlers of that moment.
+    """
+    host.add_exception_handler(exception, handler)
+    host.middleware_stack = None
+
+
+def set_openapi_info(host: Any, **info: str) -> None:
+    """Set title and version of a FastAPI host; other hosts stay as they are.
+
+    Writes into ``openapi_schema``, because a document that was generated before keeps the old values.
+    """
+    if not hasattr(host, "openapi_url"):
+        return
+    for name, value in info.items():
+        setattr(host, name, value)
+    if host.openapi_schema:
+        host.openapi_schema["info"].update(info)

@@ -1,0 +1,134 @@
+"""Find the apps mounted in a host."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+from contextlib import AbstractAsyncContextManager
+from typing import Any, NamedTuple, Protocol, runtime_checkable
+
+from bandmaster.kernel.hosting.frameworks import (
+    find_router,
+    get_included_router,
+    get_mounted_app,
+    has_lifespan,
+    includes_lifespan,
+)
+from bandmaster.kernel.lifecycle.health import Report
+
+HOST = "host"
+"""The name of the host's own component, and the beginning of the names of mounted apps."""
+
+_MOST_WRAPPERS = 100
+
+
+@runtime_checkable
+class NestedApplication(Protocol):
+    """An application of bandmaster's own that is mounted in another."""
+
+    def running(self) -> AbstractAsyncContextManager[Any]:
+        """Start, serve, stop."""
+        raise NotImplementedError
+
+    async def drain(self, *, delay: float | None = None) -> int:
+        """Let the application's requests in flight end."""
+        raise NotImplementedError
+
+    async def ready(self) -> Report:
+        """Whether the application accepts new requests."""
+        raise NotImplementedError
+
+
+class HostedApp(NamedTuple):
+    """An app with a lifespan: the host, or a mounted app."""
+
+    name: str
+    """The name of the component for the lifespan."""
+    app: Any
+    path: str = ""
+    """Where the app is mounted; empty for the host itself."""
+    router: Any = None
+    """The router that holds the lifespan, in the manner of Starlette; None for an app that speaks the protocol."""
+    required: bool = False
+    """Whether the app wraps another one that is known to have a lifespan."""
+
+
+class MountedApp(NamedTuple):
+    """An app mounted in another."""
+
+    path: str
+    app: Any
+    lifespans: tuple[Any, ...]
+    """The lifespans of the outer apps."""
+
+
+def find_hosted_apps(host: Any, *, mounted: bool) -> Iterator[HostedApp]:
+    """The host and, if ``mounted``, every mounted app that has a lifespan; each app once.
+
+    An app whose lifespan is part of an outer app's is left out.
+    """
+    core = unwrap_app(host)
+    yield HostedApp(HOST, host, router=find_router(host), required=core is not host)
+    seen: list[Any] = [host, core]
+    names = {HOST}
+    for mount in find_mounts(host) if mounted else ():
+        if any(mount.app is other for other in seen):
+            continue
+        seen.append(mount.app)
+        core = unwrap_app(mount.app)
+        router = find_router(core)
+        if isinstance(core, NestedApplication) or (router is not None and _has_own_lifespan(router, mount.lifespans)):
+            hosted = HostedApp("", mount.app, router=find_router(mount.app), required=core is not mount.app)
+        elif router is None and any(hasattr(mount.app, sign) for sign in ("lifespan", "on_startup")):
+            hosted = HostedApp("", mount.app)  # Litestar and others
+        else:
+            continue
+        yield hosted._replace(name=_choose_name(mount.path, names), path=mount.path or "/")
+
+
+def find_mounts(host: Any) -> Iterator[MountedApp]:
+    """Every mount in an app, with those in mounted apps. An app that is mounted within itself is found once."""
+    yield from _walk(unwrap_app(host), "", (), ())
+
+
+def unwrap_app(app: Any) -> Any:
+    """The app inside its wrappers, if one is found that a lifespan can be read from; otherwise the app itself."""
+    inner, wrappers = app, 0
+    while find_router(inner) is None and not isinstance(inner, NestedApplication):
+        inner, wrappers = getattr(inner, "app", None), wrappers + 1
+        if not callable(inner) or wrappers > _MOST_WRAPPERS:
+            return app
+    return inner
+
+
+def _walk(app: Any, path: str, around: tuple[Any, ...], lifespans: tuple[Any, ...]) -> Iterator[MountedApp]:
+    router = find_router(app)
+    around = (*around, app)
+    if router is not None:
+        lifespans = (*lifespans, router.lifespan_context)
+    for route in getattr(app, "routes", None) or ():
+        included = get_included_router(route)
+        if included is not None:
+            inner_router, prefix = included
+            yield from _walk(inner_router, path + prefix, around, lifespans)
+            continue
+        inner = get_mounted_app(route)
+        if inner is None or any(inner is other for other in around):
+            continue
+        inner_path = path + (getattr(route, "path", "") or getattr(route, "host", ""))
+        yield MountedApp(inner_path, inner, lifespans)
+        yield from _walk(unwrap_app(inner), inner_path, around, lifespans)
+
+
+def _has_own_lifespan(router: Any, outer: tuple[Any, ...]) -> bool:
+    return has_lifespan(router) and not any(includes_lifespan(other, router.lifespan_context) for other in outer)
+
+
+def _choose_name(path: str, taken: set[str]) -> str:
+    plain = ".".join([HOST, *(re.findall("[A-Za-z0-9]+", path) or ["root"])])
+    name, number = plain, 1
+    while name in taken:
+        number += 1
+        name = f"{plain}-{number}"
+    taken.add(name)
+    return name

@@ -1,0 +1,65 @@
+"""Run a kernel in a process that serves no requests, such as a worker or a scheduler."""
+
+from __future__ import annotations
+
+from bandmaster.kernel.errors import PlanError
+from bandmaster.kernel.lifecycle.kernel import Kernel
+from bandmaster.kernel.process.console_logging import print_error, readable_logging
+from bandmaster.kernel.process.process import Process, check_may_run
+from bandmaster.kernel.process.servers.settings import ServerSettings
+from bandmaster.kernel.reports import exit_code, report
+from bandmaster.kernel.settings.reading import read_one
+
+
+def run_process(kernel: Kernel, *, target: str | None = None, health: tuple[str, int] | None = None) -> int:
+    """Run a kernel in a process that serves no requests, such as a worker, and return the exit code.
+
+    The process starts the plan, and drains and stops when asked to. Signals, reports of failures and exit codes are those
+    of `bandmaster run`; work counts as cut short if a drain hook was. Pass the exit code to `end_process`.
+
+    ``health`` is a host and a port at which uvicorn serves the health endpoints and nothing else. ``target`` names the
+    kernel for `bandmaster timeline`.
+
+    Raises:
+        RuntimeError: this isn't the main thread, or an event loop runs in it.
+    """
+    check_may_run("run_process")
+    try:
+        settings = read_one(ServerSettings)
+    except PlanError as error:
+        print_error(report(error))
+        return exit_code(error)
+    if health is not None:
+        return _run_with_health(kernel, settings, target, *health)
+    with readable_logging(debug=kernel.settings.debug):
+        return BackgroundProcess(kernel, settings, target).run()
+
+
+def _run_with_health(kernel: Kernel, settings: ServerSettings, target: str | None, host: str, port: int) -> int:
+    from starlette.applications import Starlette
+
+    from bandmaster.kernel.hosting.application import Application
+    from bandmaster.kernel.process.launcher import serve
+
+    # The environment may be shared with the process that answers requests, whose address this one must not take.
+    address = {"host": host, "port": port, "uds": None, "fd": None, "root_path": ""}
+    loop = "auto" if settings.runs_on_trio else settings.loop
+    return serve(
+        Application(kernel, Starlette(debug=kernel.settings.debug)),
+        settings=settings.model_copy(update={**address, "server": "uvicorn", "loop": loop}),
+        target=target,
+    )
+
+
+class BackgroundProcess(Process):
+    """One run of a kernel whose components do all the work."""
+
+    async def _run_kernel(self) -> None:
+        async with self.kernel.running():
+            await self._report_ready("running", role=self.kernel.role)
+            await self.kernel.wait_stop_requested()
+            self._report_stopping()
+            await self._escalation.run_until_skipped(self._drain)
+
+    async def _drain(self) -> None:
+        self._cut_short = await self.kernel.drain()

@@ -1,0 +1,1 @@
+"""The servers that the launcher can run, each behind the same small interface."""

@@ -1,0 +1,131 @@
+"""Settings of the launcher: where to listen, with which server and event loop."""
+
+from __future__ import annotations
+
+import importlib.util
+import sys
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Annotated, Any, Literal, TypeAlias
+
+from pydantic import Field, NonNegativeInt, PositiveInt, ValidationError, field_validator, model_validator
+from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict, SettingsError
+
+from bandmaster.kernel.errors import PlanError, Problem
+from bandmaster.kernel.settings.validation import InvalidValue, invalid_values
+from bandmaster.kernel.settings.variables import variable_of
+
+ServerName: TypeAlias = Literal["uvicorn", "hypercorn", "granian"]
+
+# The settings that a server has no option for.
+_UNSUPPORTED: dict[str, tuple[str, ...]] = {
+    "uvicorn": (),
+    "hypercorn": ("trusted_proxies",),
+    "granian": ("websocket_message_limit",),
+}
+
+
+class ServerSettings(BaseSettings):
+    """Where and how `bandmaster run` and `serve` serve, read from variables that begin with ``BANDMASTER_SERVER_``."""
+
+    model_config = SettingsConfigDict(
+        env_prefix="BANDMASTER_SERVER_", extra="ignore", frozen=True, hide_input_in_errors=True
+    )
+
+    server: ServerName = Field("uvicorn", description="The server that runs the application.")
+    host: str = Field("127.0.0.1", description="Address or name to listen on; 0.0.0.0 and :: mean every interface.")
+    port: Annotated[int, Field(ge=0, le=65535)] = Field(8000, description="Port to listen on; 0 takes any free one.")
+    uds: Path | None = Field(None, description="Path of a Unix socket to listen on, in place of host and port.")
+    fd: NonNegativeInt | None = Field(
+        None, description="A socket that this process inherits (systemd's begin at 3), in place of host and port."
+    )
+    loop: Literal["auto", "asyncio", "uvloop", "trio"] = Field(
+        "auto", description="The event loop: auto is uvloop where it is installed, else asyncio; trio needs hypercorn."
+    )
+    backlog: Annotated[int, Field(ge=1)] = Field(2048, description="How many connections may wait to be accepted.")
+    keep_alive: NonNegativeInt = Field(
+        5, description="Seconds that an idle connection stays open; with granian 0 means off, and any other number on."
+    )
+    header_limit: PositiveInt | None = Field(
+        None,
+        description="The most bytes of a request's line and headers; unset: the server's own limit. With uvicorn it "
+        "selects the parser h11, because httptools has no limit; granian's limit is 8192 or more.",
+    )
+    websocket_message_limit: PositiveInt | None = Field(
+        None,
+        description="The most bytes of a WebSocket message; unset: the server's own limit. Not for granian, which has no "
+        "limit.",
+    )
+    trusted_proxies: Annotated[frozenset[str], NoDecode] = Field(
+        frozenset(),
+        description="The proxies, as addresses or networks with commas between them, that may set X-Forwarded-* headers; "
+        "* is every proxy. Not for hypercorn, which can't tell proxies apart.",
+    )
+    root_path: str = Field("", description="The path under which a proxy serves this application.")
+    access_log: bool = Field(False, description="Let the server log a line for each request.")
+    notify_socket: str = Field(
+        "",
+        validation_alias="NOTIFY_SOCKET",
+        description="The socket on which systemd is notified of readiness and stop; systemd sets this for Type=notify.",
+    )
+
+    @field_validator("trusted_proxies", mode="before")
+    @classmethod
+    def _split_at_commas(cls, value: object) -> object:
+        if isinstance(value, str):
+            return frozenset(part.strip() for part in value.split(",") if part.strip())
+        return value
+
+    @model_validator(mode="after")
+    def _check_combinations(self) -> ServerSettings:
+        for field in _UNSUPPORTED[self.server]:
+            if getattr(self, field):
+                capable = " or ".join(repr(name) for name, fields in _UNSUPPORTED.items() if field not in fields)
+                raise ValueError(f"{field}: {self.server} has no such option; unset it, or choose the server {capable}")
+        if self.loop == "trio" and self.server != "hypercorn":
+            raise ValueError(f"loop: {self.server} doesn't run on trio; choose the server 'hypercorn', or another loop")
+        if self.uds is not None and self.fd is not None:
+            raise ValueError("uds: fd is set, too; unset one of the two")
+        return self
+
+    @property
+    def runs_on_trio(self) -> bool:
+        """Whether the event loop is trio's."""
+        return self.loop == "trio"
+
+    @property
+    def runs_on_uvloop(self) -> bool:
+        """Whether the event loop is uvloop's."""
+        if self.loop == "auto":
+            return sys.platform != "win32" and importlib.util.find_spec("uvloop") is not None
+        return self.loop == "uvloop"
+
+
+def make_server_settings(
+    options: Mapping[str, Any], base: ServerSettings | None = None, *, option_prefix: str = ""
+) -> ServerSettings:
+    """Settings from the options that aren't None, then from ``base``, or without one from the environment.
+
+    ``option_prefix`` is the prefix with which an error names an option, such as ``--``.
+
+    Raises:
+        PlanError: the settings can't be read, or don't go together.
+    """
+    given = {name: value for name, value in options.items() if value is not None}
+    kind = ServerSettings if base is None else type(base)
+
+    def describe(value: InvalidValue) -> str:
+        field = str(value.location[0]) if value.location else ""
+        if field in given:
+            return f"{option_prefix}{field} is wrong: {value.message}."
+        if field in kind.model_fields:
+            return f"{variable_of(kind, field)} is wrong ({kind.__name__}): {value.message}."
+        return f"the server's settings are wrong: {value.message}."
+
+    try:
+        # An argument has precedence over the environment, so with a base nothing is read from there.
+        return kind(**{**(base.model_dump(by_alias=True) if base is not None else {}), **given})
+    except ValidationError as error:
+        raise PlanError([Problem(describe(value)) for value in invalid_values(error)]) from error
+    except SettingsError as error:
+        raise PlanError([Problem(f"the server's settings can't be read: {error}.")]) from error

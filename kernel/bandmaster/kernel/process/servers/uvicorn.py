@@ -1,0 +1,85 @@
+"""Run uvicorn inside the launcher, and hold every internal of uvicorn that this needs.
+
+The internals, each with its reason at the line that uses it: ``Server.capture_signals``, ``should_exit``,
+``force_exit``, ``server_state`` and the name of its logger. `tests/kernel/process/test_server_internals.py` fails when a new version of uvicorn
+changes one.
+"""
+
+from __future__ import annotations
+
+import socket
+from collections.abc import Generator
+from contextlib import contextmanager
+from importlib.metadata import version
+from typing import TYPE_CHECKING, Any
+
+from bandmaster.kernel.process.servers.settings import ServerSettings
+
+if TYPE_CHECKING:
+    from starlette.types import ASGIApp
+
+LOGGER = "uvicorn.error"
+"""The logger of everything but requests, at every level."""
+
+
+class Uvicorn:
+    """uvicorn, without its lifespan and its signal handlers."""
+
+    def __init__(self, settings: ServerSettings) -> None:
+        self.version = f"uvicorn {version('uvicorn')}"
+        self._settings = settings
+        self._server: Any = None
+        self._stopping = False
+
+    async def serve(self, app: ASGIApp, sock: socket.socket) -> None:
+        """Answer the requests that arrive at a listening socket, until stopped."""
+        import uvicorn
+
+        class ServerWithoutSignals(uvicorn.Server):
+            # uvicorn would replace the launcher's signal handlers with its own.
+            @contextmanager
+            def capture_signals(self) -> Generator[None, None, None]:
+                yield
+
+        settings = self._settings
+        limits: dict[str, Any] = {}
+        if settings.header_limit is not None:
+            limits |= {"http": "h11", "h11_max_incomplete_event_size": settings.header_limit}
+        if settings.websocket_message_limit is not None:
+            limits["ws_max_size"] = settings.websocket_message_limit
+        config = uvicorn.Config(
+            app,
+            interface="asgi3",
+            lifespan="off",
+            log_config=None,
+            access_log=settings.access_log,
+            backlog=settings.backlog,
+            timeout_keep_alive=settings.keep_alive,
+            proxy_headers=bool(settings.trusted_proxies),
+            forwarded_allow_ips=sorted(settings.trusted_proxies),
+            root_path=settings.root_path,
+            **limits,
+        )
+        self._server = ServerWithoutSignals(config)
+        self._server.should_exit = self._stopping
+        await self._server.serve(sockets=[sock])
+
+    def stop(self) -> None:
+        """Accept no more connections, and end when the requests in flight have been answered."""
+        self._stopping = True
+        if self._server is not None:
+            # uvicorn has no method that stops it; its own signal handler sets the same attribute.
+            self._server.should_exit = True
+
+    def force(self) -> None:
+        """Cancel the requests in flight, and drop their connections."""
+        self.stop()
+        if self._server is None:
+            return
+        # force_exit only ends the waiting: uvicorn would leave the tasks running and the connections open.
+        self._server.force_exit = True
+        state = self._server.server_state
+        for task in list(state.tasks):
+            task.cancel()
+        for connection in list(state.connections):
+            connection.transport.abort()

@@ -1,0 +1,136 @@
+"""Exceptions that the layer answers: of other layers, of WebSockets, and after a response has begun."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+from starlette.applications import Starlette
+from starlette.exceptions import HTTPException, WebSocketException
+from starlette.requests import Request
+from starlette.responses import StreamingResponse
+from starlette.routing import Route, WebSocketRoute
+from starlette.websockets import WebSocket
+from tests.asgi_cases import CASES, Rig
+from tests.contrib.web.problems.hosts import ORIGIN, SECRET, SoldOut, build_socket_host, compose, fetch, transient
+
+from bandmaster.contrib.web import ProblemsLayer
+from bandmaster.kernel import Exchange, KernelSettings, MiddlewareBand, MiddlewareContribution
+from bandmaster.kernel.stack.build import BoundLayer, build
+from bandmaster.kernel.testing import ResponseCutError, WebSocketClosed, WebSocketRefused, run
+
+pytestmark = pytest.mark.anyio
+
+
+@pytest.mark.requirement("CF-17", "CF-33")
+@pytest.mark.parametrize("kind", ["starlette", "bare"])
+@pytest.mark.parametrize("error", [ZeroDivisionError("late"), HTTPException(404), transient(1)])
+async def test_a_response_that_has_begun_is_cut_off(kind: str, error: Exception) -> None:
+    """A response that has begun is not started again, and the client notices that it is incomplete."""
+
+    async def body():
+        yield b"a"
+        raise error
+
+    async def endpoint(request: Request) -> StreamingResponse:
+        return StreamingResponse(body())
+
+    async def bare(scope, receive, send) -> None:
+        await StreamingResponse(body())(scope, receive, send)
+
+    host = bare if kind == "bare" else Starlette(routes=[Route("/", endpoint)])
+    async with run(compose(host), raise_app_exceptions=False) as running:
+        with pytest.raises(ResponseCutError) as cut:
+            await running.http.get("/")
+    assert (200, b"a") == (cut.value.response.status, cut.value.response.body)
+
+
+SOCKET_ERRORS = [
+    (HTTPException(404), 404, 1008),
+    (SoldOut("No."), 409, 1008),
+    (transient(1), 503, 1013),
+    (ZeroDivisionError(SECRET), 500, 1011),
+]
+
+
+@pytest.mark.requirement("FA-3", "XC-E2")
+@pytest.mark.parametrize("kind", ["starlette", "bare"])
+@pytest.mark.parametrize(("error", "status", "code"), SOCKET_ERRORS)
+async def test_a_websocket_that_fails_before_it_is_accepted_is_refused(
+    kind: str, error: Exception, status: int, code: int
+) -> None:
+    """A WebSocket that fails before it is accepted is refused with a problem, if the server can send one."""
+    async with run(compose(build_socket_host(kind, error, accepting=False))) as running:
+        with pytest.raises(WebSocketRefused) as refused:
+            async with running.websocket("/"):
+                pass
+    problem = refused.value.response.json()
+    assert (status, status) == (refused.value.status, problem["status"])
+    assert "request_id" in problem
+    assert SECRET not in refused.value.response.text
+
+
+@pytest.mark.requirement("FA-3", "XC-E2")
+@pytest.mark.parametrize("kind", ["starlette", "bare"])
+@pytest.mark.parametrize(("error", "status", "code"), [*SOCKET_ERRORS, (WebSocketException(4001, "bye"), 0, 4001)])
+async def test_a_websocket_that_fails_after_it_is_accepted_is_closed(
+    kind: str, error: Exception, status: int, code: int
+) -> None:
+    """The close code tells the kind of the error, and nothing else does."""
+    async with (
+        run(compose(build_socket_host(kind, error, accepting=True))) as running,
+        running.websocket("/") as socket,
+    ):
+        with pytest.raises(WebSocketClosed) as closed:
+            await socket.receive_text()
+    assert (code, "bye" if code == 4001 else "") == (closed.value.code, closed.value.reason)
+
+
+async def test_a_websocket_that_is_closed_already_is_left_alone() -> None:
+    """No message may follow a close, not even a refusal."""
+
+    async def endpoint(websocket: WebSocket) -> None:
+        await websocket.close(4000)
+        raise ZeroDivisionError
+
+    async with run(compose(Starlette(routes=[WebSocketRoute("/", endpoint)]))) as running:
+        with pytest.raises(WebSocketRefused) as refused:
+            async with running.websocket("/"):
+                pass
+    assert 403 == refused.value.status
+
+
+class FailingHooks:
+    def on_request(self, exchange: Exchange) -> None:
+        raise ZeroDivisionError(SECRET)
+
+
+class FailingMiddleware:
+    def __init__(self, app: Any) -> None:
+        pass
+
+    async def __call__(self, scope, receive, send) -> None:
+        raise ZeroDivisionError(SECRET)
+
+
+@pytest.mark.requirement("FA-3")
+@pytest.mark.parametrize("layer", [FailingHooks, FailingMiddleware])
+@pytest.mark.parametrize("band", [MiddlewareBand.OUTERMOST, MiddlewareBand.INNERMOST])
+async def test_errors_of_layers_are_problems(layer: type, band: MiddlewareBand) -> None:
+    """An exception of a layer in any place is a problem, and pages of other origins can read it."""
+    part = MiddlewareContribution(name="failing", layer=layer, band=band)
+    response = await fetch(compose(Starlette(), part))
+    assert (500, 500) == (response.status, response.json()["status"])
+    assert ORIGIN["origin"] == response.headers["access-control-allow-origin"]
+    assert SECRET not in response.text
+
+
+ANSWERED_CASES = ("exception_before_start", "websocket_exception")
+"""Cases that expect an exception to reach the server. The layer answers these exceptions; the tests above show it."""
+
+
+@pytest.mark.requirement("CF-17", "CF-33", "FA-18", "FA-19")
+@pytest.mark.parametrize("name", [name for name in CASES if name not in ANSWERED_CASES])
+async def test_traps(name: str) -> None:
+    """Every exchange that ASGI allows passes through unharmed."""
+    await CASES[name](Rig(lambda app: build([BoundLayer(ProblemsLayer, {"settings": KernelSettings()})], app)))

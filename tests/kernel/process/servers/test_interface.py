@@ -1,0 +1,134 @@
+"""Tests of bandmaster.kernel.process.servers.interface, with every server for real."""
+
+import http.client
+import importlib.util
+import threading
+
+import anyio
+import pytest
+
+from bandmaster.kernel.errors import ServerNotInstalledError
+from bandmaster.kernel.process.servers.interface import make_server
+from bandmaster.kernel.process.servers.sockets import bind, listen
+
+
+@pytest.mark.parametrize(
+    ("fields", "said"),
+    [
+        ({"server": "granian"}, 'granian isn\'t installed: pip install "bandmaster[granian]".'),
+        ({"loop": "uvloop"}, "uvloop isn't installed: pip install uvloop, or leave BANDMASTER_SERVER_LOOP unset."),
+    ],
+)
+def test_what_is_not_installed(settings, monkeypatch, fields, said):
+    """The message says how to get it."""
+    chosen = settings(**fields)
+    monkeypatch.setattr(importlib.util, "find_spec", lambda name: None)
+    with pytest.raises(ServerNotInstalledError) as missing:
+        make_server(chosen)
+    assert str(missing.value) == said
+
+
+async def hello(scope, receive, send):
+    assert scope["type"] == "http"
+    if scope["path"] == "/slow":
+        await anyio.sleep(30)
+    await send({"type": "http.response.start", "status": 200, "headers": [(b"content-length", b"2")]})
+    await send({"type": "http.response.body", "body": f"{scope['root_path'][:1] or '-'}h".encode()})
+
+
+def get(port, path="/", status=None):
+    connection = http.client.HTTPConnection("127.0.0.1", port, timeout=5)
+    try:
+        connection.request("GET", path)
+        answer = connection.getresponse()
+        return answer.status, answer.read().decode()
+    except (OSError, http.client.HTTPException) as error:
+        return type(error).__name__, ""
+    finally:
+        connection.close()
+
+
+EVERY = [("uvicorn", "asyncio"), ("hypercorn", "asyncio"), ("hypercorn", "trio"), ("granian", "asyncio")]
+LIMITS = {
+    "uvicorn": {"header_limit": 9000, "websocket_message_limit": 9000, "trusted_proxies": "127.0.0.1"},
+    "hypercorn": {"header_limit": 9000, "websocket_message_limit": 9000},
+    "granian": {"header_limit": 9000, "trusted_proxies": "127.0.0.1"},
+}
+
+
+def run(chosen, client):
+    """Serve while a client, in a thread, does its part; it gets the port and the server."""
+    server = make_server(chosen)
+    sock = bind(chosen)
+    listen(sock, chosen)
+    port = sock.getsockname()[1]
+
+    async def main():
+        with anyio.fail_after(20):
+            async with anyio.create_task_group() as tasks:
+                tasks.start_soon(server.serve, hello, sock)
+                await client(port, server)
+
+    backend = "trio" if chosen.runs_on_trio else "asyncio"
+    try:
+        anyio.run(main, backend=backend)
+    finally:
+        sock.close()
+    return server
+
+
+@pytest.mark.parametrize(("name", "loop"), EVERY)
+@pytest.mark.parametrize("all_settings", [False, True], ids=["plain", "all settings"])
+def test_serving_until_stopped(settings, name, loop, all_settings):
+    """It answers on the socket that it was given, needs no lifespan, and ends when it is asked to."""
+    extra = {"access_log": True, "root_path": "/api", **LIMITS[name]} if all_settings else {}
+    answers = []
+
+    async def client(port, server):
+        answers.append(await anyio.to_thread.run_sync(get, port))
+        server.stop()
+
+    server = run(settings(server=name, loop=loop, **extra), client)
+    assert answers[0][0] == 200
+    assert server.version.startswith(f"{name} ")
+
+
+@pytest.mark.parametrize(("name", "loop"), EVERY)
+def test_stopping_before_it_serves(settings, name, loop):
+    """It comes to nothing."""
+    chosen = settings(server=name, loop=loop)
+    server = make_server(chosen)
+    server.stop()
+    sock = bind(chosen)
+    listen(sock, chosen)
+
+    async def main():
+        with anyio.fail_after(10):
+            await server.serve(hello, sock)
+
+    anyio.run(main, backend="trio" if loop == "trio" else "asyncio")
+    sock.close()
+
+
+@pytest.mark.parametrize(("name", "loop"), EVERY)
+def test_forcing(settings, name, loop):
+    """What is left is dropped, and it ends soon."""
+    answers = []
+
+    async def client(port, server):
+        thread = threading.Thread(target=lambda: answers.append(get(port, "/slow")))
+        thread.start()
+        await anyio.sleep(0.3)
+        server.stop()
+        await anyio.sleep(0.1)
+        server.force()
+        await anyio.to_thread.run_sync(thread.join)
+
+    run(settings(server=name, loop=loop), client)
+    assert answers[0][0] != 200
+
+
+@pytest.mark.parametrize("name", ["uvicorn", "hypercorn", "granian"])
+def test_forcing_before_it_serves(settings, name):
+    """There is nothing to drop."""
+    make_server(settings(server=name)).force()

@@ -1,0 +1,51 @@
+"""Tests of bandmaster.kernel.process.servers.settings."""
+
+import importlib.util
+
+import pytest
+from pydantic import ValidationError
+
+from bandmaster.kernel.process.servers.settings import ServerSettings
+from bandmaster.kernel.settings.display import describe_settings
+
+
+@pytest.mark.requirement("FA-10", "XC-C1", "XC-C6")
+def test_every_setting_is_described():
+    """With its variable, for people who look for it."""
+    for setting in describe_settings(ServerSettings):
+        assert setting.description
+        assert setting.variable == "NOTIFY_SOCKET" or setting.variable.startswith("BANDMASTER_SERVER_")
+
+
+def test_settings_from_the_environment(monkeypatch):
+    """Prefix BANDMASTER_SERVER_; several proxies are separated by commas."""
+    monkeypatch.setenv("BANDMASTER_SERVER_PORT", "81")
+    monkeypatch.setenv("BANDMASTER_SERVER_TRUSTED_PROXIES", "10.0.0.1, 10.1.0.0/16")
+    read = ServerSettings()
+    assert (read.port, read.trusted_proxies) == (81, {"10.0.0.1", "10.1.0.0/16"})
+
+
+@pytest.mark.parametrize(
+    ("fields", "said"),
+    [
+        ({"server": "hypercorn", "trusted_proxies": "*"}, "hypercorn has no such option"),
+        ({"server": "granian", "websocket_message_limit": 5}, "choose the server 'uvicorn' or 'hypercorn'"),
+        ({"loop": "trio"}, "uvicorn doesn't run on trio"),
+        ({"uds": "/tmp/a", "fd": 3}, "fd is set, too"),
+        ({"port": 65536}, "port"),
+    ],
+)
+def test_what_a_server_cannot_do_is_refused(settings, fields, said):
+    """A setting that does nothing would be worse."""
+    with pytest.raises(ValidationError) as refused:
+        settings(**fields)
+    assert said in str(refused.value)
+
+
+def test_the_event_loop(settings, monkeypatch):
+    """auto is uvloop where it is installed."""
+    assert settings(loop="uvloop").runs_on_uvloop
+    assert not settings(loop="asyncio").runs_on_uvloop
+    assert settings(loop="trio", server="hypercorn").runs_on_trio
+    monkeypatch.setattr(importlib.util, "find_spec", lambda name: None)
+    assert not settings().runs_on_uvloop

@@ -1,0 +1,95 @@
+"""What a test leaves behind in its process: threads, event loops, sockets, child processes."""
+
+import gc
+import os
+import socket
+import threading
+import time
+from contextlib import suppress
+from pathlib import Path
+
+PATIENCE = 5.0
+"""Seconds that what is about to end has for it, on a machine that is busy."""
+_PAUSE = 0.01
+_KEPT_THREADS = ("AnyIO worker thread", "Trio thread", "ThreadPoolExecutor", "(_monitor)")
+"""Threads that end by themselves when nothing has used them for a while, or with the pool of a wider fixture; and
+logging's queue listener, which Litestar stops when the interpreter exits.
+"""
+_KEPT_CHILDREN = ("guardian.py", "multiprocessing.resource_tracker")
+"""Programs that serve the whole test process: the guardian of its servers, and what multiprocessing starts once."""
+_WATCHED = ("socket:", "anon_inode:[eventpoll]")
+"""Open files that must not outlive a test: sockets, and the selectors that event loops hold until they are closed."""
+
+
+class Leftovers:
+    """Notes what there is when it is made; `find` waits for the rest to end and names what doesn't."""
+
+    def __init__(self):
+        self._threads = set(threading.enumerate())
+        self._files = _list_files()
+        self._children = _list_children()
+
+    def find(self):
+        """Name what has come since and hasn't ended within `PATIENCE`."""
+        if not self._list_new():
+            return []
+        # An exception may hold a frame, and the frame a socket, in a cycle that only the collector ends.
+        gc.collect()
+        end = time.monotonic() + PATIENCE
+        while (found := self._list_new()) and time.monotonic() < end:
+            time.sleep(_PAUSE)
+        return found
+
+    def _list_new(self):
+        threads = [
+            f"the thread {thread.name!r} still runs"
+            for thread in threading.enumerate()
+            if thread not in self._threads and not any(kept in thread.name for kept in _KEPT_THREADS)
+        ]
+        files = [
+            f"{name} is still open"
+            for name, number in _list_files() - self._files
+            if not name.startswith("socket:") or _is_internet_socket(number)
+        ]
+        children = [
+            f"the child process {child} ({program}) hasn't been waited for"
+            for child in _list_children() - self._children
+            if not any(kept in (program := _read_program(child)) for kept in _KEPT_CHILDREN)
+        ]
+        return [*threads, *files, *children]
+
+
+def _list_files():
+    """The watched open files of this process; none where the system doesn't tell."""
+    found = set()
+    with suppress(FileNotFoundError):
+        for number in os.listdir("/proc/self/fd"):
+            with suppress(FileNotFoundError):  # closed meanwhile
+                name = os.readlink(f"/proc/self/fd/{number}")
+                if name.startswith(_WATCHED):
+                    # The number tells selectors apart, which all have the same name.
+                    found.add((name, int(number)))
+    return found
+
+
+def _is_internet_socket(number):
+    """The other kind are pairs within this process: tokio, under granian, keeps one for signals for ever."""
+    with suppress(OSError), socket.socket(fileno=os.dup(number)) as found:  # closed meanwhile
+        return found.family != socket.AF_UNIX
+    return False
+
+
+def _list_children():
+    """The ids of this process' children; none where the system doesn't tell."""
+    found = set()
+    for path in Path("/proc/self/task").glob("*/children"):
+        with suppress(FileNotFoundError):  # a thread that has ended meanwhile
+            found.update(path.read_text().split())
+    return found
+
+
+def _read_program(process):
+    try:
+        return Path(f"/proc/{process}/cmdline").read_text().replace("\0", " ").strip() or "ended"
+    except FileNotFoundError:
+        return "ended"

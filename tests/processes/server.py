@@ -1,0 +1,156 @@
+"""One real server process on loopback: how it is started, signalled and watched from outside."""
+
+import http.client
+import os
+import signal
+import subprocess
+import sys
+import threading
+import time
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from bandmaster.kernel.testing import free_port, guarded_process
+
+HERE = Path(__file__).parent
+PATIENCE = 25.0
+"""Seconds after which every wait gives up."""
+
+
+def build_command(server, port):
+    name, _, flavour = server.partition("/")
+    python = [sys.executable, "-W", "ignore"]
+    if name == "launcher":
+        return [*python, "served.py"]
+    if name == "uvicorn":
+        return [*python, "-m", "uvicorn", "served:app", "--port", str(port), "--loop", flavour or "auto"]
+    if name == "hypercorn":
+        options = {"trio": ["-k", "trio", "-w", "0"], "alone": ["-w", "0"]}.get(flavour, [])
+        return [*python, "-m", "hypercorn", "served:app", "-b", f"127.0.0.1:{port}", *options]
+    return [*python, "-m", "granian", "--interface", "asgi", "served:app", "--port", str(port)]
+
+
+def build_environment(server, port, scenario, facts, settings):
+    name, _, flavour = server.partition("/")
+    values = {
+        **os.environ,
+        "PYTHONPATH": os.pathsep.join([*os.environ.get("PYTHONPATH", "").split(os.pathsep), str(HERE)]).strip(
+            os.pathsep
+        ),
+        "SCENARIO": scenario,
+        "FACTS": str(facts),
+        "XDG_STATE_HOME": str(facts.parent),
+        "BANDMASTER_ABANDON_AFTER": "0.5",
+        "BANDMASTER_DRAIN_TIMEOUT": "4",
+        "BANDMASTER_TERMINATION_GRACE": "8",
+    }
+    if name == "launcher":
+        kind, _, loop = (flavour or "uvicorn").partition("-")
+        values |= {
+            "BANDMASTER_SERVER_PORT": str(port),
+            "BANDMASTER_SERVER_SERVER": kind,
+            "BANDMASTER_SERVER_LOOP": loop or "auto",
+        }
+    return {**values, **settings}
+
+
+@dataclass
+class Observation:
+    """What one process did, and what its clients saw. Times are seconds since the first signal."""
+
+    code: int | None = None
+    took: float = 0.0
+    facts: list = field(default_factory=list)
+    output: str = ""
+    status: dict = field(default_factory=dict)
+    """Of each request: the HTTP status, or the name of the error."""
+    at: dict = field(default_factory=dict)
+    """When each of them was answered."""
+    text: dict = field(default_factory=dict)
+    close_code: int | None = None
+
+
+class Served:
+    """One server process."""
+
+    def __init__(self, port, folder):
+        self.port = port
+        self.facts_path = folder / "facts"
+        self.output_path = folder / "output"
+        self.observation = Observation()
+        self.signalled = None
+        self.process = None
+
+    def facts(self):
+        return self.facts_path.read_text().splitlines() if self.facts_path.exists() else []
+
+    def wait(self, done, what):
+        """Until ``done`` says so; fails when the process has ended or patience has."""
+        until = time.monotonic() + PATIENCE
+        while not done():
+            assert self.process.poll() is None, f"ended before {what}:\n{self.output_path.read_text()}"
+            assert time.monotonic() < until, f"waited in vain for {what}:\n{self.output_path.read_text()}"
+            time.sleep(0.02)
+
+    def wait_ready(self):
+        self.wait(lambda: self.get("/readyz")[0] == 200, "readiness")
+
+    def wait_fact(self, text):
+        self.wait(lambda: text in self.facts(), text)
+
+    def get(self, path, timeout=10.0):
+        connection = http.client.HTTPConnection("127.0.0.1", self.port, timeout=timeout)
+        try:
+            connection.request("GET", path)
+            answer = connection.getresponse()
+            return answer.status, answer.read().decode()
+        except (OSError, http.client.HTTPException) as error:
+            return type(error).__name__, ""
+        finally:
+            connection.close()
+
+    def record(self, name, path, timeout=10.0):
+        self.observation.status[name], self.observation.text[name] = self.get(path, timeout)
+        self.observation.at[name] = time.monotonic() - (self.signalled or time.monotonic())
+
+    def signal(self, number=signal.SIGTERM):
+        self.signalled = self.signalled or time.monotonic()
+        self.process.send_signal(number)
+
+    def end(self, patience=PATIENCE):
+        """Wait until it has ended by itself; if it hasn't, there is no exit code."""
+        began = self.signalled or time.monotonic()
+        with suppress(subprocess.TimeoutExpired):
+            self.observation.code = self.process.wait(patience)
+        self.observation.took = time.monotonic() - began
+        self.observation.facts = self.facts()
+        self.observation.output = self.output_path.read_text()
+        return self.observation
+
+
+@contextmanager
+def serve(server, scenario, folder, **settings):
+    folder.mkdir(parents=True, exist_ok=True)
+    served = Served(free_port(), folder)
+    variables = build_environment(server, served.port, scenario, served.facts_path, settings)
+    with (
+        served.output_path.open("wb") as output,
+        guarded_process(
+            build_command(server, served.port), cwd=HERE, environment=variables, stdout=output
+        ) as served.process,
+    ):
+        yield served
+
+
+@contextmanager
+def run_clients(*functions):
+    """Run functions beside the block, each in a thread; the threads have ended when the block has."""
+    threads = [threading.Thread(target=function) for function in functions]
+    for thread in threads:
+        thread.start()
+    try:
+        yield
+    finally:
+        for thread in threads:
+            thread.join(PATIENCE)
