@@ -49,8 +49,8 @@ SERVING = (
 )
 BODIES = ("waits", "returns", "raises", "raises_base", "cleans_up", "converts")
 DISTURBANCES = ("cancel", "native", "stop", "shutdown", "kill")
-"""Cancellations from outside: of an outer scope, of the caller's own task, by `Engine.stop`, of every task (as a closing
-event loop does), of one component's task."""
+"""Cancellations from outside: of an outer scope, of the caller's own task, by `Engine.stop`, of every task as a closing
+event loop does, of one component's task."""
 NATIVE = ("native", "shutdown", "kill")
 """The disturbances that only asyncio knows, by ``task.cancel()``."""
 

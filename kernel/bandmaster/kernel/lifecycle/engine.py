@@ -280,7 +280,7 @@ class Engine:
         finally:
             task.pending = None
             task.deadline = math.inf
-        # Shielded against `abort` from here on: a cancellation of the start that comes a moment too late would otherwise
+        # Shielded against `abort` from here on. Otherwise a cancellation of the start that comes too late would
         # arrive at the next await, in the exit at the latest, and cut the exit off.
         task.guard.shield = True
         task.overdue = False
