@@ -118,7 +118,7 @@ class Server:
 
 
 class EmptyHooks:
-    """A hook layer that does nothing, beside a layer without hooks for one of the protocols: it adds the exchange."""
+    """A hook layer that does nothing but give both protocols an exchange, beside a layer for one protocol."""
 
     def on_end(self, exchange: Exchange) -> None:
         """Do nothing."""

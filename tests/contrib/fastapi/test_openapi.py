@@ -226,7 +226,7 @@ async def test_the_served_document_declares_problems() -> None:
 
 @pytest.mark.anyio
 async def test_problems_are_as_declared() -> None:
-    """Each error response matches the schema that it is declared with."""
+    """Each error response matches its declared schema."""
     app = compose(build_host())
     document = app.host.openapi()
 

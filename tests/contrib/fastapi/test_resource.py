@@ -46,7 +46,7 @@ class Session:
         self.events: list[str] = []
 
 
-def provide(value: Any, kind: Any, name: str = "it") -> LifespanContribution:
+def provide(value: Any, kind: Any, name: str = "part") -> LifespanContribution:
     @asynccontextmanager
     async def enter() -> AsyncIterator[Any]:
         yield value
@@ -74,10 +74,10 @@ async def test_a_handler_gets_the_resource(kind: Any, key: Any, value: Any, expe
     """A resource is found by its type and its name."""
     host = FastAPI()
 
-    async def endpoint(it):
-        return None if it is None else it.name
+    async def endpoint(resource):
+        return None if resource is None else resource.name
 
-    endpoint.__annotations__["it"] = kind
+    endpoint.__annotations__["resource"] = kind
     host.get("/")(endpoint)
     assert expected == await fetch_json(host, provide(value, key))
 
@@ -154,10 +154,10 @@ async def test_a_missing_resource_is_an_error(kind: Any, message: str) -> None:
     """The message lists the resources that exist, and suggests a fix."""
     host = FastAPI()
 
-    async def endpoint(it):
+    async def endpoint(resource):
         return None
 
-    endpoint.__annotations__["it"] = kind
+    endpoint.__annotations__["resource"] = kind
     host.get("/")(endpoint)
     with pytest.raises(MissingResourceError, match=message):
         await fetch_json(host, provide(Cache(), Cache), provide(None, Scoped[Session], "sessions"))
@@ -180,7 +180,7 @@ def test_two_types_are_refused() -> None:
     with pytest.raises(ValueError, match="one type"):
 
         @host.get("/")
-        async def endpoint(it: Annotated[Database | Cache, Resource()]) -> None: ...
+        async def endpoint(resource: Annotated[Database | Cache, Resource()]) -> None: ...
 
 
 @pytest.mark.requirement("FA-4")
@@ -384,7 +384,7 @@ async def test_background_tasks_run_before_the_resource_is_closed() -> None:
 
 @pytest.mark.requirement("FA-4")
 async def test_an_http_exception_rolls_back() -> None:
-    """An HTTPException rolls back, although it is no failure of the service."""
+    """An HTTPException rolls back, although the service has not failed."""
     host, events = FastAPI(), []
 
     @asynccontextmanager
@@ -435,7 +435,7 @@ async def test_a_named_mark_is_ignored() -> None:
     host = FastAPI()
 
     @host.get("/")
-    async def endpoint(it: Annotated[Database, Named("replica"), Resource("replica")]) -> str:
-        return it.name
+    async def endpoint(resource: Annotated[Database, Named("replica"), Resource("replica")]) -> str:
+        return resource.name
 
     assert "replica" == await fetch_json(host, provide(Database("replica"), (Database, "replica")))

@@ -27,7 +27,7 @@ def provide(kind: Any) -> LifespanContribution:
     async def enter():
         yield None
 
-    return LifespanContribution(name="it", factory=enter, band=LifespanBand.PERSISTENCE, provides=(kind,))
+    return LifespanContribution(name="part", factory=enter, band=LifespanBand.PERSISTENCE, provides=(kind,))
 
 
 def find_problems(host: Any, *parts: Any, **options: Any) -> list[tuple[str, str]]:
@@ -107,7 +107,7 @@ async def misnames(
 
 
 def test_a_lost_name_is_a_problem() -> None:
-    """FastAPI passes on the type alone, so the handler would get another database than it names."""
+    """FastAPI passes on the type alone, so the handler would get another database than the named one."""
     host = FastAPI()
     host.get("/")(misnames)
     overrides = {Database: Database(), (Database, "replica"): Database()}

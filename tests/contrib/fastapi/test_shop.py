@@ -29,7 +29,7 @@ ORDER = {"lines": [{"isbn": BOOK["isbn"], "count": 2}], "payment": {"kind": "car
 
 
 class ServedShop(NamedTuple):
-    """The shop while it is served, bare or composed."""
+    """The served shop, bare or composed."""
 
     client: TestClient
     host: Any
@@ -214,7 +214,7 @@ def test_a_stream_notices_the_disconnect(form: str, anyio_backend: str) -> None:
 
 
 def test_a_chat(shop: ServedShop) -> None:
-    """A WebSocket has subprotocols and JSON, and either side can close it."""
+    """A WebSocket has subprotocols and JSON, and either side can close the connection."""
     with shop.client.websocket_connect("/chat/7?token=token-ann", subprotocols=["chat"]) as socket:
         assert "chat" == socket.accepted_subprotocol
         socket.send_json("hello")

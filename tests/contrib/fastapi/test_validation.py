@@ -87,7 +87,7 @@ async def test_an_invalid_response_is_a_500() -> None:
 
 @pytest.mark.requirement("FA-3", "XC-E2")
 async def test_a_websocket_is_refused() -> None:
-    """A WebSocket gets the same problem before it is accepted."""
+    """A WebSocket gets the same problem before the accept."""
     async with run(build_app()) as running:
         with pytest.raises(WebSocketRefused) as refused:
             async with running.websocket(f"/live/{SECRET}"):

@@ -93,7 +93,7 @@ async def add_book(book: models.BookIn, store: AStore, response: Response, reque
 
 @books.get("/{number}")
 def get_book(number: BookId, store: AStore) -> models.Book:
-    """This handler isn't async, so it runs in a worker thread."""
+    """Runs in a worker thread, since the handler isn't async."""
     if number not in store.books:
         raise HTTPException(404, "There is no such book.")
     return store.books[number]

@@ -91,7 +91,7 @@ async def transaction(store: AStore) -> AsyncIterator[Transaction]:
 
 
 def audit(store: AStore, request: Request) -> Iterator[str]:
-    """This dependency isn't async, so it runs in a worker thread."""
+    """Runs in a worker thread, since the dependency isn't async."""
     store.events.append("audit begins")
     try:
         yield request.url.path

@@ -1,112 +1,38 @@
-"""The access log's layer: which requests are logged, and with which fields."""
+"""The records of requests, by the access log's layer."""
 
 from __future__ import annotations
 
-import io
-import json
-import logging
 import re
-import sys
 from collections.abc import AsyncIterator
-from contextlib import suppress
-from datetime import UTC, datetime
-from random import Random
 from time import perf_counter, time
-from urllib.parse import unquote_to_bytes
 
 import anyio
 import pytest
 from fastapi import FastAPI
-from hypothesis import example, given
-from hypothesis import strategies as st
 from starlette.applications import Starlette
 from starlette.background import BackgroundTask
 from starlette.requests import Request
 from starlette.responses import PlainTextResponse, Response, StreamingResponse
-from starlette.routing import Mount, Route, WebSocketRoute
-from tests.asgi_cases import CASES, Rig, http_scope, websocket_scope
+from starlette.routing import Mount, Route
+from tests.asgi_cases import CASES, Rig, websocket_scope
+from tests.contrib.web.access_log.layers import (
+    RecordList,
+    answer_status,
+    bare,
+    block,
+    build_app,
+    build_host,
+    build_stack,
+    fetch_record,
+    send_requests,
+)
 
-from bandmaster.contrib.web import RequestContextLayer, WebSettings, set_tenant, set_user
-from bandmaster.contrib.web.access_log.layer import AccessLogLayer
-from bandmaster.contrib.web.access_log.records import PATH_LIMIT, AccessRecord
-from bandmaster.contrib.web.access_log.sinks import AccessSink
-from bandmaster.kernel import LifespanBand, MiddlewareBand, create_app, lifespan, middleware
-from bandmaster.kernel.stack.build import BoundLayer, build
-from bandmaster.kernel.testing import ResponseCutError, WebSocketRefused, run
+from bandmaster.contrib.web import RequestContextLayer, set_tenant, set_user
+from bandmaster.contrib.web.access_log.records import AccessRecord
+from bandmaster.kernel import MiddlewareBand, middleware
+from bandmaster.kernel.testing import run
 
 pytestmark = pytest.mark.anyio
-
-
-class RecordList(list):
-    """A sink that keeps the records."""
-
-    def write(self, record: AccessRecord) -> None:
-        self.append(record)
-
-
-class FailingSink:
-    """A sink that fails while it has an error."""
-
-    def __init__(self) -> None:
-        self.written = 0
-        self.error: Exception | None = OSError("disk full")
-
-    def write(self, record: AccessRecord) -> None:
-        if self.error is not None:
-            raise self.error
-        self.written += 1
-
-
-def make_settings(**values) -> WebSettings:
-    # On a busy machine any request may take longer than the default of a second.
-    return WebSettings(**{"access_log": "json", "access_log_slow": 60, **values})
-
-
-def build_app(host, sink, *layers, **values):
-    return create_app(
-        host,
-        contributions=[AccessLogLayer, *layers],
-        discover=False,
-        overrides={WebSettings: make_settings(**values), AccessSink: sink},
-    )
-
-
-def build_stack(host, sink, **values):
-    """The layer alone around an application, and the layer itself."""
-    built = build([BoundLayer(AccessLogLayer, {"settings": make_settings(**values), "sink": sink})], host)
-    (layer,) = built.http.__self__.layers
-    return built, layer
-
-
-async def hello(request: Request) -> PlainTextResponse:
-    return PlainTextResponse("hello")
-
-
-def build_host(endpoint=hello, path="/", **options):
-    return Starlette(routes=[Route(path, endpoint, **options)])
-
-
-async def fetch_record(host, path="/", *, method="GET", layers=(), settings=None, **options):
-    """The record of one request."""
-    records = RecordList()
-    async with run(build_app(host, records, *layers, **settings or {}), raise_app_exceptions=False) as running:
-        with suppress(ResponseCutError):
-            await running.http.request(method, path, **options)
-    (record,) = records
-    return record
-
-
-def block(seconds):
-    """Block the event loop for this many seconds."""
-    began = perf_counter()
-    while perf_counter() < began + seconds:
-        pass
-
-
-async def bare(scope, receive, send):
-    await receive()
-    await send({"type": "http.response.start", "status": 200, "headers": []})
-    await send({"type": "http.response.body", "body": b"hello"})
 
 
 async def _echo(request: Request) -> PlainTextResponse:
@@ -438,343 +364,6 @@ async def test_a_refusal_by_another_layer() -> None:
     assert ("info", 403, 2, None) == (record.level, record.status, record.bytes_sent, record.route)
 
 
-async def _chat(socket) -> None:
-    await socket.accept()
-    async for text in socket.iter_text():
-        await socket.send_text(text * 2)
-
-
-async def _goodbye(socket) -> None:
-    await socket.accept()
-    await socket.close(4001)
-
-
-async def _broken(socket) -> None:
-    await socket.accept()
-    raise LookupError
-
-
-async def _refuse(socket) -> None:
-    await socket.close(1008)
-
-
-def _sockets():
-    endpoints = {"chat": _chat, "goodbye": _goodbye, "broken": _broken, "refuse": _refuse}
-    return Starlette(routes=[WebSocketRoute(f"/{name}/{{room}}", each) for name, each in endpoints.items()])
-
-
-async def test_every_field_of_a_websocket() -> None:
-    """A WebSocket has one record when it is over, with its traffic and its close code."""
-    records = RecordList()
-    async with run(build_app(_sockets(), records, RequestContextLayer, access_log_slow=1e-9)) as running:
-        async with running.websocket("/chat/7?token=secret") as socket:
-            await socket.send_text("abc")
-            assert "abcabc" == await socket.receive()
-            assert [] == records
-            await socket.close(1001)
-    (record,) = records
-    assert record == AccessRecord(
-        event="websocket",
-        level="info",
-        time=record.time,
-        method="GET",
-        path="/chat/7",
-        route="/chat/{room}",
-        status=101,
-        duration=record.duration,
-        bytes_sent=6,
-        bytes_received=3,
-        client="127.0.0.1",
-        http_version="1.1",
-        request_id=record.request_id,
-        disconnected=True,
-        close_code=1001,
-        messages_sent=1,
-        messages_received=1,
-    )
-    assert record.request_id
-
-
-async def test_a_websocket_that_the_application_closes() -> None:
-    """A WebSocket that the application closes is not marked as disconnected."""
-    records = RecordList()
-    application = build_app(_sockets(), records, access_log_slow=1e-9)
-    async with run(application) as running, running.websocket("/goodbye/7") as socket:
-        await socket.wait_closed()
-    assert [("info", 101, 4001, False)] == [(r.level, r.status, r.close_code, r.disconnected) for r in records]
-    assert [False] == [record.slow for record in records]
-
-
-async def test_a_websocket_that_fails() -> None:
-    """An exception of a WebSocket handler is a warning."""
-    records = RecordList()
-    async with run(build_app(_sockets(), records), raise_app_exceptions=False) as running:
-        async with running.websocket("/broken/7") as socket:
-            await socket.wait_closed()
-    assert [("warning", 101, "LookupError", False)] == [(r.level, r.status, r.error, r.incomplete) for r in records]
-
-
-@pytest.mark.parametrize(("path", "expected"), [("/refuse/7", "/refuse/{room}"), ("/nothing", None)])
-async def test_a_websocket_that_is_refused(path, expected) -> None:
-    """The record has the status that the client sees."""
-    records = RecordList()
-    async with run(build_app(_sockets(), records)) as running:
-        with pytest.raises(WebSocketRefused):
-            async with running.websocket(path):
-                pass
-    assert [("websocket", "info", 403, expected)] == [(r.event, r.level, r.status, r.route) for r in records]
-
-
-async def test_excluded_paths() -> None:
-    """Excluded paths are not logged, whatever their status. The decoded path is compared."""
-
-    async def endpoint(request: Request) -> Response:
-        return Response(status_code=500)
-
-    records = RecordList()
-    application = build_app(build_host(endpoint, "/{path:path}"), records, access_log_exclude=("/static/*", "/ping"))
-    async with run(application) as running:
-        for path in ("/static/a", "/%73tatic/a", "/ping", "/pings", "/"):
-            await running.http.get(path)
-    assert ["/pings", "/"] == [record.path for record in records]
-
-
-async def _status(scope, receive, send):
-    status = int(scope["path"][1:])
-    await send({"type": "http.response.start", "status": status, "headers": []})
-    await send({"type": "http.response.body", "body": b""})
-
-
-async def _requests(built, count, path="/200"):
-    for _ in range(count):
-        await Rig(lambda app: built).http(_status, path=path).run()
-
-
-@pytest.mark.parametrize("share", [0.0, 0.1, 0.5, 0.9])
-async def test_samples_are_fair(share) -> None:
-    """The share of logged requests is the configured one, and the records name that share."""
-    records = RecordList()
-    built, layer = build_stack(_status, records, access_log_sample=share)
-    layer._draw = Random(7).random
-    await _requests(built, 1000)
-    # Four standard deviations.
-    assert abs(len(records) - 1000 * share) <= 4 * (1000 * share * (1 - share)) ** 0.5
-    assert {share} >= {record.sample_rate for record in records}
-
-
-async def test_errors_are_never_sampled_away() -> None:
-    """Every error is logged, so its record has no sample rate."""
-    records = RecordList()
-    built, _ = build_stack(_status, records, access_log_sample=0.0)
-    for status in (200, 404, 499, 500, 599):
-        await _requests(built, 3, f"/{status}")
-    assert [(500, None)] * 3 + [(599, None)] * 3 == [(record.status, record.sample_rate) for record in records]
-
-
-async def test_slow_requests_are_never_sampled_away() -> None:
-    """Every slow request is logged as a warning, and marked."""
-    records = RecordList()
-    built, _ = build_stack(_status, records, access_log_sample=0.0, access_log_slow=1e-9)
-    await _requests(built, 3)
-    assert [("warning", True, None)] * 3 == [(record.level, record.slow, record.sample_rate) for record in records]
-
-
-async def test_everything_is_logged_by_default() -> None:
-    """Without sampling no record has a sample rate."""
-    records = RecordList()
-    built, _ = build_stack(_status, records)
-    await _requests(built, 50)
-    assert [None] * 50 == [record.sample_rate for record in records]
-
-
-@pytest.mark.parametrize("length", [True, False])
-async def test_streams_are_not_slow(length) -> None:
-    """A body without a Content-Length is never slow, since its duration depends on the application."""
-
-    async def sending(scope, receive, send):
-        headers = [(b"content-length", b"2")] if length else []
-        await send({"type": "http.response.start", "status": 200, "headers": headers})
-        await send({"type": "http.response.body", "body": b"ab"})
-
-    records = RecordList()
-    built, _ = build_stack(sending, records, access_log_slow=1e-9)
-    await Rig(lambda app: built).http(sending).run()
-    assert [length] == [record.slow for record in records]
-
-
-def test_switched_off() -> None:
-    """With `access_log=off` the layer is left out, also if a component provides a sink."""
-    built = build(
-        [BoundLayer(AccessLogLayer, {"settings": make_settings(access_log="off"), "sink": RecordList()})],
-        app=(inner := object()),
-    )
-    assert (inner, inner) == (built.http, built.websocket)
-
-
-async def test_the_default_is_json_on_standard_output(capsys, monkeypatch) -> None:
-    """Without a terminal each line is one JSON object with the time in UTC."""
-    monkeypatch.delenv("WEB_ACCESS_LOG", raising=False)
-    application = create_app(build_host(), contributions=[AccessLogLayer], discover=False)
-    async with run(application) as running:
-        await running.http.get("/")
-    lines = [line for line in capsys.readouterr().out.splitlines() if line.startswith("{")]
-    (record,) = [json.loads(line) for line in lines]
-    assert ("request", 200) == (record["event"], record["status"])
-    assert abs((datetime.fromisoformat(record["time"]) - datetime.now(UTC)).total_seconds()) < 60
-    assert record["time"].endswith("Z")
-
-
-async def test_standard_output_is_looked_up_when_the_layer_is_made(monkeypatch) -> None:
-    """A replacement of standard output that is there before the start gets the lines."""
-    application = create_app(
-        build_host(),
-        contributions=[AccessLogLayer],
-        discover=False,
-        overrides={WebSettings: make_settings(access_log="text")},
-    )
-    replaced = io.StringIO()
-    monkeypatch.setattr(sys, "stdout", replaced)
-    async with run(application) as running:
-        await running.http.get("/")
-    assert 1 == replaced.getvalue().count(" GET / 200 ")
-
-
-async def test_a_component_may_provide_a_sink(capsys) -> None:
-    """A sink is found by its type, like any resource, and gets all records."""
-    records = RecordList()
-
-    @lifespan(band=LifespanBand.OBSERVABILITY)
-    async def shipping() -> AsyncIterator[AccessSink]:
-        yield records
-
-    application = create_app(
-        build_host(), contributions=[AccessLogLayer, shipping], discover=False, overrides={WebSettings: make_settings()}
-    )
-    async with run(application) as running:
-        await running.http.get("/")
-    assert ["/"] == [record.path for record in records]
-    assert '"event":"request"' not in capsys.readouterr().out
-
-
-async def test_a_sink_that_fails_harms_no_request(caplog) -> None:
-    """Lost records are counted, and logged once for many. A sink that works again is used again."""
-    sink = FailingSink()
-    built, layer = build_stack(_status, sink)
-    with caplog.at_level(logging.WARNING, "bandmaster.web.access"):
-        await _requests(built, 5)
-        sink.error = None
-        await _requests(built, 2)
-    assert (5, 2) == (layer.lost, sink.written)
-    assert ["the access log can't be written: OSError: disk full (1 lost since the last such message, 1 in all)"] == (
-        caplog.messages
-    )
-
-
-async def test_warnings_of_losses_are_limited(caplog) -> None:
-    """A minute after a warning there is another, of further losses or of a sink that works again."""
-    sink = FailingSink()
-    built, layer = build_stack(_status, sink)
-    with caplog.at_level(logging.WARNING, "bandmaster.web.access"):
-        await _requests(built, 3)
-        layer._next_warning = 0.0
-        await _requests(built, 3)
-        layer._next_warning = 0.0
-        sink.error = None
-        await _requests(built, 3)
-    assert [
-        "the access log can't be written: OSError: disk full (1 lost since the last such message, 1 in all)",
-        "the access log can't be written: OSError: disk full (3 lost since the last such message, 4 in all)",
-        "the access log is written again (2 lost since the last such message, 6 in all)",
-    ] == caplog.messages
-
-
-async def test_a_warning_that_fails_harms_no_request(monkeypatch) -> None:
-    """A full disk may keep the warning from being written, too."""
-
-    def fail(*arguments):
-        raise OSError
-
-    monkeypatch.setattr(logging.Logger, "warning", fail)
-    built, layer = build_stack(_status, FailingSink())
-    await _requests(built, 2)
-    assert 2 == layer.lost
-
-
-@pytest.mark.parametrize(
-    "fields", [{"client": "abc"}, {"client": 7}, {"client": ()}, {"raw_path": 7}, {"method": None}, {"endpoint": 7}]
-)
-async def test_a_malformed_scope_harms_no_request(fields) -> None:
-    """A server or a layer with a fault may cost the record, and not the request."""
-    records = RecordList()
-    built, layer = build_stack(_status, records)
-    await Rig(lambda app: built).http(_status, path="/200", **fields).run()
-    assert 1 == len(records) + layer.lost
-
-
-def _render_lines(form, scope):
-    """The output of one request to an empty application, without an event loop."""
-
-    async def answering(scope, receive, send):
-        await send({"type": "http.response.start", "status": 200, "headers": []})
-        await send({"type": "http.response.body", "body": b""})
-
-    async def nothing(message=None):
-        return {}
-
-    out = io.StringIO()
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(sys, "stdout", out)
-        built, layer = build_stack(answering, None, access_log=form)
-    with pytest.raises(StopIteration):
-        built(scope, nothing, nothing).send(None)
-    assert 0 == layer.lost
-    return out.getvalue()
-
-
-_PATHS = st.binary(max_size=40).map(lambda path: b"/" + path)
-
-
-@given(_PATHS, st.lists(st.tuples(st.binary(), st.binary()), max_size=3), st.text(max_size=5))
-@example(b'/\x00\x1b[31m\r\n\x7f\xe2\x80\xa8\xff\xed\xa0\x80"\\', [(b"x-request-id", b"\n")], "GET\n")
-@example(b"/?\n", [], "GET")
-def test_any_request_makes_one_line_of_json(raw, headers, method) -> None:
-    """Any path, headers and method make one line of JSON, from which the path can be read back."""
-    line = _render_lines("json", {**http_scope(headers), "raw_path": raw, "method": method})
-    assert re.fullmatch(r"[ -~]+\n", line)
-    parsed = json.loads(line)
-    assert unquote_to_bytes(raw.partition(b"?")[0]) == unquote_to_bytes(parsed["path"])
-    if raw.isascii():
-        assert raw.partition(b"?")[0].decode() == parsed["path"]
-    assert method == parsed["method"] or re.search("[\ud800-\udfff]", method)
-
-
-@given(_PATHS, st.text(max_size=5))
-@example(b"/\x00\x1b[31m\r\n\x7f\xe2\x80\xa8\xff", "\x1b\n ")
-def test_any_request_makes_one_line_of_text(raw, method) -> None:
-    """No control character reaches the terminal, and no request makes a second line."""
-    line = _render_lines("text", {**http_scope(), "raw_path": raw, "method": method})
-    assert re.fullmatch(r"[ -~]+\n", line)
-    assert 7 <= len(line.split())
-
-
-@given(st.text(max_size=40))
-@example("\ud800\udfff")
-def test_a_path_without_its_raw_form(path) -> None:
-    """A path that the server reports only decoded is encoded again."""
-    line = _render_lines("json", {**http_scope(), "raw_path": None, "path": "/" + path})
-    logged = json.loads(line)["path"]
-    assert ("/" + path).encode("utf-8", "surrogatepass") == unquote_to_bytes(logged) or len(logged) > PATH_LIMIT
-    assert re.fullmatch(r"[!-~]+", logged)
-
-
-@pytest.mark.parametrize("form", ["json", "text"])
-def test_a_long_path_is_cut(form) -> None:
-    """A client can't fill the disk with long paths."""
-    line = _render_lines(form, {**http_scope(), "raw_path": b"/" * 30_000})
-    assert re.search("[^/]" + "/" * PATH_LIMIT + r"\.\.\.[^/]", line)
-    assert len(line) < PATH_LIMIT + 400
-
-
 @pytest.mark.parametrize("case", CASES.values(), ids=list(CASES))
 @pytest.mark.requirement("CF-17", "CF-33", "FA-18", "FA-19")
 async def test_asgi_case(case) -> None:
@@ -816,9 +405,9 @@ async def test_a_coroutine_that_is_never_finished() -> None:
 async def test_a_changed_wall_clock_is_noticed(monkeypatch) -> None:
     """A clock that is set while the application serves is right again within a second."""
     records = RecordList()
-    built, layer = build_stack(_status, records)
-    await _requests(built, 1)
+    built, layer = build_stack(answer_status, records)
+    await send_requests(built, 1)
     monkeypatch.setattr("bandmaster.contrib.web.access_log.layer.time", lambda: time() + 3600)
     layer._clock_offset_expires -= 1
-    await _requests(built, 1)
+    await send_requests(built, 1)
     assert 3600 == pytest.approx(records[1].time - records[0].time, abs=5)
