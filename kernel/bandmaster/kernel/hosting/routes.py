@@ -44,7 +44,7 @@ def install_routes(
     if production:
         _check_debug_mode(host, problems)
     problems.raise_if_any(PlanError)
-    if hasattr(host, "router") and hasattr(host, "add_exception_handler"):
+    if hasattr(host, "add_exception_handler"):  # Starlette or FastAPI
         return host, _install(host, made, error_handlers)
     app: ASGIApp = host
     if made:
@@ -173,7 +173,6 @@ def _mount_under(prefix: str, routes: Sequence[Any], name: str) -> Any:
             if match is Match.NONE:
                 return match, inside
             found = [route.matches({**scope, **inside})[0] for route in self.routes]
-            best = max(found, key=lambda match: match.value, default=Match.NONE)
-            return best, inside if best is not Match.NONE else {}
+            return max(found, key=lambda match: match.value, default=Match.NONE), inside
 
     return SharedMount(prefix, routes=routes, name=name)
