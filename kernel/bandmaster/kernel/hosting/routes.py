@@ -62,6 +62,9 @@ class _RoutesFirst:
     def __init__(self, front: Any, host: ASGIApp) -> None:
         self._front = front
         self._host = host
+        # As in a Starlette app, so that apps mounted by the contributed routes are found here.
+        self.router = front.router
+        self.routes = front.routes
 
     async def __call__(self, scope: MutableMapping[str, Any], receive: Receive, send: Send) -> None:
         from starlette.routing import Match
