@@ -151,6 +151,23 @@ async def note(calls):
     calls.append(True)
 
 
+async def test_a_drain_runs_the_hooks_at_once():
+    """The drain hooks run when the drain begins, not when its delay is over."""
+    hooks = []
+
+    @lifespan(band=LifespanBand.PERSISTENCE)
+    async def component(context: Context):
+        context.on_drain(functools.partial(note, hooks))
+        yield
+
+    app = composed(component, settings={"drain_delay": 5})
+    async with app.running(), anyio.create_task_group() as tasks:
+        tasks.start_soon(app.drain)
+        await anyio.sleep(1)
+        assert ([True], 503) == (hooks, (await ask(app, "/readyz")).status)
+    assert [True] == hooks
+
+
 async def test_a_client_that_reads_nothing():
     """Closing the WebSocket of a client that reads nothing blocks, but the drain still ends in time."""
     stuck = anyio.Event()
@@ -181,37 +198,73 @@ async def test_a_client_that_reads_nothing():
         tasks.cancel_scope.cancel()
 
 
-@pytest.mark.parametrize("timeout", [0, 10])
-async def test_websockets_are_closed_when_draining(timeout):
-    """The drain closes WebSockets with the code of the settings, also with a drain_timeout of zero."""
+class Client:
+    """A client with one WebSocket, which stays open until the application closes it."""
 
-    async def endpoint(websocket):
-        await websocket.accept()
-        await websocket.receive()
+    def __init__(self):
+        self.codes = []
+        """The code of each message sent to the client: none for the accept."""
+        self._questions = iter([{"type": "websocket.connect"}])
 
-    app = composed(
-        host=Starlette(routes=[WebSocketRoute("/ws", endpoint)]),
-        settings={"websocket_close_code": 1012, "drain_timeout": timeout},
-    )
-    sent = []
+    async def connect(self, app):
+        await app(websocket_scope("/ws"), self._receive, self._send)
 
-    async def send(message):
-        sent.append(message.get("code"))
-        await anyio.sleep(0)
-
-    questions = iter([{"type": "websocket.connect"}])
-
-    async def receive():
-        for question in questions:
+    async def _receive(self):
+        for question in self._questions:
             return question
         await anyio.sleep_forever()
 
+    async def _send(self, message):
+        self.codes.append(message.get("code"))
+        await anyio.sleep(0)
+
+
+async def waiting(websocket):
+    await websocket.accept()
+    await websocket.receive()
+
+
+def with_websocket(**settings):
+    return composed(host=Starlette(routes=[WebSocketRoute("/ws", waiting)]), settings=settings)
+
+
+@pytest.mark.parametrize("timeout", [0, 10])
+async def test_websockets_are_closed_when_draining(timeout):
+    """The drain closes WebSockets with the code of the settings, also with a drain_timeout of zero."""
+    app, client = with_websocket(websocket_close_code=1012, drain_timeout=timeout), Client()
     async with app.running(), anyio.create_task_group() as tasks:
-        tasks.start_soon(app, websocket_scope("/ws"), receive, send)
+        tasks.start_soon(client.connect, app)
         await anyio.sleep(1)
         await app.drain()
         tasks.cancel_scope.cancel()
-    assert [None, 1012] == sent
+    assert [None, 1012] == client.codes
+
+
+async def test_websockets_are_closed_before_and_after_the_delay():
+    """Open WebSockets are closed when the drain begins, those opened during the delay when the delay is over."""
+    app, early, late = with_websocket(drain_delay=5), Client(), Client()
+    async with app.running(), anyio.create_task_group() as tasks:
+        tasks.start_soon(early.connect, app)
+        await anyio.sleep(1)
+        tasks.start_soon(app.drain)
+        await anyio.sleep(1)
+        tasks.start_soon(late.connect, app)
+        await anyio.sleep(1)
+        assert ([None, 1001], [None]) == (early.codes, late.codes)
+        await anyio.sleep(4)
+        assert [None, 1001] == late.codes
+        tasks.cancel_scope.cancel()
+
+
+async def test_begin_drain_closes_websockets():
+    """A server that drains by itself still has its WebSockets closed with a code."""
+    app, client = with_websocket(), Client()
+    async with app.running(), anyio.create_task_group() as tasks:
+        tasks.start_soon(client.connect, app)
+        await anyio.sleep(1)
+        await app.begin_drain()
+        assert [None, 1001] == client.codes
+        tasks.cancel_scope.cancel()
 
 
 async def test_a_drain_where_nothing_serves_does_nothing():

@@ -38,6 +38,16 @@ async def test_error_handlers_answer_for_a_host_that_takes_none(exception):
         assert (500, "handled") == await text(app, "/broken")
 
 
+async def test_an_error_that_no_handler_is_for():
+    """An error without a handler reaches the server, and nothing is answered."""
+
+    async def host(scope, receive, send):
+        raise KeyError("mine")
+
+    app = installed(host, ErrorHandlerContribution(name="errors", exception=OSError, handler=handling("handled")))
+    assert b"" == await read_failed(app, "/")
+
+
 async def test_an_error_after_the_start_of_the_response():
     """Once the response has started, the host's error is raised, and there is no second start."""
 

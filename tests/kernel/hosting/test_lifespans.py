@@ -13,12 +13,13 @@ from starlette.middleware.gzip import GZipMiddleware
 from starlette.responses import PlainTextResponse
 from starlette.routing import Mount, Router
 from tests.kernel.asking import ask
+from tests.kernel.hosting.apps import bare, handling
 from tests.kernel.hosting.lives import HERE, composed, names, ran, warned
 from tests.kernel.virtual import anyio_backend  # noqa: F401
 
 from bandmaster.kernel.contributions.bands import LifespanBand
 from bandmaster.kernel.contributions.decorators import lifespan
-from bandmaster.kernel.contributions.model import RouteContribution
+from bandmaster.kernel.contributions.model import ErrorHandlerContribution, RouteContribution
 from bandmaster.kernel.errors import CrashError, StartError, StopError
 from bandmaster.kernel.hosting.application import create_app
 from bandmaster.kernel.lifecycle.context import Context
@@ -218,11 +219,12 @@ async def test_an_app_that_is_mounted_too_late(lives):
     assert [] == lives.trace
 
 
-@pytest.mark.parametrize("host", [None, Starlette])
+@pytest.mark.parametrize("host", [lambda: None, Starlette, Router, lambda: bare])
 async def test_an_app_that_is_contributed(lives, host):
     """A warning names an app mounted by a contributed route, since the plan was made before."""
-    part = RouteContribution(name="sub", routes=[Mount("/sub", Starlette(lifespan=lives.of("sub")))])
-    app = await ran(host and host(), part)
+    mounts = RouteContribution(name="sub", routes=[Mount("/sub", Starlette(lifespan=lives.of("sub")))])
+    handler = ErrorHandlerContribution(name="errors", exception=KeyError, handler=handling("handled"))
+    app = await ran(host(), mounts, handler)
     assert ["the app mounted at '/sub' has"] == [message[:29] for message in warned(app)]
 
 

@@ -52,6 +52,14 @@ async def test_every_host_takes_all_kinds_of_routes(host, made, prefix):
     app = installed(host(), RouteContribution(name="hello", routes=made(), prefix=prefix))
     assert (200, "contributed") == await text(app, f"{prefix}/hello")
     assert 404 == (await ask(app, f"{prefix}/other")).status
+    assert (200 if not prefix else 404) == (await ask(app, "/hello")).status
+
+
+@pytest.mark.parametrize("host", [Starlette, FastAPI])
+def test_routes_without_a_prefix_are_the_hosts(host):
+    """Routes without a prefix are in the host's own list, where their names are found."""
+    app = installed(host(), routes())
+    assert "/hello" == app.url_path_for("endpoint")
 
 
 @pytest.mark.parametrize("host", [Starlette(), bare], ids=["starlette", "bare"])
@@ -190,6 +198,16 @@ async def test_a_function_with_defaults():
         return [Route("/hello", page(text))]
 
     assert (200, "its own") == await text(installed(Starlette(), RouteContribution(name="hello", routes=plain)))
+
+
+async def test_a_function_of_any_arguments():
+    """A function that takes any number of arguments is called without the host."""
+
+    def variadic(*hosts, **names):
+        return [Route("/hello", page(f"{len(hosts)} hosts"))]
+
+    app = installed(Starlette(), RouteContribution(name="hello", routes=variadic))
+    assert (200, "0 hosts") == await text(app)
 
 
 class Unreadable:

@@ -193,7 +193,7 @@ class Application:
         self._prepare_run()
         async with self.kernel.running() as resources:
             stack = self._build_stack(resources)
-            for message in (*self.warnings, *self._lifespans.find_warnings()):
+            for message in (*self.warnings, *self._lifespans.find_warnings(self._inner)):
                 self._warn(HOST, message)
             self._state = {**self._lifespans.state, "resources": resources, "drain": self._in_flight.drain}
             self._serving = _Serving(stack.http, stack.websocket, self._state)

@@ -37,7 +37,7 @@ class Drainer:
             return
         done = self._done = anyio.Event()
         began = anyio.current_time()
-        self._emit_draining(delay)
+        self._emit_draining(delay)  # before any request can be refused: the tasks begin in no certain order
         try:
             async with anyio.create_task_group() as tasks:
                 tasks.start_soon(partial(self.begin, delay))

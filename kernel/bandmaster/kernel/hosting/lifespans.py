@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+import itertools
 from collections.abc import AsyncGenerator, Callable, Iterator
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from typing import Any
@@ -51,11 +52,17 @@ class Lifespans:
                 merged.setdefault(key, value)
         return merged
 
-    def find_warnings(self) -> Iterator[str]:
-        """Problems that only a start can show: apps that were mounted too late, and two values by one name."""
-        planned = [hosted.app for hosted in self._apps.values()]
-        for late in find_hosted_apps(self._host, mounted=self._mounted):
-            if late.path and not any(late.app is other for other in planned):
+    def find_warnings(self, served: ASGIApp) -> Iterator[str]:
+        """Problems that only a start can show: apps that were mounted too late, and two values by one name.
+
+        ``served`` is the host with the contributed routes, which may be in an app of their own.
+        """
+        known = [hosted.app for hosted in self._apps.values()]
+        for late in itertools.chain.from_iterable(
+            find_hosted_apps(app, mounted=self._mounted) for app in (self._host, served)
+        ):
+            if late.path and not any(late.app is other for other in known):
+                known.append(late.app)
                 yield (
                     f"the app mounted at {late.path!r} has a lifespan that isn't started: it came after the plan was "
                     "made. Mount it before create_app(), or contribute its lifespan"

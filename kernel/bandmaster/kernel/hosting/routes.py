@@ -44,7 +44,7 @@ def install_routes(
     if production:
         _check_debug_mode(host, problems)
     problems.raise_if_any(PlanError)
-    if hasattr(host, "router") and hasattr(host, "add_exception_handler"):
+    if hasattr(host, "add_exception_handler"):  # Starlette or FastAPI
         return host, _install(host, made, error_handlers)
     app: ASGIApp = host
     if made:
@@ -62,6 +62,9 @@ class _RoutesFirst:
     def __init__(self, front: Any, host: ASGIApp) -> None:
         self._front = front
         self._host = host
+        # As in a Starlette app, so that apps mounted by the contributed routes are found here.
+        self.router = front.router
+        self.routes = front.routes
 
     async def __call__(self, scope: MutableMapping[str, Any], receive: Receive, send: Send) -> None:
         from starlette.routing import Match
@@ -173,7 +176,6 @@ def _mount_under(prefix: str, routes: Sequence[Any], name: str) -> Any:
             if match is Match.NONE:
                 return match, inside
             found = [route.matches({**scope, **inside})[0] for route in self.routes]
-            best = max(found, key=lambda match: match.value, default=Match.NONE)
-            return best, inside if best is not Match.NONE else {}
+            return max(found, key=lambda match: match.value, default=Match.NONE), inside
 
     return SharedMount(prefix, routes=routes, name=name)
