@@ -1,4 +1,4 @@
-"""The broker in memory, and its dead letters."""
+"""The broker in memory, and the dead letters."""
 
 import asyncio
 import json
@@ -145,7 +145,7 @@ async def test_a_deduplication_key_is_sent_once(broker, clock):
 
 
 async def test_a_released_message_is_the_next(broker):
-    """A released message is delivered before all others, and its deliveries are counted."""
+    """A released message is delivered before all others, and the deliveries are counted."""
     await broker.kick(_message("a"))
     await broker.kick(_message("b"))
     (first,) = await _take(broker)
@@ -172,7 +172,7 @@ async def test_an_acknowledged_message_is_gone(broker):
 
 
 async def test_a_retry_replaces_the_message(broker, clock):
-    """A retry is delivered after its delay, with deliveries counted anew."""
+    """A retry is delivered after the delay, with deliveries counted anew."""
     await broker.kick(_message("a"))
     (taken,) = await _take(broker)
     assert await taken.handle.retry(_message("b").message, delay=5)
@@ -183,7 +183,7 @@ async def test_a_retry_replaces_the_message(broker, clock):
 
 
 async def test_a_message_becomes_a_dead_letter(broker):
-    """A dead letter has the reason and the message, or the bytes given in its place."""
+    """A dead letter has the reason and the message, or the bytes given instead."""
     for text, data in (("a", None), ("b", _message("b, changed").message), ("c", b"\xff nothing")):
         await broker.kick(_message(text))
         (taken,) = await _take(broker)
@@ -203,7 +203,7 @@ async def test_a_message_becomes_a_dead_letter(broker):
 
 @pytest.mark.requirement("CF-28")
 async def test_a_replayed_letter_is_a_new_message(broker):
-    """A replayed letter is sent once, without its attempts, however often its id is given."""
+    """A replayed letter is sent once, without its attempts, however often the id is given."""
     await broker.kick(_message("a", bm_attempt="3", bm_failures="[]", shop="x"))
     (taken,) = await _take(broker)
     await taken.handle.dead_letter(Reason.EXHAUSTED, "")

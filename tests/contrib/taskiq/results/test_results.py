@@ -53,7 +53,7 @@ class OddError(Exception):
 
 
 class NamedError(Exception):
-    """Makes its text from its argument."""
+    """An error that makes a text from the argument."""
 
     def __init__(self, name):
         super().__init__(f"no {name} here")
@@ -73,7 +73,7 @@ def _result(value=None, error=None, **labels):
 
 
 def _error_of(error):
-    """An error after its way through JSON."""
+    """An error, encoded and decoded."""
     return decode_error(json.loads(json.dumps(encode_error(error))))
 
 
@@ -143,7 +143,7 @@ def _deep():
     ids=lambda value: type(value).__name__,
 )
 async def test_a_value_that_json_cannot_express(results, value, type_name) -> None:
-    """Such a value is refused with its type and a hint, and nothing is stored."""
+    """Such a value is refused with the type and a hint, and nothing is stored."""
     with pytest.raises(PermanentError) as caught:
         await results.set_result("t", _result(value))
     assert f"the task 't' returned a value of the type {type_name}, which JSON can't express" in str(caught.value)
@@ -449,7 +449,7 @@ async def test_progress(results) -> None:
 
 
 async def test_a_task_that_fails(results) -> None:
-    """A failed task's error is raised where its result is read."""
+    """A failed task's error is raised where the result is read."""
     broker = InMemoryBroker(await_inplace=True).with_result_backend(results)
 
     @broker.task

@@ -202,7 +202,7 @@ def test_of_delay_and_time_the_last_counts():
     ],
 )
 def test_wrong_options_of_using_are_refused_by_name(argument, options):
-    """Each wrong option of ``using`` is refused with its name."""
+    """Each wrong option of ``using`` is refused by name."""
     with pytest.raises(ValueError, match=f"^{argument}: "):
         add.using(**options)
 
