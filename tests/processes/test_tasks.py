@@ -71,7 +71,7 @@ class Deployment:
         return values | ours | {name: str(value) for name, value in settings.items()}
 
     def run(self, name, *arguments):
-        """Run a command to its end."""
+        """Run a command to the end."""
         return subprocess.run(
             [sys.executable, "-m", "bandmaster.kernel.cli", name, *arguments],
             cwd=HERE,
@@ -151,7 +151,7 @@ def deployment(tmp_path):
 
 @contextmanager
 def stopping(process, number=signal.SIGTERM):
-    """Signal a process, and measure its end."""
+    """Signal a process, and measure the end."""
     began = time.monotonic()
     process.send_signal(number)
     seen = {}
@@ -170,7 +170,7 @@ def sending(task, *calls):
 
 @pytest.mark.requirement("TQ-1", "CF-03", "worker")
 def test_a_worker_stops_when_asked(deployment):
-    """A worker starts its components once, runs tasks, stops in reverse order at SIGTERM, and exits with 0."""
+    """A worker starts the components once, runs tasks, stops in reverse order at SIGTERM, and exits with 0."""
     process = deployment.start()
     deployment.ready()
     deployment.send(sending(tasked.mark, (1,), (2,)))
@@ -185,7 +185,7 @@ def test_a_worker_stops_when_asked(deployment):
 
 @pytest.mark.requirement("worker")
 def test_a_task_runs_in_the_context_of_its_sender(deployment):
-    """A task gets the tenant and the request id of its sender."""
+    """A task gets the tenant and the request id of the sender."""
     deployment.start()
     deployment.ready()
 
@@ -201,7 +201,7 @@ def test_a_task_runs_in_the_context_of_its_sender(deployment):
 
 @pytest.mark.requirement("delivery")
 def test_the_task_of_a_killed_worker_runs_in_another(deployment):
-    """A killed worker's task runs again soon after its lease has expired, though no other message arrives."""
+    """A killed worker's task runs again soon after the lease has expired, though no other message arrives."""
     first = deployment.start()
     deployment.ready()
     deployment.send(sending(tasked.long, (60, "victim")))
@@ -219,7 +219,7 @@ def test_the_task_of_a_killed_worker_runs_in_another(deployment):
 
 @pytest.mark.parametrize("kind", ["long", "blocking", "freezing"])
 def test_a_task_that_takes_longer_than_a_lease_runs_once(deployment, kind):
-    """A task longer than its lease runs once, also while blocking a thread or the event loop."""
+    """A task longer than the lease runs once, also while blocking a thread or the event loop."""
     deployment.start()
     deployment.start()
     deployment.ready(2)
@@ -231,7 +231,7 @@ def test_a_task_that_takes_longer_than_a_lease_runs_once(deployment, kind):
 
 @pytest.mark.requirement("worker")
 def test_a_stop_releases_unstarted_tasks_and_waits_for_running_ones(deployment):
-    """A stopping worker releases unstarted tasks to another worker at once, and finishes its running task."""
+    """A stopping worker releases unstarted tasks to another worker at once, and finishes the running task."""
     first = deployment.start(TASKIQ_CONCURRENCY=1, TASKIQ_PREFETCH=10, TASKIQ_LEASE=30)
     deployment.ready()
     deployment.send(sending(tasked.long, (1.5, "running"), *[(0.01, f"waiting-{number}") for number in range(5)]))

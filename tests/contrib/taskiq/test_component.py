@@ -323,7 +323,7 @@ def not_a_broker(settings):
 
 @pytest.fixture
 def here(monkeypatch):
-    """Make this module importable, and return its name."""
+    """Make this module importable, and return a name for imports."""
     import sys
 
     monkeypatch.setitem(sys.modules, "tests_of_component", sys.modules[__name__])
@@ -391,7 +391,7 @@ async def test_a_process_of_every_role_does_everything(redis_url):
 
 
 async def test_a_scheduled_task_has_its_own_labels():
-    """A scheduled task has the labels of its declaration, whether its schedule was declared or added."""
+    """A scheduled task has the labels of the declaration, whether the schedule was declared or added."""
     from bandmaster.contrib.taskiq import Schedule
 
     seen = {}

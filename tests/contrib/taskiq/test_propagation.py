@@ -1,4 +1,4 @@
-"""The request context and the trace, sent with a message and restored for its task."""
+"""The request context and the trace, sent with a message and restored for the task."""
 
 import contextvars
 
@@ -73,7 +73,7 @@ def test_a_missing_tenant_stays_missing():
 
 
 def test_a_task_does_not_run_in_the_context_around_it():
-    """A task doesn't get the context of a request that its worker's process serves."""
+    """A task doesn't get the context of a request that the worker's process serves."""
     with request_context("request", tenant="acme", user="ann"):
         with restore_context({"bm_request_id": "task"}):
             assert ("task", "task", None, None) == _seen()

@@ -68,7 +68,7 @@ def queue(broker):
 
 
 async def test_a_task_is_sent(queue, broker):
-    """A message has the task's name, its arguments as JSON, and its labels."""
+    """A message has the task's name, its arguments as JSON, and the labels."""
     sent = await queue.send(price, 7, discount=Decimal("0.5"))
     (message,) = broker.sent
     assert ("shop:price", [7], {"discount": "0.5"}) == (message["task_name"], message["args"], message["kwargs"])

@@ -138,7 +138,7 @@ def test_the_password_is_not_shown():
     ],
 )
 def test_values_out_of_range_are_refused_by_name(option):
-    """Each value out of range is refused with its name."""
+    """Each value out of range is refused by name."""
     (name,) = option
     with pytest.raises(ValidationError) as caught:
         TaskIQSettings(**option)

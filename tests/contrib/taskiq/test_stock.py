@@ -497,7 +497,7 @@ async def test_a_backlog_and_a_stop(bench):
 @pytest.mark.requirement("delivery")
 @with_ours_and(stock("dies with the connection, and the next worker waits for new messages first"))
 async def test_a_restart_of_the_server(bench, process, own_server):
-    """A task survives a restart of the server; a stock worker dies, and its task isn't redelivered.
+    """A task survives a restart of the server; a stock worker dies, and the task isn't redelivered.
 
     TaskIQ's command starts another worker in its place.
     """
@@ -542,7 +542,7 @@ async def test_a_task_that_is_not_known_yet(bench):
 @pytest.mark.requirement("worker")
 @with_ours_and(stock("takes a cancellation for the task's own failure, and acknowledges it"))
 async def test_a_task_that_is_cut_short(bench, process):
-    """A worker that ends before its task releases the message; stock's cancelled receiver loses the task.
+    """A worker that ends before the task releases the message; stock's cancelled receiver loses the task.
 
     Stock's receiver runs in a program that Ctrl-C ends.
     """
@@ -567,7 +567,7 @@ async def test_a_task_that_is_cut_short(bench, process):
 
 @with_ours_and(stock("forgets the oldest messages above a greatest length, read or not", maxlen=100))
 async def test_more_than_a_greatest_length(bench):
-    """Every message is stored until its task is done; stock with a greatest length drops messages."""
+    """Every message is stored until the task is done; stock with a greatest length drops messages."""
     ran = set()
 
     async def work(number):

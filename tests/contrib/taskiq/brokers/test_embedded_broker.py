@@ -1,4 +1,4 @@
-"""The broker in memory, and its dead letters."""
+"""The broker in memory."""
 
 import asyncio
 import json
@@ -10,11 +10,9 @@ import pytest
 from taskiq import BrokerMessage
 from tests.contrib.taskiq.timing import PATIENCE
 
-from bandmaster.contrib.taskiq import DeadLetter, EmbeddedBroker, Reason
-from bandmaster.contrib.taskiq.dead_letters.memory import MOST_LETTERS, MemoryDeadLetters
+from bandmaster.contrib.taskiq import EmbeddedBroker, Reason
 
 pytestmark = pytest.mark.anyio
-NOW = datetime(2026, 7, 1, tzinfo=UTC)
 
 
 class Clock:
@@ -145,7 +143,7 @@ async def test_a_deduplication_key_is_sent_once(broker, clock):
 
 
 async def test_a_released_message_is_the_next(broker):
-    """A released message is delivered before all others, and its deliveries are counted."""
+    """A released message is delivered before all others, and the deliveries are counted."""
     await broker.kick(_message("a"))
     await broker.kick(_message("b"))
     (first,) = await _take(broker)
@@ -172,7 +170,7 @@ async def test_an_acknowledged_message_is_gone(broker):
 
 
 async def test_a_retry_replaces_the_message(broker, clock):
-    """A retry is delivered after its delay, with deliveries counted anew."""
+    """A retry is delivered after the delay, with deliveries counted anew."""
     await broker.kick(_message("a"))
     (taken,) = await _take(broker)
     assert await taken.handle.retry(_message("b").message, delay=5)
@@ -183,7 +181,7 @@ async def test_a_retry_replaces_the_message(broker, clock):
 
 
 async def test_a_message_becomes_a_dead_letter(broker):
-    """A dead letter has the reason and the message, or the bytes given in its place."""
+    """A dead letter has the reason and the message, or the bytes given instead."""
     for text, data in (("a", None), ("b", _message("b, changed").message), ("c", b"\xff nothing")):
         await broker.kick(_message(text))
         (taken,) = await _take(broker)
@@ -203,7 +201,7 @@ async def test_a_message_becomes_a_dead_letter(broker):
 
 @pytest.mark.requirement("CF-28")
 async def test_a_replayed_letter_is_a_new_message(broker):
-    """A replayed letter is sent once, without its attempts, however often its id is given."""
+    """A replayed letter is sent once, without its attempts, however often the id is given."""
     await broker.kick(_message("a", bm_attempt="3", bm_failures="[]", shop="x"))
     (taken,) = await _take(broker)
     await taken.handle.dead_letter(Reason.EXHAUSTED, "")
@@ -261,56 +259,3 @@ async def test_each_reader_gets_a_copy_of_the_dependencies(broker):
     assert {"a": 1, "c": 3} == broker.custom_dependency_context
     broker.custom_dependency_context = {}
     assert {} == broker.custom_dependency_context
-
-
-def _letter(text="a", died_at=NOW):
-    return DeadLetter(
-        id="",
-        task="t",
-        task_id=text,
-        reason=Reason.POISON,
-        detail="",
-        deliveries=3,
-        died_at=died_at,
-        data=_message(text).message,
-    )
-
-
-async def test_letters_come_in_pages():
-    """Pages of dead letters are sorted by age, oldest first."""
-    letters = MemoryDeadLetters()
-    ids = [await letters.add(_letter(str(number))) for number in range(5)]
-    assert ids[:2] == [letter.id for letter in await letters.page(limit=2)]
-    assert ids[2:4] == [letter.id for letter in await letters.page(after=ids[1], limit=2)]
-    assert [] == await letters.page(after=ids[-1])
-    assert ("3", 5) == ((await letters.get(ids[3])).task_id, await letters.count())
-    assert None is await letters.get("99")
-
-
-async def test_letters_are_purged():
-    """Dead letters are deleted by id, by age, or all."""
-    letters = MemoryDeadLetters()
-    ids = [await letters.add(_letter(died_at=NOW + timedelta(days=number))) for number in range(5)]
-    assert 1 == await letters.purge([ids[0], ids[0], "99"])
-    assert 2 == await letters.purge(before=NOW + timedelta(days=3))
-    assert 0 == await letters.purge([ids[4]], before=NOW)
-    assert ids[3:] == [letter.id for letter in await letters.page()]
-    assert 2 == await letters.purge()
-    assert 0 == await letters.count()
-
-
-async def test_only_the_last_letters_are_kept():
-    """Above the limit the oldest letter is deleted, and ids aren't used again."""
-    letters = MemoryDeadLetters()
-    for _ in range(MOST_LETTERS + 2):
-        await letters.add(_letter())
-    assert (MOST_LETTERS, "3") == (await letters.count(), (await letters.page(limit=1))[0].id)
-
-
-async def test_letters_without_a_broker_are_not_replayed():
-    """A replay without a broker raises and loses nothing."""
-    letters = MemoryDeadLetters()
-    await letters.add(_letter())
-    with pytest.raises(RuntimeError, match="MemoryDeadLetters was made without send"):
-        await letters.replay()
-    assert 1 == await letters.count()

@@ -120,7 +120,7 @@ def _failing(times, error=TransientError):
 
 
 async def _settled(runs):
-    """Wait until the only run has ended and its retry is waiting."""
+    """Wait until the only run has ended and the retry is waiting."""
     while not runs:
         await asyncio.sleep(0)
     for _ in range(20):
@@ -128,7 +128,7 @@ async def _settled(runs):
 
 
 async def test_a_finished_message_is_acknowledged(acking):
-    """A worker acknowledges a message when its task is done."""
+    """A worker acknowledges a message when the task is done."""
     work, runs = _failing(0)
     async with Working(acking, work) as working:
         await _send(acking)
@@ -151,7 +151,7 @@ async def test_a_retry_waits_in_the_worker(broker):
 
 
 async def test_a_retried_message_is_held_until_the_next_is_sent(acking):
-    """A message isn't acknowledged before its retry is sent: the process may die meanwhile."""
+    """A message isn't acknowledged before the retry is sent: the process may die meanwhile."""
     work, runs = _failing(1)
     async with Working(acking, work, backoff=3600, longest_backoff=3600):
         await _send(acking)

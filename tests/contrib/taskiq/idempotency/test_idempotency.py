@@ -93,7 +93,7 @@ async def test_a_concurrent_caller_gets_a_busy_error(idempotency) -> None:
 
 @pytest.mark.parametrize("how", ["scope", "task"])
 async def test_a_cancelled_block_releases_the_key(idempotency, how) -> None:
-    """A block cancelled by a scope or by asyncio releases its key, and the cancellation goes on."""
+    """A block cancelled by a scope or by asyncio releases the key, and the cancellation goes on."""
     entered = anyio.Event()
 
     async def work():
@@ -197,7 +197,7 @@ async def test_invalid_arguments(idempotency, arguments, said) -> None:
 
 
 async def test_keys_in_memory_expire() -> None:
-    """A key in memory expires after its seconds and takes no memory any more."""
+    """An expired key takes no memory any more."""
     now = [0.0]
     idempotency = MemoryIdempotency(clock=lambda: now[0])
     for key, keep in (("long", 20), ("short", 10)):
@@ -225,7 +225,7 @@ async def test_keys_in_redis_expire(client) -> None:
 
 
 async def test_the_key_of_a_dead_process_is_free_after_its_lease(client) -> None:
-    """The key of a dead process is held until its lease expires."""
+    """The key of a dead process is held until the lease expires."""
     prefix = f"{uuid4().hex}:"
     idempotency = RedisIdempotency(client, prefix)
     assert await KeyLease(client, f"{prefix}once:k", "k", "dead", 1).acquire() is None
@@ -268,7 +268,7 @@ async def test_a_failed_renewal_is_retried(client) -> None:
 
 
 async def test_a_lease_that_is_lost(client) -> None:
-    """A block that lost its lease leaves the other holder's mark alone, and logs the loss once."""
+    """A block that lost the lease leaves the other holder's mark alone, and logs the loss once."""
     prefix = f"{uuid4().hex}:"
     idempotency, at = RedisIdempotency(client, prefix), f"{prefix}once:k"
     with anyio.fail_after(PATIENCE), capture_logs() as logs:
@@ -288,7 +288,7 @@ async def test_a_lease_that_is_lost(client) -> None:
 
 
 async def test_a_failure_after_a_lost_lease(client) -> None:
-    """A block that raises after losing its lease doesn't release the other holder's key."""
+    """A block that raises after losing the lease doesn't release the other holder's key."""
     prefix = f"{uuid4().hex}:"
     idempotency, at = RedisIdempotency(client, prefix), f"{prefix}once:k"
     with pytest.raises(ValueError):

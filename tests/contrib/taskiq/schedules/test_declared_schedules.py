@@ -29,13 +29,13 @@ pytestmark = pytest.mark.anyio
     ids=str,
 )
 def test_invalid_schedules(options, said) -> None:
-    """An invalid schedule is refused at its declaration."""
+    """An invalid schedule is refused when declared."""
     with pytest.raises(ValueError, match=said):
         Schedule(**options)
 
 
 async def test_declared_schedules() -> None:
-    """Declared schedules become TaskIQ's, each for its task."""
+    """Declared schedules become TaskIQ's, each for one task."""
     source = DeclaredSchedules(
         {
             "a": [Schedule(cron="0 4 * * *", timezone="Europe/Berlin", args=(1,), kwargs={"x": [2]}, labels={"p": 3})],

@@ -50,7 +50,7 @@ async def test_a_firing_is_sent(broker) -> None:
 
 
 async def test_a_firing_is_retried(broker) -> None:
-    """Transient errors of broker and middlewares are retried; a time is removed after its firing."""
+    """Transient errors of broker and middlewares are retried; a schedule with a time is removed afterwards."""
 
     class Refusing(TaskiqMiddleware):
         def __init__(self):

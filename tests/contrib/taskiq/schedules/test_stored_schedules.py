@@ -31,7 +31,7 @@ pytestmark = pytest.mark.anyio
     ids=str,
 )
 async def test_added_schedules_are_read_until_deleted(source, when) -> None:
-    """An added schedule is read unchanged until its deletion."""
+    """An added schedule is read unchanged until deleted."""
     task = make_task(labels={"x": 1}, args=[1, None], kwargs={"a": {"b": "ü"}}, **when)
     with anyio.fail_after(PATIENCE):
         await source.add_schedule(task)
@@ -92,7 +92,7 @@ async def test_schedules_that_are_not_added(source, options, said) -> None:
 
 
 async def test_only_schedules_with_a_time_are_removed(source) -> None:
-    """A schedule with a time is removed after its firing, others stay."""
+    """A schedule with a time is removed after the firing, others stay."""
     tasks = [make_task(cron="* * * * *"), make_task(interval=5), make_task(time=NOON)]
     for task in tasks:
         await source.add_schedule(task)

@@ -92,7 +92,7 @@ async def test_an_acknowledgement_survives_a_cancellation(worker) -> None:
 
 @pytest.mark.parametrize("delay", [0, 0.4])
 async def test_retry(worker, delay) -> None:
-    """A retry is delivered as a new message after its delay, and its slot is free meanwhile."""
+    """A retry is delivered as a new message after the delay, and the slot is free meanwhile."""
     with anyio.fail_after(PATIENCE):
         async with worker(slots=1) as broker:
             await broker.kick(message("first"))
@@ -114,7 +114,7 @@ async def _done(broker):
 
 
 async def test_dead_letter(worker) -> None:
-    """A message becomes a dead letter, with other data if given, and its slot is free."""
+    """A message becomes a dead letter, with other data if given, and the slot is free."""
     with anyio.fail_after(PATIENCE):
         async with worker("me", slots=1) as broker:
             for data in (None, b"other"):

@@ -57,7 +57,7 @@ async def test_a_killed_worker(worker, redis_url) -> None:
 
 
 async def test_a_message_that_kills(worker, redis_url) -> None:
-    """A message that kills every worker becomes a dead letter with its history after its last delivery."""
+    """A message that kills every worker becomes a dead letter with the history after the last delivery."""
     with anyio.fail_after(PATIENCE):
         async with worker(lease=0.5, max_deliveries=2, slots=1) as broker:
             broker.with_result_backend(MemoryResults())
@@ -130,7 +130,7 @@ async def test_a_long_task(worker) -> None:
 
 
 async def test_a_blocked_loop(worker, redis_url) -> None:
-    """A task that blocks the event loop for longer than a lease keeps its lease, and that of the next message."""
+    """A task that blocks the event loop for longer than a lease keeps the lease, and that of the next message."""
     ended = threading.Event()
 
     async def look_on() -> list[str]:
@@ -296,7 +296,7 @@ async def test_a_message_lost_before_its_delivery(worker, raw) -> None:
 
 
 async def test_an_outage_within_a_lease(own_server, worker) -> None:
-    """A message delivered before a short outage keeps its lease and begins afterwards."""
+    """A message delivered before a short outage keeps the lease and begins afterwards."""
     url = own_server.url(1)
     told = []
     with anyio.fail_after(PATIENCE):
@@ -313,7 +313,7 @@ async def test_an_outage_within_a_lease(own_server, worker) -> None:
 
 
 async def test_a_dropped_delivery(worker) -> None:
-    """A delivery that no code holds any more is redelivered when its lease expires."""
+    """A delivery that no code holds any more is redelivered when the lease expires."""
     with anyio.fail_after(PATIENCE):
         async with worker(lease=1.5, slots=1) as broker:
             await broker.kick(message())

@@ -15,7 +15,7 @@ pytestmark = pytest.mark.anyio
 
 
 async def test_a_message_before_any_worker(worker, raw) -> None:
-    """A message is stored though neither group nor worker exists, with its task's name and id."""
+    """A message is stored though neither group nor worker exists, with the task's name and id."""
     async with worker() as sender, raw() as client:
         await client.flushdb()
         await sender.kick(message("early"))
@@ -74,7 +74,7 @@ async def test_once(worker, delay) -> None:
 
 
 async def test_once_for_a_time(worker) -> None:
-    """A deduplication key can be sent again after its seconds."""
+    """An expired deduplication key can be sent again."""
     async with worker() as broker:
         for _ in range(2):
             await broker.kick(message("tick", bm_once="tick", bm_once_for="0.1"))

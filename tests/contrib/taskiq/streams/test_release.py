@@ -204,7 +204,7 @@ async def test_a_shutdown_without_a_server(own_server, by) -> None:
 
 
 async def test_a_start_after_a_shutdown(worker, redis_url) -> None:
-    """A broker can be started again after its shutdown."""
+    """A broker can be started again after the shutdown."""
     broker = broker_of(redis_url)
     with anyio.fail_after(PATIENCE):
         for _ in range(2):

@@ -201,7 +201,7 @@ def test_provided_parameters_are_not_sent():
 
 
 def test_parameters_behind_a_provided_one_are_passed_by_keyword():
-    """An argument behind a provided parameter doesn't take its place."""
+    """An argument isn't bound to a provided parameter before its own."""
 
     def behind(one: int, given: Context = TaskiqDepends(), two: int = 2, three: int = 3):
         return one, given, two, three

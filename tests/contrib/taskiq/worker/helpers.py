@@ -52,7 +52,7 @@ class LocalWorker:
         return await self.queue.send(one, *args, **kwargs)
 
     async def done(self, one, *args, **kwargs):
-        """Send a task, wait for its end, and return its result."""
+        """Send a task, wait for the end, and return the result."""
         sent = await self.send(one, *args, **kwargs)
         await self.idle()
         return await sent.get_result() if await sent.is_ready() else None

@@ -91,7 +91,7 @@ async def _run(bound, known=None, *args):
 
 @pytest.mark.requirement("worker")
 async def test_resources_are_found_by_type():
-    """A parameter gets a resource by its type, marked by its default or its annotation."""
+    """A parameter gets a resource by type, marked by a default or an annotation."""
 
     async def function(
         one: int,

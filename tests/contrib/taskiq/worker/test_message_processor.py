@@ -21,7 +21,7 @@ pytestmark = [pytest.mark.anyio, pytest.mark.usefixtures("logs")]
 
 @pytest.mark.requirement("worker")
 async def test_a_task_is_done():
-    """A finished task has a result, and its message is gone."""
+    """A finished task has a result, and the message is gone."""
     async with LocalWorker(echo) as working:
         result = await working.done(echo, {"a": [1, None]})
         assert (False, {"a": [1, None]}, None) == (result.is_err, result.return_value, result.error)
@@ -31,7 +31,7 @@ async def test_a_task_is_done():
 
 @pytest.mark.requirement("CF-28", "TQ-9")
 async def test_a_transient_error_is_retried():
-    """A retry has its number and the earlier errors in its labels, and only the last result is stored."""
+    """A retry has its number and the earlier errors in the labels, and only the last result is stored."""
     work, seen = make_failing_task(2)
     async with LocalWorker(work) as working:
         saved = []
@@ -159,7 +159,7 @@ async def test_an_unreadable_message_becomes_a_dead_letter(logs):
 
 
 async def test_an_unknown_task_is_retried():
-    """An unknown task, which another worker may know, is retried before its message is dead."""
+    """An unknown task, which another worker may know, is retried before the message is dead."""
     async with LocalWorker(echo, attempts=2) as working:
         await working.queue._send("ecko", [], {}, "id-1", {})
         await working.idle()
@@ -301,7 +301,7 @@ async def test_a_message_that_cannot_be_acknowledged_when_received(monkeypatch):
 
 
 async def test_a_task_that_acknowledges_itself():
-    """With ``manual`` a task that doesn't acknowledge its message is retried."""
+    """With ``manual`` a task that doesn't acknowledge the message is retried."""
     runs = []
 
     @task(name="manual", labels={"ack_type": "manual"}, attempts=3)
@@ -321,7 +321,7 @@ async def test_a_task_that_acknowledges_itself():
 
 
 async def test_a_task_that_fails_after_its_own_acknowledgement():
-    """A task that has acknowledged its message isn't retried."""
+    """A task that has acknowledged the message isn't retried."""
 
     @task(name="manual", labels={"ack_type": "manual"})
     async def manual(context: Context = TaskiqDepends()):
@@ -348,7 +348,7 @@ async def test_other_kinds_acknowledge_at_the_end(kind):
 
 @pytest.mark.parametrize("by", ["task", "message", "settings"])
 async def test_a_task_that_exceeds_its_timeout(by):
-    """A task that exceeds its timeout is cancelled, cleaned up and retried."""
+    """A task that exceeds the timeout is cancelled, cleaned up and retried."""
     facts = []
 
     @task(name="slow", attempts=2, timeout=0.02 if by == "task" else 60 if by == "message" else None)
@@ -365,7 +365,7 @@ async def test_a_task_that_exceeds_its_timeout(by):
 
 
 async def test_a_task_within_its_timeout():
-    """A task within its timeout isn't affected."""
+    """A task within the timeout isn't affected."""
     async with LocalWorker(echo) as working:
         assert 1 == (await working.done(echo.using(timeout=60), 1)).return_value
 
@@ -421,7 +421,7 @@ async def test_sync_tasks_run_in_threads():
 
 
 async def test_a_sync_task_that_exceeds_its_timeout():
-    """A sync task that exceeds its timeout frees its slot, though its thread can't be cancelled."""
+    """A sync task that exceeds the timeout frees the slot, though its thread can't be cancelled."""
     release = threading.Event()
 
     @task(name="stuck", attempts=1, timeout=0.02)

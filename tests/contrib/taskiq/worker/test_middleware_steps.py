@@ -10,7 +10,7 @@ pytestmark = [pytest.mark.anyio, pytest.mark.usefixtures("logs")]
 
 
 class Recorder(TaskiqMiddleware):
-    """Records its calls."""
+    """Records the calls."""
 
     def __init__(self, name, facts, fails=()):
         super().__init__()
@@ -79,7 +79,7 @@ async def test_a_middleware_that_fails_after_a_task(logs):
 
 @pytest.mark.parametrize("broken", ["raises", "forgets"])
 async def test_a_middleware_that_fails_before_a_task(broken):
-    """The task doesn't run, and its message becomes a dead letter."""
+    """The task doesn't run, and the message becomes a dead letter."""
 
     class Broken(TaskiqMiddleware):
         def pre_execute(self, message):

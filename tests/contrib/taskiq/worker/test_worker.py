@@ -183,7 +183,7 @@ async def test_a_drain_waits_for_running_tasks():
 
 
 async def test_a_stop_releases_running_tasks(logs):
-    """A cancelled task has no result, and its message is the next to be delivered."""
+    """A cancelled task has no result, and the message is the next to be delivered."""
     waiting, begun, _ = make_waiting_task()
     working = LocalWorker(waiting)
     running = asyncio.ensure_future(working.worker.run())
@@ -269,7 +269,7 @@ LeasingBroker.lost_by_now = False
 
 
 async def test_a_lost_lease_cancels_the_run(logs):
-    """A task whose lease is lost is cancelled without a result, and its message isn't touched."""
+    """A task whose lease is lost is cancelled without a result, and the message isn't touched."""
     waiting, begun, _ = make_waiting_task()
     async with LocalWorker(waiting, broker=LeasingBroker()) as working:
         sent = await working.send(waiting)
@@ -283,7 +283,7 @@ async def test_a_lost_lease_cancels_the_run(logs):
 
 
 async def test_a_lease_that_is_lost_after_the_end():
-    """A task that has ended is acknowledged, though its lease is lost."""
+    """A task that has ended is acknowledged, though the lease is lost."""
     settling, release = asyncio.Event(), asyncio.Event()
 
     class Slow(TaskiqMiddleware):
@@ -301,7 +301,7 @@ async def test_a_lease_that_is_lost_after_the_end():
 
 
 async def test_a_task_without_a_valid_lease_does_not_run():
-    """A message that waited for longer than its lease isn't processed."""
+    """A message that waited for longer than the lease isn't processed."""
     runs = []
 
     @task(name="counted")

@@ -1,9 +1,6 @@
 """Results and progress, in Redis and in memory alike."""
 
-import json
 import math
-import sys
-import time
 import types
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -18,15 +15,16 @@ from taskiq import Context, InMemoryBroker, TaskiqDepends, TaskiqResult
 from taskiq.depends.progress_tracker import ProgressTracker, TaskProgress, TaskState
 from taskiq.exceptions import ResultGetError
 from taskiq.task import AsyncTaskiqTask
+from tests.contrib.taskiq.results.helpers import catch_error, make_result
 from tests.contrib.taskiq.timing import PATIENCE
 
 from bandmaster.contrib.redis import RedisSettings, open_client
-from bandmaster.contrib.taskiq.errors import ResultMissingError, TaskFailed
-from bandmaster.contrib.taskiq.results.error_codec import decode_error, encode_error
+from bandmaster.contrib.taskiq.errors import ResultMissingError
 from bandmaster.contrib.taskiq.results.result_backends import MemoryResults, RedisResults
 from bandmaster.kernel import PermanentError, TransientError
 
 pytestmark = pytest.mark.anyio
+
 
 JSON = st.recursive(
     st.none() | st.booleans() | st.integers() | st.floats(allow_nan=False, allow_infinity=False) | st.text(),
@@ -45,20 +43,6 @@ class Clock:
         return self.now
 
 
-class OddError(Exception):
-    """An error whose constructor takes other arguments than its ``args``."""
-
-    def __init__(self, code, *, why):
-        super().__init__(f"{code}: {why}")
-
-
-class NamedError(Exception):
-    """Makes its text from its argument."""
-
-    def __init__(self, name):
-        super().__init__(f"no {name} here")
-
-
 @pytest.fixture(params=["redis", "memory"])
 def results(request, client):
     if request.param == "memory":
@@ -66,29 +50,11 @@ def results(request, client):
     return RedisResults(client, f"{uuid4().hex}:", 60)
 
 
-def _result(value=None, error=None, **labels):
-    return TaskiqResult(
-        is_err=error is not None, return_value=value, execution_time=0.5, error=error, labels=labels, log=None
-    )
-
-
-def _error_of(error):
-    """An error after its way through JSON."""
-    return decode_error(json.loads(json.dumps(encode_error(error))))
-
-
-def _raised(do):
-    try:
-        do()
-    except Exception as error:
-        return error
-
-
 async def test_a_result_comes_back(results) -> None:
     """A stored result is read with its value, time and labels; before, none is ready."""
     with anyio.fail_after(PATIENCE):
         assert not await results.is_result_ready("t")
-        await results.set_result("t", _result({"a": [1, None, "ü"]}, queue="q", tries=3, rest=b"x", odd=math.inf))
+        await results.set_result("t", make_result({"a": [1, None, "ü"]}, queue="q", tries=3, rest=b"x", odd=math.inf))
         assert await results.is_result_ready("t")
         result = await results.get_result("t")
     assert {"a": [1, None, "ü"]} == result.return_value
@@ -112,7 +78,7 @@ async def test_values_of_other_types(results) -> None:
     class Line:
         at: datetime
 
-    await results.set_result("t", _result([Order(id=1), Line(datetime(2024, 1, 1, tzinfo=UTC)), {7}, (1, 2)]))
+    await results.set_result("t", make_result([Order(id=1), Line(datetime(2024, 1, 1, tzinfo=UTC)), {7}, (1, 2)]))
     assert [{"id": 1}, {"at": "2024-01-01T00:00:00Z"}, [7], [1, 2]] == (await results.get_result("t")).return_value
 
 
@@ -143,9 +109,9 @@ def _deep():
     ids=lambda value: type(value).__name__,
 )
 async def test_a_value_that_json_cannot_express(results, value, type_name) -> None:
-    """Such a value is refused with its type and a hint, and nothing is stored."""
+    """Such a value is refused with the type and a hint, and nothing is stored."""
     with pytest.raises(PermanentError) as caught:
-        await results.set_result("t", _result(value))
+        await results.set_result("t", make_result(value))
     assert f"the task 't' returned a value of the type {type_name}, which JSON can't express" in str(caught.value)
     assert "return text, numbers" in str(caught.value)
     assert not await results.is_result_ready("t")
@@ -160,7 +126,7 @@ async def test_redis_and_memory_agree(redis_url, value, labels) -> None:
     async with open_client(RedisSettings(url=redis_url), "results") as client:
         found = []
         for results in (RedisResults(client, "same:", 60), MemoryResults(60)):
-            await results.set_result("t", _result(value, ValueError("x", value), **labels))
+            await results.set_result("t", make_result(value, ValueError("x", value), **labels))
             await results.set_progress("t", TaskProgress(state=TaskState.STARTED, meta=value))
             result, progress = await results.get_result("t"), await results.get_progress("t")
             found.append((result.model_dump(), repr(result.error), progress.model_dump()))
@@ -173,7 +139,7 @@ async def test_every_key_expires(client) -> None:
     """The keys of results and progress in Redis expire."""
     prefix = f"{uuid4().hex}:"
     results = RedisResults(client, prefix, 0.9)
-    await results.set_result("t", _result(1))
+    await results.set_result("t", make_result(1))
     await results.set_progress("t", TaskProgress(state="half", meta=None))
     keys = [f"{prefix}progress:t".encode(), f"{prefix}result:t".encode()]
     assert keys == sorted([key async for key in client.scan_iter(f"{prefix}*")])
@@ -187,7 +153,7 @@ async def test_results_in_memory_expire() -> None:
     """Results and progress in memory expire and take no memory any more."""
     clock = Clock()
     results = MemoryResults(10, clock=clock)
-    await results.set_result("t", _result(1))
+    await results.set_result("t", make_result(1))
     await results.set_progress("t", TaskProgress(state="a", meta=1))
     clock.now = 9
     assert await results.is_result_ready("t")
@@ -197,7 +163,7 @@ async def test_results_in_memory_expire() -> None:
     assert 2 == (await results.get_progress("t")).meta
     clock.now = 19
     assert await results.get_progress("t") is None
-    await results.set_result("u", _result(1))
+    await results.set_result("u", make_result(1))
     assert ["u"] == list(results._stored["result"])
 
 
@@ -205,7 +171,7 @@ async def test_memory_is_bounded() -> None:
     """Above the limit the oldest results are removed; a rewritten one is the newest."""
     results = MemoryResults(10, most=2)
     for task in ("a", "b", "a", "c"):
-        await results.set_result(task, _result(task))
+        await results.set_result(task, make_result(task))
     assert [True, False, True] == [await results.is_result_ready(task) for task in "abc"]
 
 
@@ -229,26 +195,7 @@ async def test_redis_is_away() -> None:
     url = "redis://127.0.0.1:1/0"
     async with open_client(RedisSettings(url=url, retries=0, connect_timeout=1), "results") as client:
         with anyio.fail_after(PATIENCE), pytest.raises(TransientError):
-            await RedisResults(client, "x:", 60).set_result("t", _result(1))
-
-
-async def test_an_error_comes_back(results) -> None:
-    """An error is decoded with its class, arguments and cause, and can be raised."""
-
-    def fail():
-        try:
-            raise KeyError("inner")
-        except KeyError as error:
-            raise ValueError("outer", 3, {1: 2}, object) from error
-
-    await results.set_result("t", _result(error=_raised(fail)))
-    result = await results.get_result("t")
-    with pytest.raises(ValueError) as caught:
-        result.raise_for_error()
-    assert ("outer", 3, {"1": 2}, "<class 'object'>") == caught.value.args
-    assert KeyError is type(caught.value.__cause__)
-    assert ("inner",) == caught.value.__cause__.args
-    assert caught.value.__suppress_context__
+            await RedisResults(client, "x:", 60).set_result("t", make_result(1))
 
 
 async def test_no_variables_are_kept(client) -> None:
@@ -259,132 +206,11 @@ async def test_no_variables_are_kept(client) -> None:
         raise ValueError(len(secret))
 
     prefix = f"{uuid4().hex}:"
-    await RedisResults(client, prefix, 60).set_result("t", _result(error=_raised(fail)))
+    await RedisResults(client, prefix, 60).set_result("t", make_result(error=catch_error(fail)))
     text = (await client.get(f"{prefix}result:t")).decode()
     assert "hunter2" not in text
     assert "File" not in text
     assert "traceback" not in text.lower()
-
-
-def test_taskiq_can_read_an_encoded_error() -> None:
-    """The encoding is TaskIQ's own."""
-    dumped = json.loads(json.dumps({**_result().model_dump(mode="json"), "error": encode_error(KeyError("k"))}))
-    assert repr(KeyError("k")) == repr(TaskiqResult.model_validate(dumped).error)
-    own = _result(error=KeyError("k")).model_dump(mode="json")["error"]
-    assert own == {name: value for name, value in encode_error(KeyError("k")).items() if name in own}
-    assert repr(KeyError("k")) == repr(decode_error(own))
-
-
-def test_a_long_chain_is_cut() -> None:
-    """A long chain of causes is cut, since TaskIQ's encoding doubles with each link."""
-    error = None
-    for number in range(200):
-        made = RuntimeError(number)
-        made.__cause__, error = error, made
-    start = time.process_time()
-    chain = [_error_of(error)]
-    assert time.process_time() - start < 1
-    while chain[-1].__cause__ is not None:
-        chain.append(chain[-1].__cause__)
-    assert list(range(199, 191, -1)) == [link.args[0] for link in chain]
-
-
-def test_a_circle_of_errors_is_cut() -> None:
-    """Errors that cause one another are cut."""
-    first, second = ValueError(1), ValueError(2)
-    first.__context__, second.__context__ = second, first
-    assert 2 == _error_of(first).__context__.args[0]
-
-
-def _local_error():
-    class LocalError(Exception):
-        pass
-
-    return LocalError("text")
-
-
-@pytest.mark.parametrize(
-    ("error", "name", "text"),
-    [
-        (OddError(3, why="x"), f"{__name__}.OddError", "3: x"),
-        (_local_error(), f"{__name__}._local_error.<locals>.LocalError", "text"),
-        (SystemExit(3), "builtins.SystemExit", "3"),
-        (KeyboardInterrupt(), "builtins.KeyboardInterrupt", ""),
-        (BaseExceptionGroup("g", [ValueError(1)]), "builtins.ExceptionGroup", "g (1 sub-exception)"),
-    ],
-    ids=lambda value: type(value).__name__,
-)
-def test_an_error_that_cannot_be_made_again(error, name, text) -> None:
-    """An unknown or forbidden class becomes a `TaskFailed` with the name and the text."""
-    made = _error_of(error)
-    assert (TaskFailed, name, text) == (type(made), made.type_name, made.text)
-    assert f"{name}: {text}".rstrip(": ") == str(made)
-
-
-def test_a_text_isnt_made_twice() -> None:
-    """A class that makes a text from its argument gets the argument, not the text."""
-    made = _error_of(NamedError("bob"))
-    assert (NamedError, "no bob here") == (type(made), str(made))
-
-
-def _described(module, name, *message):
-    return {"exc_module": module, "exc_type": name, "exc_message": list(message)}
-
-
-@pytest.mark.parametrize(
-    "described",
-    [
-        _described("os", "system", "echo owned"),
-        _described("builtins", "eval", "1/0"),
-        _described("builtins", "Exception.__subclasses__"),
-        _described("builtins", "ValueError.__init__.__globals__"),
-        _described("asyncio", "CancelledError"),
-        _described("builtins", "GeneratorExit"),
-        _described(None, None),
-        _described(3, ["x"], {}),
-        _described("nowhere", ""),
-        _described("", "ValueError"),
-        {"exc_message": "text"},
-        {},
-        [],
-        "text",
-        7,
-    ],
-    ids=repr,
-)
-def test_a_forged_error(described, capfd) -> None:
-    """A forged error becomes a description and runs nothing."""
-    made = decode_error(described)
-    assert TaskFailed is type(made)
-    assert ("", "") == capfd.readouterr()
-
-
-def test_nothing_is_imported() -> None:
-    """Decoding imports no module, and triggers no import of a module."""
-
-    class Lazy(types.ModuleType):
-        def __getattr__(self, name):
-            raise AssertionError("was asked")
-
-    sys.modules["lazy_one"] = Lazy("lazy_one")
-    try:
-        assert "xmlrpc.client" not in sys.modules
-        assert TaskFailed is type(decode_error(_described("xmlrpc.client", "Fault", 1, "x")))
-        assert TaskFailed is type(decode_error(_described("lazy_one", "SomeError")))
-        assert TaskFailed is type(decode_error(_described("bandmaster.contrib.redis", "NothingSuchError")))
-        assert "xmlrpc.client" not in sys.modules
-    finally:
-        del sys.modules["lazy_one"]
-
-
-@given(JSON)
-@settings(deadline=None)
-def test_any_json_decodes_to_an_error(value) -> None:
-    """Decoding never raises, whatever the JSON is."""
-    assert isinstance(decode_error(value), Exception)
-    assert isinstance(
-        decode_error({"exc_module": "builtins", "exc_type": "ValueError", "exc_message": value}), Exception
-    )
 
 
 @pytest.mark.parametrize(
@@ -413,7 +239,7 @@ async def test_waiting_for_a_result(results) -> None:
 
             async def work():
                 await anyio.sleep(0.05)
-                await results.set_result("t", _result(Order(id=7)))
+                await results.set_result("t", make_result(Order(id=7)))
 
             group.start_soon(work)
             result = await handle.wait_result(check_interval=0.01)
@@ -449,7 +275,7 @@ async def test_progress(results) -> None:
 
 
 async def test_a_task_that_fails(results) -> None:
-    """A failed task's error is raised where its result is read."""
+    """A failed task's error is raised where the result is read."""
     broker = InMemoryBroker(await_inplace=True).with_result_backend(results)
 
     @broker.task
@@ -473,3 +299,22 @@ async def test_results_can_be_disabled(redis_url) -> None:
             assert not await backend.is_result_ready("a")
             await backend.set_progress("a", TaskProgress(state="STARTED", meta=1))
             assert 1 == (await backend.get_progress("a")).meta
+
+
+async def test_an_error_comes_back(results) -> None:
+    """An error is decoded with its class, arguments and cause, and can be raised."""
+
+    def fail():
+        try:
+            raise KeyError("inner")
+        except KeyError as error:
+            raise ValueError("outer", 3, {1: 2}, object) from error
+
+    await results.set_result("t", make_result(error=catch_error(fail)))
+    result = await results.get_result("t")
+    with pytest.raises(ValueError) as caught:
+        result.raise_for_error()
+    assert ("outer", 3, {"1": 2}, "<class 'object'>") == caught.value.args
+    assert KeyError is type(caught.value.__cause__)
+    assert ("inner",) == caught.value.__cause__.args
+    assert caught.value.__suppress_context__

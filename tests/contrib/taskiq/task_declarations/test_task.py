@@ -1,16 +1,13 @@
-"""The declaration of tasks, and the tasks that parts contribute."""
+"""The declaration of a task."""
 
 import functools
-import sys
 from datetime import UTC, datetime, timedelta
-from types import ModuleType
 
 import pytest
-from taskiq import AsyncBroker, InMemoryBroker, async_shared_broker
+from taskiq import InMemoryBroker, async_shared_broker
 
-from bandmaster.contrib.taskiq import Schedule, Task, TaskOptions, Tasks, collect_tasks, task, tasks
+from bandmaster.contrib.taskiq import Schedule, Task, TaskOptions, task
 from bandmaster.contrib.taskiq.task_declarations.task import convert_task
-from bandmaster.kernel import Kernel, PlanError
 
 NOW = datetime(2026, 7, 1, 12, tzinfo=UTC)
 
@@ -20,18 +17,8 @@ def add(one: int, other: int = 1) -> int:
     return one + other
 
 
-@pytest.fixture
-def registry(monkeypatch):
-    """Clear TaskIQ's registry of shared tasks, which lasts as long as the process."""
-    monkeypatch.setattr(AsyncBroker, "global_task_registry", {})
-
-
 def _made(name="other", **options):
     return task(name=name, **options)(lambda: None)
-
-
-def _kernel(*parts):
-    return Kernel(contributions=parts, discover=False)
 
 
 def test_a_task_is_still_the_function():
@@ -202,7 +189,7 @@ def test_of_delay_and_time_the_last_counts():
     ],
 )
 def test_wrong_options_of_using_are_refused_by_name(argument, options):
-    """Each wrong option of ``using`` is refused with its name."""
+    """Each wrong option of ``using`` is refused by name."""
     with pytest.raises(ValueError, match=f"^{argument}: "):
         add.using(**options)
 
@@ -229,65 +216,6 @@ def test_wrong_labels_of_taskiqs_tasks_are_refused_by_name(registry, label, valu
 
 
 def _plain(): ...
-
-
-def test_a_part_contributes_its_tasks():
-    """The tasks of a part are found by name without a start."""
-    part = tasks("shop", add, _made())
-    assert ("shop_tasks", f"The tasks of 'shop': {add.name}, other.") == (part.name, part.description)
-    plan = _kernel(part, tasks("empty")).plan
-    assert [add.name, "other"] == list(collect_tasks(plan))
-    assert "The tasks of 'empty': none." == tasks("empty").description
-
-
-def test_a_module_stands_for_its_tasks(registry, monkeypatch):
-    """A module contributes its own tasks, not imported ones."""
-    module = ModuleType("shop.jobs")
-    monkeypatch.setitem(sys.modules, "shop.jobs", module)
-    source = (
-        "from bandmaster.contrib.taskiq import task\n"
-        "from taskiq import async_shared_broker\n"
-        "one = task(name='one')(lambda: 1)\n"
-        "@async_shared_broker.task(task_name='two')\n"
-        "def two(): ...\n"
-        "other_name = one\n"
-        "number = 3\n"
-    )
-    exec(source, vars(module))
-    module.add = add  # as an import would
-    found = collect_tasks(_kernel(tasks("shop", module)).plan)
-    assert ["one", "two"] == list(found)
-
-
-@pytest.mark.parametrize("member", [print, "shop.jobs", None])
-def test_members_of_another_kind(member):
-    """Other members are refused."""
-    with pytest.raises(ValueError, match="members: expected tasks, or modules with tasks in them"):
-        tasks("shop", member)
-
-
-def test_two_tasks_of_one_name_within_a_part():
-    """Two tasks of one name in a part are refused; the same task twice isn't."""
-    with pytest.raises(ValueError, match="members: there are two tasks called 'other'"):
-        tasks("shop", _made(), _made())
-    assert [add.name] == list(collect_tasks(_kernel(tasks("shop", add, add.using(delay=1))).plan))
-
-
-def test_two_tasks_of_one_name_in_two_parts():
-    """The report names both parts and all such tasks."""
-    kernel = _kernel(tasks("shop", _made(), add, _made("mine")), tasks("bar", _made(), add))
-    with pytest.raises(PlanError) as caught:
-        collect_tasks(kernel.plan)
-    assert ["other", add.name] == [problem.subject for problem in caught.value.problems]
-    assert "the parts 'bar' and 'shop' both have a task 'other'." in str(caught.value)
-
-
-def test_tasks_can_be_overridden():
-    """An override replaces the tasks of a part."""
-    from bandmaster.kernel.contributions.keys import Key
-
-    plan = Kernel(discover=False, overrides={Key(Tasks, "shop"): Tasks("shop", (add,))}).plan
-    assert {add.name: add} == collect_tasks(plan)
 
 
 def test_tasks_are_compared_by_identity():
