@@ -47,7 +47,9 @@ def set_locally(engine: Engine, values: Mapping[str, str]) -> tuple[str, tuple[s
     return f"SELECT {', '.join(calls)}", tuple(word for pair in values.items() for word in pair)
 
 
-def guard(engine: Engine, setting: str, others: Mapping[str, str] | None = None, *, required: bool = True) -> None:
+def add_tenant_listeners(
+    engine: Engine, setting: str, others: Mapping[str, str] | None = None, *, required: bool = True
+) -> None:
     """Have every transaction of an engine set ``setting`` to the tenant of `transaction_tenant` when it begins.
 
     The listeners are the engine's, not a session's, so that connections without a session are bound as well. The value
