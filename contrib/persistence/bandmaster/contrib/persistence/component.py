@@ -5,12 +5,12 @@ from __future__ import annotations
 from collections.abc import AsyncIterator, Mapping
 from typing import Annotated, Any
 
-import structlog
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncSession
 from sqlalchemy.orm import Session
 
 from bandmaster.contrib.persistence.connection_limit import read_connection_limit
 from bandmaster.contrib.persistence.errors import DatabaseRefusedError
+from bandmaster.contrib.persistence.log import log
 from bandmaster.contrib.persistence.manager import DatabaseManager
 from bandmaster.contrib.persistence.migration.schema_check import DatabaseSchema, check_schema
 from bandmaster.contrib.persistence.settings import DatabaseSettings
@@ -97,7 +97,7 @@ async def _check_start(manager: DatabaseManager, context: Context) -> None:
     if context.settings.is_production:
         _check_production(settings)
     if settings.is_embedded:
-        _log().warning("embedded database", file=str(settings.file), hint=f"set {settings.variable('url')} to another")
+        log().warning("embedded database", file=str(settings.file), hint=f"set {settings.variable('url')} to another")
     async with manager.reached() as connection:
         if settings.is_postgresql:
             await _check_budget(connection, settings, context)
@@ -122,7 +122,3 @@ async def _check_budget(connection: AsyncConnection, settings: DatabaseSettings,
         context.check_budget(BUDGET, await read_connection_limit(connection))
     elif BUDGET in context.settings.limits:
         context.check_budget(BUDGET, context.settings.limits[BUDGET])
-
-
-def _log() -> Any:
-    return structlog.get_logger("bandmaster.persistence")
