@@ -1,4 +1,4 @@
-"""The components of a database: its manager, request-scoped sessions, and its schema."""
+"""The components of a database: manager, request-scoped sessions, schema."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ def connections(settings: DatabaseSettings) -> Mapping[str, int]:
 
 @lifespan(band=LifespanBand.PERSISTENCE, name="database", budget=connections)
 async def database(settings: DatabaseSettings, context: Context) -> AsyncIterator[DatabaseManager]:
-    """The database, with its pools, its health check and the isolation of its tenants."""
+    """The database, with pools, health check and isolation of tenants."""
     manager = DatabaseManager(settings, context.name)
     try:
         await _check_start(manager, context)
@@ -65,7 +65,7 @@ def database_component(name: str, *, prefix: str | None = None) -> LifespanContr
     """Another database beside the first: ``Annotated[DatabaseManager, Named(name)]``.
 
     The settings are those of `DatabaseSettings`, read from variables that begin with ``prefix``; the default for the
-    name ``reporting`` is ``REPORTING_DATABASE_``. Use it for replicas, for databases of single tenants, and for work
+    name ``reporting`` is ``REPORTING_DATABASE_``. Use one for replicas, for databases of single tenants, and for work
     across tenants with a role of its own.
 
     Raises:

@@ -10,11 +10,11 @@ from sqlalchemy import Connection, Engine, event
 from bandmaster.contrib.persistence.log import log
 
 _SHOWN = 2000
-"""Characters of a statement; its parameters aren't part of the text."""
+"""Characters of a statement; parameters aren't part of the text."""
 
 
 def log_slow_queries(engine: Engine, seconds: float, database: str) -> None:
-    """Log every statement of an engine that takes ``seconds`` or longer, without its parameters."""
+    """Log every statement of an engine that takes ``seconds`` or longer, without parameters."""
 
     def before(connection: Connection, cursor: Any, statement: str, parameters: Any, context: Any, many: bool) -> None:
         if context is not None:

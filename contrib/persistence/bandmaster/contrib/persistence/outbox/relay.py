@@ -191,7 +191,7 @@ class OutboxRelay:
 def outbox_relay(
     table: Table, *, name: str = "outbox_relay", roles: Iterable[str] | None = None
 ) -> LifespanContribution:
-    """The relay of an outbox as a component. It publishes to the provided `Publisher` once the application is ready.
+    """The relay of an outbox as a component, which publishes once the application is ready.
 
     The relays of several processes share the work; ``roles`` restricts the relay to processes of these roles.
     """

@@ -1,4 +1,4 @@
-"""The tenant of a transaction: set when the transaction begins, by the engine, and gone when it ends."""
+"""The tenant of a transaction: set by the engine at the beginning, and gone at the end."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ _NO_TENANT: ContextVar[bool] = ContextVar("bandmaster.no_tenant", default=False)
 def no_tenant() -> Iterator[None]:
     """Let the block's transactions begin without a tenant: they see and write no tenant's rows.
 
-    Use it for tables without a tenant column, such as the list of tenants. Work across tenants needs a
+    Use the block for tables without a tenant column, such as the list of tenants. Work across tenants needs a
     `DatabaseManager` of its own, with a role of its own.
     """
     token = _NO_TENANT.set(True)
