@@ -61,7 +61,7 @@ def test_a_url_is_parsed(url, expected, text) -> None:
         ("redis://h/-1", "the number of a database"),
         ("redis://h/1?db=2", "twice"),
         ("redis://h?db=", "the number of a database"),
-        ("redis://h?max_connections=5", "settings of their own"),
+        ("redis://h?max_connections=5", "use settings for the others"),
         ("unix:///s?password=x", "before the '@'"),
         ("redis://:a#b@h", "%23"),
         ("redis://a,b", "only redis\\+sentinel"),

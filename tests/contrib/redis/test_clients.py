@@ -73,7 +73,7 @@ def serve_tls(made, asks_for=None):
 
 
 async def test_tls(local_server, certificates, open_redis) -> None:
-    """A client by TLS trusts the configured certificate, and has the same pool and gate."""
+    """A client by TLS trusts the configured certificate, and has the same pool and guard."""
     async with relay(local_server.port, serve_tls(certificates["server"])) as wire:
         url = f"rediss://127.0.0.1:{wire.port}/1"
         async with open_redis(url, tls_ca_file=certificates["server"].cert) as client:

@@ -69,7 +69,7 @@ def test_an_ini_file_may_name_the_environment(postgres_database, tmp_path, folde
 
 def test_an_environment_needs_a_database(tmp_path):
     """A configuration without a database is an error."""
-    with pytest.raises(MigrationError, match=r"which database to migrate: set sqlalchemy.url"):
+    with pytest.raises(MigrationError, match=r"no database to migrate: set sqlalchemy.url"):
         command.upgrade(configuration([shop(tmp_path)]), "heads")
 
 

@@ -180,7 +180,7 @@ async def test_several_tasks_of_one_process_take_turns(postgres_server, tmp_path
 async def test_synchronous_code_is_refused_while_alembic_is_used(tmp_path):
     """Synchronous code is refused while a migration runs: waiting could block the event loop."""
     async with alembic_free():
-        with pytest.raises(MigrationLockedError, match="this process is migrating a database just now"):
+        with pytest.raises(MigrationLockedError, match="this process is using Alembic already"):
             script("postgresql://", [shop(tmp_path)])
     with alembic_free_now():
         pass

@@ -1,16 +1,16 @@
-"""The components of a database: its manager, request-scoped sessions, and its schema."""
+"""The components of a database: manager, request-scoped sessions, schema."""
 
 from __future__ import annotations
 
 from collections.abc import AsyncIterator, Mapping
 from typing import Annotated, Any
 
-import structlog
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncSession
 from sqlalchemy.orm import Session
 
 from bandmaster.contrib.persistence.connection_limit import read_connection_limit
 from bandmaster.contrib.persistence.errors import DatabaseRefusedError
+from bandmaster.contrib.persistence.log import log
 from bandmaster.contrib.persistence.manager import DatabaseManager
 from bandmaster.contrib.persistence.migration.schema_check import DatabaseSchema, check_schema
 from bandmaster.contrib.persistence.settings import DatabaseSettings
@@ -28,7 +28,7 @@ def connections(settings: DatabaseSettings) -> Mapping[str, int]:
 
 @lifespan(band=LifespanBand.PERSISTENCE, name="database", budget=connections)
 async def database(settings: DatabaseSettings, context: Context) -> AsyncIterator[DatabaseManager]:
-    """The database, with its pools, its health check and the isolation of its tenants."""
+    """The database, with pools, health check and isolation of tenants."""
     manager = DatabaseManager(settings, context.name)
     try:
         await _check_start(manager, context)
@@ -65,7 +65,7 @@ def database_component(name: str, *, prefix: str | None = None) -> LifespanContr
     """Another database beside the first: ``Annotated[DatabaseManager, Named(name)]``.
 
     The settings are those of `DatabaseSettings`, read from variables that begin with ``prefix``; the default for the
-    name ``reporting`` is ``REPORTING_DATABASE_``. Use it for replicas, for databases of single tenants, and for work
+    name ``reporting`` is ``REPORTING_DATABASE_``. Use one for replicas, for databases of single tenants, and for work
     across tenants with a role of its own.
 
     Raises:
@@ -97,7 +97,7 @@ async def _check_start(manager: DatabaseManager, context: Context) -> None:
     if context.settings.is_production:
         _check_production(settings)
     if settings.is_embedded:
-        _log().warning("embedded database", file=str(settings.file), hint=f"set {settings.variable('url')} to another")
+        log().warning("embedded database", file=str(settings.file), hint=f"set {settings.variable('url')} to another")
     async with manager.reached() as connection:
         if settings.is_postgresql:
             await _check_budget(connection, settings, context)
@@ -122,7 +122,3 @@ async def _check_budget(connection: AsyncConnection, settings: DatabaseSettings,
         context.check_budget(BUDGET, await read_connection_limit(connection))
     elif BUDGET in context.settings.limits:
         context.check_budget(BUDGET, context.settings.limits[BUDGET])
-
-
-def _log() -> Any:
-    return structlog.get_logger("bandmaster.persistence")

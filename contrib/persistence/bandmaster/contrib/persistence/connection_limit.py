@@ -15,6 +15,6 @@ SELECT current_setting('max_connections')::int
 
 
 async def read_connection_limit(connection: AsyncConnection) -> int:
-    """The most connections that the role of ``connection`` may open to its database."""
+    """The most connections to the database that the role of ``connection`` may open."""
     row = (await connection.exec_driver_sql(_USABLE)).one()
     return min([int(row.server), *(int(limit) for limit in (row.role, row.database) if limit >= 0)])

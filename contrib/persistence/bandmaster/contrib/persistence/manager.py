@@ -32,7 +32,7 @@ T = TypeVar("T")
 
 
 class DatabaseManager:
-    """Owns one database's engines: an asynchronous one, and a synchronous one from its first use on.
+    """Owns one database's engines: an asynchronous one, and a synchronous one from the first use on.
 
     Nothing is opened before a session, a connection or `check` needs it. Several managers with different settings work
     side by side. With tenant isolation each transaction of both engines is for the tenant of the request context.
@@ -57,7 +57,7 @@ class DatabaseManager:
 
     @property
     def sync_engine(self) -> Engine:
-        """The engine for synchronous code in worker threads, built at its first use.
+        """The engine for synchronous code in worker threads, built at the first use.
 
         Raises:
             DatabaseRefusedError: the database is SQLite in memory; a second engine would have a second database.
@@ -100,7 +100,7 @@ class DatabaseManager:
         retries: Retries = Retries(),  # noqa: B008  # frozen
         isolation_level: str | None = None,
     ) -> T:
-        """Run ``work`` in a session of its own and commit; run it again when the transaction lost a race.
+        """Run ``work`` in a new session and commit; run ``work`` again when the transaction lost a race.
 
         Serialization failures, deadlocks and SQLite's lock are retried: the database has rolled those transactions
         back. A lost connection isn't retried, because the commit may have arrived. ``isolation_level`` is one of
@@ -143,7 +143,7 @@ class DatabaseManager:
 
     @asynccontextmanager
     async def probing(self) -> AsyncIterator[AsyncConnection]:
-        """A connection for queries about the server itself. It has no tenant, and sees no tenant's rows."""
+        """A connection for queries about the server, without a tenant and without any tenant's rows."""
         async with self._probe_engine.connect() as connection:
             yield connection
 

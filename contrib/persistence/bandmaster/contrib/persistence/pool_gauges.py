@@ -25,7 +25,7 @@ class PoolGauge:
 
 
 class HasGauges(Protocol):
-    """An object that reports how full its pools are, for an exporter of metrics."""
+    """An object that reports the gauges of connection pools, for an exporter of metrics."""
 
     def gauges(self) -> tuple[PoolGauge, ...]:
         """One gauge for each pool."""

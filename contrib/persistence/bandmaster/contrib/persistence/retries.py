@@ -40,7 +40,7 @@ class Retries:
 
 
 async def retry_lost_races(attempt: Callable[[], Awaitable[T]], retries: Retries) -> T:
-    """Call ``attempt`` until it loses no race.
+    """Call ``attempt`` again after each lost race.
 
     Raises:
         TransientDatabaseError: the last attempt lost a race, too.

@@ -166,7 +166,7 @@ class DatabaseSettings(BaseSettings):
 
     @property
     def dsn(self) -> URL:
-        """The URL for asynchronous code. Its text hides the password."""
+        """The URL for asynchronous code. ``str()`` hides the password."""
         return make_url(self.url)
 
     @property
@@ -181,7 +181,7 @@ class DatabaseSettings(BaseSettings):
 
     @property
     def is_postgresql(self) -> bool:
-        """Whether the database is PostgreSQL: it has roles, row-level security and timeouts."""
+        """Whether the database is PostgreSQL, which has roles, row-level security and timeouts."""
         return self.dsn.get_backend_name() == "postgresql"
 
     @property
@@ -208,7 +208,7 @@ class DatabaseSettings(BaseSettings):
 
     @classmethod
     def variable(cls, field: str) -> str:
-        """The environment variable that sets a field, as errors name it."""
+        """The environment variable of a field, for error messages."""
         return f"{cls.model_config.get('env_prefix', '')}{field}".upper()
 
     @property

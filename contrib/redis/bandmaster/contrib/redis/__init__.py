@@ -16,9 +16,9 @@ if TYPE_CHECKING:
         RedisUnavailableError,
         redis_errors,
     )
-    from bandmaster.contrib.redis.reach import see_redis
+    from bandmaster.contrib.redis.reachability import see_redis
     from bandmaster.contrib.redis.settings import RedisSettings
-    from bandmaster.contrib.redis.sharing import warn_if_shared
+    from bandmaster.contrib.redis.shared_databases import warn_if_shared
 
 # The module of each public name. A name is imported at its first use (PEP 562): code that reads the settings needs no
 # client.
@@ -32,9 +32,9 @@ _HOMES = {
     "redis": "component",
     "redis_component": "component",
     "redis_errors": "errors",
-    "see_redis": "reach",
+    "see_redis": "reachability",
     "same_database": "address",
-    "warn_if_shared": "sharing",
+    "warn_if_shared": "shared_databases",
 }
 
 __all__ = [

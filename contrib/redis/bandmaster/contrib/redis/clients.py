@@ -14,6 +14,7 @@ from redis.asyncio.sentinel import Sentinel
 from redis.backoff import ExponentialWithJitterBackoff, NoBackoff
 from redis.maint_notifications import MaintNotificationsConfig
 
+from bandmaster.contrib.redis.close_guard import CloseGuard
 from bandmaster.contrib.redis.connections import (
     SentinelTCPConnection,
     SentinelTLSConnection,
@@ -22,7 +23,6 @@ from bandmaster.contrib.redis.connections import (
     UnixConnection,
 )
 from bandmaster.contrib.redis.errors import RedisRefusedError
-from bandmaster.contrib.redis.gate import Gate
 from bandmaster.contrib.redis.pool import BoundedPool, SentinelPool
 from bandmaster.contrib.redis.settings import RedisSettings
 from bandmaster.kernel import PermanentError
@@ -122,11 +122,11 @@ class _Connecting:
 async def _open(
     settings: RedisSettings, connecting: _Connecting, pool_options: Mapping[str, Any]
 ) -> AsyncGenerator[Redis, None]:
-    address, gate, tls = settings.address, Gate(connecting.label), connecting.tls
+    address, guard, tls = settings.address, CloseGuard(connecting.label), connecting.tls
     options: dict[str, Any] = {
         **pool_options,
         **_common_options(settings, tls),
-        "gate": gate,
+        "guard": guard,
         "label": connecting.label,
         "db": address.database,
         "username": address.username,
@@ -136,7 +136,7 @@ async def _open(
         if address.by_sentinel:
             sentinels = Sentinel([])  # type: ignore[no-untyped-call]
             for host, port in address.hosts:
-                pool = _build_sentinel_pool(settings, host, port, gate, tls)
+                pool = _build_sentinel_pool(settings, host, port, guard, tls)
                 sentinels.sentinels.append(await stack.enter_async_context(_closing(pool)))
             kind = SentinelTCPConnection if tls is None else SentinelTLSConnection
             pool = SentinelPool(
@@ -150,13 +150,13 @@ async def _open(
 
 
 def _build_sentinel_pool(
-    settings: RedisSettings, host: str, port: int, gate: Gate, tls: ssl.SSLContext | None
+    settings: RedisSettings, host: str, port: int, guard: CloseGuard, tls: ssl.SSLContext | None
 ) -> BoundedPool:
     password = settings.sentinel_password
     return BoundedPool(
         **_place_options(host, port, tls),
         **_common_options(settings, tls),
-        gate=gate,
+        guard=guard,
         label=f"the sentinel {host}:{port}",
         max_connections=1,
         timeout=settings.connect_timeout,

@@ -12,7 +12,7 @@ from redis.asyncio import Redis
 
 from bandmaster.contrib.redis.clients import open_clients
 from bandmaster.contrib.redis.errors import RedisRefusedError
-from bandmaster.contrib.redis.reach import answer, see_redis
+from bandmaster.contrib.redis.reachability import answer, see_redis
 from bandmaster.contrib.redis.settings import RedisSettings
 from bandmaster.kernel import Context, LifespanBand, LifespanContribution, Named, lifespan, named_settings
 

@@ -9,20 +9,20 @@ from redis.asyncio.connection import AbstractConnection, Connection, SSLConnecti
 from redis.asyncio.sentinel import SentinelManagedConnection
 from redis.exceptions import RedisError
 
+from bandmaster.contrib.redis.close_guard import CloseGuard
 from bandmaster.contrib.redis.errors import raise_translated, redis_errors, translate
-from bandmaster.contrib.redis.gate import Gate
 
 
 class GuardedConnection(AbstractConnection):
-    """The additions to every kind of connection: the client's gate, and translated errors.
+    """The additions to every kind of connection: the client's guard, and translated errors.
 
-    Pipelines, locks and subscriptions reconnect the connection that they hold without the pool, so the gate is checked
+    Pipelines, locks and subscriptions reconnect the connection that they hold without the pool, so the guard is checked
     here as well. Errors are translated here, below redis-py's own retries, which recognise the translated classes
     because they are subclasses of redis-py's own.
     """
 
-    def __init__(self, *, gate: Gate, **options: Any) -> None:
-        self._gate = gate
+    def __init__(self, *, guard: CloseGuard, **options: Any) -> None:
+        self._guard = guard
         super().__init__(**options)
 
     async def connect(self) -> None:
@@ -36,12 +36,12 @@ class GuardedConnection(AbstractConnection):
         Raises:
             RedisClosedError: the client was closed, before the call or while connecting.
         """
-        self._gate.check()
+        self._guard.check()
         with redis_errors():
             await super().connect_check_health(check_health, retry_socket_connect)
-        if self._gate.closed:
+        if self._guard.closed:
             await self.disconnect(nowait=True)
-            self._gate.check()
+            self._guard.check()
 
     async def send_packed_command(self, command: Any, check_health: bool = True) -> None:
         """Like redis-py's method, with translated errors."""

@@ -8,8 +8,8 @@ import anyio
 from redis.asyncio.connection import AbstractConnection, ConnectionPool
 from redis.asyncio.sentinel import SentinelConnectionPool
 
+from bandmaster.contrib.redis.close_guard import CloseGuard
 from bandmaster.contrib.redis.errors import RedisPoolTimeoutError, redis_errors
-from bandmaster.contrib.redis.gate import Gate
 
 
 class BoundedPool(ConnectionPool):
@@ -20,10 +20,10 @@ class BoundedPool(ConnectionPool):
     connection.
     """
 
-    def __init__(self, *, gate: Gate, label: str, max_connections: int, timeout: float, **options: Any) -> None:
-        super().__init__(max_connections=max_connections, gate=gate, **options)
+    def __init__(self, *, guard: CloseGuard, label: str, max_connections: int, timeout: float, **options: Any) -> None:
+        super().__init__(max_connections=max_connections, guard=guard, **options)
         self.timeout = timeout
-        self._gate = gate
+        self._guard = guard
         self._label = label
         self._turns = anyio.Semaphore(max_connections)
 
@@ -36,7 +36,7 @@ class BoundedPool(ConnectionPool):
         """
         await self._wait_for_turn()
         try:
-            self._gate.check()
+            self._guard.check()
             connection = self.get_available_connection()  # type: ignore[no-untyped-call]
         except BaseException:
             self._turns.release()
@@ -60,14 +60,14 @@ class BoundedPool(ConnectionPool):
 
     async def aclose(self) -> None:
         """Close every connection, also those in use, and refuse to open new ones."""
-        self._gate.closed = True
+        self._guard.closed = True
         for _ in range(self._turns.statistics().tasks_waiting):
             self._turns.release()
         with redis_errors():
             await super().aclose()
 
     async def _wait_for_turn(self) -> None:
-        self._gate.check()
+        self._guard.check()
         try:
             self._turns.acquire_nowait()
         except anyio.WouldBlock:

@@ -13,7 +13,7 @@ from bandmaster.contrib.persistence.engines.connect_args import session_timeouts
 from bandmaster.contrib.persistence.engines.sqlite import add_sqlite_listeners
 from bandmaster.contrib.persistence.errors import DatabaseClosedError, translate, unreachable
 from bandmaster.contrib.persistence.settings import DatabaseSettings
-from bandmaster.contrib.persistence.tenancy.transactions import guard, set_locally
+from bandmaster.contrib.persistence.tenancy.transactions import add_tenant_listeners, set_locally
 
 
 def add_listeners(
@@ -45,7 +45,7 @@ def add_listeners(
     # PgBouncer shares one session between clients, so timeouts are set for each transaction.
     timeouts = session_timeouts(settings) if settings.pgbouncer else {}
     if tenants and settings.is_postgresql and settings.tenant_isolation != "off":
-        guard(engine, settings.tenant_setting, timeouts, required=settings.tenant_isolation == "rls")
+        add_tenant_listeners(engine, settings.tenant_setting, timeouts, required=settings.tenant_isolation == "rls")
     elif timeouts:
         statement, values = set_locally(engine, timeouts)
         event.listen(engine, "begin", lambda connection: connection.exec_driver_sql(statement, values))

@@ -5,16 +5,16 @@ from __future__ import annotations
 import time
 from typing import Any
 
-import structlog
 from sqlalchemy import Connection, Engine, event
 
+from bandmaster.contrib.persistence.log import log
+
 _SHOWN = 2000
-"""Characters of a statement; its parameters aren't part of the text."""
+"""Characters of a statement; parameters aren't part of the text."""
 
 
 def log_slow_queries(engine: Engine, seconds: float, database: str) -> None:
-    """Log every statement of an engine that takes ``seconds`` or longer, without its parameters."""
-    logger = structlog.get_logger("bandmaster.persistence")
+    """Log every statement of an engine that takes ``seconds`` or longer, without parameters."""
 
     def before(connection: Connection, cursor: Any, statement: str, parameters: Any, context: Any, many: bool) -> None:
         if context is not None:
@@ -23,7 +23,7 @@ def log_slow_queries(engine: Engine, seconds: float, database: str) -> None:
     def after(connection: Connection, cursor: Any, statement: str, parameters: Any, context: Any, many: bool) -> None:
         began = getattr(context, "bandmaster_began", None)
         if began is not None and (took := time.perf_counter() - began) >= seconds:
-            logger.warning(
+            log().warning(
                 "slow query",
                 database=database,
                 seconds=round(took, 3),

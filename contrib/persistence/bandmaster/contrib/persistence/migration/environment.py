@@ -64,7 +64,7 @@ def configuration(
 def run_environment(metadata: MetaData | Sequence[MetaData] | None = None) -> None:
     """Run the migrations for Alembic: the one call that an ``env.py`` needs.
 
-    The database is the configuration's attribute ``connection``, which stays open, or its attribute ``url``, or its
+    The database is the configuration's attribute ``connection``, which stays open, the attribute ``url``, or the
     option ``sqlalchemy.url``. On a connection of its own this function takes the `migration_lock`; on a given one the
     caller does. Autogenerate compares with the attribute ``metadata``, or with the argument.
 

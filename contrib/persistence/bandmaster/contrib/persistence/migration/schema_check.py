@@ -4,8 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-import structlog
-
+from bandmaster.contrib.persistence.log import log
 from bandmaster.contrib.persistence.manager import DatabaseManager
 from bandmaster.contrib.persistence.migration.branches import MigrationError
 from bandmaster.contrib.persistence.migration.contribution import collect
@@ -44,13 +43,13 @@ async def check_schema(manager: DatabaseManager, context: Context) -> DatabaseSc
         context.extend_timeout(_TIMEOUT)
         applied = await upgrade(database, parts)
         for revision in applied:
-            _log().info("migration applied", database=manager.name, revision=str(revision))
+            log().info("migration applied", database=manager.name, revision=str(revision))
     found = await state(database, parts)
     if problem := _describe_problem(found):
         hint = f"run 'bandmaster db upgrade', or set {settings.variable('migrate_on_start')}=true"
         if settings.schema_check == "refuse":
             raise MigrationError(f"the schema of {manager.name!r} doesn't match the code: {problem}; {hint}")
-        _log().warning("schema", database=manager.name, remark=problem, hint=hint)
+        log().warning("schema", database=manager.name, remark=problem, hint=hint)
     return DatabaseSchema(found.current, applied)
 
 
@@ -62,8 +61,3 @@ def _describe_problem(found: State) -> str:
     pending = [f"{len(found.pending)} pending ({', '.join(map(str, found.pending))})"] if found.pending else []
     unknown = [f"at {name}, which no part knows" for name in found.unknown]
     return " and ".join([*pending, *unknown])
-
-
-def _log() -> structlog.typing.FilteringBoundLogger:
-    logger: structlog.typing.FilteringBoundLogger = structlog.get_logger("bandmaster.persistence")
-    return logger

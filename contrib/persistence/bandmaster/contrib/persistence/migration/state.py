@@ -37,7 +37,7 @@ class Revision:
 
 @dataclass(frozen=True, slots=True)
 class State:
-    """The revisions that a database has, and those that it lacks."""
+    """The applied, pending and unknown revisions of a database."""
 
     current: tuple[Revision, ...]
     """The newest applied revisions of each part."""

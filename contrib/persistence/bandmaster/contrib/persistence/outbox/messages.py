@@ -38,7 +38,7 @@ class Publisher(Protocol):
         """Publish one message; the message is published when this method returns.
 
         Raises:
-            PermanentError: the message can't be published, and isn't tried again. The table keeps it with the error.
+            PermanentError: the message can't be published, and isn't tried again; the table keeps it with the error.
             Exception: any other error; the message is tried again.
         """
 

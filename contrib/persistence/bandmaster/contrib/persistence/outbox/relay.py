@@ -9,12 +9,12 @@ from datetime import UTC, datetime, timedelta
 from typing import Annotated, Any, ClassVar
 
 import anyio
-import structlog
 from pydantic import Field
 from pydantic_settings import BaseSettings, SettingsConfigDict
 from sqlalchemy import Table, delete, func, select, update
 from sqlalchemy.ext.asyncio import AsyncSession
 
+from bandmaster.contrib.persistence.log import log
 from bandmaster.contrib.persistence.manager import DatabaseManager
 from bandmaster.contrib.persistence.outbox.messages import OutboxMessage, Publisher
 from bandmaster.contrib.persistence.tenancy.transactions import no_tenant
@@ -68,7 +68,6 @@ class OutboxRelay:
         self._table = table
         self._publisher = publisher
         self._settings = settings
-        self._logger = structlog.get_logger("bandmaster.persistence")
 
     async def run(self) -> None:
         """Relay until cancelled, and wait for a lost database."""
@@ -77,9 +76,7 @@ class OutboxRelay:
             try:
                 taken = await self.relay()
             except TransientError as error:
-                self._logger.warning(
-                    "outbox waits for its database", table=self._table.name, error=_render_error(error)
-                )
+                log().warning("outbox waits for its database", table=self._table.name, error=_render_error(error))
                 await anyio.sleep(pause)
                 pause = max(self._settings.poll_interval, min(2 * pause, _LONGEST_PAUSE))
                 continue
@@ -181,9 +178,9 @@ class OutboxRelay:
                 failed_at=now if gives_up else None,
             )
         )
-        log = self._logger.error if gives_up else self._logger.warning
-        log(
-            "outbox message put aside" if gives_up else "outbox message put off",
+        report = log().error if gives_up else log().warning
+        report(
+            "outbox message given up" if gives_up else "outbox message to be retried",
             message=message.id,
             topic=message.topic,
             attempt=message.attempt,
@@ -194,7 +191,7 @@ class OutboxRelay:
 def outbox_relay(
     table: Table, *, name: str = "outbox_relay", roles: Iterable[str] | None = None
 ) -> LifespanContribution:
-    """The relay of an outbox as a component. It publishes to the provided `Publisher` once the application is ready.
+    """The relay of an outbox as a component, which publishes once the application is ready.
 
     The relays of several processes share the work; ``roles`` restricts the relay to processes of these roles.
     """

@@ -23,7 +23,7 @@ def identifier(name: str, label: str = "name") -> str:
 
 
 def setting_name(name: str, label: str = "setting") -> str:
-    """Check the name of an application's own PostgreSQL setting, such as ``app.tenant``, and return it unchanged.
+    """Check the name of an application's own PostgreSQL setting, such as ``app.tenant``, and return the name.
 
     Raises:
         ValueError: the name isn't plain, or has no dot; the message begins with ``label``.

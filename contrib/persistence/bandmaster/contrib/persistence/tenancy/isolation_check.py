@@ -2,12 +2,10 @@
 
 from __future__ import annotations
 
-from typing import Any
-
-import structlog
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from bandmaster.contrib.persistence.errors import TenantIsolationError
+from bandmaster.contrib.persistence.log import log
 from bandmaster.contrib.persistence.settings import DatabaseSettings
 from bandmaster.contrib.persistence.tenancy.audit import audit_isolation
 
@@ -27,10 +25,10 @@ async def check_isolation(connection: AsyncConnection, settings: DatabaseSetting
         unprotected=settings.tenant_unprotected,
     )
     for remark in audit.remarks:
-        _log().warning("tenant isolation", database=database, remark=str(remark))
+        log().warning("tenant isolation", database=database, remark=str(remark))
     if not audit.protected and not audit.findings:
         missing = f"no table has the column {settings.tenant_column}: has it been migrated?"
-        _log().warning("tenant isolation", database=database, remark=missing)
+        log().warning("tenant isolation", database=database, remark=missing)
     if not audit.findings:
         return
     lines = "".join(f"\n  - {finding}" for finding in audit.findings)
@@ -40,8 +38,4 @@ async def check_isolation(connection: AsyncConnection, settings: DatabaseSetting
             f"{message}\nMend it, name what may stay open in {settings.variable('tenant_unprotected')}, or set "
             f"{settings.variable('tenant_audit')}=warn"
         )
-    _log().warning("tenant isolation", database=database, remark=message)
-
-
-def _log() -> Any:
-    return structlog.get_logger("bandmaster.persistence")
+    log().warning("tenant isolation", database=database, remark=message)

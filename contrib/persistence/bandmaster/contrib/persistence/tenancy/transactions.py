@@ -1,4 +1,4 @@
-"""The tenant of a transaction: set when the transaction begins, by the engine, and gone when it ends."""
+"""The tenant of a transaction: set by the engine at the beginning, and gone at the end."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ _NO_TENANT: ContextVar[bool] = ContextVar("bandmaster.no_tenant", default=False)
 def no_tenant() -> Iterator[None]:
     """Let the block's transactions begin without a tenant: they see and write no tenant's rows.
 
-    Use it for tables without a tenant column, such as the list of tenants. Work across tenants needs a
+    Use the block for tables without a tenant column, such as the list of tenants. Work across tenants needs a
     `DatabaseManager` of its own, with a role of its own.
     """
     token = _NO_TENANT.set(True)
@@ -47,7 +47,9 @@ def set_locally(engine: Engine, values: Mapping[str, str]) -> tuple[str, tuple[s
     return f"SELECT {', '.join(calls)}", tuple(word for pair in values.items() for word in pair)
 
 
-def guard(engine: Engine, setting: str, others: Mapping[str, str] | None = None, *, required: bool = True) -> None:
+def add_tenant_listeners(
+    engine: Engine, setting: str, others: Mapping[str, str] | None = None, *, required: bool = True
+) -> None:
     """Have every transaction of an engine set ``setting`` to the tenant of `transaction_tenant` when it begins.
 
     The listeners are the engine's, not a session's, so that connections without a session are bound as well. The value

@@ -23,12 +23,12 @@ class PostgresDatabase:
 
     @property
     def owner(self) -> str:
-        """The role that owns the database and migrates it. It isn't a superuser."""
+        """The role that owns the database and migrates the tables, without being a superuser."""
         return f"{self.name}_owner"
 
     @property
     def app(self) -> str:
-        """The role of the application: it may use the tables of the owner, and owns nothing."""
+        """The role of the application, which may use the tables of the owner and owns nothing."""
         return f"{self.name}_app"
 
     def owner_url(self, driver: str = "psycopg") -> str:

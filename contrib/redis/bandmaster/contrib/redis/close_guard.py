@@ -1,11 +1,11 @@
-"""The gate of a client: whether the client may still open connections."""
+"""The guard that keeps a closed client closed."""
 
 from __future__ import annotations
 
 from bandmaster.contrib.redis.errors import RedisClosedError
 
 
-class Gate:
+class CloseGuard:
     """Open until the client is closed, then closed for good.
 
     redis-py's own pools open connections again at the next command.
@@ -18,7 +18,7 @@ class Gate:
         self.closed = False
 
     def check(self) -> None:
-        """Raise once the gate is closed.
+        """Raise once the guard is closed.
 
         Raises:
             RedisClosedError: the client was closed.
@@ -30,4 +30,4 @@ class Gate:
             )
 
     def __repr__(self) -> str:
-        return f"<Gate of {self._label}: {'closed' if self.closed else 'open'}>"
+        return f"<CloseGuard of {self._label}: {'closed' if self.closed else 'open'}>"
