@@ -5,6 +5,7 @@ import importlib.util
 import os
 import socket
 import threading
+from types import SimpleNamespace
 
 import anyio
 import pytest
@@ -301,3 +302,63 @@ def test_forcing(settings, name, loop):
 def test_forcing_before_it_serves(settings, name):
     """There is nothing to drop."""
     make_server(settings(server=name)).force()
+
+
+CLOSE = {"type": "websocket.close", "code": 1001}
+"""What the drain sends."""
+
+
+@pytest.fixture
+def granian_socket():
+    """What an application under granian gets of a WebSocket; granian's part waits, and sends no close meanwhile."""
+    sent, receiving = [], anyio.Lock()
+
+    async def receive():
+        async with receiving:
+            await anyio.sleep_forever()
+
+    async def send(message):
+        async with receiving:
+            sent.append(message["type"])
+
+    sockets = servers._OpenSockets()
+    return sockets, servers._GranianSocket(receive, send, sockets), sent
+
+
+@pytest.mark.anyio
+async def test_a_granian_websocket_is_closed_while_the_application_waits_for_a_message(granian_socket):
+    """The wait ends first, and then in a disconnect with the code of the close."""
+    _, socket, sent = granian_socket
+    received = []
+
+    async def wait():
+        received.append(await socket.receive())
+
+    with anyio.fail_after(5):
+        await socket.send({"type": "websocket.accept"})
+        async with anyio.create_task_group() as tasks:
+            tasks.start_soon(wait)
+            await anyio.wait_all_tasks_blocked()
+            await socket.send(CLOSE)
+    assert ["websocket.accept", "websocket.close"] == sent
+    assert [{"type": "websocket.disconnect", "code": 1001, "reason": ""}] == received
+
+
+@pytest.mark.anyio
+async def test_granian_stops_when_its_websockets_are_closed(granian_socket):
+    """Afterwards it would send no close; a second stop doesn't wait for that."""
+    sockets, socket, _ = granian_socket
+    stops = []
+    for stop_again in (False, True):
+        granian = servers.Granian(ServerSettings(server="granian"))
+        granian._sockets = sockets
+        granian._server = SimpleNamespace(stop=lambda: stops.append("stop"))
+        stops.clear()
+        await socket.send({"type": "websocket.accept"})
+        granian.stop()
+        assert [] == stops
+        if stop_again:
+            granian.stop()
+        else:
+            await socket.send(CLOSE)
+        assert ["stop"] == stops

@@ -23,7 +23,7 @@ from bandmaster.kernel.errors import BindError, ServerNotInstalledError
 from bandmaster.kernel.text import listed
 
 if TYPE_CHECKING:
-    from starlette.types import ASGIApp, Receive, Scope, Send
+    from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 _CANNOT: dict[str, tuple[str, ...]] = {
     "uvicorn": (),
@@ -415,6 +415,7 @@ class Granian:
         self._server: Any = None
         self._stopping = False
         self._requests = _Requests()
+        self._sockets = _OpenSockets()
 
     async def serve(self, app: ASGIApp, sock: socket.socket) -> None:
         """Answer what arrives, until stopped."""
@@ -443,7 +444,7 @@ class Granian:
             app = wrap_asgi_with_proxy_headers(app, trusted_hosts=sorted(settings.trusted_proxies))
         on_socket = type("OnSocket", (embedded,), {"_init_shared_socket": take_socket})
         self._server = on_socket(
-            self._requests.of(app),
+            self._requests.of(self._sockets.watch(app)),
             interface=Interfaces.ASGINL,
             backlog=settings.backlog,
             http1_settings=http1,
@@ -458,15 +459,104 @@ class Granian:
         await self._server.serve()
 
     def stop(self) -> None:
-        """Accept no more, end when what is open has been answered."""
+        """Accept no more, end when what is open has been answered; asked again, also while WebSockets are open."""
+        if self._server is None or self._stopping:
+            self._stop_now()
+        else:
+            # Once asked to stop, granian sends nothing more to WebSockets, not even a close.
+            self._sockets.call_when_closed(self._stop_now)
         self._stopping = True
+
+    def _stop_now(self) -> None:
         if self._server is not None:
             self._server.stop()
 
     def force(self) -> None:
         """Drop what is left."""
-        self.stop()
+        self._stopping = True
+        self._stop_now()
         self._requests.cut()
+
+
+class _OpenSockets:
+    """The WebSockets that an application has accepted under granian, and hasn't closed yet."""
+
+    def __init__(self) -> None:
+        self._open: set[_GranianSocket] = set()
+        self._callback: Callable[[], None] | None = None
+
+    def watch(self, app: ASGIApp) -> ASGIApp:
+        """Pass an application's WebSockets through `_GranianSocket`."""
+
+        async def watched(scope: Scope, receive: Receive, send: Send) -> None:
+            if scope["type"] != "websocket":
+                await app(scope, receive, send)
+                return
+            socket = _GranianSocket(receive, send, self)
+            try:
+                await app(scope, socket.receive, socket.send)
+            finally:
+                self.discard(socket)
+
+        return watched
+
+    def add(self, socket: _GranianSocket) -> None:
+        """Count a WebSocket as open."""
+        self._open.add(socket)
+
+    def discard(self, socket: _GranianSocket) -> None:
+        """Count a WebSocket as closed."""
+        self._open.discard(socket)
+        self._call_if_closed()
+
+    def call_when_closed(self, callback: Callable[[], None]) -> None:
+        """Call a function, once, as soon as no WebSocket is open."""
+        self._callback = callback
+        self._call_if_closed()
+
+    def _call_if_closed(self) -> None:
+        if not self._open and self._callback is not None:
+            callback, self._callback = self._callback, None
+            callback()
+
+
+class _GranianSocket:
+    """One WebSocket under granian, which can be closed while the application waits for a message.
+
+    granian's own close waits for a lock that a pending ``receive`` holds until the client sends something.
+    """
+
+    def __init__(self, receive: Receive, send: Send, sockets: _OpenSockets) -> None:
+        self._receive = receive
+        self._send = send
+        self._sockets = sockets
+        self._code: int | None = None
+        self._closed = anyio.Event()
+        self._waiting: anyio.CancelScope | None = None
+
+    async def receive(self) -> Message:
+        """Receive what the client sends; after a close, a disconnect."""
+        if self._code is None:
+            with anyio.CancelScope() as self._waiting:
+                return await self._receive()
+        await self._closed.wait()
+        return {"type": "websocket.disconnect", "code": self._code, "reason": ""}
+
+    async def send(self, message: Message) -> None:
+        """Send to the client; a close first ends the ``receive`` that waits."""
+        if message["type"] == "websocket.accept":
+            self._sockets.add(self)
+        if message["type"] != "websocket.close":
+            await self._send(message)
+            return
+        self._code = message.get("code", 1000)
+        if self._waiting is not None:
+            self._waiting.cancel()
+        try:
+            await self._send(message)
+        finally:
+            self._closed.set()
+            self._sockets.discard(self)
 
 
 class _Requests:
