@@ -53,7 +53,7 @@ def test_no_password_is_in_the_repr(postgres_database):
 
 
 def test_a_server_of_ones_own_can_be_restarted():
-    """The same data at the same port, with the settings that were asked for."""
+    """The data and the port stay the same, and the given settings apply."""
     with postgres_server({"max_connections": "17"}) as server:
         with server.connect() as connection:
             connection.execute("CREATE TABLE kept (id int)")
@@ -68,7 +68,7 @@ def test_a_server_of_ones_own_can_be_restarted():
 
 
 def test_a_server_of_the_environment_is_used_as_it_is(postgres_server, monkeypatch):
-    """It belongs to somebody else: nothing is started, and nothing may be stopped."""
+    """No other server is started, and a test may not stop this one."""
     monkeypatch.setenv("BANDMASTER_TEST_POSTGRES_URL", raw(postgres_server.url()))
     from bandmaster.contrib.persistence.testing import postgres_server as any_server
 
@@ -88,10 +88,10 @@ def test_a_server_of_the_environment_that_does_not_answer(monkeypatch):
 
 @pytest.mark.skipif(os.getuid() != 0, reason="only root runs the server as somebody else")
 def test_programs_in_a_private_folder_are_copied(tmp_path, monkeypatch):
-    """Whoever the server runs as must be able to run them, libraries and all."""
+    """The user that the server runs as can run them, and read their libraries."""
     from bandmaster.contrib.persistence.testing import binaries
 
-    monkeypatch.setattr(binaries, "_everybody_reaches", lambda folder: False)
+    monkeypatch.setattr(binaries, "_is_public", lambda folder: False)
     found = programs(tmp_path, private_ok=False)
     assert found.is_relative_to(tmp_path)
     assert (found / "postgres").stat().st_mode & stat.S_IXOTH

@@ -1,4 +1,4 @@
-"""The helpers for tests."""
+"""Tests of bandmaster.contrib.redis.testing."""
 
 import subprocess
 import sys
@@ -17,7 +17,7 @@ def _client(server, db=None):
 
 
 def test_a_server_is_started_and_ended(tmp_path, monkeypatch) -> None:
-    """With its log in the folder, and nothing on disk by itself."""
+    """The log is in the folder, and no data is kept on disk."""
     monkeypatch.delenv("BANDMASTER_TEST_REDIS_URL", raising=False)
     with redis_server(tmp_path) as server:
         with _client(server, 3) as client:
@@ -31,7 +31,7 @@ def test_a_server_is_started_and_ended(tmp_path, monkeypatch) -> None:
 
 
 def test_a_server_is_stopped_and_started_again(tmp_path) -> None:
-    """At the same port, with what it has kept."""
+    """The port stays the same, and so does the data that the server has written."""
     with redis_server(tmp_path, options=["--appendonly", "yes", "--appendfsync", "always"]) as server:
         with _client(server) as client:
             client.set("key", "value")
@@ -50,7 +50,7 @@ def test_a_server_is_stopped_and_started_again(tmp_path) -> None:
 
 
 def test_an_option_that_is_none(tmp_path) -> None:
-    """Is told with what the server said."""
+    """The error contains the server's own output."""
     with (
         pytest.raises(ServerUnavailable, match="no-such-option"),
         redis_server(tmp_path, options=["--no-such-option", "1"]),
@@ -59,7 +59,7 @@ def test_an_option_that_is_none(tmp_path) -> None:
 
 
 def test_the_environment_names_a_server(own_server, tmp_path, monkeypatch) -> None:
-    """Which is used as it is, unless a test has options; it isn't the test's to stop."""
+    """That server is used as it is, unless a test passes options, and a test may not stop that server."""
     monkeypatch.setenv("BANDMASTER_TEST_REDIS_URL", own_server.url(5))
     with redis_server(tmp_path) as server:
         assert (own_server.url(5), own_server.url(1), 5) == (server.url(), server.url(1), server.database)
@@ -72,7 +72,7 @@ def test_the_environment_names_a_server(own_server, tmp_path, monkeypatch) -> No
 
 
 def test_a_server_that_the_environment_names_in_vain(monkeypatch, tmp_path) -> None:
-    """Is no reason to start another."""
+    """No other server is started in its place, and the error hides the password."""
     for url in ("redis://:hunter2@127.0.0.1:1/0", "http://hunter2"):
         monkeypatch.setenv("BANDMASTER_TEST_REDIS_URL", url)
         with pytest.raises(ServerUnavailable, match="can't be reached") as caught, redis_server(tmp_path):
@@ -81,7 +81,7 @@ def test_a_server_that_the_environment_names_in_vain(monkeypatch, tmp_path) -> N
 
 
 def test_programs_are_looked_for_in_order(monkeypatch, tmp_path) -> None:
-    """The wheel's, one of this machine, none."""
+    """First the wheel, then the PATH; the error names the variable."""
     program = tmp_path / "valkey-server"
     program.write_text("#!/bin/sh\n")
     program.chmod(0o755)
@@ -95,7 +95,7 @@ def test_programs_are_looked_for_in_order(monkeypatch, tmp_path) -> None:
 
 
 def test_each_test_has_an_empty_database(redis_server, redis_url) -> None:
-    """Whatever others have left in it."""
+    """Keys that other tests have left are deleted."""
     with redis.Redis.from_url(redis_url) as client:
         assert 0 == client.dbsize()
         client.set("left", "over")
@@ -105,7 +105,7 @@ def test_each_test_has_an_empty_database(redis_server, redis_url) -> None:
 
 
 def test_the_plugin_loads_nothing_heavy() -> None:
-    """pytest loads it whenever it starts."""
+    """pytest imports the plugin at every start."""
     code = (
         f"import sys, {PLUGIN}; print([m for m in ('redis', 'pydantic', 'asyncio', 'starlette') if m in sys.modules])"
     )
@@ -114,7 +114,7 @@ def test_the_plugin_loads_nothing_heavy() -> None:
 
 
 def test_the_plugin_skips_or_fails_where_there_is_no_server(tmp_path) -> None:
-    """As the settings say."""
+    """The setting services_required decides."""
     (tmp_path / "test_it.py").write_text("def test_it(redis_url):\n    pass\n")
     for required, expected in (("0", "1 skipped"), ("1", "1 error")):
         done = subprocess.run(
