@@ -15,6 +15,8 @@ _KEPT_THREADS = ("AnyIO worker thread", "Trio thread", "ThreadPoolExecutor", "(_
 """Threads that end by themselves when nothing has used them for a while, or with the pool of a wider fixture; and
 logging's queue listener, which Litestar stops when the interpreter exits.
 """
+SCENARIO_THREADS = "scenario"
+"""Prefix of the threads that run server scenarios beside the tests, with processes and sockets of their own."""
 _KEPT_CHILDREN = ("guardian.py", "multiprocessing.resource_tracker")
 """Programs that serve the whole test process: the guardian of its servers, and what multiprocessing starts once."""
 _WATCHED = ("socket:", "anon_inode:[eventpoll]")
@@ -31,7 +33,7 @@ class Leftovers:
 
     def find(self):
         """Name the threads, files and children that are new and don't end within `PATIENCE`."""
-        if not self._list_new():
+        if not self._list_new() or any(thread.name.startswith(SCENARIO_THREADS) for thread in self._threads):
             return []
         # An exception may hold a frame, and the frame a socket, in a cycle that only the collector ends.
         gc.collect()
