@@ -42,7 +42,7 @@ def signal_handlers_stay() -> Iterator[None]:
 
 @pytest.fixture(autouse=True)
 def logging_stays() -> Iterator[None]:
-    """No test leaves structlog configured: `capture_logs` and what tries settings out do, for whichever test is next."""
+    """No test leaves structlog configured for the next one, as `capture_logs` and tests of settings would."""
     structlog.reset_defaults()
     yield
     structlog.reset_defaults()

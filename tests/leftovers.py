@@ -1,4 +1,4 @@
-"""What a test leaves behind in its process: threads, event loops, sockets, child processes."""
+"""Find threads, event loops, sockets and child processes that a test leaves behind."""
 
 import gc
 import os
@@ -9,12 +9,14 @@ from contextlib import suppress
 from pathlib import Path
 
 PATIENCE = 5.0
-"""Seconds that what is about to end has for it, on a machine that is busy."""
+"""Seconds that a thread or a process has to end, on a busy machine."""
 _PAUSE = 0.01
 _KEPT_THREADS = ("AnyIO worker thread", "Trio thread", "ThreadPoolExecutor", "(_monitor)")
 """Threads that end by themselves when nothing has used them for a while, or with the pool of a wider fixture; and
 logging's queue listener, which Litestar stops when the interpreter exits.
 """
+SCENARIO_THREADS = "scenario"
+"""Prefix of the threads that run server scenarios beside the tests, with processes and sockets of their own."""
 _KEPT_CHILDREN = ("guardian.py", "multiprocessing.resource_tracker")
 """Programs that serve the whole test process: the guardian of its servers, and what multiprocessing starts once."""
 _WATCHED = ("socket:", "anon_inode:[eventpoll]")
@@ -22,7 +24,7 @@ _WATCHED = ("socket:", "anon_inode:[eventpoll]")
 
 
 class Leftovers:
-    """Notes what there is when it is made; `find` waits for the rest to end and names what doesn't."""
+    """Lists threads, open files and children when constructed; `find` names the later ones that don't end."""
 
     def __init__(self):
         self._threads = set(threading.enumerate())
@@ -30,8 +32,8 @@ class Leftovers:
         self._children = _list_children()
 
     def find(self):
-        """Name what has come since and hasn't ended within `PATIENCE`."""
-        if not self._list_new():
+        """Name the threads, files and children that are new and don't end within `PATIENCE`."""
+        if not self._list_new() or any(thread.name.startswith(SCENARIO_THREADS) for thread in self._threads):
             return []
         # An exception may hold a frame, and the frame a socket, in a cycle that only the collector ends.
         gc.collect()
@@ -73,7 +75,7 @@ def _list_files():
 
 
 def _is_internet_socket(number):
-    """The other kind are pairs within this process: tokio, under granian, keeps one for signals for ever."""
+    """Whether a socket may have another process at its other end: tokio, under granian, keeps a local pair for ever."""
     with suppress(OSError), socket.socket(fileno=os.dup(number)) as found:  # closed meanwhile
         return found.family != socket.AF_UNIX
     return False

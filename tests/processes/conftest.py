@@ -7,6 +7,7 @@ from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager, suppress
 
 import pytest
+from tests.leftovers import SCENARIO_THREADS
 from tests.processes.observations import AT_ONCE, Observer
 from tests.processes.server import PATIENCE
 
@@ -57,10 +58,12 @@ def observe(request, tmp_path_factory):
     if hasattr(request.config, "workerinput"):
         folder = folder.parent  # the one of all workers
     observer = Observer(folder / "observations")
-    pool = ThreadPoolExecutor(AT_ONCE)
+    pool = ThreadPoolExecutor(AT_ONCE, thread_name_prefix=SCENARIO_THREADS)
     try:
         for server, scenario in wanted:
             pool.submit(observer.observe_ahead, server, scenario)
+        # Its threads end when nothing is left to run; until then no test is checked for leftovers.
+        pool.shutdown(wait=False)
         yield observer.observe
     finally:
         pool.shutdown(cancel_futures=True)

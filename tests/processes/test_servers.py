@@ -17,6 +17,9 @@ LAUNCHED = (LAUNCHER, "launcher/uvicorn-asyncio", "launcher/hypercorn", "launche
 WAITS_FOR_EVER = {"hypercorn"} if sys.version_info >= (3, 12, 1) else set()
 """From Python 3.12.1 on hypercorn's own command stops when the last client has left (pgjones/hypercorn#308)."""
 
+SLACK = 2.0
+"""Seconds that a busy machine may take beside; what these tests rule out ends with the grace of 8 seconds, or later."""
+
 STARTED = ["start database", "start service"]
 STOPPED = ["stop service", "stop database"]
 
@@ -72,7 +75,7 @@ def test_sigterm_while_a_start_hangs(observe, server):
         return
     assert seen.code == {LAUNCHER: 143, "uvicorn": 3, "granian": 0}[server]
     assert seen.facts == [*STARTED, "stop database"]
-    assert seen.took < 1.5
+    assert seen.took < 1.5 + SLACK
 
 
 @on("two ints while starting", LAUNCHER)
@@ -81,7 +84,7 @@ def test_ctrl_c_twice_while_a_start_hangs(observe, server):
     seen = observe(server, "two ints while starting")
     assert seen.code == 130
     assert seen.facts == [*STARTED, "stop database"]
-    assert seen.took < 1.5
+    assert seen.took < 1.5 + SLACK
 
 
 @on("blocking start", LAUNCHER, "uvicorn")
@@ -90,7 +93,7 @@ def test_sigterm_while_a_start_blocks_the_event_loop(observe, server):
     seen = observe(server, "blocking start")
     assert seen.code == 143
     assert seen.facts == STARTED
-    assert 0.4 < seen.took < 1.5
+    assert 0.4 < seen.took < 1.5 + SLACK
     assert "the event loop has been blocked for 500 ms" in seen.output
     assert "time.sleep(60)" in seen.output
 
@@ -101,7 +104,7 @@ def test_sigterm_while_a_start_ignores_its_cancellation(observe, server):
     seen = observe(server, "stubborn start")
     assert seen.code == 70
     assert seen.facts == [*STARTED, "stop database"]
-    assert seen.took < 3
+    assert seen.took < 3 + SLACK
     assert "only 'service' left, which ignored the cancellation" in seen.output
 
 
@@ -134,7 +137,7 @@ def test_a_component_that_crashes_while_serving(observe, server):
     assert seen.code == {LAUNCHER: 70, "uvicorn": -signal.SIGTERM, "hypercorn": 0, "granian": 1}[server]
     if server == "hypercorn":
         assert (seen.status["after"], seen.status["live"]) == (503, 503)
-    assert seen.took < 3
+    assert seen.took < 3 + SLACK
 
 
 # -- stopping ------------------------------------------------------------------------------------------------------
@@ -147,7 +150,7 @@ def test_a_clean_stop(observe, server):
     seen = observe(server, "clean")
     assert seen.code == (-signal.SIGTERM if server == "uvicorn" else 0)
     assert order(seen, *STARTED, *STOPPED) == [*STARTED, *STOPPED]
-    assert seen.took < 2.5
+    assert seen.took < 2.5 + SLACK
 
 
 @on("ctrl-c", LAUNCHER)

@@ -91,7 +91,7 @@ def test_programs_in_a_private_folder_are_copied(tmp_path, monkeypatch):
     """Programs that the server's user can't read are copied, with their libraries."""
     from bandmaster.contrib.persistence.testing import binaries
 
-    monkeypatch.setattr(binaries, "_everybody_reaches", lambda folder: False)
+    monkeypatch.setattr(binaries, "_is_public", lambda folder: False)
     found = programs(tmp_path, private_ok=False)
     assert found.is_relative_to(tmp_path)
     assert (found / "postgres").stat().st_mode & stat.S_IXOTH

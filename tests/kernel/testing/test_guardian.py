@@ -39,7 +39,7 @@ with guarded_folder("guarded-") as folder, guarded_process(sys.argv[2:], stdout=
 
 
 def is_alive(pid):
-    """A process that only waits for its parent to collect it isn't."""
+    """Whether a process runs; a zombie doesn't."""
     try:
         return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] != "Z"
     except OSError:
@@ -55,7 +55,7 @@ def wait_until(done):
 
 @pytest.fixture
 def killed(tmp_path):
-    """Runs a program in a guarded process of another process, and kills that one; the value is what the other printed."""
+    """Starts a test process with a guarded process, kills the test process, and returns the words that were printed."""
 
     def run(source, options=""):
         command = [sys.executable, "-c", HOLDS.format(options), "", sys.executable, "-c", source, tmp_path / "stopped"]
@@ -77,7 +77,7 @@ def test_a_block_that_ends_leaves_nothing_of_the_session():
 
 
 def test_a_block_that_ends_removes_the_folder():
-    """With everything that is in it."""
+    """The files inside are removed, too."""
     with guarded_folder("guarded-") as folder:
         (folder / "data").mkdir()
         (folder / "data" / "file").write_text("text")
@@ -85,7 +85,7 @@ def test_a_block_that_ends_removes_the_folder():
 
 
 def test_a_killed_test_process_leaves_neither_process_nor_folder(killed):
-    """What ignores the stop signal is killed 5 seconds later, its child too, and the folder removed."""
+    """A process that ignores the stop signal is killed 5 seconds later with its child, and the folder is removed."""
     folder, process, child = killed(STUBBORN)
     wait_until(lambda: not (is_alive(process) or is_alive(child) or Path(folder).exists()))
 
@@ -98,7 +98,7 @@ def test_a_killed_test_process_has_its_processes_stopped_by_their_signal(killed,
 
 
 def test_a_process_that_was_never_registered_does_not_begin(monkeypatch, tmp_path):
-    """A kill between the start and the registration leaves nothing behind either: the command waits for it."""
+    """A SIGKILL between the start and the registration leaves no process behind: the command waits for registration."""
 
     def fail(line):
         raise KeyError
@@ -111,7 +111,7 @@ def test_a_process_that_was_never_registered_does_not_begin(monkeypatch, tmp_pat
 
 
 def test_a_process_has_no_more_than_the_environment_that_it_is_given():
-    """The program is looked for there, too."""
+    """The program is found by the PATH of that environment."""
     environment = {"PATH": os.environ["PATH"], "ONLY": "this"}
     with guarded_process(["env"], environment=environment, stdout=subprocess.PIPE) as process:
         names = {line.partition(b"=")[0].decode() for line in process.stdout}

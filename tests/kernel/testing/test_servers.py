@@ -1,4 +1,4 @@
-"""Real servers for tests: started on loopback, waited for, and ended by whoever started them."""
+"""Tests of bandmaster.kernel.testing.servers."""
 
 import signal
 import socket
@@ -43,7 +43,7 @@ def test_it_is_ready_inside_and_gone_afterwards(tmp_path):
 
 
 def test_a_failing_test_ends_it_too(tmp_path):
-    """Whatever is raised inside, the server is ended."""
+    """An exception inside the block ends the server, too."""
     with pytest.raises(KeyError), start(tmp_path, LISTEN, free_port()) as process:
         raise KeyError
     assert process.returncode is not None
@@ -56,15 +56,15 @@ def test_what_ignores_the_signal_is_killed(tmp_path):
     assert -signal.SIGKILL == process.returncode
 
 
-def test_a_server_that_ends_at_once_shows_what_it_said(tmp_path):
-    """The error has the exit status and the server's own words."""
+def test_a_server_that_ends_at_once_shows_its_output(tmp_path):
+    """The error contains the exit status and the server's own output."""
     with pytest.raises(ServerUnavailable, match="the server ended with 3 before it was ready:\nno disk"):
         with start(tmp_path, "import sys; print('no disk'); sys.exit(3)", free_port()):
             pass
 
 
 def test_a_server_that_never_answers_is_given_up_and_ended(tmp_path):
-    """Patience ends, with an error that names how long it was."""
+    """The error names the time that has passed."""
     began = time.monotonic()
     with pytest.raises(ServerUnavailable, match=r"isn't ready after 0\.5 s"):
         with start(tmp_path, "import time; time.sleep(60)", free_port(), timeout=0.5):
@@ -73,7 +73,7 @@ def test_a_server_that_never_answers_is_given_up_and_ended(tmp_path):
 
 
 def test_a_program_that_is_not_there_is_named(tmp_path):
-    """No traceback of subprocess, but the name of what is missing."""
+    """The error names the missing program, without a traceback of subprocess."""
     with pytest.raises(ServerUnavailable, match=r"the server can't be started: .*nosuchprogram"):
         with server_process(["nosuchprogram"], name="the server", log=tmp_path / "log", ready=lambda: True):
             pass
@@ -81,7 +81,7 @@ def test_a_program_that_is_not_there_is_named(tmp_path):
 
 @pytest.mark.parametrize(("required", "outcome"), [("0", pytest.skip.Exception), ("1", pytest.fail.Exception)])
 def test_a_missing_server_skips_or_fails(bandmaster_environment, required, outcome):
-    """Where services are required a skip would hide that nothing was tested."""
+    """Where services are required, a skip would hide that nothing was tested."""
     bandmaster_environment.setenv("BANDMASTER_TEST_SERVICES_REQUIRED", required)
     with pytest.raises(outcome, match="no such server"):
         skip_or_fail(ServerUnavailable("no such server"))

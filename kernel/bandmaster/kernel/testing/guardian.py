@@ -1,11 +1,12 @@
 """Processes and folders for tests that end with the test process, even when SIGKILL ends that one.
 
-A test process that is killed runs no clean-up. So its first process or folder starts a second program, the guardian:
-this file. The guardian reads from a pipe, and only the test process can write to that pipe. When the pipe closes, the
-test process has ended, however it ended, and the guardian ends every process and removes every folder that is left.
+A test process that is killed runs no clean-up. So the first process or folder starts a second program, the guardian,
+which is this file. The guardian reads from a pipe, and only the test process can write to that pipe. When the pipe
+closes, the test process has ended, for whatever reason. Then the guardian ends every process that is left and removes
+every folder.
 """
 
-# Only the standard library, and what starts fast: the guardian runs this file without any other package.
+# Only the standard library: the guardian runs this file without any other package, and starts in 20 ms.
 from __future__ import annotations
 
 import atexit
@@ -28,7 +29,7 @@ _GRACE = 5.0
 """Seconds between a process' stop signal and SIGKILL, once the test process has ended."""
 _PAUSE = 0.02
 _GATE = 'read -r line || exit; exec "$@" </dev/null'
-"""Waits for a line on its input and then becomes the command; ends if its input closes before."""
+"""A shell script that waits for a line on its input and then becomes the command, or ends when the input closes."""
 _STARTING = threading.Lock()
 
 
@@ -44,11 +45,11 @@ def guarded_process(
     user: int | None = None,
     group: int | None = None,
 ) -> Iterator[subprocess.Popen[bytes]]:
-    """Run a process in a session of its own; when the block ends, SIGKILL ends what is left of that session.
+    """Run a process in a session of its own; when the block ends, SIGKILL ends every process left in that session.
 
-    If this process ends before, the guardian sends ``stop_signal``, and SIGKILL 5 seconds later. ``environment`` is all
-    that the process gets; None passes on this process' own. ``stdout`` receives both outputs, unless ``stderr`` says
-    otherwise. ``user`` and ``group`` are the ids that the process runs as.
+    If this process ends before the block, the guardian sends ``stop_signal``, and SIGKILL 5 seconds later.
+    ``environment`` is the process' whole environment; None passes on this process' own. ``stdout`` receives both
+    outputs, unless ``stderr`` names another target. ``user`` and ``group`` are the ids that the process runs as.
 
     Raises:
         OSError: the program doesn't exist or can't be run.
@@ -57,8 +58,8 @@ def guarded_process(
     if shutil.which(program, path=None if environment is None else environment.get("PATH")) is None:
         raise FileNotFoundError(errno.ENOENT, os.strerror(errno.ENOENT), program)
     process = subprocess.Popen(  # noqa: S603  # the caller's command, as it stands
-        # A kill between the start and the guardian's hearing of it would leave the process behind. So the command
-        # waits at a gate until the guardian's pipe has its number.
+        # A SIGKILL between the start and the registration would leave the process behind. So the command waits until
+        # the guardian's pipe holds its process id.
         ["/bin/sh", "-c", _GATE, "sh", *command],
         cwd=cwd,
         env=None if environment is None else dict(environment),
@@ -95,7 +96,7 @@ def guarded_folder(prefix: str) -> Iterator[Path]:
 
 def _open_gate(process: subprocess.Popen[bytes]) -> None:
     assert process.stdin is not None  # for the type checker
-    with suppress(BrokenPipeError):  # it has been killed already
+    with suppress(BrokenPipeError):  # the process has been killed already
         process.stdin.write(b"\n")
         process.stdin.close()
     process.stdin = None
@@ -103,20 +104,20 @@ def _open_gate(process: subprocess.Popen[bytes]) -> None:
 
 def _notify_guardian(line: str) -> None:
     with _STARTING:
-        # Two guardians would each know half.
+        # Two guardians would each know half of the processes, and one of them would end too early.
         pipe = _start_guardian()
-    # One write of a short line is atomic, from whichever thread it comes.
+    # The write of a short line to a pipe is atomic, also with several threads.
     os.write(pipe, f"{line}\n".encode())
 
 
 @cache
 def _start_guardian() -> int:
-    """Start the guardian of this process, once; the value is the file descriptor of the pipe that it reads."""
+    """Start the guardian of this process, once, and return the file descriptor of its pipe."""
     guardian = subprocess.Popen(  # noqa: S603  # this file
         [sys.executable, "-I", "-S", __file__],
         cwd="/",
         stdin=subprocess.PIPE,
-        # Who reads this process' output to its end must not wait for the guardian, too.
+        # A parent that reads this process' output to the end must not wait for the guardian, too.
         stdout=subprocess.DEVNULL,
         stderr=subprocess.DEVNULL,
         start_new_session=True,
@@ -132,7 +133,7 @@ def _wait_for_guardian(guardian: subprocess.Popen[bytes]) -> None:
 
 
 def guard(lines: Iterable[str]) -> None:
-    """Keep what the lines name until they end; then end the processes that are left, and remove the folders."""
+    """Read which processes and folders there are; when the lines end, end the processes and remove the folders."""
     stop_signals: dict[int, int] = {}
     folders: set[str] = set()
     for line in lines:
@@ -159,7 +160,7 @@ def guard(lines: Iterable[str]) -> None:
 
 
 def _signal_session(leader: int, number: int) -> None:
-    """Signal every process of a session, also those that are started meanwhile."""
+    """Signal every process of a session, including processes that start meanwhile."""
     signalled: set[int] = set()
     while new := _find_session(leader) - signalled:
         signalled |= new
@@ -172,7 +173,7 @@ def _find_session(leader: int) -> set[int]:
     """Find the processes of a session. A process group isn't enough: supervisors give each child one of its own."""
     found = set()
     for process in _list_processes():
-        with suppress(OSError):  # it has ended meanwhile
+        with suppress(OSError):  # the process has ended meanwhile
             if os.getsid(process) == leader:
                 found.add(process)
     return found
@@ -187,6 +188,6 @@ def _list_processes() -> list[int]:
 
 if __name__ == "__main__":
     for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
-        # It ends when the test process does, and not before.
+        # The guardian must outlive the test process.
         signal.signal(number, signal.SIG_IGN)
     guard(sys.stdin)

@@ -1,4 +1,4 @@
-"""Real servers for tests: started on loopback, waited for, and ended by whoever started them."""
+"""Start real servers for tests on loopback, wait until they answer, and end them."""
 
 from __future__ import annotations
 
@@ -18,26 +18,26 @@ from pydantic_settings import BaseSettings, SettingsConfigDict
 from bandmaster.kernel.testing.guardian import guarded_process
 
 _PAUSE = 0.02
-_TOLD = 4000
+_TAIL = 4000
 """Characters of a server's output that an error shows, from its end."""
 
 
 class ServiceSettings(BaseSettings):
-    """What tests do about servers, read from variables that begin with ``BANDMASTER_TEST_``."""
+    """Settings of tests that need servers, read from variables that begin with ``BANDMASTER_TEST_``."""
 
     model_config: ClassVar[SettingsConfigDict] = SettingsConfigDict(env_prefix="BANDMASTER_TEST_", extra="ignore")
 
     services_required: bool = Field(
-        default=False, description="Let a test fail, rather than skip it, when the server that it needs can't be had."
+        default=False, description="Let a test fail, rather than skip it, when its server can't be had."
     )
 
 
 class ServerUnavailable(Exception):
-    """A server for tests can't be had; the text says what was tried."""
+    """A server for tests can't be had; the text names the reason and the remedy."""
 
 
 def free_port() -> int:
-    """A TCP port of loopback that nothing listens on."""
+    """Find a TCP port of loopback on which nothing listens."""
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         port: int = probe.getsockname()[1]
@@ -46,7 +46,7 @@ def free_port() -> int:
 
 def skip_or_fail(error: ServerUnavailable) -> NoReturn:
     """Skip the test; fail it where services are required (``BANDMASTER_TEST_SERVICES_REQUIRED=1``)."""
-    import pytest  # which whoever runs a server for something else needn't have
+    import pytest  # not needed to run a server for something else
 
     if ServiceSettings().services_required:
         pytest.fail(f"{error} (and services are required here)", pytrace=False)
@@ -67,13 +67,14 @@ def server_process(
     timeout: float = 20.0,
     stop_signal: int = signal.SIGTERM,
 ) -> Iterator[subprocess.Popen[bytes]]:
-    """Run a server until the block ends: ``stop_signal`` first, SIGKILL when it hasn't ended after ``timeout`` seconds.
+    """Run a server until the block ends: then ``stop_signal``, and SIGKILL ``timeout`` seconds later if need be.
 
-    ``ready`` is asked until it says yes; connection errors are a no. ``environment`` is all that the server gets;
-    none hands on this process' own. ``user`` and ``group`` are ids to run it as, for servers that refuse to be root.
+    ``ready`` is called until it returns true; a connection error counts as false. ``environment`` is the server's whole
+    environment; None passes on this process' own. ``user`` and ``group`` are the ids that the server runs as, for
+    servers that refuse to run as root.
 
     Raises:
-        ServerUnavailable: it can't be run, ends at once, or isn't ready within ``timeout`` seconds.
+        ServerUnavailable: the server can't be run, ends at once, or isn't ready within ``timeout`` seconds.
     """
     with ExitStack() as stack:
         with log.open("ab") as output:
@@ -116,10 +117,10 @@ def _wait_until(
 def _stop(process: subprocess.Popen[bytes], stop_signal: int, timeout: float) -> None:
     if process.poll() is None:
         process.send_signal(stop_signal)
-    # What doesn't end in time is killed by its guard.
+    # The guarded process' own exit kills a server that doesn't end in time.
     with suppress(subprocess.TimeoutExpired):
         process.wait(timeout)
 
 
 def _tail(log: Path) -> str:
-    return log.read_text(encoding="utf-8", errors="replace")[-_TOLD:]
+    return log.read_text(encoding="utf-8", errors="replace")[-_TAIL:]

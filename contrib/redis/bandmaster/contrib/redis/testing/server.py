@@ -1,4 +1,4 @@
-"""A Redis server for tests: the one that the environment names, else one that is started and ended here."""
+"""A Redis server for tests: the one that the environment names, else a server that is started here."""
 
 from __future__ import annotations
 
@@ -23,8 +23,8 @@ from bandmaster.kernel.testing import ServerUnavailable, free_port, server_proce
 
 _HOST = "127.0.0.1"
 _SECONDS = 5
-# A server that wants a password, or a replica without its master, is there as well.
-_THERE = (b"+PONG", b"-NOAUTH", b"-MASTERDOWN")
+# A server that requires a password, or a replica without its master, is running as well.
+_RUNNING_REPLIES = (b"+PONG", b"-NOAUTH", b"-MASTERDOWN")
 
 
 class RedisTestSettings(BaseSettings):
@@ -40,37 +40,37 @@ class RedisTestSettings(BaseSettings):
 
 
 class RedisServer:
-    """A Redis server, and how it is reached."""
+    """A Redis server and its address."""
 
     def __init__(self, url: str, process: _Process | None = None) -> None:
         self._url = url
         self._process = process
 
     def url(self, db: int | None = None) -> str:
-        """The URL of one of its databases; of its first, or of the one that the environment names."""
+        """Render the URL of a database: by default the first, or the one that the environment names."""
         return self._url if db is None else _with_database(self._url, db)
 
     @property
     def database(self) -> int:
-        """The database of `url`."""
+        """The number of the database in `url`."""
         return parse_address(self._url).database
 
     @property
     def port(self) -> int:
-        """Where it listens."""
+        """The port on which the server listens."""
         return urlsplit(self._url).port or PORT
 
     @property
     def process(self) -> subprocess.Popen[bytes] | None:
-        """The process, while it runs; none for a server that wasn't started here."""
+        """The server process while it runs; None for a server that was not started here."""
         return None if self._process is None else self._process.running
 
     @property
     def log(self) -> Path:
-        """What it has written.
+        """The file of the server's log.
 
         Raises:
-            RuntimeError: it was not started here.
+            RuntimeError: the server was not started here.
         """
         return self._own().log
 
@@ -80,24 +80,24 @@ class RedisServer:
             client.flushdb()
 
     def stop(self, *, kill: bool = False) -> None:
-        """End the server, as an administrator would or as a crash does.
+        """Stop the server in good order, or end the process as a crash does.
 
         Raises:
-            RuntimeError: it was not started here.
+            RuntimeError: the server was not started here.
         """
         self._own().stop(signal.SIGKILL if kill else signal.SIGTERM)
 
     def start(self) -> None:
-        """Start it again, in the same folder and at the same port.
+        """Start the server again, in the same folder and at the same port.
 
         Raises:
-            RuntimeError: it was not started here.
-            ServerUnavailable: it can't be started.
+            RuntimeError: the server was not started here.
+            ServerUnavailable: the server can't be started.
         """
         self._own().start()
 
     def restart(self, *, kill: bool = False) -> None:
-        """`stop` it, and `start` it again."""
+        """`stop` the server, and `start` the server again."""
         self.stop(kill=kill)
         self.start()
 
@@ -109,12 +109,12 @@ class RedisServer:
 
 @contextmanager
 def redis_server(folder: Path, *, options: Sequence[str] = ()) -> Iterator[RedisServer]:
-    """A server until the block ends, with its log and data in ``folder``; it keeps nothing on disk by itself.
+    """Run a server until the block ends, with its log and data in ``folder``; by default no data is kept on disk.
 
-    ``options`` are the server's own, such as ``["--requirepass", "secret"]``, and mean that one is started in any case.
+    With ``options``, the server's own such as ``["--requirepass", "secret"]``, a server is started in any case.
 
     Raises:
-        ServerUnavailable: there is none, and none can be started.
+        ServerUnavailable: no server is named, and none can be started.
     """
     named = RedisTestSettings().url
     if named is not None and not options:
@@ -150,7 +150,7 @@ def _with_database(url: str, db: int) -> str:
 
 
 class _Process:
-    """A folder and a port, and the process that serves there."""
+    """The folder and the port of a server, and the process while it runs."""
 
     def __init__(self, folder: Path, options: Sequence[str]) -> None:
         self.port = free_port()
@@ -179,4 +179,4 @@ class _Process:
     def _answers(self) -> bool:
         with socket.create_connection((_HOST, self.port), timeout=_SECONDS) as connection:
             connection.sendall(b"PING\r\n")
-            return connection.recv(64).startswith(_THERE)
+            return connection.recv(64).startswith(_RUNNING_REPLIES)
