@@ -117,7 +117,7 @@ def test_a_port_that_is_taken(observe, server):
     assert seen.facts == []
     assert seen.output.startswith(
         f"bandmaster: 127.0.0.1:{port} is taken: another process listens there already. Stop it "
-        f"(`ss -ltnp 'sport = :{port}'` names it), or choose another port: BANDMASTER_SERVER_PORT="
+        f"(`ss -ltnp 'sport = :{port}'` names it), or choose another port with --port or BANDMASTER_SERVER_PORT: "
     )
 
 

@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 
 from bandmaster.kernel import cli
-from bandmaster.kernel.cli import foreign
+from bandmaster.kernel.cli import contributed
 from bandmaster.kernel.cli import program as program_module
 
 TOOLS = """
@@ -67,6 +67,9 @@ Usage: bandmaster [OPTIONS] COMMAND [ARGS]...
 
   Compose the lifecycle of an ASGI application from installed parts.
 
+  Most commands take the application as module:attribute, as in: bandmaster plan
+  shop.main:app
+
 Options:
   --version             Show the version and exit.
   --install-completion  Install completion for the current shell.
@@ -76,16 +79,16 @@ Options:
 
 Commands:
   plan      Print what would start, in which order and why.
-  check     Check that everything fits together.
+  check     Check that all parts fit together, without starting them.
   run       Serve the application.
-  config    Print every setting, with its value now.
-  plugins   Print where every installed part comes from.
-  timeline  Print where the time of the last start went.
-  lock      Pin what is installed in a lock file.
+  config    Print every setting with its current value.
+  plugins   Print every installed part with its distribution.
+  timeline  Print how long each component of the last start took.
+  lock      Pin the installed parts in a lock file.
   hello     From acme-tools 0.3 and acme-twin 1.
 
-  Exit codes: 0 done, 1 a problem found, 2 wrong use; those of run are in its
-  own help.
+  Exit codes: 0 done, 1 problem found, 2 wrong use; for those of run, see
+  bandmaster run --help.
 """
 
 
@@ -189,7 +192,7 @@ def test_commands_that_cannot_be_run(tools, name, expected):
 
 def test_help_of_contributed_commands_on_a_terminal(tools):
     """There it is as they like it."""
-    tools.monkeypatch.setattr(foreign, "is_terminal", lambda: True)
+    tools.monkeypatch.setattr(contributed, "is_terminal", lambda: True)
     assert "╭─ Commands ─" in re.sub(r"\x1b\[[0-9;]*m", "", tools.run("several", "--help", terminal=True).stdout)
 
 

@@ -1,4 +1,4 @@
-"""What is installed, and what of it may be loaded; nothing is imported."""
+"""The installed parts, and which of them the settings allow to load. Nothing is imported."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from bandmaster.kernel.settings.reading import read_one
 
 @dataclass(frozen=True, slots=True)
 class Installed:
-    """One look at the installed parts, as `discover` takes it before it loads any."""
+    """The installed parts, as `discover` sees them before it loads any."""
 
     settings: KernelSettings
     seen: Scan
@@ -22,17 +22,17 @@ class Installed:
 
     @property
     def problems(self) -> tuple[Problem, ...]:
-        """Everything for which nothing would be started."""
+        """The problems for which nothing would be started."""
         return (*self.seen.problems, *self.admission.problems)
 
     @property
     def warnings(self) -> tuple[str, ...]:
-        """Everything that is odd."""
+        """The warnings, which don't prevent a start."""
         return (*self.seen.warnings, *self.admission.warnings)
 
 
-def look(groups: Iterable[str] | None = None) -> Installed:
-    """Judge what is installed, by the settings in the environment.
+def find_installed(groups: Iterable[str] | None = None) -> Installed:
+    """The installed parts, admitted or left out by the settings in the environment.
 
     Raises:
         PlanError: the kernel's settings can't be read.

@@ -13,21 +13,21 @@ from bandmaster.kernel.errors import SignatureError
 from bandmaster.kernel.settings.kernel import KernelSettings
 
 Readers = dict[type[BaseSettings], dict[str, Provenance]]
-"""For each settings type, the parts that read it."""
+"""For each settings type, the names of the parts that read it."""
 
 
-def read_by(parts: Iterable[Contribution]) -> Readers:
-    """Every settings type that a signature asks for, and whose; a signature that can't be read is passed over."""
+def find_readers(parts: Iterable[Contribution]) -> Readers:
+    """Every settings type that a signature of these parts asks for."""
     found: Readers = {}
     for part in parts:
         if isinstance(part, LifespanContribution):
-            _note(found, part, part.factory)
+            _add_readers(found, part, part.factory)
         elif isinstance(part, MiddlewareContribution):
-            _note(found, part, part.layer, given=part.options, positional=int(part.form == "asgi"))
+            _add_readers(found, part, part.layer, given=part.options, positional=int(part.form == "asgi"))
     return found
 
 
-def _note(
+def _add_readers(
     found: Readers,
     part: Contribution,
     function: Callable[..., Any],
@@ -38,24 +38,24 @@ def _note(
     try:
         needs = read_needs(function, given=given, positional=positional)
     except SignatureError:
-        return  # planning reports it
+        return  # a plan reports it
     for need in needs:
         if need.kind is Kind.SETTINGS:
             found.setdefault(need.key.type, {})[part.name] = part.provenance
 
 
-def own_settings() -> list[type[BaseSettings]]:
+def list_own_settings() -> list[type[BaseSettings]]:
     """The settings types that the kernel reads itself: its own, and the launcher's."""
     from bandmaster.kernel.process.servers.settings import ServerSettings
 
     return [KernelSettings, ServerSettings]
 
 
-def called(names: Collection[str]) -> list[type[BaseSettings]]:
-    """Settings types that exist in this process and have one of these names."""
+def find_by_name(names: Collection[str]) -> list[type[BaseSettings]]:
+    """The settings types in this process that have one of these names."""
     found: list[type[BaseSettings]] = []
     kinds: list[type[BaseSettings]] = [BaseSettings]
-    for kind in kinds:
+    for kind in kinds:  # grows on the way
         kinds += [sub for sub in kind.__subclasses__() if sub not in kinds]
         if kind.__name__ in names:
             found.append(kind)

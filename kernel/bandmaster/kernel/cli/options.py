@@ -9,7 +9,7 @@ import typer
 
 
 class Format(StrEnum):
-    """For whom an answer is written."""
+    """The form in which a command prints its answer."""
 
     TEXT = "text"
     JSON = "json"
@@ -18,7 +18,7 @@ class Format(StrEnum):
 Target: TypeAlias = Annotated[
     str | None,
     typer.Argument(
-        help="What to look at, as module:attribute: an Application, a Kernel, any ASGI app, or a function that returns "
+        help="The application, as module:attribute: an Application, a Kernel, any ASGI app, or a function that returns "
         "one. Without it: everything that is installed.",
         show_default=False,
         metavar="TARGET",
@@ -27,19 +27,19 @@ Target: TypeAlias = Annotated[
 AppDir: TypeAlias = Annotated[
     str,
     typer.Option(
-        "--app-dir", help="Import from this directory first.", show_default="the current one", metavar="DIRECTORY"
+        "--app-dir", help="The directory to import from first.", show_default="the current one", metavar="DIRECTORY"
     ),
 ]
 Role: TypeAlias = Annotated[
     str | None,
     typer.Option(
         "--role",
-        help="Plan for processes of this role, such as web or worker; the target's own unless given.",
+        help="The role of the process, such as web or worker. Without it: the role of the target.",
         show_default=False,
         metavar="ROLE",
     ),
 ]
 Answer: TypeAlias = Annotated[Format, typer.Option("--format", help="text is for people, json for programs.")]
 Traceback: TypeAlias = Annotated[
-    bool, typer.Option("--traceback", help="With an error, show the whole traceback.", show_default=False)
+    bool, typer.Option("--traceback", help="Print the whole traceback of an error.", show_default=False)
 ]

@@ -1,4 +1,4 @@
-"""How answers reach people, and how they reach programs."""
+"""Print the answers and errors of commands, for people and for programs, with secrets masked."""
 
 from __future__ import annotations
 
@@ -13,97 +13,110 @@ from typing import Any
 import typer
 
 from bandmaster.kernel.cli.options import Format
-from bandmaster.kernel.cli.views.outline import Section, drawn, plain
+from bandmaster.kernel.cli.views.outline import Section, render_lines, render_trees
 from bandmaster.kernel.errors import BandmasterError, CrashError, Problem, StartError, StopError
 from bandmaster.kernel.reports import report
 from bandmaster.kernel.text import masked
 
 PROBLEM = 1
+"""The exit code of a command that has found a problem."""
 WRONG_USE = 2
+"""The exit code of a command that was called in a wrong way."""
 
 
 def show(sections: Iterable[Section]) -> None:
-    """Put sections on standard output: drawn on a terminal, as plain lines into a pipe or a file."""
+    """Print sections to standard output: as trees on a terminal, as plain lines to a pipe or a file."""
     from rich.console import Console
 
     console = Console(highlight=False)
     if console.is_terminal:
-        for renderable in drawn(sections):
+        for renderable in render_trees(sections):
             console.print(renderable)
     else:
-        for line in plain(sections):
+        for line in render_lines(sections):
             typer.echo(line)
 
 
+def show_line(text: str = "") -> None:
+    """Print one line to standard output."""
+    typer.echo(masked(text))
+
+
 def show_json(data: Mapping[str, Any]) -> None:
-    """Put one JSON object on standard output."""
+    """Print one JSON object to standard output."""
     typer.echo(json.dumps(_mask_texts(data), indent=2))
 
 
 class CommandError(BandmasterError):
-    """A command can't answer, for a reason that isn't in the plan."""
+    """A command can't do its work, for a reason that isn't in the plan.
+
+    ``misspelt`` marks an error in the command line itself, which has the exit code 2.
+    """
 
     def __init__(self, message: str, hint: str = "", *, misspelt: bool = False) -> None:
         self.problems = (Problem(message, hint),)
         super().__init__(*map(str, self.problems))
         self.misspelt = misspelt
-        """Whether what was written on the command line is at fault."""
 
 
 @contextmanager
 def answering(answer: Format, *, full: bool = False, code: int | None = None) -> Iterator[None]:
-    """Tell what goes wrong inside in words, on standard error; to programs as JSON, on standard output.
+    """Print an error that the body raises, and exit: for people to standard error, for programs as JSON to standard output.
 
-    Then exit with ``code``; without one, 2 for what was mistyped and 1 for all else. ``full`` adds the traceback.
-    What bandmaster doesn't raise itself passes through: it is a bug, and its traceback is needed.
+    The exit code is ``code``; without one it is 2 for a mistake in the command line, and 1 for everything else. ``full``
+    adds the traceback. Only a `BandmasterError` is handled. Any other exception is a bug, and keeps its traceback.
     """
     try:
         yield
     except BandmasterError as error:
         if full:
-            typer.echo(masked(_whole(error)), err=True)
+            typer.echo(masked(_render_traceback(error)), err=True)
         if answer is Format.JSON:
-            show_json(error_json(error))
+            show_json(render_error_json(error))
         else:
-            # What bandmaster and its parts refuse says all in its text; what fails in a run has causes of others'.
+            # Other errors state their reason in the text. Here the cause is an exception of a component.
             complain(report(error) if isinstance(error, StartError | CrashError | StopError) else str(error))
-        mistyped = getattr(error, "misspelt", False)
-        raise typer.Exit(code or (WRONG_USE if mistyped else PROBLEM)) from error
+        is_misspelt = getattr(error, "misspelt", False)
+        raise typer.Exit(code or (WRONG_USE if is_misspelt else PROBLEM)) from error
 
 
 def complain(text: str) -> None:
-    """Put an error on standard error."""
-    text = masked(text)
+    """Print an error or a warning to standard error."""
     from rich.console import Console
 
+    text = masked(text)
     console = Console(stderr=True, highlight=False, soft_wrap=False)
     if not console.is_terminal:
         typer.echo(text, err=True)
         return
-    first, *rest = text.split("\n")
-    for index, line in enumerate([first, *rest]):
+    for index, line in enumerate(text.split("\n")):
         style = "bold red" if not index else None
-        for part in _wrapped(line, console.width):
+        for part in _wrap(line, console.width):
             console.print(part, style=style, markup=False, soft_wrap=True)
 
 
-def error_json(error: BandmasterError) -> dict[str, Any]:
-    """An error for programs."""
+def render_error_json(error: BandmasterError) -> dict[str, Any]:
+    """An error as JSON for programs."""
     problems: Sequence[Problem] = getattr(error, "problems", ()) or [Problem(str(error))]
     data: dict[str, Any] = {
         "format": 1,
         "ok": False,
         "error": type(error).__name__,
-        "problems": [problem_json(problem) for problem in problems],
+        "problems": list(map(render_problem_json, problems)),
     }
     if trace := getattr(error, "trace", ()):
         data["trace"] = list(trace)
     return data
 
 
-def problem_json(problem: Problem) -> dict[str, str]:
-    """A problem for programs."""
+def render_problem_json(problem: Problem) -> dict[str, str]:
+    """A problem as JSON for programs."""
     return {"message": problem.message, "hint": problem.hint, "subject": problem.subject}
+
+
+def is_terminal() -> bool:
+    """Whether standard output is a terminal."""
+    return sys.stdout.isatty()
 
 
 def _mask_texts(data: Any) -> Any:
@@ -115,7 +128,7 @@ def _mask_texts(data: Any) -> Any:
     return [_mask_texts(value) for value in data] if isinstance(data, list | tuple) else data
 
 
-def _wrapped(line: str, width: int) -> list[str]:
+def _wrap(line: str, width: int) -> list[str]:
     text = line.lstrip()
     indent = " " * (len(line) - len(text))
     hang = indent + ("  " if text.startswith("- ") else "")
@@ -124,16 +137,11 @@ def _wrapped(line: str, width: int) -> list[str]:
     ) or [""]
 
 
-def _whole(error: BaseException) -> str:
-    """A traceback with all its causes, whose last lines repeat no input."""
+def _render_traceback(error: BaseException) -> str:
+    """A traceback with all its causes, in which no exception repeats an input value."""
     from bandmaster.kernel.hosting.targets import described
 
     cause = error.__cause__ or (None if error.__suppress_context__ else error.__context__)
-    before = f"{_whole(cause)}\n\nwhich led to\n\n" if cause is not None else ""
+    before = f"{_render_traceback(cause)}\n\nwhich led to\n\n" if cause is not None else ""
     frames = "".join(traceback.format_tb(error.__traceback__))
     return f"{before}Traceback (most recent call last):\n{frames}{described(error)}"
-
-
-def is_terminal() -> bool:
-    """Whether standard output is one."""
-    return sys.stdout.isatty()

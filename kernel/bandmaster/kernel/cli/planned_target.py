@@ -5,8 +5,10 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from bandmaster.kernel.contributions.model import LifespanContribution
+from bandmaster.kernel.errors import Problem
 from bandmaster.kernel.hosting.targets import load_application
 from bandmaster.kernel.lifecycle.kernel import Kernel
+from bandmaster.kernel.planning.budgets import compare_budget, judge_budget
 from bandmaster.kernel.planning.plan import Plan
 from bandmaster.kernel.settings.kernel import KernelSettings
 from bandmaster.kernel.text import near
@@ -18,6 +20,8 @@ class PlannedTarget:
 
     target: str | None
     kernel: Kernel
+    problems: tuple[Problem, ...]
+    """The problems for which the kernel would refuse to start, although there is a plan."""
     warnings: tuple[str, ...]
 
     @property
@@ -46,7 +50,11 @@ def plan_target(
     """
     app = load_application(target, app_dir, role=role or "web", settings=settings)
     kernel = app.kernel if role in (None, app.kernel.role) else app.kernel.for_role(role)
-    return PlannedTarget(target, kernel, (*kernel.plan.warnings, *app.warnings, *_check_role(role, kernel.plan)))
+    problems, over_budget = judge_budget(
+        compare_budget(kernel.plan, kernel.settings.limits), refuse=kernel.settings.over_budget == "refuse"
+    )
+    warnings = (*kernel.plan.warnings, *app.warnings, *_check_role(role, kernel.plan), *over_budget)
+    return PlannedTarget(target, kernel, tuple(problems), warnings)
 
 
 def _check_role(role: str | None, plan: Plan) -> list[str]:

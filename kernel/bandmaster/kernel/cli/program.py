@@ -1,4 +1,4 @@
-"""The program: the kernel's own commands, then those that installed distributions contribute."""
+"""The program ``bandmaster``: the kernel's own commands, then those of installed distributions."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from bandmaster.kernel.cli.commands.plan import plan
 from bandmaster.kernel.cli.commands.plugins import plugins
 from bandmaster.kernel.cli.commands.run import run
 from bandmaster.kernel.cli.commands.timeline import timeline
-from bandmaster.kernel.cli.foreign import ForeignCommand
+from bandmaster.kernel.cli.contributed import ContributedCommand
 from bandmaster.kernel.cli.output import is_terminal
 from bandmaster.kernel.contributions.model import COMMANDS_GROUP
 from bandmaster.kernel.discovery.metadata import Found, scan
@@ -24,33 +24,33 @@ OWN = (plan, check, run, config, plugins, timeline, lock)
 
 
 class Program(TyperGroup):
-    """The kernel's commands, and behind them whatever stands in the group ``bandmaster.commands``."""
+    """The kernel's commands, then those of the entry point group ``bandmaster.commands``."""
 
     def list_commands(self, ctx: Any) -> list[str]:
-        """The kernel's own in their order, then the others by name."""
-        return [*super().list_commands(ctx), *self._foreign]
+        """The names of the kernel's commands in their order, then of the others in alphabetical order."""
+        return [*super().list_commands(ctx), *self._contributed]
 
     def get_command(self, ctx: Any, cmd_name: str) -> Any:
-        """A command; a contributed one is imported only when it is invoked."""
-        return super().get_command(ctx, cmd_name) or self._foreign.get(cmd_name)
+        """A command by its name. A contributed command is imported only when it is invoked."""
+        return super().get_command(ctx, cmd_name) or self._contributed.get(cmd_name)
 
     def resolve_command(self, ctx: Any, args: list[str]) -> Any:
-        """As the base does, with the contributed commands among those that a slip may have meant."""
+        """Find a command by the arguments. An error about a misspelt name suggests contributed commands, too."""
         if args[0] not in self.commands:
-            self.commands = {**self._foreign, **self.commands}
+            self.commands = {**self._contributed, **self.commands}
         return super().resolve_command(ctx, args)
 
     @cached_property
-    def _foreign(self) -> dict[str, ForeignCommand]:
+    def _contributed(self) -> dict[str, ContributedCommand]:
         parts: dict[str, list[Found]] = {}
         for part in scan().found:
             if part.group == COMMANDS_GROUP and part.name not in self.commands:
                 parts.setdefault(part.name, []).append(part)
-        return {name: ForeignCommand(found) for name, found in sorted(parts.items())}
+        return {name: ContributedCommand(found) for name, found in sorted(parts.items())}
 
 
-def _print_version(wanted: bool) -> None:
-    if wanted:
+def _print_version(is_wanted: bool) -> None:
+    if is_wanted:
         from importlib.metadata import version
 
         typer.echo(f"bandmaster {version('bandmaster')}")
@@ -66,12 +66,13 @@ Version = Annotated[
 
 
 def program() -> typer.Typer:
-    """The whole command line."""
+    """The command line with all commands."""
     app = typer.Typer(
         name="bandmaster",
         cls=Program,
-        help="Compose the lifecycle of an ASGI application from installed parts.",
-        epilog="Exit codes: 0 done, 1 a problem found, 2 wrong use; those of run are in its own help.",
+        help="Compose the lifecycle of an ASGI application from installed parts.\n\n"
+        "Most commands take the application as module:attribute, as in: bandmaster plan shop.main:app",
+        epilog="Exit codes: 0 done, 1 problem found, 2 wrong use; for those of run, see bandmaster run --help.",
         no_args_is_help=True,
         rich_markup_mode="rich" if is_terminal() else None,
         pretty_exceptions_enable=False,
@@ -84,4 +85,4 @@ def program() -> typer.Typer:
 
 
 def _options(version: Version = False) -> None:
-    """What stands before the command."""
+    """Options before the command."""

@@ -9,8 +9,8 @@ from typing import Annotated, Literal, Optional
 import pytest
 from dotenv import dotenv_values
 
-from bandmaster.kernel.cli.known_settings import own_settings, read_by
-from bandmaster.kernel.cli.views.config_view import Group, Shown, env_lines, kind_text
+from bandmaster.kernel.cli.known_settings import find_readers, list_own_settings
+from bandmaster.kernel.cli.views.config_view import Group, Shown, render_env_lines, render_kind
 from bandmaster.kernel.contributions.bands import LifespanBand
 from bandmaster.kernel.contributions.model import LifespanContribution
 from bandmaster.kernel.settings.display import Setting, describe_settings
@@ -52,7 +52,7 @@ KernelSettings  bandmaster
 @pytest.mark.requirement("FA-10", "XC-C1")
 def test_the_kernel_describes_all_its_settings(house):
     """Every setting has a variable of its own with the kernel's prefix, a type and a description."""
-    settings = [setting for kind in own_settings() for setting in describe_settings(kind)]
+    settings = [setting for kind in list_own_settings() for setting in describe_settings(kind)]
     assert [] == [setting for setting in settings if not (setting.description and setting.kind)]
     assert ["NOTIFY_SOCKET"] == [s.variable for s in settings if not s.variable.startswith("BANDMASTER_")]
     assert len(settings) == len({setting.variable for setting in settings})
@@ -93,7 +93,7 @@ KernelSettings  bandmaster
 """)
 
 
-def test_a_target_that_fails_for_its_own_settings(house):
+def test_a_target_that_fails_for_its_list_own_settings(house):
     """What an app composes by itself is known only from the problems, and is listed all the same."""
     house.write(
         "shop.py",
@@ -173,7 +173,7 @@ def test_a_signature_that_cannot_be_read_is_passed_over():
 
     def factory(what): ...
 
-    assert {} == read_by([LifespanContribution(name="x", factory=factory, band=LifespanBand.SERVICES)])
+    assert {} == find_readers([LifespanContribution(name="x", factory=factory, band=LifespanBand.SERVICES)])
 
 
 def test_for_programs(house):
@@ -273,7 +273,10 @@ def test_an_env_file_that_may_lack_something(house):
     house.install_data(url=None)
     house.write("shop.py", "from bandmaster.kernel import create_app\napp = create_app()\n")
     result = house.run("config", "shop:app", "--format", "env")
-    assert (0, "shop:app can't be planned as it is set now; of what it brings itself, this may lack some.\n") == (
+    assert (
+        0,
+        "shop:app can't be planned with the present settings; settings of its own parts may be missing here.\n",
+    ) == (
         result.exit_code,
         result.stderr,
     )
@@ -288,7 +291,7 @@ def test_the_env_file_holds_the_defaults(house):
     lines = house.out("config", "--format", "env").splitlines()
     used = "\n".join(line.removeprefix("#") for line in lines if line.startswith("#") and line[1:2] not in (" ", ""))
     read = dotenv_values(stream=io.StringIO(used))
-    described = {s.variable: s.default for kind in own_settings() for s in describe_settings(kind)}
+    described = {s.variable: s.default for kind in list_own_settings() for s in describe_settings(kind)}
     assert described == {name: value for name, value in read.items() if name in described}
 
 
@@ -298,7 +301,7 @@ def test_the_env_file_holds_the_defaults(house):
 def test_values_in_an_env_file_are_quoted(value):
     """Whatever a default holds, it is read back as it was."""
     shown = Shown(Setting("NAME", "str", "", required=False, default=value, secret=False), value)
-    (line,) = [line for line in env_lines([Group("S", "x", (shown,))]) if line.startswith("#NAME")]
+    (line,) = [line for line in render_env_lines([Group("S", "x", (shown,))]) if line.startswith("#NAME")]
     assert value == dotenv_values(stream=io.StringIO(line[1:]), interpolate=False)["NAME"]
 
 
@@ -317,7 +320,7 @@ def test_values_in_an_env_file_are_quoted(value):
 )
 def test_types_as_people_say_them(annotation, expected):
     """No typing jargon."""
-    assert expected == kind_text(annotation)
+    assert expected == render_kind(annotation)
 
 
 @pytest.mark.requirement("AU-17")

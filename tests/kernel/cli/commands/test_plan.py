@@ -38,7 +38,7 @@ Error handlers
   conflict for Conflict  acme-data 1.2
   gone for 410  acme-data 1.2
 
-Budget  what components may hold at most
+Budget  the most that the components may hold
   resource  one process  4 processes  limit  share
   postgres           15           60     97    62%
   threads             4           16
@@ -87,7 +87,7 @@ def test_another_role(house):
     shown = house.out("plan", "--role", "worker")
     assert "Plan of everything installed for role 'worker'\n  4 components" in shown
     assert "    reports  acme-data 1.2\n" in shown
-    unused = "layers, routes and error handlers, for no requests are served: access, conflict, gone, orders, trace"
+    unused = "layers, routes and error handlers, because no requests are served: access, conflict, gone, orders, trace"
     assert f"Not started\n  {unused}\n" in shown
 
 
@@ -228,7 +228,7 @@ def test_nothing_installed(house):
     """An empty plan says what to do about it."""
     assert (
         "Plan of everything installed for role 'web'\n"
-        "  nothing in it: install what brings parts, such as bandmaster-web, or name an app that composes some\n"
+        "  no parts: install a distribution that brings some, such as bandmaster-web, or name an app that composes some\n"
     ) == house.out("plan")
 
 

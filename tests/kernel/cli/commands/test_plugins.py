@@ -37,7 +37,7 @@ def test_why_parts_are_left_out(house):
     house.setenv(BANDMASTER_DISABLE="empty")
     shown = house.out("plugins")
     assert "  lifespan empty =   left out: it is disabled\n" in shown
-    assert "  command plan = acme_bad:plan  left out: the kernel has a command of that name itself\n" in shown
+    assert "  command plan = acme_bad:plan  left out: the kernel itself has a command of that name\n" in shown
     house.setenv(BANDMASTER_PLUGINS="allowlist", BANDMASTER_ALLOW="acme-bad", BANDMASTER_DISABLE="")
     result = house.run("plugins")
     assert 1 == result.exit_code
@@ -99,12 +99,12 @@ def test_for_programs(house):
 def test_files_are_held_against_their_hashes(house):
     """--files reads every file of every distribution that brings parts."""
     house.install_data()
-    assert house.out("plugins", "--files").endswith("\n\nevery file is as it was installed\n")
+    assert house.out("plugins", "--files").endswith("\n\nno file has changed since it was installed\n")
     (house.site / "acme_data.py").write_text("print('hello')\n")
     result = house.run("plugins", "--files")
     assert 1 == result.exit_code
     changed = "acme-data 1.2: acme_data.py was changed after it was installed"
-    assert f"\nFiles that aren't as they were installed\n  {changed}\n" in result.stdout
+    assert f"\nFiles that have changed since they were installed\n  {changed}\n" in result.stdout
     told = json.loads(house.run("plugins", "--files", "--format", "json").stdout)
     assert [changed] == told["files"]
 
@@ -127,7 +127,7 @@ def test_locked(house):
 
 
 def test_wrong_settings(house):
-    """The verdicts depend on the kernel's settings, so those must be right."""
+    """The find_reasons_not_loaded depend on the kernel's settings, so those must be right."""
     house.setenv(BANDMASTER_PLUGINS="none")
     assert (
         1,

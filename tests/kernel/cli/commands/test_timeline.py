@@ -21,13 +21,13 @@ def test_the_last_start(house):
     assert re.fullmatch(r"The start of shop:app took 1\.2 s  on \d{4}-\d\d-\d\d at \d\d:\d\d:\d\d", first)
     assert (
         """
-Blame  who worked longest itself
+Blame  the longest own time first
   own time  waited  component
     750 ms   <1 ms  database
     500 ms  750 ms  jobs
      20 ms   <1 ms  cache
 
-Critical chain  what the whole start waited for, one after the other
+Critical chain  the components that determined the length of the start, one after the other
   component    from  own time      to
   database    <1 ms    750 ms  750 ms
   jobs       750 ms    500 ms   1.2 s""".splitlines()

@@ -1,4 +1,4 @@
-"""``bandmaster check``: whether everything fits together."""
+"""``bandmaster check``: check that everything fits together."""
 
 from __future__ import annotations
 
@@ -7,9 +7,9 @@ from typing import Annotated
 import typer
 
 from bandmaster.kernel.cli.options import Answer, AppDir, Format, Role, Target, Traceback
-from bandmaster.kernel.cli.output import PROBLEM, answering, complain, problem_json, show_json
+from bandmaster.kernel.cli.output import PROBLEM, answering, complain, render_problem_json, show_json, show_line
 
-Strict = Annotated[bool, typer.Option("--strict", help="Let warnings fail as well.", show_default=False)]
+Strict = Annotated[bool, typer.Option("--strict", help="Count warnings as problems.", show_default=False)]
 
 
 def check(
@@ -20,24 +20,18 @@ def check(
     app_dir: AppDir = ".",
     traceback: Traceback = False,
 ) -> None:
-    """Check that everything fits together.
+    """Check that all parts fit together, without starting them.
 
-    All problems are reported in one go. Nothing is started.
+    All problems are reported at once.
     """
     with answering(answer, full=traceback):
         from bandmaster.kernel.cli.planned_target import plan_target
         from bandmaster.kernel.errors import PlanError
-        from bandmaster.kernel.planning.budgets import compare_budget, judge_budget
 
         planned = plan_target(target, app_dir, role)
-        settings = planned.kernel.settings
-        problems, over = judge_budget(
-            compare_budget(planned.plan, settings.limits), refuse=settings.over_budget == "refuse"
-        )
-        warnings = [*planned.warnings, *over]
+        problems, warnings = planned.problems, planned.warnings
         fails = bool(problems or (strict and warnings))
         if answer is Format.JSON:
-            told = [problem_json(problem) for problem in problems]
             show_json(
                 {
                     "format": 1,
@@ -45,7 +39,7 @@ def check(
                     "role": planned.plan.role,
                     "components": len(planned.plan.components),
                     "layers": len(planned.plan.layers),
-                    "problems": told,
+                    "problems": list(map(render_problem_json, problems)),
                     "warnings": warnings,
                 }
             )
@@ -58,6 +52,6 @@ def check(
                 complain("Warnings fail with --strict.")
             else:
                 counts = f"{len(planned.plan.components)} components, {len(planned.plan.layers)} layers"
-                typer.echo(f"ok: {planned.title} fits together ({counts})")
+                show_line(f"ok: {planned.title} fits together ({counts})")
         if fails:
             raise typer.Exit(PROBLEM)

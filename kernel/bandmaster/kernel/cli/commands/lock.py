@@ -1,4 +1,4 @@
-"""``bandmaster lock``: pins what is installed, and tells when it has changed."""
+"""``bandmaster lock``: pin the installed parts in a file, and compare them with it."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from bandmaster.kernel.cli.options import Answer, AppDir, Format, Role, Target, Traceback
-from bandmaster.kernel.cli.output import PROBLEM, CommandError, answering, complain, show_json
+from bandmaster.kernel.cli.output import PROBLEM, CommandError, answering, complain, show_json, show_line
 
 if TYPE_CHECKING:
     from bandmaster.kernel.contributions.model import Contribution
@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
 Check = Annotated[
     bool,
-    typer.Option("--check", help="Write nothing; compare what is installed with the file.", show_default=False),
+    typer.Option("--check", help="Write nothing; compare the installed parts with the file.", show_default=False),
 ]
 File = Annotated[
     str | None,
@@ -37,10 +37,10 @@ def lock(
     app_dir: AppDir = ".",
     traceback: Traceback = False,
 ) -> None:
-    """Pin what is installed in a lock file.
+    """Pin the installed parts in a lock file.
 
-    Version and content of every distribution that brings parts, and the order of the parts. With
-    BANDMASTER_PLUGINS=locked nothing but that is loaded.
+    The file has the version and a hash of every distribution that brings parts, and the order of the parts. With
+    BANDMASTER_PLUGINS=locked only these are loaded.
     """
     with answering(answer, full=traceback):
         from bandmaster.kernel.discovery.lockfile import Lock
@@ -56,19 +56,19 @@ def lock(
         drift: list[str] = []
         if check:
             locked = Lock.read(path)
-            # To import is to run: what isn't as it was locked isn't imported to compare orders as well.
+            # To compare the order, parts must be imported, which runs their code. So parts that have changed end it here.
             drift = locked.drift(Lock.of(found))
-            drift = drift or locked.drift(Lock.of(found, _order(_planned(target, app_dir, role, settings))))
-            _tell(path, drift, Lock.of(found), answer)
+            drift = drift or locked.drift(Lock.of(found, _list_order(_make_plan(target, app_dir, role, settings))))
+            _show_drift(path, drift, Lock.of(found), answer)
         else:
-            made = Lock.of(found, _order(_planned(target, app_dir, role, settings)))
-            _write(path, made, answer)
+            made = Lock.of(found, _list_order(_make_plan(target, app_dir, role, settings)))
+            _write_lock(path, made, answer)
         if drift:
             raise typer.Exit(PROBLEM)
 
 
-def _planned(target: str | None, app_dir: str, role: str | None, settings: KernelSettings) -> Plan:
-    """The plan that gives the order; a new lock is made of what the old one may refuse."""
+def _make_plan(target: str | None, app_dir: str, role: str | None, settings: KernelSettings) -> Plan:
+    """The plan that gives the order. The old lock may refuse the parts of which a new lock is to be made."""
     from bandmaster.kernel.cli.planned_target import plan_target
     from bandmaster.kernel.errors import DiscoveryError, Problem
 
@@ -84,7 +84,7 @@ def _planned(target: str | None, app_dir: str, role: str | None, settings: Kerne
 
 
 def _plan_installed(role: str, settings: KernelSettings) -> Plan:
-    """The plan of everything installed, made without its settings: an order needs none, and a build has none."""
+    """The plan of everything installed, made without settings: the order needs none, and an image build has none."""
     from bandmaster.kernel.lifecycle.kernel import Kernel
 
     if settings.plugins == "locked":
@@ -92,8 +92,8 @@ def _plan_installed(role: str, settings: KernelSettings) -> Plan:
     return Kernel(role=role, settings=settings, read_settings=lambda _: ({}, ())).plan
 
 
-def _order(plan: Plan) -> dict[str, list[str]]:
-    """The order of the installed parts by group; what stands in code is under version control already."""
+def _list_order(plan: Plan) -> dict[str, list[str]]:
+    """The order of the installed parts by group. Parts in the application's own code are under version control."""
     groups: dict[str, list[Contribution]] = {
         "lifespan": [component.contribution for component in plan.components],
         "middleware": [layer.contribution for layer in plan.layers],
@@ -104,20 +104,20 @@ def _order(plan: Plan) -> dict[str, list[str]]:
     }
 
 
-def _tell(path: str, drift: Sequence[str], installed: Lock, answer: Format) -> None:
+def _show_drift(path: str, drift: Sequence[str], installed: Lock, answer: Format) -> None:
     if answer is Format.JSON:
         show_json({"format": 1, "ok": not drift, "file": path, "drift": list(drift), "warnings": installed.loose()})
         return
-    _warn(installed)
+    _show_warnings(installed)
     if drift:
         lines = "".join(f"\n  {line}" for line in drift)
         complain(f"What is installed isn't what {path} says:{lines}")
         complain("If that is what you want to run, look the changes over, then run: bandmaster lock")
     else:
-        typer.echo(f"ok: {_count(installed)} as {path} says")
+        show_line(f"ok: {_count_parts(installed)} as {path} says")
 
 
-def _write(path: str, made: Lock, answer: Format) -> None:
+def _write_lock(path: str, made: Lock, answer: Format) -> None:
     try:
         made.write(path)
     except OSError as error:
@@ -126,16 +126,16 @@ def _write(path: str, made: Lock, answer: Format) -> None:
         names = {name: pin.version for name, pin in made.distributions.items()}
         show_json({"format": 1, "ok": True, "file": path, "distributions": names, "warnings": made.loose()})
         return
-    _warn(made)
-    typer.echo(f"wrote {path}: {_count(made)}")
+    _show_warnings(made)
+    show_line(f"wrote {path}: {_count_parts(made)}")
 
 
-def _warn(made: Lock) -> None:
+def _show_warnings(made: Lock) -> None:
     for warning in made.loose():
         complain(f"warning: {warning}")
 
 
-def _count(made: Lock) -> str:
+def _count_parts(made: Lock) -> str:
     distributions, parts = len(made.distributions), sum(len(pin.parts) for pin in made.distributions.values())
     return (
         f"{distributions} distribution{'' if distributions == 1 else 's'} with {parts} part{'' if parts == 1 else 's'}"

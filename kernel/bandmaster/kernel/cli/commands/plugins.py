@@ -1,4 +1,4 @@
-"""``bandmaster plugins``: who brought which parts, without importing any."""
+"""``bandmaster plugins``: print the origin of every installed part, without importing any."""
 
 from __future__ import annotations
 
@@ -8,14 +8,14 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from bandmaster.kernel.cli.options import Answer, AppDir, Format, Traceback
-from bandmaster.kernel.cli.output import PROBLEM, answering, problem_json, show, show_json
+from bandmaster.kernel.cli.output import PROBLEM, answering, render_problem_json, show, show_json, show_line
 
 if TYPE_CHECKING:
     from bandmaster.kernel.discovery.metadata import Found
 
 Files = Annotated[
     bool,
-    typer.Option("--files", help="Hold every installed file against its hash in RECORD, too.", show_default=False),
+    typer.Option("--files", help="Also compare every installed file with its hash in RECORD.", show_default=False),
 ]
 
 
@@ -25,42 +25,47 @@ def plugins(
     app_dir: AppDir = ".",
     traceback: Traceback = False,
 ) -> None:
-    """Print where every installed part comes from.
+    """Print every installed part with its distribution.
 
-    And whether it would be loaded. Nothing is imported.
+    Also whether the part would be loaded. Nothing is imported.
     """
     with answering(answer, full=traceback):
-        from bandmaster.kernel.cli.installed import look
+        from bandmaster.kernel.cli.installed import find_installed
         from bandmaster.kernel.cli.program import OWN
-        from bandmaster.kernel.cli.views.plan_view import findings
-        from bandmaster.kernel.cli.views.plugins_view import plugins_json, plugins_sections, verdicts
+        from bandmaster.kernel.cli.views.outline import describe_findings
+        from bandmaster.kernel.cli.views.plugins_view import (
+            find_reasons_not_loaded,
+            render_plugins_json,
+            render_plugins_text,
+        )
         from bandmaster.kernel.hosting.targets import put_first
 
         put_first(app_dir)
-        installed = look()
+        installed = find_installed()
         found, admission = installed.seen.found, installed.admission
-        judged = verdicts(found, admission.admitted, admission.left_out, [command.__name__ for command in OWN])
-        changed = list(_verified(found)) if files else []
+        own_commands = [command.__name__ for command in OWN]
+        reasons = find_reasons_not_loaded(found, admission.admitted, admission.left_out, own_commands)
+        changed = list(_find_changed_files(found)) if files else []
         mode = installed.settings.plugins
         if answer is Format.JSON:
             more = {"files": changed} if files else {}
-            told = [problem_json(problem) for problem in installed.problems]
-            show_json(plugins_json(mode, judged, **more, problems=told, warnings=list(installed.warnings)))
+            problems = list(map(render_problem_json, installed.problems))
+            show_json(render_plugins_json(mode, reasons, **more, problems=problems, warnings=list(installed.warnings)))
         else:
-            sections = [
-                *plugins_sections(mode, judged),
-                findings("Files that aren't as they were installed", changed, "bold red"),
-                findings("Problems", map(str, installed.problems), "bold red"),
-                findings("Warnings", installed.warnings, "bold yellow"),
+            summary, *distributions = render_plugins_text(mode, reasons)
+            findings = [
+                describe_findings("Files that have changed since they were installed", changed, "bold red"),
+                describe_findings("Problems", map(str, installed.problems), "bold red"),
+                describe_findings("Warnings", installed.warnings, "bold yellow"),
             ]
-            show(section for section in sections if section.content or section is sections[0])
+            show([summary, *(section for section in [*distributions, *findings] if section.content)])
             if files and not changed:
-                typer.echo("\nevery file is as it was installed")
+                show_line("\nno file has changed since it was installed")
         if changed or installed.problems:
             raise typer.Exit(PROBLEM)
 
 
-def _verified(found: Iterable[Found]) -> Iterator[str]:
+def _find_changed_files(found: Iterable[Found]) -> Iterator[str]:
     from bandmaster.kernel.discovery.lockfile import verify_files
 
     for part in {part.path: part for part in found}.values():

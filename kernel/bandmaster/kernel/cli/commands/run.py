@@ -1,4 +1,4 @@
-"""``bandmaster run``: serves the application, with the kernel as the owner of the process."""
+"""``bandmaster run``: serve an application in a process that the kernel owns."""
 
 from __future__ import annotations
 
@@ -7,23 +7,27 @@ from typing import TYPE_CHECKING, Annotated, Literal
 import typer
 
 from bandmaster.kernel.cli.options import AppDir, Format, Target, Traceback
-from bandmaster.kernel.cli.output import answering, show
+from bandmaster.kernel.cli.output import answering, show, show_line
 from bandmaster.kernel.reports import MISCONFIGURED
 
 if TYPE_CHECKING:
     from bandmaster.kernel.hosting.application import Application
 
-Host = Annotated[str | None, typer.Option("--host", help="Address to listen on.", show_default="127.0.0.1")]
+Host = Annotated[str | None, typer.Option("--host", help="The address to listen on.", show_default="127.0.0.1")]
 Port = Annotated[
-    int | None, typer.Option("--port", help="Port to listen on; 0 takes any.", min=0, max=65535, show_default="8000")
+    int | None,
+    typer.Option("--port", help="The port to listen on; 0 takes any free one.", min=0, max=65535, show_default="8000"),
 ]
-Uds = Annotated[str | None, typer.Option("--uds", help="Unix socket to listen on instead.", metavar="PATH")]
-# As ServerName, which would import pydantic for every command.
-ServerChoice = Annotated[
+Uds = Annotated[
+    str | None,
+    typer.Option("--uds", help="A Unix socket to listen on, in place of host and port.", metavar="PATH"),
+]
+# The same as ServerName, whose module imports pydantic: too slow for commands that need no settings.
+Server = Annotated[
     Literal["uvicorn", "hypercorn", "granian"] | None,
-    typer.Option("--server", help="Who answers.", show_default="uvicorn"),
+    typer.Option("--server", help="The server that runs the application.", show_default="uvicorn"),
 ]
-ShowPlan = Annotated[bool, typer.Option("--show-plan", help="Print the plan first.", show_default=False)]
+ShowPlan = Annotated[bool, typer.Option("--show-plan", help="Print the plan before the start.", show_default=False)]
 
 
 def run(
@@ -31,18 +35,18 @@ def run(
     host: Host = None,
     port: Port = None,
     uds: Uds = None,
-    server: ServerChoice = None,
+    server: Server = None,
     show_plan: ShowPlan = False,
     app_dir: AppDir = ".",
     traceback: Traceback = False,
 ) -> None:
     """Serve the application.
 
-    Starts the plan, runs a server, drains and stops at SIGTERM or SIGINT.
+    Starts the plan, then the server. Drains and stops at SIGTERM or SIGINT (Ctrl-C).
 
-    Every option can be set in the environment as BANDMASTER_SERVER_..., as can many more; see bandmaster config.
+    The environment sets the same options as BANDMASTER_SERVER_..., and many more: bandmaster config lists them.
 
-    Exit codes: 0 asked to stop and stopped, 70 failed, 78 wrong configuration or plan, 128 + n ended by signal n.
+    Exit codes: 0 stopped as asked to, 70 failed, 78 wrong settings or plan, 128 + n ended early by signal n.
     """
     with answering(Format.TEXT, full=traceback, code=MISCONFIGURED):
         from bandmaster.kernel.hosting.targets import load_application
@@ -61,8 +65,8 @@ def run(
 
 def _show_plan(app: Application, target: str | None) -> None:
     from bandmaster.kernel.cli.planned_target import name_target
-    from bandmaster.kernel.cli.views.plan_view import plan_sections
+    from bandmaster.kernel.cli.views.plan_text import render_plan_text
 
     warnings = (*app.plan.warnings, *app.warnings)
-    show(plan_sections(name_target(target), app.plan, app.settings, app.kernel.discovery.left_out, (), warnings))
-    typer.echo()
+    show(render_plan_text(name_target(target), app.plan, app.settings, app.kernel.discovery.left_out, (), warnings))
+    show_line()

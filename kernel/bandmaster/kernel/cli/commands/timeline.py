@@ -1,4 +1,4 @@
-"""``bandmaster timeline``: where the time of a start went."""
+"""``bandmaster timeline``: print how long each component took to start."""
 
 from __future__ import annotations
 
@@ -19,7 +19,9 @@ if TYPE_CHECKING:
 
 Start = Annotated[
     bool,
-    typer.Option("--start", help="Start and stop it now, without a server, and show that.", show_default=False),
+    typer.Option(
+        "--start", help="Start and stop the plan now, without a server, and print that start.", show_default=False
+    ),
 ]
 
 
@@ -30,43 +32,46 @@ def timeline(
     app_dir: AppDir = ".",
     traceback: Traceback = False,
 ) -> None:
-    """Print where the time of the last start went.
+    """Print how long each component of the last start took.
 
-    Who worked, who only waited, and which chain of components the whole start had to wait for.
+    For each component: how long it worked, and how long it waited for others. And the chain of components that determined
+    the length of the whole start.
     """
     with answering(answer, full=traceback):
-        from bandmaster.kernel.cli.views.timeline_view import timeline_json, timeline_sections
+        from bandmaster.kernel.cli.planned_target import name_target
+        from bandmaster.kernel.cli.views.timeline_view import render_timeline_json, render_timeline_text
 
-        failed: BandmasterError | None = None
+        failure: BandmasterError | None = None
         at = None
         if start:
-            record, failed = _start(target, app_dir)
+            record, failure = _start_now(target, app_dir)
         else:
-            record, at = _kept(target)
+            record, at = _load_last(target)
         if answer is Format.TEXT:
-            show(timeline_sections(target or "everything installed", record, at))
-        elif failed is None:
-            show_json(timeline_json(target, record, at))
-        if failed is not None:
-            raise failed
+            show(render_timeline_text(name_target(target), record, at))
+        elif failure is None:
+            show_json(render_timeline_json(target, record, at))
+        if failure is not None:
+            raise failure
 
 
-def _kept(target: str | None) -> tuple[Record, datetime]:
+def _load_last(target: str | None) -> tuple[Record, datetime]:
+    from bandmaster.kernel.cli.planned_target import name_target
     from bandmaster.kernel.listeners.timeline_store import load_timeline
 
     kept = load_timeline(target)
     if kept is None:
-        named = f" {target}" if target else ""
+        argument = f" {target}" if target else ""
         raise CommandError(
-            f"No start of {target or 'everything installed'} from this directory is on record.",
-            f"`bandmaster run{named}` keeps one of each start, unless BANDMASTER_TIMELINE is off; "
-            f"`bandmaster timeline --start{named}` starts it now, without a server.",
+            f"No start of {name_target(target)} from this directory is on record.",
+            f"`bandmaster run{argument}` keeps one of each start, unless BANDMASTER_TIMELINE is off; "
+            f"`bandmaster timeline --start{argument}` starts it now, without a server.",
         )
     return kept.record, kept.at
 
 
-def _start(target: str | None, app_dir: str) -> tuple[Record, BandmasterError | None]:
-    """The record of a start and a stop right now, and how it failed, if it did."""
+def _start_now(target: str | None, app_dir: str) -> tuple[Record, BandmasterError | None]:
+    """The record of a start and a stop in this process, and the error if they failed."""
     import anyio
 
     from bandmaster.kernel.hosting.targets import load_application
@@ -74,15 +79,15 @@ def _start(target: str | None, app_dir: str) -> tuple[Record, BandmasterError | 
 
     app = load_application(target, app_dir)
 
-    async def start() -> None:
+    async def start_and_stop() -> None:
         async with app.running():
             pass
 
-    failed = None
-    # What it logs on the way isn't the answer.
+    failure = None
+    # Standard output is for the answer, not for what the components print.
     with contextlib.redirect_stdout(sys.stderr), readable_logging():
         try:
-            anyio.run(start)
+            anyio.run(start_and_stop)
         except BandmasterError as error:
-            failed = error
-    return app.kernel.timeline.record, failed
+            failure = error
+    return app.kernel.timeline.record, failure

@@ -1,4 +1,4 @@
-"""Settings as people, programs and ``.env`` files read them. Pure."""
+"""Render settings as text for people, as JSON for programs, and as a ``.env`` file. Pure."""
 
 from __future__ import annotations
 
@@ -11,15 +11,16 @@ from typing import Annotated, Any, Literal, Union, get_args, get_origin
 from bandmaster.kernel.cli.views.outline import Line, Section
 from bandmaster.kernel.contributions.keys import type_name
 from bandmaster.kernel.settings.display import Setting
+from bandmaster.kernel.text import masked
 
 
 @dataclass(frozen=True, slots=True)
 class Shown:
-    """One setting, with what it is now."""
+    """One setting with its current value."""
 
     setting: Setting
     value: str | None
-    """Its value as text, a secret masked; none where it can't be read."""
+    """The value as text, masked if it is a secret; None if it can't be read."""
     problem: str = ""
 
 
@@ -29,58 +30,58 @@ class Group:
 
     name: str
     owner: str
-    """Who reads it, and who brought that."""
+    """The parts that read the settings, with their distributions."""
     settings: tuple[Shown, ...]
     problems: tuple[str, ...] = ()
-    """What is wrong with the whole rather than with one of them."""
+    """The problems of the whole type, which no single setting has."""
 
 
-def config_sections(groups: Iterable[Group]) -> Iterator[Section]:
-    """Settings for people."""
+def render_config_text(groups: Iterable[Group]) -> Iterator[Section]:
+    """Settings as sections, one for each type."""
     for group in groups:
-        lines = [Line(f"! {problem}", style="bold red") for problem in group.problems]
-        lines += [_line(shown) for shown in group.settings]
+        lines = [Line(f"! {masked(problem)}", style="bold red") for problem in group.problems]
+        lines += [_describe_setting(shown) for shown in group.settings]
         yield Section(group.name, group.owner, tuple(lines))
 
 
-def _line(shown: Shown) -> Line:
+def _describe_setting(shown: Shown) -> Line:
     setting = shown.setting
     value = "(not set)" if shown.value is None and setting.required else shown.value
     facts = [setting.kind, "required" if setting.required else ""]
-    if not setting.required and not _same(shown.value, setting.default):
+    if not setting.required and not _is_same(shown.value, setting.default):
         facts.append(f"default {setting.default}" if setting.default else "empty by default")
-    below = [Line(f"! {shown.problem}", style="bold red")] if shown.problem else []
+    below = [Line(f"! {masked(shown.problem)}", style="bold red")] if shown.problem else []
     below += [Line(setting.description, style="dim")] if setting.description else []
-    said = setting.variable if value is None else f"{setting.variable} = {value}".rstrip()
-    return Line(said, f"({', '.join(filter(None, facts))})", tuple(below), "bold")
+    text = setting.variable if value is None else f"{setting.variable} = {value}".rstrip()
+    return Line(text, f"({', '.join(filter(None, facts))})", tuple(below), "bold")
 
 
-def kind_text(annotation: Any) -> str:
-    """A type as people say it: ``int``, ``a | b`` of literals, ``list of str``, ``int or unset``."""
+def render_kind(annotation: Any) -> str:
+    """A type in plain words: ``int``, ``a | b`` for literals, ``list of str``, ``int or unset``."""
     origin, arguments = get_origin(annotation), get_args(annotation)
     if origin is Annotated:
-        return kind_text(arguments[0])
+        return render_kind(arguments[0])
     if origin is Literal:
         return " | ".join(map(str, arguments))
     if origin in (Union, UnionType):
-        texts = [kind_text(argument) for argument in arguments if argument is not NoneType]
+        texts = [render_kind(argument) for argument in arguments if argument is not NoneType]
         return " or ".join([*texts, "unset"] if NoneType in arguments else texts)
     if isinstance(origin, type) and issubclass(origin, Mapping):
-        return f"JSON object of {kind_text(arguments[1])}"
+        return f"JSON object of {render_kind(arguments[1])}"
     if isinstance(origin, type) and issubclass(origin, Collection):
-        return f"list of {kind_text(arguments[0])}"
+        return f"list of {render_kind(arguments[0])}"
     return type_name(annotation)
 
 
-def _same(value: str | None, default: str) -> bool:
+def _is_same(value: str | None, default: str) -> bool:
     try:
         return value == default or (value is not None and float(value) == float(default))  # 30.0 as 30
     except ValueError:
         return False
 
 
-def config_json(groups: Iterable[Group]) -> list[dict[str, Any]]:
-    """Settings for programs."""
+def render_config_json(groups: Iterable[Group]) -> list[dict[str, Any]]:
+    """Settings as JSON, one object for each type."""
     return [
         {
             "type": group.name,
@@ -104,30 +105,30 @@ def config_json(groups: Iterable[Group]) -> list[dict[str, Any]]:
     ]
 
 
-def env_lines(groups: Sequence[Group]) -> Iterator[str]:
-    """An example of a ``.env`` file: what is required first and empty, the rest commented out with its default."""
+def render_env_lines(groups: Sequence[Group]) -> Iterator[str]:
+    """An example of a ``.env`` file: required settings first and empty, then the others as comments with their defaults."""
     yield "# Settings of this application. Copy to .env, fill in, and keep it out of version control."
     if any(shown.setting.required for group in groups for shown in group.settings):
         yield from ("", "# -- required ".ljust(74, "-"))
     for group in groups:
         for shown in group.settings:
             if shown.setting.required:
-                yield from ("", *_comment(shown.setting), f"{shown.setting.variable}=")
+                yield from ("", *_render_comment(shown.setting), f"{shown.setting.variable}=")
     for group in groups:
         yield from ("", f"# -- {group.name}: {group.owner} ".ljust(74, "-"))
         for shown in group.settings:
             if not shown.setting.required:
                 default = "" if shown.setting.secret else shown.setting.default
-                yield from ("", *_comment(shown.setting), f"#{shown.setting.variable}={_quoted(default)}")
+                yield from ("", *_render_comment(shown.setting), f"#{shown.setting.variable}={_quote(default)}")
 
 
-def _comment(setting: Setting) -> Iterator[str]:
+def _render_comment(setting: Setting) -> Iterator[str]:
     if setting.description:
         yield f"# {setting.description}"
     yield f"# {setting.kind}{', secret' if setting.secret else ''}"
 
 
-def _quoted(value: str) -> str:
+def _quote(value: str) -> str:
     if all(character.isalnum() or character in "_-+./:,@%" for character in value):
         return value
     if "'" not in value:

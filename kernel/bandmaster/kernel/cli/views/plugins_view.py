@@ -1,4 +1,4 @@
-"""Installed parts as people and as programs read them. Pure."""
+"""Render installed parts as text for people and as JSON for programs. Pure."""
 
 from __future__ import annotations
 
@@ -13,14 +13,14 @@ from bandmaster.kernel.discovery.metadata import Found
 from bandmaster.kernel.discovery.trust import LeftOut
 
 
-def verdicts(
+def find_reasons_not_loaded(
     found: Sequence[Found], admitted: Collection[Found], left_out: Iterable[LeftOut], own_commands: Collection[str]
 ) -> dict[Found, str]:
-    """For each part, why it isn't loaded; nothing for those that are."""
+    """For each part the reason why it isn't loaded; an empty text for a part that is loaded."""
     reasons = {left.found: left.reason for left in left_out}
     for part in found:
         if part.group == COMMANDS_GROUP and part.name in own_commands:
-            reasons.setdefault(part, "the kernel has a command of that name itself")
+            reasons.setdefault(part, "the kernel itself has a command of that name")
         elif part.problem:
             reasons.setdefault(part, part.problem.message)
         elif part not in admitted:
@@ -28,30 +28,30 @@ def verdicts(
     return {part: reasons.get(part, "") for part in found}
 
 
-def plugins_sections(mode: str, judged: Mapping[Found, str]) -> list[Section]:
-    """Installed parts for people, by distribution."""
-    by_distribution = sorted(judged, key=_home)
+def render_plugins_text(mode: str, reasons: Mapping[Found, str]) -> list[Section]:
+    """Installed parts by distribution, after a summary."""
+    by_distribution = sorted(reasons, key=_locate)
     sections = []
-    for (_, path), parts in groupby(by_distribution, key=_home):
-        several = list(parts)
-        lines = tuple(_line(part, judged[part]) for part in several)
-        # Beside the code, as people know it, rather than the metadata's own directory.
+    for (_, path), parts in groupby(by_distribution, key=_locate):
+        group = list(parts)
+        lines = tuple(_describe_part(part, reasons[part]) for part in group)
+        # People know the directory of the code, not that of the metadata inside it.
         place = os.path.dirname(path) if path.endswith("-info") else path  # noqa: PTH120 – a zip's finder has no path
-        sections.append(Section(str(several[0].provenance), f"in {place}", lines))
-    loaded = sum(not reason for reason in judged.values())
-    count = f"{len(judged)} part{'' if len(judged) == 1 else 's'} installed"
-    if judged:
-        said = f"{loaded} to be loaded, with plugins={mode}"
+        sections.append(Section(str(group[0].provenance), f"in {place}", lines))
+    loaded = sum(not reason for reason in reasons.values())
+    count = f"{len(reasons)} part{'' if len(reasons) == 1 else 's'} installed"
+    if reasons:
+        note = f"{loaded} to be loaded, with plugins={mode}"
     else:
-        said = "install a distribution that brings some, such as bandmaster-web"
-    return [Section(count, said), *sections]
+        note = "install a distribution that brings some, such as bandmaster-web"
+    return [Section(count, note), *sections]
 
 
-def _home(part: Found) -> tuple[str, str]:
+def _locate(part: Found) -> tuple[str, str]:
     return part.distribution, part.path
 
 
-def _line(part: Found, reason: str) -> Line:
+def _describe_part(part: Found, reason: str) -> Line:
     return Line(
         f"{part.kind} {part.name} = {part.value}",
         f"left out: {reason}" if reason else "",
@@ -59,8 +59,8 @@ def _line(part: Found, reason: str) -> Line:
     )
 
 
-def plugins_json(mode: str, judged: Mapping[Found, str], **more: Any) -> dict[str, Any]:
-    """Installed parts for programs."""
+def render_plugins_json(mode: str, reasons: Mapping[Found, str], **more: Any) -> dict[str, Any]:
+    """Installed parts as one JSON object."""
     return {
         "format": 1,
         "mode": mode,
@@ -75,7 +75,7 @@ def plugins_json(mode: str, judged: Mapping[Found, str], **more: Any) -> dict[st
                 "admitted": not reason,
                 "reason": reason or None,
             }
-            for part, reason in judged.items()
+            for part, reason in reasons.items()
         ],
         **more,
     }

@@ -1,4 +1,4 @@
-"""A start's timeline as people and as programs read it. Pure."""
+"""Render the timeline of a start as text for people and as JSON for programs. Pure."""
 
 from __future__ import annotations
 
@@ -11,8 +11,8 @@ from bandmaster.kernel.listeners.timeline import Record, Span
 from bandmaster.kernel.text import duration
 
 
-def timeline_sections(title: str, record: Record, at: datetime | None) -> list[Section]:
-    """Where the time of a start went, for people."""
+def render_timeline_text(title: str, record: Record, at: datetime | None) -> list[Section]:
+    """The timeline of a start as sections."""
     when = f"on {at.astimezone():%Y-%m-%d at %H:%M:%S}" if at else ""
     if record.took is None:
         heading = f"The start of {title} did not complete"
@@ -24,29 +24,32 @@ def timeline_sections(title: str, record: Record, at: datetime | None) -> list[S
     chain = Table(
         ("component", "from", "own time", "to", ""),
         tuple(
-            (span.component, duration(span.waited), duration(span.own), duration(span.end), _outcome(span))
+            (span.component, duration(span.waited), duration(span.own), duration(span.end), _render_outcome(span))
             for span in record.critical_chain()
         ),
         frozenset((1, 2, 3)),
     )
     blame = Table(
         ("own time", "waited", "component", ""),
-        tuple((duration(span.own), duration(span.waited), span.component, _outcome(span)) for span in record.blame()),
+        tuple(
+            (duration(span.own), duration(span.waited), span.component, _render_outcome(span))
+            for span in record.blame()
+        ),
         frozenset((0, 1)),
     )
     return [
         *sections,
-        Section("Blame", "who worked longest itself", blame),
-        Section("Critical chain", "what the whole start waited for, one after the other", chain),
+        Section("Blame", "the longest own time first", blame),
+        Section("Critical chain", "the components that determined the length of the start, one after the other", chain),
     ]
 
 
-def _outcome(span: Span) -> str:
+def _render_outcome(span: Span) -> str:
     return "" if span.outcome == "started" else span.outcome
 
 
-def timeline_json(target: str | None, record: Record, at: datetime | None) -> dict[str, Any]:
-    """Where the time of a start went, for programs. All times in seconds."""
+def render_timeline_json(target: str | None, record: Record, at: datetime | None) -> dict[str, Any]:
+    """The timeline of a start as one JSON object, with all times in seconds."""
     return {
         "format": 1,
         "target": target,

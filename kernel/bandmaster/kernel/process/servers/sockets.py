@@ -82,7 +82,7 @@ def _open_inherited(number: int) -> socket.socket:
     except OSError as error:
         raise BindError(
             f"file descriptor {number} is no open socket: {error.strerror}. BANDMASTER_SERVER_FD names a socket that "
-            "the parent process hands down; systemd's begin at 3. Unset it to listen on host and port."
+            "the parent process passes on; systemd's begin at 3. Unset it to listen on host and port."
         ) from error
     sock.setblocking(False)
     return sock
@@ -126,7 +126,7 @@ def _describe_bind_error(settings: ServerSettings, error: OSError) -> BindError:
         another = settings.port + 1 if 0 < settings.port < 65535 else 8000
         return BindError(
             f"{place} is taken: another process listens there already. Stop it (`ss -ltnp 'sport = :{settings.port}'` "
-            f"names it), or choose another port: BANDMASTER_SERVER_PORT={another}, or 0 for any free one."
+            f"names it), or choose another port with --port or BANDMASTER_SERVER_PORT: {another}, or 0 for any free one."
         )
     if error.errno == errno.EACCES:
         return BindError(

@@ -1,4 +1,4 @@
-"""Commands that installed distributions contribute, imported when they are called."""
+"""Commands that installed distributions contribute. Each is imported when it is called."""
 
 from __future__ import annotations
 
@@ -18,8 +18,8 @@ if TYPE_CHECKING:
     from bandmaster.kernel.discovery.metadata import Found
 
 
-class ForeignCommand(TyperCommand):
-    """Stands for a contributed command until it is called; then hands all arguments on as they are."""
+class ContributedCommand(TyperCommand):
+    """The place of a contributed command in the program, until the command itself is called and gets all arguments."""
 
     def __init__(self, parts: list[Found]) -> None:
         owners = " and ".join(str(part.provenance) for part in parts)
@@ -27,7 +27,7 @@ class ForeignCommand(TyperCommand):
         self.rich_help_panel = "Commands of installed distributions"
 
     def parse_args(self, ctx: Any, args: list[str]) -> list[str]:
-        """Leave everything to the command itself, ``--help`` as well."""
+        """Leave all arguments to the command, ``--help`` as well."""
         ctx.args = args
         return args
 
@@ -36,49 +36,49 @@ class ForeignCommand(TyperCommand):
         with answering(Format.TEXT):
             from bandmaster.kernel.discovery.discover import load_command
 
-            found = _admitted(cast("str", self.name))
+            found = _find_admitted(cast("str", self.name))
             put_first(".")
-            command = _runnable(found, load_command(found))
+            command = _make_command(found, load_command(found))
             command.main(args=ctx.args, prog_name=ctx.command_path)
 
 
-def _admitted(name: str) -> Found:
-    """The entry point of a command, if it may be loaded.
+def _find_admitted(name: str) -> Found:
+    """The entry point of a command, if the settings allow to load it.
 
     Raises:
-        DiscoveryError: it may not.
-        PlanError: the kernel's settings, which decide it, can't be read.
+        DiscoveryError: the settings don't allow it, or the installed parts have problems.
+        PlanError: the kernel's settings can't be read.
     """
-    from bandmaster.kernel.cli.installed import look
+    from bandmaster.kernel.cli.installed import find_installed
 
-    installed = look([COMMANDS_GROUP])
+    installed = find_installed([COMMANDS_GROUP])
     for part in installed.admission.admitted:
         if part.name == name:
             return part
     for left in installed.admission.left_out:
-        # While the lock isn't met, all are left out: what it isn't met in says more.
+        # If the lock file doesn't match, everything is left out, and the mismatch is the better explanation.
         if left.found.name == name and (installed.settings.plugins != "locked" or not installed.problems):
             raise DiscoveryError([Problem(f"{left.found} isn't loaded: {left.reason}.", subject=name)])
-    about_it = [problem for problem in installed.problems if problem.subject == name]
-    raise DiscoveryError(about_it or installed.problems)
+    about_command = [problem for problem in installed.problems if problem.subject == name]
+    raise DiscoveryError(about_command or installed.problems)
 
 
-def _runnable(found: Found, loaded: Any) -> Any:
+def _make_command(found: Found, loaded: Any) -> Any:
     if isinstance(loaded, typer.Typer):
         if not (loaded.registered_callback or loaded.registered_groups or loaded.registered_commands):
-            raise _refused(found, "a Typer without commands", "Register one with @app.command().")
+            raise _refuse(found, "a Typer without commands", "Register one with @app.command().")
         if not is_terminal():
             loaded.rich_markup_mode = None
         return typer.main.get_command(loaded)
-    # Commands of click, and of typer, which has a click of its own.
+    # A command of click, or of typer, which has a copy of click. Neither is an instance of the other's class.
     if callable(getattr(loaded, "main", None)) and hasattr(loaded, "make_context"):
         return loaded
     if inspect.isroutine(loaded):
         app = typer.Typer(add_completion=False, rich_markup_mode=None, pretty_exceptions_enable=False)
         app.command(found.name)(loaded)
         return typer.main.get_command(app)
-    raise _refused(found, what_is(loaded), "Name a typer.Typer, a click command, or a function.")
+    raise _refuse(found, what_is(loaded), "Name a typer.Typer, a click command, or a function.")
 
 
-def _refused(found: Found, kind: str, hint: str) -> DiscoveryError:
+def _refuse(found: Found, kind: str, hint: str) -> DiscoveryError:
     return DiscoveryError([Problem(f"{found} can't be run: {found.value} is {kind}.", hint, found.name)])
