@@ -98,6 +98,20 @@ async def test_an_exception_of_the_startup():
     assert error is raised.value
 
 
+@pytest.mark.parametrize(
+    ("raised", "expected"),
+    [
+        (ExceptionGroup("tasks", [ExceptionGroup("tasks", [OSError("no")])]), OSError),
+        (ExceptionGroup("tasks", [OSError("no"), KeyError("no")]), ExceptionGroup),
+    ],
+)
+async def test_a_group_of_one_exception_is_unwrapped(raised, expected):
+    """A framework's group around a single exception says nothing; a group of several is raised as such."""
+    with pytest.raises(expected):
+        async with running(says(None, raised)):
+            pytest.fail("served")
+
+
 async def test_an_exception_counts_more_than_the_message():
     """Frameworks send a traceback and raise; the exception is the cause."""
     error = OSError("no database")
@@ -130,6 +144,7 @@ async def test_a_failure_without_a_message_names_the_type():
         ([OSError("disk full")], OSError),
         ([STOP_FAILED], HostLifespanError),
         ([STOP_FAILED, OSError("disk full")], OSError),
+        ([STOP_FAILED, anyio.sleep_forever], HostLifespanError),
         ([STOPPED, OSError("disk full")], OSError),
     ],
 )
@@ -142,7 +157,9 @@ async def test_a_failing_shutdown_is_raised(steps, error):
     assert served
 
 
-@pytest.mark.parametrize("steps", [[OSError("gone")], [STOP_FAILED, OSError("gone")], [STOP_FAILED]])
+@pytest.mark.parametrize(
+    "steps", [[OSError("gone")], [STOP_FAILED, OSError("gone")], [STOP_FAILED], [STOP_FAILED, anyio.sleep_forever]]
+)
 async def test_an_app_that_dies_while_it_should_serve_ends_the_block(steps):
     """The block is cancelled at once, and the app's error is raised."""
 

@@ -70,7 +70,7 @@ class LifespanClient:
                 if self.failure is None:
                     self._leaving.set()
                     await self._stopped.wait()
-                else:
+                if self.failure is not None:
                     tasks.cancel_scope.cancel()
             if error is not None:
                 if self.failure is not None:
@@ -94,7 +94,7 @@ class LifespanClient:
         finally:
             self._answered.set()
             self._stopped.set()
-            if self.failure is not None and not self._leaving.is_set():
+            if self.failure is not None:
                 self._body.cancel()
 
     def _check_return(self) -> None:
@@ -134,8 +134,7 @@ class LifespanClient:
         # Frameworks send a traceback; its last line has the error.
         line = message.rstrip().rpartition("\n")[2] or f"the app sent {kind}"
         self.reported = HostLifespanError(line, kind.split(".")[1])
-        if self._answered.is_set() and not self._leaving.is_set():
-            self._body.cancel()
+        self._body.cancel()
         self._answered.set()
         self._stopped.set()
 
