@@ -154,7 +154,8 @@ def test_help_of_contributed_commands(tools):
         (
             "broken",
             (
-                "command 'broken' (acme-bad 1.2) can't be loaded: importing acme_bad failed with ModuleNotFoundError: No "
+                "command 'broken' (acme-bad 1.2) can't be loaded: importing acme_bad failed with "
+                "ModuleNotFoundError: No "
                 "module named 'reddis'"
             ),
         ),
@@ -165,14 +166,16 @@ def test_help_of_contributed_commands(tools):
         (
             "empty",
             (
-                "command 'empty' (acme-tools 0.3) can't be run: acme_tools:empty is a Typer without commands. Register one "
+                "command 'empty' (acme-tools 0.3) can't be run: acme_tools:empty is a Typer without commands. "
+                "Register one "
                 "with @app.command()."
             ),
         ),
         (
             "number",
             (
-                "command 'number' (acme-tools 0.3) can't be run: acme_tools:number is an int. Name a typer.Typer, a click "
+                "command 'number' (acme-tools 0.3) can't be run: acme_tools:number is an int. Name a typer.Typer, a "
+                "click "
                 "command, or a function."
             ),
         ),
@@ -255,6 +258,20 @@ def test_main_exits_with_the_code(house, capsys):
         cli.main(["check", "nothing:app"])
     assert 2 == caught.value.code
     assert "There is no module 'nothing'." in capsys.readouterr().err
+
+
+def test_a_bug_is_reported_without_secrets(house, monkeypatch, capsys):
+    """An exception that no part of bandmaster raises is printed with a traceback, in which secrets are masked."""
+
+    def fail():
+        raise OSError("no route to postgresql://app:pa/ss@word@db/x")
+
+    monkeypatch.setattr(program_module, "program", fail)
+    with pytest.raises(SystemExit) as caught:
+        cli.main([])
+    error = capsys.readouterr().err
+    assert (1, True) == (caught.value.code, error.startswith("Traceback (most recent call last):\n"))
+    assert error.endswith("OSError: no route to postgresql://app:**********@db/x\n")
 
 
 def test_an_old_encoding_is_no_reason_to_fail(house, monkeypatch):

@@ -124,7 +124,8 @@ def test_several_wrong_entry_points(house):
             "acme_bad:attribute"
         ),
         (
-            "  - lifespan 'x' comes from acme-bad 1.2 and acme-too 2; names are unique within a group. Uninstall all but one: "
+            "  - lifespan 'x' comes from acme-bad 1.2 and acme-too 2; names are unique within a group. Uninstall "
+            "all but one: "
             "to disable 'x' would leave out every one of them."
         ),
         (

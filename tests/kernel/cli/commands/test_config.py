@@ -137,7 +137,8 @@ def test_settings_of_layers_and_of_other_roles(house):
     """Whatever is installed is listed, whether or not this role starts it; options are no settings."""
     house.install(
         "acme-more",
-        "[bandmaster.lifespan]\nmore = acme_more:more\n[bandmaster.middleware]\nlayer = acme_more:Layer\nhook = acme_more:Hook\n",
+        "[bandmaster.lifespan]\nmore = acme_more:more\n[bandmaster.middleware]\nlayer = acme_more:Layer\nhook = "
+        "acme_more:Hook\n",
         acme_more="""
         from collections.abc import AsyncIterator
         from pydantic_settings import BaseSettings

@@ -135,7 +135,8 @@ def test_locking_anew_while_locked(house):
     code, said = house.error("lock", "shop:app")
     assert 1 == code
     assert said.endswith(
-        "  - shop:app can't be planned. While the old lock refuses it, lock with: BANDMASTER_PLUGINS=auto bandmaster lock "
+        "  - shop:app can't be planned. While the old lock refuses it, lock with: BANDMASTER_PLUGINS=auto "
+        "bandmaster lock "
         "shop:app\n"
     )
     assert "wrote bandmaster.lock: 2 distributions with 10 parts\n" == house.out("lock")

@@ -54,7 +54,7 @@ Not started
 
 @pytest.mark.requirement("FA-2", "XC-L2")
 def test_the_whole_plan_for_people(house):
-    """Start order, the stack outermost first, what goes into the host, budgets and the slowest stop, one fact a line."""
+    """The plan has the start order, the stack, routes, budgets and the slowest stop, one fact a line."""
     house.install_data()
     house.setenv(BANDMASTER_PROCESSES="4", BANDMASTER_LIMITS='{"postgres": 97}')
     assert PLAN == house.out("plan")
@@ -228,7 +228,8 @@ def test_nothing_installed(house):
     """An empty plan says what to do about it."""
     assert (
         "Plan of everything installed for role 'web'\n"
-        "  no parts: install a distribution that brings some, such as bandmaster-web, or name an app that composes some\n"
+        "  no parts: install a distribution that brings some, such as bandmaster-web, or name an app that composes "
+        "some\n"
     ) == house.out("plan")
 
 
@@ -360,8 +361,10 @@ def wrong(): return Kernel(discover=False, contributions=[A])
             "app:cycle",
             (
                 "1 problem in the plan:\n"
-                "  - lifespans a → b → a wait for each other: 'a' waits for 'b' (it needs its B; in code, app:a), 'b' waits "
-                "for 'a' (it needs its A; in code, app:b). Take one of these edges away, or let both use a third component.\n"
+                "  - lifespans a → b → a wait for each other: 'a' waits for 'b' (it needs its B; in code, app:a), "
+                "'b' waits "
+                "for 'a' (it needs its A; in code, app:b). Take one of these edges away, or let both use a third "
+                "component.\n"
             ),
         ),
         (

@@ -132,7 +132,8 @@ def test_wrong_settings(house):
     assert (
         1,
         (
-            "1 problem in the plan:\n  - BANDMASTER_PLUGINS is wrong (KernelSettings): Input should be 'auto', 'allowlist' or "
+            "1 problem in the plan:\n  - BANDMASTER_PLUGINS is wrong (KernelSettings): Input should be 'auto', "
+            "'allowlist' or "
             "'locked'.\n"
         ),
     ) == house.error("plugins")

@@ -48,7 +48,8 @@ def test_no_start_on_record(house):
     assert (
         1,
         (
-            "No start of shop:app from this directory is on record. `bandmaster run shop:app` keeps one of each start, unless "
+            "No start of shop:app from this directory is on record. `bandmaster run shop:app` keeps one of each "
+            "start, unless "
             "BANDMASTER_TIMELINE is off; `bandmaster timeline --start shop:app` starts it now, without a server.\n"
         ),
     ) == house.error("timeline", "shop:app")

@@ -30,8 +30,10 @@ def test_a_taken_port(settings):
         with pytest.raises(BindError) as taken:
             bind(settings(port=port))
     assert str(taken.value) == (
-        f"127.0.0.1:{port} is taken: another process listens there already. Stop it (`ss -ltnp 'sport = :{port}'` names "
-        f"it), or choose another port with --port or BANDMASTER_SERVER_PORT: {port + 1 if port < 65535 else 8000}, or 0 for any free one."
+        f"127.0.0.1:{port} is taken: another process listens there already. Stop it (`ss -ltnp 'sport = :{port}'` "
+        f"names "
+        f"it), or choose another port with --port or BANDMASTER_SERVER_PORT: {port + 1 if port < 65535 else 8000}, "
+        f"or 0 for any free one."
     )
 
 
