@@ -1,4 +1,4 @@
-"""Commands that installed distributions contribute. Each is imported when it is called."""
+"""Commands that installed distributions contribute. Each is imported only when called."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
 
 class ContributedCommand(TyperCommand):
-    """The place of a contributed command in the program, until the command itself is called and gets all arguments."""
+    """The place of a contributed command in the program, until that command is called and gets all arguments."""
 
     def __init__(self, parts: list[Found]) -> None:
         owners = " and ".join(str(part.provenance) for part in parts)
@@ -32,7 +32,7 @@ class ContributedCommand(TyperCommand):
         return args
 
     def invoke(self, ctx: Any) -> Any:
-        """Load the command, and run it."""
+        """Load and run the command."""
         with answering(Format.TEXT):
             from bandmaster.kernel.discovery.discover import load_command
 
@@ -43,10 +43,10 @@ class ContributedCommand(TyperCommand):
 
 
 def _find_admitted(name: str) -> Found:
-    """The entry point of a command, if the settings allow to load it.
+    """The entry point of a command, if the settings allow to load the command.
 
     Raises:
-        DiscoveryError: the settings don't allow it, or the installed parts have problems.
+        DiscoveryError: the settings don't allow that, or the installed parts have problems.
         PlanError: the kernel's settings can't be read.
     """
     from bandmaster.kernel.cli.installed import find_installed

@@ -53,13 +53,13 @@ class ServerSettings(BaseSettings):
     )
     websocket_message_limit: PositiveInt | None = Field(
         None,
-        description="The most bytes of a WebSocket message; unset: the server's own limit. Not for granian, which has no "
-        "limit.",
+        description="The most bytes of a WebSocket message; unset: the server's own limit. Not for granian, which has "
+        "none.",
     )
     trusted_proxies: Annotated[frozenset[str], NoDecode] = Field(
         frozenset(),
-        description="The proxies, as addresses or networks with commas between them, that may set X-Forwarded-* headers; "
-        "* is every proxy. Not for hypercorn, which can't tell proxies apart.",
+        description="The proxies, as addresses or networks with commas between them, that may set X-Forwarded-* "
+        "headers; * is every proxy. Not for hypercorn, which can't tell proxies apart.",
     )
     root_path: str = Field("", description="The path under which a proxy serves this application.")
     access_log: bool = Field(False, description="Let the server log a line for each request.")
