@@ -127,7 +127,7 @@ class LifespanClient:
         line = message.rstrip().rpartition("\n")[2] or f"the app sent {kind}"
         self.reported = HostLifespanError(line, kind.split(".")[1])
         self._answered.set()
-        # Ends the block, and an app that hangs now. An exception that the app raises next, without waiting, still counts.
+        # Ends the block, and an app that hangs now. An exception that the app raises without waiting still counts.
         self._tasks.cancel_scope.cancel()
 
     def _describe_failure(self) -> str:
