@@ -23,12 +23,14 @@ from bandmaster.kernel import (
     Problem,
     Resources,
     Scoped,
+    ServerSettings,
     StartError,
     ValueContribution,
     create_app,
     lifespan,
     middleware,
     named_settings,
+    serve,
     value,
 )
 
@@ -184,6 +186,10 @@ async def running(app: ASGIApp) -> None:
     assert_type(application, Application)
     assert_type(application.plan, Plan)
     assert_type(application.kernel, Kernel)
+    assert_type(serve(application), int)
+    serve(kernel, settings=ServerSettings(), host="::", port=0, uds="app.sock", server="granian")
+    serve(lambda: application)
+    serve(application, server="gunicorn")  # type: ignore[arg-type]
     assert_type([component.name for component in kernel.plan], list[str])
     assert_type(str(kernel.plan.explain("a")), str)
     Kernel(contributions=[DatabaseManager])  # type: ignore[list-item]
