@@ -16,21 +16,10 @@ from bandmaster.kernel import (
     LifespanContribution,
     MiddlewareBand,
     MiddlewareContribution,
-<<<<<<< HEAD:tests/typing/contributions.py
-=======
-    Plan,
-    PlanError,
-    Problem,
-    Resources,
-    Scoped,
-    ServerSettings,
-    StartError,
->>>>>>> k-process:tests/typing/public.py
     ValueContribution,
     lifespan,
     middleware,
     named_settings,
-    serve,
     value,
 )
 
@@ -137,65 +126,6 @@ assert_type(region, ValueContribution)
 value(DatabaseManager())  # type: ignore[call-arg]
 
 
-<<<<<<< HEAD:tests/typing/contributions.py
-=======
-# -- resources -------------------------------------------------------------------------------------------------------
-
-
-def resources_by_type(resources: Resources) -> None:
-    assert_type(resources[DatabaseManager], DatabaseManager)
-    assert_type(resources[DatabaseManager, "replica"], DatabaseManager)
-    assert_type(resources.get(DatabaseManager), DatabaseManager | None)
-    assert_type(resources.get(DatabaseManager, 5), DatabaseManager | int)
-    assert_type(resources.get((DatabaseManager, "replica")), DatabaseManager | None)
-    assert_type(resources.get((DatabaseManager, "replica"), "else"), DatabaseManager | str)
-    assert_type(DatabaseManager in resources, bool)
-    assert_type(resources[Scoped[DatabaseManager]], Scoped[DatabaseManager])
-    assert_type(Scoped(DatabaseManager).open(), AbstractAsyncContextManager[DatabaseManager])
-    assert_type(resources[Scoped[DatabaseManager], "replica"], Scoped[DatabaseManager])
-    assert_type(resources[list[int]], list[int])
-    assert_type(resources[Repository], Repository)
-    assert_type(resources[Repository, "cached"], Repository)
-    assert_type(resources[Store, "cached"], Store)
-    assert_type(resources.get(Repository), Repository | None)
-    assert_type(resources.get((Store, "cached"), 5), Store | int)
-    resources["database"]  # type: ignore[call-overload]
-    resources[5]  # type: ignore[call-overload]
-
-
-# -- running ---------------------------------------------------------------------------------------------------------
-
-
-async def running(app: ASGIApp) -> None:
-    kernel = Kernel(
-        contributions=[no_parameters, layer, Hooks, second, region],
-        discover=False,
-        overrides={DatabaseManager: object()},
-    )
-    assert_type(kernel.plan, Plan)
-    async with kernel.running() as resources:
-        assert_type(resources, Resources)
-    application = create_app(create_app(app), contributions=[managed], disable={"audit"}, role="web")
-    assert_type(application, Application)
-    assert_type(application.plan, Plan)
-    assert_type(application.kernel, Kernel)
-    assert_type(serve(application), int)
-    serve(kernel, settings=ServerSettings(), host="::", port=0, uds="app.sock", server="granian")
-    serve(lambda: application)
-    serve(application, server="gunicorn")  # type: ignore[arg-type]
-    assert_type([component.name for component in kernel.plan], list[str])
-    assert_type(str(kernel.plan.explain("a")), str)
-    Kernel(contributions=[DatabaseManager])  # type: ignore[list-item]
-    Kernel(settings={})  # type: ignore[arg-type]
-
-
-def errors(plan_error: PlanError, start_error: StartError) -> None:
-    assert_type(plan_error.problems, tuple[Problem, ...])
-    assert_type(start_error.component, str)
-    assert_type(start_error.rollback_errors, tuple[BaseException, ...])
-
-
->>>>>>> k-process:tests/typing/public.py
 def fields(contribution: LifespanContribution, layer: MiddlewareContribution, more: dict[str, Any]) -> None:
     assert_type(contribution.band, LifespanBand)
     assert_type(contribution.priority, int)
