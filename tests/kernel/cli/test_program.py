@@ -154,8 +154,7 @@ def test_help_of_contributed_commands(tools):
         (
             "broken",
             (
-                "command 'broken' (acme-bad 1.2) can't be loaded: importing acme_bad failed with "
-                "ModuleNotFoundError: No "
+                "command 'broken' (acme-bad 1.2) can't be loaded: acme_bad can't be imported: ModuleNotFoundError: No "
                 "module named 'reddis'"
             ),
         ),

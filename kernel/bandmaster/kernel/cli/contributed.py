@@ -12,7 +12,8 @@ from bandmaster.kernel.cli.options import Format
 from bandmaster.kernel.cli.output import answering, is_terminal
 from bandmaster.kernel.contributions.model import COMMANDS_GROUP
 from bandmaster.kernel.errors import DiscoveryError, Problem
-from bandmaster.kernel.hosting.targets import put_first, what_is
+from bandmaster.kernel.hosting.targets import put_first
+from bandmaster.kernel.imports import describe_object
 
 if TYPE_CHECKING:
     from bandmaster.kernel.discovery.metadata import Found
@@ -77,7 +78,7 @@ def _make_command(found: Found, loaded: Any) -> Any:
         app = typer.Typer(add_completion=False, rich_markup_mode=None, pretty_exceptions_enable=False)
         app.command(found.name)(loaded)
         return typer.main.get_command(app)
-    raise _refuse(found, what_is(loaded), "Name a typer.Typer, a click command, or a function.")
+    raise _refuse(found, describe_object(loaded), "Name a typer.Typer, a click command, or a function.")
 
 
 def _refuse(found: Found, kind: str, hint: str) -> DiscoveryError:

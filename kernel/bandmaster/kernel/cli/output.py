@@ -139,10 +139,10 @@ def _wrap(line: str, width: int) -> list[str]:
 
 
 def _render_traceback(error: BaseException) -> str:
-    """A traceback with all causes, in which no exception repeats an input value."""
-    from bandmaster.kernel.hosting.targets import described
+    """A traceback with all its causes, in which no exception repeats an input value."""
+    from bandmaster.kernel.settings.error_messages import describe_error
 
     cause = error.__cause__ or (None if error.__suppress_context__ else error.__context__)
     before = f"{_render_traceback(cause)}\n\nwhich led to\n\n" if cause is not None else ""
     frames = "".join(traceback.format_tb(error.__traceback__))
-    return f"{before}Traceback (most recent call last):\n{frames}{described(error)}"
+    return f"{before}Traceback (most recent call last):\n{frames}{describe_error(error)}"
