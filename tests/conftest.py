@@ -7,11 +7,13 @@ from collections.abc import Iterator
 
 import pytest
 import structlog
-from tests.leftovers import Leftovers
+from tests import leftovers
 
 
-def pytest_configure() -> None:
+def pytest_configure(config: pytest.Config) -> None:
     """Signals act as at a terminal, also where a shell started the tests in its background and had them ignored."""
+    # Not from this file: fixtures of the session don't call the hooks of a conftest.py below the root.
+    config.pluginmanager.register(leftovers)
     signal.signal(signal.SIGINT, signal.default_int_handler)
     signal.signal(signal.SIGTERM, signal.SIG_DFL)
 
@@ -23,11 +25,11 @@ def anyio_backend(request: pytest.FixtureRequest) -> str:
 
 
 @pytest.fixture(autouse=True)
-def check_leftovers() -> Iterator[None]:
+def check_leftovers(request: pytest.FixtureRequest) -> Iterator[None]:
     """A test that leaves a thread, an event loop, a socket or a child process behind fails, and not a later one."""
-    leftovers = Leftovers()
+    test = request.config.stash[leftovers.CURRENT] = leftovers.Leftovers()
     yield
-    found = leftovers.find()
+    found = test.find()
     assert not found, "the test leaves behind:\n" + "\n".join(found)
 
 

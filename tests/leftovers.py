@@ -8,6 +8,8 @@ import time
 from contextlib import suppress
 from pathlib import Path
 
+import pytest
+
 PATIENCE = 5.0
 """Seconds that a thread or a process has to end, on a busy machine."""
 _PAUSE = 0.01
@@ -30,6 +32,12 @@ class Leftovers:
         self._threads = set(threading.enumerate())
         self._files = _list_files()
         self._children = _list_children()
+
+    def keep_new(self, before):
+        """Leave out everything that has begun since ``before`` was constructed."""
+        self._threads |= set(threading.enumerate()) - before._threads
+        self._files |= _list_files() - before._files
+        self._children |= _list_children() - before._children
 
     def find(self):
         """Name the threads, files and children that are new and don't end within `PATIENCE`."""
@@ -59,6 +67,23 @@ class Leftovers:
             if not any(kept in (program := _read_program(child)) for kept in _KEPT_CHILDREN)
         ]
         return [*threads, *files, *children]
+
+
+CURRENT = pytest.StashKey()
+"""The `Leftovers` of the test that runs."""
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_fixture_setup(fixturedef, request):
+    """A fixture of several tests may leave behind what it starts, also where a test asks for it midway."""
+    test = request.config.stash.get(CURRENT, None)
+    if test is None or fixturedef.scope == "function":
+        return (yield)
+    before = Leftovers()
+    try:
+        return (yield)
+    finally:
+        test.keep_new(before)
 
 
 def _list_files():
