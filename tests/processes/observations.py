@@ -25,13 +25,13 @@ class Observer:
         folder.mkdir(exist_ok=True)
 
     def observe(self, server, scenario):
-        """Return the observation; run the scenario, unless a worker has run it or runs it now."""
+        """Return the observation; run the scenario first, unless another thread or worker is ahead."""
         folder = self._find_folder(server, scenario)
         with _lock(folder / "lock"):
             return self._read_or_run(server, scenario, folder)
 
     def observe_ahead(self, server, scenario):
-        """Run the scenario, unless a worker has run it or runs it now."""
+        """Run the scenario, unless another thread or worker is ahead."""
         folder = self._find_folder(server, scenario)
         with _lock(folder / "lock", wait=False) as locked:
             if locked:

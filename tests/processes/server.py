@@ -14,10 +14,10 @@ from pathlib import Path
 from bandmaster.kernel.testing import free_port, guarded_process
 
 HERE = Path(__file__).parent
-PATIENCE = 25.0
+PATIENCE = 40.0
 """Seconds after which every wait fails, and a process that still runs has no exit code."""
-DRAIN_TIMEOUT = 30
-TERMINATION_GRACE = 60
+DRAIN_TIMEOUT = 60
+TERMINATION_GRACE = 90
 """Both are longer than `PATIENCE`, so that a process with an exit code has waited for neither, however busy the
 machine is.
 """
@@ -76,7 +76,7 @@ class Observation:
     text: dict = field(default_factory=dict)
     """Of each request: the body of its response."""
     close_code: int | None = None
-    """The code with which the WebSocket was closed, as its client received it."""
+    """The close code that the WebSocket's client received."""
 
 
 class Served:
@@ -131,7 +131,7 @@ class Served:
         self.note_time(name)
 
     def record_until(self, status, name, path, timeout=10.0):
-        """Repeat a request until it has a status; after `PATIENCE`, keep the status of the last one."""
+        """Repeat a request until a status comes; after `PATIENCE`, keep the status of the last one."""
         until = time.monotonic() + PATIENCE
         self.record(name, path, timeout)
         while self.observation.status[name] != status and time.monotonic() < until:
@@ -146,7 +146,7 @@ class Served:
         self.process.send_signal(number)
 
     def end(self, patience=PATIENCE):
-        """Wait until the process has ended by itself, and observe the end."""
+        """Wait until the process has ended without force, and observe the end."""
         began = self.signalled or time.monotonic()
         with suppress(subprocess.TimeoutExpired):
             self.observation.code = self.process.wait(patience)

@@ -12,7 +12,8 @@ import pytest
 from bandmaster.kernel.testing import guarded_folder, guarded_process
 
 ROOT = Path(__file__).parents[2]
-PATIENCE = 60
+PATIENCE = 150
+"""Seconds for two xdist workers to start three servers each: less than pytest's faulthandler_timeout."""
 TESTS = """
 import time
 import pytest
@@ -30,7 +31,7 @@ pytestmark = pytest.mark.process
 
 
 def list_processes():
-    """The parent and the program of every process that hasn't ended, by its id."""
+    """The parent and the program of every process that hasn't ended, by process id."""
     command = ["ps", "-A", "-ww", "-o", "pid=,ppid=,stat=,args="]
     listed = subprocess.run(command, capture_output=True, text=True, check=True).stdout
     lines = [line.split(maxsplit=3) for line in listed.splitlines()]

@@ -95,7 +95,7 @@ def test_sigterm_while_a_start_blocks_the_event_loop(observe, server):
 
 @on("stubborn start", LAUNCHER, "uvicorn")
 def test_sigterm_while_a_start_ignores_its_cancellation(observe, server):
-    """The component is named after its stop deadline and abandon_after, and the process ends."""
+    """The component is named after the stop deadline and abandon_after, and the process ends."""
     seen = observe(server, "stubborn start")
     assert seen.code == 70
     assert seen.facts == [*STARTED, "stop database"]
@@ -225,7 +225,7 @@ def test_an_open_websocket_is_closed_when_the_drain_begins(observe, server):
 
 @on("drain", LAUNCHER, "uvicorn", "granian", *LAUNCHED[1:])
 def test_a_long_stream_learns_of_the_drain(observe, server):
-    """A stream that waits for the drain ends by itself, while another request is still in flight."""
+    """A stream that waits for the drain ends while another request is still in flight."""
     seen = observe(server, "drain")
     assert seen.text["stream"].endswith("bye")
     assert seen.at["stream"] < seen.at["held"]

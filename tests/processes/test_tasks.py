@@ -292,7 +292,7 @@ def test_a_message_that_kills_its_workers_becomes_a_dead_letter(deployment):
     deployment.send(sending(tasked.poison, ()))
     deployment.send(sending(tasked.long, *[(2.5 * LEASE, f"innocent-{number}") for number in range(4)]))
     for number in range(4):
-        deployment.wait_for(f"end innocent-{number}", patience=60)
+        deployment.wait_for(f"end innocent-{number}", patience=120)
     deployment.wait(lambda: bool(deployment.letters()), "a dead letter")
     (letter,) = deployment.letters()
     assert ("tests.processes.tasked:poison", "deliveries exceeded", 3) == (
@@ -424,7 +424,7 @@ def test_no_task_is_lost(deployment):
     def missing():
         return set(range(count)) - {int(text.split()[1]) for text in deployment.texts() if text.startswith("mark ")}
 
-    deployment.wait(lambda: not missing(), "every task", 90)
+    deployment.wait(lambda: not missing(), "every task", 180)
     deployment.wait(lambda: (deployment.depth().waiting, deployment.depth().held) == (0, 0), "an empty queue")
     taken, done = collections.defaultdict(list), collections.defaultdict(list)
     for pid, at, text in deployment.facts():

@@ -19,7 +19,7 @@ from bandmaster.kernel.testing.guardian import guarded_process
 
 _PAUSE = 0.02
 _TAIL = 4000
-"""Characters of a server's output that an error shows, from its end."""
+"""The most characters of a server's output that an error shows. The last ones are shown."""
 
 
 class ServiceSettings(BaseSettings):
