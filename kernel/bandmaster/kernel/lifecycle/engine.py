@@ -143,7 +143,7 @@ class Engine:
             Ending(tuple(self._failures), interruption, was_ready=self._was_ready, stop_reason=self._stop_reason)
         )
         self.phase = Phase.FAILED if self._failures else Phase.STOPPED
-        self._emit(events.KernelStopped, took=self._now() - self._began, errors=len(self._failures))
+        self._emit(events.KernelStopped, took=self._now() - self._stop_began, errors=len(self._failures))
         self._failures.clear()
         if raised is not None:
             try:
