@@ -37,7 +37,7 @@ from bandmaster.kernel.planning.plan import Component, Plan
 
 
 class Phase(Enum):
-    """The phase of a kernel's run."""
+    """The phase of a kernel's run: NEW, STARTING, READY, DRAINING, STOPPING, then STOPPED or FAILED."""
 
     NEW = "new"
     STARTING = "starting"
