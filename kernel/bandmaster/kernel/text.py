@@ -55,6 +55,11 @@ def listed(names: Iterable[str]) -> str:
     return f"{', '.join(most)} and {last}" if most else last
 
 
+def count_noun(count: int, one: str, many: str = "") -> str:
+    """A number with its noun: ``no layers``, ``1 layer``, ``2 layers``."""
+    return f"{count or 'no'} {one if count == 1 else many or f'{one}s'}"
+
+
 def duration(seconds: float) -> str:
     """A duration with a unit: ``12 ms``, ``3.4 s``."""
     if seconds <= 0.0005:
