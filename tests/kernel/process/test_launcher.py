@@ -457,7 +457,7 @@ def test_options_have_precedence_over_settings(monkeypatch, tmp_path, capfd):
 
 def test_settings_of_another_type():
     """``settings`` takes the server's settings; the kernel's belong to the application."""
-    with pytest.raises(ValueError, match="^settings: expected ServerSettings, got KernelSettings$"):
+    with pytest.raises(ValueError, match=r"^settings: expected ServerSettings, got KernelSettings$"):
         serve(lambda: None, settings=KernelSettings())
 
 
