@@ -14,7 +14,7 @@ from bandmaster.kernel.tracebacks import find_frames
 
 
 class ImportFailure(Exception):
-    """The object can't be imported; ``__cause__`` is the exception. Callers raise an error of their own from it."""
+    """An object can't be imported; ``__cause__`` is the exception. Callers raise an error of their own instead."""
 
 
 class MissingModule(ImportFailure):
@@ -68,7 +68,7 @@ def import_object(module: str, attribute: str) -> Any:
 
     Raises:
         ImportFailure: `MissingModule`, `MissingAttribute` or `FailedImport`.
-        BandmasterError: the module raised it; its text says which part is at fault.
+        BandmasterError: an error that the module raised, unchanged, because its text names the part at fault.
     """
     loaded: Any = _import_module(module)
     for name in attribute.split("."):

@@ -15,8 +15,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from bandmaster.kernel.contributions.model import Provenance
-from bandmaster.kernel.discovery.lockfile import Lock, Pin, verify_files
+from bandmaster.kernel.discovery.lockfile import Lock
 from bandmaster.kernel.discovery.metadata import Found, find
+from bandmaster.kernel.discovery.pins import Pin, verify_files
 from bandmaster.kernel.errors import DiscoveryError
 
 AUDIT = "[bandmaster.lifespan]\naudit = acme_audit:audit\n"

@@ -3,8 +3,9 @@
 import pytest
 
 from bandmaster.kernel.contributions.model import Provenance
-from bandmaster.kernel.discovery.lockfile import Lock, Pin
+from bandmaster.kernel.discovery.lockfile import Lock
 from bandmaster.kernel.discovery.metadata import Found
+from bandmaster.kernel.discovery.pins import Pin
 from bandmaster.kernel.discovery.trust import admit
 from bandmaster.kernel.errors import Problem
 

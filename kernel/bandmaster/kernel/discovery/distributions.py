@@ -74,7 +74,7 @@ class Source(NamedTuple):
         return None if data is None else decode(data)
 
     def read_identity(self) -> tuple[str, str]:
-        """Name and version as the distribution writes them; empty where it doesn't."""
+        """Name and version as the distribution writes them, empty if either is missing."""
         for filename in ("METADATA", "PKG-INFO"):
             try:
                 name, version = _parse_identity(self.read_bytes(filename) or b"")
@@ -88,8 +88,8 @@ class Source(NamedTuple):
 def find_sources(path: Iterable[str], problems: Problems) -> dict[str, Source]:
     """The metadata of each distribution, by its normalised name.
 
-    Where a distribution is there several times, the first on the path counts: it is the one that is imported. Directories
-    that pip moved aside (``~name``) are passed over.
+    Where a distribution is installed several times, the first on the path counts: it is the one that is imported.
+    Directories that pip moved aside (``~name``) are passed over.
     """
     sources: dict[str, list[Source]] = {}
     on_path = False

@@ -128,7 +128,7 @@ def test_several_wrong_entry_points(house):
             "to disable 'x' would leave out every one of them."
         ),
         (
-            "  - lifespan 'odd' (acme-bad 1.2) can't be loaded: acme_bad:thing is a int, not a LifespanContribution. "
+            "  - lifespan 'odd' (acme-bad 1.2) can't be loaded: acme_bad:thing is an int, not a LifespanContribution. "
             "Make a LifespanContribution of it and name that. Or switch it off with BANDMASTER_DISABLE=odd or "
             "disable={'odd'}."
         ),
