@@ -77,7 +77,10 @@ def test_a_frozen_program_with_its_metadata():
 def test_a_server_without_its_version(server):
     """A server whose metadata is missing is named without a version."""
     pytest.importorskip(server)
-    code = "from bandmaster.kernel import ServerSettings\nfrom bandmaster.kernel.process.servers.interface import make_server\n"
+    code = (
+        "from bandmaster.kernel import ServerSettings\n"
+        "from bandmaster.kernel.process.servers.interface import make_server\n"
+    )
     assert [server] == run(f"{FREEZE}{code}print(make_server(ServerSettings(server={server!r})).version)")
 
 

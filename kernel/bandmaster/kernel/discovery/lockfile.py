@@ -46,7 +46,7 @@ class Lock:
         """Read a lock file.
 
         Raises:
-            DiscoveryError: there is no such file, or `write` didn't make it.
+            DiscoveryError: there is no such file, or the file isn't a lock.
         """
         try:
             return cls.parse(Path(path).read_bytes().decode("utf-8-sig"))

@@ -35,9 +35,9 @@ class Found:
     value: str
     provenance: Provenance
     path: str = ""
-    """The directory of the distribution's metadata; else the archive or the finder that it comes from."""
+    """The directory of the distribution's metadata; else an archive or a finder."""
     problem: Problem | None = None
-    """The fault of the entry as it is written, if it has one."""
+    """The fault of the line in entry_points.txt, if there is one."""
     reader: Reader | None = field(default=None, compare=False, repr=False)
     """Reads metadata files where ``path`` is no directory."""
 
@@ -103,7 +103,7 @@ def find(path: Sequence[str] | None = None) -> tuple[Found, ...]:
 def scan(path: Sequence[str] | None = None) -> Scan:
     """Read the metadata of every distribution on ``path`` (``sys.path``), each file once for all groups.
 
-    Where a distribution is installed several times, the first on the path hides the others, even if it has no parts.
+    Where a distribution is installed several times, the first on the path hides the others, even without parts.
     Directories that pip moved aside (``~name``) are passed over.
     """
     found: list[Found] = []

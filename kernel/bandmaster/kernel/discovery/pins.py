@@ -20,7 +20,7 @@ Covers: TypeAlias = Literal["files", "metadata"]
 
 @dataclass(frozen=True, slots=True)
 class Pin:
-    """One distribution as it was when the lock was made."""
+    """The version and content of one distribution when the lock was made."""
 
     version: str
     sha256: str

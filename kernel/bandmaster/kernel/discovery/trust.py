@@ -55,7 +55,7 @@ def admit(
     ``auto`` admits all. ``allowlist`` admits the parts of the distributions in ``allow``; the plan lists the others as
     left out. A distribution in ``allow`` without parts is a problem, not a warning: a misspelt name would leave out the
     part that guards the door. ``locked`` admits all if ``installed`` equals the ``lock`` in distributions, versions and
-    contents, and no part if it doesn't.
+    contents, and no part otherwise.
 
     ``disable`` names parts that are left out, in every group (``audit``) or in one (``lifespan:audit``,
     ``bandmaster.lifespan:audit``); ``elsewhere`` are the names of parts that didn't come from entry points, which
