@@ -79,12 +79,12 @@ def test_a_failed_stop():
 
 @pytest.mark.parametrize("error", [PlanError([Problem("a needs b")]), BindError("taken"), StartCancelled("asked to")])
 def test_errors_without_a_traceback(error):
-    """The report of a wrong plan, a taken address or a requested stop is its message."""
+    """The report of a wrong plan, a taken address or a requested stop is the message alone."""
     assert str(error) == report(error)
 
 
 def test_other_exceptions():
-    """The report of another exception is its traceback; a group has one for each error."""
+    """The report of another exception is the traceback; a group has one for each error."""
     assert report(raised()).endswith("RuntimeError: no luck")
     nested = BaseExceptionGroup("two", [raised("one"), BaseExceptionGroup("inner", [raised("bye", SystemExit)])])
     text = report(nested)

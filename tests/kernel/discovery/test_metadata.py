@@ -39,7 +39,7 @@ def brought(*path):
 
 
 def test_an_entry_point_with_its_distribution(tmp_path):
-    """An entry point has its distribution, the place of the metadata and its name; its module isn't imported."""
+    """An entry point has a distribution and the place of the metadata; the module isn't imported."""
     info = install(tmp_path, "acme_audit", "1.2", AUDIT, display="Acme-Audit")
     (found,) = find([str(tmp_path)])
     assert found == Found(
@@ -340,7 +340,7 @@ def archive(path, name, version="1.0", entry_points=AUDIT):
 
 
 def test_archives_on_the_path(tmp_path):
-    """A wheel or zip file on the path is searched, in its place on the path."""
+    """A wheel or zip file on the path is searched in the order of the path."""
     zipped = archive(tmp_path / "acme.zip", "acme", "1.0")
     install(tmp_path / "site", "acme", "2.0", AUDIT)
     (found,) = find([str(zipped), str(tmp_path / "site")])
