@@ -62,8 +62,8 @@ def work(tmp_path, monkeypatch):
 @pytest.mark.parametrize(
     "name", ["plain", "kernel", "application", "asgi", "make", "make_named", "made", "mine", "Mine.app", "mine.app"]
 )
-def test_what_can_be_named(work, name):
-    """Applications, kernels, any ASGI app, functions that return one, and attributes of attributes."""
+def test_objects_that_a_target_may_name(work, name):
+    """A target names an Application, a Kernel, any ASGI app, or a function that returns one."""
     loaded = load(f"shop_app:{name}")
     module = sys.modules["shop_app"]
     known = [module.plain, module.kernel, module.application, module.asgi, module.mine]
@@ -144,8 +144,8 @@ EXPECTED = "expected an Application, a Kernel, any ASGI app, or a function witho
         ),
     ],
 )
-def test_slips(work, target, expected):
-    """What was mistyped, and what was probably meant."""
+def test_misspelt_targets(work, target, expected):
+    """A misspelt target is reported with the target that was probably meant."""
     work("pkg/__init__.py", "")
     work("pkg/main.py", "")
     work("pkg/xyz.py", "")
@@ -158,7 +158,7 @@ def test_slips(work, target, expected):
 
 
 def test_a_module_that_is_nowhere(work, tmp_path):
-    """Without anything like it, the answer says where it was looked for."""
+    """The error for an unknown module names the directory that was searched."""
     with pytest.raises(TargetError) as caught:
         load("qqqqq:app")
     assert (
@@ -226,7 +226,7 @@ def test_a_module_that_is_nowhere(work, tmp_path):
     ],
 )
 def test_code_that_fails(work, tmp_path, text, expected):
-    """That the module is there and fails is told apart from that it isn't there; the place is shown."""
+    """A module that fails isn't reported as missing; the error shows the place."""
     work("bad.py", text)
     with pytest.raises(TargetError) as caught:
         load("bad:app")
@@ -237,7 +237,7 @@ def test_code_that_fails(work, tmp_path, text, expected):
 
 @pytest.mark.requirement("AU-17")
 def test_the_input_of_a_validation_is_not_repeated(work):
-    """pydantic's own text would show it."""
+    """An error doesn't repeat the input that pydantic refused, as pydantic's own text does."""
     work(
         "bad.py",
         "from secretive import given\nfrom pydantic import BaseModel\nclass S(BaseModel):\n    n: int\n\nS(n=given)\n",
@@ -253,7 +253,7 @@ def test_the_input_of_a_validation_is_not_repeated(work):
 
 
 def test_deep_inside_a_library_the_own_step_stays(work, tmp_path):
-    """The last step that people can change is shown, however deep it went from there."""
+    """The last step outside of libraries is shown, however deep inside a library the error is."""
     work("site-packages/library.py", "def f(n): return f(n - 1) if n else 1 / 0\n")
     work("mine.py", "import library\nlibrary.f(9)\n")
     sys.path.append(str(tmp_path / "site-packages"))
@@ -264,8 +264,8 @@ def test_deep_inside_a_library_the_own_step_stays(work, tmp_path):
     )
 
 
-def test_an_error_of_the_kernel_speaks_for_itself(work):
-    """A plan that fails while its module is imported, or its factory called, is reported as such."""
+def test_an_error_of_the_kernel_passes(work):
+    """A plan error passes unchanged from an import, from a factory and from a lazy export."""
     work("one.py", "from bandmaster.kernel import PlanError, Problem\nraise PlanError([Problem('no')])\n")
     work("two.py", "from bandmaster.kernel import PlanError, Problem\ndef app(): raise PlanError([Problem('no')])\n")
     work(
@@ -278,20 +278,20 @@ def test_an_error_of_the_kernel_speaks_for_itself(work):
 
 
 def test_an_object_without_attributes_of_its_own(work):
-    """Even of those a missing attribute is answered."""
+    """A missing attribute of an object without a ``__dict__`` is reported."""
     work("slim.py", "class Slim:\n    __slots__ = ()\nslim = Slim()\n")
     with pytest.raises(TargetError, match="has no attribute 'app'"):
         load("slim:slim.app")
 
 
 def test_a_compiled_callable_is_taken_for_an_app(work):
-    """What hides its signature may be one, and shows when it serves; it isn't called to find out."""
+    """A compiled callable without a signature may be an app, and isn't called to find out."""
     work("compiled.py", "app = {}.update\n")
     assert "update" == load("compiled:app").__name__
 
 
 def test_the_directory_is_put_first_once(work, tmp_path):
-    """As servers do; twice changes nothing."""
+    """The directory comes first on ``sys.path``, as servers do it, and only once."""
     put_first(".")
     put_first(".")
     assert [str(tmp_path), False] == [sys.path[0], sys.path[1] == str(tmp_path)]
@@ -301,7 +301,7 @@ def test_the_directory_is_put_first_once(work, tmp_path):
 
 
 def test_the_application_of_a_target(work, monkeypatch):
-    """Applications are taken as they are, kernels get a host, other apps become one."""
+    """An Application is returned as it is, a Kernel gets a host, and another app becomes the host."""
     monkeypatch.setenv("BANDMASTER_PLUGINS", "allowlist")
     application = load_application("shop_app:application")
     module = sys.modules["shop_app"]
@@ -314,8 +314,8 @@ def test_the_application_of_a_target(work, monkeypatch):
     assert ("web", Kernel) == (everything.plan.role, type(everything.kernel))
 
 
-def test_what_fails_while_it_is_composed(work, monkeypatch):
-    """Foreign code that runs while an application is composed is named with its place."""
+def test_an_application_that_fails_while_it_is_composed(work, monkeypatch):
+    """A failure while an application is composed names the setting or the place."""
     monkeypatch.setenv("BANDMASTER_PLUGINS", "allowlist")
     monkeypatch.setenv("BANDMASTER_DISTRIBUTION", "no-such-distribution")
     try:
@@ -328,5 +328,5 @@ def test_what_fails_while_it_is_composed(work, monkeypatch):
 
 @pytest.mark.parametrize("target", ["a:b", "a.b:c.d"])
 def test_the_two_halves(target):
-    """Module and attribute, each dotted if need be."""
+    """A target has a module and an attribute, each dotted if need be."""
     assert tuple(target.split(":")) == split(target)
