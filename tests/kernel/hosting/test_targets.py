@@ -79,29 +79,29 @@ EXPECTED = "expected an Application, a Kernel, any ASGI app, or a function witho
         (
             "shop_app",
             (
-                "'shop_app' isn't of the form module:attribute. Write the module as it is imported, a colon, and the name in "
-                "it, such as shop_app:app."
+                "'shop_app' isn't of the form module:attribute. Write the module as it is imported, a colon, and the "
+                "name in it, such as shop_app:app."
             ),
         ),
         (
             "shop.main",
             (
-                "'shop.main' isn't of the form module:attribute. Write the module as it is imported, a colon, and the name "
-                "in it, such as shop:main or shop.main:app."
+                "'shop.main' isn't of the form module:attribute. Write the module as it is imported, a colon, and the "
+                "name in it, such as shop:main or shop.main:app."
             ),
         ),
         (
             "./shop/main.py:web",
             (
-                "'./shop/main.py:web' isn't of the form module:attribute. Write the module as it is imported, a colon, and "
-                "the name in it, such as shop.main:web."
+                "'./shop/main.py:web' isn't of the form module:attribute. Write the module as it is imported, a colon, "
+                "and the name in it, such as shop.main:web."
             ),
         ),
         (
             "",
             (
-                "'' isn't of the form module:attribute. Write the module as it is imported, a colon, and the name in it, "
-                "such as shop.main:app."
+                "'' isn't of the form module:attribute. Write the module as it is imported, a colon, and the name in "
+                "it, such as shop.main:app."
             ),
         ),
         ("shop_app.py:make", "There is no module 'shop_app.py'. A module is named as it is imported: shop_app."),
@@ -121,15 +121,15 @@ EXPECTED = "expected an Application, a Kernel, any ASGI app, or a function witho
         (
             "shop_app:make_what",
             (
-                f"shop_app:make_what() returned the function make(); {EXPECTED} A factory takes no arguments; give them "
-                "defaults."
+                f"shop_app:make_what() returned the function make(); {EXPECTED} A factory takes no arguments; give "
+                "them defaults."
             ),
         ),
         (
             "shop_app:make_async",
             (
-                f"shop_app:make_async is the function make_async(); {EXPECTED} A factory is a plain function: write def, not "
-                "async def."
+                f"shop_app:make_async is the function make_async(); {EXPECTED} A factory is a plain function: write "
+                "def, not async def."
             ),
         ),
         (
@@ -140,7 +140,8 @@ EXPECTED = "expected an Application, a Kernel, any ASGI app, or a function witho
         ("shop_app:functools", f"shop_app:functools is the module functools; {EXPECTED}"),
         (
             "shop_app:Starlette",
-            f"shop_app:Starlette is the class Starlette; {EXPECTED} Name one that you made of it: app = Starlette(...).",
+            f"shop_app:Starlette is the class Starlette; {EXPECTED} "
+            "Name one that you made of it: app = Starlette(...).",
         ),
     ],
 )
@@ -173,15 +174,15 @@ def test_a_module_that_is_nowhere(work, tmp_path):
         (
             "import reddis.client\n",
             (
-                "bad can't be imported: ModuleNotFoundError: No module named 'reddis'. Install what brings 'reddis', or "
-                "correct the import.\n  bad.py:1 in <module>\n    import reddis.client"
+                "bad can't be imported: ModuleNotFoundError: No module named 'reddis'. Install what brings 'reddis', "
+                "or correct the import.\n  bad.py:1 in <module>\n    import reddis.client"
             ),
         ),
         (
             "import bad.inner\n",
             (
-                "bad can't be imported: ModuleNotFoundError: No module named 'bad.inner'; 'bad' is not a package. Install "
-                "what brings 'bad', or correct the import.\n  bad.py:1 in <module>\n    import bad.inner"
+                "bad can't be imported: ModuleNotFoundError: No module named 'bad.inner'; 'bad' is not a package. "
+                "Install what brings 'bad', or correct the import.\n  bad.py:1 in <module>\n    import bad.inner"
             ),
         ),
         (
@@ -203,7 +204,8 @@ def test_a_module_that_is_nowhere(work, tmp_path):
             ),
         ),
         (
-            "from bandmaster.kernel import *\n@lifespan(band=LifespanBand.SERVICES, priority=999)\nasync def a():\n    yield\n",
+            "from bandmaster.kernel import *\n"
+            "@lifespan(band=LifespanBand.SERVICES, priority=999)\nasync def a():\n    yield\n",
             (
                 "bad can't be imported: ValueError: priority: 999 lies outside its band. Allowed: SERVICES 300–399.\n"
                 "  bad.py:2 in <module>\n    @lifespan(band=LifespanBand.SERVICES, priority=999)"

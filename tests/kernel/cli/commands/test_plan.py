@@ -373,8 +373,8 @@ def wrong(): return Kernel(discover=False, contributions=[A])
             "app:wrong",
             (
                 "app:wrong() raised ValueError: contributions: A is no contribution; decorate it with "
-                "@lifespan(...) or @middleware(...), or make a LifespanContribution, MiddlewareContribution, "
-                "RouteContribution or ErrorHandlerContribution of it.\n"
+                "@lifespan(...) or @middleware(...), pass it to value(...), or make a RouteContribution or an "
+                "ErrorHandlerContribution of it.\n"
                 "  app.py:17 in wrong\n"
                 "    def wrong(): return Kernel(discover=False, contributions=[A])\n"
             ),
