@@ -212,11 +212,13 @@ def test_missing_settings_are_named_by_their_variables():
     assert [
         (
             "TEST_SECRET_PASSWORD is not set (SecretSettings needs it). "
-            "Set it in the environment, or pass overrides={SecretSettings: SecretSettings(...)}."
+            "Set it in the environment, or pass overrides={SecretSettings: SecretSettings(...)}. "
+            "SecretSettings is read by lifespan 'a' (SERVICES, acme 1.0)."
         ),
         (
             "TEST_SECRET_SIZE is not set (SecretSettings needs it). "
-            "Set it in the environment, or pass overrides={SecretSettings: SecretSettings(...)}."
+            "Set it in the environment, or pass overrides={SecretSettings: SecretSettings(...)}. "
+            "SecretSettings is read by lifespan 'a' (SERVICES, acme 1.0)."
         ),
     ] == list(map(str, problems(needy)))
 
