@@ -223,6 +223,18 @@ def test_missing_settings_are_named_by_their_variables():
     ] == list(map(str, problems(needy)))
 
 
+def test_every_reader_of_missing_settings_is_named():
+    """The hint names each component and each layer that reads the settings type."""
+
+    class Secretive(Hooks):
+        def __init__(self, settings: SecretSettings): ...
+
+    found = problems(part("a", needs=[SecretSettings]), part("b"), layer("l", kind=Secretive))
+    assert ["SecretSettings is read by lifespan 'a' (SERVICES, acme 1.0) and layer 'l' (POLICY, acme 1.0)."] * 2 == [
+        problem.hint.partition("}. ")[2] for problem in found
+    ]
+
+
 def test_declared_deadlines_win_over_settings():
     """Other starts have the setting's deadline, other stops a share of the grace."""
     parts = [part("a", start_timeout=1, stop_timeout=2), part("b")]
