@@ -455,6 +455,12 @@ def test_options_have_precedence_over_settings(monkeypatch, tmp_path, capfd):
     assert f"unix:{tmp_path}" in capfd.readouterr().err
 
 
+def test_settings_of_another_type():
+    """``settings`` takes the server's settings; the kernel's belong to the application."""
+    with pytest.raises(ValueError, match="^settings: expected ServerSettings, got KernelSettings$"):
+        serve(lambda: None, settings=KernelSettings())
+
+
 def test_an_option_that_is_wrong(capfd):
     """A wrong option makes the exit code 78, and the error names the option as the caller wrote it."""
     assert serve(RecordingApp().app, port=70000) == 78

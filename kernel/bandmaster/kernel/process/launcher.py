@@ -60,6 +60,7 @@ def serve(
 
     Raises:
         RuntimeError: the caller isn't the main thread, or an event loop runs there.
+        ValueError: ``settings`` is something else than `ServerSettings`.
     """
     check_may_run("serve")
     options = {"host": host, "port": port, "uds": uds, "server": server}

@@ -119,7 +119,10 @@ def make_server_settings(
 
     Raises:
         PlanError: the settings can't be read, or don't go together.
+        ValueError: ``base`` is something else.
     """
+    if base is not None and not isinstance(base, ServerSettings):
+        raise ValueError(f"settings: expected ServerSettings, got {type(base).__name__}")
     given = {name: value for name, value in options.items() if value is not None}
     kind = ServerSettings if base is None else type(base)
 
