@@ -7,6 +7,9 @@ PARTS  := contrib/web contrib/fastapi contrib/redis contrib/persistence contrib/
 LOCAL  := -e . $(addprefix -e ,$(PARTS))
 META   := pyproject.toml constraints.txt $(addsuffix /pyproject.toml,$(PARTS))
 PIP    := $(BIN)/python -m pip --quiet --disable-pip-version-check
+# The tests of tasks, databases and processes mostly wait for leases, timeouts and servers: two workers for each core
+# use the time in which one would wait. Each worker has servers of its own and needs about 200 MB.
+WORKERS ?= $(shell echo $$(( 2 * $$(getconf _NPROCESSORS_ONLN) )))
 
 .PHONY: run test check fuzz mutants bench docs clean help
 
@@ -22,8 +25,9 @@ run: export DATABASE_MIGRATE_ON_START ?= true
 run: $(VENV)/.run
 	$(BIN)/bandmaster run boxoffice:app --show-plan
 
+# xdist's default deals the tests of one file out to all workers, and each worker then starts the servers of the file.
 test: $(VENV)/.dev
-	$(BIN)/python -m pytest -n auto $(ARGS)
+	$(BIN)/python -m pytest -n $(WORKERS) --dist worksteal $(ARGS)
 
 check: $(VENV)/.dev
 	$(BIN)/ruff check .

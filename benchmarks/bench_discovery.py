@@ -62,7 +62,7 @@ def make_site(site: Path, count: int) -> None:
 
 
 def floor() -> Callable[[], int]:
-    """What nobody can do without: list each directory, read each entry_points.txt."""
+    """The least work: list each directory, read each entry_points.txt."""
 
     def run() -> int:
         count = 0
@@ -84,7 +84,7 @@ def floor() -> Callable[[], int]:
 
 
 def bare_floor() -> Callable[[], int]:
-    """The same with the cheapest calls there are: no DirEntry, no file object."""
+    """The least work with the cheapest calls: no DirEntry, no file object."""
 
     def run() -> int:
         count = 0

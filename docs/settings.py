@@ -19,6 +19,7 @@ HEAD = """\
 
 Settings are read from the environment. `bandmaster config` lists the settings of every installed part with their
 current values, and masks secrets. `bandmaster config --format env` prints an example file.
+A variable with a misspelt name is ignored: look for the value in the answer of `bandmaster config`.
 """
 SETTINGS = {
     "The kernel": KernelSettings,

@@ -47,13 +47,13 @@ def caused(error, cause):
     ],
 )
 def test_exit_codes(error, code):
-    """78 where nothing was started, 70 for whatever failed later (sysexits.h)."""
+    """The exit code is 78 if nothing was started, and 70 for later failures (sysexits.h)."""
     assert code == exit_code(error)
 
 
 @pytest.mark.requirement("FA-14", "XC-L4")
 def test_a_failed_start():
-    """The cause first, with its traceback, then every error met while rolling back."""
+    """The report has the cause with its traceback first, then each error of the rollback."""
     error = caused(
         StartError("'db' (acme 1.0) failed to start: no luck", component="db", rollback_errors=[raised("nor here")]),
         raised(),
@@ -64,27 +64,27 @@ def test_a_failed_start():
 
 
 def test_a_crash():
-    """One that ended by itself has no cause to show."""
+    """The report of a crash has the traceback of the cause, if there is one, and those of the stop."""
     assert report(CrashError("'db' died while serving", component="db")) == "The run failed: 'db' died while serving"
     text = report(CrashError("'db' died while serving", component="db", stop_errors=[raised("nor here")]))
     assert "While stopping:\nTraceback" in text
 
 
 def test_a_failed_stop():
-    """All of the errors, the first one first."""
+    """The report has all errors of the stop in their order."""
     text = report(StopError("'a' and 'b' failed to stop", [raised("one"), raised("two")]))
     assert text.startswith("The stop failed: 'a' and 'b' failed to stop\n\nTraceback")
     assert text.index("RuntimeError: one") < text.index("And then:") < text.index("RuntimeError: two")
 
 
 @pytest.mark.parametrize("error", [PlanError([Problem("a needs b")]), BindError("taken"), StartCancelled("asked to")])
-def test_what_is_no_bug_needs_no_traceback(error):
-    """The message says it all."""
+def test_errors_without_a_traceback(error):
+    """The report of a wrong plan, a taken address or a requested stop is the message alone."""
     assert str(error) == report(error)
 
 
-def test_anything_else():
-    """A traceback, or one for each of a group's errors."""
+def test_other_exceptions():
+    """The report of another exception is the traceback; a group has one for each error."""
     assert report(raised()).endswith("RuntimeError: no luck")
     nested = BaseExceptionGroup("two", [raised("one"), BaseExceptionGroup("inner", [raised("bye", SystemExit)])])
     text = report(nested)
@@ -94,7 +94,7 @@ def test_anything_else():
 
 
 def test_one_line():
-    """For servers' logs."""
+    """The first line of the message, or the type, is the line for servers' logs."""
     assert one_line(RuntimeError("first\nsecond")) == "first"
     assert one_line(RuntimeError()) == "RuntimeError"
 

@@ -14,11 +14,11 @@ from bandmaster.kernel.tracebacks import find_frames
 
 
 class ImportFailure(Exception):
-    """The object can't be imported; ``__cause__`` is the exception. Callers raise an error of their own from it."""
+    """An object can't be imported; ``__cause__`` is the exception. Callers raise an error of their own instead."""
 
 
 class MissingModule(ImportFailure):
-    """A module, or a package around it, isn't there: the reference is misspelt, or a distribution is missing."""
+    """A module, or a package around the module, isn't there: misspelt, or in a distribution that isn't installed."""
 
     def __init__(self, name: str) -> None:
         super().__init__(f"there is no module {name!r}")
@@ -27,7 +27,7 @@ class MissingModule(ImportFailure):
 
 
 class MissingAttribute(ImportFailure):
-    """The module is there, and an attribute isn't."""
+    """The module has no such attribute."""
 
     def __init__(self, owner: Any, name: str) -> None:
         super().__init__(f"{describe_object(owner).removeprefix('the ')} has no attribute {name!r}")
@@ -64,11 +64,11 @@ def split_reference(text: str) -> tuple[str, str] | None:
 
 
 def import_object(module: str, attribute: str) -> Any:
-    """Import a module, and follow the attribute in it.
+    """Import a module, and return its attribute.
 
     Raises:
         ImportFailure: `MissingModule`, `MissingAttribute` or `FailedImport`.
-        BandmasterError: the module raised it; its text says which part is at fault.
+        BandmasterError: an error that the module raised, unchanged, because its text names the part at fault.
     """
     loaded: Any = _import_module(module)
     for name in attribute.split("."):
@@ -99,7 +99,7 @@ def _import_module(name: str) -> ModuleType:
 
 
 def describe_object(value: Any) -> str:
-    """An object as an error names it, without its value: ``the class Shop``, ``an int``."""
+    """The kind and the name of an object, without a value that may be secret: ``the class Shop``, ``an int``."""
     if value is None:
         return "None"
     if isinstance(value, ModuleType):

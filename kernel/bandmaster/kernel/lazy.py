@@ -12,9 +12,8 @@ def export_lazily(package: str, homes: Mapping[str, Iterable[str]]) -> None:
     """Give a package public names, without importing the modules that define them.
 
     ``homes`` maps modules, relative to the package, to the names that each defines; a module beside the package begins
-    with a dot. The package gets
-    ``__getattr__``, ``__dir__`` and ``__all__`` from that one table. Type checkers read the same names from an
-    ``if TYPE_CHECKING:`` block, which a test of the kernel compares with the table::
+    with a dot. The package gets ``__getattr__``, ``__dir__`` and ``__all__`` from that one table. Type checkers read
+    the same names from an ``if TYPE_CHECKING:`` block, which a test of the kernel compares with the table::
 
         if TYPE_CHECKING:
             from shop.stock import Stock as Stock

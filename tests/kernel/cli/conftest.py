@@ -175,7 +175,8 @@ class _SandboxPath:
 @pytest.fixture
 def sandbox(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
     site, work = tmp_path / "site", tmp_path / "work"
-    site.mkdir()
+    # bandmaster itself is installed; without any metadata on the path there is a warning.
+    (site / "bandmaster-0.1.dist-info").mkdir(parents=True)
     work.mkdir()
     for variable in list(os.environ):
         if variable.startswith(("BANDMASTER_", "ACME_", "FORCE_", "NO_COLOR")):

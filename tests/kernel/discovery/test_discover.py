@@ -56,12 +56,12 @@ def problems_of(site, **arguments):
 
 
 def test_nothing_installed(site):
-    """An environment without parts is a legal one."""
+    """An environment without parts has no problems."""
     assert discover(path=[str(site)]) == Discovery()
 
 
 def test_everything_installed(site):
-    """Parts are loaded by group and name; commands are found, and loaded only by whom it may concern."""
+    """Parts are loaded by group and name; commands are found, and loaded by the command line."""
     install(site, "acme", f"[bandmaster.routes]\nusers = MODULE:routes\n{LIFESPAN.format('b')}a = MODULE:component\n")
     module = install(site, "tools", "[bandmaster.commands]\nwork = MODULE:main\n", code="main = 42\n")
     found = discover(path=[str(site)])
@@ -93,7 +93,7 @@ def test_a_distribution_may_name_its_router(site):
 
 
 def test_disabled_parts_are_not_imported(site):
-    """A part that fails on import can be switched off."""
+    """A part that fails on import can be disabled."""
     module = install(site, "acme", LIFESPAN.format("audit"), code="raise RuntimeError\n")
     found = discover(path=[str(site)], disable={"audit"})
     assert found.contributions == ()
@@ -102,7 +102,7 @@ def test_disabled_parts_are_not_imported(site):
 
 
 def test_distributions_outside_the_allowlist_are_not_imported(site):
-    """The list keeps code out, not only its effects."""
+    """A distribution outside of the allowlist isn't imported."""
     module = install(site, "acme", LIFESPAN.format("audit"), code="raise RuntimeError\n")
     install(site, "known", LIFESPAN.format("cache"))
     found = discover(path=[str(site)], mode="allowlist", allow={"known"})
@@ -135,7 +135,7 @@ def test_the_first_failure_is_the_cause(site):
 
 
 def test_groups(site):
-    """Asked for some groups, only they are loaded and can fail."""
+    """Parts of other groups than those asked for aren't loaded and can't fail."""
     install(site, "acme", f"[bandmaster.routes]\nusers = MODULE:routes\n{LIFESPAN.format('a')}")
     install(site, "bad", f"{LIFESPAN.format('bad')}[bandmaster.commands]\nc = MODULE:c\n", code="raise RuntimeError\n")
     found = discover(path=[str(site)], groups=["routes", "bandmaster.commands"])
@@ -145,13 +145,13 @@ def test_groups(site):
 
 @pytest.mark.requirement("P-18")
 def test_an_unknown_group(site):
-    """A group that nobody has is a wrong argument."""
+    """An unknown group is a wrong argument."""
     with pytest.raises(ValueError, match=r"groups: 'bandmaster\.lifespans' isn't one .* mean 'bandmaster\.lifespan'\?"):
         discover(path=[str(site)], groups=["lifespans"])
 
 
 def test_warnings_come_along(site):
-    """What is odd but no error is handed to the caller, who knows where to say it."""
+    """Warnings of the search and of the trust are returned to the caller."""
     install(site, "acme", "[bandmaster.lifespans]\na = MODULE:a\n")
     found = discover(path=[str(site)], disable={"audit", "mine"}, elsewhere=["mine"])
     assert found.warnings == (
@@ -162,7 +162,7 @@ def test_warnings_come_along(site):
 
 @pytest.mark.parametrize("given", ["lock", "path", "default"])
 def test_locked(site, given):
-    """What equals the lock loads, whether that is handed over, named, or lies in the working directory."""
+    """Parts that equal the lock are loaded; the lock is passed, named, or in the working directory."""
     install(site, "acme", LIFESPAN.format("audit"))
     lock = Lock.of(find([str(site)]))
     lock.write("bandmaster.lock")
@@ -173,7 +173,7 @@ def test_locked(site, given):
 
 
 def test_locked_and_changed(site):
-    """What differs from the lock isn't even imported, nor is anything else."""
+    """No part is imported if one differs from the lock."""
     modules = [install(site, "acme", LIFESPAN.format("audit"))]
     lock = Lock.of(find([str(site)]))
     modules.append(install(site, "evil", LIFESPAN.format("evil")))
@@ -184,7 +184,7 @@ def test_locked_and_changed(site):
 
 
 def test_locked_without_a_lock(site):
-    """A missing lock file is reported together with what else is wrong."""
+    """A missing lock file is reported together with the other problems."""
     (site / "e-1.0.dist-info").mkdir()
     (site / "e-1.0.dist-info" / "entry_points.txt").mkdir()
     problems, cause = problems_of(site, mode="locked")

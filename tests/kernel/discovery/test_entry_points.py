@@ -10,20 +10,20 @@ from bandmaster.kernel.discovery.entry_points import Entry, parse, split
 
 
 def test_reads_only_groups_of_bandmaster():
-    """Entries of other groups are passed over, whatever they look like."""
+    """Entries of other groups are passed over, even malformed ones."""
     text = "[console_scripts]\nnonsense\nx = y:z\n\n[bandmaster.lifespan]\naudit = acme.audit:audit\n"
     assert list(parse(text)) == [Entry("bandmaster.lifespan", "audit", "acme.audit:audit", 6)]
 
 
 @pytest.mark.parametrize("newline", ["\n", "\r\n"])
 def test_comments_and_white_space_are_ignored(newline):
-    """Both kinds of comment, empty lines, indentation and spaces around anything mean nothing."""
+    """Both kinds of comment, empty lines, indentation and spaces around names and values are ignored."""
     lines = ["# a", "; b = c", "", "  [ bandmaster.routes ]  ", "\t# c", "   users   =   acme.users:routes  "]
     assert list(parse(newline.join(lines))) == [Entry("bandmaster.routes", "users", "acme.users:routes", 6)]
 
 
 def test_a_group_may_be_continued():
-    """A group that stands twice in a file is one group."""
+    """A group with two headers in a file is one group."""
     text = "[bandmaster.routes]\na = m:a\n[other]\n[bandmaster.routes]\nb = m:b\na = m:c\n"
     entries = list(parse(text))
     assert [(entry.name, entry.fault) for entry in entries] == [
@@ -47,19 +47,19 @@ def test_a_group_may_be_continued():
     ],
 )
 def test_malformed_entries_say_what_is_wrong(line, fault):
-    """A line that can't be loaded is kept, with its fault, rather than dropped."""
+    """A malformed line is kept, with its fault."""
     (entry,) = parse(f"[bandmaster.lifespan]\n{line}\n")
     assert (entry.line, entry.fault) == (2, fault)
 
 
 def test_a_header_without_its_bracket_is_a_fault_of_the_file():
-    """What follows a broken header belongs nowhere, so the header itself is reported."""
+    """A broken header is reported, because the lines below belong to no group."""
     (entry,) = parse("[bandmaster.lifespan\naudit = acme:audit\n[broken\nx = y\n")
     assert entry == Entry("", "", "", 1, "'[bandmaster.lifespan' isn't a group in brackets")
 
 
 def test_an_entry_before_any_group_is_a_fault_of_the_file():
-    """A file whose header was lost isn't taken for an empty one."""
+    """A file without a header isn't taken for an empty one."""
     (entry,) = parse("audit = acme:audit\n")
     assert entry == Entry("", "", "", 1, "'audit = acme:audit' stands before any [group]")
 
@@ -74,7 +74,7 @@ def test_an_entry_before_any_group_is_a_fault_of_the_file():
     ],
 )
 def test_split(value, expected):
-    """A value is a module and an attribute, and extras are no part of either."""
+    """A value has a module and an attribute; extras belong to neither."""
     assert split(value) == expected
 
 
@@ -89,7 +89,7 @@ _values = st.from_regex(r"[a-z_]{1,5}(\.[a-z_]{1,5}){0,2}:[a-z_]{1,5}", fullmatc
     )
 )
 def test_agrees_with_configparser(groups):
-    """What configparser reads from a well-formed file is what is read here."""
+    """From a well-formed file, configparser reads the same entries."""
     text = "".join(
         f"[{group}]\n" + "".join(f"{name} = {value}\n" for name, value in entries.items()) + "\n"
         for group, entries in groups.items()
@@ -108,5 +108,5 @@ def test_agrees_with_configparser(groups):
 
 @given(st.text())
 def test_no_text_is_too_broken(text):
-    """Any text gives entries and faults, never an exception."""
+    """No text raises an exception."""
     list(parse(f"[bandmaster.lifespan]\n{text}"))

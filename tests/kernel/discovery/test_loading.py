@@ -67,7 +67,7 @@ OFF = "switch it off with BANDMASTER_DISABLE=audit or disable={'audit'}."
 
 
 def test_a_contribution_has_the_name_and_provenance_of_its_entry_point(module):
-    """Where it stands in code no longer matters; everything else of it is kept."""
+    """A contribution gets the name and provenance of its entry point, and keeps its other fields."""
     found = part(f"{module(HEADER)}:database")
     loaded = load(found)
     assert isinstance(loaded, LifespanContribution)
@@ -114,8 +114,8 @@ def test_an_entry_point_may_name_a_router(module, attribute):
 @pytest.mark.parametrize(
     ("attribute", "kind"), [("empty", "a list"), ("strange", "a list"), ("Router", "the class Router")]
 )
-def test_what_is_no_router(module, attribute, kind):
-    """A list of something else, and a router's class, are refused with what to write."""
+def test_objects_that_are_no_router(module, attribute, kind):
+    """A list of other objects, and a router's class, are refused with a remedy."""
     name = module(ROUTES)
     problem, _ = failure(part(f"{name}:{attribute}", "routes"))
     assert f"{name}:{attribute} is {kind}, not a RouteContribution." in problem.message
@@ -129,12 +129,12 @@ def test_nested_attributes(module):
 
 
 def test_commands_are_loaded_as_they_are(module):
-    """What a command is, the command line knows."""
+    """A command is loaded without a check of its type."""
     assert load_command(part(f"{module('main = 42')}:main", "commands")) == 42
 
 
 def test_commands_fail_like_parts(module):
-    """A command that can't be imported is reported in the same words."""
+    """A command that can't be imported is reported like a part."""
     name = module("def main(): ...\n")
     problem, cause = failure(part(f"{name}:zzz", "commands"), load_command)
     assert isinstance(cause, AttributeError)
@@ -144,7 +144,7 @@ def test_commands_fail_like_parts(module):
 
 
 def test_a_module_that_raises(module, tmp_path):
-    """Whatever an import raises is told with type, text and place, and kept as the cause."""
+    """An exception of an import is reported with its type, text and place, and is the cause."""
     name = module("\ndef fail():\n    raise KeyError('boom')\nfail()\n")
     problem, cause = failure(part(f"{name}:audit"))
     assert isinstance(cause, KeyError)
@@ -183,13 +183,13 @@ def test_secrets_are_masked(module):
 
 
 def test_an_exception_without_text(module):
-    """An exception that says nothing is named."""
+    """An exception without a text is named."""
     problem, _ = failure(part(f"{module('raise RuntimeError')}:audit"))
     assert "can't be imported: RuntimeError (" in problem.message
 
 
 def test_a_missing_dependency(module):
-    """A module that imports what isn't there tells what to install."""
+    """A module with a missing dependency gives the hint to install it."""
     name = module("import bandmaster_test_no_such_module\n")
     problem, cause = failure(part(f"{name}:audit"))
     assert isinstance(cause, ModuleNotFoundError)
@@ -203,14 +203,14 @@ def test_a_missing_dependency(module):
 
 @pytest.mark.parametrize("value", ["bandmaster_test_gone:audit", "bandmaster_test_gone.audit:audit"])
 def test_a_missing_module_of_its_own(value):
-    """An entry point whose module isn't there says that the installation is damaged."""
+    """An entry point of a missing module gives the hint that the installation is damaged."""
     problem, _ = failure(part(value))
     assert problem.hint.startswith("The installation is damaged, or the entry point is misspelt: reinstall")
     assert problem.message.endswith("can't be loaded: there is no module 'bandmaster_test_gone'.")
 
 
 def test_a_syntax_error(module, tmp_path):
-    """A module that Python can't read is told with its line."""
+    """A syntax error is reported with file and line."""
     name = module("def f(:\n")
     problem, cause = failure(part(f"{name}:audit"))
     assert isinstance(cause, SyntaxError)
@@ -218,7 +218,7 @@ def test_a_syntax_error(module, tmp_path):
 
 
 def test_an_import_that_exits(module, tmp_path):
-    """A module that calls sys.exit() doesn't end the process in silence."""
+    """A module that calls sys.exit() is a problem, and doesn't end the process."""
     name = module("import sys\nsys.exit(3)\n")
     problem, cause = failure(part(f"{name}:audit"))
     assert isinstance(cause, SystemExit)
@@ -229,13 +229,13 @@ def test_an_import_that_exits(module, tmp_path):
 
 
 def test_an_interrupt_passes(module):
-    """Who presses Ctrl-C during an import means the process."""
+    """Ctrl-C during an import interrupts the process."""
     with pytest.raises(KeyboardInterrupt):
         load(part(f"{module('raise KeyboardInterrupt')}:audit"))
 
 
 def test_a_misspelt_attribute(module):
-    """A near miss is offered."""
+    """The nearest attribute is suggested for a misspelt one."""
     name = module(HEADER)
     problem, cause = failure(part(f"{name}:databse"))
     assert isinstance(cause, AttributeError)
@@ -246,20 +246,20 @@ def test_a_misspelt_attribute(module):
 
 
 def test_a_wrong_attribute(module):
-    """Without a near miss, what would fit is listed."""
+    """Without a near miss, the attributes that fit are listed."""
     problem, _ = failure(part(f"{module(HEADER)}:zzz"))
     assert problem.hint == f"It has 'database'. Or {OFF}"
 
 
 def test_a_wrong_attribute_with_nothing_that_fits(module):
-    """Where nothing would fit, nothing is offered, and lazy exports stay unimported."""
+    """Without an attribute that fits there is no suggestion, and no lazy export is imported."""
     text = "def __dir__():\n    return ['lazy']\ndef __getattr__(name):\n    raise AttributeError(name)\n"
     problem, _ = failure(part(f"{module(text)}:zzz"))
     assert problem.hint == f"Or {OFF}"
 
 
 def test_a_wrong_nested_attribute(module):
-    """A wrong step inside an object names the object; one without a dictionary does no harm."""
+    """A missing attribute of an object is reported with the object's type."""
     name = module("value = 3\n")
     problem, _ = failure(part(f"{name}:value.zzz"))
     assert "an int has no attribute 'zzz'" in problem.message
@@ -267,7 +267,7 @@ def test_a_wrong_nested_attribute(module):
 
 @pytest.mark.parametrize("error", ["RuntimeError('late')", "SystemExit(1)"])
 def test_a_lazy_export_that_fails(module, error):
-    """A module that imports only when asked may fail only then."""
+    """A module that imports an attribute on first use may fail only then."""
     name = module(f"def __getattr__(name):\n    raise {error}\n")
     problem, _ = failure(part(f"{name}:audit"))
     assert "late" in problem.message or "sys.exit(1)" in problem.message
@@ -291,8 +291,8 @@ def test_a_lazy_export_that_fails(module, error):
         ("routes", "plain", "the function plain()", "Make a RouteContribution of it and name that."),
     ],
 )
-def test_what_is_no_contribution_of_its_group(module, group, attribute, what, remedy):
-    """A wrong type says what it is, what was wanted, and what to do."""
+def test_objects_that_are_no_contribution_of_their_group(module, group, attribute, what, remedy):
+    """An object of the wrong type is reported with its kind, the expected type and a remedy."""
     name = module(f"{HEADER}\nimport os\nnumber = 3\ndef plain(): ...\nclass Plain: ...\n")
     problem, cause = failure(part(f"{name}:{attribute}", group))
     assert f"can't be loaded: {name}:{attribute} is {what}, not a " in problem.message
@@ -301,13 +301,13 @@ def test_what_is_no_contribution_of_its_group(module, group, attribute, what, re
 
 
 def test_a_name_that_does_not_do(module):
-    """An entry point's name has to be a part's name."""
+    """The name of an entry point has to be valid as the name of a part."""
     problem, cause = failure(part(f"{module(HEADER)}:database", name="my audit"))
     assert isinstance(cause, ValueError)
     assert "its name doesn't do as name: expected letters" in problem.message
 
 
 def test_a_malformed_entry_is_not_imported():
-    """What was found malformed is reported as such."""
+    """A malformed entry point is reported, and not imported."""
     bad = Found("bandmaster.lifespan", "audit", "sys:", Provenance(), problem=Problem("Malformed.", subject="audit"))
     assert failure(bad)[0].message == "Malformed."

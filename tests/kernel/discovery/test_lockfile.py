@@ -15,8 +15,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from bandmaster.kernel.contributions.model import Provenance
-from bandmaster.kernel.discovery.lockfile import Lock, Pin, verify_files
+from bandmaster.kernel.discovery.lockfile import Lock
 from bandmaster.kernel.discovery.metadata import Found, find
+from bandmaster.kernel.discovery.pins import Pin, verify_files
 from bandmaster.kernel.errors import DiscoveryError
 
 AUDIT = "[bandmaster.lifespan]\naudit = acme_audit:audit\n"
@@ -63,8 +64,8 @@ def test_a_lock_of_what_is_installed(tmp_path):
     assert len(only.sha256) == 64
 
 
-def test_what_differs_between_machines_is_not_hashed(tmp_path):
-    """Who installed it, from where, scripts and byte code leave the hash alone, as does the order of RECORD."""
+def test_files_of_one_machine_are_not_hashed(tmp_path):
+    """The installer's files, scripts, byte code and the order of RECORD don't change the hash."""
     install(tmp_path / "a")
     info = install(
         tmp_path / "b",
@@ -91,15 +92,15 @@ def test_what_differs_between_machines_is_not_hashed(tmp_path):
         {"entry_points": AUDIT.replace(":audit", ":other")},
     ],
 )
-def test_what_is_installed_is_hashed(tmp_path, change):
-    """Any file of the distribution, changed or added, changes the hash."""
+def test_installed_files_are_hashed(tmp_path, change):
+    """A changed or added file of the distribution changes the hash."""
     install(tmp_path / "a")
     install(tmp_path / "b", **change)
     assert pin(tmp_path / "a").sha256 != pin(tmp_path / "b").sha256
 
 
 def test_entry_points_are_hashed_as_they_stand(tmp_path):
-    """An entry point that was turned elsewhere after the installation is noticed, though RECORD says nothing of it."""
+    """An entry point that was changed after the installation changes the hash, though RECORD is the same."""
     info = install(tmp_path)
     before = pin(tmp_path)
     (info / "entry_points.txt").write_text(AUDIT.replace(":audit", ":evil"))
@@ -107,7 +108,7 @@ def test_entry_points_are_hashed_as_they_stand(tmp_path):
 
 
 def test_editable_installs_are_locked_by_their_metadata(tmp_path):
-    """RECORD says nothing of a source elsewhere: the lock says so, and a change of metadata still counts."""
+    """The lock of an editable install covers the metadata, and says so."""
     info = install(tmp_path, info_files={"direct_url.json": '{"dir_info": {"editable": true}, "url": "file:///x"}'})
     editable = pin(tmp_path)
     assert (editable.covers, editable.editable) == ("metadata", True)
@@ -119,7 +120,7 @@ def test_editable_installs_are_locked_by_their_metadata(tmp_path):
 
 
 def test_the_installed_kernel():
-    """The real installation of the kernel is taken for what its installer says that it is."""
+    """The kernel's own installation is pinned as its installer recorded it."""
     distribution = importlib.metadata.distribution("bandmaster")
     path = next(Path(str(file.locate())) for file in distribution.files if file.name == "RECORD").parent
     found = Found("bandmaster.lifespan", "x", "m:x", Provenance("bandmaster", distribution.version), str(path))
@@ -132,7 +133,7 @@ def test_the_installed_kernel():
 
 @pytest.mark.parametrize(("folder", "editable"), [("acme.egg-info", True), ("acme-1.0-py3.11.egg-info", False)])
 def test_egg_info(tmp_path, folder, editable):
-    """Eggs have no RECORD; one without a version in its name is a development install."""
+    """An egg has no RECORD, and one without a version in its name is editable."""
     info = tmp_path / folder
     info.mkdir()
     (info / "PKG-INFO").write_text("Name: acme\nVersion: 1.0\n")
@@ -140,8 +141,8 @@ def test_egg_info(tmp_path, folder, editable):
     assert (pin(tmp_path).covers, pin(tmp_path).editable) == ("metadata", editable)
 
 
-def test_a_sentence_for_what_a_lock_cannot_vouch_for(tmp_path):
-    """Who locks, or runs locked, is told whose code isn't covered, and why."""
+def test_a_warning_for_code_that_is_not_hashed(tmp_path):
+    """Each distribution that is locked without its code has a warning with the reason."""
     install(tmp_path, name="a", record=False)
     install(tmp_path, name="b", info_files={"direct_url.json": '{"dir_info": {"editable": true}}'})
     install(tmp_path, name="c")
@@ -153,14 +154,14 @@ def test_a_sentence_for_what_a_lock_cannot_vouch_for(tmp_path):
 
 @pytest.mark.parametrize("text", ["[", "[]", '{"dir_info": 3}'])
 def test_a_malformed_direct_url(tmp_path, text):
-    """Metadata that isn't what its specification says is reported, not guessed at."""
+    """A direct_url.json that violates PEP 610 is an error."""
     install(tmp_path, info_files={"direct_url.json": text})
     with pytest.raises(DiscoveryError, match=r"direct_url\.json of acme-audit 1\.0 isn't what PEP 610 says"):
         pin(tmp_path)
 
 
 def test_a_malformed_record(tmp_path):
-    """A RECORD that is no CSV is reported with its distribution."""
+    """A RECORD that isn't CSV is reported with its distribution."""
     (install(tmp_path) / "RECORD").write_text("x" * 200_000)
     with pytest.raises(DiscoveryError, match=r"RECORD of acme-audit 1\.0 is malformed: field larger"):
         pin(tmp_path)
@@ -186,7 +187,7 @@ def wheel(folder, *, version="1.0"):
 
 
 def test_one_wheel_installed_twice(tmp_path):
-    """The same wheel, installed for real in two places from two places, has one hash, and its files are verified."""
+    """A wheel that pip installs in two places from two places has one hash, and its files are verified."""
     for place in ("a", "b"):
         command = [sys.executable, "-m", "pip", "install", "--quiet", "--no-deps", "--no-index"]
         command += ["--disable-pip-version-check", "--target", str(tmp_path / place)]
@@ -199,7 +200,7 @@ def test_one_wheel_installed_twice(tmp_path):
 
 
 def test_a_wheel_on_the_path(tmp_path):
-    """What is imported from an archive is locked by the archive's RECORD; its files can't be verified one by one."""
+    """An archive on the path is locked by its RECORD; its files can't be verified."""
     path = wheel(tmp_path / "dist")
     (found,) = find([str(path)])
     assert Lock.of([found]).distributions["acme-audit"].covers == "files"
@@ -207,7 +208,7 @@ def test_a_wheel_on_the_path(tmp_path):
 
 
 def test_files_are_verified(tmp_path):
-    """Each file that was changed or removed after the installation is named; those without a hash are not judged."""
+    """Each file that was changed or removed after the installation is named; files without a hash aren't."""
     info = install(tmp_path, files={"acme_audit/a.py": "a", "acme_audit/b.py": "b", "acme_audit/c.py": "c"})
     (found,) = find([str(tmp_path)])
     with (info / "RECORD").open("a") as record:
@@ -225,7 +226,7 @@ def test_files_are_verified(tmp_path):
 
 
 def test_without_a_record_nothing_is_verified(tmp_path):
-    """A distribution without a RECORD is said to have none."""
+    """A distribution without a RECORD can't be verified, which is reported."""
     install(tmp_path, record=False)
     assert verify_files(find([str(tmp_path)])[0]) == ["acme-audit 1.0: there is no RECORD of its files"]
 
@@ -245,7 +246,7 @@ def test_a_lock_file_is_made_for_diffs(tmp_path):
 
 
 def test_a_lock_file_is_written_whole_or_not_at_all(tmp_path, monkeypatch):
-    """A failure on the way leaves what was there, and nothing beside it; links stay links."""
+    """A failed write leaves the former file and no draft; a symbolic link stays a link."""
     target = tmp_path / "real.lock"
     link = tmp_path / "bandmaster.lock"
     link.symlink_to(target)
@@ -273,14 +274,14 @@ _locks = st.builds(
 
 @given(_locks)
 def test_round_trip(lock):
-    """What is written is read back, the text of that is the same, and nothing has drifted."""
+    """A lock that is written and parsed is equal, with the same text and no drift."""
     again = Lock.parse(lock.text())
     assert (again, again.text(), again.drift(lock)) == (lock, lock.text(), [])
 
 
 @given(_locks, _locks)
 def test_drift_is_empty_for_equal_locks_only(one, other):
-    """Two locks of different distributions always have something to tell, both ways."""
+    """Two locks have a drift, in both directions, exactly if their distributions differ."""
     one, other = Lock(one.distributions), Lock(other.distributions)
     changed = {name: (p.version, p.sha256, p.covers, p.editable, {*p.parts}) for name, p in one.distributions.items()}
     others = {name: (p.version, p.sha256, p.covers, p.editable, {*p.parts}) for name, p in other.distributions.items()}
@@ -288,7 +289,7 @@ def test_drift_is_empty_for_equal_locks_only(one, other):
 
 
 def test_drift():
-    """Each difference is a line that says which distribution, and what of it."""
+    """Each difference is a line with the distribution and the kind of the difference."""
     mine = Lock(
         {
             "content": Pin("1.0", "a" * 64),
@@ -322,7 +323,7 @@ def test_drift():
 
 
 def test_drift_of_orders():
-    """A part that changed its place shows between its neighbours; groups that one side hasn't planned don't count."""
+    """A moved part is shown between its neighbours; groups that only one lock has are passed over."""
     mine = Lock(order={"lifespan": ("a", "b", "c", "d", "e", "f"), "middleware": ("x",), "routes": ("r",)})
     other = Lock(order={"lifespan": ("b", "a", "c", "d", "e", "g"), "routes": ("r",)})
     assert mine.drift(other) == [
@@ -367,7 +368,7 @@ def test_a_missing_lock_file(tmp_path):
     ],
 )
 def test_a_malformed_lock_file(tmp_path, text, said):
-    """A lock file that was mangled says which, where, and what to do."""
+    """A malformed lock file is reported with the file, the place and a remedy."""
     path = tmp_path / "bandmaster.lock"
     path.write_text(text)
     assert problem_of(path) == (
@@ -386,7 +387,7 @@ def test_a_malformed_lock_file(tmp_path, text, said):
     ],
 )
 def test_a_malformed_pin(field, value, said):
-    """A field of a pin that isn't what it should be is named with its distribution."""
+    """A field of a pin with a wrong type is named with its distribution."""
     data = json.loads(Lock({"a": Pin("1", "aa")}).text())
     data["distributions"]["a"][field] = value
     with pytest.raises(ValueError, match=said):
@@ -394,7 +395,7 @@ def test_a_malformed_pin(field, value, said):
 
 
 def test_a_lock_file_that_cannot_be_opened(tmp_path):
-    """An error of the disk, or bytes that are no text, say so."""
+    """An error of the disk, and bytes that aren't UTF-8, are reported."""
     assert "can't be read: Is a directory. Restore it" in problem_of(tmp_path)
     (tmp_path / "x.lock").write_bytes(b"\xff")
     assert "can't decode byte 0xff" in problem_of(tmp_path / "x.lock")

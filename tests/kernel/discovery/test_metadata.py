@@ -39,7 +39,7 @@ def brought(*path):
 
 
 def test_an_entry_point_with_its_distribution(tmp_path):
-    """What is found says who brought it, from where, and how it is called; nothing is imported."""
+    """An entry point has a distribution and the place of the metadata; the module isn't imported."""
     info = install(tmp_path, "acme_audit", "1.2", AUDIT, display="Acme-Audit")
     (found,) = find([str(tmp_path)])
     assert found == Found(
@@ -54,15 +54,15 @@ def test_an_entry_point_with_its_distribution(tmp_path):
     assert "acme" not in sys.modules
 
 
-def test_kinds_are_said_as_people_say_them():
-    """A group's name becomes the name of one thing in it."""
+def test_kinds_of_parts():
+    """The kind of a part is its group in the singular."""
     groups = ["bandmaster.lifespan", "bandmaster.routes", "bandmaster.error_handlers", "bandmaster.commands"]
     kinds = [Found(group, "x", "m:x", Provenance()).kind for group in groups]
     assert kinds == ["lifespan", "route", "error handler", "command"]
 
 
 def test_all_groups_in_one_pass(tmp_path, monkeypatch):
-    """Every file is read once for all groups, and the order is that of groups and names."""
+    """Each file is read once for all groups, and entry points are sorted by group and name."""
     groups = ["commands", "routes", "error_handlers", "middleware", "lifespan"]
     text = "".join(f"[bandmaster.{group}]\nb = m:b\na = m:a\n" for group in groups)
     install(tmp_path, "acme", entry_points=text)
@@ -88,7 +88,7 @@ def test_names_are_compared_normalised(tmp_path, name):
 
 
 def test_the_first_on_the_path_hides_later_ones(tmp_path):
-    """Where a distribution is there twice, the one that would be imported counts."""
+    """Of a distribution that is installed twice, the one that is imported counts."""
     install(tmp_path / "a", "acme", "1.0", AUDIT)
     install(tmp_path / "b", "acme", "2.0", AUDIT)
     assert brought(tmp_path / "a", tmp_path / "b") == [("audit", "acme 1.0")]
@@ -96,27 +96,27 @@ def test_the_first_on_the_path_hides_later_ones(tmp_path):
 
 
 def test_one_without_parts_hides_one_with_parts(tmp_path):
-    """The first on the path counts also where only the later one brings parts."""
+    """The first on the path counts, even if only the later one has parts."""
     install(tmp_path / "a", "acme", "2.0")
     install(tmp_path / "b", "acme", "1.0", AUDIT)
     assert brought(tmp_path / "a", tmp_path / "b") == []
 
 
 def test_a_left_over_directory_hides_nothing(tmp_path):
-    """Metadata without METADATA is no distribution: an interrupted uninstall left it."""
+    """A directory without METADATA, which an interrupted uninstall leaves, is no distribution."""
     install(tmp_path / "a", "acme", "2.0", metadata=None)
     install(tmp_path / "b", "acme", "1.0", AUDIT)
     assert brought(tmp_path / "a", tmp_path / "b") == [("audit", "acme 1.0")]
 
 
-def test_what_pip_moved_aside_is_passed_over(tmp_path):
-    """pip renames what it is about to remove; a crash leaves ``~name`` there, which must not come alive."""
+def test_directories_that_pip_moved_aside(tmp_path):
+    """The directory ``~name``, which pip leaves when an uninstall crashes, is no distribution."""
     install(tmp_path, "~cme_audit", "1.0", AUDIT)
     assert brought(tmp_path) == []
 
 
 def test_development_eggs(tmp_path):
-    """An egg-info directory beside the source counts like any other."""
+    """An egg-info directory beside the source is a distribution."""
     install(tmp_path, "acme", "1.0.dev0", AUDIT, folder="acme.egg-info", metadata="PKG-INFO")
     assert brought(tmp_path) == [("audit", "acme 1.0.dev0")]
 
@@ -137,7 +137,7 @@ def test_egg_info_files_bring_nothing(tmp_path):
 
 
 def test_path_entries(tmp_path, monkeypatch):
-    """The empty entry is the working directory; missing ones, repeated ones and things that aren't paths do no harm."""
+    """The empty entry is the working directory; missing, repeated and wrong entries are passed over."""
     install(tmp_path, "acme", "1.0", AUDIT)
     monkeypatch.chdir(tmp_path)
     (found,) = find(["", str(tmp_path / "missing"), str(tmp_path), str(tmp_path), None, b"/", "."])
@@ -146,7 +146,7 @@ def test_path_entries(tmp_path, monkeypatch):
 
 
 def test_a_working_directory_that_was_removed(tmp_path, monkeypatch):
-    """A process whose working directory is gone still finds what is installed."""
+    """A process whose working directory was removed still finds installed parts."""
     gone = tmp_path / "gone"
     gone.mkdir()
     install(tmp_path, "acme", "1.0", AUDIT)
@@ -156,20 +156,20 @@ def test_a_working_directory_that_was_removed(tmp_path, monkeypatch):
 
 
 def test_sys_path_is_the_default(tmp_path, monkeypatch):
-    """Without a path, the one of imports is searched, as it is at the time."""
+    """Without a path, the present ``sys.path`` is searched."""
     install(tmp_path, "acme", "1.0", AUDIT)
     monkeypatch.setattr(sys, "path", [str(tmp_path)])
     assert [found.name for found in find()] == ["audit"]
 
 
 def test_the_installed_kernel_brings_no_parts():
-    """The kernel has entry points, but none in its own groups: it has no private door."""
+    """The kernel has entry points, and none in its own groups: it has no private door."""
     assert importlib.metadata.distribution("bandmaster").entry_points
     assert "bandmaster" not in {found.distribution for found in find()}
 
 
 def test_an_unreadable_directory_is_a_warning(tmp_path):
-    """Imports pass over a directory that can't be read, so it is no error, but it is said."""
+    """A directory that can't be read is a warning rather than an error, since imports pass over it."""
     loop = tmp_path / "loop"
     loop.symlink_to(loop)
     seen = scan([str(loop)])
@@ -177,7 +177,7 @@ def test_an_unreadable_directory_is_a_warning(tmp_path):
 
 
 def test_an_unreadable_working_directory_is_called_so(monkeypatch):
-    """The empty entry has a name in messages."""
+    """Messages name the empty entry as the working directory."""
 
     def refuse(directory):
         raise PermissionError(13, "Permission denied")
@@ -187,7 +187,7 @@ def test_an_unreadable_working_directory_is_called_so(monkeypatch):
 
 
 def test_an_unreadable_file_is_a_problem(tmp_path):
-    """What can't be read may be the part that guards the door, so it isn't passed over."""
+    """A file that can't be read may name the part that guards the door, so it is a problem."""
     info = install(tmp_path, "acme")
     (info / "entry_points.txt").mkdir()
     with pytest.raises(DiscoveryError) as caught:
@@ -200,7 +200,7 @@ def test_an_unreadable_file_is_a_problem(tmp_path):
 
 
 def test_a_file_that_cannot_be_opened_is_a_problem(tmp_path):
-    """An error on opening is told like one on reading."""
+    """An error on opening a file is reported like one on reading."""
     info = install(tmp_path, "acme")
     (info / "entry_points.txt").symlink_to("entry_points.txt")
     (problem,) = scan([str(tmp_path)]).problems
@@ -208,7 +208,7 @@ def test_a_file_that_cannot_be_opened_is_a_problem(tmp_path):
 
 
 def test_bytes_that_are_no_utf8_are_a_problem(tmp_path):
-    """A file in another encoding is reported with the place."""
+    """A file in another encoding is reported with the position of the byte."""
     info = install(tmp_path, "acme")
     (info / "entry_points.txt").write_bytes(b"[bandmaster.lifespan]\n\xff = m:a\n")
     (problem,) = scan([str(tmp_path)]).problems
@@ -216,7 +216,7 @@ def test_bytes_that_are_no_utf8_are_a_problem(tmp_path):
 
 
 def test_a_byte_order_mark_is_ignored(tmp_path):
-    """Editors that put a mark at the beginning of a file do no harm."""
+    """A byte order mark, which some editors write, is no part of the text."""
     info = install(tmp_path, "acme", entry_points="", metadata=None)
     (info / "entry_points.txt").write_bytes(b"\xef\xbb\xbf" + AUDIT.encode())
     (info / "METADATA").write_bytes(b"\xef\xbb\xbfName: acme\r\nVersion: 1.0\r\n\r\n")
@@ -224,7 +224,7 @@ def test_a_byte_order_mark_is_ignored(tmp_path):
 
 
 def test_files_of_any_length_are_read_whole(tmp_path):
-    """Entries behind the first block count, as do a name and version behind long headers."""
+    """Entries at the end of a long file are read, as is a version behind long headers."""
     filler = "".join(f"script{number} = module:function{number}\n" for number in range(4000))
     info = install(tmp_path, "acme", entry_points=f"[console_scripts]\n{filler}{AUDIT}", metadata=None)
     (info / "METADATA").write_text("Name: acme\n" + "Classifier: x\n" * 34 + "Version: 1.0.post1\n")
@@ -243,7 +243,7 @@ def test_a_version_is_never_cut(tmp_path):
 
 @pytest.mark.parametrize("headers", ["", "Name: acme\n\nVersion: 1.0\n", "Version: 1.0\n"])
 def test_parts_of_a_half_installed_distribution_are_a_problem(tmp_path, headers):
-    """Parts need a name and a version to be trusted, switched off or locked by."""
+    """Parts without a name and a version of their distribution are a problem: trust and the lock need both."""
     info = install(tmp_path, "acme", entry_points=AUDIT, metadata=None)
     (info / "METADATA").write_text(headers)
     (problem,) = scan([str(tmp_path)]).problems
@@ -254,14 +254,14 @@ def test_parts_of_a_half_installed_distribution_are_a_problem(tmp_path, headers)
 
 
 def test_metadata_that_cannot_be_read_counts_as_missing(tmp_path):
-    """A METADATA that is none doesn't hide what PKG-INFO says."""
+    """PKG-INFO is read where METADATA can't be read."""
     info = install(tmp_path, "acme", entry_points=AUDIT, metadata="PKG-INFO")
     (info / "METADATA").mkdir()
     assert brought(tmp_path) == [("audit", "acme 1.0")]
 
 
 def test_two_versions_in_one_directory_are_a_problem(tmp_path):
-    """Which of them would be imported can't be told, so nobody guesses."""
+    """Two versions in one directory are a problem, because either may be the one that is imported."""
     install(tmp_path, "acme", "1.0")
     install(tmp_path, "acme", "1.1", AUDIT)
     (problem,) = scan([str(tmp_path)]).problems
@@ -272,28 +272,28 @@ def test_two_versions_in_one_directory_are_a_problem(tmp_path):
 
 
 def test_two_versions_in_one_directory_that_cannot_be_read_are_a_problem(tmp_path):
-    """What can't be read is taken for the worse case."""
+    """A version that can't be read counts as one with parts."""
     install(tmp_path, "acme", "1.0")
     (install(tmp_path, "acme", "1.1") / "entry_points.txt").mkdir()
     assert any("several times" in problem.message for problem in scan([str(tmp_path)]).problems)
 
 
-def test_two_versions_of_what_brings_nothing_are_none_of_ours(tmp_path):
-    """Other people's broken installs don't stop an application."""
+def test_two_versions_without_parts_are_no_problem(tmp_path):
+    """A broken installation of a distribution without parts doesn't stop an application."""
     install(tmp_path, "other", "1.0")
     install(tmp_path, "other", "1.1", "[console_scripts]\nx = y:z\n")
     assert scan([str(tmp_path)]) == Scan()
 
 
 def test_dist_info_goes_before_egg_info(tmp_path):
-    """Beside a dist-info, an egg-info of the same distribution is what the build left there."""
+    """Beside a dist-info, an egg-info of the same distribution, which a build leaves, is passed over."""
     install(tmp_path, "acme", "0.9", AUDIT, folder="acme.egg-info", metadata="PKG-INFO")
     install(tmp_path, "acme", "1.0", AUDIT)
     assert brought(tmp_path) == [("audit", "acme 1.0")]
 
 
 def test_only_left_overs(tmp_path):
-    """Where no directory of a name is whole, its parts are a problem rather than gone."""
+    """Parts of a distribution without any whole directory are a problem."""
     install(tmp_path / "a", "acme", "1.0", AUDIT, metadata=None)
     install(tmp_path / "b", "acme", "1.0", AUDIT, metadata=None)
     (problem,) = scan([str(tmp_path / "a"), str(tmp_path / "b")]).problems
@@ -301,7 +301,7 @@ def test_only_left_overs(tmp_path):
 
 
 def test_a_malformed_entry_keeps_its_name(tmp_path):
-    """A bad value is the problem of one part, so that the part can be switched off."""
+    """A bad value is a problem of one part, which can be disabled by its name."""
     info = install(tmp_path, "acme", "1.0", "[bandmaster.lifespan]\naudit = not a module!\n")
     (found,) = find([str(tmp_path)])
     assert str(found.problem) == (
@@ -322,7 +322,7 @@ def test_a_malformed_file_is_a_problem(tmp_path):
 
 
 def test_a_misspelt_group_is_a_warning(tmp_path):
-    """A group that nothing reads is told if it looks like a slip; groups that contribs define aren't."""
+    """A group that looks misspelt is a warning; other unknown groups may belong to contribs."""
     text = "[bandmaster.lifespans]\naudit = acme:audit\n[bandmaster.projections]\nx = acme:x\n"
     install(tmp_path, "acme", "1.0", text)
     assert scan([str(tmp_path)]) == Scan(
@@ -340,7 +340,7 @@ def archive(path, name, version="1.0", entry_points=AUDIT):
 
 
 def test_archives_on_the_path(tmp_path):
-    """A wheel or zip on the path is searched too, in its place on the path."""
+    """A wheel or zip file on the path is searched in the order of the path."""
     zipped = archive(tmp_path / "acme.zip", "acme", "1.0")
     install(tmp_path / "site", "acme", "2.0", AUDIT)
     (found,) = find([str(zipped), str(tmp_path / "site")])
@@ -351,13 +351,13 @@ def test_archives_on_the_path(tmp_path):
 
 
 def test_files_on_the_path_that_are_no_archives(tmp_path):
-    """Any file may stand on the path; imports pass over it as well."""
+    """A file on the path that is no archive is passed over, as imports do."""
     (tmp_path / "file").write_text("text")
     assert scan([str(tmp_path / "file")]) == Scan()
 
 
 class Distribution(importlib.metadata.Distribution):
-    """A distribution out of nowhere."""
+    """A distribution without files on the disk."""
 
     def __init__(self, files):
         self.files_by_name = files
@@ -373,7 +373,7 @@ class Distribution(importlib.metadata.Distribution):
 
 
 class Finder:
-    """A finder that keeps distributions elsewhere than in files."""
+    """A finder of distributions that aren't on the path."""
 
     def __init__(self, *distributions):
         self.distributions = distributions
@@ -392,7 +392,7 @@ def remote(name="acme", version="9", entry_points=AUDIT):
 
 
 def test_unusual_finders(tmp_path, monkeypatch):
-    """Who installs distributions elsewhere by a finder of their own is asked, in the order of sys.meta_path."""
+    """Finders of other packages are asked for distributions, in the order of sys.meta_path."""
     install(tmp_path, "acme", "1.0", AUDIT)
     monkeypatch.setattr(sys, "meta_path", [*sys.meta_path, Finder(remote())])
     assert brought(tmp_path) == [("audit", "acme 1.0")]
@@ -403,14 +403,14 @@ def test_unusual_finders(tmp_path, monkeypatch):
 
 
 def test_without_the_finder_of_the_path(tmp_path, monkeypatch):
-    """The path is searched even where sys.meta_path has lost its finder."""
+    """The path is searched even if the path finder is missing from sys.meta_path."""
     install(tmp_path, "acme", "1.0", AUDIT)
     monkeypatch.setattr(sys, "meta_path", [importlib.metadata.MetadataPathFinder()])
     assert brought(tmp_path) == [("audit", "acme 1.0")]
 
 
 def test_a_finder_that_fails_is_a_problem(monkeypatch):
-    """What a finder can't tell may be needed, so its failure isn't passed over."""
+    """The failure of a finder is a problem, because parts may be missing."""
     monkeypatch.setattr(sys, "meta_path", [Finder()])
     (problem,) = scan([]).problems
     assert "Finder can't say which distributions it has: RuntimeError: no connection." in problem.message
@@ -431,7 +431,7 @@ def test_a_finder_whose_files_fail_is_a_problem(monkeypatch):
 
 
 def test_metadata_files_that_cannot_be_read(tmp_path):
-    """Reading a further metadata file says which, and of which distribution."""
+    """An error on reading a further metadata file names the file and the distribution."""
     info = install(tmp_path, "acme", "1.0", AUDIT)
     (info / "RECORD").mkdir()
     (found,) = find([str(tmp_path)])
@@ -440,7 +440,7 @@ def test_metadata_files_that_cannot_be_read(tmp_path):
 
 
 def test_importing_it_imports_little():
-    """Discovery costs nothing before it is asked: no metadata library, no parsers, no frameworks."""
+    """Discovery imports no metadata library, no parser and no framework."""
     heavy = ["importlib.metadata", "importlib_metadata", "email", "configparser", "json", "hashlib", "zipfile"]
     heavy += ["starlette", "anyio", "pydantic", "structlog", "typer"]
     code = (
@@ -463,7 +463,7 @@ _sites = st.lists(
 
 @given(_sites, st.randoms())
 def test_the_order_of_files_does_not_matter(tmp_path_factory, sites, rng):
-    """Whatever order a directory lists its files in, the first on the path wins and the result is the same."""
+    """In any order of the files in a directory, the first on the path wins and the result is the same."""
     path = []
     for number, site in enumerate(sites):
         path.append(str(tmp_path_factory.mktemp("site")))
@@ -490,7 +490,7 @@ def test_the_order_of_files_does_not_matter(tmp_path_factory, sites, rng):
 
 
 def test_agrees_with_importlib_metadata(tmp_path):
-    """Over a mixed path, the standard library sees the same entry points."""
+    """Over a path of several directories, the standard library finds the same entry points."""
     for number in range(12):
         site = tmp_path / f"site{number % 3}"
         text = None if number % 4 == 0 else f"[bandmaster.lifespan]\npart{number} = m:a\n[x]\ny = z\n"

@@ -3,8 +3,9 @@
 import pytest
 
 from bandmaster.kernel.contributions.model import Provenance
-from bandmaster.kernel.discovery.lockfile import Lock, Pin
+from bandmaster.kernel.discovery.lockfile import Lock
 from bandmaster.kernel.discovery.metadata import Found
+from bandmaster.kernel.discovery.pins import Pin
 from bandmaster.kernel.discovery.trust import admit
 from bandmaster.kernel.errors import Problem
 
@@ -21,13 +22,13 @@ FOUND = (AUDIT, CACHE, LAYER)
 
 
 def test_auto_admits_all():
-    """Installed means active."""
+    """Mode auto admits every installed part."""
     admission = admit(FOUND)
     assert (admission.admitted, admission.left_out, admission.problems, admission.warnings) == (FOUND, (), (), ())
 
 
 def test_an_allowlist_leaves_others_out_visibly():
-    """What isn't listed isn't loaded, and is told with the reason; names are compared normalised."""
+    """Parts outside of the allowlist are left out with the reason; names are compared normalised."""
     admission = admit(FOUND, mode="allowlist", allow=["BANDMASTER.redis", "bandmaster"])
     assert admission.admitted == (CACHE,)
     assert [str(left) for left in admission.left_out] == [
@@ -38,7 +39,7 @@ def test_an_allowlist_leaves_others_out_visibly():
 
 
 def test_an_allowlist_that_names_what_is_not_there_is_a_problem():
-    """Misspelt, a guard would be left out in silence: so a name without a distribution stops the start."""
+    """A name without a distribution is a problem: misspelt, it would leave out a guard silently."""
     admission = admit(FOUND, mode="allowlist", allow={"bandmaster-redis", "bandmaster-adit"})
     (problem,) = admission.problems
     assert str(problem) == (
@@ -48,12 +49,12 @@ def test_an_allowlist_that_names_what_is_not_there_is_a_problem():
 
 
 def test_an_empty_allowlist_admits_nothing():
-    """Nothing listed, nothing loaded."""
+    """An empty allowlist admits no part."""
     assert admit(FOUND, mode="allowlist").admitted == ()
 
 
 def test_an_allowlist_that_is_not_read_is_a_warning():
-    """Who lists what is allowed and forgets the mode is told."""
+    """An allowlist without the mode that reads it is a warning."""
     assert admit(FOUND, allow=["acme"]).warnings == (
         "allow names 'acme', but is only read with BANDMASTER_PLUGINS=allowlist",
     )
@@ -61,7 +62,7 @@ def test_an_allowlist_that_is_not_read_is_a_warning():
 
 @pytest.mark.parametrize("disable", [{"audit"}, "audit", ["other,audit , "], "other, audit"])
 def test_a_name_disables_in_every_group(disable):
-    """A plain name means every part of that name, from a set or from a variable with commas."""
+    """A plain name disables each part of that name, from a set or from a text with commas."""
     admission = admit(FOUND, disable=disable, elsewhere=["other"])
     assert admission.admitted == (CACHE,)
     assert [(left.found, left.reason) for left in admission.left_out] == [
@@ -73,7 +74,7 @@ def test_a_name_disables_in_every_group(disable):
 
 @pytest.mark.parametrize("disable", ["lifespan:audit", "bandmaster.lifespan:audit"])
 def test_a_name_with_its_group_disables_one(disable):
-    """With the group, short or whole, a name means one part."""
+    """A name with its group, short or in full, disables one part."""
     assert admit(FOUND, disable={disable}).admitted == (CACHE, LAYER)
 
 
@@ -86,17 +87,17 @@ def test_a_name_with_its_group_disables_one(disable):
     ],
 )
 def test_disabling_nothing_is_a_warning(name, warning):
-    """A misspelt name would leave running what was meant to be off."""
+    """A name that no part has is a warning, with the nearest name."""
     assert admit(FOUND, disable={name}).warnings == (warning,)
 
 
 def test_parts_from_elsewhere_may_be_disabled():
-    """A part that was handed over in code is meant as well, with its group or without."""
+    """A part that code passes may be disabled as well, with its group or without."""
     assert admit(FOUND, disable={"mine", "lifespan:mine"}, elsewhere=["mine"]).warnings == ()
 
 
 def test_malformed_parts_are_problems_unless_disabled():
-    """A part that is badly written down stops the start until it is switched off."""
+    """A malformed part is a problem until it is disabled."""
     bad = part("bad", problem=Problem("It is bad."))
     admission = admit([AUDIT, bad])
     assert (admission.admitted, admission.problems) == ((AUDIT,), (Problem("It is bad."),))
@@ -105,7 +106,7 @@ def test_malformed_parts_are_problems_unless_disabled():
 
 
 def test_one_name_from_two_distributions_is_a_problem():
-    """Names are unique within a group across all distributions; both are named, and neither is loaded."""
+    """Two distributions with one name in a group are a problem that names both; neither part is loaded."""
     rival = part("cache", "acme-cache", "2.1")
     admission = admit([*FOUND, rival])
     assert admission.admitted == (AUDIT, LAYER)
@@ -117,14 +118,14 @@ def test_one_name_from_two_distributions_is_a_problem():
 
 
 def test_one_name_twice_is_no_problem_where_one_may_not_load():
-    """What the allowlist keeps out clashes with nothing."""
+    """A part outside of the allowlist clashes with no other."""
     rival = part("cache", "acme-cache", "2.1")
     admission = admit([CACHE, rival], mode="allowlist", allow={"acme-cache"})
     assert (admission.admitted, admission.problems) == ((rival,), ())
 
 
 def test_groups_restrict_what_is_judged():
-    """Asked for one group, the others neither load nor complain, but the allowlist still means distributions."""
+    """Parts of other groups aren't judged, and the allowlist is compared with all distributions."""
     bad = part("bad", problem=Problem("It is bad."))
     groups = ["bandmaster.middleware"]
     admission = admit([AUDIT, bad, LAYER], mode="allowlist", allow={"acme", "bandmaster-audit"}, groups=groups)
@@ -135,13 +136,13 @@ PINNED = Lock({"acme": Pin("1.0", "aa"), "bandmaster-audit": Pin("1.0", "bb")})
 
 
 def test_locked_admits_what_is_locked():
-    """Equal distributions, versions and contents load."""
+    """Parts of equal distributions, versions and contents are admitted."""
     admission = admit(FOUND, mode="locked", lock=PINNED, installed=PINNED)
     assert (admission.admitted, admission.problems) == (FOUND, ())
 
 
 def test_locked_admits_nothing_when_anything_differs():
-    """One difference and nothing is trusted; the differences are listed with what to run."""
+    """After one difference no part is admitted; the problem lists the differences and a remedy."""
     installed = Lock({"acme": Pin("1.1", "cc"), "evil": Pin("6.6", "dd")})
     admission = admit(FOUND, mode="locked", lock=PINNED, installed=installed)
     assert admission.admitted == ()
@@ -156,8 +157,8 @@ def test_locked_admits_nothing_when_anything_differs():
     )
 
 
-def test_locked_warns_of_what_a_lock_cannot_vouch_for():
-    """An editable install is locked by its metadata, which says nothing of its code."""
+def test_locked_warns_of_code_that_is_not_hashed():
+    """An editable install, whose lock covers its metadata only, is a warning."""
     loose = Lock({"acme": Pin("1.0", "aa", "metadata", editable=True)})
     assert admit(FOUND, mode="locked", lock=loose, installed=loose).warnings == (
         "acme 1.0 is locked by its metadata alone: it is an editable install",
@@ -166,7 +167,7 @@ def test_locked_warns_of_what_a_lock_cannot_vouch_for():
 
 @pytest.mark.requirement("P-18")
 def test_wrong_arguments():
-    """An unknown mode, or a comparison with nothing, names the argument."""
+    """An unknown mode, or a missing lock, is reported with the name of the argument."""
     with pytest.raises(ValueError, match="mode: expected 'auto' or 'allowlist' or 'locked', got 'lax'"):
         admit(FOUND, mode="lax")
     with pytest.raises(ValueError, match="lock: mode 'locked' compares lock with installed"):

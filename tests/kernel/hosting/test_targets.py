@@ -62,8 +62,8 @@ def work(tmp_path, monkeypatch):
 @pytest.mark.parametrize(
     "name", ["plain", "kernel", "application", "asgi", "make", "make_named", "made", "mine", "Mine.app", "mine.app"]
 )
-def test_what_can_be_named(work, name):
-    """Applications, kernels, any ASGI app, functions that return one, and attributes of attributes."""
+def test_objects_that_a_target_may_name(work, name):
+    """A target names an Application, a Kernel, any ASGI app, or a function that returns one."""
     loaded = load(f"shop_app:{name}")
     module = sys.modules["shop_app"]
     known = [module.plain, module.kernel, module.application, module.asgi, module.mine]
@@ -79,29 +79,29 @@ EXPECTED = "expected an Application, a Kernel, any ASGI app, or a function witho
         (
             "shop_app",
             (
-                "'shop_app' isn't of the form module:attribute. Write the module as it is imported, a colon, and the name in "
-                "it, such as shop_app:app."
+                "'shop_app' isn't of the form module:attribute. Write the module as it is imported, a colon, and the "
+                "name in it, such as shop_app:app."
             ),
         ),
         (
             "shop.main",
             (
-                "'shop.main' isn't of the form module:attribute. Write the module as it is imported, a colon, and the name "
-                "in it, such as shop:main or shop.main:app."
+                "'shop.main' isn't of the form module:attribute. Write the module as it is imported, a colon, and the "
+                "name in it, such as shop:main or shop.main:app."
             ),
         ),
         (
             "./shop/main.py:web",
             (
-                "'./shop/main.py:web' isn't of the form module:attribute. Write the module as it is imported, a colon, and "
-                "the name in it, such as shop.main:web."
+                "'./shop/main.py:web' isn't of the form module:attribute. Write the module as it is imported, a colon, "
+                "and the name in it, such as shop.main:web."
             ),
         ),
         (
             "",
             (
-                "'' isn't of the form module:attribute. Write the module as it is imported, a colon, and the name in it, "
-                "such as shop.main:app."
+                "'' isn't of the form module:attribute. Write the module as it is imported, a colon, and the name in "
+                "it, such as shop.main:app."
             ),
         ),
         ("shop_app.py:make", "There is no module 'shop_app.py'. A module is named as it is imported: shop_app."),
@@ -121,15 +121,15 @@ EXPECTED = "expected an Application, a Kernel, any ASGI app, or a function witho
         (
             "shop_app:make_what",
             (
-                f"shop_app:make_what() returned the function make(); {EXPECTED} A factory takes no arguments; give them "
-                "defaults."
+                f"shop_app:make_what() returned the function make(); {EXPECTED} A factory takes no arguments; give "
+                "them defaults."
             ),
         ),
         (
             "shop_app:make_async",
             (
-                f"shop_app:make_async is the function make_async(); {EXPECTED} A factory is a plain function: write def, not "
-                "async def."
+                f"shop_app:make_async is the function make_async(); {EXPECTED} A factory is a plain function: write "
+                "def, not async def."
             ),
         ),
         (
@@ -140,12 +140,13 @@ EXPECTED = "expected an Application, a Kernel, any ASGI app, or a function witho
         ("shop_app:functools", f"shop_app:functools is the module functools; {EXPECTED}"),
         (
             "shop_app:Starlette",
-            f"shop_app:Starlette is the class Starlette; {EXPECTED} Name one that you made of it: app = Starlette(...).",
+            f"shop_app:Starlette is the class Starlette; {EXPECTED} "
+            "Name one that you made of it: app = Starlette(...).",
         ),
     ],
 )
-def test_slips(work, target, expected):
-    """What was mistyped, and what was probably meant."""
+def test_misspelt_targets(work, target, expected):
+    """A misspelt target is reported with the target that was probably meant."""
     work("pkg/__init__.py", "")
     work("pkg/main.py", "")
     work("pkg/xyz.py", "")
@@ -158,7 +159,7 @@ def test_slips(work, target, expected):
 
 
 def test_a_module_that_is_nowhere(work, tmp_path):
-    """Without anything like it, the answer says where it was looked for."""
+    """The error for an unknown module names the directory that was searched."""
     with pytest.raises(TargetError) as caught:
         load("qqqqq:app")
     assert (
@@ -173,15 +174,15 @@ def test_a_module_that_is_nowhere(work, tmp_path):
         (
             "import reddis.client\n",
             (
-                "bad can't be imported: ModuleNotFoundError: No module named 'reddis'. Install what brings 'reddis', or "
-                "correct the import.\n  bad.py:1 in <module>\n    import reddis.client"
+                "bad can't be imported: ModuleNotFoundError: No module named 'reddis'. Install what brings 'reddis', "
+                "or correct the import.\n  bad.py:1 in <module>\n    import reddis.client"
             ),
         ),
         (
             "import bad.inner\n",
             (
-                "bad can't be imported: ModuleNotFoundError: No module named 'bad.inner'; 'bad' is not a package. Install "
-                "what brings 'bad', or correct the import.\n  bad.py:1 in <module>\n    import bad.inner"
+                "bad can't be imported: ModuleNotFoundError: No module named 'bad.inner'; 'bad' is not a package. "
+                "Install what brings 'bad', or correct the import.\n  bad.py:1 in <module>\n    import bad.inner"
             ),
         ),
         (
@@ -203,7 +204,8 @@ def test_a_module_that_is_nowhere(work, tmp_path):
             ),
         ),
         (
-            "from bandmaster.kernel import *\n@lifespan(band=LifespanBand.SERVICES, priority=999)\nasync def a():\n    yield\n",
+            "from bandmaster.kernel import *\n"
+            "@lifespan(band=LifespanBand.SERVICES, priority=999)\nasync def a():\n    yield\n",
             (
                 "bad can't be imported: ValueError: priority: 999 lies outside its band. Allowed: SERVICES 300–399.\n"
                 "  bad.py:2 in <module>\n    @lifespan(band=LifespanBand.SERVICES, priority=999)"
@@ -226,7 +228,7 @@ def test_a_module_that_is_nowhere(work, tmp_path):
     ],
 )
 def test_code_that_fails(work, tmp_path, text, expected):
-    """That the module is there and fails is told apart from that it isn't there; the place is shown."""
+    """A module that fails isn't reported as missing; the error shows the place."""
     work("bad.py", text)
     with pytest.raises(TargetError) as caught:
         load("bad:app")
@@ -237,7 +239,7 @@ def test_code_that_fails(work, tmp_path, text, expected):
 
 @pytest.mark.requirement("AU-17")
 def test_the_input_of_a_validation_is_not_repeated(work):
-    """pydantic's own text would show it."""
+    """An error doesn't repeat the input that pydantic refused, as pydantic's own text does."""
     work(
         "bad.py",
         "from secretive import given\nfrom pydantic import BaseModel\nclass S(BaseModel):\n    n: int\n\nS(n=given)\n",
@@ -253,7 +255,7 @@ def test_the_input_of_a_validation_is_not_repeated(work):
 
 
 def test_deep_inside_a_library_the_own_step_stays(work, tmp_path):
-    """The last step that people can change is shown, however deep it went from there."""
+    """The last step outside of libraries is shown, however deep inside a library the error is."""
     work("site-packages/library.py", "def f(n): return f(n - 1) if n else 1 / 0\n")
     work("mine.py", "import library\nlibrary.f(9)\n")
     sys.path.append(str(tmp_path / "site-packages"))
@@ -264,8 +266,8 @@ def test_deep_inside_a_library_the_own_step_stays(work, tmp_path):
     )
 
 
-def test_an_error_of_the_kernel_speaks_for_itself(work):
-    """A plan that fails while its module is imported, or its factory called, is reported as such."""
+def test_an_error_of_the_kernel_passes(work):
+    """A plan error passes unchanged from an import, from a factory and from a lazy export."""
     work("one.py", "from bandmaster.kernel import PlanError, Problem\nraise PlanError([Problem('no')])\n")
     work("two.py", "from bandmaster.kernel import PlanError, Problem\ndef app(): raise PlanError([Problem('no')])\n")
     work(
@@ -278,20 +280,20 @@ def test_an_error_of_the_kernel_speaks_for_itself(work):
 
 
 def test_an_object_without_attributes_of_its_own(work):
-    """Even of those a missing attribute is answered."""
+    """A missing attribute of an object without a ``__dict__`` is reported."""
     work("slim.py", "class Slim:\n    __slots__ = ()\nslim = Slim()\n")
     with pytest.raises(TargetError, match="has no attribute 'app'"):
         load("slim:slim.app")
 
 
 def test_a_compiled_callable_is_taken_for_an_app(work):
-    """What hides its signature may be one, and shows when it serves; it isn't called to find out."""
+    """A compiled callable without a signature may be an app, and isn't called to find out."""
     work("compiled.py", "app = {}.update\n")
     assert "update" == load("compiled:app").__name__
 
 
 def test_the_directory_is_put_first_once(work, tmp_path):
-    """As servers do; twice changes nothing."""
+    """The directory comes first on ``sys.path``, as servers do it, and only once."""
     put_first(".")
     put_first(".")
     assert [str(tmp_path), False] == [sys.path[0], sys.path[1] == str(tmp_path)]
@@ -301,7 +303,7 @@ def test_the_directory_is_put_first_once(work, tmp_path):
 
 
 def test_the_application_of_a_target(work, monkeypatch):
-    """Applications are taken as they are, kernels get a host, other apps become one."""
+    """An Application is returned as it is, a Kernel gets a host, and another app becomes the host."""
     monkeypatch.setenv("BANDMASTER_PLUGINS", "allowlist")
     application = load_application("shop_app:application")
     module = sys.modules["shop_app"]
@@ -314,8 +316,8 @@ def test_the_application_of_a_target(work, monkeypatch):
     assert ("web", Kernel) == (everything.plan.role, type(everything.kernel))
 
 
-def test_what_fails_while_it_is_composed(work, monkeypatch):
-    """Foreign code that runs while an application is composed is named with its place."""
+def test_an_application_that_fails_while_it_is_composed(work, monkeypatch):
+    """A failure while an application is composed names the setting or the place."""
     monkeypatch.setenv("BANDMASTER_PLUGINS", "allowlist")
     monkeypatch.setenv("BANDMASTER_DISTRIBUTION", "no-such-distribution")
     try:
@@ -328,5 +330,5 @@ def test_what_fails_while_it_is_composed(work, monkeypatch):
 
 @pytest.mark.parametrize("target", ["a:b", "a.b:c.d"])
 def test_the_two_halves(target):
-    """Module and attribute, each dotted if need be."""
+    """A target has a module and an attribute, each dotted if need be."""
     assert tuple(target.split(":")) == split(target)

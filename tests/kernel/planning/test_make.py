@@ -212,13 +212,27 @@ def test_missing_settings_are_named_by_their_variables():
     assert [
         (
             "TEST_SECRET_PASSWORD is not set (SecretSettings needs it). "
-            "Set it in the environment, or pass overrides={SecretSettings: SecretSettings(...)}."
+            "Set it in the environment, or pass overrides={SecretSettings: SecretSettings(...)}. "
+            "SecretSettings is read by lifespan 'a' (SERVICES, acme 1.0)."
         ),
         (
             "TEST_SECRET_SIZE is not set (SecretSettings needs it). "
-            "Set it in the environment, or pass overrides={SecretSettings: SecretSettings(...)}."
+            "Set it in the environment, or pass overrides={SecretSettings: SecretSettings(...)}. "
+            "SecretSettings is read by lifespan 'a' (SERVICES, acme 1.0)."
         ),
     ] == list(map(str, problems(needy)))
+
+
+def test_every_reader_of_missing_settings_is_named():
+    """The hint names each component and each layer that reads the settings type."""
+
+    class Secretive(Hooks):
+        def __init__(self, settings: SecretSettings): ...
+
+    found = problems(part("a", needs=[SecretSettings]), part("b"), layer("l", kind=Secretive))
+    assert ["SecretSettings is read by lifespan 'a' (SERVICES, acme 1.0) and layer 'l' (POLICY, acme 1.0)."] * 2 == [
+        problem.hint.partition("}. ")[2] for problem in found
+    ]
 
 
 def test_declared_deadlines_win_over_settings():
@@ -259,8 +273,8 @@ def test_a_short_share_is_a_warning():
     parts = [part(name, priority) for priority, name in enumerate("abcde")]
     assert (
         (
-            "stops that declare no stop_timeout have only 400 ms each: 5 of them follow one another, and draining leaves "
-            "2 s of the grace."
+            "stops that declare no stop_timeout have only 400 ms each: 5 of them follow one another, and draining "
+            "leaves 2 s of the grace."
         ),
     ) == make_plan(parts, deadlines=Deadlines(left_for_stops=2)).warnings
 

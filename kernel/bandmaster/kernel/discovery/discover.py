@@ -1,4 +1,4 @@
-"""Installed parts in, contributions out: what there is, what of it may be loaded, and that loaded."""
+"""Find the installed parts, decide which may be loaded, and load those."""
 
 from __future__ import annotations
 
@@ -38,14 +38,14 @@ __all__ = [
 
 @dataclass(frozen=True, slots=True)
 class Discovery:
-    """What the installed distributions contribute."""
+    """The parts of the installed distributions."""
 
     contributions: tuple[Contribution, ...] = ()
     """By group and name."""
     commands: tuple[Found, ...] = ()
-    """Commands that may be loaded; only the command line does."""
+    """Commands that may be loaded; the command line loads them."""
     found: tuple[Found, ...] = ()
-    """Everything in the groups that were asked for, whether loaded or left out."""
+    """Each part in the groups asked for, whether loaded or left out."""
     left_out: tuple[LeftOut, ...] = ()
     warnings: tuple[str, ...] = ()
 
@@ -63,20 +63,20 @@ def discover(
     """Find the installed parts, decide which may be loaded, load those.
 
     ``mode``, ``allow``, ``disable`` and ``elsewhere`` are those of `trust.admit`. ``lock`` is read with mode
-    ``locked`` only; none means ``bandmaster.lock`` in the working directory. ``groups`` (``lifespan`` or
-    ``bandmaster.lifespan``) restricts what is loaded and reported; trust is decided over everything. Commands are
+    ``locked`` only; None means ``bandmaster.lock`` in the working directory. ``groups`` (``lifespan`` or
+    ``bandmaster.lifespan``) restricts the parts that are loaded and reported; trust is decided over all. Commands are
     found and judged like everything else, but not imported.
 
     Raises:
         DiscoveryError: with all problems at once; ``__cause__`` is the first failure of an import.
         ValueError: an unknown mode or group.
     """
-    wanted = _known(groups)
+    wanted = _check_groups(groups)
     seen = scan(path)
     problems = list(seen.problems)
     cause: BaseException | None = None
     try:
-        expected, installed = _locks(lock, seen.found) if mode == "locked" else (None, None)
+        expected, installed = _read_locks(lock, seen.found) if mode == "locked" else (None, None)
         admission = admit(
             seen.found,
             mode=mode,
@@ -91,7 +91,7 @@ def discover(
         raise DiscoveryError([*problems, *error.problems]) from error.__cause__
     problems += admission.problems
     if mode == "locked" and problems:
-        # What isn't what was locked isn't trusted, and to import is to run.
+        # A part that differs from the lock isn't trusted, and importing it runs its code.
         raise DiscoveryError(problems)
     contributions: list[Contribution] = []
     for part in admission.admitted:
@@ -112,7 +112,7 @@ def discover(
     )
 
 
-def _known(groups: Iterable[str] | None) -> tuple[str, ...]:
+def _check_groups(groups: Iterable[str] | None) -> tuple[str, ...]:
     every = (*GROUPS, COMMANDS_GROUP)
     if groups is None:
         return every
@@ -122,7 +122,7 @@ def _known(groups: Iterable[str] | None) -> tuple[str, ...]:
     return tuple(group for group in every if group in wanted)
 
 
-def _locks(lock: Lock | str | PathLike[str] | None, found: Sequence[Found]) -> tuple[Lock, Lock]:
+def _read_locks(lock: Lock | str | PathLike[str] | None, found: Sequence[Found]) -> tuple[Lock, Lock]:
     # Hashes and JSON are needed in this mode only.
     from bandmaster.kernel.discovery.lockfile import LOCK_FILE, Lock
 

@@ -48,7 +48,7 @@ class Source(NamedTuple):
         """The content of a metadata file, ``None`` if there is none.
 
         Raises:
-            UnreadableFile: the file is there, and reading it fails.
+            UnreadableFile: the file is there, and can't be read.
         """
         if self.reader:
             try:
@@ -68,13 +68,13 @@ class Source(NamedTuple):
         """The text of a metadata file, ``None`` if there is none.
 
         Raises:
-            UnreadableFile: the file is there, and reading it fails or it isn't UTF-8.
+            UnreadableFile: the file is there, and can't be read or isn't UTF-8.
         """
         data = self.read_bytes(filename)
         return None if data is None else decode(data)
 
     def read_identity(self) -> tuple[str, str]:
-        """Name and version as the distribution writes them; empty where it doesn't."""
+        """Name and version as the distribution writes them, empty if either is missing."""
         for filename in ("METADATA", "PKG-INFO"):
             try:
                 name, version = _parse_identity(self.read_bytes(filename) or b"")
@@ -88,12 +88,12 @@ class Source(NamedTuple):
 def find_sources(path: Iterable[str], problems: Problems) -> dict[str, Source]:
     """The metadata of each distribution, by its normalised name.
 
-    Where a distribution is there several times, the first on the path counts: it is the one that is imported. Directories
-    that pip moved aside (``~name``) are passed over.
+    Where a distribution is installed several times, the first on the path counts, as for imports.
+    Directories that pip moved aside (``~name``) are passed over.
     """
     sources: dict[str, list[Source]] = {}
     on_path = False
-    # The order of sys.meta_path counts as it does for imports: a finder that stands before the path's goes first.
+    # The order of sys.meta_path counts, as for imports: a finder that stands before the path's goes first.
     for finder in (*sys.meta_path, PathFinder):
         if finder is PathFinder:
             if not on_path:
@@ -170,7 +170,7 @@ def _search_path(path: Iterable[str], sources: dict[str, list[Source]], problems
             _ask_finder(_Archives(), [entry], sources, problems)
             continue
         except OSError as error:
-            # Imports pass over it as well, so it is no error: under sudo the working directory is often such a one.
+            # No error, since imports pass over the directory: under sudo the working directory often can't be read.
             problems.warn(f"{entry or 'the working directory'} is on sys.path and can't be read: {error.strerror}")
             continue
         for child in children:

@@ -1,4 +1,4 @@
-"""The text of an entry_points.txt, taken apart line by line. Pure: no I/O, nothing is imported."""
+"""Parse the text of an entry_points.txt. Pure."""
 
 from __future__ import annotations
 
@@ -16,14 +16,14 @@ class Entry(NamedTuple):
     value: str
     line: int
     fault: str = ""
-    """What is wrong with the line; empty if nothing is."""
+    """The fault of the line; empty without one."""
 
 
 def parse(text: str) -> Iterator[Entry]:
-    """The lines of bandmaster's groups, in the order in which they stand; other groups are passed over.
+    """The lines of bandmaster's groups, in their order; other groups are passed over.
 
-    Comments begin with ``#`` or ``;``, white space around anything is ignored, as by the packaging specification's
-    "Entry points". A fault without a name concerns the file, not one of its entries.
+    Comments begin with ``#`` or ``;``, and white space around names and values is ignored, as the packaging
+    specification "Entry points" has it. A fault without a name concerns the file, not one of its entries.
     """
     group: str | None = None
     names: set[tuple[str, str]] = set()
@@ -40,7 +40,7 @@ def parse(text: str) -> Iterator[Entry]:
         elif group.startswith(PREFIX):
             name, equals, value = line.partition("=")
             name, value = name.rstrip(), value.lstrip()
-            fault = _fault(name, equals, value, twice=(group, name) in names)
+            fault = _find_fault(name, equals, value, twice=(group, name) in names)
             names.add((group, name))
             yield Entry(group, name, value, number, fault)
 
@@ -51,7 +51,7 @@ def split(value: str) -> tuple[str, str]:
     return module.strip(), attribute.strip()
 
 
-def _fault(name: str, equals: str, value: str, *, twice: bool) -> str:
+def _find_fault(name: str, equals: str, value: str, *, twice: bool) -> str:
     if not name:
         return f"there is no name before '=' in {f'= {value}'!r}"
     if not equals or not value:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass, field, replace
 
 from bandmaster.kernel.contributions.model import COMMANDS_GROUP, GROUPS, Provenance
@@ -21,6 +21,8 @@ from bandmaster.kernel.discovery.entry_points import PREFIX, Entry, parse
 from bandmaster.kernel.errors import DiscoveryError, Problem, Problems
 from bandmaster.kernel.text import near
 
+KERNEL = "bandmaster"
+"""The kernel's own distribution; it has no parts."""
 _KNOWN = (*GROUPS, COMMANDS_GROUP)
 
 
@@ -33,9 +35,9 @@ class Found:
     value: str
     provenance: Provenance
     path: str = ""
-    """The directory of the distribution's metadata; else the archive or the finder that it comes from."""
+    """The directory of the distribution's metadata; else an archive or a finder."""
     problem: Problem | None = None
-    """The fault of the entry as it is written, if it has one."""
+    """The fault of the line in entry_points.txt, if there is one."""
     reader: Reader | None = field(default=None, compare=False, repr=False)
     """Reads metadata files where ``path`` is no directory."""
 
@@ -101,14 +103,14 @@ def find(path: Sequence[str] | None = None) -> tuple[Found, ...]:
 def scan(path: Sequence[str] | None = None) -> Scan:
     """Read the metadata of every distribution on ``path`` (``sys.path``), each file once for all groups.
 
-    Where a distribution is there several times, the first on the path hides the others, even if it has no parts: it is
-    the one that is imported. Directories that pip moved aside (``~name``) are passed over.
+    Where a distribution is installed several times, the first on the path hides the others, even without parts.
+    Directories that pip moved aside (``~name``) are passed over.
     """
     found: list[Found] = []
     problems = Problems()
     sources = find_sources(sys.path if path is None else path, problems)
-    if path is None and "bandmaster" not in sources:
-        problems.warn(_describe_missing_metadata())
+    if path is None:
+        _warn_without_metadata(sources, problems)
     for source in sources.values():
         try:
             data = source.read_bytes("entry_points.txt")
@@ -121,16 +123,18 @@ def scan(path: Sequence[str] | None = None) -> Scan:
     return Scan(tuple(found), tuple(sorted(problems, key=str)), tuple(sorted(problems.warnings)))
 
 
-def _describe_missing_metadata() -> str:
-    if getattr(sys, "frozen", False):
-        return (
+def _warn_without_metadata(sources: Collection[str], problems: Problems) -> None:
+    remedy = "the metadata of bandmaster and of each plugin"
+    if getattr(sys, "frozen", False) and KERNEL not in sources:
+        problems.warn(
             "this program is frozen without the metadata of bandmaster, so installed plugins can't be seen; freeze it "
-            "with the metadata of bandmaster and of each plugin (PyInstaller: --copy-metadata), or pass the parts in code"
+            f"with {remedy} (PyInstaller: --copy-metadata), or pass the parts in code"
         )
-    return (
-        "bandmaster has no metadata (dist-info) on sys.path, so plugins that lost theirs as well can't be seen; keep "
-        "the dist-info directories, or pass the parts in code"
-    )
+    elif not sources:
+        problems.warn(
+            "no distribution on sys.path has metadata (dist-info), so installed plugins can't be seen; keep "
+            f"{remedy}, or pass the parts in code"
+        )
 
 
 def _read_entries(source: Source, text: str, problems: Problems) -> list[Found]:

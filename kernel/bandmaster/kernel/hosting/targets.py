@@ -75,7 +75,7 @@ def make_application(app: object) -> Application:
 
 
 def _compose(app: Any, subject: str, role: str | None, settings: KernelSettings | None) -> Application:
-    """An Application as it is, a Kernel with an empty host, and an ASGI app as the host of everything installed."""
+    """Return an Application unchanged, a Kernel with an empty host, or an app as the host of all installed parts."""
     from bandmaster.kernel.hosting.application import Application, create_app
     from bandmaster.kernel.lifecycle.kernel import Kernel
 
@@ -91,7 +91,7 @@ def _compose(app: Any, subject: str, role: str | None, settings: KernelSettings 
 def load(target: str, app_dir: str = ".") -> Any:
     """Import the application that a target names: an Application, a Kernel or another ASGI app. A factory is called.
 
-    ``app_dir`` is put first on ``sys.path``, as servers do it.
+    ``app_dir`` is put first on ``sys.path``, as servers do.
 
     Raises:
         TargetError: the target is misspelt, or its code fails.
@@ -139,7 +139,7 @@ def put_first(directory: str | os.PathLike[str]) -> None:
 
 
 def _call_factory(loaded: Any, call: str, name: str) -> Any:
-    """An app as it is, or the app that a factory returns."""
+    """Return an app unchanged, or the app that a factory returns."""
     if _is_factory(loaded):
         made = _run(call, "called", loaded)
         return _check_app(made, name, f"{call} returned {describe_object(made)}")

@@ -214,7 +214,7 @@ class Kernel:
         )
 
     async def ready(self) -> Report:
-        """Whether new work may come: started, not draining, every critical probe passes, no service has been given up."""
+        """Whether new work may come: started, not draining, every critical probe passes, every service runs."""
         if self.phase is not Phase.READY:
             return Report("fail", (Check("kernel", "kernel", "fail", self.phase.value),))
         report = await self._running().ready()

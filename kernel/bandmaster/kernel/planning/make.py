@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import replace
 from types import MappingProxyType
 from typing import Any
 
@@ -15,13 +16,14 @@ from bandmaster.kernel.contributions.model import (
     RouteContribution,
     group_of,
 )
+from bandmaster.kernel.contributions.signatures import Kind, Need
 from bandmaster.kernel.errors import PlanError, Problem, Problems
 from bandmaster.kernel.planning.budgets import evaluate_budget
 from bandmaster.kernel.planning.component_order import Edges, find_edges, order_components
 from bandmaster.kernel.planning.deadlines import SHORT_SHARE, Deadlines, StopPath, fits, share_seconds
 from bandmaster.kernel.planning.layer_order import order_layers
 from bandmaster.kernel.planning.missing_providers import check_providers
-from bandmaster.kernel.planning.parts import describe_part, sort_parts
+from bandmaster.kernel.planning.parts import Parts, describe_part, sort_parts
 from bandmaster.kernel.planning.plan import Component, Edge, Layer, Plan, Stage
 from bandmaster.kernel.planning.wiring import Wiring, wire
 from bandmaster.kernel.text import duration
@@ -65,7 +67,7 @@ def make_plan(
     parts = sort_parts(served, role, known, problems)
     wiring = wire(parts, replacing, context, problems)
     check_providers(parts, wiring, replacing, context, problems)
-    settings = _read_all_settings(wiring, replacing, read_settings or _read_from_environment, problems)
+    settings = _read_all_settings(parts, wiring, replacing, read_settings or _read_from_environment, problems)
     edges = find_edges(parts, wiring, problems)
     stages = order_components(wiring.running, edges, problems)
     layers = order_layers(parts, problems)
@@ -116,14 +118,30 @@ def _check_override_keys(overrides: Mapping[Any, Any]) -> dict[Key, Any]:
 
 
 def _read_all_settings(
-    wiring: Wiring, overrides: Mapping[Key, Any], read: SettingsReader, problems: Problems
+    parts: Parts, wiring: Wiring, overrides: Mapping[Key, Any], read: SettingsReader, problems: Problems
 ) -> dict[type[Any], Any]:
     wanted = wiring.settings_types(overrides)
     given = {kind: overrides[Key(kind)] for kind in wanted if Key(kind) in overrides}
     missing = [kind for kind in wanted if kind not in given]
     values, found = read(missing) if missing else ({}, ())
-    problems.extend(found)
+    problems.extend(_name_readers(problem, parts, wiring) for problem in found)
     return {**values, **given}
+
+
+def _name_readers(problem: Problem, parts: Parts, wiring: Wiring) -> Problem:
+    """The problem of a settings type, with the components and layers that read that type."""
+    needs_of: list[tuple[Contribution, tuple[Need, ...]]] = [
+        *((part, wiring.needs[name]) for name, part in wiring.running.items()),
+        *((parts.layers[name], needs) for name, needs in wiring.layer_needs.items()),
+    ]
+    readers = [
+        describe_part(part)
+        for part, needs in needs_of
+        if any(need.kind is Kind.SETTINGS and need.key.type.__name__ == problem.subject for need in needs)
+    ]
+    if not readers:
+        return problem
+    return replace(problem, hint=f"{problem.hint} {problem.subject} is read by {' and '.join(readers)}.".lstrip())
 
 
 def _share_grace(

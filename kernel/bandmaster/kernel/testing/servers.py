@@ -68,7 +68,7 @@ def server_process(
     timeout: float = 20.0,
     stop_signal: int = signal.SIGTERM,
 ) -> Iterator[subprocess.Popen[bytes]]:
-    """Run a server until the block ends: then ``stop_signal``, and SIGKILL if the server runs ``timeout`` seconds later.
+    """Run a server until the block ends: then ``stop_signal``, and SIGKILL after ``timeout`` more seconds.
 
     ``ready`` is called until it returns true; a connection error counts as false. ``environment`` is the server's whole
     environment; None passes on this process' own. ``user`` and ``group`` are the ids that the server runs as: some

@@ -19,8 +19,10 @@ def test_all_problems_at_once(sandbox):
         1,
         (
             "2 problems in the plan:\n"
-            "  - ACME_URL is wrong (DataSettings): Input should be a valid URL, relative URL without a base.\n"
-            "  - ACME_POOL_SIZE is wrong (DataSettings): Input should be greater than or equal to 1.\n"
+            "  - ACME_URL is wrong (DataSettings): Input should be a valid URL, relative URL without a base. "
+            "DataSettings is read by lifespan 'database' (PERSISTENCE, acme-data 1.2).\n"
+            "  - ACME_POOL_SIZE is wrong (DataSettings): Input should be greater than or equal to 1. "
+            "DataSettings is read by lifespan 'database' (PERSISTENCE, acme-data 1.2).\n"
         ),
     ) == sandbox.error("check")
 

@@ -291,7 +291,8 @@ def test_problems_in_place_of_a_plan(sandbox):
         (
             "1 problem in the plan:\n"
             "  - ACME_URL is not set (DataSettings needs it). Set it in the environment, or pass "
-            "overrides={DataSettings: DataSettings(...)}.\n"
+            "overrides={DataSettings: DataSettings(...)}. DataSettings is read by lifespan 'database' (PERSISTENCE, "
+            "acme-data 1.2).\n"
         ),
     ) == (code, said)
 
@@ -308,7 +309,10 @@ def test_problems_in_place_of_a_plan_for_programs(sandbox):
         "problems": [
             {
                 "message": "ACME_URL is not set (DataSettings needs it).",
-                "hint": "Set it in the environment, or pass overrides={DataSettings: DataSettings(...)}.",
+                "hint": (
+                    "Set it in the environment, or pass overrides={DataSettings: DataSettings(...)}. DataSettings is "
+                    "read by lifespan 'database' (PERSISTENCE, acme-data 1.2)."
+                ),
                 "subject": "DataSettings",
             }
         ],
@@ -322,7 +326,8 @@ def test_a_long_problem_on_a_terminal(sandbox):
     assert "\x1b[1;31m1 problem in the plan:\x1b[0m" == said.splitlines()[0]
     assert [
         "  - ACME_URL is not set (DataSettings needs it). Set it in the environment, or",
-        "    pass overrides={DataSettings: DataSettings(...)}.",
+        "    pass overrides={DataSettings: DataSettings(...)}. DataSettings is read by",
+        "    lifespan 'database' (PERSISTENCE, acme-data 1.2).",
     ] == said.splitlines()[1:]
 
 
@@ -373,8 +378,8 @@ def wrong(): return Kernel(discover=False, contributions=[A])
             "app:wrong",
             (
                 "app:wrong() raised ValueError: contributions: A is no contribution; decorate it with "
-                "@lifespan(...) or @middleware(...), or make a LifespanContribution, MiddlewareContribution, "
-                "RouteContribution or ErrorHandlerContribution of it.\n"
+                "@lifespan(...) or @middleware(...), pass it to value(...), or make a RouteContribution or an "
+                "ErrorHandlerContribution of it.\n"
                 "  app.py:17 in wrong\n"
                 "    def wrong(): return Kernel(discover=False, contributions=[A])\n"
             ),

@@ -66,7 +66,7 @@ def plugins(
 
 
 def _find_changed_files(found: Iterable[Found]) -> Iterator[str]:
-    from bandmaster.kernel.discovery.lockfile import verify_files
+    from bandmaster.kernel.discovery.pins import verify_files
 
     for part in {part.path: part for part in found}.values():
         yield from verify_files(part)

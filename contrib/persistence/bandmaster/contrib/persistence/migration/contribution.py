@@ -40,7 +40,7 @@ def migrations(
 
 
 def collect(plan: Plan) -> tuple[Migrations, ...]:
-    """The migrations of all parts of a plan, in the order of their names. Nothing is started, and no database is opened.
+    """The migrations of all parts of a plan, in the order of their names. Starts nothing and opens no database.
 
     Raises:
         MigrationError: migrations can't be found, or don't fit together; the message lists every problem.
