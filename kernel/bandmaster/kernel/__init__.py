@@ -53,6 +53,8 @@ if TYPE_CHECKING:
     from bandmaster.kernel.hosting.application import create_app as create_app
     from bandmaster.kernel.hosting.in_flight import Drain as Drain
     from bandmaster.kernel.hosting.targets import load_application as load_application
+    from bandmaster.kernel.imports import ImportFailure as ImportFailure
+    from bandmaster.kernel.imports import import_object as import_object
     from bandmaster.kernel.lifecycle.context import Context as Context
     from bandmaster.kernel.lifecycle.engine import Phase as Phase
     from bandmaster.kernel.lifecycle.health import Check as Check
@@ -113,6 +115,7 @@ export_lazily(
         "hosting.in_flight": ["Drain"],
         "hosting.targets": ["load_application"],
         "lazy": ["export_lazily"],
+        "imports": ["ImportFailure", "import_object"],
         "lifecycle.context": ["Context"],
         "lifecycle.engine": ["Phase"],
         "lifecycle.health": ["Check", "Report"],

@@ -140,8 +140,10 @@ EXPECTED = "expected an Application, a Kernel, any ASGI app, or a function witho
         ("shop_app:functools", f"shop_app:functools is the module functools; {EXPECTED}"),
         (
             "shop_app:Starlette",
-            f"shop_app:Starlette is the class Starlette; {EXPECTED} "
-            "Name one that you made of it: app = Starlette(...).",
+            (
+                f"shop_app:Starlette is the class Starlette; {EXPECTED} "
+                "Name one that you made of it: app = Starlette(...)."
+            ),
         ),
     ],
 )
@@ -204,8 +206,10 @@ def test_a_module_that_is_nowhere(work, tmp_path):
             ),
         ),
         (
-            "from bandmaster.kernel import *\n"
-            "@lifespan(band=LifespanBand.SERVICES, priority=999)\nasync def a():\n    yield\n",
+            (
+                "from bandmaster.kernel import *\n"
+                "@lifespan(band=LifespanBand.SERVICES, priority=999)\nasync def a():\n    yield\n"
+            ),
             (
                 "bad can't be imported: ValueError: priority: 999 lies outside its band. Allowed: SERVICES 300–399.\n"
                 "  bad.py:2 in <module>\n    @lifespan(band=LifespanBand.SERVICES, priority=999)"

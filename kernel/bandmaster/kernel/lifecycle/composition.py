@@ -126,8 +126,8 @@ def check_contributions(contributions: Iterable[Contribution | LayerClass]) -> t
         if not isinstance(part, Contribution):
             name = getattr(part, "__name__", repr(part))
             raise ValueError(
-                f"contributions: {name} is no contribution; decorate it with @lifespan(...) or @middleware(...), pass it "
-                "to value(...), or make a RouteContribution or an ErrorHandlerContribution of it"
+                f"contributions: {name} is no contribution; decorate it with @lifespan(...) or @middleware(...), pass "
+                "it to value(...), or make a RouteContribution or an ErrorHandlerContribution of it"
             )
         given.append(part)
     return tuple(given)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import importlib
 from collections.abc import AsyncGenerator, Callable
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
@@ -25,6 +24,7 @@ from bandmaster.contrib.taskiq.results.result_backends import MemoryResults, Red
 from bandmaster.contrib.taskiq.schedules.stored_schedules import MemorySchedules, RedisSchedules
 from bandmaster.contrib.taskiq.settings import TaskIQSettings
 from bandmaster.contrib.taskiq.streams import LeasedStreamBroker, StreamDeadLetters, options_of
+from bandmaster.kernel import ImportFailure, import_object
 
 
 @dataclass(frozen=True, slots=True)
@@ -95,12 +95,13 @@ def _make_broker(settings: TaskIQSettings, path: str) -> AsyncBroker:
     """
     module, _, name = path.partition(":")
     try:
-        factory: Callable[[TaskIQSettings], Any] = getattr(importlib.import_module(module), name)
+        factory: Callable[[TaskIQSettings], Any] = import_object(module, name)
         broker = factory(settings)
-    except Exception as error:
+    except Exception as error:  # noqa: BLE001  # code of another package; its error is the cause of ours
+        reason = error.__cause__ if isinstance(error, ImportFailure) and error.__cause__ else error
         raise TaskQueueError(
-            f"TASKIQ_BROKER is {path!r}, which can't be made: {type(error).__name__}: {error}"
-        ) from error
+            f"TASKIQ_BROKER is {path!r}, which can't be made: {type(reason).__name__}: {reason}"
+        ) from reason
     if not isinstance(broker, AsyncBroker):
         raise TaskQueueError(f"TASKIQ_BROKER is {path!r}, which makes {broker!r} rather than a broker of TaskIQ's")
     return broker
