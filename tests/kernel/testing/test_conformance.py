@@ -356,7 +356,7 @@ async def test_layer_that_refuses():
     [
         ("body", r"a request doesn't get through: its body has become b''"),
         ("twice", "a request doesn't get through: ASGIViolationError"),
-        ("deaf", "a stream whose client leaves doesn't get through: TimeoutError"),
+        ("deaf", "a stream whose client leaves doesn't get through: ReadTimeout"),
         ("swallow", "an error of the application doesn't get through: a 200 was made of it"),
         ("mute", "a WebSocket doesn't get through: its message has become 'changed'"),
         ("broken", "a WebSocket doesn't get through: KeyError: 'method'"),
@@ -446,7 +446,7 @@ async def test_failed_stop():
         raise ValueError("no")
 
     await expect("starts and stops", "StopError of ValueError: no", bad)
-    assert "nothing" == conformance._told(None)
+    assert "nothing" == conformance._describe(None)
 
 
 async def test_other_parts():

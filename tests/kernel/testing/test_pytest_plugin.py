@@ -65,7 +65,7 @@ def test_run(inner):
         async def test_it(bandmaster_run, bandmaster_events, anyio_backend):
             async with bandmaster_run() as running:
                 assert running.resources[str] == "hello"
-                assert (await running.http.get("/readyz")).status == 200
+                assert (await running.client.get("/readyz")).status_code == 200
             assert bandmaster_events.stop_order == ["host", "words"]
         """,
         ini="    bandmaster_app = application:make\n",
@@ -88,7 +88,7 @@ def test_own_app(inner):
         async def test_overridden(bandmaster_run, bandmaster_app):
             async with bandmaster_run(timeout=3) as running:
                 assert running.app is bandmaster_app
-                assert running.http.timeout == 3
+                assert running.client.timeout.read == 3
 
         @pytest.mark.anyio
         async def test_passed(bandmaster_run):
@@ -139,14 +139,14 @@ def test_marker(inner):
 
         async def test_module(bandmaster_run, anyio_backend):
             async with bandmaster_run() as running:
-                assert (running.events.start_order, running.http.timeout) == (["words"], 7)
+                assert (running.events.start_order, running.client.timeout.read) == (["words"], 7)
 
         @pytest.mark.bandmaster(timeout=8)
         async def test_function(bandmaster_run, anyio_backend):
             async with bandmaster_run(role=None) as running:
-                assert (running.events.start_order, running.http.timeout) == (["words"], 8)
+                assert (running.events.start_order, running.client.timeout.read) == (["words"], 8)
             async with bandmaster_run(timeout=9) as running:
-                assert running.http.timeout == 9
+                assert running.client.timeout.read == 9
 
         async def test_attempt(bandmaster_attempt, anyio_backend):
             assert (await bandmaster_attempt()).start_order == ["words"]
@@ -166,7 +166,7 @@ def test_timeout_setting(inner):
         """
         async def test_it(bandmaster_run):
             async with bandmaster_run() as running:
-                assert running.http.timeout == 6
+                assert running.client.timeout.read == 6
         """,
         ini="    bandmaster_timeout = 6\n",
         passed=len(anyio.get_available_backends()),

@@ -56,7 +56,7 @@ async def test_lifespan_for_real(via):
     async with run(host(), contributions=PARTS, via=via) as running:
         there = running.resources[Database]
         assert (True, Phase.READY) == (there.open, running.kernel.phase)
-        assert "real" == (await running.http.get("/database")).text
+        assert "real" == (await running.client.get("/database")).text
         async with running.websocket("/echo") as socket:
             await socket.send_text("x")
             assert "x" == await socket.receive_text()
@@ -70,8 +70,8 @@ async def test_lifespan_for_real(via):
 async def test_nothing_given():
     """Without an app there is an empty one, and nothing is discovered."""
     async with run() as running:
-        assert ([], 404) == (list(running.plan), (await running.http.get("/")).status)
-        assert 200 == (await running.http.get("/readyz")).status
+        assert ([], 404) == (list(running.plan), (await running.client.get("/")).status_code)
+        assert 200 == (await running.client.get("/readyz")).status_code
 
 
 async def test_discovery(monkeypatch):
@@ -101,7 +101,7 @@ async def test_fastapi():
         return {"url": request.state.resources[Database].url}
 
     async with run(app, contributions=[database]) as running:
-        assert {"url": "real"} == (await running.http.get("/")).json()
+        assert {"url": "real"} == (await running.client.get("/")).json()
     assert ["start", "hello", "stop"] == order
 
 
@@ -112,7 +112,7 @@ async def test_overrides():
         host(), contributions=[*PARTS, told], overrides={Database: fake, ToldSettings: ToldSettings(word="x")}
     ) as running:
         assert (fake, "x") == (running.resources[Cache].database, running.resources[str])
-        assert "fake" == (await running.http.get("/database")).text
+        assert "fake" == (await running.client.get("/database")).text
     assert ["told", "cache", "host"] == running.events.start_order
 
 
@@ -142,7 +142,7 @@ async def test_drain():
     """A test can drain; who streams is told."""
     async with run(host()) as running:
         assert 0 == await running.drain()
-        assert 503 == (await running.http.get("/show")).status
+        assert 503 == (await running.client.get("/show")).status_code
 
 
 async def test_error_of_the_body():
@@ -173,7 +173,7 @@ async def test_requests_end_before_the_stop():
     ) as running:
         running.app.host.mount("/", app)
         with anyio.move_on_after(0.02):
-            await running.http.get("/")
+            await running.client.get("/")
     assert ["cancelled", "stopped"] == order
 
 
@@ -198,7 +198,7 @@ async def test_start_takes_too_long(via):
 async def test_no_timeout():
     """A timeout of none waits for ever."""
     async with run(contributions=PARTS, timeout=None) as running:
-        assert running.http.timeout is None
+        assert running.client.timeout.read is None
 
 
 async def test_outer_cancellation():
@@ -230,10 +230,10 @@ async def test_application_with_overrides():
     app = create_app(host(), contributions=PARTS, discover=False)
     async with run(app, overrides={Database: Database("fake")}) as running:
         assert app is not running.app
-        assert "fake" == (await running.http.get("/database")).text
+        assert "fake" == (await running.client.get("/database")).text
         assert ["cache", "host"] == running.events.start_order
     async with run(app) as running:
-        assert "real" == (await running.http.get("/database")).text
+        assert "real" == (await running.client.get("/database")).text
 
 
 async def test_application_changed_in_all_ways():
@@ -262,8 +262,8 @@ async def test_application_changed_in_all_ways():
     settings = KernelSettings(title="Another")
     async with run(app, contributions=[told], disable="cache", role="worker", settings=settings) as running:
         assert {"told", "jobs", "needy", "host"} == set(running.events.start_order)
-        response = await running.http.get("/extra/show")
-        assert (200, "yes", "Another") == (response.status, response.headers["x-stamp"], running.app.title)
+        response = await running.client.get("/extra/show")
+        assert (200, "yes", "Another") == (response.status_code, response.headers["x-stamp"], running.app.title)
 
 
 async def test_application_without_a_host_of_its_own():
@@ -313,12 +313,12 @@ async def test_serving_while_starting():
     async with run(
         contributions=[database], settings=settings, via="lifespan", faults=[slow("database", 0.1)]
     ) as running:
-        assert 503 == (await running.http.get("/startupz")).status
+        assert 503 == (await running.client.get("/startupz")).status_code
         with pytest.raises(RuntimeError, match="it is starting"):
             running.resources
         await running.events.wait(events.Ready)
         await anyio.wait_all_tasks_blocked()
-        assert 200 == (await running.http.get("/startupz")).status
+        assert 200 == (await running.client.get("/startupz")).status_code
 
 
 async def test_body_error_over_the_protocol():
@@ -482,7 +482,7 @@ async def test_crash_on_demand():
     """A test can say when."""
     with pytest.raises(CrashError):
         async with run(contributions=PARTS, faults=[crash("database", after=None)]) as running:
-            await running.http.get("/livez")
+            await running.client.get("/livez")
             running.crash("database")
             await anyio.sleep_forever()
 
@@ -499,7 +499,7 @@ async def test_crash_over_the_protocol():
     with pytest.raises(LifespanError, match=r"shutdown failed: 'database' .* died while serving"):
         async with run(contributions=PARTS, faults=[crash("database")], via="lifespan") as running:
             await running.events.wait(events.KernelStopped)
-            assert 503 == (await running.http.get("/readyz")).status
+            assert 503 == (await running.client.get("/readyz")).status_code
 
 
 async def test_several_faults_at_one_component():

@@ -20,7 +20,7 @@ from bandmaster.kernel.text import near
 Factory: TypeAlias = "Callable[..., AbstractAsyncContextManager[Any]]"
 
 
-def wrapped(plan: Plan, name: str, wrap: Callable[[Factory], Factory], **fields: Any) -> Plan:
+def wrap_component(plan: Plan, name: str, wrap: Callable[[Factory], Factory], **fields: Any) -> Plan:
     """The plan with one component's factory wrapped.
 
     The plan is made already, so that the signature of the wrapper doesn't matter: the order, what is handed over and
@@ -61,7 +61,7 @@ class Injection:
         """The plan with the faults in it."""
         for fault in self.faults:
             deadline = {} if fault.deadline is None else {f"{fault.at}_timeout": fault.deadline}
-            plan = wrapped(plan, fault.component, partial(self._around, fault), **deadline)
+            plan = wrap_component(plan, fault.component, partial(self._around, fault), **deadline)
         return plan
 
     def trigger(self, component: str) -> None:

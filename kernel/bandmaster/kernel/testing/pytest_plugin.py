@@ -68,7 +68,7 @@ def bandmaster_run(request: pytest.FixtureRequest, bandmaster_app: Any, bandmast
 
     ```python
     async with bandmaster_run() as running:
-        response = await running.http.get("/")
+        response = await running.client.get("/")
     ```
     """
 

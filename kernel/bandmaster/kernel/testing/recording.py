@@ -9,7 +9,7 @@ import anyio
 
 from bandmaster.kernel import events
 from bandmaster.kernel.events import Event
-from bandmaster.kernel.testing.calls import within
+from bandmaster.kernel.testing.timeouts import fail_after
 
 _E = TypeVar("_E", bound=Event)
 
@@ -104,7 +104,7 @@ class Recording(Sequence[Event]):
         Raises:
             TimeoutError: it doesn't happen; the message tells what happened instead.
         """
-        with within(timeout, lambda: f"What happened:\n{self}\nThere was no {_wanted(kind, fields)}"):
+        with fail_after(timeout, lambda: f"What happened:\n{self}\nThere was no {_wanted(kind, fields)}"):
             while not self.of(kind, **fields):
                 self._added = self._added or anyio.Event()
                 await self._added.wait()

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import AsyncGenerator, Iterable, Mapping
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
-from typing import Any, Literal, TypeAlias, Unpack
+from typing import TYPE_CHECKING, Any, Literal, TypeAlias, Unpack
 
 import anyio
 from starlette.types import ASGIApp
@@ -19,33 +19,44 @@ from bandmaster.kernel.lifecycle.kernel import Kernel
 from bandmaster.kernel.lifecycle.resources import Resources
 from bandmaster.kernel.planning.plan import Plan
 from bandmaster.kernel.settings.kernel import KernelSettings
-from bandmaster.kernel.testing.client import Addressing, Client, connect
 from bandmaster.kernel.testing.compose import ROLE, compose
+from bandmaster.kernel.testing.connection import Connection, HeadersLike, WebSocketOptions, open_connection
 from bandmaster.kernel.testing.faults import Fault
 from bandmaster.kernel.testing.injection import Injection
 from bandmaster.kernel.testing.lifespan import LifespanError, lifespan
-from bandmaster.kernel.testing.messages import HeadersLike
+from bandmaster.kernel.testing.own_task import in_own_task
 from bandmaster.kernel.testing.recording import Recording
 from bandmaster.kernel.testing.websocket import WebSocket
 from bandmaster.kernel.text import listed
+
+if TYPE_CHECKING:
+    import httpx2
 
 Via: TypeAlias = Literal["running", "lifespan"]
 
 
 class RunCancelled(Exception):
-    """A fault has cancelled the run, everything has stopped, and nothing else has gone wrong."""
+    """A fault has cancelled the run, everything has stopped, and no other failure occurred."""
 
 
 class Running:
-    """A running application, and what tests look at."""
+    """A running application. `run` makes one."""
 
-    def __init__(self, app: Application, client: Client, recording: Recording, injection: Injection) -> None:
+    def __init__(self, app: Application, connection: Connection, recording: Recording, injection: Injection) -> None:
         self.app = app
-        self.http = client
-        """Sends requests: ``await running.http.get("/items")``."""
         self.events = recording
-        """What has happened so far."""
+        """The events since the start began."""
+        self._connection = connection
         self._injection = injection
+
+    @property
+    def client(self) -> httpx2.AsyncClient:
+        """An ``httpx2.AsyncClient`` of the application: ``await running.client.get("/items")``.
+
+        Raises:
+            ModuleNotFoundError: httpx2 isn't installed.
+        """
+        return self._connection.client
 
     @property
     def kernel(self) -> Kernel:
@@ -67,10 +78,19 @@ class Running:
         return self.app.resources
 
     def websocket(
-        self, path: str, *, subprotocols: Iterable[str] = (), **options: Unpack[Addressing]
+        self,
+        url: str,
+        *,
+        subprotocols: Iterable[str] = (),
+        headers: HeadersLike = (),
+        **options: Unpack[WebSocketOptions],
     ) -> AbstractAsyncContextManager[WebSocket]:
-        """Open a WebSocket; see `Client.websocket`."""
-        return self.http.websocket(path, subprotocols=subprotocols, **options)
+        """Open a WebSocket; see `Connection.websocket`."""
+        return self._connection.websocket(url, subprotocols=subprotocols, headers=headers, **options)
+
+    async def wait_idle(self) -> None:
+        """Wait until the application serves no request and no WebSocket; see `Connection.wait_idle`."""
+        await self._connection.wait_idle()
 
     def crash(self, component: str) -> None:
         """Let the crash come that ``faults=[crash(component, after=None)]`` has prepared.
@@ -85,6 +105,7 @@ class Running:
         return await self.app.drain(delay=delay)
 
 
+@in_own_task
 @asynccontextmanager
 async def run(
     app: Application | ASGIApp | None = None,
@@ -117,8 +138,8 @@ async def run(
 
     ```python
     async with run(contributions=[database, api], overrides={Clock: fake_clock}) as running:
-        response = await running.http.post("/orders", json={"item": 7})
-        assert response.status == 201
+        response = await running.client.post("/orders", json={"item": 7})
+        assert response.status_code == 201
         assert running.events.start_order == ["database", "api"]
     ```
 
@@ -139,8 +160,8 @@ async def run(
         role=role,
     )
     recording = Recording()
-    connection = {"base_url": base_url, "headers": headers, "raise_app_exceptions": raise_app_exceptions}
-    async with serve(composed, faults, [recording, *listeners], via, timeout, connection) as running:
+    options = {"base_url": base_url, "headers": headers, "raise_app_exceptions": raise_app_exceptions}
+    async with serve(composed, faults, [recording, *listeners], via, timeout, options) as running:
         yield running
 
 
@@ -151,7 +172,7 @@ async def serve(
     listeners: list[Any],
     via: Via,
     timeout: float | None,  # noqa: ASYNC109
-    connection: Mapping[str, Any],
+    options: Mapping[str, Any],
 ) -> AsyncGenerator[Running, None]:
     """Run an application with faults in it; the first of the listeners is the recording."""
     if via not in ("running", "lifespan"):
@@ -168,9 +189,12 @@ async def serve(
         ):
             injection.cancel_run = whole.cancel
             whole.deadline = math.inf if timeout is None else anyio.current_time() + timeout
-            async with _started(app, via) as state, connect(app, state=state, timeout=timeout, **connection) as client:
+            async with (
+                _started(app, via) as state,
+                open_connection(app, state=state, timeout=timeout, **options) as connection,
+            ):
                 starting, whole.deadline = False, math.inf
-                yield Running(app, client, recording, injection)
+                yield Running(app, connection, recording, injection)
     except LifespanError as error:
         _explain(error, recording)
         raise
