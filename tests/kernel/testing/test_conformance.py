@@ -22,7 +22,7 @@ from bandmaster.kernel.contributions.model import ErrorHandlerContribution, Life
 from bandmaster.kernel.testing import NonconformingError, check_contribution, conformance
 from bandmaster.kernel.testing.importing import import_elsewhere
 
-pytestmark = [pytest.mark.anyio, pytest.mark.requirement("FA-9")]
+pytestmark = pytest.mark.anyio
 
 SERVICES = LifespanBand.SERVICES
 IMPORTING = "opens nothing when imported"

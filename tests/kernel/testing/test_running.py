@@ -32,7 +32,7 @@ from bandmaster.kernel.testing import (
     slow,
 )
 
-pytestmark = [pytest.mark.anyio, pytest.mark.requirement("FA-9")]
+pytestmark = pytest.mark.anyio
 
 VIAS = pytest.mark.parametrize("via", ["running", "lifespan"])
 PARTS = [database, cache]
@@ -50,6 +50,7 @@ async def told(settings: ToldSettings) -> AsyncIterator[None]:
 # -- running -------------------------------------------------------------------------------------------------------
 
 
+@pytest.mark.requirement("FA-9")
 @VIAS
 async def test_lifespan_for_real(via):
     """Everything is started before the block, serves in it, and is stopped after it."""
@@ -84,6 +85,7 @@ async def test_discovery(monkeypatch):
         assert ["database"] == running.events.start_order
 
 
+@pytest.mark.requirement("FA-9")
 async def test_fastapi():
     """A FastAPI app is a host like any other, with its own lifespan."""
 
@@ -145,6 +147,7 @@ async def test_drain():
         assert 503 == (await running.client.get("/show")).status_code
 
 
+@pytest.mark.requirement("FA-9")
 async def test_error_of_the_body():
     """An error of the test comes out as it is, and everything is stopped."""
     with pytest.raises(AssertionError, match="mine"):
@@ -153,6 +156,7 @@ async def test_error_of_the_body():
     assert ["cache", "database"] == running.events.stop_order
 
 
+@pytest.mark.requirement("FA-9")
 async def test_requests_end_before_the_stop():
     """What is still served when the block ends is cancelled before anything stops."""
     order = []

@@ -1,4 +1,4 @@
-"""The test kit: applications run with their lifespan for real, failures injected, starts handed out for assertions."""
+"""The test kit: run applications with their real lifespan, inject faults, and assert on starts that fail."""
 
 from __future__ import annotations
 
@@ -42,7 +42,7 @@ if TYPE_CHECKING:
     from bandmaster.kernel.testing.websocket import WebSocketClosed as WebSocketClosed
     from bandmaster.kernel.testing.websocket import WebSocketRefused as WebSocketRefused
 
-# pytest imports this package whenever it starts, so that each name is imported when it is first used.
+# pytest imports this package at every start, so each name is imported on first use.
 export_lazily(
     __name__,
     {

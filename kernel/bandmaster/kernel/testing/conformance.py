@@ -203,7 +203,8 @@ async def _check_second_start(parts: CheckedParts, skip: Skip) -> AsyncIterator[
     for which in ("first", "second"):
         outcome = await parts.attempt(app=app)
         if outcome.error is not None:
-            yield f"the {which} of two runs in one process fails: {_describe(outcome.error)}. Is there state in a module?"
+            failure = _describe(outcome.error)
+            yield f"the {which} of two runs in one process fails: {failure}. Is there state in a module?"
             return
 
 

@@ -1,4 +1,4 @@
-"""An application that runs for a test, from its start to its stop."""
+"""Run an application for a test, from its start to its stop."""
 
 from __future__ import annotations
 
@@ -65,15 +65,15 @@ class Running:
 
     @property
     def plan(self) -> Plan:
-        """The plan that it runs."""
+        """The plan of the kernel."""
         return self.app.plan
 
     @property
     def resources(self) -> Resources:
-        """What the components provide, by type: ``running.resources[DatabaseManager]``.
+        """The objects that the components provide, by type: ``running.resources[DatabaseManager]``.
 
         Raises:
-            RuntimeError: not everything has started.
+            RuntimeError: some components haven't started.
         """
         return self.app.resources
 
@@ -93,15 +93,15 @@ class Running:
         await self._connection.wait_idle()
 
     def crash(self, component: str) -> None:
-        """Let the crash come that ``faults=[crash(component, after=None)]`` has prepared.
+        """Trigger the crash of ``faults=[crash(component, after=None)]``.
 
         Raises:
-            ValueError: none is prepared.
+            ValueError: no such fault is among the faults of the run.
         """
         self._injection.trigger(component)
 
     async def drain(self, *, delay: float = 0) -> int:
-        """Drain as before a stop; the answer is how much was left in flight."""
+        """Drain the application, as before a stop. Returns the number of requests that are still in flight."""
         return await self.app.drain(delay=delay)
 
 
@@ -124,17 +124,19 @@ async def run(
     headers: HeadersLike = (),
     raise_app_exceptions: bool = True,
 ) -> AsyncGenerator[Running, None]:
-    """Start an application for real, hand it out, stop it for real.
+    """Start an application before the block, and stop it after the block.
 
     ``app`` is an `Application`, or any other ASGI app, which becomes the host of one; none means a new Starlette app.
-    The next six arguments are those of `create_app`, but for ``discover``, which is off: a test says what it runs. An
-    `Application` that is there is run as it is; with any of them it is planned anew, of the same parts and around the
-    same host, with settings that no override replaces read anew.
+    The next six arguments are those of `create_app`, except that ``discover`` is off: a test names the parts that it
+    runs. An `Application` is run unchanged. With any of the six arguments another application is planned, of the same
+    parts and around the same host. Its settings are read again, unless an override replaces them.
 
-    ``faults`` are put into components. ``via="lifespan"`` starts and stops by the ASGI lifespan protocol, as a server
-    does, instead of by `Application.running`; a failure is a `LifespanError` then. ``timeout``, in seconds, bounds the
-    start, each request, and each step of a stream or WebSocket; stops have the deadlines of the plan. The last three
-    arguments are those of `connect`.
+    ``faults`` are injected into components. ``via="lifespan"`` starts and stops by the ASGI lifespan protocol, as a
+    server does, instead of by `Application.running`; a failure is then a `LifespanError`. ``timeout``, in seconds,
+    bounds the start, each request, and each step of a stream or WebSocket. Stops have the deadlines of the plan. The
+    last three arguments are those of `connect`.
+
+    The run lives in a task of its own, so that a fixture may be torn down in another task than it was set up in.
 
     ```python
     async with run(contributions=[database, api], overrides={Clock: fake_clock}) as running:
@@ -145,10 +147,10 @@ async def run(
 
     Raises:
         DiscoveryError, PlanError, ValueError: as `create_app` does.
-        ValueError: a fault names a component that isn't in the plan.
-        StartError, CrashError, StopError: as `Application.running` does. To look at them use `attempt`.
-        RunCancelled: a fault has cancelled it.
-        TimeoutError: it didn't start in time.
+        ValueError: the plan doesn't have the component of a fault.
+        StartError, CrashError, StopError: as `Application.running` does; `attempt` returns them.
+        RunCancelled: a fault has cancelled the run.
+        TimeoutError: the application didn't start in time.
     """
     composed = compose(
         app,
@@ -174,7 +176,7 @@ async def serve(
     timeout: float | None,  # noqa: ASYNC109
     options: Mapping[str, Any],
 ) -> AsyncGenerator[Running, None]:
-    """Run an application with faults in it; the first of the listeners is the recording."""
+    """Run an application with faults. The first of the listeners is the recording."""
     if via not in ("running", "lifespan"):
         raise ValueError(f"via: expected 'running' or 'lifespan', got {via!r}")
     recording: Recording = listeners[0]
@@ -183,29 +185,29 @@ async def serve(
     starting = True
     try:
         with (
-            kernel.substitute_plan(injection.into(plan)),
+            kernel.substitute_plan(injection.apply(plan)),
             kernel.listening(*listeners, injection),
             anyio.CancelScope() as whole,
         ):
             injection.cancel_run = whole.cancel
             whole.deadline = math.inf if timeout is None else anyio.current_time() + timeout
             async with (
-                _started(app, via) as state,
+                _start(app, via) as state,
                 open_connection(app, state=state, timeout=timeout, **options) as connection,
             ):
                 starting, whole.deadline = False, math.inf
                 yield Running(app, connection, recording, injection)
     except LifespanError as error:
-        _explain(error, recording)
+        _set_cause(error, recording)
         raise
     if injection.cancelled_by is not None:
         raise RunCancelled(f"the run was cancelled by a fault: {injection.cancelled_by}")
     if starting and whole.cancelled_caught:
-        raise TimeoutError(_late(timeout or 0, plan, recording))
+        raise TimeoutError(_describe_late_start(timeout or 0, plan, recording))
 
 
 @asynccontextmanager
-async def _started(app: Application, via: Via) -> AsyncGenerator[Mapping[str, Any], None]:
+async def _start(app: Application, via: Via) -> AsyncGenerator[Mapping[str, Any], None]:
     if via == "lifespan":
         async with lifespan(app) as state:
             yield state
@@ -214,13 +216,13 @@ async def _started(app: Application, via: Via) -> AsyncGenerator[Mapping[str, An
             yield {}
 
 
-def _explain(error: LifespanError, recording: Recording) -> None:
+def _set_cause(error: LifespanError, recording: Recording) -> None:
     kinds = (events.ComponentStartFailed, events.ComponentStopFailed)
     errors = [event.error for event in recording if isinstance(event, kinds)]
     error.__cause__ = errors[0] if errors else None
 
 
-def _late(seconds: float, plan: Plan, recording: Recording) -> str:
+def _describe_late_start(seconds: float, plan: Plan, recording: Recording) -> str:
     began, ended = recording.names(events.ComponentStarting), recording.start_order
     starting = [name for name in began if name not in ended]
     waiting = [component.name for component in plan if component.name not in began]

@@ -127,7 +127,7 @@ class WebSocket:
         """Send a text message.
 
         Raises:
-            WebSocketClosed: it is closed.
+            WebSocketClosed: the WebSocket is closed.
         """
         await self._send({"type": "websocket.receive", "text": text})
 
@@ -135,7 +135,7 @@ class WebSocket:
         """Send a binary message.
 
         Raises:
-            WebSocketClosed: it is closed.
+            WebSocketClosed: the WebSocket is closed.
         """
         await self._send({"type": "websocket.receive", "bytes": data})
 
@@ -143,7 +143,7 @@ class WebSocket:
         """Send a value as JSON.
 
         Raises:
-            WebSocketClosed: it is closed.
+            WebSocketClosed: the WebSocket is closed.
         """
         text = json.dumps(value)
         await (self.send_text(text) if mode == "text" else self.send_bytes(text.encode()))
@@ -152,8 +152,8 @@ class WebSocket:
         """The next message.
 
         Raises:
-            WebSocketClosed: there is none any more.
-            TimeoutError: none came.
+            WebSocketClosed: the WebSocket is closed.
+            TimeoutError: no message came.
         """
         if self.close_code is not None:
             raise WebSocketClosed(self.close_code, self.close_reason)
@@ -170,12 +170,12 @@ class WebSocket:
         raise WebSocketClosed(self.close_code, self.close_reason)
 
     async def receive_text(self) -> str:
-        """The next message, which is text.
+        """The next message, as text.
 
         Raises:
-            WebSocketClosed: there is none any more.
-            TimeoutError: none came.
-            TypeError: it is binary.
+            WebSocketClosed: the WebSocket is closed.
+            TimeoutError: no message came.
+            TypeError: the message is binary.
         """
         message = await self.receive()
         if not isinstance(message, str):
@@ -183,12 +183,12 @@ class WebSocket:
         return message
 
     async def receive_bytes(self) -> bytes:
-        """The next message, which is binary.
+        """The next message, as bytes.
 
         Raises:
-            WebSocketClosed: there is none any more.
-            TimeoutError: none came.
-            TypeError: it is text.
+            WebSocketClosed: the WebSocket is closed.
+            TimeoutError: no message came.
+            TypeError: the message is text.
         """
         message = await self.receive()
         if isinstance(message, str):
@@ -199,17 +199,17 @@ class WebSocket:
         """The next message, read as JSON.
 
         Raises:
-            WebSocketClosed: there is none any more.
-            TimeoutError: none came.
-            ValueError: it is no JSON.
+            WebSocketClosed: the WebSocket is closed.
+            TimeoutError: no message came.
+            ValueError: the message isn't JSON.
         """
         return json.loads(await self.receive())
 
     async def wait_closed(self) -> int:
-        """Wait until the application closes; messages that come before are dropped. The answer is the close code.
+        """Wait until the application closes, and return the close code. Messages that come before are dropped.
 
         Raises:
-            TimeoutError: it goes on for longer than the timeout without a message.
+            TimeoutError: neither a message nor the close came in time.
         """
         async for _ in self:
             pass
@@ -217,14 +217,14 @@ class WebSocket:
         return self.close_code
 
     async def close(self, code: int = 1000, reason: str = "") -> None:
-        """Close it, unless it is closed."""
+        """Close the WebSocket, unless it is closed already."""
         if self.close_code is None and self._call.state == "open":
             self._set_close(code, reason)
             self._call.leave(code, reason)
         await anyio.lowlevel.checkpoint()
 
     async def drop(self) -> None:
-        """Lose the connection: the application hears of 1006."""
+        """Lose the connection: the application receives a disconnect with code 1006."""
         await self.close(_LOST)
 
     def __aiter__(self) -> AsyncIterator[str | bytes]:
@@ -245,7 +245,7 @@ class WebSocket:
         self._call.inbox.put(message)
 
     async def _raise_close(self) -> None:
-        # What the application sent before it closed is lost to one who sends instead of receiving.
+        # A sender doesn't read the messages that the application sent before the close.
         await self.wait_closed()
         assert self.close_code is not None
         raise WebSocketClosed(self.close_code, self.close_reason)
