@@ -1,22 +1,29 @@
-"""Discovery against one bare pass over the same directories, the standard library, its backport and stevedore.
+"""Measure discovery: one scan alone, its imports, and the whole start of a command with each reader of metadata.
 
-Each figure comes from an interpreter of its own whose modules are imported already: CPU time of the process, page
-cache warm, rounds shuffled, medians. Quote the ratios, never the times.
+Each figure comes from a new interpreter: page cache warm, rounds shuffled, medians. A scan alone is compared with one
+bare pass over the same directories, the standard library, its backport and stevedore, as CPU time of the process after
+the imports. The start is ``bandmaster check`` from the first instruction to the exit, in CPU time and in wall time.
+Quote the ratios rather than the times.
 """
 
 from __future__ import annotations
 
 import argparse
+import importlib
 import json
 import os
 import random
+import resource
+import shutil
 import statistics
 import subprocess
 import sys
+import sysconfig
 import tempfile
 import time
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 GROUPS = (
     "bandmaster.lifespan",
@@ -183,6 +190,118 @@ def measure_import(module: str) -> int:
     return int(subprocess.run([sys.executable, "-c", code], check=True, capture_output=True, text=True).stdout)
 
 
+KERNEL = Path(__file__).parent.parent
+START_SIZES = (100, 400)
+CODE = [str(KERNEL / folder) for folder in ("kernel", "contrib/web", "contrib/fastapi")]
+PARTS_AT_START = ("bandmaster-", "bandmaster_web-", "bandmaster_fastapi-")
+READERS = ("bandmaster", "importlib.metadata", "importlib_metadata")
+
+
+def make_environment(site: Path, count: int) -> None:
+    """A site directory with the packages of this environment, and so many distributions: real ones, then copies.
+
+    Each has its real METADATA, RECORD and entry_points.txt. Of bandmaster's own the kernel, web and fastapi are there.
+    """
+    site.mkdir()
+    installed = sorted(Path(sysconfig.get_path("purelib")).iterdir())
+    infos = [child for child in installed if child.suffix == ".dist-info"]
+    parts = [info for info in infos if info.name.startswith(PARTS_AT_START)]
+    others = [info for info in infos if not info.name.startswith("bandmaster")]
+    random.Random(5).shuffle(others)
+    for child in installed:
+        if child not in infos and child.suffix != ".pth":
+            (site / child.name).symlink_to(child)
+    for number in range(count):
+        info = parts[number] if number < len(parts) else others[(number - len(parts)) % len(others)]
+        copy = "" if number < len(parts) + len(others) else f"copy{number}_of_"
+        shutil.copytree(info, site / f"{copy}{info.name}")
+
+
+def scan_with(reader: str) -> Callable[[], Any]:
+    """A `scan` that asks a library for the distributions, with no more checks than it needs to find the same parts."""
+    from bandmaster.kernel.contributions.model import Provenance
+    from bandmaster.kernel.discovery.metadata import Found, Scan
+
+    def run(path: Any = None) -> Scan:
+        library: Any = importlib.import_module(reader)
+        found: list[Found] = []
+        seen: set[str] = set()
+        for distribution in library.distributions():
+            # Not public, but the cheapest way to the name: the public one parses the whole METADATA.
+            name = distribution._normalized_name
+            if name in seen:
+                continue
+            seen.add(name)
+            text = distribution.read_text("entry_points.txt")
+            if text and "[bandmaster." in text:
+                for point in distribution.entry_points:
+                    if point.group in GROUPS or point.group == "bandmaster.values":
+                        provenance = Provenance(distribution.metadata["Name"], distribution.version, point.value)
+                        found.append(Found(point.group, point.name, point.value, provenance))
+        return Scan(tuple(sorted(found, key=lambda each: (each.group, each.name))))
+
+    return run
+
+
+def start(reader: str, site: str) -> None:
+    """Run ``bandmaster check`` in this interpreter, over a site directory; the scan's own time goes to stderr."""
+    sys.path[:] = [*(entry for entry in sys.path if "site-packages" not in entry), *CODE, site]
+    from bandmaster.kernel.discovery import metadata
+
+    scan: Any = metadata.scan if reader == "bandmaster" else scan_with(reader)
+
+    def scan_and_measure(path: Any = None) -> Any:
+        began = time.process_time_ns()
+        seen = scan(path)
+        print(json.dumps([time.process_time_ns() - began, len(seen.found)]), file=sys.stderr)
+        return seen
+
+    metadata.scan = scan_and_measure
+    from bandmaster.kernel.cli.program import program
+
+    program()(["check"])
+
+
+def measure_start(reader: str, site: Path) -> tuple[float, float, float, int]:
+    """Milliseconds of CPU and of wall time of a whole start, CPU of the scan in it, and how many parts were found."""
+    interpreter = Path(sys.base_prefix, "bin", "python3")
+    command = [str(interpreter), "-S", "-P", __file__, "--start", reader, str(site)]
+    environment = {name: value for name, value in os.environ.items() if not name.startswith(("BANDMASTER_", "PYTHON"))}
+    before = resource.getrusage(resource.RUSAGE_CHILDREN)
+    began = time.perf_counter()
+    done = subprocess.run(command, env=environment, cwd=site.parent, check=True, capture_output=True, text=True)
+    wall = time.perf_counter() - began
+    after = resource.getrusage(resource.RUSAGE_CHILDREN)
+    spent = after.ru_utime - before.ru_utime + after.ru_stime - before.ru_stime
+    (scanned,) = [json.loads(line) for line in done.stderr.splitlines() if line.startswith("[")]
+    return spent * 1000, wall * 1000, scanned[0] / 1e6, scanned[1]
+
+
+def compare_starts(scratch: Path, rounds: int) -> None:
+    """Print the median of whole starts for each reader, with the ratio to bandmaster's own."""
+    figures: dict[tuple[str, int], list[tuple[float, float, float]]] = {}
+    for size in START_SIZES:
+        site = scratch / f"environment{size}"
+        make_environment(site, size)
+        # Fills the page cache and compiles; the answers must be the same.
+        counts = {measure_start(reader, site)[3] for reader in READERS}
+        assert len(counts) == 1, counts
+        assert counts != {0}, counts
+    for number in range(rounds):
+        for size in START_SIZES:
+            for reader in shuffled([*READERS]):
+                figures.setdefault((reader, size), []).append(measure_start(reader, scratch / f"environment{size}")[:3])
+        print(f"start {number + 1} of {rounds}", file=sys.stderr)
+    print("\n| whole start with | distributions | CPU ms | CPU ratio | wall ms | wall ratio | scan's own CPU ms |")
+    print("|---|---|---|---|---|---|---|")
+    for size in START_SIZES:
+        base = [statistics.median(column) for column in zip(*figures[READERS[0], size], strict=True)]
+        for reader in READERS:
+            spent, wall, scan = (statistics.median(column) for column in zip(*figures[reader, size], strict=True))
+            ratios = f"{spent:.0f} | {spent / base[0]:.3f} | {wall:.0f} | {wall / base[1]:.3f}"
+            print(f"| {reader} | {size} | {ratios} | {scan:.1f} |")
+
+
 def shuffled(names: list[str]) -> list[str]:
     return random.sample(names, len(names))
 
@@ -190,13 +309,22 @@ def shuffled(names: list[str]) -> list[str]:
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--rounds", type=int, default=9)
+    parser.add_argument("--starts", type=int, default=15)
     parser.add_argument("--child", nargs=2)
+    parser.add_argument("--start", nargs=2)
     arguments = parser.parse_args()
     if arguments.child:
         child(*arguments.child)
         return
+    if arguments.start:
+        start(*arguments.start)
+        return
     times: dict[tuple[str, int], list[int]] = {}
     imports: dict[str, list[int]] = {}
+    with tempfile.TemporaryDirectory() as folder:
+        compare_starts(Path(folder), arguments.starts)
+    if not arguments.rounds:
+        return
     with tempfile.TemporaryDirectory() as folder:
         scratch = Path(folder)
         for size in SIZES:

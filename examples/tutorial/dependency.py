@@ -23,7 +23,7 @@ class GreetingSettings(BaseSettings):
 
     model_config = SettingsConfigDict(env_prefix="GREETING_")
 
-    word: str = Field("Hello", description="The first word of a greeting.")
+    word: str = Field(default="Hello", description="The first word of a greeting.")
 
 
 class Guests:

@@ -1,9 +1,7 @@
 """Tests of bandmaster.kernel.reports."""
 
-import anyio
 import pytest
 
-from bandmaster.kernel import reports as failures
 from bandmaster.kernel.errors import (
     BindError,
     CrashError,
@@ -16,7 +14,7 @@ from bandmaster.kernel.errors import (
     StartError,
     StopError,
 )
-from bandmaster.kernel.reports import exit_code, one_line, report, trace
+from bandmaster.kernel.reports import exit_code, one_line, report
 
 
 def raised(message="no luck", kind=RuntimeError):
@@ -93,47 +91,6 @@ def test_anything_else():
     assert text.startswith("two\n\nTraceback")
     assert "RuntimeError: one" in text
     assert "SystemExit: bye" in text
-
-
-def test_frames_of_the_machinery_are_left_out():
-    """Unless somebody debugs: they are the same in every failure."""
-
-    async def mine():
-        async with anyio.create_task_group():
-            raise RuntimeError("no luck")
-
-    with pytest.raises(ExceptionGroup) as failed:
-        anyio.run(mine)
-    assert "/anyio/" not in trace(failed.value)
-    assert "raise RuntimeError" in trace(failed.value)
-    assert "/anyio/" in trace(failed.value, debug=True)
-
-
-def test_a_traceback_of_nothing_but_machinery_stays():
-    """Better than none."""
-    with pytest.raises(Exception) as failed:
-        anyio.current_time()
-    error = failed.value
-    while error.__traceback__.tb_next:
-        error.__traceback__ = error.__traceback__.tb_next
-    assert "anyio" in trace(error)
-
-
-def test_machinery_that_is_not_imported(monkeypatch):
-    """trio's frames can't be there where trio isn't."""
-    monkeypatch.setattr(failures, "_MACHINERY", ("not_there_at_all",))
-    assert "RuntimeError: no luck" in trace(raised())
-
-
-def test_values_of_locals_are_not_shown():
-    """They may be secrets."""
-
-    def connect(password):
-        raise RuntimeError("no luck")
-
-    with pytest.raises(RuntimeError) as failed:
-        connect("".join(["hun", "ter", "2"]))
-    assert "hunter2" not in trace(failed.value, debug=True)
 
 
 def test_one_line():

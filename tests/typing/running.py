@@ -17,10 +17,12 @@ from bandmaster.kernel import (
     PlanError,
     Problem,
     Resources,
+    ServerSettings,
     StartError,
     create_app,
     lifespan,
     middleware,
+    serve,
     value,
 )
 
@@ -53,6 +55,10 @@ async def running(app: ASGIApp) -> None:
     assert_type(application.kernel, Kernel)
     assert_type([component.name for component in kernel.plan], list[str])
     assert_type(str(kernel.plan.explain("a")), str)
+    assert_type(serve(application), int)
+    serve(kernel, settings=ServerSettings(), host="::", port=0, uds="app.sock", server="granian")
+    serve(lambda: application)
+    serve(application, server="gunicorn")  # type: ignore[arg-type]
     Kernel(contributions=[Database])  # type: ignore[list-item]
     Kernel(settings={})  # type: ignore[arg-type]
 

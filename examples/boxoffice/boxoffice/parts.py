@@ -36,8 +36,8 @@ class BoxOfficeSettings(BaseSettings):
 
     model_config = SettingsConfigDict(env_prefix="BOXOFFICE_", extra="ignore", frozen=True)
 
-    hold_seconds: PositiveFloat = Field(60, description="Seconds for which seats are held.")
-    seconds_per_ticket: NonNegativeFloat = Field(0.2, description="Seconds that printing a ticket takes.")
+    hold_seconds: PositiveFloat = Field(default=60, description="Seconds for which seats are held.")
+    seconds_per_ticket: NonNegativeFloat = Field(default=0.2, description="Seconds that printing a ticket takes.")
 
 
 @lifespan(band=LifespanBand.MESSAGING, start_timeout=5, stop_timeout=2, roles={"web"})

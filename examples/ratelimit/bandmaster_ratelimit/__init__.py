@@ -29,15 +29,15 @@ class RateLimitSettings(BaseSettings):
     )
 
     per_second: PositiveFloat = Field(
-        20,
+        default=20,
         description="Requests per second that a client may make on average.",
     )
     burst: PositiveInt = Field(
-        40,
+        default=40,
         description="Requests that a client may make at once.",
     )
     forget_after: PositiveFloat = Field(
-        60,
+        default=60,
         description="Seconds after which an idle client is forgotten.",
     )
 

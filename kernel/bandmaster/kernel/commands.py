@@ -1,9 +1,31 @@
-"""What contributed commands share with those of the kernel: arguments, answers, and errors told in words."""
+"""Everything that contributed commands share with the kernel's own: arguments, answers, errors and exit codes.
+
+A command is a function, a ``typer.Typer`` or a click command, named by an entry point of the group
+``bandmaster.commands``. The module is imported only when the command is called::
+
+    def stock(target: Target = None, app_dir: AppDir = ".", answer: Answer = Format.TEXT) -> None:
+        \"\"\"Count the books in stock.\"\"\"
+        with answering(answer):
+            app = load_application(target, app_dir)
+            ...
+            if answer is Format.JSON:
+                show_json({"format": 1, "books": count})
+            else:
+                show_line(f"{count} books")
+"""
 
 from __future__ import annotations
 
-from bandmaster.kernel.cli.options import Answer, AppDir, Format, Target, Traceback
-from bandmaster.kernel.cli.output import PROBLEM, WRONG_USE, CommandError, answering, show_json
+from bandmaster.kernel.cli.options import Answer, AppDir, Format, Role, Target, Traceback
+from bandmaster.kernel.cli.output import (
+    PROBLEM,
+    WRONG_USE,
+    CommandError,
+    answering,
+    show_error,
+    show_json,
+    show_line,
+)
 from bandmaster.kernel.hosting.targets import put_first
 from bandmaster.kernel.reports import FAILED, MISCONFIGURED, OK
 
@@ -17,9 +39,12 @@ __all__ = [
     "AppDir",
     "CommandError",
     "Format",
+    "Role",
     "Target",
     "Traceback",
     "answering",
     "put_first",
+    "show_error",
     "show_json",
+    "show_line",
 ]

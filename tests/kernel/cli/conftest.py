@@ -98,15 +98,15 @@ URL = "postgresql://shop:hunter2@db/shop"
 
 
 @dataclass
-class House:
-    """Where a test installs distributions, writes applications, and runs commands."""
+class Sandbox:
+    """The directories in which a test installs distributions, writes applications, and runs commands."""
 
     site: Path
     work: Path
     monkeypatch: pytest.MonkeyPatch
 
     def install(self, name: str, entry_points: str, version: str = "1.2", *, record: bool = True, **modules: str):
-        """A distribution as pip leaves it."""
+        """Install a distribution with the files that pip would write."""
         files = {f"{module}.py": textwrap.dedent(text) for module, text in modules.items()}
         info = f"{name.replace('-', '_')}-{version}.dist-info"
         files[f"{info}/METADATA"] = f"Metadata-Version: 2.1\nName: {name}\nVersion: {version}\n"
@@ -121,13 +121,13 @@ class House:
         return self.site / info
 
     def install_data(self, url: str | None = URL):
-        """The distribution that most tests look at."""
+        """Install the distribution that most tests use."""
         self.install("acme-data", DATA_ENTRY_POINTS, acme_data=DATA)
         if url is not None:
             self.setenv(ACME_URL=url)
 
     def write(self, path: str, text: str) -> None:
-        """A file in the working directory."""
+        """Write a file in the working directory."""
         file = self.work / path
         file.parent.mkdir(parents=True, exist_ok=True)
         file.write_text(textwrap.dedent(text))
@@ -138,18 +138,18 @@ class House:
             self.monkeypatch.setenv(name, value)
 
     def run(self, *args: str, terminal: bool = False):
-        """The result of one command; on a terminal of 80 columns if asked for."""
+        """Run one command and return the result; on a terminal of 80 columns if asked to."""
         env = {"FORCE_COLOR": "1", "COLUMNS": "80", "TERM": "xterm"} if terminal else {}
         return CliRunner().invoke(program(), args, prog_name="bandmaster", env=env, catch_exceptions=False)
 
     def out(self, *args: str) -> str:
-        """What a command that goes well prints."""
+        """Run a command that succeeds, and return its output."""
         result = self.run(*args)
         assert (0, "") == (result.exit_code, result.stderr)
         return result.stdout
 
     def error(self, *args: str) -> tuple[int, str]:
-        """Exit code and complaint of a command that prints nothing else."""
+        """Run a command that fails, and return the exit code and the error."""
         result = self.run(*args)
         assert result.stdout == ""
         return result.exit_code, result.stderr
@@ -159,8 +159,8 @@ def digest(text: str) -> str:
     return base64.urlsafe_b64encode(hashlib.sha256(text.encode()).digest()).rstrip(b"=").decode()
 
 
-class _OnlyOurs:
-    """``sys`` as discovery sees it: without what happens to be installed around the tests."""
+class _SandboxPath:
+    """``sys`` for discovery, without the distributions that are installed around the tests."""
 
     meta_path = ()
 
@@ -173,7 +173,7 @@ class _OnlyOurs:
 
 
 @pytest.fixture
-def house(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+def sandbox(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
     site, work = tmp_path / "site", tmp_path / "work"
     site.mkdir()
     work.mkdir()
@@ -181,11 +181,11 @@ def house(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
         if variable.startswith(("BANDMASTER_", "ACME_", "FORCE_", "NO_COLOR")):
             monkeypatch.delenv(variable)
     monkeypatch.setenv("XDG_STATE_HOME", str(tmp_path / "state"))
-    monkeypatch.setattr(distributions, "sys", _OnlyOurs(sys.path))
+    monkeypatch.setattr(distributions, "sys", _SandboxPath(sys.path))
     monkeypatch.setattr(sys, "path", [str(site), *sys.path])
     monkeypatch.chdir(work)
     before = set(sys.modules)
-    yield House(site, work, monkeypatch)
+    yield Sandbox(site, work, monkeypatch)
     for name, module in list(sys.modules.items()):
         if name not in before and str(getattr(module, "__file__", None) or "").startswith(str(tmp_path)):
             del sys.modules[name]

@@ -13,8 +13,8 @@ class AwayError(TransientError):
     """A server doesn't answer."""
 
 
-def _fail(error):
-    """Raised from what a library raises, as contribs do."""
+def raise_with_cause(error):
+    """Raise an error from the exception of a library, as contribs do."""
     try:
         raise ConnectionError("the library's own words")
     except ConnectionError as cause:
@@ -24,33 +24,33 @@ def _fail(error):
 @pytest.mark.parametrize(
     "error", [AwayError("Nobody at 127.0.0.1:1."), PermanentError("Refused."), CommandError("No.")]
 )
-def test_what_is_refused_says_all_itself(capsys, error):
-    """In its text; a traceback would hide it."""
+def test_an_error_with_its_own_text(capsys, error):
+    """An error that states its reason is printed without a traceback."""
     with pytest.raises(typer.Exit) as left, answering(Format.TEXT):
-        _fail(error)
+        raise_with_cause(error)
     assert (PROBLEM, ("", f"{error}\n")) == (left.value.exit_code, capsys.readouterr())
 
 
-def test_a_run_that_failed_is_told_with_its_cause(capsys):
-    """As the launcher tells it."""
+def test_a_failed_run(capsys):
+    """A failed run is printed with its cause, as the launcher does."""
     with pytest.raises(typer.Exit), answering(Format.TEXT):
-        _fail(StartError("component 'part' failed", component="part"))
+        raise_with_cause(StartError("component 'part' failed", component="part"))
     _, told = capsys.readouterr()
     assert told.startswith("The start failed: component 'part' failed")
     assert "the library's own words" in told
 
 
-def test_the_whole_is_told_where_it_is_asked_for(capsys):
-    """With causes and tracebacks, and the text once more at the end."""
+def test_the_whole_traceback(capsys):
+    """With full=True the causes and tracebacks are printed before the error."""
     with pytest.raises(typer.Exit), answering(Format.TEXT, full=True):
-        _fail(AwayError("Nobody at 127.0.0.1:1."))
+        raise_with_cause(AwayError("Nobody at 127.0.0.1:1."))
     _, told = capsys.readouterr()
-    assert "in _fail" in told
+    assert "in raise_with_cause" in told
     assert told.endswith("\nNobody at 127.0.0.1:1.\n")
 
 
-def test_programs_get_json(capsys):
-    """On standard output; and what was mistyped has a code of its own."""
+def test_an_error_for_programs(capsys):
+    """An error is JSON on standard output; a mistake in the command line has its own exit code."""
     with pytest.raises(typer.Exit) as left, answering(Format.JSON):
         raise CommandError("No such thing.", "Is it spelt so?", misspelt=True)
     out, err = capsys.readouterr()
@@ -59,7 +59,7 @@ def test_programs_get_json(capsys):
     assert {"format": 1, "ok": False, "error": "CommandError", "problems": [problem]} == json.loads(out)
 
 
-def test_what_is_no_refusal_is_a_bug():
-    """Its traceback is needed."""
+def test_a_bug():
+    """An exception of another kind passes through, because its traceback is needed."""
     with pytest.raises(ConnectionError), answering(Format.TEXT):
         raise ConnectionError("oops")

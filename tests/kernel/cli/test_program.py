@@ -51,15 +51,15 @@ NAMES = ["several", "empty", "hello", "fails", "clicky", "number", "Thing", "mis
 
 
 @pytest.fixture
-def tools(house):
+def tools(sandbox):
     entries = "".join(f"{name.lower()} = acme_tools:{name}\n" for name in NAMES)
-    house.install("acme-tools", f"[bandmaster.commands]\n{entries}", "0.3", acme_tools=TOOLS)
-    house.install(
+    sandbox.install("acme-tools", f"[bandmaster.commands]\n{entries}", "0.3", acme_tools=TOOLS)
+    sandbox.install(
         "acme-bad",
         "[bandmaster.commands]\nbroken = acme_bad:x\nplan = acme_bad:plan\nodd = acme_bad\n",
         acme_bad="import reddis\n",
     )
-    return house
+    return sandbox
 
 
 HELP = """\
@@ -92,37 +92,37 @@ Commands:
 """
 
 
-def test_help_lists_everything(house):
-    """The kernel's commands, then the installed ones with who brought them; nothing of theirs is imported."""
-    house.install("acme-tools", "[bandmaster.commands]\nhello = acme_tools:hello\n", "0.3", acme_tools="1 / 0")
-    house.install("acme-twin", "[bandmaster.commands]\nhello = acme_twin:hello\n", "1", acme_twin="1 / 0")
-    assert HELP == house.out("--help")
-    result = house.run()
+def test_help_lists_everything(sandbox):
+    """The help lists the kernel's commands, then the installed ones with their distributions, and imports none."""
+    sandbox.install("acme-tools", "[bandmaster.commands]\nhello = acme_tools:hello\n", "0.3", acme_tools="1 / 0")
+    sandbox.install("acme-twin", "[bandmaster.commands]\nhello = acme_twin:hello\n", "1", acme_twin="1 / 0")
+    assert HELP == sandbox.out("--help")
+    result = sandbox.run()
     assert (2, "acme_tools" in sys.modules) == (result.exit_code, False)
     assert HELP in result.output
 
 
-def test_help_on_a_terminal(house):
-    """There it has panels and colours, that of installed commands apart."""
-    house.install("acme-tools", "[bandmaster.commands]\nhello = acme_tools:hello\n", "0.3")
-    house.monkeypatch.setattr(program_module, "is_terminal", lambda: True)
-    shown = re.sub(r"\x1b\[[0-9;]*m", "", house.run("--help", terminal=True).stdout)
+def test_help_on_a_terminal(sandbox):
+    """On a terminal the help has colours, and a panel of its own for installed commands."""
+    sandbox.install("acme-tools", "[bandmaster.commands]\nhello = acme_tools:hello\n", "0.3")
+    sandbox.monkeypatch.setattr(program_module, "is_terminal", lambda: True)
+    shown = re.sub(r"\x1b\[[0-9;]*m", "", sandbox.run("--help", terminal=True).stdout)
     assert "╭─ Commands of installed distributions ─" in shown
     assert "╭─ Commands ─" in shown
 
 
 @pytest.mark.parametrize("command", ["plan", "check", "run", "config", "plugins", "timeline", "lock"])
-def test_every_command_has_help(house, command):
-    """With a sentence on what it does, in 80 columns."""
-    shown = house.out(command, "--help")
+def test_every_command_has_help(sandbox, command):
+    """Every command has a help text that fits into 80 columns."""
+    shown = sandbox.out(command, "--help")
     assert shown.startswith(f"Usage: bandmaster {command} [OPTIONS]")
     assert all(len(line) <= 80 for line in shown.splitlines())
 
 
 @pytest.mark.requirement("FA-12")
-def test_version(house):
+def test_version(sandbox):
     """The version is that of the distribution."""
-    assert f"bandmaster {importlib.metadata.version('bandmaster')}\n" == house.out("--version")
+    assert f"bandmaster {importlib.metadata.version('bandmaster')}\n" == sandbox.out("--version")
 
 
 @pytest.mark.parametrize(
@@ -136,13 +136,13 @@ def test_version(house):
     ],
 )
 def test_contributed_commands(tools, arguments, code, expected):
-    """Functions, typer's and click's commands, with all arguments as they are and codes of their own."""
+    """Functions and commands of typer and click get all arguments, and keep their exit codes."""
     result = tools.run(*arguments)
     assert (code, expected, "") == (result.exit_code, result.stdout, result.stderr)
 
 
 def test_help_of_contributed_commands(tools):
-    """It is their own, under the name that people type."""
+    """A contributed command prints its own help, under the name that people type."""
     assert "Usage: bandmaster hello [OPTIONS]\n\n  Say hello.\n" in tools.out("hello", "--help")
     assert "Usage: bandmaster several up [OPTIONS]" in tools.out("several", "up", "--help")
     assert "Usage: bandmaster clicky [OPTIONS] [WORDS]..." in tools.out("clicky", "--help")
@@ -154,7 +154,7 @@ def test_help_of_contributed_commands(tools):
         (
             "broken",
             (
-                "command 'broken' (acme-bad 1.2) can't be loaded: importing acme_bad failed with ModuleNotFoundError: No "
+                "command 'broken' (acme-bad 1.2) can't be loaded: acme_bad can't be imported: ModuleNotFoundError: No "
                 "module named 'reddis'"
             ),
         ),
@@ -165,14 +165,16 @@ def test_help_of_contributed_commands(tools):
         (
             "empty",
             (
-                "command 'empty' (acme-tools 0.3) can't be run: acme_tools:empty is a Typer without commands. Register one "
+                "command 'empty' (acme-tools 0.3) can't be run: acme_tools:empty is a Typer without commands. "
+                "Register one "
                 "with @app.command()."
             ),
         ),
         (
             "number",
             (
-                "command 'number' (acme-tools 0.3) can't be run: acme_tools:number is an int. Name a typer.Typer, a click "
+                "command 'number' (acme-tools 0.3) can't be run: acme_tools:number is an int. Name a typer.Typer, a "
+                "click "
                 "command, or a function."
             ),
         ),
@@ -184,42 +186,42 @@ def test_help_of_contributed_commands(tools):
     ],
 )
 def test_commands_that_cannot_be_run(tools, name, expected):
-    """Who brought it and what to do; the others are not harmed."""
+    """A command that can't be run is named with its distribution and a hint."""
     code, said = tools.error(name)
     assert (1, True) == (code, said.startswith(f"1 problem with the installed parts:\n  - {expected}"))
     assert "hello you\n" == tools.out("hello")
 
 
 def test_help_of_contributed_commands_on_a_terminal(tools):
-    """There it is as they like it."""
+    """On a terminal a contributed command keeps its own style."""
     tools.monkeypatch.setattr(contributed, "is_terminal", lambda: True)
     assert "╭─ Commands ─" in re.sub(r"\x1b\[[0-9;]*m", "", tools.run("several", "--help", terminal=True).stdout)
 
 
 def test_an_error_of_the_kernel_in_a_contributed_command(tools):
-    """It is told as it is in the kernel's own."""
+    """An error of the kernel is printed as by the kernel's own commands."""
     assert (1, "1 problem in the plan:\n  - no plan\n") == tools.error("fails")
 
 
-def test_a_broken_command_harms_no_other(house):
-    """The kernel's own commands neither import it nor care; its own name is theirs."""
-    house.install(
+def test_a_broken_command_harms_no_other(sandbox):
+    """The kernel's commands don't import contributed ones, and keep their names."""
+    sandbox.install(
         "acme-bad", "[bandmaster.commands]\nbroken = acme_bad:x\nplan = acme_bad:x\n", acme_bad="import reddis"
     )
-    assert "Plan of everything installed" in house.out("plan")
-    assert "ok: " in house.out("check")
-    assert "  broken    From acme-bad 1.2.\n" in house.out("--help")
+    assert "Plan of everything installed" in sandbox.out("plan")
+    assert "ok: " in sandbox.out("check")
+    assert "  broken    From acme-bad 1.2.\n" in sandbox.out("--help")
 
 
-def test_a_slip_in_the_name(tools):
-    """The nearest of all commands is named."""
+def test_a_misspelt_command(tools):
+    """An error about a misspelt command names the nearest of all commands."""
     for typed, meant in (("helo", "hello"), ("plna", "plan")):
         code, said = tools.error(typed)
         assert (2, f"Error: No such command '{typed}'. Did you mean '{meant}'?") == (code, said.splitlines()[-1])
 
 
 def test_commands_that_may_not_be_loaded(tools):
-    """To import is to run, so that trust holds for commands as well."""
+    """A command that the settings don't allow isn't imported, because importing runs its code."""
     tools.setenv(BANDMASTER_DISABLE="hello")
     assert (
         1,
@@ -231,35 +233,49 @@ def test_commands_that_may_not_be_loaded(tools):
     assert "There is no lock file bandmaster.lock. Make one with: bandmaster lock" in tools.error("hello")[1]
 
 
-def test_a_name_that_two_have(house):
-    """Neither is run."""
+def test_two_commands_of_one_name(sandbox):
+    """Two commands of one name are both refused."""
     for name in ("acme-one", "acme-two"):
-        house.install(name, "[bandmaster.commands]\nhello = acme_one:hello\n")
-    assert "command 'hello' comes from acme-one 1.2 and acme-two 1.2" in house.error("hello")[1]
+        sandbox.install(name, "[bandmaster.commands]\nhello = acme_one:hello\n")
+    assert "command 'hello' comes from acme-one 1.2 and acme-two 1.2" in sandbox.error("hello")[1]
 
 
-def test_the_working_directory_is_on_the_path(house):
-    """A contributed command finds the application that it is named, as the kernel's commands do."""
-    house.install(
+def test_the_working_directory_is_on_the_path(sandbox):
+    """A contributed command can import an application from the working directory."""
+    sandbox.install(
         "acme-tools",
         "[bandmaster.commands]\nshow = acme_tools:show\n",
         acme_tools="import importlib\ndef show(name: str):\n    print(importlib.import_module(name).said)\n",
     )
-    house.write("shop.py", "said = 'hi'\n")
-    assert "hi\n" == house.out("show", "shop")
+    sandbox.write("shop.py", "said = 'hi'\n")
+    assert "hi\n" == sandbox.out("show", "shop")
 
 
-def test_main_exits_with_the_code(house, capsys):
-    """What the script of the distribution calls."""
+def test_main_exits_with_the_code(sandbox, capsys):
+    """`main` exits with the code of the command."""
     with pytest.raises(SystemExit) as caught:
         cli.main(["check", "nothing:app"])
     assert 2 == caught.value.code
     assert "There is no module 'nothing'." in capsys.readouterr().err
 
 
-def test_an_old_encoding_is_no_reason_to_fail(house, monkeypatch):
-    """What can't be written becomes a question mark; what can't be set up is left as it is."""
-    house.install_data()
+def test_a_bug_is_reported_without_secrets(sandbox, monkeypatch, capsys):
+    """An exception that no part of bandmaster raises is printed with a traceback, in which secrets are masked."""
+
+    def fail():
+        raise OSError("no route to postgresql://app:pa/ss@word@db/x")
+
+    monkeypatch.setattr(program_module, "program", fail)
+    with pytest.raises(SystemExit) as caught:
+        cli.main([])
+    error = capsys.readouterr().err
+    assert (1, True) == (caught.value.code, error.startswith("Traceback (most recent call last):\n"))
+    assert error.endswith("OSError: no route to postgresql://app:**********@db/x\n")
+
+
+def test_an_old_encoding(sandbox, monkeypatch):
+    """Characters that the encoding lacks become question marks."""
+    sandbox.install_data()
     out = io.TextIOWrapper(io.BytesIO(), encoding="cp1252")
     monkeypatch.setattr(sys, "stdout", out)
     monkeypatch.setattr(sys, "stderr", io.StringIO())
@@ -269,50 +285,54 @@ def test_an_old_encoding_is_no_reason_to_fail(house, monkeypatch):
     assert (0, True) == (caught.value.code, b"jobs 2.5 s ? cache" in out.buffer.getvalue())
 
 
-def test_as_a_module_of_this_process(house, monkeypatch, capsys):
-    """The same as the script."""
+def test_as_a_module_of_this_process(sandbox, monkeypatch, capsys):
+    """The module of the command line runs the same program as the script."""
     monkeypatch.setattr(sys, "argv", ["bandmaster", "--version"])
     with pytest.raises(SystemExit) as caught:
         runpy.run_path(str(Path(cli.__file__).with_name("__main__.py")), run_name="__main__")
     assert (0, True) == (caught.value.code, capsys.readouterr().out.startswith("bandmaster "))
 
 
-def python(house, code, *arguments):
-    environment = {**os.environ, "PYTHONPATH": os.pathsep.join([*sys.path, str(house.site)]), "PYTHONWARNINGS": "error"}
+def python(sandbox, code, *arguments):
+    environment = {
+        **os.environ,
+        "PYTHONPATH": os.pathsep.join([*sys.path, str(sandbox.site)]),
+        "PYTHONWARNINGS": "error",
+    }
     environment |= {"BANDMASTER_PLUGINS": "allowlist"}
     return subprocess.run(
         [sys.executable, *code, *arguments],
         capture_output=True,
         text=True,
         env=environment,
-        cwd=house.work,
+        cwd=sandbox.work,
         check=False,
         timeout=60,
     )
 
 
-def test_as_a_module(house):
+def test_as_a_module(sandbox):
     """``python -m bandmaster.kernel.cli`` is the command line, too."""
-    result = python(house, ["-m", "bandmaster.kernel.cli"], "--version")
+    result = python(sandbox, ["-m", "bandmaster.kernel.cli"], "--version")
     assert (0, f"bandmaster {importlib.metadata.version('bandmaster')}\n", "") == (
         result.returncode,
         result.stdout,
         result.stderr,
     )
-    house.write("shop.py", "from bandmaster.kernel import Kernel\napp = Kernel(discover=False)\n")
-    result = python(house, ["-m", "bandmaster.kernel.cli"], "check", "shop:app")
+    sandbox.write("shop.py", "from bandmaster.kernel import Kernel\napp = Kernel(discover=False)\n")
+    result = python(sandbox, ["-m", "bandmaster.kernel.cli"], "check", "shop:app")
     assert (0, "ok: shop:app fits together (0 components, 0 layers)\n") == (result.returncode, result.stdout)
-    result = python(house, ["-m", "bandmaster.kernel.cli"], "check", "shop:ap")
+    result = python(sandbox, ["-m", "bandmaster.kernel.cli"], "check", "shop:ap")
     assert (2, "module shop has no attribute 'ap'. Did you mean 'app'?\n") == (result.returncode, result.stderr)
 
 
-def test_help_costs_little(house):
-    """Neither the web framework nor pydantic nor an event loop is needed to show it."""
+def test_help_imports_little(sandbox):
+    """The help needs neither the web framework nor pydantic nor an event loop."""
     code = (
         "import sys\nfrom bandmaster.kernel.cli import main\n"
         "try:\n    main(['--help'])\nexcept SystemExit:\n    pass\n"
         "heavy = {'starlette', 'pydantic', 'pydantic_settings', 'anyio', 'rich', 'structlog', 'asyncio'}\n"
         "print(sorted(heavy & set(sys.modules)), file=sys.stderr)"
     )
-    result = python(house, ["-c", code])
+    result = python(sandbox, ["-c", code])
     assert (0, "[]\n") == (result.returncode, result.stderr)

@@ -9,7 +9,7 @@ import pytest
 from bandmaster.kernel.contributions.model import LifespanContribution, Provenance, RouteContribution
 from bandmaster.kernel.discovery.loading import load, load_command
 from bandmaster.kernel.discovery.metadata import Found
-from bandmaster.kernel.errors import DiscoveryError, Problem
+from bandmaster.kernel.errors import DiscoveryError, PlanError, Problem
 
 HEADER = """\
 from collections.abc import AsyncIterator
@@ -149,15 +149,43 @@ def test_a_module_that_raises(module, tmp_path):
     problem, cause = failure(part(f"{name}:audit"))
     assert isinstance(cause, KeyError)
     assert str(problem) == (
-        f"lifespan 'audit' (acme-audit 1.2) can't be loaded: importing {name} failed with KeyError: 'boom' "
+        f"lifespan 'audit' (acme-audit 1.2) can't be loaded: {name} can't be imported: KeyError: 'boom' "
         f"({tmp_path / name}.py:3). Or {OFF}"
     )
+
+
+def test_an_error_in_a_decorator(module, tmp_path):
+    """The place of an error that one of the kernel's decorators raises is the line that uses the decorator."""
+    name = module(
+        "from bandmaster.kernel import LifespanBand, lifespan\n"
+        "@lifespan(band=LifespanBand.SERVICES, priority=999)\nasync def database():\n    yield\n"
+    )
+    problem, _ = failure(part(f"{name}:database"))
+    assert (
+        f"{name} can't be imported: ValueError: priority: 999 lies outside its band. Allowed: SERVICES 300–399 "
+        f"({tmp_path / name}.py:2)." in problem.message
+    )
+
+
+def test_an_error_of_the_kernel_is_a_problem_of_the_part(module):
+    """A module that raises an error of the kernel's is reported like any other failure, with the part's name."""
+    name = module("from bandmaster.kernel import PlanError, Problem\nraise PlanError([Problem('no')])\n")
+    problem, cause = failure(part(f"{name}:database"))
+    assert isinstance(cause, PlanError)
+    assert f"can't be loaded: {name} can't be imported: PlanError: 1 problem in the plan:" in problem.message
+
+
+def test_secrets_are_masked(module):
+    """The message of an exception may hold a password, which isn't shown."""
+    name = module("raise OSError('pg://joe:hunter2@db')")
+    problem, _ = failure(part(f"{name}:audit"))
+    assert "OSError: pg://joe:**********@db (" in problem.message
 
 
 def test_an_exception_without_text(module):
     """An exception that says nothing is named."""
     problem, _ = failure(part(f"{module('raise RuntimeError')}:audit"))
-    assert "failed with RuntimeError (" in problem.message
+    assert "can't be imported: RuntimeError (" in problem.message
 
 
 def test_a_missing_dependency(module):
@@ -165,7 +193,9 @@ def test_a_missing_dependency(module):
     name = module("import bandmaster_test_no_such_module\n")
     problem, cause = failure(part(f"{name}:audit"))
     assert isinstance(cause, ModuleNotFoundError)
-    assert "failed with ModuleNotFoundError: No module named 'bandmaster_test_no_such_module' (" in problem.message
+    assert (
+        "can't be imported: ModuleNotFoundError: No module named 'bandmaster_test_no_such_module' (" in problem.message
+    )
     assert problem.hint == (
         f"Install what brings 'bandmaster_test_no_such_module'; `pip check` lists what is missing. Or {OFF}"
     )
@@ -176,7 +206,7 @@ def test_a_missing_module_of_its_own(value):
     """An entry point whose module isn't there says that the installation is damaged."""
     problem, _ = failure(part(value))
     assert problem.hint.startswith("The installation is damaged, or the entry point is misspelt: reinstall")
-    assert "(" not in problem.message.partition("failed with")[2]
+    assert problem.message.endswith("can't be loaded: there is no module 'bandmaster_test_gone'.")
 
 
 def test_a_syntax_error(module, tmp_path):
@@ -184,7 +214,7 @@ def test_a_syntax_error(module, tmp_path):
     name = module("def f(:\n")
     problem, cause = failure(part(f"{name}:audit"))
     assert isinstance(cause, SyntaxError)
-    assert f"failed with SyntaxError: invalid syntax ({name}.py, line 1)." in problem.message
+    assert f"can't be imported: SyntaxError: invalid syntax ({name}.py, line 1)." in problem.message
 
 
 def test_an_import_that_exits(module, tmp_path):
@@ -192,7 +222,10 @@ def test_an_import_that_exits(module, tmp_path):
     name = module("import sys\nsys.exit(3)\n")
     problem, cause = failure(part(f"{name}:audit"))
     assert isinstance(cause, SystemExit)
-    assert f"{name} calls sys.exit(3) when it is imported ({tmp_path / name}.py:2)." in problem.message
+    assert (
+        f"{name} can't be imported: it calls sys.exit(3) when it is imported ({tmp_path / name}.py:2)."
+        in problem.message
+    )
 
 
 def test_an_interrupt_passes(module):
@@ -215,7 +248,7 @@ def test_a_misspelt_attribute(module):
 def test_a_wrong_attribute(module):
     """Without a near miss, what would fit is listed."""
     problem, _ = failure(part(f"{module(HEADER)}:zzz"))
-    assert problem.hint == f"There is 'database'. Or {OFF}"
+    assert problem.hint == f"It has 'database'. Or {OFF}"
 
 
 def test_a_wrong_attribute_with_nothing_that_fits(module):
@@ -229,7 +262,7 @@ def test_a_wrong_nested_attribute(module):
     """A wrong step inside an object names the object; one without a dictionary does no harm."""
     name = module("value = 3\n")
     problem, _ = failure(part(f"{name}:value.zzz"))
-    assert "a int has no attribute 'zzz'" in problem.message
+    assert "an int has no attribute 'zzz'" in problem.message
 
 
 @pytest.mark.parametrize("error", ["RuntimeError('late')", "SystemExit(1)"])
@@ -243,8 +276,8 @@ def test_a_lazy_export_that_fails(module, error):
 @pytest.mark.parametrize(
     ("group", "attribute", "what", "remedy"),
     [
-        ("lifespan", "plain", "the function plain", "Decorate it with @lifespan(band=...)."),
-        ("lifespan", "number", "a int", "Make a LifespanContribution of it and name that."),
+        ("lifespan", "plain", "the function plain()", "Decorate it with @lifespan(band=...)."),
+        ("lifespan", "number", "an int", "Make a LifespanContribution of it and name that."),
         ("lifespan", "os", "the module os", "Make a LifespanContribution of it and name that."),
         ("lifespan", "Layer", "a MiddlewareContribution", "It belongs into group 'bandmaster.middleware'."),
         (
@@ -254,8 +287,8 @@ def test_a_lazy_export_that_fails(module, error):
             "Name one that you made of it, not the class itself.",
         ),
         ("middleware", "Plain", "the class Plain", "Decorate it with @middleware(band=...)."),
-        ("middleware", "plain", "the function plain", "Make a MiddlewareContribution of it and name that."),
-        ("routes", "plain", "the function plain", "Make a RouteContribution of it and name that."),
+        ("middleware", "plain", "the function plain()", "Make a MiddlewareContribution of it and name that."),
+        ("routes", "plain", "the function plain()", "Make a RouteContribution of it and name that."),
     ],
 )
 def test_what_is_no_contribution_of_its_group(module, group, attribute, what, remedy):

@@ -98,6 +98,20 @@ async def test_an_exception_of_the_startup():
     assert error is raised.value
 
 
+@pytest.mark.parametrize(
+    ("raised", "expected"),
+    [
+        (ExceptionGroup("tasks", [ExceptionGroup("tasks", [OSError("no")])]), OSError),
+        (ExceptionGroup("tasks", [OSError("no"), KeyError("no")]), ExceptionGroup),
+    ],
+)
+async def test_a_group_of_one_exception_is_unwrapped(raised, expected):
+    """A framework's group around a single exception says nothing; a group of several is raised as such."""
+    with pytest.raises(expected):
+        async with running(says(None, raised)):
+            pytest.fail("served")
+
+
 async def test_an_exception_counts_more_than_the_message():
     """Frameworks send a traceback and raise; the exception is the cause."""
     error = OSError("no database")
@@ -117,6 +131,13 @@ async def test_an_answer_of_failure_is_a_failure(after):
     assert "startup" == raised.value.phase
 
 
+async def test_a_reported_failure_of_a_required_lifespan():
+    """The failure that the app reported counts, not the return that follows."""
+    with pytest.raises(HostLifespanError, match=r"^OSError: no$"):
+        async with running(says(None, {"type": START_FAILED, "message": "OSError: no"}), required=True):
+            pytest.fail("served")
+
+
 async def test_a_failure_without_a_message_names_the_type():
     """The message is optional in the protocol."""
     with pytest.raises(HostLifespanError, match=r"^the app sent lifespan.startup.failed$"):
@@ -130,6 +151,7 @@ async def test_a_failure_without_a_message_names_the_type():
         ([OSError("disk full")], OSError),
         ([STOP_FAILED], HostLifespanError),
         ([STOP_FAILED, OSError("disk full")], OSError),
+        ([STOP_FAILED, anyio.sleep_forever], HostLifespanError),
         ([STOPPED, OSError("disk full")], OSError),
     ],
 )
@@ -142,7 +164,9 @@ async def test_a_failing_shutdown_is_raised(steps, error):
     assert served
 
 
-@pytest.mark.parametrize("steps", [[OSError("gone")], [STOP_FAILED, OSError("gone")], [STOP_FAILED]])
+@pytest.mark.parametrize(
+    "steps", [[OSError("gone")], [STOP_FAILED, OSError("gone")], [STOP_FAILED], [STOP_FAILED, anyio.sleep_forever]]
+)
 async def test_an_app_that_dies_while_it_should_serve_ends_the_block(steps):
     """The block is cancelled at once, and the app's error is raised."""
 
@@ -196,8 +220,10 @@ async def test_a_required_lifespan_that_ends_while_it_should_serve():
 async def test_an_app_that_receives_without_an_end_is_cancelled(answer):
     """After the shutdown no message comes; a loop without an end is ended, as servers do."""
     began = anyio.current_time()
-    async with running(says(None, STARTED, None, *answer, None, None)):
+    app = says(None, STARTED, None, *answer, None, None)
+    async with running(app):
         pass
+    assert ["lifespan", "lifespan.startup", "lifespan.shutdown"] == app.trace
     assert 0 == pytest.approx(anyio.current_time() - began)
 
 
@@ -223,14 +249,16 @@ async def test_an_error_of_the_block_still_stops_the_app():
     assert (error, "lifespan.shutdown", False) == (raised.value, app.trace[-1], hasattr(error, "__notes__"))
 
 
-@pytest.mark.parametrize("failure", [[{"type": STOP_FAILED, "message": "disk full"}], [OSError("disk full")]])
-async def test_an_error_of_the_block_has_a_note_of_a_failed_shutdown(failure):
+@pytest.mark.parametrize(
+    ("failure", "phase"),
+    [({"type": STOP_FAILED, "message": "disk full"}, "shutdown"), (OSError("disk full"), "lifespan")],
+)
+async def test_an_error_of_the_block_has_a_note_of_a_failed_shutdown(failure, phase):
     """Neither of two failures is lost."""
     with pytest.raises(AssertionError) as raised:
-        async with running(says(None, STARTED, None, *failure)):
+        async with running(says(None, STARTED, None, failure)):
             raise AssertionError
-    (note,) = raised.value.__notes__
-    assert "failed: disk full" in note
+    assert [f"the application's {phase} failed: disk full"] == raised.value.__notes__
 
 
 async def test_a_cancelled_block_cancels_the_app():

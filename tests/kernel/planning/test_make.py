@@ -259,8 +259,8 @@ def test_a_short_share_is_a_warning():
     parts = [part(name, priority) for priority, name in enumerate("abcde")]
     assert (
         (
-            "stops that declare no stop_timeout have only 400 ms each: 5 of them follow one another, and draining leaves 2 s "
-            "of the grace."
+            "stops that declare no stop_timeout have only 400 ms each: 5 of them follow one another, and draining leaves "
+            "2 s of the grace."
         ),
     ) == make_plan(parts, deadlines=Deadlines(left_for_stops=2)).warnings
 

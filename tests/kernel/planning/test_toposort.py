@@ -105,5 +105,5 @@ def test_a_cycle_is_as_short_as_can_be(graph):
     ],
 )
 def test_cycles_as_they_are_drawn(waits_for, expected):
-    """A cycle begins with its lowest name that no earlier cycle has; names that only lead from or to a cycle are left out."""
+    """A cycle begins with its lowest name that no earlier cycle has; names that lead from or to one are left out."""
     assert expected == find_cycles(waits_for, waits_for)

@@ -185,8 +185,8 @@ def test_a_layer_takes_resources_settings_and_options(kind, options, expected):
             Variable,
             {},
             (
-                "layer 'it' (POLICY, acme 1.0) needs a str, which nothing provides. Plain values belong into a settings type, "
-                "or a layer's options; or pass overrides={str: ...}"
+                "layer 'it' (POLICY, acme 1.0) needs a str, which nothing provides. Plain values belong into a settings "
+                "type, or a layer's options; or pass overrides={str: ...}"
             ),
         ),
     ],

@@ -176,3 +176,19 @@ def test_a_cut_drain_counts_with_a_health_port_too():
 
     made = Worker(SIGTERM, hook=hook, drain_timeout=0.2)
     assert 128 + SIGTERM == made.run(health=("127.0.0.1", 0))
+
+
+def test_a_process_outside_the_main_thread():
+    """Another thread is refused with the name of the function, because it can't handle signals."""
+    errors = []
+
+    def target():
+        with pytest.raises(RuntimeError) as refused:
+            run_process(Worker().kernel)
+        errors.append(str(refused.value))
+
+    thread = threading.Thread(target=target)
+    thread.start()
+    thread.join()
+    (error,) = errors
+    assert error.startswith("run_process() must be called in the main thread")

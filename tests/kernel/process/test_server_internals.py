@@ -1,7 +1,7 @@
 """The internals of uvicorn, hypercorn and granian that the launcher depends on, in the versions that are installed.
 
-Each test fails when a new version changes an internal, and names the internal and the behaviour that breaks with it. The
-code that uses them is in bandmaster.kernel.process.servers.
+Each test fails when a new version changes an internal, and names the internal and the behaviour that breaks with it.
+The code that uses them is in bandmaster.kernel.process.servers.
 """
 
 import asyncio
@@ -76,7 +76,8 @@ def test_uvicorn_has_its_signal_handlers_in_one_method(monkeypatch):
     with socket.create_server(("127.0.0.1", 0)) as sock:
         asyncio.run(server.serve(sockets=[sock]))
     assert while_serving == [before], (
-        f"uvicorn {version('uvicorn')} installs signal handlers outside Server.capture_signals: the launcher's would be lost"
+        f"uvicorn {version('uvicorn')} installs signal handlers outside Server.capture_signals: the launcher's "
+        f"would be lost"
     )
 
 
@@ -185,7 +186,8 @@ def test_granian_has_two_places_for_its_socket():
     """granian holds its bound socket in `_shd`, and the description of one to bind in `_ssp`."""
     server = make_granian()
     assert {"_ssp", "_shd", "backlog"} <= set(vars(server)), (
-        f"granian {version('granian')} has no _ssp, _shd or backlog: it would serve on another socket than the launcher's"
+        f"granian {version('granian')} has no _ssp, _shd or backlog: it would serve on another socket than the "
+        f"launcher's"
     )
     source = inspect.getsource(type(server)._spawn_worker)
     assert "(self._ssp, self._shd)" in source, f"granian {version('granian')} passes another socket to its worker"

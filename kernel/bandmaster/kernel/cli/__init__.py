@@ -11,7 +11,7 @@ __all__ = ["main"]
 
 
 def main(args: Sequence[str] | None = None) -> None:
-    """Run one command, and exit with its code."""
+    """Run one command, and exit with the code of the command."""
     from typer.main import get_command
 
     from bandmaster.kernel.cli.program import program

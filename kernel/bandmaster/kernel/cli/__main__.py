@@ -1,4 +1,4 @@
-"""``python -m bandmaster.kernel.cli``: the command line where its script isn't on the path."""
+"""``python -m bandmaster.kernel.cli``: the command line where the script isn't on the path."""
 
 from bandmaster.kernel.cli import main
 

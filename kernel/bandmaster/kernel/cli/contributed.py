@@ -1,4 +1,4 @@
-"""Commands that installed distributions contribute. Each is imported when it is called."""
+"""Commands that installed distributions contribute. Each is imported only when called."""
 
 from __future__ import annotations
 
@@ -12,14 +12,15 @@ from bandmaster.kernel.cli.options import Format
 from bandmaster.kernel.cli.output import answering, is_terminal
 from bandmaster.kernel.contributions.model import COMMANDS_GROUP
 from bandmaster.kernel.errors import DiscoveryError, Problem
-from bandmaster.kernel.hosting.targets import put_first, what_is
+from bandmaster.kernel.hosting.targets import put_first
+from bandmaster.kernel.imports import describe_object
 
 if TYPE_CHECKING:
     from bandmaster.kernel.discovery.metadata import Found
 
 
 class ContributedCommand(TyperCommand):
-    """The place of a contributed command in the program, until the command itself is called and gets all arguments."""
+    """The place of a contributed command in the program, until that command is called and gets all arguments."""
 
     def __init__(self, parts: list[Found]) -> None:
         owners = " and ".join(str(part.provenance) for part in parts)
@@ -32,7 +33,7 @@ class ContributedCommand(TyperCommand):
         return args
 
     def invoke(self, ctx: Any) -> Any:
-        """Load the command, and run it."""
+        """Load and run the command."""
         with answering(Format.TEXT):
             from bandmaster.kernel.discovery.discover import load_command
 
@@ -43,10 +44,10 @@ class ContributedCommand(TyperCommand):
 
 
 def _find_admitted(name: str) -> Found:
-    """The entry point of a command, if the settings allow to load it.
+    """The entry point of a command, if the settings allow to load the command.
 
     Raises:
-        DiscoveryError: the settings don't allow it, or the installed parts have problems.
+        DiscoveryError: the settings don't allow that, or the installed parts have problems.
         PlanError: the kernel's settings can't be read.
     """
     from bandmaster.kernel.cli.installed import find_installed
@@ -77,7 +78,7 @@ def _make_command(found: Found, loaded: Any) -> Any:
         app = typer.Typer(add_completion=False, rich_markup_mode=None, pretty_exceptions_enable=False)
         app.command(found.name)(loaded)
         return typer.main.get_command(app)
-    raise _refuse(found, what_is(loaded), "Name a typer.Typer, a click command, or a function.")
+    raise _refuse(found, describe_object(loaded), "Name a typer.Typer, a click command, or a function.")
 
 
 def _refuse(found: Found, kind: str, hint: str) -> DiscoveryError:

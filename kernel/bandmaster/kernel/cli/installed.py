@@ -14,7 +14,7 @@ from bandmaster.kernel.settings.reading import read_one
 
 @dataclass(frozen=True, slots=True)
 class Installed:
-    """The installed parts, as `discover` sees them before it loads any."""
+    """The installed parts, as `discover` sees them before loading any."""
 
     settings: KernelSettings
     seen: Scan

@@ -13,7 +13,7 @@ from bandmaster.kernel.errors import SignatureError
 from bandmaster.kernel.settings.kernel import KernelSettings
 
 Readers = dict[type[BaseSettings], dict[str, Provenance]]
-"""For each settings type, the names of the parts that read it."""
+"""The names of the parts that read each settings type."""
 
 
 def find_readers(parts: Iterable[Contribution]) -> Readers:
@@ -45,7 +45,7 @@ def _add_readers(
 
 
 def list_own_settings() -> list[type[BaseSettings]]:
-    """The settings types that the kernel reads itself: its own, and the launcher's."""
+    """The settings types of the kernel and the launcher, which no part needs to ask for."""
     from bandmaster.kernel.process.servers.settings import ServerSettings
 
     return [KernelSettings, ServerSettings]

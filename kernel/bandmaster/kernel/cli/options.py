@@ -12,7 +12,9 @@ class Format(StrEnum):
     """The form in which a command prints its answer."""
 
     TEXT = "text"
+    """For people."""
     JSON = "json"
+    """For programs."""
 
 
 Target: TypeAlias = Annotated[
@@ -24,12 +26,14 @@ Target: TypeAlias = Annotated[
         metavar="TARGET",
     ),
 ]
+"""The argument for the application, as ``module:attribute``; None stands for everything installed."""
 AppDir: TypeAlias = Annotated[
     str,
     typer.Option(
         "--app-dir", help="The directory to import from first.", show_default="the current one", metavar="DIRECTORY"
     ),
 ]
+"""The option ``--app-dir``: the directory to import from first."""
 Role: TypeAlias = Annotated[
     str | None,
     typer.Option(
@@ -39,7 +43,10 @@ Role: TypeAlias = Annotated[
         metavar="ROLE",
     ),
 ]
+"""The option ``--role``: the role of the process; None stands for the role of the target."""
 Answer: TypeAlias = Annotated[Format, typer.Option("--format", help="text is for people, json for programs.")]
+"""The option ``--format``, for `answering`."""
 Traceback: TypeAlias = Annotated[
     bool, typer.Option("--traceback", help="Print the whole traceback of an error.", show_default=False)
 ]
+"""The option ``--traceback``, for the argument ``full`` of `answering`."""

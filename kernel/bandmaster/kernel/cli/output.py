@@ -50,7 +50,7 @@ def show_json(data: Mapping[str, Any]) -> None:
 class CommandError(BandmasterError):
     """A command can't do its work, for a reason that isn't in the plan.
 
-    ``misspelt`` marks an error in the command line itself, which has the exit code 2.
+    ``misspelt`` marks a mistake in the command line, for which the exit code is 2.
     """
 
     def __init__(self, message: str, hint: str = "", *, misspelt: bool = False) -> None:
@@ -61,10 +61,11 @@ class CommandError(BandmasterError):
 
 @contextmanager
 def answering(answer: Format, *, full: bool = False, code: int | None = None) -> Iterator[None]:
-    """Print an error that the body raises, and exit: for people to standard error, for programs as JSON to standard output.
+    """Print an error that the body raises, and exit: as text to standard error, as JSON to standard output.
 
-    The exit code is ``code``; without one it is 2 for a mistake in the command line, and 1 for everything else. ``full``
-    adds the traceback. Only a `BandmasterError` is handled. Any other exception is a bug, and keeps its traceback.
+    The exit code is ``code``; without one, 2 for a mistake in the command line, and 1 for everything else. ``full``
+    adds the traceback. Only a `BandmasterError` is handled. Any other exception is a bug, and the traceback shows
+    where.
     """
     try:
         yield
@@ -75,12 +76,12 @@ def answering(answer: Format, *, full: bool = False, code: int | None = None) ->
             show_json(render_error_json(error))
         else:
             # Other errors state their reason in the text. Here the cause is an exception of a component.
-            complain(report(error) if isinstance(error, StartError | CrashError | StopError) else str(error))
+            show_error(report(error) if isinstance(error, StartError | CrashError | StopError) else str(error))
         is_misspelt = getattr(error, "misspelt", False)
         raise typer.Exit(code or (WRONG_USE if is_misspelt else PROBLEM)) from error
 
 
-def complain(text: str) -> None:
+def show_error(text: str) -> None:
     """Print an error or a warning to standard error."""
     from rich.console import Console
 
@@ -120,7 +121,7 @@ def is_terminal() -> bool:
 
 
 def _mask_texts(data: Any) -> Any:
-    """Data with every text in it masked."""
+    """Data with every text masked."""
     if isinstance(data, str):
         return masked(data)
     if isinstance(data, Mapping):
@@ -139,9 +140,9 @@ def _wrap(line: str, width: int) -> list[str]:
 
 def _render_traceback(error: BaseException) -> str:
     """A traceback with all its causes, in which no exception repeats an input value."""
-    from bandmaster.kernel.hosting.targets import described
+    from bandmaster.kernel.settings.error_messages import describe_error
 
     cause = error.__cause__ or (None if error.__suppress_context__ else error.__context__)
     before = f"{_render_traceback(cause)}\n\nwhich led to\n\n" if cause is not None else ""
     frames = "".join(traceback.format_tb(error.__traceback__))
-    return f"{before}Traceback (most recent call last):\n{frames}{described(error)}"
+    return f"{before}Traceback (most recent call last):\n{frames}{describe_error(error)}"

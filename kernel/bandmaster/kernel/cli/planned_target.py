@@ -43,7 +43,7 @@ def name_target(target: str | None) -> str:
 def plan_target(
     target: str | None, app_dir: str = ".", role: str | None = None, *, settings: KernelSettings | None = None
 ) -> PlannedTarget:
-    """Load and plan a target, for another role than its own if one is named.
+    """Load and plan a target, for another role than the target's own if one is named.
 
     Raises:
         TargetError, DiscoveryError, PlanError: the target can't be imported, its parts can't be loaded or planned.

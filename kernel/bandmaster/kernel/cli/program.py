@@ -31,7 +31,7 @@ class Program(TyperGroup):
         return [*super().list_commands(ctx), *self._contributed]
 
     def get_command(self, ctx: Any, cmd_name: str) -> Any:
-        """A command by its name. A contributed command is imported only when it is invoked."""
+        """A command by its name. A contributed command is imported only when invoked."""
         return super().get_command(ctx, cmd_name) or self._contributed.get(cmd_name)
 
     def resolve_command(self, ctx: Any, args: list[str]) -> Any:

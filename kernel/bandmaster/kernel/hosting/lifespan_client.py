@@ -34,8 +34,6 @@ class LifespanClient:
         self._speaks = True
         self._answered = anyio.Event()
         self._leaving = anyio.Event()
-        self._stopped = anyio.Event()
-        self._body = anyio.CancelScope()
 
     @property
     def failure(self) -> Exception | None:
@@ -61,17 +59,12 @@ class LifespanClient:
                 await self._answered.wait()
                 if self.failure is None:
                     try:
-                        with self._body:
-                            yield
+                        yield
                     except (GeneratorExit, anyio.get_cancelled_exc_class()):
                         raise
                     except BaseException as raised:  # noqa: BLE001  # raised below: a task group would wrap it
                         error = raised
-                if self.failure is None:
                     self._leaving.set()
-                    await self._stopped.wait()
-                else:
-                    tasks.cancel_scope.cancel()
             if error is not None:
                 if self.failure is not None:
                     error.add_note(self._describe_failure())
@@ -93,9 +86,8 @@ class LifespanClient:
                 self.raised = _unwrap(error)
         finally:
             self._answered.set()
-            self._stopped.set()
-            if self.failure is not None and not self._leaving.is_set():
-                self._body.cancel()
+            if self.failure is not None:
+                self._tasks.cancel_scope.cancel()
 
     def _check_return(self) -> None:
         if not self._required or self._leaving.is_set() or self.reported is not None:
@@ -121,7 +113,7 @@ class LifespanClient:
             case "lifespan.startup.complete", False:
                 self._answered.set()
             case "lifespan.shutdown.complete", True:
-                self._stopped.set()
+                pass  # its clean-up may go on; the lifespan is over when the app returns
             case ("lifespan.startup.failed", False) | ("lifespan.shutdown.failed", True):
                 self._report(kind, str(message.get("message") or ""))
             case str(), _ if kind.startswith("lifespan."):
@@ -134,10 +126,9 @@ class LifespanClient:
         # Frameworks send a traceback; its last line has the error.
         line = message.rstrip().rpartition("\n")[2] or f"the app sent {kind}"
         self.reported = HostLifespanError(line, kind.split(".")[1])
-        if self._answered.is_set() and not self._leaving.is_set():
-            self._body.cancel()
         self._answered.set()
-        self._stopped.set()
+        # Ends the block, and an app that hangs now. An exception that the app raises without waiting still counts.
+        self._tasks.cancel_scope.cancel()
 
     def _describe_failure(self) -> str:
         phase = self.reported.phase if self.reported is not None else "lifespan"

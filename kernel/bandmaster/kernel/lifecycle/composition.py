@@ -126,8 +126,8 @@ def check_contributions(contributions: Iterable[Contribution | LayerClass]) -> t
         if not isinstance(part, Contribution):
             name = getattr(part, "__name__", repr(part))
             raise ValueError(
-                f"contributions: {name} is no contribution; decorate it with @lifespan(...) or @middleware(...), or make "
-                "a LifespanContribution, MiddlewareContribution, RouteContribution or ErrorHandlerContribution of it"
+                f"contributions: {name} is no contribution; decorate it with @lifespan(...) or @middleware(...), or "
+                "make a LifespanContribution, MiddlewareContribution, RouteContribution or ErrorHandlerContribution of it"
             )
         given.append(part)
     return tuple(given)

@@ -74,7 +74,7 @@ class Kernel:
     def for_role(
         self, role: str | None, *, overrides: Mapping[Any, Any] | None = None, settings: KernelSettings | None = None
     ) -> Kernel:
-        """A kernel of the same parts, settings, overrides and listeners for another role: `bandmaster worker` makes one.
+        """Make a kernel of the same parts, settings, overrides and listeners for another role.
 
         ``overrides`` come on top of its own, ``settings`` in place of them. It serves no requests unless the role is
         ``web``.
@@ -214,7 +214,7 @@ class Kernel:
         )
 
     async def ready(self) -> Report:
-        """Whether new work may come: started, not draining, every critical probe passes, no service has failed for good."""
+        """Whether new work may come: started, not draining, every critical probe passes, no service has been given up."""
         if self.phase is not Phase.READY:
             return Report("fail", (Check("kernel", "kernel", "fail", self.phase.value),))
         report = await self._running().ready()

@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 from bandmaster.kernel.contributions.model import Contribution
 from bandmaster.kernel.contributions.signatures import Kind, Need
-from bandmaster.kernel.planning.plan import Component, Edge, Layer, Plan
 from bandmaster.kernel.text import duration, listed, near
+
+if TYPE_CHECKING:
+    from bandmaster.kernel.planning.plan import Component, Edge, Layer, Plan
 
 
 @dataclass(frozen=True, slots=True)

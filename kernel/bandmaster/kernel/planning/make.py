@@ -148,8 +148,8 @@ def _share_grace(
         )
     elif path.undeclared and share < SHORT_SHARE:
         problems.warn(
-            f"stops that declare no stop_timeout have only {duration(share)} each: {path.undeclared} of them follow one "
-            f"another, and draining leaves {duration(deadlines.left_for_stops)} of the grace."
+            f"stops that declare no stop_timeout have only {duration(share)} each: {path.undeclared} of them follow "
+            f"one another, and draining leaves {duration(deadlines.left_for_stops)} of the grace."
         )
     return share, path
 

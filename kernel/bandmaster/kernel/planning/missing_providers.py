@@ -83,8 +83,8 @@ class _Search:
                 return f"{provider!r} provides {render_key(other)}; name the one that is meant with Named."
             if _is_subclass(other.type, key.type):
                 return (
-                    f"{provider!r} provides {render_key(other)}, which is one; resources are found by exact type, so let it "
-                    f"declare provides={key}."
+                    f"{provider!r} provides {render_key(other)}, which is one; resources are found by exact type, so let "
+                    f"it declare provides={key}."
                 )
         return ""
 

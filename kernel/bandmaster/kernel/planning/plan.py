@@ -6,7 +6,7 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from functools import cached_property
 from types import MappingProxyType
-from typing import TYPE_CHECKING, Any, NamedTuple, TypeVar
+from typing import Any, NamedTuple, TypeVar
 
 from bandmaster.kernel.contributions.bands import LifespanBand
 from bandmaster.kernel.contributions.keys import Key, type_name
@@ -20,9 +20,7 @@ from bandmaster.kernel.contributions.model import (
 )
 from bandmaster.kernel.contributions.signatures import Need
 from bandmaster.kernel.errors import PlanError, Problems
-
-if TYPE_CHECKING:
-    from bandmaster.kernel.planning.explanation import Explanation
+from bandmaster.kernel.planning.explanation import Explanation, explain
 
 _T = TypeVar("_T")
 
@@ -186,7 +184,4 @@ class Plan:
         Raises:
             KeyError: no part has that name; the message names the nearest.
         """
-        # Its room imports this one; a plan that nobody asks needs none of it.
-        from bandmaster.kernel.planning.explanation import explain
-
         return explain(self, name)

@@ -14,14 +14,14 @@ from bandmaster.kernel.settings.reading import read_one
 def run_process(kernel: Kernel, *, target: str | None = None, health: tuple[str, int] | None = None) -> int:
     """Run a kernel in a process that serves no requests, such as a worker, and return the exit code.
 
-    The process starts the plan, and drains and stops when asked to. Signals, reports of failures and exit codes are those
-    of `bandmaster run`; work counts as cut short if a drain hook was. Pass the exit code to `end_process`.
+    The process starts the plan, and drains and stops when asked to. Signals, reports of failures and exit codes are
+    those of `bandmaster run`; work counts as cut short if a drain hook was. Pass the exit code to `end_process`.
 
     ``health`` is a host and a port at which uvicorn serves the health endpoints and nothing else. ``target`` names the
     kernel for `bandmaster timeline`.
 
     Raises:
-        RuntimeError: this isn't the main thread, or an event loop runs in it.
+        RuntimeError: the caller isn't the main thread, or an event loop runs there.
     """
     check_may_run("run_process")
     try:

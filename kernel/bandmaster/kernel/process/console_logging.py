@@ -70,12 +70,12 @@ class _MaskingFormatter(logging.Formatter):
     """Masks secrets in log lines that other libraries have written, such as the servers."""
 
     def format(self, record: logging.LogRecord) -> str:
-        """Render a record, its traceback included."""
+        """Render a record with the traceback."""
         return masked(super().format(record))
 
 
 def _mask_fields(_logger: object, _method: str, fields: MutableMapping[str, Any]) -> dict[str, Any]:
-    """Mask secrets before structlog renders the fields: its colours would stand between a name and its value."""
+    """Mask secrets before structlog renders the fields, because colours would stand between a name and the value."""
     return {name: MASK if value and is_secret_name(name) else _mask_value(value) for name, value in fields.items()}
 
 
@@ -83,5 +83,6 @@ def _mask_value(value: object) -> object:
     if isinstance(value, str):
         return masked(value)
     text = repr(value)
-    # A value without a secret stays as it is, because structlog renders a string in another way than a number or a list.
+    # A value without a secret stays as it is, because structlog renders a string in another way than a number or a
+    # list.
     return value if masked(text) == text else masked(text)

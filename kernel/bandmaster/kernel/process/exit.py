@@ -32,8 +32,8 @@ def choose_exit_code(
 def end_process(code: int) -> NoReturn:
     """End this process with the exit code that `serve` or `run_process` has returned.
 
-    `sys.exit` alone would wait without end for threads that aren't daemons, and a stop signal that arrives meanwhile would
-    change the exit code. Here such threads get two seconds, and stop signals are ignored.
+    `sys.exit` alone would wait without end for threads that aren't daemons, and a stop signal that arrives meanwhile
+    would change the exit code. Here such threads get two seconds, and stop signals are ignored.
     """
     for number in STOP_SIGNALS:
         signal.signal(number, signal.SIG_IGN)

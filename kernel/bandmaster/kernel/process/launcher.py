@@ -1,4 +1,4 @@
-"""Run an application in this process, with a server beside it: the launcher of `bandmaster run`."""
+"""Run an application in this process, together with a server: the launcher of `bandmaster run`."""
 
 from __future__ import annotations
 
@@ -49,17 +49,17 @@ def serve(
     settings are ``settings``, or else read from the environment; ``host``, ``port``, ``uds`` and ``server`` have
     precedence over both. ``target`` names the application for `bandmaster timeline`.
 
-    The exit code is 0 after a clean stop that was asked for, and 70 if the start, the run or the stop failed. It is 78 if
-    the plan, the settings, the server or the address can't be used; then nothing was started. It is 128 + n if signal n
-    cut work short. The report of a failure goes to stderr. The code is returned so that the caller can still do something
-    after the run. Pass it to `end_process`, or to `sys.exit`.
+    The exit code is 0 after a clean stop on request; 70 if the start, the run or the stop failed; 78 if the plan, the
+    settings, the server or the address can't be used, and nothing was started; 128 + n if signal n cut work short. The
+    report of a failure goes to stderr. ``serve`` returns the code instead of ending the process, so that the caller can
+    still act after the run, and so that tests can call it. Pass the code to `end_process`, or to `sys.exit`.
 
     The first SIGTERM or SIGINT rolls a start back, or drains and stops; the second skips the drain; the third ends the
-    process at once. When the setting ``termination_grace`` has passed, a watchdog names the components that are left, and
-    ends the process.
+    process at once. When the setting ``termination_grace`` has passed, a watchdog names the components that are left,
+    and ends the process.
 
     Raises:
-        RuntimeError: this isn't the main thread, or an event loop runs in it.
+        RuntimeError: the caller isn't the main thread, or an event loop runs there.
     """
     check_may_run("serve")
     options = {"host": host, "port": port, "uds": uds, "server": server}
@@ -113,8 +113,8 @@ class ServerProcess(Process):
             try:
                 await self._serve()
             except anyio.get_cancelled_exc_class():
-                # A component has crashed, and the plan is stopping. The server must stop at the same time, in a task that
-                # this cancellation doesn't reach.
+                # A component has crashed, and the plan is stopping. The server must stop at the same time, in a task
+                # that this cancellation doesn't reach.
                 self.server.stop()
                 self._tasks.start_soon(self._clean_up)
                 raise
@@ -137,6 +137,9 @@ class ServerProcess(Process):
             tasks.start_soon(cancel_when_server_ends)
             await self.app.kernel.wait_stop_requested()
             tasks.cancel_scope.cancel()
+        self._check_server()
+
+    def _check_server(self) -> None:
         if self._server_ended.is_set():
             raise ServerEndedError(f"{self.server.version} ended by itself") from self._server_error
 
@@ -166,7 +169,7 @@ class ServerProcess(Process):
         self._server_ended.set()
 
     async def _clean_up(self) -> None:
-        """Stop the server, by force if it doesn't end. The requests in flight have had their time by now."""
+        """Stop the server, by force if necessary. The requests in flight have had their time by now."""
         if not self._is_open:
             return
         self.server.stop()

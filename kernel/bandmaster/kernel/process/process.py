@@ -23,7 +23,7 @@ def check_may_run(function: str) -> None:
     """Refuse a call of ``function`` in a thread or an event loop where a process can't be run.
 
     Raises:
-        RuntimeError: this isn't the main thread, or an event loop runs in it.
+        RuntimeError: the caller isn't the main thread, or an event loop runs there.
     """
     if threading.current_thread() is not threading.main_thread():
         raise RuntimeError(
@@ -35,7 +35,8 @@ def check_may_run(function: str) -> None:
     except sniffio.AsyncLibraryNotFoundError:
         return
     raise RuntimeError(
-        f"{function}() runs an event loop of its own, so it can't be called while one of {library} runs in this thread. "
+        f"{function}() runs an event loop of its own, so it can't be called while one of {library} runs "
+        "in this thread. "
         "Call it from a plain function, or use `async with app.running()` in the event loop that runs."
     )
 
@@ -85,6 +86,9 @@ class Process:
                 self._error = error
             await self._clean_up()
             self._tasks.cancel_scope.cancel()
+        self._report_end()
+
+    def _report_end(self) -> None:
         if self._error is not None:
             print_error(report(self._error, debug=self.kernel.settings.debug))
         self._escalation.leave_event_loop(self._exit_code())

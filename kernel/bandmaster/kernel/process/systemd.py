@@ -6,7 +6,7 @@ import socket
 
 
 def notify(address: str, state: str) -> bool:
-    """Send a state to systemd's socket, and return whether it was sent; an empty address means that there is none."""
+    """Send a state to systemd's socket, and return whether that succeeded. An empty address means no socket."""
     if not address:
         return False
     with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as client:

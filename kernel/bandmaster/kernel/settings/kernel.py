@@ -40,65 +40,74 @@ class KernelSettings(BaseSettings):
     )
 
     environment: _Text = Field(
-        "development", description="The environment of the process; 'production' refuses debug aids."
+        default="development", description="The environment of the process; 'production' refuses debug aids."
     )
-    debug: bool = Field(False, description="Show tracebacks to clients. Refused in production.")
-    title: str | None = Field(None, description="The application's title; unset: the name of its distribution.")
-    version: str | None = Field(None, description="The application's version; unset: the version of its distribution.")
-    distribution: str | None = Field(None, description="The distribution of the application, for title and version.")
+    debug: bool = Field(default=False, description="Show tracebacks to clients. Refused in production.")
+    title: str | None = Field(default=None, description="The application's title; unset: the name of its distribution.")
+    version: str | None = Field(
+        default=None, description="The application's version; unset: the version of its distribution."
+    )
+    distribution: str | None = Field(
+        default=None, description="The distribution of the application, for title and version."
+    )
 
     plugins: Literal["auto", "allowlist", "locked"] = Field(
-        "auto",
+        default="auto",
         description="The installed parts to load: all, those that are allowed, or exactly those in the lock file.",
     )
-    allow: _Names = Field(frozenset(), description="Distributions whose parts may load with plugins=allowlist.")
-    disable: _Names = Field(frozenset(), description="Names of parts to leave out, comma separated.")
+    allow: _Names = Field(default=frozenset(), description="Distributions whose parts may load with plugins=allowlist.")
+    disable: _Names = Field(default=frozenset(), description="Names of parts to leave out, comma separated.")
     lock_file: Path = Field(
-        Path("bandmaster.lock"), description="The file that `bandmaster lock` writes and plugins=locked reads."
+        default=Path("bandmaster.lock"), description="The file that `bandmaster lock` writes and plugins=locked reads."
     )
 
     start_timeout: _SomeSeconds = Field(
-        30, description="Seconds that a start may take if the component declares no deadline."
+        default=30, description="Seconds that a start may take if the component declares no deadline."
     )
     stop_timeout: _SomeSeconds | None = Field(
-        None,
+        default=None,
         description="Seconds that a stop may take if the component declares no deadline; unset: an equal share of the "
         "termination_grace that draining leaves, 10 at most.",
     )
     abandon_after: _SomeSeconds = Field(
-        2,
+        default=2,
         description="Seconds past the deadline until the kernel gives up a component that ignores cancellation.",
     )
     drain_delay: _Seconds = Field(
-        0,
+        default=0,
         description="Seconds that requests are still accepted after the stop signal, while readiness fails already.",
     )
-    drain_timeout: _Seconds = Field(10, description="Seconds that requests in flight may take to end.")
+    drain_timeout: _Seconds = Field(default=10, description="Seconds that requests in flight may take to end.")
     termination_grace: _SomeSeconds = Field(
-        30, description="Seconds from the stop signal until the platform kills the process; Kubernetes' default is 30."
+        default=30,
+        description="Seconds from the stop signal until the platform kills the process; Kubernetes' default is 30.",
     )
 
-    processes: PositiveInt = Field(1, description="The number of processes that share the limits.")
+    processes: PositiveInt = Field(default=1, description="The number of processes that share the limits.")
     limits: Mapping[str, NonNegativeInt] = Field(
-        {}, description='The most that each shared server allows, as JSON: {"postgres": 97}.'
+        default={}, description='The most that each shared server allows, as JSON: {"postgres": 97}.'
     )
     over_budget: Literal["refuse", "warn"] = Field(
-        "refuse", description="The reaction to a budget that exceeds its limit."
+        default="refuse", description="The reaction to a budget that exceeds its limit."
     )
 
     websocket_close_code: _CloseCode = Field(
-        1001, description="The code that closes open WebSockets while draining: 1001 going away, 1012 service restart."
+        default=1001,
+        description="The code that closes open WebSockets while draining: 1001 going away, 1012 service restart.",
     )
-    mounted_lifespans: bool = Field(True, description="Run the lifespans of apps mounted in the host, once each.")
+    mounted_lifespans: bool = Field(
+        default=True, description="Run the lifespans of apps mounted in the host, once each."
+    )
     serve_while_starting: bool = Field(
-        False, description="Answer health checks, and all other requests with 503, before the start has completed."
+        default=False,
+        description="Answer health checks, and all other requests with 503, before the start has completed.",
     )
-    retry_after: PositiveInt = Field(5, description="Seconds in the Retry-After header of a 503.")
-    health: bool = Field(True, description="Answer /livez, /readyz and /startupz.")
+    retry_after: PositiveInt = Field(default=5, description="Seconds in the Retry-After header of a 503.")
+    health: bool = Field(default=True, description="Answer /livez, /readyz and /startupz.")
     health_details: bool | None = Field(
-        None, description="Name the failing components in health answers; unset: outside production only."
+        default=None, description="Name the failing components in health answers; unset: outside production only."
     )
-    timeline: bool = Field(True, description="Keep the last start's timeline for `bandmaster timeline`.")
+    timeline: bool = Field(default=True, description="Keep the last start's timeline for `bandmaster timeline`.")
 
     @field_validator("allow", "disable", mode="before")
     @classmethod

@@ -17,13 +17,13 @@ from bandmaster.kernel.settings.display import Setting, describe_settings
 
 
 @pytest.mark.requirement("FA-10", "XC-C1")
-def test_every_setting_for_people(house):
-    """Variable, value, type, default where it differs, description; secrets are masked."""
-    house.install_data()
-    house.setenv(
+def test_every_setting_for_people(sandbox):
+    """A setting has variable, value, type, description, and the default if the value differs; secrets are masked."""
+    sandbox.install_data()
+    sandbox.setenv(
         ACME_POOL_SIZE="20", BANDMASTER_DRAIN_TIMEOUT="5", BANDMASTER_OVER_BUDGET="warn", BANDMASTER_TITLE="Shop"
     )
-    shown = house.out("config")
+    shown = sandbox.out("config")
     assert "  BANDMASTER_TITLE = Shop  (str or unset, empty by default)\n" in shown
     assert "  BANDMASTER_OVER_BUDGET = warn  (refuse | warn, default refuse)\n" in shown
     assert (
@@ -50,7 +50,7 @@ KernelSettings  bandmaster
 
 
 @pytest.mark.requirement("FA-10", "XC-C1")
-def test_the_kernel_describes_all_its_settings(house):
+def test_the_kernel_describes_all_its_settings(sandbox):
     """Every setting has a variable of its own with the kernel's prefix, a type and a description."""
     settings = [setting for kind in list_own_settings() for setting in describe_settings(kind)]
     assert [] == [setting for setting in settings if not (setting.description and setting.kind)]
@@ -59,11 +59,11 @@ def test_the_kernel_describes_all_its_settings(house):
 
 
 @pytest.mark.requirement("FA-10")
-def test_it_works_while_a_setting_is_missing(house):
-    """The list is needed most when the plan can't be made; what is wrong stands at its setting."""
-    house.install_data(url=None)
-    house.setenv(ACME_POOL_SIZE="many")
-    result = house.run("config")
+def test_a_missing_setting(sandbox):
+    """All settings are printed while a required one is missing, with the problem at its setting."""
+    sandbox.install_data(url=None)
+    sandbox.setenv(ACME_POOL_SIZE="many")
+    result = sandbox.run("config")
     assert 1 == result.exit_code
     assert result.stdout.endswith("""
 DataSettings  read by database (acme-data 1.2)
@@ -80,10 +80,10 @@ DataSettings  read by database (acme-data 1.2)
     assert result.stderr.startswith("\n2 problems in the plan:\n  - ACME_URL is not set")
 
 
-def test_what_the_kernel_itself_refuses(house):
-    """Settings that are wrong in themselves, or together, are said at their type."""
-    house.setenv(BANDMASTER_DRAIN_TIMEOUT="60")
-    result = house.run("config")
+def test_invalid_settings_of_the_kernel(sandbox):
+    """An invalid setting of the kernel is marked, and so is a combination of settings that isn't allowed."""
+    sandbox.setenv(BANDMASTER_DRAIN_TIMEOUT="60")
+    result = sandbox.run("config")
     assert (1, True) == (result.exit_code, "BANDMASTER_DRAIN_TIMEOUT  (float, default 10)\n" in result.stdout)
     assert result.stdout.startswith("""\
 KernelSettings  bandmaster
@@ -93,9 +93,9 @@ KernelSettings  bandmaster
 """)
 
 
-def test_a_target_that_fails_for_its_list_own_settings(house):
-    """What an app composes by itself is known only from the problems, and is listed all the same."""
-    house.write(
+def test_a_target_that_fails_for_its_own_settings(sandbox):
+    """Settings types that only a failed target composes are found by the names in its problems."""
+    sandbox.write(
         "shop.py",
         """
         from collections.abc import AsyncIterator
@@ -111,33 +111,34 @@ def test_a_target_that_fails_for_its_list_own_settings(house):
         app = create_app(contributions=[shop])
         """,
     )
-    result = house.run("config", "shop:app")
+    result = sandbox.run("config", "shop:app")
     assert result.stdout.endswith("""
 ShopSettings  read by the app
   SHOP_NAME = (not set)  (str, required)
     ! SHOP_NAME is not set (ShopSettings needs it).
     What it is called.
 """)
-    house.setenv(SHOP_NAME="Corner")
-    assert "ShopSettings  read by shop (in code, shop:shop)\n  SHOP_NAME = Corner  (str, required)\n" in house.out(
+    sandbox.setenv(SHOP_NAME="Corner")
+    assert "ShopSettings  read by shop (in code, shop:shop)\n  SHOP_NAME = Corner  (str, required)\n" in sandbox.out(
         "config", "shop:app"
     )
 
 
-def test_parts_that_cannot_be_loaded_hide_nothing_else(house):
-    """The settings of those that can are listed; the error follows."""
-    house.install_data()
-    house.install("acme-bad", "[bandmaster.lifespan]\nbad = acme_bad:bad\n", acme_bad="import reddis\n")
-    result = house.run("config")
+def test_parts_that_cannot_be_loaded(sandbox):
+    """The settings of the other parts are listed, and the error follows."""
+    sandbox.install_data()
+    sandbox.install("acme-bad", "[bandmaster.lifespan]\nbad = acme_bad:bad\n", acme_bad="import reddis\n")
+    result = sandbox.run("config")
     assert (1, True) == (result.exit_code, "  ACME_POOL_SIZE = 10  (int)\n" in result.stdout)
     assert "lifespan 'bad' (acme-bad 1.2) can't be loaded" in result.stderr
 
 
-def test_settings_of_layers_and_of_other_roles(house):
-    """Whatever is installed is listed, whether or not this role starts it; options are no settings."""
-    house.install(
+def test_settings_of_layers_and_of_other_roles(sandbox):
+    """Settings are listed for parts of every role; options of a layer are no settings."""
+    sandbox.install(
         "acme-more",
-        "[bandmaster.lifespan]\nmore = acme_more:more\n[bandmaster.middleware]\nlayer = acme_more:Layer\nhook = acme_more:Hook\n",
+        "[bandmaster.lifespan]\nmore = acme_more:more\n[bandmaster.middleware]\nlayer = acme_more:Layer\nhook = "
+        "acme_more:Hook\n",
         acme_more="""
         from collections.abc import AsyncIterator
         from pydantic_settings import BaseSettings
@@ -163,23 +164,23 @@ def test_settings_of_layers_and_of_other_roles(house):
             def on_end(self, exchange): ...
         """,
     )
-    shown = house.run("config").stdout
+    shown = sandbox.run("config").stdout
     assert "HookSettings  read by hook (acme-more 1.2)\n  HOOK = 1  (int)\n" in shown
     assert "MoreSettings  read by more (acme-more 1.2)\n  MORE = 1  (int)\n" in shown
 
 
-def test_a_signature_that_cannot_be_read_is_passed_over():
-    """Planning reports it; the other settings are listed."""
+def test_a_signature_that_cannot_be_read():
+    """A signature that can't be read doesn't hide the settings of the other parts."""
 
     def factory(what): ...
 
     assert {} == find_readers([LifespanContribution(name="x", factory=factory, band=LifespanBand.SERVICES)])
 
 
-def test_for_programs(house):
-    """The same as JSON."""
-    house.install_data()
-    told = json.loads(house.out("config", "--format", "json"))
+def test_for_programs(sandbox):
+    """The JSON has the same settings as the text."""
+    sandbox.install_data()
+    told = json.loads(sandbox.out("config", "--format", "json"))
     assert (1, True, []) == (told["format"], told["ok"], told["problems"])
     data = told["groups"][-1]
     assert ("DataSettings", "read by database (acme-data 1.2)") == (data["type"], data["read_by"])
@@ -193,8 +194,8 @@ def test_for_programs(house):
         "value": "postgresql://shop:**********@db/shop",
         "problem": None,
     } == data["settings"][0]
-    house.monkeypatch.delenv("ACME_URL")
-    result = house.run("config", "--format", "json")
+    sandbox.monkeypatch.delenv("ACME_URL")
+    result = sandbox.run("config", "--format", "json")
     told = json.loads(result.stdout)
     assert (1, "", False) == (result.exit_code, result.stderr, told["ok"])
     assert "ACME_URL is not set (DataSettings needs it)." == told["groups"][-1]["settings"][0]["problem"]
@@ -229,21 +230,21 @@ app = create_app(discover=False, contributions=[one, other])
 
 @pytest.mark.requirement("AU-17")
 @pytest.mark.parametrize("form", ["text", "json", "env"])
-def test_a_variable_that_one_of_two_types_keeps_secret(house, form):
-    """The other type reads it as plain text, and still nothing shows it; what isn't secret is shown."""
-    house.write("shop.py", TWO_READERS)
-    house.setenv(SHOP_SIGNATURE="hunter2")
-    output = house.run("config", "shop:app", "--format", form).output
+def test_a_variable_that_one_of_two_types_keeps_secret(sandbox, form):
+    """A variable that one type declares secret is masked for the type that reads it as plain text, too."""
+    sandbox.write("shop.py", TWO_READERS)
+    sandbox.setenv(SHOP_SIGNATURE="hunter2")
+    output = sandbox.run("config", "shop:app", "--format", form).output
     assert "hunter" not in output
     assert "1012" in output
     assert "SHOP_SIGNATURE" in output
 
 
-def test_an_example_of_an_env_file(house):
-    """What is required comes first and empty, the rest is commented out; no secret of now is in it."""
-    house.install_data(url=None)
-    house.setenv(ACME_PASSWORD="hunter2", ACME_POOL_SIZE="20")
-    text = house.run("config", "--format", "env").stdout
+def test_an_example_of_an_env_file(sandbox):
+    """The file has required settings first, then the others as comments, and no present secret."""
+    sandbox.install_data(url=None)
+    sandbox.setenv(ACME_PASSWORD="hunter2", ACME_POOL_SIZE="20")
+    text = sandbox.run("config", "--format", "env").stdout
     assert text.startswith("""\
 # Settings of this application. Copy to .env, fill in, and keep it out of version control.
 
@@ -265,14 +266,14 @@ ACME_URL=
 # int
 #ACME_POOL_SIZE=10
 """)
-    assert "" == house.run("config", "--format", "env").stderr
+    assert "" == sandbox.run("config", "--format", "env").stderr
 
 
-def test_an_env_file_that_may_lack_something(house):
-    """An app that can't be planned hides what it brings itself; parts that can't be loaded are a problem."""
-    house.install_data(url=None)
-    house.write("shop.py", "from bandmaster.kernel import create_app\napp = create_app()\n")
-    result = house.run("config", "shop:app", "--format", "env")
+def test_an_env_file_of_an_incomplete_list(sandbox):
+    """If the target can't be planned, a note says that settings may be missing; if parts can't be loaded, it fails."""
+    sandbox.install_data(url=None)
+    sandbox.write("shop.py", "from bandmaster.kernel import create_app\napp = create_app()\n")
+    result = sandbox.run("config", "shop:app", "--format", "env")
     assert (
         0,
         "shop:app can't be planned with the present settings; settings of its own parts may be missing here.\n",
@@ -280,15 +281,15 @@ def test_an_env_file_that_may_lack_something(house):
         result.exit_code,
         result.stderr,
     )
-    house.install("acme-bad", "[bandmaster.lifespan]\nbad = acme_bad:bad\n", acme_bad="import reddis\n")
-    result = house.run("config", "--format", "env")
+    sandbox.install("acme-bad", "[bandmaster.lifespan]\nbad = acme_bad:bad\n", acme_bad="import reddis\n")
+    result = sandbox.run("config", "--format", "env")
     assert (1, True, True) == (result.exit_code, "ACME_URL=\n" in result.stdout, "can't be loaded" in result.stderr)
 
 
-def test_the_env_file_holds_the_defaults(house):
-    """With every line in use, the application is set as it is without the file."""
-    house.install_data()
-    lines = house.out("config", "--format", "env").splitlines()
+def test_the_env_file_holds_the_defaults(sandbox):
+    """With every line uncommented, the settings are the same as without the file."""
+    sandbox.install_data()
+    lines = sandbox.out("config", "--format", "env").splitlines()
     used = "\n".join(line.removeprefix("#") for line in lines if line.startswith("#") and line[1:2] not in (" ", ""))
     read = dotenv_values(stream=io.StringIO(used))
     described = {s.variable: s.default for kind in list_own_settings() for s in describe_settings(kind)}
@@ -299,7 +300,7 @@ def test_the_env_file_holds_the_defaults(house):
     "value", ["", "a b", "a # b", "it's", 'say "hi"', 'it\'s "both"', "back\\slash", '{"a": 1}', "$x"]
 )
 def test_values_in_an_env_file_are_quoted(value):
-    """Whatever a default holds, it is read back as it was."""
+    """Every default is read back from the file as the same value."""
     shown = Shown(Setting("NAME", "str", "", required=False, default=value, secret=False), value)
     (line,) = [line for line in render_env_lines([Group("S", "x", (shown,))]) if line.startswith("#NAME")]
     assert value == dotenv_values(stream=io.StringIO(line[1:]), interpolate=False)["NAME"]
@@ -318,21 +319,21 @@ def test_values_in_an_env_file_are_quoted(value):
         (type[int], "type[int]"),
     ],
 )
-def test_types_as_people_say_them(annotation, expected):
-    """No typing jargon."""
+def test_types_in_plain_words(annotation, expected):
+    """A type is rendered without the jargon of typing."""
     assert expected == render_kind(annotation)
 
 
 @pytest.mark.requirement("AU-17")
 @pytest.mark.parametrize("command", ["plan", "check", "config", "plugins", "lock", "timeline --start"])
 @pytest.mark.parametrize("form", ["text", "json"])
-def test_no_command_shows_a_secret(house, command, form):
-    """Neither a secret nor a URL's password, in whatever form, with or without an error."""
-    house.install_data(url="postgresql://shop:hunter2@db/shop")
-    house.setenv(ACME_PASSWORD="hunter3")
-    result = house.run(*command.split(), "--format", form)
+def test_no_command_shows_a_secret(sandbox, command, form):
+    """No command shows a secret or the password of a URL, in any format, with or without an error."""
+    sandbox.install_data(url="postgresql://shop:hunter2@db/shop")
+    sandbox.setenv(ACME_PASSWORD="hunter3")
+    result = sandbox.run(*command.split(), "--format", form)
     assert 0 == result.exit_code
-    house.setenv(ACME_URL="hunter2://hunter2:hunter2@db", ACME_POOL_SIZE="hunter2")
-    failed = house.run(*command.split(), "--format", form, "--traceback")
+    sandbox.setenv(ACME_URL="hunter2://hunter2:hunter2@db", ACME_POOL_SIZE="hunter2")
+    failed = sandbox.run(*command.split(), "--format", form, "--traceback")
     for output in (result.output, failed.output):
         assert "hunter" not in output

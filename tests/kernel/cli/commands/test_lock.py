@@ -4,32 +4,32 @@ import json
 import sys
 
 
-def test_write_and_check(house):
-    """What was just locked is as locked."""
-    house.install_data()
-    assert "wrote bandmaster.lock: 1 distribution with 9 parts\n" == house.out("lock")
-    lock = json.loads((house.work / "bandmaster.lock").read_text())
+def test_write_and_check(sandbox):
+    """Directly after locking, --check finds no difference."""
+    sandbox.install_data()
+    assert "wrote bandmaster.lock: 1 distribution with 9 parts\n" == sandbox.out("lock")
+    lock = json.loads((sandbox.work / "bandmaster.lock").read_text())
     assert {"lifespan": ["database", "cache", "jobs"], "middleware": ["trace", "access"]} == lock["order"]
-    assert "ok: 1 distribution with 9 parts as bandmaster.lock says\n" == house.out("lock", "--check")
+    assert "ok: 1 distribution with 9 parts as bandmaster.lock says\n" == sandbox.out("lock", "--check")
 
 
-def test_it_needs_no_settings(house):
-    """A build locks without what the application is set to at run time."""
-    house.install_data(url=None)
-    house.out("lock")
-    house.out("lock", "--check")
-    assert 1 == house.run("check").exit_code
+def test_locking_without_settings(sandbox):
+    """Locking needs no settings of the application, because an image build has none."""
+    sandbox.install_data(url=None)
+    sandbox.out("lock")
+    sandbox.out("lock", "--check")
+    assert 1 == sandbox.run("check").exit_code
 
 
-def test_a_change_is_told_without_importing(house):
-    """Code that isn't what was locked isn't run in order to say so."""
-    house.install_data()
-    house.out("lock")
+def test_a_changed_part_is_not_imported(sandbox):
+    """A part that has changed is reported without being imported."""
+    sandbox.install_data()
+    sandbox.out("lock")
     for name in [name for name in sys.modules if name.startswith("acme")]:
         del sys.modules[name]
-    house.install("acme-data", "[bandmaster.lifespan]\nevil = acme_data:evil\n", acme_data="raise SystemExit\n")
-    house.install("acme-new", "[bandmaster.lifespan]\nx = acme_new:x\n", "2.0")
-    code, said = house.error("lock", "--check")
+    sandbox.install("acme-data", "[bandmaster.lifespan]\nevil = acme_data:evil\n", acme_data="raise SystemExit\n")
+    sandbox.install("acme-new", "[bandmaster.lifespan]\nx = acme_new:x\n", "2.0")
+    code, said = sandbox.error("lock", "--check")
     lines = said.splitlines()
     assert (1, "What is installed isn't what bandmaster.lock says:") == (code, lines[0])
     assert lines[1].startswith("  ~ acme-data 1.2: other content under the same version, ")
@@ -39,17 +39,17 @@ def test_a_change_is_told_without_importing(house):
         "  + acme-new 2.0 is installed, but isn't in the lock",
         "If that is what you want to run, look the changes over, then run: bandmaster lock",
     ] == lines[-2:]
-    told = json.loads(house.run("lock", "--check", "--format", "json").stdout)
+    told = json.loads(sandbox.run("lock", "--check", "--format", "json").stdout)
     assert (False, 12) == (told["ok"], len(told["drift"]))
 
 
-def test_another_order(house):
-    """The same parts in another order are a difference as well."""
-    house.install_data()
-    house.out("lock", "--file", "web.lock")
-    text = (house.work / "web.lock").read_text()
-    (house.work / "web.lock").write_text(text.replace('"trace",\n      "access"', '"access",\n      "trace"'))
-    code, said = house.error("lock", "--check", "--file", "web.lock")
+def test_another_order(sandbox):
+    """The same parts in another order are a difference, too."""
+    sandbox.install_data()
+    sandbox.out("lock", "--file", "web.lock")
+    text = (sandbox.work / "web.lock").read_text()
+    (sandbox.work / "web.lock").write_text(text.replace('"trace",\n      "access"', '"access",\n      "trace"'))
+    code, said = sandbox.error("lock", "--check", "--file", "web.lock")
     assert (
         1,
         """\
@@ -64,49 +64,49 @@ If that is what you want to run, look the changes over, then run: bandmaster loc
     ) == (code, said)
 
 
-def test_no_lock_file(house):
-    """It says how to get one."""
+def test_no_lock_file(sandbox):
+    """Without a lock file the error says how to write one."""
     assert (
         1,
         """\
 1 problem with the installed parts:
   - There is no lock file bandmaster.lock. Make one with: bandmaster lock
 """,
-    ) == house.error("lock", "--check")
+    ) == sandbox.error("lock", "--check")
 
 
-def test_a_place_that_cannot_be_written(house):
-    """The reason in a line."""
-    assert (1, "nowhere/x.lock can't be written: No such file or directory.\n") == house.error(
+def test_a_place_that_cannot_be_written(sandbox):
+    """A file that can't be written is an error of one line."""
+    assert (1, "nowhere/x.lock can't be written: No such file or directory.\n") == sandbox.error(
         "lock", "--file", "nowhere/x.lock"
     )
 
 
-def test_what_the_lock_cannot_vouch_for(house):
+def test_a_distribution_without_hashes(sandbox):
     """A distribution without hashes of its files is locked by its metadata, with a warning."""
-    house.install("acme-one", "[bandmaster.commands]\nx = acme:x\n", record=False)
+    sandbox.install("acme-one", "[bandmaster.commands]\nx = acme:x\n", record=False)
     warning = "warning: acme-one 1.2 is locked by its metadata alone: it has no RECORD of its files\n"
     for arguments in (["lock"], ["lock", "--check"]):
-        result = house.run(*arguments)
+        result = sandbox.run(*arguments)
         assert (0, warning) == (result.exit_code, result.stderr)
 
 
-def test_for_programs(house):
-    """What was written."""
-    house.install("acme-one", "[bandmaster.commands]\nx = acme:x\n")
+def test_for_programs(sandbox):
+    """The JSON has the file and the versions of the distributions."""
+    sandbox.install("acme-one", "[bandmaster.commands]\nx = acme:x\n")
     assert {
         "format": 1,
         "ok": True,
         "file": "bandmaster.lock",
         "distributions": {"acme-one": "1.2"},
         "warnings": [],
-    } == json.loads(house.out("lock", "--format", "json"))
+    } == json.loads(sandbox.out("lock", "--format", "json"))
 
 
-def test_what_is_in_code_is_not_in_the_lock(house):
-    """The order names installed parts only; the rest is under version control."""
-    house.install_data()
-    house.write(
+def test_parts_in_code(sandbox):
+    """The order has installed parts only, because code is under version control."""
+    sandbox.install_data()
+    sandbox.write(
         "shop.py",
         """
         from bandmaster.kernel import MiddlewareBand, create_app, middleware
@@ -116,37 +116,38 @@ def test_what_is_in_code_is_not_in_the_lock(house):
         app = create_app(contributions=[Own])
         """,
     )
-    house.out("lock", "shop:app")
-    lock = json.loads((house.work / "bandmaster.lock").read_text())
+    sandbox.out("lock", "shop:app")
+    lock = json.loads((sandbox.work / "bandmaster.lock").read_text())
     assert ["trace", "access"] == lock["order"]["middleware"]
-    house.out("lock", "--check")
-    house.out("lock", "shop:app", "--role", "worker")
-    lock = json.loads((house.work / "bandmaster.lock").read_text())
+    sandbox.out("lock", "--check")
+    sandbox.out("lock", "shop:app", "--role", "worker")
+    lock = json.loads((sandbox.work / "bandmaster.lock").read_text())
     assert ["database", "cache", "jobs", "reports"] == lock["order"]["lifespan"]
 
 
-def test_locking_anew_while_locked(house):
-    """The old lock doesn't stand in the way of a new one; an app that composes itself needs telling."""
-    house.install_data()
-    house.write("shop.py", "from bandmaster.kernel import create_app\napp = create_app()\n")
-    house.out("lock")
-    house.install("acme-new", "[bandmaster.commands]\nx = acme:x\n")
-    house.setenv(BANDMASTER_PLUGINS="locked")
-    code, said = house.error("lock", "shop:app")
+def test_locking_anew_while_locked(sandbox):
+    """The old lock doesn't prevent a new one; for a target that composes parts the error says what to run."""
+    sandbox.install_data()
+    sandbox.write("shop.py", "from bandmaster.kernel import create_app\napp = create_app()\n")
+    sandbox.out("lock")
+    sandbox.install("acme-new", "[bandmaster.commands]\nx = acme:x\n")
+    sandbox.setenv(BANDMASTER_PLUGINS="locked")
+    code, said = sandbox.error("lock", "shop:app")
     assert 1 == code
     assert said.endswith(
-        "  - shop:app can't be planned. While the old lock refuses it, lock with: BANDMASTER_PLUGINS=auto bandmaster lock "
+        "  - shop:app can't be planned. While the old lock refuses it, lock with: BANDMASTER_PLUGINS=auto "
+        "bandmaster lock "
         "shop:app\n"
     )
-    assert "wrote bandmaster.lock: 2 distributions with 10 parts\n" == house.out("lock")
-    assert "ok: shop:app fits together (3 components, 2 layers)\n" == house.out("check", "shop:app")
+    assert "wrote bandmaster.lock: 2 distributions with 10 parts\n" == sandbox.out("lock")
+    assert "ok: shop:app fits together (3 components, 2 layers)\n" == sandbox.out("check", "shop:app")
 
 
-def test_parts_that_cannot_be_loaded(house):
-    """Without a plan there is no order."""
-    house.install("acme-bad", "[bandmaster.lifespan]\nbad = acme_bad:bad\n", acme_bad="import reddis\n")
-    house.write("shop.py", "from bandmaster.kernel import create_app\napp = create_app()\n")
+def test_parts_that_cannot_be_loaded(sandbox):
+    """Parts that can't be loaded prevent a lock, because there is no order."""
+    sandbox.install("acme-bad", "[bandmaster.lifespan]\nbad = acme_bad:bad\n", acme_bad="import reddis\n")
+    sandbox.write("shop.py", "from bandmaster.kernel import create_app\napp = create_app()\n")
     for target in ([], ["shop:app"]):
-        code, said = house.error("lock", *target)
+        code, said = sandbox.error("lock", *target)
         assert (1, True) == (code, "lifespan 'bad' (acme-bad 1.2) can't be loaded" in said)
         assert "While the old lock" not in said

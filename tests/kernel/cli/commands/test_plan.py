@@ -53,57 +53,57 @@ Not started
 
 
 @pytest.mark.requirement("FA-2", "XC-L2")
-def test_the_whole_plan_for_people(house):
-    """Start order, the stack outermost first, what goes into the host, budgets and the slowest stop, one fact a line."""
-    house.install_data()
-    house.setenv(BANDMASTER_PROCESSES="4", BANDMASTER_LIMITS='{"postgres": 97}')
-    assert PLAN == house.out("plan")
+def test_the_whole_plan_for_people(sandbox):
+    """The plan has the start order, the stack, routes, budgets and the slowest stop, one fact a line."""
+    sandbox.install_data()
+    sandbox.setenv(BANDMASTER_PROCESSES="4", BANDMASTER_LIMITS='{"postgres": 97}')
+    assert PLAN == sandbox.out("plan")
 
 
-def test_on_a_terminal_it_is_a_tree_that_fits(house):
-    """People get guides and colours, within 80 columns."""
-    house.install_data()
-    shown = house.run("plan", terminal=True).stdout
+def test_on_a_terminal(sandbox):
+    """On a terminal the plan is a tree with colours, within 80 columns."""
+    sandbox.install_data()
+    shown = sandbox.run("plan", terminal=True).stdout
     assert "\x1b[1mdatabase" in shown
     assert "└── " in shown
-    house.setenv(NO_COLOR="1")
-    lines = house.run("plan", terminal=True).stdout.splitlines()
+    sandbox.setenv(NO_COLOR="1")
+    lines = sandbox.run("plan", terminal=True).stdout.splitlines()
     assert "├── PERSISTENCE 150" in [line.replace("\x1b[2m", "").replace("\x1b[0m", "") for line in lines]
     assert not any("\x1b[3" in line for line in lines)
 
 
-def test_without_a_terminal_nothing_is_drawn(house):
-    """What goes into a pipe has neither colours nor boxes, and no line is wrapped."""
-    house.install_data()
-    house.setenv(BANDMASTER_DISABLE="cache")
-    shown = house.out("plan")
+def test_without_a_terminal(sandbox):
+    """Output to a pipe has neither colours nor boxes, and no line is wrapped."""
+    sandbox.install_data()
+    sandbox.setenv(BANDMASTER_DISABLE="cache")
+    shown = sandbox.out("plan")
     assert not set("\x1b│├└─") & set(shown)
     assert "  lifespan:cache: it is disabled  acme-data 1.2\n" in shown
 
 
-def test_another_role(house):
-    """A role shows what a process of that role would start, and what belongs elsewhere."""
-    house.install_data()
-    shown = house.out("plan", "--role", "worker")
+def test_another_role(sandbox):
+    """The plan of a role has the components of that role, and names the others as not started."""
+    sandbox.install_data()
+    shown = sandbox.out("plan", "--role", "worker")
     assert "Plan of everything installed for role 'worker'\n  4 components" in shown
     assert "    reports  acme-data 1.2\n" in shown
     unused = "layers, routes and error handlers, because no requests are served: access, conflict, gone, orders, trace"
     assert f"Not started\n  {unused}\n" in shown
 
 
-def test_a_role_that_nobody_knows(house):
-    """Any role is allowed, but it may be a slip."""
-    house.install_data()
-    shown = house.out("plan", "--role", "wroker")
+def test_an_unknown_role(sandbox):
+    """A role that no part names gives a warning with the nearest name."""
+    sandbox.install_data()
+    shown = sandbox.out("plan", "--role", "wroker")
     assert shown.endswith("\nWarnings\n  no part belongs to role 'wroker' in particular. Did you mean 'worker'?\n")
-    house.setenv(BANDMASTER_DISABLE="reports")
-    assert "Warnings" not in house.out("plan", "--role", "wroker")
+    sandbox.setenv(BANDMASTER_DISABLE="reports")
+    assert "Warnings" not in sandbox.out("plan", "--role", "wroker")
 
 
-def test_another_role_of_an_application(house):
-    """An application that has a role already is planned anew, with what it was given in code."""
-    house.install_data()
-    house.write(
+def test_another_role_of_an_application(sandbox):
+    """An application with a role is planned again for another one, with the arguments from code."""
+    sandbox.install_data()
+    sandbox.write(
         "shop.py",
         """
         from collections.abc import AsyncIterator
@@ -116,19 +116,19 @@ def test_another_role_of_an_application(house):
         app = create_app(contributions=[mailer], overrides={acme_data.Cache: acme_data.Cache()})
         """,
     )
-    web = json.loads(house.out("plan", "shop:app", "--format", "json"))
-    worker = json.loads(house.out("plan", "shop:app", "--role", "worker", "--format", "json"))
+    web = json.loads(sandbox.out("plan", "shop:app", "--format", "json"))
+    worker = json.loads(sandbox.out("plan", "shop:app", "--role", "worker", "--format", "json"))
     assert ("web", ["database", "jobs"]) == (web["role"], [part["name"] for part in web["components"]])
     assert ["database", "jobs", "reports", "mailer"] == [part["name"] for part in worker["components"]]
     assert [("cache", "override", ["Cache"])] == [(n["name"], n["reason"], n["by"]) for n in worker["not_started"]]
-    assert "  cache: an override provides Cache\n" in house.out("plan", "shop:app")
+    assert "  cache: an override provides Cache\n" in sandbox.out("plan", "shop:app")
     assert plan_target("shop:app", role="web").plan is plan_target("shop:app").plan
 
 
-def test_the_plan_for_another_role_knows_what_the_application_disables(house):
+def test_the_plan_for_another_role_knows_what_the_application_disables(sandbox):
     """A part may name in after= a part that the application disables, whichever role is planned."""
-    house.install_data()
-    house.write(
+    sandbox.install_data()
+    sandbox.write(
         "shop.py",
         """
         from collections.abc import AsyncIterator
@@ -141,13 +141,13 @@ def test_the_plan_for_another_role_knows_what_the_application_disables(house):
         """,
     )
     for role in ("web", "worker"):
-        told = json.loads(house.out("plan", "shop:app", "--role", role, "--format", "json"))
+        told = json.loads(sandbox.out("plan", "shop:app", "--role", role, "--format", "json"))
         assert "mailer" in [part["name"] for part in told["components"]]
 
 
-def test_explain(house):
-    """Why a part stands where it stands."""
-    house.install_data()
+def test_explain(sandbox):
+    """--explain prints the reasons for the place of a part."""
+    sandbox.install_data()
     expected = """\
 cache: component 2 of 3, in stage PERSISTENCE 150
   brought by acme-data 1.2, acme_data:cache
@@ -156,23 +156,25 @@ cache: component 2 of 3, in stage PERSISTENCE 150
   provides Cache
   has 30 s to start and 10 s to stop
 """
-    assert expected == house.out("plan", "--explain", "cache")
-    told = json.loads(house.out("plan", "--explain", "cache", "--format", "json"))
+    assert expected == sandbox.out("plan", "--explain", "cache")
+    told = json.loads(sandbox.out("plan", "--explain", "cache", "--format", "json"))
     assert [{"component": "jobs", "why": "it needs its Cache"}] == told["waited_for_by"]
     assert "acme-data 1.2, acme_data:cache" == told["brought_by"]
 
 
-def test_explain_what_is_not_there(house):
-    """A slip is answered with the nearest name."""
-    house.install_data()
-    assert (2, "there is no 'cahce' in the plan. Did you mean 'cache'?\n") == house.error("plan", "--explain", "cahce")
+def test_explain_a_misspelt_name(sandbox):
+    """A misspelt name is answered with the nearest name."""
+    sandbox.install_data()
+    assert (2, "there is no 'cahce' in the plan. Did you mean 'cache'?\n") == sandbox.error(
+        "plan", "--explain", "cahce"
+    )
 
 
-def test_for_programs(house):
-    """The same as JSON, with the reasons and the defaults that people don't need to see."""
-    house.install_data()
-    house.setenv(BANDMASTER_DISABLE="gone")
-    told = json.loads(house.out("plan", "--format", "json"))
+def test_for_programs(sandbox):
+    """The JSON also has the reasons, and defaults that the text leaves out."""
+    sandbox.install_data()
+    sandbox.setenv(BANDMASTER_DISABLE="gone")
+    told = json.loads(sandbox.out("plan", "--format", "json"))
     assert (1, True, None, "web") == (told["format"], told["ok"], told["target"], told["role"])
     assert {"band": "PERSISTENCE", "priority": 150, "components": ["database", "cache"]} == told["stages"][0]
     assert {
@@ -217,24 +219,25 @@ def test_for_programs(house):
     assert ([], []) == (told["problems"], told["warnings"])
 
 
-def test_the_slowest_path_is_what_the_plan_was_checked_with(house):
-    """The path that is printed adds up to what planning has compared with the grace."""
-    house.install_data()
+def test_the_slowest_path(sandbox):
+    """The printed path adds up to the time that the plan was checked with."""
+    sandbox.install_data()
     plan = plan_target(None).plan
     assert plan.stop_seconds == sum(component.stop_timeout for component in plan.slowest_stop)
 
 
-def test_nothing_installed(house):
-    """An empty plan says what to do about it."""
+def test_nothing_installed(sandbox):
+    """An empty plan says what to install."""
     assert (
         "Plan of everything installed for role 'web'\n"
-        "  no parts: install a distribution that brings some, such as bandmaster-web, or name an app that composes some\n"
-    ) == house.out("plan")
+        "  no parts: install a distribution that brings some, such as bandmaster-web, or name an app that composes "
+        "some\n"
+    ) == sandbox.out("plan")
 
 
-def test_layers_without_components(house):
-    """A plan may have nothing to start."""
-    house.write(
+def test_layers_without_components(sandbox):
+    """A plan may have layers and no components."""
+    sandbox.write(
         "shop.py",
         """
         from bandmaster.kernel import Kernel, MiddlewareBand, middleware
@@ -250,15 +253,15 @@ Plan of shop:kernel
 
 Request stack  outermost first
   1 Layer  CONTEXT 250, hooks, http and websocket, in code, shop:Layer
-""" == house.out("plan", "shop:kernel")
+""" == sandbox.out("plan", "shop:kernel")
 
 
 @pytest.mark.requirement("XC-R1")
-def test_a_budget_above_its_limit(house):
-    """What the start would refuse is a problem of the plan, and stands behind it."""
-    house.install_data()
-    house.setenv(BANDMASTER_PROCESSES="10", BANDMASTER_LIMITS='{"postgres": 97, "threads": 0}')
-    result = house.run("plan")
+def test_a_budget_above_its_limit(sandbox):
+    """A budget that the start would refuse is a problem after the plan."""
+    sandbox.install_data()
+    sandbox.setenv(BANDMASTER_PROCESSES="10", BANDMASTER_LIMITS='{"postgres": 97, "threads": 0}')
+    result = sandbox.run("plan")
     assert 1 == result.exit_code
     assert (
         """\
@@ -275,14 +278,14 @@ Lower pool sizes or processes, raise the limit, or set BANDMASTER_OVER_BUDGET=wa
   the plan may hold 40 of threads (4 in each of 10 processes), more than all of the 0 that BANDMASTER_LIMITS allows. \
 Lower pool sizes or processes, raise the limit, or set BANDMASTER_OVER_BUDGET=warn.
 """)
-    told = json.loads(house.run("plan", "--format", "json").stdout)
+    told = json.loads(sandbox.run("plan", "--format", "json").stdout)
     assert (False, ["postgres", "threads"]) == (told["ok"], [problem["subject"] for problem in told["problems"]])
 
 
-def test_what_cannot_be_planned(house):
-    """All problems at once, on standard error, and nothing else."""
-    house.install_data(url=None)
-    code, said = house.error("plan")
+def test_problems_in_place_of_a_plan(sandbox):
+    """All problems are reported at once on standard error, and nothing else is printed."""
+    sandbox.install_data(url=None)
+    code, said = sandbox.error("plan")
     assert (
         1,
         (
@@ -293,10 +296,10 @@ def test_what_cannot_be_planned(house):
     ) == (code, said)
 
 
-def test_what_cannot_be_planned_for_programs(house):
-    """The problems as JSON, where the plan would have been."""
-    house.install_data(url=None)
-    result = house.run("plan", "--format", "json")
+def test_problems_in_place_of_a_plan_for_programs(sandbox):
+    """The problems are JSON in place of the plan."""
+    sandbox.install_data(url=None)
+    result = sandbox.run("plan", "--format", "json")
     assert (1, "") == (result.exit_code, result.stderr)
     assert {
         "format": 1,
@@ -312,10 +315,10 @@ def test_what_cannot_be_planned_for_programs(house):
     } == json.loads(result.stdout)
 
 
-def test_on_a_terminal_a_long_problem_hangs_under_its_dash(house):
-    """Errors wrap at the width of the terminal, between words."""
-    house.install_data(url=None)
-    said = house.run("plan", terminal=True).stderr
+def test_a_long_problem_on_a_terminal(sandbox):
+    """Problems wrap between words at the width of the terminal, indented below their dash."""
+    sandbox.install_data(url=None)
+    said = sandbox.run("plan", terminal=True).stderr
     assert "\x1b[1;31m1 problem in the plan:\x1b[0m" == said.splitlines()[0]
     assert [
         "  - ACME_URL is not set (DataSettings needs it). Set it in the environment, or",
@@ -323,14 +326,14 @@ def test_on_a_terminal_a_long_problem_hangs_under_its_dash(house):
     ] == said.splitlines()[1:]
 
 
-def test_the_whole_traceback_when_asked(house):
-    """--traceback shows where an error comes from, its causes first."""
-    house.install("acme-bad", "[bandmaster.lifespan]\nbad = acme_bad:bad\n", acme_bad="import reddis\n")
-    code, said = house.error("plan", "--traceback")
+def test_the_whole_traceback(sandbox):
+    """--traceback prints the traceback of an error, with causes first."""
+    sandbox.install("acme-bad", "[bandmaster.lifespan]\nbad = acme_bad:bad\n", acme_bad="import reddis\n")
+    code, said = sandbox.error("plan", "--traceback")
     assert 1 == code
     assert said.index("ModuleNotFoundError: No module named 'reddis'") < said.index("which led to")
     assert said.index("which led to") < said.index("\n1 problem with the installed parts:")
-    assert "Traceback" not in house.error("plan")[1]
+    assert "Traceback" not in sandbox.error("plan")[1]
 
 
 CYCLE = """
@@ -360,8 +363,10 @@ def wrong(): return Kernel(discover=False, contributions=[A])
             "app:cycle",
             (
                 "1 problem in the plan:\n"
-                "  - lifespans a → b → a wait for each other: 'a' waits for 'b' (it needs its B; in code, app:a), 'b' waits "
-                "for 'a' (it needs its A; in code, app:b). Take one of these edges away, or let both use a third component.\n"
+                "  - lifespans a → b → a wait for each other: 'a' waits for 'b' (it needs its B; in code, app:a), "
+                "'b' waits "
+                "for 'a' (it needs its A; in code, app:b). Take one of these edges away, or let both use a third "
+                "component.\n"
             ),
         ),
         (
@@ -376,16 +381,16 @@ def wrong(): return Kernel(discover=False, contributions=[A])
         ),
     ],
 )
-def test_parts_that_do_not_fit(house, target, expected):
-    """Cycles and things that are no parts are answered in words, with the place."""
-    house.write("app.py", CYCLE)
-    assert (1, expected) == house.error("plan", target)
+def test_parts_that_do_not_fit(sandbox, target, expected):
+    """Cycles and objects that are no parts are described in words, with their place."""
+    sandbox.write("app.py", CYCLE)
+    assert (1, expected) == sandbox.error("plan", target)
 
 
-def test_two_parts_of_one_name(house):
-    """Both are named, with where they come from."""
-    house.write("app.py", CYCLE)
-    code, said = house.error("plan", "app:twice")
+def test_two_parts_of_one_name(sandbox):
+    """Two parts of one name are both named, with their distributions."""
+    sandbox.write("app.py", CYCLE)
+    code, said = sandbox.error("plan", "app:twice")
     assert 1 == code
     assert (
         "lifespan 'b' (PERSISTENCE, in code, app:again) and lifespan 'b' (SERVICES, in code, app:b) have the same"

@@ -23,44 +23,44 @@ APP = "from starlette.applications import Starlette\napp = Starlette()\n"
 
 
 @pytest.fixture
-def launched(house):
-    """What the launcher was asked to do."""
+def launched(sandbox):
+    """The calls of the launcher."""
     calls = []
 
     def serve(app, *, settings, target):
         calls.append((app, settings, target))
         return 70
 
-    house.monkeypatch.setattr(launcher, "serve", serve)
+    sandbox.monkeypatch.setattr(launcher, "serve", serve)
     # The real function would end the test run.
-    house.monkeypatch.setattr(process_exit, "end_process", sys.exit)
+    sandbox.monkeypatch.setattr(process_exit, "end_process", sys.exit)
     return calls
 
 
-def test_options_go_before_the_environment(house, launched):
-    """The launcher gets the application, the settings and the target; its code is the command's."""
-    house.write("shop.py", APP)
-    house.setenv(BANDMASTER_SERVER_PORT="1", BANDMASTER_SERVER_KEEP_ALIVE="9")
-    result = house.run("run", "shop:app", "--host", "0.0.0.0", "--port", "0", "--server", "granian")
+def test_options_have_precedence_over_the_environment(sandbox, launched):
+    """The launcher gets the application, the settings and the target; its exit code is the command's."""
+    sandbox.write("shop.py", APP)
+    sandbox.setenv(BANDMASTER_SERVER_PORT="1", BANDMASTER_SERVER_KEEP_ALIVE="9")
+    result = sandbox.run("run", "shop:app", "--host", "0.0.0.0", "--port", "0", "--server", "granian")
     ((app, settings, target),) = launched
     assert (70, "", "shop:app") == (result.exit_code, result.output, target)
     assert ("0.0.0.0", 0, "granian", 9) == (settings.host, settings.port, settings.server, settings.keep_alive)
     assert "web" == app.plan.role
 
 
-def test_everything_installed_from_the_environment(house, launched):
-    """Without target and options."""
-    house.install_data()
-    house.setenv(BANDMASTER_SERVER_PORT="1")
-    assert 70 == house.run("run").exit_code
+def test_everything_installed(sandbox, launched):
+    """Without target and options, everything installed runs with the settings of the environment."""
+    sandbox.install_data()
+    sandbox.setenv(BANDMASTER_SERVER_PORT="1")
+    assert 70 == sandbox.run("run").exit_code
     ((app, settings, target),) = launched
     assert (3, 1, None) == (len(app.plan.components), settings.port, target)
 
 
-def test_the_plan_first(house, launched):
-    """--show-plan prints what is about to start."""
-    house.install_data()
-    assert house.run("run", "--show-plan").stdout.startswith(
+def test_show_plan(sandbox, launched):
+    """--show-plan prints the plan before the start."""
+    sandbox.install_data()
+    assert sandbox.run("run", "--show-plan").stdout.startswith(
         "Plan of everything installed for role 'web'\n  3 components in 2 stages, 2 layers"
     )
     assert 1 == len(launched)
@@ -87,30 +87,30 @@ def test_the_plan_first(house, launched):
         ),
     ],
 )
-def test_what_cannot_be_served(house, launched, arguments, variables, expected):
+def test_nothing_is_started_after_a_problem(sandbox, launched, arguments, variables, expected):
     """Wrong targets, settings and plans end with 78, before anything is started."""
-    house.install_data()
-    house.setenv(**variables)
-    code, said = house.error("run", *arguments)
+    sandbox.install_data()
+    sandbox.setenv(**variables)
+    code, said = sandbox.error("run", *arguments)
     assert (78, True, []) == (code, said.startswith(expected), launched)
 
 
-def test_an_option_that_the_settings_refuse(house, launched):
-    """It is named as it was written."""
-    house.setenv(BANDMASTER_SERVER_LOOP="trio")
-    house.monkeypatch.setattr(settings, "ServerSettings", Stricter)
-    assert (78, "1 problem in the plan:\n  - --host is wrong: no.\n") == house.error("run", "--host", "here")
+def test_an_option_that_the_settings_refuse(sandbox, launched):
+    """An error about an option names the option as it is written on the command line."""
+    sandbox.setenv(BANDMASTER_SERVER_LOOP="trio")
+    sandbox.monkeypatch.setattr(settings, "ServerSettings", Stricter)
+    assert (78, "1 problem in the plan:\n  - --host is wrong: no.\n") == sandbox.error("run", "--host", "here")
 
 
-def test_settings_that_are_no_json(house, launched):
-    """What can't be taken apart is a problem like others."""
-    house.setenv(BANDMASTER_SERVER_MORE="{")
-    house.monkeypatch.setattr(settings, "ServerSettings", Stricter)
-    code, said = house.error("run")
+def test_settings_that_are_no_json(sandbox, launched):
+    """A setting that isn't valid JSON is a problem like others."""
+    sandbox.setenv(BANDMASTER_SERVER_MORE="{")
+    sandbox.monkeypatch.setattr(settings, "ServerSettings", Stricter)
+    code, said = sandbox.error("run")
     assert (78, True) == (code, "the server's settings can't be read: " in said)
 
 
-def test_an_option_that_makes_no_sense(house, launched):
-    """Wrong use is 2, as everywhere."""
-    code, said = house.error("run", "--port", "70000")
+def test_an_invalid_option(sandbox, launched):
+    """An invalid option is wrong use, with the exit code 2."""
+    code, said = sandbox.error("run", "--port", "70000")
     assert (2, True, []) == (code, "Invalid value for '--port'" in said, launched)

@@ -14,10 +14,10 @@ RECORD = Record(
 )
 
 
-def test_the_last_start(house):
-    """Who worked longest, and what all had to wait for."""
+def test_the_last_start(sandbox):
+    """The answer has the components by their own time, and the chain that determined the length."""
     save_timeline("shop:app", RECORD)
-    first, *rest = house.out("timeline", "shop:app").splitlines()
+    first, *rest = sandbox.out("timeline", "shop:app").splitlines()
     assert re.fullmatch(r"The start of shop:app took 1\.2 s  on \d{4}-\d\d-\d\d at \d\d:\d\d:\d\d", first)
     assert (
         """
@@ -35,49 +35,50 @@ Critical chain  the components that determined the length of the start, one afte
     )
 
 
-def test_on_a_terminal(house):
-    """The same in columns, with colours."""
+def test_on_a_terminal(sandbox):
+    """On a terminal the same columns have colours."""
     save_timeline(None, RECORD)
-    shown = house.run("timeline", terminal=True).stdout
+    shown = sandbox.run("timeline", terminal=True).stdout
     assert "\x1b[1mThe start of everything installed took 1.2 s" in shown
     assert all(len(re.sub(r"\x1b\[[0-9;]*m", "", line)) <= 80 for line in shown.splitlines())
 
 
-def test_no_start_on_record(house):
-    """It says how to get one."""
+def test_no_start_on_record(sandbox):
+    """Without a recorded start the error says how to get one."""
     assert (
         1,
         (
-            "No start of shop:app from this directory is on record. `bandmaster run shop:app` keeps one of each start, unless "
+            "No start of shop:app from this directory is on record. `bandmaster run shop:app` keeps one of each "
+            "start, unless "
             "BANDMASTER_TIMELINE is off; `bandmaster timeline --start shop:app` starts it now, without a server.\n"
         ),
-    ) == house.error("timeline", "shop:app")
-    assert "No start of everything installed from this directory is on record." in house.error("timeline")[1]
+    ) == sandbox.error("timeline", "shop:app")
+    assert "No start of everything installed from this directory is on record." in sandbox.error("timeline")[1]
 
 
-def test_for_programs(house):
-    """All numbers in seconds."""
+def test_for_programs(sandbox):
+    """The JSON has all times in seconds."""
     save_timeline(None, RECORD)
-    told = json.loads(house.out("timeline", "--format", "json"))
+    told = json.loads(sandbox.out("timeline", "--format", "json"))
     assert (1, None, 1.25) == (told["format"], told["target"], told["took"])
     assert {"component": "database", "waited": 0.0, "own": 0.75, "outcome": "started"} == told["blame"][0]
     assert ["database", "jobs"] == told["critical_chain"]
     assert told["at"].endswith("+00:00")
 
 
-def test_a_start_now(house):
-    """--start starts and stops it; what it logs is not the answer."""
-    house.install_data()
-    result = house.run("timeline", "--start", "--format", "json")
+def test_a_start_now(sandbox):
+    """--start starts and stops the plan; its log lines aren't part of the answer."""
+    sandbox.install_data()
+    result = sandbox.run("timeline", "--start", "--format", "json")
     told = json.loads(result.stdout)
     assert (0, None) == (result.exit_code, told["at"])
     assert {"database", "cache", "jobs"} == {span["component"] for span in told["blame"]}
     assert "component started" in result.stderr
 
 
-def test_a_start_of_nothing(house):
-    """There is nothing to blame."""
-    shown = house.run("timeline", "--start").stdout
+def test_a_start_of_nothing(sandbox):
+    """A start without components has no times."""
+    shown = sandbox.run("timeline", "--start").stdout
     assert re.fullmatch(r"The start of everything installed took \S+ ms\n\nIt has no components\.\n", shown)
 
 
@@ -96,10 +97,10 @@ app = Kernel(discover=False, contributions=[first, second])
 """
 
 
-def test_a_start_that_fails(house):
-    """How far it came, then why it failed."""
-    house.write("shop.py", FAILS)
-    result = house.run("timeline", "--start", "shop:app")
+def test_a_start_that_fails(sandbox):
+    """A failed start prints the times so far, then the error."""
+    sandbox.write("shop.py", FAILS)
+    result = sandbox.run("timeline", "--start", "shop:app")
     assert 1 == result.exit_code
     assert result.stdout.startswith("The start of shop:app did not complete\n")
     assert re.search(r"second +failed\n", result.stdout)
@@ -107,5 +108,5 @@ def test_a_start_that_fails(house):
         "The start failed: 'second' (in code, shop:second) failed to start: OSError: no route to host" in result.stderr
     )
     assert "Traceback" in result.stderr
-    told = json.loads(house.run("timeline", "--start", "shop:app", "--format", "json").stdout)
+    told = json.loads(sandbox.run("timeline", "--start", "shop:app", "--format", "json").stdout)
     assert (False, "StartError") == (told["ok"], told["error"])

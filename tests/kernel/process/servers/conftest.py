@@ -9,7 +9,7 @@ from bandmaster.kernel.process.servers.settings import ServerSettings
 
 @pytest.fixture
 def settings(monkeypatch):
-    """Settings of this test, whatever the environment holds."""
+    """Make settings that don't depend on the environment."""
     for name in list(os.environ):
         if name.startswith("BANDMASTER_"):
             monkeypatch.delenv(name)

@@ -19,8 +19,8 @@ from bandmaster.kernel.process.servers.sockets import bind, listen
         ({"loop": "uvloop"}, "uvloop isn't installed: pip install uvloop, or leave BANDMASTER_SERVER_LOOP unset."),
     ],
 )
-def test_what_is_not_installed(settings, monkeypatch, fields, said):
-    """The message says how to get it."""
+def test_a_server_that_is_not_installed(settings, monkeypatch, fields, said):
+    """The error says how to install a missing server or event loop."""
     chosen = settings(**fields)
     monkeypatch.setattr(importlib.util, "find_spec", lambda name: None)
     with pytest.raises(ServerNotInstalledError) as missing:
@@ -56,8 +56,8 @@ LIMITS = {
 }
 
 
-def run(chosen, client):
-    """Serve while a client, in a thread, does its part; it gets the port and the server."""
+def serve_with_client(chosen, client):
+    """Serve while a client runs that gets the port and the server."""
     server = make_server(chosen)
     sock = bind(chosen)
     listen(sock, chosen)
@@ -80,7 +80,7 @@ def run(chosen, client):
 @pytest.mark.parametrize(("name", "loop"), EVERY)
 @pytest.mark.parametrize("all_settings", [False, True], ids=["plain", "all settings"])
 def test_serving_until_stopped(settings, name, loop, all_settings):
-    """It answers on the socket that it was given, needs no lifespan, and ends when it is asked to."""
+    """A server answers on the given socket, without a lifespan, until stopped."""
     extra = {"access_log": True, "root_path": "/api", **LIMITS[name]} if all_settings else {}
     answers = []
 
@@ -88,14 +88,14 @@ def test_serving_until_stopped(settings, name, loop, all_settings):
         answers.append(await anyio.to_thread.run_sync(get, port))
         server.stop()
 
-    server = run(settings(server=name, loop=loop, **extra), client)
+    server = serve_with_client(settings(server=name, loop=loop, **extra), client)
     assert answers[0][0] == 200
     assert server.version.startswith(f"{name} ")
 
 
 @pytest.mark.parametrize(("name", "loop"), EVERY)
 def test_stopping_before_it_serves(settings, name, loop):
-    """It comes to nothing."""
+    """A server that is stopped before it serves ends at once."""
     chosen = settings(server=name, loop=loop)
     server = make_server(chosen)
     server.stop()
@@ -112,7 +112,7 @@ def test_stopping_before_it_serves(settings, name, loop):
 
 @pytest.mark.parametrize(("name", "loop"), EVERY)
 def test_forcing(settings, name, loop):
-    """What is left is dropped, and it ends soon."""
+    """`force` drops the requests in flight, and the server ends soon."""
     answers = []
 
     async def client(port, server):
@@ -124,11 +124,11 @@ def test_forcing(settings, name, loop):
         server.force()
         await anyio.to_thread.run_sync(thread.join)
 
-    run(settings(server=name, loop=loop), client)
+    serve_with_client(settings(server=name, loop=loop), client)
     assert answers[0][0] != 200
 
 
 @pytest.mark.parametrize("name", ["uvicorn", "hypercorn", "granian"])
 def test_forcing_before_it_serves(settings, name):
-    """There is nothing to drop."""
+    """`force` before serving does nothing."""
     make_server(settings(server=name)).force()

@@ -11,14 +11,14 @@ from bandmaster.kernel.settings.display import describe_settings
 
 @pytest.mark.requirement("FA-10", "XC-C1", "XC-C6")
 def test_every_setting_is_described():
-    """With its variable, for people who look for it."""
+    """Every setting has a description and a variable with the prefix."""
     for setting in describe_settings(ServerSettings):
         assert setting.description
         assert setting.variable == "NOTIFY_SOCKET" or setting.variable.startswith("BANDMASTER_SERVER_")
 
 
 def test_settings_from_the_environment(monkeypatch):
-    """Prefix BANDMASTER_SERVER_; several proxies are separated by commas."""
+    """Variables have the prefix BANDMASTER_SERVER_; proxies are separated by commas."""
     monkeypatch.setenv("BANDMASTER_SERVER_PORT", "81")
     monkeypatch.setenv("BANDMASTER_SERVER_TRUSTED_PROXIES", "10.0.0.1, 10.1.0.0/16")
     read = ServerSettings()
@@ -35,15 +35,15 @@ def test_settings_from_the_environment(monkeypatch):
         ({"port": 65536}, "port"),
     ],
 )
-def test_what_a_server_cannot_do_is_refused(settings, fields, said):
-    """A setting that does nothing would be worse."""
+def test_settings_that_a_server_does_not_support(settings, fields, said):
+    """A setting that would have no effect with the chosen server is refused."""
     with pytest.raises(ValidationError) as refused:
         settings(**fields)
     assert said in str(refused.value)
 
 
 def test_the_event_loop(settings, monkeypatch):
-    """auto is uvloop where it is installed."""
+    """The event loop auto is uvloop if that is installed."""
     assert settings(loop="uvloop").runs_on_uvloop
     assert not settings(loop="asyncio").runs_on_uvloop
     assert settings(loop="trio", server="hypercorn").runs_on_trio

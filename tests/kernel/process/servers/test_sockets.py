@@ -11,7 +11,7 @@ from bandmaster.kernel.process.servers.sockets import bind, close, listen, rende
 
 
 def test_binding_does_not_listen_yet(settings):
-    """Nobody can connect before everything has started."""
+    """A bound socket accepts no connection before `listen`."""
     sock = bind(settings())
     try:
         with pytest.raises(ConnectionRefusedError):
@@ -24,19 +24,21 @@ def test_binding_does_not_listen_yet(settings):
 
 
 def test_a_taken_port(settings):
-    """Who has it, how to find that out, and what to set."""
+    """The error about a port in use says how to find its owner, and what to set."""
     with socket.create_server(("127.0.0.1", 0)) as other:
         port = other.getsockname()[1]
         with pytest.raises(BindError) as taken:
             bind(settings(port=port))
     assert str(taken.value) == (
-        f"127.0.0.1:{port} is taken: another process listens there already. Stop it (`ss -ltnp 'sport = :{port}'` names "
-        f"it), or choose another port with --port or BANDMASTER_SERVER_PORT: {port + 1 if port < 65535 else 8000}, or 0 for any free one."
+        f"127.0.0.1:{port} is taken: another process listens there already. Stop it (`ss -ltnp 'sport = :{port}'` "
+        f"names "
+        f"it), or choose another port with --port or BANDMASTER_SERVER_PORT: {port + 1 if port < 65535 else 8000}, "
+        f"or 0 for any free one."
     )
 
 
 def test_a_port_that_is_taken_while_starting(settings):
-    """Two may be bound to it, one can listen."""
+    """Two sockets may be bound to a port, but only one can listen."""
     first = bind(settings())
     port = first.getsockname()[1]
     second = bind(settings(port=port))
@@ -53,8 +55,8 @@ def test_a_port_that_is_taken_while_starting(settings):
     ("number", "said"),
     [("EACCES", "need privileges"), ("EADDRNOTAVAIL", "no interface of this machine"), ("EIO", "can't be listened on")],
 )
-def test_other_reasons_why_an_address_cannot_be_had(settings, number, said):
-    """Each says what to try."""
+def test_other_reasons_against_an_address(settings, number, said):
+    """Every error about an address says what to try."""
     import errno
 
     code = getattr(errno, number)
@@ -63,8 +65,8 @@ def test_other_reasons_why_an_address_cannot_be_had(settings, number, said):
     assert "BANDMASTER_SERVER_" in str(error)
 
 
-def test_a_host_that_is_nobodys(settings, monkeypatch):
-    """The setting is named."""
+def test_an_unknown_host(settings, monkeypatch):
+    """The error about an unknown host names the setting."""
 
     def fails(*args, **kwargs):
         raise socket.gaierror(socket.EAI_NONAME, "Name or service not known")
@@ -78,7 +80,7 @@ def test_a_host_that_is_nobodys(settings, monkeypatch):
 
 @pytest.mark.skipif(not socket.has_ipv6, reason="no IPv6 here")
 def test_ipv6(settings):
-    """Its address is in brackets."""
+    """An IPv6 address is in brackets in the URL."""
     try:
         sock = bind(settings(host="::1"))
     except BindError:
@@ -88,7 +90,7 @@ def test_ipv6(settings):
 
 
 def test_a_unix_socket(settings, tmp_path):
-    """Its path is removed at the end; one that a killed process left behind, at the beginning."""
+    """The file of a Unix socket is removed at the end, and a stale one at the beginning."""
     chosen = settings(uds=tmp_path / "app.sock")
     bind(chosen).close()
     sock = bind(chosen)
@@ -104,7 +106,7 @@ def test_a_unix_socket(settings, tmp_path):
 
 
 def test_an_inherited_socket(settings):
-    """As systemd hands it down; the descriptor itself stays open."""
+    """An inherited descriptor is duplicated, so that it stays open."""
     with socket.create_server(("127.0.0.1", 0)) as parent:
         sock = bind(settings(fd=parent.fileno()))
         assert sock.getsockname() == parent.getsockname()

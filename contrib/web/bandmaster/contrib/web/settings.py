@@ -29,82 +29,97 @@ class WebSettings(BaseSettings):
     )
 
     trust_request_id: bool = Field(
-        False,
+        default=False,
         description="Accept valid x-request-id and x-correlation-id headers of requests; only behind a proxy that sets "
         "them.",
     )
 
     access_log: Literal["auto", "json", "text", "structlog", "off"] = Field(
-        "auto",
+        default="auto",
         description="One record for each request: JSON or text on standard output, or an event for structlog; auto: "
         "text on a terminal, else JSON.",
     )
     access_log_sample: float = Field(
-        1.0, ge=0, le=1, description="The share of requests that are logged; errors and slow requests always are."
+        default=1.0,
+        ge=0,
+        le=1,
+        description="The share of requests that are logged; errors and slow requests always are.",
     )
-    access_log_slow: PositiveFloat = Field(1.0, description="Seconds from which a request counts as slow.")
-    access_log_exclude: _Names = Field((), description="Globs of paths that aren't logged, such as /static/*.")
+    access_log_slow: PositiveFloat = Field(default=1.0, description="Seconds from which a request counts as slow.")
+    access_log_exclude: _Names = Field(default=(), description="Globs of paths that aren't logged, such as /static/*.")
 
-    cors_origins: _Names = Field((), description="Origins whose pages may call, such as https://shop.example; or *.")
+    cors_origins: _Names = Field(
+        default=(), description="Origins whose pages may call, such as https://shop.example; or *."
+    )
     cors_origin_regex: str | None = Field(
-        None,
+        default=None,
         description=r"Origins whose pages may call, as a regular expression for the whole origin: "
         r"https://[a-z0-9-]+\.shop\.example.",
     )
-    cors_methods: _Names = Field(("*",), description="Methods that pages of these origins may use.")
-    cors_headers: _Names = Field(("*",), description="Request headers that pages of these origins may send.")
-    cors_expose_headers: _Names = Field(("x-request-id",), description="Response headers that these pages may read.")
-    cors_credentials: bool = Field(False, description="Whether these pages may send cookies; refused with origin *.")
-    cors_private_network: bool = Field(False, description="Whether public pages may call into a private network.")
-    cors_max_age: NonNegativeInt = Field(600, description="Seconds for which browsers may cache a preflight's answer.")
+    cors_methods: _Names = Field(default=("*",), description="Methods that pages of these origins may use.")
+    cors_headers: _Names = Field(default=("*",), description="Request headers that pages of these origins may send.")
+    cors_expose_headers: _Names = Field(
+        default=("x-request-id",), description="Response headers that these pages may read."
+    )
+    cors_credentials: bool = Field(
+        default=False, description="Whether these pages may send cookies; refused with origin *."
+    )
+    cors_private_network: bool = Field(
+        default=False, description="Whether public pages may call into a private network."
+    )
+    cors_max_age: NonNegativeInt = Field(
+        default=600, description="Seconds for which browsers may cache a preflight's answer."
+    )
 
     websocket_origins: _Names = Field(
-        (),
+        default=(),
         description="Origins whose pages may open WebSockets, besides the site's own and those of cors_origins; * for "
         "any. Programs send no Origin and are always let in.",
     )
     allowed_hosts: _Names = Field(
-        ("*",), description="Host names that are served: names, *.example.com for all below one, or * for any."
+        default=("*",), description="Host names that are served: names, *.example.com for all below one, or * for any."
     )
 
-    security_headers: bool = Field(True, description="Send headers that switch on browsers' security features.")
+    security_headers: bool = Field(default=True, description="Send headers that switch on browsers' security features.")
     content_security_policy: str = Field(
-        "base-uri 'self'; frame-ancestors 'none'; object-src 'none'",
+        default="base-uri 'self'; frame-ancestors 'none'; object-src 'none'",
         description="The Content-Security-Policy header; empty for none.",
     )
     frame_options: Literal["DENY", "SAMEORIGIN", ""] = Field(
-        "DENY", description="The X-Frame-Options header; empty for none."
+        default="DENY", description="The X-Frame-Options header; empty for none."
     )
     referrer_policy: str = Field(
-        "strict-origin-when-cross-origin", description="The Referrer-Policy header; empty for none."
+        default="strict-origin-when-cross-origin", description="The Referrer-Policy header; empty for none."
     )
     opener_policy: Literal["same-origin", "same-origin-allow-popups", "noopener-allow-popups", "unsafe-none", ""] = (
         Field("same-origin", description="The Cross-Origin-Opener-Policy header; empty for none.")
     )
-    permissions_policy: str = Field("", description="The Permissions-Policy header; empty for none.")
+    permissions_policy: str = Field(default="", description="The Permissions-Policy header; empty for none.")
     hsts_seconds: NonNegativeInt | None = Field(
-        None,
+        default=None,
         description="Seconds for which browsers must use HTTPS, 0 for no such header; unset: a year in production. "
         "Sent in answers to HTTPS alone.",
     )
     hsts_subdomains: bool = Field(
-        False, description="Whether hsts_seconds holds for every name below the host as well."
+        default=False, description="Whether hsts_seconds holds for every name below the host as well."
     )
 
     max_header_bytes: PositiveInt = Field(
-        64 * 1024, description="The most bytes that the values of a request's headers may have together."
+        default=64 * 1024, description="The most bytes that the values of a request's headers may have together."
     )
     max_body_bytes: NonNegativeInt | None = Field(
-        10 * 1024 * 1024, description="The most bytes that a request body may have; 'none' for no limit."
+        default=10 * 1024 * 1024, description="The most bytes that a request body may have; 'none' for no limit."
     )
     body_limits: Mapping[str, NonNegativeInt] = Field(
-        {}, description='Limits for paths by glob, as JSON; the first match counts: {"/uploads/*": 1000000000}.'
+        default={}, description='Limits for paths by glob, as JSON; the first match counts: {"/uploads/*": 1000000000}.'
     )
     max_message_bytes: PositiveInt | None = Field(
-        1024 * 1024, description="The most bytes that a client's WebSocket message may have; 'none' for no limit."
+        default=1024 * 1024,
+        description="The most bytes that a client's WebSocket message may have; 'none' for no limit.",
     )
     request_timeout: PositiveFloat | None = Field(
-        None, description="Seconds until a response must have begun; unset for no limit. Streams may go on for longer."
+        default=None,
+        description="Seconds until a response must have begun; unset for no limit. Streams may go on for longer.",
     )
 
     @field_validator(

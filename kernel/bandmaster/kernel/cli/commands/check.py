@@ -7,7 +7,7 @@ from typing import Annotated
 import typer
 
 from bandmaster.kernel.cli.options import Answer, AppDir, Format, Role, Target, Traceback
-from bandmaster.kernel.cli.output import PROBLEM, answering, complain, render_problem_json, show_json, show_line
+from bandmaster.kernel.cli.output import PROBLEM, answering, render_problem_json, show_error, show_json, show_line
 
 Strict = Annotated[bool, typer.Option("--strict", help="Count warnings as problems.", show_default=False)]
 
@@ -45,11 +45,11 @@ def check(
             )
         else:
             for warning in warnings:
-                complain(f"warning: {warning}")
+                show_error(f"warning: {warning}")
             if problems:
-                complain(str(PlanError(problems)))
+                show_error(str(PlanError(problems)))
             elif fails:
-                complain("Warnings fail with --strict.")
+                show_error("Warnings fail with --strict.")
             else:
                 counts = f"{len(planned.plan.components)} components, {len(planned.plan.layers)} layers"
                 show_line(f"ok: {planned.title} fits together ({counts})")

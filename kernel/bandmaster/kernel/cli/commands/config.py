@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from bandmaster.kernel.cli.options import AppDir, Format, Target, Traceback
-from bandmaster.kernel.cli.output import PROBLEM, answering, complain, render_problem_json, show, show_json
+from bandmaster.kernel.cli.output import PROBLEM, answering, render_problem_json, show, show_error, show_json
 
 if TYPE_CHECKING:
     from pydantic_settings import BaseSettings
@@ -70,12 +70,12 @@ def _report_failure(failure: DiscoveryError | PlanError, target: str | None, ans
     if answer is ConfigFormat.ENV and isinstance(failure, PlanError):
         # People want the file because settings are missing, so that is no failure here.
         if target is not None:
-            complain(
+            show_error(
                 f"{target} can't be planned with the present settings; settings of its own parts may be missing here."
             )
         return
     if answer is not ConfigFormat.JSON:
-        complain(f"\n{failure}")
+        show_error(f"\n{failure}")
     raise typer.Exit(PROBLEM)
 
 

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from bandmaster.kernel.cli.options import Answer, AppDir, Format, Role, Target, Traceback
-from bandmaster.kernel.cli.output import PROBLEM, CommandError, answering, complain, show_json, show_line
+from bandmaster.kernel.cli.output import PROBLEM, CommandError, answering, show_error, show_json, show_line
 
 if TYPE_CHECKING:
     from bandmaster.kernel.contributions.model import Contribution
@@ -56,7 +56,8 @@ def lock(
         drift: list[str] = []
         if check:
             locked = Lock.read(path)
-            # To compare the order, parts must be imported, which runs their code. So parts that have changed end it here.
+            # To compare the order, parts must be imported, which runs their code. So parts that have changed end it
+            # here.
             drift = locked.drift(Lock.of(found))
             drift = drift or locked.drift(Lock.of(found, _list_order(_make_plan(target, app_dir, role, settings))))
             _show_drift(path, drift, Lock.of(found), answer)
@@ -111,8 +112,8 @@ def _show_drift(path: str, drift: Sequence[str], installed: Lock, answer: Format
     _show_warnings(installed)
     if drift:
         lines = "".join(f"\n  {line}" for line in drift)
-        complain(f"What is installed isn't what {path} says:{lines}")
-        complain("If that is what you want to run, look the changes over, then run: bandmaster lock")
+        show_error(f"What is installed isn't what {path} says:{lines}")
+        show_error("If that is what you want to run, look the changes over, then run: bandmaster lock")
     else:
         show_line(f"ok: {_count_parts(installed)} as {path} says")
 
@@ -132,7 +133,7 @@ def _write_lock(path: str, made: Lock, answer: Format) -> None:
 
 def _show_warnings(made: Lock) -> None:
     for warning in made.loose():
-        complain(f"warning: {warning}")
+        show_error(f"warning: {warning}")
 
 
 def _count_parts(made: Lock) -> str:

@@ -23,7 +23,7 @@ Uds = Annotated[
     typer.Option("--uds", help="A Unix socket to listen on, in place of host and port.", metavar="PATH"),
 ]
 # The same as ServerName, whose module imports pydantic: too slow for commands that need no settings.
-Server = Annotated[
+ServerOption = Annotated[
     Literal["uvicorn", "hypercorn", "granian"] | None,
     typer.Option("--server", help="The server that runs the application.", show_default="uvicorn"),
 ]
@@ -35,7 +35,7 @@ def run(
     host: Host = None,
     port: Port = None,
     uds: Uds = None,
-    server: Server = None,
+    server: ServerOption = None,
     show_plan: ShowPlan = False,
     app_dir: AppDir = ".",
     traceback: Traceback = False,

@@ -34,8 +34,8 @@ def timeline(
 ) -> None:
     """Print how long each component of the last start took.
 
-    For each component: how long it worked, and how long it waited for others. And the chain of components that determined
-    the length of the whole start.
+    For each component: how long it worked, and how long it waited for others. And the chain of components that
+    determined the length of the whole start.
     """
     with answering(answer, full=traceback):
         from bandmaster.kernel.cli.planned_target import name_target

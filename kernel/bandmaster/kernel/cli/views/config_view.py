@@ -16,11 +16,11 @@ from bandmaster.kernel.text import masked
 
 @dataclass(frozen=True, slots=True)
 class Shown:
-    """One setting with its current value."""
+    """One setting with the current value."""
 
     setting: Setting
     value: str | None
-    """The value as text, masked if it is a secret; None if it can't be read."""
+    """The value as text, masked if secret; None for a setting that can't be read."""
     problem: str = ""
 
 
@@ -106,7 +106,7 @@ def render_config_json(groups: Iterable[Group]) -> list[dict[str, Any]]:
 
 
 def render_env_lines(groups: Sequence[Group]) -> Iterator[str]:
-    """An example of a ``.env`` file: required settings first and empty, then the others as comments with their defaults."""
+    """An example of a ``.env`` file: required settings first, then the others as comments with their defaults."""
     yield "# Settings of this application. Copy to .env, fill in, and keep it out of version control."
     if any(shown.setting.required for group in groups for shown in group.settings):
         yield from ("", "# -- required ".ljust(74, "-"))

@@ -49,7 +49,10 @@ def render_explanation_text(explanation: Explanation) -> Section:
 
 def _count_parts(plan: Plan) -> str:
     if not (plan.components or plan.layers or plan.routes or plan.error_handlers or plan.values):
-        return "no parts: install a distribution that brings some, such as bandmaster-web, or name an app that composes some"
+        return (
+            "no parts: install a distribution that brings some, such as bandmaster-web, or name an app that composes "
+            "some"
+        )
     stages = f" in {_count_noun(len(plan.stages), 'stage')}" if plan.stages else ""
     counts = [f"{_count_noun(len(plan.components), 'component')}{stages}", _count_noun(len(plan.layers), "layer")]
     counts += [_count_noun(len(plan.routes), "set of routes", "sets of routes")] if plan.routes else []

@@ -16,7 +16,7 @@ from bandmaster.kernel.discovery.trust import LeftOut
 def find_reasons_not_loaded(
     found: Sequence[Found], admitted: Collection[Found], left_out: Iterable[LeftOut], own_commands: Collection[str]
 ) -> dict[Found, str]:
-    """For each part the reason why it isn't loaded; an empty text for a part that is loaded."""
+    """For each part, the reason not to load the part; an empty text for a part that is loaded."""
     reasons = {left.found: left.reason for left in left_out}
     for part in found:
         if part.group == COMMANDS_GROUP and part.name in own_commands:

@@ -17,7 +17,7 @@ class CancellableCalls:
         self._scopes: set[anyio.CancelScope] = set()
 
     def wrap(self, app: ASGIApp) -> ASGIApp:
-        """The application, with each of its calls in a scope that can be cancelled."""
+        """The application, with each call in a scope that can be cancelled."""
 
         async def call(scope: Scope, receive: Receive, send: Send) -> None:
             with anyio.CancelScope() as cancel_scope:

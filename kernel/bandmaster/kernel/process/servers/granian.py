@@ -1,6 +1,6 @@
 """Run granian inside the launcher, and hold every internal of granian that this needs.
 
-The internals, each with its reason at the line that uses it: ``granian.server.embed.Server`` with
+The internals, with the reason where each is used: ``granian.server.embed.Server`` with
 ``_init_shared_socket``, ``_ssp`` and ``_shd``, ``granian.net.SocketHolder``, and the form of ``log_dictconfig``.
 `tests/kernel/process/test_server_internals.py` fails when a new version of granian changes one.
 """
@@ -90,7 +90,7 @@ class Granian:
 def _make_server_class(sock: socket.socket) -> Any:
     """A class of granian's embedded server that serves on a given socket.
 
-    granian offers no way to pass a socket. It would bind the address itself, and with SO_REUSEPORT: a second process on
+    granian offers no way to pass a socket. granian itself would bind the address with SO_REUSEPORT: a second process on
     the same port would take half of the requests, instead of failing.
     """
     embedded = importlib.import_module("granian.server.embed").Server

@@ -21,10 +21,10 @@ if TYPE_CHECKING:
     from starlette.types import ASGIApp, Receive, Scope, Send
 
 LOGGER = "hypercorn.error"
-"""The logger of everything but requests, at every level. hypercorn gets it from here."""
+"""The logger of everything but requests, at every level."""
 
-# Seconds after which hypercorn would drop the requests in flight itself. The launcher decides when that happens, so this
-# must be longer than any drain.
+# Seconds after which hypercorn would drop the requests in flight itself. The launcher decides when that happens, so
+# this must be longer than any drain.
 _NEVER = 3600
 
 

@@ -32,39 +32,48 @@ class ServerSettings(BaseSettings):
         env_prefix="BANDMASTER_SERVER_", extra="ignore", frozen=True, hide_input_in_errors=True
     )
 
-    server: ServerName = Field("uvicorn", description="The server that runs the application.")
-    host: str = Field("127.0.0.1", description="Address or name to listen on; 0.0.0.0 and :: mean every interface.")
-    port: Annotated[int, Field(ge=0, le=65535)] = Field(8000, description="Port to listen on; 0 takes any free one.")
-    uds: Path | None = Field(None, description="Path of a Unix socket to listen on, in place of host and port.")
+    server: ServerName = Field(default="uvicorn", description="The server that runs the application.")
+    host: str = Field(
+        default="127.0.0.1", description="Address or name to listen on; 0.0.0.0 and :: mean every interface."
+    )
+    port: Annotated[int, Field(ge=0, le=65535)] = Field(
+        default=8000, description="Port to listen on; 0 takes any free one."
+    )
+    uds: Path | None = Field(default=None, description="Path of a Unix socket to listen on, in place of host and port.")
     fd: NonNegativeInt | None = Field(
-        None, description="A socket that this process inherits (systemd's begin at 3), in place of host and port."
+        default=None,
+        description="A socket that this process inherits (systemd's begin at 3), in place of host and port.",
     )
     loop: Literal["auto", "asyncio", "uvloop", "trio"] = Field(
-        "auto", description="The event loop: auto is uvloop where it is installed, else asyncio; trio needs hypercorn."
+        default="auto",
+        description="The event loop: auto is uvloop where it is installed, else asyncio; trio needs hypercorn.",
     )
-    backlog: Annotated[int, Field(ge=1)] = Field(2048, description="How many connections may wait to be accepted.")
+    backlog: Annotated[int, Field(ge=1)] = Field(
+        default=2048, description="How many connections may wait to be accepted."
+    )
     keep_alive: NonNegativeInt = Field(
-        5, description="Seconds that an idle connection stays open; with granian 0 means off, and any other number on."
+        default=5,
+        description="Seconds that an idle connection stays open; with granian 0 means off, and any other number on.",
     )
     header_limit: PositiveInt | None = Field(
-        None,
+        default=None,
         description="The most bytes of a request's line and headers; unset: the server's own limit. With uvicorn it "
         "selects the parser h11, because httptools has no limit; granian's limit is 8192 or more.",
     )
     websocket_message_limit: PositiveInt | None = Field(
-        None,
-        description="The most bytes of a WebSocket message; unset: the server's own limit. Not for granian, which has no "
-        "limit.",
+        default=None,
+        description="The most bytes of a WebSocket message; unset: the server's own limit. Not for granian, which has "
+        "none.",
     )
     trusted_proxies: Annotated[frozenset[str], NoDecode] = Field(
-        frozenset(),
-        description="The proxies, as addresses or networks with commas between them, that may set X-Forwarded-* headers; "
-        "* is every proxy. Not for hypercorn, which can't tell proxies apart.",
+        default=frozenset(),
+        description="The proxies, as addresses or networks with commas between them, that may set X-Forwarded-* "
+        "headers; * is every proxy. Not for hypercorn, which can't tell proxies apart.",
     )
-    root_path: str = Field("", description="The path under which a proxy serves this application.")
-    access_log: bool = Field(False, description="Let the server log a line for each request.")
+    root_path: str = Field(default="", description="The path under which a proxy serves this application.")
+    access_log: bool = Field(default=False, description="Let the server log a line for each request.")
     notify_socket: str = Field(
-        "",
+        default="",
         validation_alias="NOTIFY_SOCKET",
         description="The socket on which systemd is notified of readiness and stop; systemd sets this for Type=notify.",
     )

@@ -32,9 +32,9 @@ def bind(settings: ServerSettings) -> socket.socket:
     family, kind, protocol, _, address = found[0]
     sock = socket.socket(family, kind, protocol)
     try:
-        if os.name == "posix":  # pragma: no branch
-            # A restart must succeed while the system still keeps old connections in TIME_WAIT. On POSIX the option doesn't
-            # allow a second listener; on Windows it would.
+        if os.name == "posix":  # pragma: no branch  # the tests run on POSIX
+            # A restart must succeed while the system still keeps old connections in TIME_WAIT. On POSIX the option
+            # doesn't allow a second listener; on Windows it would.
             sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         if family == socket.AF_INET6:
             sock.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 1)
@@ -126,7 +126,8 @@ def _describe_bind_error(settings: ServerSettings, error: OSError) -> BindError:
         another = settings.port + 1 if 0 < settings.port < 65535 else 8000
         return BindError(
             f"{place} is taken: another process listens there already. Stop it (`ss -ltnp 'sport = :{settings.port}'` "
-            f"names it), or choose another port with --port or BANDMASTER_SERVER_PORT: {another}, or 0 for any free one."
+            f"names it), or choose another port with --port or BANDMASTER_SERVER_PORT: {another}, or 0 for any free "
+            f"one."
         )
     if error.errno == errno.EACCES:
         return BindError(

@@ -1,8 +1,8 @@
 """Run uvicorn inside the launcher, and hold every internal of uvicorn that this needs.
 
-The internals, each with its reason at the line that uses it: ``Server.capture_signals``, ``should_exit``,
-``force_exit``, ``server_state`` and the name of its logger. `tests/kernel/process/test_server_internals.py` fails when a new version of uvicorn
-changes one.
+The internals, with the reason where each is used: ``Server.capture_signals``, ``should_exit``,
+``force_exit``, ``server_state`` and the name of the logger. `tests/kernel/process/test_server_internals.py` fails
+when a new version of uvicorn changes one.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ LOGGER = "uvicorn.error"
 
 
 class Uvicorn:
-    """uvicorn, without its lifespan and its signal handlers."""
+    """uvicorn without lifespan and signal handlers."""
 
     def __init__(self, settings: ServerSettings) -> None:
         self.version = f"uvicorn {version('uvicorn')}"

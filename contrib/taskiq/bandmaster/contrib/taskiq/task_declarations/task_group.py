@@ -25,9 +25,7 @@ class Tasks:
     members: tuple[Task[..., Any], ...]
 
 
-def tasks(
-    name: str, *members: Task[..., Any] | AsyncTaskiqDecoratedTask[..., Any] | ModuleType
-) -> ValueContribution:
+def tasks(name: str, *members: Task[..., Any] | AsyncTaskiqDecoratedTask[..., Any] | ModuleType) -> ValueContribution:
     """A value that holds the tasks of a part, provided as ``Annotated[Tasks, Named(name)]``.
 
     An entry point of the group ``bandmaster.values`` names the value, so that workers know the tasks wherever the

@@ -1,0 +1,119 @@
+"""Import the object that ``module:attribute`` names."""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Callable
+from importlib import import_module
+from types import ModuleType
+from typing import Any
+
+from bandmaster.kernel.errors import BandmasterError
+from bandmaster.kernel.text import listed, near
+from bandmaster.kernel.tracebacks import find_frames
+
+
+class ImportFailure(Exception):
+    """The object can't be imported; ``__cause__`` is the exception. Callers raise an error of their own from it."""
+
+
+class MissingModule(ImportFailure):
+    """A module, or a package around it, isn't there: the reference is misspelt, or a distribution is missing."""
+
+    def __init__(self, name: str) -> None:
+        super().__init__(f"there is no module {name!r}")
+        self.name = name
+        """The module or package that isn't there."""
+
+
+class MissingAttribute(ImportFailure):
+    """The module is there, and an attribute isn't."""
+
+    def __init__(self, owner: Any, name: str) -> None:
+        super().__init__(f"{describe_object(owner).removeprefix('the ')} has no attribute {name!r}")
+        self.owner = owner
+        self.name = name
+
+    def suggest(self, fits: Callable[[Any], bool]) -> str:
+        """A hint with the attribute that was probably meant, or with those that fit; empty without any.
+
+        ``fits`` gets attributes that exist already: lazy exports aren't imported for a hint.
+        """
+        names = [name for name in dir(self.owner) if not name.startswith("_")]
+        values = getattr(self.owner, "__dict__", {})
+        fitting = [name for name in names if name in values and fits(values[name])]
+        if alike := near(self.name, fitting) or near(self.name, names):
+            return alike.lstrip()
+        return f"It has {listed(fitting)}." if fitting else ""
+
+
+class FailedImport(ImportFailure):
+    """Code that runs while the object is imported failed, or ended the process with ``sys.exit``."""
+
+    def __init__(self, subject: str, error: BaseException) -> None:
+        super().__init__(f"{subject} can't be imported")
+        self.subject = subject
+        """The module, or ``module:attribute`` where the module imports the attribute on first use."""
+        self.error = error
+
+
+def split_reference(text: str) -> tuple[str, str] | None:
+    """Module and attribute of ``module:attribute``, each dotted if need be; None for text of another form."""
+    module, _, attribute = text.partition(":")
+    return (module, attribute) if all(map(str.isidentifier, [*module.split("."), *attribute.split(".")])) else None
+
+
+def import_object(module: str, attribute: str) -> Any:
+    """Import a module, and follow the attribute in it.
+
+    Raises:
+        ImportFailure: `MissingModule`, `MissingAttribute` or `FailedImport`.
+        BandmasterError: the module raised it; its text says which part is at fault.
+    """
+    loaded: Any = _import_module(module)
+    for name in attribute.split("."):
+        try:
+            loaded = getattr(loaded, name)
+        except AttributeError as error:
+            raise MissingAttribute(loaded, name) from error
+        except BandmasterError:
+            raise
+        except (Exception, SystemExit) as error:
+            # A module that exports lazily imports only now.
+            raise FailedImport(f"{module}:{attribute}", error) from error
+    return loaded
+
+
+def _import_module(name: str) -> ModuleType:
+    try:
+        return import_module(name)
+    except BandmasterError:
+        raise
+    # A module that calls sys.exit() would end the process without a message; KeyboardInterrupt does so rightly.
+    except (Exception, SystemExit) as error:
+        missing = error.name or "" if isinstance(error, ModuleNotFoundError) else ""
+        # A module that imports itself in vain is there: then a frame of the module is in the traceback.
+        if (name == missing or name.startswith(f"{missing}.")) and not find_frames(error):
+            raise MissingModule(missing) from error
+        raise FailedImport(name, error) from error
+
+
+def describe_object(value: Any) -> str:
+    """An object as an error names it, without its value: ``the class Shop``, ``an int``."""
+    if value is None:
+        return "None"
+    if isinstance(value, ModuleType):
+        return f"the module {value.__name__}"
+    if isinstance(value, type):
+        return f"the class {value.__qualname__}"
+    if inspect.isroutine(value):
+        return f"the function {value.__name__}{_render_parameters(value)}"
+    name = type(value).__qualname__
+    return f"{'an' if name[0] in 'AEIOUaeiou' else 'a'} {name}"
+
+
+def _render_parameters(function: Any) -> str:
+    try:
+        return f"({', '.join(inspect.signature(function).parameters)})"
+    except (TypeError, ValueError):
+        return "(…)"  # compiled code may hide its signature

@@ -1,0 +1,88 @@
+"""Choose the frames of a traceback that help its reader, and render them."""
+
+from __future__ import annotations
+
+import contextlib
+import importlib
+import os
+import sys
+import traceback
+from collections.abc import Iterable, Iterator
+from pathlib import Path
+from traceback import FrameSummary, StackSummary, TracebackException
+
+from bandmaster.kernel.text import masked
+
+_KERNEL = os.path.join(str(Path(__file__).parent), "")  # noqa: PTH118 – compared with file names as they stand
+_EVENT_LOOPS = ("anyio", "asyncio", "concurrent", "trio", "outcome")
+_IMPORT_SYSTEM = (importlib.__file__, f"{_KERNEL}imports.py")
+_LIBRARIES = f"{os.sep}site-packages{os.sep}"
+_MOST_STEPS = 3
+
+
+def render_traceback(error: BaseException, *, debug: bool = False) -> str:
+    """A traceback as text: frames of the event loop and of this kernel are left out, unless ``debug``."""
+    # Without the values of locals, which may be secrets.
+    whole = TracebackException.from_exception(error, compact=True)
+    if not debug:
+        for each in _list_causes(whole):
+            if kept := _drop_machinery(each.stack):
+                each.stack = StackSummary.from_list(kept)
+    return "".join(whole.format()).rstrip()
+
+
+def list_steps(error: BaseException) -> list[str]:
+    """The last steps to the place where an exception was raised: each is the place, then the line of code.
+
+    Deep inside a library the last step outside of libraries stays, as the one that people can change. Secrets in the
+    code are masked.
+    """
+    # A fault of the kernel has no other frames than the kernel's.
+    frames = find_frames(error) or [frame for frame in _extract(error) if frame.filename not in _IMPORT_SYSTEM]
+    own = [index for index, frame in enumerate(frames) if _LIBRARIES not in frame.filename]
+    if own and own[-1] < len(frames) - _MOST_STEPS:
+        frames = [frames[own[-1]], *frames[1 - _MOST_STEPS :]]
+    steps = [_render_step(frame.filename, frame.lineno, f" in {frame.name}", frame.line) for frame in frames]
+    if isinstance(error, SyntaxError) and error.filename:
+        steps.append(_render_step(error.filename, error.lineno, "", error.text))
+    return [line for step in steps[-_MOST_STEPS:] for line in step]
+
+
+def find_frames(error: BaseException, *, skip: Iterable[str] = ()) -> list[FrameSummary]:
+    """The frames of the application and of libraries, innermost last.
+
+    Frames of this kernel, of the event loop and of the import system are left out, as is generated code, which has no
+    file. ``skip`` names further modules and packages to leave out.
+    """
+    return _drop_machinery(_extract(error), skip)
+
+
+def _extract(error: BaseException) -> list[FrameSummary]:
+    return [frame for frame in traceback.extract_tb(error.__traceback__) if not frame.filename.startswith("<")]
+
+
+def _list_causes(whole: TracebackException) -> Iterator[TracebackException]:
+    yield whole
+    for inner in (whole.__cause__, whole.__context__, *(whole.exceptions or ())):
+        if inner is not None:
+            yield from _list_causes(inner)
+
+
+def _drop_machinery(frames: Iterable[FrameSummary], skip: Iterable[str] = ()) -> list[FrameSummary]:
+    places = (_KERNEL, contextlib.__file__, importlib.__file__, "<frozen ", *_locate((*_EVENT_LOOPS, *skip)))
+    return [frame for frame in frames if not frame.filename.startswith(places)]
+
+
+def _locate(modules: Iterable[str]) -> Iterator[str]:
+    """The file of each module that is imported, or the folder of a package."""
+    for name in modules:
+        file = getattr(sys.modules.get(name), "__file__", None)
+        if file is not None:
+            yield file.removesuffix("__init__.py")
+
+
+def _render_step(file: str, line: int | None, place: str, code: str | None) -> list[str]:
+    folder = f"{os.getcwd()}{os.sep}"  # noqa: PTH109 – compared with a file name as it stands
+    step = [f"{file.removeprefix(folder)}:{line}{place}"]
+    # Programs that are installed without their source have no code to show.
+    return [*step, f"  {masked(code.strip())}"] if code and code.strip() else step
