@@ -20,8 +20,8 @@ if TYPE_CHECKING:
 
 BODY_EXTENSION = "bandmaster_body"
 """The extension of a response that has its `ResponseBody`."""
-HeadersLike: TypeAlias = "Mapping[str, str] | Sequence[tuple[str, str]]"
-QueryLike: TypeAlias = "str | Mapping[str, Any] | Sequence[tuple[str, Any]]"
+HeadersLike: TypeAlias = Mapping[str, str] | Sequence[tuple[str, str]]
+QueryLike: TypeAlias = str | Mapping[str, Any] | Sequence[tuple[str, Any]]
 
 
 class WebSocketOptions(TypedDict, total=False):
