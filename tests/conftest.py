@@ -1,4 +1,4 @@
-"""Fixtures that every test may use."""
+"""Fixtures of all tests: the event loops, and checks that a test leaves nothing behind."""
 
 from __future__ import annotations
 
@@ -7,11 +7,13 @@ from collections.abc import Iterator
 
 import pytest
 import structlog
-from tests.leftovers import Leftovers
+from tests import leftovers
 
 
-def pytest_configure() -> None:
-    """Signals act as at a terminal, also where a shell started the tests in its background and had them ignored."""
+def pytest_configure(config: pytest.Config) -> None:
+    """Give signals their usual effect: a shell that starts the tests in its background makes them ignore SIGINT."""
+    # Not from this file: fixtures of the session don't call the hooks of a conftest.py below the root.
+    config.pluginmanager.register(leftovers)
     signal.signal(signal.SIGINT, signal.default_int_handler)
     signal.signal(signal.SIGTERM, signal.SIG_DFL)
 
@@ -23,17 +25,17 @@ def anyio_backend(request: pytest.FixtureRequest) -> str:
 
 
 @pytest.fixture(autouse=True)
-def check_leftovers() -> Iterator[None]:
-    """A test that leaves a thread, an event loop, a socket or a child process behind fails, and not a later one."""
-    leftovers = Leftovers()
+def check_leftovers(request: pytest.FixtureRequest) -> Iterator[None]:
+    """Fail the test that leaves a thread, an event loop, a socket or a child process behind, not a later one."""
+    test = request.config.stash[leftovers.CURRENT] = leftovers.Leftovers()
     yield
-    found = leftovers.find()
+    found = test.find()
     assert not found, "the test leaves behind:\n" + "\n".join(found)
 
 
 @pytest.fixture(autouse=True)
-def signal_handlers_stay() -> Iterator[None]:
-    """No test leaves a signal handler behind, not even one that fails half-way."""
+def restore_signal_handlers() -> Iterator[None]:
+    """Restore the handlers of stop signals after each test, also after one that fails half-way."""
     before = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)}
     yield
     for number, handler in before.items():
@@ -41,8 +43,8 @@ def signal_handlers_stay() -> Iterator[None]:
 
 
 @pytest.fixture(autouse=True)
-def logging_stays() -> Iterator[None]:
-    """No test leaves structlog configured for the next one, as `capture_logs` and tests of settings would."""
+def reset_structlog() -> Iterator[None]:
+    """Reset structlog's configuration around each test: `capture_logs` and tests of settings change it."""
     structlog.reset_defaults()
     yield
     structlog.reset_defaults()

@@ -34,8 +34,9 @@ SCHEMA.app = APP
 
 
 @pytest.fixture(scope="module", autouse=True)
-def stop_lifespans() -> Iterator[None]:
-    """Stop the application, which schemathesis starts and would stop with the process."""
+def run_lifespans() -> Iterator[None]:
+    """Start the application, which schemathesis does with the first request, and stop it before the process ends."""
+    SCHEMA["/houses"]["GET"].Case().call()
     yield
     shutdown_lifespans()
 

@@ -28,7 +28,7 @@ from boxoffice.feed import Feed
 from boxoffice.jobs import count_sales, print_tickets
 from boxoffice.parts import BoxOfficeSettings
 
-GROUPS = {f"bandmaster.{kind}" for kind in ("lifespan", "middleware", "routes", "error_handlers")}
+GROUPS = {f"bandmaster.{kind}" for kind in ("lifespan", "values", "middleware", "routes", "error_handlers")}
 pytestmark = pytest.mark.anyio
 TUTORIAL = Path(__file__).parent.parent / "examples" / "tutorial"
 PARTS = tuple(

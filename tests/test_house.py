@@ -1,9 +1,11 @@
-"""Rules that hold for every line of the kernel, the contribs and the examples."""
+"""Check rules that every source file of the kernel, the contribs and the examples keeps."""
 
 from __future__ import annotations
 
 import ast
+import re
 from collections.abc import Iterator
+from functools import cache
 from pathlib import Path
 
 import pytest
@@ -15,85 +17,90 @@ SOURCES = sorted(
     for path in (ROOT / folder).rglob("*.py")
     if ".venv" not in str(path)
 )
+BANDS = "kernel/bandmaster/kernel/contributions/bands.py"
 ENVIRONMENT_READERS = {
     # Clears variables for tests; it reads none.
     "kernel/bandmaster/kernel/testing/pytest_plugin.py",
 }
-
-
 OWNERS_OF_TASKS = {
-    # TaskIQ starts and stops a broker by two calls, which may come from two tasks: no task group can live in between.
-    # What is created there is kept, awaited at the end, and its failures are told.
+    # TaskIQ starts and stops a broker by two calls, possibly from two tasks, and a task group can't span two tasks.
+    # These files keep every task that they create, await it at the end, and report its failure.
     "contrib/taskiq/bandmaster/contrib/taskiq/streams/fetch_loop.py",
     "contrib/taskiq/bandmaster/contrib/taskiq/streams/acknowledgement.py",
     "contrib/taskiq/bandmaster/contrib/taskiq/streams/consumer.py",
 }
-
-
-def _names(path: Path) -> Iterator[tuple[str, int]]:
-    for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
-        if isinstance(node, ast.Attribute):
-            yield node.attr, node.lineno
-        elif isinstance(node, ast.Name):
-            yield node.id, node.lineno
-
-
-def _uses(*names: str) -> list[str]:
-    return [
-        f"{path.relative_to(ROOT).as_posix()}:{line}"
-        for path in SOURCES
-        for name, line in _names(path)
-        if name in names
-    ]
+PARTICIPLES = set(
+    "apart both done found given gone heard held kept known left made met said seen sent shown taken through told "
+    "where words".split()
+)
+"""Words that don't name the action of a function; so do all that end in "ed", apart from verbs."""
+VERBS_IN_ED = {"embed", "exceed", "feed", "need", "proceed", "seed", "shed", "speed", "succeed"}
+NOT_YET_RENAMED = (
+    "kernel/bandmaster/kernel/discovery/",
+    "kernel/bandmaster/kernel/hosting/targets.py",
+    "kernel/bandmaster/kernel/reports.py",
+    "kernel/bandmaster/kernel/testing/",
+    "contrib/persistence/bandmaster/contrib/persistence/testing/server.py",
+    "contrib/redis/bandmaster/contrib/redis/testing/server.py",
+)
+"""Paths that the rules for banners and names don't cover yet."""
 
 
 def test_there_are_sources() -> None:
-    """The rules below are held against something."""
+    """The rules have files to check, in each of the three folders."""
     assert len(SOURCES) > 50
+    assert {"kernel", "contrib", "examples"} == {path.relative_to(ROOT).parts[0] for path in SOURCES}
+
+
+@pytest.mark.parametrize("path", [BANDS, *sorted(ENVIRONMENT_READERS | OWNERS_OF_TASKS)])
+def test_an_exempt_file_exists(path: str) -> None:
+    """A file that is exempt from a rule hasn't been moved: under its new name the rule would cover the file."""
+    assert ROOT / path in SOURCES
 
 
 @pytest.mark.requirement("FA-8")
 def test_background_work_has_an_owner() -> None:
-    """No bare task is created anywhere: a task group, a supervised service or a worker thread owns it."""
-    bare = _uses("create_task", "ensure_future", "spawn_system_task", "run_in_executor")
+    """No file creates a bare task: a task group, a supervised service or a worker thread owns each task."""
+    bare = _find_uses("create_task", "ensure_future", "spawn_system_task", "run_in_executor")
     assert [] == [place for place in bare if place.rpartition(":")[0] not in OWNERS_OF_TASKS]
 
 
 @pytest.mark.requirement("FA-1")
 def test_no_deprecated_events() -> None:
-    """The lifespan protocol is the only way in which anything starts or stops."""
-    assert [] == _uses("on_event", "add_event_handler")
+    """No file uses Starlette's deprecated start and stop events instead of the lifespan protocol."""
+    assert [] == _find_uses("on_event", "add_event_handler")
 
 
 @pytest.mark.requirement("FA-10", "XC-C1")
 def test_settings_are_the_only_readers_of_the_environment() -> None:
-    """Whatever can be set is a field of a settings model."""
-    strangers = [place for place in _uses("environ", "getenv") if place.rpartition(":")[0] not in ENVIRONMENT_READERS]
-    assert [] == strangers
+    """Every variable is a field of a settings model: no other code reads the environment."""
+    readers = _find_uses("environ", "getenv")
+    assert [] == [place for place in readers if place.rpartition(":")[0] not in ENVIRONMENT_READERS]
 
 
 @pytest.mark.requirement("CF-42")
 def test_band_limits_stand_in_one_place() -> None:
-    """Nobody else writes a band's limits as numbers."""
+    """No file of the kernel but bands.py has a limit of a band as a number."""
     limits = {number for band in range(0, 500, 100) for number in (band, band + 99)} - {0, 100}
-    # 400 and 499 are also HTTP statuses, which is what the kernel uses them for.
+    # These are also HTTP statuses, and the kernel uses them as such.
+    limits -= {200, 300, 400, 499}
     found = [
-        f"{path.relative_to(ROOT).as_posix()}:{node.lineno}"
+        _render_place(path, node.lineno)
         for path in SOURCES
-        if path.name != "bands.py" and "kernel/bandmaster" in path.as_posix()
-        for node in ast.walk(ast.parse(path.read_text(encoding="utf-8")))
-        if isinstance(node, ast.Constant) and type(node.value) is int and node.value in limits - {200, 300, 400, 499}
+        if path.is_relative_to(ROOT / "kernel") and path != ROOT / BANDS
+        for node in ast.walk(_parse(path))
+        if isinstance(node, ast.Constant) and type(node.value) is int and node.value in limits
     ]
     assert [] == found
 
 
 @pytest.mark.requirement("CF-42")
 def test_no_priority_is_a_number() -> None:
-    """A component or a layer names its band, and derives the priority from the band or leaves it out."""
+    """A component or a layer derives its priority from its band, or declares none."""
     found = [
-        f"{path.relative_to(ROOT).as_posix()}:{value.lineno}"
+        _render_place(path, value.lineno)
         for path in SOURCES
-        for value in _find_priorities(ast.parse(path.read_text(encoding="utf-8")))
+        for value in _find_priorities(_parse(path))
         if _is_made_of_numbers(value)
     ]
     assert [] == found
@@ -111,12 +118,82 @@ def test_no_priority_is_a_number() -> None:
     ],
 )
 def test_a_priority_that_is_a_number_is_found(mutant: str) -> None:
-    """The rule above finds a number in each place where a priority can stand."""
+    """The rule for priorities finds a number in each place where a priority can stand."""
     assert [True] == [_is_made_of_numbers(value) for value in _find_priorities(ast.parse(mutant))]
 
 
+def test_no_file_has_banner_comments() -> None:
+    """A file that needs banner comments is divided into two files instead."""
+    found = [
+        _render_place(path, number)
+        for path in _list_finished()
+        for number, line in enumerate(path.read_text(encoding="utf-8").splitlines(), 1)
+        if re.match(r"\s*#\s*[-=]{2,}", line)
+    ]
+    assert [] == found
+
+
+def test_the_names_of_helpers_begin_with_a_verb() -> None:
+    """No private function is named by a bare participle, such as ``_said``."""
+    found = [
+        f"{_render_place(path, line)} {name}"
+        for path in _list_finished()
+        for name, line in _find_participles(_parse(path))
+    ]
+    assert [] == found
+
+
+@pytest.mark.parametrize(
+    ("source", "expected"),
+    [
+        ("def _told(): ...", ["_told"]),
+        ("class Part:\n    async def _settled(self): ...", ["_settled"]),
+        ("def _render_words(): ...\ndef _feed(): ...\ndef told(): ...", []),
+        ("class Part:\n    @property\n    def _closed(self): ...", []),
+    ],
+)
+def test_a_bare_participle_is_found(source: str, expected: list[str]) -> None:
+    """The rule for names finds functions and methods, but neither verbs nor properties."""
+    assert expected == [name for name, _ in _find_participles(ast.parse(source))]
+
+
+@cache
+def _parse(path: Path) -> ast.Module:
+    return ast.parse(path.read_text(encoding="utf-8"))
+
+
+def _render_place(path: Path, line: int) -> str:
+    return f"{path.relative_to(ROOT).as_posix()}:{line}"
+
+
+def _list_finished() -> list[Path]:
+    return [path for path in SOURCES if not path.relative_to(ROOT).as_posix().startswith(NOT_YET_RENAMED)]
+
+
+def _find_uses(*names: str) -> list[str]:
+    """Find the places where one of the names stands, alone or as an attribute."""
+    return [
+        _render_place(path, node.lineno)
+        for path in SOURCES
+        for node in ast.walk(_parse(path))
+        if (isinstance(node, ast.Attribute) and node.attr in names) or (isinstance(node, ast.Name) and node.id in names)
+    ]
+
+
+def _find_participles(tree: ast.Module) -> Iterator[tuple[str, int]]:
+    """Find the private functions with a participle for a name, and their lines. A property may have one."""
+    for node in ast.walk(tree):
+        if not isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef) or not node.name.startswith("_"):
+            continue
+        word = node.name.strip("_")
+        decorators = {ast.unparse(decorator).rpartition(".")[2] for decorator in node.decorator_list}
+        is_participle = word in PARTICIPLES or (re.fullmatch("[a-z]+ed", word) and word not in VERBS_IN_ED)
+        if is_participle and not decorators & {"property", "cached_property"}:
+            yield node.name, node.lineno
+
+
 def _find_priorities(tree: ast.Module) -> Iterator[ast.expr]:
-    """Every value that is given to something called ``priority``: an argument, a default, an attribute, a name."""
+    """Find the values of arguments, defaults, attributes and names that are called ``priority``."""
     for node in ast.walk(tree):
         if isinstance(node, ast.keyword) and node.arg == "priority":
             yield node.value
@@ -134,7 +211,7 @@ def _find_priorities(tree: ast.Module) -> Iterator[ast.expr]:
 
 
 def _is_made_of_numbers(value: ast.expr) -> bool:
-    """Whether an expression has numbers and operators alone, so that no band is in it."""
+    """Whether an expression consists of numbers and operators alone, without a band."""
     operators = (ast.BinOp, ast.UnaryOp, ast.operator, ast.unaryop)
     return all(
         isinstance(node, operators) or (isinstance(node, ast.Constant) and isinstance(node.value, int | float))

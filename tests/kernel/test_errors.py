@@ -1,6 +1,8 @@
 """Tests of bandmaster.kernel.errors."""
 
+import copy
 import inspect
+import pickle
 
 import pytest
 
@@ -108,3 +110,25 @@ def test_failures_of_stops_are_a_group():
 def test_a_cancelled_start_is_no_failure():
     """A cancelled start was requested, and isn't a StartError."""
     assert not issubclass(StartCancelled, StartError)
+
+
+@pytest.mark.parametrize("duplicate", [lambda error: pickle.loads(pickle.dumps(error)), copy.copy, copy.deepcopy])
+@pytest.mark.parametrize(
+    "error",
+    [
+        StartError("lost", component="database", rollback_errors=[ValueError("x")]),
+        CrashError("lost", component="database"),
+        DeadlineExceeded("late", component="database", phase="start", seconds=1, where="here"),
+        StopError("lost", [ValueError("x")]),
+        PlanError([Problem("lost", "Try.", "database")]),
+        errors.TargetError(Problem("lost"), trace=["here"], misspelt=True),
+        errors.BodyTooLarge(5),
+        errors.HostLifespanError("lost", "startup"),
+    ],
+    ids=lambda error: type(error).__name__ if isinstance(error, Exception) else None,
+)
+def test_copies_of_errors(error, duplicate):
+    """An error that is copied, or sent to another process, keeps the class, the text and the fields."""
+    copied = duplicate(error)
+    assert (type(error), repr(error), repr(vars(error))) == (type(copied), repr(copied), repr(vars(copied)))
+    assert str(error) == str(copied)

@@ -14,7 +14,7 @@ import pytest
 
 import bandmaster
 import bandmaster.kernel
-from bandmaster.kernel import Application, Context
+from bandmaster.kernel import Application, Context, Kernel
 from bandmaster.kernel.testing import Connection, Running, WebSocket
 
 HEAVY = {
@@ -103,15 +103,21 @@ NAMES = read_public_names()
 MADE_HERE = (Application, Connection, Context, Running, WebSocket)
 """Classes that only the kernel makes: their constructors aren't public."""
 # What annotations name while only type checkers look at them.
-CHECKED = {path.rpartition(".")[2]: value for path, value in NAMES.items()} | dict.fromkeys(
-    ("BaseSettings", "BaseRoute", "ValidationError"), object
-)
-CHECKED["httpx2"] = httpx2
+CHECKED = {
+    **{path.rpartition(".")[2]: value for path, value in NAMES.items()},
+    **dict.fromkeys(("ASGIApp", "BaseSettings", "BaseRoute", "ValidationError"), object),
+    "App": Application | Kernel,
+    "httpx2": httpx2,
+}
 
 
 def read_hints(annotated):
+    """The evaluated annotations of a function, or of a class and its bases, each by the names of its own module."""
     function = inspect.unwrap(annotated)
-    namespace = {**CHECKED, **getattr(function, "__globals__", vars(sys.modules[annotated.__module__]))}
+    modules = [vars(sys.modules[base.__module__]) for base in reversed(getattr(annotated, "__mro__", ()))]
+    namespace = CHECKED.copy()
+    for names in modules or [function.__globals__]:
+        namespace |= names
     return typing.get_type_hints(annotated, globalns=namespace).items()
 
 

@@ -135,6 +135,13 @@ def test_passwords_of_urls(text, expected):
         ("{'authorization': 'Bearer abc'}", f"{{'authorization': '{MASK}'}}"),
         ("(b'authorization', b'Bearer 0123456789abcdef==')", f"(b'authorization', b'Bearer {MASK}')"),
         ('{"message": "password=abc"}', f'{{"message": "password={MASK}"}}'),
+        (r'"{\"password\": \"a b\"}"', rf'"{{\"password\": \"{MASK}\"}}"'),
+        ("GET /x?password=it's&y=1", f"GET /x?password={MASK}&y=1"),
+        ('{"tokens": ["a", "b]"], "x": 1}', f'{{"tokens": {MASK}, "x": 1}}'),
+        ("{'api_keys': {'a': [1, 'b c']}, 'x': 1}", f"{{'api_keys': {MASK}, 'x': 1}}"),
+        ("Shop(tokens=['a b', 'c'], x=1)", f"Shop(tokens={MASK}, x=1)"),
+        ("{'tokens': ['a', 'cut off", f"{{'tokens': {MASK}"),
+        ("password=(abc user=shop", f"password={MASK} user=shop"),
     ],
 )
 def test_values_of_secrets(text, expected):
@@ -186,7 +193,7 @@ def test_masking_twice_changes_nothing(text):
 
 
 @pytest.mark.parametrize(
-    "piece", ["://", "://a@", "://:", "a://b:@", "password=", "token='", "bearer ", "\"='\\", "token "]
+    "piece", ["://", "://a@", "://:", "a://b:@", "password=", "token='", "bearer ", "\"='\\", "token ", "'token': ['"]
 )
 def test_masking_takes_linear_time(piece):
     """The time grows with the length of the text, whatever the text consists of."""

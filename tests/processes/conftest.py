@@ -1,4 +1,4 @@
-"""Real server processes on loopback, and what is seen of them from outside."""
+"""Fixtures for real server processes on loopback, which tests observe from outside."""
 
 import os
 import subprocess
@@ -17,7 +17,7 @@ from bandmaster.kernel.testing import guarded_process
 
 @contextmanager
 def running(command, log, *, cwd=None, **environment):
-    """A process whose output goes to a file; ended at the end, by force if it must be."""
+    """Run a process, with its output in a file, until the block ends: then SIGTERM, and SIGKILL after `PATIENCE`."""
     with (
         log.open("wb") as output,
         guarded_process(command, cwd=cwd, environment={**os.environ, **environment}, stdout=output) as process,
@@ -31,7 +31,7 @@ def running(command, log, *, cwd=None, **environment):
 
 
 def until_answered(ask, process, log):
-    """Ask until there is somebody who answers; fails when the process has ended or patience has."""
+    """Call ``ask`` until a server answers; fail when the process has ended, or after `PATIENCE`."""
     end = time.monotonic() + PATIENCE
     while True:
         try:
@@ -44,25 +44,28 @@ def until_answered(ask, process, log):
 
 @pytest.fixture(scope="session")
 def observe(request, tmp_path_factory):
-    """Gives what was observed of a server in a scenario; all that the session needs are run side by side, each once."""
+    """A function that returns the observation of a server in a scenario.
+
+    All scenarios that the session needs run side by side, each once.
+    """
     wanted = dict.fromkeys(
         (item.callspec.params["server"], marker.args[0])
         for item in request.session.items
         for marker in item.iter_markers("scenario")
     )
-    # Those that mostly wait come first: the others fill their time.
+    # The longest scenarios mostly wait, so they come first, and the others run meanwhile.
     wanted = sorted(
         wanted, key=lambda pair: pair[1] not in ("blocking stop", "two ints", "term and int", "term while starting")
     )
     folder = tmp_path_factory.getbasetemp()
     if hasattr(request.config, "workerinput"):
-        folder = folder.parent  # the one of all workers
+        folder = folder.parent  # all workers share this folder
     observer = Observer(folder / "observations")
     pool = ThreadPoolExecutor(AT_ONCE, thread_name_prefix=SCENARIO_THREADS)
     try:
         for server, scenario in wanted:
             pool.submit(observer.observe_ahead, server, scenario)
-        # Its threads end when nothing is left to run; until then no test is checked for leftovers.
+        # The pool's threads end after the last scenario; until then no test is checked for leftovers.
         pool.shutdown(wait=False)
         yield observer.observe
     finally:
@@ -70,4 +73,4 @@ def observe(request, tmp_path_factory):
 
 
 def pytest_configure(config):
-    config.addinivalue_line("markers", "scenario(name): what a server process goes through before the test looks")
+    config.addinivalue_line("markers", "scenario(name): the scenario that the server of the test has run through")

@@ -1,4 +1,4 @@
-"""What was observed of each server in each scenario: observed once, and shared by all workers of a test run.
+"""Observe each server in each scenario once, and share the observations among all workers of a test run.
 
 Each worker of pytest-xdist is a process of its own. They share a folder, with a lock and a result for each pair.
 """
@@ -14,24 +14,24 @@ from tests.processes.scenarios import SCENARIOS
 from tests.processes.server import Observation
 
 AT_ONCE = 4
-"""Scenarios that run side by side, whichever workers run them: they mostly wait."""
+"""Scenarios that run side by side, in all workers together: they mostly wait."""
 
 
 class Observer:
-    """Runs a scenario with a server, or reads what another worker has observed of the two."""
+    """Runs a scenario with a server, or reads the observation of another worker."""
 
     def __init__(self, folder):
         self._folder = folder
         folder.mkdir(exist_ok=True)
 
     def observe(self, server, scenario):
-        """Wait for the observation; run the scenario if no worker has done so, or does so now."""
+        """Return the observation; run the scenario first, unless another thread or worker is ahead."""
         folder = self._find_folder(server, scenario)
         with _lock(folder / "lock"):
             return self._read_or_run(server, scenario, folder)
 
     def observe_ahead(self, server, scenario):
-        """Run the scenario, unless a worker has done so or does so now."""
+        """Run the scenario, unless another thread or worker is ahead."""
         folder = self._find_folder(server, scenario)
         with _lock(folder / "lock", wait=False) as locked:
             if locked:
@@ -64,13 +64,13 @@ class Observer:
 def _run(server, scenario, folder):
     try:
         return asdict(SCENARIOS[scenario](server, folder))
-    except Exception as error:  # which every test of this scenario shows
+    except Exception as error:  # every test of this scenario shows the error
         return {"failure": f"the scenario {scenario!r} with {server} failed: {error!r}"}
 
 
 @contextmanager
 def _lock(path, *, wait=True):
-    """Hold a lock that no other process and no other thread holds; the value tells whether it is held."""
+    """Hold a file lock across processes and threads; yield false if another one holds the lock."""
     with path.open("w") as file:
         try:
             fcntl.flock(file, fcntl.LOCK_EX if wait else fcntl.LOCK_EX | fcntl.LOCK_NB)

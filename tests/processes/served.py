@@ -1,7 +1,8 @@
-"""The application that the process tests serve; the variable SCENARIO says what goes wrong with it."""
+"""The application that the process tests serve; the variable SCENARIO selects its fault."""
 
 import os
 import time
+from pathlib import Path
 
 import anyio
 from starlette.applications import Starlette
@@ -11,10 +12,12 @@ from starlette.routing import Route, WebSocketRoute
 from bandmaster.kernel import Context, LifespanBand, create_app, lifespan
 
 SCENARIO = os.environ.get("SCENARIO", "")
+RELEASE = Path(os.environ["FACTS"]).with_name("release")
+"""A file that the test makes, to let the requests to /held end."""
 
 
 def fact(text):
-    """One line, written whole whatever the process does next."""
+    """Append one line in one system call, so that a killed process leaves no half line."""
     descriptor = os.open(os.environ["FACTS"], os.O_WRONLY | os.O_APPEND | os.O_CREAT)
     os.write(descriptor, f"{text}\n".encode())
     os.close(descriptor)
@@ -24,7 +27,7 @@ async def ignore_cancellation():
     while True:
         try:
             await anyio.sleep(60)
-        except BaseException:  # what no component should do
+        except BaseException:  # no component should do this
             with anyio.CancelScope(shield=True):
                 await anyio.sleep(60)
 
@@ -33,20 +36,22 @@ async def ignore_cancellation():
 async def database():
     fact("start database")
     yield
+    if SCENARIO == "slow rollback":
+        await anyio.sleep(0.5)
     fact("stop database")
 
 
 @lifespan(band=LifespanBand.SERVICES, start_timeout=60, stop_timeout=1)
 async def service(context: Context):
-    async def told():
+    async def record_drain():
         fact("drain hook")
 
-    context.on_drain(told)
+    context.on_drain(record_drain)
     fact("start service")
     match SCENARIO:
         case "start failure":
             raise RuntimeError("no luck today")
-        case "hanging start":
+        case "hanging start" | "slow rollback":
             await anyio.sleep(60)
         case "blocking start":
             time.sleep(60)
@@ -82,7 +87,7 @@ async def crash():
     raise RuntimeError("died while serving")
 
 
-async def please_crash(request):
+async def trigger_crash(request):
     request.app.state.crashing.set()
     return PlainTextResponse("soon")
 
@@ -91,15 +96,15 @@ async def hello(request):
     return PlainTextResponse("hello")
 
 
-async def slow(request):
-    seconds = float(request.query_params.get("seconds", "1.5"))
-    fact("slow began")
+async def held(request):
+    fact("request began")
     try:
-        await anyio.sleep(seconds)
+        while not RELEASE.exists():
+            await anyio.sleep(0.02)
     except BaseException:
-        fact("slow cut")
+        fact("request cut")
         raise
-    fact("slow ended")
+    fact("request ended")
     return PlainTextResponse("done")
 
 
@@ -123,15 +128,15 @@ async def socket(websocket):
         while True:
             await websocket.receive_text()
     except Exception:
-        fact("socket over")
+        fact("socket closed")
 
 
 host = Starlette(
     routes=[
         Route("/", hello),
-        Route("/slow", slow),
+        Route("/held", held),
         Route("/stream", stream),
-        Route("/crash", please_crash),
+        Route("/crash", trigger_crash),
         WebSocketRoute("/ws", socket),
     ]
 )

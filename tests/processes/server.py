@@ -1,4 +1,4 @@
-"""One real server process on loopback: how it is started, signalled and watched from outside."""
+"""Start, signal and observe one real server process on loopback."""
 
 import http.client
 import os
@@ -14,8 +14,13 @@ from pathlib import Path
 from bandmaster.kernel.testing import free_port, guarded_process
 
 HERE = Path(__file__).parent
-PATIENCE = 25.0
-"""Seconds after which every wait gives up."""
+PATIENCE = 40.0
+"""Seconds after which every wait fails, and a process that still runs has no exit code."""
+DRAIN_TIMEOUT = 60
+TERMINATION_GRACE = 90
+"""Both are longer than `PATIENCE`, so that a process with an exit code has waited for neither, however busy the
+machine is.
+"""
 
 
 def build_command(server, port):
@@ -26,8 +31,8 @@ def build_command(server, port):
     if name == "uvicorn":
         return [*python, "-m", "uvicorn", "served:app", "--port", str(port), "--loop", flavour or "auto"]
     if name == "hypercorn":
-        options = {"trio": ["-k", "trio", "-w", "0"], "alone": ["-w", "0"]}.get(flavour, [])
-        return [*python, "-m", "hypercorn", "served:app", "-b", f"127.0.0.1:{port}", *options]
+        # By default, hypercorn cancels the requests in flight after 3 seconds.
+        return [*python, "-m", "hypercorn", "served:app", "-b", f"127.0.0.1:{port}", "--graceful-timeout", "6"]
     return [*python, "-m", "granian", "--interface", "asgi", "served:app", "--port", str(port)]
 
 
@@ -42,8 +47,8 @@ def build_environment(server, port, scenario, facts, settings):
         "FACTS": str(facts),
         "XDG_STATE_HOME": str(facts.parent),
         "BANDMASTER_ABANDON_AFTER": "0.5",
-        "BANDMASTER_DRAIN_TIMEOUT": "4",
-        "BANDMASTER_TERMINATION_GRACE": "8",
+        "BANDMASTER_DRAIN_TIMEOUT": str(DRAIN_TIMEOUT),
+        "BANDMASTER_TERMINATION_GRACE": str(TERMINATION_GRACE),
     }
     if name == "launcher":
         kind, _, loop = (flavour or "uvicorn").partition("-")
@@ -57,26 +62,30 @@ def build_environment(server, port, scenario, facts, settings):
 
 @dataclass
 class Observation:
-    """What one process did, and what its clients saw. Times are seconds since the first signal."""
+    """The facts of one process and of its clients. Times are seconds since the first signal."""
 
     code: int | None = None
+    """The exit code; None if the process didn't end within `PATIENCE`."""
     took: float = 0.0
     facts: list = field(default_factory=list)
     output: str = ""
     status: dict = field(default_factory=dict)
     """Of each request: the HTTP status, or the name of the error."""
     at: dict = field(default_factory=dict)
-    """When each of them was answered."""
+    """Of each request: the time of its response, or of its error."""
     text: dict = field(default_factory=dict)
+    """Of each request: the body of its response."""
     close_code: int | None = None
+    """The close code that the WebSocket's client received."""
 
 
 class Served:
-    """One server process."""
+    """A server process under observation."""
 
     def __init__(self, port, folder):
         self.port = port
         self.facts_path = folder / "facts"
+        self.release_path = folder / "release"
         self.output_path = folder / "output"
         self.observation = Observation()
         self.signalled = None
@@ -85,12 +94,12 @@ class Served:
     def facts(self):
         return self.facts_path.read_text().splitlines() if self.facts_path.exists() else []
 
-    def wait(self, done, what):
-        """Until ``done`` says so; fails when the process has ended or patience has."""
+    def wait(self, done, expected):
+        """Wait until ``done()`` is true; fail when the process has ended, or after `PATIENCE`."""
         until = time.monotonic() + PATIENCE
         while not done():
-            assert self.process.poll() is None, f"ended before {what}:\n{self.output_path.read_text()}"
-            assert time.monotonic() < until, f"waited in vain for {what}:\n{self.output_path.read_text()}"
+            assert self.process.poll() is None, f"ended before {expected}:\n{self.output_path.read_text()}"
+            assert time.monotonic() < until, f"waited in vain for {expected}:\n{self.output_path.read_text()}"
             time.sleep(0.02)
 
     def wait_ready(self):
@@ -98,6 +107,13 @@ class Served:
 
     def wait_fact(self, text):
         self.wait(lambda: text in self.facts(), text)
+
+    def wait_output(self, text):
+        self.wait(lambda: text in self.output_path.read_text(), text)
+
+    def release(self):
+        """Let the requests to /held end."""
+        self.release_path.touch()
 
     def get(self, path, timeout=10.0):
         connection = http.client.HTTPConnection("127.0.0.1", self.port, timeout=timeout)
@@ -112,6 +128,17 @@ class Served:
 
     def record(self, name, path, timeout=10.0):
         self.observation.status[name], self.observation.text[name] = self.get(path, timeout)
+        self.note_time(name)
+
+    def record_until(self, status, name, path, timeout=10.0):
+        """Repeat a request until a status comes; after `PATIENCE`, keep the status of the last one."""
+        until = time.monotonic() + PATIENCE
+        self.record(name, path, timeout)
+        while self.observation.status[name] != status and time.monotonic() < until:
+            time.sleep(0.02)
+            self.record(name, path, timeout)
+
+    def note_time(self, name):
         self.observation.at[name] = time.monotonic() - (self.signalled or time.monotonic())
 
     def signal(self, number=signal.SIGTERM):
@@ -119,7 +146,7 @@ class Served:
         self.process.send_signal(number)
 
     def end(self, patience=PATIENCE):
-        """Wait until it has ended by itself; if it hasn't, there is no exit code."""
+        """Wait until the process has ended without force, and observe the end."""
         began = self.signalled or time.monotonic()
         with suppress(subprocess.TimeoutExpired):
             self.observation.code = self.process.wait(patience)
@@ -145,7 +172,7 @@ def serve(server, scenario, folder, **settings):
 
 @contextmanager
 def run_clients(*functions):
-    """Run functions beside the block, each in a thread; the threads have ended when the block has."""
+    """Run functions beside the block, each in a thread, and join the threads at the end of the block."""
     threads = [threading.Thread(target=function) for function in functions]
     for thread in threads:
         thread.start()

@@ -1,4 +1,4 @@
-"""The site of the ASGI traps behind two frames of hooks, with a layer in ASGI form between."""
+"""The site of the ASGI cases behind two frames of hooks, with a plain ASGI layer between them."""
 
 from tests.asgi_wire import site
 
@@ -8,7 +8,7 @@ from bandmaster.kernel.stack.build import BoundLayer, build
 from bandmaster.kernel.stack.headers import HeaderBlock
 
 
-class Everything:
+class AllHooks:
     block = HeaderBlock([(b"x-frame-options", b"DENY")])
 
     def on_request(self, exchange):
@@ -26,7 +26,7 @@ class Everything:
         exchange.data["status"] = exchange.status
 
 
-class Passing:
+class PassThrough:
     def __init__(self, app):
         self.app = app
 
@@ -37,7 +37,7 @@ class Passing:
 app = build(
     [
         BoundLayer(MiddlewareContribution(name=f"layer{place}", layer=layer, band=MiddlewareBand.CONTEXT), {})
-        for place, layer in enumerate([Everything, Everything, Passing, Everything])
+        for place, layer in enumerate([AllHooks, AllHooks, PassThrough, AllHooks])
     ],
     site,
 )

@@ -3,6 +3,7 @@
 import asyncio
 import os
 import time
+from pathlib import Path
 
 from taskiq import Context, TaskiqDepends
 
@@ -10,6 +11,9 @@ from bandmaster.contrib.taskiq import KernelBroker, Schedule, task, tasks
 from bandmaster.contrib.taskiq.component import task_idempotency, task_scheduler, task_worker, taskiq
 from bandmaster.contrib.web import request_id, tenant
 from bandmaster.kernel import LifespanBand, create_app, lifespan
+
+RELEASE = "release"
+"""The name of a file beside the facts, which the test makes to let held tasks end."""
 
 
 def fact(text):
@@ -31,6 +35,14 @@ async def mark(number: int) -> int:
 async def long(seconds: float, name: str) -> None:
     fact(f"begin {name}")
     await asyncio.sleep(seconds)
+    fact(f"end {name}")
+
+
+@task
+async def held(name: str) -> None:
+    fact(f"begin {name}")
+    while not Path(os.environ["FACTS"]).with_name(RELEASE).exists():
+        await asyncio.sleep(0.02)
     fact(f"end {name}")
 
 
@@ -73,7 +85,7 @@ async def neighbour():
 
 
 parts = [
-    tasks("tasked", mark, long, blocking, freezing, poison, show_context, tick),
+    tasks("tasked", mark, long, held, blocking, freezing, poison, show_context, tick),
     taskiq,
     task_idempotency,
     task_worker,

@@ -1,4 +1,4 @@
-"""The ASGI traps on real servers."""
+"""The layers of the kernel's stack on real servers, against the cases in which ASGI middleware often fails."""
 
 import os
 import sys
@@ -23,7 +23,7 @@ pytestmark = pytest.mark.process
 
 @pytest.fixture(scope="module", params=SERVERS)
 def port(request, tmp_path_factory):
-    """A server of that kind, ready to be asked."""
+    """The port of a server that answers requests."""
     number = free_port()
     address = f"127.0.0.1:{number}" if request.param == "hypercorn" else str(number)
     output = tmp_path_factory.mktemp("server") / "output"
@@ -37,5 +37,5 @@ def port(request, tmp_path_factory):
 @pytest.mark.parametrize("case", WIRE_CASES.values(), ids=list(WIRE_CASES))
 @pytest.mark.requirement("CF-17", "CF-33", "FA-18", "FA-19")
 def test_trap(case, port):
-    """Seen from outside, the layers might as well not be there."""
+    """A client sees the same with and without the layers."""
     case(port)

@@ -12,7 +12,8 @@ import pytest
 from bandmaster.kernel.testing import guarded_folder, guarded_process
 
 ROOT = Path(__file__).parents[2]
-PATIENCE = 60
+PATIENCE = 150
+"""Seconds for two xdist workers to start three servers each: less than pytest's faulthandler_timeout."""
 TESTS = """
 import time
 import pytest
@@ -30,7 +31,7 @@ pytestmark = pytest.mark.process
 
 
 def list_processes():
-    """The parent and the program of every process that hasn't ended, by its id."""
+    """The parent and the program of every process that hasn't ended, by process id."""
     command = ["ps", "-A", "-ww", "-o", "pid=,ppid=,stat=,args="]
     listed = subprocess.run(command, capture_output=True, text=True, check=True).stdout
     lines = [line.split(maxsplit=3) for line in listed.splitlines()]
@@ -38,7 +39,7 @@ def list_processes():
 
 
 def find_descendants(ancestor):
-    """What was started by a process, and by what that has started."""
+    """The programs of a process' children and of their descendants, by process id."""
     processes = list_processes()
     found, new = {}, {ancestor}
     while new := {pid for pid, (parent, _) in processes.items() if parent in new}:
@@ -55,15 +56,15 @@ def wait_until(done, explain):
 
 @pytest.fixture
 def folder(postgres_server, redis_server):
-    """Where the killed run has its files; the servers are there to skip the test where the run would have none."""
+    """The folder of the killed run's files. The servers skip the test where the run would have none."""
     with guarded_folder("killed-") as folder:
-        # PostgreSQL, which has its folder in this one, runs as another user.
+        # PostgreSQL has its folder in this one, and runs as another user.
         folder.chmod(0o755)
         yield folder
 
 
 def test_a_killed_test_run_leaves_no_server_behind(folder):
-    """PostgreSQL, Redis and a served application of two xdist workers end, and the folders of their data go."""
+    """PostgreSQL, Redis and the applications of two xdist workers end, and the folders of their data are removed."""
     (folder / "test_it.py").write_text(TESTS)
     command = [sys.executable, "-m", "pytest", "-n", "2", "-p", "no:cacheprovider", "-s", "test_it.py"]
     environment = {**os.environ, "PYTHONPATH": str(ROOT), "TMPDIR": str(folder)}

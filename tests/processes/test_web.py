@@ -1,4 +1,4 @@
-"""The web parts on real servers: they harm no exchange, and refuse malformed requests."""
+"""The web layers on real servers: they change no exchange, and refuse malformed requests."""
 
 import json
 import os
@@ -26,7 +26,7 @@ VARIANTS = (
 pytestmark = pytest.mark.process
 
 
-def command(server, ports):
+def build_command(server, ports):
     if server.startswith("uvicorn"):
         return [*PYTHON, "webbed.py", server.partition("/")[2]]
     if server == "hypercorn":
@@ -42,7 +42,7 @@ def command(server, ports):
 
 @contextmanager
 def serve(server, names, folder):
-    """Serve these variants, and wait until all of them answer: their ports, and the file of their output, by name."""
+    """Serve these variants until the block ends; yield their ports and the files of their output, by name."""
     ports = {name: free_port() for name in names}
     # granian listens on one port, so that each variant has a process of its own. All start at the same time.
     groups = [[name] for name in names] if server == "granian" else [names]
@@ -56,7 +56,7 @@ def serve(server, names, folder):
                 "PORTS": " ".join(map(str, group_ports)),
                 "NAMES": " ".join(group),
             }
-            process = stack.enter_context(running(command(server, group_ports), output, cwd=HERE, **environment))
+            process = stack.enter_context(running(build_command(server, group_ports), output, cwd=HERE, **environment))
             outputs |= dict.fromkeys(group, output)
             processes |= dict.fromkeys(group, process)
         for name, port in ports.items():
@@ -75,7 +75,7 @@ def variants(request, tmp_path_factory):
 @pytest.mark.parametrize("case", WIRE_CASES.values(), ids=list(WIRE_CASES))
 @pytest.mark.requirement("CF-17", "CF-33", "FA-18", "FA-19")
 def test_trap(case, name, variants):
-    """A client can't tell whether a layer is there."""
+    """A client sees the same with and without the layer."""
     case(variants[name])
 
 
@@ -111,7 +111,7 @@ def send_raw(port, *pieces, wait=0.0):
         try:
             while more := connection.recv(65536):
                 answer += more
-                if _complete(answer):
+                if _is_complete(answer):
                     break
         except ConnectionError:
             pass
@@ -122,7 +122,7 @@ def send_raw(port, *pieces, wait=0.0):
     return status, headers, body
 
 
-def _complete(answer):
+def _is_complete(answer):
     head, blank, body = answer.partition(b"\r\n\r\n")
     length = re.search(rb"(?i)\r\ncontent-length: *(\d+)", head)
     if length:
@@ -146,14 +146,14 @@ POST = b"POST /echo HTTP/1.1\r\nhost: shop.example\r\n"
         pytest.param(POST + b"content-length: 4\r\ncontent-length: 5\r\n\r\nnine", id="two lengths"),
     ],
 )
-def test_malformed(request_head, site):
+def test_a_malformed_request(request_head, site):
     """The server or a layer refuses the request."""
     status, _, body = send_raw(site.port, request_head)
     assert 400 == status, body
 
 
-def test_two_framings(site):
-    """A body must have one end (RFC 9112, 6.1), or its rest could be read as a second request."""
+def test_a_body_with_two_framings(site):
+    """A request with two lengths of its body is refused (RFC 9112, 6.1): the rest could pass as a second request."""
     server, port, _, output = site
     smuggled = b"0\r\n\r\nGET /smuggled HTTP/1.1\r\nhost: shop.example\r\n\r\n"
     request = POST + b"content-length: %d\r\ntransfer-encoding: chunked\r\n\r\n%s" % (len(smuggled), smuggled)
@@ -168,14 +168,14 @@ def test_two_framings(site):
 
 
 def test_a_long_id_is_replaced(site):
-    """An id of 30 kB gets into no log and no response."""
+    """An id of 30 kB is replaced by a new one, in logs and in the response."""
     status, headers, _ = send_raw(site.port, GET + b"x-request-id: %s\r\n\r\n" % (b"a" * 30_000))
     assert status in (200, 400, 431)
     if status == 200:
         assert re.fullmatch(rb"[0-9a-f]{32}", headers[b"x-request-id"])
 
 
-def test_very_long_headers(site):
+def test_very_long_headers_are_refused(site):
     """The server or a layer refuses headers of 210 kB."""
     lines = b"".join(b"x-%d: %s\r\n" % (number, b"a" * 7_000) for number in range(30))
     status, _, body = send_raw(site.port, GET + lines + b"\r\n")
@@ -192,15 +192,15 @@ def test_a_large_body_is_refused_before_it_is_sent(site):
 
 
 def test_a_large_body_in_chunks_is_refused(site):
-    """A body without a Content-Length is counted."""
+    """The bytes of a body without a Content-Length are counted."""
     chunk = b"10000\r\n" + b"a" * 0x10000 + b"\r\n"
     status, _, _ = send_raw(site.port, POST + b"transfer-encoding: chunked\r\n\r\n", *[chunk] * 1024)
     # Servers that close the connection with unread data lose the answer, which is status 0 here.
     assert status in (413, 0)
 
 
-def test_a_body_within_the_limit(site):
-    """A body within the limit arrives complete."""
+def test_a_body_within_the_limit_arrives(site):
+    """A body within the limit arrives complete, also in two pieces."""
     status, _, body = send_raw(site.port, POST + b"content-length: 5\r\n\r\n", b"ab", b"cde", wait=0.05)
     assert (200, b"abcde") == (status, body[-5:] if body[:1] != b"5" else body[3:8])
 
@@ -215,7 +215,7 @@ def test_a_slow_body_times_out(site):
 @pytest.mark.parametrize(
     "path", [b"/%ff%fe", b"/a%00b", b"/%0d%0aset-cookie:%20x=1", b"/%1b%5b31m", b"/%e2%80%a8", b"/a?q=%ff"]
 )
-def test_strange_paths(path, site):
+def test_a_strange_path(path, site):
     """A strange path is answered or refused, and makes one line of the log."""
     _, port, _, output = site
     mark = f"m{time.monotonic_ns()}"
@@ -233,7 +233,7 @@ def test_strange_paths(path, site):
         assert json.loads(lines[0])["path"].endswith(mark)
 
 
-def test_an_error_shows_nothing_of_itself(site):
+def test_an_error_is_not_shown_to_the_client(site):
     """A client gets a 500 without the text of the exception."""
     status, _, body = send_raw(site.port, b"GET /boom HTTP/1.1\r\nhost: shop.example\r\n\r\n")
     assert 500 == status

@@ -23,7 +23,7 @@ BESIDE = dict.fromkeys(("request_timeout", "trusted_host", "websocket_origin"), 
 VARIANTS = {"all": WEB, "hurried": WEB, **{part.name: [part, *BESIDE.get(part.name, ())] for part in LAYERS}}
 
 
-def _compose(name):
+def compose_variant(name):
     settings = WebSettings(
         trust_request_id=True,
         cors_origins=("https://shop.example",),
@@ -35,7 +35,7 @@ def _compose(name):
 
 
 NAMES, PORTS = (os.environ[variable].split() for variable in ("NAMES", "PORTS"))
-apps = {int(port): _compose(name) for name, port in zip(NAMES, PORTS, strict=True)}
+apps = {int(port): compose_variant(name) for name, port in zip(NAMES, PORTS, strict=True)}
 
 
 async def app(scope, receive, send):

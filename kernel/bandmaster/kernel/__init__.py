@@ -70,6 +70,7 @@ if TYPE_CHECKING:
     from bandmaster.kernel.settings.reading import named_settings as named_settings
     from bandmaster.kernel.settings.validation import validation_messages as validation_messages
     from bandmaster.kernel.stack.exchange import Exchange as Exchange
+    from bandmaster.kernel.stack.exchange import WebSocketInfo as WebSocketInfo
     from bandmaster.kernel.stack.exchange import current_exchange as current_exchange
     from bandmaster.kernel.stack.headers import HeaderBlock as HeaderBlock
 
@@ -126,7 +127,7 @@ export_lazily(
         "settings.kernel": ["KernelSettings"],
         "settings.reading": ["named_settings"],
         "settings.validation": ["validation_messages"],
-        "stack.exchange": ["Exchange", "current_exchange"],
+        "stack.exchange": ["Exchange", "WebSocketInfo", "current_exchange"],
         "stack.headers": ["HeaderBlock"],
     },
 )

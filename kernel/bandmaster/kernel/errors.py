@@ -26,10 +26,22 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 
 class BandmasterError(Exception):
-    """The base of every exception that bandmaster raises."""
+    """The base of every exception that bandmaster raises. Each can be copied and pickled."""
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        # By default, a copy is made by a call with `args`, which lack the keyword arguments of some classes.
+        return _rebuild, (type(self), self.args, self.__dict__)
+
+
+def _rebuild(kind: type[BandmasterError], args: tuple[Any, ...], fields: dict[str, Any]) -> BandmasterError:
+    error = kind.__new__(kind, *args)
+    error.args = args
+    error.__dict__.update(fields)
+    return error
 
 
 class TransientError(BandmasterError):

@@ -196,6 +196,7 @@ class KernelStopped(Event):
     """Every component that had started has been stopped."""
 
     took: float
+    """The seconds of the stop, without those of the start and of the serving."""
     errors: int
 
 

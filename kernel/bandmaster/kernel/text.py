@@ -26,10 +26,13 @@ _WORD = re.compile(rf"{_INSIDE}++")
 _AFTER_AUTHORITY = re.compile(r"[/?#]")
 # A name in front of a value, as queries, keyword arguments, JSON, `repr` and headers write both.
 _NAME = re.compile(r"""(?<![\w-])(?P<name>[\w-]++)(?P<quote>\\?['"]|\])?\s*+(?P<sign>[:!=]?=|:(?!//))\s*+""")
-_QUOTED = r"""(?P<open>[a-z]{0,2}(?P<mark>['"]))(?:(?!(?P=mark))[^\\\n]|\\.)*+"""
+_QUOTED = r"""(?P<open>[a-z]{0,2}(?P<mark>\\?['"]))(?:(?!(?P=mark))[^\\\n]|(?!(?P=mark))\\.)*+"""
 _SCHEME = r"(?:(?:bearer|basic|digest|negotiate|token)[ \t]++)?"
 _VALUE = re.compile(rf"{_QUOTED}|{_SCHEME}{_INSIDE}*+", re.DOTALL | re.IGNORECASE)
-_QUERY_VALUE = re.compile(r"""(?P<open>)[^\s'"&#]*+""")
+# A list or an object as a value: {"tokens": ["a", "b"]}. A password without quotes may begin with a bracket as well.
+_LIST = re.compile(r"""[\[({](?=(?P<first>\s*+(?:[a-z]{0,2}\\?['"]|[\[({]))?)""", re.IGNORECASE)
+_BRACKET = re.compile(rf"""{_QUOTED}(?P=mark)?|[\[\](){{}}]""", re.DOTALL | re.IGNORECASE)
+_QUERY_VALUE = re.compile(r"""(?P<open>)(?:[^\s'"&#]|['"](?![\s,;:.)\]}>]|$))*+""")
 _BEARER = re.compile(r"\b(bearer[ \t]++)[\w.~+/-]{16,}+=*+", re.IGNORECASE)
 
 
@@ -53,6 +56,11 @@ def listed(names: Iterable[str]) -> str:
     """Names as a list in a sentence: ``'a', 'b' and 'c'``."""
     *most, last = [repr(name) for name in names] or ["nothing"]
     return f"{', '.join(most)} and {last}" if most else last
+
+
+def count_noun(count: int, one: str, many: str = "") -> str:
+    """A number with its noun: ``no layers``, ``1 layer``, ``2 layers``."""
+    return f"{count or 'no'} {one if count == 1 else many or f'{one}s'}"
 
 
 def duration(seconds: float) -> str:
@@ -126,7 +134,24 @@ def _mask_values(text: str) -> str:
             continue
         in_query = text[max(match.start() - 1, 0) : match.start()] in ("?", "&")
         value = (_QUERY_VALUE if in_query else _VALUE).match(text, match.end())
-        if value and value[0]:
+        opening = _LIST.match(text, match.end())
+        if opening and (quote or opening["first"]):
+            kept += [text[position : match.end()], MASK]
+            position = _find_closing(text, match.end())
+        elif value and value[0]:
             kept += [text[position : match.end()], value["open"] or "", MASK]
             position = value.end()
     return "".join([*kept, text[position:]])
+
+
+def _find_closing(text: str, start: int) -> int:
+    """The position after the bracket that closes the one at ``start``; the end of the text if none does."""
+    depth = 0
+    for match in _BRACKET.finditer(text, start):
+        if match[0] in tuple("[({"):
+            depth += 1
+        elif match[0] in tuple("])}"):
+            depth -= 1
+        if not depth:
+            return match.end()
+    return len(text)

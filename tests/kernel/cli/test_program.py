@@ -321,7 +321,7 @@ def test_as_a_module(sandbox):
     )
     sandbox.write("shop.py", "from bandmaster.kernel import Kernel\napp = Kernel(discover=False)\n")
     result = python(sandbox, ["-m", "bandmaster.kernel.cli"], "check", "shop:app")
-    assert (0, "ok: shop:app fits together (0 components, 0 layers)\n") == (result.returncode, result.stdout)
+    assert (0, "ok: shop:app fits together (no components, no layers)\n") == (result.returncode, result.stdout)
     result = python(sandbox, ["-m", "bandmaster.kernel.cli"], "check", "shop:ap")
     assert (2, "module shop has no attribute 'ap'. Did you mean 'app'?\n") == (result.returncode, result.stderr)
 

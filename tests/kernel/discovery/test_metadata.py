@@ -1,5 +1,6 @@
 """Tests of bandmaster.kernel.discovery.metadata."""
 
+import builtins
 import importlib.metadata
 import os
 import random
@@ -8,14 +9,13 @@ import sys
 import zipfile
 from pathlib import Path
 
-import importlib_metadata
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from bandmaster.kernel.contributions.model import Provenance
-from bandmaster.kernel.discovery import metadata as distributions
-from bandmaster.kernel.discovery.metadata import Found, find, normalise, scan
+from bandmaster.kernel.discovery.distributions import normalise
+from bandmaster.kernel.discovery.metadata import Found, Scan, find, scan
 from bandmaster.kernel.errors import DiscoveryError
 
 AUDIT = "[bandmaster.lifespan]\naudit = acme.audit:audit\n"
@@ -68,8 +68,8 @@ def test_all_groups_in_one_pass(tmp_path, monkeypatch):
     install(tmp_path, "acme", entry_points=text)
     install(tmp_path, "other", entry_points="[console_scripts]\nx = bandmaster.x:main\n")
     opened = []
-    real = os.open
-    monkeypatch.setattr(os, "open", lambda path, *rest: opened.append(Path(path).name) or real(path, *rest))
+    real = builtins.open
+    monkeypatch.setattr(builtins, "open", lambda path, *rest: opened.append(Path(path).name) or real(path, *rest))
     assert [found.address for found in find([str(tmp_path)])] == [
         f"{group}:{name}"
         for group in ("lifespan", "middleware", "routes", "error_handlers", "commands")
@@ -133,7 +133,7 @@ def test_unpacked_eggs(tmp_path):
 def test_egg_info_files_bring_nothing(tmp_path):
     """Very old installs have a file instead of a directory; it has no entry points."""
     (tmp_path / "acme-1.0.egg-info").write_text("Name: acme\n")
-    assert scan([str(tmp_path)]) == distributions.Scan()
+    assert scan([str(tmp_path)]) == Scan()
 
 
 def test_path_entries(tmp_path, monkeypatch):
@@ -233,7 +233,7 @@ def test_files_of_any_length_are_read_whole(tmp_path):
 
 
 def test_a_version_is_never_cut(tmp_path):
-    """Only the beginning of METADATA is read, and a version that lies across its end is still read whole."""
+    """A version behind a long summary is read whole."""
     info = install(tmp_path, "acme", entry_points=AUDIT, metadata=None)
     head = "Name: acme\nSummary: {}\nVersion: 1.0"
     filler = "x" * (512 - len(head.format("")))
@@ -282,7 +282,7 @@ def test_two_versions_of_what_brings_nothing_are_none_of_ours(tmp_path):
     """Other people's broken installs don't stop an application."""
     install(tmp_path, "other", "1.0")
     install(tmp_path, "other", "1.1", "[console_scripts]\nx = y:z\n")
-    assert scan([str(tmp_path)]) == distributions.Scan()
+    assert scan([str(tmp_path)]) == Scan()
 
 
 def test_dist_info_goes_before_egg_info(tmp_path):
@@ -325,7 +325,7 @@ def test_a_misspelt_group_is_a_warning(tmp_path):
     """A group that nothing reads is told if it looks like a slip; groups that contribs define aren't."""
     text = "[bandmaster.lifespans]\naudit = acme:audit\n[bandmaster.projections]\nx = acme:x\n"
     install(tmp_path, "acme", "1.0", text)
-    assert scan([str(tmp_path)]) == distributions.Scan(
+    assert scan([str(tmp_path)]) == Scan(
         warnings=(
             "acme 1.0 has 'audit' in group 'bandmaster.lifespans', which nothing reads. Did you mean 'lifespan'?",
         )
@@ -353,10 +353,10 @@ def test_archives_on_the_path(tmp_path):
 def test_files_on_the_path_that_are_no_archives(tmp_path):
     """Any file may stand on the path; imports pass over it as well."""
     (tmp_path / "file").write_text("text")
-    assert scan([str(tmp_path / "file")]) == distributions.Scan()
+    assert scan([str(tmp_path / "file")]) == Scan()
 
 
-class Distribution(importlib_metadata.Distribution):
+class Distribution(importlib.metadata.Distribution):
     """A distribution out of nowhere."""
 
     def __init__(self, files):
@@ -405,7 +405,7 @@ def test_unusual_finders(tmp_path, monkeypatch):
 def test_without_the_finder_of_the_path(tmp_path, monkeypatch):
     """The path is searched even where sys.meta_path has lost its finder."""
     install(tmp_path, "acme", "1.0", AUDIT)
-    monkeypatch.setattr(sys, "meta_path", [importlib_metadata.MetadataPathFinder()])
+    monkeypatch.setattr(sys, "meta_path", [importlib.metadata.MetadataPathFinder()])
     assert brought(tmp_path) == [("audit", "acme 1.0")]
 
 
@@ -490,7 +490,7 @@ def test_the_order_of_files_does_not_matter(tmp_path_factory, sites, rng):
 
 
 def test_agrees_with_importlib_metadata(tmp_path):
-    """Over a mixed path, the standard library's backport sees the same entry points."""
+    """Over a mixed path, the standard library sees the same entry points."""
     for number in range(12):
         site = tmp_path / f"site{number % 3}"
         text = None if number % 4 == 0 else f"[bandmaster.lifespan]\npart{number} = m:a\n[x]\ny = z\n"
@@ -499,7 +499,7 @@ def test_agrees_with_importlib_metadata(tmp_path):
     random.Random(7).shuffle(path)
     seen = set()
     expected = set()
-    for distribution in importlib_metadata.distributions(path=path):
+    for distribution in importlib.metadata.distributions(path=path):
         if distribution.name not in seen:
             seen.add(distribution.name)
             expected |= {

@@ -84,6 +84,13 @@ EXPECTED = "expected an Application, a Kernel, any ASGI app, or a function witho
             ),
         ),
         (
+            "shop.main",
+            (
+                "'shop.main' isn't of the form module:attribute. Write the module as it is imported, a colon, and the name "
+                "in it, such as shop:main or shop.main:app."
+            ),
+        ),
+        (
             "./shop/main.py:web",
             (
                 "'./shop/main.py:web' isn't of the form module:attribute. Write the module as it is imported, a colon, and "
@@ -212,7 +219,7 @@ def test_a_module_that_is_nowhere(work, tmp_path):
         (
             "import os\ndef app(): raise OSError('postgres://joe:hunter2@db')\n",
             (
-                "bad:app() can't be called: OSError: postgres://joe:**********@db.\n"
+                "bad:app() raised OSError: postgres://joe:**********@db.\n"
                 "  bad.py:2 in app\n    def app(): raise OSError('postgres://joe:**********@db')"
             ),
         ),

@@ -71,7 +71,7 @@ async def test_the_lines_of_a_run(log):
         {"event": "kernel stopping", "log_level": "debug"},
         {"event": "component stopping", "log_level": "debug", **database},
         {"event": "component stopped", "log_level": "info", **database, "took": 2.0},
-        {"event": "kernel stopped", "log_level": "info", "took": 3.0, "errors": 0},
+        {"event": "kernel stopped", "log_level": "info", "took": 2.0, "errors": 0},
     ] == log
 
 

@@ -69,6 +69,31 @@ def test_several_values_of_a_type_need_a_name():
     )
 
 
+def test_several_values_of_a_type_need_a_name_also_where_none_would_do():
+    """An optional need isn't left empty while there are several values to choose from."""
+
+    @lifespan(band=LifespanBand.SERVICES)
+    async def shop(page: Page | None) -> AsyncIterator[None]:
+        yield
+
+    assert [] == [*plan_of(shop).warnings]
+    with pytest.raises(PlanError) as caught:
+        plan_of(shop, value(Page("home"), name="home"), value(Page("about"), name="about"))
+    (problem,) = caught.value.problems
+    assert problem.message.endswith("needs a Page, which several parts provide.")
+    assert "'about' and 'home' provide one each; name the one that is meant with Named." == problem.hint
+
+
+class Proxy:
+    def __getattr__(self, name):
+        raise RuntimeError("there is no request")
+
+
+def test_a_value_whose_attributes_fail():
+    """Only the class of an object is asked for its name: a proxy has no attributes while it stands for nothing."""
+    assert value(Proxy(), name="request").provenance.entry_point.endswith("test_values:Proxy")
+
+
 def test_a_value_and_a_component_of_one_type_conflict():
     """Both are named in the problem."""
     with pytest.raises(PlanError) as caught:

@@ -431,7 +431,7 @@ def test_every_kind_of_application(monkeypatch):
     [
         (42, "the application is an int; expected an Application, a Kernel, any ASGI app, or a function"),
         (lambda: None, "the function <lambda>() returned None; expected an Application"),
-        (lambda: 1 / 0, "the function <lambda>() can't be called: ZeroDivisionError: division by zero."),
+        (lambda: 1 / 0, "the function <lambda>() raised ZeroDivisionError: division by zero."),
     ],
 )
 def test_an_object_that_is_no_application(app, error, capfd):

@@ -9,6 +9,7 @@ import contextlib
 import importlib
 import inspect
 import logging
+import os
 import signal
 import socket
 import sys
@@ -201,8 +202,11 @@ def test_granian_takes_a_descriptor():
     holder = find_internal("granian.net:SocketHolder")
     with socket.create_server(("127.0.0.1", 0)) as sock:
         number = sock.detach()
-        taken = holder(number, False, 128)
+    taken = holder(number, False, 128)
+    try:
         assert taken.get_fd() == number, f"granian {version('granian')}: SocketHolder takes other arguments"
+    finally:
+        os.close(number)  # the holder closes nothing until a server has taken the socket from it
 
 
 def test_granian_leaves_logging_alone():

@@ -1,6 +1,7 @@
 """Tests of bandmaster.kernel.settings.display."""
 
 from pathlib import Path
+from typing import NamedTuple
 
 import pytest
 from pydantic import BaseModel, Secret, SecretStr
@@ -8,7 +9,7 @@ from pydantic_settings import BaseSettings, SettingsConfigDict
 from tests.kernel.settings.examples import SECRET, URL, Inner, Part
 
 from bandmaster.kernel.settings.display import current_value, describe_settings
-from bandmaster.kernel.settings.secrets import secret_variables
+from bandmaster.kernel.settings.secrets import hide_secrets, secret_variables
 from bandmaster.kernel.text import MASK
 
 MASKED_URL = f"postgres://u:{MASK}@h/db"
@@ -135,3 +136,38 @@ def test_a_variable_that_another_type_declares_secret():
     assert (MASK, True) == (code.default, code.secret)
     assert MASK == current_value(Careless(), "code", secrets)
     assert "5" == current_value(Careless(), "max_tokens", secrets)
+
+
+class Login(NamedTuple):
+    user: str
+    password: str
+
+
+@pytest.mark.parametrize(
+    ("value", "expected"),
+    [
+        (Login("shop", "hunter2"), ["shop", MASK]),
+        ([("x-api-key", "hunter2"), ("accept", "json")], [["x-api-key", MASK], ["accept", "json"]]),
+        ({"a://b:hunter2@c": 1}, {f"a://b:{MASK}@c": 1}),
+    ],
+)
+def test_secrets_by_the_names_of_items(value, expected):
+    """The items of a named tuple have names, as has a pair of name and value. Keys may hold secrets as well."""
+    assert expected == hide_secrets(value)
+
+
+class Tree(BaseModel):
+    code: SecretStr = SecretStr("")
+    below: "Tree | None" = None
+    other: Inner | None = None
+
+
+class Nested(BaseSettings):
+    model_config = SettingsConfigDict(env_prefix="TEST_", env_nested_delimiter="__")
+
+    tree: Tree | None = None
+
+
+def test_the_variables_of_nested_secrets():
+    """The secrets of optional models count, at any depth; a model inside of itself ends."""
+    assert {"TEST_TREE__CODE", "TEST_TREE__OTHER__PASSWORD"} == secret_variables([Nested])

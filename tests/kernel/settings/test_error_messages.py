@@ -19,12 +19,14 @@ def test_an_exception(error, expected):
 
 
 @pytest.mark.parametrize(
-    ("error", "expected"),
+    ("action", "error", "expected"),
     [
-        (ValueError("odd."), "shop can't be called: ValueError: odd"),
-        (SystemExit(3), "shop can't be called: it calls sys.exit(3) when it is called"),
+        ("called", ValueError("odd."), "shop raised ValueError: odd"),
+        ("called", SystemExit(3), "shop called sys.exit(3)"),
+        ("imported", ValueError("odd."), "shop can't be imported: ValueError: odd"),
+        ("imported", SystemExit(3), "shop can't be imported: it calls sys.exit(3) when it is imported"),
     ],
 )
-def test_a_failure(error, expected):
+def test_a_failure(action, error, expected):
     """A failure names what failed, and in which step."""
-    assert expected == describe_failure("shop", "called", error)
+    assert expected == describe_failure("shop", action, error)

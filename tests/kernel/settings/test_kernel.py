@@ -50,7 +50,7 @@ def test_debug_is_refused_in_production(monkeypatch, environment):
     assert not read().shows_details
     monkeypatch.setenv("BANDMASTER_DEBUG", "true")
     assert [
-        "KernelSettings is wrong (KernelSettings): debug: refused while environment is production."
+        "KernelSettings is wrong: BANDMASTER_DEBUG is refused while BANDMASTER_ENVIRONMENT is production."
     ] == find_problems()
 
 
@@ -101,9 +101,10 @@ def test_draining_must_leave_time_for_the_stops(monkeypatch, delay, timeout):
     monkeypatch.setenv("BANDMASTER_DRAIN_TIMEOUT", str(timeout))
     assert [
         (
-            "KernelSettings is wrong (KernelSettings): termination_grace: "
-            f"drain_delay + drain_timeout = {delay + timeout} s leaves nothing of 30 s for the stop; "
-            "raise it (and the platform's), or drain for less long."
+            "KernelSettings is wrong: "
+            f"BANDMASTER_DRAIN_DELAY + BANDMASTER_DRAIN_TIMEOUT = {delay + timeout} s leaves nothing of "
+            "BANDMASTER_TERMINATION_GRACE = 30 s for the stop; raise the grace (and the platform's), or drain for less "
+            "long."
         )
     ] == find_problems()
 

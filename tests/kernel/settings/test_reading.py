@@ -128,9 +128,9 @@ def test_a_secret_of_another_source_is_not_shown():
         (
             Whole,
             {"TEST_PASSWORD": SECRET, "TEST_PIN": f"{SECRET}-longer"},
-            f"Whole is wrong (Whole): app has password {MASK} and {MASK}.",
+            f"Whole is wrong: app has password {MASK} and {MASK}.",
         ),
-        (Before, {"TEST_PASSWORD": SECRET}, f"Before is wrong (Before): odd: {{'password': '{MASK}'}}."),
+        (Before, {"TEST_PASSWORD": SECRET}, f"Before is wrong: odd: {{'password': '{MASK}'}}."),
     ],
 )
 def test_a_wrong_value_is_never_shown(monkeypatch, kind, variables, expected):
@@ -173,7 +173,7 @@ def test_a_secret_of_another_type_is_not_shown(monkeypatch):
     """A message about a whole model hides the variables that another type declares to be secret."""
     monkeypatch.setenv("TEST_PIN", SECRET)
     _, problems = read_settings([Whole, Plain])
-    assert [f"Plain is wrong (Plain): odd: {{'pin': '{MASK}'}}."] == [str(problem) for problem in problems]
+    assert [f"Plain is wrong: odd: {{'pin': '{MASK}'}}."] == [str(problem) for problem in problems]
 
 
 def test_one_type_is_read(monkeypatch):

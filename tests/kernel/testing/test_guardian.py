@@ -1,4 +1,4 @@
-"""Processes and folders for tests that end with the test process, even when SIGKILL ends that one."""
+"""Tests of bandmaster.kernel.testing.guardian: processes and folders end with the test process, even by SIGKILL."""
 
 import os
 import signal
@@ -11,7 +11,7 @@ import pytest
 
 from bandmaster.kernel.testing import guarded_folder, guarded_process
 
-PATIENCE = 20
+PATIENCE = 60
 STUBBORN = """
 import signal, subprocess, sys, time
 signal.signal(signal.SIGTERM, signal.SIG_IGN)
@@ -55,7 +55,10 @@ def wait_until(done):
 
 @pytest.fixture
 def killed(tmp_path):
-    """Starts a test process with a guarded process, kills the test process, and returns the words that were printed."""
+    """A function that starts a test process with a guarded process, kills the test process, and returns its output.
+
+    The output is a list of words.
+    """
 
     def run(source, options=""):
         command = [sys.executable, "-c", HOLDS.format(options), "", sys.executable, "-c", source, tmp_path / "stopped"]

@@ -18,39 +18,39 @@ time.sleep(60)
 STUBBORN = "import signal; signal.signal(signal.SIGTERM, signal.SIG_IGN); print('up', flush=True)\n" + LISTEN
 
 
-def listening(port):
-    def ask():
+def make_probe(port):
+    def connect():
         socket.create_connection(("127.0.0.1", port), timeout=1).close()
         return True
 
-    return ask
+    return connect
 
 
 def start(tmp_path, source, port, **options):
     command = [sys.executable, "-c", source, str(port)]
-    options = {"ready": listening(port), **options}
+    options = {"ready": make_probe(port), **options}
     return server_process(command, name="the server", log=tmp_path / "log", **options)
 
 
-def test_it_is_ready_inside_and_gone_afterwards(tmp_path):
+def test_a_server_is_ready_inside_the_block_and_has_ended_after_it(tmp_path):
     """The block begins when the server answers, and leaves no process behind."""
     port = free_port()
     with start(tmp_path, LISTEN, port) as process:
-        assert listening(port)()
+        assert make_probe(port)()
     assert -signal.SIGTERM == process.returncode
     with pytest.raises(ConnectionRefusedError):
-        listening(port)()
+        make_probe(port)()
 
 
-def test_a_failing_test_ends_it_too(tmp_path):
-    """An exception inside the block ends the server, too."""
+def test_an_exception_ends_the_server(tmp_path):
+    """A server doesn't outlive a test that fails inside the block."""
     with pytest.raises(KeyError), start(tmp_path, LISTEN, free_port()) as process:
         raise KeyError
     assert process.returncode is not None
 
 
-def test_what_ignores_the_signal_is_killed(tmp_path):
-    """A server that doesn't stop is ended all the same."""
+def test_a_server_that_ignores_the_signal_is_killed(tmp_path):
+    """SIGKILL ends a server that still runs after the timeout."""
     with start(tmp_path, STUBBORN, free_port(), timeout=3) as process:
         pass
     assert -signal.SIGKILL == process.returncode

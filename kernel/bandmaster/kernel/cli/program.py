@@ -51,9 +51,9 @@ class Program(TyperGroup):
 
 def _print_version(is_wanted: bool) -> None:
     if is_wanted:
-        from importlib.metadata import version
+        from bandmaster.kernel.discovery.distributions import render_version
 
-        typer.echo(f"bandmaster {version('bandmaster')}")
+        typer.echo(render_version("bandmaster"))
         raise typer.Exit
 
 

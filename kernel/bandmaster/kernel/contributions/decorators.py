@@ -141,13 +141,15 @@ def value(
     Raises:
         ValueError: an argument is out of range, or the object hasn't the type in ``provides``.
     """
+    # An object's own attributes may be computed, and those of a proxy may fail.
+    defined = obj if isinstance(obj, type) or inspect.isroutine(obj) else type(obj)
     return ValueContribution(
         name=name,
         value=obj,
         provides=provides,
         roles=cast("frozenset[str] | None", roles),
         description="" if description is None else description,
-        provenance=Provenance(entry_point=read_path(obj)),
+        provenance=Provenance(entry_point=read_path(defined)),
     )
 
 

@@ -58,9 +58,12 @@ class LifespanContribution:
     """
 
     name: str
+    """The name in the plan, in logs and in ``BANDMASTER_DISABLE``; under `lifespan` the function's, unless given."""
     factory: Callable[..., AbstractAsyncContextManager[Any]]
     band: LifespanBand = cast("LifespanBand", None)
+    """The band in which the component starts; unless given, the band of the priority."""
     priority: int = cast("int", None)
+    """The place within the bands, a number that the band contains; unless given, the middle of the band."""
     provides: tuple[Any, ...] = ()
     """One or several types that the component provides, in addition to the return annotation."""
     requires: tuple[str, ...] = ()
@@ -80,6 +83,8 @@ class LifespanContribution:
     on_crash: OnCrash = "stop"
     """The reaction to a failure while serving: ``stop`` the whole plan, or ``degrade`` readiness until the stop."""
     description: str = ""
+    """One line about the component, for programs that read the plan; under `lifespan` the first line of the docstring,
+    unless given."""
     provenance: Provenance = Provenance()
 
     def __post_init__(self) -> None:

@@ -8,9 +8,10 @@ from os import PathLike
 from typing import TYPE_CHECKING
 
 from bandmaster.kernel.contributions.model import COMMANDS_GROUP, GROUPS, Contribution
+from bandmaster.kernel.discovery.distributions import normalise
 from bandmaster.kernel.discovery.entry_points import PREFIX
 from bandmaster.kernel.discovery.loading import load, load_command
-from bandmaster.kernel.discovery.metadata import Found, Scan, find, normalise, scan
+from bandmaster.kernel.discovery.metadata import Found, Scan, find, scan
 from bandmaster.kernel.discovery.trust import Admission, LeftOut, Mode, admit
 from bandmaster.kernel.errors import DiscoveryError
 from bandmaster.kernel.text import near

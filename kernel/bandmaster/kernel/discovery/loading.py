@@ -31,7 +31,7 @@ def load(found: Found) -> Contribution:
         KeyError: the group isn't one of contributions.
     """
     wanted = GROUPS[found.group]
-    loaded = _import(found, wanted)
+    loaded: Any = _import(found, wanted)
     if wanted is RouteContribution:
         loaded = as_route_contribution(loaded)
     if not isinstance(loaded, wanted):

@@ -7,7 +7,8 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Literal, TypeAlias, get_args
 
 from bandmaster.kernel.discovery.disabling import describe_unknown, list_addresses, parse_names
-from bandmaster.kernel.discovery.metadata import Found, normalise
+from bandmaster.kernel.discovery.distributions import normalise
+from bandmaster.kernel.discovery.metadata import Found
 from bandmaster.kernel.errors import Problem
 from bandmaster.kernel.text import listed, near
 

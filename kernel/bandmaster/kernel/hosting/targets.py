@@ -125,6 +125,8 @@ def split(target: str) -> tuple[str, str]:
     stem = name.removesuffix(".py").removeprefix("./").strip("/").replace("/", ".").replace("\\", ".")
     fits = all(map(str.isidentifier, stem.split(".")))
     example = f"{stem if fits else 'shop.main'}:{attribute if attribute.isidentifier() else 'app'}"
+    if fits and stem == target and "." in stem:
+        example = f"{':'.join(stem.rsplit('.', 1))} or {example}"  # the last part may be the module or the name in it
     hint = f"Write the module as it is imported, a colon, and the name in it, such as {example}"
     raise TargetError(Problem(f"{target!r} isn't of the form module:attribute.", f"{hint}.", target), misspelt=True)
 

@@ -14,8 +14,8 @@ from bandmaster.kernel.lifecycle.context import Context
 from bandmaster.kernel.planning.deadlines import Deadlines
 from bandmaster.kernel.planning.make import SettingsReader, make_plan
 from bandmaster.kernel.planning.plan import Plan
+from bandmaster.kernel.settings import reading
 from bandmaster.kernel.settings.kernel import KernelSettings
-from bandmaster.kernel.settings.reading import read_one, read_settings
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -41,7 +41,7 @@ class Composition:
         disable: str | Iterable[str] = (),
         overrides: Mapping[Any, Any] | None = None,
         settings: KernelSettings | None = None,
-        read_settings: SettingsReader = read_settings,
+        read_settings: SettingsReader = reading.read_settings,
     ) -> Composition:
         """Check the arguments of a kernel, and read its settings where none are given.
 
@@ -158,4 +158,4 @@ def choose_settings(settings: KernelSettings | None, overrides: dict[Any, Any]) 
     if settings is not None and overridden is not None:
         raise ValueError("settings: overrides has KernelSettings as well; give them once")
     given = settings if overridden is None else overridden
-    return read_one(KernelSettings) if given is None else given
+    return reading.read_one(KernelSettings) if given is None else given

@@ -37,7 +37,7 @@ from bandmaster.kernel.planning.plan import Component, Plan
 
 
 class Phase(Enum):
-    """The phase of a kernel's run."""
+    """The phase of a kernel's run: NEW, STARTING, READY, DRAINING, STOPPING, then STOPPED or FAILED."""
 
     NEW = "new"
     STARTING = "starting"
@@ -143,7 +143,7 @@ class Engine:
             Ending(tuple(self._failures), interruption, was_ready=self._was_ready, stop_reason=self._stop_reason)
         )
         self.phase = Phase.FAILED if self._failures else Phase.STOPPED
-        self._emit(events.KernelStopped, took=self._now() - self._began, errors=len(self._failures))
+        self._emit(events.KernelStopped, took=self._now() - self._stop_began, errors=len(self._failures))
         self._failures.clear()
         if raised is not None:
             try:

@@ -49,9 +49,21 @@ class _Search:
                         f"{describe_part(part)} needs {render_key(need.key)}, which it provides itself.",
                         subject=part.name,
                     )
+            elif need.kind is Kind.RESOURCE and (several := self._find_several(need.key)):
+                # Also if the need is optional: None would hide that the choice is open.
+                message = f"{describe_part(part)} needs {render_key(need.key)}, which several parts provide."
+                hint = f"{listed(several)} provide one each; name the one that is meant with Named."
+                yield Problem(message, hint, part.name)
             elif need.kind is Kind.RESOURCE and not need.optional:
                 message = f"{describe_part(part)} needs {render_key(need.key)}, which nothing provides."
                 yield Problem(message, self._describe_remedy(need.key), part.name)
+
+    def _find_several(self, key: Key) -> list[str]:
+        """The names of several values of a type that is needed without a name."""
+        if key.name is not None:
+            return []
+        names = sorted(other.name for other in self.wiring.values if other.type == key.type and other.name)
+        return names if len(names) > 1 else []
 
     def _describe_remedy(self, key: Key) -> str:
         if key.type is self.context:
@@ -73,9 +85,6 @@ class _Search:
 
     def _find_similar(self, key: Key) -> str:
         """A part that provides the type under another name, or a subclass of it."""
-        several = sorted(other.name for other in self.wiring.values if other.type == key.type and other.name)
-        if key.name is None and len(several) > 1:
-            return f"{listed(several)} provide one each; name the one that is meant with Named."
         named = {**self.wiring.providers, **{other: part.name for other, part in self.wiring.values.items()}}
         for other in sorted(named, key=str):
             provider = named[other]

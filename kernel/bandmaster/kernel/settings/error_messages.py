@@ -15,7 +15,14 @@ def describe_error(error: BaseException) -> str:
 
 
 def describe_failure(subject: str, action: str, error: BaseException) -> str:
-    """A clause for code that failed, without a full stop: ``shop can't be imported: KeyError: 'region'``."""
+    """A clause for code that failed, without a full stop: ``shop can't be imported: KeyError: 'region'``.
+
+    Code that was called is the program's own, and may be right to raise: ``shop() raised KeyError: 'region'``.
+    """
+    if action == "called":
+        if isinstance(error, SystemExit):
+            return f"{subject} called sys.exit({error.code!r})"
+        return f"{subject} raised {describe_error(error).rstrip('.')}"
     if isinstance(error, SystemExit):
         return f"{subject} can't be {action}: it calls sys.exit({error.code!r}) when it is {action}"
     return f"{subject} can't be {action}: {describe_error(error).rstrip('.')}"

@@ -121,13 +121,13 @@ class KernelSettings(BaseSettings):
     @model_validator(mode="after")
     def _check_together(self) -> KernelSettings:
         if self.debug and self.is_production:
-            raise ValueError("debug: refused while environment is production")
+            raise ValueError("BANDMASTER_DEBUG is refused while BANDMASTER_ENVIRONMENT is production")
         draining = self.drain_delay + self.drain_timeout
         if draining >= self.termination_grace:
             raise ValueError(
-                f"termination_grace: drain_delay + drain_timeout = {duration(draining)} leaves nothing of "
-                f"{duration(self.termination_grace)} for the stop; raise it (and the platform's), or drain for less "
-                "long"
+                f"BANDMASTER_DRAIN_DELAY + BANDMASTER_DRAIN_TIMEOUT = {duration(draining)} leaves nothing of "
+                f"BANDMASTER_TERMINATION_GRACE = {duration(self.termination_grace)} for the stop; raise the grace (and "
+                "the platform's), or drain for less long"
             )
         return self
 

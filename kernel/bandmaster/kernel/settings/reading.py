@@ -85,8 +85,10 @@ def _describe_invalid(
 
 
 def _describe_value(kind: type[BaseSettings], value: InvalidValue) -> Problem:
-    where = variable_at(kind, value.location) if value.location else kind.__name__
-    if value.missing and value.location:
+    if not value.location:
+        return Problem(f"{kind.__name__} is wrong: {value.message}.", subject=kind.__name__)
+    where = variable_at(kind, value.location)
+    if value.missing:
         return Problem(
             f"{where} is not set ({kind.__name__} needs it).",
             f"Set it in the environment, or pass overrides={{{kind.__name__}: {kind.__name__}(...)}}.",

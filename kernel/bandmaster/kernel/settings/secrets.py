@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from enum import Enum
-from types import NoneType
-from typing import Any, get_args, get_origin
+from types import NoneType, UnionType
+from typing import Annotated, Any, Union, cast, get_args, get_origin
 
 from pydantic import BaseModel, Secret, SecretBytes, SecretStr
 from pydantic_settings import BaseSettings
@@ -38,14 +38,31 @@ def secret_variables(kinds: Iterable[type[BaseSettings]]) -> frozenset[str]:
 
 
 def _find_secrets(kind: type[BaseModel], name: str, variable: str, annotation: Any) -> Iterator[str]:
-    """The variable of a secret field, and the variables of the secrets in a nested model."""
+    """The variable of a secret field, and the variables of the secrets in nested models."""
     if is_secret_field(kind, name):
         yield variable
     delimiter = kind.model_config.get("env_nested_delimiter")
-    if delimiter and isinstance(annotation, type) and issubclass(annotation, BaseModel):
-        for inner in annotation.model_fields:
-            if is_secret_field(annotation, inner):
-                yield f"{variable}{delimiter}{inner}"
+    if isinstance(delimiter, str) and delimiter:
+        for model in _list_models(annotation):
+            yield from (f"{variable}{delimiter}{inner}" for inner in _list_secret_paths(model, delimiter, (model,)))
+
+
+def _list_secret_paths(kind: type[BaseModel], delimiter: str, outer: tuple[type[BaseModel], ...]) -> Iterator[str]:
+    """The paths of the secret fields in a model; ``outer`` are the models around it, which a path enters only once."""
+    for name, field in kind.model_fields.items():
+        if is_secret_field(kind, name):
+            yield name
+        for model in _list_models(field.annotation):
+            if model not in outer:
+                inner = _list_secret_paths(model, delimiter, (*outer, model))
+                yield from (f"{name}{delimiter}{path}" for path in inner)
+
+
+def _list_models(annotation: Any) -> list[type[BaseModel]]:
+    """The model of an annotation, and each model of a union."""
+    if get_origin(annotation) in (Annotated, Union, UnionType):
+        return [model for inside in get_args(annotation) for model in _list_models(inside)]
+    return [annotation] if isinstance(annotation, type) and issubclass(annotation, BaseModel) else []
 
 
 def hide_secrets(value: object, name: str = "") -> Any:
@@ -59,14 +76,27 @@ def hide_secrets(value: object, name: str = "") -> Any:
     if isinstance(value, BaseModel):
         return {field: hide_secrets(getattr(value, field), field) for field in type(value).model_fields}
     if isinstance(value, Mapping):
-        return {str(key): hide_secrets(inner, str(key)) for key, inner in value.items()}
+        return {masked(str(key)): hide_secrets(inner, str(key)) for key, inner in value.items()}
     if isinstance(value, (list, tuple)):
+        if (names := _name_items(value)) is not None:
+            return [hide_secrets(inner, name) for name, inner in zip(names, value, strict=True)]
         return [hide_secrets(inner) for inner in value]
     if isinstance(value, (set, frozenset)):
         return {masked(str(inner)) for inner in value}
     if isinstance(value, (int, float)):
         return value
     return masked(str(value.value if isinstance(value, Enum) else value))
+
+
+def _name_items(value: list[Any] | tuple[Any, ...]) -> Sequence[str] | None:
+    """The names of a named tuple's items, or of a pair of name and value, such as a header."""
+    if fields := getattr(value, "_fields", None):
+        return cast("Sequence[str]", fields)
+    match value:
+        case [str() as name, _]:
+            return ("", name)
+        case _:
+            return None
 
 
 def collect_texts(value: object) -> Iterator[str]:

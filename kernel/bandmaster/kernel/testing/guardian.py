@@ -1,9 +1,9 @@
-"""Processes and folders for tests that end with the test process, even when SIGKILL ends that one.
+"""Processes and folders for tests that end with the test process, even when SIGKILL ends the test process.
 
 A test process that is killed runs no clean-up. So the first process or folder starts a second program, the guardian,
 which is this file. The guardian reads from a pipe, and only the test process can write to that pipe. When the pipe
-closes, the test process has ended, for whatever reason. Then the guardian ends every process that is left and removes
-every folder.
+closes, the test process has ended, for any reason. Then the guardian ends the remaining processes and removes the
+remaining folders.
 """
 
 # Only the standard library: the guardian runs this file without any other package, and starts in 20 ms.
@@ -28,9 +28,9 @@ from typing import IO
 _GRACE = 5.0
 """Seconds between a process' stop signal and SIGKILL, once the test process has ended."""
 _PAUSE = 0.02
-_GATE = 'read -r line || exit; exec "$@" </dev/null'
+_AWAIT_LINE = 'read -r line || exit; exec "$@" </dev/null'
 """A shell script that waits for a line on its input and then becomes the command, or ends when the input closes."""
-_STARTING = threading.Lock()
+_START_LOCK = threading.Lock()
 
 
 @contextmanager
@@ -60,7 +60,7 @@ def guarded_process(
     process = subprocess.Popen(  # noqa: S603  # the caller's command, as it stands
         # A SIGKILL between the start and the registration would leave the process behind. So the command waits until
         # the guardian's pipe holds its process id.
-        ["/bin/sh", "-c", _GATE, "sh", *command],
+        ["/bin/sh", "-c", _AWAIT_LINE, "sh", *command],
         cwd=cwd,
         env=None if environment is None else dict(environment),
         stdin=subprocess.PIPE,
@@ -75,7 +75,7 @@ def guarded_process(
     with process:
         try:
             _notify_guardian(f"process {process.pid} {int(stop_signal)}")
-            _open_gate(process)
+            _begin_command(process)
             yield process
         finally:
             _signal_session(process.pid, signal.SIGKILL)
@@ -94,17 +94,17 @@ def guarded_folder(prefix: str) -> Iterator[Path]:
         _notify_guardian(f"removed {folder}")
 
 
-def _open_gate(process: subprocess.Popen[bytes]) -> None:
+def _begin_command(process: subprocess.Popen[bytes]) -> None:
     assert process.stdin is not None  # for the type checker
-    with suppress(BrokenPipeError):  # the process has been killed already
+    with suppress(BrokenPipeError):  # the process has already been killed
         process.stdin.write(b"\n")
         process.stdin.close()
     process.stdin = None
 
 
 def _notify_guardian(line: str) -> None:
-    with _STARTING:
-        # Two guardians would each know half of the processes, and one of them would end too early.
+    with _START_LOCK:
+        # Two guardians would each know half of the processes. A cached function may run twice in two threads.
         pipe = _start_guardian()
     # The write of a short line to a pipe is atomic, also with several threads.
     os.write(pipe, f"{line}\n".encode())
@@ -133,7 +133,7 @@ def _wait_for_guardian(guardian: subprocess.Popen[bytes]) -> None:
 
 
 def guard(lines: Iterable[str]) -> None:
-    """Read which processes and folders there are; when the lines end, end the processes and remove the folders."""
+    """Read the processes and folders of a test process; at the end of the lines, end and remove those that are left."""
     stop_signals: dict[int, int] = {}
     folders: set[str] = set()
     for line in lines:
@@ -160,7 +160,7 @@ def guard(lines: Iterable[str]) -> None:
 
 
 def _signal_session(leader: int, number: int) -> None:
-    """Signal every process of a session, including processes that start meanwhile."""
+    """Signal every process of a session, also those that start meanwhile."""
     signalled: set[int] = set()
     while new := _find_session(leader) - signalled:
         signalled |= new

@@ -1,4 +1,4 @@
-"""Start real servers for tests on loopback, wait until they answer, and end them."""
+"""Start real servers for tests on loopback, wait until they answer, and stop them."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from bandmaster.kernel.testing.guardian import guarded_process
 
 _PAUSE = 0.02
 _TAIL = 4000
-"""Characters of a server's output that an error shows, from its end."""
+"""The most characters of a server's output that an error shows. The last ones are shown."""
 
 
 class ServiceSettings(BaseSettings):
@@ -28,12 +28,12 @@ class ServiceSettings(BaseSettings):
     model_config: ClassVar[SettingsConfigDict] = SettingsConfigDict(env_prefix="BANDMASTER_TEST_", extra="ignore")
 
     services_required: bool = Field(
-        default=False, description="Let a test fail, rather than skip it, when its server can't be had."
+        default=False, description="Let a test fail, rather than skip it, when its server can't be started."
     )
 
 
 class ServerUnavailable(Exception):
-    """A server for tests can't be had; the text names the reason and the remedy."""
+    """A server for tests can't be started; the text names the reason and the remedy."""
 
 
 def free_port() -> int:
@@ -46,7 +46,8 @@ def free_port() -> int:
 
 def skip_or_fail(error: ServerUnavailable) -> NoReturn:
     """Skip the test; fail it where services are required (``BANDMASTER_TEST_SERVICES_REQUIRED=1``)."""
-    import pytest  # not needed to run a server for something else
+    # Programs that aren't tests start servers, too, and may have no pytest.
+    import pytest
 
     if ServiceSettings().services_required:
         pytest.fail(f"{error} (and services are required here)", pytrace=False)
@@ -67,14 +68,14 @@ def server_process(
     timeout: float = 20.0,
     stop_signal: int = signal.SIGTERM,
 ) -> Iterator[subprocess.Popen[bytes]]:
-    """Run a server until the block ends: then ``stop_signal``, and SIGKILL ``timeout`` seconds later if need be.
+    """Run a server until the block ends: then ``stop_signal``, and SIGKILL if the server runs ``timeout`` seconds later.
 
     ``ready`` is called until it returns true; a connection error counts as false. ``environment`` is the server's whole
-    environment; None passes on this process' own. ``user`` and ``group`` are the ids that the server runs as, for
-    servers that refuse to run as root.
+    environment; None passes on this process' own. ``user`` and ``group`` are the ids that the server runs as: some
+    servers refuse to run as root.
 
     Raises:
-        ServerUnavailable: the server can't be run, ends at once, or isn't ready within ``timeout`` seconds.
+        ServerUnavailable: the server can't be started, ends early, or isn't ready within ``timeout`` seconds.
     """
     with ExitStack() as stack:
         with log.open("ab") as output:
@@ -93,34 +94,34 @@ def server_process(
             except OSError as error:
                 raise ServerUnavailable(f"{name} can't be started: {error}") from error
         stack.callback(_stop, process, stop_signal, timeout)
-        _wait_until(ready, process, name, log, timeout)
+        _wait_until_ready(ready, process, name, log, timeout)
         yield process
 
 
-def _wait_until(
+def _wait_until_ready(
     ready: Callable[[], bool], process: subprocess.Popen[bytes], name: str, log: Path, timeout: float
 ) -> None:
     end = time.monotonic() + timeout
     while True:
         if process.poll() is not None:
-            raise ServerUnavailable(f"{name} ended with {process.returncode} before it was ready:\n{_tail(log)}")
+            raise ServerUnavailable(f"{name} ended with {process.returncode} before it was ready:\n{_read_tail(log)}")
         try:
             if ready():
                 return
         except OSError:
             pass
         if time.monotonic() > end:
-            raise ServerUnavailable(f"{name} isn't ready after {timeout:g} s:\n{_tail(log)}")
+            raise ServerUnavailable(f"{name} isn't ready after {timeout:g} s:\n{_read_tail(log)}")
         time.sleep(_PAUSE)
 
 
 def _stop(process: subprocess.Popen[bytes], stop_signal: int, timeout: float) -> None:
     if process.poll() is None:
         process.send_signal(stop_signal)
-    # The guarded process' own exit kills a server that doesn't end in time.
+    # The end of the guarded process' block kills a server that doesn't end in time.
     with suppress(subprocess.TimeoutExpired):
         process.wait(timeout)
 
 
-def _tail(log: Path) -> str:
+def _read_tail(log: Path) -> str:
     return log.read_text(encoding="utf-8", errors="replace")[-_TAIL:]

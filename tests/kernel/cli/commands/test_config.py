@@ -87,8 +87,8 @@ def test_invalid_settings_of_the_kernel(sandbox):
     assert (1, True) == (result.exit_code, "BANDMASTER_DRAIN_TIMEOUT  (float, default 10)\n" in result.stdout)
     assert result.stdout.startswith("""\
 KernelSettings  bandmaster
-  ! KernelSettings is wrong (KernelSettings): termination_grace: drain_delay + drain_timeout = 60 s leaves nothing of \
-30 s for the stop; raise it (and the platform's), or drain for less long.
+  ! KernelSettings is wrong: BANDMASTER_DRAIN_DELAY + BANDMASTER_DRAIN_TIMEOUT = 60 s leaves nothing of \
+BANDMASTER_TERMINATION_GRACE = 30 s for the stop; raise the grace (and the platform's), or drain for less long.
   BANDMASTER_ENVIRONMENT  (str, default development)
 """)
 

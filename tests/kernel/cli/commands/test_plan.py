@@ -372,7 +372,7 @@ def wrong(): return Kernel(discover=False, contributions=[A])
         (
             "app:wrong",
             (
-                "app:wrong() can't be called: ValueError: contributions: A is no contribution; decorate it with "
+                "app:wrong() raised ValueError: contributions: A is no contribution; decorate it with "
                 "@lifespan(...) or @middleware(...), or make a LifespanContribution, MiddlewareContribution, "
                 "RouteContribution or ErrorHandlerContribution of it.\n"
                 "  app.py:17 in wrong\n"

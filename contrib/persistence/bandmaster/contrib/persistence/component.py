@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import AsyncIterator, Mapping
-from typing import Annotated, Any
 
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncSession
 from sqlalchemy.orm import Session
@@ -15,7 +14,7 @@ from bandmaster.contrib.persistence.manager import DatabaseManager
 from bandmaster.contrib.persistence.migration.schema_check import DatabaseSchema, check_schema
 from bandmaster.contrib.persistence.settings import DatabaseSettings
 from bandmaster.contrib.persistence.tenancy.isolation_check import check_isolation
-from bandmaster.kernel import Context, LifespanBand, LifespanContribution, Named, Scoped, lifespan, named_settings
+from bandmaster.kernel import Context, LifespanBand, LifespanContribution, Scoped, lifespan, named_settings
 
 BUDGET = "postgres"
 """The name of the budget for connections to PostgreSQL."""
@@ -71,25 +70,8 @@ def database_component(name: str, *, prefix: str | None = None) -> LifespanContr
     Raises:
         ValueError: ``name`` can't name a component.
     """
-    Named(name)  # raises ValueError for a name of another form
     kind = named_settings(DatabaseSettings, name, about=f"the database {name!r}", prefix=prefix)
-
-    async def another(settings: Any, context: Context) -> AsyncIterator[Any]:
-        async with database.factory(settings, context) as manager:
-            yield manager
-
-    another.__annotations__ |= {"settings": kind, "return": AsyncIterator[Annotated[DatabaseManager, Named(name)]]}
-
-    def budget(settings: DatabaseSettings) -> Mapping[str, int]:
-        return connections(settings)
-
-    budget.__annotations__ |= {"settings": kind}
-    return lifespan(
-        band=LifespanBand.PERSISTENCE,
-        name=name,
-        budget=budget,
-        description=f"The database {name!r}, with pools of its own.",
-    )(another)
+    return database.named(name, settings=kind, description=f"The database {name!r}, with pools of its own.")
 
 
 async def _check_start(manager: DatabaseManager, context: Context) -> None:

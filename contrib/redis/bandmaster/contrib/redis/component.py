@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 from collections.abc import AsyncIterator, Mapping
 from functools import partial
-from typing import Annotated, Any
 
 import structlog
 from redis.asyncio import Redis
@@ -14,7 +13,7 @@ from bandmaster.contrib.redis.clients import open_clients
 from bandmaster.contrib.redis.errors import RedisRefusedError
 from bandmaster.contrib.redis.reachability import answer, see_redis
 from bandmaster.contrib.redis.settings import RedisSettings
-from bandmaster.kernel import Context, LifespanBand, LifespanContribution, Named, lifespan, named_settings
+from bandmaster.kernel import Context, LifespanBand, LifespanContribution, lifespan, named_settings
 
 BUDGET = "redis"
 """The name of the budget for connections to Redis."""
@@ -61,27 +60,10 @@ def redis_component(
     Raises:
         ValueError: ``name`` can't name a component, or both ``prefix`` and ``settings`` are given.
     """
-    Named(name)  # raises ValueError for a name of another form
     if settings is not None and prefix is not None:
         raise ValueError("prefix: can't be given with settings, which have a prefix of their own")
     kind = settings or named_settings(RedisSettings, name, about=f"the Redis client {name!r}", prefix=prefix)
-
-    async def another(settings: Any, context: Context) -> AsyncIterator[Any]:
-        async with redis.factory(settings, context) as client:
-            yield client
-
-    another.__annotations__ |= {"settings": kind, "return": AsyncIterator[Annotated[Redis, Named(name)]]}
-
-    def budget(settings: RedisSettings) -> Mapping[str, int]:
-        return connections(settings)
-
-    budget.__annotations__ |= {"settings": kind}
-    return lifespan(
-        band=LifespanBand.PERSISTENCE,
-        name=name,
-        budget=budget,
-        description=f"The Redis client {name!r}, with a pool of its own.",
-    )(another)
+    return redis.named(name, settings=kind, description=f"The Redis client {name!r}, with a pool of its own.")
 
 
 def _check_asyncio(name: str) -> None:

@@ -8,15 +8,14 @@ from typing import Any
 from pydantic import ValidationError
 
 
-def render_validation_error(
-    error: ValidationError, render_location: Callable[[tuple[Any, ...]], str], *, hide_values: bool = False
-) -> list[str]:
+def render_argument_errors(error: ValidationError, render_location: Callable[[tuple[Any, ...]], str]) -> list[str]:
     """One line for each invalid value, without the value: ``location: reason``.
 
-    With ``hide_values`` the reasons given by an application's own validators are hidden too: they may quote the value.
+    The reasons given by an application's own validators are hidden too: they may quote the value, or a part of it,
+    which the kernel's `validation_messages` couldn't recognise.
     """
     return [
-        f"{render_location(detail['loc'])}: {_render_reason(detail, hide_values)}"
+        f"{render_location(detail['loc'])}: {_render_reason(detail)}"
         for detail in error.errors(include_url=False, include_input=False, include_context=False)
     ]
 
@@ -26,7 +25,7 @@ def render_first_reason(error: ValidationError) -> str:
     return str(error.errors(include_url=False, include_input=False)[0]["msg"]).removeprefix("Value error, ")
 
 
-def _render_reason(detail: Any, hide_values: bool) -> str:
-    if hide_values and detail["type"] in ("value_error", "assertion_error"):
+def _render_reason(detail: Any) -> str:
+    if detail["type"] in ("value_error", "assertion_error"):
         return "a validator refused it"
     return str(detail["msg"])

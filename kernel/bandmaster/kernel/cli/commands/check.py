@@ -27,6 +27,7 @@ def check(
     with answering(answer, full=traceback):
         from bandmaster.kernel.cli.planned_target import plan_target
         from bandmaster.kernel.errors import PlanError
+        from bandmaster.kernel.text import count_noun
 
         planned = plan_target(target, app_dir, role)
         problems, warnings = planned.problems, planned.warnings
@@ -51,7 +52,8 @@ def check(
             elif fails:
                 show_error("Warnings fail with --strict.")
             else:
-                counts = f"{len(planned.plan.components)} components, {len(planned.plan.layers)} layers"
-                show_line(f"ok: {planned.title} fits together ({counts})")
+                components = count_noun(len(planned.plan.components), "component")
+                layers = count_noun(len(planned.plan.layers), "layer")
+                show_line(f"ok: {planned.title} fits together ({components}, {layers})")
         if fails:
             raise typer.Exit(PROBLEM)

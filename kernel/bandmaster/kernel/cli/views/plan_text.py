@@ -12,7 +12,7 @@ from bandmaster.kernel.planning.budgets import BudgetShare, compare_budget
 from bandmaster.kernel.planning.explanation import Explanation
 from bandmaster.kernel.planning.plan import Component, Layer, Plan
 from bandmaster.kernel.settings.kernel import KernelSettings
-from bandmaster.kernel.text import duration
+from bandmaster.kernel.text import count_noun, duration
 
 
 def render_plan_text(
@@ -53,15 +53,11 @@ def _count_parts(plan: Plan) -> str:
             "no parts: install a distribution that brings some, such as bandmaster-web, or name an app that composes "
             "some"
         )
-    stages = f" in {_count_noun(len(plan.stages), 'stage')}" if plan.stages else ""
-    counts = [f"{_count_noun(len(plan.components), 'component')}{stages}", _count_noun(len(plan.layers), "layer")]
-    counts += [_count_noun(len(plan.routes), "set of routes", "sets of routes")] if plan.routes else []
-    counts += [_count_noun(len(plan.error_handlers), "error handler")] if plan.error_handlers else []
+    stages = f" in {count_noun(len(plan.stages), 'stage')}" if plan.stages else ""
+    counts = [f"{count_noun(len(plan.components), 'component')}{stages}", count_noun(len(plan.layers), "layer")]
+    counts += [count_noun(len(plan.routes), "set of routes", "sets of routes")] if plan.routes else []
+    counts += [count_noun(len(plan.error_handlers), "error handler")] if plan.error_handlers else []
     return ", ".join(counts)
-
-
-def _count_noun(count: int, one: str, many: str = "") -> str:
-    return f"{count or 'no'} {one if count == 1 else many or f'{one}s'}"
 
 
 def _describe_start_order(plan: Plan) -> Section:

@@ -9,9 +9,9 @@ from __future__ import annotations
 
 import importlib
 import socket
-from importlib.metadata import version
 from typing import TYPE_CHECKING, Any
 
+from bandmaster.kernel.discovery.distributions import render_version
 from bandmaster.kernel.process.servers.cancellable_calls import CancellableCalls
 from bandmaster.kernel.process.servers.granian_websockets import OpenWebSockets
 from bandmaster.kernel.process.servers.settings import ServerSettings
@@ -27,7 +27,7 @@ class Granian:
     """granian in the launcher's own event loop."""
 
     def __init__(self, settings: ServerSettings) -> None:
-        self.version = f"granian {version('granian')}"
+        self.version = render_version("granian")
         self._settings = settings
         self._server: Any = None
         self._stopping = False

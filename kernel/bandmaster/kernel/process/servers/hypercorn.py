@@ -9,11 +9,11 @@ from __future__ import annotations
 import importlib
 import logging
 import socket
-from importlib.metadata import version
 from typing import TYPE_CHECKING
 
 import anyio
 
+from bandmaster.kernel.discovery.distributions import render_version
 from bandmaster.kernel.process.servers.cancellable_calls import CancellableCalls
 from bandmaster.kernel.process.servers.settings import ServerSettings
 
@@ -32,7 +32,7 @@ class Hypercorn:
     """hypercorn on asyncio or trio."""
 
     def __init__(self, settings: ServerSettings) -> None:
-        self.version = f"hypercorn {version('hypercorn')}"
+        self.version = render_version("hypercorn")
         self._settings = settings
         self._stopping = False
         self._stop_requested: anyio.Event | None = None

@@ -10,9 +10,9 @@ from __future__ import annotations
 import socket
 from collections.abc import Generator
 from contextlib import contextmanager
-from importlib.metadata import version
 from typing import TYPE_CHECKING, Any
 
+from bandmaster.kernel.discovery.distributions import render_version
 from bandmaster.kernel.process.servers.settings import ServerSettings
 
 if TYPE_CHECKING:
@@ -26,7 +26,7 @@ class Uvicorn:
     """uvicorn without lifespan and signal handlers."""
 
     def __init__(self, settings: ServerSettings) -> None:
-        self.version = f"uvicorn {version('uvicorn')}"
+        self.version = render_version("uvicorn")
         self._settings = settings
         self._server: Any = None
         self._stopping = False

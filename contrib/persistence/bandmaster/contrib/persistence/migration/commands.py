@@ -231,7 +231,7 @@ def _load_scope(target: str | None, app_dir: str, url: str | None) -> _Scope:
     if not parts:
         raise MigrationError(
             f"{target or 'the installed parts'} brings no migrations: a part names them by an entry point of "
-            "bandmaster.lifespan, as 'bandmaster db init' shows; install the part again after adding one"
+            "bandmaster.values, as 'bandmaster db init' shows; install the part again after adding one"
         )
     return _Scope(parts, lambda: named or _read_database_url(plan))
 
@@ -241,16 +241,16 @@ def _read_database_url(plan: Plan) -> URL:
 
     from bandmaster.contrib.persistence.migration.branches import MigrationError
     from bandmaster.contrib.persistence.settings import DatabaseSettings
+    from bandmaster.kernel import validation_messages
 
     try:
         given = plan.settings_of(DatabaseSettings)
         settings = DatabaseSettings() if given is None else given
     except ValidationError as error:
-        wrong = "; ".join(
-            f"{DatabaseSettings.variable(str(detail['loc'][0])) if detail['loc'] else 'DATABASE_*'}: {detail['msg']}"
-            for detail in error.errors(include_url=False, include_input=False, include_context=False)
+        wrong = validation_messages(
+            error, lambda location: DatabaseSettings.variable(str(location[0])) if location else "DATABASE_*"
         )
-        raise MigrationError(f"the database's settings can't be read: {wrong}") from None
+        raise MigrationError(f"the database's settings can't be read: {'; '.join(wrong)}") from None
     if settings.pgbouncer and settings.migration_url is None:
         raise MigrationError(
             f"{settings.variable('url')} goes through PgBouncer, where the lock against other processes doesn't hold: "

@@ -2,31 +2,22 @@
 
 from __future__ import annotations
 
-import importlib
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
+
+from bandmaster.kernel import export_lazily
 
 if TYPE_CHECKING:
-    from bandmaster.contrib.persistence.testing.databases import PostgresDatabase, fresh_database
-    from bandmaster.contrib.persistence.testing.server import PostgresServer, PostgresTestSettings, postgres_server
+    from bandmaster.contrib.persistence.testing.databases import PostgresDatabase as PostgresDatabase
+    from bandmaster.contrib.persistence.testing.databases import fresh_database as fresh_database
+    from bandmaster.contrib.persistence.testing.server import PostgresServer as PostgresServer
+    from bandmaster.contrib.persistence.testing.server import PostgresTestSettings as PostgresTestSettings
+    from bandmaster.contrib.persistence.testing.server import postgres_server as postgres_server
 
 # pytest imports this package at every start, so that its modules are imported at first use (PEP 562).
-_HOMES = {
-    "PostgresDatabase": "databases",
-    "PostgresServer": "server",
-    "PostgresTestSettings": "server",
-    "fresh_database": "databases",
-    "postgres_server": "server",
-}
-
-__all__ = ["PostgresDatabase", "PostgresServer", "PostgresTestSettings", "fresh_database", "postgres_server"]
-
-
-def __getattr__(name: str) -> Any:
-    if name not in _HOMES:
-        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    value = globals()[name] = getattr(importlib.import_module(f"{__name__}.{_HOMES[name]}"), name)
-    return value
-
-
-def __dir__() -> list[str]:
-    return sorted({*globals(), *__all__})
+export_lazily(
+    __name__,
+    {
+        "databases": ["PostgresDatabase", "fresh_database"],
+        "server": ["PostgresServer", "PostgresTestSettings", "postgres_server"],
+    },
+)

@@ -2,30 +2,21 @@
 
 from __future__ import annotations
 
-import importlib
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
+
+from bandmaster.kernel import export_lazily
 
 if TYPE_CHECKING:
-    from bandmaster.contrib.redis.testing.programs import redis_program
-    from bandmaster.contrib.redis.testing.server import RedisServer, RedisTestSettings, redis_server
+    from bandmaster.contrib.redis.testing.programs import redis_program as redis_program
+    from bandmaster.contrib.redis.testing.server import RedisServer as RedisServer
+    from bandmaster.contrib.redis.testing.server import RedisTestSettings as RedisTestSettings
+    from bandmaster.contrib.redis.testing.server import redis_server as redis_server
 
 # pytest imports this package at every start, so that its modules are imported at first use (PEP 562).
-_HOMES = {
-    "RedisServer": "server",
-    "RedisTestSettings": "server",
-    "redis_program": "programs",
-    "redis_server": "server",
-}
-
-__all__ = ["RedisServer", "RedisTestSettings", "redis_program", "redis_server"]
-
-
-def __getattr__(name: str) -> Any:
-    if name not in _HOMES:
-        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    value = globals()[name] = getattr(importlib.import_module(f"{__name__}.{_HOMES[name]}"), name)
-    return value
-
-
-def __dir__() -> list[str]:
-    return sorted({*globals(), *__all__})
+export_lazily(
+    __name__,
+    {
+        "programs": ["redis_program"],
+        "server": ["RedisServer", "RedisTestSettings", "redis_server"],
+    },
+)

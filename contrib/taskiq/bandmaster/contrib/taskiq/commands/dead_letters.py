@@ -184,8 +184,7 @@ def _read_settings(target: str | None, app_dir: str) -> TaskIQSettings:
     from pydantic import ValidationError
 
     from bandmaster.contrib.taskiq.settings import TaskIQSettings
-    from bandmaster.contrib.taskiq.validation_errors import render_validation_error
-    from bandmaster.kernel import load_application
+    from bandmaster.kernel import load_application, validation_messages
 
     if target is not None:
         given = load_application(target, app_dir).plan.settings_of(TaskIQSettings)
@@ -194,7 +193,7 @@ def _read_settings(target: str | None, app_dir: str) -> TaskIQSettings:
     try:
         return TaskIQSettings()
     except ValidationError as error:
-        problems = render_validation_error(error, lambda location: f"TASKIQ_{'_'.join(map(str, location)).upper()}")
+        problems = validation_messages(error, lambda location: f"TASKIQ_{'_'.join(map(str, location)).upper()}")
         raise CommandError(f"The settings of the task queue can't be read: {'; '.join(problems)}.") from None
 
 

@@ -75,10 +75,10 @@ def run_role(
 def _apply_options(settings: TaskIQSettings, options: dict[str, Any]) -> TaskIQSettings:
     from pydantic import ValidationError
 
-    from bandmaster.contrib.taskiq.validation_errors import render_validation_error
+    from bandmaster.kernel import validation_messages
 
     try:
         return type(settings)(**{**dict(settings), **options})
     except ValidationError as error:
-        problems = render_validation_error(error, lambda location: f"--{location[0]}")
+        problems = validation_messages(error, lambda location: f"--{location[0]}")
         raise CommandError(f"{'; '.join(problems)}.", misspelt=True) from None

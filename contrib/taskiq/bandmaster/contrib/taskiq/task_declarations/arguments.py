@@ -15,7 +15,7 @@ from pydantic_core import PydanticSerializationError, from_json, to_json
 from taskiq_dependencies.dependency import Dependency
 
 from bandmaster.contrib.taskiq.errors import InvalidArgumentsError
-from bandmaster.contrib.taskiq.validation_errors import render_validation_error
+from bandmaster.contrib.taskiq.validation_errors import render_argument_errors
 
 _EMPTY = inspect.Parameter.empty
 _MOST_PROBLEMS = 3
@@ -70,7 +70,7 @@ class Arguments:
             try:
                 bound.arguments[name] = _convert(adapter, self.signature.parameters[name].kind, value)
             except ValidationError as error:
-                problems += render_validation_error(error, partial(_render_location, name), hide_values=True)
+                problems += render_argument_errors(error, partial(_render_location, name))
         if problems:
             more = f" and {len(problems) - _MOST_PROBLEMS} more" if len(problems) > _MOST_PROBLEMS else ""
             raise InvalidArgumentsError("; ".join(problems[:_MOST_PROBLEMS]) + more)
