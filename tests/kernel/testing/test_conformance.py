@@ -303,9 +303,6 @@ async def test_something_isnt_closed():
     assert {"something else"} == {str(warning.message) for warning in caught}
 
 
-# -- layers --------------------------------------------------------------------------------------------------------
-
-
 def layer(call):
     """A layer in ASGI form, of one function."""
 
@@ -391,9 +388,6 @@ async def test_bad_layers(fault, said):
             await send({"type": "http.response.body"})
 
     await expect("lets requests through", said, layer(call), timeout=0.3)
-
-
-# -- imports -------------------------------------------------------------------------------------------------------
 
 
 @pytest.fixture
