@@ -22,7 +22,7 @@ from bandmaster.contrib.persistence.testing import PostgresDatabase
 from bandmaster.contrib.taskiq import TaskIQSettings, TaskQueue
 from bandmaster.contrib.web import request_context
 from bandmaster.kernel import Application, create_app, load_application
-from bandmaster.kernel.testing import Running, check_contribution, run
+from bandmaster.kernel.testing import Running, check_contribution, read_chunk, run
 from bandmaster_ratelimit import RateLimitLayer, RateLimits, RateLimitSettings, rate_limits
 from boxoffice.feed import Feed
 from boxoffice.jobs import count_sales, print_tickets
@@ -69,16 +69,16 @@ def _compose_box_office(
 
 
 async def _buy(running: Running, seats: int, house: str = "opera", show: str = "aida") -> dict:
-    held = await running.http.post(f"/houses/{house}/shows/{show}/holds", json={"seats": seats})
-    sold = await running.http.post(f"/houses/{house}/holds/{held.json()['id']}/purchase")
-    assert 200 == sold.status
+    held = await running.client.post(f"/houses/{house}/shows/{show}/holds", json={"seats": seats})
+    sold = await running.client.post(f"/houses/{house}/holds/{held.json()['id']}/purchase")
+    assert 200 == sold.status_code
     return sold.json()
 
 
 async def _read_events(running: Running, sale: int, house: str = "opera") -> list[dict]:
     """Read the stream of a sale's tickets to its end."""
-    async with running.http.stream("GET", f"/houses/{house}/sales/{sale}/tickets/events") as stream:
-        lines = b"".join([chunk async for chunk in stream]).decode().splitlines()
+    async with running.client.stream("GET", f"/houses/{house}/sales/{sale}/tickets/events") as stream:
+        lines = b"".join([chunk async for chunk in stream.aiter_bytes()]).decode().splitlines()
     return [json.loads(line.removeprefix("data: ")) for line in lines if line.startswith("data: ")]
 
 
@@ -93,7 +93,7 @@ def _compose_step(name: str, monkeypatch: pytest.MonkeyPatch) -> Application:
 async def test_the_first_step_greets(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
     """The component is open while requests are served, and closed afterwards."""
     async with run(_compose_step("component", monkeypatch)) as running:
-        response = await running.http.get("/hello/Ada")
+        response = await running.client.get("/hello/Ada")
     printed = [line for line in capsys.readouterr().out.splitlines() if line.startswith("the greeter")]
     assert ("Hello, Ada!", ["the greeter opens", "the greeter closes"]) == (response.text, printed)
 
@@ -102,18 +102,18 @@ async def test_the_second_step_counts(monkeypatch: pytest.MonkeyPatch) -> None:
     """The greeter starts after the guests, and reads its settings from the environment."""
     monkeypatch.setenv("GREETING_WORD", "Ahoy")
     async with run(_compose_step("dependency", monkeypatch)) as running:
-        await running.http.get("/hello/Ada")
-        response = await running.http.get("/hello/Grace")
-        ready = await running.http.get("/readyz")
+        await running.client.get("/hello/Ada")
+        response = await running.client.get("/hello/Grace")
+        ready = await running.client.get("/readyz")
         order = [name for name in running.events.start_order if name in ("guests", "greeter")]
     expected = ("Ahoy, Grace! You are guest number 2.", 200, ["guests", "greeter"])
-    assert expected == (response.text, ready.status, order)
+    assert expected == (response.text, ready.status_code, order)
 
 
 async def test_the_third_step_measures_both_kinds(monkeypatch: pytest.MonkeyPatch) -> None:
     """The layer serves HTTP and WebSockets alike."""
     async with run(_compose_step("layer", monkeypatch)) as running:
-        response = await running.http.get("/")
+        response = await running.client.get("/")
         async with running.websocket("/echo") as socket:
             await socket.send_text("la")
             echoed = await socket.receive_text()
@@ -162,17 +162,17 @@ async def test_the_box_office_and_an_independent_plugin_are_found(tmp_path: Path
     }
     assert expected == {name: brought[name] for name in expected}
     async with run(app) as running:
-        response = await running.http.get("/houses/opera/shows")
-    assert 200 == response.status
+        response = await running.client.get("/houses/opera/shows")
+    assert 200 == response.status_code
     assert {"x-request-id", "server-timing"} <= {name.lower() for name in response.headers}
 
 
 async def test_the_box_office_serves_behind_a_starlette_host(url: str) -> None:
     """If the host isn't a FastAPI app, the routes are mounted as an app of their own."""
     async with run(_compose_box_office(url, host=Starlette())) as running:
-        found = await running.http.get("/houses/opera/shows")
-        missing = await running.http.get("/houses/nowhere/shows")
-    assert [200, 404] == [found.status, missing.status]
+        found = await running.client.get("/houses/opera/shows")
+        missing = await running.client.get("/houses/nowhere/shows")
+    assert [200, 404] == [found.status_code, missing.status_code]
     assert "application/problem+json" == missing.headers["content-type"]
 
 
@@ -188,12 +188,12 @@ def url(request: pytest.FixtureRequest, tmp_path: Path) -> str:
 async def test_seats_are_held_and_bought(url: str) -> None:
     """A sale is in the export. Seats that aren't free can't be held."""
     async with run(_compose_box_office(url)) as running:
-        held = await running.http.post("/houses/opera/shows/aida/holds", json={"seats": 39})
-        sold = await running.http.post(f"/houses/opera/holds/{held.json()['id']}/purchase")
-        again = await running.http.post(f"/houses/opera/holds/{held.json()['id']}/purchase")
-        refused = await running.http.post("/houses/opera/shows/aida/holds", json={"seats": 2})
-        export = await running.http.get("/houses/opera/sales.csv")
-    assert [201, 200, 404, 409] == [held.status, sold.status, again.status, refused.status]
+        held = await running.client.post("/houses/opera/shows/aida/holds", json={"seats": 39})
+        sold = await running.client.post(f"/houses/opera/holds/{held.json()['id']}/purchase")
+        again = await running.client.post(f"/houses/opera/holds/{held.json()['id']}/purchase")
+        refused = await running.client.post("/houses/opera/shows/aida/holds", json={"seats": 2})
+        export = await running.client.get("/houses/opera/sales.csv")
+    assert [201, 200, 404, 409] == [held.status_code, sold.status_code, again.status_code, refused.status_code]
     assert "Aida has 1 seats left, not 2" == refused.json()["detail"]
     assert "number,show,seats\r\n1,aida,39\r\n" == export.text
 
@@ -211,26 +211,26 @@ async def test_the_last_seats_are_held_once(url: str) -> None:
     async with run(_compose_box_office(url)) as running:
 
         async def ask() -> None:
-            answer = await running.http.post("/houses/opera/shows/aida/holds", json={"seats": 8})
-            statuses.append(answer.status)
+            answer = await running.client.post("/houses/opera/shows/aida/holds", json={"seats": 8})
+            statuses.append(answer.status_code)
 
         async with anyio.create_task_group() as tasks:
             for _ in range(10):
                 tasks.start_soon(ask)
-        left = (await running.http.get("/houses/opera/shows")).json()[0]["free"]
+        left = (await running.client.get("/houses/opera/shows")).json()[0]["free"]
     assert ([201] * 5 + [409] * 5, 0) == (sorted(statuses), left)
 
 
 async def test_houses_are_kept_apart(url: str) -> None:
     """A house neither sees nor buys the holds of another house."""
     async with run(_compose_box_office(url)) as running:
-        held = (await running.http.post("/houses/opera/shows/aida/holds", json={"seats": 2})).json()["id"]
-        stolen = await running.http.post(f"/houses/playhouse/holds/{held}/purchase")
-        missing = await running.http.post("/houses/playhouse/shows/aida/holds", json={"seats": 2})
-        shows = await running.http.get("/houses/playhouse/shows")
-        export = await running.http.get("/houses/playhouse/sales.csv")
-        nowhere = await running.http.get("/houses/nowhere/shows")
-    assert [404, 404, 404] == [stolen.status, missing.status, nowhere.status]
+        held = (await running.client.post("/houses/opera/shows/aida/holds", json={"seats": 2})).json()["id"]
+        stolen = await running.client.post(f"/houses/playhouse/holds/{held}/purchase")
+        missing = await running.client.post("/houses/playhouse/shows/aida/holds", json={"seats": 2})
+        shows = await running.client.get("/houses/playhouse/shows")
+        export = await running.client.get("/houses/playhouse/sales.csv")
+        nowhere = await running.client.get("/houses/nowhere/shows")
+    assert [404, 404, 404] == [stolen.status_code, missing.status_code, nowhere.status_code]
     assert ["Hamlet", "Macbeth"] == [show["title"] for show in shows.json()]
     assert "number,show,seats\r\n" == export.text
 
@@ -240,16 +240,16 @@ async def test_on_postgresql_row_level_security_keeps_the_houses_apart(postgres_
     """Row-level security separates the houses. One role owns the tables, another role serves."""
     settings = {"migration_url": postgres_database.owner_url(), "tenant_isolation": "rls"}
     async with run(_compose_box_office(postgres_database.app_url(), **settings)) as running:
-        held = (await running.http.post("/houses/opera/shows/aida/holds", json={"seats": 2})).json()["id"]
-        stolen = await running.http.post(f"/houses/playhouse/holds/{held}/purchase")
-        sold = await running.http.post(f"/houses/opera/holds/{held}/purchase")
+        held = (await running.client.post("/houses/opera/shows/aida/holds", json={"seats": 2})).json()["id"]
+        stolen = await running.client.post(f"/houses/playhouse/holds/{held}/purchase")
+        sold = await running.client.post(f"/houses/opera/holds/{held}/purchase")
         manager = running.resources[DatabaseManager]
         seen = {}
         for house in ("opera", "playhouse"):
             with request_context(tenant=house):
                 async with manager.session() as session:
                     seen[house] = await session.scalar(text("SELECT count(*) FROM sales"))
-    assert [404, 200] == [stolen.status, sold.status]
+    assert [404, 200] == [stolen.status_code, sold.status_code]
     assert {"opera": 1, "playhouse": 0} == seen
 
 
@@ -257,11 +257,11 @@ async def test_on_postgresql_row_level_security_keeps_the_houses_apart(postgres_
 async def test_a_wrong_hold_is_refused(tmp_path: Path, body: bytes) -> None:
     """Invalid input is answered with 422 and takes no seat."""
     async with run(_compose_box_office(f"sqlite:///{tmp_path / 'house'}")) as running:
-        response = await running.http.post(
+        response = await running.client.post(
             "/houses/opera/shows/aida/holds", content=body, headers={"content-type": "application/json"}
         )
-        free = (await running.http.get("/houses/opera/shows")).json()[0]["free"]
-    assert (422, 40) == (response.status, free)
+        free = (await running.client.get("/houses/opera/shows")).json()[0]["free"]
+    assert (422, 40) == (response.status_code, free)
 
 
 async def test_expired_holds_are_released(url: str) -> None:
@@ -269,11 +269,11 @@ async def test_expired_holds_are_released(url: str) -> None:
     async with run(_compose_box_office(url, hold_seconds=0.2)) as running:
         feed = running.resources[Feed]
         with feed.listen("opera") as changes, feed.listen("playhouse") as others:
-            await running.http.post("/houses/opera/shows/aida/holds", json={"seats": 2})
+            await running.client.post("/houses/opera/shows/aida/holds", json={"seats": 2})
             with anyio.fail_after(5):
                 kinds = [(await changes.receive())["kind"], (await changes.receive())["kind"]]
             assert 0 == others.statistics().current_buffer_used
-        free = (await running.http.get("/houses/opera/shows")).json()[0]["free"]
+        free = (await running.client.get("/houses/opera/shows")).json()[0]["free"]
     assert (["held", "released"], 40) == (kinds, free)
 
 
@@ -282,14 +282,14 @@ async def test_the_tickets_of_a_sale_are_printed(url: str) -> None:
     async with run(_compose_box_office(url)) as running:
         sale = await _buy(running, 3)
         events = await _read_events(running, sale["id"])
-        after = await running.http.get(f"/houses/opera/sales/{sale['id']}/tickets")
-        elsewhere = await running.http.get(f"/houses/playhouse/sales/{sale['id']}/tickets")
-        missing = await running.http.get("/houses/opera/sales/99/tickets/events")
+        after = await running.client.get(f"/houses/opera/sales/{sale['id']}/tickets")
+        elsewhere = await running.client.get(f"/houses/playhouse/sales/{sale['id']}/tickets")
+        missing = await running.client.get("/houses/opera/sales/99/tickets/events")
     printed = {"state": "printed", "printed": 3, "of": 3}
     counts = [now["printed"] for now in events]
     assert (printed, printed) == (events[-1], after.json())
     assert counts == sorted(counts)
-    assert [404, 404] == [elsewhere.status, missing.status]
+    assert [404, 404] == [elsewhere.status_code, missing.status_code]
 
 
 async def test_tickets_wait_for_the_commit(url: str) -> None:
@@ -300,7 +300,7 @@ async def test_tickets_wait_for_the_commit(url: str) -> None:
         with anyio.fail_after(5):
             while (await queue.handle(sale["printing"]).get_progress()) is None:
                 await anyio.sleep(0.02)
-        now = await running.http.get(f"/houses/opera/sales/{sale['id']}/tickets")
+        now = await running.client.get(f"/houses/opera/sales/{sale['id']}/tickets")
         with request_context(tenant="opera"):
             async with manager.session() as session:
                 noted = await session.scalar(text("SELECT printing FROM sales"))
@@ -342,7 +342,7 @@ async def test_workers_print_where_tasks_travel_by_redis(url: str, redis_url: st
     async with run(app) as running:
         sale = await _buy(running, 3)
         await anyio.sleep(0.3)
-        waiting = await running.http.get(f"/houses/opera/sales/{sale['id']}/tickets")
+        waiting = await running.client.get(f"/houses/opera/sales/{sale['id']}/tickets")
         worker = app.kernel.for_role("worker")
         async with worker.running():
             started = {component.contribution.name for component in worker.plan.components}
@@ -365,7 +365,7 @@ async def test_the_next_worker_prints_what_a_stopped_worker_left(tmp_path: Path,
             with anyio.fail_after(5):
                 while (await queue.handle(sale["printing"]).get_progress()) is None:
                     await anyio.sleep(0.02)
-        left = await running.http.get(f"/houses/opera/sales/{sale['id']}/tickets")
+        left = await running.client.get(f"/houses/opera/sales/{sale['id']}/tickets")
         async with app.kernel.for_role("worker").running():
             events = await _read_events(running, sale["id"])
     assert "printing" == left.json()["state"]
@@ -393,7 +393,7 @@ async def test_a_websocket_sees_the_house_and_every_change(url: str) -> None:
     """The first message is the state, the following messages are changes."""
     async with run(_compose_box_office(url)) as running, running.websocket("/houses/opera/live") as socket:
         house = await socket.receive_json()
-        await running.http.post("/houses/opera/shows/tosca/holds", json={"seats": 1})
+        await running.client.post("/houses/opera/shows/tosca/holds", json={"seats": 1})
         change = await socket.receive_json()
     assert [40, 40, 40] == [show["free"] for show in house["shows"]]
     assert ("held", "tosca", 1) == (change["kind"], change["show"], change["seats"])
@@ -404,11 +404,11 @@ async def test_draining_ends_streams_and_closes_websockets(url: str) -> None:
     """The drain ends streams that would never end by themselves."""
     async with run(_compose_box_office(url)) as running:
         events, live = "/houses/opera/events", "/houses/opera/live"
-        async with running.http.stream("GET", events) as stream, running.websocket(live) as socket:
-            first = await stream.receive()
+        async with running.client.stream("GET", events) as stream, running.websocket(live) as socket:
+            first = await read_chunk(stream)
             await socket.receive_json()
             left = await running.drain()
-            rest = [chunk async for chunk in stream]
+            rest = [chunk async for chunk in stream.aiter_bytes()]
             code = await socket.wait_closed()
     assert (b"retry: 1000\n\n", 0, [], 1001) == (first, left, rest, code)
 
@@ -418,12 +418,12 @@ async def test_draining_ends_the_progress_stream_but_not_the_task(tmp_path: Path
     """A browser can reconnect to another process, but a task in memory can only be finished in this process."""
     async with run(_compose_box_office(f"sqlite:///{tmp_path / 'house'}", seconds_per_ticket=0.2)) as running:
         sale = await _buy(running, 5)
-        async with running.http.stream("GET", f"/houses/opera/sales/{sale['id']}/tickets/events") as stream:
+        async with running.client.stream("GET", f"/houses/opera/sales/{sale['id']}/tickets/events") as stream:
             with anyio.fail_after(5):
-                while b"printing" not in await stream.receive():
+                while b"printing" not in await read_chunk(stream):
                     pass
             left = await running.drain()
-            rest = b"".join([chunk async for chunk in stream])
+            rest = b"".join([chunk async for chunk in stream.aiter_bytes()])
         result = await running.resources[TaskQueue].handle(sale["printing"]).get_result()
     assert (0, False) == (left, result.is_err)
     assert b'"printed":5' not in rest
@@ -435,10 +435,10 @@ async def test_the_plugin_limits_a_client() -> None:
     contributions = [rate_limits, RateLimitLayer]
     options = {"contributions": contributions, "discover": False, "overrides": {RateLimitSettings: settings}}
     async with run(**options) as running:
-        statuses = [(await running.http.get("/")).status for _ in range(2)]
-        refused = await running.http.get("/")
+        statuses = [(await running.client.get("/")).status_code for _ in range(2)]
+        refused = await running.client.get("/")
         clients = len(running.resources[RateLimits])
-    assert ([404, 404], 429, "2", 1) == (statuses, refused.status, refused.headers["retry-after"], clients)
+    assert ([404, 404], 429, "2", 1) == (statuses, refused.status_code, refused.headers["retry-after"], clients)
 
 
 async def test_the_plugin_conforms() -> None:

@@ -9,11 +9,13 @@ import sys
 import typing
 from pathlib import Path
 
+import httpx2
 import pytest
 
 import bandmaster
 import bandmaster.kernel
 from bandmaster.kernel import Application, Context, Kernel
+from bandmaster.kernel.testing import Connection, Running, WebSocket
 
 HEAVY = {
     "anyio",
@@ -42,7 +44,13 @@ DESCRIBING = [
     "middleware",
     "value",
 ]
-PUBLIC = ["bandmaster.kernel", "bandmaster.kernel.events", "bandmaster.kernel.planning", "bandmaster.kernel.commands"]
+PUBLIC = [
+    "bandmaster.kernel",
+    "bandmaster.kernel.events",
+    "bandmaster.kernel.planning",
+    "bandmaster.kernel.commands",
+    "bandmaster.kernel.testing",
+]
 SPECIAL = ("__call__", "__iter__", "__getitem__", "__aenter__", "__enter__")
 MODULES = [
     module.name
@@ -92,13 +100,14 @@ def read_public_names():
 
 
 NAMES = read_public_names()
-MADE_HERE = (Application, Context)
+MADE_HERE = (Application, Connection, Context, Running, WebSocket)
 """Classes that only the kernel makes: their constructors aren't public."""
 # What annotations name while only type checkers look at them.
 CHECKED = {
     **{path.rpartition(".")[2]: value for path, value in NAMES.items()},
     **dict.fromkeys(("ASGIApp", "BaseSettings", "BaseRoute", "ValidationError"), object),
     "App": Application | Kernel,
+    "httpx2": httpx2,
 }
 
 

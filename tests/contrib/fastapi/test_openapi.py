@@ -220,7 +220,7 @@ def test_a_document_is_made_once() -> None:
 async def test_the_served_document_declares_problems() -> None:
     """A client that fetches the document gets the declarations."""
     async with run(compose(build_host())) as running:
-        document = (await running.http.get("/openapi.json")).json()
+        document = (await running.client.get("/openapi.json")).json()
         assert "default" in document["paths"]["/items"]["post"]["responses"]
 
 
@@ -235,10 +235,10 @@ async def test_problems_are_as_declared() -> None:
         jsonschema_rs.validator_for(schema).validate(problem)
 
     async with run(app) as running:
-        check("ValidationProblem", (await running.http.post("/items", json={"price": -1})).json())
-        check("ProblemDetails", (await running.http.get("/items/9")).json())
-        check("ProblemDetails", (await running.http.get("/items/3")).json())
-        check("ProblemDetails", (await running.http.get("/nowhere")).json())
+        check("ValidationProblem", (await running.client.post("/items", json={"price": -1})).json())
+        check("ProblemDetails", (await running.client.get("/items/9")).json())
+        check("ProblemDetails", (await running.client.get("/items/3")).json())
+        check("ProblemDetails", (await running.client.get("/nowhere")).json())
 
 
 @pytest.fixture(scope="module")

@@ -56,7 +56,7 @@ def provide(value: Any, kind: Any, name: str = "part") -> LifespanContribution:
 
 async def fetch_json(host: FastAPI, *parts: LifespanContribution, path: str = "/", **options: Any) -> Any:
     async with run(create_app(host, contributions=parts, discover=False, **options)) as running:
-        return (await running.http.get(path)).json()
+        return (await running.client.get(path)).json()
 
 
 @pytest.mark.requirement("FA-4")
@@ -278,7 +278,7 @@ async def test_a_scoped_resource_is_shared_in_a_request() -> None:
         return session is other
 
     async with run(create_app(host, contributions=[sessions(events)], discover=False)) as running:
-        answers = [(await running.http.get("/")).json() for _ in range(2)]
+        answers = [(await running.client.get("/")).json() for _ in range(2)]
     assert ([True, True], ["open", "closed"] * 2) == (answers, events)
     assert seen[0] is not seen[1]
 

@@ -45,13 +45,13 @@ def build_app() -> Any:
 async def test_every_error_has_a_place_and_no_input() -> None:
     """A place in the body is a pointer, any other a parameter."""
     async with run(build_app()) as running:
-        response = await running.http.post(
+        response = await running.client.post(
             f"/items/{SECRET}?limit={SECRET}",
             json={"price": SECRET, "tags": ["ok", SECRET]},
             headers={"x-level": SECRET},
         )
     problem = response.json()
-    assert (422, "application/problem+json") == (response.status, response.headers["content-type"])
+    assert (422, "application/problem+json") == (response.status_code, response.headers["content-type"])
     assert {"status": 422, "title": "Unprocessable Content"}.items() <= problem.items()
     places = [{name: value for name, value in error.items() if name != "detail"} for error in problem["errors"]]
     assert [
@@ -69,10 +69,10 @@ async def test_every_error_has_a_place_and_no_input() -> None:
 async def test_a_malformed_body(body: bytes) -> None:
     """The place of the error is the whole body."""
     async with run(build_app()) as running:
-        response = await running.http.post("/items/1", content=body, headers={"content-type": "application/json"})
-    assert response.status in (400, 422)
+        response = await running.client.post("/items/1", content=body, headers={"content-type": "application/json"})
+    assert response.status_code in (400, 422)
     assert "application/problem+json" == response.headers["content-type"]
-    if response.status == 422:
+    if response.status_code == 422:
         assert ["#"] == [error["pointer"] for error in response.json()["errors"]]
 
 
@@ -80,8 +80,8 @@ async def test_a_malformed_body(body: bytes) -> None:
 async def test_an_invalid_response_is_a_500() -> None:
     """The client learns nothing of the value."""
     async with run(build_app(), raise_app_exceptions=False) as running:
-        response = await running.http.get("/broken")
-    assert (500, 500) == (response.status, response.json()["status"])
+        response = await running.client.get("/broken")
+    assert (500, 500) == (response.status_code, response.json()["status"])
     assert SECRET not in response.text
 
 
@@ -93,7 +93,7 @@ async def test_a_websocket_is_refused() -> None:
             async with running.websocket(f"/live/{SECRET}"):
                 pass
     assert (422, [{"in": "path", "parameter": "number"}]) == (
-        refused.value.status,
+        refused.value.status_code,
         [{"in": error["in"], "parameter": error["parameter"]} for error in refused.value.response.json()["errors"]],
     )
     assert SECRET not in str(refused.value.response.json()["errors"])
@@ -150,7 +150,7 @@ def build_shelter() -> Any:
 async def test_pointers_lead_into_the_body(body: Any, pointers: list[str]) -> None:
     """Pointers leave out pydantic's tokens for members of unions, and messages leave out tags that were sent."""
     async with run(build_shelter()) as running:
-        response = await running.http.post("/baskets", json=body)
+        response = await running.client.post("/baskets", json=body)
     assert pointers == [error["pointer"] for error in response.json()["errors"]]
     assert SECRET not in response.text
 
@@ -159,7 +159,7 @@ async def test_pointers_lead_into_the_body(body: Any, pointers: list[str]) -> No
 async def test_the_number_of_errors_is_limited() -> None:
     """Of very many errors the first are listed, with the number of all."""
     async with run(build_shelter()) as running:
-        response = await running.http.post("/many", json=["x"] * 5000)
+        response = await running.client.post("/many", json=["x"] * 5000)
     assert 100 == len(response.json()["errors"])
     assert "the first 100 of 5000" in response.json()["detail"]
 
@@ -168,7 +168,7 @@ async def test_the_number_of_errors_is_limited() -> None:
 async def test_malformed_json_names_the_character() -> None:
     """The message names the character at which the JSON is malformed, and the pointer the whole body."""
     async with run(build_shelter()) as running:
-        response = await running.http.post("/many", content=b"[1, 2", headers={"content-type": "application/json"})
+        response = await running.client.post("/many", content=b"[1, 2", headers={"content-type": "application/json"})
     assert [{"pointer": "#", "detail": "JSON decode error at character 5"}] == response.json()["errors"]
 
 
@@ -176,10 +176,10 @@ async def test_malformed_json_names_the_character() -> None:
 async def test_an_invalid_response_is_logged_with_its_handler(capsys: pytest.CaptureFixture[str]) -> None:
     """The log names the handler and the place and not the value, and the client learns neither."""
     async with run(build_shelter()) as running:
-        response = await running.http.get("/accounts")
+        response = await running.client.get("/accounts")
     output = capsys.readouterr()
     log = output.out + output.err
-    assert (500, "application/problem+json") == (response.status, response.headers["content-type"])
+    assert (500, "application/problem+json") == (response.status_code, response.headers["content-type"])
     assert {"type", "title", "status", "detail", "instance", "request_id"} == set(response.json())
     assert "accounts" in log and "response.1.number: Input should be a valid integer" in log
     assert SECRET not in log + response.text

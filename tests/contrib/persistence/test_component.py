@@ -57,7 +57,7 @@ async def test_it_starts_serves_and_leaves_nothing(postgres_database, superuser_
         async with resources[Scoped[Session]].open() as session:
             assert 1 == await anyio.to_thread.run_sync(session.scalar, text("SELECT 1"))
         assert isinstance(resources[DatabaseManager], DatabaseManager)
-        assert 200 == (await running.http.get("/readyz")).status
+        assert 200 == (await running.client.get("/readyz")).status_code
     with anyio.fail_after(3):
         while superuser_runs(f"SELECT 1 FROM pg_stat_activity WHERE usename = '{postgres_database.app}'"):
             await anyio.sleep(0.02)
@@ -112,7 +112,7 @@ async def test_readiness_follows_the_database():
     with postgres_server({}) as server:
         settings = of(server.url(), probe_timeout=1)
         async with run(**kernel(settings)) as running:
-            assert 200 == (await running.http.get("/readyz")).status
+            assert 200 == (await running.client.get("/readyz")).status_code
             server.stop()
             await wait_until(running, 503)
             server.start()
@@ -120,13 +120,13 @@ async def test_readiness_follows_the_database():
         async with run(**kernel(settings.model_copy(update={"critical": False}))) as running:
             server.stop()
             await anyio.sleep(1.2)
-            assert 200 == (await running.http.get("/readyz")).status
+            assert 200 == (await running.client.get("/readyz")).status_code
             server.start()
 
 
 async def wait_until(running, status):
     with anyio.fail_after(10):
-        while (await running.http.get("/readyz")).status != status:
+        while (await running.client.get("/readyz")).status_code != status:
             await anyio.sleep(0.1)
 
 
@@ -242,7 +242,7 @@ async def test_several_databases_with_settings_of_their_own(postgres_database, b
     options = {"contributions": parts, "discover": False}
     assert {"postgres": 21 + 1 + 5 + 5 + 1} == dict(Kernel(**options).plan.budget)
     async with run(**options) as running:
-        assert 200 == (await running.http.get("/readyz")).status
+        assert 200 == (await running.client.get("/readyz")).status_code
     assert [
         ("database", "postgresql+psycopg"),
         ("reporting", "sqlite+aiosqlite"),

@@ -102,7 +102,7 @@ async def test_its_health_is_asked_on_a_connection_of_its_own(redis_url) -> None
         names = sorted(each["name"] for each in await client.client_list() if each["name"].startswith("busy"))
         assert ["busy", "busy-probe"] == names
         held = await client.connection_pool.get_connection()
-        assert 200 == (await running.http.get("/readyz")).status
+        assert 200 == (await running.client.get("/readyz")).status_code
         await client.connection_pool.release(held)
 
 
@@ -110,15 +110,15 @@ async def test_its_health_is_asked_on_a_connection_of_its_own(redis_url) -> None
 async def test_readiness_follows_the_server(own_server, critical, status) -> None:
     """The application isn't ready while a critical Redis is away."""
     async with run(**kernel_options(own_server.url(), critical=critical, probe_timeout=0.2)) as running:
-        assert 200 == (await running.http.get("/readyz")).status
+        assert 200 == (await running.client.get("/readyz")).status_code
         own_server.stop()
         with anyio.fail_after(5):
-            while (await running.http.get("/readyz")).json()["checks"]["redis"]["status"] == "pass":
+            while (await running.client.get("/readyz")).json()["checks"]["redis"]["status"] == "pass":
                 await anyio.sleep(0.02)
-        assert status == (await running.http.get("/readyz")).status
+        assert status == (await running.client.get("/readyz")).status_code
         own_server.start()
         with anyio.fail_after(5):
-            while (await running.http.get("/readyz")).json()["checks"]["redis"]["status"] != "pass":
+            while (await running.client.get("/readyz")).json()["checks"]["redis"]["status"] != "pass":
                 await anyio.sleep(0.02)
 
 
@@ -141,7 +141,7 @@ async def test_several_clients_side_by_side(local_server, monkeypatch) -> None:
         assert [b"plain", b"cache", b"other"] == [await client.get("client") for client in clients]
         assert [10, 2, 10] == [client.connection_pool.max_connections for client in clients]
         assert {"redis": 11 + 3 + 11} == dict(running.plan.budget)
-        assert {"redis", "cache", "other"} == set((await running.http.get("/readyz")).json()["checks"])
+        assert {"redis", "cache", "other"} == set((await running.client.get("/readyz")).json()["checks"])
     for client in clients:
         with pytest.raises(RedisClosedError):
             await client.ping()
@@ -239,7 +239,7 @@ async def test_without_a_url_the_start_does_not_connect(monkeypatch) -> None:
     with structlog.testing.capture_logs() as logs:
         async with run(contributions=[redis]) as running:
             assert running.resources[Redis] is not None
-            assert 200 == (await running.http.get("/readyz")).status
+            assert 200 == (await running.client.get("/readyz")).status_code
     assert ["Redis isn't connected to before its first use"] == [
         log["event"] for log in logs if log["log_level"] == "info" and "Redis" in log["event"]
     ]

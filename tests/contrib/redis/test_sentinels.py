@@ -46,7 +46,7 @@ async def test_the_master_is_found(own_server, start_sentinel) -> None:
         client = running.resources[AsyncRedis]
         await client.set("key", "value")
         assert {"db2"} == set(await client.info("keyspace"))
-        assert 200 == (await running.http.get("/readyz")).status
+        assert 200 == (await running.client.get("/readyz")).status_code
     with pytest.raises(RedisClosedError):
         await client.get("key")
 

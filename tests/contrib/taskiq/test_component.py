@@ -90,8 +90,8 @@ async def test_without_redis_tasks_run_in_the_sending_process():
         assert {"greet": greet} == dict(queue.tasks)
         assert queue.idempotency is running.resources[Idempotency]
         assert {} == dict(running.plan.budget)
-        ready = await running.http.get("/readyz")
-        assert (200, "pass") == (ready.status, ready.json()["checks"]["taskiq"]["status"])
+        ready = await running.client.get("/readyz")
+        assert (200, "pass") == (ready.status_code, ready.json()["checks"]["taskiq"]["status"])
 
 
 async def test_a_drain_runs_the_messages_in_memory(logs):
@@ -225,7 +225,7 @@ async def test_a_web_process_sends_and_a_worker_runs(redis_url):
         async with worker.running():
             assert "hello ann, at once" == (await _result(sent)).return_value
             await worker.drain()
-        assert 200 == (await web.http.get("/readyz")).status
+        assert 200 == (await web.client.get("/readyz")).status_code
 
 
 async def test_connections_are_counted(redis_url):
@@ -250,14 +250,14 @@ async def test_readiness_follows_the_queue(tmp_path):
         skip_or_fail(error)
     try:
         async with run(**_on(entered.url())) as running:
-            assert 200 == (await running.http.get("/readyz")).status
+            assert 200 == (await running.client.get("/readyz")).status_code
             entered.stop()
             with anyio.fail_after(PATIENCE):
-                while (await running.http.get("/readyz")).status == 200:
+                while (await running.client.get("/readyz")).status_code == 200:
                     await anyio.sleep(0.05)
             entered.start()
             with anyio.fail_after(PATIENCE):
-                while (await running.http.get("/readyz")).status != 200:
+                while (await running.client.get("/readyz")).status_code != 200:
                     await anyio.sleep(0.05)
     finally:
         server.__exit__(None, None, None)

@@ -49,7 +49,7 @@ def _app(*others, **settings):
 async def test_a_page_of_a_named_origin_may_read() -> None:
     """A named origin gets the headers that let its pages read the response."""
     async with run(_app()) as running:
-        response = await running.http.get("/", headers={"origin": SHOP})
+        response = await running.client.get("/", headers={"origin": SHOP})
     assert "hello" == response.text
     assert SHOP == response.headers["access-control-allow-origin"]
     assert "x-request-id" == response.headers["access-control-expose-headers"]
@@ -60,7 +60,7 @@ async def test_a_page_of_a_named_origin_may_read() -> None:
 async def test_a_page_of_another_origin_may_not_read(origin: str) -> None:
     """Origins are compared byte by byte."""
     async with run(_app()) as running:
-        response = await running.http.get("/", headers={"origin": origin})
+        response = await running.client.get("/", headers={"origin": origin})
     assert "access-control-allow-origin" not in response.headers
     assert "Origin" == response.headers["vary"]
 
@@ -68,8 +68,8 @@ async def test_a_page_of_another_origin_may_not_read(origin: str) -> None:
 async def test_caches_learn_that_responses_depend_on_the_origin() -> None:
     """A response without an Origin in the request has the Vary header, too."""
     async with run(_app()) as running:
-        response = await running.http.get("/")
-    assert ["Origin"] == response.headers.all("vary")
+        response = await running.client.get("/")
+    assert ["Origin"] == response.headers.get_list("vary")
     assert "access-control-allow-origin" not in response.headers
 
 
@@ -83,15 +83,15 @@ async def test_a_preflight_never_reaches_the_application() -> None:
 
     inside = MiddlewareContribution(name="inside", layer=Inside, band=MiddlewareBand.SECURITY)
     async with run(_app(inside)) as running:
-        response = await running.http.options("/nowhere", headers=PREFLIGHT)
-        refused = await running.http.options("/nowhere", headers={**PREFLIGHT, "origin": EVIL})
-        asked = await running.http.options("/", headers={"origin": SHOP})
-    assert (200, SHOP) == (response.status, response.headers["access-control-allow-origin"])
+        response = await running.client.options("/nowhere", headers=PREFLIGHT)
+        refused = await running.client.options("/nowhere", headers={**PREFLIGHT, "origin": EVIL})
+        asked = await running.client.options("/", headers={"origin": SHOP})
+    assert (200, SHOP) == (response.status_code, response.headers["access-control-allow-origin"])
     assert "PUT" in response.headers["access-control-allow-methods"]
     assert "600" == response.headers["access-control-max-age"]
-    assert 400 == refused.status
+    assert 400 == refused.status_code
     assert "access-control-allow-origin" not in refused.headers
-    assert (405, ["OPTIONS"]) == (asked.status, reached)
+    assert (405, ["OPTIONS"]) == (asked.status_code, reached)
 
 
 async def test_private_networks_are_allowed_by_a_setting() -> None:
@@ -99,7 +99,7 @@ async def test_private_networks_are_allowed_by_a_setting() -> None:
     headers = {**PREFLIGHT, "access-control-request-private-network": "true"}
     for allowed in (False, True):
         async with run(_app(cors_private_network=allowed)) as running:
-            response = await running.http.options("/", headers=headers)
+            response = await running.client.options("/", headers=headers)
         assert allowed == ("access-control-allow-private-network" in response.headers)
 
 
@@ -109,11 +109,11 @@ async def test_errors_can_be_read() -> None:
     async with run(_app(TrustedHostLayer, allowed_hosts="testserver"), raise_app_exceptions=False) as running:
         headers = {"origin": SHOP}
         answers = [
-            await running.http.get("/nowhere", headers=headers),
-            await running.http.get("/boom", headers=headers),
-            await running.http.get("/", headers={**headers, "host": "elsewhere.example"}),
+            await running.client.get("/nowhere", headers=headers),
+            await running.client.get("/boom", headers=headers),
+            await running.client.get("/", headers={**headers, "host": "elsewhere.example"}),
         ]
-    assert [404, 500, 400] == [answer.status for answer in answers]
+    assert [404, 500, 400] == [answer.status_code for answer in answers]
     assert [SHOP] * 3 == [answer.headers.get("access-control-allow-origin") for answer in answers]
 
 
@@ -130,8 +130,8 @@ async def test_an_answer_of_an_outer_layer_can_be_read() -> None:
     outside = MiddlewareContribution(name="outside", layer=Answering, priority=20)
     layers = [BoundLayer(outside, {}), BoundLayer(CORSLayer, {"settings": WebSettings(cors_origins=SHOP)})]
     async with run(build(layers, bare)) as running:
-        response = await running.http.get("/", headers={"origin": SHOP})
-    assert (500, SHOP) == (response.status, response.headers["access-control-allow-origin"])
+        response = await running.client.get("/", headers={"origin": SHOP})
+    assert (500, SHOP) == (response.status_code, response.headers["access-control-allow-origin"])
 
 
 def test_without_origins_the_layer_is_left_out() -> None:

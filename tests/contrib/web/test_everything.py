@@ -106,11 +106,13 @@ async def test_every_kind_of_host_has_every_part(name: str) -> None:
     """HTTP and WebSockets have an id, CORS, security headers and one record."""
     lines = RecordList()
     async with run(compose(HOSTS[name](), lines)) as running:
-        response = await running.http.get("/hello", headers={"origin": "https://shop.example", "x-request-id": "mine"})
+        response = await running.client.get(
+            "/hello", headers={"origin": "https://shop.example", "x-request-id": "mine"}
+        )
         async with running.websocket("/echo") as socket:
             await socket.send_text("la")
             assert "la" == await socket.receive_text()
-    assert (200, "hello mine", "mine") == (response.status, response.text, response.headers["x-request-id"])
+    assert (200, "hello mine", "mine") == (response.status_code, response.text, response.headers["x-request-id"])
     assert "https://shop.example" == response.headers["access-control-allow-origin"]
     assert "nosniff" == response.headers["x-content-type-options"]
     assert 32 == len(socket.headers["x-request-id"])
@@ -125,8 +127,8 @@ async def test_a_refusal_is_logged_and_has_an_id(name: str) -> None:
     """A request that a layer refuses before the host has an id and a record."""
     lines = RecordList()
     async with run(compose(HOSTS[name](), lines)) as running:
-        response = await running.http.get("/hello", headers={"host": "not a host"})
-    assert (400, "application/problem+json") == (response.status, response.headers["content-type"])
+        response = await running.client.get("/hello", headers={"host": "not a host"})
+    assert (400, "application/problem+json") == (response.status_code, response.headers["content-type"])
     assert [(400, response.json()["request_id"])] == [(record.status, record.request_id) for record in lines.records]
 
 
@@ -147,7 +149,7 @@ async def test_lifespans_of_hosts_and_mounted_apps_run_once() -> None:
     host = FastAPI(lifespan=make_lifespan("host"))
     host.mount("/in", inner)
     async with run(compose(host)) as running:
-        assert 200 == (await running.http.get("/in/")).status
+        assert 200 == (await running.client.get("/in/")).status_code
     assert ["+host", "+inner", "-inner", "-host"] == events
 
 
@@ -169,9 +171,9 @@ async def test_streams_and_background_work_are_unchanged() -> None:
 
     async with (
         run(compose(Starlette(routes=[Route("/", stream)]))) as running,
-        running.http.stream("GET", "/") as response,
+        running.client.stream("GET", "/") as response,
     ):
-        received = [chunk async for chunk in response]
+        received = [chunk async for chunk in response.aiter_bytes()]
     assert [b"a", b"b"] == [chunk for chunk in received if chunk]
     assert ["between", "after True"] == events
 
@@ -216,7 +218,7 @@ async def test_a_denial_response_of_the_host_is_kept() -> None:
         with pytest.raises(WebSocketRefused) as refused:
             async with running.websocket("/"):
                 pass
-    assert (402, "mine") == (refused.value.status, refused.value.response.text)
+    assert (402, "mine") == (refused.value.status_code, refused.value.response.text)
     assert "x-request-id" in refused.value.response.headers
 
 

@@ -150,8 +150,8 @@ async def test_routers_leave_themselves_and_the_endpoint_in_the_scope(framework:
         finally:
             scopes.append(scope)
 
-    async with connect(recording) as client:
-        await client.get("/root/in/a", scope={"root_path": "/root"})
+    async with connect(recording) as connection:
+        await connection.client.get("/root/in/a", extensions={"asgi_scope": {"root_path": "/root"}})
     (scope,) = scopes
     assert [*find_routes(host)] == [*find_routes(find_outermost_app(scope))]
     assert (items, "/in/a") == (scope["endpoint"], read_local_path(scope))

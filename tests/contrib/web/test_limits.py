@@ -27,7 +27,7 @@ from bandmaster.kernel import BodyTooLarge, KernelSettings, create_app
 from bandmaster.kernel.stack.build import BoundLayer, build
 from bandmaster.kernel.stack.frame_exchange import Response
 from bandmaster.kernel.stack.messages import HTTPExchange
-from bandmaster.kernel.testing import connect, run
+from bandmaster.kernel.testing import connect, read_chunk, run
 
 pytestmark = pytest.mark.anyio
 
@@ -104,10 +104,10 @@ async def test_a_body_at_the_limit_passes(host: str) -> None:
     body = _json(LIMIT)
     async with run(_app(host)) as running:
         answers = [
-            await running.http.post("/", headers=JSON, content=content)
+            await running.client.post("/", headers=JSON, content=content)
             for content in (body, *(_pieces(body, size) for size in (1, 3, LIMIT)))
         ]
-    assert [(200, str(LIMIT))] * 4 == [(answer.status, answer.text) for answer in answers]
+    assert [(200, str(LIMIT))] * 4 == [(answer.status_code, answer.text) for answer in answers]
 
 
 @any_host
@@ -120,12 +120,12 @@ async def test_a_content_length_above_the_limit_is_refused_at_once(host: str) ->
 
     read: list[bool] = []
     async with run(_app(host)) as running:
-        whole = await running.http.post("/", content=_json(LIMIT + 1))
-        streamed = await running.http.request("POST", "/", headers={"content-length": "11"}, content=b"")
-        async with running.http.stream("POST", "/", headers={"content-length": "11"}, content=never()) as response:
-            started = await response.receive()
+        whole = await running.client.post("/", content=_json(LIMIT + 1))
+        streamed = await running.client.request("POST", "/", headers={"content-length": "11"}, content=b"")
+        async with running.client.stream("POST", "/", headers={"content-length": "11"}, content=never()) as response:
+            started = await read_chunk(response)
     for answer in (whole, streamed):
-        assert (413, "close") == (answer.status, answer.headers["connection"])
+        assert (413, "close") == (answer.status_code, answer.headers["connection"])
         assert "The body is too large: at most 10 bytes are accepted here." == answer.json()["detail"]
     assert b"too large" in started
 
@@ -134,8 +134,8 @@ async def test_a_content_length_above_the_limit_is_refused_at_once(host: str) ->
 async def test_only_http_1_closes_the_connection(version: str, sent: bool) -> None:
     """HTTP/2 ends the stream instead."""
     async with run(_app("bare")) as running:
-        answer = await running.http.post("/", content=b"a" * 11, scope={"http_version": version})
-    assert (413, sent) == (answer.status, "connection" in answer.headers)
+        answer = await running.client.post("/", content=b"a" * 11, extensions={"asgi_scope": {"http_version": version}})
+    assert (413, sent) == (answer.status_code, "connection" in answer.headers)
 
 
 @any_host
@@ -144,16 +144,16 @@ async def test_only_http_1_closes_the_connection(version: str, sent: bool) -> No
 async def test_a_body_that_grows_too_large_is_refused(host: str, size: int, path: str) -> None:
     """A body above the limit is refused in pieces of any size, on every host."""
     async with run(_app(host)) as running:
-        answer = await running.http.post(path, content=_pieces(_json(LIMIT + 1), size))
-    assert 413 == answer.status
+        answer = await running.client.post(path, content=_pieces(_json(LIMIT + 1), size))
+    assert 413 == answer.status_code
 
 
 @any_host
 async def test_a_false_content_length_is_counted(host: str) -> None:
     """A body that is longer than its Content-Length is refused."""
     async with run(_app(host)) as running:
-        answer = await running.http.post("/", headers={"content-length": "5"}, content=_pieces(_json(11), 4))
-    assert 413 == answer.status
+        answer = await running.client.post("/", headers={"content-length": "5"}, content=_pieces(_json(11), 4))
+    assert 413 == answer.status_code
 
 
 async def test_an_endless_body_is_not_read_to_its_end() -> None:
@@ -166,8 +166,8 @@ async def test_an_endless_body_is_not_read_to_its_end() -> None:
             yield sent[-1]
 
     async with run(_app("bare")) as running:
-        answer = await running.http.post("/", content=endless())
-    assert 413 == answer.status
+        answer = await running.client.post("/", content=endless())
+    assert 413 == answer.status_code
     # The client may have sent further pieces meanwhile.
     assert len(sent) <= 5
 
@@ -175,7 +175,7 @@ async def test_an_endless_body_is_not_read_to_its_end() -> None:
 async def test_a_refusal_after_counting_is_a_problem() -> None:
     """The layer answers where the application lets the exception pass."""
     async with run(_app("bare")) as running:
-        answer = await running.http.post("/", content=_pieces(b"a" * 11, 4))
+        answer = await running.client.post("/", content=_pieces(b"a" * 11, 4))
     assert ("application/problem+json", "close") == (answer.headers["content-type"], answer.headers["connection"])
     assert "The body is too large: at most 10 bytes are accepted here." == answer.json()["detail"]
 
@@ -189,9 +189,9 @@ async def test_a_response_that_has_begun_is_cut_off() -> None:
             await send({**await receive(), "type": "http.response.body"})
 
     layer = BoundLayer(LimitsLayer, {"settings": WebSettings(max_body_bytes=LIMIT)})
-    async with connect(build([layer], echo)) as client:
+    async with connect(build([layer], echo)) as connection:
         with pytest.raises(BodyTooLarge) as raised:
-            await client.post("/", content=_pieces(b"a" * 30, 4))
+            await connection.client.post("/", content=_pieces(b"a" * 30, 4))
     # The frame adds a note if a hook tries to answer.
     assert [] == getattr(raised.value, "__notes__", [])
 
@@ -241,15 +241,15 @@ async def test_paths_have_limits_of_their_own(path: str, size: int, status: int,
     limits = {"/uploads/tiny": 2, "/uploads/*": 100, "/none": 0, "/uploads/big": 1000}
     body = b"a" * size
     async with run(_app("bare", body_limits=limits)) as running:
-        answer = await running.http.post(path, content=body if announced else _pieces(body, 7))
-    assert status == answer.status
+        answer = await running.client.post(path, content=body if announced else _pieces(body, 7))
+    assert status == answer.status_code
 
 
 async def test_some_paths_alone_can_be_limited() -> None:
     """Without a default limit the other paths accept any body."""
     async with run(_app("bare", max_body_bytes=None, body_limits={"/small": 1})) as running:
-        assert 200 == (await running.http.post("/", content=_pieces(b"a" * 100_000, 10_000))).status
-        assert 413 == (await running.http.post("/small", content=b"aa")).status
+        assert 200 == (await running.client.post("/", content=_pieces(b"a" * 100_000, 10_000))).status_code
+        assert 413 == (await running.client.post("/small", content=b"aa")).status_code
 
 
 def test_an_invalid_content_length_is_counted() -> None:
@@ -315,7 +315,7 @@ async def test_messages_can_be_without_limit() -> None:
 
     layer = BoundLayer(LimitsLayer, {"settings": WebSettings(max_message_bytes=None)})
     app = build([layer], Starlette(routes=[WebSocketRoute("/", listen)]))
-    async with connect(app) as client, client.websocket("/") as socket:
+    async with connect(app) as connection, connection.websocket("/") as socket:
         await socket.send_text("a" * 2_000_000)
         assert "2000000" == await socket.receive_text()
 
@@ -352,13 +352,13 @@ async def test_traps_of_all_protecting_layers(name: str, origin: str | None) -> 
 @pytest.mark.requirement("CF-05", "FA-3", "FA-5", "XC-E2")
 async def test_a_refusal_passes_the_outer_layers() -> None:
     """A page of an allowed origin can read a refusal, with its id and its security headers."""
-    async with connect(build(EVERY_LAYER, _bare), headers={"origin": "http://testserver"}) as client:
+    async with connect(build(EVERY_LAYER, _bare), headers={"origin": "http://testserver"}) as connection:
         answers = [
-            await client.post("/", content=b"a" * 1001),
-            await client.post("/", content=_pieces(b"a" * 1001, 400)),
-            await client.get("/", headers={"host": "elsewhere.example"}),
+            await connection.client.post("/", content=b"a" * 1001),
+            await connection.client.post("/", content=_pieces(b"a" * 1001, 400)),
+            await connection.client.get("/", headers={"host": "elsewhere.example"}),
         ]
-    assert [413, 413, 400] == [answer.status for answer in answers]
+    assert [413, 413, 400] == [answer.status_code for answer in answers]
     for answer in answers:
         assert answer.headers["x-request-id"] == answer.json()["request_id"]
         assert ("http://testserver", "nosniff") == (

@@ -39,7 +39,7 @@ def _app(endpoint=_hello, *others, kernel: KernelSettings = DEVELOPMENT, **setti
 
 async def _fetch_headers(app, base_url: str = "http://testserver"):
     async with run(app, base_url=base_url) as running:
-        return (await running.http.get("/")).headers
+        return (await running.client.get("/")).headers
 
 
 async def test_every_response_has_the_headers() -> None:
@@ -86,9 +86,9 @@ async def test_the_applications_headers_win() -> None:
         await send({"type": "http.response.body", "body": b""})
 
     headers = await _fetch_headers(build([_layer()], bare))
-    assert ["SAMEORIGIN"] == headers.all("x-frame-options")
-    assert ["a", "b"] == headers.all("content-security-policy")
-    assert ["nosniff"] == headers.all("x-content-type-options")
+    assert ["SAMEORIGIN"] == headers.get_list("x-frame-options")
+    assert ["a", "b"] == headers.get_list("content-security-policy")
+    assert ["nosniff"] == headers.get_list("x-content-type-options")
 
 
 async def test_errors_and_refusals_have_the_headers() -> None:
@@ -100,11 +100,11 @@ async def test_errors_and_refusals_have_the_headers() -> None:
     app = _app(boom, TrustedHostLayer, allowed_hosts="testserver")
     async with run(app, raise_app_exceptions=False) as running:
         answers = [
-            await running.http.get("/"),
-            await running.http.get("/nowhere"),
-            await running.http.get("/", headers={"host": "elsewhere.example"}),
+            await running.client.get("/"),
+            await running.client.get("/nowhere"),
+            await running.client.get("/", headers={"host": "elsewhere.example"}),
         ]
-    assert [500, 404, 400] == [answer.status for answer in answers]
+    assert [500, 404, 400] == [answer.status_code for answer in answers]
     assert ["nosniff"] * 3 == [answer.headers.get("x-content-type-options") for answer in answers]
 
 

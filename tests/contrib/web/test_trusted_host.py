@@ -275,13 +275,13 @@ async def _unreached(scope, receive, send) -> None:
 async def test_a_refusal_is_a_problem() -> None:
     """The problem names the mistake, and not the allowed hosts."""
     app = build([BoundLayer(TrustedHostLayer, {"settings": WebSettings(allowed_hosts="secret.example")})], _unreached)
-    async with connect(app) as client:
-        response = await client.get("/")
+    async with connect(app) as connection:
+        response = await connection.client.get("/")
         with pytest.raises(WebSocketRefused) as refused:
-            async with client.websocket("/"):
+            async with connection.websocket("/"):
                 pass
     for answer in (response, refused.value.response):
-        assert (400, "application/problem+json") == (answer.status, answer.headers["content-type"])
+        assert (400, "application/problem+json") == (answer.status_code, answer.headers["content-type"])
         assert "secret" not in answer.text
         assert "The Host header names no host that is served here." == answer.json()["detail"]
 

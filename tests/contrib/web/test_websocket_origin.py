@@ -156,10 +156,10 @@ async def test_a_page_of_a_foreign_origin_is_refused(extensions) -> None:
             assert "hello" == await socket.receive_text()
         with pytest.raises(WebSocketRefused) as refused:
             async with running.websocket(
-                "/", headers={"origin": "https://evil.example"}, scope={"extensions": extensions}
+                "/", headers={"origin": "https://evil.example"}, extensions={"asgi_scope": {"extensions": extensions}}
             ):
                 pass
-    assert (403, ["http://testserver"]) == (refused.value.status, reached)
+    assert (403, ["http://testserver"]) == (refused.value.status_code, reached)
     if extensions:
         assert "Pages of this origin may not open WebSockets here." == refused.value.response.json()["detail"]
     else:

@@ -22,7 +22,7 @@ from bandmaster.kernel.contributions.model import ErrorHandlerContribution, Life
 from bandmaster.kernel.testing import NonconformingError, check_contribution, conformance
 from bandmaster.kernel.testing.importing import import_elsewhere
 
-pytestmark = [pytest.mark.anyio, pytest.mark.requirement("FA-9")]
+pytestmark = pytest.mark.anyio
 
 SERVICES = LifespanBand.SERVICES
 IMPORTING = "opens nothing when imported"
@@ -303,9 +303,6 @@ async def test_something_isnt_closed():
     assert {"something else"} == {str(warning.message) for warning in caught}
 
 
-# -- layers --------------------------------------------------------------------------------------------------------
-
-
 def layer(call):
     """A layer in ASGI form, of one function."""
 
@@ -356,7 +353,7 @@ async def test_layer_that_refuses():
     [
         ("body", r"a request doesn't get through: its body has become b''"),
         ("twice", "a request doesn't get through: ASGIViolationError"),
-        ("deaf", "a stream whose client leaves doesn't get through: TimeoutError"),
+        ("deaf", "a stream whose client leaves doesn't get through: ReadTimeout"),
         ("swallow", "an error of the application doesn't get through: a 200 was made of it"),
         ("mute", "a WebSocket doesn't get through: its message has become 'changed'"),
         ("broken", "a WebSocket doesn't get through: KeyError: 'method'"),
@@ -391,9 +388,6 @@ async def test_bad_layers(fault, said):
             await send({"type": "http.response.body"})
 
     await expect("lets requests through", said, layer(call), timeout=0.3)
-
-
-# -- imports -------------------------------------------------------------------------------------------------------
 
 
 @pytest.fixture
@@ -446,7 +440,7 @@ async def test_failed_stop():
         raise ValueError("no")
 
     await expect("starts and stops", "StopError of ValueError: no", bad)
-    assert "nothing" == conformance._told(None)
+    assert "nothing" == conformance._describe(None)
 
 
 async def test_other_parts():

@@ -5,7 +5,7 @@ import warnings
 
 import pytest
 
-from bandmaster.kernel.testing.leaks import unclosed
+from bandmaster.kernel.testing.leaks import collect_unclosed
 
 
 class Open:
@@ -24,9 +24,9 @@ def test_what_is_thrown_away_in_the_block_is_told():
     gc.disable()  # otherwise it may come at any moment
     try:
         Open("before")
-        with unclosed() as said:
+        with collect_unclosed() as unclosed:
             Open("meanwhile")
-        assert ["unclosed meanwhile"] == said
+        assert ["unclosed meanwhile"] == unclosed
         assert 0 == gc.get_freeze_count()
     finally:
         gc.enable()
@@ -37,6 +37,6 @@ def test_what_is_thrown_away_in_the_block_is_told():
 
 def test_the_collector_is_as_before_after_an_error():
     """Nothing stays out of its sight."""
-    with pytest.raises(OSError), unclosed():
+    with pytest.raises(OSError), collect_unclosed():
         raise OSError
     assert 0 == gc.get_freeze_count()

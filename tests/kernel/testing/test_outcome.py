@@ -11,7 +11,7 @@ from bandmaster.kernel.contributions.decorators import lifespan
 from bandmaster.kernel.errors import CrashError, DeadlineExceeded, DiscoveryError, PlanError, StartError, StopError
 from bandmaster.kernel.testing import LifespanError, RunCancelled, attempt, cancel, crash, fail, hang
 
-pytestmark = [pytest.mark.anyio, pytest.mark.requirement("FA-9")]
+pytestmark = pytest.mark.anyio
 
 PARTS = [database, cache]
 

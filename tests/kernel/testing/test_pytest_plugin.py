@@ -17,7 +17,6 @@ THERE += [getattr(bandmaster.kernel.testing, name) for name in bandmaster.kernel
 THERE += [getattr(bandmaster.kernel, name) for name in bandmaster.kernel.__all__]
 
 pytest_plugins = ["pytester"]
-pytestmark = pytest.mark.requirement("FA-9")
 
 APP = """
     from collections.abc import AsyncIterator
@@ -33,7 +32,7 @@ APP = """
 """
 INI = """
     [pytest]
-    addopts = --strict-markers -p no:cacheprovider -p no:randomly
+    addopts = --strict-markers -p no:cacheprovider -p no:randomly -p no:asyncio
     filterwarnings = error
     anyio_mode = auto
 """
@@ -65,12 +64,75 @@ def test_run(inner):
         async def test_it(bandmaster_run, bandmaster_events, anyio_backend):
             async with bandmaster_run() as running:
                 assert running.resources[str] == "hello"
-                assert (await running.http.get("/readyz")).status == 200
+                assert (await running.client.get("/readyz")).status_code == 200
             assert bandmaster_events.stop_order == ["host", "words"]
         """,
         ini="    bandmaster_app = application:make\n",
         passed=2,
     )
+
+
+FIXTURES = {
+    "anyio": """
+        import pytest
+
+        pytestmark = pytest.mark.anyio
+        fixture = pytest.fixture
+
+        @pytest.fixture
+        def anyio_backend():
+            return "asyncio"
+    """,
+    "pytest-asyncio": """
+        import pytest
+        import pytest_asyncio
+
+        pytestmark = pytest.mark.asyncio
+        fixture = pytest_asyncio.fixture
+    """,
+}
+SETTINGS = {"anyio": "", "pytest-asyncio": "asyncio_default_fixture_loop_scope = function"}
+TESTS = """
+        from bandmaster.kernel.testing import connect, run
+
+        @fixture
+        async def running(bandmaster_run):
+            async with bandmaster_run() as running:
+                yield running
+            assert running.events.stop_order == ["host", "words"]
+
+        @fixture
+        async def connection(running):
+            async with connect(running.app) as connection:
+                yield connection
+
+        async def test_it_serves(running, connection):
+            assert (await running.client.get("/readyz")).status_code == 200
+            assert (await connection.client.get("/readyz")).status_code == 200
+
+        async def test_a_failure(running):
+            assert running.resources[str] == "bye"
+
+        async def test_without_a_fixture_of_its_own(bandmaster_run, bandmaster_attempt):
+            async with bandmaster_run() as running:
+                assert running.resources[str] == "hello"
+            (await bandmaster_attempt()).assert_clean()
+"""
+
+
+@pytest.mark.requirement("FA-9")
+@pytest.mark.parametrize("plugin", FIXTURES)
+def test_fixture_that_holds_a_run_open(pytester, monkeypatch, plugin):
+    """A fixture may hold a run open across its yield, under anyio's plugin and under pytest-asyncio."""
+    pytester.makepyfile(application=APP)
+    ini = INI if plugin == "anyio" else INI.replace("-p no:asyncio", "-p no:anyio")
+    pytester.makeini(ini.replace("anyio_mode = auto", SETTINGS[plugin]) + "    bandmaster_app = application:make\n")
+    pytester.makepyfile(FIXTURES[plugin] + TESTS)
+    monkeypatch.delenv("PYTEST_ADDOPTS", raising=False)
+    result = pytester.runpytest_subprocess()
+    outcomes = {name: number for name, number in result.parseoutcomes().items() if name != "warnings"}
+    assert {"passed": 2, "failed": 1} == outcomes
+    result.stdout.fnmatch_lines(["E *AssertionError: assert 'hello' == 'bye'"])
 
 
 def test_own_app(inner):
@@ -88,7 +150,7 @@ def test_own_app(inner):
         async def test_overridden(bandmaster_run, bandmaster_app):
             async with bandmaster_run(timeout=3) as running:
                 assert running.app is bandmaster_app
-                assert running.http.timeout == 3
+                assert running.client.timeout.read == 3
 
         @pytest.mark.anyio
         async def test_passed(bandmaster_run):
@@ -139,14 +201,14 @@ def test_marker(inner):
 
         async def test_module(bandmaster_run, anyio_backend):
             async with bandmaster_run() as running:
-                assert (running.events.start_order, running.http.timeout) == (["words"], 7)
+                assert (running.events.start_order, running.client.timeout.read) == (["words"], 7)
 
         @pytest.mark.bandmaster(timeout=8)
         async def test_function(bandmaster_run, anyio_backend):
             async with bandmaster_run(role=None) as running:
-                assert (running.events.start_order, running.http.timeout) == (["words"], 8)
+                assert (running.events.start_order, running.client.timeout.read) == (["words"], 8)
             async with bandmaster_run(timeout=9) as running:
-                assert running.http.timeout == 9
+                assert running.client.timeout.read == 9
 
         async def test_attempt(bandmaster_attempt, anyio_backend):
             assert (await bandmaster_attempt()).start_order == ["words"]
@@ -166,7 +228,7 @@ def test_timeout_setting(inner):
         """
         async def test_it(bandmaster_run):
             async with bandmaster_run() as running:
-                assert running.http.timeout == 6
+                assert running.client.timeout.read == 6
         """,
         ini="    bandmaster_timeout = 6\n",
         passed=len(anyio.get_available_backends()),
@@ -201,10 +263,10 @@ def test_wrong_target(inner):
 
 def test_fixtures_are_documented(pytester):
     """``pytest --fixtures`` and ``--markers`` tell of it all."""
-    pytester.runpytest_inprocess("--fixtures").stdout.fnmatch_lines_random(
+    pytester.runpytest_inprocess("--fixtures", "-p", "no:asyncio").stdout.fnmatch_lines_random(
         [f"{name} -- *" for name in ("bandmaster_run", "bandmaster_attempt", "bandmaster_events", "bandmaster_app")]
     )
-    pytester.runpytest_inprocess("--markers").stdout.fnmatch_lines(["@pytest.mark.bandmaster(*"])
+    pytester.runpytest_inprocess("--markers", "-p", "no:asyncio").stdout.fnmatch_lines(["@pytest.mark.bandmaster(*"])
 
 
 def test_costs_nothing():

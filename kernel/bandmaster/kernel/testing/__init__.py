@@ -1,4 +1,4 @@
-"""The test kit: applications run with their lifespan for real, failures injected, starts handed out for assertions."""
+"""The test kit: run applications with their real lifespan, inject faults, and assert on starts that fail."""
 
 from __future__ import annotations
 
@@ -9,14 +9,14 @@ from bandmaster.kernel.lazy import export_lazily
 if TYPE_CHECKING:
     from bandmaster.kernel.testing.calls import ASGIViolationError as ASGIViolationError
     from bandmaster.kernel.testing.calls import ClientGoneError as ClientGoneError
-    from bandmaster.kernel.testing.client import Client as Client
-    from bandmaster.kernel.testing.client import ResponseCutError as ResponseCutError
-    from bandmaster.kernel.testing.client import StreamedResponse as StreamedResponse
-    from bandmaster.kernel.testing.client import connect as connect
     from bandmaster.kernel.testing.conformance import Conformance as Conformance
     from bandmaster.kernel.testing.conformance import Finding as Finding
     from bandmaster.kernel.testing.conformance import NonconformingError as NonconformingError
     from bandmaster.kernel.testing.conformance import check_contribution as check_contribution
+    from bandmaster.kernel.testing.connection import Connection as Connection
+    from bandmaster.kernel.testing.connection import WebSocketOptions as WebSocketOptions
+    from bandmaster.kernel.testing.connection import connect as connect
+    from bandmaster.kernel.testing.connection import read_chunk as read_chunk
     from bandmaster.kernel.testing.faults import Fault as Fault
     from bandmaster.kernel.testing.faults import InjectedError as InjectedError
     from bandmaster.kernel.testing.faults import cancel as cancel
@@ -27,8 +27,6 @@ if TYPE_CHECKING:
     from bandmaster.kernel.testing.guardian import guarded_folder as guarded_folder
     from bandmaster.kernel.testing.guardian import guarded_process as guarded_process
     from bandmaster.kernel.testing.lifespan import LifespanError as LifespanError
-    from bandmaster.kernel.testing.messages import Headers as Headers
-    from bandmaster.kernel.testing.messages import Response as Response
     from bandmaster.kernel.testing.outcome import Outcome as Outcome
     from bandmaster.kernel.testing.outcome import attempt as attempt
     from bandmaster.kernel.testing.recording import Recording as Recording
@@ -44,17 +42,16 @@ if TYPE_CHECKING:
     from bandmaster.kernel.testing.websocket import WebSocketClosed as WebSocketClosed
     from bandmaster.kernel.testing.websocket import WebSocketRefused as WebSocketRefused
 
-# pytest imports this package whenever it starts, so that each name is imported when it is first used.
+# pytest imports this package at every start, so each name is imported on first use.
 export_lazily(
     __name__,
     {
         "calls": ["ASGIViolationError", "ClientGoneError"],
-        "client": ["Client", "ResponseCutError", "StreamedResponse", "connect"],
         "conformance": ["Conformance", "Finding", "NonconformingError", "check_contribution"],
+        "connection": ["Connection", "WebSocketOptions", "connect", "read_chunk"],
         "faults": ["Fault", "InjectedError", "cancel", "crash", "fail", "hang", "slow"],
         "guardian": ["guarded_folder", "guarded_process"],
         "lifespan": ["LifespanError"],
-        "messages": ["Headers", "Response"],
         "outcome": ["Outcome", "attempt"],
         "recording": ["Recording"],
         "running": ["RunCancelled", "Running", "run"],

@@ -1,323 +1,221 @@
-"""One call of an ASGI application in a task of its own, seen from the server's side."""
+"""Calls of an ASGI application, each in a task of its own, from the server's side."""
 
 from __future__ import annotations
 
-from collections.abc import AsyncGenerator, AsyncIterable, Callable, Iterable, Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Iterable, Mapping
+from contextvars import Context, copy_context
+from functools import partial
 from typing import Any
 
 import anyio
 import anyio.lowlevel
+from anyio.abc import TaskGroup
 from starlette.types import ASGIApp, Message, Scope
 
 from bandmaster.kernel.lifecycle.coroutine_stacks import render_coroutine_stack
-from bandmaster.kernel.testing.mailbox import Closed, Mailbox
+from bandmaster.kernel.testing.mailbox import Mailbox
+from bandmaster.kernel.testing.timeouts import fail_after
 
 HIGH_WATER = 65536
-"""Bytes that an application may send ahead of its client, as with uvicorn."""
-
-_BODILESS = frozenset((204, 304))
+"""The bytes that an application may send ahead of its client, as with uvicorn."""
 
 
 class ClientGoneError(OSError):
-    """The client has gone, as the ASGI specification has it for ``send`` (2.4)."""
+    """The client has disconnected, as the ASGI specification (2.4) defines for ``send``."""
 
 
 class ASGIViolationError(RuntimeError):
-    """The application sent what a server would refuse."""
-
-
-@contextmanager
-def within(seconds: float | None, expectation: Callable[[], str]) -> Iterator[None]:
-    """Bound a wait, and say what was waited for when the time is over.
-
-    Raises:
-        TimeoutError: the time is over.
-    """
-    with anyio.move_on_after(seconds) as scope:
-        yield
-    if scope.cancelled_caught:
-        raise TimeoutError(f"{expectation()} within {seconds:g} s")
+    """The application sent a message that a server would refuse."""
 
 
 class Call:
-    """One call: the application's task with its ``receive`` and ``send``, and what the client does at the other end.
+    """One call: the task of the application with its ``receive`` and ``send``, and the client at the other end."""
 
-    ``what`` names it in errors.
-    """
-
-    def __init__(self, what: str, app: ASGIApp, scope: Scope) -> None:
-        self.what = what
+    def __init__(self, name: str, app: ASGIApp, scope: Scope) -> None:
+        self.name = name
+        """The call in error texts: ``GET /items``."""
         self.scope = scope
         self.inbox: Mailbox[Message] = Mailbox()
         self.outbox: Mailbox[Message] = Mailbox(HIGH_WATER)
-        self.over = anyio.Event()
-        """The application has returned or raised."""
+        self.ended = anyio.Event()
+        """Set when the application has returned or raised."""
         self.error: BaseException | None = None
-        """What it raised."""
-        self.left = False
-        """Whether the client has gone."""
+        """The exception that the application raised, until a test has been shown it."""
+        self.client_left = False
+        self.cancelled = False
+        """Whether the kit has cancelled the application."""
         self._app = app
-        self._cut = False
-        self._cancel = anyio.CancelScope()
-        self._awaited: Any = None
+        self._scope = anyio.CancelScope()
+        self._coroutine: Any = None
 
     async def run(self) -> None:
-        """Serve it. What the application raises is kept for whoever waits."""
+        """Run the application, and keep its exception for the client."""
         try:
-            with self._cancel:
-                self._awaited = self._app(self.scope, self.receive, self.send)
-                await self._awaited
+            with self._scope:
+                self._coroutine = self._app(self.scope, self.receive, self.send)
+                await self._coroutine
             self.check_complete()
         except BaseException as error:  # raised where the client waits
             if isinstance(error, anyio.get_cancelled_exc_class()):
                 raise
             self.error = error
         finally:
-            self._awaited = None
+            self._coroutine = None
             self.inbox.close()
             self.outbox.close()
-            self.over.set()
+            self.ended.set()
 
     async def receive(self) -> Message:
-        """What the application calls."""
+        """The ``receive`` of the application."""
         raise NotImplementedError
 
     async def send(self, message: Message) -> None:
-        """What the application calls."""
-        # A server's write may give way, so no application may rely on its not doing so.
+        """The ``send`` of the application."""
+        # A server may let other tasks run while it writes, so no application may rely on the opposite.
         await anyio.lowlevel.checkpoint()
-        if self.left:
-            self.sent_to_nobody(message)
+        if self.client_left:
+            self.send_after_disconnect(message)
             return
         self.check(message)
         self.outbox.put(message, size_of(message))
         await self.outbox.wait_for_room()
 
     def leave(self) -> None:
-        """The client goes away."""
+        """Disconnect the client."""
         raise NotImplementedError
 
     def check(self, message: Message) -> None:
-        """Refuse what a server would refuse."""
+        """Refuse a message that a server would refuse."""
         raise NotImplementedError
 
     def check_complete(self) -> None:
-        """Refuse a return that a server would refuse."""
+        """Refuse a return before the response is complete."""
         raise NotImplementedError
 
-    def sent_to_nobody(self, message: Message) -> None:
-        """What a server does with a message when the client has gone."""
+    def send_after_disconnect(self, message: Message) -> None:
+        """Do with a message as a server does after the client has disconnected."""
         raise NotImplementedError
 
     def cancel(self) -> None:
-        """End the application's task."""
-        self._cut = True
-        self._cancel.cancel()
+        """Cancel the application."""
+        self.cancelled = True
+        self._scope.cancel()
 
-    @property
-    def was_cut(self) -> bool:
-        """Whether the kit has ended it."""
-        return self._cut
-
-    def where(self) -> str:
-        """Where the application stands, for errors."""
-        stack = render_coroutine_stack(self._awaited)
+    def describe_position(self) -> str:
+        """The lines at which the application waits, for an error text."""
+        stack = render_coroutine_stack(self._coroutine)
         return f"; the application stands at\n{stack}\n" if stack else ""
 
     def take_error(self) -> BaseException | None:
-        """What the application raised, if anybody should hear of it: that the client has gone is no news."""
+        """The exception of the application, once; none where it only reports that the client has disconnected."""
         error, self.error = self.error, None
-        return None if error is None or (self.left and _says_that_the_client_has_gone(error)) else error
+        return None if error is None or (self.client_left and _reports_disconnect(error)) else error
 
 
-class HTTPCall(Call):
-    """One HTTP request."""
+class Calls:
+    """All calls of one application by one client."""
 
-    def __init__(self, what: str, app: ASGIApp, scope: Scope) -> None:
-        super().__init__(what, app, scope)
-        self.inbox = Mailbox(1)
-        self.feeding_failed: Exception | None = None
-        """What the client's body raised."""
-        self.status: int | None = None
-        self.complete = False
-        """Whether the whole response has been sent."""
-        self._declared: int | None = None
-        self._sent = 0
-        self._trailers = False
+    def __init__(
+        self,
+        app: ASGIApp,
+        tasks: TaskGroup,
+        state: Mapping[str, Any],
+        *,
+        timeout: float | None,
+        raise_app_exceptions: bool,
+    ) -> None:
+        self.app = app
+        self.tasks = tasks
+        self.state = state
+        self.timeout = timeout
+        self.raise_app_exceptions = raise_app_exceptions
+        # A request mustn't see the context variables of the test, nor those of the request before it.
+        self._context: Context = copy_context()
+        self._calls: list[Call] = []
+        self._closed = False
 
-    async def feed(self, content: Iterable[bytes] | AsyncIterable[bytes]) -> None:
-        """Send a body item by item, each when the application has taken the one before."""
-        chunks = content if isinstance(content, AsyncIterable) else _each(content)
+    def start(self, call: Call) -> None:
+        """Start the application's task."""
+        if self._closed:
+            raise RuntimeError("the client is closed: the application that it was connected to has stopped")
+        self._calls = [other for other in self._calls if not other.ended.is_set() or other.error is not None]
+        self._calls.append(call)
+        self._context.copy().run(partial(self.tasks.start_soon, call.run, name=call.name))
+
+    async def wait_idle(self) -> None:
+        """Wait until no call is served any more, those included that their clients have left.
+
+        Raises:
+            TimeoutError: a call goes on; the message names it.
+        """
+        with fail_after(self.timeout, lambda: f"{self._describe_served()} did not end"):
+            for call in self._calls:
+                await call.ended.wait()
+
+    async def wait_end(self, call: Call, seconds: float | None) -> None:
+        """Wait until the application has ended a call, which its client has left.
+
+        Raises:
+            TimeoutError: the application goes on.
+        """
+        with fail_after(seconds, lambda: f"{call.name}: the application did not end{call.describe_position()}"):
+            await call.ended.wait()
+
+    def take_errors(self, *calls: Call) -> list[tuple[Call, BaseException]]:
+        """The exceptions of these calls, else of all, that a test should be shown."""
+        errors = [(call, call.take_error()) for call in calls or self._calls]
+        return [(call, error) for call, error in errors if error is not None and self.raise_app_exceptions]
+
+    def close(self) -> None:
+        """Disconnect all clients, and cancel the application."""
+        self._closed = True
+        for call in self._calls:
+            call.leave()
+            call.cancel()
+
+    def _describe_served(self) -> str:
+        return ", ".join(call.name for call in self._calls if not call.ended.is_set())
+
+
+def add_notes(error: BaseException, others: Iterable[tuple[Call, BaseException]]) -> None:
+    """Note on the exception of a test which exceptions the application raised beside it."""
+    for call, other in others:
+        if other is not error:
+            error.add_note(f"{call.name}: the application raised {type(other).__name__}: {other}")
+
+
+def raise_first(errors: Iterable[tuple[Call, BaseException]]) -> None:
+    """Raise the exception of the application, if there is one."""
+    for _, error in errors:
         try:
-            async for chunk in chunks:
-                self.inbox.put({"type": "http.request", "body": chunk, "more_body": True}, len(chunk))
-                await self.inbox.wait_for_room()
-                if self.inbox.closed:
-                    break
-            self.inbox.put({"type": "http.request", "body": b"", "more_body": False})
-        except Exception as error:  # noqa: BLE001  # raised where the client waits
-            self.feeding_failed = error
-            self.leave()
+            raise error
         finally:
-            if isinstance(chunks, AsyncGenerator):
-                await chunks.aclose()
-
-    async def receive(self) -> Message:
-        """The body, then the disconnect: when the client leaves, or has all it wanted."""
-        await anyio.lowlevel.checkpoint()
-        try:
-            return await self.inbox.get()
-        except Closed:
-            return {"type": "http.disconnect"}
-
-    def leave(self) -> None:
-        """The client goes away."""
-        if not self.complete:
-            self.left = True
-        self.inbox.close(discard=True)
-        self.outbox.close()
-
-    def sent_to_nobody(self, message: Message) -> None:
-        """Nothing, or an error for those who know of it."""
-        if _spec_version(self.scope) >= (2, 4):
-            raise ClientGoneError("the client has gone")
-
-    def check(self, message: Message) -> None:
-        """Refuse a message out of turn, and a body that isn't as long as was said."""
-        kind = message["type"]
-        extension = self.scope.get("extensions") or {}
-        if self.complete:
-            raise ASGIViolationError(f"{self.what}: the application sent {kind!r} after the response had ended")
-        if kind == "http.response.start" and self.status is None:
-            self._check_start(message)
-        elif kind == "http.response.body" and self.status is not None:
-            self._check_body(message)
-        elif kind == "http.response.trailers" and self._trailers:
-            self.complete = not message.get("more_trailers", False)
-        elif kind == "http.response.pathsend" and kind in extension and self.status is not None:
-            self.complete = True
-        elif kind not in extension:
-            expected = "http.response.start" if self.status is None else "http.response.body"
-            raise ASGIViolationError(f"{self.what}: the application sent {kind!r}, expected {expected!r}")
-        if self.complete:
-            self.inbox.close(discard=True)
-
-    def _check_start(self, message: Message) -> None:
-        headers = list(message.get("headers", ()))
-        for name, value in headers:
-            if not isinstance(name, bytes) or not isinstance(value, bytes):
-                raise ASGIViolationError(f"{self.what}: headers must be bytes, got {(name, value)!r}")
-        lengths = {value for name, value in headers if name.lower() == b"content-length"}
-        if len(lengths) > 1:
-            raise ASGIViolationError(f"{self.what}: more than one content-length: {sorted(lengths)}")
-        self.status = message["status"]
-        self._trailers = bool(message.get("trailers"))
-        bodiless = self.scope["method"] == "HEAD" or self.status in _BODILESS
-        self._declared = int(lengths.pop()) if lengths and not bodiless else None
-
-    def _check_body(self, message: Message) -> None:
-        body = message.get("body", b"")
-        more = bool(message.get("more_body", False))
-        self._sent += len(body)
-        if self.status in _BODILESS and body:
-            raise ASGIViolationError(f"{self.what}: a {self.status} has no body, got {len(body)} bytes")
-        if self._declared is not None and (self._sent > self._declared or (self._sent < self._declared and not more)):
-            raise ASGIViolationError(
-                f"{self.what}: the body has {self._sent} bytes, but its content-length says {self._declared}"
-            )
-        if not more and not self._trailers:
-            self.complete = True
-
-    def check_complete(self) -> None:
-        """Refuse a return without a whole response."""
-        if not (self.complete or self.left or self.was_cut):
-            missing = "the end of its response" if self.status is not None else "a response"
-            raise ASGIViolationError(f"{self.what}: the application returned without {missing}")
+            del error, errors  # a frame that holds the exception it raises is a cycle
 
 
-class SocketCall(Call):
-    """One WebSocket."""
-
-    def __init__(self, what: str, app: ASGIApp, scope: Scope) -> None:
-        super().__init__(what, app, scope)
-        self.state = "connecting"
-        """``connecting``, ``open``, ``answering`` (with a response in place of the WebSocket), ``closed``."""
-        self._disconnect: Message = {"type": "websocket.disconnect", "code": 1005, "reason": ""}
-        self.inbox.put({"type": "websocket.connect"})
-
-    async def receive(self) -> Message:
-        """The connect, the messages, then the disconnect."""
-        await anyio.lowlevel.checkpoint()
-        try:
-            return await self.inbox.get()
-        except Closed:
-            return dict(self._disconnect)
-
-    def leave(self, code: int = 1006, reason: str = "") -> None:
-        """The client closes, or goes away without a word: 1006."""
-        if self.state != "closed":
-            self.left = True
-            self._close(code, reason)
-        self.outbox.close()
-
-    def _close(self, code: int, reason: str) -> None:
-        self.state = "closed"
-        self._disconnect = {"type": "websocket.disconnect", "code": code, "reason": reason}
-        self.inbox.close()
-
-    def sent_to_nobody(self, message: Message) -> None:
-        """An error, unless it only closes what is closed."""
-        if message["type"] == "websocket.send":
-            raise ClientGoneError("the client has gone")
-
-    def check(self, message: Message) -> None:
-        """Refuse a message out of turn."""
-        kind = message["type"]
-        match self.state, kind:
-            case "connecting", "websocket.accept":
-                self.state = "open"
-            case "connecting" | "open", "websocket.close":
-                self._close(message.get("code", 1000), message.get("reason") or "")
-            case "connecting", "websocket.http.response.start" if self._can_answer:
-                self.state = "answering"
-            case "answering", "websocket.http.response.body":
-                if not message.get("more_body", False):
-                    self._close(1006, "")
-            case "open", "websocket.send":
-                if (message.get("text") is None) == (message.get("bytes") is None):
-                    raise ASGIViolationError(f"{self.what}: expected either text or bytes, got {message!r}")
-            case _:
-                raise ASGIViolationError(f"{self.what}: the application sent {kind!r} while it was {self.state}")
-
-    @property
-    def _can_answer(self) -> bool:
-        return "websocket.http.response" in (self.scope.get("extensions") or {})
-
-    def check_complete(self) -> None:
-        """Refuse a return that leaves the client without an answer."""
-        if self.state in ("connecting", "answering") and not self.was_cut:
-            raise ASGIViolationError(f"{self.what}: the application returned without accepting or refusing")
+def raise_unawaited(errors: Iterable[tuple[Call, BaseException]]) -> None:
+    """Raise the exceptions of calls for which no test has waited."""
+    found = list(errors)
+    try:
+        for call, error in found:
+            error.add_note(f"while serving {call.name}, for which no test waited any more")
+        if len(found) == 1:
+            raise found[0][1]
+        if found:
+            raise BaseExceptionGroup("requests failed for which no test waited any more", [error for _, error in found])
+    finally:
+        del found, errors
 
 
 def size_of(message: Mapping[str, Any]) -> int:
-    """How many bytes, or characters, a message carries."""
+    """The number of bytes, or characters, in a message."""
     return len(message.get("body") or message.get("bytes") or message.get("text") or b"")
 
 
-async def _each(items: Iterable[bytes]) -> AsyncGenerator[bytes, None]:
-    for item in items:
-        yield item
-
-
-def _spec_version(scope: Scope) -> tuple[int, ...]:
-    return tuple(int(part) for part in scope["asgi"].get("spec_version", "2.0").split("."))
-
-
-def _says_that_the_client_has_gone(error: BaseException) -> bool:
+def _reports_disconnect(error: BaseException) -> bool:
     from starlette.requests import ClientDisconnect
     from starlette.websockets import WebSocketDisconnect
 
     if isinstance(error, BaseExceptionGroup):
-        return all(map(_says_that_the_client_has_gone, error.exceptions))
+        return all(map(_reports_disconnect, error.exceptions))
     return isinstance(error, (OSError, ClientDisconnect, WebSocketDisconnect))

@@ -1,4 +1,4 @@
-"""What can be made to go wrong with a component."""
+"""The faults that a test can inject into a component."""
 
 from __future__ import annotations
 
@@ -16,15 +16,15 @@ _ALLOWED = {
 
 
 class InjectedError(Exception):
-    """What fails by a fault, unless the fault says otherwise."""
+    """The exception of an injected failure or crash, unless the fault has one of its own."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Fault:
-    """Something that is to go wrong with one component. `fail`, `hang`, `slow`, `cancel` and `crash` make them.
+    """A fault of one component. `fail`, `hang`, `slow`, `cancel` and `crash` make faults.
 
-    At a start it comes before the component's own start, which then never begins unless the fault lets it pass; at a
-    stop it comes after the component's own stop, so that nothing stays open.
+    A fault at the start comes before the component's own start, which begins only after a `slow`. A fault at the stop
+    comes after the component's own stop, so that nothing stays open.
     """
 
     component: str
@@ -32,11 +32,11 @@ class Fault:
     at: Where = "start"
     error: BaseException | type[BaseException] | None = None
     seconds: float | None = 0.0
-    """How long a slow one takes, or how long after the start a crash comes; none where the test triggers the crash."""
+    """The duration of a `slow`, or the time from the start to a crash; none where the test triggers the crash."""
     deadline: float | None = None
-    """What the component's deadline is set to, in seconds; none leaves it as it is."""
+    """The component's deadline in this run, in seconds; none keeps the planned one."""
     shielded: bool = False
-    """Whether it ignores cancellation."""
+    """Whether the fault ignores cancellation."""
 
     def __post_init__(self) -> None:
         if self.at not in _ALLOWED[self.kind]:
@@ -51,7 +51,7 @@ class Fault:
         return f"{self.kind} of {self.component!r} at {self.at}"
 
     def make_error(self) -> BaseException:
-        """What it raises."""
+        """The exception that the fault raises."""
         if isinstance(self.error, BaseException):
             return self.error
         return (self.error or InjectedError)(f"injected: {self}")
@@ -63,27 +63,27 @@ def fail(component: str, *, at: Where = "start", error: BaseException | type[Bas
 
 
 def hang(component: str, *, at: Where = "start", deadline: float | None = 0.1) -> Fault:
-    """Let a start or a stop never end, until its deadline, which is set to ``deadline`` seconds; none leaves it alone."""
+    """Let a start or a stop hang until its deadline, which is ``deadline`` seconds; none keeps the planned one."""
     return Fault(component=component, kind="hang", at=at, deadline=deadline)
 
 
 def slow(
     component: str, seconds: float, *, at: Where = "start", deadline: float | None = None, shielded: bool = False
 ) -> Fault:
-    """Let a start or a stop take so many seconds more; ``shielded`` ones can't be cancelled meanwhile."""
+    """Let a start or a stop take this many seconds more. With ``shielded`` it ignores cancellation meanwhile."""
     return Fault(component=component, kind="slow", at=at, seconds=seconds, deadline=deadline, shielded=shielded)
 
 
 def cancel(component: str, *, at: Where = "start") -> Fault:
-    """Cancel the whole run, as from outside, while that component is at that point."""
+    """Cancel the whole run while the component starts, serves or stops."""
     return Fault(component=component, kind="cancel", at=at)
 
 
 def crash(
     component: str, *, error: BaseException | type[BaseException] | None = None, after: float | None = 0.0
 ) -> Fault:
-    """Let a component die while the application serves, as one does whose own task group fails.
+    """Let a component crash while the application serves, as if a task of the component's own task group had failed.
 
-    It happens ``after`` seconds from when everything has started; with none, when the test calls `Running.crash`.
+    The crash comes ``after`` seconds from the start of the application; with none, when the test calls `Running.crash`.
     """
     return Fault(component=component, kind="crash", at="serving", error=error, seconds=after)

@@ -1,4 +1,4 @@
-"""What importing a module does beside defining things, found out in a process of its own with an empty environment."""
+"""Watch what an import does beside defining names, in a process of its own with an empty environment."""
 
 from __future__ import annotations
 
@@ -13,21 +13,21 @@ import json, os, sys
 name, path = sys.argv[1], json.loads(sys.argv[2])
 sys.path[:], sys.dont_write_bytecode = path, True
 os.environ.clear()
-happened, looking = [], [True]
+actions, watching = [], [True]
 WATCHED = ("socket.connect", "socket.bind", "socket.sendto", "socket.getaddrinfo", "subprocess.Popen", "os.system",
     "os.fork", "os.posix_spawn", "_thread.start_new_thread", "sqlite3.connect")
 
-def look(event, arguments):
-    if not looking[0]:
+def watch(event, arguments):
+    if not watching[0]:
         return
     if event in WATCHED:
-        happened.append(f"{event}{arguments!r}"[:200])
+        actions.append(f"{event}{arguments!r}"[:200])
     elif event == "open":
         file, mode, flags = arguments
         if flags & (os.O_WRONLY | os.O_RDWR | os.O_CREAT) and file != os.devnull:
-            happened.append(f"open for writing: {file}")
+            actions.append(f"open for writing: {file}")
 
-sys.addaudithook(look)
+sys.addaudithook(watch)
 error, missing = "", False
 try:
     __import__(name)
@@ -36,23 +36,23 @@ except ModuleNotFoundError as raised:
     error = f"{type(raised).__name__}: {raised}"
 except BaseException as raised:
     error = f"{type(raised).__name__}: {raised}"
-looking[0] = False
-print("\\n" + json.dumps({"happened": happened, "error": error, "missing": missing}))
+watching[0] = False
+print("\\n" + json.dumps({"actions": actions, "error": error, "missing": missing}))
 """
 
 
 @dataclass(frozen=True, slots=True)
 class Imported:
-    """What an import did."""
+    """The result of an import."""
 
-    happened: tuple[str, ...] = ()
+    actions: tuple[str, ...] = ()
     error: str = ""
     missing: bool = False
     """Whether the module can't be found from another process."""
 
 
 def import_elsewhere(module: str) -> Imported:
-    """Import a module in a process of its own. It blocks."""
+    """Import a module in a process of its own. This function blocks."""
     try:
         done = subprocess.run(  # noqa: S603  # the interpreter that runs this
             [sys.executable, "-c", _SCRIPT, module, json.dumps(sys.path)],
@@ -66,5 +66,5 @@ def import_elsewhere(module: str) -> Imported:
     last = done.stdout.strip().rpartition("\n")[2]
     if not last.startswith("{"):
         return Imported(error=f"the process ended with {done.returncode}: {done.stderr.strip()[-500:]}")
-    said = json.loads(last)
-    return Imported(tuple(said["happened"]), said["error"], said["missing"])
+    result = json.loads(last)
+    return Imported(tuple(result["actions"]), result["error"], result["missing"])

@@ -1,4 +1,4 @@
-"""Faults put into a checked plan, for one run."""
+"""Put faults into a checked plan, for one run."""
 
 from __future__ import annotations
 
@@ -20,11 +20,11 @@ from bandmaster.kernel.text import near
 Factory: TypeAlias = "Callable[..., AbstractAsyncContextManager[Any]]"
 
 
-def wrapped(plan: Plan, name: str, wrap: Callable[[Factory], Factory], **fields: Any) -> Plan:
+def wrap_component(plan: Plan, name: str, wrap: Callable[[Factory], Factory], **fields: Any) -> Plan:
     """The plan with one component's factory wrapped.
 
-    The plan is made already, so that the signature of the wrapper doesn't matter: the order, what is handed over and
-    what is provided stay as they are.
+    The plan is made already, so the signature of the wrapper doesn't matter: the order, the arguments and the provided
+    types stay as they are.
     """
     component = plan.by_name[name]
     changed = replace(
@@ -36,7 +36,7 @@ def wrapped(plan: Plan, name: str, wrap: Callable[[Factory], Factory], **fields:
 
 
 class Injection:
-    """The faults of one run, and what triggers them. It listens to the kernel, to know when everything has started."""
+    """The faults of one run and their triggers. A listener of the kernel: faults while serving wait for its `Ready`."""
 
     def __init__(self, faults: Iterable[Fault], plan: Plan) -> None:
         self.faults = tuple(faults)
@@ -48,24 +48,24 @@ class Injection:
                 )
         self.cancelled_by: Fault | None = None
         """The fault that has cancelled the run."""
-        self.cancel_run: Callable[[], object] = _nothing
+        self.cancel_run: Callable[[], object] = _do_nothing
         self._ready = anyio.Event()
-        self._told: dict[str, anyio.Event] = {fault.component: anyio.Event() for fault in self.faults}
+        self._triggers: dict[str, anyio.Event] = {fault.component: anyio.Event() for fault in self.faults}
 
     def __call__(self, event: Event) -> None:
-        """Take notice of one event."""
+        """Receive one event."""
         if isinstance(event, events.Ready):
             self._ready.set()
 
-    def into(self, plan: Plan) -> Plan:
+    def apply(self, plan: Plan) -> Plan:
         """The plan with the faults in it."""
         for fault in self.faults:
             deadline = {} if fault.deadline is None else {f"{fault.at}_timeout": fault.deadline}
-            plan = wrapped(plan, fault.component, partial(self._around, fault), **deadline)
+            plan = wrap_component(plan, fault.component, partial(self._wrap, fault), **deadline)
         return plan
 
     def trigger(self, component: str) -> None:
-        """Let the crash come that waits for it.
+        """Trigger a crash that was injected with ``after=None``.
 
         Raises:
             ValueError: there is none.
@@ -76,44 +76,44 @@ class Injection:
                 f"component: no crash of {component!r} waits to be triggered; run with faults=[crash({component!r}, "
                 "after=None)]"
             )
-        self._told[component].set()
+        self._triggers[component].set()
 
-    def _around(self, fault: Fault, factory: Factory) -> Factory:
-        return partial(self._faulty, fault, factory)
+    def _wrap(self, fault: Fault, factory: Factory) -> Factory:
+        return partial(self._open_faulty, fault, factory)
 
     @asynccontextmanager
-    async def _faulty(self, fault: Fault, factory: Factory, /, **arguments: Any) -> AsyncGenerator[Any, None]:
+    async def _open_faulty(self, fault: Fault, factory: Factory, /, **arguments: Any) -> AsyncGenerator[Any, None]:
         if fault.at == "start":
-            await self._happen(fault)
+            await self._run_now(fault)
         async with factory(**arguments) as value:
             if fault.at == "serving":
-                async with self._meanwhile(fault):
+                async with self._run_fault(fault):
                     yield value
             else:
                 yield value
         if fault.at == "stop":
-            await self._happen(fault)
+            await self._run_now(fault)
 
     @asynccontextmanager
-    async def _meanwhile(self, fault: Fault) -> AsyncGenerator[None, None]:
-        """A task group of the component's own, inside of what it has opened: so its clean-up isn't cancelled."""
+    async def _run_fault(self, fault: Fault) -> AsyncGenerator[None, None]:
+        """Hold the component in a task group, inside of its resources, so that their clean-up isn't cancelled."""
         try:
             async with anyio.create_task_group() as tasks:
-                tasks.start_soon(self._later, fault, name=f"bandmaster: {fault}")
+                tasks.start_soon(self._wait_and_fail, fault, name=f"bandmaster: {fault}")
                 yield
                 tasks.cancel_scope.cancel()
         except BaseExceptionGroup as group:
-            # Nothing else runs in it. Components see what they have raised, not the kit's group around it.
+            # Only the fault runs in the group. The component sees the exception itself, not the group of the kit.
             error = group.exceptions[0]
             try:
                 raise error from None
             finally:
                 del error
 
-    async def _later(self, fault: Fault) -> None:
+    async def _wait_and_fail(self, fault: Fault) -> None:
         await self._ready.wait()
         if fault.seconds is None:
-            await self._told[fault.component].wait()
+            await self._triggers[fault.component].wait()
         else:
             await anyio.sleep(fault.seconds)
         if fault.kind == "cancel":
@@ -121,7 +121,7 @@ class Injection:
         else:
             raise fault.make_error()
 
-    async def _happen(self, fault: Fault) -> None:
+    async def _run_now(self, fault: Fault) -> None:
         match fault.kind:
             case "fail":
                 raise fault.make_error()
@@ -141,5 +141,5 @@ class Injection:
         self.cancel_run()
 
 
-def _nothing() -> None:
-    """Nothing is running."""
+def _do_nothing() -> None:
+    """The cancellation before there is a run."""

@@ -11,13 +11,13 @@ _T = TypeVar("_T")
 
 
 class Closed(Exception):
-    """Nothing more comes."""
+    """The mailbox is closed and empty."""
 
 
 class Mailbox(Generic[_T]):
     """A queue for any number of senders and receivers in one event loop.
 
-    ``limit`` is how many bytes may wait before `wait_for_room` waits, as a server's write buffer does.
+    ``limit`` is the number of waiting bytes from which `wait_for_room` waits, like a server's write buffer.
     """
 
     def __init__(self, limit: int | None = None) -> None:
@@ -28,14 +28,14 @@ class Mailbox(Generic[_T]):
         self.closed = False
 
     def put(self, item: _T, size: int = 0) -> None:
-        """Add an item; a closed mailbox takes none."""
+        """Add an item, unless the mailbox is closed."""
         if not self.closed:
             self._items.append((item, size))
             self._waiting += size
-            self._change()
+            self._notify()
 
     async def wait_for_room(self) -> None:
-        """Wait until less than the limit waits, or the mailbox is closed."""
+        """Wait until fewer bytes than the limit are waiting, or the mailbox is closed."""
         while self._limit is not None and self._waiting >= self._limit and not self.closed:
             await self._changed.wait()
 
@@ -51,17 +51,17 @@ class Mailbox(Generic[_T]):
             await self._changed.wait()
         item, size = self._items.popleft()
         self._waiting -= size
-        self._change()
+        self._notify()
         return item
 
     def close(self, *, discard: bool = False) -> None:
-        """Take no more items; with ``discard`` those that wait are thrown away."""
+        """Accept no more items; with ``discard`` the waiting items are dropped, too."""
         self.closed = True
         if discard:
             self._items.clear()
             self._waiting = 0
-        self._change()
+        self._notify()
 
-    def _change(self) -> None:
+    def _notify(self) -> None:
         self._changed.set()
         self._changed = anyio.Event()

@@ -1,4 +1,4 @@
-"""How a start came out, also where it failed: handed out for assertions."""
+"""The outcome of a start that may fail, for assertions."""
 
 from __future__ import annotations
 
@@ -26,47 +26,47 @@ _X = TypeVar("_X", bound=BaseException)
 
 @dataclass(frozen=True)
 class Outcome:
-    """What became of a start, a body and a stop. The ``assert_`` methods say what happened instead."""
+    """The outcome of a start, a body and a stop. A failed ``assert_`` method shows the events."""
 
     started: bool
-    """Whether everything had started."""
+    """Whether all components had started."""
     error: BaseException | None
-    """What was raised: `PlanError`, `StartError`, `CrashError`, `StopError`, `RunCancelled`, ..."""
+    """The exception: `PlanError`, `StartError`, `CrashError`, `StopError`, `RunCancelled`, ..."""
     events: Recording
-    """Everything that happened."""
+    """All events."""
     plan: Plan | None
-    """The plan; none where there was none to be had."""
+    """The plan; none where the parts can't be planned."""
 
     @property
     def start_order(self) -> list[str]:
-        """The components that started, in the order in which they had."""
+        """The names of the started components, in the order in which their starts ended."""
         return self.events.start_order
 
     @property
     def stop_order(self) -> list[str]:
-        """The components that stopped, in the order in which they had."""
+        """The names of the stopped components, in the order in which their stops ended."""
         return self.events.stop_order
 
     @property
     def rolled_back(self) -> list[str]:
-        """The components that stopped because the start didn't get through, in the order in which they had."""
+        """The names of the components that a failed start stopped again, in order."""
         return self.events.rolled_back
 
     @property
     def cause(self) -> BaseException | None:
-        """The first failure: what a component raised."""
+        """The first failure, which a component raised."""
         return self.error.__cause__ if self.error is not None else None
 
     @property
     def problems(self) -> list[str]:
-        """What was wrong with the parts or their plan."""
+        """The problems of the parts or of their plan."""
         return [str(problem) for problem in getattr(self.error, "problems", ())]
 
     def assert_clean(self) -> None:
-        """Everything has started, and stopped in the exact reverse.
+        """Assert that all components have started and stopped, and that no exception was raised.
 
         Raises:
-            AssertionError: it hasn't.
+            AssertionError: the outcome is another.
         """
         self._expect(self.started and self.error is None, "a clean run")
         order = [component.name for component in self.plan or ()]
@@ -74,21 +74,21 @@ class Outcome:
         self._expect(sorted(order) == sorted(self.stop_order), f"{order} to stop")
 
     def assert_failed(self, kind: type[_X] = StartError, component: str | None = None) -> _X:  # type: ignore[assignment]
-        """It failed with an error of that kind, and at that component; the answer is the error.
+        """Assert that the run failed with an error of a kind, at a component. Returns the error.
 
         Raises:
-            AssertionError: it didn't.
+            AssertionError: the outcome is another.
         """
         error = self.error
         if not isinstance(error, kind):
-            raise self._wrong(f"a {kind.__name__}")
+            raise self._make_error(f"a {kind.__name__}")
         if component is not None:
             found = {getattr(error, "component", component)} if not isinstance(error, StopError) else self._stop_failed
             self._expect(component in found, f"a {kind.__name__} of {component!r}")
         return error
 
     def assert_problem(self, *parts: str) -> None:
-        """There was no plan, and one of its problems says all of this.
+        """Assert that planning failed, and that the text of one problem contains all of these parts.
 
         Raises:
             AssertionError: there was a plan, or no such problem.
@@ -97,10 +97,10 @@ class Outcome:
         self._expect(found, f"a problem that says {' and '.join(map(repr, parts))}")
 
     def assert_rolled_back(self, *components: str) -> None:
-        """Exactly these were stopped again, in that order, because the start failed.
+        """Assert that a failed start stopped exactly these components again, in this order.
 
         Raises:
-            AssertionError: others were, or in another order.
+            AssertionError: the start stopped others, or in another order.
         """
         self._expect(self.rolled_back == list(components), f"a rollback of {list(components)}")
 
@@ -110,17 +110,17 @@ class Outcome:
 
     def _expect(self, holds: bool, expectation: str) -> None:
         if not holds:
-            raise self._wrong(expectation)
+            raise self._make_error(expectation)
 
-    def _wrong(self, expectation: str) -> AssertionError:
+    def _make_error(self, expectation: str) -> AssertionError:
         error = AssertionError(f"expected {expectation}, but {self}")
         error.__cause__ = self.error
         return error
 
     def __str__(self) -> str:
-        said = "nothing was raised" if self.error is None else f"{type(self.error).__name__} was raised: {self.error}"
+        raised = "nothing was raised" if self.error is None else f"{type(self.error).__name__} was raised: {self.error}"
         happened = f". What happened:\n{self.events}" if len(self.events) else ""
-        return f"{'everything started, then ' if self.started else 'not everything started: '}{said}{happened}"
+        return f"{'everything started, then ' if self.started else 'not everything started: '}{raised}{happened}"
 
 
 async def attempt(
@@ -137,10 +137,10 @@ async def attempt(
     via: Via = "running",
     timeout: float | None = 10.0,  # noqa: ASYNC109
 ) -> Outcome:
-    """Start an application that may fail, run a body, stop it, and hand out how all that came out.
+    """Start an application that may fail, run a body, stop the application, and return the outcome.
 
-    ``body`` is called with the `Running`; without one it is waited for the crashes among the ``faults``. What the body
-    raises is raised here. The other arguments are those of `run`.
+    ``body`` is called with the `Running`. Without a body, `attempt` waits for the crashes among the ``faults``. An
+    exception of the body is raised. The other arguments are those of `run`.
 
     ```python
     outcome = await attempt(contributions=[database, cache], faults=[fail("cache")])
@@ -172,20 +172,20 @@ async def attempt(
         async with serve(composed, faults, [recording], via, timeout, {}) as running:
             started = True
             try:
-                await (body(running) if body is not None else _crashes(running, faults, timeout))
+                await (body(running) if body is not None else _wait_for_crashes(running, faults, timeout))
             except Exception as raised:
                 raised_by_body = raised
                 raise
     except ValueError:
         raise
-    except BaseException as raised:  # handed out, unless it is the test's own
+    except BaseException as raised:  # returned, unless it is the test's own
         if raised_by_body is not None or not _is_outcome(raised, faults):
             raise
         error = raised
     return Outcome(started, error, recording, composed.plan)
 
 
-async def _crashes(running: Running, faults: Iterable[Fault], timeout: float | None) -> None:  # noqa: ASYNC109
+async def _wait_for_crashes(running: Running, faults: Iterable[Fault], timeout: float | None) -> None:  # noqa: ASYNC109
     for fault in faults:
         if fault.at == "serving" and fault.seconds is not None:
             if fault.kind == "crash":
@@ -195,7 +195,7 @@ async def _crashes(running: Running, faults: Iterable[Fault], timeout: float | N
 
 
 def _is_outcome(error: BaseException, faults: Iterable[Fault]) -> bool:
-    """Whether it is to be handed out: a cancellation or Ctrl-C is the test's own, unless a fault has raised it."""
+    """Whether an exception belongs to the outcome. A cancellation is the test's own, unless a fault raised it."""
     if isinstance(error, Exception):
         return True
     if isinstance(error, BaseExceptionGroup):

@@ -1,4 +1,4 @@
-"""What pytest gets of the test kit: fixtures that load it when a test asks for them."""
+"""The pytest plugin: fixtures that import the test kit when a test uses them."""
 
 from __future__ import annotations
 
@@ -21,8 +21,10 @@ PREFIX = "BANDMASTER_"
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
-    """Add the settings ``bandmaster_app`` and ``bandmaster_timeout``."""
-    parser.addini("bandmaster_app", "What bandmaster_run runs: module:attribute, an app or a factory.", default="")
+    """Register the settings ``bandmaster_app`` and ``bandmaster_timeout``."""
+    parser.addini(
+        "bandmaster_app", "The application for bandmaster_run: module:attribute, an app or a factory.", default=""
+    )
     parser.addini("bandmaster_timeout", "Seconds for a start, and for each step of a client.", default="")
 
 
@@ -37,7 +39,7 @@ def pytest_configure(config: pytest.Config) -> None:
 
 @pytest.fixture
 def bandmaster_environment(monkeypatch: pytest.MonkeyPatch) -> pytest.MonkeyPatch:
-    """An environment without any ``BANDMASTER_`` variable; what is set through it is undone after the test."""
+    """An environment without ``BANDMASTER_`` variables. The test may set its own, which are removed after the test."""
     for name in [name for name in os.environ if name.upper().startswith(PREFIX)]:
         monkeypatch.delenv(name)
     return monkeypatch
@@ -45,7 +47,7 @@ def bandmaster_environment(monkeypatch: pytest.MonkeyPatch) -> pytest.MonkeyPatc
 
 @pytest.fixture
 def bandmaster_app(request: pytest.FixtureRequest, bandmaster_environment: pytest.MonkeyPatch) -> Any:
-    """What `bandmaster_run` runs; override it in a ``conftest.py``, or set ``bandmaster_app`` in pytest's settings."""
+    """The application for `bandmaster_run`: override the fixture, or set ``bandmaster_app`` in pytest's settings."""
     target = str(request.config.getini("bandmaster_app"))
     if not target:
         return None
@@ -56,7 +58,7 @@ def bandmaster_app(request: pytest.FixtureRequest, bandmaster_environment: pytes
 
 @pytest.fixture
 def bandmaster_events() -> Recording:
-    """Everything that happens in what the test runs."""
+    """The events of all runs of the test."""
     from bandmaster.kernel.testing.recording import Recording
 
     return Recording()
@@ -64,18 +66,18 @@ def bandmaster_events() -> Recording:
 
 @pytest.fixture
 def bandmaster_run(request: pytest.FixtureRequest, bandmaster_app: Any, bandmaster_events: Recording) -> Run:
-    """The `run` of the test kit with the test's defaults.
+    """`run` with the defaults of the test.
 
     ```python
     async with bandmaster_run() as running:
-        response = await running.http.get("/")
+        response = await running.client.get("/")
     ```
     """
 
     def run(app: Any = bandmaster_app, /, **options: Any) -> AbstractAsyncContextManager[Running]:
         from bandmaster.kernel.testing.running import run
 
-        options = {**_options(request), **options}
+        options = {**_read_options(request), **options}
         return run(app, **{**options, "listeners": [bandmaster_events, *options.get("listeners", ())]})
 
     return run
@@ -83,7 +85,7 @@ def bandmaster_run(request: pytest.FixtureRequest, bandmaster_app: Any, bandmast
 
 @pytest.fixture
 def bandmaster_attempt(request: pytest.FixtureRequest, bandmaster_app: Any) -> Attempt:
-    """The `attempt` of the test kit with the test's defaults.
+    """`attempt` with the defaults of the test.
 
     ```python
     outcome = await bandmaster_attempt(faults=[fail("database")])
@@ -93,12 +95,12 @@ def bandmaster_attempt(request: pytest.FixtureRequest, bandmaster_app: Any) -> A
     def attempt(app: Any = bandmaster_app, /, **options: Any) -> Awaitable[Outcome]:
         from bandmaster.kernel.testing.outcome import attempt
 
-        return attempt(app, **{**_options(request), **options})
+        return attempt(app, **{**_read_options(request), **options})
 
     return attempt
 
 
-def _options(request: pytest.FixtureRequest) -> dict[str, Any]:
+def _read_options(request: pytest.FixtureRequest) -> dict[str, Any]:
     timeout = str(request.config.getini("bandmaster_timeout"))
     options: dict[str, Any] = {"timeout": float(timeout)} if timeout else {}
     for marker in reversed(list(request.node.iter_markers("bandmaster"))):

@@ -1,4 +1,4 @@
-"""What happened in a kernel, kept for assertions."""
+"""Record the events of a kernel, for assertions."""
 
 from __future__ import annotations
 
@@ -9,13 +9,13 @@ import anyio
 
 from bandmaster.kernel import events
 from bandmaster.kernel.events import Event
-from bandmaster.kernel.testing.calls import within
+from bandmaster.kernel.testing.timeouts import fail_after
 
 _E = TypeVar("_E", bound=Event)
 
 
 class Recording(Sequence[Event]):
-    """The events of one run or more, in order: a listener that can be asked.
+    """A listener that keeps the events of one or more runs, in order.
 
     ```python
     assert running.events.start_order == ["database", "cache"]
@@ -52,7 +52,7 @@ class Recording(Sequence[Event]):
 
     def __str__(self) -> str:
         began = self._events[0].at if self._events else 0
-        return "\n".join(f"{event.at - began:8.3f} s  {_told(event)}" for event in self._events)
+        return "\n".join(f"{event.at - began:8.3f} s  {_render_event(event)}" for event in self._events)
 
     @property
     def kinds(self) -> list[str]:
@@ -61,69 +61,69 @@ class Recording(Sequence[Event]):
 
     @property
     def start_order(self) -> list[str]:
-        """The components that started, in the order in which they had."""
+        """The names of the started components, in the order in which their starts ended."""
         return self.names(events.ComponentStarted)
 
     @property
     def stop_order(self) -> list[str]:
-        """The components that stopped, in the order in which they had."""
+        """The names of the stopped components, in the order in which their stops ended."""
         return self.names(events.ComponentStopped)
 
     @property
     def rolled_back(self) -> list[str]:
-        """The components that stopped because the start didn't get through, in the order in which they had."""
+        """The names of the components that a failed start stopped again, in order."""
         place = next((index for index, event in enumerate(self) if isinstance(event, events.RollingBack)), len(self))
         return [event.component for event in self._events[place:] if isinstance(event, events.ComponentStopped)]
 
     @property
     def warnings(self) -> list[str]:
-        """What components, or the kernel, had to tell the people who run this."""
+        """The texts of the warnings of components and of the kernel."""
         return [event.message for event in self.of(events.Warned)]
 
     def of(self, kind: type[_E], **fields: Any) -> list[_E]:
-        """The events of a type, those only whose fields have these values."""
-        return [event for event in self._events if isinstance(event, kind) and _has(event, fields)]
+        """The events of a type that have these values in their fields."""
+        return [event for event in self._events if isinstance(event, kind) and _has_values(event, fields)]
 
     def names(self, kind: type[events.ComponentEvent]) -> list[str]:
-        """The components that the events of a type are about, in order."""
+        """The names of the components in the events of a type, in order."""
         return [event.component for event in self.of(kind)]
 
     def first(self, kind: type[_E], **fields: Any) -> _E:
         """The first event of a type with these values.
 
         Raises:
-            AssertionError: there is none; the message tells what happened instead.
+            AssertionError: there is none; the message lists the events.
         """
         for event in self.of(kind, **fields):
             return event
-        raise AssertionError(f"there was no {_wanted(kind, fields)}. What happened:\n{self}")
+        raise AssertionError(f"there was no {_render_wanted(kind, fields)}. What happened:\n{self}")
 
     async def wait(self, kind: type[_E], *, timeout: float | None = 10.0, **fields: Any) -> _E:  # noqa: ASYNC109
-        """Wait for the first event of a type with these values, if it hasn't happened yet.
+        """Wait for the first event of a type with these values, unless it is recorded already.
 
         Raises:
-            TimeoutError: it doesn't happen; the message tells what happened instead.
+            TimeoutError: there is none in time; the message lists the events.
         """
-        with within(timeout, lambda: f"What happened:\n{self}\nThere was no {_wanted(kind, fields)}"):
+        with fail_after(timeout, lambda: f"What happened:\n{self}\nThere was no {_render_wanted(kind, fields)}"):
             while not self.of(kind, **fields):
                 self._added = self._added or anyio.Event()
                 await self._added.wait()
         return self.first(kind, **fields)
 
     def clear(self) -> None:
-        """Forget everything."""
+        """Forget all events."""
         self._events.clear()
 
 
-def _has(event: Event, fields: dict[str, Any]) -> bool:
+def _has_values(event: Event, fields: dict[str, Any]) -> bool:
     return all(getattr(event, name, None) == value for name, value in fields.items())
 
 
-def _wanted(kind: type[Event], fields: dict[str, Any]) -> str:
+def _render_wanted(kind: type[Event], fields: dict[str, Any]) -> str:
     return f"{kind.__name__}({', '.join(f'{name}={value!r}' for name, value in fields.items())})"
 
 
-def _told(event: Event) -> str:
+def _render_event(event: Event) -> str:
     about = [str(getattr(event, name)) for name in ("component", "service", "message") if hasattr(event, name)]
     error = getattr(event, "error", None)
     return " ".join([type(event).__name__, *about, *([f"{type(error).__name__}: {error}"] if error else [])])

@@ -1,11 +1,11 @@
-"""An application that runs for a test, from its start to its stop."""
+"""Run an application for a test, from its start to its stop."""
 
 from __future__ import annotations
 
 import math
 from collections.abc import AsyncGenerator, Iterable, Mapping
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
-from typing import Any, Literal, TypeAlias, Unpack
+from typing import TYPE_CHECKING, Any, Literal, TypeAlias, Unpack
 
 import anyio
 from starlette.types import ASGIApp
@@ -19,33 +19,44 @@ from bandmaster.kernel.lifecycle.kernel import Kernel
 from bandmaster.kernel.lifecycle.resources import Resources
 from bandmaster.kernel.planning.plan import Plan
 from bandmaster.kernel.settings.kernel import KernelSettings
-from bandmaster.kernel.testing.client import Addressing, Client, connect
 from bandmaster.kernel.testing.compose import ROLE, compose
+from bandmaster.kernel.testing.connection import Connection, HeadersLike, WebSocketOptions, open_connection
 from bandmaster.kernel.testing.faults import Fault
 from bandmaster.kernel.testing.injection import Injection
 from bandmaster.kernel.testing.lifespan import LifespanError, lifespan
-from bandmaster.kernel.testing.messages import HeadersLike
+from bandmaster.kernel.testing.own_task import in_own_task
 from bandmaster.kernel.testing.recording import Recording
 from bandmaster.kernel.testing.websocket import WebSocket
 from bandmaster.kernel.text import listed
+
+if TYPE_CHECKING:
+    import httpx2
 
 Via: TypeAlias = Literal["running", "lifespan"]
 
 
 class RunCancelled(Exception):
-    """A fault has cancelled the run, everything has stopped, and nothing else has gone wrong."""
+    """A fault has cancelled the run, everything has stopped, and no other failure occurred."""
 
 
 class Running:
-    """A running application, and what tests look at."""
+    """A running application. `run` makes one."""
 
-    def __init__(self, app: Application, client: Client, recording: Recording, injection: Injection) -> None:
+    def __init__(self, app: Application, connection: Connection, recording: Recording, injection: Injection) -> None:
         self.app = app
-        self.http = client
-        """Sends requests: ``await running.http.get("/items")``."""
         self.events = recording
-        """What has happened so far."""
+        """The events since the start began."""
+        self._connection = connection
         self._injection = injection
+
+    @property
+    def client(self) -> httpx2.AsyncClient:
+        """An ``httpx2.AsyncClient`` of the application: ``await running.client.get("/items")``.
+
+        Raises:
+            ModuleNotFoundError: httpx2 isn't installed.
+        """
+        return self._connection.client
 
     @property
     def kernel(self) -> Kernel:
@@ -54,37 +65,47 @@ class Running:
 
     @property
     def plan(self) -> Plan:
-        """The plan that it runs."""
+        """The plan of the kernel."""
         return self.app.plan
 
     @property
     def resources(self) -> Resources:
-        """What the components provide, by type: ``running.resources[DatabaseManager]``.
+        """The objects that the components provide, by type: ``running.resources[DatabaseManager]``.
 
         Raises:
-            RuntimeError: not everything has started.
+            RuntimeError: some components haven't started.
         """
         return self.app.resources
 
     def websocket(
-        self, path: str, *, subprotocols: Iterable[str] = (), **options: Unpack[Addressing]
+        self,
+        url: str,
+        *,
+        subprotocols: Iterable[str] = (),
+        headers: HeadersLike = (),
+        **options: Unpack[WebSocketOptions],
     ) -> AbstractAsyncContextManager[WebSocket]:
-        """Open a WebSocket; see `Client.websocket`."""
-        return self.http.websocket(path, subprotocols=subprotocols, **options)
+        """Open a WebSocket; see `Connection.websocket`."""
+        return self._connection.websocket(url, subprotocols=subprotocols, headers=headers, **options)
+
+    async def wait_idle(self) -> None:
+        """Wait until the application serves no request and no WebSocket; see `Connection.wait_idle`."""
+        await self._connection.wait_idle()
 
     def crash(self, component: str) -> None:
-        """Let the crash come that ``faults=[crash(component, after=None)]`` has prepared.
+        """Trigger the crash of ``faults=[crash(component, after=None)]``.
 
         Raises:
-            ValueError: none is prepared.
+            ValueError: no such fault is among the faults of the run.
         """
         self._injection.trigger(component)
 
     async def drain(self, *, delay: float = 0) -> int:
-        """Drain as before a stop; the answer is how much was left in flight."""
+        """Drain the application, as before a stop. Returns the number of requests that are still in flight."""
         return await self.app.drain(delay=delay)
 
 
+@in_own_task
 @asynccontextmanager
 async def run(
     app: Application | ASGIApp | None = None,
@@ -103,31 +124,33 @@ async def run(
     headers: HeadersLike = (),
     raise_app_exceptions: bool = True,
 ) -> AsyncGenerator[Running, None]:
-    """Start an application for real, hand it out, stop it for real.
+    """Start an application before the block, and stop it after the block.
 
     ``app`` is an `Application`, or any other ASGI app, which becomes the host of one; none means a new Starlette app.
-    The next six arguments are those of `create_app`, but for ``discover``, which is off: a test says what it runs. An
-    `Application` that is there is run as it is; with any of them it is planned anew, of the same parts and around the
-    same host, with settings that no override replaces read anew.
+    The next six arguments are those of `create_app`, except that ``discover`` is off: a test names the parts that it
+    runs. An `Application` is run unchanged. With any of the six arguments another application is planned, of the same
+    parts and around the same host. Its settings are read again, unless an override replaces them.
 
-    ``faults`` are put into components. ``via="lifespan"`` starts and stops by the ASGI lifespan protocol, as a server
-    does, instead of by `Application.running`; a failure is a `LifespanError` then. ``timeout``, in seconds, bounds the
-    start, each request, and each step of a stream or WebSocket; stops have the deadlines of the plan. The last three
-    arguments are those of `connect`.
+    ``faults`` are injected into components. ``via="lifespan"`` starts and stops by the ASGI lifespan protocol, as a
+    server does, instead of by `Application.running`; a failure is then a `LifespanError`. ``timeout``, in seconds,
+    bounds the start, each request, and each step of a stream or WebSocket. Stops have the deadlines of the plan. The
+    last three arguments are those of `connect`.
+
+    The run lives in a task of its own, so that a fixture may be torn down in another task than it was set up in.
 
     ```python
     async with run(contributions=[database, api], overrides={Clock: fake_clock}) as running:
-        response = await running.http.post("/orders", json={"item": 7})
-        assert response.status == 201
+        response = await running.client.post("/orders", json={"item": 7})
+        assert response.status_code == 201
         assert running.events.start_order == ["database", "api"]
     ```
 
     Raises:
         DiscoveryError, PlanError, ValueError: as `create_app` does.
-        ValueError: a fault names a component that isn't in the plan.
-        StartError, CrashError, StopError: as `Application.running` does. To look at them use `attempt`.
-        RunCancelled: a fault has cancelled it.
-        TimeoutError: it didn't start in time.
+        ValueError: the plan doesn't have the component of a fault.
+        StartError, CrashError, StopError: as `Application.running` does; `attempt` returns them.
+        RunCancelled: a fault has cancelled the run.
+        TimeoutError: the application didn't start in time.
     """
     composed = compose(
         app,
@@ -139,8 +162,8 @@ async def run(
         role=role,
     )
     recording = Recording()
-    connection = {"base_url": base_url, "headers": headers, "raise_app_exceptions": raise_app_exceptions}
-    async with serve(composed, faults, [recording, *listeners], via, timeout, connection) as running:
+    options = {"base_url": base_url, "headers": headers, "raise_app_exceptions": raise_app_exceptions}
+    async with serve(composed, faults, [recording, *listeners], via, timeout, options) as running:
         yield running
 
 
@@ -151,9 +174,9 @@ async def serve(
     listeners: list[Any],
     via: Via,
     timeout: float | None,  # noqa: ASYNC109
-    connection: Mapping[str, Any],
+    options: Mapping[str, Any],
 ) -> AsyncGenerator[Running, None]:
-    """Run an application with faults in it; the first of the listeners is the recording."""
+    """Run an application with faults. The first of the listeners is the recording."""
     if via not in ("running", "lifespan"):
         raise ValueError(f"via: expected 'running' or 'lifespan', got {via!r}")
     recording: Recording = listeners[0]
@@ -162,26 +185,29 @@ async def serve(
     starting = True
     try:
         with (
-            kernel.substitute_plan(injection.into(plan)),
+            kernel.substitute_plan(injection.apply(plan)),
             kernel.listening(*listeners, injection),
             anyio.CancelScope() as whole,
         ):
             injection.cancel_run = whole.cancel
             whole.deadline = math.inf if timeout is None else anyio.current_time() + timeout
-            async with _started(app, via) as state, connect(app, state=state, timeout=timeout, **connection) as client:
+            async with (
+                _start(app, via) as state,
+                open_connection(app, state=state, timeout=timeout, **options) as connection,
+            ):
                 starting, whole.deadline = False, math.inf
-                yield Running(app, client, recording, injection)
+                yield Running(app, connection, recording, injection)
     except LifespanError as error:
-        _explain(error, recording)
+        _set_cause(error, recording)
         raise
     if injection.cancelled_by is not None:
         raise RunCancelled(f"the run was cancelled by a fault: {injection.cancelled_by}")
     if starting and whole.cancelled_caught:
-        raise TimeoutError(_late(timeout or 0, plan, recording))
+        raise TimeoutError(_describe_late_start(timeout or 0, plan, recording))
 
 
 @asynccontextmanager
-async def _started(app: Application, via: Via) -> AsyncGenerator[Mapping[str, Any], None]:
+async def _start(app: Application, via: Via) -> AsyncGenerator[Mapping[str, Any], None]:
     if via == "lifespan":
         async with lifespan(app) as state:
             yield state
@@ -190,13 +216,13 @@ async def _started(app: Application, via: Via) -> AsyncGenerator[Mapping[str, An
             yield {}
 
 
-def _explain(error: LifespanError, recording: Recording) -> None:
+def _set_cause(error: LifespanError, recording: Recording) -> None:
     kinds = (events.ComponentStartFailed, events.ComponentStopFailed)
     errors = [event.error for event in recording if isinstance(event, kinds)]
     error.__cause__ = errors[0] if errors else None
 
 
-def _late(seconds: float, plan: Plan, recording: Recording) -> str:
+def _describe_late_start(seconds: float, plan: Plan, recording: Recording) -> str:
     began, ended = recording.names(events.ComponentStarting), recording.start_order
     starting = [name for name in began if name not in ended]
     waiting = [component.name for component in plan if component.name not in began]

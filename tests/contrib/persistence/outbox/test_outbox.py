@@ -275,7 +275,7 @@ async def test_it_runs_as_a_component_and_survives_the_server(bandmaster_environ
                         except Exception:
                             await anyio.sleep(0.05)
                 await wait_until(publisher, [1, 2])
-            assert 200 == (await running.http.get("/readyz")).status
+            assert 200 == (await running.client.get("/readyz")).status_code
 
 
 async def wait_until(publisher, payloads):

@@ -5,6 +5,7 @@ from __future__ import annotations
 from contextlib import suppress
 from time import perf_counter
 
+import httpx2
 from starlette.applications import Starlette
 from starlette.requests import Request
 from starlette.responses import PlainTextResponse
@@ -17,7 +18,7 @@ from bandmaster.contrib.web.access_log.records import AccessRecord
 from bandmaster.contrib.web.access_log.sinks import AccessSink
 from bandmaster.kernel import create_app
 from bandmaster.kernel.stack.build import BoundLayer, build
-from bandmaster.kernel.testing import ResponseCutError, run
+from bandmaster.kernel.testing import run
 
 
 class RecordList(list):
@@ -73,8 +74,8 @@ async def fetch_record(host, path="/", *, method="GET", layers=(), settings=None
     """The record of one request."""
     records = RecordList()
     async with run(build_app(host, records, *layers, **settings or {}), raise_app_exceptions=False) as running:
-        with suppress(ResponseCutError):
-            await running.http.request(method, path, **options)
+        with suppress(httpx2.RemoteProtocolError):
+            await running.client.request(method, path, **options)
     (record,) = records
     return record
 

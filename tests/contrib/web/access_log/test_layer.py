@@ -30,7 +30,7 @@ from tests.contrib.web.access_log.layers import (
 from bandmaster.contrib.web import RequestContextLayer, set_tenant, set_user
 from bandmaster.contrib.web.access_log.records import AccessRecord
 from bandmaster.kernel import MiddlewareBand, middleware
-from bandmaster.kernel.testing import run
+from bandmaster.kernel.testing import read_chunk, run
 
 pytestmark = pytest.mark.anyio
 
@@ -145,9 +145,10 @@ async def test_a_304() -> None:
 
 async def test_servers_leave_fields_out() -> None:
     """A scope may lack the client, the raw path and the HTTP version, or have the query in the raw path."""
-    record = await fetch_record(bare, scope={"client": None, "raw_path": None, "path": "/ü/%", "http_version": None})
+    changed = {"client": None, "raw_path": None, "path": "/ü/%", "http_version": None}
+    record = await fetch_record(bare, extensions={"asgi_scope": changed})
     assert (None, "/%C3%BC/%25", None) == (record.client, record.path, record.http_version)
-    record = await fetch_record(bare, scope={"raw_path": b"/a?token=secret"})
+    record = await fetch_record(bare, extensions={"asgi_scope": {"raw_path": b"/a?token=secret"}})
     assert "/a" == record.path
 
 
@@ -199,13 +200,13 @@ async def test_a_stream_is_logged_when_it_has_ended() -> None:
 
     async with (
         run(build_app(build_host(endpoint), records, access_log_slow=1e-9)) as running,
-        running.http.stream("GET", "/") as response,
+        running.client.stream("GET", "/") as response,
     ):
-        assert b"one" == await response.receive()
+        assert b"one" == await read_chunk(response)
         assert [] == records
         block(0.05)
         go_on.set()
-        assert b"two" == await response.read()
+        assert b"two" == await response.aread()
     (record,) = records
     assert (6, False, "info", False) == (record.bytes_sent, record.disconnected, record.level, record.slow)
     assert record.duration >= 0.05
@@ -227,9 +228,9 @@ async def test_a_client_that_disconnects() -> None:
     async def endpoint(request: Request) -> StreamingResponse:
         return StreamingResponse(Endless())
 
-    async with run(build_app(build_host(endpoint), records)) as running, running.http.stream("GET", "/") as response:
-        await response.receive()
-        await response.disconnect()
+    async with run(build_app(build_host(endpoint), records)) as running, running.client.stream("GET", "/") as response:
+        await read_chunk(response)
+        await response.aclose()
     (record,) = records
     assert ("info", 200, True, False) == (record.level, record.status, record.disconnected, record.incomplete)
 

@@ -35,7 +35,7 @@ async def test_excluded_paths() -> None:
     application = build_app(build_host(endpoint, "/{path:path}"), records, access_log_exclude=("/static/*", "/ping"))
     async with run(application) as running:
         for path in ("/static/a", "/%73tatic/a", "/ping", "/pings", "/"):
-            await running.http.get(path)
+            await running.client.get(path)
     assert ["/pings", "/"] == [record.path for record in records]
 
 

@@ -35,7 +35,7 @@ async def test_the_default_is_json_on_standard_output(capsys, monkeypatch) -> No
     monkeypatch.delenv("WEB_ACCESS_LOG", raising=False)
     application = create_app(build_host(), contributions=[AccessLogLayer], discover=False)
     async with run(application) as running:
-        await running.http.get("/")
+        await running.client.get("/")
     lines = [line for line in capsys.readouterr().out.splitlines() if line.startswith("{")]
     (record,) = [json.loads(line) for line in lines]
     assert ("request", 200) == (record["event"], record["status"])
@@ -54,7 +54,7 @@ async def test_standard_output_is_looked_up_when_the_layer_is_made(monkeypatch) 
     replaced = io.StringIO()
     monkeypatch.setattr(sys, "stdout", replaced)
     async with run(application) as running:
-        await running.http.get("/")
+        await running.client.get("/")
     assert 1 == replaced.getvalue().count(" GET / 200 ")
 
 
@@ -70,7 +70,7 @@ async def test_a_component_may_provide_a_sink(capsys) -> None:
         build_host(), contributions=[AccessLogLayer, shipping], discover=False, overrides={WebSettings: make_settings()}
     )
     async with run(application) as running:
-        await running.http.get("/")
+        await running.client.get("/")
     assert ["/"] == [record.path for record in records]
     assert '"event":"request"' not in capsys.readouterr().out
 

@@ -55,9 +55,9 @@ class TemplateRecorder:
 
 async def find_templates(app, *paths, method="GET", **options):
     recorder = TemplateRecorder(app)
-    async with connect(recorder, raise_app_exceptions=False) as client:
+    async with connect(recorder, raise_app_exceptions=False) as connection:
         for path in paths:
-            await client.request(method, path, **options)
+            await connection.client.request(method, path, **options)
     return recorder.recorded
 
 
@@ -141,9 +141,9 @@ async def test_classes_and_websockets() -> None:
             return PlainTextResponse("")
 
     recorder = TemplateRecorder(Starlette(routes=[Route("/class", Endpoint), WebSocketRoute("/chat/{room}", chat)]))
-    async with connect(recorder) as client:
-        await client.get("/class")
-        async with client.websocket("/chat/1") as socket:
+    async with connect(recorder) as connection:
+        await connection.client.get("/class")
+        async with connection.websocket("/chat/1") as socket:
             await socket.wait_closed()
     assert ["/class", "/chat/{room}"] == recorder.recorded
 
@@ -151,7 +151,7 @@ async def test_classes_and_websockets() -> None:
 async def test_under_a_root_path() -> None:
     """A server's root path is stripped before matching, and belongs to no template."""
     app = Starlette(routes=[Route("/a/{x}", items), Mount("/m", routes=[Route("/{x}", items)])])
-    options = {"scope": {"root_path": "/root"}}
+    options = {"extensions": {"asgi_scope": {"root_path": "/root"}}}
     assert ["/a/{x}", "/m/{x}"] == await find_templates(app, "/root/a/1", "/root/m/1", **options)
 
 
@@ -159,10 +159,10 @@ async def test_routes_that_are_added_later() -> None:
     """A route that is added while the application serves is found."""
     app = Starlette(routes=[Route("/a", items)])
     recorder = TemplateRecorder(app)
-    async with connect(recorder) as client:
-        await client.get("/a")
+    async with connect(recorder) as connection:
+        await connection.client.get("/a")
         app.router.routes.append(Route("/b/{x}", other))
-        await client.get("/b/1")
+        await connection.client.get("/b/1")
     assert ["/a", "/b/{x}"] == recorder.recorded
 
 
@@ -225,8 +225,8 @@ async def test_fastapi(path, expected) -> None:
 async def test_fastapi_websockets() -> None:
     """The template of a WebSocket route has the prefixes of included routers."""
     recorder = TemplateRecorder(fastapi())
-    async with connect(recorder) as client:
-        async with client.websocket("/v1/mid/pre/inner/ws/1") as socket:
+    async with connect(recorder) as connection:
+        async with connection.websocket("/v1/mid/pre/inner/ws/1") as socket:
             await socket.wait_closed()
     assert ["/v1/mid/pre/inner/ws/{y}"] == recorder.recorded
 
@@ -252,9 +252,9 @@ async def test_an_application_in_an_application() -> None:
     layer = middleware(band=MiddlewareBand.OUTERMOST)(Layer)
     ours = create_app(Starlette(routes=[Route("/a/{b}", items)]), contributions=[layer], discover=False)
     outer = Starlette(routes=[Mount("/ours", ours)])
-    async with ours.running(), connect(outer) as client:
-        await client.get("/ours/a/1")
-        await client.get("/ours/nothing")
+    async with ours.running(), connect(outer) as connection:
+        await connection.client.get("/ours/a/1")
+        await connection.client.get("/ours/nothing")
     assert ["/ours/a/{b}", None] == recorded
 
 

@@ -72,7 +72,7 @@ def compose(host: Any, *parts: Any, debug: bool = False, without: tuple[str, ...
 async def fetch(app: Any, path: str = "/", **headers: str) -> Any:
     """The response that the client gets, also if the exception goes on to the server."""
     async with run(app, raise_app_exceptions=False) as running:
-        return await running.http.get(path, headers={**ORIGIN, **headers})
+        return await running.client.get(path, headers={**ORIGIN, **headers})
 
 
 HOSTS = ("starlette", "fastapi", "bare")

@@ -53,7 +53,7 @@ async def test_every_error_is_a_problem(kind: str, error: Exception, expected: d
     response = await fetch(compose(build_host(kind, error)))
     problem = response.json()
     assert {"type": "about:blank", **expected}.items() <= problem.items()
-    assert (expected["status"], "application/problem+json") == (response.status, response.headers["content-type"])
+    assert (expected["status"], "application/problem+json") == (response.status_code, response.headers["content-type"])
     assert (response.headers["x-request-id"], "/") == (problem["request_id"], problem["instance"])
     common = {"cache-control": "no-store", "access-control-allow-origin": ORIGIN["origin"]}
     assert {**common, **headers} == {name: response.headers[name] for name in {**common, **headers}}
@@ -67,8 +67,8 @@ async def test_the_routers_own_errors_are_problems(kind: str) -> None:
     """A 404 and a 405 of the router are problems, and the 405 lists the allowed methods."""
     app = compose(build_host(kind, ZeroDivisionError()))
     async with run(app) as running:
-        missing = await running.http.get("/missing")
-        wrong = await running.http.request("DELETE", "/")
+        missing = await running.client.get("/missing")
+        wrong = await running.client.request("DELETE", "/")
     assert [(404, "Not Found"), (405, "Method Not Allowed")] == [
         (response.json()["status"], response.json()["title"]) for response in (missing, wrong)
     ]
@@ -81,8 +81,8 @@ async def test_an_http_exception_that_is_no_error_stays(kind: str, status: int) 
     """An HTTPException may be a redirect, or a response without a body."""
     nothing = await fetch(compose(build_host(kind, HTTPException(status, headers={"x-why": "nothing"}))))
     redirect = await fetch(compose(build_host(kind, HTTPException(307, headers={"location": "/there"}))))
-    assert (status, b"", "nothing") == (nothing.status, nothing.body, nothing.headers["x-why"])
-    assert (307, "/there") == (redirect.status, redirect.headers["location"])
+    assert (status, b"", "nothing") == (nothing.status_code, nothing.content, nothing.headers["x-why"])
+    assert (307, "/there") == (redirect.status_code, redirect.headers["location"])
 
 
 async def test_a_detail_that_is_no_text_becomes_data() -> None:
@@ -96,8 +96,8 @@ async def test_head_gets_no_body() -> None:
     """The layer answers HEAD with the headers of GET (RFC 9110, 9.3.2)."""
     app = compose(build_host("bare", ZeroDivisionError()), without=("unhandled_error",))
     async with run(app) as running:
-        response = await running.http.head("/")
-    assert (500, b"") == (response.status, response.body)
+        response = await running.client.head("/")
+    assert (500, b"") == (response.status_code, response.content)
     assert int(response.headers["content-length"]) > 100
 
 
@@ -105,7 +105,7 @@ async def test_head_gets_no_body() -> None:
 async def test_a_browser_gets_a_page(kind: str) -> None:
     """A client whose Accept header prefers HTML gets an HTML page."""
     response = await fetch(compose(build_host(kind, ZeroDivisionError(SECRET))), accept="text/html,*/*;q=0.8")
-    assert (500, True) == (response.status, response.headers["content-type"].startswith("text/html"))
+    assert (500, True) == (response.status_code, response.headers["content-type"].startswith("text/html"))
     assert "<h1>500 Internal Server Error</h1>" in response.text
     assert SECRET not in response.text
 
@@ -155,7 +155,7 @@ def test_no_response_shows_an_exception(kind: str, error: Exception, accept: str
 
     async def main() -> None:
         response = await fetch(compose(build_host(kind, error)), accept=accept)
-        assert response.status in (500, 503)
+        assert response.status_code in (500, 503)
         seen = repr([(name, response.headers[name]) for name in response.headers]) + response.text
         assert SECRET not in seen
 
@@ -168,7 +168,7 @@ async def test_an_unhandled_exception_goes_on_to_the_server(kind: str) -> None:
     """As with Starlette alone, the client has its answer and the server still sees the exception."""
     async with run(compose(build_host(kind, ZeroDivisionError("mine")))) as running:
         with pytest.raises(ZeroDivisionError, match="mine"):
-            await running.http.get("/")
+            await running.client.get("/")
 
 
 async def test_another_handler_can_answer_with_a_problem() -> None:
@@ -180,7 +180,7 @@ async def test_another_handler_can_answer_with_a_problem() -> None:
     host = build_host("starlette", ForeignError())
     host.add_exception_handler(ForeignError, own)
     response = await fetch(compose(host))
-    assert (402, "Pay.", "1") == (response.status, response.json()["detail"], response.headers["x-price"])
+    assert (402, "Pay.", "1") == (response.status_code, response.json()["detail"], response.headers["x-price"])
     assert response.json()["request_id"] == response.headers["x-request-id"]
 
 

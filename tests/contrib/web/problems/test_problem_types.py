@@ -38,7 +38,7 @@ async def test_a_problem_type_refuses_a_websocket() -> None:
         with pytest.raises(WebSocketRefused) as refused:
             async with running.websocket("/"):
                 pass
-    assert (409, "None left.") == (refused.value.status, refused.value.response.json()["detail"])
+    assert (409, "None left.") == (refused.value.status_code, refused.value.response.json()["detail"])
 
 
 def test_a_problem_type_is_checked_when_it_is_made() -> None:

@@ -40,9 +40,9 @@ PROBLEM = {
 @pytest.mark.requirement("FA-3", "XC-E2")
 async def test_a_refusal_is_a_problem() -> None:
     """A refusal has the form of RFC 9457, and no cache may keep it."""
-    async with connect(APP) as client:
-        response = await client.get("/a%20b")
-    assert (413, PROBLEM) == (response.status, response.json())
+    async with connect(APP) as connection:
+        response = await connection.client.get("/a%20b")
+    assert (413, PROBLEM) == (response.status_code, response.json())
     headers = {name: response.headers[name] for name in ("content-type", "cache-control", "connection", "x-why")}
     assert {
         "content-type": "application/problem+json",
@@ -54,30 +54,30 @@ async def test_a_refusal_is_a_problem() -> None:
 
 async def test_head_gets_no_body() -> None:
     """The response to HEAD has the length that the response to GET would have (RFC 9110, 9.3.2)."""
-    async with connect(APP) as client:
-        response = await client.head("/a%20b")
-        length = (await client.get("/a%20b")).headers["content-length"]
-    assert (413, length) == (response.status, response.headers["content-length"])
+    async with connect(APP) as connection:
+        response = await connection.client.head("/a%20b")
+        length = (await connection.client.get("/a%20b")).headers["content-length"]
+    assert (413, length) == (response.status_code, response.headers["content-length"])
     # Some servers send a body if they are given one.
-    assert b"" == b"".join(message.get("body", b"") for message in response.messages)
+    assert b"" == b"".join(message.get("body", b"") for message in response.extensions["asgi_messages"])
 
 
 @pytest.mark.parametrize(("version", "present"), [("1.0", True), ("1.1", True), ("2", False), ("3", False)])
 async def test_later_versions_have_no_connection_header(version: str, present: bool) -> None:
     """A Connection header would make a response of HTTP/2 or 3 malformed (RFC 9113, 8.2.2)."""
-    async with connect(APP) as client:
-        response = await client.get("/", scope={"http_version": version})
+    async with connect(APP) as connection:
+        response = await connection.client.get("/", extensions={"asgi_scope": {"http_version": version}})
     assert present == ("connection" in response.headers)
 
 
 @pytest.mark.requirement("FA-3", "XC-E2")
 async def test_a_websocket_is_refused_with_a_problem() -> None:
     """A WebSocket that is not accepted yet gets the same problem, if the server can send one."""
-    async with connect(APP) as client:
+    async with connect(APP) as connection:
         with pytest.raises(WebSocketRefused) as refused:
-            async with client.websocket("/a%20b"):
+            async with connection.websocket("/a%20b"):
                 pass
-    assert (413, PROBLEM) == (refused.value.status, refused.value.response.json())
+    assert (413, PROBLEM) == (refused.value.status_code, refused.value.response.json())
 
 
 async def test_any_path_can_be_rendered() -> None:
