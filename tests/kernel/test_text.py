@@ -7,7 +7,7 @@ import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from bandmaster.kernel.text import MASK, duration, is_secret_name, listed, masked, near, nearest
+from bandmaster.kernel.text import MASK, find_nearest, is_secret_name, list_names, masked, render_duration, suggest
 
 
 @pytest.mark.parametrize(
@@ -22,14 +22,14 @@ from bandmaster.kernel.text import MASK, duration, is_secret_name, listed, maske
 )
 def test_the_nearest_name(name, known, expected):
     """A typing error, or a wrong case, is recognised."""
-    assert expected == nearest(name, known)
-    assert ("" if expected is None else f" Did you mean {expected!r}?") == near(name, known)
+    assert expected == find_nearest(name, known)
+    assert ("" if expected is None else f" Did you mean {expected!r}?") == suggest(name, known)
 
 
 def test_a_stricter_cutoff():
     """With a higher cutoff, only a closer name is suggested."""
-    assert " Did you mean 'caches'?" == near("cahe", ["caches"])
-    assert "" == near("cahe", ["caches"], cutoff=0.85)
+    assert " Did you mean 'caches'?" == suggest("cahe", ["caches"])
+    assert "" == suggest("cahe", ["caches"], cutoff=0.85)
 
 
 @given(st.text(max_size=8), st.sets(st.text(max_size=8)), st.randoms())
@@ -37,7 +37,7 @@ def test_the_nearest_name_depends_on_the_names_alone(name, known, random):
     """The order of the known names changes nothing."""
     shuffled = sorted(known)
     random.shuffle(shuffled)
-    assert nearest(name, sorted(known)) == nearest(name, shuffled)
+    assert find_nearest(name, sorted(known)) == find_nearest(name, shuffled)
 
 
 @pytest.mark.parametrize(
@@ -46,7 +46,7 @@ def test_the_nearest_name_depends_on_the_names_alone(name, known, random):
 )
 def test_names_as_prose(names, expected):
     """Names are joined by commas, and the last by 'and'."""
-    assert expected == listed(names)
+    assert expected == list_names(names)
 
 
 @pytest.mark.parametrize(
@@ -67,7 +67,7 @@ def test_names_as_prose(names, expected):
 )
 def test_durations_with_their_units(seconds, expected):
     """Durations are in milliseconds below a second, and have at most one decimal above."""
-    assert expected == duration(seconds)
+    assert expected == render_duration(seconds)
 
 
 @pytest.mark.parametrize(

@@ -9,7 +9,7 @@ from types import ModuleType
 from typing import Any
 
 from bandmaster.kernel.errors import BandmasterError
-from bandmaster.kernel.text import listed, near
+from bandmaster.kernel.text import list_names, suggest
 from bandmaster.kernel.tracebacks import find_frames
 
 
@@ -42,9 +42,9 @@ class MissingAttribute(ImportFailure):
         names = [name for name in dir(self.owner) if not name.startswith("_")]
         values = getattr(self.owner, "__dict__", {})
         fitting = [name for name in names if name in values and fits(values[name])]
-        if alike := near(self.name, fitting) or near(self.name, names):
+        if alike := suggest(self.name, fitting) or suggest(self.name, names):
             return alike.lstrip()
-        return f"It has {listed(fitting)}." if fitting else ""
+        return f"It has {list_names(fitting)}." if fitting else ""
 
 
 class FailedImport(ImportFailure):

@@ -36,13 +36,13 @@ _QUERY_VALUE = re.compile(r"""(?P<open>)(?:[^\s'"&#]|['"](?![\s,;:.)\]}>]|$))*+"
 _BEARER = re.compile(r"\b(bearer[ \t]++)[\w.~+/-]{16,}+=*+", re.IGNORECASE)
 
 
-def near(name: str, known: Iterable[str], *, cutoff: float = 0.6) -> str:
+def suggest(name: str, known: Iterable[str], *, cutoff: float = 0.6) -> str:
     """`` Did you mean 'x'?`` with the nearest known name, or nothing."""
-    found = nearest(name, known, cutoff=cutoff)
+    found = find_nearest(name, known, cutoff=cutoff)
     return "" if found is None else f" Did you mean {found!r}?"
 
 
-def nearest(name: str, known: Iterable[str], *, cutoff: float = 0.6) -> str | None:
+def find_nearest(name: str, known: Iterable[str], *, cutoff: float = 0.6) -> str | None:
     """The known name that is most like ``name``, regardless of upper and lower case; None if no name is close."""
     from difflib import get_close_matches  # needed only once something is misspelt
 
@@ -52,7 +52,7 @@ def nearest(name: str, known: Iterable[str], *, cutoff: float = 0.6) -> str | No
     return lowered[matches[0]] if matches else None
 
 
-def listed(names: Iterable[str]) -> str:
+def list_names(names: Iterable[str]) -> str:
     """Names as a list in a sentence: ``'a', 'b' and 'c'``."""
     *most, last = [repr(name) for name in names] or ["nothing"]
     return f"{', '.join(most)} and {last}" if most else last
@@ -63,7 +63,7 @@ def count_noun(count: int, one: str, many: str = "") -> str:
     return f"{count or 'no'} {one if count == 1 else many or f'{one}s'}"
 
 
-def duration(seconds: float) -> str:
+def render_duration(seconds: float) -> str:
     """A duration with a unit: ``12 ms``, ``3.4 s``."""
     if seconds <= 0.0005:
         return "<1 ms"

@@ -11,7 +11,7 @@ from bandmaster.kernel.lifecycle.kernel import Kernel
 from bandmaster.kernel.planning.budgets import compare_budget, judge_budget
 from bandmaster.kernel.planning.plan import Plan
 from bandmaster.kernel.settings.kernel import KernelSettings
-from bandmaster.kernel.text import near
+from bandmaster.kernel.text import suggest
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,4 +62,4 @@ def _check_role(role: str | None, plan: Plan) -> list[str]:
     known = {name for part in plan.contributions if isinstance(part, LifespanContribution) for name in part.roles or ()}
     if not role or role in known or not known:
         return []
-    return [f"no part belongs to role {role!r} in particular.{near(role, sorted(known))}"]
+    return [f"no part belongs to role {role!r} in particular.{suggest(role, sorted(known))}"]

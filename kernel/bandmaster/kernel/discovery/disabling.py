@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Collection, Iterable
 
 from bandmaster.kernel.discovery.entry_points import PREFIX
-from bandmaster.kernel.text import near
+from bandmaster.kernel.text import suggest
 
 
 def parse_names(names: str | Iterable[str], label: str = "disable") -> frozenset[str]:
@@ -47,8 +47,9 @@ def describe_unknown(
     pairs = list(parts)
     names = {name for _, name in pairs}.union(elsewhere)
     known = names.union(*(list_addresses(group, name) for group, name in pairs))
+    addresses = known - names
     return [
-        f"{name!r} is disabled, but no part has that name.{near(name, sorted(known - names if ':' in name else names))}"
+        f"{name!r} is disabled, but no part has that name.{suggest(name, sorted(addresses if ':' in name else names))}"
         for name in sorted(disabled)
         if name not in known and strip_group(name) not in elsewhere
     ]

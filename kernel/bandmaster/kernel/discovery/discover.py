@@ -14,7 +14,7 @@ from bandmaster.kernel.discovery.loading import load, load_command
 from bandmaster.kernel.discovery.metadata import Found, Scan, find, scan
 from bandmaster.kernel.discovery.trust import Admission, LeftOut, Mode, admit
 from bandmaster.kernel.errors import DiscoveryError
-from bandmaster.kernel.text import near
+from bandmaster.kernel.text import suggest
 
 if TYPE_CHECKING:
     from bandmaster.kernel.discovery.lockfile import Lock
@@ -118,7 +118,7 @@ def _check_groups(groups: Iterable[str] | None) -> tuple[str, ...]:
         return every
     wanted = {group if group.startswith(PREFIX) else f"{PREFIX}{group}" for group in groups}
     for group in sorted(wanted.difference(every)):
-        raise ValueError(f"groups: {group!r} isn't one of bandmaster's.{near(group, every)}")
+        raise ValueError(f"groups: {group!r} isn't one of bandmaster's.{suggest(group, every)}")
     return tuple(group for group in every if group in wanted)
 
 

@@ -19,7 +19,7 @@ from bandmaster.kernel.discovery.distributions import (
 )
 from bandmaster.kernel.discovery.entry_points import PREFIX, Entry, parse
 from bandmaster.kernel.errors import DiscoveryError, Problem, Problems
-from bandmaster.kernel.text import near
+from bandmaster.kernel.text import suggest
 
 KERNEL = "bandmaster"
 """The kernel's own distribution; it has no parts."""
@@ -172,4 +172,4 @@ def _make_found(source: Source, entry: Entry, distribution: str, version: str) -
 
 def _suggest_group(group: str) -> str:
     # Contribs may have groups of their own under the prefix: only a near miss is worth a warning.
-    return near(group.removeprefix(PREFIX), (known.removeprefix(PREFIX) for known in _KNOWN))
+    return suggest(group.removeprefix(PREFIX), (known.removeprefix(PREFIX) for known in _KNOWN))

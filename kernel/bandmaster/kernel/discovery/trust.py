@@ -10,7 +10,7 @@ from bandmaster.kernel.discovery.disabling import describe_unknown, list_address
 from bandmaster.kernel.discovery.distributions import normalise
 from bandmaster.kernel.discovery.metadata import KERNEL, Found
 from bandmaster.kernel.errors import Problem
-from bandmaster.kernel.text import listed, near
+from bandmaster.kernel.text import list_names, suggest
 
 if TYPE_CHECKING:
     from bandmaster.kernel.discovery.lockfile import Lock
@@ -74,7 +74,9 @@ def admit(
         describe_unknown(disabled, ((part.group, part.name) for part in found), tuple(elsewhere)) if disabled else []
     )
     if allowed and mode != "allowlist":
-        warnings.append(f"allow names {listed(allowed.values())}, but is only read with BANDMASTER_PLUGINS=allowlist")
+        warnings.append(
+            f"allow names {list_names(allowed.values())}, but is only read with BANDMASTER_PLUGINS=allowlist"
+        )
     if mode == "locked":
         if lock is None or installed is None:
             raise ValueError("lock: mode 'locked' compares lock with installed; give both")
@@ -108,7 +110,7 @@ def _find_missing(found: Sequence[Found], allowed: dict[str, str]) -> Iterator[P
         if key not in there and key != KERNEL:
             message = f"The allowlist names {name!r}, which isn't installed or brings no parts."
             others = (text for other, text in there.items() if other not in allowed)
-            yield Problem(message, f"Install it, or take it off the list.{near(name, others)}", name)
+            yield Problem(message, f"Install it, or take it off the list.{suggest(name, others)}", name)
 
 
 def _find_drift(lock: Lock, installed: Lock) -> Iterator[Problem]:

@@ -8,7 +8,7 @@ from typing import Any
 from bandmaster.kernel.errors import PlanError, Problem
 from bandmaster.kernel.hosting.frameworks import set_openapi_info
 from bandmaster.kernel.settings.kernel import KernelSettings
-from bandmaster.kernel.text import near
+from bandmaster.kernel.text import suggest
 
 
 def apply_identity(settings: KernelSettings, host: Any) -> tuple[str, str]:
@@ -32,5 +32,5 @@ def _read_metadata(distribution: str) -> Any:
     except importlib.metadata.PackageNotFoundError as error:
         installed = [other.metadata["Name"] for other in importlib.metadata.distributions()]
         message = f"BANDMASTER_DISTRIBUTION is {distribution!r}, which isn't installed."
-        hint = f"Install it, or unset the variable.{near(distribution, filter(None, installed))}"
+        hint = f"Install it, or unset the variable.{suggest(distribution, filter(None, installed))}"
         raise PlanError([Problem(message, hint, "distribution")]) from error

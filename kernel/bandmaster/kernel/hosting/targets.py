@@ -22,7 +22,7 @@ from bandmaster.kernel.imports import (
     split_reference,
 )
 from bandmaster.kernel.settings.error_messages import describe_failure
-from bandmaster.kernel.text import listed, near
+from bandmaster.kernel.text import list_names, suggest
 from bandmaster.kernel.tracebacks import list_steps
 
 if TYPE_CHECKING:
@@ -169,10 +169,10 @@ def _suggest_module(missing: str) -> str:
     there = sorted(f"{place}{module.name}" for module in pkgutil.iter_modules(path))
     if name == "py":
         return f"A module is named as it is imported: {parent}."
-    if alike := near(missing, there).lstrip():
+    if alike := suggest(missing, there).lstrip():
         return alike
     if parent:
-        return f"{parent} has {listed(there)}." if there else f"{parent} has no modules in it."
+        return f"{parent} has {list_names(there)}." if there else f"{parent} has no modules in it."
     if any(Path(path[0], "src", f"{name}{ending}").exists() for ending in ("", ".py")):
         return "It is in src: pass --app-dir src."
     return f"It was looked for in {path[0]} and among what is installed; --app-dir names another directory."

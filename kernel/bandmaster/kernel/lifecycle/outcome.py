@@ -9,7 +9,7 @@ import anyio
 
 from bandmaster.kernel.errors import CrashError, StartCancelled, StartError, StopError
 from bandmaster.kernel.planning.plan import Component
-from bandmaster.kernel.text import listed
+from bandmaster.kernel.text import list_names
 
 
 class Failure(NamedTuple):
@@ -59,7 +59,7 @@ def choose_exception(ending: Ending) -> BaseException | None:
 
 
 def _make_stop_error(failures: Iterable[Failure], errors: list[BaseException]) -> BaseException:
-    names = listed(dict.fromkeys(failure.component.name for failure in failures))
+    names = list_names(dict.fromkeys(failure.component.name for failure in failures))
     message = f"{names} failed to stop"
     ordinary = [error for error in errors if isinstance(error, Exception)]
     if len(ordinary) == len(errors):

@@ -9,7 +9,7 @@ from bandmaster.kernel.lifecycle.component_task import ComponentTask, TaskState
 from bandmaster.kernel.lifecycle.coroutine_stacks import render_coroutine_stack
 from bandmaster.kernel.lifecycle.outcome import describe_component
 from bandmaster.kernel.planning.plan import Plan
-from bandmaster.kernel.text import duration, listed
+from bandmaster.kernel.text import list_names, render_duration
 
 _MOST_WAITING = 20
 """The most waiting components that one report lists."""
@@ -28,7 +28,7 @@ def make_deadline_error(
         phase, deed, began = "stop", "clean up after its cancelled start", rollback_began
     seconds = now - began
     stack = render_coroutine_stack(task.pending if task.pending is not None else task.manager)
-    message = f"{describe_component(task.component)} didn't {deed} within {duration(seconds)}"
+    message = f"{describe_component(task.component)} didn't {deed} within {render_duration(seconds)}"
     message += f"; it stood at\n{stack}" if stack else ""
     message += "".join(f"\n  {line}" for line in ("still waiting:", *waiting)) if waiting else ""
     return DeadlineExceeded(message, component=task.name, phase=phase, seconds=seconds, where=stack)
@@ -47,7 +47,7 @@ def _describe_waiting(plan: Plan, tasks: Mapping[str, ComponentTask], laggard: C
         task = tasks.get(component.name)
         if task is None:
             awaited = [edge.to for edge in component.waits_for if not _has_started(tasks.get(edge.to))]
-            yield f"{component.name!r} waits for {listed(awaited) if awaited else 'the stage before its own'}"
+            yield f"{component.name!r} waits for {list_names(awaited) if awaited else 'the stage before its own'}"
         elif task is not laggard and task.state is TaskState.STARTING:
             # The innermost frame, on one line.
             place = render_coroutine_stack(task.pending).rstrip().rpartition("\n  File ")[2].replace("\n   ", ":")

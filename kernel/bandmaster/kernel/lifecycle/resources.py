@@ -7,7 +7,7 @@ from contextlib import AbstractAsyncContextManager
 from typing import TYPE_CHECKING, Any, Generic, TypeAlias, TypeVar, overload
 
 from bandmaster.kernel.contributions.keys import Key
-from bandmaster.kernel.text import near
+from bandmaster.kernel.text import suggest
 
 if TYPE_CHECKING:
     from typing import _SpecialForm
@@ -102,4 +102,4 @@ class Resources:
 
     def _missing(self, key: Key) -> str:
         there = sorted(map(str, self._values))
-        return f"no component provides {key}.{near(str(key), there)} There is: {', '.join(there) or 'nothing'}"
+        return f"no component provides {key}.{suggest(str(key), there)} There is: {', '.join(there) or 'nothing'}"

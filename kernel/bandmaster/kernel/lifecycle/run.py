@@ -13,7 +13,7 @@ from bandmaster.kernel.lifecycle.resources import Resources
 from bandmaster.kernel.lifecycle.restart import Restart, Service
 from bandmaster.kernel.planning.plan import Plan
 from bandmaster.kernel.settings.kernel import KernelSettings
-from bandmaster.kernel.text import duration
+from bandmaster.kernel.text import render_duration
 
 _GONE = (events.ComponentStartFailed, events.ComponentStartCancelled, events.ComponentStopping)
 """The events after which a component's probes aren't asked any more."""
@@ -104,7 +104,7 @@ class Run:
                 for number, (component, hook) in enumerate(self._drain_hooks):
                     tasks.start_soon(run, number, component, hook)
         for component, _ in left.values():
-            self.warn(component, f"a drain hook didn't end within {duration(seconds)} and was cut short")
+            self.warn(component, f"a drain hook didn't end within {render_duration(seconds)} and was cut short")
 
     async def ready(self) -> Report:
         """The probes' report, with a failed check for each component that died."""

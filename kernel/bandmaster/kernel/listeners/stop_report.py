@@ -5,7 +5,7 @@ from __future__ import annotations
 from bandmaster.kernel import events
 from bandmaster.kernel.errors import DeadlineExceeded
 from bandmaster.kernel.events import Event
-from bandmaster.kernel.text import duration
+from bandmaster.kernel.text import render_duration
 from bandmaster.kernel.tracebacks import render_traceback
 
 
@@ -37,7 +37,7 @@ class StopReport:
             case events.ComponentOverdue(component=name, phase=phase, seconds=seconds, where=stack):
                 self._stacks[name] = stack
                 error = DeadlineExceeded(
-                    f"didn't {phase} within {duration(seconds)}",
+                    f"didn't {phase} within {render_duration(seconds)}",
                     component=name,
                     phase=phase,
                     seconds=seconds,

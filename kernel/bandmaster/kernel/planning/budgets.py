@@ -14,7 +14,7 @@ from bandmaster.kernel.contributions.signatures import Kind, Need, parameters, r
 from bandmaster.kernel.errors import Problem, Problems, SignatureError
 from bandmaster.kernel.planning.parts import describe_part
 from bandmaster.kernel.planning.plan import Plan
-from bandmaster.kernel.text import listed
+from bandmaster.kernel.text import list_names
 
 
 def evaluate_budget(
@@ -49,7 +49,7 @@ def _read_parameters(budget: Callable[..., Any], settings_types: Sequence[type[A
     }
     others = [kind for kind in wanted.values() if kind not in settings_types]
     if others:
-        raise SignatureError(f"it asks for {listed(map(type_name, others))}, which isn't among its settings")
+        raise SignatureError(f"it asks for {list_names(map(type_name, others))}, which isn't among its settings")
     return wanted
 
 

@@ -13,7 +13,7 @@ from bandmaster.kernel.planning.misspelt_names import OrderingNames
 from bandmaster.kernel.planning.parts import Parts, describe_part
 from bandmaster.kernel.planning.plan import Stage
 from bandmaster.kernel.planning.wiring import Wiring
-from bandmaster.kernel.text import nearest
+from bandmaster.kernel.text import find_nearest
 
 Edges = Mapping[str, Mapping[str, str]]
 """For each component, the components for which it waits, and why."""
@@ -72,7 +72,7 @@ def _list_orderings(part: LifespanContribution) -> Iterator[tuple[str, Literal["
 
 
 def _describe_missing(parts: Parts, part: LifespanContribution, other: str) -> Problem:
-    near = nearest(other, parts.lifespans.keys() - {part.name})
+    near = find_nearest(other, parts.lifespans.keys() - {part.name})
     if other in parts.other_roles:
         hint = f"It {parts.describe_roles(parts.other_roles[other])}."
     elif other in parts.known:

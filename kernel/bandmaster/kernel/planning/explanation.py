@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 from bandmaster.kernel.contributions.model import Contribution
 from bandmaster.kernel.contributions.signatures import Kind, Need
-from bandmaster.kernel.text import duration, listed, near
+from bandmaster.kernel.text import list_names, render_duration, suggest
 
 if TYPE_CHECKING:
     from bandmaster.kernel.planning.plan import Component, Edge, Layer, Plan
@@ -37,7 +37,7 @@ def explain(plan: Plan, name: str) -> Explanation:
     """See `Plan.explain`."""
     explanation = _explain_used(plan, name) or _explain_unused(plan, name)
     if explanation is None:
-        raise KeyError(f"there is no {name!r} in the plan.{near(name, _list_names(plan))}")
+        raise KeyError(f"there is no {name!r} in the plan.{suggest(name, _list_names(plan))}")
     return explanation
 
 
@@ -63,7 +63,7 @@ def _explain_unused(plan: Plan, name: str) -> Explanation | None:
         return Explanation(name, f"not started: an override provides {plan.replaced[name]}", "overrides")
     for part in plan.other_roles:
         if part.name == name:
-            roles = listed(sorted(part.roles or ()))
+            roles = list_names(sorted(part.roles or ()))
             place = f"not started: it belongs to the roles {roles}, not {plan.role!r}"
             return Explanation(name, place, _describe_origin(part))
     for unserved in plan.unserved:
@@ -95,10 +95,12 @@ def _explain_component(plan: Plan, component: Component) -> Explanation:
     ]
     facts = [_describe_source(plan, need) for need in component.needs]
     facts += [f"provides {key}" for key in component.provides]
-    facts += [f"starts beside {listed(beside)}"] if beside else []
-    facts += [f"has {duration(component.start_timeout)} to start and {duration(component.stop_timeout)} to stop"]
+    facts += [f"starts beside {list_names(beside)}"] if beside else []
+    facts += [
+        f"has {render_duration(component.start_timeout)} to start and {render_duration(component.stop_timeout)} to stop"
+    ]
     facts += [f"may hold {amount} of {resource}" for resource, amount in component.budget.items()]
-    facts += [f"belongs to the roles {listed(sorted(part.roles))}"] if part.roles else []
+    facts += [f"belongs to the roles {list_names(sorted(part.roles))}"] if part.roles else []
     return Explanation(
         part.name, place, _describe_origin(part), component.waits_for, plan.dependents[part.name], tuple(facts)
     )
@@ -112,7 +114,7 @@ def _explain_layer(plan: Plan, layer: Layer, index: int) -> Explanation:
     facts += [f"stands outside {name!r}, as it declares" for name in part.before if name in there]
     facts += [f"stands inside {name!r}, as that declares" for name, other in there.items() if part.name in other.before]
     facts += [f"stands outside {name!r}, as that declares" for name, other in there.items() if part.name in other.after]
-    facts += [f"serves {listed(sorted(part.scopes))} in {'ASGI' if part.form == 'asgi' else 'hook'} form"]
+    facts += [f"serves {list_names(sorted(part.scopes))} in {'ASGI' if part.form == 'asgi' else 'hook'} form"]
     facts += [_describe_source(plan, need) for need in layer.needs]
     return Explanation(part.name, place, _describe_origin(part), facts=tuple(facts))
 

@@ -26,7 +26,7 @@ from bandmaster.kernel.planning.missing_providers import check_providers
 from bandmaster.kernel.planning.parts import Parts, describe_part, sort_parts
 from bandmaster.kernel.planning.plan import Component, Edge, Layer, Plan, Stage
 from bandmaster.kernel.planning.wiring import Wiring, wire
-from bandmaster.kernel.text import duration
+from bandmaster.kernel.text import render_duration
 
 SettingsReader = Callable[[Iterable[type[Any]]], tuple[Mapping[type[Any], Any], Sequence[Problem]]]
 
@@ -157,17 +157,18 @@ def _share_grace(
     share, path = share_seconds([stage.components for stage in stages], waits_for, declared, deadlines.left_for_stops)
     if share <= 0 or not fits(path, share, deadlines.left_for_stops):
         longest = sorted((-seconds, name) for name, seconds in declared.items() if seconds is not None)[:3]
+        listing = ", ".join(f"{name!r} {render_duration(-seconds)}" for seconds, name in longest)
         problems.add(
-            f"the stops' deadlines add up to {duration(path.declared)} on the slowest path"
+            f"the stops' deadlines add up to {render_duration(path.declared)} on the slowest path"
             + (f", with {path.undeclared} more that declare none" if path.undeclared else "")
-            + f", but draining leaves {duration(deadlines.left_for_stops)} of the grace.",
+            + f", but draining leaves {render_duration(deadlines.left_for_stops)} of the grace.",
             "Raise BANDMASTER_TERMINATION_GRACE (and the platform's), or lower drain_timeout or the stop_timeouts, "
-            f"the longest of which are {', '.join(f'{name!r} {duration(-seconds)}' for seconds, name in longest)}.",
+            f"the longest of which are {listing}.",
         )
     elif path.undeclared and share < SHORT_SHARE:
         problems.warn(
-            f"stops that declare no stop_timeout have only {duration(share)} each: {path.undeclared} of them follow "
-            f"one another, and draining leaves {duration(deadlines.left_for_stops)} of the grace."
+            f"stops that declare no stop_timeout have only {render_duration(share)} each: {path.undeclared} of them "
+            f"follow one another, and draining leaves {render_duration(deadlines.left_for_stops)} of the grace."
         )
     return share, path
 

@@ -13,7 +13,7 @@ from bandmaster.kernel.contributions.signatures import Kind, Need, read_provides
 from bandmaster.kernel.errors import Problem, Problems, SignatureError
 from bandmaster.kernel.planning.parts import Parts, describe_part
 from bandmaster.kernel.planning.wiring import Wiring, render_key
-from bandmaster.kernel.text import listed, nearest
+from bandmaster.kernel.text import find_nearest, list_names
 
 
 def check_providers(
@@ -52,7 +52,7 @@ class _Search:
             elif need.kind is Kind.RESOURCE and (several := self._find_several(need.key)):
                 # Also if the need is optional: None would hide that the choice is open.
                 message = f"{describe_part(part)} needs {render_key(need.key)}, which several parts provide."
-                hint = f"{listed(several)} provide one each; name the one that is meant with Named."
+                hint = f"{list_names(several)} provide one each; name the one that is meant with Named."
                 yield Problem(message, hint, part.name)
             elif need.kind is Kind.RESOURCE and not need.optional:
                 message = f"{describe_part(part)} needs {render_key(need.key)}, which nothing provides."
@@ -105,7 +105,7 @@ class _Search:
         brought_by, installed = _find_distribution(key.module)
         if brought_by and installed:
             return f"{brought_by} brings it: let its part in, or {override}"
-        near = nearest(str(key), map(str, self.wiring.providers))
+        near = find_nearest(str(key), map(str, self.wiring.providers))
         if near is not None:
             name = next(name for other, name in self.wiring.providers.items() if str(other) == near)
             override += f". Did you mean {near!r}, which {name!r} ({self.wiring.running[name].provenance}) provides?"

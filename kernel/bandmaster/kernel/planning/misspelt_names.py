@@ -7,7 +7,7 @@ from collections.abc import Collection, Mapping
 from bandmaster.kernel.contributions.model import LifespanContribution, MiddlewareContribution
 from bandmaster.kernel.errors import Problems
 from bandmaster.kernel.planning.parts import describe_part
-from bandmaster.kernel.text import nearest
+from bandmaster.kernel.text import find_nearest
 
 # Stricter than for a name that is required: an ordering may name a part that isn't installed.
 _CUTOFF = 0.75
@@ -43,6 +43,6 @@ class OrderingNames:
 
     def _find_nearest(self, part: LifespanContribution | MiddlewareContribution, other: str) -> str | None:
         if other not in self._nearest:
-            self._nearest[other] = nearest(other, self._parts, cutoff=_CUTOFF)
+            self._nearest[other] = find_nearest(other, self._parts, cutoff=_CUTOFF)
         found = self._nearest[other]
-        return found if found != part.name else nearest(other, self._parts.keys() - {part.name}, cutoff=_CUTOFF)
+        return found if found != part.name else find_nearest(other, self._parts.keys() - {part.name}, cutoff=_CUTOFF)

@@ -15,7 +15,7 @@ from bandmaster.kernel.contributions.model import (
     ValueContribution,
 )
 from bandmaster.kernel.errors import Problems
-from bandmaster.kernel.text import listed
+from bandmaster.kernel.text import list_names
 
 _P = TypeVar("_P", bound=Contribution)
 _R = TypeVar("_R", LifespanContribution, ValueContribution)
@@ -40,7 +40,7 @@ class Parts:
 
     def describe_roles(self, part: LifespanContribution | ValueContribution) -> str:
         """The roles of a part of other roles, as the end of a sentence about it."""
-        return f"belongs to the roles {listed(sorted(part.roles or ()))}, not {self.role!r}"
+        return f"belongs to the roles {list_names(sorted(part.roles or ()))}, not {self.role!r}"
 
 
 def sort_parts(

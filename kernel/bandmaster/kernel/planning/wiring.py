@@ -11,7 +11,7 @@ from bandmaster.kernel.contributions.model import LifespanContribution, Middlewa
 from bandmaster.kernel.contributions.signatures import Kind, Need, is_settings, parameters, read_needs, read_provides
 from bandmaster.kernel.errors import Problem, Problems, SignatureError
 from bandmaster.kernel.planning.parts import Parts, describe_part
-from bandmaster.kernel.text import near
+from bandmaster.kernel.text import suggest
 
 
 @dataclass(frozen=True, slots=True)
@@ -135,7 +135,7 @@ def _find_unknown_options(layer: MiddlewareContribution) -> list[Problem]:
     return [
         Problem(
             f"{describe_part(layer)} has the option {option!r}, which {layer.layer.__name__} doesn't take.",
-            near(option, names).strip(),
+            suggest(option, names).strip(),
             layer.name,
         )
         for option in layer.options
@@ -183,7 +183,7 @@ def _check_overrides(wiring: Wiring, overrides: Mapping[Key, Any], problems: Pro
     for key in sorted(overrides.keys() - used, key=str):
         # Overrides of settings may be meant for parts that are disabled here.
         if not is_settings(key.type):
-            advice = near(str(key), map(str, used))
+            advice = suggest(str(key), map(str, used))
             problems.warn(f"overrides has {render_key(key)}, which nothing here provides or needs.{advice}")
 
 

@@ -17,7 +17,7 @@ from pydantic import (
 )
 from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 
-from bandmaster.kernel.text import duration
+from bandmaster.kernel.text import render_duration
 
 
 def _parse_number(value: object) -> object:
@@ -125,9 +125,9 @@ class KernelSettings(BaseSettings):
         draining = self.drain_delay + self.drain_timeout
         if draining >= self.termination_grace:
             raise ValueError(
-                f"BANDMASTER_DRAIN_DELAY + BANDMASTER_DRAIN_TIMEOUT = {duration(draining)} leaves nothing of "
-                f"BANDMASTER_TERMINATION_GRACE = {duration(self.termination_grace)} for the stop; raise the grace (and "
-                "the platform's), or drain for less long"
+                f"BANDMASTER_DRAIN_DELAY + BANDMASTER_DRAIN_TIMEOUT = {render_duration(draining)} leaves nothing of "
+                f"BANDMASTER_TERMINATION_GRACE = {render_duration(self.termination_grace)} for the stop; raise the grace "
+                "(and the platform's), or drain for less long"
             )
         return self
 

@@ -16,7 +16,7 @@ from typing import Any, Self
 
 from bandmaster.kernel.reports import FAILED
 from bandmaster.kernel.shutdown.stop_signals import Wake
-from bandmaster.kernel.text import duration, listed, masked
+from bandmaster.kernel.text import list_names, masked, render_duration
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,7 +55,7 @@ def list_terminations(state: WatchdogState) -> list[Termination]:
     failed = FAILED if state.second_signal is None else 128 + state.second_signal
     found = []
     if state.only_abandoned_left:
-        reason = f"only {listed(state.only_abandoned_left)} left, which ignored the cancellation"
+        reason = f"only {list_names(state.only_abandoned_left)} left, which ignored the cancellation"
         found.append(Termination(0.0, failed, reason))
     if state.finished is not None:
         at, code = state.finished
@@ -64,13 +64,13 @@ def list_terminations(state: WatchdogState) -> list[Termination]:
     if state.stop_requested_at is None:
         return found
     if state.stop_signal is not None and state.start_pending:
-        blocked = duration(state.abandon_after)
+        blocked = render_duration(state.abandon_after)
         reason = f"asked to stop while starting, but the event loop has been blocked for {blocked}"
         at = max(state.stop_requested_at, state.loop_answered_at) + state.abandon_after
         found.append(Termination(at, 128 + state.stop_signal, reason))
     # A little early: at the end of the grace the platform sends SIGKILL, and the explanation would be lost.
     at = state.stop_requested_at + state.grace - min(0.5, state.grace / 20)
-    found.append(Termination(at, failed, f"the grace of {duration(state.grace)} for the stop is over"))
+    found.append(Termination(at, failed, f"the grace of {render_duration(state.grace)} for the stop is over"))
     return found
 
 

@@ -32,7 +32,7 @@ from bandmaster.kernel.testing.leaks import Leaks, collect_unclosed
 from bandmaster.kernel.testing.neighbours import NeighbourError, fails_to_start, fails_to_stop
 from bandmaster.kernel.testing.outcome import Outcome, attempt
 from bandmaster.kernel.testing.running import Running, run
-from bandmaster.kernel.text import listed, near
+from bandmaster.kernel.text import list_names, suggest
 
 _PLAIN = (str, bytes, int, float, complex, tuple, frozenset, type, type(None), type(len), type(lambda: None))
 """Types of values that two applications may share."""
@@ -102,7 +102,7 @@ async def check_contribution(
     """
     skip = frozenset((skip,) if isinstance(skip, str) else skip)
     for name in sorted(skip - _CHECKS.keys()):
-        raise ValueError(f"skip: there is no check {name!r}.{near(name, _CHECKS)} There is: {listed(_CHECKS)}")
+        raise ValueError(f"skip: there is no check {name!r}.{suggest(name, _CHECKS)} There is: {list_names(_CHECKS)}")
     parts = CheckedParts(
         check_contributions(contributions),
         check_contributions(beside),

@@ -15,7 +15,7 @@ from bandmaster.kernel import events
 from bandmaster.kernel.events import Event
 from bandmaster.kernel.planning.plan import Plan
 from bandmaster.kernel.testing.faults import Fault
-from bandmaster.kernel.text import near
+from bandmaster.kernel.text import suggest
 
 Factory: TypeAlias = "Callable[..., AbstractAsyncContextManager[Any]]"
 
@@ -44,7 +44,7 @@ class Injection:
             if fault.component not in plan.by_name:
                 raise ValueError(
                     f"faults: there is no component {fault.component!r} in the plan."
-                    f"{near(fault.component, plan.by_name)} There is: {', '.join(plan.by_name) or 'none'}"
+                    f"{suggest(fault.component, plan.by_name)} There is: {', '.join(plan.by_name) or 'none'}"
                 )
         self.cancelled_by: Fault | None = None
         """The fault that has cancelled the run."""

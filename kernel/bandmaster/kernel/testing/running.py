@@ -27,7 +27,7 @@ from bandmaster.kernel.testing.lifespan import LifespanError, lifespan
 from bandmaster.kernel.testing.own_task import in_own_task
 from bandmaster.kernel.testing.recording import Recording
 from bandmaster.kernel.testing.websocket import WebSocket
-from bandmaster.kernel.text import listed
+from bandmaster.kernel.text import list_names
 
 if TYPE_CHECKING:
     import httpx2
@@ -226,5 +226,5 @@ def _describe_late_start(seconds: float, plan: Plan, recording: Recording) -> st
     began, ended = recording.names(events.ComponentStarting), recording.start_order
     starting = [name for name in began if name not in ended]
     waiting = [component.name for component in plan if component.name not in began]
-    message = f"not everything had started within {seconds:g} s: {listed(starting)} had not"
-    return message + (f", and {listed(waiting)} waited" if waiting else "")
+    message = f"not everything had started within {seconds:g} s: {list_names(starting)} had not"
+    return message + (f", and {list_names(waiting)} waited" if waiting else "")

@@ -12,7 +12,7 @@ from bandmaster.kernel.planning.budgets import BudgetShare, compare_budget
 from bandmaster.kernel.planning.explanation import Explanation
 from bandmaster.kernel.planning.plan import Component, Layer, Plan
 from bandmaster.kernel.settings.kernel import KernelSettings
-from bandmaster.kernel.text import count_noun, duration
+from bandmaster.kernel.text import count_noun, render_duration
 
 
 def render_plan_text(
@@ -77,7 +77,7 @@ def _describe_component(component: Component) -> Line:
     facts = [Line(f"provides {', '.join(map(str, component.provides))}")] if component.provides else []
     facts += [Line(f"waits for {edge.to}: {edge.why}") for edge in component.waits_for]
     times = [
-        f"{duration(seconds)} to {verb}"
+        f"{render_duration(seconds)} to {verb}"
         for seconds, verb in ((part.start_timeout, "start"), (part.stop_timeout, "stop"))
         if seconds is not None
     ]
@@ -160,14 +160,14 @@ def _render_cells(share: BudgetShare, *, many: bool, limited: bool) -> Iterator[
 def _describe_stop(plan: Plan, settings: KernelSettings) -> Section:
     if not plan.components:
         return Section("Stop")
-    path = " → ".join(f"{component.name} {duration(component.stop_timeout)}" for component in plan.slowest_stop)
+    path = " → ".join(f"{component.name} {render_duration(component.stop_timeout)}" for component in plan.slowest_stop)
     grace = settings.termination_grace
     draining = settings.drain_delay + settings.drain_timeout
     lines = (
-        Line(f"slowest path {duration(plan.stop_seconds)}: {path}"),
+        Line(f"slowest path {render_duration(plan.stop_seconds)}: {path}"),
         Line(
-            f"allowed {duration(settings.left_for_stops)}: a grace of {duration(grace)}, "
-            f"less {duration(draining)} for draining"
+            f"allowed {render_duration(settings.left_for_stops)}: a grace of {render_duration(grace)}, "
+            f"less {render_duration(draining)} for draining"
         ),
     )
     return Section("Stop", content=lines)

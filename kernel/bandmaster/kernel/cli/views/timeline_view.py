@@ -8,7 +8,7 @@ from typing import Any
 
 from bandmaster.kernel.cli.views.outline import Section, Table
 from bandmaster.kernel.listeners.timeline import Record, Span
-from bandmaster.kernel.text import duration
+from bandmaster.kernel.text import render_duration
 
 
 def render_timeline_text(title: str, record: Record, at: datetime | None) -> list[Section]:
@@ -17,14 +17,20 @@ def render_timeline_text(title: str, record: Record, at: datetime | None) -> lis
     if record.took is None:
         heading = f"The start of {title} did not complete"
     else:
-        heading = f"The start of {title} took {duration(record.took)}"
+        heading = f"The start of {title} took {render_duration(record.took)}"
     sections = [Section(heading, when)]
     if not record.spans:
         return [*sections, Section("It has no components.")]
     chain = Table(
         ("component", "from", "own time", "to", ""),
         tuple(
-            (span.component, duration(span.waited), duration(span.own), duration(span.end), _render_outcome(span))
+            (
+                span.component,
+                render_duration(span.waited),
+                render_duration(span.own),
+                render_duration(span.end),
+                _render_outcome(span),
+            )
             for span in record.critical_chain()
         ),
         frozenset((1, 2, 3)),
@@ -32,7 +38,7 @@ def render_timeline_text(title: str, record: Record, at: datetime | None) -> lis
     blame = Table(
         ("own time", "waited", "component", ""),
         tuple(
-            (duration(span.own), duration(span.waited), span.component, _render_outcome(span))
+            (render_duration(span.own), render_duration(span.waited), span.component, _render_outcome(span))
             for span in record.blame()
         ),
         frozenset((0, 1)),
