@@ -107,7 +107,7 @@ class Call:
         return f"; the application stands at\n{stack}\n" if stack else ""
 
     def take_error(self) -> BaseException | None:
-        """The exception of the application, once; none where it only reports that the client has disconnected."""
+        """The exception of the application, once; none for the report that the client has disconnected."""
         error, self.error = self.error, None
         return None if error is None or (self.client_left and _reports_disconnect(error)) else error
 
@@ -146,7 +146,7 @@ class Calls:
         """Wait until no call is served any more, those included that their clients have left.
 
         Raises:
-            TimeoutError: a call goes on; the message names it.
+            TimeoutError: a call goes on; the message names the call.
         """
         with fail_after(self.timeout, lambda: f"{self._describe_served()} did not end"):
             for call in self._calls:

@@ -16,7 +16,7 @@ from bandmaster.kernel.settings.kernel import KernelSettings
 
 ROLE = "web"
 HOST = "host"
-"""The component of the host's own lifespan; those of apps mounted in it have names that begin with it."""
+"""The component of the host's own lifespan; the components of mounted apps have names that begin with this one."""
 
 
 def compose(

@@ -1,4 +1,4 @@
-"""A connection to an ASGI application in the same event loop: its HTTP client and its WebSockets."""
+"""Connect to an ASGI application in the same event loop, by an HTTP client and by WebSockets."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
 
 BODY_EXTENSION = "bandmaster_body"
-"""The extension of a response that has its `ResponseBody`."""
+"""The extension of a response for the `ResponseBody`."""
 HeadersLike: TypeAlias = Mapping[str, str] | Sequence[tuple[str, str]]
 QueryLike: TypeAlias = str | Mapping[str, Any] | Sequence[tuple[str, Any]]
 
@@ -69,7 +69,7 @@ class Connection:
         headers: HeadersLike = (),
         **options: Unpack[WebSocketOptions],
     ) -> AbstractAsyncContextManager[WebSocket]:
-        """Open a WebSocket, which is closed at the end of the block, unless it is before.
+        """Open a WebSocket. The end of the block closes an open WebSocket.
 
         The headers and cookies of the ``client`` are sent, too.
 
@@ -90,7 +90,7 @@ class Connection:
         """Wait until the application serves no request and no WebSocket, those included that the test has left.
 
         Raises:
-            TimeoutError: a call goes on; the message names it.
+            TimeoutError: a call goes on; the message names the call.
         """
         await self._calls.wait_idle()
 
@@ -121,9 +121,10 @@ async def open_connection(
     ```
     """
     ended_by: BaseException | None = None
-    async with anyio.create_task_group() as tasks:
-        calls = Calls(app, tasks, state or {}, timeout=timeout, raise_app_exceptions=raise_app_exceptions)
-        connection = Connection(calls, base_url, headers)
+    tasks = anyio.create_task_group()
+    calls = Calls(app, tasks, state or {}, timeout=timeout, raise_app_exceptions=raise_app_exceptions)
+    connection = Connection(calls, base_url, headers)
+    async with tasks:
         try:
             yield connection
         except BaseException as error:  # noqa: BLE001  # raised again below: a task group would make a group of it

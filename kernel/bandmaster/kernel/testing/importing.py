@@ -1,4 +1,4 @@
-"""Watch what an import does beside defining names, in a process of its own with an empty environment."""
+"""Watch the side effects of an import, in a separate process with an empty environment."""
 
 from __future__ import annotations
 
@@ -52,7 +52,7 @@ class Imported:
 
 
 def import_elsewhere(module: str) -> Imported:
-    """Import a module in a process of its own. This function blocks."""
+    """Import a module in a separate process. This function blocks."""
     try:
         done = subprocess.run(  # noqa: S603  # the interpreter that runs this
             [sys.executable, "-c", _SCRIPT, module, json.dumps(sys.path)],

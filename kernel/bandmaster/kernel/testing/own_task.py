@@ -1,4 +1,4 @@
-"""A context manager that is entered and exited in one task of its own, whichever tasks use it."""
+"""Enter and exit a context manager in one separate task, whichever tasks use the context manager."""
 
 from __future__ import annotations
 
@@ -111,7 +111,7 @@ class _OwnTask(AbstractAsyncContextManager[_T], Generic[_T]):
                 raise
 
     def _interrupt_body(self) -> bool:
-        """Cancel the body, because the manager has cancelled it: whether there is one that can be cancelled.
+        """Cancel the body, as the manager has asked. False means that no body is running.
 
         The task of a fixture's set-up has ended when a test runs.
         """
