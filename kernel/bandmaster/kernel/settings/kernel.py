@@ -126,8 +126,8 @@ class KernelSettings(BaseSettings):
         if draining >= self.termination_grace:
             raise ValueError(
                 f"BANDMASTER_DRAIN_DELAY + BANDMASTER_DRAIN_TIMEOUT = {render_duration(draining)} leaves nothing of "
-                f"BANDMASTER_TERMINATION_GRACE = {render_duration(self.termination_grace)} for the stop; raise the grace "
-                "(and the platform's), or drain for less long"
+                f"BANDMASTER_TERMINATION_GRACE = {render_duration(self.termination_grace)} for the stop; raise the "
+                "grace (and the platform's), or drain for less long"
             )
         return self
 
