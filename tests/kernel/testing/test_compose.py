@@ -32,7 +32,7 @@ async def told(settings: ToldSettings) -> AsyncIterator[None]:
 
 
 async def test_application_as_it_is():
-    """An application that is there is run itself, as often as one likes, and told of nothing in between."""
+    """An existing application is run unchanged, any number of times, and no listener stays between the runs."""
     app = create_app(host(), contributions=PARTS, discover=False)
     recordings = []
     for _ in range(2):
@@ -43,7 +43,7 @@ async def test_application_as_it_is():
 
 
 async def test_application_with_overrides():
-    """With anything changed it is planned anew, and the one that is there stays as it is."""
+    """A change plans another application, and the existing one isn't changed."""
     app = create_app(host(), contributions=PARTS, discover=False)
     async with run(app, overrides={Database: Database("fake")}) as running:
         assert app is not running.app

@@ -1,4 +1,4 @@
-"""Tests of bandmaster.kernel.testing.conformance: every check fails on a part that doesn't stand it."""
+"""Tests of bandmaster.kernel.testing.conformance: each check has a contribution that fails the check."""
 
 import asyncio
 import contextlib
@@ -26,7 +26,7 @@ pytestmark = pytest.mark.anyio
 
 SERVICES = LifespanBand.SERVICES
 IMPORTING = "opens nothing when imported"
-"""The check that takes longest, for it starts an interpreter."""
+"""The slowest check, which starts an interpreter."""
 
 
 async def passes(*contributions, **options):
@@ -34,7 +34,7 @@ async def passes(*contributions, **options):
 
 
 async def expect(check, said, *contributions, **options):
-    """One finding is of that check, and says that."""
+    """Assert that one finding is of this check and contains this text."""
     with pytest.raises(NonconformingError) as caught:
         await passes(*contributions, **options)
     found = [(finding.check, finding.message) for finding in caught.value.findings]
@@ -42,7 +42,7 @@ async def expect(check, said, *contributions, **options):
 
 
 async def test_good():
-    """Good parts pass all checks, alone or beside what they need."""
+    """Good parts pass all checks, alone or beside the parts that they need."""
     came = await check_contribution(database, cache)
     assert ((), {"lets requests through": "there is no layer"}) == (came.findings, came.skipped)
     assert "starts and stops" in came.checks
@@ -145,7 +145,7 @@ async def test_values_that_may_be_shared():
 
 
 async def test_swallows_cancellation():
-    """A start that goes on though it is cancelled."""
+    """A start that continues after its cancellation fails the check."""
 
     @lifespan(band=SERVICES)
     async def bad() -> AsyncIterator[None]:
@@ -172,7 +172,7 @@ async def test_answers_cancellation():
 
 
 async def test_shielded_start():
-    """A start that can't be cancelled where it stands is none the worse."""
+    """A start that is shielded from cancellation passes the check."""
 
     @lifespan(band=SERVICES)
     async def good() -> AsyncIterator[None]:
@@ -185,7 +185,7 @@ async def test_shielded_start():
 
 
 async def test_cancelled_start_leaves_things():
-    """A start that forgets what it has opened when it is cancelled."""
+    """A cancelled start that leaves its resources open fails the check."""
     threads = []
 
     @lifespan(band=SERVICES)
@@ -227,7 +227,7 @@ async def test_neighbours_stop_fails():
 
 
 async def test_most_steps():
-    """A start of many steps is tried at the first of them, which is told."""
+    """A start of many steps is checked at the first of them, and the report says so."""
 
     @lifespan(band=SERVICES)
     async def long() -> AsyncIterator[None]:
@@ -259,7 +259,7 @@ async def test_fails_when_rolled_back():
 
 
 async def test_swallows_crashes():
-    """A part that goes on after what it died of."""
+    """A component that suppresses the exception of a crash fails the check."""
 
     @lifespan(band=SERVICES)
     async def bad() -> AsyncIterator[None]:
@@ -360,7 +360,7 @@ async def test_layer_that_refuses():
     ],
 )
 async def test_bad_layers(fault, said):
-    """A layer that does harm to what passes it."""
+    """A layer that damages requests fails the check."""
 
     async def call(app, scope, receive, send):
         if fault == "broken":
@@ -392,7 +392,7 @@ async def test_bad_layers(fault, said):
 
 @pytest.fixture
 def module(tmp_path, monkeypatch):
-    """Writes a module, and makes a contribution that says that it comes from it."""
+    """Write a module, and make a contribution that names the module."""
     monkeypatch.syspath_prepend(tmp_path)
 
     def write(text):
@@ -424,7 +424,7 @@ async def test_bad_imports(module, text, said):
 
 
 async def test_module_that_cant_be_found(module):
-    """A module that only this process knows is left out, which is told."""
+    """A module that only this process can import is skipped, and the report says so."""
     part = module("")
     part.factory.__module__ = "nowhere.to.be.found"
     said = (await passes(part, skip=())).skipped[IMPORTING]

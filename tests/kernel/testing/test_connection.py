@@ -164,7 +164,7 @@ async def test_chunked_header(app):
 
 
 async def test_failing_upload(app):
-    """What a body raises is raised to the test, and the application hears of a disconnect."""
+    """The exception of a request body is raised in the test, and the application receives a disconnect."""
 
     async def pieces():
         yield b"one"
@@ -266,7 +266,7 @@ async def test_wrong_base_url(app):
 
 
 async def test_context_variables():
-    """A request sees nothing of the test's context variables, nor of the request's before it, nor they of its."""
+    """A request shares no context variables with the test, nor with other requests."""
     app = host()
     VARIABLE.set("unset")
     async with connect(app) as connection:
@@ -283,7 +283,7 @@ async def test_background_tasks(app):
 
 
 async def test_error(app):
-    """What the application raises is raised in the test, as it is."""
+    """The exception of the application is raised in the test, as the same object."""
     async with connect(app) as connection:
         with pytest.raises(LookupError, match="boom"):
             await connection.client.get("/boom")
@@ -315,7 +315,7 @@ async def test_error_before_the_response():
 
 
 async def test_broken_response(app):
-    """A response that breaks off raises what the application raised."""
+    """A response that breaks off raises the exception of the application."""
     async with connect(app) as connection:
         with pytest.raises((LookupError, ExceptionGroup)):
             await connection.client.get("/broken")
@@ -334,7 +334,7 @@ async def test_broken_response_as_a_client_sees_it(app):
 
 
 async def test_error_after_the_response():
-    """What the application raises after its response is raised all the same."""
+    """An exception of the application after the response is raised in the test, too."""
 
     async def app(scope, receive, send):
         await sending(START, END)(scope, receive, send)
@@ -395,7 +395,7 @@ async def test_response_without_end():
 
 
 async def test_error_in_the_block(app):
-    """An error of the test in the block comes out as it is, with a note on what the application raised."""
+    """An error of the test in the block is raised as the same object, with a note about the application's exception."""
 
     async def failing(scope, receive, send):
         await send(START)
@@ -429,7 +429,7 @@ async def test_stream_in_an_exception_handler():
 
 
 async def test_application_that_fails_behind_the_test():
-    """What the application raises after the test has failed is a note on the exception of the test."""
+    """An exception of the application after a failure of the test is a note on the failure."""
     with pytest.raises(AssertionError, match="mine") as caught:
         async with connect(fail_after_the_disconnect) as connection:
             try:
@@ -482,7 +482,7 @@ async def test_sending_to_nobody():
 
 
 async def test_error_after_the_client_has_gone():
-    """An application that fails at going on without its client has a fault, which the test hears of."""
+    """An exception of the application after the disconnect is raised in the test."""
 
     async def app(scope, receive, send):
         await send(START)
@@ -510,7 +510,7 @@ async def test_error_that_tells_of_the_client():
 
 
 async def test_timeout(app):
-    """A test never hangs: a timeout says what was missing, and where the application stands."""
+    """A test never hangs: the error of the timeout names the missing step and the application's line."""
     async with connect(app, timeout=0.05) as connection:
         with pytest.raises(httpx2.ReadTimeout, match=r"(?s)GET /hang: no response; .*in hang\n.*within 0.05 s"):
             await connection.client.get("/hang")
@@ -572,7 +572,7 @@ async def test_cancelled_request(app):
 
 
 async def test_wait_idle_names_what_is_served(app):
-    """A wait for the end of everything names what doesn't end."""
+    """`wait_idle` names the calls that don't end."""
     async with connect(app, timeout=0.05) as connection:
         with pytest.raises(httpx2.ReadTimeout, match="no response"):
             await connection.client.get("/hang")
@@ -581,7 +581,7 @@ async def test_wait_idle_names_what_is_served(app):
 
 
 async def test_the_end_cancels_what_is_served():
-    """At the end of the block what is still served is cancelled, and nothing is left."""
+    """The end of the block cancels the requests that are still served."""
     ended = []
 
     async def app(scope, receive, send):
@@ -602,7 +602,7 @@ async def test_the_end_cancels_what_is_served():
 
 
 async def test_errors_that_nobody_waited_for():
-    """What an application raises for a request that nobody waits for any more is raised at the end of the block."""
+    """Exceptions of abandoned requests are raised at the end of the block."""
 
     async def app(scope, receive, send):
         while (await receive())["type"] != "http.disconnect":
@@ -655,7 +655,7 @@ async def test_body_error_comes_out_alone(app):
     ],
 )
 async def test_violations(messages, said):
-    """The server is a strict one: what breaks the specification is raised, in the application and in the test."""
+    """A violation of the specification is raised, in the application and in the test."""
     async with connect(sending(*messages)) as connection:
         with pytest.raises(ASGIViolationError, match=said):
             await connection.client.get("/")
@@ -682,7 +682,7 @@ async def test_extensions():
 
 
 async def test_task_cancelled_from_within():
-    """An application whose task is cancelled by somebody else is a response cut short."""
+    """An application that cancels its own task breaks the response off."""
 
     async def app(scope, receive, send):
         raise anyio.get_cancelled_exc_class()

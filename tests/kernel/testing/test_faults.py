@@ -66,7 +66,7 @@ async def test_slow():
 
 
 async def test_slow_and_shielded():
-    """A shielded one is slow whatever its deadline says."""
+    """A shielded start exceeds its deadline."""
     with pytest.raises(StartError, match="didn't start within"):
         async with run(contributions=PARTS, faults=[slow("cache", 0.2, deadline=0.05, shielded=True)]):
             raise NotImplementedError
@@ -75,7 +75,7 @@ async def test_slow_and_shielded():
 @pytest.mark.parametrize("at", ["start", "serving", "stop"])
 @VIAS
 async def test_cancel(at, via):
-    """A cancellation of the whole run stops everything in order, and is told."""
+    """A cancellation of the whole run stops the components in order, and the run raises `RunCancelled`."""
     recording = Recording()
     with pytest.raises(RunCancelled, match=f"cancel of 'cache' at {at}"):
         async with run(contributions=PARTS, faults=[cancel("cache", at=at)], via=via, listeners=[recording]):
@@ -85,7 +85,7 @@ async def test_cancel(at, via):
 
 
 async def test_crash():
-    """A crash ends the body, and is raised with what it died of."""
+    """A crash ends the body, and is raised with its cause."""
     error = OSError("gone")
     with pytest.raises(CrashError, match=r"'database' .* died while serving: OSError: gone") as caught:
         async with run(contributions=PARTS, faults=[crash("database", error=error, after=0.02)]) as running:
@@ -95,7 +95,7 @@ async def test_crash():
 
 
 async def test_crash_on_demand():
-    """A test can say when."""
+    """A test can trigger a crash."""
     with pytest.raises(CrashError):
         async with run(contributions=PARTS, faults=[crash("database", after=None)]) as running:
             await running.client.get("/livez")
@@ -111,7 +111,7 @@ async def test_crash_that_isnt_prepared():
 
 
 async def test_crash_over_the_protocol():
-    """Under a server the application goes on without readiness, and says so at the shutdown."""
+    """Over the protocol the application continues without readiness, and the shutdown reports the crash."""
     with pytest.raises(LifespanError, match=r"shutdown failed: 'database' .* died while serving"):
         async with run(contributions=PARTS, faults=[crash("database")], via="lifespan") as running:
             await running.events.wait(events.KernelStopped)

@@ -20,7 +20,7 @@ class Open:
 
 
 def test_what_is_thrown_away_in_the_block_is_told():
-    """What had been before isn't its business."""
+    """Older garbage isn't collected."""
     gc.disable()  # otherwise it may come at any moment
     try:
         Open("before")
@@ -36,7 +36,7 @@ def test_what_is_thrown_away_in_the_block_is_told():
 
 
 def test_the_collector_is_as_before_after_an_error():
-    """Nothing stays out of its sight."""
+    """No object stays frozen after a failure of the block."""
     with pytest.raises(OSError), collect_unclosed():
         raise OSError
     assert 0 == gc.get_freeze_count()

@@ -36,7 +36,7 @@ async def told(settings: ToldSettings) -> AsyncIterator[None]:
     ("at", "said"), [("start", "the application's startup failed: "), ("stop", "the application's shutdown failed: ")]
 )
 async def test_failure_over_the_protocol(at, said):
-    """A failure is told as the protocol tells it, with the cause behind it."""
+    """A failure is reported by the protocol, with the cause attached."""
     error = ConnectionError("refused")
     with pytest.raises(LifespanError, match=said) as caught:
         async with run(contributions=PARTS, faults=[fail("cache", at=at, error=error)], via="lifespan"):
@@ -45,7 +45,7 @@ async def test_failure_over_the_protocol(at, said):
 
 
 async def test_serving_while_starting():
-    """Over the protocol, with the setting for it, requests come while things start."""
+    """Over the protocol, `serve_while_starting` lets requests in during the start."""
     settings = KernelSettings(serve_while_starting=True)
     async with run(
         contributions=[database], settings=settings, via="lifespan", faults=[slow("database", 0.1)]
@@ -59,7 +59,7 @@ async def test_serving_while_starting():
 
 
 async def test_body_error_over_the_protocol():
-    """An error of the test comes out as it is, with a note if the stop fails too."""
+    """An error of the test is raised as the same object, with a note if the stop fails too."""
     with pytest.raises(AssertionError, match="mine") as alone:
         async with run(contributions=PARTS, via="lifespan"):
             raise AssertionError("mine")
@@ -72,7 +72,7 @@ async def test_body_error_over_the_protocol():
 
 
 class TestConversation:
-    """The protocol with applications that don't keep to it."""
+    """Applications that violate the lifespan protocol."""
 
     async def hold(self, app):
         from bandmaster.kernel.testing.lifespan import lifespan
@@ -81,7 +81,7 @@ class TestConversation:
             return state
 
     async def test_state(self):
-        """What the application puts into the state is what requests see."""
+        """Requests see the state that the application has set."""
 
         async def app(scope, receive, send):
             scope["state"]["a"] = 1
@@ -104,7 +104,7 @@ class TestConversation:
             await self.hold(app)
 
     async def test_raising(self):
-        """What it raises is raised."""
+        """An exception of the application is raised."""
 
         async def app(scope, receive, send):
             raise LookupError("boom")
@@ -113,7 +113,7 @@ class TestConversation:
             await self.hold(app)
 
     async def test_ending_early(self):
-        """One that ends while it should serve ends the body."""
+        """An application that ends while it should serve ends the body."""
 
         async def app(scope, receive, send):
             await send({"type": "lifespan.startup.complete"})

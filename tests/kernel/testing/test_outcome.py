@@ -25,7 +25,7 @@ async def test_clean():
 
 
 async def test_failed_start():
-    """A failed start is handed out: what failed, why, and what was rolled back."""
+    """The outcome of a failed start has the component, the cause and the rollback."""
     outcome = await attempt(contributions=PARTS, faults=[fail("cache", error=OSError("refused"))])
     error = outcome.assert_failed(StartError, "cache")
     outcome.assert_rolled_back("database")
@@ -96,7 +96,7 @@ async def test_over_the_protocol():
 
 
 async def test_body():
-    """A body is called while everything runs; what it raises is the test's own."""
+    """A body is called while the application runs, and its exceptions are raised."""
 
     async def look(running):
         seen.append(running.resources[Database].open)
@@ -166,7 +166,7 @@ async def test_outer_cancellation():
     ],
 )
 async def test_assertions(check, said):
-    """An assertion that doesn't hold says what happened instead."""
+    """A failed assertion shows the outcome."""
     outcome = await attempt(contributions=PARTS, faults=[fail("cache")])
     with pytest.raises(AssertionError, match=f"(?s){said}.*What happened:.*RollingBack") as caught:
         check(outcome)
@@ -174,7 +174,7 @@ async def test_assertions(check, said):
 
 
 async def test_assertion_on_a_clean_run():
-    """Of a run without an error it says so."""
+    """A failed assertion on a clean run says that no exception was raised."""
     outcome = await attempt(contributions=PARTS)
     with pytest.raises(AssertionError, match="expected a StartError, but everything started, then nothing was raised"):
         outcome.assert_failed()

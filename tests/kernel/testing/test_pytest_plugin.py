@@ -55,7 +55,7 @@ def inner(pytester, monkeypatch):
 
 
 def test_run(inner):
-    """The fixture runs what the setting names, with whatever event loop the test has."""
+    """The fixture runs the application of the setting, on the event loop of the test."""
     inner(
         """
         import pytest
@@ -175,7 +175,7 @@ def test_own_app(inner):
 
 
 def test_nothing_named(inner):
-    """Without a setting there is nothing but what the test brings."""
+    """Without a setting the fixture runs an empty application."""
     inner(
         """
         import asyncio
@@ -191,7 +191,7 @@ def test_nothing_named(inner):
 
 
 def test_marker(inner):
-    """The marker gives options; the nearest wins, and the test's own before it."""
+    """The marker has options; the nearest marker wins, and the arguments of the test win over the marker."""
     inner(
         """
         import pytest
@@ -262,7 +262,7 @@ def test_wrong_target(inner):
 
 
 def test_fixtures_are_documented(pytester):
-    """``pytest --fixtures`` and ``--markers`` tell of it all."""
+    """``pytest --fixtures`` and ``--markers`` list the fixtures and the marker."""
     pytester.runpytest_inprocess("--fixtures", "-p", "no:asyncio").stdout.fnmatch_lines_random(
         [f"{name} -- *" for name in ("bandmaster_run", "bandmaster_attempt", "bandmaster_events", "bandmaster_app")]
     )
@@ -270,7 +270,7 @@ def test_fixtures_are_documented(pytester):
 
 
 def test_costs_nothing():
-    """pytest loads the plugin with every start, so that it may load nothing itself."""
+    """The plugin imports nothing heavy, since pytest loads the plugin at every start."""
     code = (
         "import sys, pytest; before = set(sys.modules); import bandmaster.kernel.testing.pytest_plugin\n"
         "print(sorted(set(sys.modules) - before))"

@@ -33,7 +33,7 @@ async def test_recording():
 
 
 async def test_recording_waits():
-    """One can wait for what comes later, several at once."""
+    """Several tasks can wait for later events at once."""
     recording = Recording()
     found = []
 
@@ -50,7 +50,7 @@ async def test_recording_waits():
 
 
 async def test_recording_tells_errors_and_warnings():
-    """Errors and warnings are told."""
+    """The text of a recording has errors and warnings."""
     recording = Recording()
     recording(events.Warned(at=1.0, component="a", message="careful"))
     recording(events.ComponentStopFailed(at=1.5, component="b", error=ValueError("x"), own=0))

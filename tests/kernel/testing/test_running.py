@@ -36,7 +36,7 @@ async def told(settings: ToldSettings) -> AsyncIterator[None]:
 @pytest.mark.requirement("FA-9")
 @VIAS
 async def test_lifespan_for_real(via):
-    """Everything is started before the block, serves in it, and is stopped after it."""
+    """The components start before the block, serve during the block, and stop after the block."""
     async with run(host(), contributions=PARTS, via=via) as running:
         there = running.resources[Database]
         assert (True, Phase.READY) == (there.open, running.kernel.phase)
@@ -59,7 +59,7 @@ async def test_nothing_given():
 
 
 async def test_discovery(monkeypatch):
-    """What is installed comes in where a test asks for it."""
+    """Installed parts are found with `discover=True`."""
     from bandmaster.kernel.discovery.discover import Discovery
     from bandmaster.kernel.lifecycle import composition as module
 
@@ -102,7 +102,7 @@ async def test_overrides():
 
 
 async def test_role():
-    """A role starts what belongs to it."""
+    """A role starts its own components."""
 
     @lifespan(band=LifespanBand.SERVICES, roles=["worker"])
     async def jobs() -> AsyncIterator[None]:
@@ -116,7 +116,7 @@ async def test_role():
 
 
 async def test_listeners():
-    """Listeners hear of everything, like the recording."""
+    """Listeners receive all events, like the recording."""
     told = []
     async with run(contributions=PARTS, listeners=[told.append]) as running:
         pass
@@ -124,7 +124,7 @@ async def test_listeners():
 
 
 async def test_drain():
-    """A test can drain; who streams is told."""
+    """A test can drain the application."""
     async with run(host()) as running:
         assert 0 == await running.drain()
         assert 503 == (await running.client.get("/show")).status_code
@@ -132,7 +132,7 @@ async def test_drain():
 
 @pytest.mark.requirement("FA-9")
 async def test_error_of_the_body():
-    """An error of the test comes out as it is, and everything is stopped."""
+    """An error of the test is raised as the same object, and the components are stopped."""
     with pytest.raises(AssertionError, match="mine"):
         async with run(contributions=PARTS) as running:
             raise AssertionError("mine")
@@ -141,7 +141,7 @@ async def test_error_of_the_body():
 
 @pytest.mark.requirement("FA-9")
 async def test_requests_end_before_the_stop():
-    """What is still served when the block ends is cancelled before anything stops."""
+    """Requests that are still served at the end of the block are cancelled before a component stops."""
     order = []
 
     @lifespan(band=LifespanBand.SERVICES)
@@ -173,7 +173,7 @@ async def test_wrong_via():
 
 @pytest.mark.parametrize("via", ["running", "lifespan"])
 async def test_start_takes_too_long(via):
-    """A start that takes too long says who hadn't started."""
+    """A start that takes too long names the components that haven't started."""
     with pytest.raises(TimeoutError, match=r"not everything had started within 0.1 s: 'database' had not, .* 'cache'"):
         async with run(contributions=PARTS, faults=[slow("database", 9)], timeout=0.1, via=via):
             raise NotImplementedError

@@ -51,7 +51,7 @@ async def test_messages(app):
 
 
 async def test_accept(app):
-    """What the application has accepted with is seen."""
+    """The test sees the subprotocol and the headers of the accept."""
     async with connect(app) as connection:
         async with connection.websocket("/echo", subprotocols=["v1", "v2"]) as socket:
             assert ("v2", "yes", None) == (socket.subprotocol, socket.headers["X-Seen"], socket.close_code)
@@ -60,7 +60,7 @@ async def test_accept(app):
 
 
 async def test_scope():
-    """The handshake looks as it does on a server."""
+    """The handshake has the scope and the headers of a server."""
     scopes = []
 
     async def app(scope, receive, send):
@@ -108,7 +108,7 @@ async def test_close(app):
 
 
 async def test_messages_come_before_the_close(app):
-    """What was sent before the close reaches the application before it."""
+    """Messages before the close reach the application before the close."""
     seen = []
 
     async def app(scope, receive, send):
@@ -147,7 +147,7 @@ async def test_closed_by_the_application(app):
 
 
 async def test_wait_closed(app):
-    """One can wait for the close, and iterate until it."""
+    """A test can wait for the close, or iterate until the close."""
     async with connect(app) as connection:
         async with connection.websocket("/greet") as socket:
             assert 1000 == await socket.wait_closed()
@@ -216,7 +216,7 @@ async def test_neither_accepted_nor_refused(app):
 
 
 async def test_error(app):
-    """What the application raises is raised in the test, at the next step or at the end of the block."""
+    """An exception of the application is raised in the test, at the next step or at the end of the block."""
     async with connect(app) as connection:
         with pytest.raises(LookupError, match="boom"):
             async with connection.websocket("/echo") as socket:
@@ -235,7 +235,7 @@ async def test_error_as_a_client_sees_it(app):
 
 
 async def test_error_before_the_accept():
-    """What the application raises before it has accepted is raised in the test."""
+    """An exception of the application before the accept is raised in the test."""
 
     async def app(scope, receive, send):
         raise LookupError("boom")
@@ -247,7 +247,7 @@ async def test_error_before_the_accept():
 
 
 async def test_error_in_the_block(app):
-    """An error of the test comes out as itself, and the application hears of a lost connection."""
+    """An error of the test is raised as the same object, and the application receives a lost connection."""
     async with connect(app) as connection:
         with pytest.raises(AssertionError, match="mine"):
             async with connection.websocket("/echo"):
@@ -271,7 +271,7 @@ async def test_unhandled_disconnect():
 
 
 async def test_wrong_kind(app):
-    """A message of the wrong kind says what it is."""
+    """The error about a message of the wrong kind shows the message."""
     async with connect(app) as connection, connection.websocket("/echo") as socket:
         await socket.send_text("x")
         with pytest.raises(TypeError, match="expected a binary message, got 'x'"):
@@ -282,7 +282,7 @@ async def test_wrong_kind(app):
 
 
 async def test_timeout(app):
-    """A test never hangs: the timeout says what was missing and where the application stands."""
+    """A test never hangs: the error of the timeout names the missing step and the application's line."""
     async with connect(app, timeout=0.05) as connection:
         with pytest.raises(TimeoutError, match=r"(?s)WebSocket /echo: the application sent nothing; .*in echo"):
             async with connection.websocket("/echo") as socket:
@@ -317,7 +317,7 @@ async def test_timeout(app):
     ],
 )
 async def test_violations(messages, said):
-    """The server is a strict one: what breaks the specification is raised, in the application and in the test."""
+    """A violation of the specification is raised, in the application and in the test."""
     async with connect(sending(*messages)) as connection:
         with pytest.raises(ASGIViolationError, match=said):
             async with connection.websocket("/") as socket:
@@ -325,7 +325,7 @@ async def test_violations(messages, said):
 
 
 async def test_sending_to_nobody():
-    """Sending to a client that has gone raises; closing what is closed doesn't."""
+    """Sending after the disconnect raises; closing after the disconnect doesn't."""
     raised = []
 
     async def app(scope, receive, send):
@@ -343,7 +343,7 @@ async def test_sending_to_nobody():
 
 
 async def test_closed_while_the_application_sends():
-    """A client that leaves sets free an application that waits for it to read."""
+    """A disconnect releases an application that waits for its client to read."""
 
     async def app(scope, receive, send):
         await send(ACCEPT)
