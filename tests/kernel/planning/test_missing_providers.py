@@ -21,10 +21,7 @@ from tests.kernel.planning.composing import (
     problem,
 )
 
-from bandmaster.kernel import (
-    Named,
-    Provenance,
-)
+from bandmaster.kernel import Named, Plan, Provenance
 from bandmaster.kernel.planning.make import make_plan
 
 
@@ -134,3 +131,11 @@ def test_a_component_that_needs_its_own_type_is_a_problem():
     assert f"{describe('pool')} needs a Pool, which it provides itself." == problem(
         part("pool", needs=[Pool], provides=Pool)
     )
+
+
+def test_the_hint_for_a_plan_names_the_context():
+    """A component gets the plan from its context."""
+    assert (
+        f"{describe('it')} needs a Plan, which nothing provides. "
+        "A component with the parameter context: Context has it as context.plan."
+    ) == problem(part("it", needs=[Plan]))

@@ -12,6 +12,7 @@ from bandmaster.kernel.contributions.model import LifespanContribution, Middlewa
 from bandmaster.kernel.contributions.signatures import Kind, Need, read_provides
 from bandmaster.kernel.errors import Problem, Problems, SignatureError
 from bandmaster.kernel.planning.parts import Parts, describe_part
+from bandmaster.kernel.planning.plan import Plan
 from bandmaster.kernel.planning.wiring import Wiring, render_key
 from bandmaster.kernel.text import find_nearest, list_names
 
@@ -68,6 +69,8 @@ class _Search:
     def _describe_remedy(self, key: Key) -> str:
         if key.type is self.context:
             return "Only components have one."
+        if key.type is Plan:
+            return "A component with the parameter context: Context has it as context.plan."
         return self._find_inactive(key) or self._find_similar(key) or self._advise(key)
 
     def _find_inactive(self, key: Key) -> str:
