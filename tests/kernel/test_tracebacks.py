@@ -72,7 +72,7 @@ def test_the_innermost_frame_of_the_application():
     async def mine():
         code = compile("def generated(function): function()", "<string>", "exec")
         exec(code, namespace := {})
-        namespace["generated"](importlib.import_module("bandmaster.kernel.text").duration)
+        namespace["generated"](importlib.import_module("bandmaster.kernel.text").render_duration)
 
     with pytest.raises(TypeError) as failed:
         anyio.run(mine)

@@ -114,7 +114,7 @@ def postgres_server(settings: Mapping[str, str] | None = None) -> Iterator[Postg
     """
     named = PostgresTestSettings().url
     if named is not None and settings is None:
-        yield _named(make_url(named.get_secret_value()))
+        yield _make_named_server(make_url(named.get_secret_value()))
         return
     # Only this process' user may read pytest's own folders, and the server may run as another user.
     with guarded_folder("postgres-") as folder:
@@ -127,7 +127,7 @@ def postgres_server(settings: Mapping[str, str] | None = None) -> Iterator[Postg
             process.stop(signal.SIGQUIT)
 
 
-def _named(url: URL) -> PostgresServer:
+def _make_named_server(url: URL) -> PostgresServer:
     try:
         psycopg.connect(_conninfo(url)).close()
     except psycopg.Error as error:
@@ -150,7 +150,7 @@ class _Process:
     """A database cluster in a folder, and the server process that runs on the cluster."""
 
     def __init__(self, folder: Path, settings: Mapping[str, str]) -> None:
-        self._who = _unprivileged()
+        self._who = _find_unprivileged_user()
         self._programs = programs(folder / "programs", private_ok=self._who is None)
         self._folder = folder
         self._data = folder / "data"
@@ -233,6 +233,6 @@ class _Process:
         return True
 
 
-def _unprivileged() -> pwd.struct_passwd | None:
+def _find_unprivileged_user() -> pwd.struct_passwd | None:
     """Find the user that the server runs as: another one where this process is root, which PostgreSQL refuses."""
     return None if os.getuid() else pwd.getpwnam(_UNPRIVILEGED)

@@ -118,7 +118,7 @@ def redis_server(folder: Path, *, options: Sequence[str] = ()) -> Iterator[Redis
     """
     named = RedisTestSettings().url
     if named is not None and not options:
-        yield _named(named.get_secret_value())
+        yield _make_named_server(named.get_secret_value())
         return
     process = _Process(folder, options)
     try:
@@ -128,7 +128,7 @@ def redis_server(folder: Path, *, options: Sequence[str] = ()) -> Iterator[Redis
         process.stop(signal.SIGTERM)
 
 
-def _named(url: str) -> RedisServer:
+def _make_named_server(url: str) -> RedisServer:
     try:
         parse_address(url)
         with _reach(url) as client:
