@@ -144,6 +144,12 @@ async def open_connection(
 
 
 connect = in_own_task(open_connection)
+"""Connect to an ASGI application that runs already, or that needs no start: ``async with connect(app) as connection:``.
+
+The context manager lives in a task of its own, so that a fixture may hold the connection open. Keyword arguments:
+``base_url`` and ``headers`` of the client, ``state`` that requests see, ``timeout`` in seconds for every step of the
+client (10 unless given), and ``raise_app_exceptions``, without which the client sees the answer of a server.
+"""
 
 
 async def read_chunk(response: httpx2.Response) -> bytes:
@@ -167,9 +173,3 @@ async def read_chunk(response: httpx2.Response) -> bytes:
         raise TypeError(f"response: expected a response of the test kit's client, got {response!r}")
     chunk: bytes = await body.receive()
     return chunk
-"""Connect to an ASGI application that runs already, or that needs no start: ``async with connect(app) as connection:``.
-
-The context manager lives in a task of its own, so that a fixture may hold the connection open. Keyword arguments:
-``base_url`` and ``headers`` of the client, ``state`` that requests see, ``timeout`` in seconds for every step of the
-client (10 unless given), and ``raise_app_exceptions``, without which the client sees the answer of a server.
-"""
