@@ -129,9 +129,7 @@ def test_no_file_has_banner_comments() -> None:
 def test_the_names_of_helpers_begin_with_a_verb() -> None:
     """No private function is named by a bare participle, such as ``_said``."""
     found = [
-        f"{_render_place(path, line)} {name}"
-        for path in SOURCES
-        for name, line in _find_participles(_parse(path))
+        f"{_render_place(path, line)} {name}" for path in SOURCES for name, line in _find_participles(_parse(path))
     ]
     assert [] == found
 
