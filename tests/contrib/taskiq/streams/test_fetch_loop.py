@@ -171,14 +171,15 @@ async def test_cancelled_at_any_point(worker) -> None:
     """Every message is delivered in the end, wherever listening was cancelled."""
     chance = random.Random(7)
     done = set()
+    cancelled = 0
 
-    async def work(broker) -> None:
+    async def work(broker, until) -> None:
         async with listening(broker) as messages:
             async for delivery in messages:
                 assert delivery.handle.begin(lambda: None)
                 done.add(text_of(delivery))
                 await delivery.handle.acknowledge()
-                if len(done) == 100:
+                if len(done) >= until:
                     return
 
     with anyio.fail_after(PATIENCE):
@@ -187,11 +188,15 @@ async def test_cancelled_at_any_point(worker) -> None:
                 await sender.kick(message(number))
             async with worker(lease=0.5, slots=5) as broker:
                 for _ in range(30):
-                    with anyio.move_on_after(chance.uniform(0, 0.008)):
-                        await work(broker)
+                    if len(done) >= 60:
+                        break  # a busy machine gets far in each round, and some messages must be left
+                    with anyio.move_on_after(chance.uniform(0, 0.008)) as scope:
+                        await work(broker, 60)
+                    cancelled += scope.cancelled_caught
+            assert cancelled
             assert len(done) < 100
             async with worker(lease=0.5) as other:
-                await work(other)
+                await work(other, 100)
 
 
 async def test_connections_that_are_cut_again_and_again(own_server, worker) -> None:
