@@ -1,4 +1,4 @@
-"""What importing the kernel costs, as a share of importing starlette."""
+"""The cost of importing the kernel, as a share of importing starlette."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What the workers of bench_taskiq.py run: one task, on our broker and on those of taskiq-redis."""
+"""The programs that the workers of bench_taskiq.py run: one task, on our broker and on those of taskiq-redis."""
 
 from __future__ import annotations
 

@@ -137,7 +137,7 @@ class LogLayer(concerns_as_layers.Layer):
 
 
 def idiomatic(app: ASGIApp | None = None) -> ASGIApp:
-    """The same concerns as nested layers, written as documentation shows layers."""
+    """Nested layers with the same concerns, written as documentation shows layers."""
     app = concerns_as_layers.BodyLimitLayer(app or starlette())
     app = TrustedHostMiddleware(app, allowed_hosts=list(HOSTS))
     app = concerns_as_layers.SecurityLayer(app)
@@ -149,7 +149,7 @@ def idiomatic(app: ASGIApp | None = None) -> ASGIApp:
 
 
 def packages(app: ASGIApp | None = None) -> ASGIApp:
-    """The same concerns from packages, where there are some."""
+    """Packages with the same concerns, where there are some."""
     import structlog
     from asgi_correlation_id import CorrelationIdMiddleware
     from asgi_correlation_id.context import correlation_id

@@ -1,4 +1,4 @@
-"""What the running components provide, found by type."""
+"""Find the values of running components by type."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ _Type: TypeAlias = type[_T] | Callable[..., _T]
 
 
 class Scoped(Generic[_T]):
-    """What a component provides anew for each request or task, found under ``Scoped[AsyncSession]``.
+    """A resource that is opened anew for each request or task, found under ``Scoped[AsyncSession]``.
 
     ``open`` makes an async context manager that yields one and sees what the request or task raised::
 

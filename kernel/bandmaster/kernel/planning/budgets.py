@@ -20,7 +20,7 @@ from bandmaster.kernel.text import list_names
 def evaluate_budget(
     part: LifespanContribution, needs: Sequence[Need], settings: Mapping[type[Any], Any], problems: Problems
 ) -> Mapping[str, int]:
-    """The budget of a component in numbers; empty, with a problem, where its budget function fails."""
+    """The budget of a component in numbers; empty, with a problem, where the budget function fails."""
     if not callable(part.budget):
         return part.budget
     settings_types = list(dict.fromkeys(need.key.type for need in needs if need.kind is Kind.SETTINGS))
@@ -55,7 +55,7 @@ def _read_parameters(budget: Callable[..., Any], settings_types: Sequence[type[A
 
 @dataclass(frozen=True, slots=True)
 class BudgetShare:
-    """The most that a plan may hold of one resource, against its limit."""
+    """The most that a plan may hold of one resource, and the limit of that resource."""
 
     resource: str
     each: int
@@ -95,16 +95,16 @@ class BudgetShare:
 
 
 TO_REDUCE = "Lower pool sizes or processes, raise the limit, or set BANDMASTER_OVER_BUDGET=warn."
-"""The hint for a budget that is above its limit."""
+"""The hint for a budget above the limit."""
 
 
 def compare_budget(plan: Plan, limits: Mapping[str, int]) -> list[BudgetShare]:
-    """Every resource of the plan's budget, with its limit where one is set."""
+    """Every resource of the plan's budget, with the limit where one is set."""
     return [BudgetShare(resource, each, plan.processes, limits.get(resource)) for resource, each in plan.budget.items()]
 
 
 def judge_budget(shares: Sequence[BudgetShare], *, refuse: bool) -> tuple[list[Problem], list[str]]:
-    """The problems and the warnings of budget shares; unless ``refuse``, a share above its limit is a warning, too."""
+    """The problems and the warnings of budget shares; unless ``refuse``, a share above the limit is a warning, too."""
     problems = [Problem(f"{share}.", TO_REDUCE, share.resource) for share in shares if share.is_over and refuse]
     warnings = [f"{share}." for share in shares if share.is_close or (share.is_over and not refuse)]
     return problems, warnings

@@ -16,7 +16,7 @@ from bandmaster.kernel.planning.wiring import Wiring
 from bandmaster.kernel.text import find_nearest
 
 Edges = Mapping[str, Mapping[str, str]]
-"""For each component, the components for which it waits, and why."""
+"""For each component, the components to wait for, and the reasons."""
 
 
 def find_edges(parts: Parts, wiring: Wiring, problems: Problems) -> Edges:
@@ -45,7 +45,7 @@ def find_edges(parts: Parts, wiring: Wiring, problems: Problems) -> Edges:
 
 
 def order_components(running: Mapping[str, LifespanContribution], edges: Edges, problems: Problems) -> list[Stage]:
-    """The stages, lowest first, and in each its components in an order in which they could start one by one."""
+    """The stages, lowest first, each with components in an order in which they could start one by one."""
     within: dict[str, list[str]] = {name: [] for name in running}
     for name, part in running.items():
         for other, why in edges[name].items():

@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, slots=True)
 class Explanation:
-    """The place of one part in the plan, and the reasons for it. ``str()`` renders it for people."""
+    """The place of one part in the plan, with the reasons. ``str()`` gives a text for people."""
 
     name: str
     place: str

@@ -1,4 +1,4 @@
-"""Explain needs that nothing provides: who would, what is similar, what to install. Pure."""
+"""Explain needs that nothing provides: inactive providers, similar types, distributions to install. Pure."""
 
 from __future__ import annotations
 
@@ -87,7 +87,7 @@ class _Search:
         return ""
 
     def _find_similar(self, key: Key) -> str:
-        """A part that provides the type under another name, or a subclass of it."""
+        """A part that provides the type under another name, or provides a subclass."""
         named = {**self.wiring.providers, **{other: part.name for other, part in self.wiring.values.items()}}
         for other in sorted(named, key=str):
             provider = named[other]
@@ -141,7 +141,7 @@ _PROVIDED_BY = {
 
 
 def _find_distribution(module: str) -> tuple[str, bool]:
-    """The distribution with a component for a module's types, if one is known, and whether it is installed."""
+    """The distribution with a component for a module's types, if one is known, and whether that is installed."""
     parts = module.split(".")
     if parts[:2] == ["bandmaster", "contrib"] and len(parts) > 2:
         return f"bandmaster-{parts[2]}", True  # or its type could not have been named

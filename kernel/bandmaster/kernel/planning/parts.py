@@ -39,7 +39,7 @@ class Parts:
     """Names of parts that exist but were left out."""
 
     def describe_roles(self, part: LifespanContribution | ValueContribution) -> str:
-        """The roles of a part of other roles, as the end of a sentence about it."""
+        """The roles of a part of other roles, as the end of a sentence about the part."""
         return f"belongs to the roles {list_names(sorted(part.roles or ()))}, not {self.role!r}"
 
 

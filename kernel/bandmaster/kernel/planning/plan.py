@@ -34,11 +34,11 @@ class Edge(NamedTuple):
 
 @dataclass(frozen=True, slots=True)
 class Component:
-    """One component at its place in the plan."""
+    """One component, with the place in the plan."""
 
     contribution: LifespanContribution
     stage: int
-    """The index of its stage. Stages are barriers."""
+    """The index of the stage. Stages are barriers."""
     needs: tuple[Need, ...]
     provides: tuple[Key, ...]
     waits_for: tuple[Edge, ...]
@@ -64,7 +64,7 @@ class Stage:
 
 @dataclass(frozen=True, slots=True)
 class Layer:
-    """One layer at its place in the request stack."""
+    """One layer, with the place in the request stack."""
 
     contribution: MiddlewareContribution
     needs: tuple[Need, ...]
@@ -80,7 +80,7 @@ class Plan:
     """The checked, frozen order of everything, with a reason for each place."""
 
     components: tuple[Component, ...]
-    """In start order; the stop order is its exact reverse."""
+    """In start order. The stop order is the exact reverse."""
     stages: tuple[Stage, ...]
     layers: tuple[Layer, ...]
     """Outermost first."""
@@ -103,7 +103,7 @@ class Plan:
     stop_seconds: float = 0
     """The longest that all stops together may take."""
     contributions: tuple[Contribution, ...] = ()
-    """Every part from which the plan was made, also those that its role doesn't start or an override replaces."""
+    """Every part from which the plan was made, those of other roles and replaced ones included."""
     warnings: tuple[str, ...] = ()
 
     def __iter__(self) -> Iterator[Component]:
@@ -133,7 +133,7 @@ class Plan:
 
     @cached_property
     def dependents(self) -> Mapping[str, tuple[Edge, ...]]:
-        """For each component, the components that wait for it, and why."""
+        """For each component, the components that wait for that one, and the reasons."""
         found: dict[str, list[Edge]] = {component.name: [] for component in self.components}
         for component in self.components:
             for edge in component.waits_for:
@@ -179,7 +179,7 @@ class Plan:
         return (*found, *(part.value for _, part in sorted(parts.items())))
 
     def explain(self, name: str) -> Explanation:
-        """Explain the place of a part: for what it waits, what waits for it, which distribution brought it.
+        """Explain the place of a part: edges in both directions, needs, provided types, distribution.
 
         Raises:
             KeyError: no part has that name; the message names the nearest.

@@ -9,7 +9,7 @@ from typing import Any
 
 
 def sort(names: Iterable[str], waits_for: Mapping[str, Iterable[str]], rank: Mapping[str, Any]) -> list[str]:
-    """Sort names so that each comes after all for which it waits; among several candidates the lowest rank comes first.
+    """Sort names so that each comes after the names to wait for; of several candidates the lowest rank comes first.
 
     Names in a cycle, and names that wait for one, are left out.
     """
@@ -48,7 +48,7 @@ def find_cycles(names: Iterable[str], waits_for: Mapping[str, Iterable[str]]) ->
 
 
 def _find_cyclic(names: list[str], waits_for: Mapping[str, Iterable[str]]) -> dict[str, list[str]]:
-    """The names in cycles, and on paths between cycles, each with the names of these for which it waits."""
+    """The names in cycles, and on paths between cycles, each with those of these names to wait for."""
     # First without the names that wait for no cycle, then without those for which no cycle waits.
     rank = dict.fromkeys(names, 0)
     before = set(sort(names, waits_for, rank))

@@ -1,4 +1,4 @@
-"""Read every signature, and find which component provides what. Pure."""
+"""Read every signature, and find the provider of each type. Pure."""
 
 from __future__ import annotations
 
@@ -21,14 +21,14 @@ class Wiring:
     running: Mapping[str, LifespanContribution]
     """The components that start: those of the role that no override replaces."""
     replaced: Mapping[str, Key]
-    """Components that don't start, each with the override that takes its place."""
+    """Components that don't start, each with the override in place of the component."""
     provides: Mapping[str, tuple[Key, ...]]
     providers: Mapping[Key, str]
     """The component that provides a key."""
     values: Mapping[Key, ValueContribution]
     """The value that provides a key: those of the role that no override replaces."""
     replaced_values: Mapping[str, Key]
-    """Values that aren't provided, each with the override that takes its place."""
+    """Values that aren't provided, each with the override in place of the value."""
     needs: Mapping[str, tuple[Need, ...]]
     layer_needs: Mapping[str, tuple[Need, ...]]
 
@@ -77,7 +77,7 @@ def wire(parts: Parts, overrides: Mapping[Key, Any], context: type | None, probl
 
 
 def read_layer_needs(layer: MiddlewareContribution) -> list[Need]:
-    """The parameters of a layer's constructor, without its options and the app.
+    """The parameters of a layer's constructor, without options and the app.
 
     Raises:
         SignatureError: its signature can't be read.
@@ -188,5 +188,5 @@ def _check_overrides(wiring: Wiring, overrides: Mapping[Key, Any], problems: Pro
 
 
 def render_key(key: Key) -> str:
-    """A key with its article: ``a Database``, ``an Engine named 'replica'``."""
+    """A key with an article: ``a Database``, ``an Engine named 'replica'``."""
     return f"{'an' if str(key)[:1] in 'AEIOaeio' else 'a'} {key}"

@@ -44,7 +44,7 @@ def test_a_changed_part_is_not_imported(sandbox):
 
 
 def test_another_order(sandbox):
-    """The same parts in another order are a difference, too."""
+    """Another order of the same parts is a difference, too."""
     sandbox.install_data()
     sandbox.out("lock", "--file", "web.lock")
     text = (sandbox.work / "web.lock").read_text()
