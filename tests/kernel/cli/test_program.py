@@ -14,6 +14,7 @@ import pytest
 from bandmaster.kernel import cli
 from bandmaster.kernel.cli import contributed
 from bandmaster.kernel.cli import program as program_module
+from bandmaster.kernel.cli.commands import OWN_COMMANDS
 
 TOOLS = """
 import click
@@ -336,3 +337,8 @@ def test_help_imports_little(sandbox):
     )
     result = python(sandbox, ["-c", code])
     assert (0, "[]\n") == (result.returncode, result.stderr)
+
+
+def test_the_names_of_the_kernels_commands():
+    """The names that contributed commands can't have are those of the kernel's commands."""
+    assert OWN_COMMANDS == tuple(command.__name__ for command in program_module.OWN)

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from bandmaster.kernel.cli.commands import OWN_COMMANDS
 from bandmaster.kernel.cli.options import Answer, AppDir, Format, Traceback
 from bandmaster.kernel.cli.output import PROBLEM, answering, render_problem_json, show, show_json, show_line
 
@@ -31,7 +32,6 @@ def plugins(
     """
     with answering(answer, full=traceback):
         from bandmaster.kernel.cli.installed import find_installed
-        from bandmaster.kernel.cli.program import OWN
         from bandmaster.kernel.cli.views.outline import describe_findings
         from bandmaster.kernel.cli.views.plugins_view import (
             find_reasons_not_loaded,
@@ -43,8 +43,7 @@ def plugins(
         put_first(app_dir)
         installed = find_installed()
         found, admission = installed.seen.found, installed.admission
-        own_commands = [command.__name__ for command in OWN]
-        reasons = find_reasons_not_loaded(found, admission.admitted, admission.left_out, own_commands)
+        reasons = find_reasons_not_loaded(found, admission.admitted, admission.left_out, OWN_COMMANDS)
         changed = list(_find_changed_files(found)) if files else []
         mode = installed.settings.plugins
         if answer is Format.JSON:
