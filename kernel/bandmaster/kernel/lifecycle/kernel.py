@@ -182,14 +182,14 @@ class Kernel:
 
     async def wait_stop_requested(self) -> str:
         """Wait until a stop is requested; returns the reason."""
-        return await self._running().wait_stop_requested()
+        return await self._get_run().wait_stop_requested()
 
     async def drain(self) -> int:
         """Fail readiness and run all drain hooks, side by side, within ``drain_timeout``; returns `cut_short`.
 
         A second caller waits for the first. `Application.drain` calls this, and waits for requests in flight beside.
         """
-        await self._running().drain()
+        await self._get_run().drain()
         return self.cut_short
 
     @property
@@ -217,7 +217,7 @@ class Kernel:
         """Whether new work may come: started, not draining, every critical probe passes, every service runs."""
         if self.phase is not Phase.READY:
             return Report("fail", (Check("kernel", "kernel", "fail", self.phase.value),))
-        report = await self._running().ready()
+        report = await self._get_run().ready()
         # The probes took their time, and the stop may have begun meanwhile.
         return report if self.phase is Phase.READY else await self.ready()
 
@@ -233,7 +233,7 @@ class Kernel:
                 message = f"the listener {listener!r} failed and was removed: {type(error).__name__}: {error}"
                 self.emit(events.Warned(at=event.at, component="kernel", message=message))
 
-    def _running(self) -> Run:
+    def _get_run(self) -> Run:
         if self._run is None:
             raise RuntimeError("this kernel doesn't run; enter running() first")
         return self._run

@@ -71,7 +71,7 @@ class Resources:
         try:
             return self._values[address]
         except KeyError:
-            raise KeyError(self._missing(address)) from None
+            raise KeyError(self._describe_missing(address)) from None
 
     @overload
     def get(self, key: _Type[_T]) -> _T | None: ...
@@ -100,6 +100,6 @@ class Resources:
         # Types only: a value's repr may hold a secret.
         return f"<Resources: {', '.join(map(str, self._values)) or 'none'}>"
 
-    def _missing(self, key: Key) -> str:
+    def _describe_missing(self, key: Key) -> str:
         there = sorted(map(str, self._values))
         return f"no component provides {key}.{suggest(str(key), there)} There is: {', '.join(there) or 'nothing'}"

@@ -41,7 +41,7 @@ if TYPE_CHECKING:
     from bandmaster.contrib.persistence.retries import Retries as Retries
     from bandmaster.contrib.persistence.settings import DatabaseSettings as DatabaseSettings
     from bandmaster.contrib.persistence.tenancy.audit import Audit as Audit
-    from bandmaster.contrib.persistence.tenancy.audit import Finding as Finding
+    from bandmaster.contrib.persistence.tenancy.audit import IsolationGap as IsolationGap
     from bandmaster.contrib.persistence.tenancy.audit import audit_isolation as audit_isolation
     from bandmaster.contrib.persistence.tenancy.row_security import TenantPolicy as TenantPolicy
     from bandmaster.contrib.persistence.tenancy.row_security import protect as protect
@@ -74,7 +74,7 @@ export_lazily(
         "pool_gauges": ["HasGauges", "PoolGauge"],
         "retries": ["Retries"],
         "settings": ["DatabaseSettings"],
-        "tenancy.audit": ["Audit", "Finding", "audit_isolation"],
+        "tenancy.audit": ["Audit", "IsolationGap", "audit_isolation"],
         "tenancy.row_security": ["TenantPolicy", "protect"],
         "tenancy.transactions": ["no_tenant"],
     },

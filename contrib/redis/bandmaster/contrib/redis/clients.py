@@ -137,7 +137,7 @@ async def _open(
             sentinels = Sentinel([])  # type: ignore[no-untyped-call]
             for host, port in address.hosts:
                 pool = _build_sentinel_pool(settings, host, port, guard, tls)
-                sentinels.sentinels.append(await stack.enter_async_context(_closing(pool)))
+                sentinels.sentinels.append(await stack.enter_async_context(_close_at_end(pool)))
             kind = SentinelTCPConnection if tls is None else SentinelTLSConnection
             pool = SentinelPool(
                 service_name=address.service, sentinel_manager=sentinels, connection_class=kind, **options
@@ -146,7 +146,7 @@ async def _open(
             pool = BoundedPool(connection_class=UnixConnection, path=address.path, **options)
         else:
             pool = BoundedPool(**_place_options(*address.hosts[0], tls), **options)
-        yield await stack.enter_async_context(_closing(pool))
+        yield await stack.enter_async_context(_close_at_end(pool))
 
 
 def _build_sentinel_pool(
@@ -183,7 +183,7 @@ def _place_options(host: str, port: int, tls: ssl.SSLContext | None) -> Mapping[
 
 
 @asynccontextmanager
-async def _closing(pool: BoundedPool) -> AsyncGenerator[Redis, None]:
+async def _close_at_end(pool: BoundedPool) -> AsyncGenerator[Redis, None]:
     # Not Redis.from_pool: with that a user's `async with client:` would close the pool for all users.
     client = Redis(connection_pool=pool)
     try:

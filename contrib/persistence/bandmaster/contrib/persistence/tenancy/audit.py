@@ -11,7 +11,7 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 
 
 @dataclass(frozen=True, slots=True)
-class Finding:
+class IsolationGap:
     """One way around the isolation of tenants."""
 
     subject: str
@@ -29,9 +29,9 @@ class Audit:
 
     protected: int
     """The number of relations with the tenant column that were checked."""
-    findings: tuple[Finding, ...]
+    findings: tuple[IsolationGap, ...]
     """Each lets the role read or change rows of other tenants."""
-    remarks: tuple[Finding, ...]
+    remarks: tuple[IsolationGap, ...]
     """Each reveals something about other tenants' rows, such as whether one exists."""
 
 
@@ -162,67 +162,75 @@ def _is_excused(row: Any, names: Collection[str]) -> bool:
     return row.name in names or f"{row.schema}.{row.name}" in names
 
 
-def _report_role(row: Any) -> Finding:
+def _report_role(row: Any) -> IsolationGap:
     right = "is a superuser" if row.super else "has BYPASSRLS"
     if row.itself:
         remedy = "serve as a role without that right, and migrate as the one that owns the tables"
-        return Finding(f"the role {row.role}", f"{right}, and policies don't hold for it", remedy)
+        return IsolationGap(f"the role {row.role}", f"{right}, and policies don't hold for it", remedy)
     remedy = f"REVOKE {row.role} FROM the role that serves"
-    return Finding(f"the role {row.role}", f"{right}, and the one that serves may become it", remedy)
+    return IsolationGap(f"the role {row.role}", f"{right}, and the one that serves may become it", remedy)
 
 
-def _report_relation(row: Any) -> list[Finding]:
+def _report_relation(row: Any) -> list[IsolationGap]:
     kind = {"p": "partitioned table", "f": "foreign table"}.get(row.kind, "partition" if row.part else "table")
     subject = f"the {kind} {row.schema}.{row.name}"
     if row.kind == "f":
-        return [Finding(subject, "is on another server, where policies of this one don't hold", "REVOKE ALL on it")]
+        return [
+            IsolationGap(subject, "is on another server, where policies of this one don't hold", "REVOKE ALL on it")
+        ]
     found = []
     if not row.enabled:
         hint = ", or REVOKE ALL on it: its parent's policies hold only for queries of the parent" if row.part else ""
-        found.append(Finding(subject, "has no row-level security", f"op.enable_tenant_rls({row.name!r}){hint}"))
+        found.append(IsolationGap(subject, "has no row-level security", f"op.enable_tenant_rls({row.name!r}){hint}"))
     elif not row.policed:
-        found.append(Finding(subject, "has row-level security without a policy", f"op.enable_tenant_rls({row.name!r})"))
+        found.append(
+            IsolationGap(subject, "has row-level security without a policy", f"op.enable_tenant_rls({row.name!r})")
+        )
     if row.enabled and not row.forced:
         owner = "the role that serves" if row.owned else "its owner"
         found.append(
-            Finding(subject, f"doesn't force row-level security on {owner}", "ALTER TABLE ... FORCE ROW LEVEL SECURITY")
+            IsolationGap(
+                subject, f"doesn't force row-level security on {owner}", "ALTER TABLE ... FORCE ROW LEVEL SECURITY"
+            )
         )
     if row.truncates:
         found.append(
-            Finding(
+            IsolationGap(
                 subject, "may be emptied by TRUNCATE, which policies don't hold for", "REVOKE TRUNCATE from the role"
             )
         )
     return found
 
 
-def _report_policy(row: Any, setting: str) -> Finding:
-    return Finding(
+def _report_policy(row: Any, setting: str) -> IsolationGap:
+    return IsolationGap(
         f"the policy {row.policy} of {row.schema}.{row.name}",
         f"lets rows pass without comparing them with {setting}",
         "drop it, compare with the setting, or make it AS RESTRICTIVE",
     )
 
 
-def _report_view(row: Any) -> Finding:
+def _report_view(row: Any) -> IsolationGap:
     subject = f"the {'materialised view' if row.kind == 'm' else 'view'} {row.schema}.{row.name}"
     if row.kind == "m":
-        return Finding(subject, "keeps rows of every tenant, and policies don't hold for it", "REVOKE SELECT on it")
-    return Finding(
+        return IsolationGap(
+            subject, "keeps rows of every tenant, and policies don't hold for it", "REVOKE SELECT on it"
+        )
+    return IsolationGap(
         subject, "reads protected rows with its owner's rights", "ALTER VIEW ... SET (security_invoker = true)"
     )
 
 
-def _report_function(row: Any) -> Finding:
-    return Finding(
+def _report_function(row: Any) -> IsolationGap:
+    return IsolationGap(
         f"the function {row.schema}.{row.name}",
         f"runs with the rights of {row.owner}, for whom policies don't hold",
         "make it SECURITY INVOKER, or REVOKE EXECUTE on it",
     )
 
 
-def _report_reference(row: Any) -> Finding:
-    return Finding(
+def _report_reference(row: Any) -> IsolationGap:
+    return IsolationGap(
         f"the foreign key {row.key} of {row.schema}.{row.name}",
         f"may point to another tenant's row of {row.target}, and so reveals that it exists",
         "let it include the tenant column on both sides",
