@@ -11,6 +11,7 @@ import anyio
 from starlette.types import ASGIApp
 
 from bandmaster.kernel.testing.calls import Calls, add_notes, raise_unawaited
+from bandmaster.kernel.testing.http_call import BODY_EXTENSION
 from bandmaster.kernel.testing.own_task import in_own_task
 from bandmaster.kernel.testing.websocket import WebSocket, open_websocket
 
@@ -18,8 +19,6 @@ if TYPE_CHECKING:
     import httpx2
 
 
-BODY_EXTENSION = "bandmaster_body"
-"""The extension of a response for the `ResponseBody`."""
 HeadersLike: TypeAlias = Mapping[str, str] | Sequence[tuple[str, str]]
 QueryLike: TypeAlias = str | Mapping[str, Any] | Sequence[tuple[str, Any]]
 

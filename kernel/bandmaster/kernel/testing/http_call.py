@@ -12,6 +12,9 @@ from bandmaster.kernel.testing.mailbox import Closed, Mailbox
 
 _BODILESS = frozenset((204, 304))
 
+BODY_EXTENSION = "bandmaster_body"
+"""The extension of a response that holds the body, for `read_chunk`."""
+
 
 class HTTPCall(Call):
     """One HTTP request."""

@@ -11,8 +11,7 @@ import httpx2
 from starlette.types import Message, Scope
 
 from bandmaster.kernel.testing.calls import Calls, add_notes, raise_first
-from bandmaster.kernel.testing.connection import BODY_EXTENSION
-from bandmaster.kernel.testing.http_call import HTTPCall
+from bandmaster.kernel.testing.http_call import BODY_EXTENSION, HTTPCall
 from bandmaster.kernel.testing.mailbox import Closed
 from bandmaster.kernel.testing.timeouts import fail_after
 
