@@ -154,7 +154,7 @@ async def test_waiting_tasks_fail_when_the_client_closes(redis_url, open_redis) 
         await anyio.wait_all_tasks_blocked()
     for task in waiting:
         with pytest.raises(RedisClosedError):
-            await asyncio.wait_for(task, 1)
+            await asyncio.wait_for(task, 10)
     await pool.release(held)
 
 

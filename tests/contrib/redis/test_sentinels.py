@@ -55,13 +55,15 @@ async def test_the_master_is_found(own_server, start_sentinel) -> None:
 async def test_the_pool_is_bounded_and_waits(own_server, start_sentinel, open_redis) -> None:
     """The pool is bounded like that of a plain server."""
     url = f"redis+sentinel://127.0.0.1:{start_sentinel(own_server.port)}/main"
-    async with open_redis(url, max_connections=3, pool_timeout=0.2, client_name="crowd") as client:
+    async with open_redis(url, max_connections=3, pool_timeout=30, client_name="crowd") as client:
         assert isinstance(client.connection_pool, SentinelPool)
         await asyncio.gather(*(client.incr("n") for _ in range(100)))
         assert 3 == len([each for each in await client.client_list() if each["name"] == "crowd"])
         held = [await client.connection_pool.get_connection() for _ in range(3)]
+        client.connection_pool.timeout = 0.1  # only now: the crowd above waits as long as a busy machine needs
         with pytest.raises(RedisPoolTimeoutError):
             await client.ping()
+        client.connection_pool.timeout = 30
         for connection in held:
             await client.connection_pool.release(connection)
         assert b"100" == await client.get("n")
