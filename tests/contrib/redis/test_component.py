@@ -109,7 +109,7 @@ async def test_its_health_is_asked_on_a_connection_of_its_own(redis_url) -> None
 @pytest.mark.parametrize(("critical", "status"), [(True, 503), (False, 200)])
 async def test_readiness_follows_the_server(own_server, critical, status) -> None:
     """The application isn't ready while a critical Redis is away."""
-    async with run(**kernel_options(own_server.url(), critical=critical, probe_timeout=5)) as running:
+    async with run(**kernel_options(own_server.url(), critical=critical, probe_timeout=1)) as running:
         assert 200 == (await running.client.get("/readyz")).status_code
         own_server.stop()
         with anyio.fail_after(20):
