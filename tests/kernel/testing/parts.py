@@ -91,19 +91,26 @@ async def background(request):
     return PlainTextResponse("ok", background=BackgroundTask(work))
 
 
+class RecordedStream(StreamingResponse):
+    """A stream that records its end. A generator's own ``finally`` may run later, when the event loop closes it."""
+
+    async def __call__(self, scope, receive, send):
+        try:
+            await super().__call__(scope, receive, send)
+        finally:
+            scope["app"].state.seen.append("end")
+
+
 async def stream(request):
     seen = request.app.state.seen = []
 
     async def chunks():
-        try:
-            for number in range(1000):
-                seen.append(number)
-                yield b"%d;" % number
-                await anyio.sleep(0.001)
-        finally:
-            seen.append("end")
+        for number in range(1000):
+            seen.append(number)
+            yield b"%d;" % number
+            await anyio.sleep(0.001)
 
-    return StreamingResponse(chunks())
+    return RecordedStream(chunks())
 
 
 async def broken(request):
