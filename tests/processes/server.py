@@ -21,6 +21,8 @@ TERMINATION_GRACE = 90
 """Both are longer than `PATIENCE`, so that a process with an exit code has waited for neither, however busy the
 machine is.
 """
+_ENVIRONMENT = dict(os.environ)
+"""Copied once, in the main thread: scenarios run in threads, while pytest sets a variable for each test."""
 
 
 def build_command(server, port):
@@ -39,8 +41,8 @@ def build_command(server, port):
 def build_environment(server, port, scenario, facts, settings):
     name, _, flavour = server.partition("/")
     values = {
-        **os.environ,
-        "PYTHONPATH": os.pathsep.join([*os.environ.get("PYTHONPATH", "").split(os.pathsep), str(HERE)]).strip(
+        **_ENVIRONMENT,
+        "PYTHONPATH": os.pathsep.join([*_ENVIRONMENT.get("PYTHONPATH", "").split(os.pathsep), str(HERE)]).strip(
             os.pathsep
         ),
         "SCENARIO": scenario,

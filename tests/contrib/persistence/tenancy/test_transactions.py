@@ -361,6 +361,7 @@ async def test_requests_are_kept_apart_under_load(postgres_database, superuser_r
             sync_pool_size=3,
             sync_max_overflow=0,
             connect_timeout=30,
+            pool_timeout=200,  # sixty users share three connections, on a machine that may be busy
         )
         async with anyio.create_task_group() as tasks:
             for number in range(60):
