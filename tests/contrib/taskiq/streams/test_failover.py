@@ -4,7 +4,7 @@ import anyio
 import pytest
 from redis.asyncio import Redis
 from tests.contrib.redis.sentinels import sentinel
-from tests.contrib.taskiq.streams.helpers import listening, message, text_of, until
+from tests.contrib.taskiq.streams.helpers import STREAM, listening, message, text_of, until
 
 from bandmaster.contrib.redis.testing import redis_server as serving
 from bandmaster.kernel import BandmasterError
@@ -17,18 +17,28 @@ async def test_a_failover(own_server, tmp_path, worker) -> None:
     folder = tmp_path / "replica"
     folder.mkdir()
     told = []
-    with serving(folder, options=["--replicaof", "127.0.0.1", str(own_server.port)]) as replica:
+    options = ["--replicaof", "127.0.0.1", str(own_server.port), "--shutdown-timeout", "0"]
+    with serving(folder, options=options) as replica:
         with sentinel(tmp_path / "sentinel", own_server.port) as port, anyio.fail_after(45):
-            asked = Redis(port=port, decode_responses=True)
-            await until(lambda: _knows_replica(asked), 12)
             url = f"redis+sentinel://127.0.0.1:{port}/main/1"
-            async with worker(url=url, lease=10) as broker, worker(url=url) as sender, listening(broker) as messages:
+            async with (
+                Redis(port=port, decode_responses=True) as asked,
+                Redis(port=own_server.port) as old,
+                Redis(port=replica.port, db=1) as new,
+                worker(url=url, lease=10) as broker,
+                worker(url=url) as sender,
+                listening(broker) as messages,
+            ):
+                await until(lambda: _knows_replica(asked), 12)
                 await sender.kick(message("before"))
                 before = await anext(messages)
                 assert before.handle.begin(lambda: told.append(1))
-                await anyio.sleep(0.5)  # for the replica to know
+                await until(lambda: new.exists(STREAM))
                 await asked.execute_command("SENTINEL", "FAILOVER", "main")
                 await until(lambda: _is_master(asked, replica.port), 15)
+                # Sentinels leave the old master writable for ten seconds more, and what it accepts until then is lost.
+                await old.replicaof("127.0.0.1", str(replica.port))
+                await old.client_kill_filter(_type="normal")  # as sentinels do
 
                 async def sent() -> bool:
                     try:
@@ -39,9 +49,10 @@ async def test_a_failover(own_server, tmp_path, worker) -> None:
 
                 await until(sent, 15)
                 assert text_of(await anext(messages)) == "after"
+                assert len(await new.xrange(STREAM)) == 2
                 await before.handle.acknowledge()
                 assert (await sender.depth()).held == 1
-            await asked.aclose()
+                assert len(await new.xrange(STREAM)) == 1
     assert told == []
 
 
