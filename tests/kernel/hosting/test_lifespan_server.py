@@ -227,8 +227,8 @@ async def test_a_crash_without_a_server_that_handles_signals():
     async with served(application(part, other)) as server:
         await server.answer()
         trigger.set()
-        await wait_until(lambda: "stop" in other.facts)
-        await anyio.wait_all_tasks_blocked()
+        await wait_until(lambda: not server.app.kernel.is_running)
+        assert "stop" in other.facts
         assert (await server.app.live()).status == "fail"
         assert (await server.app.ready()).status == "fail"
         assert len(server.sent) == 1
