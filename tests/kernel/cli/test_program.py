@@ -341,4 +341,4 @@ def test_help_imports_little(sandbox):
 
 def test_the_names_of_the_kernels_commands():
     """The names that contributed commands can't have are those of the kernel's commands."""
-    assert OWN_COMMANDS == tuple(command.__name__ for command in program_module.OWN)
+    assert OWN_COMMANDS == tuple(program_module.OWN)
