@@ -54,12 +54,13 @@ def _read_table(path: Path) -> Mapping[str, Any] | None:
     if "bandmaster" not in text:
         return None  # most files needn't be parsed, and a broken one that doesn't concern commands doesn't end them
     try:
-        table = tomllib.loads(text).get("tool", {}).get("bandmaster")
-    except (ValueError, AttributeError) as error:
+        tools = tomllib.loads(text).get("tool", {})
+    except ValueError as error:
         raise _refuse(path, f"can't be read: {error}", "Mend the file, or name the application.") from error
-    if table is None or isinstance(table, dict):
-        return table
-    raise _refuse(path, "has a tool.bandmaster that is no table", 'Write: [tool.bandmaster]\napp = "module:attribute"')
+    table = tools.get("bandmaster", {}) if isinstance(tools, dict) else tools
+    if isinstance(table, dict):
+        return table or (table if "bandmaster" in tools else None)
+    raise _refuse(path, "has a tool.bandmaster that is no table", "Write [tool.bandmaster] on a line of its own.")
 
 
 def _read_target(directory: Path, table: Mapping[str, Any], app_dir: str) -> tuple[str | None, str]:
@@ -69,7 +70,9 @@ def _read_target(directory: Path, table: Mapping[str, Any], app_dir: str) -> tup
             hint = suggest(key, _KEYS).strip() or f"The table may have {list_names(_KEYS)}."
             raise _refuse(path, f"has the key {key!r} in [tool.bandmaster], which no command reads", hint)
         if not isinstance(value, str) or not value.strip():
-            raise _refuse(path, f"has a {key} in [tool.bandmaster] that is no text", f'Write {key} = "...".')
+            raise _refuse(
+                path, f"has the key {key!r} in [tool.bandmaster] with a value that is no text", f'Write {key} = "...".'
+            )
     if "app" not in table:
         return None, app_dir
     beside = directory / table.get("app_dir", HERE)

@@ -35,6 +35,8 @@ Directory = Annotated[
     str, typer.Option("--in", help="The directory to make the new one in.", show_default="the current one")
 ]
 _ENDING = ".tmpl"
+_TAKEN = ("bandmaster", "test", "tests")
+"""Names of packages that are taken, besides the modules of the standard library."""
 
 
 def new(name: Name, plugin: Plugin = False, directory: Directory = ".") -> None:
@@ -71,7 +73,7 @@ def check_name(name: str) -> str:
             misspelt=True,
         )
     package = re.sub(r"[-._]+", "_", name).lower()
-    if keyword.iskeyword(package) or package in sys.stdlib_module_names or package in ("bandmaster", "tests"):
+    if keyword.iskeyword(package) or package in sys.stdlib_module_names or package in _TAKEN:
         raise CommandError(f"A package {package!r} would hide Python's own or another.", "Choose another name.")
     return package
 

@@ -18,8 +18,10 @@ def _complete_parts(ctx: Any, incomplete: str) -> list[str]:
     """The names of parts that a shell offers after ``--explain``."""
     from bandmaster.kernel.cli.planned_target import plan_target
 
+    # Parsing stopped at the option without a value; what had been read of the arguments until then is left over.
+    target = ctx.params.get("target") or next(iter(ctx.args), None)
     try:
-        plan = plan_target(ctx.params.get("target"), ctx.params.get("app_dir") or ".", ctx.params.get("role")).plan
+        plan = plan_target(target, ctx.params.get("app_dir") or ".", ctx.params.get("role")).plan
     except BandmasterError:
         return []  # a shell that completes can't show errors
     return sorted({part.name for part in plan.contributions if part.name.startswith(incomplete)})
