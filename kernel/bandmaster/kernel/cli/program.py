@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from functools import cached_property
 from typing import Annotated, Any
 
@@ -22,7 +23,7 @@ from bandmaster.kernel.cli.output import is_terminal
 from bandmaster.kernel.contributions.model import COMMANDS_GROUP
 from bandmaster.kernel.discovery.metadata import Found, scan
 
-OWN = {
+OWN: dict[str, Callable[..., None]] = {
     "plan": plan,
     "check": check,
     "run": run,

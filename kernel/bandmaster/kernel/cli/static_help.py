@@ -59,8 +59,9 @@ def _find_help(tree: ast.Module, name: str) -> str | None:
 
 def _is_callback(decorator: ast.expr, name: str) -> bool:
     called = decorator.func if isinstance(decorator, ast.Call) else decorator
-    is_callback = isinstance(called, ast.Attribute) and called.attr == "callback"
-    return is_callback and isinstance(called.value, ast.Name) and called.value.id == name
+    if not (isinstance(called, ast.Attribute) and called.attr == "callback"):
+        return False
+    return isinstance(called.value, ast.Name) and called.value.id == name
 
 
 def _assigns(node: ast.Assign, name: str) -> bool:

@@ -90,7 +90,7 @@ def _walk(folder: Traversable, path: Path) -> Iterator[tuple[Path, Traversable]]
     for entry in folder.iterdir():
         if entry.is_dir():
             yield from _walk(entry, path / entry.name)
-        elif entry.name.endswith(_ENDING):
+        else:
             yield path / entry.name.removesuffix(_ENDING), entry
 
 
