@@ -12,6 +12,7 @@ from bandmaster.contrib.web import WebSettings
 from bandmaster.kernel.process.servers.settings import ServerSettings
 from bandmaster.kernel.settings.display import describe_settings
 from bandmaster.kernel.settings.kernel import KernelSettings
+from bandmaster.kernel.settings.target import TargetSettings
 
 PAGE = Path(__file__).parent / "settings.md"
 HEAD = """\
@@ -24,6 +25,7 @@ A variable with a misspelt name is ignored: look for the value in the answer of 
 SETTINGS = {
     "The kernel": KernelSettings,
     "The launcher's server": ServerSettings,
+    "The command line": TargetSettings,
     "bandmaster-web": WebSettings,
     "bandmaster-persistence": DatabaseSettings,
     "bandmaster-persistence, the outbox": OutboxSettings,

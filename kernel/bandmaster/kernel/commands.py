@@ -26,6 +26,7 @@ from bandmaster.kernel.cli.output import (
     show_json,
     show_line,
 )
+from bandmaster.kernel.hosting.default_target import resolve_target
 from bandmaster.kernel.hosting.targets import put_first
 from bandmaster.kernel.reports import FAILED, MISCONFIGURED, OK
 
@@ -44,6 +45,7 @@ __all__ = [
     "Traceback",
     "answering",
     "put_first",
+    "resolve_target",
     "show_error",
     "show_json",
     "show_line",

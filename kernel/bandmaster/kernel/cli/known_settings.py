@@ -11,6 +11,7 @@ from bandmaster.kernel.contributions.model import Contribution, LifespanContribu
 from bandmaster.kernel.contributions.signatures import Kind, read_needs
 from bandmaster.kernel.errors import SignatureError
 from bandmaster.kernel.settings.kernel import KernelSettings
+from bandmaster.kernel.settings.target import TargetSettings
 
 Readers = dict[type[BaseSettings], dict[str, Provenance]]
 """The names of the parts that read each settings type."""
@@ -45,10 +46,10 @@ def _add_readers(
 
 
 def list_own_settings() -> list[type[BaseSettings]]:
-    """The settings types of the kernel and the launcher, which no part needs to ask for."""
+    """The settings types of the kernel, the launcher and the command line, which no part needs to ask for."""
     from bandmaster.kernel.process.servers.settings import ServerSettings
 
-    return [KernelSettings, ServerSettings]
+    return [KernelSettings, ServerSettings, TargetSettings]
 
 
 def find_by_name(names: Collection[str]) -> list[type[BaseSettings]]:

@@ -21,12 +21,13 @@ Target: TypeAlias = Annotated[
     str | None,
     typer.Argument(
         help="The application, as module:attribute: an Application, a Kernel, any ASGI app, or a function that returns "
-        "one. Without it: everything that is installed.",
+        "one. Without it: BANDMASTER_APP, or app in the table [tool.bandmaster] of pyproject.toml, or everything that "
+        "is installed.",
         show_default=False,
         metavar="TARGET",
     ),
 ]
-"""The argument for the application, as ``module:attribute``; None stands for everything installed."""
+"""The argument for the application, as ``module:attribute``; None stands for the default, see `resolve_target`."""
 AppDir: TypeAlias = Annotated[
     str,
     typer.Option(

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 
 from bandmaster.kernel.contributions.model import LifespanContribution
 from bandmaster.kernel.errors import Problem
+from bandmaster.kernel.hosting.default_target import resolve_target
 from bandmaster.kernel.hosting.targets import load_application
 from bandmaster.kernel.lifecycle.kernel import Kernel
 from bandmaster.kernel.planning.budgets import compare_budget, judge_budget
@@ -48,6 +49,7 @@ def plan_target(
     Raises:
         TargetError, DiscoveryError, PlanError: the target can't be imported, its parts can't be loaded or planned.
     """
+    target, app_dir = resolve_target(target, app_dir)
     app = load_application(target, app_dir, role=role or "web", settings=settings)
     kernel = app.kernel if role in (None, app.kernel.role) else app.kernel.for_role(role)
     problems, over_budget = judge_budget(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from functools import cached_property
 from typing import Annotated, Any
 
@@ -10,7 +11,9 @@ from typer.core import TyperGroup
 
 from bandmaster.kernel.cli.commands.check import check
 from bandmaster.kernel.cli.commands.config import config
+from bandmaster.kernel.cli.commands.exec import execute
 from bandmaster.kernel.cli.commands.lock import lock
+from bandmaster.kernel.cli.commands.new import new
 from bandmaster.kernel.cli.commands.plan import plan
 from bandmaster.kernel.cli.commands.plugins import plugins
 from bandmaster.kernel.cli.commands.run import run
@@ -20,7 +23,17 @@ from bandmaster.kernel.cli.output import is_terminal
 from bandmaster.kernel.contributions.model import COMMANDS_GROUP
 from bandmaster.kernel.discovery.metadata import Found, scan
 
-OWN = (plan, check, run, config, plugins, timeline, lock)
+OWN: dict[str, Callable[..., None]] = {
+    "plan": plan,
+    "check": check,
+    "run": run,
+    "exec": execute,
+    "config": config,
+    "plugins": plugins,
+    "timeline": timeline,
+    "lock": lock,
+    "new": new,
+}
 
 
 class Program(TyperGroup):
@@ -79,8 +92,8 @@ def program() -> typer.Typer:
         context_settings={"max_content_width": 100},
     )
     app.callback()(_options)
-    for command in OWN:
-        app.command()(command)
+    for name, command in OWN.items():
+        app.command(name)(command)
     return app
 
 

@@ -62,8 +62,13 @@ class Composition:
             read_settings=read_settings,
         )
 
-    def change(self, overrides: Mapping[Any, Any] | None, settings: KernelSettings | None) -> Composition:
-        """A composition with further overrides on top of its own, and with other settings where some are given.
+    def change(
+        self,
+        contributions: Iterable[Contribution | LayerClass],
+        overrides: Mapping[Any, Any] | None,
+        settings: KernelSettings | None,
+    ) -> Composition:
+        """A composition with further parts and overrides on top of its own, and other settings where some are given.
 
         Raises:
             PlanError, ValueError: as `check` does.
@@ -71,7 +76,12 @@ class Composition:
         added = check_overrides(overrides)
         if settings is not None or KernelSettings in added:
             settings = choose_settings(settings, added)
-        return replace(self, overrides={**self.overrides, **added}, settings=settings or self.settings)
+        return replace(
+            self,
+            contributions=(*self.contributions, *check_contributions(contributions)),
+            overrides={**self.overrides, **added},
+            settings=settings or self.settings,
+        )
 
     def plan(self, role: str | None, *, serves: bool | None = None) -> tuple[Discovery, Plan]:
         """Find the installed parts and plan them together with those that code hands over.

@@ -72,17 +72,22 @@ class Kernel:
         self._run: Run | None = None
 
     def for_role(
-        self, role: str | None, *, overrides: Mapping[Any, Any] | None = None, settings: KernelSettings | None = None
+        self,
+        role: str | None,
+        *,
+        contributions: Iterable[Contribution | LayerClass] = (),
+        overrides: Mapping[Any, Any] | None = None,
+        settings: KernelSettings | None = None,
     ) -> Kernel:
         """Make a kernel of the same parts, settings, overrides and listeners for another role.
 
-        ``overrides`` come on top of its own, ``settings`` in place of them. It serves no requests unless the role is
-        ``web``.
+        ``contributions`` come in addition to its own, ``overrides`` on top of its own, ``settings`` in place of them.
+        It serves no requests unless the role is ``web``.
 
         Raises:
             DiscoveryError, PlanError, ValueError: as `Kernel` does.
         """
-        changed = self._composition.change(overrides, settings)
+        changed = self._composition.change(contributions, overrides, settings)
         arguments = {field.name: getattr(changed, field.name) for field in fields(changed)}
         return Kernel(role=role, listeners=self._given_listeners, **arguments)
 

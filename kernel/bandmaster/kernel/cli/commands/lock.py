@@ -45,10 +45,12 @@ def lock(
     with answering(answer, full=traceback):
         from bandmaster.kernel.discovery.lockfile import Lock
         from bandmaster.kernel.discovery.metadata import find
+        from bandmaster.kernel.hosting.default_target import resolve_target
         from bandmaster.kernel.hosting.targets import put_first
         from bandmaster.kernel.settings.kernel import KernelSettings
         from bandmaster.kernel.settings.reading import read_one
 
+        target, app_dir = resolve_target(target, app_dir)
         put_first(app_dir)
         settings = read_one(KernelSettings)
         path = file or str(settings.lock_file)

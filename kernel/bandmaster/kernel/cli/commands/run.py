@@ -49,11 +49,13 @@ def run(
     Exit codes: 0 stopped as asked to, 70 failed, 78 wrong settings or plan, 128 + n ended early by signal n.
     """
     with answering(Format.TEXT, full=traceback, code=MISCONFIGURED):
+        from bandmaster.kernel.hosting.default_target import resolve_target
         from bandmaster.kernel.hosting.targets import load_application
         from bandmaster.kernel.process.servers.settings import make_server_settings
 
         options = {"host": host, "port": port, "uds": uds, "server": server}
         settings = make_server_settings(options, option_prefix="--")
+        target, app_dir = resolve_target(target, app_dir)
         app = load_application(target, app_dir)
         if show_plan:
             _show_plan(app, target)

@@ -40,7 +40,9 @@ def timeline(
     with answering(answer, full=traceback):
         from bandmaster.kernel.cli.planned_target import name_target
         from bandmaster.kernel.cli.views.timeline_view import render_timeline_json, render_timeline_text
+        from bandmaster.kernel.hosting.default_target import resolve_target
 
+        target, app_dir = resolve_target(target, app_dir)
         failure: BandmasterError | None = None
         at = None
         if start:

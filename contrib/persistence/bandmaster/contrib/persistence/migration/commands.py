@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Any, NamedTuple, TypeAlias, TypeVar
 
 import typer
 
-from bandmaster.kernel.commands import PROBLEM, Answer, AppDir, Format, answering, put_first, show_json
+from bandmaster.kernel.commands import PROBLEM, Answer, AppDir, Format, Target, answering, put_first, show_json
 
 if TYPE_CHECKING:
     from sqlalchemy import URL
@@ -18,15 +18,6 @@ if TYPE_CHECKING:
 
 T = TypeVar("T")
 
-Target: TypeAlias = Annotated[
-    str | None,
-    typer.Argument(
-        help="The application, as module:attribute, or a function that returns one. Without it: everything that is "
-        "installed.",
-        show_default=False,
-        metavar="TARGET",
-    ),
-]
 Url: TypeAlias = Annotated[
     str | None,
     typer.Option(
@@ -226,7 +217,8 @@ def _load_scope(target: str | None, app_dir: str, url: str | None) -> _Scope:
         named = None if url is None else database_url(url)
     except ValueError as error:
         raise typer.BadParameter(str(error).removeprefix("url: "), param_hint="--url") from error
-    plan = load_application(target, app_dir).plan
+    # Without a target, no request is served here: routes would only be imported in vain.
+    plan = load_application(target, app_dir, role="db").plan
     parts = collect(plan)
     if not parts:
         raise MigrationError(

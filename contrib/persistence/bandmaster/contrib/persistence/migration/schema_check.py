@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 from bandmaster.contrib.persistence.log import log
 from bandmaster.contrib.persistence.manager import DatabaseManager
 from bandmaster.contrib.persistence.migration.branches import MigrationError
 from bandmaster.contrib.persistence.migration.contribution import collect
-from bandmaster.contrib.persistence.migration.migrate import upgrade
-from bandmaster.contrib.persistence.migration.state import Revision, State, state
 from bandmaster.kernel import Context
+
+if TYPE_CHECKING:
+    from bandmaster.contrib.persistence.migration.state import Revision, State
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,6 +37,10 @@ async def check_schema(manager: DatabaseManager, context: Context) -> DatabaseSc
     parts = collect(context.plan)
     if not parts or (settings.schema_check == "off" and not settings.migrates):
         return DatabaseSchema(())
+    # Alembic, which a plan doesn't need, takes as long to import as half of SQLAlchemy.
+    from bandmaster.contrib.persistence.migration.migrate import upgrade
+    from bandmaster.contrib.persistence.migration.state import state
+
     # A database in memory exists in the manager's own connection only.
     database = manager.engine if settings.is_in_memory else settings.migration_dsn
     applied: tuple[Revision, ...] = ()

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Annotated, Any, TypeVar
 
 import typer
 
-from bandmaster.kernel.commands import Answer, AppDir, CommandError, Format, answering, show_json
+from bandmaster.kernel.commands import Answer, AppDir, CommandError, Format, answering, resolve_target, show_json
 
 if TYPE_CHECKING:
     from bandmaster.contrib.taskiq.dead_letters.dead_letter import DeadLetter, DeadLetters
@@ -186,6 +186,7 @@ def _read_settings(target: str | None, app_dir: str) -> TaskIQSettings:
     from bandmaster.contrib.taskiq.settings import TaskIQSettings
     from bandmaster.kernel import load_application, validation_messages
 
+    target, app_dir = resolve_target(target, app_dir)
     if target is not None:
         given = load_application(target, app_dir).plan.settings_of(TaskIQSettings)
         if given is not None:

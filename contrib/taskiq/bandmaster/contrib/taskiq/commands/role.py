@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Annotated, Any, NoReturn
 
 import typer
 
-from bandmaster.kernel.commands import CommandError
+from bandmaster.kernel.commands import CommandError, resolve_target
 
 if TYPE_CHECKING:
     from bandmaster.contrib.taskiq.settings import TaskIQSettings
@@ -37,6 +37,7 @@ def compose_role(
     from bandmaster.kernel import load_application
 
     # Without a target, the installed parts are composed for the role. A target has its own role, usually the web's.
+    target, app_dir = resolve_target(target, app_dir)
     kernel = load_application(target, app_dir, role="web" if target else role).kernel
     if kernel.role != role:
         kernel = kernel.for_role(role)
