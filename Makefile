@@ -68,13 +68,15 @@ $(BIN)/python:
 		{ echo "bandmaster needs Python 3.11 or newer; name one: make PYTHON=python3.13 ..."; exit 1; }
 	@echo "making a virtual environment in $(VENV)"
 	@$(PYTHON) -m venv $(VENV)
+
+$(BIN)/uv: | $(BIN)/python
 	@$(PIP) install -c constraints.txt uv
 
-$(VENV)/.run: $(BIN)/python $(META)
+$(VENV)/.run: $(META) | $(BIN)/uv
 	$(call install,the example and its packages,$(LOCAL))
 	@touch $@
 
-$(VENV)/.dev: $(BIN)/python $(META)
+$(VENV)/.dev: $(META) | $(BIN)/uv
 	$(call install,the packages that tests and checks need,$(LOCAL) --group dev)
 	@touch $@ $(VENV)/.run
 
