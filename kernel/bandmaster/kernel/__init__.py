@@ -51,6 +51,7 @@ if TYPE_CHECKING:
     from bandmaster.kernel.events import Event as Event
     from bandmaster.kernel.hosting.application import Application as Application
     from bandmaster.kernel.hosting.application import create_app as create_app
+    from bandmaster.kernel.hosting.error_handlers import share_error_handlers as share_error_handlers
     from bandmaster.kernel.hosting.in_flight import Drain as Drain
     from bandmaster.kernel.hosting.targets import load_application as load_application
     from bandmaster.kernel.imports import ImportFailure as ImportFailure
@@ -112,6 +113,7 @@ export_lazily(
         ],
         "events": ["Event"],
         "hosting.application": ["Application", "create_app"],
+        "hosting.error_handlers": ["share_error_handlers"],
         "hosting.in_flight": ["Drain"],
         "hosting.targets": ["load_application"],
         "lazy": ["export_lazily"],

@@ -15,7 +15,7 @@ from starlette.middleware import Middleware
 from starlette.middleware.gzip import GZipMiddleware
 from starlette.routing import Host, Mount, Route, Router
 from tests.kernel.asking import ask
-from tests.kernel.hosting.apps import bare, failing, handling, page
+from tests.kernel.hosting.apps import bare, failing, handling, page, read_failed
 
 from bandmaster.kernel.hosting import frameworks
 
@@ -169,6 +169,21 @@ async def test_exception_handlers(kind):
     frameworks.set_exception_handler(app, KeyError, handler)
     assert frameworks.find_exception_handler(app, KeyError) is handler
     assert 500 == (await ask(app)).status, "middleware_stack is built elsewhere: later error handlers don't answer"
+
+
+@pytest.mark.parametrize("kind", [Starlette, FastAPI])
+@pytest.mark.anyio
+async def test_one_place_for_what_nobody_handles(kind):
+    """Of a handler for status 500 and one for Exception the later counts, and a new one takes the place of both."""
+    early, late = handling("early"), handling("late")
+    app = kind(exception_handlers={Exception: early, 500: late})
+    app.router.routes.append(Route("/", failing(KeyError())))
+    assert late is frameworks.find_exception_handler(app, Exception)
+    assert late is frameworks.find_exception_handler(app, 500)
+    assert b"late" == await read_failed(app, "/"), "the order of exception_handlers doesn't decide"
+    frameworks.set_exception_handler(app, Exception, early)
+    assert b"early" == await read_failed(app, "/")
+    assert {Exception} == {500, Exception} & set(frameworks.list_exceptions(app))
 
 
 def test_default_handlers():

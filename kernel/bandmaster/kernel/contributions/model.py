@@ -252,6 +252,11 @@ class ErrorHandlerContribution:
         if not (is_type or is_status):
             raise ValueError(f"exception: expected an exception type or a status 400–599, got {self.exception!r}")
 
+    @property
+    def answers_for(self) -> type[Exception] | int:
+        """The exception, but ``Exception`` for status 500: frameworks have one place for both."""
+        return Exception if self.exception == 500 else self.exception
+
 
 Contribution: TypeAlias = (
     LifespanContribution | ValueContribution | MiddlewareContribution | RouteContribution | ErrorHandlerContribution

@@ -15,6 +15,7 @@ from bandmaster.kernel.contributions.model import Contribution
 from bandmaster.kernel.errors import StartError
 from bandmaster.kernel.events import Listener
 from bandmaster.kernel.hosting.draining import Drainer
+from bandmaster.kernel.hosting.error_handlers import add_shared_error_handlers
 from bandmaster.kernel.hosting.health_endpoints import make_health_endpoints, report_live, report_ready
 from bandmaster.kernel.hosting.identity import apply_identity
 from bandmaster.kernel.hosting.in_flight import InFlight
@@ -109,6 +110,7 @@ class Application:
             debug=kernel.settings.debug,
             production=kernel.settings.is_production,
         )
+        self._share_error_handlers()
         self._state: dict[str, Any] = {}
         self._serving: _Serving | None = None
         self._prepare_run()
@@ -193,6 +195,7 @@ class Application:
         self._prepare_run()
         async with self.kernel.running() as resources:
             stack = self._build_stack(resources)
+            self._share_error_handlers()  # again, with apps that were mounted since
             for message in (*self.warnings, *self._lifespans.find_warnings(self._inner)):
                 self._warn(HOST, message)
             self._state = {**self._lifespans.state, "resources": resources, "drain": self._in_flight.drain}
@@ -210,6 +213,11 @@ class Application:
 
     def _refuse_requests(self) -> None:
         self._serving = None
+
+    def _share_error_handlers(self) -> None:
+        for app in (self._inner, self.host):
+            self.warnings += add_shared_error_handlers(app, self.plan.error_handlers)
+        self.warnings = list(dict.fromkeys(self.warnings))
 
     def _build_stack(self, resources: Resources) -> Stack:
         try:

@@ -147,12 +147,27 @@ def include_router(host: Any, router: Any, *, prefix: str, tags: Sequence[str]) 
     return added
 
 
+UNHANDLED = (500, Exception)
+"""The two keys of the one handler for exceptions that no other handler is for."""
+
+
 def find_exception_handler(host: Any, exception: type[Exception] | int) -> Any:
     """The handler that a host has for an exception or a status; None without one.
 
+    Reads ``exception_handlers``, because a host offers no other way to ask. Both frameworks have one place for status
+    500 and ``Exception``, and the later key fills it.
+    """
+    keys = UNHANDLED if exception in UNHANDLED else (exception,)
+    found = [handler for key, handler in host.exception_handlers.items() if key in keys]
+    return found[-1] if found else None
+
+
+def list_exceptions(host: Any) -> list[type[Exception] | int]:
+    """The exceptions and statuses that a host has handlers for.
+
     Reads ``exception_handlers``, because a host offers no other way to ask.
     """
-    return host.exception_handlers.get(exception)
+    return list(host.exception_handlers)
 
 
 def is_default_handler(handler: Any) -> bool:
@@ -160,14 +175,17 @@ def is_default_handler(handler: Any) -> bool:
 
     Reads the handler's module, because a default looks like the choice of the host's author.
     """
-    return getattr(handler, "__module__", "").partition(".")[0] in _FRAMEWORKS
+    return (getattr(handler, "__module__", None) or "").partition(".")[0] in _FRAMEWORKS
 
 
 def set_exception_handler(host: Any, exception: type[Exception] | int, handler: Any) -> None:
     """Give a host a handler, also if the host has served before.
 
-    Resets ``middleware_stack``, which the first request builds with the handlers of that moment.
+    Removes the other key of `UNHANDLED`, which could fill the place instead. Resets ``middleware_stack``, which the
+    first request builds with the handlers of that moment.
     """
+    for key in UNHANDLED if exception in UNHANDLED else ():
+        host.exception_handlers.pop(key, None)
     host.add_exception_handler(exception, handler)
     host.middleware_stack = None
 

@@ -114,8 +114,10 @@ def _check_exceptions(error_handlers: Mapping[str, ErrorHandlerContribution], pr
     """Two handlers of one exception type, or of one status, are a problem."""
     handlers: dict[object, ErrorHandlerContribution] = {}
     for part in error_handlers.values():
-        first = handlers.setdefault(part.exception, part)
+        first = handlers.setdefault(part.answers_for, part)
         if first is not part:
-            handled = part.exception if isinstance(part.exception, int) else part.exception.__name__
+            handled = part.answers_for if isinstance(part.answers_for, int) else part.answers_for.__name__
+            if first.exception != part.exception:
+                handled = "Exception, which is the same as status 500"
             message = f"{describe_part(first)} and {describe_part(part)} both answer for {handled}."
             problems.add(message, "Disable one of them.", part.name)

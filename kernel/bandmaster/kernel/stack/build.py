@@ -73,10 +73,16 @@ def build(layers: Sequence[BoundLayer], app: ASGIApp) -> Stack:
             for kind in served if instance is not None else ():
                 runs[kind].insert(0, instance)
         else:
-            for kind in served:
-                apps[kind] = _fuse_hooks(runs[kind], apps[kind], kind, inner=_has_hooks(layers[:place], kind))
-                runs[kind] = []
-            apps |= dict.fromkeys(served, _make_asgi_layer(layer, _join_chains(*(apps[kind] for kind in served))))
+            fused = {
+                kind: _fuse_hooks(runs[kind], apps[kind], kind, inner=_has_hooks(layers[:place], kind))
+                for kind in served
+            }
+            inside = _join_chains(*fused.values())
+            instance = _make_asgi_layer(layer, inside)
+            # A layer that is switched off is left out, so that its neighbours in hook form still share one frame.
+            if instance is not inside:
+                apps |= dict.fromkeys(served, instance)
+                runs |= {kind: [] for kind in served}
     return Stack(app, *(_fuse_hooks(runs[kind], apps[kind], kind, inner=False) for kind in _KINDS))
 
 
@@ -139,6 +145,8 @@ def _join_chains(first: ASGIApp, second: ASGIApp | None = None) -> ASGIApp:
 
 def _make_asgi_layer(layer: BoundLayer, inner: ASGIApp) -> ASGIApp:
     instance = _call_constructor(layer, inner)
+    if instance is inner:  # not made by the layer, and so not the layer's to answer for
+        return inner
     if not callable(instance):
         raise _make_fault(layer, instance, "can't be called as an ASGI application")
     # The contribution checks the class, but a class may return an instance of another class.

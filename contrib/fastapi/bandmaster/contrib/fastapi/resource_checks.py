@@ -6,12 +6,10 @@ import inspect
 from collections.abc import Iterator, Mapping
 from typing import Annotated, Any, NamedTuple, get_args, get_origin
 
-from bandmaster.contrib.fastapi.frameworks import list_dependencies, list_routes
+from bandmaster.contrib.fastapi.frameworks import MAX_DEPTH, list_dependencies, list_routes
 from bandmaster.contrib.fastapi.resource import ResourceMark, ResourceQuery, find_query, suggest_fix
 from bandmaster.kernel import Named, Plan, Problem
 
-_MAX_DEPTH = 10
-"""Levels of mounted apps that are searched."""
 _MAX_ROUTES_NAMED = 3
 """Routes that one problem lists; further routes are counted."""
 
@@ -69,7 +67,7 @@ def list_needs(host: Any, prefix: str = "", depth: int = 0) -> Iterator[Need]:
         if route.dependant is not None:
             methods = ",".join(sorted(route.methods or ["WebSocket"]))
             yield from _list_needs_below(f"{methods} {path}", route.dependant, overrides)
-        elif hasattr(route.app, "routes") and depth < _MAX_DEPTH:
+        elif hasattr(route.app, "routes") and depth < MAX_DEPTH:
             yield from list_needs(route.app, path, depth + 1)
 
 

@@ -150,6 +150,8 @@ _Outcome: TypeAlias = tuple[str | None, bool, bool, bool, int | None, int | None
 """The fields from `AccessRecord.error` to `AccessRecord.messages_received`."""
 
 _SUCCESS: _Outcome = (None, False, False, False, None, None, None)
+_ACCEPTED = 101
+"""The status of a WebSocket that was accepted."""
 _make_tuple = tuple.__new__
 
 
@@ -160,7 +162,8 @@ def _describe_outcome(exchange: Exchange, *, long: bool) -> tuple[_Level, int | 
     if status is None and not complete and not disconnected and (error is None or isinstance(error, Exception)):
         status = 500
     slow = long and socket is None and not _is_stream(exchange)
-    incomplete = socket is None and exchange.started and not complete and not disconnected
+    # A WebSocket that was refused with a response is incomplete without the end of that response.
+    incomplete = exchange.started and not complete and not disconnected and (socket is None or status != _ACCEPTED)
     failed = error is not None and not (disconnected and is_client_disconnect(error))
     warns = slow or incomplete or failed or (status is not None and status >= 500)
     name = None if error is None else type(error).__name__
