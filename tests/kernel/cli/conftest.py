@@ -177,6 +177,9 @@ def sandbox(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
     site, work = tmp_path / "site", tmp_path / "work"
     # bandmaster itself is installed; without any metadata on the path there is a warning.
     (site / "bandmaster-0.1.dist-info").mkdir(parents=True)
+    (site / "bandmaster-0.1.dist-info" / "METADATA").write_text(
+        "Metadata-Version: 2.1\nName: bandmaster\nVersion: 0.1\n"
+    )
     work.mkdir()
     for variable in list(os.environ):
         if variable.startswith(("BANDMASTER_", "ACME_", "FORCE_", "NO_COLOR")):

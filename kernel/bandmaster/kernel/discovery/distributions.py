@@ -127,13 +127,14 @@ def decode(data: bytes) -> str:
 
 
 def render_version(distribution: str) -> str:
-    """Name and version, ``uvicorn 0.35.0``; the name alone where there is no metadata, as in a frozen program."""
-    from importlib.metadata import PackageNotFoundError, version
+    """Name and version, ``uvicorn 0.35.0``; the name alone where the metadata has none, as in a frozen program."""
+    from importlib.metadata import PackageNotFoundError, metadata
 
     try:
-        return f"{distribution} {version(distribution)}"
+        version = metadata(distribution).get("Version")
     except PackageNotFoundError:
-        return distribution
+        version = None
+    return f"{distribution} {version}" if version else distribution
 
 
 def _parse_identity(data: bytes) -> tuple[str, str]:
