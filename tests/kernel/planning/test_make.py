@@ -89,6 +89,7 @@ FAULTY = [
     part("twin", provenance=Provenance("two", "2")),
     part("engine", provides=Engine),
     part("motor", provides=Engine),
+    part("drives", needs=[Engine]),
     part("secret", needs=[SecretSettings], budget=lambda settings: {"a": settings.size}),
     part("failing", budget=lambda: 1 / 0),
     part("requires", requires="nobody"),
@@ -113,8 +114,8 @@ def test_every_problem_in_one_go():
     assert [
         ("twin", "have the same name"),
         ("two", "both answer for 404"),
-        ("motor", "both provide an Engine"),
         ("option", "has the option 'allow_orgins', which CORSMiddleware doesn't take"),
+        ("drives", "needs an Engine, which"),
         ("needs", "needs a Database, which nothing provides"),
         ("self", "needs a Pool, which it provides itself"),
         ("SecretSettings", "TEST_SECRET_PASSWORD is not set"),
@@ -131,7 +132,7 @@ def test_every_problem_in_one_go():
 SAID = [
     "have the same name",
     "both answer for 404",
-    "both provide an Engine",
+    "needs an Engine, which",
     "has the option 'allow_orgins', which CORSMiddleware doesn't take",
     "needs a Database, which nothing provides",
     "needs a Pool, which it provides itself",

@@ -33,16 +33,27 @@ from bandmaster.kernel.contributions.keys import Key
 from bandmaster.kernel.planning.make import make_plan
 
 
-def test_two_providers_of_one_type_are_a_problem():
-    """The problem names both; `Named` tells them apart."""
+def test_two_providers_of_one_type_are_a_problem_for_whoever_asks_for_one():
+    """The problem names both, and what to ask for instead; `Named` tells them apart."""
     one, two = part("one", provides=Database), part("two", provides=Database)
+    assert ["one", "two"] == names(make_plan([one, two]))
     assert (
-        f"{describe('one')} and {describe('two')} both provide a Database. "
-        "Tell them apart with Annotated[..., Named('...')], or disable one."
-    ) == problem(one, two)
+        f"{describe('asks')} needs a Database, which {describe('one')} and {describe('two')} provide. "
+        "Let each provide Annotated[Database, Named('...')], and name the one that is meant. "
+        "All of them come by Sequence[Database] or Mapping[str, Database]."
+    ) == problem(one, two, part("asks", needs=[Database]))
     replica = part("replica", provides=Annotated[Database, Named("replica")])
     plan = make_plan([one, replica, part("reads", needs=[Annotated[Database, Named("replica")]])])
     assert "replica" == plan.by_name["reads"].waits_for[0].to
+
+
+def test_two_providers_of_one_name_are_a_problem():
+    """A name that two parts of a type claim tells nobody apart, whether somebody asks for it or not."""
+    named = Annotated[Database, Named("replica")]
+    assert (
+        f"{describe('one')} and {describe('two')} both provide a Database named 'replica'. "
+        "A name tells the parts of one type apart: give one of them another, or disable one."
+    ) == problem(part("one", provides=named), part("two", provides=named))
 
 
 def test_only_components_have_a_context():

@@ -18,9 +18,11 @@ Readers = dict[type[BaseSettings], dict[str, Provenance]]
 
 
 def find_readers(parts: Iterable[Contribution]) -> Readers:
-    """Every settings type that a signature of these parts asks for."""
+    """Every settings type that a signature, or a condition, of these parts asks for."""
     found: Readers = {}
     for part in parts:
+        if part.when is not None:
+            _add_readers(found, part, part.when)
         if isinstance(part, LifespanContribution):
             _add_readers(found, part, part.factory)
         elif isinstance(part, MiddlewareContribution):

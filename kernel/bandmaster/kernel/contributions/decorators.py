@@ -24,6 +24,7 @@ from bandmaster.kernel.contributions.model import (
     OnCrash,
     Provenance,
     ValueContribution,
+    When,
 )
 
 
@@ -33,6 +34,7 @@ def lifespan(
     priority: int | None = None,
     name: str | None = None,
     provides: Any = (),
+    decorates: Any = None,
     requires: Iterable[str] = (),
     after: Iterable[str] = (),
     before: Iterable[str] = (),
@@ -41,6 +43,7 @@ def lifespan(
     stop_timeout: float | None = None,
     budget: Budget | None = None,
     on_crash: OnCrash = "stop",
+    when: When | None = None,
     description: str | None = None,
 ) -> Callable[
     [Callable[..., AsyncIterator[Any] | AsyncGenerator[Any, None] | AbstractAsyncContextManager[Any]]],
@@ -69,6 +72,7 @@ def lifespan(
             band=cast("LifespanBand", band),
             priority=cast("int", priority),
             provides=provides,
+            decorates=decorates,
             requires=cast("tuple[str, ...]", requires),
             after=cast("tuple[str, ...]", after),
             before=cast("tuple[str, ...]", before),
@@ -77,6 +81,7 @@ def lifespan(
             stop_timeout=stop_timeout,
             budget={} if budget is None else budget,
             on_crash=on_crash,
+            when=when,
             description=read_summary(function) if description is None else description,
             provenance=Provenance(entry_point=read_path(function)),
         )
@@ -94,6 +99,7 @@ def middleware(
     scopes: Iterable[Scope] = SCOPES,
     options: Mapping[str, Any] | None = None,
     allow_base_http_middleware: bool = False,
+    when: When | None = None,
     description: str | None = None,
 ) -> Callable[[type[Any]], MiddlewareContribution]:
     """Make a `MiddlewareContribution` of a class. Arguments are those of `MiddlewareContribution`.
@@ -117,6 +123,7 @@ def middleware(
             scopes=cast("frozenset[Scope]", scopes),
             options={} if options is None else options,
             allow_base_http_middleware=allow_base_http_middleware,
+            when=when,
             description=read_summary(layer) if description is None else description,
             provenance=Provenance(entry_point=read_path(layer)),
         )
@@ -130,6 +137,7 @@ def value(
     name: str,
     provides: Any = (),
     roles: Iterable[str] | None = None,
+    when: When | None = None,
     description: str | None = None,
 ) -> ValueContribution:
     """Make a `ValueContribution` of a ready object. Arguments are those of `ValueContribution`.
@@ -148,6 +156,7 @@ def value(
         value=obj,
         provides=provides,
         roles=cast("frozenset[str] | None", roles),
+        when=when,
         description="" if description is None else description,
         provenance=Provenance(entry_point=read_path(defined)),
     )

@@ -12,15 +12,17 @@ from bandmaster.kernel.contributions.bands import LifespanBand, MiddlewareBand, 
 from bandmaster.kernel.contributions.checks import (
     check_budget,
     check_callable,
+    check_decorates,
     check_names,
     check_provides,
     check_roles,
     check_seconds,
+    check_when,
 )
 from bandmaster.kernel.contributions.factories import as_context_manager
 from bandmaster.kernel.contributions.keys import Key, check_name, type_name
 from bandmaster.kernel.contributions.layer_classes import SCOPES, Scope, check_layer, find_form
-from bandmaster.kernel.contributions.renaming import rename_budget, rename_factory
+from bandmaster.kernel.contributions.renaming import rename_factory, rename_function
 
 if TYPE_CHECKING:
     from pydantic_settings import BaseSettings
@@ -28,6 +30,8 @@ if TYPE_CHECKING:
 
 Budget: TypeAlias = Mapping[str, int] | Callable[..., Mapping[str, int]]
 OnCrash: TypeAlias = Literal["stop", "degrade"]
+When: TypeAlias = Callable[..., bool]
+"""A function of settings types that says, while the plan is made, whether a part is in the plan."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,6 +70,9 @@ class LifespanContribution:
     """The place within the bands, a number that the band contains; unless given, the middle of the band."""
     provides: tuple[Any, ...] = ()
     """One or several types that the component provides, in addition to the return annotation."""
+    decorates: Any = None
+    """The type, as ``Annotated[T, Named(...)]`` for one of several, that another part provides and that this component
+    takes by a parameter: everybody else gets what this component provides. The return annotation may repeat it."""
     requires: tuple[str, ...] = ()
     """Names of components that have to be in the plan, and start before this one."""
     after: tuple[str, ...] = ()
@@ -82,6 +89,8 @@ class LifespanContribution:
     """The most that the component may hold in one process, ``{"postgres": 15}``, or a function of the settings."""
     on_crash: OnCrash = "stop"
     """The reaction to a failure while serving: ``stop`` the whole plan, or ``degrade`` readiness until the stop."""
+    when: When | None = None
+    """A function of settings types, called while planning: the part is left out if the answer is False."""
     description: str = ""
     """One line about the component, for programs that read the plan; under `lifespan` the first line of the docstring,
     unless given."""
@@ -99,7 +108,8 @@ class LifespanContribution:
             _set(self, budget=MappingProxyType(check_budget(self.budget)))
         if self.on_crash not in ("stop", "degrade"):
             raise ValueError(f"on_crash: expected 'stop' or 'degrade', got {self.on_crash!r}")
-        _set(self, provides=check_provides(self.provides))
+        _set(self, provides=check_provides(self.provides), decorates=check_decorates(self.decorates))
+        check_when(self.when)
 
     def named(
         self, name: str, *, settings: type[BaseSettings] | None = None, description: str | None = None
@@ -113,16 +123,23 @@ class LifespanContribution:
             replica = database.named("replica", settings=kind)  # provides Annotated[DatabaseManager, Named("replica")]
 
         Raises:
-            ValueError: the name can't be one, or the component takes no settings of that kind.
+            ValueError: the name can't be one, the component takes no settings of that kind, or it decorates a type:
+                then ``dataclasses.replace(part, name=..., decorates=...)`` makes a second one.
             SignatureError: the factory's signature can't be read.
         """
         check_name(name, "name")
+        if self.decorates is not None:
+            raise ValueError(
+                f"named: {self.name!r} decorates {self.decorates}, and provides no type of its own to be named; make a "
+                f"second one by dataclasses.replace(part, name={name!r}, decorates=...)"
+            )
         return replace(
             self,
             name=name,
             factory=rename_factory(self.factory, name, settings),
             provides=tuple(Key(key.type, name) for key in self.provides),
-            budget=rename_budget(self.budget, settings),
+            budget=rename_function(self.budget, settings),
+            when=rename_function(self.when, settings),
             description=self.description if description is None else description,
         )
 
@@ -144,11 +161,14 @@ class ValueContribution:
     """One or several types that the object is provided as; the class of the object unless given."""
     roles: frozenset[str] | None = None
     """The roles of processes that start the part (``web``, ``worker``, ...); None means every role."""
+    when: When | None = None
+    """A function of settings types, called while planning: the part is left out if the answer is False."""
     description: str = ""
     provenance: Provenance = Provenance()
 
     def __post_init__(self) -> None:
         check_name(self.name, "name")
+        check_when(self.when)
         if isinstance(self.value, Contribution):
             raise ValueError(f"value: expected an object to provide, got a {type(self.value).__name__}")
         given: Any = self.provides
@@ -183,11 +203,14 @@ class MiddlewareContribution:
     """Constructor arguments by name, for layers whose arguments are plain values."""
     allow_base_http_middleware: bool = False
     """Accept a ``starlette.middleware.base.BaseHTTPMiddleware``, in spite of the costs and faults."""
+    when: When | None = None
+    """A function of settings types, called while planning: the part is left out if the answer is False."""
     description: str = ""
     provenance: Provenance = Provenance()
 
     def __post_init__(self) -> None:
         check_name(self.name, "name")
+        check_when(self.when)
         band, priority = resolve_priority(MiddlewareBand, self.band, self.priority)
         _set(self, band=band, priority=priority)
         _set(self, **{f: check_names(getattr(self, f), f) for f in ("after", "before")})
@@ -219,11 +242,14 @@ class RouteContribution:
     """Path in front of the routes: empty, or ``/like/this``."""
     tags: tuple[str, ...] = ()
     """OpenAPI tags, for hosts that document their routes."""
+    when: When | None = None
+    """A function of settings types, called while planning: the part is left out if the answer is False."""
     description: str = ""
     provenance: Provenance = Provenance()
 
     def __post_init__(self) -> None:
         check_name(self.name, "name")
+        check_when(self.when)
         prefix: object = self.prefix
         if not isinstance(prefix, str) or (prefix and (not prefix.startswith("/") or prefix.endswith("/"))):
             raise ValueError(f"prefix: expected text that starts with '/' and doesn't end with it, got {prefix!r}")
@@ -241,11 +267,14 @@ class ErrorHandlerContribution:
     name: str
     exception: type[Exception] | int
     handler: Callable[[Any, Any], Any]
+    when: When | None = None
+    """A function of settings types, called while planning: the part is left out if the answer is False."""
     description: str = ""
     provenance: Provenance = Provenance()
 
     def __post_init__(self) -> None:
         check_name(self.name, "name")
+        check_when(self.when)
         check_callable(self.handler, "handler")
         is_type = isinstance(self.exception, type) and issubclass(self.exception, Exception)
         is_status = isinstance(self.exception, int) and 400 <= self.exception <= 599

@@ -4,18 +4,34 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, replace
-from typing import Any
+from typing import Any, NamedTuple
 
 from bandmaster.kernel.contributions.layer_classes import LayerClass
-from bandmaster.kernel.contributions.model import Contribution, group_of
-from bandmaster.kernel.discovery.disabling import describe_unknown, list_addresses, parse_names, strip_group
-from bandmaster.kernel.discovery.discover import Discovery, discover
+from bandmaster.kernel.contributions.model import COMMANDS_GROUP, Contribution, group_of
+from bandmaster.kernel.discovery.disabling import (
+    describe_unknown,
+    is_switched_off,
+    list_addresses,
+    parse_names,
+    strip_group,
+)
+from bandmaster.kernel.discovery.discover import Discovery, Found, discover
 from bandmaster.kernel.lifecycle.context import Context
+from bandmaster.kernel.planning.conditions import SettingsReader
 from bandmaster.kernel.planning.deadlines import Deadlines
-from bandmaster.kernel.planning.make import SettingsReader, make_plan
+from bandmaster.kernel.planning.make import make_plan
 from bandmaster.kernel.planning.plan import Plan
 from bandmaster.kernel.settings import reading
 from bandmaster.kernel.settings.kernel import KernelSettings
+
+
+class _Split(NamedTuple):
+    """The parts that code hands over, with the installed ones that they replace."""
+
+    enabled: tuple[Contribution, ...]
+    disabled: tuple[Contribution, ...]
+    replaced: tuple[Found, ...]
+    warnings: tuple[str, ...]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -27,7 +43,10 @@ class Composition:
     discover: bool
     """Whether installed parts are taken as well."""
     disable: frozenset[str]
-    """Names of parts to leave out, in addition to those in the settings."""
+    """Names of installed parts to leave out, in addition to those in the settings.
+
+    A part from code of such a name takes the place of the installed one; where none is installed, it is left out.
+    """
     overrides: Mapping[Any, Any]
     settings: KernelSettings
     read_settings: SettingsReader
@@ -83,8 +102,12 @@ class Composition:
             settings=settings or self.settings,
         )
 
-    def plan(self, role: str | None, *, serves: bool | None = None) -> tuple[Discovery, Plan]:
+    def plan(
+        self, role: str | None, *, serves: bool | None = None, read_settings: SettingsReader | None = None
+    ) -> tuple[Discovery, Plan]:
         """Find the installed parts and plan them together with those that code hands over.
+
+        ``read_settings`` takes the place of the composition's own.
 
         Raises:
             DiscoveryError: installed parts can't be found, trusted or loaded.
@@ -93,25 +116,64 @@ class Composition:
         settings = self.settings
         disabled = self.disable | settings.disable
         discovery = self._discover(disabled) if self.discover else Discovery()
-        warnings = list(discovery.warnings)
+        split = self._split_disabled(discovery)
+        warnings = [*discovery.warnings, *split.warnings]
         if not self.discover:
             warnings += describe_unknown(disabled, ((group_of(part), part.name) for part in self.contributions))
-        enabled = [part for part in self.contributions if not disabled & list_addresses(group_of(part), part.name)]
         plan = make_plan(
-            [*discovery.contributions, *enabled],
+            [*discovery.contributions, *split.enabled],
             role=role,
             serves=serves,
             overrides={**self.overrides, KernelSettings: settings},
-            read_settings=self.read_settings,
+            read_settings=read_settings or self.read_settings,
             context=Context,
             deadlines=Deadlines(
-                start=settings.start_timeout, stop=settings.stop_timeout, left_for_stops=settings.left_for_stops
+                start=settings.start_timeout,
+                stop=settings.stop_timeout,
+                left_for_stops=settings.left_for_stops,
+                starts=settings.start_timeouts,
+                stops=settings.stop_timeouts,
             ),
             processes=settings.processes,
             known=[*map(strip_group, disabled), *(part.found.name for part in discovery.left_out)],
+            disabled=split.disabled,
+            replaces={(part.group, part.name): part.provenance for part in split.replaced},
             warnings=warnings,
         )
-        return discovery, plan
+        left_out = tuple(
+            replace(part, reason=f"{part.reason}, and code replaces it") if part.found in split.replaced else part
+            for part in discovery.left_out
+        )
+        return replace(discovery, left_out=left_out), plan
+
+    def _split_disabled(self, discovery: Discovery) -> _Split:
+        """Decide which parts from code are disabled, and which take the place of a disabled one."""
+        operator = self.settings.disable
+        found = [part for part in discovery.found if part.group != COMMANDS_GROUP]
+        installed = frozenset[str]().union(*(list_addresses(part.group, part.name) for part in found))
+        enabled: list[Contribution] = []
+        disabled: list[Contribution] = []
+        warnings: list[str] = []
+        for part in self.contributions:
+            addresses = list_addresses(group_of(part), part.name)
+            switched_off = is_switched_off(addresses, self.disable, operator, installed)
+            (disabled if switched_off else enabled).append(part)
+            # Perhaps meant to replace an installed part, which isn't installed here. The lifespans of the host, and of
+            # apps mounted in it, come from create_app.
+            of_host = part.name.partition(".")[0] == "host"
+            if switched_off and self.discover and not of_host and addresses.isdisjoint(operator):
+                warnings.append(
+                    f"{part.name!r} is disabled, and only code contributes it: it is left out. There is no installed "
+                    "part of that name that it could replace"
+                )
+        kept = {(group_of(part), part.name) for part in enabled}
+        off = self.disable | operator
+        replaced = [
+            part
+            for part in found
+            if (part.group, part.name) in kept and not off.isdisjoint(list_addresses(part.group, part.name))
+        ]
+        return _Split(tuple(enabled), tuple(disabled), tuple(replaced), tuple(warnings))
 
     def _discover(self, disabled: frozenset[str]) -> Discovery:
         return discover(

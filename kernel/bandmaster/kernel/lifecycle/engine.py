@@ -13,10 +13,10 @@ from typing import Any
 import anyio
 
 from bandmaster.kernel import events
-from bandmaster.kernel.contributions.keys import Key
-from bandmaster.kernel.contributions.signatures import Kind
+from bandmaster.kernel.contributions.signatures import Kind, Need
 from bandmaster.kernel.errors import DeadlineExceeded
 from bandmaster.kernel.events import Event
+from bandmaster.kernel.lifecycle.arguments import NOTHING, make_arguments
 from bandmaster.kernel.lifecycle.cancellation import make_outside_cancellation, remove_cancellations, wait_through
 from bandmaster.kernel.lifecycle.component_task import ComponentTask, TaskState
 from bandmaster.kernel.lifecycle.context import Context
@@ -28,6 +28,7 @@ from bandmaster.kernel.lifecycle.outcome import (
     join_interruptions,
 )
 from bandmaster.kernel.lifecycle.overdue import list_waiting, make_deadline_error
+from bandmaster.kernel.lifecycle.provided import Provided
 from bandmaster.kernel.lifecycle.resources import Resources
 from bandmaster.kernel.lifecycle.restart import Restart, Service
 from bandmaster.kernel.lifecycle.schedule import Schedule
@@ -78,7 +79,7 @@ class Engine:
                 for component in plan.components
             ],
         )
-        self._values: dict[Key, Any] = dict(plan.ready_objects)
+        self._provided = Provided(plan)
         self._tasks: dict[str, ComponentTask] = {}
         """The tasks that have begun."""
         self._failures: list[Failure] = []
@@ -95,7 +96,7 @@ class Engine:
     @property
     def resources(self) -> Resources:
         """The values that components have provided so far."""
-        return Resources(self._values)
+        return self._provided.make_resources()
 
     @asynccontextmanager
     async def running(self) -> AsyncGenerator[Resources, None]:
@@ -300,8 +301,7 @@ class Engine:
         self._emit_end(events.ComponentStarted, task, waited=task.waited)
         if self._schedule.stopping:
             return  # it has started in spite of its cancellation, and goes on to its exit
-        for key in task.component.provides:
-            self._values[key] = value
+        self._provided.add(task.name, value)
         if task.services is not None:
             task.services.start()
         self._unstarted -= 1
@@ -387,17 +387,13 @@ class Engine:
             self._emit(events.OnlyAbandonedLeft, components=tuple(sorted(self._abandoned)))
 
     def _make_arguments(self, component: Component) -> dict[str, Any]:
-        arguments: dict[str, Any] = {}
-        for need in component.needs:
-            if need.key in self._values:
-                arguments[need.parameter] = self._values[need.key]
-            elif need.kind is Kind.CONTEXT and self._make_context is not None:
-                arguments[need.parameter] = self._make_context(component.name)
-            elif need.kind is Kind.SETTINGS:
-                arguments[need.parameter] = self._plan.settings[need.key.type]
-            elif not need.has_default:
-                arguments[need.parameter] = None
-        return arguments
+        def find(need: Need) -> Any:
+            value = self._provided.find(component, need)
+            if value is NOTHING and need.kind is Kind.CONTEXT and self._make_context is not None:
+                return self._make_context(component.name)
+            return value
+
+        return make_arguments(component.needs, find, self._plan.settings)
 
     def _record_failure(self, task: ComponentTask, phase: str, error: BaseException) -> None:
         self._annotate(task, error, phase)

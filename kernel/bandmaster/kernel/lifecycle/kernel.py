@@ -18,7 +18,7 @@ from bandmaster.kernel.lifecycle.resources import Resources
 from bandmaster.kernel.lifecycle.run import Run
 from bandmaster.kernel.listeners.event_log import EventLog
 from bandmaster.kernel.listeners.timeline import Timeline
-from bandmaster.kernel.planning.make import SettingsReader
+from bandmaster.kernel.planning.conditions import SettingsReader
 from bandmaster.kernel.planning.plan import Plan
 from bandmaster.kernel.settings.kernel import KernelSettings
 from bandmaster.kernel.settings.reading import read_settings
@@ -28,11 +28,12 @@ class Kernel:
     """Finds parts, plans them at once, and runs the plan: ``async with Kernel().running() as resources:``.
 
     ``contributions`` come in addition to installed parts, unless ``discover`` is off. ``disable`` names parts to leave
-    out, in every group (``audit``) or in one (``lifespan:audit``). ``overrides`` replaces resources and settings, by
-    type: the component that provides an overridden type isn't started. ``role`` starts only the components that belong
-    to it; none starts all. ``serves`` says whether layers, routes and error handlers are planned, for there is an
-    application to serve requests with; unless given, it is true for the role ``web`` and for no role.
-    ``read_settings`` reads settings types; by default from the environment.
+    out, in every group (``audit``) or in one (``lifespan:audit``). Of ``contributions``, a part with the name of a
+    disabled installed one takes its place. ``overrides`` replaces resources and settings, by type: the component that
+    provides an overridden type isn't started, and neither are those that decorate it. ``role`` starts only the
+    components that belong to it; none starts all. ``serves`` says whether layers, routes and error handlers are
+    planned, for there is an application to serve requests with; unless given, it is true for the role ``web`` and for
+    no role. ``read_settings`` reads settings types; by default from the environment.
 
     Raises:
         DiscoveryError: installed parts that can't be found, trusted or loaded.
@@ -66,6 +67,7 @@ class Kernel:
         self._composition = composition
         self._given_listeners = _check_listeners(listeners)
         self.settings = composition.settings
+        self._serves = serves
         self.discovery, self._plan = composition.plan(role, serves=serves)
         self.timeline = Timeline(self._plan)
         self._listeners: list[Listener] = [EventLog(self._plan), self.timeline, *self._given_listeners]
@@ -95,6 +97,16 @@ class Kernel:
     def plan(self) -> Plan:
         """The checked order of everything."""
         return self._plan
+
+    def plan_without_settings(self) -> Plan:
+        """The plan as it is before any settings are known: every part with a condition is in it.
+
+        Its order is the same in every environment. It isn't meant to be run.
+
+        Raises:
+            DiscoveryError, PlanError: as `Kernel` does.
+        """
+        return self._composition.plan(self.role, serves=self._serves, read_settings=lambda _: ({}, ()))[1]
 
     @contextmanager
     def substitute_plan(self, plan: Plan) -> Iterator[None]:

@@ -11,8 +11,9 @@ from starlette.types import ASGIApp, Receive, Scope, Send
 
 from bandmaster.kernel.contributions.layer_classes import HOOKS, is_base_http
 from bandmaster.kernel.contributions.model import MiddlewareContribution
-from bandmaster.kernel.contributions.signatures import Kind
+from bandmaster.kernel.contributions.signatures import Need
 from bandmaster.kernel.errors import StartError
+from bandmaster.kernel.lifecycle.arguments import NOTHING, make_arguments
 from bandmaster.kernel.stack.frame import Frame
 
 if TYPE_CHECKING:
@@ -89,16 +90,15 @@ def build(layers: Sequence[BoundLayer], app: ASGIApp) -> Stack:
 def bind(layer: Layer, resources: Resources, settings: Mapping[type, object]) -> BoundLayer:
     """Find the live objects for a layer's constructor: options, resources and settings.
 
-    ``settings`` are the plan's. A need that nothing provides is None, unless the constructor has a default.
+    ``settings`` are the plan's. A need that nothing provides is None or an empty collection, unless the constructor has
+    a default.
     """
-    arguments = dict(layer.contribution.options)
-    for need in layer.needs:
-        if need.key in resources:
-            arguments[need.parameter] = resources[need.key]
-        elif need.kind is Kind.SETTINGS:
-            arguments[need.parameter] = settings[need.key.type]
-        elif not need.has_default:
-            arguments[need.parameter] = None
+
+    def find(need: Need) -> object:
+        # `get` would raise for settings that several values provide, and that are read from the environment then.
+        return resources[need.key] if need.key in resources else NOTHING  # noqa: SIM401
+
+    arguments = {**layer.contribution.options, **make_arguments(layer.needs, find, settings)}
     return BoundLayer(layer.contribution, arguments)
 
 

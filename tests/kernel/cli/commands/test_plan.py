@@ -154,7 +154,7 @@ cache: component 2 of 3, in stage PERSISTENCE 150
   waits for database: it is declared to start after 'database'
   jobs waits for it: it needs its Cache
   provides Cache
-  has 30 s to start and 10 s to stop
+  has 30 s to start (BANDMASTER_START_TIMEOUT) and 10 s to stop (an equal share of the grace)
 """
     assert expected == sandbox.out("plan", "--explain", "cache")
     told = json.loads(sandbox.out("plan", "--explain", "cache", "--format", "json"))
@@ -183,6 +183,8 @@ def test_for_programs(sandbox):
         "distribution": "acme-data",
         "version": "1.2",
         "entry_point": "acme_data:jobs",
+        "replaces": None,
+        "conditional": False,
         "band": "SERVICES",
         "priority": 350,
         "stage": 1,
@@ -197,12 +199,15 @@ def test_for_programs(sandbox):
             {"parameter": "cache", "type": "Cache", "kind": "resource", "optional": True, "from": "cache"},
         ],
         "provides": ["Broker"],
+        "decorates": None,
         "waits_for": [
             {"component": "cache", "why": "it needs its Cache"},
             {"component": "database", "why": "it needs its Database"},
         ],
         "start_timeout": 30.0,
+        "start_timeout_from": "BANDMASTER_START_TIMEOUT",
         "stop_timeout": 2.5,
+        "stop_timeout_from": "as it declares",
         "budget": {"postgres": 5},
         "roles": None,
         "on_crash": "stop",

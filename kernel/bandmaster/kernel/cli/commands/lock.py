@@ -39,8 +39,8 @@ def lock(
 ) -> None:
     """Pin the installed parts in a lock file.
 
-    The file has the version and a hash of every distribution that brings parts, and the order of the parts. With
-    BANDMASTER_PLUGINS=locked only these are loaded.
+    The file has the version and a hash of every distribution that brings parts, and the order of the parts, those
+    included that a when= may leave out. With BANDMASTER_PLUGINS=locked only these are loaded.
     """
     with answering(answer, full=traceback):
         from bandmaster.kernel.discovery.lockfile import Lock
@@ -78,7 +78,8 @@ def _make_plan(target: str | None, app_dir: str, role: str | None, settings: Ker
     if target is None:
         return _plan_installed(role or "web", settings)
     try:
-        return plan_target(target, app_dir, role).plan
+        # Without settings, as an image build is: a condition answers differently in each environment.
+        return plan_target(target, app_dir, role).kernel.plan_without_settings()
     except DiscoveryError as error:
         if settings.plugins != "locked":
             raise
