@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import contextlib
 import importlib
+import itertools
 import os
 import sys
 import traceback
 from collections.abc import Iterable, Iterator
 from pathlib import Path
-from traceback import FrameSummary, StackSummary, TracebackException
+from traceback import FrameSummary, StackSummary, TracebackException, walk_stack
+from types import FrameType
 
 from bandmaster.kernel.text import masked
 
@@ -17,6 +19,7 @@ _KERNEL = os.path.join(str(Path(__file__).parent), "")  # noqa: PTH118 – compa
 _EVENT_LOOPS = ("anyio", "asyncio", "concurrent", "trio", "outcome")
 _IMPORT_SYSTEM = (importlib.__file__, f"{_KERNEL}imports.py")
 _LIBRARIES = f"{os.sep}site-packages{os.sep}"
+_STANDARD_LIBRARY = os.path.join(os.path.dirname(os.__file__), "")  # noqa: PTH118, PTH120
 _MOST_STEPS = 3
 
 
@@ -55,6 +58,21 @@ def find_frames(error: BaseException, *, skip: Iterable[str] = ()) -> list[Frame
     file. ``skip`` names further modules and packages to leave out.
     """
     return _drop_machinery(_extract(error), skip)
+
+
+def find_blocking_line(frame: FrameType) -> str:
+    """Render the line at which an event loop's thread stands, as in a traceback; empty if the event loop waits.
+
+    Deep inside a library the innermost line outside of libraries is the one that people can change.
+    """
+    stack = [FrameSummary(each.f_code.co_filename, line, each.f_code.co_name) for each, line in walk_stack(frame)]
+    loops = tuple(_locate((*_EVENT_LOOPS, "uvloop")))
+    inside = list(itertools.takewhile(lambda each: not each.filename.startswith(loops), stack))
+    kept = _drop_machinery(inside)
+    own = [each for each in kept if not each.filename.startswith(_STANDARD_LIBRARY) and _LIBRARIES not in each.filename]
+    libraries = [each for each in kept if _LIBRARIES in each.filename]
+    found = next(iter(own or libraries), None)
+    return "" if found is None else masked("".join(StackSummary.from_list([found]).format()).rstrip())
 
 
 def _extract(error: BaseException) -> list[FrameSummary]:

@@ -14,7 +14,7 @@ from bandmaster.kernel.contributions.layer_classes import LayerClass
 from bandmaster.kernel.contributions.model import Contribution
 from bandmaster.kernel.errors import StartError
 from bandmaster.kernel.events import Listener
-from bandmaster.kernel.hosting.draining import Drainer
+from bandmaster.kernel.hosting.draining import CloseServer, Drainer
 from bandmaster.kernel.hosting.error_handlers import add_shared_error_handlers
 from bandmaster.kernel.hosting.health_endpoints import make_health_endpoints, report_live, report_ready
 from bandmaster.kernel.hosting.identity import apply_identity
@@ -22,7 +22,7 @@ from bandmaster.kernel.hosting.in_flight import InFlight
 from bandmaster.kernel.hosting.lifespan_server import speak_lifespan
 from bandmaster.kernel.hosting.lifespans import Lifespans
 from bandmaster.kernel.hosting.mounted import HOST
-from bandmaster.kernel.hosting.responses import refuse_request, refuse_websocket
+from bandmaster.kernel.hosting.responses import close_after, refuse_request, refuse_websocket
 from bandmaster.kernel.hosting.routes import install_routes
 from bandmaster.kernel.lifecycle.composition import check_contributions, check_overrides, choose_settings
 from bandmaster.kernel.lifecycle.health import Report
@@ -159,12 +159,15 @@ class Application:
                 path = path.removeprefix(root)
             serving = self._serving
             if path in self._health_endpoints:
+                if self._in_flight.drain.begun:
+                    send = close_after(scope, send)
                 await self._health_endpoints[path](scope, receive, send)
-            elif serving is not None:
-                scope = _add_state(scope, serving.state)
-                await self._in_flight.serve_request(serving.http, scope, receive, send)
-            else:
-                await refuse_request(scope, send, self.settings.retry_after, closing=self._in_flight.drain.begun)
+                return
+            if serving is not None:
+                served = _add_state(scope, serving.state)
+                if await self._in_flight.serve_request(serving.http, served, receive, send):
+                    return
+            await refuse_request(scope, send, self.settings.retry_after, closing=self._in_flight.drain.begun)
         elif kind == "websocket":
             serving = self._serving
             if serving is not None:
@@ -203,7 +206,8 @@ class Application:
             try:
                 yield resources
             finally:
-                self._refuse_requests()
+                # Also after a crash, or where nobody drains: no component stops while a request may use it.
+                await self._drainer.cancel_requests()
                 self._state = {}
 
     def _prepare_run(self) -> None:
@@ -230,18 +234,28 @@ class Application:
     def _warn(self, component: str, message: str) -> None:
         self.kernel.emit(events.Warned(at=anyio.current_time(), component=component, message=message))
 
-    async def drain(self, *, delay: float | None = None) -> int:
-        """Let the requests in flight end. Returns how many were left when the time for that was over.
+    async def drain(self, *, delay: float | None = None, close_server: CloseServer | None = None) -> int:
+        """Let the requests in flight end. Returns how many were cancelled when the time for that was over.
 
-        Readiness fails at once; drain hooks run, open WebSockets are closed, and streams are notified. New requests are
-        accepted for ``delay`` seconds more (the setting ``drain_delay``, unless given), and refused after that. Then
-        the requests in flight have ``drain_timeout`` seconds. A second caller waits for the first.
+        Readiness fails at once; drain hooks run, open WebSockets are closed, streams are notified, and responses close
+        their connections. New requests are accepted for ``delay`` seconds more (the setting ``drain_delay``, unless
+        given), then until ``close_server`` has returned, and are refused after that. The requests in flight have
+        ``drain_timeout`` seconds: after half of them each stream that goes on is told that the client has left, and at
+        the end all that goes on is cancelled. A second caller waits for the first.
         """
         if self._serving is not None or self._drainer.has_run:
-            await self._drainer.drain(self.settings.drain_delay if delay is None else delay)
+            await self._drainer.drain(self.settings.drain_delay if delay is None else delay, close_server)
         else:
             await self.kernel.drain()  # an error if the application has never run
-        return self._in_flight.count
+        return max(self._drainer.cancelled, self._in_flight.count)
+
+    async def cancel_requests(self) -> int:
+        """Refuse new requests, and cancel those in flight. Returns how many this and the drain have cancelled.
+
+        They have a second for their clean-up; one that ignores the cancellation is named in a warning.
+        """
+        await self._drainer.cancel_requests()
+        return self._drainer.cancelled
 
     async def begin_drain(self, *, delay: float = 0) -> None:
         """Fail readiness, run the drain hooks, close WebSockets, notify streams. New requests are still accepted.

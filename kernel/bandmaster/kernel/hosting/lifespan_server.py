@@ -6,7 +6,6 @@ import os
 import signal
 from collections.abc import Callable
 from contextlib import AbstractAsyncContextManager
-from functools import partial
 from typing import Any, Protocol
 
 import anyio
@@ -15,6 +14,7 @@ from starlette.types import Message, Receive, Send
 from bandmaster.kernel import events
 from bandmaster.kernel.errors import StartCancelled
 from bandmaster.kernel.events import Event
+from bandmaster.kernel.hosting.draining import CloseServer
 from bandmaster.kernel.lifecycle.kernel import Kernel
 from bandmaster.kernel.reports import one_line, report
 from bandmaster.kernel.settings.kernel import KernelSettings
@@ -39,11 +39,8 @@ class Served(Protocol):
         """Start the application, serve, stop."""
         raise NotImplementedError
 
-    async def begin_drain(self, *, delay: float) -> None:
-        """Fail readiness, run the drain hooks, close WebSockets and notify streams."""
-
-    async def drain(self, *, delay: float) -> int:
-        """Let the requests in flight end."""
+    async def drain(self, *, delay: float, close_server: CloseServer | None = None) -> int:
+        """Let the requests in flight end; ``close_server`` is called when no more are to come."""
         raise NotImplementedError
 
 
@@ -84,7 +81,7 @@ class _Session:
         self._kill = kill
         self._escalation = Escalation(app.kernel, exit_process=exit_process)
         self._held: list[Callable[[], None]] = []
-        """Passes the first signal on to the server, once the drain delay is over."""
+        """Passes the first signal on to the server, once WebSockets are closed and the drain delay is over."""
         self._held_longer: list[Callable[[], None]] = []
         """Passes the second signal on, once everything has stopped: a second signal ends a server's event loop."""
         self._preceded: frozenset[signal.Signals] = frozenset()
@@ -99,7 +96,7 @@ class _Session:
         self._shutdown = anyio.Event()
         self._escalation.enter_event_loop()
         with (
-            precede_handlers(self._receive_signal) as self._preceded,
+            precede_handlers(self._receive_signal, lambda: self._escalation.is_stopping) as self._preceded,
             # Without a server that handles signals the process isn't ours to end: a test client's, for example.
             self._escalation.watching(may_end_process=bool(self._preceded)),
             self._app.kernel.listening(self._end_server_on_crash),
@@ -163,24 +160,19 @@ class _Session:
         self._app.kernel.request_stop("lifespan.shutdown")
 
     async def _serve(self) -> None:
-        """Serve and drain, until the server asks for the clean-up."""
+        """Serve and drain, until the server asks for the clean-up or the time for draining is over."""
         await self._app.kernel.wait_stop_requested()
-        if not self._shutdown.is_set():
-            if not self._escalation.signals:
-                self._end_server()  # a component requested the stop
-            await self._drain_with_server()
         if self._shutdown.is_set():
             await self._app.drain(delay=0)
+            return
+        if not self._escalation.signals:
+            self._end_server()  # a component requested the stop
+        await self._app.drain(delay=self._app.settings.drain_delay, close_server=self._close_server)
 
-    async def _drain_with_server(self) -> None:
-        delay = self._app.settings.drain_delay
-        async with anyio.create_task_group() as tasks:
-            tasks.start_soon(partial(self._app.begin_drain, delay=delay))
-            await anyio.sleep(delay)
-            _hand_on(self._held)
-            # Bounded: most servers wait for requests in flight without a limit, and the stops must fit into the grace.
-            with anyio.move_on_after(self._app.settings.drain_timeout):
-                await self._shutdown.wait()
+    async def _close_server(self) -> None:
+        """Let the server have the signal, and wait until it asks for the clean-up: then it accepts nothing more."""
+        _hand_on(self._held)
+        await self._shutdown.wait()
 
     def _receive_signal(self, number: signal.Signals, pass_on: Callable[[], None]) -> bool:
         """Take note of a signal, in a signal handler; whether the server gets the signal later, or never."""
@@ -188,7 +180,8 @@ class _Session:
         if action is None:
             return True  # nor does the server get an echo: uvicorn would take it for the second signal
         if action is Action.STOP:
-            if self._started and not self._leaving and self._app.settings.drain_delay > 0:
+            if self._started and not self._leaving:
+                # Also without a drain delay: a server that has the signal would end WebSockets in its own way.
                 self._held.append(pass_on)
                 return True
             return False

@@ -11,6 +11,7 @@ from bandmaster.kernel import events
 from bandmaster.kernel.contributions.layer_classes import LayerClass
 from bandmaster.kernel.contributions.model import Contribution
 from bandmaster.kernel.events import Event, Listener
+from bandmaster.kernel.lifecycle.blocked_phases import ReportBlocked
 from bandmaster.kernel.lifecycle.composition import Composition
 from bandmaster.kernel.lifecycle.engine import Phase
 from bandmaster.kernel.lifecycle.health import Check, Report, combine
@@ -71,6 +72,7 @@ class Kernel:
         self.discovery, self._plan = composition.plan(role, serves=serves)
         self.timeline = Timeline(self._plan)
         self._listeners: list[Listener] = [EventLog(self._plan), self.timeline, *self._given_listeners]
+        self._report_blocked: ReportBlocked | None = None
         self._run: Run | None = None
 
     def for_role(
@@ -156,6 +158,10 @@ class Kernel:
         _check_listener(listener)
         self._listeners.append(listener)
 
+    def report_blocked_to(self, report_blocked: ReportBlocked | None) -> None:
+        """Call a function, in another thread, when the event loop of a run is blocked past a component's deadline."""
+        self._report_blocked = report_blocked
+
     @contextmanager
     def listening(self, *listeners: Listener) -> Iterator[None]:
         """Call functions with every event until the block ends.
@@ -183,11 +189,12 @@ class Kernel:
         """
         if self.is_running:
             raise RuntimeError("this kernel runs already; a second run beside it needs a Kernel of its own")
-        run = self._run = Run(self.plan, self.settings, self.emit)
+        run = self._run = Run(self.plan, self.settings, self.emit, self._report_blocked)
         for message in self.plan.warnings:
             run.warn("kernel", message)
-        async with run.engine.running() as resources:
-            yield resources
+        with run.blocked_phases:
+            async with run.engine.running() as resources:
+                yield resources
 
     def request_stop(self, reason: str) -> None:
         """Request an orderly stop: a start under way is rolled back, and `wait_stop_requested` returns.

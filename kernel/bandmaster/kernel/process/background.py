@@ -59,7 +59,7 @@ class BackgroundProcess(Process):
             await self._report_ready("running", role=self.kernel.role)
             await self.kernel.wait_stop_requested()
             self._report_stopping()
-            await self._escalation.run_until_skipped(self._drain)
+            await self._drain_unless_skipped()
 
-    async def _drain(self) -> None:
-        self._cut_short = await self.kernel.drain()
+    async def _drain(self) -> int:
+        return await self.kernel.drain()

@@ -28,9 +28,9 @@ if TYPE_CHECKING:
     App: TypeAlias = Application | Kernel | ASGIApp
 
 STOP_PATIENCE = 2.0
-"""Seconds that the server gets to close its connections, after the requests in flight have been waited for."""
+"""Seconds that the server gets to close its connections, after the requests in flight are over."""
 FORCE_PATIENCE = 1.0
-"""Seconds that requests get to clean up after they have been cancelled."""
+"""Seconds that the server gets to end after it has been told to drop its connections."""
 
 
 def serve(
@@ -124,8 +124,8 @@ class ServerProcess(Process):
         await self._report_ready("serving", url=self._url, server=self.server.version)
         await self._wait_stop_requested()
         self._report_stopping()
-        await self._escalation.run_until_skipped(self._drain)
-        self._cut_short = self.app.in_flight + self.app.kernel.cut_short
+        await self._drain_unless_skipped()
+        await self.app.cancel_requests()
         await self._clean_up()
 
     async def _wait_stop_requested(self) -> None:
@@ -144,17 +144,12 @@ class ServerProcess(Process):
         if self._server_ended.is_set():
             raise ServerEndedError(f"{self.server.version} ended by itself") from self._server_error
 
-    async def _drain(self) -> None:
-        async with anyio.create_task_group() as tasks:
+    async def _drain(self) -> int:
+        async def close_server() -> None:
+            # A client whose connection is refused tries another instance; a client that gets a 503 doesn't.
+            self.server.stop()
 
-            async def refuse_connections_after_delay() -> None:
-                # A client whose connection is refused tries another instance; a client that gets a 503 doesn't.
-                await anyio.sleep(self.app.settings.drain_delay)
-                self.server.stop()
-
-            tasks.start_soon(refuse_connections_after_delay)
-            await self.app.drain()
-            tasks.cancel_scope.cancel()
+        return await self.app.drain(close_server=close_server) + self.app.kernel.cut_short
 
     def _open_server(self) -> None:
         self._url = listen(self.sock, self.settings)
@@ -180,6 +175,5 @@ class ServerProcess(Process):
         if not self._server_ended.is_set():
             self.server.force()
             with anyio.move_on_after(FORCE_PATIENCE):
-                await self.app.wait_empty()
                 await self._server_ended.wait()
         self._server_scope.cancel()

@@ -63,13 +63,27 @@ class Process:
         """Run until asked to stop, or until a failure, and return the exit code."""
         backend = "trio" if self.settings.runs_on_trio else "asyncio"
         options = {} if self.settings.runs_on_trio else {"use_uvloop": self.settings.runs_on_uvloop}
-        with replace_handlers(self._escalation.receive), self._escalation.watching():
+        escalation = self._escalation
+        with replace_handlers(escalation.receive, lambda: escalation.is_stopping), escalation.watching():
             anyio.run(self._main, backend=backend, backend_options=options)
         return self._exit_code()
 
     async def _run_kernel(self) -> None:
-        """Start the kernel, do the work, drain and stop. Counts in ``_cut_short`` the work that wasn't finished."""
+        """Start the kernel, do the work, drain and stop."""
         raise NotImplementedError
+
+    async def _drain(self) -> int:
+        """Let the work that is under way end. Returns how much of it was cut short."""
+        raise NotImplementedError
+
+    async def _drain_unless_skipped(self) -> None:
+        """Drain, until a second signal comes."""
+        self._cut_short = 1  # which a second signal cuts short unless the drain is over by then
+
+        async def drain() -> None:
+            self._cut_short = await self._drain()
+
+        await self._escalation.run_until_skipped(drain)
 
     async def _clean_up(self) -> None:
         """Close everything that a failed `_run_kernel` may have left open."""
