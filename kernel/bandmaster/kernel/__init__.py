@@ -68,6 +68,7 @@ if TYPE_CHECKING:
     from bandmaster.kernel.process.exit import end_process as end_process
     from bandmaster.kernel.process.launcher import serve as serve
     from bandmaster.kernel.process.servers.settings import ServerSettings as ServerSettings
+    from bandmaster.kernel.settings.base import Settings as Settings
     from bandmaster.kernel.settings.kernel import KernelSettings as KernelSettings
     from bandmaster.kernel.settings.reading import named_settings as named_settings
     from bandmaster.kernel.settings.validation import validation_messages as validation_messages
@@ -127,6 +128,7 @@ export_lazily(
         "process.exit": ["end_process"],
         "process.launcher": ["serve"],
         "process.servers.settings": ["ServerSettings"],
+        "settings.base": ["Settings"],
         "settings.kernel": ["KernelSettings"],
         "settings.reading": ["named_settings"],
         "settings.validation": ["validation_messages"],

@@ -145,7 +145,7 @@ def _make_group(
     secrets: frozenset[str],
 ) -> Group:
     from bandmaster.kernel.cli.views.config_view import Group, Shown, render_kind
-    from bandmaster.kernel.settings.display import current_value, describe_settings
+    from bandmaster.kernel.settings.display import describe_settings, read_value
     from bandmaster.kernel.settings.reading import read_settings
 
     value = values.get(kind)
@@ -159,11 +159,11 @@ def _make_group(
         by_variable.setdefault(problem.message.partition(" ")[0].partition(".")[0], []).append(problem.message)
     shown = [
         Shown(
-            replace(setting, kind=render_kind(kind.model_fields[name].annotation)),
-            None if value is None else current_value(value, name, secrets),
+            replace(setting, kind=render_kind(setting.annotation)),
+            None if value is None else read_value(value, setting.path, secrets),
             " ".join(by_variable.pop(setting.variable, ())),
         )
-        for name, setting in zip(kind.model_fields, describe_settings(kind, secrets), strict=True)
+        for setting in describe_settings(kind, secrets)
     ]
     # The problems that are left are about several settings together.
     whole = tuple(message for messages in by_variable.values() for message in messages)
