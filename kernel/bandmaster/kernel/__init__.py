@@ -70,6 +70,7 @@ if TYPE_CHECKING:
     from bandmaster.kernel.process.servers.settings import ServerSettings as ServerSettings
     from bandmaster.kernel.settings.base import Settings as Settings
     from bandmaster.kernel.settings.kernel import KernelSettings as KernelSettings
+    from bandmaster.kernel.settings.reading import load_settings as load_settings
     from bandmaster.kernel.settings.reading import named_settings as named_settings
     from bandmaster.kernel.settings.validation import validation_messages as validation_messages
     from bandmaster.kernel.stack.exchange import Exchange as Exchange
@@ -130,7 +131,7 @@ export_lazily(
         "process.servers.settings": ["ServerSettings"],
         "settings.base": ["Settings"],
         "settings.kernel": ["KernelSettings"],
-        "settings.reading": ["named_settings"],
+        "settings.reading": ["load_settings", "named_settings"],
         "settings.validation": ["validation_messages"],
         "stack.exchange": ["Exchange", "WebSocketInfo", "current_exchange"],
         "stack.headers": ["HeaderBlock"],

@@ -40,8 +40,8 @@ class EnvFile:
         return f"{self.path}:{self.variables[name].line}"
 
 
-def read_env_file(path: str | Path, process: Mapping[str, str]) -> EnvFile:
-    """The variables of an env file.
+def read_env_file(path: str | Path, process: Mapping[str, str], shown: str = "") -> EnvFile:
+    """The variables of an env file; ``shown`` is the path for messages.
 
     The syntax is that of python-dotenv: comments, ``export``, and quotes around values. ``${NAME}`` and
     ``${NAME:-default}`` stand for other variables, those of ``process`` before earlier ones of the file; between single
@@ -50,7 +50,7 @@ def read_env_file(path: str | Path, process: Mapping[str, str]) -> EnvFile:
     Raises:
         PlanError: the file can't be read, or a line isn't of the form ``NAME=value``.
     """
-    shown = str(path)
+    shown = shown or str(path)
     problems = Problems()
     variables: dict[str, FileVariable] = {}
     warnings: list[str] = []

@@ -35,7 +35,9 @@ class Environment:
     """The variables of the process, and those of an env file, which count where the process has no such variable."""
 
     path: Path | None = None
-    """The env file; None for no file."""
+    """The env file, as an absolute path; None for no file."""
+    shown: str = ""
+    """The path as it was given, for messages."""
     is_from_command_line: bool = False
     """Whether ``--env-file`` names the file, which has precedence over the code."""
 
@@ -51,8 +53,8 @@ class Environment:
         chosen = _CHOSEN.get()
         if chosen is not None and (chosen.is_from_command_line or env_file is None):
             return chosen
-        path = EnvFileSettings().env_file if env_file is None else Path(env_file)
-        return cls(path)
+        path = EnvFileSettings().env_file if env_file is None else env_file
+        return cls() if path is None else cls(Path(path).absolute(), os.fspath(path))
 
     @property
     def process(self) -> Mapping[str, str]:
@@ -66,7 +68,7 @@ class Environment:
         Raises:
             PlanError: the file or a line can't be read.
         """
-        return None if self.path is None else read_env_file(self.path, self.process)
+        return None if self.path is None else read_env_file(self.path, self.process, self.shown)
 
     @property
     def names(self) -> list[str]:
@@ -111,7 +113,7 @@ def use_environment(environment: Environment) -> Iterator[None]:
 @contextmanager
 def use_command_line_file(path: str) -> Iterator[None]:
     """Read settings from the file of ``--env-file`` until the block ends, whatever file the code names."""
-    with use_environment(Environment(Path(path), is_from_command_line=True)):
+    with use_environment(Environment(Path(path).absolute(), path, is_from_command_line=True)):
         yield
 
 

@@ -57,6 +57,17 @@ def read_one(kind: type[_S], environment: Environment | None = None) -> _S:
     return read
 
 
+def load_settings(kind: type[_S]) -> _S:
+    """A settings type, read from the variables of the process and from the env file of the running command.
+
+    For code outside of components, such as a command; a component has a parameter of the type instead.
+
+    Raises:
+        PlanError: the settings can't be read.
+    """
+    return read_one(kind)
+
+
 def named_settings(base: type[_S], name: str, *, about: str, prefix: str | None = None) -> type[_S]:
     """A settings type like ``base``, for another component of its kind, read from variables of its own.
 

@@ -84,8 +84,8 @@ def test_show_plan(sandbox, launched):
             ["--uds", "x"],
             {"BANDMASTER_SERVER_FD": "3"},
             (
-                "1 problem in the plan:\n  - ServerSettings is wrong: --uds: BANDMASTER_SERVER_FD is set, too; unset one "
-                "of the two.\n"
+                "1 problem in the plan:\n  - ServerSettings is wrong: --uds: BANDMASTER_SERVER_FD is set, too; unset "
+                "one of the two.\n"
             ),
         ),
     ],

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from bandmaster.kernel.cli.options import AppDir, Format, Target, Traceback
+from bandmaster.kernel.cli.options import AppDir, EnvFile, Format, Target, Traceback
 from bandmaster.kernel.cli.output import PROBLEM, answering, render_problem_json, show, show_error, show_json
 
 if TYPE_CHECKING:
@@ -39,6 +39,7 @@ Answer = Annotated[
 def config(
     target: Target = None,
     answer: Answer = ConfigFormat.TEXT,
+    env_file: EnvFile = None,
     app_dir: AppDir = ".",
     traceback: Traceback = False,
 ) -> None:
