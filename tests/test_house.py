@@ -19,6 +19,8 @@ SOURCES = sorted(
 )
 BANDS = "kernel/bandmaster/kernel/contributions/bands.py"
 ENVIRONMENT_READERS = {
+    # Lists the names of variables, to find those that no settings type reads.
+    "kernel/bandmaster/kernel/settings/environment.py",
     # Clears variables for tests; it reads none.
     "kernel/bandmaster/kernel/testing/pytest_plugin.py",
 }

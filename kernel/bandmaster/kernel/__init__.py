@@ -69,7 +69,9 @@ if TYPE_CHECKING:
     from bandmaster.kernel.process.exit import end_process as end_process
     from bandmaster.kernel.process.launcher import serve as serve
     from bandmaster.kernel.process.servers.settings import ServerSettings as ServerSettings
+    from bandmaster.kernel.settings.base import Settings as Settings
     from bandmaster.kernel.settings.kernel import KernelSettings as KernelSettings
+    from bandmaster.kernel.settings.reading import load_settings as load_settings
     from bandmaster.kernel.settings.reading import named_settings as named_settings
     from bandmaster.kernel.settings.validation import validation_messages as validation_messages
     from bandmaster.kernel.stack.exchange import Exchange as Exchange
@@ -129,8 +131,9 @@ export_lazily(
         "process.exit": ["end_process"],
         "process.launcher": ["serve"],
         "process.servers.settings": ["ServerSettings"],
+        "settings.base": ["Settings"],
         "settings.kernel": ["KernelSettings"],
-        "settings.reading": ["named_settings"],
+        "settings.reading": ["load_settings", "named_settings"],
         "settings.validation": ["validation_messages"],
         "stack.exchange": ["Exchange", "WebSocketInfo", "current_exchange"],
         "stack.headers": ["HeaderBlock"],

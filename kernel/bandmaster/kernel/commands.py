@@ -16,7 +16,7 @@ A command is a function, a ``typer.Typer`` or a click command, named by an entry
 
 from __future__ import annotations
 
-from bandmaster.kernel.cli.options import Answer, AppDir, Format, Role, Target, Traceback
+from bandmaster.kernel.cli.options import Answer, AppDir, EnvFile, Format, Role, Target, Traceback
 from bandmaster.kernel.cli.output import (
     PROBLEM,
     WRONG_USE,
@@ -39,6 +39,7 @@ __all__ = [
     "Answer",
     "AppDir",
     "CommandError",
+    "EnvFile",
     "Format",
     "Role",
     "Target",

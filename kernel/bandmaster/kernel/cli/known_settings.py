@@ -10,6 +10,7 @@ from pydantic_settings import BaseSettings
 from bandmaster.kernel.contributions.model import Contribution, LifespanContribution, MiddlewareContribution, Provenance
 from bandmaster.kernel.contributions.signatures import Kind, read_needs
 from bandmaster.kernel.errors import SignatureError
+from bandmaster.kernel.settings.environment import EnvFileSettings
 from bandmaster.kernel.settings.kernel import KernelSettings
 from bandmaster.kernel.settings.target import TargetSettings
 
@@ -51,7 +52,7 @@ def list_own_settings() -> list[type[BaseSettings]]:
     """The settings types of the kernel, the launcher and the command line, which no part needs to ask for."""
     from bandmaster.kernel.process.servers.settings import ServerSettings
 
-    return [KernelSettings, ServerSettings, TargetSettings]
+    return [KernelSettings, ServerSettings, EnvFileSettings, TargetSettings]
 
 
 def find_by_name(names: Collection[str]) -> list[type[BaseSettings]]:

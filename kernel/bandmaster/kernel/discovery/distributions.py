@@ -131,10 +131,10 @@ def render_version(distribution: str) -> str:
     from importlib.metadata import PackageNotFoundError, metadata
 
     try:
-        version = metadata(distribution).get("Version")
+        found = metadata(distribution)
     except PackageNotFoundError:
-        version = None
-    return f"{distribution} {version}" if version else distribution
+        return distribution
+    return f"{distribution} {found['Version']}" if "Version" in found else distribution
 
 
 def _parse_identity(data: bytes) -> tuple[str, str]:

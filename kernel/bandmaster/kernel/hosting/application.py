@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import AsyncGenerator, Iterable, Mapping
 from contextlib import asynccontextmanager
 from typing import TYPE_CHECKING, Any, NamedTuple, NoReturn, cast
@@ -29,6 +30,7 @@ from bandmaster.kernel.lifecycle.health import Report
 from bandmaster.kernel.lifecycle.kernel import Kernel
 from bandmaster.kernel.lifecycle.resources import Resources
 from bandmaster.kernel.planning.plan import Plan
+from bandmaster.kernel.settings.environment import Environment
 from bandmaster.kernel.settings.kernel import KernelSettings
 from bandmaster.kernel.stack.build import Stack, bind, build
 
@@ -37,6 +39,7 @@ def create_app(
     host: ASGIApp | None = None,
     *,
     settings: KernelSettings | None = None,
+    env_file: str | os.PathLike[str] | None = None,
     contributions: Iterable[Contribution | LayerClass] = (),
     discover: bool = True,
     disable: Iterable[str] = (),
@@ -58,7 +61,7 @@ def create_app(
     if host is not None and not callable(host):
         raise ValueError(f"host: expected an ASGI app, got {host!r}")
     overrides = check_overrides(overrides)
-    settings = choose_settings(settings, overrides)
+    settings = choose_settings(settings, overrides, Environment.choose(env_file))
     lifespans = None if host is None else Lifespans(host, mounted=settings.mounted_lifespans)
     kernel = Kernel(
         contributions=[*check_contributions(contributions), *(lifespans.contributions if lifespans else ())],
@@ -67,6 +70,7 @@ def create_app(
         overrides=overrides,
         role=role,
         settings=settings,
+        env_file=env_file,
         serves=True,
         listeners=listeners,
     )

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, replace
+from functools import partial
 from typing import Any, NamedTuple
 
 from bandmaster.kernel.contributions.layer_classes import LayerClass
@@ -22,6 +24,7 @@ from bandmaster.kernel.planning.deadlines import Deadlines
 from bandmaster.kernel.planning.make import make_plan
 from bandmaster.kernel.planning.plan import Plan
 from bandmaster.kernel.settings import reading
+from bandmaster.kernel.settings.environment import Environment
 from bandmaster.kernel.settings.kernel import KernelSettings
 
 
@@ -49,7 +52,10 @@ class Composition:
     """
     overrides: Mapping[Any, Any]
     settings: KernelSettings
-    read_settings: SettingsReader
+    environment: Environment
+    """The variables from which settings are read."""
+    read_settings: SettingsReader | None
+    """A function that reads settings of parts in place of the environment."""
 
     @classmethod
     def check(
@@ -60,24 +66,28 @@ class Composition:
         disable: str | Iterable[str] = (),
         overrides: Mapping[Any, Any] | None = None,
         settings: KernelSettings | None = None,
-        read_settings: SettingsReader = reading.read_settings,
+        env_file: str | os.PathLike[str] | None = None,
+        read_settings: SettingsReader | None = None,
     ) -> Composition:
         """Check the arguments of a kernel, and read its settings where none are given.
 
         Raises:
-            PlanError: the kernel's settings are missing or wrong.
+            PlanError: the kernel's settings are missing or wrong, or the env file can't be read.
             ValueError: an argument is of the wrong kind; the message names it.
         """
         given = check_contributions(contributions)
         names = parse_names(disable)
         checked = check_overrides(overrides)
-        chosen = choose_settings(settings, checked)
+        environment = Environment.choose(env_file)
+        _ = environment.file  # raises if it can't be read, also where no settings are read
+        chosen = choose_settings(settings, checked, environment)
         return cls(
             contributions=given,
             discover=discover,
             disable=names,
             overrides=checked,
             settings=chosen,
+            environment=environment,
             read_settings=read_settings,
         )
 
@@ -94,7 +104,7 @@ class Composition:
         """
         added = check_overrides(overrides)
         if settings is not None or KernelSettings in added:
-            settings = choose_settings(settings, added)
+            settings = choose_settings(settings, added, self.environment)
         return replace(
             self,
             contributions=(*self.contributions, *check_contributions(contributions)),
@@ -125,7 +135,9 @@ class Composition:
             role=role,
             serves=serves,
             overrides={**self.overrides, KernelSettings: settings},
-            read_settings=read_settings or self.read_settings,
+            read_settings=read_settings
+            or self.read_settings
+            or partial(reading.read_settings, environment=self.environment),
             context=Context,
             deadlines=Deadlines(
                 start=settings.start_timeout,
@@ -216,7 +228,9 @@ def check_overrides(overrides: Mapping[Any, Any] | None) -> dict[Any, Any]:
     return dict(overrides or {})
 
 
-def choose_settings(settings: KernelSettings | None, overrides: dict[Any, Any]) -> KernelSettings:
+def choose_settings(
+    settings: KernelSettings | None, overrides: dict[Any, Any], environment: Environment
+) -> KernelSettings:
     """The kernel's settings: as given, else as overridden (and taken out of ``overrides``), else from the environment.
 
     Raises:
@@ -230,4 +244,4 @@ def choose_settings(settings: KernelSettings | None, overrides: dict[Any, Any]) 
     if settings is not None and overridden is not None:
         raise ValueError("settings: overrides has KernelSettings as well; give them once")
     given = settings if overridden is None else overridden
-    return reading.read_one(KernelSettings) if given is None else given
+    return reading.read_one(KernelSettings, environment) if given is None else given

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import AsyncGenerator, Iterable, Iterator, Mapping
-from contextlib import asynccontextmanager, contextmanager
+from contextlib import AbstractContextManager, asynccontextmanager, contextmanager
 from dataclasses import fields
 from typing import Any
 
@@ -21,8 +22,8 @@ from bandmaster.kernel.listeners.event_log import EventLog
 from bandmaster.kernel.listeners.timeline import Timeline
 from bandmaster.kernel.planning.conditions import SettingsReader
 from bandmaster.kernel.planning.plan import Plan
+from bandmaster.kernel.settings.environment import use_environment
 from bandmaster.kernel.settings.kernel import KernelSettings
-from bandmaster.kernel.settings.reading import read_settings
 
 
 class Kernel:
@@ -34,7 +35,10 @@ class Kernel:
     provides an overridden type isn't started, and neither are those that decorate it. ``role`` starts only the
     components that belong to it; none starts all. ``serves`` says whether layers, routes and error handlers are
     planned, for there is an application to serve requests with; unless given, it is true for the role ``web`` and for
-    no role. ``read_settings`` reads settings types; by default from the environment.
+    no role. ``env_file`` is a file of lines ``NAME=value``: all settings are read from the variables of the process
+    and, where those have no such variable, from the file. The option ``--env-file`` of a command has precedence over the
+    argument, and the argument over the variable ``BANDMASTER_ENV_FILE``. ``read_settings`` reads the settings of parts
+    in another way.
 
     Raises:
         DiscoveryError: installed parts that can't be found, trusted or loaded.
@@ -51,9 +55,10 @@ class Kernel:
         overrides: Mapping[Any, Any] | None = None,
         role: str | None = None,
         settings: KernelSettings | None = None,
+        env_file: str | os.PathLike[str] | None = None,
         serves: bool | None = None,
         listeners: Iterable[Listener] = (),
-        read_settings: SettingsReader = read_settings,
+        read_settings: SettingsReader | None = None,
     ) -> None:
         composition = Composition.check(
             contributions=contributions,
@@ -61,6 +66,7 @@ class Kernel:
             disable=disable,
             overrides=overrides,
             settings=settings,
+            env_file=env_file,
             read_settings=read_settings,
         )
         if role is not None and (not isinstance(role, str) or not role):
@@ -93,7 +99,12 @@ class Kernel:
         """
         changed = self._composition.change(contributions, overrides, settings)
         arguments = {field.name: getattr(changed, field.name) for field in fields(changed)}
-        return Kernel(role=role, listeners=self._given_listeners, **arguments)
+        with use_environment(arguments.pop("environment")):
+            return Kernel(role=role, listeners=self._given_listeners, **arguments)
+
+    def use_environment(self) -> AbstractContextManager[None]:
+        """Read settings as this kernel does, its env file included, until the block ends."""
+        return use_environment(self._composition.environment)
 
     @property
     def plan(self) -> Plan:

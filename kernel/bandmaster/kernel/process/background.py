@@ -25,7 +25,8 @@ def run_process(kernel: Kernel, *, target: str | None = None, health: tuple[str,
     """
     check_may_run("run_process")
     try:
-        settings = read_one(ServerSettings)
+        with kernel.use_environment():
+            settings = read_one(ServerSettings)
     except PlanError as error:
         print_error(report(error))
         return exit_code(error)

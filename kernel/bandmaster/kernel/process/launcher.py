@@ -18,6 +18,7 @@ from bandmaster.kernel.process.servers.interface import Server, make_server
 from bandmaster.kernel.process.servers.settings import ServerName, ServerSettings, make_server_settings
 from bandmaster.kernel.process.servers.sockets import bind, close, listen
 from bandmaster.kernel.reports import MISCONFIGURED
+from bandmaster.kernel.settings.environment import Environment, use_environment
 
 if TYPE_CHECKING:
     from starlette.types import ASGIApp
@@ -41,13 +42,15 @@ def serve(
     port: int | None = None,
     uds: str | Path | None = None,
     server: ServerName | None = None,
+    env_file: str | os.PathLike[str] | None = None,
     target: str | None = None,
 ) -> int:
     """Start the plan, serve, drain and stop when asked to, and return the exit code: `bandmaster run` as a function.
 
     ``app`` is an `Application`, a `Kernel`, any ASGI app, or a function without arguments that returns one of them. The
     settings are ``settings``, or else read from the environment; ``host``, ``port``, ``uds`` and ``server`` have
-    precedence over both. ``target`` names the application for `bandmaster timeline`.
+    precedence over both. ``env_file`` is a file of lines ``NAME=value`` with further variables, also for an application
+    that ``app`` composes. ``target`` names the application for `bandmaster timeline`.
 
     The exit code is 0 after a clean stop on request; 70 if the start, the run or the stop failed; 78 if the plan, the
     settings, the server or the address can't be used, and nothing was started; 128 + n if signal n cut work short. The
@@ -60,13 +63,17 @@ def serve(
 
     Raises:
         RuntimeError: the caller isn't the main thread, or an event loop runs there.
-        ValueError: ``settings`` is something else than `ServerSettings`.
+        ValueError: ``settings`` is something else than `ServerSettings`, or ``env_file`` isn't a path.
     """
     check_may_run("serve")
     options = {"host": host, "port": port, "uds": uds, "server": server}
+    environment = Environment.choose(env_file)
     try:
-        chosen = make_server_settings(options, settings)
-        application = make_application(app)
+        with use_environment(environment):
+            application = make_application(app)
+        # An application that was composed before may have an env file of its own.
+        with use_environment(environment) if env_file is not None else application.kernel.use_environment():
+            chosen = make_server_settings(options, settings)
         running_server = make_server(chosen)
         sock = bind(chosen)
     except BandmasterError as error:

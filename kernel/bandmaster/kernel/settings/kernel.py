@@ -6,39 +6,23 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Annotated, ClassVar, Literal
 
-from pydantic import (
-    BeforeValidator,
-    Field,
-    NonNegativeInt,
-    PositiveInt,
-    StringConstraints,
-    field_validator,
-    model_validator,
-)
-from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
+from pydantic import Field, NonNegativeInt, PositiveInt, StringConstraints, model_validator
+from pydantic_settings import NoDecode, SettingsConfigDict
 
+from bandmaster.kernel.settings.base import Settings
 from bandmaster.kernel.settings.named_values import NamedValues
 from bandmaster.kernel.text import render_duration
-
-
-def _parse_number(value: object) -> object:
-    return int(value) if isinstance(value, str) and value.strip().isdecimal() else value
-
 
 _Seconds = Annotated[float, Field(ge=0, allow_inf_nan=False)]
 _SomeSeconds = Annotated[float, Field(gt=0, allow_inf_nan=False)]
 _Names = Annotated[frozenset[str], NoDecode]
 _Text = Annotated[str, StringConstraints(strip_whitespace=True, min_length=1)]
-# pydantic compares a literal without converting the input, and the value of a variable is text.
-_CloseCode = Annotated[Literal[1001, 1012], BeforeValidator(_parse_number)]
 
 
-class KernelSettings(BaseSettings):
+class KernelSettings(Settings):
     """Settings of the kernel, read from variables that begin with ``BANDMASTER_``. All times are in seconds."""
 
-    model_config: ClassVar[SettingsConfigDict] = SettingsConfigDict(
-        env_prefix="BANDMASTER_", extra="ignore", frozen=True, hide_input_in_errors=True
-    )
+    model_config: ClassVar[SettingsConfigDict] = SettingsConfigDict(env_prefix="BANDMASTER_")
 
     environment: _Text = Field(
         default="development", description="The environment of the process; 'production' refuses debug aids."
@@ -102,7 +86,7 @@ class KernelSettings(BaseSettings):
         default="refuse", description="The reaction to a budget that exceeds its limit."
     )
 
-    websocket_close_code: _CloseCode = Field(
+    websocket_close_code: Literal[1001, 1012] = Field(
         default=1001,
         description="The code that closes open WebSockets while draining: 1001 going away, 1012 service restart.",
     )
@@ -119,15 +103,6 @@ class KernelSettings(BaseSettings):
         default=None, description="Name the failing components in health answers; unset: outside production only."
     )
     timeline: bool = Field(default=True, description="Keep the last start's timeline for `bandmaster timeline`.")
-
-    @field_validator("allow", "disable", mode="before")
-    @classmethod
-    def _split_names(cls, value: object) -> object:
-        if isinstance(value, str):
-            if value.lstrip().startswith(("[", "{")):
-                raise ValueError("expected names with commas between them, not JSON")
-            return frozenset(part.strip() for part in value.split(",") if part.strip())
-        return value
 
     @model_validator(mode="after")
     def _check_together(self) -> KernelSettings:

@@ -5,15 +5,15 @@ from __future__ import annotations
 from typing import ClassVar
 
 from pydantic import Field
-from pydantic_settings import BaseSettings, SettingsConfigDict
+from pydantic_settings import SettingsConfigDict
+
+from bandmaster.kernel.settings.base import Settings
 
 
-class TargetSettings(BaseSettings):
+class TargetSettings(Settings):
     """The application that commands work on, read from variables that begin with ``BANDMASTER_``."""
 
-    model_config: ClassVar[SettingsConfigDict] = SettingsConfigDict(
-        env_prefix="BANDMASTER_", extra="ignore", frozen=True, hide_input_in_errors=True
-    )
+    model_config: ClassVar[SettingsConfigDict] = SettingsConfigDict(env_prefix="BANDMASTER_")
 
     app: str | None = Field(
         default=None,

@@ -83,7 +83,10 @@ def test_show_plan(sandbox, launched):
         (
             ["--uds", "x"],
             {"BANDMASTER_SERVER_FD": "3"},
-            "1 problem in the plan:\n  - the server's settings are wrong: uds: fd is set, too; unset one of the two.\n",
+            (
+                "1 problem in the plan:\n  - ServerSettings is wrong: --uds: BANDMASTER_SERVER_FD is set, too; unset "
+                "one of the two.\n"
+            ),
         ),
     ],
 )
@@ -107,7 +110,8 @@ def test_settings_that_are_no_json(sandbox, launched):
     sandbox.setenv(BANDMASTER_SERVER_MORE="{")
     sandbox.monkeypatch.setattr(settings, "ServerSettings", Stricter)
     code, said = sandbox.error("run")
-    assert (78, True) == (code, "the server's settings can't be read: " in said)
+    expected = "1 problem in the plan:\n  - BANDMASTER_SERVER_MORE is wrong (Stricter): it isn't valid JSON.\n"
+    assert (78, expected) == (code, said)
 
 
 def test_an_invalid_option(sandbox, launched):

@@ -6,7 +6,7 @@ from typing import Annotated
 
 import typer
 
-from bandmaster.kernel.cli.options import Answer, AppDir, Format, Role, Target, Traceback
+from bandmaster.kernel.cli.options import Answer, AppDir, EnvFile, Format, Role, Target, Traceback
 from bandmaster.kernel.cli.output import PROBLEM, answering, render_problem_json, show_error, show_json, show_line
 
 Strict = Annotated[bool, typer.Option("--strict", help="Count warnings as problems.", show_default=False)]
@@ -17,6 +17,7 @@ def check(
     role: Role = None,
     strict: Strict = False,
     answer: Answer = Format.TEXT,
+    env_file: EnvFile = None,
     app_dir: AppDir = ".",
     traceback: Traceback = False,
 ) -> None:

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from bandmaster.kernel.cli.options import AppDir, Format, Target, Traceback
+from bandmaster.kernel.cli.options import AppDir, EnvFile, Format, Target, Traceback
 from bandmaster.kernel.cli.output import PROBLEM, answering, render_problem_json, show, show_error, show_json
 
 if TYPE_CHECKING:
@@ -39,6 +39,7 @@ Answer = Annotated[
 def config(
     target: Target = None,
     answer: Answer = ConfigFormat.TEXT,
+    env_file: EnvFile = None,
     app_dir: AppDir = ".",
     traceback: Traceback = False,
 ) -> None:
@@ -144,8 +145,8 @@ def _make_group(
     problems: Iterable[Problem],
     secrets: frozenset[str],
 ) -> Group:
-    from bandmaster.kernel.cli.views.config_view import Group, Shown, render_field_kind
-    from bandmaster.kernel.settings.display import current_value, describe_settings
+    from bandmaster.kernel.cli.views.config_view import Group, Shown, render_setting_kind
+    from bandmaster.kernel.settings.display import describe_settings, read_value
     from bandmaster.kernel.settings.reading import read_settings
 
     value = values.get(kind)
@@ -159,11 +160,11 @@ def _make_group(
         by_variable.setdefault(problem.message.partition(" ")[0].partition(".")[0], []).append(problem.message)
     shown = [
         Shown(
-            replace(setting, kind=render_field_kind(kind.model_fields[name])),
-            None if value is None else current_value(value, name, secrets),
+            replace(setting, kind=render_setting_kind(setting)),
+            None if value is None else read_value(value, setting.path, secrets),
             " ".join(by_variable.pop(setting.variable, ())),
         )
-        for name, setting in zip(kind.model_fields, describe_settings(kind, secrets), strict=True)
+        for setting in describe_settings(kind, secrets)
     ]
     # The problems that are left are about several settings together.
     whole = tuple(message for messages in by_variable.values() for message in messages)

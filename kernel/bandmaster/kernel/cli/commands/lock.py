@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from bandmaster.kernel.cli.options import Answer, AppDir, Format, Role, Target, Traceback
+from bandmaster.kernel.cli.options import Answer, AppDir, EnvFile, Format, Role, Target, Traceback
 from bandmaster.kernel.cli.output import PROBLEM, CommandError, answering, show_error, show_json, show_line
 
 if TYPE_CHECKING:
@@ -34,6 +34,7 @@ def lock(
     check: Check = False,
     file: File = None,
     answer: Answer = Format.TEXT,
+    env_file: EnvFile = None,
     app_dir: AppDir = ".",
     traceback: Traceback = False,
 ) -> None:

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 
-from bandmaster.kernel.cli.options import AppDir, Format, Target, Traceback
+from bandmaster.kernel.cli.options import AppDir, EnvFile, Format, Target, Traceback
 from bandmaster.kernel.cli.output import answering, show, show_line
 from bandmaster.kernel.reports import MISCONFIGURED
 
@@ -37,6 +37,7 @@ def run(
     uds: Uds = None,
     server: ServerOption = None,
     show_plan: ShowPlan = False,
+    env_file: EnvFile = None,
     app_dir: AppDir = ".",
     traceback: Traceback = False,
 ) -> None:
@@ -54,9 +55,10 @@ def run(
         from bandmaster.kernel.process.servers.settings import make_server_settings
 
         options = {"host": host, "port": port, "uds": uds, "server": server}
-        settings = make_server_settings(options, option_prefix="--")
         target, app_dir = resolve_target(target, app_dir)
         app = load_application(target, app_dir)
+        with app.kernel.use_environment():
+            settings = make_server_settings(options, option_prefix="--")
         if show_plan:
             _show_plan(app, target)
     from bandmaster.kernel.process.exit import end_process

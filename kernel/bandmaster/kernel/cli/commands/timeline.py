@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from bandmaster.kernel.cli.options import Answer, AppDir, Format, Target, Traceback
+from bandmaster.kernel.cli.options import Answer, AppDir, EnvFile, Format, Target, Traceback
 from bandmaster.kernel.cli.output import CommandError, answering, show, show_json
 from bandmaster.kernel.errors import BandmasterError
 
@@ -29,6 +29,7 @@ def timeline(
     target: Target = None,
     start: Start = False,
     answer: Answer = Format.TEXT,
+    env_file: EnvFile = None,
     app_dir: AppDir = ".",
     traceback: Traceback = False,
 ) -> None:

@@ -7,7 +7,7 @@ from typing import Annotated
 import typer
 
 from bandmaster.contrib.taskiq.commands.role import Health, HealthHost, compose_role, run_role
-from bandmaster.kernel.commands import MISCONFIGURED, AppDir, Format, Target, Traceback, answering
+from bandmaster.kernel.commands import MISCONFIGURED, AppDir, EnvFile, Format, Target, Traceback, answering
 
 
 def worker(
@@ -22,6 +22,7 @@ def worker(
     ] = None,
     health_port: Health = None,
     health_host: HealthHost = "127.0.0.1",
+    env_file: EnvFile = None,
     app_dir: AppDir = ".",
     traceback: Traceback = False,
     one_of: Annotated[int | None, typer.Option("--one-of", hidden=True)] = None,
@@ -47,4 +48,5 @@ def worker(
 
     arguments = ["worker", *([target] if target else []), "--app-dir", app_dir, "--health-host", health_host]
     arguments += [f"--{name}={value}" for name, value in options.items()]
+    arguments += [] if env_file is None else ["--env-file", env_file]
     raise typer.Exit(supervise([*arguments, f"--one-of={processes}"], processes, health_port))
