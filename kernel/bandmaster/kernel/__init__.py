@@ -64,6 +64,8 @@ if TYPE_CHECKING:
     from bandmaster.kernel.lifecycle.resources import Resources as Resources
     from bandmaster.kernel.lifecycle.resources import Scoped as Scoped
     from bandmaster.kernel.lifecycle.restart import Restart as Restart
+    from bandmaster.kernel.logs import FieldLogger as FieldLogger
+    from bandmaster.kernel.logs import get_logger as get_logger
     from bandmaster.kernel.planning.plan import Plan as Plan
     from bandmaster.kernel.process.background import run_process as run_process
     from bandmaster.kernel.process.exit import end_process as end_process
@@ -126,6 +128,7 @@ export_lazily(
         "lifecycle.kernel": ["Kernel"],
         "lifecycle.resources": ["Resources", "Scoped"],
         "lifecycle.restart": ["Restart"],
+        "logs": ["FieldLogger", "get_logger"],
         "planning.plan": ["Plan"],
         "process.background": ["run_process"],
         "process.exit": ["end_process"],

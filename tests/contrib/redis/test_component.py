@@ -9,9 +9,9 @@ from typing import Annotated
 
 import anyio
 import pytest
-import structlog
 from pydantic_settings import SettingsConfigDict
 from redis.asyncio import Redis
+from tests.logged import capture_logs
 
 from bandmaster.contrib.redis import (
     RedisClosedError,
@@ -236,7 +236,7 @@ async def test_three_hundred_starts_leave_nothing(redis_url, open_redis) -> None
 async def test_without_a_url_the_start_does_not_connect(monkeypatch) -> None:
     """Without a URL the start doesn't connect, and the client has the default address."""
     monkeypatch.delenv("REDIS_URL", raising=False)
-    with structlog.testing.capture_logs() as logs:
+    with capture_logs() as logs:
         async with run(contributions=[redis]) as running:
             assert running.resources[Redis] is not None
             assert 200 == (await running.client.get("/readyz")).status_code

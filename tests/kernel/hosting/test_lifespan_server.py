@@ -6,7 +6,7 @@ from contextlib import asynccontextmanager
 
 import anyio
 import pytest
-import structlog
+from tests.logged import capture_logs
 
 from bandmaster.kernel import (
     CrashError,
@@ -31,7 +31,7 @@ SIGTERM, SIGINT = signal.SIGTERM, signal.SIGINT
 @pytest.fixture(autouse=True)
 def quiet():
     """Log lines are captured instead of printed."""
-    with structlog.testing.capture_logs() as lines:
+    with capture_logs() as lines:
         yield lines
 
 

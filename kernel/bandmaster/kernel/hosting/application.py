@@ -23,6 +23,7 @@ from bandmaster.kernel.hosting.in_flight import InFlight
 from bandmaster.kernel.hosting.lifespan_server import speak_lifespan
 from bandmaster.kernel.hosting.lifespans import Lifespans
 from bandmaster.kernel.hosting.mounted import HOST
+from bandmaster.kernel.hosting.not_serving import NEVER_STARTED, describe_absence
 from bandmaster.kernel.hosting.responses import close_after, refuse_request, refuse_websocket
 from bandmaster.kernel.hosting.routes import install_routes
 from bandmaster.kernel.lifecycle.composition import check_contributions, check_overrides, choose_settings
@@ -117,6 +118,8 @@ class Application:
         self._share_error_handlers()
         self._state: dict[str, Any] = {}
         self._serving: _Serving | None = None
+        self._was_started = False
+        self._has_warned = False
         self._prepare_run()
         self._health_endpoints: dict[str, ASGIApp] = {}
         if self.settings.health:
@@ -146,7 +149,7 @@ class Application:
             RuntimeError: not everything has started, or the stop has begun.
         """
         if not self._state:
-            raise RuntimeError(f"the application has no resources: it is {self.kernel.phase.value}")
+            raise RuntimeError(f"the application has no resources. {self._describe_absence()}")
         return cast("Resources", self._state["resources"])
 
     @property
@@ -157,6 +160,8 @@ class Application:
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Serve one request, one WebSocket, or the lifespan."""
         kind = scope["type"]
+        if not self._was_started:
+            self._note_call(kind)
         if kind == "http":
             path, root = scope["path"], scope.get("root_path")
             if root:
@@ -171,14 +176,15 @@ class Application:
                 served = _add_state(scope, serving.state)
                 if await self._in_flight.serve_request(serving.http, served, receive, send):
                     return
-            await refuse_request(scope, send, self.settings.retry_after, closing=self._in_flight.drain.begun)
+            closing = self._in_flight.drain.begun
+            await refuse_request(scope, send, self.settings.retry_after, self._describe_absence(), closing=closing)
         elif kind == "websocket":
             serving = self._serving
             if serving is not None:
                 scope = _add_state(scope, serving.state)
                 await self._in_flight.serve_websocket(serving.websocket, scope, receive, send)
             else:
-                await refuse_websocket(scope, receive, send, self.settings.retry_after)
+                await refuse_websocket(scope, receive, send, self.settings.retry_after, self._describe_absence())
         elif kind == "lifespan":
             await speak_lifespan(self, receive, send)
         else:
@@ -199,6 +205,7 @@ class Application:
         """
         if self.kernel.is_running:
             raise RuntimeError("this application runs already; a second run beside it needs an application of its own")
+        self._was_started = True
         self._prepare_run()
         async with self.kernel.running() as resources:
             stack = self._build_stack(resources)
@@ -213,6 +220,17 @@ class Application:
                 # Also after a crash, or where nobody drains: no component stops while a request may use it.
                 await self._drainer.cancel_requests()
                 self._state = {}
+
+    def _note_call(self, kind: str) -> None:
+        """Note the first lifespan; warn of a request before it, once."""
+        if kind == "lifespan":
+            self._was_started = True
+        elif not self._has_warned:
+            self._has_warned = True
+            self._warn("kernel", NEVER_STARTED)
+
+    def _describe_absence(self) -> str:
+        return describe_absence(self.kernel.phase, was_started=self._was_started)
 
     def _prepare_run(self) -> None:
         self._in_flight = InFlight(self.settings.websocket_close_code)

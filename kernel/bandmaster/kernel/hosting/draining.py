@@ -10,6 +10,7 @@ from starlette.types import Scope, Send
 
 from bandmaster.kernel import events
 from bandmaster.kernel.hosting.in_flight import InFlight
+from bandmaster.kernel.hosting.not_serving import describe_absence
 from bandmaster.kernel.hosting.responses import refuse_request
 from bandmaster.kernel.lifecycle.kernel import Kernel
 from bandmaster.kernel.text import render_duration
@@ -118,4 +119,5 @@ class Drainer:
             await self._in_flight.announce_drain(refuse_handshake)
 
     async def _refuse_handshake(self, scope: Scope, send: Send) -> None:
-        await refuse_request(scope, send, self._kernel.settings.retry_after)
+        detail = describe_absence(self._kernel.phase, was_started=True)
+        await refuse_request(scope, send, self._kernel.settings.retry_after, detail)

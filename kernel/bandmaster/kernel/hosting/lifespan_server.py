@@ -16,7 +16,8 @@ from bandmaster.kernel.errors import StartCancelled
 from bandmaster.kernel.events import Event
 from bandmaster.kernel.hosting.draining import CloseServer
 from bandmaster.kernel.lifecycle.kernel import Kernel
-from bandmaster.kernel.reports import one_line, report
+from bandmaster.kernel.logs import get_logger
+from bandmaster.kernel.reports import one_line, report, split_report
 from bandmaster.kernel.settings.kernel import KernelSettings
 from bandmaster.kernel.shutdown.escalation import Action, Escalation
 from bandmaster.kernel.shutdown.stop_signals import is_handled, precede_handlers
@@ -123,7 +124,7 @@ class _Session:
                 raise
             except BaseException as raised:  # noqa: BLE001  # sent to the server, and raised by run()
                 error = raised
-                _log_failure(error, started=self._started)
+                _log_failure(error, has_answer=not (early or self._started))
             finally:
                 self._over = True
                 _hand_on(self._held)  # a crash may have cut the drain delay short
@@ -210,12 +211,12 @@ def _hand_on(held: list[Callable[[], None]]) -> None:
         held.pop()()
 
 
-def _log_failure(error: BaseException, *, started: bool) -> None:
-    import structlog
-
-    logger = structlog.get_logger("bandmaster.kernel")
+def _log_failure(error: BaseException, *, has_answer: bool) -> None:
+    """Log a failure, unless ``lifespan.startup.failed`` says everything: servers log the message at once."""
+    logger = get_logger("bandmaster.kernel")
     if isinstance(error, StartCancelled):
         logger.warning("the start was cancelled", reason=one_line(error))
         return
-    # As text: a logger that formats exceptions itself may show the values of local variables.
-    logger.error("the run has failed" if started else "the start has failed", exception=report(error))
+    sentence, evidence = split_report(report(error))
+    if evidence or not has_answer:
+        logger.error(sentence, exception=evidence or None)

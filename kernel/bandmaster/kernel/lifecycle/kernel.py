@@ -36,9 +36,9 @@ class Kernel:
     components that belong to it; none starts all. ``serves`` says whether layers, routes and error handlers are
     planned, for there is an application to serve requests with; unless given, it is true for the role ``web`` and for
     no role. ``env_file`` is a file of lines ``NAME=value``: all settings are read from the variables of the process
-    and, where those have no such variable, from the file. The option ``--env-file`` of a command has precedence over the
-    argument, and the argument over the variable ``BANDMASTER_ENV_FILE``. ``read_settings`` reads the settings of parts
-    in another way.
+    and, where those have no such variable, from the file. The option ``--env-file`` of a command has precedence over
+    the argument, and the argument over the variable ``BANDMASTER_ENV_FILE``. ``read_settings`` reads the settings of
+    parts in another way.
 
     Raises:
         DiscoveryError: installed parts that can't be found, trusted or loaded.

@@ -12,12 +12,12 @@ import anyio
 
 from bandmaster.kernel.errors import BandmasterError, ServerEndedError
 from bandmaster.kernel.hosting.targets import make_application
-from bandmaster.kernel.process.console_logging import print_error, readable_logging
+from bandmaster.kernel.process.console_logging import log_to_stderr, report_refusal
 from bandmaster.kernel.process.process import Process, check_may_run
 from bandmaster.kernel.process.servers.interface import Server, make_server
 from bandmaster.kernel.process.servers.settings import ServerName, ServerSettings, make_server_settings
 from bandmaster.kernel.process.servers.sockets import bind, close, listen
-from bandmaster.kernel.reports import MISCONFIGURED
+from bandmaster.kernel.reports import MISCONFIGURED, report
 from bandmaster.kernel.settings.environment import Environment, use_environment
 
 if TYPE_CHECKING:
@@ -44,13 +44,15 @@ def serve(
     server: ServerName | None = None,
     env_file: str | os.PathLike[str] | None = None,
     target: str | None = None,
+    traceback: bool = False,
 ) -> int:
     """Start the plan, serve, drain and stop when asked to, and return the exit code: `bandmaster run` as a function.
 
     ``app`` is an `Application`, a `Kernel`, any ASGI app, or a function without arguments that returns one of them. The
     settings are ``settings``, or else read from the environment; ``host``, ``port``, ``uds`` and ``server`` have
     precedence over both. ``env_file`` is a file of lines ``NAME=value`` with further variables, also for an application
-    that ``app`` composes. ``target`` names the application for `bandmaster timeline`.
+    that ``app`` composes. ``target`` names the application for `bandmaster timeline`. ``traceback`` shows the whole
+    traceback of a failure, where a report would have a sentence.
 
     The exit code is 0 after a clean stop on request; 70 if the start, the run or the stop failed; 78 if the plan, the
     settings, the server or the address can't be used, and nothing was started; 128 + n if signal n cut work short. The
@@ -77,11 +79,11 @@ def serve(
         running_server = make_server(chosen)
         sock = bind(chosen)
     except BandmasterError as error:
-        print_error(str(error))
+        report_refusal(report(error, full=traceback))
         return MISCONFIGURED
     try:
-        with readable_logging(debug=application.settings.debug):
-            return ServerProcess(application, chosen, running_server, sock, target).run()
+        with log_to_stderr(application.settings.log_format, application.settings.least_log_level):
+            return ServerProcess(application, chosen, running_server, sock, target, traceback=traceback).run()
     finally:
         close(sock, chosen)
 
@@ -97,9 +99,10 @@ class ServerProcess(Process):
         sock: socket.socket,
         target: str | None,
         *,
+        traceback: bool = False,
         exit_process: Callable[[int], object] = os._exit,
     ) -> None:
-        super().__init__(app.kernel, settings, target, exit_process=exit_process)
+        super().__init__(app.kernel, settings, target, traceback=traceback, exit_process=exit_process)
         self.app = app
         self.server = server
         self.sock = sock

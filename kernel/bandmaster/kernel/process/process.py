@@ -10,7 +10,8 @@ import anyio
 import sniffio
 
 from bandmaster.kernel.lifecycle.kernel import Kernel
-from bandmaster.kernel.process.console_logging import print_error
+from bandmaster.kernel.logs import get_logger
+from bandmaster.kernel.process.console_logging import report_failure
 from bandmaster.kernel.process.exit import choose_exit_code
 from bandmaster.kernel.process.servers.settings import ServerSettings
 from bandmaster.kernel.process.systemd import notify
@@ -50,11 +51,13 @@ class Process:
         settings: ServerSettings,
         target: str | None,
         *,
+        traceback: bool = False,
         exit_process: Callable[[int], object] = os._exit,
     ) -> None:
         self.kernel = kernel
         self.settings = settings
         self.target = target
+        self._traceback = traceback
         self._escalation = Escalation(kernel, exit_process=exit_process)
         self._error: BaseException | None = None
         self._cut_short = 0
@@ -104,7 +107,7 @@ class Process:
 
     def _report_end(self) -> None:
         if self._error is not None:
-            print_error(report(self._error, debug=self.kernel.settings.debug))
+            report_failure(report(self._error, full=self._traceback))
         self._escalation.leave_event_loop(self._exit_code())
 
     def _exit_code(self) -> int:
@@ -118,9 +121,7 @@ class Process:
 
     async def _report_ready(self, event: str, **fields: object) -> None:
         """Log that the start has completed, notify systemd, and save the timeline."""
-        import structlog
-
-        structlog.get_logger("bandmaster.kernel").info(event, **fields)
+        get_logger("bandmaster.kernel").info(event, **fields)
         notify(self.settings.notify_socket, "READY=1")
         if self.kernel.settings.timeline:
             from bandmaster.kernel.listeners.timeline_store import save_timeline

@@ -6,17 +6,24 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Annotated, ClassVar, Literal
 
-from pydantic import Field, NonNegativeInt, PositiveInt, StringConstraints, model_validator
+from pydantic import BeforeValidator, Field, NonNegativeInt, PositiveInt, StringConstraints, model_validator
 from pydantic_settings import NoDecode, SettingsConfigDict
 
 from bandmaster.kernel.settings.base import Settings
 from bandmaster.kernel.settings.named_values import NamedValues
 from bandmaster.kernel.text import render_duration
 
+
+def _parse_word(value: object) -> object:
+    return value.strip().lower() if isinstance(value, str) else value
+
+
 _Seconds = Annotated[float, Field(ge=0, allow_inf_nan=False)]
 _SomeSeconds = Annotated[float, Field(gt=0, allow_inf_nan=False)]
 _Names = Annotated[frozenset[str], NoDecode]
 _Text = Annotated[str, StringConstraints(strip_whitespace=True, min_length=1)]
+_LogFormat = Annotated[Literal["auto", "console", "json"], BeforeValidator(_parse_word)]
+_LogLevel = Annotated[Literal["debug", "info", "warning", "error", "critical"], BeforeValidator(_parse_word)]
 
 
 class KernelSettings(Settings):
@@ -102,6 +109,16 @@ class KernelSettings(Settings):
     health_details: bool | None = Field(
         default=None, description="Name the failing components in health answers; unset: outside production only."
     )
+    log_format: _LogFormat = Field(
+        default="auto",
+        description="The format of the log under the launcher: console is for people, json for programs; auto is "
+        "console on a terminal and json elsewhere.",
+    )
+    log_level: _LogLevel | None = Field(
+        default=None,
+        description="The least level that is logged under the launcher: debug, info, warning, error or critical; "
+        "unset: info, and debug while BANDMASTER_DEBUG is set.",
+    )
     timeline: bool = Field(default=True, description="Keep the last start's timeline for `bandmaster timeline`.")
 
     @model_validator(mode="after")
@@ -121,6 +138,11 @@ class KernelSettings(Settings):
     def is_production(self) -> bool:
         """Whether debug aids are refused."""
         return self.environment.lower() in ("production", "prod")
+
+    @property
+    def least_log_level(self) -> str:
+        """The least level that is logged under the launcher."""
+        return self.log_level or ("debug" if self.debug else "info")
 
     @property
     def shows_details(self) -> bool:

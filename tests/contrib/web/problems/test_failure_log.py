@@ -10,8 +10,8 @@ from starlette.exceptions import HTTPException
 from starlette.requests import Request
 from starlette.responses import PlainTextResponse
 from starlette.routing import Route
-from structlog.testing import capture_logs
 from tests.contrib.web.problems.hosts import HOSTS, SECRET, build_host, compose, fetch, transient
+from tests.logged import capture_logs
 
 from bandmaster.kernel.testing import run
 

@@ -6,14 +6,13 @@ import asyncio
 from collections.abc import AsyncIterator, Mapping
 from functools import partial
 
-import structlog
 from redis.asyncio import Redis
 
 from bandmaster.contrib.redis.clients import open_clients
 from bandmaster.contrib.redis.errors import RedisRefusedError
 from bandmaster.contrib.redis.reachability import answer, see_redis
 from bandmaster.contrib.redis.settings import RedisSettings
-from bandmaster.kernel import Context, LifespanBand, LifespanContribution, lifespan, named_settings
+from bandmaster.kernel import Context, LifespanBand, LifespanContribution, get_logger, lifespan, named_settings
 
 BUDGET = "redis"
 """The name of the budget for connections to Redis."""
@@ -40,7 +39,7 @@ async def redis(settings: RedisSettings, context: Context) -> AsyncIterator[Redi
             probe = partial(answer, clients.probe)
             context.add_probe(context.name, probe, critical=settings.critical, timeout=settings.probe_timeout)
         else:
-            structlog.get_logger("bandmaster.redis").info(
+            get_logger("bandmaster.redis").info(
                 "Redis isn't connected to before its first use",
                 address=str(settings.address),
                 hint=f"set {settings.variable('url')}, or leave the client out: BANDMASTER_DISABLE={context.name}",

@@ -31,10 +31,10 @@ class WebSettings(Settings):
         "them.",
     )
 
-    access_log: Literal["auto", "json", "text", "structlog", "off"] = Field(
+    access_log: Literal["auto", "json", "text", "logging", "off"] = Field(
         default="auto",
-        description="One record for each request: JSON or text on standard output, or an event for structlog; auto: "
-        "text on a terminal, else JSON.",
+        description="One record for each request: JSON or text on standard output, or a record of the logger "
+        "bandmaster.web.access; auto: text on a terminal, else JSON.",
     )
     access_log_sample: float = Field(
         default=1.0,

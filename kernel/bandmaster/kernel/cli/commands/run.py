@@ -64,7 +64,7 @@ def run(
     from bandmaster.kernel.process.exit import end_process
     from bandmaster.kernel.process.launcher import serve
 
-    end_process(serve(app, settings=settings, target=target))
+    end_process(serve(app, settings=settings, target=target, traceback=traceback))
 
 
 def _show_plan(app: Application, target: str | None) -> None:

@@ -61,7 +61,13 @@ def compose_role(
 
 
 def run_role(
-    kernel: Kernel, target: str | None, health_port: int | None, health_host: str, parent_pipe: int | None = None
+    kernel: Kernel,
+    target: str | None,
+    health_port: int | None,
+    health_host: str,
+    parent_pipe: int | None = None,
+    *,
+    traceback: bool = False,
 ) -> NoReturn:
     """Run a kernel until a stop is requested, and end this process with the kernel's exit code."""
     from bandmaster.contrib.taskiq.commands.supervisor import end_with_parent
@@ -70,7 +76,7 @@ def run_role(
     if parent_pipe is not None:
         end_with_parent(parent_pipe)
     health = None if health_port is None else (health_host, health_port)
-    end_process(run_process(kernel, target=target, health=health))
+    end_process(run_process(kernel, target=target, health=health, traceback=traceback))
 
 
 def _apply_options(settings: TaskIQSettings, options: dict[str, Any]) -> TaskIQSettings:

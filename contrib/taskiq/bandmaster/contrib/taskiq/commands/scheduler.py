@@ -22,4 +22,4 @@ def scheduler(
     """
     with answering(Format.TEXT, full=traceback, code=MISCONFIGURED):
         kernel = compose_role(target, app_dir, "scheduler")
-    run_role(kernel, target, health_port, health_host)
+    run_role(kernel, target, health_port, health_host, traceback=traceback)
