@@ -11,7 +11,10 @@ from bandmaster.kernel.shutdown.stop_signals import STOP_SIGNALS
 
 @pytest.fixture
 def left_as_it_was(monkeypatch, tmp_path):
-    """Let a test run a kernel in this process: without the environment's settings, with a log for people, and with the handlers restored."""
+    """Let a test run a kernel in this process: without the environment's settings, and with the handlers restored.
+
+    The log is in the format for people.
+    """
     for name in list(os.environ):
         if name.startswith(("BANDMASTER_", "NOTIFY_")):
             monkeypatch.delenv(name)

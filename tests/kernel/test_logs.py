@@ -71,9 +71,8 @@ def test_a_terminal_is_sent_no_control_characters(caplog, text):
 def test_secrets_are_masked(caplog):
     """Secrets are masked in the event, in fields, in values under the name of a secret and in tracebacks."""
     error = raised(LookupError(f"no {URL}"))
-    get_logger("bandmaster.shop").error(
-        f"no {URL}", exception=error, url=URL, urls=[URL], password="hunter2", none=None
-    )
+    fields = {"url": URL, "urls": [URL], "password": "hunter2", "none": None}
+    get_logger("bandmaster.shop").error(f"no {URL}", exception=error, **fields)
     (record,) = caplog.records
     shown = [record.getMessage(), repr(record.fields), record.event, record.exc_text, caplog.text]
     assert [] == [text for text in shown if "hunter2" in text]

@@ -72,7 +72,7 @@ class FieldLogger:
             record.exc_text = masked(text)
         logger.handle(record)
         if level >= logging.ERROR and isinstance(exception, BaseException):
-            _note_logged(exception)
+            note_logged(exception)
 
 
 def get_logger(name: str) -> FieldLogger:
@@ -80,19 +80,20 @@ def get_logger(name: str) -> FieldLogger:
     return FieldLogger(logging.getLogger(name))
 
 
+def note_logged(error: BaseException) -> None:
+    """Note that an exception needs no further record. A `FieldLogger` notes those that it has logged as errors."""
+    with suppress(Exception):  # an exception may be frozen
+        setattr(error, _LOGGED, True)
+
+
 def was_logged(error: BaseException) -> bool:
-    """Whether a `FieldLogger` has logged an exception as an error, with the traceback; of a group, every exception."""
+    """Whether an exception, or every exception of a group, needs no further record."""
     if isinstance(error, BaseExceptionGroup) and not getattr(error, _LOGGED, False):
         return all(map(was_logged, error.exceptions))
     return getattr(error, _LOGGED, False) is True
 
 
 _LOGGED = "__bandmaster_logged__"
-
-
-def _note_logged(error: BaseException) -> None:
-    with suppress(Exception):  # an exception may be frozen
-        setattr(error, _LOGGED, True)
 
 
 def mask_fields(fields: Mapping[str, Any]) -> dict[str, Any]:

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from enum import IntEnum
 
 from bandmaster.kernel.errors import (
     BandmasterError,
     BindError,
     CrashError,
+    DeadlineExceeded,
     DiscoveryError,
     HostLifespanError,
     PlanError,
@@ -36,14 +37,21 @@ def exit_code(error: BaseException | None) -> int:
     return FAILED
 
 
-def report(error: BaseException, *, full: bool = False) -> str:
+def report(
+    error: BaseException, *, full: bool = False, list_variables: Callable[[str], Sequence[str]] | None = None
+) -> str:
     """A failure for the person on call: the component, its distribution and the cause.
 
     A cause that an operator can mend is a sentence; an error of the network or of the file system is followed by the
     place in the component's code. Every other cause has its traceback, without the frames of the event loop and of this
-    kernel. ``full`` shows every traceback with all frames.
+    kernel. ``full`` shows every traceback with all frames. ``list_variables`` returns the environment variables that
+    say where a component of some name finds what it opens: they are named where they may be wrong.
     """
-    return masked(_render(error, full))
+    text = _render(error, full)
+    if isinstance(error, StartError) and error.__cause__ is not None:
+        variables = list_variables(error.component) if list_variables is not None else ()
+        text += "".join(f"\n  {line}" for line in _advise(error.component, error.__cause__, variables))
+    return masked(text)
 
 
 def split_report(text: str) -> tuple[str, str]:
@@ -54,11 +62,9 @@ def split_report(text: str) -> tuple[str, str]:
 
 def one_line(error: BaseException) -> str:
     """The cause of a failure on one line, for servers' logs."""
-    text = str(error)
+    text = _render_sentence(error)
     if isinstance(error, StopError):
         text = f"{error.message}: {describe_cause(error.exceptions[0])}"
-    elif isinstance(error.__cause__, BaseExceptionGroup):
-        text += f": {describe_cause(error.__cause__)}"
     return masked(text.partition("\n")[0]) or type(error).__name__
 
 
@@ -87,6 +93,15 @@ def explain(error: BaseException, *, full: bool = False) -> str:
         return masked(render_traceback(error, debug=full))
     steps = [step for leaf in _list_leaves(error) if _rate(leaf) is _Evidence.STEPS for step in list_steps(leaf)]
     return "\n".join(f"  {line}" for line in steps)
+
+
+def _advise(component: str, cause: BaseException, variables: Sequence[str]) -> Iterator[str]:
+    """Sentences with the variables that may mend a failed start whose error doesn't name one."""
+    is_late = isinstance(cause, DeadlineExceeded)
+    if variables and (is_late or _rate(cause) is _Evidence.STEPS):
+        yield f"{component!r} reads {' and '.join(variables)}: {'are they' if variables[1:] else 'is it'} right?"
+    if isinstance(cause, DeadlineExceeded) and cause.phase == "start":
+        yield f"BANDMASTER_START_TIMEOUTS={component}={2 * cause.seconds:.0f} would give it twice the time."
 
 
 class _Evidence(IntEnum):
@@ -121,11 +136,20 @@ def _render(error: BaseException, full: bool) -> str:
 
 
 def _render_with_cause(title: str, error: BaseException, then: str, others: Iterable[BaseException], full: bool) -> str:
-    head = f"{title}: {error}"
-    evidence = explain(error.__cause__, full=full) if error.__cause__ is not None else ""
+    cause = error.__cause__
+    head = f"{title}: {_render_sentence(error)}"
+    evidence = explain(cause, full=full) if cause is not None else ""
     separator = "\n\n" if evidence.startswith("Traceback") else "\n"
     head += f"{separator}{evidence}" if evidence else ""
     return "\n\n".join([head, *(f"{then}: {_render_one(other, full)}" for other in others)])
+
+
+def _render_sentence(error: BaseException) -> str:
+    """The text of an error, with the text of a cause that the error doesn't repeat."""
+    cause = error.__cause__
+    if isinstance(cause, DeadlineExceeded):  # which names the component as well
+        return str(cause)
+    return f"{error}: {describe_cause(cause)}" if isinstance(cause, BaseExceptionGroup) else str(error)
 
 
 def _render_one(error: BaseException, full: bool) -> str:

@@ -17,6 +17,8 @@ from bandmaster.kernel.text import masked
 
 _KERNEL = os.path.join(str(Path(__file__).parent), "")  # noqa: PTH118 – compared with file names as they stand
 _EVENT_LOOPS = ("anyio", "asyncio", "concurrent", "trio", "outcome")
+_CALLERS = ("uvicorn", "hypercorn", "granian", "starlette", "fastapi", "litestar", "quart")
+"""Servers and frameworks, whose frames lead from a request to the handler."""
 _IMPORT_SYSTEM = (importlib.__file__, f"{_KERNEL}imports.py")
 _LIBRARIES = f"{os.sep}site-packages{os.sep}"
 _STANDARD_LIBRARY = os.path.join(os.path.dirname(os.__file__), "")  # noqa: PTH118, PTH120
@@ -24,12 +26,15 @@ _MOST_STEPS = 3
 
 
 def render_traceback(error: BaseException, *, debug: bool = False) -> str:
-    """A traceback as text: frames of the event loop and of this kernel are left out, unless ``debug``."""
+    """A traceback as text: frames of the event loop and of this kernel are left out, unless ``debug``.
+
+    So are the frames that lead from a request to the application's own code.
+    """
     # Without the values of locals, which may be secrets.
     whole = TracebackException.from_exception(error, compact=True)
     if not debug:
         for each in _list_causes(whole):
-            if kept := _drop_machinery(each.stack):
+            if kept := _drop_callers(_drop_machinery(each.stack)):
                 each.stack = StackSummary.from_list(kept)
     return "".join(whole.format()).rstrip()
 
@@ -89,6 +94,13 @@ def _list_causes(whole: TracebackException) -> Iterator[TracebackException]:
 def _drop_machinery(frames: Iterable[FrameSummary], skip: Iterable[str] = ()) -> list[FrameSummary]:
     places = (_KERNEL, contextlib.__file__, importlib.__file__, "<frozen ", *_locate((*_EVENT_LOOPS, *skip)))
     return [frame for frame in frames if not frame.filename.startswith(places)]
+
+
+def _drop_callers(frames: list[FrameSummary]) -> list[FrameSummary]:
+    """Leave out servers and frameworks in front of the first frame of other code, if there is one."""
+    places = tuple(_locate(_CALLERS))
+    other = [index for index, frame in enumerate(frames) if not frame.filename.startswith(places)]
+    return frames[other[0] :] if other else frames
 
 
 def _locate(modules: Iterable[str]) -> Iterator[str]:

@@ -269,7 +269,7 @@ async def test_two_applications_live_side_by_side():
 
 def test_resources_before_the_start():
     """The error has the application's phase."""
-    with pytest.raises(RuntimeError, match="the application has no resources. The application was never started"):
+    with pytest.raises(RuntimeError, match=r"the application has no resources\. The application was never started"):
         composed().resources
 
 

@@ -116,7 +116,7 @@ async def test_a_failure_and_its_rollback_are_logged(log):
         "took": 1.0,
         **OWNER,
     } == line(log, "component start failed")
-    assert {"event": "rolling back", "log_level": "warning"} == line(log, "rolling back")
+    assert {"event": "rolling back", "log_level": "info"} == line(log, "rolling back")
     assert {"component": "good", "took": 2.0}.items() <= line(log, "component stopped").items()
     assert 1 == line(log, "kernel stopped")["errors"]
 
@@ -210,7 +210,7 @@ def test_passwords_in_urls_are_masked(log, text, expected):
 @pytest.mark.parametrize(
     ("event", "text", "level"),
     [
-        (events.ServiceEnded(at=0, component="a", service="s", error=None), "service completed", "info"),
+        (events.ServiceEnded(at=0, component="a", service="s", error=None), "service completed", "debug"),
         (events.ServiceEnded(at=0, component="a", service="s", error=LookupError()), "service failed", "error"),
         (events.Drained(at=0, took=1, left=0), "drained", "info"),
         (events.Drained(at=0, took=1, left=2), "drain timed out", "warning"),
@@ -219,10 +219,10 @@ def test_passwords_in_urls_are_masked(log, text, expected):
         (events.ReadinessRegained(at=0, probe="p"), "probe passes again", "info"),
     ],
 )
-def test_names_that_do_not_mislead(log, event, text, level):
+def test_names_that_do_not_mislead(detailed_log, event, text, level):
     """An event that may be good news or bad is named by which of the two it is."""
     EventLog(make_plan([]))(event)
-    assert [(text, level)] == [(entry["event"], entry["log_level"]) for entry in log]
+    assert [(text, level)] == [(entry["event"], entry["log_level"]) for entry in detailed_log]
 
 
 def test_an_event_with_an_error_is_a_warning(log):
@@ -247,7 +247,7 @@ def test_empty_fields_are_left_out(detailed_log):
     event_log(events.ServiceEnded(at=1.5, component="a", service="s", error=None))
     event_log(events.ComponentOverdue(at=1, component="a", phase="start", seconds=1 / 3, where="here", waiting=()))
     assert [
-        {"event": "service completed", "log_level": "info", "component": "a", "service": "s"},
+        {"event": "service completed", "log_level": "debug", "component": "a", "service": "s"},
         {
             "event": "component overdue",
             "log_level": "error",

@@ -26,6 +26,7 @@ from bandmaster.kernel.hosting.mounted import HOST
 from bandmaster.kernel.hosting.not_serving import NEVER_STARTED, describe_absence
 from bandmaster.kernel.hosting.responses import close_after, refuse_request, refuse_websocket
 from bandmaster.kernel.hosting.routes import install_routes
+from bandmaster.kernel.hosting.server_logs import ServerLogFilter
 from bandmaster.kernel.lifecycle.composition import check_contributions, check_overrides, choose_settings
 from bandmaster.kernel.lifecycle.health import Report
 from bandmaster.kernel.lifecycle.kernel import Kernel
@@ -119,6 +120,7 @@ class Application:
         self._state: dict[str, Any] = {}
         self._serving: _Serving | None = None
         self._was_started = False
+        self._server_log = ServerLogFilter()
         self._has_warned = False
         self._prepare_run()
         self._health_endpoints: dict[str, ASGIApp] = {}
@@ -174,15 +176,23 @@ class Application:
                 return
             if serving is not None:
                 served = _add_state(scope, serving.state)
-                if await self._in_flight.serve_request(serving.http, served, receive, send):
-                    return
+                try:
+                    if await self._in_flight.serve_request(serving.http, served, receive, send):
+                        return
+                except BaseException as error:
+                    self._server_log.note_exception(error, send)
+                    raise
             closing = self._in_flight.drain.begun
             await refuse_request(scope, send, self.settings.retry_after, self._describe_absence(), closing=closing)
         elif kind == "websocket":
             serving = self._serving
             if serving is not None:
                 scope = _add_state(scope, serving.state)
-                await self._in_flight.serve_websocket(serving.websocket, scope, receive, send)
+                try:
+                    await self._in_flight.serve_websocket(serving.websocket, scope, receive, send)
+                except BaseException as error:
+                    self._server_log.note_exception(error, send)
+                    raise
             else:
                 await refuse_websocket(scope, receive, send, self.settings.retry_after, self._describe_absence())
         elif kind == "lifespan":
@@ -207,7 +217,7 @@ class Application:
             raise RuntimeError("this application runs already; a second run beside it needs an application of its own")
         self._was_started = True
         self._prepare_run()
-        async with self.kernel.running() as resources:
+        async with self._server_log.installed(), self.kernel.running() as resources:
             stack = self._build_stack(resources)
             self._share_error_handlers()  # again, with apps that were mounted since
             for message in (*self.warnings, *self._lifespans.find_warnings(self._inner)):

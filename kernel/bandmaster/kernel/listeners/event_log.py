@@ -28,7 +28,6 @@ _ERRORS: tuple[type[Event], ...] = (
     events.OnlyAbandonedLeft,
 )
 _WARNINGS: tuple[type[Event], ...] = (
-    events.RollingBack,
     events.ServiceRestarting,
     events.ReadinessLost,
     events.Warned,
@@ -56,10 +55,17 @@ class EventLog:
     def __init__(self, plan: Plan) -> None:
         self._plan = plan
         self._logger = get_logger("bandmaster.kernel")
+        self._crashed: set[str] = set()
 
     def __call__(self, event: Event) -> None:
         """Log one event."""
-        level = _choose_level(event)
+        if isinstance(event, events.KernelStarting):
+            self._crashed.clear()
+        elif isinstance(event, events.ComponentCrashed):
+            self._crashed.add(event.component)
+        # A component that has crashed raises its error at the exit. That is the crash, not a second failure.
+        exits = isinstance(event, events.ComponentStopFailed) and event.component in self._crashed
+        level = logging.INFO if exits else _choose_level(event)
         if not self._logger.is_enabled_for(level):
             return
         detailed = self._logger.is_enabled_for(logging.DEBUG)
@@ -68,7 +74,8 @@ class EventLog:
         if component is not None and (detailed or level > logging.INFO):
             fields["band"] = str(component.contribution.band)
             fields["brought_by"] = str(component.contribution.provenance)
-        _log(self._logger, level, _choose_text(event), fields, _choose_evidence(event, detailed=detailed))
+        text = "component stopped after its crash" if exits else _choose_text(event)
+        _log(self._logger, level, text, fields, _choose_evidence(event, detailed=detailed))
 
 
 def _log(logger: FieldLogger, level: int, text: str, fields: dict[str, Any], evidence: str) -> None:
@@ -120,8 +127,8 @@ def _is_raised(event: Event) -> bool:
 
 def _choose_level(event: Event) -> int:
     match event:
-        case events.ServiceEnded(error=error) if error is not None:
-            return logging.ERROR
+        case events.ServiceEnded(error=error):
+            return logging.DEBUG if error is None else logging.ERROR
         case events.Drained(left=left) if left:
             return logging.WARNING
     if isinstance(event, _ERRORS):

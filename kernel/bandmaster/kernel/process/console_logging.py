@@ -29,12 +29,9 @@ def log_to_stderr(form: str, level: str) -> Iterator[None]:
         return
     handler = logging.StreamHandler(sys.stderr)
     handler.setFormatter(_make_formatter(form))
-    # The launcher logs its own start and stop, so those of the server would be the same news twice. The server's
-    # warnings stay.
-    levels = {logging.getLogger(name): max(logging.WARNING, _find_level(level)) for name in _SERVERS}
-    if level == "debug":
-        levels = {}
-    levels[root] = _find_level(level)
+    levels = {root: _find_level(level)}
+    if level == "info":
+        levels |= {logging.getLogger(name): logging.WARNING for name in _REPEATING}
     before = {logger: logger.level for logger in levels}
     root.addHandler(handler)
     for logger, number in levels.items():
@@ -48,7 +45,8 @@ def log_to_stderr(form: str, level: str) -> Iterator[None]:
             logger.setLevel(number)
 
 
-_SERVERS = (uvicorn.LOGGER, hypercorn.LOGGER)
+_REPEATING = (uvicorn.LOGGER, hypercorn.LOGGER, "alembic.runtime.migration")
+"""Loggers whose news at the level info are those of the launcher or of a part, a second time."""
 
 
 def report_failure(text: str) -> None:

@@ -16,7 +16,7 @@ from bandmaster.kernel.contributions.model import LifespanContribution, Provenan
 from bandmaster.kernel.contributions.signatures import parameters
 from bandmaster.kernel.lifecycle.kernel import Kernel
 from bandmaster.kernel.process.background import BackgroundProcess
-from bandmaster.kernel.process.console_logging import readable_logging
+from bandmaster.kernel.process.console_logging import log_to_stderr
 from bandmaster.kernel.process.process import check_may_run
 from bandmaster.kernel.process.servers.settings import ServerSettings
 from bandmaster.kernel.settings.reading import read_one
@@ -61,27 +61,32 @@ class FunctionCall:
         return hold_arguments
 
 
-def run_function(kernel: Kernel, call: FunctionCall, *, target: str | None = None) -> tuple[int, Any]:
+def run_function(
+    kernel: Kernel, call: FunctionCall, *, target: str | None = None, traceback: bool = False
+) -> tuple[int, Any]:
     """Start a plan that contains the call's contribution, run the function, drain and stop.
 
     Returns the exit code and the function's result. Signals, reports of failures and exit codes are those of
-    `bandmaster run`: the first SIGTERM or SIGINT cancels an async function, and waits for a plain one.
+    `bandmaster run`: the first SIGTERM or SIGINT cancels an async function, and waits for a plain one. ``traceback``
+    shows the whole traceback of a failure, where a report would have a sentence.
 
     Raises:
         RuntimeError: the caller isn't the main thread, or an event loop runs there.
         PlanError: the launcher's settings can't be read.
     """
     check_may_run("run_function")
-    process = FunctionProcess(kernel, read_one(ServerSettings), target, call)
-    with readable_logging(debug=kernel.settings.debug):
+    process = FunctionProcess(kernel, read_one(ServerSettings), target, call, traceback=traceback)
+    with log_to_stderr(kernel.settings.log_format, kernel.settings.least_log_level):
         return process.run(), process.result
 
 
 class FunctionProcess(BackgroundProcess):
     """One run of a kernel that ends when a function has returned."""
 
-    def __init__(self, kernel: Kernel, settings: ServerSettings, target: str | None, call: FunctionCall) -> None:
-        super().__init__(kernel, settings, target)
+    def __init__(
+        self, kernel: Kernel, settings: ServerSettings, target: str | None, call: FunctionCall, *, traceback: bool
+    ) -> None:
+        super().__init__(kernel, settings, target, traceback=traceback)
         self._call = call
         self._failure: BaseException | None = None
         self._is_done = False

@@ -5,12 +5,14 @@ from __future__ import annotations
 import os
 import threading
 from collections.abc import Callable
+from functools import partial
 
 import anyio
 import sniffio
 
 from bandmaster.kernel.lifecycle.kernel import Kernel
 from bandmaster.kernel.logs import get_logger
+from bandmaster.kernel.planning.component_variables import list_place_variables
 from bandmaster.kernel.process.console_logging import report_failure
 from bandmaster.kernel.process.exit import choose_exit_code
 from bandmaster.kernel.process.servers.settings import ServerSettings
@@ -107,7 +109,8 @@ class Process:
 
     def _report_end(self) -> None:
         if self._error is not None:
-            report_failure(report(self._error, full=self._traceback))
+            list_variables = partial(list_place_variables, self.kernel.plan)
+            report_failure(report(self._error, full=self._traceback, list_variables=list_variables))
         self._escalation.leave_event_loop(self._exit_code())
 
     def _exit_code(self) -> int:

@@ -18,6 +18,7 @@ from bandmaster.kernel.events import Event
 from bandmaster.kernel.lifecycle.engine import Phase
 from bandmaster.kernel.lifecycle.kernel import Kernel
 from bandmaster.kernel.listeners.stop_report import StopReport
+from bandmaster.kernel.logs import get_logger
 from bandmaster.kernel.shutdown.stop_signals import Wake, make_waker
 from bandmaster.kernel.shutdown.watchdog import Watchdog
 
@@ -183,7 +184,8 @@ class Escalation:
         if self.signals:
             self._watchdog.note_start_resolved()
             self._kernel.request_stop(self.signals[0].name)
-        if len(self.signals) > 1:
+        if len(self.signals) > 1 and not self._skip_drain.is_set():
+            get_logger("bandmaster.kernel").warning("the drain is cut short", reason=f"second {self.signals[1].name}")
             self._skip_drain.set()
 
     def _report_blocked(self, component: str) -> None:

@@ -60,7 +60,7 @@ def execute(
         call = FunctionCall(load_function(function, app_dir), function)
         kernel = load_application(target, app_dir, role="web" if target else role).kernel
         kernel = kernel.for_role(role, contributions=[call.contribution])
-        code, result = run_function(kernel, call, target=target)
+        code, result = run_function(kernel, call, target=target, traceback=traceback)
     if result is not None:
         show_line(str(result))
     end_process(code)

@@ -78,7 +78,7 @@ def _start_now(target: str | None, app_dir: str) -> tuple[Record, BandmasterErro
     import anyio
 
     from bandmaster.kernel.hosting.targets import load_application
-    from bandmaster.kernel.process.console_logging import readable_logging
+    from bandmaster.kernel.process.console_logging import log_to_stderr
 
     app = load_application(target, app_dir)
 
@@ -87,8 +87,9 @@ def _start_now(target: str | None, app_dir: str) -> tuple[Record, BandmasterErro
             pass
 
     failure = None
+    settings = app.settings
     # Standard output is for the answer, not for what the components print.
-    with contextlib.redirect_stdout(sys.stderr), readable_logging():
+    with contextlib.redirect_stdout(sys.stderr), log_to_stderr(settings.log_format, settings.least_log_level):
         try:
             anyio.run(start_and_stop)
         except BandmasterError as error:

@@ -51,8 +51,8 @@ async def check_schema(manager: DatabaseManager, context: Context) -> DatabaseSc
         context.extend_timeout(_TIMEOUT)
         with naming_variable(variable):
             applied = await upgrade(database, parts)
-        for revision in applied:
-            log().info("migration applied", database=manager.name, revision=str(revision))
+        if applied:
+            log().info("migrations applied", database=manager.name, revisions=[str(revision) for revision in applied])
     with naming_variable(variable):
         found = await state(database, parts)
     if problem := _describe_problem(found):

@@ -20,13 +20,10 @@ def log_failure(error: Exception, answer: Answer, scope: Scope, exchange: Exchan
             return
         # The id and not the exception: an exception refers to its frames, and the frames refer to the exchange.
         exchange.data[_LOGGED] = id(error)
-    fields = {
-        "method": scope.get("method"),
-        "path": scope["path"],
-        "status": answer.problem.status,
-        **log_fields(),
-    }
+    # A WebSocket has no method.
+    fields = {name: value for name, value in (("method", scope.get("method")), ("path", scope["path"])) if value}
+    fields |= {"status": answer.problem.status, **log_fields()}
     if isinstance(error, HTTPException | TransientError):
         get_logger("bandmaster.web").warning("request failed", error=describe_error(error), **fields)
     else:
-        get_logger("bandmaster.web").error("unhandled error", exception=error, **fields)
+        get_logger("bandmaster.web").error("unhandled error", exception=error, error=type(error).__name__, **fields)
