@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import importlib
+import inspect
 import os
 import sys
 import traceback
@@ -55,6 +56,14 @@ def find_frames(error: BaseException, *, skip: Iterable[str] = ()) -> list[Frame
     file. ``skip`` names further modules and packages to leave out.
     """
     return _drop_machinery(_extract(error), skip)
+
+
+def find_caller() -> str:
+    """File and line of the code that has called the kernel."""
+    frame = inspect.currentframe()
+    while frame is not None and frame.f_code.co_filename.startswith((_KERNEL, contextlib.__file__)):
+        frame = frame.f_back
+    return f"{frame.f_code.co_filename}:{frame.f_lineno}" if frame is not None else "unknown file"
 
 
 def _extract(error: BaseException) -> list[FrameSummary]:

@@ -8,6 +8,7 @@ from typing import Any
 
 from bandmaster.kernel.contributions.keys import Key
 from bandmaster.kernel.contributions.model import LifespanContribution, MiddlewareContribution, ValueContribution
+from bandmaster.kernel.contributions.places import find_place
 from bandmaster.kernel.contributions.signatures import Kind, Need, is_settings, parameters, read_needs, read_provides
 from bandmaster.kernel.errors import Problem, Problems, SignatureError
 from bandmaster.kernel.planning.parts import Parts, describe_part
@@ -93,7 +94,7 @@ def _read_provides(parts: Parts, problems: Problems) -> dict[str, tuple[Key, ...
         try:
             returned = read_provides(part.factory)
         except SignatureError as error:
-            problems.add(f"{describe_part(part)}: {error}.", subject=name)
+            problems.add(f"{describe_part(part)}: {error} ({find_place(part.factory)}).", subject=name)
         provides[name] = tuple(dict.fromkeys([*returned, *part.provides]))
     return provides
 
@@ -106,7 +107,7 @@ def _read_component_needs(
         try:
             needs[name] = tuple(read_needs(part.factory, context=context))
         except SignatureError as error:
-            problems.add(f"{describe_part(part)}: {error}.", subject=name)
+            problems.add(f"{describe_part(part)}: {error} ({find_place(part.factory)}).", subject=name)
     return needs
 
 
@@ -119,7 +120,8 @@ def _read_all_layer_needs(
             needs[name] = tuple(read_layer_needs(layer))
             problems.extend(_find_unknown_options(layer))
         except SignatureError as error:
-            problems.add(f"{describe_part(layer)}: {error}.", "Or give it by name in options.", name)
+            place = find_place(layer.layer)
+            problems.add(f"{describe_part(layer)}: {error} ({place}).", "Or give it by name in options.", name)
     return needs
 
 
