@@ -10,6 +10,7 @@ from bandmaster.kernel.contributions.layer_classes import LayerClass
 from bandmaster.kernel.contributions.model import Contribution, group_of
 from bandmaster.kernel.discovery.disabling import describe_unknown, list_addresses, parse_names, strip_group
 from bandmaster.kernel.discovery.discover import Discovery, discover
+from bandmaster.kernel.discovery.trust import LeftOut
 from bandmaster.kernel.lifecycle.context import Context
 from bandmaster.kernel.planning.deadlines import Deadlines
 from bandmaster.kernel.planning.make import SettingsReader, make_plan
@@ -99,9 +100,17 @@ class Composition:
             ),
             processes=settings.processes,
             known=[*map(strip_group, disabled), *(part.found.name for part in discovery.left_out)],
+            left_out=map(self._name_source, discovery.left_out),
             warnings=warnings,
         )
         return discovery, plan
+
+    def _name_source(self, left: LeftOut) -> LeftOut:
+        """A part that is left out, with the setting or the argument that disables it."""
+        addresses = list_addresses(left.found.group, left.found.name)
+        sources = {"disable=": self.disable, "BANDMASTER_DISABLE": self.settings.disable}
+        named = [source for source, names in sources.items() if addresses & names]
+        return replace(left, reason=f"it is disabled by {' and '.join(named)}") if named else left
 
     def _discover(self, disabled: frozenset[str]) -> Discovery:
         return discover(

@@ -17,6 +17,7 @@ from bandmaster.kernel.contributions.model import (
     group_of,
 )
 from bandmaster.kernel.contributions.signatures import Kind, Need
+from bandmaster.kernel.discovery.trust import LeftOut
 from bandmaster.kernel.errors import PlanError, Problem, Problems
 from bandmaster.kernel.planning.budgets import evaluate_budget
 from bandmaster.kernel.planning.component_order import Edges, find_edges, order_components
@@ -45,13 +46,15 @@ def make_plan(
     deadlines: Deadlines = _DEFAULTS,
     processes: int = 1,
     known: Iterable[str] = (),
+    left_out: Iterable[LeftOut] = (),
     warnings: Iterable[str] = (),
 ) -> Plan:
     """Make the plan of a set of parts; the order in which the parts come doesn't matter.
 
     ``serves`` says whether layers, routes and error handlers are planned; None means for the role ``web`` and for no
-    role. ``known`` names parts that exist but were left out, so that an ordering may name them. ``read_settings`` makes
-    settings of their types; None reads them from the environment.
+    role. ``known`` names parts that exist but were left out, so that an ordering may name them. ``left_out`` are the
+    installed ones of them, which a hint may name. ``read_settings`` makes settings of their types; None reads them from
+    the environment.
 
     Raises:
         PlanError: the parts don't fit together; ``problems`` holds everything that is wrong with them.
@@ -66,7 +69,7 @@ def make_plan(
     replacing = _check_override_keys(overrides or {})
     parts = sort_parts(served, role, known, problems)
     wiring = wire(parts, replacing, context, problems)
-    check_providers(parts, wiring, replacing, context, problems)
+    check_providers(parts, wiring, replacing, context, problems, left_out=list(left_out))
     settings = _read_all_settings(parts, wiring, replacing, read_settings or _read_from_environment, problems)
     edges = find_edges(parts, wiring, problems)
     stages = order_components(wiring.running, edges, problems)

@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 import inspect
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from bandmaster.kernel.contribs import find_distribution
 from bandmaster.kernel.contributions.keys import Key
 from bandmaster.kernel.contributions.model import LifespanContribution, MiddlewareContribution
-from bandmaster.kernel.contributions.signatures import Kind, Need, read_provides
-from bandmaster.kernel.errors import Problem, Problems, SignatureError
+from bandmaster.kernel.contributions.signatures import Kind, Need
+from bandmaster.kernel.discovery.trust import LeftOut
+from bandmaster.kernel.errors import Problem, Problems
+from bandmaster.kernel.planning.hidden_providers import describe_left_out, describe_undeclared, list_provides
 from bandmaster.kernel.planning.parts import Parts, describe_part
 from bandmaster.kernel.planning.plan import Plan
 from bandmaster.kernel.planning.wiring import Wiring, render_key
@@ -18,10 +21,19 @@ from bandmaster.kernel.text import find_nearest, list_names
 
 
 def check_providers(
-    parts: Parts, wiring: Wiring, overrides: Mapping[Key, Any], context: type | None, problems: Problems
+    parts: Parts,
+    wiring: Wiring,
+    overrides: Mapping[Key, Any],
+    context: type | None,
+    problems: Problems,
+    *,
+    left_out: Collection[LeftOut] = (),
 ) -> None:
-    """Report each need that nothing provides, or that only the part itself provides."""
-    search = _Search(parts, wiring, overrides, context)
+    """Report each need that nothing provides, or that only the part itself provides.
+
+    ``left_out`` are installed parts that aren't loaded; a hint may name one.
+    """
+    search = _Search(parts, wiring, overrides, context, left_out)
     for name, needs in wiring.needs.items():
         problems.extend(search.find_unmet(wiring.running[name], needs))
     for name, needs in wiring.layer_needs.items():
@@ -36,6 +48,7 @@ class _Search:
     wiring: Wiring
     overrides: Mapping[Key, Any]
     context: type | None
+    left_out: Collection[LeftOut]
 
     def find_unmet(
         self, part: LifespanContribution | MiddlewareContribution, needs: Sequence[Need]
@@ -71,7 +84,13 @@ class _Search:
             return "Only components have one."
         if key.type is Plan:
             return "A component with the parameter context: Context has it as context.plan."
-        return self._find_inactive(key) or self._find_similar(key) or self._advise(key)
+        return (
+            self._find_inactive(key)
+            or describe_left_out(key, self.left_out)
+            or self._find_similar(key)
+            or describe_undeclared(key, self.wiring.running.values())
+            or self._advise(key)
+        )
 
     def _find_inactive(self, key: Key) -> str:
         """A part that would provide the key, but doesn't start."""
@@ -79,7 +98,7 @@ class _Search:
             if key in self.wiring.provides[name]:
                 return f"{name!r} would, but isn't started since {taken} is overridden; override {key} as well."
         for name, part in self.parts.other_roles.items():
-            if key in _read_all_provides(part):
+            if key in list_provides(part):
                 return f"{name!r} would, but {self.parts.describe_roles(part)}."
         for name, value in self.parts.other_values.items():
             if key in value.provides:
@@ -105,7 +124,7 @@ class _Search:
         override = f"pass overrides={{{_render_in_code(key)}: ...}}"
         if inspect.isclass(key.type) and key.type.__module__ == "builtins":
             return f"Plain values belong into a settings type, or a layer's options; or {override}"
-        brought_by, installed = _find_distribution(key.module)
+        brought_by, installed = find_distribution(key.module)
         if brought_by and installed:
             return f"{brought_by} brings it: let its part in, or {override}"
         near = find_nearest(str(key), map(str, self.wiring.providers))
@@ -117,35 +136,11 @@ class _Search:
         )
 
 
-def _read_all_provides(part: LifespanContribution) -> list[Key]:
-    try:
-        return [*read_provides(part.factory), *part.provides]
-    except SignatureError:
-        return list(part.provides)
-
-
 def _is_subclass(kind: Any, wanted: Any) -> bool:
     try:
         return inspect.isclass(kind) and inspect.isclass(wanted) and issubclass(kind, wanted)
     except TypeError:  # a protocol that can't be checked at run time
         return False
-
-
-# Top-level packages with types that people ask for, and the distribution that provides them.
-_PROVIDED_BY = {
-    "eventsourcing": "bandmaster-eventsourcing",
-    "redis": "bandmaster-redis",
-    "sqlalchemy": "bandmaster-persistence",
-    "taskiq": "bandmaster-taskiq",
-}
-
-
-def _find_distribution(module: str) -> tuple[str, bool]:
-    """The distribution with a component for a module's types, if one is known, and whether that is installed."""
-    parts = module.split(".")
-    if parts[:2] == ["bandmaster", "contrib"] and len(parts) > 2:
-        return f"bandmaster-{parts[2]}", True  # or its type could not have been named
-    return _PROVIDED_BY.get(parts[0], ""), False
 
 
 def _render_in_code(key: Key) -> str:
