@@ -3,7 +3,8 @@
 BandmasterError
 ├── TransientError               trying again later may help
 ├── PermanentError               trying again changes nothing
-│   └── BudgetExceededError      the plan may hold more than a server allows
+│   ├── BudgetExceededError      the plan may hold more than a server allows
+│   └── YieldError               a component yields never, twice, or another type than it declares
 ├── DiscoveryError               installed parts can't be found, trusted or loaded
 ├── PlanError                    parts don't fit together
 ├── TargetError                  ``module:attribute`` can't be resolved to an application
@@ -189,6 +190,10 @@ class SignatureError(BandmasterError, ValueError):
 
 class BudgetExceededError(PermanentError):
     """The components of a plan may hold more of a shared resource than the server allows."""
+
+
+class YieldError(PermanentError):
+    """A component that yields never, or twice, or another type than it declares. The message has the file and line."""
 
 
 class TargetError(BandmasterError):

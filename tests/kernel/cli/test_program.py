@@ -228,6 +228,23 @@ def test_a_misspelt_command(tools):
         assert (2, f"Error: No such command '{typed}'. Did you mean '{meant}'?") == (code, said.splitlines()[-1])
 
 
+@pytest.mark.parametrize(
+    ("command", "contrib"),
+    [("worker", "taskiq"), ("scheduler", "taskiq"), ("deadletters", "taskiq"), ("db", "persistence")],
+)
+def test_a_command_of_a_contrib_that_is_not_installed(sandbox, command, contrib):
+    """An error about a command that a contrib brings names the distribution to install."""
+    code, said = sandbox.error(command, "shop:app")
+    expected = f"Error: {command!r} comes with bandmaster-{contrib}: pip install 'bandmaster[{contrib}]'"
+    assert (2, expected) == (code, said.splitlines()[-1])
+
+
+def test_a_command_of_that_name_from_elsewhere(sandbox):
+    """A command named like one of a contrib's is run, whichever distribution brings it."""
+    sandbox.install("acme-tools", "[bandmaster.commands]\nworker = acme_tools:hello\n", acme_tools=TOOLS)
+    assert "hello you\n" == sandbox.out("worker")
+
+
 def test_commands_that_may_not_be_loaded(tools):
     """A command that the settings don't allow isn't imported, because importing runs its code."""
     tools.setenv(BANDMASTER_DISABLE="hello")

@@ -33,7 +33,7 @@ class LayerSettings(BaseSettings):
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        ({"host": 5}, "host: expected an ASGI app, got 5"),
+        ({"host": 5}, "host: expected an ASGI app, got an int"),
         ({"settings": {}}, "settings: expected KernelSettings, got dict"),
         ({"overrides": 5}, "overrides: expected a mapping like {Database: fake}, got 5"),
         ({"contributions": 5}, "contributions: expected a list of contributions, got 5"),
@@ -120,9 +120,51 @@ def test_an_attribute_of_the_host_only(name):
     with pytest.raises(AttributeError) as raised:
         getattr(app, name)
     assert (
-        f"'Application' object has no attribute {name!r}; its host, a FastAPI, has one: use app.host.{name}"
+        f"'Application' object has no attribute {name!r}; its host, a FastAPI, has one: use app.host.{name}, and pass "
+        "app.host to whatever expects a FastAPI"
     ) == str(raised.value)
     assert not hasattr(app, name)
+
+
+@pytest.mark.parametrize("name", ["openapi", "dependency_overrides", "state"])
+def test_setting_an_attribute_of_the_host_only(name):
+    """Setting an attribute that only the host reads is refused: nothing would read the application's own."""
+    app = composed(host=FastAPI())
+    with pytest.raises(AttributeError) as raised:
+        setattr(app, name, {})
+    assert (
+        f"{name!r} of 'Application' is never read; its host, a FastAPI, has one: use app.host.{name}, and pass "
+        "app.host to whatever expects a FastAPI"
+    ) == str(raised.value)
+    assert not hasattr(app, name)
+
+
+def test_setting_any_other_attribute():
+    """Attributes of the application itself, private ones, and those of no host can be set."""
+    app = composed(host=FastAPI())
+    for name in ("title", "_is_instrumented", "shop"):
+        setattr(app, name, "own")
+        assert "own" == getattr(app, name)
+
+
+def test_an_attribute_of_the_host_of_a_nested_application():
+    """The error points through all applications to the host that has the attribute."""
+    with pytest.raises(AttributeError, match=r"use app\.host\.host\.include_router, and pass app\.host\.host to"):
+        _ = composed(host=composed(host=FastAPI())).include_router
+
+
+def test_a_host_whose_attribute_fails():
+    """An attribute of the host that can't be read doesn't change the error about the application."""
+
+    class Fails:
+        async def __call__(self, scope, receive, send):
+            raise AssertionError
+
+        @property
+        def state(self):
+            raise RuntimeError("not now")
+
+    assert not hasattr(composed(host=Fails()), "state")
 
 
 @pytest.mark.parametrize("name", ["include_router", "_private"])

@@ -71,9 +71,13 @@ class TakesContext(Hooks):
 
 def test_an_unreadable_signature_is_a_problem():
     """Unreadable needs and an unreadable return type are a problem each, and cause none elsewhere."""
+    place = f"({__file__}:{odd.__code__.co_firstlineno})"
     assert [
-        "lifespan 'odd' (SERVICES, in code): it provides Database | None; a component provides one type, always.",
-        "lifespan 'odd' (SERVICES, in code): parameter 'database' has no type; write one, or give it a default.",
+        f"lifespan 'odd' (SERVICES, in code): {fault} {place}."
+        for fault in (
+            "it provides Database | None; a component provides one type, always",
+            "parameter 'database' has no type; write one, or give it a default",
+        )
     ] == list(map(str, problems(LifespanContribution(name="odd", factory=odd, band=SERVICES))))
 
 
@@ -212,9 +216,10 @@ class Untyped(Hooks):
 
 
 def test_a_layer_with_an_unreadable_signature_is_a_problem():
-    """The hint says that its arguments can be given as options."""
+    """The problem has the place of the class, and the hint says that its arguments can be given as options."""
+    line = Untyped.__init__.__code__.co_firstlineno - 1
     assert (
-        "layer 'it' (POLICY, acme 1.0): parameter 'title' has no type; write one, or give it a default. "
-        "Or give it by name in options."
+        "layer 'it' (POLICY, acme 1.0): parameter 'title' has no type; write one, or give it a default "
+        f"({__file__}:{line}). Or give it by name in options."
     ) == problem(layer("it", kind=Untyped))
     assert make_plan([layer("it", kind=Untyped, options={"title": "it"})]).layers[0].needs == ()

@@ -20,6 +20,7 @@ from bandmaster.kernel.cli.commands.run import run
 from bandmaster.kernel.cli.commands.timeline import timeline
 from bandmaster.kernel.cli.contributed import ContributedCommand
 from bandmaster.kernel.cli.output import is_terminal
+from bandmaster.kernel.contribs import COMMANDS, describe_source
 from bandmaster.kernel.contributions.model import COMMANDS_GROUP
 from bandmaster.kernel.discovery.metadata import Found, scan
 
@@ -49,8 +50,11 @@ class Program(TyperGroup):
 
     def resolve_command(self, ctx: Any, args: list[str]) -> Any:
         """Find a command by the arguments. An error about a misspelt name suggests contributed commands, too."""
-        if args[0] not in self.commands:
+        name = args[0]
+        if name not in self.commands:
             self.commands = {**self._contributed, **self.commands}
+        if name not in self.commands and name in COMMANDS:
+            ctx.fail(f"{name!r} comes with {describe_source(COMMANDS[name])}")
         return super().resolve_command(ctx, args)
 
     @cached_property

@@ -20,8 +20,10 @@ from bandmaster.kernel.contributions.checks import (
     check_when,
 )
 from bandmaster.kernel.contributions.factories import as_context_manager
+from bandmaster.kernel.contributions.instances import may_be
 from bandmaster.kernel.contributions.keys import Key, check_name, type_name
 from bandmaster.kernel.contributions.layer_classes import SCOPES, Scope, check_layer, find_form
+from bandmaster.kernel.contributions.local_names import resolve_local_names
 from bandmaster.kernel.contributions.renaming import rename_factory, rename_function
 
 if TYPE_CHECKING:
@@ -100,11 +102,14 @@ class LifespanContribution:
         check_name(self.name, "name")
         band, priority = resolve_priority(LifespanBand, self.band, self.priority)
         _set(self, factory=as_context_manager(self.factory, "factory"), band=band, priority=priority)
+        resolve_local_names(self.factory)
         _set(self, **{f: check_names(getattr(self, f), f) for f in ("requires", "after", "before")})
         _set(self, roles=check_roles(self.roles))
         for timeout in ("start_timeout", "stop_timeout"):
             check_seconds(getattr(self, timeout), timeout)
-        if not callable(self.budget):
+        if callable(self.budget):
+            resolve_local_names(self.budget)
+        else:
             _set(self, budget=MappingProxyType(check_budget(self.budget)))
         if self.on_crash not in ("stop", "degrade"):
             raise ValueError(f"on_crash: expected 'stop' or 'degrade', got {self.on_crash!r}")
@@ -221,6 +226,7 @@ class MiddlewareContribution:
             raise ValueError(f"options: expected constructor arguments by name, got {self.options!r}")
         _set(self, scopes=scopes, options=MappingProxyType(dict(self.options)))
         check_layer(self.layer, self.scopes, self.allow_base_http_middleware)
+        resolve_local_names(self.layer)
 
     @property
     def form(self) -> Literal["asgi", "hooks"]:
@@ -327,9 +333,7 @@ def _is_route(value: object) -> bool:
 
 
 def _check_instance(value: object, key: Key) -> None:
-    # Protocols, and generic types with arguments, can't be checked against an object.
-    checkable = isinstance(key.type, type) and not getattr(key.type, "_is_protocol", False)
-    if checkable and not isinstance(value, key.type):
+    if not may_be(value, key.type):
         raise ValueError(f"provides: the value has the type {type_name(type(value))}, not {type_name(key.type)}")
 
 

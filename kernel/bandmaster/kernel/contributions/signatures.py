@@ -7,7 +7,7 @@ import inspect
 import sys
 import types
 from collections.abc import AsyncGenerator, AsyncIterable, AsyncIterator, Callable, Collection, Iterator
-from contextlib import AbstractAsyncContextManager
+from contextlib import AbstractAsyncContextManager, suppress
 from dataclasses import dataclass
 from enum import Enum
 from typing import Annotated, Any, Literal, Self, TypeVar, Union, cast, get_args, get_origin, get_type_hints
@@ -79,7 +79,7 @@ def read_needs(
         SignatureError: a parameter has no annotation, or one that is too wide.
     """
     bound = {
-        name for inner in _walk_wrapped(function) if isinstance(inner, functools.partial) for name in inner.keywords
+        name for inner in walk_wrapped(function) if isinstance(inner, functools.partial) for name in inner.keywords
     }
     needs = []
     for parameter in parameters(function)[positional:]:
@@ -162,7 +162,7 @@ def _find_constructor(kind: type[Any]) -> Any:
     return made.__init__ if has_init or made.__new__ is object.__new__ else made.__new__
 
 
-def _walk_wrapped(function: Any) -> Iterator[Any]:
+def walk_wrapped(function: Any) -> Iterator[Any]:
     """The callable, the callable inside, and so on, down to the function in the code."""
     while True:
         yield function
@@ -180,20 +180,32 @@ def _walk_wrapped(function: Any) -> Iterator[Any]:
 
 def _resolve(label: str, annotation: Any, function: Any) -> Any:
     """An annotation as an object, resolved in the namespace of the annotated function."""
-    *_, written = _walk_wrapped(function)
+    *_, written = walk_wrapped(function)
     holder = types.SimpleNamespace(
         __annotations__={"it": annotation}, __type_params__=getattr(written, "__type_params__", ())
     )
     try:
-        hints = get_type_hints(cast("Any", holder), getattr(written, "__globals__", {}), include_extras=True)
+        hints = get_type_hints(
+            cast("Any", holder), getattr(written, "__globals__", {}), _list_closure(written), include_extras=True
+        )
     except NameError as error:
         raise SignatureError(
             f"{label} can't be resolved: {error}. Import the name at run time, not under TYPE_CHECKING, and define it "
-            "at module level"
+            "at module level, or in the function around before this one"
         ) from error
     except Exception as error:  # an annotation is an expression, and may raise anything
         raise SignatureError(f"{label} can't be resolved: {type(error).__name__}: {error}") from error
     return hints["it"]
+
+
+def _list_closure(function: Any) -> dict[str, Any]:
+    """The variables of the functions around that a function uses."""
+    names = getattr(getattr(function, "__code__", None), "co_freevars", ())
+    variables = {}
+    for name, cell in zip(names, getattr(function, "__closure__", None) or (), strict=True):
+        with suppress(ValueError):  # not assigned yet
+            variables[name] = cell.cell_contents
+    return variables
 
 
 def _expand_alias(annotation: Any) -> Any:

@@ -18,6 +18,7 @@ from bandmaster.kernel.events import Listener
 from bandmaster.kernel.hosting.draining import CloseServer, Drainer
 from bandmaster.kernel.hosting.error_handlers import add_shared_error_handlers
 from bandmaster.kernel.hosting.health_endpoints import make_health_endpoints, report_live, report_ready
+from bandmaster.kernel.hosting.host_argument import check_host
 from bandmaster.kernel.hosting.identity import apply_identity
 from bandmaster.kernel.hosting.in_flight import InFlight
 from bandmaster.kernel.hosting.lifespan_server import speak_lifespan
@@ -60,8 +61,7 @@ def create_app(
         PlanError: parts don't fit together, or settings are missing or wrong.
         ValueError: an argument is of the wrong kind.
     """
-    if host is not None and not callable(host):
-        raise ValueError(f"host: expected an ASGI app, got {host!r}")
+    check_host(host)
     overrides = check_overrides(overrides)
     settings = choose_settings(settings, overrides, Environment.choose(env_file))
     lifespans = None if host is None else Lifespans(host, mounted=settings.mounted_lifespans)
@@ -127,6 +127,7 @@ class Application:
         if self.settings.health:
             reports = {"/livez": self.live, "/readyz": self.ready, "/startupz": self.started}
             self._health_endpoints = make_health_endpoints(reports, show_details=self.settings.shows_details)
+        self._is_made = True
 
     # Hidden from type checkers, which report unknown attributes themselves.
     if not TYPE_CHECKING:  # pragma: no branch
@@ -134,9 +135,14 @@ class Application:
         def __getattr__(self, name: str) -> NoReturn:
             """Point to the host for an attribute that only the host has, such as ``include_router``."""
             message = f"{type(self).__name__!r} object has no attribute {name!r}"
-            if not name.startswith("_") and hasattr(self.__dict__.get("host"), name):
-                message += f"; its host, a {type(self.host).__name__}, has one: use app.host.{name}"
-            raise AttributeError(message, name=name, obj=self)
+            raise AttributeError(message + _describe_owner(self, name), name=name, obj=self)
+
+        def __setattr__(self, name: str, value: Any) -> None:
+            """Refuse to set an attribute that only the host reads, such as ``dependency_overrides``."""
+            is_own = name in self.__dict__ or hasattr(type(self), name) or "_is_made" not in self.__dict__
+            if not is_own and (hint := _describe_owner(self, name)):
+                raise AttributeError(f"{name!r} of {type(self).__name__!r} is never read{hint}", name=name, obj=self)
+            super().__setattr__(name, value)
 
     @property
     def plan(self) -> Plan:
@@ -314,6 +320,24 @@ class Application:
     async def ready(self) -> Report:
         """Whether the application accepts new requests."""
         return await report_ready(self.kernel, serving=self._serving is not None, draining=self._in_flight.drain.begun)
+
+
+def _describe_owner(app: Application, name: str) -> str:
+    """The end of an error about an attribute: the host that has it; empty if no host has."""
+    host, path = app.__dict__.get("host"), "app.host"
+    while isinstance(host, Application):
+        host, path = host.host, f"{path}.host"
+    if name.startswith("_") or not _has_attribute(host, name):
+        return ""
+    kind = type(host).__name__
+    return f"; its host, a {kind}, has one: use {path}.{name}, and pass {path} to whatever expects a {kind}"
+
+
+def _has_attribute(value: object, name: str) -> bool:
+    try:
+        return hasattr(value, name)
+    except Exception:  # noqa: BLE001  # a property may raise anything, and this is about another object
+        return False
 
 
 def _add_state(scope: Scope, added: dict[str, Any]) -> Scope:

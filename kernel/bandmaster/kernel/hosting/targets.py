@@ -12,13 +12,16 @@ from pathlib import Path
 from types import ModuleType
 from typing import TYPE_CHECKING, Any, TypeVar, cast
 
+from bandmaster.kernel.contribs import advise_module
 from bandmaster.kernel.contributions.factories import unwrap
+from bandmaster.kernel.contributions.model import Contribution
 from bandmaster.kernel.errors import BandmasterError, Problem, TargetError
 from bandmaster.kernel.hosting.default_target import HERE, resolve_target
 from bandmaster.kernel.imports import (
     FailedImport,
     MissingAttribute,
     MissingModule,
+    advise_import,
     describe_object,
     import_object,
     split_reference,
@@ -126,7 +129,8 @@ def _import(target: str, app_dir: str, fits: Callable[[Any], bool]) -> Any:
     try:
         return import_object(name, attribute)
     except MissingModule as failure:
-        problem = Problem(f"There is no module {failure.name!r}.", _suggest_module(failure.name), name)
+        hint = advise_module(failure.name, name) or _suggest_module(failure.name)
+        problem = Problem(f"There is no module {failure.name!r}.", hint, name)
         raise TargetError(problem, misspelt=True) from failure.__cause__
     except MissingAttribute as failure:
         raise TargetError(Problem(f"{failure}.", failure.suggest(fits), target), misspelt=True) from failure.__cause__
@@ -179,6 +183,7 @@ def _run(subject: str, action: str, function: Callable[[], T]) -> T:
 def _make_error(subject: str, action: str, error: BaseException) -> TargetError:
     missing = error.name if isinstance(error, ModuleNotFoundError) else None
     hint = f"Install what brings {missing.partition('.')[0]!r}, or correct the import." if missing else ""
+    hint = advise_import(error) or hint
     problem = Problem(f"{describe_failure(subject, action, error)}.", hint, subject)
     return TargetError(problem, trace=list_steps(error))
 
@@ -238,7 +243,9 @@ def _check_app(loaded: Any, target: str, message: str) -> Any:
     if _is_bandmasters(loaded) or _is_asgi(loaded):
         return loaded
     hint = ""
-    if isinstance(loaded, type):
+    if isinstance(loaded, Contribution):
+        hint = f"It is a part of an application: name the app, create_app(contributions=[{loaded.name}])."
+    elif isinstance(loaded, type):
         hint = f"Name one that you made of it: app = {loaded.__name__}(...)."
     elif inspect.iscoroutinefunction(loaded):
         hint = "A factory is a plain function: write def, not async def."

@@ -18,6 +18,7 @@ from bandmaster.kernel.discovery.disabling import (
     strip_group,
 )
 from bandmaster.kernel.discovery.discover import Discovery, Found, discover
+from bandmaster.kernel.discovery.trust import LeftOut
 from bandmaster.kernel.lifecycle.context import Context
 from bandmaster.kernel.planning.conditions import SettingsReader
 from bandmaster.kernel.planning.deadlines import Deadlines
@@ -150,6 +151,7 @@ class Composition:
             known=[*map(strip_group, disabled), *(part.found.name for part in discovery.left_out)],
             disabled=split.disabled,
             replaces={(part.group, part.name): part.provenance for part in split.replaced},
+            left_out=map(self._name_source, discovery.left_out),
             warnings=warnings,
         )
         left_out = tuple(
@@ -186,6 +188,13 @@ class Composition:
             if (part.group, part.name) in kept and not off.isdisjoint(list_addresses(part.group, part.name))
         ]
         return _Split(tuple(enabled), tuple(disabled), tuple(replaced), tuple(warnings))
+
+    def _name_source(self, left: LeftOut) -> LeftOut:
+        """A part that is left out, with the setting or the argument that disables it."""
+        addresses = list_addresses(left.found.group, left.found.name)
+        sources = {"disable=": self.disable, "BANDMASTER_DISABLE": self.settings.disable}
+        named = [source for source, names in sources.items() if addresses & names]
+        return replace(left, reason=f"it is disabled by {' and '.join(named)}") if named else left
 
     def _discover(self, disabled: frozenset[str]) -> Discovery:
         return discover(

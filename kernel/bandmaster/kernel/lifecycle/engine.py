@@ -18,6 +18,7 @@ from bandmaster.kernel.errors import DeadlineExceeded
 from bandmaster.kernel.events import Event
 from bandmaster.kernel.lifecycle.arguments import NOTHING, make_arguments
 from bandmaster.kernel.lifecycle.cancellation import make_outside_cancellation, remove_cancellations, wait_through
+from bandmaster.kernel.lifecycle.component_manager import ComponentManager
 from bandmaster.kernel.lifecycle.component_task import ComponentTask, TaskState
 from bandmaster.kernel.lifecycle.context import Context
 from bandmaster.kernel.lifecycle.outcome import (
@@ -272,7 +273,7 @@ class Engine:
         self._timer.set_deadline(task, now + task.component.start_timeout)
         self._emit(events.ComponentStarting, component=task.name, waited=task.waited)
         try:
-            task.manager = task.component.contribution.factory(**self._make_arguments(task.component))
+            task.manager = ComponentManager.make(task.component, self._make_arguments(task.component))
             task.pending = task.manager.__aenter__()
             value = await task.pending
         except BaseException as error:

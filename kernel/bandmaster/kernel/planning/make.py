@@ -18,6 +18,7 @@ from bandmaster.kernel.contributions.model import (
     group_of,
 )
 from bandmaster.kernel.contributions.signatures import Kind, Need
+from bandmaster.kernel.discovery.trust import LeftOut
 from bandmaster.kernel.errors import PlanError, Problem, Problems
 from bandmaster.kernel.planning.budgets import evaluate_budget
 from bandmaster.kernel.planning.component_order import Edges, find_edges, order_components
@@ -47,15 +48,16 @@ def make_plan(
     known: Iterable[str] = (),
     disabled: Iterable[Contribution] = (),
     replaces: Mapping[tuple[str, str], Provenance] | None = None,
+    left_out: Iterable[LeftOut] = (),
     warnings: Iterable[str] = (),
 ) -> Plan:
     """Make the plan of a set of parts; the order in which the parts come doesn't matter.
 
     ``serves`` says whether layers, routes and error handlers are planned; None means for the role ``web`` and for no
-    role. ``known`` names parts that exist but were left out, so that an ordering may name them. ``disabled`` are parts
-    from code that are left out, and ``replaces`` has the origins of disabled parts that others stand in for, by group
-    and name. ``read_settings`` makes settings of their types; None reads them from the environment.
-    Where it makes none for a condition, the part stays in the plan.
+    role. ``known`` names parts that exist but were left out, so that an ordering may name them. ``left_out`` are the
+    installed ones of them, which a hint may name. ``disabled`` are parts from code that are left out, and ``replaces``
+    has the origins of disabled parts that others stand in for, by group and name. ``read_settings`` makes settings of
+    their types; None reads them from the environment. Where it makes none for a condition, the part stays in the plan.
 
     Raises:
         PlanError: the parts don't fit together; ``problems`` holds everything that is wrong with them.
@@ -74,7 +76,7 @@ def make_plan(
     parts = parts.omit(conditions.omitted)
     check_exceptions(parts.error_handlers, conditions.undecided, problems)
     wiring = wire(parts, replacing, context, conditions.undecided, problems)
-    check_providers(parts, wiring, replacing, context, conditions.undecided, problems)
+    check_providers(parts, wiring, replacing, context, conditions.undecided, problems, left_out=list(left_out))
     settings = _read_all_settings(parts, wiring, conditions, replacing, read, problems)
     _check_timeout_names(parts, deadlines, problems)
     edges = find_edges(parts, wiring, problems)

@@ -8,6 +8,7 @@ from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, get_args, get_origin
 
+from bandmaster.kernel.contribs import find_distribution
 from bandmaster.kernel.contributions.keys import Collected, Key, type_name
 from bandmaster.kernel.contributions.model import (
     Contribution,
@@ -15,7 +16,9 @@ from bandmaster.kernel.contributions.model import (
     MiddlewareContribution,
 )
 from bandmaster.kernel.contributions.signatures import Kind, Need
+from bandmaster.kernel.discovery.trust import LeftOut
 from bandmaster.kernel.errors import Problem, Problems
+from bandmaster.kernel.planning.hidden_providers import describe_left_out, describe_undeclared
 from bandmaster.kernel.planning.offered_keys import find_omission, list_keys
 from bandmaster.kernel.planning.parts import Parts, describe_part
 from bandmaster.kernel.planning.plan import Plan
@@ -31,12 +34,15 @@ def check_providers(
     context: type | None,
     undecided: Collection[str],
     problems: Problems,
+    *,
+    left_out: Collection[LeftOut] = (),
 ) -> None:
     """Report each need that nothing provides, that only the part itself provides, or that leaves a choice open.
 
     ``undecided`` are parts of which a condition will leave out some, so that several of them are no open choice.
+    ``left_out`` are installed parts that aren't loaded; a hint may name one.
     """
-    search = _Search(parts, wiring, overrides, context, undecided)
+    search = _Search(parts, wiring, overrides, context, undecided, left_out)
     for name, needs in wiring.needs.items():
         problems.extend(search.find_unmet(wiring.running[name], needs))
         problems.extend(search.find_undecorated(wiring.running[name], needs))
@@ -53,6 +59,7 @@ class _Search:
     overrides: Mapping[Key, Any]
     context: type | None
     undecided: Collection[str]
+    left_out: Collection[LeftOut]
 
     def find_unmet(
         self, part: LifespanContribution | MiddlewareContribution, needs: Sequence[Need]
@@ -150,7 +157,14 @@ class _Search:
             return "Only components have one."
         if key.type is Plan:
             return "A component with the parameter context: Context has it as context.plan."
-        return self._find_inactive(key) or self._find_collected(key) or self._find_similar(key) or self._advise(key)
+        return (
+            self._find_inactive(key)
+            or describe_left_out(key, self.left_out)
+            or self._find_collected(key)
+            or self._find_similar(key)
+            or describe_undeclared(key, self.wiring.running.values())
+            or self._advise(key)
+        )
 
     def _find_collected(self, key: Key) -> str:
         """The type to write for every provider of a type, where another kind of collection is written."""
@@ -199,7 +213,7 @@ class _Search:
         override = f"pass overrides={{{_render_in_code(key)}: ...}}"
         if inspect.isclass(key.type) and key.type.__module__ == "builtins":
             return f"Plain values belong into a settings type, or a layer's options; or {override}"
-        brought_by, installed = _find_distribution(key.module)
+        brought_by, installed = find_distribution(key.module)
         if brought_by and installed:
             return f"{brought_by} brings it: let its part in, or {override}"
         offered = {
@@ -225,22 +239,6 @@ def _is_subclass(kind: Any, wanted: Any) -> bool:
 
 _SEQUENCES = (list, tuple, set, frozenset, abc.Iterable, abc.Collection, abc.MutableSequence, abc.Set)
 _MAPPINGS = (dict, abc.MutableMapping)
-
-# Top-level packages with types that people ask for, and the distribution that provides them.
-_PROVIDED_BY = {
-    "eventsourcing": "bandmaster-eventsourcing",
-    "redis": "bandmaster-redis",
-    "sqlalchemy": "bandmaster-persistence",
-    "taskiq": "bandmaster-taskiq",
-}
-
-
-def _find_distribution(module: str) -> tuple[str, bool]:
-    """The distribution with a component for a module's types, if one is known, and whether that is installed."""
-    parts = module.split(".")
-    if parts[:2] == ["bandmaster", "contrib"] and len(parts) > 2:
-        return f"bandmaster-{parts[2]}", True  # or its type could not have been named
-    return _PROVIDED_BY.get(parts[0], ""), False
 
 
 def _render_in_code(key: Key) -> str:

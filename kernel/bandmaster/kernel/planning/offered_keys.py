@@ -35,7 +35,7 @@ def find_omission(omitted: Iterable[Omission], key: Key) -> Omission | None:
     return next((omission for omission in omitted if key in list_keys(omission.part)), None)
 
 
-def list_keys(part: Contribution) -> tuple[Key, ...]:
+def list_keys(part: object) -> tuple[Key, ...]:
     """The keys under which a part can be asked for; none for parts that provide nothing."""
     if isinstance(part, ValueContribution):
         return list_value_keys(part)

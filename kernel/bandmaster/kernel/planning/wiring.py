@@ -8,6 +8,7 @@ from typing import Any
 
 from bandmaster.kernel.contributions.keys import Key, find_collection, type_name
 from bandmaster.kernel.contributions.model import LifespanContribution, MiddlewareContribution, ValueContribution
+from bandmaster.kernel.contributions.places import find_place
 from bandmaster.kernel.contributions.signatures import Kind, Need, is_settings, parameters, read_needs
 from bandmaster.kernel.errors import Problem, Problems, SignatureError
 from bandmaster.kernel.planning.chain_order import sort_decorators
@@ -106,7 +107,7 @@ def _read_provides(part: LifespanContribution, problems: Problems) -> tuple[Key,
     try:
         return list_component_keys(part)
     except SignatureError as error:
-        problems.add(f"{describe_part(part)}: {error}.", subject=part.name)
+        problems.add(f"{describe_part(part)}: {error} ({find_place(part.factory)}).", subject=part.name)
         return tuple(dict.fromkeys([*([] if part.decorates is None else [part.decorates]), *part.provides]))
 
 
@@ -114,7 +115,7 @@ def _read_component_needs(part: LifespanContribution, context: type | None, prob
     try:
         needs = read_needs(part.factory, context=context)
     except SignatureError as error:
-        problems.add(f"{describe_part(part)}: {error}.", subject=part.name)
+        problems.add(f"{describe_part(part)}: {error} ({find_place(part.factory)}).", subject=part.name)
         return ()
     if part.decorates is None:
         return tuple(needs)
@@ -129,7 +130,8 @@ def _read_layer_needs(layer: MiddlewareContribution, problems: Problems) -> tupl
         needs = tuple(read_layer_needs(layer))
         problems.extend(_find_unknown_options(layer))
     except SignatureError as error:
-        problems.add(f"{describe_part(layer)}: {error}.", "Or give it by name in options.", layer.name)
+        place = find_place(layer.layer)
+        problems.add(f"{describe_part(layer)}: {error} ({place}).", "Or give it by name in options.", layer.name)
         return ()
     return needs
 

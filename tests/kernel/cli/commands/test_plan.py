@@ -145,6 +145,33 @@ def test_the_plan_for_another_role_knows_what_the_application_disables(sandbox):
         assert "mailer" in [part["name"] for part in told["components"]]
 
 
+@pytest.mark.parametrize("by_argument", [True, False])
+def test_a_disabled_part_that_would_help(sandbox, by_argument):
+    """The problem of a need that a disabled part would meet names the part, and what disables it."""
+    sandbox.install_data()
+    argument = ', disable={"database"}' if by_argument else ""
+    sandbox.write(
+        "shop.py",
+        f"""
+        from collections.abc import AsyncIterator
+        from bandmaster.kernel import LifespanBand, create_app, lifespan
+        from acme_data import Database
+        @lifespan(band=LifespanBand.APPLICATION)
+        async def shop(database: Database) -> AsyncIterator[None]:
+            yield
+        def app():
+            return create_app(contributions=[shop]{argument})
+        """,
+    )
+    sandbox.setenv(BANDMASTER_DISABLE="jobs,Access" if by_argument else "jobs,access,database")
+    source = "disable=" if by_argument else "BANDMASTER_DISABLE"
+    code, said = sandbox.error("plan", "shop:app")
+    hint = (
+        f"which nothing provides. 'database' (acme-data 1.2) provides one, but it is disabled by {source}: let it in."
+    )
+    assert (1, True) == (code, hint in " ".join(said.split()))
+
+
 def test_explain(sandbox):
     """--explain prints the reasons for the place of a part."""
     sandbox.install_data()
