@@ -15,7 +15,12 @@ from bandmaster.kernel.contributions.model import Contribution
 from bandmaster.kernel.errors import StartError
 from bandmaster.kernel.events import Listener
 from bandmaster.kernel.hosting.draining import CloseServer, Drainer
-from bandmaster.kernel.hosting.health_endpoints import make_health_endpoints, report_live, report_ready
+from bandmaster.kernel.hosting.health_endpoints import (
+    find_hidden_routes,
+    make_health_endpoints,
+    report_live,
+    report_ready,
+)
 from bandmaster.kernel.hosting.identity import apply_identity
 from bandmaster.kernel.hosting.in_flight import InFlight
 from bandmaster.kernel.hosting.lifespan_server import speak_lifespan
@@ -114,8 +119,13 @@ class Application:
         self._prepare_run()
         self._health_endpoints: dict[str, ASGIApp] = {}
         if self.settings.health:
-            reports = {"/livez": self.live, "/readyz": self.ready, "/startupz": self.started}
+            reports = {
+                self.settings.live_path: self.live,
+                self.settings.ready_path: self.ready,
+                self.settings.startup_path: self.started,
+            }
             self._health_endpoints = make_health_endpoints(reports, show_details=self.settings.shows_details)
+            self.warnings += find_hidden_routes(self._inner, self.settings)
 
     # Hidden from type checkers, which report unknown attributes themselves.
     if not TYPE_CHECKING:  # pragma: no branch
@@ -208,7 +218,7 @@ class Application:
                 self._state = {}
 
     def _prepare_run(self) -> None:
-        self._in_flight = InFlight(self.settings.websocket_close_code)
+        self._in_flight = InFlight(self.settings.websocket_close_code, lambda: not self.kernel.is_ready)
         self._drainer = Drainer(self.kernel, self._in_flight, self._refuse_requests)
         self._lifespans.reset()
 
