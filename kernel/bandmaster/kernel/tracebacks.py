@@ -66,6 +66,14 @@ def find_frames(error: BaseException, *, skip: Iterable[str] = ()) -> list[Frame
     return _drop_machinery(_extract(error), skip)
 
 
+def find_caller() -> str:
+    """File and line of the code that has called the kernel."""
+    frame = inspect.currentframe()
+    while frame is not None and frame.f_code.co_filename.startswith((_KERNEL, contextlib.__file__)):
+        frame = frame.f_back
+    return f"{frame.f_code.co_filename}:{frame.f_lineno}" if frame is not None else "unknown file"
+
+
 def find_blocking_line(frame: FrameType) -> str:
     """Render the line at which an event loop's thread stands, as in a traceback; empty if the event loop waits.
 

@@ -17,7 +17,12 @@ from bandmaster.kernel.errors import StartError
 from bandmaster.kernel.events import Listener
 from bandmaster.kernel.hosting.draining import CloseServer, Drainer
 from bandmaster.kernel.hosting.error_handlers import add_shared_error_handlers
-from bandmaster.kernel.hosting.health_endpoints import make_health_endpoints, report_live, report_ready
+from bandmaster.kernel.hosting.health_endpoints import (
+    find_hidden_routes,
+    make_health_endpoints,
+    report_live,
+    report_ready,
+)
 from bandmaster.kernel.hosting.host_argument import check_host
 from bandmaster.kernel.hosting.identity import apply_identity
 from bandmaster.kernel.hosting.in_flight import InFlight
@@ -125,8 +130,13 @@ class Application:
         self._prepare_run()
         self._health_endpoints: dict[str, ASGIApp] = {}
         if self.settings.health:
-            reports = {"/livez": self.live, "/readyz": self.ready, "/startupz": self.started}
+            reports = {
+                self.settings.live_path: self.live,
+                self.settings.ready_path: self.ready,
+                self.settings.startup_path: self.started,
+            }
             self._health_endpoints = make_health_endpoints(reports, show_details=self.settings.shows_details)
+            self.warnings += find_hidden_routes(self._inner, self.settings)
         self._is_made = True
 
     # Hidden from type checkers, which report unknown attributes themselves.
@@ -170,41 +180,39 @@ class Application:
         kind = scope["type"]
         if not self._was_started:
             self._note_call(kind)
-        if kind == "http":
-            path, root = scope["path"], scope.get("root_path")
-            if root:
-                path = path.removeprefix(root)
-            serving = self._serving
-            if path in self._health_endpoints:
-                if self._in_flight.drain.begun:
-                    send = close_after(scope, send)
-                await self._health_endpoints[path](scope, receive, send)
-                return
-            if serving is not None:
-                served = _add_state(scope, serving.state)
-                try:
-                    if await self._in_flight.serve_request(serving.http, served, receive, send):
-                        return
-                except BaseException as error:
-                    self._server_log.note_exception(error, send)
-                    raise
-            closing = self._in_flight.drain.begun
-            await refuse_request(scope, send, self.settings.retry_after, self._describe_absence(), closing=closing)
-        elif kind == "websocket":
-            serving = self._serving
-            if serving is not None:
-                scope = _add_state(scope, serving.state)
-                try:
-                    await self._in_flight.serve_websocket(serving.websocket, scope, receive, send)
-                except BaseException as error:
-                    self._server_log.note_exception(error, send)
-                    raise
-            else:
-                await refuse_websocket(scope, receive, send, self.settings.retry_after, self._describe_absence())
-        elif kind == "lifespan":
+        if kind == "lifespan":
             await speak_lifespan(self, receive, send)
-        else:
+            return
+        if kind not in ("http", "websocket"):
             raise ValueError(f"scope: expected http, websocket or lifespan, got {kind!r}")
+        try:
+            await (self._serve_http if kind == "http" else self._serve_websocket)(scope, receive, send)
+        except BaseException as error:
+            self._server_log.note_exception(error, send)
+            raise
+
+    async def _serve_http(self, scope: Scope, receive: Receive, send: Send) -> None:
+        path, root = scope["path"], scope.get("root_path")
+        if root:
+            path = path.removeprefix(root)
+        if path in self._health_endpoints:
+            if self._in_flight.drain.begun:
+                send = close_after(scope, send)
+            await self._health_endpoints[path](scope, receive, send)
+            return
+        if (serving := self._serving) is not None:
+            served = _add_state(scope, serving.state)
+            if await self._in_flight.serve_request(serving.http, served, receive, send):
+                return
+        closing = self._in_flight.drain.begun
+        await refuse_request(scope, send, self.settings.retry_after, self._describe_absence(), closing=closing)
+
+    async def _serve_websocket(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if (serving := self._serving) is not None:
+            scope = _add_state(scope, serving.state)
+            await self._in_flight.serve_websocket(serving.websocket, scope, receive, send)
+        else:
+            await refuse_websocket(scope, receive, send, self.settings.retry_after, self._describe_absence())
 
     @asynccontextmanager
     async def running(self) -> AsyncGenerator[Resources, None]:
@@ -249,7 +257,7 @@ class Application:
         return describe_absence(self.kernel.phase, was_started=self._was_started)
 
     def _prepare_run(self) -> None:
-        self._in_flight = InFlight(self.settings.websocket_close_code)
+        self._in_flight = InFlight(self.settings.websocket_close_code, lambda: not self.kernel.is_ready)
         self._drainer = Drainer(self.kernel, self._in_flight, self._refuse_requests)
         self._lifespans.reset()
 

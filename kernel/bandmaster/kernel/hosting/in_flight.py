@@ -46,8 +46,10 @@ class InFlight:
     what goes on is cancelled.
     """
 
-    def __init__(self, close_code: int = 1001) -> None:
+    def __init__(self, close_code: int = 1001, is_stopping: Callable[[], bool] = bool) -> None:
         self.drain = Drain()
+        self.is_stopping = is_stopping
+        """Whether a stop has been requested. The drain begins a moment later."""
         self.streams_disconnected = False
         """Whether `disconnect_streams` has been called."""
         self._close_code = close_code
@@ -194,9 +196,9 @@ class _Request:
                 wait.interrupt()
 
     async def end_event_stream(self) -> None:
-        """Complete an event stream that the drain has ended. Any other stream would look whole, but be cut off."""
-        if self._in_flight.drain.begun and self._start is not None and not self._is_over:
+        """Complete an event stream that the stop has ended. Any other stream would look whole, but be cut off."""
+        if self._start is not None and not self._is_over:
             kind = find_header(self._start, b"content-type") or b""
-            if kind.startswith(EVENT_STREAM):
+            if kind.startswith(EVENT_STREAM) and (self._in_flight.drain.begun or self._in_flight.is_stopping()):
                 with suppress(Exception):  # servers raise various errors for a client that has left
                     await self._send({"type": "http.response.body", "body": b"", "more_body": False})

@@ -20,7 +20,13 @@ from bandmaster.kernel.logs import get_logger
 from bandmaster.kernel.reports import one_line, report, split_report
 from bandmaster.kernel.settings.kernel import KernelSettings
 from bandmaster.kernel.shutdown.escalation import Action, Escalation
-from bandmaster.kernel.shutdown.stop_signals import is_handled, precede_handlers
+from bandmaster.kernel.shutdown.signal_relay import SignalRelay
+from bandmaster.kernel.shutdown.stop_signals import STOP_SIGNALS, is_handled, precede_handlers
+
+_RELAY_DELAYS = (0.01, 0.2)
+"""Seconds after the startup within which a server runs the event loop in which it serves; on a busy machine the second
+one counts.
+"""
 
 
 class Served(Protocol):
@@ -81,6 +87,7 @@ class _Session:
         self._send = send
         self._kill = kill
         self._escalation = Escalation(app.kernel, exit_process=exit_process)
+        self._relay = SignalRelay(STOP_SIGNALS)
         self._held: list[Callable[[], None]] = []
         """Passes the first signal on to the server, once WebSockets are closed and the drain delay is over."""
         self._held_longer: list[Callable[[], None]] = []
@@ -97,7 +104,7 @@ class _Session:
         self._shutdown = anyio.Event()
         self._escalation.enter_event_loop()
         with (
-            precede_handlers(self._receive_signal, lambda: self._escalation.is_stopping) as self._preceded,
+            precede_handlers(self._receive_signal, lambda: self._escalation.is_stopping, self._relay) as self._preceded,
             # Without a server that handles signals the process isn't ours to end: a test client's, for example.
             self._escalation.watching(may_end_process=bool(self._preceded)),
             self._app.kernel.listening(self._end_server_on_crash),
@@ -153,6 +160,14 @@ class _Session:
     async def _confirm_start(self) -> None:
         await self._send({"type": "lifespan.startup.complete"})
         self._tasks.start_soon(self._await_shutdown)
+        if self._preceded:
+            self._tasks.start_soon(self._install_relay)
+
+    async def _install_relay(self) -> None:
+        # granian runs its event loop anew after the startup, and uvloop then takes the signals for itself again.
+        for delay in _RELAY_DELAYS:
+            await anyio.sleep(delay)
+            self._relay.install()
 
     async def _await_shutdown(self) -> None:
         await self._receive()

@@ -1,4 +1,4 @@
-"""Find the apps mounted in a host."""
+"""Find the apps mounted in a host, and their endpoints."""
 
 from __future__ import annotations
 
@@ -89,6 +89,30 @@ def find_hosted_apps(host: Any, *, mounted: bool) -> Iterator[HostedApp]:
 def find_mounts(host: Any) -> Iterator[MountedApp]:
     """Every mount in an app, with those in mounted apps. An app that is mounted within itself is found once."""
     yield from _walk(unwrap_app(host), "", (), ())
+
+
+def find_endpoint(app: Any, path: str) -> str | None:
+    """Name the endpoint that an app, or one mounted there, has at exactly this path; None without one."""
+    app = unwrap_app(app)
+    for route in getattr(app, "routes", None) or ():
+        included, inner = get_included_router(route), get_mounted_app(route)
+        own = getattr(route, "path", None)
+        found = None
+        if included is not None:
+            router, prefix = included
+            found = find_endpoint(router, path.removeprefix(prefix)) if path.startswith(prefix) else None
+        elif inner is None or own == path:
+            found = _name_endpoint(getattr(route, "endpoint", inner or route)) if own == path else None
+        elif inner is not app and isinstance(own, str) and path.startswith(f"{own}/"):
+            found = find_endpoint(inner, path.removeprefix(own))
+        if found is not None:
+            return found
+    return None
+
+
+def _name_endpoint(endpoint: Any) -> str:
+    named = endpoint if hasattr(endpoint, "__qualname__") else type(endpoint)
+    return f"{named.__module__}:{named.__qualname__}"
 
 
 def unwrap_app(app: Any) -> Any:

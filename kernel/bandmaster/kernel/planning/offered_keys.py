@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 
 from bandmaster.kernel.contributions.keys import Key
-from bandmaster.kernel.contributions.model import Contribution, LifespanContribution, ValueContribution
+from bandmaster.kernel.contributions.model import LifespanContribution, ValueContribution
 from bandmaster.kernel.contributions.signatures import read_provides
 from bandmaster.kernel.errors import SignatureError
 from bandmaster.kernel.planning.parts import Omission

@@ -6,7 +6,15 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Annotated, ClassVar, Literal
 
-from pydantic import BeforeValidator, Field, NonNegativeInt, PositiveInt, StringConstraints, model_validator
+from pydantic import (
+    AfterValidator,
+    BeforeValidator,
+    Field,
+    NonNegativeInt,
+    PositiveInt,
+    StringConstraints,
+    model_validator,
+)
 from pydantic_settings import NoDecode, SettingsConfigDict
 
 from bandmaster.kernel.settings.base import Settings
@@ -18,10 +26,17 @@ def _parse_word(value: object) -> object:
     return value.strip().lower() if isinstance(value, str) else value
 
 
+def _check_path(path: str) -> str:
+    if path and not path.startswith("/"):
+        raise ValueError("expected a path that begins with /, or nothing")
+    return path
+
+
 _Seconds = Annotated[float, Field(ge=0, allow_inf_nan=False)]
 _SomeSeconds = Annotated[float, Field(gt=0, allow_inf_nan=False)]
 _Names = Annotated[frozenset[str], NoDecode]
 _Text = Annotated[str, StringConstraints(strip_whitespace=True, min_length=1)]
+_Path = Annotated[str, AfterValidator(_check_path)]
 _LogFormat = Annotated[Literal["auto", "console", "json"], BeforeValidator(_parse_word)]
 _LogLevel = Annotated[Literal["debug", "info", "warning", "error", "critical"], BeforeValidator(_parse_word)]
 
@@ -105,7 +120,16 @@ class KernelSettings(Settings):
         description="Answer health checks, and all other requests with 503, before the start has completed.",
     )
     retry_after: PositiveInt = Field(default=5, description="Seconds in the Retry-After header of a 503.")
-    health: bool = Field(default=True, description="Answer /livez, /readyz and /startupz.")
+    health: bool = Field(default=True, description="Answer health checks.")
+    live_path: _Path = Field(
+        default="/livez", description="The path of the health check for liveness; empty: no such check."
+    )
+    ready_path: _Path = Field(
+        default="/readyz", description="The path of the health check for readiness; empty: no such check."
+    )
+    startup_path: _Path = Field(
+        default="/startupz", description="The path of the health check for the start; empty: no such check."
+    )
     health_details: bool | None = Field(
         default=None, description="Name the failing components in health answers; unset: outside production only."
     )
@@ -125,6 +149,12 @@ class KernelSettings(Settings):
     def _check_together(self) -> KernelSettings:
         if self.debug and self.is_production:
             raise ValueError("BANDMASTER_DEBUG is refused while BANDMASTER_ENVIRONMENT is production")
+        paths = [path for path in (self.live_path, self.ready_path, self.startup_path) if path]
+        if len(set(paths)) < len(paths):
+            raise ValueError(
+                "BANDMASTER_LIVE_PATH, BANDMASTER_READY_PATH and BANDMASTER_STARTUP_PATH must differ from each other; "
+                "leave one empty to switch its check off"
+            )
         draining = self.drain_delay + self.drain_timeout
         if draining >= self.termination_grace:
             raise ValueError(

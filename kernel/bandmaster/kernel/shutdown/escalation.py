@@ -107,8 +107,8 @@ class Escalation:
 
     @property
     def is_stopping(self) -> bool:
-        """Whether a stop has been requested, by a signal or otherwise."""
-        return bool(self.signals) or self._kernel.phase not in (Phase.NEW, Phase.STARTING, Phase.READY)
+        """Whether a stop has been requested, by a signal or otherwise, and the event loop knows."""
+        return self._kernel.phase not in (Phase.NEW, Phase.STARTING, Phase.READY)
 
     @property
     def skips_drain(self) -> bool:

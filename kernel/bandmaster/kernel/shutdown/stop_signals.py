@@ -10,6 +10,8 @@ from types import FrameType
 
 import sniffio
 
+from bandmaster.kernel.shutdown.signal_relay import SignalRelay
+
 STOP_SIGNALS = tuple(
     getattr(signal, name) for name in ("SIGTERM", "SIGINT", "SIGHUP", "SIGQUIT") if hasattr(signal, name)
 )
@@ -102,19 +104,20 @@ def is_handled(number: signal.Signals) -> bool:
 
 @contextmanager
 def precede_handlers(
-    receive: ReceiveFirst, is_stopping: Callable[[], bool] = bool
+    receive: ReceiveFirst, is_stopping: Callable[[], bool] = bool, relay: SignalRelay | None = None
 ) -> Iterator[frozenset[signal.Signals]]:
     """Receive the stop signals before the present handlers, and yield the set of signals received so.
 
     The set is empty outside the main thread, and where SIGTERM has no handler: a server has one, while asyncio's own
     runner handles Ctrl-C without any server. SIGHUP and SIGQUIT, which would end the process without any clean-up where
     the server has no handler for them, are passed on as SIGTERM. ``receive`` runs between two bytecodes of the main
-    thread, so it must be short and must not wait for a lock. ``is_stopping``: see `SignalHandler`.
+    thread, so it must be short and must not wait for a lock. ``is_stopping``: see `SignalHandler`. A ``relay`` gets the
+    signals that are passed on, and is removed at the end.
     """
     if threading.current_thread() is not threading.main_thread() or not is_handled(signal.SIGTERM):
         yield frozenset()
         return
-    preceding = _PrecedingHandler(receive, is_stopping)
+    preceding = _PrecedingHandler(receive, is_stopping, relay or SignalRelay(STOP_SIGNALS))
     try:
         yield frozenset(preceding.earlier)
     finally:
@@ -124,8 +127,9 @@ def precede_handlers(
 class _PrecedingHandler:
     """The handler that is called before those of a server."""
 
-    def __init__(self, receive: ReceiveFirst, is_stopping: Callable[[], bool]) -> None:
+    def __init__(self, receive: ReceiveFirst, is_stopping: Callable[[], bool], relay: SignalRelay) -> None:
         self._receive_first = receive
+        self._relay = relay
         self._relayed = False
         """Whether the next SIGTERM is this process's own, in place of another signal."""
         self.earlier = {
@@ -144,14 +148,15 @@ class _PrecedingHandler:
             # A handler that was installed over ours meanwhile stays: its owner restores or keeps it.
             if signal.getsignal(number) is self._handler.installed:
                 signal.signal(number, earlier)
+        self._relay.remove()
 
     def _receive(self, number: int, frame: FrameType | None) -> None:
         def pass_on() -> None:
             earlier = self.earlier[signal.Signals(number)]
             if callable(earlier):
                 earlier(number, frame)
+                self._relay.pass_on(number)
             else:
-                # Raised, since some servers have their event loop notified of a signal and no other handler.
                 self._relayed = True
                 signal.raise_signal(signal.SIGTERM)
 
