@@ -64,6 +64,7 @@ if TYPE_CHECKING:
     from bandmaster.kernel.lifecycle.resources import Scoped as Scoped
     from bandmaster.kernel.lifecycle.restart import Restart as Restart
     from bandmaster.kernel.planning.plan import Plan as Plan
+    from bandmaster.kernel.planning.start_checks import EventLoop as EventLoop
     from bandmaster.kernel.process.background import run_process as run_process
     from bandmaster.kernel.process.exit import end_process as end_process
     from bandmaster.kernel.process.launcher import serve as serve
@@ -125,6 +126,7 @@ export_lazily(
         "lifecycle.resources": ["Resources", "Scoped"],
         "lifecycle.restart": ["Restart"],
         "planning.plan": ["Plan"],
+        "planning.start_checks": ["EventLoop"],
         "process.background": ["run_process"],
         "process.exit": ["end_process"],
         "process.launcher": ["serve"],

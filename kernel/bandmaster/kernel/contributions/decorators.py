@@ -23,6 +23,7 @@ from bandmaster.kernel.contributions.model import (
     MiddlewareContribution,
     OnCrash,
     Provenance,
+    StartCheck,
     ValueContribution,
 )
 
@@ -40,6 +41,7 @@ def lifespan(
     start_timeout: float | None = None,
     stop_timeout: float | None = None,
     budget: Budget | None = None,
+    check: StartCheck | None = None,
     on_crash: OnCrash = "stop",
     description: str | None = None,
 ) -> Callable[
@@ -76,6 +78,7 @@ def lifespan(
             start_timeout=start_timeout,
             stop_timeout=stop_timeout,
             budget={} if budget is None else budget,
+            check=check,
             on_crash=on_crash,
             description=read_summary(function) if description is None else description,
             provenance=Provenance(entry_point=read_path(function)),

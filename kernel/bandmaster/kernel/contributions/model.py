@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass, field, replace
 from types import MappingProxyType
@@ -20,7 +20,8 @@ from bandmaster.kernel.contributions.checks import (
 from bandmaster.kernel.contributions.factories import as_context_manager
 from bandmaster.kernel.contributions.keys import Key, check_name, type_name
 from bandmaster.kernel.contributions.layer_classes import SCOPES, Scope, check_layer, find_form
-from bandmaster.kernel.contributions.renaming import rename_budget, rename_factory
+from bandmaster.kernel.contributions.renaming import rename_factory, rename_function
+from bandmaster.kernel.errors import Problem
 
 if TYPE_CHECKING:
     from pydantic_settings import BaseSettings
@@ -28,6 +29,8 @@ if TYPE_CHECKING:
 
 Budget: TypeAlias = Mapping[str, int] | Callable[..., Mapping[str, int]]
 OnCrash: TypeAlias = Literal["stop", "degrade"]
+StartCheck: TypeAlias = Callable[..., Iterable[Problem | str]]
+"""A function that judges before the start: yields a problem for each fault, and a text for each warning."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -80,6 +83,13 @@ class LifespanContribution:
     """Seconds that a stop may take; None means the kernel's setting."""
     budget: Budget = field(default_factory=dict[str, int], hash=False)
     """The most that the component may hold in one process, ``{"postgres": 15}``, or a function of the settings."""
+    check: StartCheck | None = field(default=None, hash=False)
+    """A function that finds what the start would refuse, without opening anything.
+
+    The function yields a `Problem` for what must be refused, and a text for a warning. Its parameters are settings
+    types that the factory asks for, `KernelSettings`, `Plan` and `EventLoop`, by type. ``bandmaster check`` reports the
+    findings, and every start begins with them: nothing is started after a problem.
+    """
     on_crash: OnCrash = "stop"
     """The reaction to a failure while serving: ``stop`` the whole plan, or ``degrade`` readiness until the stop."""
     description: str = ""
@@ -97,6 +107,8 @@ class LifespanContribution:
             check_seconds(getattr(self, timeout), timeout)
         if not callable(self.budget):
             _set(self, budget=MappingProxyType(check_budget(self.budget)))
+        if self.check is not None:
+            check_callable(self.check, "check")
         if self.on_crash not in ("stop", "degrade"):
             raise ValueError(f"on_crash: expected 'stop' or 'degrade', got {self.on_crash!r}")
         _set(self, provides=check_provides(self.provides))
@@ -122,7 +134,8 @@ class LifespanContribution:
             name=name,
             factory=rename_factory(self.factory, name, settings),
             provides=tuple(Key(key.type, name) for key in self.provides),
-            budget=rename_budget(self.budget, settings),
+            budget=rename_function(self.budget, settings),
+            check=rename_function(self.check, settings),
             description=self.description if description is None else description,
         )
 
@@ -265,6 +278,10 @@ GROUPS: Mapping[str, type[Any]] = {
     "bandmaster.error_handlers": ErrorHandlerContribution,
 }
 COMMANDS_GROUP = "bandmaster.commands"
+CHECKS_GROUP = "bandmaster.checks"
+"""Functions of an application that ``bandmaster check`` calls."""
+TOOL_GROUPS = (COMMANDS_GROUP, CHECKS_GROUP)
+"""The groups of entry points that the command line loads, and no plan."""
 
 
 def group_of(part: Contribution) -> str:

@@ -28,11 +28,14 @@ def rename_factory(
     return _copy(factory, inspect.Signature(swapped, return_annotation=AbstractAsyncContextManager[provided]))
 
 
-def rename_budget(budget: Any, settings: type[Any] | None) -> Any:
-    """A copy of a budget function that takes ``settings`` in place of their base class; a plain budget as given."""
-    if settings is None or not callable(budget):
-        return budget
-    return _copy(budget, inspect.Signature(_replace_settings(budget, settings)))
+def rename_function(function: Any, settings: type[Any] | None) -> Any:
+    """A copy of a function that takes ``settings`` in place of their base class, such as a budget's or a check.
+
+    A plain budget, and None, are returned as given.
+    """
+    if settings is None or not callable(function):
+        return function
+    return _copy(function, inspect.Signature(_replace_settings(function, settings)))
 
 
 def _replace_settings(function: Callable[..., Any], settings: type[Any] | None) -> list[inspect.Parameter]:

@@ -93,7 +93,7 @@ class Composition:
         settings = self.settings
         disabled = self.disable | settings.disable
         discovery = self._discover(disabled) if self.discover else Discovery()
-        warnings = list(discovery.warnings)
+        warnings = [*settings.find_warnings(), *discovery.warnings]
         if not self.discover:
             warnings += describe_unknown(disabled, ((group_of(part), part.name) for part in self.contributions))
         enabled = [part for part in self.contributions if not disabled & list_addresses(group_of(part), part.name)]
