@@ -67,6 +67,7 @@ if TYPE_CHECKING:
     from bandmaster.kernel.logs import FieldLogger as FieldLogger
     from bandmaster.kernel.logs import get_logger as get_logger
     from bandmaster.kernel.planning.plan import Plan as Plan
+    from bandmaster.kernel.planning.start_checks import EventLoop as EventLoop
     from bandmaster.kernel.process.background import run_process as run_process
     from bandmaster.kernel.process.exit import end_process as end_process
     from bandmaster.kernel.process.launcher import serve as serve
@@ -130,6 +131,7 @@ export_lazily(
         "lifecycle.restart": ["Restart"],
         "logs": ["FieldLogger", "get_logger"],
         "planning.plan": ["Plan"],
+        "planning.start_checks": ["EventLoop"],
         "process.background": ["run_process"],
         "process.exit": ["end_process"],
         "process.launcher": ["serve"],

@@ -64,6 +64,11 @@ class Problem:
     hint: str = ""
     subject: str = ""
     """The name of the part at fault, if one part is."""
+    role_unavailable: bool = False
+    """Whether this environment has no use for the role of the process, which is no fault unless the role is asked for.
+
+    A worker, for instance, has nothing to do while the queue is in the memory of another process.
+    """
 
     def __str__(self) -> str:
         return f"{self.message} {self.hint}".rstrip()

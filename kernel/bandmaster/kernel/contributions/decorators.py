@@ -23,6 +23,7 @@ from bandmaster.kernel.contributions.model import (
     MiddlewareContribution,
     OnCrash,
     Provenance,
+    StartCheck,
     ValueContribution,
     When,
 )
@@ -44,6 +45,7 @@ def lifespan(
     start_timeout: float | None = None,
     stop_timeout: float | None = None,
     budget: Budget | None = None,
+    check: StartCheck | None = None,
     on_crash: OnCrash = "stop",
     when: When | None = None,
     description: str | None = None,
@@ -81,6 +83,7 @@ def lifespan(
                 start_timeout=start_timeout,
                 stop_timeout=stop_timeout,
                 budget={} if budget is None else budget,
+                check=check,
                 on_crash=on_crash,
                 when=when,
                 description=read_summary(function) if description is None else description,

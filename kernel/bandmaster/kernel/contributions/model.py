@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass, field, replace
 from types import MappingProxyType
@@ -25,6 +25,7 @@ from bandmaster.kernel.contributions.keys import Key, check_name, type_name
 from bandmaster.kernel.contributions.layer_classes import SCOPES, Scope, check_layer, find_form
 from bandmaster.kernel.contributions.local_names import resolve_local_names
 from bandmaster.kernel.contributions.renaming import rename_factory, rename_function
+from bandmaster.kernel.errors import Problem
 
 if TYPE_CHECKING:
     from pydantic_settings import BaseSettings
@@ -34,6 +35,8 @@ Budget: TypeAlias = Mapping[str, int] | Callable[..., Mapping[str, int]]
 OnCrash: TypeAlias = Literal["stop", "degrade"]
 When: TypeAlias = Callable[..., bool]
 """A function of settings types that says, while the plan is made, whether a part is in the plan."""
+StartCheck: TypeAlias = Callable[..., Iterable[Problem | str]]
+"""A function that judges before the start: yields a problem for each fault, and a text for each warning."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -89,6 +92,13 @@ class LifespanContribution:
     """Seconds that a stop may take; None means the kernel's setting."""
     budget: Budget = field(default_factory=dict[str, int], hash=False)
     """The most that the component may hold in one process, ``{"postgres": 15}``, or a function of the settings."""
+    check: StartCheck | None = field(default=None, hash=False)
+    """A function that finds what the start would refuse, without opening anything.
+
+    The function yields a `Problem` for what must be refused, and a text for a warning. Its parameters are settings
+    types that the factory asks for, `KernelSettings`, `Plan` and `EventLoop`, by type. ``bandmaster check`` reports the
+    findings, and every start begins with them: nothing is started after a problem.
+    """
     on_crash: OnCrash = "stop"
     """The reaction to a failure while serving: ``stop`` the whole plan, or ``degrade`` readiness until the stop."""
     when: When | None = None
@@ -111,6 +121,9 @@ class LifespanContribution:
             resolve_local_names(self.budget)
         else:
             _set(self, budget=MappingProxyType(check_budget(self.budget)))
+        if self.check is not None:
+            check_callable(self.check, "check")
+            resolve_local_names(self.check)
         if self.on_crash not in ("stop", "degrade"):
             raise ValueError(f"on_crash: expected 'stop' or 'degrade', got {self.on_crash!r}")
         _set(self, provides=check_provides(self.provides), decorates=check_decorates(self.decorates))
@@ -145,6 +158,7 @@ class LifespanContribution:
             provides=tuple(Key(key.type, name) for key in self.provides),
             budget=rename_function(self.budget, settings),
             when=rename_function(self.when, settings),
+            check=rename_function(self.check, settings),
             description=self.description if description is None else description,
         )
 
@@ -305,6 +319,10 @@ GROUPS: Mapping[str, type[Any]] = {
     "bandmaster.error_handlers": ErrorHandlerContribution,
 }
 COMMANDS_GROUP = "bandmaster.commands"
+CHECKS_GROUP = "bandmaster.checks"
+"""Functions of an application that ``bandmaster check`` calls."""
+TOOL_GROUPS = (COMMANDS_GROUP, CHECKS_GROUP)
+"""The groups of entry points that the command line loads, and no plan."""
 
 
 def group_of(part: Contribution) -> str:

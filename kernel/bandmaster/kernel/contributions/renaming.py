@@ -29,7 +29,7 @@ def rename_factory(
 
 
 def rename_function(function: Any, settings: type[Any] | None) -> Any:
-    """A copy of a function of settings that takes ``settings`` in place of their base class; anything else as given."""
+    """A copy of a function that takes ``settings`` in place of their base class; anything else is returned as given."""
     if settings is None or not callable(function):
         return function
     return _copy(function, inspect.Signature(_replace_settings(function, settings)))

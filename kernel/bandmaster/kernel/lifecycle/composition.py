@@ -128,7 +128,7 @@ class Composition:
         disabled = self.disable | settings.disable
         discovery = self._discover(disabled) if self.discover else Discovery()
         split = self._split_disabled(discovery)
-        warnings = [*discovery.warnings, *split.warnings]
+        warnings = [*settings.find_warnings(), *discovery.warnings, *split.warnings]
         if not self.discover:
             warnings += describe_unknown(disabled, ((group_of(part), part.name) for part in self.contributions))
         plan = make_plan(

@@ -8,9 +8,12 @@ from contextlib import AbstractContextManager, asynccontextmanager, contextmanag
 from dataclasses import fields
 from typing import Any
 
+import sniffio
+
 from bandmaster.kernel import events
 from bandmaster.kernel.contributions.layer_classes import LayerClass
 from bandmaster.kernel.contributions.model import Contribution
+from bandmaster.kernel.errors import PlanError
 from bandmaster.kernel.events import Event, Listener
 from bandmaster.kernel.lifecycle.blocked_phases import ReportBlocked
 from bandmaster.kernel.lifecycle.composition import Composition
@@ -22,6 +25,7 @@ from bandmaster.kernel.listeners.event_log import EventLog
 from bandmaster.kernel.listeners.timeline import Timeline
 from bandmaster.kernel.planning.conditions import SettingsReader
 from bandmaster.kernel.planning.plan import Plan
+from bandmaster.kernel.planning.start_checks import EventLoop, check_start
 from bandmaster.kernel.settings.environment import use_environment
 from bandmaster.kernel.settings.kernel import KernelSettings
 
@@ -196,12 +200,16 @@ class Kernel:
             StartCancelled: `request_stop` was called before every component had started.
             CrashError: a component died while serving.
             StopError: a component failed to stop.
+            PlanError: the check of a component has found a problem; nothing was started.
             RuntimeError: the kernel runs already.
         """
         if self.is_running:
             raise RuntimeError("this kernel runs already; a second run beside it needs a Kernel of its own")
+        findings = check_start(self.plan, EventLoop(sniffio.current_async_library()))
+        if findings.problems:
+            raise PlanError(findings.problems)
         run = self._run = Run(self.plan, self.settings, self.emit, self._report_blocked)
-        for message in self.plan.warnings:
+        for message in (*self.plan.warnings, *findings.warnings):
             run.warn("kernel", message)
         with run.blocked_phases:
             async with run.engine.running() as resources:

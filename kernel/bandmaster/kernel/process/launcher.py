@@ -15,7 +15,12 @@ from bandmaster.kernel.hosting.targets import make_application
 from bandmaster.kernel.process.console_logging import log_to_stderr, report_refusal
 from bandmaster.kernel.process.process import Process, check_may_run
 from bandmaster.kernel.process.servers.interface import Server, make_server
-from bandmaster.kernel.process.servers.settings import ServerName, ServerSettings, make_server_settings
+from bandmaster.kernel.process.servers.settings import (
+    ServerName,
+    ServerSettings,
+    check_server_settings,
+    make_server_settings,
+)
 from bandmaster.kernel.process.servers.sockets import bind, close, listen
 from bandmaster.kernel.reports import MISCONFIGURED, report
 from bandmaster.kernel.settings.environment import Environment, use_environment
@@ -68,6 +73,7 @@ def serve(
         ValueError: ``settings`` is something else than `ServerSettings`, or ``env_file`` isn't a path.
     """
     check_may_run("serve")
+    check_server_settings(settings)
     options = {"host": host, "port": port, "uds": uds, "server": server}
     environment = Environment.choose(env_file)
     try:

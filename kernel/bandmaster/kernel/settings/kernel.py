@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Annotated, ClassVar, Literal
 
@@ -17,9 +17,10 @@ from pydantic import (
 )
 from pydantic_settings import NoDecode, SettingsConfigDict
 
+from bandmaster.kernel.errors import Problem
 from bandmaster.kernel.settings.base import Settings
 from bandmaster.kernel.settings.named_values import NamedValues
-from bandmaster.kernel.text import render_duration
+from bandmaster.kernel.text import find_nearest, list_names, render_duration
 
 
 def _parse_word(value: object) -> object:
@@ -41,13 +42,24 @@ _LogFormat = Annotated[Literal["auto", "console", "json"], BeforeValidator(_pars
 _LogLevel = Annotated[Literal["debug", "info", "warning", "error", "critical"], BeforeValidator(_parse_word)]
 
 
+ENVIRONMENTS: Mapping[str, frozenset[str]] = {
+    "development": frozenset({"development", "dev", "local"}),
+    "test": frozenset({"test", "testing", "ci"}),
+    "staging": frozenset({"staging", "stage"}),
+    "production": frozenset({"production", "prod"}),
+}
+"""The environments that are known, each with the names that it goes by."""
+
+
 class KernelSettings(Settings):
     """Settings of the kernel, read from variables that begin with ``BANDMASTER_``. All times are in seconds."""
 
     model_config: ClassVar[SettingsConfigDict] = SettingsConfigDict(env_prefix="BANDMASTER_")
 
     environment: _Text = Field(
-        default="development", description="The environment of the process; 'production' refuses debug aids."
+        default="development",
+        description="The environment of the process: development, test, staging or production. Production refuses "
+        "debug aids and embedded stand-ins; staging warns of what production would refuse.",
     )
     debug: bool = Field(default=False, description="Show tracebacks to clients. Refused in production.")
     title: str | None = Field(default=None, description="The application's title; unset: the name of its distribution.")
@@ -144,6 +156,11 @@ class KernelSettings(Settings):
         "unset: info, and debug while BANDMASTER_DEBUG is set.",
     )
     timeline: bool = Field(default=True, description="Keep the last start's timeline for `bandmaster timeline`.")
+    other_variables: _Names = Field(
+        default=frozenset(),
+        description="Variables that other programs read, as names or globs with commas between them, so that "
+        "`bandmaster check` and `bandmaster config` don't warn of them: WEB_CONCURRENCY,REDIS_*.",
+    )
 
     @model_validator(mode="after")
     def _check_together(self) -> KernelSettings:
@@ -167,7 +184,32 @@ class KernelSettings(Settings):
     @property
     def is_production(self) -> bool:
         """Whether debug aids are refused."""
-        return self.environment.lower() in ("production", "prod")
+        return self.environment.lower() in ENVIRONMENTS["production"]
+
+    @property
+    def is_staging(self) -> bool:
+        """Whether what production refuses is a warning."""
+        return self.environment.lower() in ENVIRONMENTS["staging"]
+
+    def refuse_in_production(self, message: str, hint: str = "") -> Iterator[Problem | str]:
+        """A finding for the check of a component: a problem in production, a warning in staging, elsewhere nothing."""
+        if self.is_production:
+            yield Problem(f"{message}, which is refused in production.", hint)
+        elif self.is_staging:
+            yield f"{message}, which production refuses. {hint}".rstrip()
+
+    def find_warnings(self) -> Iterator[str]:
+        """Warnings about settings that are accepted, but may not mean what their author thinks."""
+        known = {name: canonical for canonical, names in ENVIRONMENTS.items() for name in names}
+        if self.environment.lower() not in known:
+            near = find_nearest(self.environment, known)
+            hint = f" Did you mean {known[near]!r}?" if near is not None else ""
+            yield (
+                f"{self.variable('environment')} is {self.environment!r}, which is none of {list_names(ENVIRONMENTS)}; "
+                f"nothing is refused there as it is in production.{hint}"
+            )
+        if self.debug and self.is_staging:
+            yield f"{self.variable('debug')} is on, which production refuses."
 
     @property
     def least_log_level(self) -> str:

@@ -8,7 +8,7 @@ from typing import Annotated, Any, NamedTuple, get_args, get_origin
 
 from bandmaster.contrib.fastapi.frameworks import MAX_DEPTH, list_dependencies, list_routes
 from bandmaster.contrib.fastapi.resource import ResourceMark, ResourceQuery, find_query, suggest_fix
-from bandmaster.kernel import Named, Plan, Problem
+from bandmaster.kernel import Application, Named, Plan, Problem
 
 _MAX_ROUTES_NAMED = 3
 """Routes that one problem lists; further routes are counted."""
@@ -46,6 +46,14 @@ def check_resources(host: Any, plan: Plan) -> list[Problem]:
         hint = suggest_fix(query, provided)
         problems.append(Problem(message, f"{hint[0].upper()}{hint[1:]}.", next(iter(asking))))
     return problems
+
+
+def check_handlers(application: Application) -> list[Problem]:
+    """Find the resources that an application's handlers ask for and that nothing provides.
+
+    An entry point of the group ``bandmaster.checks`` names the function, so ``bandmaster check`` calls it.
+    """
+    return check_resources(application.host, application.plan)
 
 
 def _render_routes(routes: list[str]) -> str:

@@ -3,16 +3,25 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncIterator, Iterator, Mapping
 from functools import partial
 
 from redis.asyncio import Redis
 
-from bandmaster.contrib.redis.clients import open_clients
+from bandmaster.contrib.redis.clients import build_tls, open_clients
 from bandmaster.contrib.redis.errors import RedisRefusedError
 from bandmaster.contrib.redis.reachability import answer, see_redis
 from bandmaster.contrib.redis.settings import RedisSettings
-from bandmaster.kernel import Context, LifespanBand, LifespanContribution, get_logger, lifespan, named_settings
+from bandmaster.kernel import (
+    Context,
+    EventLoop,
+    LifespanBand,
+    LifespanContribution,
+    Problem,
+    get_logger,
+    lifespan,
+    named_settings,
+)
 
 BUDGET = "redis"
 """The name of the budget for connections to Redis."""
@@ -23,7 +32,18 @@ def connections(settings: RedisSettings) -> Mapping[str, int]:
     return {BUDGET: settings.connections}
 
 
-@lifespan(band=LifespanBand.PERSISTENCE, name="redis", budget=connections)
+def find_start_problems(settings: RedisSettings, event_loop: EventLoop) -> Iterator[Problem | str]:
+    """What a start with these settings would refuse before it connects."""
+    if event_loop is EventLoop.TRIO:
+        yield Problem("redis-py runs on asyncio only.", "Set BANDMASTER_SERVER_LOOP to asyncio or uvloop.")
+    if settings.address.tls:
+        try:
+            build_tls(settings)
+        except RedisRefusedError as error:
+            yield Problem(f"{error}.")
+
+
+@lifespan(band=LifespanBand.PERSISTENCE, name="redis", budget=connections, check=find_start_problems)
 async def redis(settings: RedisSettings, context: Context) -> AsyncIterator[Redis]:
     """A Redis client with a bounded pool and a health check of its own.
 

@@ -150,6 +150,11 @@ class TaskIQSettings(Settings):
         return None if value is None else str(TaskIQRedis(url=value).model_dump()["url"])
 
     @property
+    def is_embedded(self) -> bool:
+        """Whether the queue is in the memory of the process that sends tasks."""
+        return self.redis_url is None and self.broker is None
+
+    @property
     def redis(self) -> TaskIQRedis:
         """The settings of the client of Redis.
 

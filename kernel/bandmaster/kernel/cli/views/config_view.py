@@ -34,6 +34,11 @@ class Group:
     problems: tuple[str, ...] = ()
     """The problems of the whole type, which no single setting has."""
 
+    @property
+    def is_wrong(self) -> bool:
+        """Whether the type can't be read."""
+        return bool(self.problems) or any(shown.problem for shown in self.settings)
+
 
 def render_config_text(groups: Iterable[Group]) -> Iterator[Section]:
     """Settings as sections, one for each type."""

@@ -102,6 +102,16 @@ class ServerSettings(Settings):
         return self.loop == "uvloop"
 
 
+def check_server_settings(settings: object) -> None:
+    """Refuse an argument that is neither none nor settings of the launcher.
+
+    Raises:
+        ValueError: the argument is something else.
+    """
+    if settings is not None and not isinstance(settings, ServerSettings):
+        raise ValueError(f"settings: expected ServerSettings, got {type(settings).__name__}")
+
+
 def make_server_settings(
     options: Mapping[str, Any],
     base: ServerSettings | None = None,
@@ -118,8 +128,7 @@ def make_server_settings(
         PlanError: the settings can't be read, or don't go together.
         ValueError: ``base`` is something else.
     """
-    if base is not None and not isinstance(base, ServerSettings):
-        raise ValueError(f"settings: expected ServerSettings, got {type(base).__name__}")
+    check_server_settings(base)
     given = {name: value for name, value in options.items() if value is not None}
     names = {name: f"{option_prefix}{name}" for name in given}
     kind = ServerSettings if base is None else type(base)

@@ -31,7 +31,7 @@ def compose_role(
     """The kernel of a target, or of all installed parts, for a role, with command-line options in place of settings.
 
     Raises:
-        CommandError: the role has no task queue, or processes can't share the queue, or an option is invalid.
+        CommandError: the role has no task queue, or an option is invalid.
     """
     from bandmaster.contrib.taskiq.settings import TaskIQSettings
     from bandmaster.kernel import load_application
@@ -45,11 +45,6 @@ def compose_role(
     if settings is None:
         raise CommandError(
             f"No component of the role {role} reads the settings of a task queue.", "Is bandmaster-taskiq disabled?"
-        )
-    if settings.redis_url is None and settings.broker is None:
-        raise CommandError(
-            f"A {role} of its own needs a queue that processes share.",
-            "Set TASKIQ_REDIS_URL, or TASKIQ_BROKER; without, tasks run in the process that sends them.",
         )
     if not options and processes == 1:
         return kernel
