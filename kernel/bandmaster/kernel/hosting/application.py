@@ -7,7 +7,7 @@ from contextlib import asynccontextmanager
 from typing import TYPE_CHECKING, Any, NamedTuple, NoReturn, cast
 
 import anyio
-from starlette.types import ASGIApp, Receive, Scope, Send
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from bandmaster.kernel import events
 from bandmaster.kernel.contributions.layer_classes import LayerClass
@@ -173,7 +173,7 @@ class Application:
             else:
                 await refuse_websocket(scope, receive, send, self.settings.retry_after)
         elif kind == "lifespan":
-            await speak_lifespan(self, receive, send)
+            await speak_lifespan(self, receive, self._share_state(scope, send))
         else:
             raise ValueError(f"scope: expected http, websocket or lifespan, got {kind!r}")
 
@@ -205,6 +205,16 @@ class Application:
             finally:
                 self._refuse_requests()
                 self._state = {}
+
+    def _share_state(self, scope: Scope, send: Send) -> Send:
+        """The server's ``send``, which first gives the server the state that the host's lifespan yields."""
+
+        async def send_after_state(message: Message) -> None:
+            if message["type"] == "lifespan.startup.complete" and scope.get("state") is not None:
+                scope["state"].update(self._lifespans.state)
+            await send(message)
+
+        return send_after_state
 
     def _prepare_run(self) -> None:
         self._in_flight = InFlight(self.settings.websocket_close_code)
