@@ -1,5 +1,7 @@
 """Tests of bandmaster.kernel.hosting.application."""
 
+from contextlib import asynccontextmanager
+
 import anyio
 import pytest
 from fastapi import FastAPI
@@ -225,6 +227,28 @@ async def test_the_lifespan_protocol():
 
     await app({"type": "lifespan"}, receive, send)
     assert ["lifespan.startup.complete", "lifespan.shutdown.complete"] == sent
+
+
+@pytest.mark.parametrize("state", [{}, {"region": "eu", "pool": 1}])
+async def test_the_servers_state_gets_what_lifespans_yield(state):
+    """A server gets the state that the host's lifespan yields, and nothing of the application's own."""
+
+    @asynccontextmanager
+    async def lifespan(app):
+        yield {"pool": 7}
+
+    app = composed(database, host=Starlette(lifespan=lifespan))
+    questions = iter(["lifespan.startup", "lifespan.shutdown"])
+    seen = []
+
+    async def receive():
+        return {"type": next(questions)}
+
+    async def send(message):
+        seen.append(dict(state))
+
+    await app({"type": "lifespan", "state": state}, receive, send)
+    assert [{**state, "pool": 7}] * 2 == seen
 
 
 async def test_one_run_at_a_time():

@@ -4,6 +4,7 @@ import pytest
 from fastapi import FastAPI
 from starlette.applications import Starlette
 from starlette.exceptions import HTTPException
+from starlette.middleware.exceptions import ExceptionMiddleware
 from starlette.responses import PlainTextResponse
 from starlette.routing import Mount, Route
 from tests.kernel.asking import ask, websocket_scope
@@ -292,6 +293,15 @@ async def test_an_app_inside_a_wrapper_shares_the_error_handlers():
     app = composed(handler_for(Exception), host=Wrapper(host))
     async with app.running():
         assert b"handled" == await read_failed(app, "/own")
+
+
+async def test_a_host_that_is_an_exception_middleware():
+    """Starlette's ExceptionMiddleware takes handlers and is no framework's app: it is wrapped as any other host."""
+    host = ExceptionMiddleware(bare, handlers={KeyError: handling("own")})
+    part = RouteContribution(name="hello", routes=[Route("/hello", failing(KeyError()))])
+    app = installed(host, part, handler_for(KeyError))
+    assert (500, "handled") == await text(app)
+    assert (404, "bare GET") == await text(app, "/other")
 
 
 def test_an_app_that_takes_no_handlers():

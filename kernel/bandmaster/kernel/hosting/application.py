@@ -8,7 +8,7 @@ from contextlib import asynccontextmanager
 from typing import TYPE_CHECKING, Any, NamedTuple, NoReturn, cast
 
 import anyio
-from starlette.types import ASGIApp, Receive, Scope, Send
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from bandmaster.kernel import events
 from bandmaster.kernel.contributions.layer_classes import LayerClass
@@ -181,7 +181,7 @@ class Application:
         if not self._was_started:
             self._note_call(kind)
         if kind == "lifespan":
-            await speak_lifespan(self, receive, send)
+            await speak_lifespan(self, receive, self._share_state(scope, send))
             return
         if kind not in ("http", "websocket"):
             raise ValueError(f"scope: expected http, websocket or lifespan, got {kind!r}")
@@ -255,6 +255,16 @@ class Application:
 
     def _describe_absence(self) -> str:
         return describe_absence(self.kernel.phase, was_started=self._was_started)
+
+    def _share_state(self, scope: Scope, send: Send) -> Send:
+        """The server's ``send``, which first gives the server the state that the host's lifespan yields."""
+
+        async def send_after_state(message: Message) -> None:
+            if message["type"] == "lifespan.startup.complete" and scope.get("state") is not None:
+                scope["state"].update(self._lifespans.state)
+            await send(message)
+
+        return send_after_state
 
     def _prepare_run(self) -> None:
         self._in_flight = InFlight(self.settings.websocket_close_code, lambda: not self.kernel.is_ready)

@@ -14,6 +14,7 @@ from bandmaster.kernel.hosting.frameworks import (
     is_default_handler,
     list_exceptions,
     set_exception_handler,
+    takes_error_handlers,
 )
 from bandmaster.kernel.hosting.mounted import find_mounts, unwrap_app
 from bandmaster.kernel.stack.exchange import current_exchange
@@ -34,7 +35,7 @@ def share_error_handlers(app: Any, handlers: Sequence[ErrorHandlerContribution] 
     Raises:
         ValueError: the app takes no error handlers.
     """
-    if not hasattr(app, "add_exception_handler"):
+    if not takes_error_handlers(app):
         raise ValueError(f"app: expected a Starlette or FastAPI app, got {app!r}")
     setattr(app, _SHARED, True)
     add_error_handlers(app, handlers)

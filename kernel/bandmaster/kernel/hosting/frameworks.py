@@ -147,6 +147,15 @@ def include_router(host: Any, router: Any, *, prefix: str, tags: Sequence[str]) 
     return added
 
 
+def takes_error_handlers(app: Any) -> bool:
+    """Whether an app is a Starlette or FastAPI object, which can be given error handlers and routes.
+
+    Reads ``exception_handlers`` and ``router`` as well, because Starlette's ``ExceptionMiddleware`` has an
+    ``add_exception_handler`` of its own.
+    """
+    return all(hasattr(app, name) for name in ("add_exception_handler", "exception_handlers", "router"))
+
+
 UNHANDLED = (500, Exception)
 """The two keys of the one handler for exceptions that no other handler is for."""
 

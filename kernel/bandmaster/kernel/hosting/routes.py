@@ -11,7 +11,7 @@ from starlette.types import ASGIApp, Receive, Send
 from bandmaster.kernel.contributions.model import ErrorHandlerContribution, RouteContribution
 from bandmaster.kernel.errors import PlanError, Problems
 from bandmaster.kernel.hosting.error_handlers import add_error_handlers, wrap_in_error_handlers
-from bandmaster.kernel.hosting.frameworks import include_router, matches_every_path
+from bandmaster.kernel.hosting.frameworks import include_router, matches_every_path, takes_error_handlers
 from bandmaster.kernel.hosting.mounted import find_mounts, unwrap_app
 
 _INSTALLED = "_bandmaster_parts"
@@ -42,7 +42,7 @@ def install_routes(
     if production:
         _check_debug_mode(host, problems)
     problems.raise_if_any(PlanError)
-    if hasattr(host, "add_exception_handler"):  # Starlette or FastAPI
+    if takes_error_handlers(host):
         _install(host, made)
         return host, add_error_handlers(host, error_handlers)
     app: ASGIApp = host
