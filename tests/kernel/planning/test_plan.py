@@ -194,7 +194,9 @@ def test_why_a_part_stands_where_it_stands(name, expected):
 def test_what_an_override_does():
     """A replaced component is explained as replaced, and its dependents take the override."""
     plan = planned(overrides={Cache: Cache(), Database: None})
-    assert "cache: not started: an override provides Cache in its place\n  brought by overrides" == str(plan.explain("cache"))
+    assert "cache: not started: an override provides Cache in its place\n  brought by overrides" == str(
+        plan.explain("cache")
+    )
     assert "takes cache: Cache from an override" in str(plan.explain("jobs"))
     assert "takes database: Database from an override" in plan.explain("auth").facts
 
