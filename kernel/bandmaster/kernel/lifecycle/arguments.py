@@ -6,9 +6,20 @@ from collections.abc import Callable, Iterable, Mapping
 from typing import Any, Final
 
 from bandmaster.kernel.contributions.signatures import Kind, Need
+from bandmaster.kernel.lifecycle.resources import Resources
 
 NOTHING: Final = object()
 """The answer of a lookup that finds nothing; None is an object that a component may provide."""
+
+
+def look_up(resources: Resources) -> Callable[[Need], Any]:
+    """A lookup among resources, for `make_arguments`."""
+
+    def find(need: Need) -> Any:
+        # `get` would raise for settings that several values provide, and that are read from the environment then.
+        return resources[need.key] if need.key in resources else NOTHING  # noqa: SIM401
+
+    return find
 
 
 def make_arguments(needs: Iterable[Need], find: Callable[[Need], Any], settings: Mapping[type, Any]) -> dict[str, Any]:

@@ -42,10 +42,11 @@ class Provided:
         values: dict[Key, Any] = {}
         several: dict[Key, tuple[str, ...]] = {}
         for key, chains in providers.by_key.items():
+            found = [self._get(chain.outermost) for chain in chains]
             if len(chains) > 1:
                 several[key] = tuple(chain.provider.name for chain in chains)
-            elif (value := self._get(chains[0].outermost)) is not NOTHING:
-                values[key] = value
+            elif NOTHING not in found:
+                values[key] = found[0]
         members = {kind: self._list_members(chains) for kind, chains in providers.by_type.items()}
         return Resources(values, members, several)
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import AbstractAsyncContextManager
+from types import MappingProxyType
 from typing import TYPE_CHECKING, Any, Generic, TypeAlias, TypeVar, overload
 
 from bandmaster.kernel.contributions.keys import Key, find_collection, type_name
@@ -105,7 +106,10 @@ class Resources:
             KeyError: several parts provide the type; a default would hide that the choice is open.
         """
         address = Key.of(key)
-        return self[address] if address in self or address in self._several else default
+        if address in self._values:
+            return self._values[address]
+        is_collection = address.name is None and find_collection(address.type) is not None
+        return self[address] if is_collection or address in self._several else default
 
     def __contains__(self, key: Any) -> bool:
         address = Key.of(key)
@@ -113,6 +117,11 @@ class Resources:
             return True
         collection = find_collection(address.type)
         return collection is not None and address.name is None and bool(self._members.get(collection.member))
+
+    @property
+    def several(self) -> Mapping[Key, Sequence[str]]:
+        """The keys that several parts provide, with the names of the parts. None of them is the object of its key."""
+        return MappingProxyType(self._several)
 
     def __iter__(self) -> Iterator[Key]:
         return iter(self._values)

@@ -61,8 +61,8 @@ def _explain_used(plan: Plan, name: str) -> Explanation | None:
     into_host: list[Contribution] = [*plan.routes, *plan.error_handlers]
     for part in into_host:
         if part.name == name:
-            facts = tuple(_list_replaced(plan, part))
-            return Explanation(name, "goes into the host application", _describe_origin(part), facts=facts)
+            place = "goes into the host application"
+            return Explanation(name, place, _describe_origin(part), facts=tuple(_list_replaced(plan, part)))
     return None
 
 

@@ -84,12 +84,12 @@ class _Search:
         key = part.decorates
         if key is None:
             return
-        chains = self.wiring.providers.by_key.get(key, ())
+        chains: Sequence[Chain] = self.wiring.providers.by_key.get(key, ())
         clause = f"{describe_part(part)} decorates {render_key(key)}"
-        if not chains:
-            yield Problem(f"{clause}, which nothing provides.", self._describe_remedy(key), part.name)
-        elif len(chains) > 1:
+        if len(chains) > 1:
             yield from self._check_choice(clause, part, key)
+        elif not chains:
+            yield Problem(f"{clause}, which nothing provides.", self._describe_remedy(key), part.name)
         elif not any(need.decorated for need in needs):
             annotation = f"Annotated[{type_name(key.type)}, Named({key.name!r})]" if key.name else type_name(key.type)
             yield Problem(
@@ -177,7 +177,8 @@ class _Search:
             return ""
         wanted = Collected("sequence" if origin in _SEQUENCES else "mapping", member).key
         verb = "provides" if len(chains) == 1 else "provide"
-        return f"{list_names(chain.provider.name for chain in chains)} {verb} {type_name(member)}; write {wanted}."
+        names = list_names(chain.provider.name for chain in chains)
+        return f"{names} {verb} {type_name(member)}; write {wanted} for all of them."
 
     def _find_inactive(self, key: Key) -> str:
         """A part that would provide the key, but doesn't start."""

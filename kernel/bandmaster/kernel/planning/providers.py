@@ -7,8 +7,9 @@ from dataclasses import dataclass, field
 from types import MappingProxyType
 from typing import Any, Literal, NamedTuple
 
-from bandmaster.kernel.contributions.keys import Key
+from bandmaster.kernel.contributions.keys import Key, find_collection
 from bandmaster.kernel.contributions.signatures import Need
+from bandmaster.kernel.text import list_names
 
 
 @dataclass(frozen=True, slots=True)
@@ -88,6 +89,14 @@ class Providers:
         if need.collection is not None and need.key not in self.by_key:
             return self.by_type.get(need.collection.member, ())
         return self.by_key.get(need.key, ())
+
+    def describe_fault(self, key: Key) -> str:
+        """Why nobody can ask for the one object of a key, as a relative clause; empty if everybody can."""
+        chains = self.by_key.get(key, ())
+        if len(chains) > 1:
+            return f"which {list_names(chain.provider.name for chain in chains)} provide"
+        is_collection = key.name is None and find_collection(key.type) is not None
+        return "" if chains or is_collection else "which nothing provides"
 
     def find_sources(self, need: Need, component: str | None = None) -> tuple[Provider, ...]:
         """The providers of the objects that a parameter gets; empty if nothing provides any.

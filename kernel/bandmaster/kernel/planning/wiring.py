@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -58,7 +58,7 @@ class Wiring:
 
 
 def wire(
-    parts: Parts, overrides: Mapping[Key, Any], context: type | None, undecided: Collection[str], problems: Problems
+    parts: Parts, overrides: Mapping[Key, Any], context: type | None, undecided: frozenset[str], problems: Problems
 ) -> Wiring:
     """Read every signature, and find the providers of every parameter.
 
@@ -195,7 +195,7 @@ def _drop_shared(
     return {key: part for key, part in values.items() if key not in shared}
 
 
-def _find_conflicts(parts: Parts, wiring: Wiring, undecided: Collection[str]) -> Iterator[Problem]:
+def _find_conflicts(parts: Parts, wiring: Wiring, undecided: frozenset[str]) -> Iterator[Problem]:
     """Names of a type that two parts claim, and types that stand for a collection."""
     for key, chains in sorted(wiring.providers.by_key.items(), key=str):
         providers = [chain.provider for chain in chains]
@@ -206,12 +206,13 @@ def _find_conflicts(parts: Parts, wiring: Wiring, undecided: Collection[str]) ->
                 "A name tells the parts of one type apart: give one of them another, or disable one.",
                 providers[1].name,
             )
-        collected = find_collection(key.type)
-        for provider in providers if collected is not None else ():
-            if provider.kind != "override":
+    for kind, chains in sorted(wiring.providers.by_type.items(), key=str):
+        collected = find_collection(kind)
+        for provider in (chain.provider for chain in chains if chain.provider.kind != "override"):
+            if collected is not None:
                 yield Problem(
-                    f"{describe_part(find_part(parts, provider))} provides {render_key(key)}, which to those who ask "
-                    f"for it means every {type_name(collected.member)} of the plan.",
+                    f"{describe_part(find_part(parts, provider))} provides {render_key(Key(kind))}, which to those who "
+                    f"ask for it means every {type_name(collected.member)} of the plan.",
                     "Let it provide a class of its own, or a NewType.",
                     provider.name,
                 )

@@ -11,9 +11,8 @@ from starlette.types import ASGIApp, Receive, Scope, Send
 
 from bandmaster.kernel.contributions.layer_classes import HOOKS, is_base_http
 from bandmaster.kernel.contributions.model import MiddlewareContribution
-from bandmaster.kernel.contributions.signatures import Need
 from bandmaster.kernel.errors import StartError
-from bandmaster.kernel.lifecycle.arguments import NOTHING, make_arguments
+from bandmaster.kernel.lifecycle.arguments import look_up, make_arguments
 from bandmaster.kernel.stack.frame import Frame
 
 if TYPE_CHECKING:
@@ -93,12 +92,7 @@ def bind(layer: Layer, resources: Resources, settings: Mapping[type, object]) ->
     ``settings`` are the plan's. A need that nothing provides is None or an empty collection, unless the constructor has
     a default.
     """
-
-    def find(need: Need) -> object:
-        # `get` would raise for settings that several values provide, and that are read from the environment then.
-        return resources[need.key] if need.key in resources else NOTHING  # noqa: SIM401
-
-    arguments = {**layer.contribution.options, **make_arguments(layer.needs, find, settings)}
+    arguments = {**layer.contribution.options, **make_arguments(layer.needs, look_up(resources), settings)}
     return BoundLayer(layer.contribution, arguments)
 
 
