@@ -173,8 +173,8 @@ class Application:
                     self._server_log.note_exception(error, send)
                     raise
             else:
-                closing = self._in_flight.drain.begun
-                await refuse_request(scope, send, self.settings.retry_after, self._describe_absence(), closing=closing)
+                closing, detail = self._in_flight.drain.begun, self._describe_absence()
+                await refuse_request(scope, send, self.settings.retry_after, closing=closing, detail=detail)
         elif kind == "websocket":
             serving = self._serving
             if serving is not None:

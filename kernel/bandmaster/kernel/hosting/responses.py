@@ -30,23 +30,26 @@ async def refuse_method(scope: Scope, send: Send, *allowed: str) -> None:
     await _respond(scope, send, 405, _NOT_ALLOWED, _PROBLEM, [(b"allow", ", ".join(allowed).encode())])
 
 
-async def refuse_request(scope: Scope, send: Send, retry_after: int, detail: str, *, closing: bool) -> None:
+async def refuse_request(scope: Scope, send: Send, retry_after: int, *, closing: bool, detail: str = "") -> None:
     """Answer 503 with a problem (RFC 9457); ``closing`` asks the client to come back on another connection."""
     headers = _make_retry_headers(retry_after)
     # HTTP/2 and 3 have no such header (RFC 9113, section 8.2.2): there the server sends GOAWAY.
     if closing and scope.get("http_version", "1.1").startswith("1"):
         headers.append((b"connection", b"close"))
-    await _respond(scope, send, 503, {**_UNAVAILABLE, "detail": detail}, _PROBLEM, headers)
+    await _respond(scope, send, 503, _make_unavailable(detail), _PROBLEM, headers)
 
 
-async def refuse_websocket(scope: Scope, receive: Receive, send: Send, retry_after: int, detail: str) -> None:
+async def refuse_websocket(scope: Scope, receive: Receive, send: Send, retry_after: int, detail: str = "") -> None:
     """Refuse a WebSocket before the accept: with a 503 where the server can send one, otherwise with a close."""
     await receive()
     if "websocket.http.response" in (scope.get("extensions") or ()):
-        headers = _make_retry_headers(retry_after)
-        await _respond(scope, send, 503, {**_UNAVAILABLE, "detail": detail}, _PROBLEM, headers)
+        await _respond(scope, send, 503, _make_unavailable(detail), _PROBLEM, _make_retry_headers(retry_after))
     else:
         await send({"type": "websocket.close", "code": TRY_AGAIN_LATER, "reason": "not ready"})
+
+
+def _make_unavailable(detail: str) -> dict[str, Any]:
+    return {**_UNAVAILABLE, "detail": detail} if detail else _UNAVAILABLE
 
 
 def _make_retry_headers(retry_after: int) -> list[tuple[bytes, bytes]]:

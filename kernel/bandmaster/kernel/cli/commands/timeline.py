@@ -75,7 +75,7 @@ def _start_now(target: str | None, app_dir: str) -> tuple[Record, BandmasterErro
     import anyio
 
     from bandmaster.kernel.hosting.targets import load_application
-    from bandmaster.kernel.process.console_logging import readable_logging
+    from bandmaster.kernel.process.console_logging import log_to_stderr
 
     app = load_application(target, app_dir)
 
@@ -85,7 +85,8 @@ def _start_now(target: str | None, app_dir: str) -> tuple[Record, BandmasterErro
 
     failure = None
     # Standard output is for the answer, not for what the components print.
-    with contextlib.redirect_stdout(sys.stderr), readable_logging():
+    logging = log_to_stderr(app.settings.log_format, app.settings.least_log_level)
+    with contextlib.redirect_stdout(sys.stderr), logging:
         try:
             anyio.run(start_and_stop)
         except BandmasterError as error:
