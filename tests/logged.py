@@ -8,6 +8,15 @@ from contextlib import contextmanager
 from typing import Any
 
 
+class HandlersWithoutPytest(list[logging.Handler]):
+    """The handlers of a logger. The launcher configures logging where nothing else has, and pytest always has."""
+
+    def append(self, handler: logging.Handler) -> None:
+        """Add a handler that isn't pytest's."""
+        if not type(handler).__module__.startswith("_pytest."):
+            super().append(handler)
+
+
 class _Capture(logging.Handler):
     def __init__(self) -> None:
         super().__init__()

@@ -5,6 +5,7 @@ import os
 import signal
 
 import pytest
+from tests.logged import HandlersWithoutPytest
 
 from bandmaster.kernel.shutdown.stop_signals import STOP_SIGNALS
 
@@ -19,8 +20,7 @@ def left_as_it_was(monkeypatch, tmp_path):
         if name.startswith(("BANDMASTER_", "NOTIFY_")):
             monkeypatch.delenv(name)
     monkeypatch.setenv("XDG_STATE_HOME", str(tmp_path))
-    # The launcher configures logging where nothing else has, and so the handlers of pytest must be away.
-    monkeypatch.setattr(logging.getLogger(), "handlers", [])
+    monkeypatch.setattr(logging.getLogger(), "handlers", HandlersWithoutPytest())
     monkeypatch.setenv("BANDMASTER_LOG_FORMAT", "console")
     before = {number: signal.getsignal(number) for number in STOP_SIGNALS}
     yield

@@ -119,7 +119,7 @@ def _mask_value(value: object) -> object:
 
 def _make_message(event: str, fields: Mapping[str, Any]) -> tuple[str, tuple[str, ...]]:
     """A template with the names, and the values for it: trackers of errors group records by the template."""
-    event = _escape_controls(event)
+    event = escape_controls(event)
     if not fields:
         return event, ()
     rendered = {name: _render_value(value) for name, value in fields.items()}
@@ -135,7 +135,7 @@ def _render_value(value: object) -> str:
         return ",".join(_render_value(each) for each in value) or "[]"
     text = str(value)
     if "\n" in text:
-        return _escape_controls(text)
+        return escape_controls(text)
     if text and text.isprintable() and not any(sign in text for sign in " \"'="):
         return text
     return json.dumps(text, ensure_ascii=not text.isprintable())
@@ -145,7 +145,7 @@ def _indent(text: str) -> str:
     return "\n".join(f"  {line}" for line in text.split("\n"))
 
 
-def _escape_controls(text: str) -> str:
+def escape_controls(text: str) -> str:
     """Escape characters that a terminal would obey, except for the ends of lines."""
     if text.isprintable():
         return text

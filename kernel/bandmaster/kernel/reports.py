@@ -139,8 +139,7 @@ def _render_with_cause(title: str, error: BaseException, then: str, others: Iter
     cause = error.__cause__
     head = f"{title}: {_render_sentence(error)}"
     evidence = explain(cause, full=full) if cause is not None else ""
-    separator = "\n\n" if evidence.startswith("Traceback") else "\n"
-    head += f"{separator}{evidence}" if evidence else ""
+    head = _join(head, evidence)
     return "\n\n".join([head, *(f"{then}: {_render_one(other, full)}" for other in others)])
 
 
@@ -153,8 +152,12 @@ def _render_sentence(error: BaseException) -> str:
 
 
 def _render_one(error: BaseException, full: bool) -> str:
-    evidence = explain(error, full=full)
-    return "\n".join([describe_cause(error), *([evidence] if evidence else [])])
+    return _join(describe_cause(error), explain(error, full=full))
+
+
+def _join(sentence: str, evidence: str) -> str:
+    separator = "\n" if evidence.startswith("  ") else "\n\n"
+    return f"{sentence}{separator}{evidence}" if evidence else sentence
 
 
 def _speaks_for_itself(error: BaseException) -> bool:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import base64
 import hashlib
 import importlib
+import logging
 import os
 import sys
 import textwrap
@@ -12,6 +13,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
+from tests.logged import HandlersWithoutPytest
 from typer.testing import CliRunner
 
 from bandmaster.kernel.cli.program import program
@@ -188,6 +190,8 @@ def sandbox(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
     monkeypatch.setattr(distributions, "sys", _SandboxPath(sys.path))
     monkeypatch.setattr(sys, "path", [str(site), *sys.path])
     monkeypatch.chdir(work)
+    # `timeline --start` logs to stderr.
+    monkeypatch.setattr(logging.getLogger(), "handlers", HandlersWithoutPytest())
     before = set(sys.modules)
     yield Sandbox(site, work, monkeypatch)
     for name, module in list(sys.modules.items()):

@@ -273,7 +273,7 @@ async def test_a_run_after_another():
             await app.drain()
             assert 503 == (await ask(app, "/hello")).status
     assert seen[0] is not seen[1]
-    with pytest.raises(RuntimeError, match="the application has no resources: it is stopped"):
+    with pytest.raises(RuntimeError, match=r"the application has no resources\. The application has stopped"):
         app.resources
 
 

@@ -16,6 +16,7 @@ from bandmaster.kernel import (
     StartCancelled,
     StartError,
     StopError,
+    TransientError,
     create_app,
     events,
 )
@@ -202,9 +203,21 @@ async def test_a_failed_start_is_sent_and_then_raised(quiet):
     assert "'part'" in message
     assert "no luck" in message
     assert "\n" not in message
-    (line,) = [line for line in quiet if line["event"] == "the start has failed"]
+    (line,) = [line for line in quiet if line["event"] == "the start failed"]
     assert line["log_level"] == "error"
     assert "Traceback" in line["exception"]
+
+
+async def test_an_operators_failure_is_one_sentence(quiet):
+    """The server logs the message at once, so the log repeats neither the sentence nor a traceback."""
+
+    async def refuse():
+        raise TransientError("the queue can't be reached: is QUEUE_URL right?")
+
+    async with failing(application(Component(start=refuse)), StartError) as server:
+        assert await server.answer() == "startup.failed"
+    assert "is QUEUE_URL right?" in server.sent[0]["message"]
+    assert [] == [line for line in quiet if line["event"].startswith("The start failed")]
 
 
 async def test_a_failed_stop_is_sent_and_then_raised(quiet):
@@ -213,7 +226,10 @@ async def test_a_failed_stop_is_sent_and_then_raised(quiet):
         await server.answer()
         server.ask("shutdown")
         assert await server.answer(2) == "shutdown.failed"
-    assert "the run has failed" in [line["event"] for line in quiet]
+    assert "'part' failed to stop: RuntimeError: no luck" in server.sent[1]["message"]
+    assert ["The stop failed: 'part' failed to stop: RuntimeError: no luck"] == [
+        line["event"] for line in quiet if line["event"].startswith("The stop failed")
+    ]
 
 
 async def test_an_exit_is_reported_and_raised():

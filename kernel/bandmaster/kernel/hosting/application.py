@@ -205,7 +205,8 @@ class Application:
             if await self._in_flight.serve_request(serving.http, served, receive, send):
                 return
         closing = self._in_flight.drain.begun
-        await refuse_request(scope, send, self.settings.retry_after, self._describe_absence(), closing=closing)
+        detail = self._describe_absence()
+        await refuse_request(scope, send, self.settings.retry_after, closing=closing, detail=detail)
 
     async def _serve_websocket(self, scope: Scope, receive: Receive, send: Send) -> None:
         if (serving := self._serving) is not None:

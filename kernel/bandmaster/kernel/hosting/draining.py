@@ -120,4 +120,4 @@ class Drainer:
 
     async def _refuse_handshake(self, scope: Scope, send: Send) -> None:
         detail = describe_absence(self._kernel.phase, was_started=True)
-        await refuse_request(scope, send, self._kernel.settings.retry_after, detail)
+        await refuse_request(scope, send, self._kernel.settings.retry_after, detail=detail)

@@ -227,11 +227,13 @@ def _hand_on(held: list[Callable[[], None]]) -> None:
 
 
 def _log_failure(error: BaseException, *, has_answer: bool) -> None:
-    """Log a failure, unless ``lifespan.startup.failed`` says everything: servers log the message at once."""
+    """Log a failure. If ``has_answer``, servers log the sentence at once, from ``lifespan.startup.failed``."""
     logger = get_logger("bandmaster.kernel")
     if isinstance(error, StartCancelled):
         logger.warning("the start was cancelled", reason=one_line(error))
         return
     sentence, evidence = split_report(report(error))
-    if evidence or not has_answer:
+    if not has_answer:
         logger.error(sentence, exception=evidence or None)
+    elif evidence:
+        logger.error("the start failed", exception=evidence)

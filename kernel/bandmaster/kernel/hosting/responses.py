@@ -32,22 +32,24 @@ async def refuse_method(scope: Scope, send: Send, *allowed: str) -> None:
     await _respond(scope, send, 405, _NOT_ALLOWED, _PROBLEM, [(b"allow", ", ".join(allowed).encode())])
 
 
-async def refuse_request(scope: Scope, send: Send, retry_after: int, detail: str, *, closing: bool = False) -> None:
+async def refuse_request(
+    scope: Scope, send: Send, retry_after: int, *, closing: bool = False, detail: str = ""
+) -> None:
     """Answer 503 with a problem (RFC 9457), also in place of a WebSocket's handshake.
 
     ``closing`` asks the client to come back on another connection.
     """
     if closing:
         send = close_after(scope, send)
-    problem = {**_UNAVAILABLE, "detail": detail}
+    problem = {**_UNAVAILABLE, "detail": detail} if detail else _UNAVAILABLE
     await _respond(scope, send, 503, problem, _PROBLEM, _make_retry_headers(retry_after))
 
 
-async def refuse_websocket(scope: Scope, receive: Receive, send: Send, retry_after: int, detail: str) -> None:
+async def refuse_websocket(scope: Scope, receive: Receive, send: Send, retry_after: int, detail: str = "") -> None:
     """Refuse a WebSocket before the accept: with a 503 where the server can send one, otherwise with a close."""
     await receive()
     if "websocket.http.response" in (scope.get("extensions") or ()):
-        await refuse_request(scope, send, retry_after, detail)
+        await refuse_request(scope, send, retry_after, detail=detail)
     else:
         await send({"type": "websocket.close", "code": TRY_AGAIN_LATER, "reason": "not ready"})
 

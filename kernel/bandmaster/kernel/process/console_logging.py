@@ -8,11 +8,14 @@ import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 
+from pydantic import ValidationError
+
 from bandmaster.kernel.logs import get_logger
 from bandmaster.kernel.process.log_formats import ConsoleFormatter, JsonFormatter
 from bandmaster.kernel.process.servers import hypercorn, uvicorn
 from bandmaster.kernel.process.structlog_events import pass_structlog_events
 from bandmaster.kernel.reports import split_report
+from bandmaster.kernel.settings.kernel import KernelSettings
 from bandmaster.kernel.text import masked
 
 
@@ -67,9 +70,14 @@ def report_failure(text: str) -> None:
 def report_refusal(text: str, form: str | None = None) -> None:
     """Report why nothing was started, in the format of the log.
 
-    ``form`` is that of the settings. Where the settings themselves may be refused, the environment's variable counts.
+    ``form`` is that of the settings; unless given, it is read from the environment, or ``auto`` where that is refused.
     """
-    with log_to_stderr(form or os.environ.get("BANDMASTER_LOG_FORMAT", "auto").strip().lower(), "info"):
+    if form is None:
+        try:
+            form = KernelSettings().log_format
+        except ValidationError:
+            form = "auto"
+    with log_to_stderr(form, "info"):
         report_failure(text)
 
 

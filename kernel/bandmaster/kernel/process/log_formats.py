@@ -8,7 +8,7 @@ import time
 from collections.abc import Mapping
 from typing import Any
 
-from bandmaster.kernel.logs import mask_fields, render_fields
+from bandmaster.kernel.logs import escape_controls, mask_fields, render_fields
 from bandmaster.kernel.text import masked
 
 _COLORS = {"warning": "\x1b[33m", "error": "\x1b[31m", "critical": "\x1b[31m"}
@@ -41,6 +41,8 @@ class ConsoleFormatter(logging.Formatter):
         name = "" if record.name in _OWN else f"{record.name}: "
         values = render_fields(fields)
         separator = "" if not values or values.startswith("\n") else " "
+        # A line that looks like the beginning of another record would be one for its readers.
+        event = escape_controls(event).replace("\n", "\n  ")
         line = masked(f"{name}{event}{separator}{values}")
         evidence = _render_evidence(self, record)
         return f"{render_time(record.created)} {shown} {line}" + (f"\n{evidence}" if evidence else "")

@@ -27,7 +27,7 @@ def launched(sandbox):
     """The calls of the launcher."""
     calls = []
 
-    def serve(app, *, settings, target):
+    def serve(app, *, settings, target, traceback):
         calls.append((app, settings, target))
         return 70
 
@@ -46,6 +46,17 @@ def test_options_have_precedence_over_the_environment(sandbox, launched):
     assert (70, "", "shop:app") == (result.exit_code, result.output, target)
     assert ("0.0.0.0", 0, "granian", 9) == (settings.host, settings.port, settings.server, settings.keep_alive)
     assert "web" == app.plan.role
+
+
+@pytest.mark.parametrize("options", [[], ["--traceback"]])
+def test_the_whole_traceback_of_a_failure(sandbox, monkeypatch, options):
+    """--traceback counts for the failures of the run as well."""
+    asked = []
+    monkeypatch.setattr(launcher, "serve", lambda app, **given: asked.append(given["traceback"]) or 0)
+    monkeypatch.setattr(process_exit, "end_process", sys.exit)
+    sandbox.write("shop.py", APP)
+    assert 0 == sandbox.run("run", "shop:app", *options).exit_code
+    assert [bool(options)] == asked
 
 
 def test_everything_installed(sandbox, launched):

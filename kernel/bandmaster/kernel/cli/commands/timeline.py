@@ -87,9 +87,9 @@ def _start_now(target: str | None, app_dir: str) -> tuple[Record, BandmasterErro
             pass
 
     failure = None
-    settings = app.settings
     # Standard output is for the answer, not for what the components print.
-    with contextlib.redirect_stdout(sys.stderr), log_to_stderr(settings.log_format, settings.least_log_level):
+    logging = log_to_stderr(app.settings.log_format, app.settings.least_log_level)
+    with contextlib.redirect_stdout(sys.stderr), logging:
         try:
             anyio.run(start_and_stop)
         except BandmasterError as error:
