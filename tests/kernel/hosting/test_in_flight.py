@@ -1,5 +1,6 @@
 """Tests of bandmaster.kernel.hosting.in_flight."""
 
+import time
 from contextlib import suppress
 
 import anyio
@@ -386,6 +387,26 @@ async def test_all_that_is_in_flight_is_cancelled():
         assert await in_flight.cancel_all(5) == []
     assert answered == {"silent": False, "begun": True}
     assert in_flight.count == 0
+
+
+async def test_a_request_that_awaits_a_thread_is_cancelled_after_it():
+    """The thread may use a resource, so it is waited for; the request is cancelled at its next await."""
+    in_flight, ended = InFlight(), []
+
+    async def app(scope, receive, send):
+        try:
+            while True:
+                await anyio.to_thread.run_sync(time.sleep, 0.2)
+                ended.append("thread")
+                await anyio.sleep(0.15)
+        finally:
+            ended.append("request")
+
+    async with anyio.create_task_group() as tasks:
+        tasks.start_soon(in_flight.serve_request, app, HTTP, nothing, Sent())
+        await anyio.sleep(0.05)
+        assert await in_flight.cancel_all(10) == []
+    assert ended == ["thread", "request"]
 
 
 async def test_a_request_that_ignores_its_cancellation():

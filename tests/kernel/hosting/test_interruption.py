@@ -1,5 +1,7 @@
 """Tests of bandmaster.kernel.hosting.interruption."""
 
+import threading
+
 import anyio
 import pytest
 import sniffio
@@ -44,6 +46,17 @@ async def test_an_await_that_is_not_interrupted():
     assert await interruption.run(answer()) == 42
     interruption.interrupt()
     assert not interruption.requested
+
+
+async def test_an_await_that_fails():
+    """Its error is raised."""
+
+    async def fails():
+        await anyio.sleep(0)
+        raise RuntimeError("no luck")
+
+    with pytest.raises(RuntimeError, match="no luck"):
+        await Interruption().run(fails())
 
 
 async def test_an_await_that_ends_in_spite_of_its_cancellation():
@@ -118,6 +131,22 @@ async def test_where_an_await_stands():
         await anyio.wait_all_tasks_blocked()
         assert "in stand_here\n    await anyio.sleep_forever()" in interruption.render_stack()
         tasks.cancel_scope.cancel()
+
+
+async def test_a_function_in_a_thread_is_not_abandoned():
+    """Its result counts, since nothing can end a thread."""
+    interruption, may_end, results = Interruption(), threading.Event(), []
+
+    async def run():
+        results.append(await interruption.run(anyio.to_thread.run_sync(may_end.wait, 10)))
+
+    async with anyio.create_task_group() as tasks:
+        tasks.start_soon(run)
+        await anyio.sleep(0.1)
+        interruption.interrupt()
+        await anyio.sleep(0.1)
+        may_end.set()
+    assert results == [True]
 
 
 async def test_clean_up_may_await_on_asyncio():

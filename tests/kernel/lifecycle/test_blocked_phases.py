@@ -9,6 +9,7 @@ import pytest
 
 from bandmaster.kernel import Context, Kernel, KernelSettings, LifespanBand, events, lifespan
 from bandmaster.kernel.errors import StartError
+from bandmaster.kernel.lifecycle.blocked_phases import BlockedPhases
 
 LOOPS = [("asyncio", {}), ("asyncio", {"use_uvloop": True}), ("trio", {})]
 
@@ -162,3 +163,33 @@ async def test_a_deadline_before_the_one_that_is_waited_for():
         block(0.8)
 
     assert len(await run(model)) == 1
+
+
+async def test_more_time_for_a_component_that_serves():
+    """There is no deadline to move, and nothing is said."""
+    contexts = []
+
+    @lifespan(band=LifespanBand.SERVICES)
+    async def model(context: Context):
+        contexts.append(context)
+        yield
+
+    kernel = Kernel(contributions=[model], discover=False)
+    async with kernel.running():
+        contexts[0].extend_timeout(5)
+
+
+async def test_an_event_loop_that_is_merely_late():
+    """An event loop that waits when a deadline has passed isn't blocked."""
+    seen = []
+
+    @lifespan(band=LifespanBand.SERVICES, start_timeout=0.1)
+    async def model():
+        yield
+
+    plan = Kernel(contributions=[model], discover=False).plan
+    with BlockedPhases(plan, seen.append) as phases:
+        phases.handle_event(events.ComponentStarting(at=0.0, component="model", waited=0.0))
+        await anyio.sleep(0.5)
+        phases.handle_event(events.ComponentStarted(at=0.5, component="model", waited=0.0, own=0.5))
+    assert seen == []

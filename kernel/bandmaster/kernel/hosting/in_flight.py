@@ -13,6 +13,8 @@ from bandmaster.kernel.hosting.responses import EVENT_STREAM, add_close, find_he
 from bandmaster.kernel.hosting.websockets_in_flight import WebSocketInFlight
 
 _DISCONNECT = "http.disconnect"
+_PAUSE = 0.05
+"""Seconds between two attempts to cancel a request."""
 
 
 class Drain:
@@ -112,10 +114,12 @@ class InFlight:
         Returns a description of each request and WebSocket that is still there, with its stack.
         """
         self.drain.begin()
-        for each in self._list_all():
-            each.interrupt()
-        with anyio.move_on_after(patience, shield=True):
-            await self.wait_empty()
+        until = anyio.current_time() + patience
+        while self.count and anyio.current_time() < until:
+            for each in self._list_all():
+                each.interrupt()
+            with anyio.move_on_after(_PAUSE, shield=True):
+                await self.wait_empty()
         return [
             f"{each.scope['type']} {each.scope['path']}; it stood at\n{each.render_stack()}"
             for each in self._list_all()
