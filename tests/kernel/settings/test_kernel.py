@@ -194,3 +194,25 @@ def test_the_close_codes_that_are_allowed_are_shown(monkeypatch, value):
     monkeypatch.setenv("BANDMASTER_WEBSOCKET_CLOSE_CODE", value)
     expected = "BANDMASTER_WEBSOCKET_CLOSE_CODE is wrong (KernelSettings): Input should be 1001 or 1012."
     assert [expected] == find_problems()
+
+
+@pytest.mark.parametrize(
+    ("paths", "expected"),
+    [
+        ({"live_path": "livez"}, "expected a path that begins with /, or nothing"),
+        (
+            {"ready_path": "/livez"},
+            "BANDMASTER_LIVE_PATH, BANDMASTER_READY_PATH and BANDMASTER_STARTUP_PATH must differ",
+        ),
+    ],
+)
+def test_paths_of_health_checks(paths, expected):
+    """A path begins with a slash, and no two checks have the same."""
+    with pytest.raises(ValidationError, match=expected):
+        KernelSettings(**paths)
+
+
+def test_health_checks_without_a_path():
+    """Several of them may be switched off."""
+    settings = KernelSettings(live_path="", startup_path="")
+    assert ("", "/readyz", "") == (settings.live_path, settings.ready_path, settings.startup_path)

@@ -13,6 +13,8 @@ from bandmaster.kernel.hosting.responses import EVENT_STREAM, add_close, find_he
 from bandmaster.kernel.hosting.websockets_in_flight import WebSocketInFlight
 
 _DISCONNECT = "http.disconnect"
+_PAUSE = 0.05
+"""Seconds between two attempts to cancel a request."""
 
 
 class Drain:
@@ -67,20 +69,21 @@ class InFlight:
         request = _Request(self, scope, receive, send)
         self._requests.add(request)
         try:
-            await request.call.run(app(scope, request.receive, request.send))
-            await request.end_event_stream()
+            await request.run(app(scope, request.receive, request.send))
+            if not request.is_over:
+                await request.end_event_stream()
         finally:
             self._requests.discard(request)
             if self.drain.begun and not self.count:
                 self._empty.set()
-        return request.has_begun or not request.call.requested
+        return request.has_begun or not request.requested
 
     async def serve_websocket(self, app: ASGIApp, scope: Scope, receive: Receive, send: Send) -> None:
         """Let the app serve one WebSocket."""
         websocket = WebSocketInFlight(scope, receive, send)
         self._websockets.add(websocket)
         try:
-            await websocket.call.run(app(scope, websocket.receive, websocket.send))
+            await websocket.run(app(scope, websocket.receive, websocket.send))
         finally:
             self._websockets.discard(websocket)
             if self.drain.begun and not self.count:
@@ -111,14 +114,19 @@ class InFlight:
         Returns a description of each request and WebSocket that is still there, with its stack.
         """
         self.drain.begin()
-        for each in (*self._requests, *self._websockets):
-            each.call.interrupt()
-        with anyio.move_on_after(patience, shield=True):
-            await self.wait_empty()
+        until = anyio.current_time() + patience
+        while self.count and anyio.current_time() < until:
+            for each in self._list_all():
+                each.interrupt()
+            with anyio.move_on_after(_PAUSE, shield=True):
+                await self.wait_empty()
         return [
-            f"{each.scope['type']} {each.scope['path']}; it stood at\n{each.call.render_stack()}"
-            for each in (*self._requests, *self._websockets)
+            f"{each.scope['type']} {each.scope['path']}; it stood at\n{each.render_stack()}"
+            for each in self._list_all()
         ]
+
+    def _list_all(self) -> list[_Request | WebSocketInFlight]:
+        return [*self._requests, *self._websockets]
 
     async def wait_empty(self) -> None:
         """Wait until nothing is in flight, once draining has begun."""
@@ -129,23 +137,23 @@ class InFlight:
             await self._empty.wait()
 
 
-class _Request:
+class _Request(Interruption):
     """One HTTP request, with the ``receive`` and the ``send`` that its app gets."""
 
-    __slots__ = ("_body_is_read", "_in_flight", "_is_over", "_receive", "_send", "_start", "_waits", "call", "scope")
+    __slots__ = ("_body_is_read", "_in_flight", "_receive", "_send", "_start", "_waits", "is_over", "scope")
 
     def __init__(self, in_flight: InFlight, scope: Scope, receive: Receive, send: Send) -> None:
+        super().__init__()
         self.scope = scope
-        self.call = Interruption()
         self._in_flight = in_flight
         self._receive = receive
         self._send = send
         self._body_is_read = False
         self._start: Message | None = None
         """The message with which the response has begun."""
-        self._is_over = False
+        self.is_over = False
         """Whether the response is complete."""
-        self._waits: list[Interruption] = []
+        self._waits: list[Interruption] | None = None
         """The calls of ``receive`` that wait for the client to leave."""
 
     @property
@@ -158,7 +166,7 @@ class _Request:
         return (
             self._in_flight.streams_disconnected
             and self._start is not None
-            and not self._is_over
+            and not self.is_over
             and find_header(self._start, b"content-length") is None
         )
 
@@ -171,11 +179,12 @@ class _Request:
         if self._is_disconnected:
             return {"type": _DISCONNECT}
         wait = Interruption()
-        self._waits.append(wait)
+        waits = self._waits = self._waits or []
+        waits.append(wait)
         try:
             received = await wait.run(self._receive())
         finally:
-            self._waits.remove(wait)
+            waits.remove(wait)
         return {"type": _DISCONNECT} if received is None else received
 
     def send(self, message: Message) -> Awaitable[None]:
@@ -186,18 +195,18 @@ class _Request:
                 message = add_close(self.scope, message)
             self._start = message
         elif kind == "http.response.pathsend" or (kind == "http.response.body" and not message.get("more_body", False)):
-            self._is_over = True
+            self.is_over = True
         return self._send(message)
 
     def disconnect_stream(self) -> None:
         """Wake the calls of ``receive`` that wait, if the response is a stream."""
         if self._is_disconnected:
-            for wait in self._waits:
+            for wait in self._waits or ():
                 wait.interrupt()
 
     async def end_event_stream(self) -> None:
         """Complete an event stream that the stop has ended. Any other stream would look whole, but be cut off."""
-        if self._start is not None and not self._is_over:
+        if self._start is not None:
             kind = find_header(self._start, b"content-type") or b""
             if kind.startswith(EVENT_STREAM) and (self._in_flight.drain.begun or self._in_flight.is_stopping()):
                 with suppress(Exception):  # servers raise various errors for a client that has left

@@ -8,7 +8,7 @@ from typing import Any, TypeVar
 
 import anyio
 
-from bandmaster.kernel.lifecycle.coroutine_stacks import render_coroutine_stack
+from bandmaster.kernel.lifecycle.coroutine_stacks import awaits_thread, render_coroutine_stack
 
 T = TypeVar("T")
 
@@ -44,11 +44,11 @@ class Interruption:
         except asyncio.CancelledError:
             if not self.requested or task.cancelling() > self._before + 1:
                 raise  # another one's cancellation
+            return None
         finally:
             self._awaitable = self._task = None
             if self.requested:
                 task.uncancel()
-        return None
 
     async def _run_in_scope(self, awaitable: Awaitable[T]) -> T | None:
         try:
@@ -59,16 +59,19 @@ class Interruption:
         return None
 
     def interrupt(self) -> None:
-        """Cancel the await. Has an effect once, while `run` is awaited by another task."""
+        """Cancel the await. Has an effect once, while `run` is awaited by another task.
+
+        Has none while a function in a thread is awaited, since the thread would go on: try again later.
+        """
         if self.requested or self._awaitable is None:
             return
         if self._scope is not None:
             self._scope.cancel()
-        elif self._task is not None and self._task is not asyncio.current_task():
+        elif self._task is None or self._task is asyncio.current_task() or awaits_thread(self._awaitable):
+            return
+        else:
             self._before = self._task.cancelling()
             self._task.cancel()
-        else:
-            return
         self.requested = True
 
     def render_stack(self) -> str:

@@ -14,14 +14,14 @@ from bandmaster.kernel.hosting.interruption import Interruption
 _REASON = "the server is going away"
 
 
-class WebSocketInFlight:
+class WebSocketInFlight(Interruption):
     """One WebSocket, with the ``receive`` and the ``send`` that its app gets."""
 
-    __slots__ = ("_code", "_gone", "_is_connecting", "_is_open", "_receive", "_send", "_waits", "call", "scope")
+    __slots__ = ("_code", "_gone", "_is_connecting", "_is_open", "_receive", "_send", "_waits", "scope")
 
     def __init__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        super().__init__()
         self.scope = scope
-        self.call = Interruption()
         self._receive = receive
         self._send = send
         self._is_connecting = True

@@ -5,6 +5,7 @@ from __future__ import annotations
 import gc
 import inspect
 import traceback
+from collections.abc import Iterator
 from contextlib import _AsyncGeneratorContextManager
 from types import FrameType
 from typing import Any
@@ -21,15 +22,27 @@ def render_coroutine_stack(awaitable: Any) -> str:
     Frames of the event loop's libraries are left out, since every wait ends with the same ones, and so is the frame
     around each component.
     """
-    frames = []
+    frames = [frame for frame in _walk(awaitable) if not _is_machinery(frame.f_globals.get("__name__", ""))]
+    summary = traceback.StackSummary.extract((frame, frame.f_lineno) for frame in frames)
+    return "".join(summary.format()).rstrip()
+
+
+def awaits_thread(awaitable: Any) -> bool:
+    """Whether a suspended coroutine awaits a function that runs in one of anyio's worker threads.
+
+    Knows anyio's ``run_sync_in_worker_thread`` by name: asyncio's cancellation would abandon the thread, which goes on.
+    """
+    return any(frame.f_code.co_name == "run_sync_in_worker_thread" for frame in _walk(awaitable))
+
+
+def _walk(awaitable: Any) -> Iterator[FrameType]:
+    """The frames of a suspended coroutine, innermost last."""
     seen = set()
     while awaitable is not None and id(awaitable) not in seen:
         seen.add(id(awaitable))
         frame, awaitable = _step(awaitable)
-        if frame is not None and not _is_machinery(frame.f_globals.get("__name__", "")):
-            frames.append(frame)
-    summary = traceback.StackSummary.extract((frame, frame.f_lineno) for frame in frames)
-    return "".join(summary.format()).rstrip()
+        if frame is not None:
+            yield frame
 
 
 def _is_machinery(module: str) -> bool:

@@ -152,16 +152,14 @@ class Watchdog:
 
     def _watch(self) -> None:
         while True:
-            now = self._clock()
             next_one = min(list_terminations(self._state), key=lambda each: each.at, default=None)
-            pause = None if next_one is None else max(0.0, next_one.at - now)
+            pause = None if next_one is None else max(0.0, next_one.at - self._clock())
             try:
                 update = self._updates.get(timeout=pause)
             except queue.Empty:
-                if next_one is not None and next_one.at <= self._clock():
-                    self._end(next_one)
-                    return
-                continue
+                assert next_one is not None
+                self._end(next_one)
+                return
             if update is None:
                 return
             self._state = _apply_update(self._state, update)
