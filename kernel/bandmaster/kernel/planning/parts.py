@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from typing import TypeVar
 
 from bandmaster.kernel.contributions.model import (
+    CheckContribution,
     Contribution,
     ErrorHandlerContribution,
     LifespanContribution,
@@ -81,6 +82,8 @@ def describe_part(part: Contribution) -> str:
         return f"layer {part.name!r} ({part.band}, {part.provenance})"
     if isinstance(part, ValueContribution):
         return f"value {part.name!r} ({part.provenance})"
+    if isinstance(part, CheckContribution):
+        return f"check {part.name!r} ({part.provenance})"
     group = "routes" if isinstance(part, RouteContribution) else "error handler"
     return f"{group} {part.name!r} ({part.provenance})"
 
