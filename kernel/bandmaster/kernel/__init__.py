@@ -27,6 +27,7 @@ if TYPE_CHECKING:
     from bandmaster.kernel.contributions.keys import Key as Key
     from bandmaster.kernel.contributions.keys import Named as Named
     from bandmaster.kernel.contributions.layer_classes import LayerClass as LayerClass
+    from bandmaster.kernel.contributions.model import CheckContribution as CheckContribution
     from bandmaster.kernel.contributions.model import Contribution as Contribution
     from bandmaster.kernel.contributions.model import ErrorHandlerContribution as ErrorHandlerContribution
     from bandmaster.kernel.contributions.model import LifespanContribution as LifespanContribution
@@ -92,6 +93,7 @@ export_lazily(
         "contributions.keys": ["Key", "Named"],
         "contributions.layer_classes": ["LayerClass"],
         "contributions.model": [
+            "CheckContribution",
             "Contribution",
             "ErrorHandlerContribution",
             "LifespanContribution",

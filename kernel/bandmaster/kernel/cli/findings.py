@@ -2,22 +2,22 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
+from bandmaster.kernel.cli.installed import find_installed
 from bandmaster.kernel.cli.known_settings import find_unread_variables
 from bandmaster.kernel.cli.planned_target import PlannedTarget, judge_kernel_budget
-from bandmaster.kernel.contributions.model import CHECKS_GROUP, LifespanContribution
+from bandmaster.kernel.contributions.model import CheckContribution, LifespanContribution
+from bandmaster.kernel.discovery.loading import load
 from bandmaster.kernel.errors import BandmasterError, DiscoveryError, PlanError, Problem
-from bandmaster.kernel.imports import describe_object
+from bandmaster.kernel.planning.parts import describe_part
 from bandmaster.kernel.planning.start_checks import EventLoop, Findings, check_start
 from bandmaster.kernel.process.servers.interface import make_server
 from bandmaster.kernel.process.servers.settings import ServerSettings
 from bandmaster.kernel.settings.reading import load_settings
 
 if TYPE_CHECKING:
-    from bandmaster.kernel.discovery.metadata import Found
     from bandmaster.kernel.hosting.application import Application
     from bandmaster.kernel.lifecycle.kernel import Kernel
 
@@ -78,9 +78,21 @@ def find_other_roles(kernel: Kernel) -> list[str]:
 
 
 def check_application(application: Application) -> Findings:
-    """The findings of every function that an installed distribution contributes to the group ``bandmaster.checks``."""
+    """The findings of every check that an installed distribution, or the application itself, contributes."""
+    checks: dict[str, CheckContribution] = {}
     findings = Findings()
-    for check in _find_checks():
+    for found in find_installed(["bandmaster.checks"]).admission.admitted:
+        try:
+            part = load(found)
+        except DiscoveryError as error:
+            findings += Findings(tuple(error.problems))
+        else:
+            assert isinstance(part, CheckContribution)
+            checks[part.name] = part
+    for part in application.plan.contributions:
+        if isinstance(part, CheckContribution):
+            checks[part.name] = part
+    for check in checks.values():
         findings += _run_check(check, application)
     return findings
 
@@ -105,26 +117,11 @@ def _name_role(role: str, found: Findings, others: Findings) -> Findings:
     )
 
 
-def _find_checks() -> Iterator[Found]:
-    from bandmaster.kernel.cli.installed import find_installed
-
-    yield from find_installed([CHECKS_GROUP]).admission.admitted
-
-
-def _run_check(found: Found, application: Application) -> Findings:
-    from bandmaster.kernel.discovery.discover import load_command
-
+def _run_check(part: CheckContribution, application: Application) -> Findings:
     try:
-        check: Any = load_command(found)
-        if not callable(check):
-            return Findings((Problem(f"{found} can't be run: {found.value} is {describe_object(check)}."),))
-        results = list(check(application))
-    except DiscoveryError as error:
-        return Findings(tuple(error.problems))
+        results = list(part.check(application))
     except Exception as error:  # noqa: BLE001  # a distribution's own function; its error is one problem of several
-        problems = getattr(error, "problems", None) or [
-            Problem(f"{found} failed: {type(error).__name__}: {error}.", subject=found.name)
-        ]
-        return Findings(tuple(problems))
-    problems = [replace(one, subject=one.subject or found.name) for one in results if isinstance(one, Problem)]
+        message = f"{describe_part(part)} failed: {type(error).__name__}: {error}."
+        return Findings(tuple(getattr(error, "problems", ())) or (Problem(message, subject=part.name),))
+    problems = [replace(one, subject=one.subject or part.name) for one in results if isinstance(one, Problem)]
     return Findings(tuple(problems), tuple(str(one) for one in results if not isinstance(one, Problem)))

@@ -307,8 +307,32 @@ class ErrorHandlerContribution:
         return Exception if self.exception == 500 else self.exception
 
 
+@dataclass(frozen=True, kw_only=True, slots=True)
+class CheckContribution:
+    """A function that judges a whole application, such as what the handlers of its host ask for.
+
+    ``bandmaster check`` calls the function with the `Application`. The function yields a `Problem` for each fault, and
+    a text for each warning. The checks of all installed distributions are called, also where the application takes no
+    installed parts: a check is a part of the tool more than of the application.
+    """
+
+    name: str
+    check: Callable[[Any], Iterable[Problem | str]]
+    description: str = ""
+    provenance: Provenance = Provenance()
+
+    def __post_init__(self) -> None:
+        check_name(self.name, "name")
+        check_callable(self.check, "check")
+
+
 Contribution: TypeAlias = (
-    LifespanContribution | ValueContribution | MiddlewareContribution | RouteContribution | ErrorHandlerContribution
+    LifespanContribution
+    | ValueContribution
+    | MiddlewareContribution
+    | RouteContribution
+    | ErrorHandlerContribution
+    | CheckContribution
 )
 
 GROUPS: Mapping[str, type[Any]] = {
@@ -317,12 +341,9 @@ GROUPS: Mapping[str, type[Any]] = {
     "bandmaster.middleware": MiddlewareContribution,
     "bandmaster.routes": RouteContribution,
     "bandmaster.error_handlers": ErrorHandlerContribution,
+    "bandmaster.checks": CheckContribution,
 }
 COMMANDS_GROUP = "bandmaster.commands"
-CHECKS_GROUP = "bandmaster.checks"
-"""Functions of an application that ``bandmaster check`` calls."""
-TOOL_GROUPS = (COMMANDS_GROUP, CHECKS_GROUP)
-"""The groups of entry points that the command line loads, and no plan."""
 
 
 def group_of(part: Contribution) -> str:

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from os import PathLike
 from typing import TYPE_CHECKING
 
-from bandmaster.kernel.contributions.model import COMMANDS_GROUP, GROUPS, TOOL_GROUPS, Contribution
+from bandmaster.kernel.contributions.model import COMMANDS_GROUP, GROUPS, Contribution
 from bandmaster.kernel.discovery.distributions import normalise
 from bandmaster.kernel.discovery.entry_points import PREFIX
 from bandmaster.kernel.discovery.loading import load, load_command
@@ -96,7 +96,7 @@ def discover(
     contributions: list[Contribution] = []
     for part in admission.admitted:
         try:
-            if part.group in GROUPS:
+            if part.group != COMMANDS_GROUP:
                 contributions.append(load(part))
         except DiscoveryError as error:
             problems += error.problems
@@ -113,7 +113,7 @@ def discover(
 
 
 def _check_groups(groups: Iterable[str] | None) -> tuple[str, ...]:
-    every = (*GROUPS, *TOOL_GROUPS)
+    every = (*GROUPS, COMMANDS_GROUP)
     if groups is None:
         return every
     wanted = {group if group.startswith(PREFIX) else f"{PREFIX}{group}" for group in groups}

@@ -6,7 +6,7 @@ import sys
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass, field, replace
 
-from bandmaster.kernel.contributions.model import GROUPS, TOOL_GROUPS, Provenance
+from bandmaster.kernel.contributions.model import COMMANDS_GROUP, GROUPS, Provenance
 from bandmaster.kernel.discovery.distributions import (
     MARK,
     REINSTALL,
@@ -23,7 +23,7 @@ from bandmaster.kernel.text import suggest
 
 KERNEL = "bandmaster"
 """The kernel's own distribution; it has no parts."""
-_KNOWN = (*GROUPS, *TOOL_GROUPS)
+_KNOWN = (*GROUPS, COMMANDS_GROUP)
 
 
 @dataclass(frozen=True, slots=True)

@@ -106,6 +106,17 @@ class Kernel:
         with use_environment(arguments.pop("environment")):
             return Kernel(role=role, listeners=self._given_listeners, **arguments)
 
+    def check_start(self, event_loop: EventLoop = EventLoop.ASYNCIO) -> tuple[str, ...]:
+        """Run the checks of all components, as each start does at first, and return the warnings. Opens nothing.
+
+        Raises:
+            PlanError: a check has found a problem, for which nothing would be started.
+        """
+        findings = check_start(self.plan, event_loop)
+        if findings.problems:
+            raise PlanError(findings.problems)
+        return findings.warnings
+
     def use_environment(self) -> AbstractContextManager[None]:
         """Read settings as this kernel does, its env file included, until the block ends."""
         return use_environment(self._composition.environment)
@@ -205,11 +216,9 @@ class Kernel:
         """
         if self.is_running:
             raise RuntimeError("this kernel runs already; a second run beside it needs a Kernel of its own")
-        findings = check_start(self.plan, EventLoop(sniffio.current_async_library()))
-        if findings.problems:
-            raise PlanError(findings.problems)
+        warnings = self.check_start(EventLoop(sniffio.current_async_library()))
         run = self._run = Run(self.plan, self.settings, self.emit, self._report_blocked)
-        for message in (*self.plan.warnings, *findings.warnings):
+        for message in (*self.plan.warnings, *warnings):
             run.warn("kernel", message)
         with run.blocked_phases:
             async with run.engine.running() as resources:

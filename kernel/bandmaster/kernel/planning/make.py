@@ -196,14 +196,17 @@ def _share_grace(
         problems.add(
             f"the stops' deadlines add up to {render_duration(path.declared)} on the slowest path"
             + (f", with {path.undeclared} more that declare none" if path.undeclared else "")
-            + f", but draining leaves {render_duration(deadlines.left_for_stops)} of the grace.",
-            "Raise BANDMASTER_TERMINATION_GRACE (and the platform's), or lower drain_timeout or the stop_timeouts, "
-            f"the longest of which are {listing}.",
+            + f", but BANDMASTER_DRAIN_DELAY and BANDMASTER_DRAIN_TIMEOUT leave "
+            f"{render_duration(deadlines.left_for_stops)} of BANDMASTER_TERMINATION_GRACE.",
+            "Raise BANDMASTER_TERMINATION_GRACE (and the platform's), or lower BANDMASTER_DRAIN_TIMEOUT"
+            + (", BANDMASTER_STOP_TIMEOUT" if deadlines.stop is not None else "")
+            + f" or the deadlines of stops, the longest of which are {listing}.",
         )
     elif path.undeclared and share < SHORT_SHARE:
         problems.warn(
-            f"stops that declare no stop_timeout have only {render_duration(share)} each: {path.undeclared} of them "
-            f"follow one another, and draining leaves {render_duration(deadlines.left_for_stops)} of the grace."
+            f"stops that declare no deadline have only {render_duration(share)} each: {path.undeclared} of them follow "
+            "one another, and BANDMASTER_DRAIN_DELAY and BANDMASTER_DRAIN_TIMEOUT leave "
+            f"{render_duration(deadlines.left_for_stops)} of BANDMASTER_TERMINATION_GRACE."
         )
     return share, path
 

@@ -7,6 +7,7 @@ from dataclasses import dataclass, replace
 from typing import Any, TypeVar
 
 from bandmaster.kernel.contributions.model import (
+    CheckContribution,
     Contribution,
     ErrorHandlerContribution,
     LifespanContribution,
@@ -136,6 +137,8 @@ def describe_part(part: Contribution) -> str:
         return f"layer {part.name!r} ({part.band}, {part.provenance})"
     if isinstance(part, ValueContribution):
         return f"value {part.name!r} ({part.provenance})"
+    if isinstance(part, CheckContribution):
+        return f"check {part.name!r} ({part.provenance})"
     group = "routes" if isinstance(part, RouteContribution) else "error handler"
     return f"{group} {part.name!r} ({part.provenance})"
 

@@ -17,6 +17,10 @@ from bandmaster.kernel.settings.environment import Environment
 from bandmaster.kernel.settings.secrets import holds_secret, is_secret_field, secret_variables
 from bandmaster.kernel.settings.validation import InvalidValue, invalid_values
 from bandmaster.kernel.settings.variables import find_field, list_leaves, variable_at, variable_of, variables_of
+from bandmaster.kernel.text import find_nearest
+
+_VERY_CLOSE = 0.9
+"""The likeness of two names of which one is probably misspelt."""
 
 
 def describe_invalid(
@@ -94,9 +98,11 @@ def _describe_value(
     below = [leaf for leaf in leaves if leaf.path[: len(value.location)] == tuple(map(str, value.location))]
     required = [leaf.variable for leaf in below if leaf.field.is_required()]
     for variable in required or [where]:
+        near = find_nearest(variable, environment.names, cutoff=_VERY_CLOSE)
+        hint = "" if near is None else f" {near} is set: is it misspelt?"
         yield Problem(
             f"{variable} is not set ({name} needs it).",
-            f"Set it in the environment, or pass overrides={{{name}: {name}(...)}}.",
+            f"Set it in the environment, or pass overrides={{{name}: {name}(...)}}.{hint}",
             name,
         )
 

@@ -8,7 +8,7 @@ from typing import Annotated, Any, NamedTuple, get_args, get_origin
 
 from bandmaster.contrib.fastapi.frameworks import MAX_DEPTH, list_dependencies, list_routes
 from bandmaster.contrib.fastapi.resource import ResourceMark, ResourceQuery, find_query, suggest_fix
-from bandmaster.kernel import Application, Key, Named, Plan, Problem
+from bandmaster.kernel import Application, CheckContribution, Key, Named, Plan, Problem
 
 _MAX_ROUTES_NAMED = 3
 """Routes that one problem lists; further routes are counted."""
@@ -53,14 +53,6 @@ def check_resources(host: Any, plan: Plan) -> list[Problem]:
             hint = f"{hint[0].upper()}{hint[1:]}."
         problems.append(Problem(message, hint, next(iter(asking))))
     return problems
-
-
-def check_handlers(application: Application) -> list[Problem]:
-    """Find the resources that an application's handlers ask for and that nothing provides.
-
-    An entry point of the group ``bandmaster.checks`` names the function, so ``bandmaster check`` calls it.
-    """
-    return check_resources(application.host, application.plan)
 
 
 def _render_routes(routes: list[str]) -> str:
@@ -118,3 +110,15 @@ def _find_lost_names(call: Any) -> dict[str, str]:
         if names and any(isinstance(mark, ResourceMark) and mark.name != names[-1] for mark in marks):
             lost[parameter.name] = names[-1]
     return lost
+
+
+def _check_application(application: Application) -> list[Problem]:
+    return check_resources(application.host, application.plan)
+
+
+handler_resources = CheckContribution(
+    name="handler_resources",
+    check=_check_application,
+    description="Finds resources that handlers ask for and that nothing provides.",
+)
+"""The check of `bandmaster check` for FastAPI hosts."""

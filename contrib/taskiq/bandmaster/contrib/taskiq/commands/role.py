@@ -32,6 +32,7 @@ def compose_role(
 
     Raises:
         CommandError: the role has no task queue, or an option is invalid.
+        PlanError: the parts don't fit together, or a start would be refused.
     """
     from bandmaster.contrib.taskiq.settings import TaskIQSettings
     from bandmaster.kernel import load_application
@@ -46,13 +47,14 @@ def compose_role(
         raise CommandError(
             f"No component of the role {role} reads the settings of a task queue.", "Is bandmaster-taskiq disabled?"
         )
-    if not options and processes == 1:
-        return kernel
-    return kernel.for_role(
-        role,
-        overrides={TaskIQSettings: _apply_options(settings, options or {})},
-        settings=kernel.settings.model_copy(update={"processes": processes}) if processes > 1 else None,
-    )
+    if options or processes > 1:
+        kernel = kernel.for_role(
+            role,
+            overrides={TaskIQSettings: _apply_options(settings, options or {})},
+            settings=kernel.settings.model_copy(update={"processes": processes}) if processes > 1 else None,
+        )
+    kernel.check_start()  # once, and not in each of several processes
+    return kernel
 
 
 def run_role(
