@@ -20,7 +20,7 @@ endef
 # use the time in which one would wait. Each worker has servers of its own and needs about 200 MB.
 WORKERS ?= $(shell echo $$(( 2 * $$(getconf _NPROCESSORS_ONLN) )))
 
-.PHONY: run test check fuzz mutants bench docs clean help
+.PHONY: run test check fuzz mutants bench outside docs clean help
 
 help:
 	@echo "make run     set up and serve the example on http://127.0.0.1:8000"
@@ -29,6 +29,7 @@ help:
 	@echo "make fuzz    the laws of the lifecycle, exhaustively and at random (long)"
 	@echo "make mutants broken engines, each of which the tests must find"
 	@echo "make bench   figures against peers, as ratios"
+	@echo "make outside other projects' own tests with every application wrapped (long, downloads them)"
 
 run: export DATABASE_MIGRATE_ON_START ?= true
 run: $(VENV)/.run
@@ -60,6 +61,9 @@ mutants: $(VENV)/.dev
 bench: $(VENV)/.bench
 	@for bench in benchmarks/bench_*.py; do echo "== $$bench"; $(BIN)/python $$bench || exit 1; done
 
+outside: $(VENV)/.dev
+	$(BIN)/python -m tests.outside.suites $(ARGS)
+
 docs: $(VENV)/.dev
 	$(BIN)/mkdocs serve -a 127.0.0.1:8008
 
@@ -85,4 +89,4 @@ $(VENV)/.bench: $(VENV)/.dev
 	@touch $@
 
 clean:
-	rm -rf $(VENV) site .mypy_cache .pytest_cache .ruff_cache .hypothesis .coverage .coverage.*
+	rm -rf $(VENV) .outside site .mypy_cache .pytest_cache .ruff_cache .hypothesis .coverage .coverage.*
