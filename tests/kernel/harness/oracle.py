@@ -9,7 +9,15 @@ from itertools import pairwise
 from typing import Any
 
 import trio
-from tests.kernel.harness.cases import ABANDON_AFTER, START_TIMEOUT, STOP_TIMEOUT, Case, find_leaders
+from tests.kernel.harness.cases import (
+    ABANDON_AFTER,
+    START_TIMEOUT,
+    STOP_TIMEOUT,
+    Case,
+    find_leaders,
+    render_object,
+    render_path,
+)
 from tests.kernel.harness.clock import Deadlock, Livelock
 from tests.kernel.harness.facts import Fact, Run
 from tests.kernel.harness.runner import run_case
@@ -59,6 +67,7 @@ def find_violations(run: Run) -> Iterator[str]:
     yield from oracle.check_internal_errors()
     yield from oracle.check_entered_once()
     yield from oracle.check_entered_after_leaders()
+    yield from oracle.check_given_to_followers()
     yield from oracle.check_exited_once()
     yield from oracle.check_exited_after_followers()
     yield from oracle.check_no_start_after_a_fault()
@@ -194,6 +203,23 @@ class _Oracle:
                     yield f"I2 {name} was entered before {leader} was"
                 if leaving is not None and leaving < enter:
                     yield f"I2 {name} was entered while {leader} was leaving"
+
+    def check_given_to_followers(self) -> Iterator[str]:
+        """A component gets the objects of its leaders, each with its decorators around it, and in plan order."""
+        parts = self.case.parts
+        for fact in (fact for fact in self.run.facts if fact.kind == "given"):
+            part = self.parts[fact.name]
+            paths = {name: render_path(name, parts) for name in part.waits_for}
+            expected: dict[str, Any] = {}
+            if part.link == "group":
+                order = sorted(part.waits_for, key=self.run.order.index)
+                expected["group"] = tuple(render_object(name, parts) for name in order)
+            elif part.link != "name":
+                expected = {name: path if part.link == "type" else (path,) for name, path in paths.items()}
+            if part.decorates:
+                expected["inner"] = render_path(part.decorates, parts, part.name)
+            if {name: value for name, value in expected.items() if value != ()} != fact.value:
+                yield f"I2 {fact.name} was given {fact.value}, not {expected}"
 
     def check_exited_once(self) -> Iterator[str]:
         for name in self.parts:

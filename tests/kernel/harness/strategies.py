@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 from hypothesis import strategies as st
 from tests.kernel.harness.cases import (
     BACKENDS,
     BODIES,
     DISTURBANCES,
+    LINKS,
     SERVING,
     SHAPES,
     STARTS,
@@ -28,6 +31,7 @@ _COUNT = st.integers(1, len(NAMES))
 _BITS = st.integers(0, 2 ** (len(NAMES) + 2) - 1)
 _SHAPE = st.sampled_from(SHAPES)
 _START, _SERVING, _STOP = _draw_mostly("fine", STARTS), _draw_mostly("fine", SERVING), _draw_mostly("fine", STOPS)
+_LINK = st.sampled_from(("name", *LINKS, "decorates"))
 _BODY = _draw_mostly("waits", BODIES)
 _KIND = st.sampled_from((*DISTURBANCES, "nothing"))
 _STEP = st.integers(1, 240)
@@ -41,13 +45,23 @@ def cases(draw: st.DrawFn) -> Case:
     backend = draw(_BACKEND)
     names = NAMES[: draw(_COUNT)]
     stage = 0
+    asked: set[str] = set()
     parts: list[Part] = []
     for place, name in enumerate(names):
         # Few draws make many examples: two bits decide whether a stage begins, the others are the dependencies.
         bits = draw(_BITS) & draw(_BITS)
         stage += bits & 3 == 3
         earlier = tuple(early for bit, early in enumerate(names[:place]) if bits >> bit + 2 & 1)
-        parts.append(Part(name, earlier, stage, draw(_SHAPE), draw(_START), draw(_SERVING), draw(_STOP)))
+        link, decorates = draw(_LINK), ""
+        # Whoever has asked for a type has got the outermost object of it, so nobody decorates that type any more.
+        free = [early for early in names[:place] if early not in asked]
+        if link == "decorates":
+            decorates = free[bits % len(free)] if free else ""
+            link = "type"
+            earlier = tuple(early for early in earlier if early != decorates)
+        asked.update(earlier if link in ("type", "each") else ())
+        faults = draw(_SHAPE), draw(_START), draw(_SERVING), draw(_STOP)
+        parts.append(Part(name, earlier, stage, *faults, link, decorates))
     kind = draw(_KIND)
     if backend == "trio":
         parts = [_without_native(part) for part in parts]
@@ -64,4 +78,4 @@ def _without_native(part: Part) -> Part:
     def other(kind: str) -> str:
         return "fail" if kind == "by_hand" else kind
 
-    return Part(part.name, part.waits_for, part.stage, part.shape, other(part.start), part.serving, other(part.stop))
+    return replace(part, start=other(part.start), stop=other(part.stop))

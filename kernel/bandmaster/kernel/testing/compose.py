@@ -10,7 +10,7 @@ from starlette.types import ASGIApp
 from bandmaster.kernel.contributions.keys import Key
 from bandmaster.kernel.contributions.layer_classes import LayerClass
 from bandmaster.kernel.contributions.model import Contribution, LifespanContribution, group_of
-from bandmaster.kernel.discovery.disabling import list_addresses
+from bandmaster.kernel.discovery.disabling import list_addresses, parse_names
 from bandmaster.kernel.hosting.application import Application, create_app
 from bandmaster.kernel.lifecycle.composition import check_contributions
 from bandmaster.kernel.settings.kernel import KernelSettings
@@ -71,7 +71,7 @@ def _compose_again(
     overridden = {key: value for key, value in plan.overrides.items() if key.type is not KernelSettings}
     # The application has left out already what its own settings disable, and perhaps put other parts in their places.
     chosen = app.settings.model_copy(update={"disable": frozenset()}) if settings is None else settings
-    off = disable | chosen.disable
+    off = parse_names(disable) | chosen.disable
     addresses = [list_addresses(group_of(part), part.name) for part in own]
     kept = [part for part, names in zip(own, addresses, strict=True) if off.isdisjoint(names)]
     # The other names may mean given parts. A given part of a name that is disabled here takes the place of the own one.
