@@ -96,7 +96,9 @@ def test_a_function_that_fails(capfd):
 
     call = Call(fail)
     assert (70, None, ["start", "stop"]) == (call.code, call.result, call.facts)
-    assert 1 == capfd.readouterr().err.count("LookupError: no such row")
+    reported = capfd.readouterr().err
+    assert "LookupError: no such row" in reported
+    assert 1 == reported.count("Traceback")
 
 
 def test_a_function_that_ends_the_process():

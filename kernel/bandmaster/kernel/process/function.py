@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import functools
 import inspect
-from collections.abc import AsyncIterator, Callable
-from contextlib import AbstractAsyncContextManager, asynccontextmanager
+from collections.abc import Callable
+from contextlib import AbstractAsyncContextManager, nullcontext
 from typing import Any
 
 import anyio
@@ -49,10 +49,9 @@ class FunctionCall:
         return await result if inspect.isawaitable(result) else result
 
     def _make_factory(self) -> Callable[..., AbstractAsyncContextManager[None]]:
-        @asynccontextmanager
-        async def hold_arguments(**arguments: Any) -> AsyncIterator[None]:
+        def hold_arguments(**arguments: Any) -> AbstractAsyncContextManager[None]:
             self._arguments = arguments
-            yield
+            return nullcontext()
 
         # __wrapped__ leads to the function, in whose module annotations that are text are resolved.
         functools.update_wrapper(hold_arguments, self._function, updated=())

@@ -103,6 +103,7 @@ def test_everything_installed(shop):
 
 def test_a_function_that_fails(shop):
     """The exception of the function is reported with the traceback, after everything has been stopped."""
+    shop.setenv(BANDMASTER_LOG_FORMAT="console")
     result = shop.run("exec", "shop:fails")
     assert (70, "") == (result.exit_code, result.stdout)
     reported = result.stderr
