@@ -300,7 +300,7 @@ async def test_an_application_serves_the_protocol():
     assert sent == ["lifespan.startup.complete", "lifespan.shutdown.complete"]
 
 
-@pytest.mark.parametrize("number", STOP_SIGNALS)
+@pytest.mark.parametrize("number", [SIGTERM, SIGINT])
 async def test_a_signal_while_starting(server_handlers, number, quiet):
     """The start is cancelled, the signal passed on at once, the failure reported without a traceback."""
     part = Component(start=anyio.sleep_forever)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import threading
 from collections.abc import Callable
+from contextlib import suppress
 
 import anyio
 import sniffio
@@ -104,7 +105,8 @@ class Process:
 
     def _report_end(self) -> None:
         if self._error is not None:
-            print_error(report(self._error, debug=self.kernel.settings.debug))
+            with suppress(OSError):  # the terminal may be closed, which is what SIGHUP says
+                print_error(report(self._error, debug=self.kernel.settings.debug))
         self._escalation.leave_event_loop(self._exit_code())
 
     def _exit_code(self) -> int:
