@@ -328,6 +328,22 @@ async def test_a_signal_while_serving(server_handlers):
     assert server.killed == []
 
 
+async def test_a_drain_without_any_time(server_handlers):
+    """The server has the signal before components stop, so that it accepts nothing meanwhile."""
+    received = []
+
+    async def stop():
+        received.extend(server_handlers.received)
+
+    async with served(application(Component(stop=stop), drain_timeout=0)) as server:
+        await server.answer()
+        signal.raise_signal(SIGTERM)
+        await wait_until(lambda: server.app.kernel.phase.value == "stopped")
+        server.ask("shutdown")
+        assert await server.answer(2) == "shutdown.complete"
+    assert received == [SIGTERM]
+
+
 async def test_the_drain_delay(server_handlers):
     """During the drain delay the server gets no signal, not even by an echo, and requests are accepted."""
     async with served(application(Component(), drain_delay=0.3)) as server:
