@@ -345,7 +345,7 @@ async def test_an_application_serves_the_protocol():
     assert sent == ["lifespan.startup.complete", "lifespan.shutdown.complete"]
 
 
-@pytest.mark.parametrize("number", STOP_SIGNALS)
+@pytest.mark.parametrize("number", [SIGTERM, SIGINT])
 async def test_a_signal_while_starting(server_handlers, number, quiet):
     """The start is cancelled, the signal passed on at once, the failure reported without a traceback."""
     part = Component(start=anyio.sleep_forever)
@@ -371,6 +371,22 @@ async def test_a_signal_while_serving(server_handlers):
         server.ask("shutdown")
         assert await server.answer(2) == "shutdown.complete"
     assert server.killed == []
+
+
+async def test_a_drain_without_any_time(server_handlers):
+    """The server has the signal before components stop, so that it accepts nothing meanwhile."""
+    received = []
+
+    async def stop():
+        received.extend(server_handlers.received)
+
+    async with served(application(Component(stop=stop), drain_timeout=0)) as server:
+        await server.answer()
+        signal.raise_signal(SIGTERM)
+        await wait_until(lambda: server.app.kernel.phase.value == "stopped")
+        server.ask("shutdown")
+        assert await server.answer(2) == "shutdown.complete"
+    assert received == [SIGTERM]
 
 
 async def test_the_drain_delay(server_handlers):

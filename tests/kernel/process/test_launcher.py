@@ -21,7 +21,7 @@ from bandmaster.kernel import (
     events,
     serve,
 )
-from bandmaster.kernel.process import launcher
+from bandmaster.kernel.process import launcher, process
 from bandmaster.kernel.process.launcher import ServerProcess
 from bandmaster.kernel.process.servers.interface import make_server
 from bandmaster.kernel.process.servers.sockets import bind
@@ -165,6 +165,22 @@ def test_a_failed_stop(capfd):
 
     assert run_app(recording, act) == 70
     assert "bandmaster: The stop failed: 'part'" in capfd.readouterr().err
+
+
+def test_a_failure_that_nobody_can_read(monkeypatch):
+    """A terminal that is closed, which SIGHUP says, changes neither the stop nor the exit code."""
+
+    def fail_to_print(text):
+        raise OSError(5, "Input/output error")
+
+    monkeypatch.setattr(process, "print_error", fail_to_print)
+    recording = RecordingApp(stop=fail)
+
+    def act():
+        wait_ready(recording)
+        send_signals(signal.SIGHUP)
+
+    assert run_app(recording, act) == 70
 
 
 def test_a_crash(capfd):

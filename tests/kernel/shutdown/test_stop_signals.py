@@ -70,6 +70,15 @@ def test_a_process_that_ignores_the_end_of_its_terminal_goes_on():
 
 
 @pytest.mark.parametrize("install", [replace_handlers, precede_handlers])
+def test_another_meaning_of_sighup_stays(install):
+    """A handler of the application's own may reopen log files, for example."""
+    other = OtherHandler()
+    with install(lambda *_: True):
+        signal.raise_signal(SIGHUP)
+    assert other.received == [SIGHUP]
+
+
+@pytest.mark.parametrize("install", [replace_handlers, precede_handlers])
 def test_libraries_find_the_stop_behind_the_handler(install):
     """The handler is a method of an object with should_exit, as uvicorn's is of its server."""
     OtherHandler()
@@ -124,7 +133,7 @@ def test_a_preceded_handler_runs_after_ours():
         return False
 
     with precede_handlers(receive) as preceded:
-        assert preceded == set(STOP_SIGNALS)
+        assert preceded == {SIGTERM, SIGINT}
         signal.raise_signal(SIGTERM)
     assert (received, other.received) == ([SIGTERM], [SIGTERM])
     assert signal.getsignal(SIGTERM) is other

@@ -183,7 +183,10 @@ class _Session:
             return
         if not self._escalation.signals:
             self._end_server()  # a component requested the stop
-        await self._app.drain(delay=self._app.settings.drain_delay, close_server=self._close_server)
+        try:
+            await self._app.drain(delay=self._app.settings.drain_delay, close_server=self._close_server)
+        finally:
+            _hand_on(self._held)  # the time may have been over before the server's turn had come
 
     async def _close_server(self) -> None:
         """Let the server have the signal, and wait until it asks for the clean-up: then it accepts nothing more."""

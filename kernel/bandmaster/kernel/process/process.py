@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import threading
 from collections.abc import Callable
+from contextlib import suppress
 from functools import partial
 
 import anyio
@@ -110,7 +111,8 @@ class Process:
     def _report_end(self) -> None:
         if self._error is not None:
             list_variables = partial(list_place_variables, self.kernel.plan)
-            report_failure(report(self._error, full=self._traceback, list_variables=list_variables))
+            with suppress(OSError):  # the terminal may be closed, which is what SIGHUP says
+                report_failure(report(self._error, full=self._traceback, list_variables=list_variables))
         self._escalation.leave_event_loop(self._exit_code())
 
     def _exit_code(self) -> int:

@@ -74,7 +74,8 @@ def replace_handlers(
 ) -> Iterator[None]:
     """Receive the stop signals in place of the present handlers, which are restored at the end.
 
-    SIGHUP and SIGQUIT stay ignored where they are, as under nohup. ``receive`` runs between two bytecodes of the main
+    SIGHUP and SIGQUIT keep a handler of other code, such as one that reopens log files, and stay ignored where they
+    are, as under nohup. ``receive`` runs between two bytecodes of the main
     thread, also while the event loop is blocked, so it must be short and must not wait for a lock. ``is_stopping`` says
     whether the process is to stop; see `SignalHandler`.
 
@@ -85,7 +86,7 @@ def replace_handlers(
     before = {
         number: signal.signal(number, handler.installed)
         for number in STOP_SIGNALS
-        if number in _SERVER_SIGNALS or signal.getsignal(number) is not signal.SIG_IGN
+        if number in _SERVER_SIGNALS or signal.getsignal(number) is signal.SIG_DFL
     }
     try:
         yield
@@ -109,8 +110,8 @@ def precede_handlers(
     """Receive the stop signals before the present handlers, and yield the set of signals received so.
 
     The set is empty outside the main thread, and where SIGTERM has no handler: a server has one, while asyncio's own
-    runner handles Ctrl-C without any server. SIGHUP and SIGQUIT, which would end the process without any clean-up where
-    the server has no handler for them, are passed on as SIGTERM. ``receive`` runs between two bytecodes of the main
+    runner handles Ctrl-C without any server. SIGHUP and SIGQUIT are received where they would end the process without
+    any clean-up, and are passed on as SIGTERM. ``receive`` runs between two bytecodes of the main
     thread, so it must be short and must not wait for a lock. ``is_stopping``: see `SignalHandler`. A ``relay`` gets the
     signals that are passed on, and is removed at the end.
     """
@@ -135,7 +136,7 @@ class _PrecedingHandler:
         self.earlier = {
             number: signal.getsignal(number)
             for number in STOP_SIGNALS
-            if is_handled(number) or (number not in _SERVER_SIGNALS and signal.getsignal(number) is signal.SIG_DFL)
+            if (is_handled(number) if number in _SERVER_SIGNALS else signal.getsignal(number) is signal.SIG_DFL)
         }
         """The handlers of before, by signal."""
         self._handler = SignalHandler(self._receive, is_stopping)

@@ -2,6 +2,7 @@
 
 import http.client
 import importlib.util
+import signal
 import threading
 
 import anyio
@@ -91,6 +92,22 @@ def test_serving_until_stopped(settings, name, loop, all_settings):
     server = serve_with_client(settings(server=name, loop=loop, **extra), client)
     assert answers[0][0] == 200
     assert server.version.startswith(f"{name} ")
+
+
+def test_libraries_that_replace_the_handler_of_uvicorn(settings, monkeypatch):
+    """A function in place of `Server.handle_exit` learns of the stop, once, as under uvicorn itself."""
+    from uvicorn import Server
+
+    learned = []
+    monkeypatch.setattr(Server, "handle_exit", lambda server, number, frame: learned.append(number))
+
+    async def client(port, server):
+        await anyio.to_thread.run_sync(get, port)
+        server.stop()
+        server.stop()
+
+    serve_with_client(settings(server="uvicorn", loop="asyncio"), client)
+    assert learned == [signal.SIGTERM]
 
 
 @pytest.mark.parametrize(("name", "loop"), EVERY)
