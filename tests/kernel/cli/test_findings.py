@@ -239,3 +239,10 @@ def test_a_check_that_cannot_be_loaded(sandbox):
     for arguments in (["check"], ["check", "shop:app"]):
         code, said = sandbox.error(*arguments)
         assert (1, True) == (code, "check 'odd' (acme-checks 1.2) can't be loaded: acme_checks:odd is an int" in said)
+
+
+def test_a_socket_in_a_directory_that_is_not_there(shop):
+    """`run` could not listen there."""
+    shop.setenv(QUEUE_URL="x", BANDMASTER_SERVER_UDS="/nowhere/shop.sock")
+    code, said = shop.error("check", "shop:app")
+    assert (1, True) == (code, "BANDMASTER_SERVER_UDS is /nowhere/shop.sock, whose directory doesn't exist" in said)

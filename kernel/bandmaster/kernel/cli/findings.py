@@ -63,7 +63,11 @@ def judge_server() -> tuple[Findings, EventLoop]:
     except BandmasterError as error:
         return Findings((Problem(str(error)),)), EventLoop.ASYNCIO
     loop = EventLoop.TRIO if settings.runs_on_trio else EventLoop.ASYNCIO
-    return Findings(), loop
+    problems = []
+    if settings.uds is not None and not settings.uds.parent.is_dir():
+        variable = settings.variable("uds")
+        problems.append(Problem(f"{variable} is {settings.uds}, whose directory doesn't exist.", "Make the directory."))
+    return Findings(tuple(problems)), loop
 
 
 def find_other_roles(kernel: Kernel) -> list[str]:
