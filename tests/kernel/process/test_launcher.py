@@ -427,6 +427,23 @@ def test_settings_are_read_from_the_environment(monkeypatch):
     assert serve(recording.app) == 70
 
 
+def test_an_env_file(tmp_path, capfd):
+    """The launcher's settings are read from its own file, else from that of the application."""
+    own, apps = tmp_path / "own.env", tmp_path / "app.env"
+    own.write_text("BANDMASTER_SERVER_PORT=own\n", encoding="utf-8")
+    apps.write_text("BANDMASTER_SERVER_PORT=app\nBANDMASTER_TITLE=app\n", encoding="utf-8")
+    app = create_app(discover=False, env_file=apps)
+    assert "app" == app.settings.title
+    assert 78 == serve(app)
+    assert f"BANDMASTER_SERVER_PORT is wrong (ServerSettings, {apps}:1)" in capfd.readouterr().err
+    assert 78 == serve(app, env_file=own)
+    assert f"BANDMASTER_SERVER_PORT is wrong (ServerSettings, {own}:1)" in capfd.readouterr().err
+    assert 78 == serve(lambda: create_app(discover=False), env_file=tmp_path / "missing.env")
+    assert "missing.env can't be read: No such file" in capfd.readouterr().err
+    with pytest.raises(ValueError, match="env_file: expected the path of a file, got 3"):
+        serve(app, env_file=3)
+
+
 def test_every_kind_of_application(monkeypatch):
     """An Application, a Kernel, an ASGI app and a factory of one of them can be served."""
     monkeypatch.setenv("BANDMASTER_PLUGINS", "allowlist")

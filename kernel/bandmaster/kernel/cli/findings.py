@@ -1,4 +1,4 @@
-"""Find what `run`, `worker` and `scheduler` would refuse, for every role of a target. Nothing is started."""
+"""Find the reasons for which `run`, `worker` or `scheduler` would refuse a target. Nothing is started."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, slots=True)
 class Judgement:
-    """What checks have found for all roles of a target."""
+    """The findings for all roles of a target."""
 
     findings: Findings
     notes: tuple[str, ...] = ()
@@ -54,7 +54,7 @@ def judge(planned: PlannedTarget, *, asks_for_role: bool) -> Judgement:
 
 
 def judge_server() -> tuple[Findings, EventLoop]:
-    """What the launcher would refuse of its own settings, and the event loop that they name."""
+    """The problems of the launcher's own settings, and the event loop that they name."""
     try:
         settings = load_settings(ServerSettings)
         make_server(settings)
@@ -63,7 +63,11 @@ def judge_server() -> tuple[Findings, EventLoop]:
     except BandmasterError as error:
         return Findings((Problem(str(error)),)), EventLoop.ASYNCIO
     loop = EventLoop.TRIO if settings.runs_on_trio else EventLoop.ASYNCIO
-    return Findings(), loop
+    problems = []
+    if settings.uds is not None and not settings.uds.parent.is_dir():
+        variable = settings.variable("uds")
+        problems.append(Problem(f"{variable} is {settings.uds}, whose directory doesn't exist.", "Make the directory."))
+    return Findings(tuple(problems)), loop
 
 
 def find_other_roles(kernel: Kernel) -> list[str]:

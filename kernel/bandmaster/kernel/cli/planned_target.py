@@ -62,7 +62,7 @@ def plan_target(
 
 
 def judge_kernel_budget(kernel: Kernel) -> Findings:
-    """What the budget of a kernel's plan exceeds or nearly exceeds."""
+    """The limits that the budget of a kernel's plan exceeds or nearly exceeds."""
     settings = kernel.settings
     shares = compare_budget(kernel.plan, settings.limits)
     problems, warnings = judge_budget(shares, refuse=settings.over_budget == "refuse")

@@ -1,4 +1,4 @@
-"""Find what a start would refuse, before anything is opened: run the checks that components declare."""
+"""Run the checks that components declare, before anything is opened."""
 
 from __future__ import annotations
 
@@ -23,10 +23,10 @@ class EventLoop(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Findings:
-    """What checks have found."""
+    """The problems and the warnings of checks."""
 
     problems: tuple[Problem, ...] = ()
-    """What a start refuses."""
+    """Each of them refuses the start."""
     warnings: tuple[str, ...] = ()
 
     def __add__(self, other: Findings) -> Findings:

@@ -59,7 +59,7 @@ class Settings(BaseSettings):
         field = cls.model_fields.get(info.field_name or "")
         if field is None or not isinstance(value, str):
             return value
-        if means_nothing(field, value) or (field.default is None and not value.strip()):
+        if means_nothing(field, value):
             return None
         return parse_list(value) if is_comma_list(cls, field) else value
 

@@ -40,7 +40,7 @@ def connections(settings: DatabaseSettings) -> Mapping[str, int]:
 def find_start_problems(
     settings: DatabaseSettings, kernel: KernelSettings, event_loop: EventLoop
 ) -> Iterator[Problem | str]:
-    """What a start with these settings would refuse before it connects."""
+    """The problems of settings with which a start would fail before it connects."""
     if event_loop is EventLoop.TRIO:
         yield Problem("SQLAlchemy runs on asyncio only.", "Set BANDMASTER_SERVER_LOOP to asyncio or uvloop.")
     if settings.echo:

@@ -33,7 +33,7 @@ def connections(settings: RedisSettings) -> Mapping[str, int]:
 
 
 def find_start_problems(settings: RedisSettings, event_loop: EventLoop) -> Iterator[Problem | str]:
-    """What a start with these settings would refuse before it connects."""
+    """The problems of settings with which a start would fail before it connects."""
     if event_loop is EventLoop.TRIO:
         yield Problem("redis-py runs on asyncio only.", "Set BANDMASTER_SERVER_LOOP to asyncio or uvloop.")
     if settings.address.tls:

@@ -1,4 +1,4 @@
-"""Find what a start of the task queue would refuse before it connects, for the checks of the components."""
+"""The checks of the task queue's components, which find problems before a start connects to Redis."""
 
 from __future__ import annotations
 
