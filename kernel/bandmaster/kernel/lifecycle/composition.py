@@ -8,6 +8,7 @@ from typing import Any
 
 from bandmaster.kernel.contributions.layer_classes import LayerClass
 from bandmaster.kernel.contributions.model import Contribution, group_of
+from bandmaster.kernel.contributions.places import find_definition
 from bandmaster.kernel.discovery.disabling import describe_unknown, list_addresses, parse_names, strip_group
 from bandmaster.kernel.discovery.discover import Discovery, discover
 from bandmaster.kernel.discovery.trust import LeftOut
@@ -17,6 +18,7 @@ from bandmaster.kernel.planning.make import SettingsReader, make_plan
 from bandmaster.kernel.planning.plan import Plan
 from bandmaster.kernel.settings import reading
 from bandmaster.kernel.settings.kernel import KernelSettings
+from bandmaster.kernel.tracebacks import find_caller
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -128,15 +130,21 @@ def check_contributions(contributions: Iterable[Contribution | LayerClass]) -> t
     Raises:
         ValueError: one of them is something else.
     """
+    if isinstance(contributions, Contribution):
+        raise ValueError(
+            f"contributions: expected a list, got the {type(contributions).__name__} {contributions.name!r}. Put it "
+            f"into one: contributions=[...] ({find_caller()})"
+        )
     if not isinstance(contributions, Iterable):
-        raise ValueError(f"contributions: expected a list of contributions, got {contributions!r}")
+        raise ValueError(f"contributions: expected a list of contributions, got {contributions!r} ({find_caller()})")
     given: list[Contribution] = []
     for part in contributions:
         if not isinstance(part, Contribution):
             name = getattr(part, "__name__", repr(part))
             raise ValueError(
                 f"contributions: {name} is no contribution; decorate it with @lifespan(...) or @middleware(...), pass "
-                "it to value(...), or make a RouteContribution or an ErrorHandlerContribution of it"
+                "it to value(...), or make a RouteContribution or an ErrorHandlerContribution of it "
+                f"({find_definition(part)})"
             )
         given.append(part)
     return tuple(given)
