@@ -21,6 +21,11 @@ def make() -> FastAPI:
     return FastAPI()
 
 
+@provokes("A component in place of a list of contributions")
+def _(place: Place) -> list[str]:
+    return [catch(lambda: create_app(contributions=given, discover=False)) for given in (store, [bare])]
+
+
 @provokes("A component in place of the host")
 def _(place: Place) -> list[str]:
     return [catch(lambda: create_app(host, discover=False)) for host in (store, [store], bare)]

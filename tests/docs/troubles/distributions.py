@@ -14,11 +14,11 @@ from bandmaster.kernel.discovery.metadata import Found, Scan
 
 @provokes("A package of bandmaster's that isn't installed")
 def _(place: Place) -> str:
+    for name in [name for name in sys.modules if name.startswith("bandmaster.contrib.fastapi")]:
+        place.monkeypatch.delitem(sys.modules, name)
     place.write("shop", "from bandmaster.contrib.fastapi import Resource\n")
     place.monkeypatch.setattr(bandmaster.contrib, "__path__", [])
     place.monkeypatch.delattr(bandmaster.contrib, "fastapi", raising=False)
-    for name in [name for name in sys.modules if name.startswith("bandmaster.contrib.fastapi")]:
-        del sys.modules[name]  # of the copy that `write` has made
     return place.run("plan", "shop:app")
 
 

@@ -15,6 +15,7 @@ from tests.kernel.lifecycle.engines import Boom
 from bandmaster.kernel import Kernel, LifespanBand, LifespanContribution, PermanentError, StartError, lifespan
 from bandmaster.kernel.errors import StopError, YieldError
 from bandmaster.kernel.lifecycle.component_manager import ComponentManager
+from bandmaster.kernel.reports import report
 
 SERVICES = LifespanBand.SERVICES
 
@@ -300,6 +301,17 @@ def test_the_error_reaches_the_caller():
     with pytest.raises(StartError, match="failed to start: YieldError: the function ended without a yield") as caught:
         anyio.run(start)
     assert isinstance(caught.value.__cause__, PermanentError)
+
+
+@pytest.mark.parametrize("factory", [returns, forgets_else, yields_later, wrong])
+def test_the_traceback_shows_the_line_of_the_component(factory):
+    """The report of such an error shows the component's own line of code, and no frame of the kernel."""
+    with pytest.raises(YieldError) as caught:
+        run(factory)
+    *_, (file, line, name) = shown = re.findall(r'File "(.+)", line (\d+), in (\w+)', report(caught.value))
+    assert (__file__, factory.__name__) == (file, name)
+    assert f"({file}:{line})" in str(caught.value)
+    assert [] == [frame for frame in shown if "/bandmaster/kernel/" in frame[0]]
 
 
 def test_an_async_manager_of_any_kind(record):

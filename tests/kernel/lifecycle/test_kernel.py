@@ -68,7 +68,7 @@ async def undecorated():
     [
         ({"contributions": [undecorated]}, "contributions: undecorated is no contribution; decorate it"),
         ({"contributions": [None]}, "contributions: None is no contribution"),
-        ({"contributions": component()}, "contributions: expected a list of contributions, got Lifespan"),
+        ({"contributions": component()}, "contributions: expected a list, got the LifespanContribution"),
         ({"disable": 5}, "disable: expected a list of names, got 5"),
         ({"disable": [5]}, "disable: expected names, got 5"),
         ({"overrides": [Database]}, "overrides: expected a mapping like {Database: fake}, got "),

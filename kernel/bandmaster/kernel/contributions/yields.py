@@ -19,6 +19,9 @@ _Point: TypeAlias = "ast.Yield | None"
 _Points: TypeAlias = frozenset[_Point]
 
 _NOTHING: _Points = frozenset()
+# Instruction and argument of a yield in an async generator: Python 3.12 has made a function of the instruction of 3.11.
+_YIELD = (dis.opmap["ASYNC_GEN_WRAP"], 0) if "ASYNC_GEN_WRAP" in dis.opmap else (dis.opmap["CALL_INTRINSIC_1"], 4)
+_LOOP = dis.opmap["JUMP_BACKWARD"]
 _SCOPES = (ast.FunctionDef, ast.AsyncFunctionDef, ast.ClassDef, ast.Lambda)
 _CONDITIONS = (ast.IfExp, ast.BoolOp, ast.Compare)
 _HARMLESS = (ast.Pass, ast.Break, ast.Continue, ast.Global, ast.Nonlocal)
@@ -63,28 +66,30 @@ def find_value(code: CodeType) -> int | None:
 
 
 def _follow_function(code: CodeType) -> _Flow | None:
-    lines, has_loop = _scan(code)
-    if len(lines) < 2 and not has_loop:
+    if not _may_yield_again(code):
         return None  # the usual case, in which the source needn't be read
     function = _find_function(code)
     # A file that was changed since it was imported shows other code than that which runs.
-    if function is None or {node.lineno for node in _list_yields(function.body)} != set(lines):
+    if function is None or {node.lineno for node in _list_yields(function.body)} != _find_lines(code):
         return None
     flow = _Flow()
     flow.last |= flow.run(function.body, frozenset([None]))
     return flow
 
 
-def _scan(code: CodeType) -> tuple[list[int], bool]:
-    """The line of each yield in the bytecode, and whether there is a loop."""
-    instructions = list(dis.get_instructions(code))
-    lines = [
+def _may_yield_again(code: CodeType) -> bool:
+    """Whether the bytecode has several yields, or a loop."""
+    instructions = list(zip(code.co_code[::2], code.co_code[1::2], strict=True))
+    return instructions.count(_YIELD) > 1 or _LOOP in code.co_code[::2]
+
+
+def _find_lines(code: CodeType) -> set[int | None]:
+    """The lines of the yields in the bytecode."""
+    return {
         each.positions.lineno
-        for each in instructions
-        # Python 3.11 has an instruction of that name; later versions have an intrinsic function.
-        if (each.opname + each.argrepr).endswith("ASYNC_GEN_WRAP") and each.positions and each.positions.lineno
-    ]
-    return lines, any(each.opname == "JUMP_BACKWARD" for each in instructions)
+        for each in dis.get_instructions(code)
+        if (each.opcode, each.arg or 0) == _YIELD and each.positions is not None
+    }
 
 
 def _find_function(code: CodeType) -> ast.AsyncFunctionDef | None:

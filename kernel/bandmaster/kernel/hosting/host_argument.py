@@ -18,7 +18,7 @@ def check_host(host: Any) -> None:
 
     Raises:
         ValueError: the host can't be called with scope, receive and send; the message has the file and line of the
-            call, and says what to pass instead.
+            call, and the right argument.
     """
     if host is None:
         return

@@ -62,9 +62,11 @@ class ComponentManager(AbstractAsyncContextManager[Any]):
         except RuntimeError as error:
             if frame is None or not _is_of_contextlib(error):
                 raise
-            raise YieldError(
+            raise _make_error(
                 f"the function ended without a yield ({_render_line(frame)}). Every path has to yield once, and the "
-                "start ends there: add a bare yield to this path, or raise an exception to fail the start."
+                "start ends there: add a bare yield to this path, or raise an exception to fail the start.",
+                frame,
+                frame.f_lineno,
             ) from None
         finally:
             del frame  # a frame that holds the exception of the frame that holds it is a reference cycle
@@ -106,9 +108,11 @@ class ComponentManager(AbstractAsyncContextManager[Any]):
                 place = find_place(self._component.contribution.factory) if frame is None else _render_line(frame)
                 annotation = f"the return annotation: -> AsyncIterator[{type_name(type(value))}]"
                 declaration = "provides=" if key in self._component.contribution.provides else annotation
-                return YieldError(
+                return _make_error(
                     f"the function yields {describe_object(value)} ({place}), but is declared to provide "
-                    f"{render_key(key)}. Yield one, or correct {declaration}."
+                    f"{render_key(key)}. Yield one, or correct {declaration}.",
+                    frame,
+                    frame.f_lineno if frame is not None else 0,
                 )
         if frame is None:
             return None
@@ -126,11 +130,19 @@ class ComponentManager(AbstractAsyncContextManager[Any]):
 
 
 def _make_second_yield_error(frame: FrameType, first: int, second: int) -> YieldError:
-    return YieldError(
+    return _make_error(
         f"the function yields again ({frame.f_code.co_filename}:{second}), after the yield in line {first}. A "
         "component has started at its yield, and stops with the code after it, so each path has one yield: remove one, "
-        "or put them into branches that exclude each other (return after the first, or else)."
+        "or put them into branches that exclude each other (return after the first, or else).",
+        frame,
+        second,
     )
+
+
+def _make_error(message: str, frame: FrameType | None, line: int) -> YieldError:
+    """An error whose traceback ends in the line of the component, as if that had raised the error."""
+    error = YieldError(message)
+    return error if frame is None else error.with_traceback(TracebackType(None, frame, -1, line))
 
 
 def _render_line(frame: FrameType) -> str:

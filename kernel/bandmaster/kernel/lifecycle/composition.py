@@ -10,6 +10,7 @@ from typing import Any, NamedTuple
 
 from bandmaster.kernel.contributions.layer_classes import LayerClass
 from bandmaster.kernel.contributions.model import COMMANDS_GROUP, Contribution, group_of
+from bandmaster.kernel.contributions.places import find_definition
 from bandmaster.kernel.discovery.disabling import (
     describe_unknown,
     is_switched_off,
@@ -27,6 +28,7 @@ from bandmaster.kernel.planning.plan import Plan
 from bandmaster.kernel.settings import reading
 from bandmaster.kernel.settings.environment import Environment
 from bandmaster.kernel.settings.kernel import KernelSettings
+from bandmaster.kernel.tracebacks import find_caller
 
 
 class _Split(NamedTuple):
@@ -212,15 +214,21 @@ def check_contributions(contributions: Iterable[Contribution | LayerClass]) -> t
     Raises:
         ValueError: one of them is something else.
     """
+    if isinstance(contributions, Contribution):
+        raise ValueError(
+            f"contributions: expected a list, got the {type(contributions).__name__} {contributions.name!r}. Put it "
+            f"into one: contributions=[...] ({find_caller()})"
+        )
     if not isinstance(contributions, Iterable):
-        raise ValueError(f"contributions: expected a list of contributions, got {contributions!r}")
+        raise ValueError(f"contributions: expected a list of contributions, got {contributions!r} ({find_caller()})")
     given: list[Contribution] = []
     for part in contributions:
         if not isinstance(part, Contribution):
             name = getattr(part, "__name__", repr(part))
             raise ValueError(
                 f"contributions: {name} is no contribution; decorate it with @lifespan(...) or @middleware(...), pass "
-                "it to value(...), or make a RouteContribution or an ErrorHandlerContribution of it"
+                "it to value(...), or make a RouteContribution or an ErrorHandlerContribution of it "
+                f"({find_definition(part)})"
             )
         given.append(part)
     return tuple(given)
