@@ -8,7 +8,17 @@ import anyio
 import pytest
 import structlog
 
-from bandmaster.kernel import KernelSettings, LifespanBand, LifespanContribution, create_app, events
+from bandmaster.kernel import (
+    CrashError,
+    KernelSettings,
+    LifespanBand,
+    LifespanContribution,
+    StartCancelled,
+    StartError,
+    StopError,
+    create_app,
+    events,
+)
 from bandmaster.kernel.hosting.lifespan_server import _Session
 from bandmaster.kernel.shutdown.escalation import ECHO
 from bandmaster.kernel.shutdown.stop_signals import STOP_SIGNALS
@@ -86,8 +96,10 @@ def application(*components, **settings):
 class Server:
     """A server that runs an application by the lifespan protocol."""
 
-    def __init__(self, app):
+    def __init__(self, app, raises=()):
         self.app = app
+        self.raises = raises
+        self.error = None
         self.ended, self.killed = [], []
         self.sent = []
         self.over = False
@@ -104,6 +116,8 @@ class Server:
         )
         try:
             await session.run()
+        except self.raises as error:
+            self.error = error
         finally:
             self.over = True
             self._answered.set()
@@ -139,6 +153,20 @@ async def served(app):
         server.close()
 
 
+@asynccontextmanager
+async def failing(app, expected):
+    """Serve an application whose lifespan ends with an error; the server has that error afterwards."""
+    server = Server(app, raises=expected)
+    try:
+        async with anyio.create_task_group() as tasks:
+            tasks.start_soon(server.run)
+            server.ask("startup")
+            yield server
+    finally:
+        server.close()
+    assert isinstance(server.error, expected)
+
+
 async def wait_until(condition):
     with anyio.fail_after(5):
         while not condition():
@@ -165,10 +193,11 @@ async def test_start_and_stop():
 
 
 @pytest.mark.requirement("FA-14", "XC-L4")
-async def test_a_failed_start_is_reported_and_not_raised(quiet):
-    """The server gets one line with the cause, the log gets the whole report, once."""
-    async with served(application(Component(start=fail))) as server:
+async def test_a_failed_start_is_sent_and_then_raised(quiet):
+    """The server gets one line with the cause, then the error; the log gets the whole report, once."""
+    async with failing(application(Component(start=fail)), StartError) as server:
         assert await server.answer() == "startup.failed"
+    assert (str(server.error.__cause__), server.error.component) == ("no luck\nat all", "part")
     message = server.sent[0]["message"]
     assert "'part'" in message
     assert "no luck" in message
@@ -178,9 +207,9 @@ async def test_a_failed_start_is_reported_and_not_raised(quiet):
     assert "Traceback" in line["exception"]
 
 
-async def test_a_failed_stop_is_reported(quiet):
-    """A failed stop is the last message to the server, and in the log."""
-    async with served(application(Component(stop=fail))) as server:
+async def test_a_failed_stop_is_sent_and_then_raised(quiet):
+    """A failed stop is the last message to the server, is in the log, and is raised as it is by Starlette."""
+    async with failing(application(Component(stop=fail)), StopError) as server:
         await server.answer()
         server.ask("shutdown")
         assert await server.answer(2) == "shutdown.failed"
@@ -224,7 +253,7 @@ async def test_a_crash_without_a_server_that_handles_signals():
         raise RuntimeError("died")
 
     part, other = Component(crash=crash), Component("other")
-    async with served(application(part, other)) as server:
+    async with failing(application(part, other), CrashError) as server:
         await server.answer()
         trigger.set()
         await wait_until(lambda: "stop" in other.facts)
@@ -256,7 +285,7 @@ async def test_a_thread_other_than_the_main_one(server_handlers):
 async def test_serving_while_starting():
     """The server may serve at once; a shutdown meanwhile rolls the start back."""
     part = Component(start=anyio.sleep_forever)
-    async with served(application(part, serve_while_starting=True)) as server:
+    async with failing(application(part, serve_while_starting=True), StartCancelled) as server:
         assert await server.answer() == "startup.complete"
         await wait_until(lambda: part.facts)
         server.ask("shutdown")
@@ -266,7 +295,7 @@ async def test_serving_while_starting():
 
 async def test_a_failure_while_serving_and_starting(server_handlers):
     """The server gets the signal on which every server ends."""
-    async with served(application(Component(start=fail), serve_while_starting=True)) as server:
+    async with failing(application(Component(start=fail), serve_while_starting=True), StartError) as server:
         await server.answer()
         await wait_until(lambda: server.killed)
         server.ask("shutdown")
@@ -304,7 +333,7 @@ async def test_an_application_serves_the_protocol():
 async def test_a_signal_while_starting(server_handlers, number, quiet):
     """The start is cancelled, the signal passed on at once, the failure reported without a traceback."""
     part = Component(start=anyio.sleep_forever)
-    async with served(application(part)) as server:
+    async with failing(application(part), StartCancelled) as server:
         await wait_until(lambda: part.facts)
         signal.raise_signal(number)
         assert server_handlers.received == [number]
@@ -363,7 +392,7 @@ async def test_a_crash_in_the_drain_delay(server_handlers):
         await trigger.wait()
         raise RuntimeError("died")
 
-    async with served(application(Component(crash=crash), drain_delay=5)) as server:
+    async with failing(application(Component(crash=crash), drain_delay=5), CrashError) as server:
         await server.answer()
         signal.raise_signal(SIGTERM)
         assert server_handlers.received == []
@@ -443,7 +472,7 @@ async def test_a_crash_ends_the_server(server_handlers):
         await trigger.wait()
         raise RuntimeError("died")
 
-    async with served(application(Component(crash=crash))) as server:
+    async with failing(application(Component(crash=crash)), CrashError) as server:
         await server.answer()
         trigger.set()
         await wait_until(lambda: server.killed)

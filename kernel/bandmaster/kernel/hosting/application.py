@@ -59,9 +59,11 @@ def create_app(
         raise ValueError(f"host: expected an ASGI app, got {host!r}")
     overrides = check_overrides(overrides)
     settings = choose_settings(settings, overrides)
-    lifespans = None if host is None else Lifespans(host, mounted=settings.mounted_lifespans)
+    app = _make_host(settings) if host is None else host
+    # The Starlette app that is made here has no lifespan, though apps may be mounted there by contributed routes.
+    lifespans = Lifespans(app, mounted=settings.mounted_lifespans, starts_host=host is not None)
     kernel = Kernel(
-        contributions=[*check_contributions(contributions), *(lifespans.contributions if lifespans else ())],
+        contributions=[*check_contributions(contributions), *lifespans.contributions],
         discover=discover,
         disable=disable,
         overrides=overrides,
@@ -70,7 +72,7 @@ def create_app(
         serves=True,
         listeners=listeners,
     )
-    return Application(kernel, host if host is not None else _make_host(settings), lifespans)
+    return Application(kernel, app, lifespans)
 
 
 def _make_host(settings: KernelSettings) -> ASGIApp:
@@ -90,7 +92,8 @@ class _Serving(NamedTuple):
 class Application:
     """An ASGI application that runs a kernel around a host app. `create_app` makes one.
 
-    ``lifespans`` are those of the host, which the kernel's plan has as components.
+    ``lifespans`` are those of the host, which the kernel's plan has as components; without them the host isn't started.
+    The lifespans of apps that contributed routes mount are added to the plan.
 
     Raises:
         PlanError: contributed routes or error handlers don't fit the host, or the ``distribution`` isn't installed.
@@ -101,8 +104,11 @@ class Application:
         self.host = host
         self.settings = kernel.settings
         self.title, self.version = apply_identity(kernel.settings, host)
-        # Before routes are installed: apps that those mount have lifespans which aren't in the plan.
-        self._lifespans = lifespans or Lifespans(host, mounted=kernel.settings.mounted_lifespans)
+        if lifespans is None:
+            lifespans = Lifespans(host, mounted=kernel.settings.mounted_lifespans, starts_host=False)
+            if lifespans.contributions:
+                kernel.extend(lifespans.contributions)
+        self._lifespans = lifespans
         self._inner, self.warnings = install_routes(
             host,
             kernel.plan.routes,
@@ -111,6 +117,10 @@ class Application:
             production=kernel.settings.is_production,
         )
         self._share_error_handlers()
+        added = lifespans.add_mounted(self._inner)
+        if added:
+            kernel.extend(added)
+        self.warnings += lifespans.find_hidden(self._inner)
         self._state: dict[str, Any] = {}
         self._serving: _Serving | None = None
         self._prepare_run()
@@ -136,14 +146,17 @@ class Application:
 
     @property
     def resources(self) -> Resources:
-        """The objects that the running components provide.
+        """The objects that the running components provide, also while the host's lifespan starts and stops.
 
         Raises:
             RuntimeError: not everything has started, or the stop has begun.
         """
-        if not self._state:
+        if self._state:
+            return cast("Resources", self._state["resources"])
+        resources = self._lifespans.resources
+        if resources is None:
             raise RuntimeError(f"the application has no resources: it is {self.kernel.phase.value}")
-        return cast("Resources", self._state["resources"])
+        return resources
 
     @property
     def in_flight(self) -> int:
@@ -219,7 +232,7 @@ class Application:
     def _prepare_run(self) -> None:
         self._in_flight = InFlight(self.settings.websocket_close_code)
         self._drainer = Drainer(self.kernel, self._in_flight, self._refuse_requests)
-        self._lifespans.reset()
+        self._lifespans.prepare_run(lambda: self.kernel.provided, self.kernel.emit)
 
     def _refuse_requests(self) -> None:
         self._serving = None

@@ -48,11 +48,15 @@ class Served(Protocol):
 
 
 async def speak_lifespan(app: Served, receive: Receive, send: Send) -> None:
-    """Start and stop the application when the server asks for that. Failures are reported, and never raised.
+    """Start and stop the application when the server asks for that. A failure is sent to the server, and then raised.
 
-    Servers go on serving when an exception leaves the lifespan, so a failure is sent as a message. A cancellation or
-    Ctrl-C, which isn't an ``Exception``, is raised once everything has stopped. See the lifespan protocol of the ASGI
-    specification.
+    Servers exit by the message: without one, they take an exception for an application that has no lifespan, and serve
+    it. Test clients and lifespan managers fail by the exception, as they do for Starlette: without one, they wait for
+    ever. See the lifespan protocol of the ASGI specification.
+
+    Raises:
+        StartError, StartCancelled: after ``lifespan.startup.failed``.
+        CrashError, StopError: after ``lifespan.shutdown.failed``.
     """
     await _Session(app, receive, send).run()
 
@@ -101,9 +105,12 @@ class _Session:
             self._app.kernel.listening(self._end_server_on_crash),
         ):
             last, error = await self._run_application()
-        await self._send(last)
-        if error is not None and not isinstance(error, Exception):
-            raise error
+        try:
+            await self._send(last)
+            if error is not None:
+                raise error
+        finally:
+            del error  # a frame that holds the exception it raises is a reference cycle
 
     async def _run_application(self) -> tuple[Message, BaseException | None]:
         """Start, serve, stop. Returns the last message for the server, and the error if there was one."""
@@ -117,7 +124,7 @@ class _Session:
                 await self._start_and_serve(confirm=not early)
             except anyio.get_cancelled_exc_class():
                 raise
-            except BaseException as raised:  # noqa: BLE001  # reported to the server, and raised by run() unless it is an Exception
+            except BaseException as raised:  # noqa: BLE001  # sent to the server, and raised by run()
                 error = raised
                 _log_failure(error, started=self._started)
             finally:

@@ -73,8 +73,10 @@ class Composition:
             settings = choose_settings(settings, added)
         return replace(self, overrides={**self.overrides, **added}, settings=settings or self.settings)
 
-    def plan(self, role: str | None, *, serves: bool | None = None) -> tuple[Discovery, Plan]:
-        """Find the installed parts and plan them together with those that code hands over.
+    def plan(
+        self, role: str | None, *, serves: bool | None = None, discovery: Discovery | None = None
+    ) -> tuple[Discovery, Plan]:
+        """Find the installed parts, unless they have been found, and plan them with those that code hands over.
 
         Raises:
             DiscoveryError: installed parts can't be found, trusted or loaded.
@@ -82,7 +84,8 @@ class Composition:
         """
         settings = self.settings
         disabled = self.disable | settings.disable
-        discovery = self._discover(disabled) if self.discover else Discovery()
+        if discovery is None:
+            discovery = self._discover(disabled) if self.discover else Discovery()
         warnings = list(discovery.warnings)
         if not self.discover:
             warnings += describe_unknown(disabled, ((group_of(part), part.name) for part in self.contributions))

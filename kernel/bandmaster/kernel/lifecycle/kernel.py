@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import AsyncGenerator, Iterable, Iterator, Mapping
 from contextlib import asynccontextmanager, contextmanager
-from dataclasses import fields
+from dataclasses import fields, replace
 from typing import Any
 
 from bandmaster.kernel import events
@@ -66,6 +66,7 @@ class Kernel:
         self._composition = composition
         self._given_listeners = _check_listeners(listeners)
         self.settings = composition.settings
+        self._serves = serves
         self.discovery, self._plan = composition.plan(role, serves=serves)
         self.timeline = Timeline(self._plan)
         self._listeners: list[Listener] = [EventLog(self._plan), self.timeline, *self._given_listeners]
@@ -91,6 +92,22 @@ class Kernel:
         """The checked order of everything."""
         return self._plan
 
+    def extend(self, contributions: Iterable[Contribution]) -> None:
+        """Plan again, with further contributions that only the first plan brought to light.
+
+        Raises:
+            PlanError: they don't fit in.
+            RuntimeError: the kernel runs already.
+        """
+        if self.is_running:
+            raise RuntimeError("this kernel runs already; its plan can be extended before it starts")
+        self._composition = replace(self._composition, contributions=(*self._composition.contributions, *contributions))
+        _, self._plan = self._composition.plan(self.role, serves=self._serves, discovery=self.discovery)
+        timeline = Timeline(self._plan)
+        replaced = {EventLog: EventLog(self._plan), Timeline: timeline}
+        self._listeners = [replaced.get(type(listener), listener) for listener in self._listeners]
+        self.timeline = timeline
+
     @contextmanager
     def substitute_plan(self, plan: Plan) -> Iterator[None]:
         """Run another plan of the same components meanwhile: the test kit puts faults into some of them.
@@ -114,6 +131,11 @@ class Kernel:
     def role(self) -> str | None:
         """The role whose components the plan starts; none means every role."""
         return self.plan.role
+
+    @property
+    def provided(self) -> Resources:
+        """The values that the components have provided so far in this run, or in the last one."""
+        return self._run.engine.resources if self._run is not None else Resources()
 
     @property
     def phase(self) -> Phase:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Annotated, ClassVar, Literal
+from typing import Annotated, ClassVar, Literal, TypeAlias
 
 from pydantic import (
     BeforeValidator,
@@ -30,6 +30,10 @@ _Names = Annotated[frozenset[str], NoDecode]
 _Text = Annotated[str, StringConstraints(strip_whitespace=True, min_length=1)]
 # pydantic compares a literal without converting the input, and the value of a variable is text.
 _CloseCode = Annotated[Literal[1001, 1012], BeforeValidator(_parse_number)]
+
+
+MountedLifespans: TypeAlias = bool | Literal["auto"]
+"""Which mounted apps are started: all that the host doesn't start, those also where that is unclear, or none."""
 
 
 class KernelSettings(BaseSettings):
@@ -95,8 +99,10 @@ class KernelSettings(BaseSettings):
         default=1001,
         description="The code that closes open WebSockets while draining: 1001 going away, 1012 service restart.",
     )
-    mounted_lifespans: bool = Field(
-        default=True, description="Run the lifespans of apps mounted in the host, once each."
+    mounted_lifespans: MountedLifespans = Field(
+        default="auto",
+        description="Run the lifespans of apps mounted in the host, once each. 'auto' leaves out those that the host's "
+        "own lifespan starts, or may have started; 'true' only those that it is certain to start.",
     )
     serve_while_starting: bool = Field(
         default=False,
