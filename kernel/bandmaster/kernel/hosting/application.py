@@ -12,7 +12,7 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 from bandmaster.kernel import events
 from bandmaster.kernel.contributions.layer_classes import LayerClass
 from bandmaster.kernel.contributions.model import Contribution
-from bandmaster.kernel.errors import StartError
+from bandmaster.kernel.errors import BandmasterError, StartError, StopError
 from bandmaster.kernel.events import Listener
 from bandmaster.kernel.hosting.draining import Drainer
 from bandmaster.kernel.hosting.error_handlers import add_shared_error_handlers
@@ -186,7 +186,7 @@ class Application:
             else:
                 await refuse_websocket(scope, receive, send, self.settings.retry_after)
         elif kind == "lifespan":
-            await speak_lifespan(self, receive, self._share_state(scope, send))
+            await self._speak_lifespan(scope, receive, send)
         else:
             raise ValueError(f"scope: expected http, websocket or lifespan, got {kind!r}")
 
@@ -218,6 +218,21 @@ class Application:
             finally:
                 self._refuse_requests()
                 self._state = {}
+
+    async def _speak_lifespan(self, scope: Scope, receive: Receive, send: Send) -> None:
+        own: Exception | None = None
+        try:
+            await speak_lifespan(self, receive, self._share_state(scope, send))
+        except (StartError, StopError) as error:
+            own = _find_own_failure(error)
+            # An application that starts nothing but its host fails as the host does that is served itself.
+            if own is None or any(name.partition(".")[0] != HOST for name in self.plan.by_name):
+                raise
+        try:
+            if own is not None:
+                raise own
+        finally:
+            del own  # a frame that holds the exception it raises is a reference cycle
 
     def _share_state(self, scope: Scope, send: Send) -> Send:
         """The server's ``send``, which first gives the server the state that the host's lifespan yields."""
@@ -291,6 +306,15 @@ class Application:
     async def ready(self) -> Report:
         """Whether the application accepts new requests."""
         return await report_ready(self.kernel, serving=self._serving is not None, draining=self._in_flight.drain.begun)
+
+
+def _find_own_failure(error: StartError | StopError) -> Exception | None:
+    """The exception that a lifespan has raised, if there was a single failure, and none of the kernel's."""
+    if isinstance(error, StopError):
+        found = error.exceptions[0] if len(error.exceptions) == 1 else None
+    else:
+        found = error.__cause__ if not error.rollback_errors else None
+    return found if isinstance(found, Exception) and not isinstance(found, BandmasterError) else None
 
 
 def _add_state(scope: Scope, added: dict[str, Any]) -> Scope:
