@@ -17,7 +17,7 @@ from typing import Any
 
 import starlette.testclient
 
-from bandmaster.kernel import Application, Kernel, create_app
+from bandmaster.kernel import Application, Kernel, KernelSettings, create_app
 
 WAY = os.environ.get("WAY", "bare")
 DISTRIBUTIONS = {"kernel": (), "web": ("bandmaster-web", "bandmaster-fastapi")}.get(WAY, ())
@@ -76,7 +76,9 @@ class Composed:
     def __init__(self, host: Any) -> None:
         self.entered = 0
         self.application = create_app(host, contributions=PARTS, discover=False)
-        self.without_lifespan = Application(Kernel(contributions=PARTS, discover=False, role="web", serves=True), host)
+        settings = KernelSettings(mounted_lifespans=False)
+        kernel = Kernel(contributions=PARTS, discover=False, role="web", serves=True, settings=settings)
+        self.without_lifespan = Application(kernel, host)
         BACKGROUND.start(self.without_lifespan)
 
     async def __call__(self, scope: Any, receive: Any, send: Any) -> None:

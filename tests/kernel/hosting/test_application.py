@@ -251,6 +251,64 @@ async def test_the_servers_state_gets_what_lifespans_yield(state):
     assert [{**state, "pool": 7}] * 2 == seen
 
 
+def failing_host(phase):
+    """A host whose lifespan fails in the phase."""
+
+    @asynccontextmanager
+    async def lifespan(app):
+        if phase == "start":
+            raise LookupError("the host's own")
+        yield
+        raise LookupError("the host's own")
+
+    return Starlette(lifespan=lifespan)
+
+
+async def speak(app):
+    """The types of the messages that an application sends to a server, which stops it at once, and its exception."""
+    questions = iter(["lifespan.startup", "lifespan.shutdown"])
+    sent = []
+
+    async def receive():
+        return {"type": next(questions)}
+
+    async def send(message):
+        sent.append(message["type"].removeprefix("lifespan."))
+
+    with pytest.raises(Exception) as raised:
+        await app({"type": "lifespan", "state": {}}, receive, send)
+    return sent, raised.value
+
+
+@pytest.mark.parametrize(
+    ("phase", "expected"),
+    [("start", ["startup.failed"]), ("stop", ["startup.complete", "shutdown.failed"])],
+)
+async def test_an_application_of_a_host_alone_fails_as_the_host_does(phase, expected):
+    """Without other components the host's own exception is raised, which tests of the host expect."""
+    sent, error = await speak(composed(host=failing_host(phase)))
+    assert (expected, LookupError) == (sent, type(error))
+    assert error.__context__ is None
+
+
+@pytest.mark.parametrize(("phase", "kind"), [("start", StartError), ("stop", StopError)])
+async def test_an_application_with_components_names_the_one_that_failed(phase, kind):
+    """With other components the kernel's error is raised, which tells the failures of all."""
+    _, error = await speak(composed(database, host=failing_host(phase)))
+    assert isinstance(error, kind)
+
+
+async def test_a_failure_of_the_kernels_own_stays_as_it_is():
+    """A host that reports a failure and raises nothing has no exception of its own."""
+
+    async def host(scope, receive, send):
+        await receive()
+        await send({"type": "lifespan.startup.failed", "message": "no"})
+
+    _, error = await speak(composed(host=host))
+    assert isinstance(error, StartError)
+
+
 async def test_one_run_at_a_time():
     """A second run at the same time is refused, and doesn't disturb the first."""
     app = composed(database)

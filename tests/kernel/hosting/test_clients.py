@@ -63,22 +63,28 @@ def anyio_backend():
     return "asyncio"
 
 
-@pytest.mark.parametrize("made", [failing_in, host_failing_in])
 @pytest.mark.parametrize("backend", ["asyncio", "trio"])
-def test_a_failed_start_under_starlettes_test_client(made, backend):
+def test_a_failed_start_under_starlettes_test_client(backend):
     """The client raises the error on entering, with the first failure as its cause."""
-    with pytest.raises(StartError) as raised, TestClient(made("start"), backend=backend):
+    with pytest.raises(StartError) as raised, TestClient(failing_in("start"), backend=backend):
         pytest.fail("entered")
     assert (ConnectionError, "nobody there") == (type(raised.value.__cause__), str(raised.value.__cause__))
 
 
-@pytest.mark.parametrize("made", [failing_in, host_failing_in])
 @pytest.mark.parametrize("backend", ["asyncio", "trio"])
-def test_a_failed_stop_under_starlettes_test_client(made, backend):
+def test_a_failed_stop_under_starlettes_test_client(backend):
     """The client raises the error on leaving; a failed stop would go unnoticed otherwise."""
-    with pytest.raises(StopError) as raised, TestClient(made("stop"), backend=backend) as client:
+    with pytest.raises(StopError) as raised, TestClient(failing_in("stop"), backend=backend) as client:
         assert 200 == client.get("/livez").status_code
     assert ["nobody there"] == [str(error) for error in raised.value.exceptions]
+
+
+@pytest.mark.parametrize("phase", ["start", "stop"])
+@pytest.mark.parametrize("backend", ["asyncio", "trio"])
+def test_a_host_alone_fails_under_starlettes_test_client_as_it_would_by_itself(phase, backend):
+    """Where nothing but the host's lifespan runs, the client raises the host's own exception."""
+    with pytest.raises(ConnectionError, match="nobody there"), TestClient(host_failing_in(phase), backend=backend):
+        pass
 
 
 @pytest.mark.anyio

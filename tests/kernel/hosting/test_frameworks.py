@@ -50,6 +50,16 @@ def test_default_lifespan(kind):
     assert frameworks.has_lifespan(frameworks.find_router(kind(lifespan=own)))
 
 
+@pytest.mark.parametrize(("inner", "expected"), [({}, False), ({"lifespan": own}, True)])
+def test_a_default_lifespan_in_a_merged_one(inner, expected):
+    """An included router makes FastAPI merge lifespans, also where neither the app nor the router has one."""
+    host = FastAPI()
+    host.include_router(APIRouter(**inner))
+    assert frameworks.has_lifespan(host.router) is expected, (
+        "FastAPI's _merge_lifespan_context is another function: hosts with routers are taken for hosts with a lifespan"
+    )
+
+
 @pytest.mark.parametrize("event", ["on_startup", "on_shutdown"])
 def test_event_handlers(event):
     """FastAPI's router has lists of event handlers, which are a lifespan, too."""
@@ -95,15 +105,47 @@ def test_combined_lifespans():
     assert not frameworks.includes_lifespan(combine(print), own)
 
 
+@pytest.mark.parametrize("kind", [Starlette, FastAPI])
 @pytest.mark.anyio
-async def test_lifespan_watch():
-    """A lifespan that is entered through lifespan_context is noted, and the original put back at the end."""
-    sub = Starlette(lifespan=own)
-    with frameworks.LifespanWatch([sub.router]) as watch:
+async def test_lifespan_guard(kind):
+    """A lifespan is entered through lifespan_context once, and the original is put back at the end."""
+    entered = []
+
+    @asynccontextmanager
+    async def recorded(app):
+        entered.append(app)
+        yield
+
+    sub = kind(lifespan=recorded)
+    guard = frameworks.LifespanGuard([sub.router])
+    for _ in range(2):
         async with sub.router.lifespan_context(sub):
             pass
-    assert [sub.router] == watch.entered, "lifespan_context can't be replaced: mounted apps are started twice"
-    assert sub.router.lifespan_context is own
+    assert [sub] == entered, "lifespan_context can't be replaced: mounted apps are started twice"
+    assert guard.has_entered(sub.router)
+    wrapped = sub.router.lifespan_context
+    guard.end()
+    assert sub.router.lifespan_context is recorded
+    async with wrapped(sub):  # by somebody who has kept the replacement
+        pass
+    assert [sub, sub] == entered
+
+
+@pytest.mark.anyio
+async def test_lifespan_guard_of_event_handlers():
+    """FastAPI's routers run their handlers in _startup, which programs call for mounted apps."""
+    sub, called = FastAPI(), []
+    sub.router.add_event_handler("startup", lambda: called.append(1))
+    guard = frameworks.LifespanGuard([sub.router])
+    for _ in range(2):
+        await sub.router._startup()
+    assert guard.has_entered(sub.router), "router._startup is gone: handlers that the host calls run twice"
+    assert [1, 1] == called  # the host's own calls are the host's business
+    async with sub.router.lifespan_context(sub):
+        pass
+    guard.end()
+    assert [1, 1] == called
+    assert "_startup" not in vars(sub.router)
 
 
 def test_mount():

@@ -13,7 +13,7 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 from bandmaster.kernel import events
 from bandmaster.kernel.contributions.layer_classes import LayerClass
 from bandmaster.kernel.contributions.model import Contribution
-from bandmaster.kernel.errors import StartError
+from bandmaster.kernel.errors import BandmasterError, StartError, StopError
 from bandmaster.kernel.events import Listener
 from bandmaster.kernel.hosting.draining import CloseServer, Drainer
 from bandmaster.kernel.hosting.error_handlers import add_shared_error_handlers
@@ -69,9 +69,11 @@ def create_app(
     check_host(host)
     overrides = check_overrides(overrides)
     settings = choose_settings(settings, overrides, Environment.choose(env_file))
-    lifespans = None if host is None else Lifespans(host, mounted=settings.mounted_lifespans)
+    app = _make_host(settings) if host is None else host
+    # The Starlette app that is made here has no lifespan, though apps may be mounted there by contributed routes.
+    lifespans = Lifespans(app, mounted=settings.mounted_lifespans, starts_host=host is not None)
     kernel = Kernel(
-        contributions=[*check_contributions(contributions), *(lifespans.contributions if lifespans else ())],
+        contributions=[*check_contributions(contributions), *lifespans.contributions],
         discover=discover,
         disable=disable,
         overrides=overrides,
@@ -81,7 +83,7 @@ def create_app(
         serves=True,
         listeners=listeners,
     )
-    return Application(kernel, host if host is not None else _make_host(settings), lifespans)
+    return Application(kernel, app, lifespans)
 
 
 def _make_host(settings: KernelSettings) -> ASGIApp:
@@ -101,7 +103,8 @@ class _Serving(NamedTuple):
 class Application:
     """An ASGI application that runs a kernel around a host app. `create_app` makes one.
 
-    ``lifespans`` are those of the host, which the kernel's plan has as components.
+    ``lifespans`` are those of the host, which the kernel's plan has as components; without them the host isn't started.
+    The lifespans of apps that contributed routes mount are added to the plan.
 
     Raises:
         PlanError: contributed routes or error handlers don't fit the host, or the ``distribution`` isn't installed.
@@ -112,8 +115,11 @@ class Application:
         self.host = host
         self.settings = kernel.settings
         self.title, self.version = apply_identity(kernel.settings, host)
-        # Before routes are installed: apps that those mount have lifespans which aren't in the plan.
-        self._lifespans = lifespans or Lifespans(host, mounted=kernel.settings.mounted_lifespans)
+        if lifespans is None:
+            lifespans = Lifespans(host, mounted=kernel.settings.mounted_lifespans, starts_host=False)
+            if lifespans.contributions:
+                kernel.extend(lifespans.contributions)
+        self._lifespans = lifespans
         self._inner, self.warnings = install_routes(
             host,
             kernel.plan.routes,
@@ -122,6 +128,10 @@ class Application:
             production=kernel.settings.is_production,
         )
         self._share_error_handlers()
+        added = lifespans.add_mounted(self._inner)
+        if added:
+            kernel.extend(added)
+        self.warnings += lifespans.find_hidden(self._inner)
         self._state: dict[str, Any] = {}
         self._serving: _Serving | None = None
         self._was_started = False
@@ -161,14 +171,17 @@ class Application:
 
     @property
     def resources(self) -> Resources:
-        """The objects that the running components provide.
+        """The objects that the running components provide, also while the host's lifespan starts and stops.
 
         Raises:
             RuntimeError: not everything has started, or the stop has begun.
         """
-        if not self._state:
+        if self._state:
+            return cast("Resources", self._state["resources"])
+        resources = self._lifespans.resources
+        if resources is None:
             raise RuntimeError(f"the application has no resources. {self._describe_absence()}")
-        return cast("Resources", self._state["resources"])
+        return resources
 
     @property
     def in_flight(self) -> int:
@@ -181,7 +194,7 @@ class Application:
         if not self._was_started:
             self._note_call(kind)
         if kind == "lifespan":
-            await speak_lifespan(self, receive, self._share_state(scope, send))
+            await self._speak_lifespan(scope, receive, send)
             return
         if kind not in ("http", "websocket"):
             raise ValueError(f"scope: expected http, websocket or lifespan, got {kind!r}")
@@ -257,6 +270,21 @@ class Application:
     def _describe_absence(self) -> str:
         return describe_absence(self.kernel.phase, was_started=self._was_started)
 
+    async def _speak_lifespan(self, scope: Scope, receive: Receive, send: Send) -> None:
+        own: Exception | None = None
+        try:
+            await speak_lifespan(self, receive, self._share_state(scope, send))
+        except (StartError, StopError) as error:
+            own = _find_own_failure(error)
+            # An application that starts nothing but its host fails as the host does that is served itself.
+            if own is None or any(name.partition(".")[0] != HOST for name in self.plan.by_name):
+                raise
+        try:
+            if own is not None:
+                raise own
+        finally:
+            del own  # a frame that holds the exception it raises is a reference cycle
+
     def _share_state(self, scope: Scope, send: Send) -> Send:
         """The server's ``send``, which first gives the server the state that the host's lifespan yields."""
 
@@ -270,7 +298,7 @@ class Application:
     def _prepare_run(self) -> None:
         self._in_flight = InFlight(self.settings.websocket_close_code, lambda: not self.kernel.is_ready)
         self._drainer = Drainer(self.kernel, self._in_flight, self._refuse_requests)
-        self._lifespans.reset()
+        self._lifespans.prepare_run(lambda: self.kernel.provided, self.kernel.emit)
 
     def _refuse_requests(self) -> None:
         self._serving = None
@@ -357,6 +385,15 @@ def _has_attribute(value: object, name: str) -> bool:
         return hasattr(value, name)
     except Exception:  # noqa: BLE001  # a property may raise anything, and this is about another object
         return False
+
+
+def _find_own_failure(error: StartError | StopError) -> Exception | None:
+    """The exception that a lifespan has raised, if there was a single failure, and none of the kernel's."""
+    if isinstance(error, StopError):
+        found = error.exceptions[0] if len(error.exceptions) == 1 else None
+    else:
+        found = error.__cause__ if not error.rollback_errors else None
+    return found if isinstance(found, Exception) and not isinstance(found, BandmasterError) else None
 
 
 def _add_state(scope: Scope, added: dict[str, Any]) -> Scope:

@@ -116,9 +116,14 @@ class Composition:
         )
 
     def plan(
-        self, role: str | None, *, serves: bool | None = None, read_settings: SettingsReader | None = None
+        self,
+        role: str | None,
+        *,
+        serves: bool | None = None,
+        discovery: Discovery | None = None,
+        read_settings: SettingsReader | None = None,
     ) -> tuple[Discovery, Plan]:
-        """Find the installed parts and plan them together with those that code hands over.
+        """Find the installed parts, unless they have been found, and plan them with those that code hands over.
 
         ``read_settings`` takes the place of the composition's own.
 
@@ -128,7 +133,8 @@ class Composition:
         """
         settings = self.settings
         disabled = self.disable | settings.disable
-        discovery = self._discover(disabled) if self.discover else Discovery()
+        if discovery is None:
+            discovery = self._discover(disabled) if self.discover else Discovery()
         split = self._split_disabled(discovery)
         warnings = [*settings.find_warnings(), *discovery.warnings, *split.warnings]
         if not self.discover:

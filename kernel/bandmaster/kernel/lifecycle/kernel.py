@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 from collections.abc import AsyncGenerator, Iterable, Iterator, Mapping
 from contextlib import AbstractContextManager, asynccontextmanager, contextmanager
-from dataclasses import fields
+from dataclasses import fields, replace
 from typing import Any
 
 import sniffio
@@ -136,6 +136,22 @@ class Kernel:
         """
         return self._composition.plan(self.role, serves=self._serves, read_settings=lambda _: ({}, ()))[1]
 
+    def extend(self, contributions: Iterable[Contribution]) -> None:
+        """Plan again, with further contributions that only the first plan brought to light.
+
+        Raises:
+            PlanError: they don't fit in.
+            RuntimeError: the kernel runs already.
+        """
+        if self.is_running:
+            raise RuntimeError("this kernel runs already; its plan can be extended before it starts")
+        self._composition = replace(self._composition, contributions=(*self._composition.contributions, *contributions))
+        _, self._plan = self._composition.plan(self.role, serves=self._serves, discovery=self.discovery)
+        timeline = Timeline(self._plan)
+        replaced = {EventLog: EventLog(self._plan), Timeline: timeline}
+        self._listeners = [replaced.get(type(listener), listener) for listener in self._listeners]
+        self.timeline = timeline
+
     @contextmanager
     def substitute_plan(self, plan: Plan) -> Iterator[None]:
         """Run another plan of the same components meanwhile: the test kit puts faults into some of them.
@@ -159,6 +175,11 @@ class Kernel:
     def role(self) -> str | None:
         """The role whose components the plan starts; none means every role."""
         return self.plan.role
+
+    @property
+    def provided(self) -> Resources:
+        """The values that the components have provided so far in this run, or in the last one."""
+        return self._run.engine.resources if self._run is not None else Resources()
 
     @property
     def phase(self) -> Phase:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 from pathlib import Path
-from typing import Annotated, ClassVar, Literal
+from typing import Annotated, ClassVar, Literal, TypeAlias
 
 from pydantic import (
     AfterValidator,
@@ -41,6 +41,9 @@ _Path = Annotated[str, AfterValidator(_check_path)]
 _LogFormat = Annotated[Literal["auto", "console", "json"], BeforeValidator(_parse_word)]
 _LogLevel = Annotated[Literal["debug", "info", "warning", "error", "critical"], BeforeValidator(_parse_word)]
 
+
+MountedLifespans: TypeAlias = bool | Literal["auto"]
+"""Which mounted apps are started: all that the host doesn't start, those also where that is unclear, or none."""
 
 ENVIRONMENTS: Mapping[str, frozenset[str]] = {
     "development": frozenset({"development", "dev", "local"}),
@@ -124,8 +127,10 @@ class KernelSettings(Settings):
         default=1001,
         description="The code that closes open WebSockets while draining: 1001 going away, 1012 service restart.",
     )
-    mounted_lifespans: bool = Field(
-        default=True, description="Run the lifespans of apps mounted in the host, once each."
+    mounted_lifespans: MountedLifespans = Field(
+        default="auto",
+        description="Run the lifespans of apps mounted in the host, once each. 'auto' leaves out those that the host's "
+        "own lifespan starts, or may have started; 'true' only those that it is certain to start.",
     )
     serve_while_starting: bool = Field(
         default=False,
