@@ -10,7 +10,7 @@ from bandmaster.kernel.contributions.keys import Key, type_name
 from bandmaster.kernel.contributions.model import Contribution, LifespanContribution, group_of
 from bandmaster.kernel.contributions.signatures import Kind, Need
 from bandmaster.kernel.planning.deadlines import name_source
-from bandmaster.kernel.planning.offered_keys import find_omission, list_value_keys
+from bandmaster.kernel.planning.offered_keys import find_omissions, list_value_keys
 from bandmaster.kernel.text import join_words, list_names, render_duration, suggest
 
 if TYPE_CHECKING:
@@ -157,9 +157,9 @@ def _describe_source(plan: Plan, need: Need, component: str | None = None) -> st
     else:
         source = "nobody, so it is None" if need.empty is None else "nobody, so it is empty"
     member = need.key if need.collection is None else Key(need.collection.member)
-    omission = find_omission(plan.omitted, member) if need.collection is not None or not chains else None
-    missing = "" if omission is None else f" ({omission.part.name!r} would provide one, but {omission.reason})"
-    return f"takes {need} from {source}{missing}"
+    omissions = find_omissions(plan.omitted, member) if need.collection is not None or not chains else ()
+    missing = "; ".join(f"{each.part.name!r} would provide one, but {each.reason}" for each in omissions)
+    return f"takes {need} from {source}" + (f" ({missing})" if missing else "")
 
 
 def _describe_chains(plan: Plan, name: str) -> Iterator[str]:

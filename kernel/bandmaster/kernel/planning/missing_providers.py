@@ -19,7 +19,7 @@ from bandmaster.kernel.contributions.signatures import Kind, Need
 from bandmaster.kernel.discovery.trust import LeftOut
 from bandmaster.kernel.errors import Problem, Problems
 from bandmaster.kernel.planning.hidden_providers import describe_left_out, describe_undeclared
-from bandmaster.kernel.planning.offered_keys import find_omission, list_keys
+from bandmaster.kernel.planning.offered_keys import find_omissions, list_keys
 from bandmaster.kernel.planning.parts import Parts, describe_part
 from bandmaster.kernel.planning.plan import Plan
 from bandmaster.kernel.planning.providers import Chain
@@ -191,8 +191,8 @@ class _Search:
         for name, value in self.parts.other_values.items():
             if key in list_keys(value):
                 return f"{name!r} would, but {self.parts.describe_roles(value)}."
-        omission = find_omission(self.parts.omitted, key)
-        return "" if omission is None else f"{omission.part.name!r} would, but {omission.reason}."
+        omissions = find_omissions(self.parts.omitted, key)
+        return f"{omissions[0].part.name!r} would, but {omissions[0].reason}." if omissions else ""
 
     def _find_similar(self, key: Key) -> str:
         """A part that provides the type under another name, or provides a subclass."""

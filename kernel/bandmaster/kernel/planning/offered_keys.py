@@ -30,9 +30,9 @@ def list_component_keys(part: LifespanContribution) -> tuple[Key, ...]:
     return tuple(dict.fromkeys([*returned, *part.provides]))
 
 
-def find_omission(omitted: Iterable[Omission], key: Key) -> Omission | None:
-    """The first of these parts that would provide a key."""
-    return next((omission for omission in omitted if key in list_keys(omission.part)), None)
+def find_omissions(omitted: Iterable[Omission], key: Key) -> list[Omission]:
+    """Those of these parts that would provide a key."""
+    return [omission for omission in omitted if key in list_keys(omission.part)]
 
 
 def list_keys(part: object) -> tuple[Key, ...]:
