@@ -97,7 +97,8 @@ def test_p01_any_text_is_a_url_or_is_refused(url):
         settings = DatabaseSettings(url=url)
     except ValueError as error:
         assert "url\n" in str(error)
-        assert len(url.strip()) < 12 or url.strip() not in str(error)
+        told = str(error).replace("DatabaseSettings", "")
+        assert len(url.strip()) < 12 or url.strip() not in told
     else:
         assert settings.dsn.get_backend_name() in ("postgresql", "sqlite")
 

@@ -151,6 +151,12 @@ def test_a_server_that_is_not_installed(shop, monkeypatch):
     assert (1, True) == (code, "  - uvicorn isn't installed: " in said)
 
 
+def test_a_role_without_a_server(shop):
+    """A role that serves no requests needs neither the server nor its address."""
+    shop.setenv(QUEUE_URL="x", BANDMASTER_SERVER_UDS="/nowhere/shop.sock")
+    assert "ok: shop:app" in shop.out("check", "shop:app", "--role", "pump")
+
+
 def test_all_problems_at_once(sandbox):
     """A plan that can't be made doesn't hide the launcher's problems and misspelt variables."""
     sandbox.install_data(url=None)
@@ -221,6 +227,13 @@ def test_contributed_checks(sandbox):
     sandbox.setenv(BANDMASTER_DISABLE="failed")
     told = json.loads(sandbox.run("check", "shop:app", "--format", "json").stdout)
     assert ["judged"] == [problem["subject"] for problem in told["problems"]]
+
+
+def test_a_check_that_the_application_disables(sandbox):
+    """Code may disable a check as any other part."""
+    sandbox.install("acme-checks", "[bandmaster.checks]\njudged = acme_checks:judged\n", acme_checks=CHECKS)
+    sandbox.write("shop.py", "from bandmaster.kernel import create_app\napp = lambda: create_app(disable={'judged'})\n")
+    assert "ok: shop:app" in sandbox.out("check", "shop:app", "--strict")
 
 
 def test_a_check_in_code(sandbox):

@@ -9,8 +9,8 @@ from pydantic_settings import NoDecode, SettingsConfigDict
 from bandmaster.kernel import KernelSettings, ServerSettings, Settings
 
 
-class ShopSettings(Settings):
-    model_config = SettingsConfigDict(env_prefix="SHOP_")
+class StallSettings(Settings):
+    model_config = SettingsConfigDict(env_prefix="STALL_")
 
     port: int | None = 80
     names: Annotated[tuple[str, ...], NoDecode] = ()
@@ -31,7 +31,7 @@ class ShopSettings(Settings):
             ],
         ),
         (ServerSettings, {"prot": 2}, ["prot: ServerSettings has no such setting. Did you mean 'port'?"]),
-        (ShopSettings, {"prot": 2}, ["prot: ShopSettings has no such setting. Did you mean 'port'?"]),
+        (StallSettings, {"prot": 2}, ["prot: StallSettings has no such setting. Did you mean 'port'?"]),
     ],
 )
 def test_a_keyword_that_is_no_setting(kind, keywords, expected):
@@ -45,7 +45,7 @@ def test_a_keyword_may_be_a_name_or_an_alias(monkeypatch):
     """A setting with another variable can be given in code by its own name, too."""
     monkeypatch.setenv("ACCESS", "variable")
     assert ["variable", "name", "alias"] == [
-        settings.token for settings in (ShopSettings(), ShopSettings(token="name"), ShopSettings(ACCESS="alias"))
+        settings.token for settings in (StallSettings(), StallSettings(token="name"), StallSettings(ACCESS="alias"))
     ]
 
 
@@ -60,19 +60,19 @@ def test_a_subclass_that_takes_more():
 
 def test_texts_of_code_are_read_as_those_of_variables():
     """A list may be a text, and a word means None."""
-    settings = ShopSettings(port="none", names="a, b", title="")
+    settings = StallSettings(port="none", names="a, b", title="")
     assert (None, ("a", "b"), "") == (settings.port, settings.names, settings.title)
 
 
 def test_settings_that_code_makes_know_the_env_file(monkeypatch, tmp_path):
     """Code that makes settings by hand reads the same variables as the kernel does."""
     path = tmp_path / "shop.env"
-    path.write_text("SHOP_TITLE=file\nSHOP_PORT=81\n", encoding="utf-8")
+    path.write_text("STALL_TITLE=file\nSTALL_PORT=81\n", encoding="utf-8")
     monkeypatch.setenv("BANDMASTER_ENV_FILE", str(path))
-    monkeypatch.setenv("SHOP_PORT", "82")
-    assert ("file", 82) == (ShopSettings().title, ShopSettings().port)
+    monkeypatch.setenv("STALL_PORT", "82")
+    assert ("file", 82) == (StallSettings().title, StallSettings().port)
 
 
 def test_the_variable_of_a_setting():
     """Errors name settings by their variables."""
-    assert ("SHOP_PORT", "ACCESS") == (ShopSettings.variable("port"), ShopSettings.variable("token"))
+    assert ("STALL_PORT", "ACCESS") == (StallSettings.variable("port"), StallSettings.variable("token"))

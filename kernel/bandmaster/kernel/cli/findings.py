@@ -39,7 +39,7 @@ def judge(planned: PlannedTarget, *, asks_for_role: bool) -> Judgement:
     kernel = planned.kernel
     findings = Findings(planned.problems, planned.warnings)
     with kernel.use_environment():
-        server, event_loop = judge_server()
+        server, event_loop = judge_server(serves=not asks_for_role or kernel.role in (None, "web"))
         unread = find_unread_variables(kernel.plan.contributions, kernel.settings.other_variables)
         findings += server + check_start(kernel.plan, event_loop)
         if kernel is planned.application.kernel:
@@ -53,18 +53,22 @@ def judge(planned: PlannedTarget, *, asks_for_role: bool) -> Judgement:
     return Judgement(findings + Findings(warnings=tuple(unread)), tuple(notes))
 
 
-def judge_server() -> tuple[Findings, EventLoop]:
-    """The problems of the launcher's own settings, and the event loop that they name."""
+def judge_server(*, serves: bool = True) -> tuple[Findings, EventLoop]:
+    """The problems of the launcher's own settings, and the event loop that they name.
+
+    A process that serves no requests reads the settings too, but needs neither the server nor the address.
+    """
     try:
         settings = load_settings(ServerSettings)
-        make_server(settings)
+        if serves:
+            make_server(settings)
     except PlanError as error:
         return Findings(error.problems), EventLoop.ASYNCIO
     except BandmasterError as error:
         return Findings((Problem(str(error)),)), EventLoop.ASYNCIO
     loop = EventLoop.TRIO if settings.runs_on_trio else EventLoop.ASYNCIO
     problems = []
-    if settings.uds is not None and not settings.uds.parent.is_dir():
+    if serves and settings.uds is not None and not settings.uds.parent.is_dir():
         variable = settings.variable("uds")
         problems.append(Problem(f"{variable} is {settings.uds}, whose directory doesn't exist.", "Make the directory."))
     return Findings(tuple(problems)), loop
@@ -85,7 +89,10 @@ def check_application(application: Application) -> Findings:
     """The findings of every check that an installed distribution, or the application itself, contributes."""
     checks: dict[str, CheckContribution] = {}
     findings = Findings()
+    left_out = {left.found for left in application.kernel.discovery.left_out}
     for found in find_installed(["bandmaster.checks"]).admission.admitted:
+        if found in left_out:
+            continue  # the application disables the check
         try:
             part = load(found)
         except DiscoveryError as error:

@@ -149,5 +149,7 @@ def _render_default(setting: Setting) -> str:
 def _quote(value: str) -> str:
     if all(character.isalnum() or character in "_-+./:,@%*" for character in value):
         return value
+    if "'" in value and not any(character in value for character in '"$`\\\n\r'):
+        return f'"{value}"'  # as a shell reads it, too
     # Between single quotes, ${...} stands for itself.
     return "'" + value.replace("\\", "\\\\").replace("'", "\\'") + "'"
