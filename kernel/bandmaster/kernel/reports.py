@@ -114,8 +114,8 @@ def _rate(error: BaseException) -> _Evidence:
     """The evidence that an error needs beside its sentence."""
     if _speaks_for_itself(error):
         # Such an error may only pass on the failure of other code, such as the host's lifespan.
-        passes_on = isinstance(error, HostLifespanError | ServerEndedError) and error.__cause__ is not None
-        return max(map(_rate, _list_leaves(error.__cause__))) if passes_on else _Evidence.NONE
+        passed_on = error.__cause__ if isinstance(error, HostLifespanError | ServerEndedError) else None
+        return _Evidence.NONE if passed_on is None else max(map(_rate, _list_leaves(passed_on)))
     if isinstance(error, BandmasterError) or _is_of_environment(error):
         return _Evidence.STEPS
     return _Evidence.TRACEBACK
