@@ -414,24 +414,18 @@ async def test_an_application_that_nobody_starts(path):
     assert [503, 503] == [answer.status for answer in answers]
     (warning,) = logs
     assert warning["event"].startswith("the application was never started")
-    for remedy in (
-        "with TestClient(app)",
-        "async with app.running()",
-        "--lifespan off",
-        "asginl",
-        "mounted in another",
-    ):
-        assert remedy in warning["event"].replace("--interface asgi", "asginl")
+    for remedy in ("with TestClient(app)", "async with app.running()", "--lifespan off", "mounted in another"):
+        assert remedy in warning["event"]
 
 
 async def test_the_reason_for_a_503():
     """The detail tells an application that was never started from one that stops, and from one that has stopped."""
     app = composed(database)
-    never = (await ask(app, "/hello")).json()["detail"]
+    never = (await ask(app, "/hello")).json["detail"]
     async with app.running():
         await app.drain(delay=0)
-        stopping = (await ask(app, "/hello")).json()["detail"]
-    stopped = (await ask(app, "/hello")).json()["detail"]
+        stopping = (await ask(app, "/hello")).json["detail"]
+    stopped = (await ask(app, "/hello")).json["detail"]
     assert [
         "The application was never started: nothing has run its lifespan.",
         "The application is stopping.",
@@ -451,7 +445,7 @@ async def test_the_reason_for_a_503_after_a_failure():
     with pytest.raises(StartError):
         async with app.running():
             pass
-    detail = (await ask(app, "/hello")).json()["detail"]
+    detail = (await ask(app, "/hello")).json["detail"]
     assert "The application isn't running: its last run has failed." == detail
 
 

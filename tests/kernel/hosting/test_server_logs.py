@@ -86,10 +86,10 @@ async def test_granians_text(caplog, error, text, kept):
     logger = logging.getLogger("_granian.utils")
     async with log_filter.installed():
         log_filter.note_exception(error, send)
-        logger.error(f"Application callable raised an exception\nTraceback (most recent call last):\n{text}")
+        logger.error("Application callable raised an exception\nTraceback (most recent call last):\n%s", text)
         assert kept is bool(caplog.records)
         caplog.clear()
-        logger.error(f"Application callable raised an exception\n{text}")
+        logger.error("Application callable raised an exception\n%s", text)
     assert 1 == len(caplog.records), "a second record is another exception's"
 
 
