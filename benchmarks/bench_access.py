@@ -29,6 +29,7 @@ from uvicorn.logging import AccessFormatter
 
 from bandmaster.contrib.web import RequestContextLayer, WebSettings
 from bandmaster.contrib.web.access_log.layer import AccessLogLayer
+from bandmaster.kernel.process.log_formats import JsonFormatter
 from bandmaster.kernel.stack.build import BoundLayer, build
 
 try:
@@ -206,19 +207,14 @@ def base_http() -> ASGIApp:
     return Logging(plain)
 
 
-def bound_to_null() -> ASGIApp:
-    """The package's own structlog sink, with the configuration of `structlog_json`."""
-    structlog.configure(
-        processors=[
-            structlog.contextvars.merge_contextvars,
-            structlog.processors.add_log_level,
-            structlog.processors.TimeStamper(fmt="iso", utc=True),
-            structlog.processors.JSONRenderer(),
-        ],
-        wrapper_class=structlog.make_filtering_bound_logger(logging.INFO),
-        logger_factory=structlog.PrintLoggerFactory(NULL),
-    )
-    return bandmaster_log("structlog")
+def through_logging() -> ASGIApp:
+    """The package's own sink for the standard library's logging, with the launcher's JSON."""
+    handler = logging.StreamHandler(NULL)
+    handler.setFormatter(JsonFormatter())
+    logger = logging.getLogger("bandmaster.web.access")
+    logger.handlers, logger.propagate = [handler], False
+    logger.setLevel(logging.INFO)
+    return bandmaster_log("logging")
 
 
 VARIANTS: Mapping[str, tuple[Callable[[], ASGIApp], str]] = {
@@ -226,7 +222,7 @@ VARIANTS: Mapping[str, tuple[Callable[[], ASGIApp], str]] = {
     "no log, a lean layer": (lambda: lean(lambda *logged: None), ""),
     "ours, JSON": (lambda: bandmaster_log("json"), "no log, our frame"),
     "ours, text": (lambda: bandmaster_log("text"), "no log, our frame"),
-    "ours, structlog JSON": (bound_to_null, "no log, our frame"),
+    "ours, logging JSON": (through_logging, "no log, our frame"),
     "ours, JSON, 1 % sampled": (lambda: bandmaster_log("json", access_log_sample=0.01), "no log, our frame"),
     "ours, JSON, excluded": (lambda: bandmaster_log("json", access_log_exclude=("/items/*",)), "no log, our frame"),
     "logging, text": (standard_text, "no log, a lean layer"),

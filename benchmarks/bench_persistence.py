@@ -10,12 +10,12 @@ from __future__ import annotations
 
 import argparse
 import asyncio
+import logging
 import random
 import statistics
 import time
 from collections.abc import Awaitable, Callable, Mapping
 
-import structlog
 from sqlalchemy import event, text
 from sqlalchemy.ext.asyncio import async_sessionmaker, create_async_engine
 
@@ -174,7 +174,7 @@ def main() -> None:
     parser.add_argument("--rounds", type=int, default=15)
     parser.add_argument("--transactions", type=int, default=300)
     arguments = parser.parse_args()
-    structlog.configure(wrapper_class=structlog.make_filtering_bound_logger(40))
+    logging.getLogger("bandmaster").setLevel(logging.ERROR)
     with postgres_server() as server, fresh_database(server) as database_:
         with server.connect(database_.name) as connection:
             connection.execute(SCHEMA)

@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import argparse
 import asyncio
+import logging
 import os
 import random
 import signal
@@ -23,7 +24,6 @@ import time
 from collections.abc import Callable
 from pathlib import Path
 
-import structlog
 from redis import Redis
 
 from bandmaster.contrib.redis.testing import redis_server
@@ -194,7 +194,7 @@ def main() -> None:
     parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--idle", type=float, default=10)
     arguments = parser.parse_args()
-    structlog.configure(logger_factory=structlog.ReturnLoggerFactory())
+    logging.disable(logging.CRITICAL)
     with tempfile.TemporaryDirectory() as name, redis_server(Path(name), options=DURABLE) as server:
         folder, url = Path(name), server.url(1)
         for results in (True, False):

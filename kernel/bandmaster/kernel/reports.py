@@ -44,8 +44,8 @@ def report(
 
     A cause that an operator can mend is a sentence; an error of the network or of the file system is followed by the
     place in the component's code. Every other cause has its traceback, without the frames of the event loop and of this
-    kernel. ``full`` shows every traceback with all frames. ``list_variables`` returns the environment variables that
-    say where a component of some name finds what it opens: they are named where they may be wrong.
+    kernel. ``full`` shows every traceback with all frames. ``list_variables`` returns the environment variables by
+    which a component of some name finds its server or its file: they are named where they may be wrong.
     """
     text = _render(error, full)
     if isinstance(error, StartError) and error.__cause__ is not None:
@@ -55,7 +55,7 @@ def report(
 
 
 def split_report(text: str) -> tuple[str, str]:
-    """The first line of a `report`, and the evidence below it."""
+    """The first line of a `report`, and the evidence below that line."""
     sentence, _, evidence = text.partition("\n")
     return sentence, evidence.strip("\n")
 
@@ -83,7 +83,7 @@ def describe_cause(error: BaseException) -> str:
 
 
 def needs_traceback(error: BaseException) -> bool:
-    """Whether only a traceback explains an error, since neither an operator nor the environment has caused it."""
+    """Whether only a traceback explains an error: neither an operator nor the environment has caused the error."""
     return any(_rate(leaf) is _Evidence.TRACEBACK for leaf in _list_leaves(error))
 
 
@@ -114,8 +114,8 @@ def _rate(error: BaseException) -> _Evidence:
     """The evidence that an error needs beside its sentence."""
     if _speaks_for_itself(error):
         # Such an error may only pass on the failure of other code, such as the host's lifespan.
-        passes_on = isinstance(error, HostLifespanError | ServerEndedError) and error.__cause__ is not None
-        return max(map(_rate, _list_leaves(error.__cause__))) if passes_on else _Evidence.NONE
+        passed_on = error.__cause__ if isinstance(error, HostLifespanError | ServerEndedError) else None
+        return _Evidence.NONE if passed_on is None else max(map(_rate, _list_leaves(passed_on)))
     if isinstance(error, BandmasterError) or _is_of_environment(error):
         return _Evidence.STEPS
     return _Evidence.TRACEBACK
@@ -172,7 +172,7 @@ def _speaks_for_itself(error: BaseException) -> bool:
 
 
 def _is_of_environment(error: BaseException) -> bool:
-    """Whether an error comes from the network or the file system, whatever a library has made of it."""
+    """Whether the network or the file system has caused an error, directly or below an error of a library."""
     seen: list[BaseException] = []
     cause: BaseException | None = error
     while cause is not None and not any(cause is other for other in seen):

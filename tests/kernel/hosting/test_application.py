@@ -1,5 +1,7 @@
 """Tests of bandmaster.kernel.hosting.application."""
 
+import logging
+from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 
 import anyio
@@ -12,7 +14,9 @@ from starlette.routing import Route, WebSocketRoute
 from tests.kernel.asking import ask, call, http_scope, websocket_scope
 from tests.kernel.hosting.apps import HELLO, Database, composed, database, hello, warned
 from tests.kernel.virtual import anyio_backend  # noqa: F401
+from tests.logged import capture_logs
 
+from bandmaster.kernel import events
 from bandmaster.kernel.contributions.bands import LifespanBand, MiddlewareBand
 from bandmaster.kernel.contributions.decorators import lifespan
 from bandmaster.kernel.contributions.keys import Named
@@ -522,3 +526,61 @@ async def test_named_resources_reach_layers():
     async with composed(database, replica, layer(Layer)).running() as resources:
         assert isinstance(resources, Resources)
         assert [resources[Database, "replica"]] == made
+
+
+@pytest.mark.parametrize("path", ["/hello", "/readyz"])
+async def test_an_application_that_nobody_starts(path):
+    """Without a run of the lifespan every answer is 503, and one warning says how to run the lifespan."""
+    app = composed(database)
+    with capture_logs(level=logging.WARNING) as logs:
+        answers = [await ask(app, path) for _ in range(2)]
+    assert [503, 503] == [answer.status for answer in answers]
+    (warning,) = logs
+    assert warning["event"].startswith("the application was never started")
+    for remedy in ("with TestClient(app)", "async with app.running()", "--lifespan off", "mounted in another"):
+        assert remedy in warning["event"]
+
+
+async def test_the_reason_for_a_503():
+    """The detail tells an application that was never started from one that stops, and from one that has stopped."""
+    app = composed(database)
+    never = (await ask(app, "/hello")).json["detail"]
+    async with app.running():
+        await app.drain(delay=0)
+        stopping = (await ask(app, "/hello")).json["detail"]
+    stopped = (await ask(app, "/hello")).json["detail"]
+    assert [
+        "The application was never started: nothing has run its lifespan.",
+        "The application is stopping.",
+        "The application has stopped.",
+    ] == [never, stopping, stopped]
+
+
+async def test_the_reason_for_a_503_after_a_failure():
+    """After a failed start the detail says that the last run has failed, and nothing of the cause."""
+
+    @lifespan(band=LifespanBand.PERSISTENCE)
+    async def broken() -> AsyncIterator[None]:
+        raise LookupError("hunter2")
+        yield
+
+    app = composed(broken)
+    with pytest.raises(StartError):
+        async with app.running():
+            pass
+    detail = (await ask(app, "/hello")).json["detail"]
+    assert "The application isn't running: its last run has failed." == detail
+
+
+async def test_the_reason_for_a_503_while_starting():
+    """A server may ask for the start before it sends requests; those which come before its end learn that."""
+    app, seen = composed(database), []
+
+    @app.kernel.listen
+    def note(event):
+        if isinstance(event, events.ComponentStarting):
+            seen.append(app._describe_absence())
+
+    async with app.running():
+        pass
+    assert ["The application is starting."] == seen[:1]

@@ -5,6 +5,7 @@ import importlib
 import pytest
 from tests.asgi_cases import ClientLostError, Server, http_scope
 
+from bandmaster.kernel.hosting.in_flight import InFlight
 from bandmaster.kernel.stack.disconnects import DISCONNECTS
 from bandmaster.kernel.stack.frame import Frame
 
@@ -69,6 +70,25 @@ async def test_send_of_an_object_that_can_be_called():
     ends = Ends()
     with pytest.raises(BrokenPipeError):
         await Frame([ends], stream, "http")(http_scope(), None, Send())
+    assert (ends.errors, ends.exchange.disconnected) == ([], True)
+
+
+async def test_send_behind_a_wrapper_of_the_kernel():
+    """The wrapper of a request in flight leaves no entry in the traceback, and is looked through."""
+
+    async def lose_client(message):
+        raise BrokenPipeError
+
+    async def app(scope, receive, send):
+        await send({"type": "websocket.accept"})
+
+    async def receive():
+        return {"type": "websocket.connect"}
+
+    ends = Ends()
+    scope = {**http_scope(), "type": "websocket"}
+    with pytest.raises(BrokenPipeError):
+        await InFlight().serve_websocket(Frame([ends], app, "websocket"), scope, receive, lose_client)
     assert (ends.errors, ends.exchange.disconnected) == ([], True)
 
 

@@ -46,10 +46,11 @@ _DECIMALS = 3
 class EventLog:
     """Logs the events of a kernel to the logger ``bandmaster.kernel``.
 
-    An error that ends the run is named by its type, because the caller of the run reports it. An error of a background
-    service is logged as a sentence, with a traceback unless the operator or the environment has caused it: nothing else
-    reports the error of a service that is restarted. Warnings and errors have the band and the distribution of the
-    component. At the level ``debug`` every event has them, with all errors in full and unrounded durations.
+    An error that ends the run is named by the type alone, because the caller of the run reports the error. An error of
+    a background service is a sentence, with a traceback unless the operator or the environment has caused the error:
+    nothing else reports the error of a service that is restarted. Warnings and errors have the band and the
+    distribution of the component. At the level ``debug`` every event has both, with all errors in full and unrounded
+    durations.
     """
 
     def __init__(self, plan: Plan) -> None:

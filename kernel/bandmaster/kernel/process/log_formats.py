@@ -79,7 +79,7 @@ def read_event(record: logging.LogRecord) -> tuple[str, dict[str, Any]]:
 
 
 def render_time(created: float) -> str:
-    """A time in UTC with milliseconds, as RFC 3339 writes it."""
+    """A time in UTC with milliseconds, in the format of RFC 3339."""
     milliseconds = int(created * 1000 + 0.5)
     second = time.strftime("%Y-%m-%dT%H:%M:%S", time.gmtime(milliseconds // 1000))
     return f"{second}.{milliseconds % 1000:03}Z"

@@ -124,7 +124,7 @@ class Process:
             cut_short=self._cut_short,
         )
 
-    async def _report_ready(self, event: str, **fields: object) -> None:
+    async def _report_ready(self, event: str, **fields: str | None) -> None:
         """Log that the start has completed, notify systemd, and save the timeline."""
         get_logger("bandmaster.kernel").info(event, **fields)
         notify(self.settings.notify_socket, "READY=1")

@@ -15,7 +15,7 @@ class RetryBackoff:
 
     __slots__ = ("_failures", "_fields", "_operation")
 
-    def __init__(self, operation: str, **fields: object) -> None:
+    def __init__(self, operation: str, **fields: str) -> None:
         self._operation = operation
         self._fields = fields
         self._failures = 0
