@@ -46,7 +46,7 @@ class Background:
         threading.Thread(target=self._loop.run_forever, daemon=True).start()
 
     def start(self, application: Application) -> None:
-        """Start an application, and return when it serves."""
+        """Start an application, and return once requests are served."""
         # In an empty context: the caller's may say that the event loop is trio's.
         context = contextvars.Context()
         context.run(asyncio.run_coroutine_threadsafe, self._start(application), self._loop).result()
@@ -115,7 +115,7 @@ WRAPPERS = {"trivial": Trivial, "kernel": Composed, "web": Composed}
 
 
 def _patch(kind: Any) -> None:
-    """Let a class whose first argument is an application wrap it."""
+    """Let a class wrap the application that is the first argument of its constructor."""
     original = kind.__init__
 
     def __init__(self: Any, app: Any, *arguments: Any, **options: Any) -> None:
