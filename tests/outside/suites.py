@@ -107,8 +107,9 @@ def run(suite: Suite, way: str, options: list[str]) -> None:
         "PYTHONPATH": str(HERE),
         "BANDMASTER_ENVIRONMENT": "test",
     }
-    pytest = [PYTHON, "-m", "pytest", "-p", "wrapping", "-p", "no:cacheprovider", "-q", "--no-header", "--tb=short"]
-    command = [*pytest, f"--timeout={PATIENCE}", *suite.options, *options, "tests"]
+    pytest = [PYTHON, "-m", "pytest", "-p", "wrapping", "-p", "no:cacheprovider", "-q", "--no-header"]
+    brief = ["--tb=short", "--show-capture=no", f"--timeout={PATIENCE}"]
+    command = [*pytest, *brief, *suite.options, *options, "tests"]
     with (FOLDER / f"{suite.distribution}.{way}.log").open("w") as log:
         subprocess.run(command, cwd=suite.folder, env=environment, stdout=log, stderr=subprocess.STDOUT, check=False)
     if not outcomes.exists():
@@ -183,7 +184,7 @@ def _render(suites: list[Suite], rows: list[str], reasons: Counter[tuple[str, st
 
 
 def main() -> None:
-    """Run the suites that the command line names, and write the table if it names all."""
+    """Run the suites that the command line names, and write the table after all of them."""
     parser = argparse.ArgumentParser(description="Run other projects' test suites with every application wrapped.")
     parser.add_argument("--suite", choices=[suite.distribution for suite in SUITES], action="append")
     parser.add_argument("--way", choices=WAYS, action="append")

@@ -5,6 +5,7 @@ from contextlib import asynccontextmanager
 import pytest
 from asgi_lifespan import LifespanManager
 from starlette.applications import Starlette
+from starlette.middleware import Middleware
 from starlette.testclient import TestClient
 from tests.kernel.hosting.lives import composed
 
@@ -31,6 +32,18 @@ def host_failing_in(phase):
         raise ConnectionError("nobody there")
 
     return composed(Starlette(lifespan=own))
+
+
+class Refusing:
+    """A middleware that knows requests only."""
+
+    def __init__(self, app):
+        self.app = app
+
+    async def __call__(self, scope, receive, send):
+        if scope["type"] != "http":
+            raise NotImplementedError(scope["type"])
+        await self.app(scope, receive, send)
 
 
 class HttpxHarness:
@@ -85,6 +98,20 @@ def test_a_host_alone_fails_under_starlettes_test_client_as_it_would_by_itself(p
     """Where nothing but the host's lifespan runs, the client raises the host's own exception."""
     with pytest.raises(ConnectionError, match="nobody there"), TestClient(host_failing_in(phase), backend=backend):
         pass
+
+
+def test_a_middleware_of_the_host_that_refuses_the_lifespan():
+    """A framework's object always has a lifespan: an exception of its middleware fails the start, as by itself."""
+    host = Starlette(middleware=[Middleware(Refusing)])
+    for app in (host, composed(host)):
+        with pytest.raises(NotImplementedError, match="lifespan"), TestClient(app):
+            pytest.fail("entered")
+
+
+def test_a_wrapper_that_refuses_the_lifespan():
+    """A wrapper of one's own around a host without a lifespan is served without one, as servers do."""
+    with TestClient(composed(Refusing(Starlette()))) as client:
+        assert 404 == client.get("/").status_code
 
 
 @pytest.mark.anyio

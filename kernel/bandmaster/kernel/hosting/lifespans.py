@@ -159,7 +159,9 @@ class Lifespans:
 
     @asynccontextmanager
     async def _speak(self, hosted: HostedApp, run: HostedRun) -> AsyncGenerator[None, None]:
-        client = LifespanClient(hosted.app, required=run.is_required(hosted), state={RESOURCES: run.resources})
+        # An object of a framework always speaks the protocol, so that an exception is a failure of its own middleware.
+        required = run.is_required(hosted) or (hosted.router is not None and hosted.app is hosted.core)
+        client = LifespanClient(hosted.app, required=required, state={RESOURCES: run.resources})
         run.set_state(hosted.name, client.state)
         try:
             async with client.running():

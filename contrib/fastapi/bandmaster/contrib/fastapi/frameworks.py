@@ -97,7 +97,7 @@ def describe_endpoint(error: ResponseValidationError) -> str:
 def find_unhandled_handler(app: Any) -> Any:
     """The handler that an app has for exceptions which no other handler is for; None without one.
 
-    Both frameworks keep it in ``exception_handlers``, under status 500 or ``Exception``, and the later one counts.
+    Both frameworks keep the handler in ``exception_handlers``, under status 500 or ``Exception``; the later one counts.
     """
     handlers = getattr(app, "exception_handlers", {})
     found = [handler for exception, handler in handlers.items() if exception in (500, Exception)]
