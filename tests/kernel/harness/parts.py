@@ -68,8 +68,12 @@ class FaultyPlan:
         return self._kinds[part.name], *(self._groups[name] for name in asking)
 
     def _factory(self, part: Part) -> Any:
+        decorated = [self._kinds[part.decorates]] if part.decorates else []
+        # A text that is of all types which the component provides.
+        kind_of_object = type("Object", (str, *self._list_provided(part), *decorated), {})
+
         def factory(context: Context, **given: Any) -> AbstractAsyncContextManager[Any]:
-            return _Recorded(self.run, part, context, given)
+            return _Recorded(self.run, part, context, given, kind_of_object)
 
         taken = {name: self._render_annotation(part, name) for name in part.waits_for if part.link in ("type", "each")}
         if part.link == "group" and part.waits_for:
@@ -101,10 +105,12 @@ class _Recorded:
     Its object is the path of the objects that it decorates: ``c(b(a))``.
     """
 
-    def __init__(self, run: Run, part: Part, context: Context, given: Mapping[str, Any]) -> None:
+    def __init__(
+        self, run: Run, part: Part, context: Context, given: Mapping[str, Any], kind_of_object: type[str]
+    ) -> None:
         self._run = run
         self._part = part
-        self._object = f"{part.name}({given['inner']})" if part.decorates else part.name
+        self._object = kind_of_object(f"{part.name}({given['inner']})" if part.decorates else part.name)
         if given:
             run.note("given", part.name, value=dict(given))
         if part.start == "factory":
