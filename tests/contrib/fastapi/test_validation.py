@@ -13,6 +13,7 @@ from pydantic import BaseModel, Field
 from starlette.middleware import Middleware
 from starlette.responses import PlainTextResponse
 from tests.asgi_cases import Rig
+from tests.logged import capture_logs
 
 from bandmaster.contrib.web import install_problems
 from bandmaster.kernel import create_app
@@ -179,12 +180,12 @@ async def test_malformed_json_names_the_character() -> None:
 
 
 @pytest.mark.requirement("FA-3", "XC-E2")
-async def test_an_invalid_response_is_logged_with_its_handler(capsys: pytest.CaptureFixture[str]) -> None:
+async def test_an_invalid_response_is_logged_with_its_handler() -> None:
     """The log names the handler and the place and not the value, and the client learns neither."""
-    async with run(build_shelter()) as running:
-        response = await running.client.get("/accounts")
-    output = capsys.readouterr()
-    log = output.out + output.err
+    with capture_logs() as entries:
+        async with run(build_shelter()) as running:
+            response = await running.client.get("/accounts")
+    log = str(entries)
     assert (500, "application/problem+json") == (response.status_code, response.headers["content-type"])
     assert {"type", "title", "status", "detail", "instance", "request_id"} == set(response.json())
     assert "accounts" in log and "response.1.number: Input should be a valid integer" in log

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+import inspect
 import re
 from collections.abc import AsyncIterator, Callable
 from contextlib import AbstractAsyncContextManager, asynccontextmanager, suppress
@@ -304,14 +305,14 @@ def test_the_error_reaches_the_caller():
 
 
 @pytest.mark.parametrize("factory", [returns, forgets_else, yields_later, wrong])
-def test_the_traceback_shows_the_line_of_the_component(factory):
-    """The report of such an error shows the component's own line of code, and no frame of the kernel."""
+def test_the_report_names_the_line_of_the_component(factory):
+    """The report of such an error is a sentence with the component's own line."""
     with pytest.raises(YieldError) as caught:
         run(factory)
-    *_, (file, line, name) = shown = re.findall(r'File "(.+)", line (\d+), in (\w+)', report(caught.value))
-    assert (__file__, factory.__name__) == (file, name)
-    assert f"({file}:{line})" in str(caught.value)
-    assert [] == [frame for frame in shown if "/bandmaster/kernel/" in frame[0]]
+    lines, first = inspect.getsourcelines(factory)
+    [line] = re.findall(rf"\({re.escape(__file__)}:(\d+)\)", report(caught.value))
+    assert first <= int(line) < first + len(lines)
+    assert "Traceback" not in report(caught.value)
 
 
 def test_an_async_manager_of_any_kind(record):

@@ -199,7 +199,8 @@ def test_two_of_one_name_in_a_mapping_are_a_problem():
 )
 def test_collections_that_make_no_sense(wanted, expected):
     """A name beside a collection contradicts it, and a collection of anything says nothing."""
-    assert f"lifespan 'all' (SERVICES, acme 1.0): {expected}" == problem(part("all", needs=[wanted]))
+    found = problem(part("all", needs=[wanted]))
+    assert f"lifespan 'all' (SERVICES, acme 1.0): {expected}" == found.replace(" (<string>:1)", "")
 
 
 @pytest.mark.parametrize(

@@ -47,6 +47,11 @@ async def repository() -> AsyncIterator[Repository]:
     yield Repository("repository")
 
 
+@lifespan(band=PERSISTENCE)
+async def engine() -> AsyncIterator[Engine]:
+    yield Engine()
+
+
 def around(name, band=PERSISTENCE, **fields):
     @lifespan(band=band, name=name, decorates=Repository, **fields)
     async def function(inner: Repository) -> AsyncIterator[Repository]:
@@ -102,7 +107,7 @@ async def test_the_order_follows_other_edges():
         asks,
         around("a", requires="between"),
         part("between", PERSISTENCE, after="z", needs=[Engine]),
-        part("engine", PERSISTENCE, provides=Engine),
+        engine,
         around("z"),
     ]
     assert "a(z(repository))" == (await run(*parts))[0]

@@ -173,7 +173,7 @@ def test_a_failure_that_nobody_can_read(monkeypatch):
     def fail_to_print(text):
         raise OSError(5, "Input/output error")
 
-    monkeypatch.setattr(process, "print_error", fail_to_print)
+    monkeypatch.setattr(process, "report_failure", fail_to_print)
     recording = RecordingApp(stop=fail)
 
     def act():

@@ -51,7 +51,7 @@ async def test_serving_while_starting():
         contributions=[database], settings=settings, via="lifespan", faults=[slow("database", 0.1)]
     ) as running:
         assert 503 == (await running.client.get("/startupz")).status_code
-        with pytest.raises(RuntimeError, match="it is starting"):
+        with pytest.raises(RuntimeError, match="The application is starting"):
             running.resources
         await running.events.wait(events.Ready)
         await anyio.wait_all_tasks_blocked()

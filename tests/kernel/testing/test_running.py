@@ -47,7 +47,7 @@ async def test_lifespan_for_real(via):
     assert (False, Phase.STOPPED) == (there.open, running.kernel.phase)
     assert ["database", "cache", "host"] == running.events.start_order
     assert ["host", "cache", "database"] == running.events.stop_order
-    with pytest.raises(RuntimeError, match="it is stopped"):
+    with pytest.raises(RuntimeError, match="The application has stopped"):
         running.resources
 
 

@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass, field, replace
 from types import MappingProxyType
-from typing import TYPE_CHECKING, Any, Literal, TypeAlias, cast
+from typing import TYPE_CHECKING, Any, ClassVar, Literal, TypeAlias, cast
 
 from bandmaster.kernel.contributions.bands import LifespanBand, MiddlewareBand, resolve_priority
 from bandmaster.kernel.contributions.checks import (
@@ -320,6 +320,8 @@ class CheckContribution:
     check: Callable[[Any], Iterable[Problem | str]]
     description: str = ""
     provenance: Provenance = Provenance()
+    when: ClassVar[None] = None
+    """A check has no condition."""
 
     def __post_init__(self) -> None:
         check_name(self.name, "name")
