@@ -7,6 +7,7 @@ import pytest
 from bandmaster.kernel.errors import BindError, StartCancelled, StartError
 from bandmaster.kernel.process import exit as process_exit
 from bandmaster.kernel.process.exit import choose_exit_code, end_process
+from bandmaster.kernel.shutdown.stop_signals import STOP_SIGNALS
 
 SIGTERM, SIGINT = signal.SIGTERM, signal.SIGINT
 FAILED = StartError("no", component="a")
@@ -43,11 +44,11 @@ def test_ending_the_process(monkeypatch):
     """A stop signal that arrives after the run doesn't change the exit code."""
     watched = []
     monkeypatch.setattr(process_exit.Watchdog, "watch_exit", lambda self, code: watched.append(code))
-    before = {number: signal.getsignal(number) for number in (SIGTERM, SIGINT)}
+    before = {number: signal.getsignal(number) for number in STOP_SIGNALS}
     try:
         with pytest.raises(SystemExit) as ended:
             end_process(3)
-        assert signal.getsignal(SIGTERM) is signal.SIG_IGN
+        assert {signal.getsignal(number) for number in STOP_SIGNALS} == {signal.SIG_IGN}
     finally:
         for number, handler in before.items():
             signal.signal(number, handler)
