@@ -5,7 +5,8 @@ from contextlib import AsyncExitStack, asynccontextmanager
 
 import pytest
 from fastapi import APIRouter, FastAPI
-from litestar import Litestar
+from litestar import Litestar, asgi
+from litestar.types import Receive, Scope, Send
 from starlette.applications import Starlette
 from starlette.middleware import Middleware
 from starlette.middleware.cors import CORSMiddleware
@@ -258,3 +259,155 @@ async def test_a_lifespan_that_is_replaced_meanwhile_stays_replaced(lives):
 
     await ran(Starlette(routes=[Mount("/sub", sub)], lifespan=own))
     assert (new, ["new up", "new down"]) == (sub.router.lifespan_context, lives.trace)
+
+
+class PassingOn:
+    """A mounted app that hands what isn't its own to another one, the lifespan included, as python-socketio's does."""
+
+    def __init__(self, other, on_startup=None):
+        self.other_asgi_app = other
+        self.on_startup = on_startup
+        self.on_shutdown = None
+
+    async def __call__(self, scope, receive, send):
+        if scope["type"] == "lifespan" and self.on_startup is not None:
+            await receive()
+            self.on_startup()
+            await send({"type": "lifespan.startup.complete"})
+            await receive()
+            await send({"type": "lifespan.shutdown.complete"})
+        else:
+            await self.other_asgi_app(scope, receive, send)
+
+
+@pytest.mark.parametrize("wrap", [lambda app: app, GZipMiddleware])
+async def test_a_mounted_app_that_leads_back_to_the_host(lives, wrap):
+    """A mounted app that only passes the lifespan on to the host isn't started, so that the host starts once."""
+    host = FastAPI(lifespan=lives.of("host"))
+    host.mount("/", PassingOn(wrap(host)))
+    assert ["host"] == names(await ran(host))
+    assert ["host up", "host down"] == lives.trace
+
+
+async def test_a_mounted_app_that_leads_back_and_has_a_start_of_its_own(lives):
+    """A start of the mounted app's own runs, and doesn't reach the host."""
+    host = FastAPI(lifespan=lives.of("host"))
+    host.mount("/", PassingOn(host, on_startup=lambda: lives.trace.append("sub up")))
+    await ran(host)
+    assert ["host up", "sub up", "host down"] == lives.trace
+
+
+async def test_a_mounted_app_that_hides_the_way_back(lives):
+    """Whatever way leads back to the host's lifespan, that is entered once."""
+    host = FastAPI(lifespan=lives.of("host"))
+    apps = [host]
+
+    class Hiding(PassingOn):
+        async def __call__(self, scope, receive, send):
+            await apps[0](scope, receive, send)
+
+    host.mount("/", Hiding(None))
+    await ran(host)
+    assert ["host up", "host down"] == lives.trace
+
+
+async def test_a_mounted_app_that_passes_on_to_another(lives):
+    """The lifespan of an app behind a mounted one runs, through that one."""
+    host = FastAPI(lifespan=lives.of("host"))
+    host.mount("/", PassingOn(Starlette(lifespan=lives.of("other"))))
+    await ran(host)
+    assert ["host up", "other up", "other down", "host down"] == lives.trace
+
+
+async def test_a_wrapped_host_that_is_mounted_in_itself(lives):
+    """The search for mounted apps ends, also in a circle with a wrapper in it."""
+    host = Starlette(lifespan=lives.of("host"))
+    host.router.routes.append(Mount("/again", GZipMiddleware(host)))
+    assert ["host"] == names(await ran(host))
+
+
+async def test_an_app_that_is_mounted_plain_and_wrapped_lives_once(lives):
+    """A wrapper makes no second app of the one that it wraps."""
+    sub = Starlette(lifespan=lives.of("sub"))
+    await ran(Starlette(routes=[Mount("/plain", sub), Mount("/wrapped", GZipMiddleware(sub))]))
+    assert ["sub up", "sub down"] == lives.trace
+
+
+async def test_a_starlette_app_mounted_in_litestar_lives(lives):
+    """An app that Litestar mounts itself is found and started; one that a function calls is told."""
+    started, called = Starlette(lifespan=lives.of("started")), Starlette(lifespan=lives.of("called"))
+
+    @asgi("/called", is_mount=True, copy_scope=True)
+    async def call(scope: Scope, receive: Receive, send: Send) -> None:
+        await called(scope, receive, send)
+
+    mounted = asgi("/started", is_mount=True, copy_scope=True)(started)
+    app = await ran(Litestar([mounted, call], openapi_config=None))
+    assert (["host", "host.started"], ["started up", "started down"]) == (names(app), lives.trace)
+    (message,) = app.warnings
+    assert (
+        "the app mounted at '/called' calls a Starlette app with a lifespan, which isn't run: only apps that are "
+        "mounted themselves are started. Unless the host's own lifespan starts the app, mount it without the function "
+        "or object around it, or contribute its lifespan"
+    ) == message
+
+
+class Hidden:
+    """A wrapper that keeps the app under a name that nobody knows."""
+
+    def __init__(self, app):
+        self._inside = app
+
+    async def __call__(self, scope, receive, send):
+        await self._inside(scope, receive, send)
+
+
+class Unbound:
+    """A proxy of something that isn't there yet."""
+
+    def __call__(self):
+        raise AssertionError
+
+    def __getattr__(self, name):
+        raise RuntimeError("not bound")
+
+
+async def test_an_app_that_a_mounted_wrapper_hides_is_told(lives):
+    """A warning of the plan names the mount; with mounted_lifespans off nothing is told."""
+    sub = Starlette(lifespan=lives.of("sub"))
+    hidden = Hidden(sub)
+    hidden.proxy = Unbound()
+    hidden.plain = Starlette()
+    host = Starlette(routes=[Mount("/sub", hidden), Mount("/again", hidden)])
+    app = await ran(host)
+    assert (1, app.warnings, []) == (len(app.warnings), warned(app), lives.trace)
+    assert "mounted at '/sub' calls a Starlette app" in app.warnings[0]
+    assert [] == composed(host, mounted_lifespans=False).warnings
+
+
+async def test_a_hidden_app_that_the_host_starts_is_not_told(lives):
+    """The host's lifespan names the app, so nobody needs a warning."""
+    sub = Starlette(lifespan=lives.of("sub"))
+
+    @asynccontextmanager
+    async def own(host):
+        async with sub.router.lifespan_context(sub):
+            yield
+
+    app = await ran(Starlette(routes=[Mount("/sub", Hidden(sub))], lifespan=own))
+    assert ([], ["sub up", "sub down"]) == (app.warnings, lives.trace)
+
+
+async def test_an_application_that_the_host_starts_itself_lives_once(lives):
+    """An application of bandmaster's own may be entered by the host's lifespan; it is watched all the same."""
+    inner = composed(Starlette(lifespan=lives.of("inner")))
+
+    @asynccontextmanager
+    async def own(host):
+        async with inner.running():
+            yield
+
+    app = composed(Starlette(routes=[Mount("/inner", inner)], lifespan=own))
+    async with app.running():
+        assert "pass" == (await app.ready()).status
+    assert ["inner up", "inner down"] == lives.trace

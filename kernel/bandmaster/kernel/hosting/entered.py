@@ -5,9 +5,9 @@ from __future__ import annotations
 import dis
 import inspect
 import sys
-from collections.abc import AsyncGenerator, Callable, Iterable, Iterator, Sequence
+from collections.abc import AsyncGenerator, Callable, Iterable, Iterator, Mapping, Sequence
 from enum import Enum
-from types import CodeType, FunctionType, MethodType, ModuleType
+from types import AsyncGeneratorType, CodeType, FunctionType, MethodType, ModuleType
 from typing import Any, NamedTuple, Self
 
 from bandmaster.kernel.hosting.frameworks import list_variables
@@ -59,8 +59,8 @@ class AsyncGeneratorWatch:
     """
 
     def __init__(self) -> None:
-        self._begun: list[AsyncGenerator[Any, Any]] = []
-        self._before: Callable[[AsyncGenerator[Any, Any]], Any] | None = None
+        self._begun: list[AsyncGeneratorType[Any, Any]] = []
+        self._before: Callable[[AsyncGenerator[Any, Any]], None] | None = None
         self._ended = False
 
     def __enter__(self) -> Self:
@@ -81,10 +81,14 @@ class AsyncGeneratorWatch:
 
     def list_open(self) -> list[OpenGenerator]:
         """The generators that have begun and aren't over."""
-        return [_describe_generator(generator) for generator in self._begun if generator.ag_frame is not None]
+        return [
+            _describe_generator(generator.ag_code, generator.ag_frame.f_locals)
+            for generator in self._begun
+            if generator.ag_frame is not None
+        ]
 
     def _note(self, generator: AsyncGenerator[Any, Any]) -> None:
-        if not self._ended:
+        if not self._ended and isinstance(generator, AsyncGeneratorType):  # not one of compiled code
             self._begun.append(generator)
         if self._before is not None:
             self._before(generator)
@@ -126,8 +130,7 @@ def judge_suspect(
     return Finding.UNCLEAR if held else Finding.NOT_STARTED
 
 
-def _describe_generator(generator: AsyncGenerator[Any, Any]) -> OpenGenerator:
-    code, values = generator.ag_code, generator.ag_frame.f_locals
+def _describe_generator(code: CodeType, values: Mapping[str, Any]) -> OpenGenerator:
     arguments = [values.get(name) for name in code.co_varnames[: code.co_argcount]]
     return OpenGenerator(code, arguments, tuple(id(values[name]) for name in code.co_freevars if name in values))
 

@@ -166,7 +166,7 @@ def get_mounted_app(route: Any) -> Any:
     ``ASGIRoute.route_handler``, whose ``fn`` is the app if one is given in place of a function.
     """
     handler = getattr(route, "route_handler", None)
-    if getattr(handler, "is_mount", False):
+    if handler is not None and getattr(handler, "is_mount", False):
         return handler.fn
     return getattr(route, "_base_app", getattr(route, "app", None)) if hasattr(route, "routes") else None
 

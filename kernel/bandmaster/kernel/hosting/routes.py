@@ -11,7 +11,13 @@ from starlette.types import ASGIApp, Receive, Send
 from bandmaster.kernel.contributions.model import ErrorHandlerContribution, RouteContribution
 from bandmaster.kernel.errors import PlanError, Problems
 from bandmaster.kernel.hosting.error_handlers import add_error_handlers, wrap_in_error_handlers
-from bandmaster.kernel.hosting.frameworks import include_router, matches_every_path, takes_error_handlers
+from bandmaster.kernel.hosting.frameworks import (
+    find_router,
+    has_lifespan,
+    include_router,
+    matches_every_path,
+    takes_error_handlers,
+)
 from bandmaster.kernel.hosting.mounted import find_mounts, unwrap_app
 
 _INSTALLED = "_bandmaster_parts"
@@ -123,6 +129,9 @@ def _read_routes(contribution: RouteContribution, host: Any) -> Any:
     if inspect.iscoroutine(made):
         made.close()
         raise _RoutesError("the function that makes them is async, and there is no event loop yet")
+    router = find_router(made)
+    if router is not None and has_lifespan(router):
+        return [made]  # as a whole, since its lifespan isn't that of its routes
     routes = list(getattr(made, "routes", made))
     strangers = [route for route in routes if not isinstance(route, BaseRoute)]
     if strangers:
@@ -155,14 +164,16 @@ def _add_routes(host: Any, contribution: RouteContribution, made: Any) -> None:
     place = next((index for index, route in enumerate(routes) if matches_every_path(route)), len(routes))
     if hasattr(made, "include_router"):
         added = include_router(host, made, prefix=contribution.prefix, tags=contribution.tags)
+    elif len(made) == 1 and find_router(made[0]) is not None:
+        added = [_make_shared_mount(contribution.prefix, app=made[0])]
     elif contribution.prefix:
-        added = [_mount_under(contribution.prefix, made, contribution.name)]
+        added = [_make_shared_mount(contribution.prefix, routes=made, name=contribution.name)]
     else:
         added = made
     routes[place:place] = added
 
 
-def _mount_under(prefix: str, routes: Sequence[Any], name: str) -> Any:
+def _make_shared_mount(prefix: str, **content: Any) -> Any:
     from starlette.routing import Match, Mount
 
     class SharedMount(Mount):
@@ -175,4 +186,4 @@ def _mount_under(prefix: str, routes: Sequence[Any], name: str) -> Any:
             found = [route.matches({**scope, **inside})[0] for route in self.routes]
             return max(found, key=lambda match: match.value, default=Match.NONE), inside
 
-    return SharedMount(prefix, routes=routes, name=name)
+    return SharedMount(prefix, **content)

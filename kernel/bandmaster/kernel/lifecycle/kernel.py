@@ -147,10 +147,9 @@ class Kernel:
             raise RuntimeError("this kernel runs already; its plan can be extended before it starts")
         self._composition = replace(self._composition, contributions=(*self._composition.contributions, *contributions))
         _, self._plan = self._composition.plan(self.role, serves=self._serves, discovery=self.discovery)
-        timeline = Timeline(self._plan)
-        replaced = {EventLog: EventLog(self._plan), Timeline: timeline}
-        self._listeners = [replaced.get(type(listener), listener) for listener in self._listeners]
-        self.timeline = timeline
+        self.timeline = Timeline(self._plan)
+        others = [listener for listener in self._listeners if not isinstance(listener, EventLog | Timeline)]
+        self._listeners = [EventLog(self._plan), self.timeline, *others]
 
     @contextmanager
     def substitute_plan(self, plan: Plan) -> Iterator[None]:
