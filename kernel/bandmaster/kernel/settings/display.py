@@ -10,6 +10,7 @@ from pydantic.fields import FieldInfo
 from pydantic_settings import BaseSettings
 
 from bandmaster.kernel.contributions.keys import type_name
+from bandmaster.kernel.settings.named_values import is_named_values, render_named_values
 from bandmaster.kernel.settings.secrets import hide_secrets, is_secret_field
 from bandmaster.kernel.settings.variables import variable_of, variables_of
 from bandmaster.kernel.text import MASK
@@ -66,6 +67,8 @@ def _render(kind: type[BaseSettings], name: str, value: object, secrets: Collect
         return MASK
     if isinstance(shown, set):
         return ",".join(sorted(shown))
+    if isinstance(value, Mapping) and is_named_values(kind.model_fields[name]):
+        return render_named_values(value)  # a name in it is the name of a part, whatever it sounds like
     if isinstance(shown, bool):
         return str(shown).lower()
     return json.dumps(shown) if isinstance(shown, Mapping | list) else str(shown)

@@ -17,6 +17,7 @@ from pydantic import (
 )
 from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 
+from bandmaster.kernel.settings.named_values import NamedValues
 from bandmaster.kernel.text import render_duration
 
 
@@ -68,6 +69,16 @@ class KernelSettings(BaseSettings):
         default=None,
         description="Seconds that a stop may take if the component declares no deadline; unset: an equal share of the "
         "termination_grace that draining leaves, 10 at most.",
+    )
+    start_timeouts: NamedValues[_SomeSeconds] = Field(
+        default={},
+        description="Seconds that the starts of single components may take, by name, in place of what they declare: "
+        "database=60,cache=5.",
+    )
+    stop_timeouts: NamedValues[_SomeSeconds] = Field(
+        default={},
+        description="Seconds that the stops of single components may take, by name, in place of what they declare: "
+        "database=20,cache=2.",
     )
     abandon_after: _SomeSeconds = Field(
         default=2,

@@ -144,7 +144,7 @@ def _make_group(
     problems: Iterable[Problem],
     secrets: frozenset[str],
 ) -> Group:
-    from bandmaster.kernel.cli.views.config_view import Group, Shown, render_kind
+    from bandmaster.kernel.cli.views.config_view import Group, Shown, render_field_kind
     from bandmaster.kernel.settings.display import current_value, describe_settings
     from bandmaster.kernel.settings.reading import read_settings
 
@@ -159,7 +159,7 @@ def _make_group(
         by_variable.setdefault(problem.message.partition(" ")[0].partition(".")[0], []).append(problem.message)
     shown = [
         Shown(
-            replace(setting, kind=render_kind(kind.model_fields[name].annotation)),
+            replace(setting, kind=render_field_kind(kind.model_fields[name])),
             None if value is None else current_value(value, name, secrets),
             " ".join(by_variable.pop(setting.variable, ())),
         )

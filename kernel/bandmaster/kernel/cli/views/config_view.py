@@ -8,9 +8,12 @@ from dataclasses import dataclass
 from types import NoneType, UnionType
 from typing import Annotated, Any, Literal, Union, get_args, get_origin
 
+from pydantic.fields import FieldInfo
+
 from bandmaster.kernel.cli.views.outline import Line, Section
 from bandmaster.kernel.contributions.keys import type_name
 from bandmaster.kernel.settings.display import Setting
+from bandmaster.kernel.settings.named_values import is_named_values
 from bandmaster.kernel.text import masked
 
 
@@ -54,6 +57,13 @@ def _describe_setting(shown: Shown) -> Line:
     below += [Line(setting.description, style="dim")] if setting.description else []
     text = setting.variable if value is None else f"{setting.variable} = {value}".rstrip()
     return Line(text, f"({', '.join(filter(None, facts))})", tuple(below), "bold")
+
+
+def render_field_kind(field: FieldInfo) -> str:
+    """The type of a setting in plain words."""
+    if is_named_values(field):
+        return f"name={render_kind(get_args(field.annotation)[1])}, comma separated"
+    return render_kind(field.annotation)
 
 
 def render_kind(annotation: Any) -> str:
