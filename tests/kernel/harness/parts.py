@@ -6,6 +6,7 @@ import asyncio
 from collections.abc import AsyncGenerator, AsyncIterator
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from contextvars import ContextVar
+from dataclasses import replace
 from functools import lru_cache, partial
 from types import TracebackType
 from typing import Any
@@ -16,6 +17,7 @@ from tests.kernel.harness.facts import Run
 
 from bandmaster.kernel.contributions.bands import LifespanBand
 from bandmaster.kernel.contributions.model import LifespanContribution
+from bandmaster.kernel.errors import PermanentError
 from bandmaster.kernel.lifecycle.context import Context
 from bandmaster.kernel.lifecycle.restart import Restart
 from bandmaster.kernel.planning.deadlines import Deadlines
@@ -38,6 +40,12 @@ class FaultyPlan:
 
     def __init__(self, parts: tuple[Part, ...]) -> None:
         self.run: Run
+        policies = {part.name: part.policy for part in parts}
+
+        def split_leaders(part: Part) -> dict[str, tuple[str, ...]]:
+            free = [] if part.policy == "degrade" else [x for x in part.waits_for if policies[x] == "degrade"]
+            return {"requires": tuple(x for x in part.waits_for if x not in free), "after": tuple(free)}
+
         self.plan: Plan = make_plan(
             [
                 LifespanContribution(
@@ -45,10 +53,11 @@ class FaultyPlan:
                     factory=self._factory(part),
                     band=LifespanBand.OBSERVABILITY,
                     priority=part.stage,
-                    requires=part.waits_for,
+                    **split_leaders(part),
                     start_timeout=START_TIMEOUT,
                     stop_timeout=STOP_TIMEOUT,
                     on_crash="degrade" if part.serving == "crash_degrade" else "stop",
+                    on_start_failure=part.policy,
                 )
                 for part in parts
             ],
@@ -75,6 +84,9 @@ class _Recorded:
     def __init__(self, run: Run, part: Part, context: Context) -> None:
         self._run = run
         self._part = part
+        run.tries[part.name] += 1
+        if part.failures and run.tries[part.name] > part.failures:
+            part = replace(part, start="fine")
         if part.start == "factory":
             run.note("enter", part.name, value=variable.get())
             error = run.inject(part.name, "start", Boom(f"{part.name} factory"))
@@ -212,6 +224,8 @@ async def _start_or_stop(run: Run, part: Part, phase: str, kind: str) -> None:
             await anyio.sleep(1)
         case "instant":
             pass
+        case "permanent":
+            raise run.inject(part.name, phase, PermanentError(label))
         case "fail" | "early":
             raise run.inject(part.name, phase, Boom(label))
         case "base":

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 from hypothesis import strategies as st
 from tests.kernel.harness.cases import (
     BACKENDS,
@@ -28,6 +30,9 @@ _COUNT = st.integers(1, len(NAMES))
 _BITS = st.integers(0, 2 ** (len(NAMES) + 2) - 1)
 _SHAPE = st.sampled_from(SHAPES)
 _START, _SERVING, _STOP = _draw_mostly("fine", STARTS), _draw_mostly("fine", SERVING), _draw_mostly("fine", STOPS)
+_POLICY = st.sampled_from(
+    (*[("stop", 0)] * 4, ("retry", 0), ("retry", 1), ("retry", 3), ("degrade", 0), ("degrade", 0))
+)
 _BODY = _draw_mostly("waits", BODIES)
 _KIND = st.sampled_from((*DISTURBANCES, "nothing"))
 _STEP = st.integers(1, 240)
@@ -47,7 +52,8 @@ def cases(draw: st.DrawFn) -> Case:
         bits = draw(_BITS) & draw(_BITS)
         stage += bits & 3 == 3
         earlier = tuple(early for bit, early in enumerate(names[:place]) if bits >> bit + 2 & 1)
-        parts.append(Part(name, earlier, stage, draw(_SHAPE), draw(_START), draw(_SERVING), draw(_STOP)))
+        faults = draw(_START), draw(_SERVING), draw(_STOP)
+        parts.append(Part(name, earlier, stage, draw(_SHAPE), *faults, *draw(_POLICY)))
     kind = draw(_KIND)
     if backend == "trio":
         parts = [_without_native(part) for part in parts]
@@ -64,4 +70,4 @@ def _without_native(part: Part) -> Part:
     def other(kind: str) -> str:
         return "fail" if kind == "by_hand" else kind
 
-    return Part(part.name, part.waits_for, part.stage, part.shape, other(part.start), part.serving, other(part.stop))
+    return replace(part, start=other(part.start), stop=other(part.stop))

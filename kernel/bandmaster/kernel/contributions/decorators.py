@@ -22,6 +22,7 @@ from bandmaster.kernel.contributions.model import (
     LifespanContribution,
     MiddlewareContribution,
     OnCrash,
+    OnStartFailure,
     Provenance,
     ValueContribution,
 )
@@ -41,6 +42,7 @@ def lifespan(
     stop_timeout: float | None = None,
     budget: Budget | None = None,
     on_crash: OnCrash = "stop",
+    on_start_failure: OnStartFailure = "stop",
     description: str | None = None,
 ) -> Callable[
     [Callable[..., AsyncIterator[Any] | AsyncGenerator[Any, None] | AbstractAsyncContextManager[Any]]],
@@ -77,6 +79,7 @@ def lifespan(
             stop_timeout=stop_timeout,
             budget={} if budget is None else budget,
             on_crash=on_crash,
+            on_start_failure=on_start_failure,
             description=read_summary(function) if description is None else description,
             provenance=Provenance(entry_point=read_path(function)),
         )

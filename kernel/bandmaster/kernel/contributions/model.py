@@ -28,6 +28,7 @@ if TYPE_CHECKING:
 
 Budget: TypeAlias = Mapping[str, int] | Callable[..., Mapping[str, int]]
 OnCrash: TypeAlias = Literal["stop", "degrade"]
+OnStartFailure: TypeAlias = Literal["stop", "retry", "degrade"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -82,6 +83,9 @@ class LifespanContribution:
     """The most that the component may hold in one process, ``{"postgres": 15}``, or a function of the settings."""
     on_crash: OnCrash = "stop"
     """The reaction to a failure while serving: ``stop`` the whole plan, or ``degrade`` readiness until the stop."""
+    on_start_failure: OnStartFailure = "stop"
+    """The reaction to a failed start: ``stop`` rolls the start back, ``retry`` tries again until the deadline of the
+    start, ``degrade`` serves without the component. ``BANDMASTER_ON_START_FAILURE`` overrides this field."""
     description: str = ""
     """One line about the component, for programs that read the plan; under `lifespan` the first line of the docstring,
     unless given."""
@@ -99,6 +103,8 @@ class LifespanContribution:
             _set(self, budget=MappingProxyType(check_budget(self.budget)))
         if self.on_crash not in ("stop", "degrade"):
             raise ValueError(f"on_crash: expected 'stop' or 'degrade', got {self.on_crash!r}")
+        if self.on_start_failure not in ("stop", "retry", "degrade"):
+            raise ValueError(f"on_start_failure: expected 'stop', 'retry' or 'degrade', got {self.on_start_failure!r}")
         _set(self, provides=check_provides(self.provides))
 
     def named(

@@ -97,6 +97,7 @@ class Composition:
             deadlines=Deadlines(
                 start=settings.start_timeout, stop=settings.stop_timeout, left_for_stops=settings.left_for_stops
             ),
+            on_start_failure=settings.on_start_failure,
             processes=settings.processes,
             known=[*map(strip_group, disabled), *(part.found.name for part in discovery.left_out)],
             warnings=warnings,

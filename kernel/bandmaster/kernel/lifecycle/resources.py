@@ -7,6 +7,7 @@ from contextlib import AbstractAsyncContextManager
 from typing import TYPE_CHECKING, Any, Generic, TypeAlias, TypeVar, overload
 
 from bandmaster.kernel.contributions.keys import Key
+from bandmaster.kernel.errors import DegradedError
 from bandmaster.kernel.text import suggest
 
 if TYPE_CHECKING:
@@ -45,10 +46,14 @@ class Resources:
     Where a type has several, the name tells them apart: ``resources[DatabaseManager, "replica"]``.
     """
 
-    __slots__ = ("_values",)
+    __slots__ = ("_degraded", "_values")
 
-    def __init__(self, values: Mapping[Key, Any] | None = None) -> None:
+    def __init__(
+        self, values: Mapping[Key, Any] | None = None, *, degraded: Mapping[Key, tuple[str, str]] | None = None
+    ) -> None:
+        """``degraded`` holds the keys of components that failed to start, each with the name and the reason."""
         self._values: dict[Key, Any] = dict(values or {})
+        self._degraded = dict(degraded or {})
 
     @overload
     def __getitem__(self, key: _Type[_T]) -> _T: ...
@@ -60,6 +65,7 @@ class Resources:
         """The value of that type.
 
         Raises:
+            DegradedError: the component that would provide it failed to start, and the application serves without.
             KeyError: nothing that runs provides it; the message lists what there is.
         """
         # A Key is a tuple, so a plain pair finds it; a bare type is the common case.
@@ -68,10 +74,15 @@ class Resources:
         except KeyError:
             pass
         address = Key.of(key)
-        try:
+        if address in self._values:
             return self._values[address]
-        except KeyError:
-            raise KeyError(self._describe_missing(address)) from None
+        if address in self._degraded:
+            name, reason = self._degraded[address]
+            raise DegradedError(
+                f"no component provides {address}: {name!r} would, but is degraded since its start failed: {reason}",
+                component=name,
+            )
+        raise KeyError(self._describe_missing(address)) from None
 
     @overload
     def get(self, key: _Type[_T]) -> _T | None: ...

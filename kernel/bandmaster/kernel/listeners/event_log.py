@@ -7,6 +7,7 @@ from collections.abc import Callable
 from typing import Any
 
 from bandmaster.kernel import events
+from bandmaster.kernel.errors import BandmasterError
 from bandmaster.kernel.events import Event
 from bandmaster.kernel.planning.plan import Plan
 from bandmaster.kernel.text import masked
@@ -29,6 +30,8 @@ _ERRORS: tuple[type[Event], ...] = (
 )
 _WARNINGS: tuple[type[Event], ...] = (
     events.RollingBack,
+    events.ComponentStartRetrying,
+    events.ComponentDegraded,
     events.ServiceRestarting,
     events.ReadinessLost,
     events.Warned,
@@ -43,8 +46,9 @@ class EventLog:
     """Logs the events of a kernel through structlog, each with the band and the distribution of its component.
 
     The error of a background service is logged with a traceback, since nothing else reports the error of a service
-    that is restarted. An error that ends a run is reported by the caller of the run. Tracebacks are plain text without
-    the values of variables.
+    that is restarted. So is the error of a degraded component, unless its first line says enough: operators cause
+    `BandmasterError` and ``OSError``, programmers cause others. An error that ends a run is reported by the caller of
+    the run. Tracebacks are plain text without the values of variables.
     """
 
     def __init__(self, plan: Plan) -> None:
@@ -63,15 +67,15 @@ class EventLog:
 
     def _make_fields(self, event: Event) -> dict[str, Any]:
         fields: dict[str, Any] = {}
-        for name in type(event).__dataclass_fields__:
+        for name, field in type(event).__dataclass_fields__.items():
             value = getattr(event, name)
-            if name == "at" or value is None or value == ():
+            if name == "at" or value is None or value == field.default:
                 continue
             if isinstance(value, BaseException):
                 # The first line of a cause is enough: the same error has been logged in full with its own event.
                 text = "".join(traceback.format_exception_only(value)[:1]).rstrip()
                 fields["error"] = masked(text.partition("\n")[0] if name == "cause" else text)
-                if isinstance(event, events.ServiceEvent):
+                if _needs_traceback(event, value):
                     fields["exception"] = masked("".join(traceback.format_exception(value)).rstrip())
             else:
                 fields[_FIELD_NAMES.get(name, name)] = _simplify(value)
@@ -80,6 +84,11 @@ class EventLog:
             fields["band"] = str(component.contribution.band)
             fields["brought_by"] = str(component.contribution.provenance)
         return fields
+
+
+def _needs_traceback(event: Event, error: BaseException) -> bool:
+    by_programmer = not isinstance(error, (BandmasterError, OSError))
+    return isinstance(event, events.ServiceEvent) or (isinstance(event, events.ComponentDegraded) and by_programmer)
 
 
 def _simplify(value: Any) -> Any:

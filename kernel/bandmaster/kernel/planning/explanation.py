@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 from bandmaster.kernel.contributions.model import Contribution
 from bandmaster.kernel.contributions.signatures import Kind, Need
+from bandmaster.kernel.planning.start_failures import describe_policy
 from bandmaster.kernel.text import list_names, render_duration, suggest
 
 if TYPE_CHECKING:
@@ -99,6 +100,7 @@ def _explain_component(plan: Plan, component: Component) -> Explanation:
     facts += [
         f"has {render_duration(component.start_timeout)} to start and {render_duration(component.stop_timeout)} to stop"
     ]
+    facts += describe_policy(plan, component)
     facts += [f"may hold {amount} of {resource}" for resource, amount in component.budget.items()]
     facts += [f"belongs to the roles {list_names(sorted(part.roles))}"] if part.roles else []
     return Explanation(
@@ -124,6 +126,9 @@ def _describe_source(plan: Plan, need: Need) -> str:
         source = "an override"
     elif need.key in plan.provided:
         source = repr(plan.provided[need.key])
+        provider = plan.by_name.get(plan.provided[need.key])
+        if provider is not None and need.optional and provider.on_start_failure.reaction == "degrade":
+            source += f", or {'its default' if need.has_default else 'None'} if that is degraded"
     elif need.kind is Kind.CONTEXT:
         source = "the kernel"
     elif need.kind is Kind.SETTINGS:

@@ -13,6 +13,7 @@ from bandmaster.kernel.contributions.model import (
     ErrorHandlerContribution,
     LifespanContribution,
     MiddlewareContribution,
+    OnStartFailure,
     RouteContribution,
     group_of,
 )
@@ -25,6 +26,13 @@ from bandmaster.kernel.planning.layer_order import order_layers
 from bandmaster.kernel.planning.missing_providers import check_providers
 from bandmaster.kernel.planning.parts import Parts, describe_part, sort_parts
 from bandmaster.kernel.planning.plan import Component, Edge, Layer, Plan, Stage
+from bandmaster.kernel.planning.start_failures import (
+    StartPolicy,
+    check_chosen_names,
+    check_reliance,
+    choose_policies,
+    find_reliance,
+)
 from bandmaster.kernel.planning.wiring import Wiring, wire
 from bandmaster.kernel.text import render_duration
 
@@ -43,6 +51,7 @@ def make_plan(
     read_settings: SettingsReader | None = None,
     context: type | None = None,
     deadlines: Deadlines = _DEFAULTS,
+    on_start_failure: Mapping[str, OnStartFailure] = MappingProxyType({}),
     processes: int = 1,
     known: Iterable[str] = (),
     warnings: Iterable[str] = (),
@@ -50,8 +59,9 @@ def make_plan(
     """Make the plan of a set of parts; the order in which the parts come doesn't matter.
 
     ``serves`` says whether layers, routes and error handlers are planned; None means for the role ``web`` and for no
-    role. ``known`` names parts that exist but were left out, so that an ordering may name them. ``read_settings`` makes
-    settings of their types; None reads them from the environment.
+    role. ``on_start_failure`` overrides the policies of components, by name. ``known`` names parts that exist but were
+    left out, so that an ordering may name them. ``read_settings`` makes settings of their types; None reads them from
+    the environment.
 
     Raises:
         PlanError: the parts don't fit together; ``problems`` holds everything that is wrong with them.
@@ -67,6 +77,9 @@ def make_plan(
     parts = sort_parts(served, role, known, problems)
     wiring = wire(parts, replacing, context, problems)
     check_providers(parts, wiring, replacing, context, problems)
+    policies = choose_policies(wiring.running, on_start_failure)
+    check_chosen_names(parts, on_start_failure, problems)
+    check_reliance(parts, wiring, policies, problems)
     settings = _read_all_settings(parts, wiring, replacing, read_settings or _read_from_environment, problems)
     edges = find_edges(parts, wiring, problems)
     stages = order_components(wiring.running, edges, problems)
@@ -76,7 +89,7 @@ def make_plan(
     }
     share, slowest = _share_grace(stages, edges, wiring.running, deadlines, problems)
     problems.raise_if_any(PlanError)
-    components = tuple(_build_components(stages, edges, wiring, budgets, deadlines, share))
+    components = tuple(_build_components(stages, edges, wiring, budgets, deadlines, share, policies))
     by_name = {component.name: component for component in components}
     return Plan(
         components=components,
@@ -180,6 +193,7 @@ def _build_components(
     budgets: Mapping[str, Mapping[str, int]],
     deadlines: Deadlines,
     share: float,
+    policies: Mapping[str, StartPolicy],
 ) -> Iterable[Component]:
     for index, stage in enumerate(stages):
         for name in stage.components:
@@ -193,4 +207,6 @@ def _build_components(
                 start_timeout=part.start_timeout or deadlines.start,
                 stop_timeout=part.stop_timeout or deadlines.stop or share,
                 budget=MappingProxyType(dict(budgets[name])),
+                on_start_failure=policies[name],
+                relies_on=find_reliance(wiring, name),
             )

@@ -21,6 +21,7 @@ from bandmaster.kernel.contributions.model import (
 from bandmaster.kernel.contributions.signatures import Need
 from bandmaster.kernel.errors import PlanError, Problems
 from bandmaster.kernel.planning.explanation import Explanation, explain
+from bandmaster.kernel.planning.start_failures import StartPolicy
 
 _T = TypeVar("_T")
 
@@ -46,6 +47,9 @@ class Component:
     start_timeout: float
     stop_timeout: float
     budget: Mapping[str, int]
+    on_start_failure: StartPolicy = StartPolicy()
+    relies_on: tuple[str, ...] = ()
+    """Components without which this one isn't started: it is degraded with them."""
 
     @property
     def name(self) -> str:

@@ -89,7 +89,7 @@ def bind(layer: Layer, resources: Resources, settings: Mapping[type, object]) ->
     for need in layer.needs:
         if need.key in resources:
             arguments[need.parameter] = resources[need.key]
-        elif need.kind is Kind.SETTINGS:
+        elif need.kind is Kind.SETTINGS and need.key.type in settings:
             arguments[need.parameter] = settings[need.key.type]
         elif not need.has_default:
             arguments[need.parameter] = None

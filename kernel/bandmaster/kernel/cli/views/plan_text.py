@@ -11,6 +11,7 @@ from bandmaster.kernel.errors import Problem
 from bandmaster.kernel.planning.budgets import BudgetShare, compare_budget
 from bandmaster.kernel.planning.explanation import Explanation
 from bandmaster.kernel.planning.plan import Component, Layer, Plan
+from bandmaster.kernel.planning.start_failures import describe_policy
 from bandmaster.kernel.settings.kernel import KernelSettings
 from bandmaster.kernel.text import count_noun, render_duration
 
@@ -64,7 +65,7 @@ def _describe_start_order(plan: Plan) -> Section:
     stages = [
         Line(
             f"{stage.band} {stage.priority}",
-            below=tuple(_describe_component(plan.by_name[name]) for name in stage.components),
+            below=tuple(_describe_component(plan, plan.by_name[name]) for name in stage.components),
             style="cyan",
         )
         for stage in plan.stages
@@ -72,7 +73,7 @@ def _describe_start_order(plan: Plan) -> Section:
     return Section("Start order", "the stop is its exact reverse", tuple(stages))
 
 
-def _describe_component(component: Component) -> Line:
+def _describe_component(plan: Plan, component: Component) -> Line:
     part = component.contribution
     facts = [Line(f"provides {', '.join(map(str, component.provides))}")] if component.provides else []
     facts += [Line(f"waits for {edge.to}: {edge.why}") for edge in component.waits_for]
@@ -82,6 +83,7 @@ def _describe_component(component: Component) -> Line:
         if seconds is not None
     ]
     facts += [Line(f"has {' and '.join(times)}")] if times else []
+    facts += map(Line, describe_policy(plan, component))
     held = [f"{amount} of {resource}" for resource, amount in sorted(component.budget.items())]
     facts += [Line(f"may hold {', '.join(held)}")] if held else []
     return Line(component.name, str(part.provenance), tuple(facts), "bold")

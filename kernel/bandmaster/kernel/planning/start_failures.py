@@ -1,0 +1,111 @@
+"""Choose the reaction to each component's failed start, and find the parts that can't do without it. Pure."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from bandmaster.kernel.contributions.model import LifespanContribution, OnStartFailure
+from bandmaster.kernel.contributions.signatures import Need
+from bandmaster.kernel.errors import Problems
+from bandmaster.kernel.planning.parts import Parts, describe_part
+from bandmaster.kernel.planning.wiring import Wiring, render_key
+from bandmaster.kernel.text import list_names, render_duration, suggest
+
+if TYPE_CHECKING:
+    from bandmaster.kernel.planning.plan import Component, Plan
+
+VARIABLE = "BANDMASTER_ON_START_FAILURE"
+
+
+@dataclass(frozen=True, slots=True)
+class StartPolicy:
+    """The reaction to a failed start of one component."""
+
+    reaction: OnStartFailure = "stop"
+    setting: str = ""
+    """The environment variable that has chosen the reaction; empty where the component declares it."""
+
+    def __str__(self) -> str:
+        return f"{self.reaction}, by {self.setting}" if self.setting else self.reaction
+
+
+def choose_policies(
+    running: Mapping[str, LifespanContribution], chosen: Mapping[str, OnStartFailure]
+) -> dict[str, StartPolicy]:
+    """The policy of each component: the one that operators have chosen by name, else the one that it declares."""
+    return {
+        name: StartPolicy(chosen[name], VARIABLE) if name in chosen else StartPolicy(part.on_start_failure)
+        for name, part in running.items()
+    }
+
+
+def check_chosen_names(parts: Parts, chosen: Mapping[str, OnStartFailure], problems: Problems) -> None:
+    """Warn of names that no component has. Components of other roles, and those left out, count as known."""
+    known = parts.lifespans.keys() | parts.other_roles.keys()
+    for name in sorted(chosen.keys() - known - parts.known):
+        problems.warn(f"{VARIABLE} names {name!r}, but no component has that name.{suggest(name, known)}")
+
+
+def check_reliance(parts: Parts, wiring: Wiring, policies: Mapping[str, StartPolicy], problems: Problems) -> None:
+    """Report each part that can't do without a component that may be degraded, unless the part may degrade as well."""
+    degradable = {name for name, policy in policies.items() if policy.reaction == "degrade"}
+
+    def report(asked: str, subject: str, moves: str, provider: str) -> None:
+        may_be_missing = f"{describe_part(wiring.running[provider])} may be missing"
+        message = f"{asked}, but {may_be_missing}: its on_start_failure is {policies[provider]}."
+        problems.add(message, f"{moves}, or choose another policy for {provider!r}: stop or retry.", subject)
+
+    def find_uncertain(needs: Iterable[Need]) -> Iterator[tuple[Need, str]]:
+        for need in needs:
+            provider = wiring.providers.get(need.key)
+            if provider in degradable and not need.optional:
+                yield need, provider
+
+    for name in sorted(wiring.running.keys() - degradable):
+        asker, also = describe_part(wiring.running[name]), f"let {name!r} degrade as well"
+        for need, provider in find_uncertain(wiring.needs[name]):
+            report(f"{asker} needs {render_key(need.key)}", name, f"Ask for {need.key} | None, {also}", provider)
+        for other in wiring.running[name].requires:
+            if other in degradable:
+                report(f"{asker} requires {other!r}", name, f"Order it by after=, {also}", other)
+    for name, needs in wiring.layer_needs.items():
+        for need, provider in find_uncertain(needs):
+            asked = f"{describe_part(parts.layers[name])} needs {render_key(need.key)}"
+            report(asked, name, f"Ask for {need.key} | None", provider)
+
+
+def find_reliance(wiring: Wiring, name: str) -> tuple[str, ...]:
+    """The components without which a component isn't started: the providers of its needs, and those it requires."""
+    providers = (wiring.providers.get(need.key) for need in wiring.needs[name] if not need.optional)
+    required = (other for other in wiring.running[name].requires if other in wiring.running)
+    return tuple(sorted({other for other in (*providers, *required) if other is not None and other != name}))
+
+
+def describe_policy(plan: Plan, component: Component) -> Iterator[str]:
+    """Sentences without a subject about a component's policy; none for a plain ``stop`` that relies on no other."""
+    policy = component.on_start_failure
+    source = f", by {policy.setting}" if policy.setting else ""
+    if policy.reaction == "retry":
+        limit = render_duration(component.start_timeout)
+        yield f"is tried again if its start fails, for {limit} in all{source}"
+    elif policy.reaction == "degrade":
+        yield f"is left out if its start fails{_describe_consequences(plan, component)}{source}"
+    elif policy.setting:
+        yield f"ends the run if its start fails{source}"
+    lost = [name for name in component.relies_on if plan.by_name[name].on_start_failure.reaction == "degrade"]
+    if lost:
+        yield f"is left out if {list_names(lost)} {'are' if len(lost) > 1 else 'is'}"
+
+
+def _describe_consequences(plan: Plan, component: Component) -> str:
+    relying = [other.name for other in plan.components if component.name in other.relies_on]
+    asking = [
+        part.name
+        for part in (*plan.components, *plan.layers)
+        if any(need.optional and need.key in component.provides for need in part.needs)
+    ]
+    consequences = [f"{list_names(asking)} then {'get' if len(asking) > 1 else 'gets'} None"] if asking else []
+    consequences += [f"{list_names(relying)} {'are' if len(relying) > 1 else 'is'} left out as well"] if relying else []
+    return f" ({'; '.join(consequences)})" if consequences else ""
