@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from bandmaster.kernel.planning.plan import Layer as Layer
     from bandmaster.kernel.planning.plan import Plan as Plan
     from bandmaster.kernel.planning.plan import Stage as Stage
-    from bandmaster.kernel.planning.start_failures import StartPolicy as StartPolicy
+    from bandmaster.kernel.planning.start_policies import StartPolicy as StartPolicy
 
 export_lazily(
     __name__,
@@ -23,6 +23,6 @@ export_lazily(
         ".contributions.signatures": ["Kind", "Need"],
         "explanation": ["Explanation"],
         "plan": ["Component", "Edge", "Layer", "Plan", "Stage"],
-        "start_failures": ["StartPolicy"],
+        "start_policies": ["StartPolicy"],
     },
 )

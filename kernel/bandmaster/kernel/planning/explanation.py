@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 from bandmaster.kernel.contributions.model import Contribution
 from bandmaster.kernel.contributions.signatures import Kind, Need
-from bandmaster.kernel.planning.start_failures import describe_policy
+from bandmaster.kernel.planning.start_policies import describe_policy
 from bandmaster.kernel.text import list_names, render_duration, suggest
 
 if TYPE_CHECKING:

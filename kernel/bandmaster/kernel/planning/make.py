@@ -26,7 +26,7 @@ from bandmaster.kernel.planning.layer_order import order_layers
 from bandmaster.kernel.planning.missing_providers import check_providers
 from bandmaster.kernel.planning.parts import Parts, describe_part, sort_parts
 from bandmaster.kernel.planning.plan import Component, Edge, Layer, Plan, Stage
-from bandmaster.kernel.planning.start_failures import (
+from bandmaster.kernel.planning.start_policies import (
     StartPolicy,
     check_chosen_names,
     check_reliance,

@@ -21,7 +21,7 @@ from bandmaster.kernel.contributions.model import (
 from bandmaster.kernel.contributions.signatures import Need
 from bandmaster.kernel.errors import PlanError, Problems
 from bandmaster.kernel.planning.explanation import Explanation, explain
-from bandmaster.kernel.planning.start_failures import StartPolicy
+from bandmaster.kernel.planning.start_policies import StartPolicy
 
 _T = TypeVar("_T")
 

@@ -17,16 +17,9 @@ from pydantic import (
 )
 from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 
+from bandmaster.kernel.contributions.model import OnStartFailure
 from bandmaster.kernel.settings.named_values import NamedValues
-from bandmaster.kernel.text import render_duration, suggest
-
-
-def _check_reaction(value: object) -> object:
-    known = ("stop", "retry", "degrade")
-    if value not in known:
-        # The value isn't quoted: it may have been meant for another variable.
-        raise ValueError(f"expected 'stop', 'retry' or 'degrade'.{suggest(str(value), known)}")
-    return value
+from bandmaster.kernel.text import render_duration
 
 
 def _parse_number(value: object) -> object:
@@ -37,7 +30,6 @@ _Seconds = Annotated[float, Field(ge=0, allow_inf_nan=False)]
 _SomeSeconds = Annotated[float, Field(gt=0, allow_inf_nan=False)]
 _Names = Annotated[frozenset[str], NoDecode]
 _Text = Annotated[str, StringConstraints(strip_whitespace=True, min_length=1)]
-_Reaction = Annotated[Literal["stop", "retry", "degrade"], BeforeValidator(_check_reaction)]
 # pydantic compares a literal without converting the input, and the value of a variable is text.
 _CloseCode = Annotated[Literal[1001, 1012], BeforeValidator(_parse_number)]
 
@@ -89,7 +81,7 @@ class KernelSettings(BaseSettings):
         description="Seconds that the stops of single components may take, by name, in place of what they declare: "
         "database=20,cache=2.",
     )
-    on_start_failure: NamedValues[_Reaction] = Field(
+    on_start_failure: NamedValues[OnStartFailure] = Field(
         default={},
         description="The reactions to failed starts of single components, by name, in place of what they declare, such "
         "as database=retry,cache=degrade: stop rolls the start back, retry tries again until the component's start "

@@ -11,7 +11,7 @@ from bandmaster.kernel.errors import Problem
 from bandmaster.kernel.planning.budgets import BudgetShare, compare_budget
 from bandmaster.kernel.planning.explanation import Explanation
 from bandmaster.kernel.planning.plan import Component, Layer, Plan
-from bandmaster.kernel.planning.start_failures import describe_policy
+from bandmaster.kernel.planning.start_policies import describe_policy
 from bandmaster.kernel.settings.kernel import KernelSettings
 from bandmaster.kernel.text import count_noun, render_duration
 
