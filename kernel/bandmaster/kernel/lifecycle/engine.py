@@ -290,7 +290,7 @@ class Engine:
             self._degrade(task)
             # In its place until then, so that the components which it depends on outlive those that depend on it.
             await wait_through([task.may_stop])
-        elif task.next_try is not None and not self._schedule.stopping:
+        elif task.next_try is not None:
             self._spawn_task(task.next_try)
         task.next_try = None  # it holds the exception of this try, whose frames hold this task
         task.state = TaskState.OVER
@@ -368,7 +368,7 @@ class Engine:
         """Let the others start without this component."""
         error, task.failed_start = task.failed_start, None
         assert error is not None
-        task.state, task.services = TaskState.DEGRADED, None
+        task.state = TaskState.DEGRADED
         self.degraded_starts[task.name] = describe_degraded(error)
         self._annotate(task, error, "start")
         self._emit_end(events.ComponentDegraded, task, error=error, waited=task.waited)
