@@ -59,8 +59,7 @@ def check_reliance(parts: Parts, wiring: Wiring, policies: Mapping[str, StartPol
 
     def find_uncertain(needs: Iterable[Need]) -> Iterator[tuple[Need, str]]:
         for need in needs:
-            provider = wiring.providers.get(need.key)
-            if provider in degradable and not need.optional:
+            if (provider := _find_indispensable(wiring, need)) in degradable:
                 yield need, provider
 
     for name in sorted(wiring.running.keys() - degradable):
@@ -78,9 +77,14 @@ def check_reliance(parts: Parts, wiring: Wiring, policies: Mapping[str, StartPol
 
 def find_reliance(wiring: Wiring, name: str) -> tuple[str, ...]:
     """The components without which a component isn't started: the providers of its needs, and those it requires."""
-    providers = (wiring.providers.get(need.key) for need in wiring.needs[name] if not need.optional)
+    providers = (_find_indispensable(wiring, need) for need in wiring.needs[name])
     required = (other for other in wiring.running[name].requires if other in wiring.running)
-    return tuple(sorted({other for other in (*providers, *required) if other is not None and other != name}))
+    return tuple(sorted({other for other in (*providers, *required) if other not in ("", name)}))
+
+
+def _find_indispensable(wiring: Wiring, need: Need) -> str:
+    """The component that provides a parameter which has to have a value; empty if there is none."""
+    return "" if need.optional else wiring.providers.get(need.key, "")
 
 
 def describe_policy(plan: Plan, component: Component) -> Iterator[str]:
