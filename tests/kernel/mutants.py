@@ -359,13 +359,13 @@ MUTANTS = (
     Mutant("a failed start is never degraded", '        if reaction == "degrade":\n', "        if False:\n"),
     Mutant(
         "SystemExit is tried again or degraded",
-        "        if not isinstance(own, Exception) or not is_ordinary(error):\n",
-        "        if own is None or not isinstance(own, Exception) and is_ordinary(error):\n",
+        "        if own is not None and not isinstance(own, Exception):\n",
+        "        if False:\n",
     ),
     Mutant(
         "a cancellation by other code is tried again or degraded",
-        "        if not isinstance(own, Exception) or not is_ordinary(error):\n",
-        "        if not isinstance(own, Exception):\n",
+        "            return True\n        if own is None:\n            return False\n",
+        "            return True\n        own = own or Exception()\n",
     ),
     Mutant(
         "a late start is never degraded",

@@ -120,5 +120,5 @@ async def test_faults_degrade_a_component():
 @pytest.mark.parametrize("options", [{"times": 0}, {"times": 1, "at": "stop"}])
 async def test_times_that_make_no_sense_are_refused(options):
     """Only the starts of a component are counted."""
-    with pytest.raises(ValueError, match="times: expected a number from 1 up, of a fail at start"):
+    with pytest.raises(ValueError, match="times: expected a number from 1 up, for a fail at start"):
         fail("cache", **options)

@@ -25,7 +25,6 @@ from bandmaster.kernel.lifecycle.failed_starts import (
     DegradedStart,
     choose_delay,
     describe_degraded,
-    is_ordinary,
     make_dependency_error,
 )
 from bandmaster.kernel.lifecycle.outcome import (
@@ -330,22 +329,29 @@ class Engine:
         return True
 
     def _record_failed_entry(self, task: ComponentTask, error: BaseException) -> None:
-        own = remove_cancellations(error, expected=task.abort.cancel_called)
-        if not self._schedule.stopping and self._follow_start_policy(task, error, own):
+        if not self._schedule.stopping and self._follow_start_policy(task, error):
             return
+        own = remove_cancellations(error, expected=task.abort.cancel_called)
         if own is None:
             self._emit_end(events.ComponentStartCancelled, task)
         else:
             self._emit_end(events.ComponentStartFailed, task, error=own)
             self._record_failure(task, "start", own)
 
-    def _follow_start_policy(self, task: ComponentTask, error: BaseException, own: BaseException | None) -> bool:
-        """Whether the run goes on after the failed try of a start; ``own`` is the error without cancellations."""
-        if task.failed_start is not None and (own is None or isinstance(own, Exception)):
+    def _follow_start_policy(self, task: ComponentTask, error: BaseException) -> bool:
+        """Whether the run goes on after the failed try of a start, as the component's policy says.
+
+        No policy applies to SystemExit and KeyboardInterrupt, which mean the process, and to a cancellation by other
+        code.
+        """
+        own = remove_cancellations(error, expected=True)
+        if own is not None and not isinstance(own, Exception):
+            return False
+        if task.failed_start is not None:
             # The deadline has cancelled the start, which may have failed with an error of its own at that.
             task.failed_start.__cause__ = own
             return True
-        if not isinstance(own, Exception) or not is_ordinary(error):
+        if own is None:
             return False
         reaction = task.component.on_start_failure.reaction
         if reaction == "degrade":

@@ -6,7 +6,6 @@ from collections.abc import Iterable
 from typing import NamedTuple
 
 from bandmaster.kernel.errors import DegradedError, PermanentError
-from bandmaster.kernel.lifecycle.cancellation import remove_cancellations
 from bandmaster.kernel.lifecycle.outcome import describe_component, render_error
 from bandmaster.kernel.lifecycle.restart import Restart, compute_delay
 from bandmaster.kernel.planning.plan import Component
@@ -35,14 +34,6 @@ class DegradedStart(NamedTuple):
     """The type of the failure. Its text may hold secrets, and so stands in no answer to a health check."""
     reason: str
     """The type and the text of the failure."""
-
-
-def is_ordinary(error: BaseException) -> bool:
-    """Whether a policy may apply to the failure of a start.
-
-    None applies to SystemExit and KeyboardInterrupt, which mean the process, and to a cancellation by other code.
-    """
-    return isinstance(remove_cancellations(error, expected=True), Exception)
 
 
 def choose_delay(error: Exception, attempt: int, *, left: float, backoff: Restart) -> float | None:

@@ -50,7 +50,7 @@ class Fault:
             raise ValueError(f"deadline: expected seconds above 0, got {self.deadline!r}")
         if self.times is not None and (self.kind != "fail" or self.at != "start" or self.times < 1):
             raise ValueError(
-                f"times: expected a number from 1 up, for a fail at start, got {self.times!r} for a {self}"
+                f"times: expected a number from 1 up, for a fail at start; got {self.times!r} for a {self}"
             )
 
     def __str__(self) -> str:
