@@ -1,4 +1,4 @@
-"""Choose the reaction to each component's failed start, and find the parts that can't do without it. Pure."""
+"""Choose the reaction to a failed start of each component, and find parts that can't do without one. Pure."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ class StartPolicy:
 
     reaction: OnStartFailure = "stop"
     setting: str = ""
-    """The environment variable that has chosen the reaction; empty where the component declares it."""
+    """The environment variable that has chosen the reaction; empty for the component's own declaration."""
 
     def __str__(self) -> str:
         return f"{self.reaction}, by {self.setting}" if self.setting else self.reaction
@@ -34,7 +34,7 @@ class StartPolicy:
 def choose_policies(
     running: Mapping[str, LifespanContribution], chosen: Mapping[str, OnStartFailure]
 ) -> dict[str, StartPolicy]:
-    """The policy of each component: the one that operators have chosen by name, else the one that it declares."""
+    """The policy of each component: the choice of operators by name, else the component's own declaration."""
     return {
         name: StartPolicy(chosen[name], VARIABLE) if name in chosen else StartPolicy(part.on_start_failure)
         for name, part in running.items()
@@ -76,7 +76,7 @@ def check_reliance(parts: Parts, wiring: Wiring, policies: Mapping[str, StartPol
 
 
 def find_reliance(wiring: Wiring, name: str) -> tuple[str, ...]:
-    """The components without which a component isn't started: the providers of its needs, and those it requires."""
+    """The components without which a component isn't started: providers of needs, and components required by name."""
     providers = (_find_indispensable(wiring, need) for need in wiring.needs[name])
     required = (other for other in wiring.running[name].requires if other in wiring.running)
     return tuple(sorted({other for other in (*providers, *required) if other not in ("", name)}))

@@ -1,4 +1,4 @@
-"""Check a database at the start, or as soon as it can be reached."""
+"""Check a database at the start, or as soon as the server can be reached."""
 
 from __future__ import annotations
 
@@ -22,10 +22,10 @@ _PAUSE = 1.0
 
 
 async def check_server(manager: DatabaseManager, context: Context) -> None:
-    """Check that the database can be reached, holds the connections of the plan, and keeps tenants apart.
+    """Check that the database can be reached, allows the connections of the plan, and keeps tenants apart.
 
-    A database that isn't critical may be away: then it is checked once it can be reached, and refuses connections until
-    then. A check that fails at that time stops the plan.
+    A database that isn't critical may be away. The check then follows once the server can be reached. Until then the
+    manager refuses connections. A later check that fails stops the plan.
 
     Raises:
         DatabaseUnavailableError: the database can't be reached, and is critical.
