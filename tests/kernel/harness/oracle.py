@@ -479,6 +479,9 @@ class _Oracle:
                     yield f"I8 {name} ignored its cancellation in {phase} and wasn't abandoned"
             if given_up is not None and not overdue:
                 yield f"I8 {name} was abandoned without a deadline"
+            if given_up is not None and self.run.facts[given_up].value.phase == "start":
+                if self.parts[name].start != "stubborn":
+                    yield f"I8 the start of {name} obeys its cancellation, and was abandoned"
             if (
                 given_up is not None
                 and overdue
@@ -520,7 +523,11 @@ class _Oracle:
             if degraded is not None and over is not None and self.at(degraded) > self.at(over) + TICK:
                 yield f"I8 {name} was over at {self.at(over)} and degraded at {self.at(degraded)}"
             leaving = self.run.place("ComponentStopping", name)
-            if leaving is not None and degraded is None:
+            if leaving is not None and self._has_started_too_late(name, leaving):
+                entered = self.run.places("entered", name)[-1]
+                if self.at(leaving) > self.at(entered) + TICK:
+                    yield f"I8 {name} had started too late at {self.at(entered)} and left at {self.at(leaving)}"
+            elif leaving is not None:
                 free = self._free_to_stop(name)
                 if abs(self.at(leaving) - free) > TICK:
                     yield f"I8 {name} could stop at {free} and did at {self.at(leaving)}"
@@ -536,6 +543,12 @@ class _Oracle:
             due = max(*last, self.at(self.stop_began))
             if self.at(over) > due + TICK:
                 yield f"I8 the end could come at {due} and came at {self.at(over)}"
+
+    def _has_started_too_late(self, name: str, leaving: int) -> bool:
+        """Whether a component was stopped again for its late start, and not because the run ends."""
+        entered, overdue = self.run.place("entered", name), self.run.place("ComponentOverdue", name)
+        late = self.parts[name].policy == "degrade" and overdue is not None and entered is not None
+        return late and overdue < entered and (self.stop_began is None or leaving < self.stop_began)
 
     def _free_to_stop(self, name: str) -> float:
         waits = [0.0 if self.stop_began is None else self.at(self.stop_began)]

@@ -24,14 +24,14 @@ _IN_VAIN = (
     SyntaxError,
     TypeError,
 )
-"""Errors that the next try would meet as well: lasting ones by their own word, and mistakes in the code."""
+"""Errors that the next try would raise as well: permanent ones, and mistakes in the code."""
 
 
 class DegradedStart(NamedTuple):
     """A component that the application serves without."""
 
     kind: str
-    """The type of the failure. Its text may hold secrets, and so stands in no answer to a health check."""
+    """The type of the failure, for answers to health checks; the text may hold secrets."""
     reason: str
     """The type and the text of the failure."""
 
@@ -59,7 +59,7 @@ def describe_degraded(error: BaseException) -> DegradedStart:
 
 
 def make_dependency_error(component: Component, lost: Iterable[str]) -> DegradedError:
-    """Make the error of a component that isn't started, because a component that it can't do without is degraded."""
+    """Make the error of a component that isn't started, because components that it relies on are degraded."""
     first, *others = lost
     names = list_names([first, *others])
     message = f"{describe_component(component)} can't do without {names}, which {'are' if others else 'is'} degraded"
