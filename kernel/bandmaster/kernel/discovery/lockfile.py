@@ -85,7 +85,7 @@ class Lock:
 
     def text(self) -> str:
         """The text of the lock file: one fact per line, and the same text for the same lock."""
-        data = {
+        data: dict[str, Any] = {
             "format": FORMAT,
             "distributions": {name: asdict(pin) for name, pin in sorted(self.distributions.items())},
             "order": dict(sorted(self.order.items())),
