@@ -11,19 +11,23 @@ from bandmaster.contrib.taskiq import TaskIQSettings
 from bandmaster.contrib.web import WebSettings
 from bandmaster.kernel.process.servers.settings import ServerSettings
 from bandmaster.kernel.settings.display import describe_settings
+from bandmaster.kernel.settings.environment import EnvFileSettings
 from bandmaster.kernel.settings.kernel import KernelSettings
+from bandmaster.kernel.settings.target import TargetSettings
 
 PAGE = Path(__file__).parent / "settings.md"
 HEAD = """\
 # Settings
 
 Settings are read from the environment. `bandmaster config` lists the settings of every installed part with their
-current values, and masks secrets. `bandmaster config --format env` prints an example file.
-A variable with a misspelt name is ignored: look for the value in the answer of `bandmaster config`.
+current values, and masks secrets. `bandmaster config --format env` prints an example file, for `--env-file`.
+`bandmaster check` warns of a variable with a misspelt name. See [how to set things](how-to/settings.md).
 """
 SETTINGS = {
     "The kernel": KernelSettings,
     "The launcher's server": ServerSettings,
+    "The command line": TargetSettings,
+    "The env file": EnvFileSettings,
     "bandmaster-web": WebSettings,
     "bandmaster-persistence": DatabaseSettings,
     "bandmaster-persistence, the outbox": OutboxSettings,

@@ -19,8 +19,12 @@ SOURCES = sorted(
 )
 BANDS = "kernel/bandmaster/kernel/contributions/bands.py"
 ENVIRONMENT_READERS = {
+    # Lists the names of variables, to find those that no settings type reads.
+    "kernel/bandmaster/kernel/settings/environment.py",
     # Clears variables for tests; it reads none.
     "kernel/bandmaster/kernel/testing/pytest_plugin.py",
+    # NO_COLOR is a convention of terminals, and no setting.
+    "kernel/bandmaster/kernel/process/console_logging.py",
 }
 OWNERS_OF_TASKS = {
     # A fixture of a test may be set up and torn down in two tasks. The file awaits its one task in the teardown.

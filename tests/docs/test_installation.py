@@ -16,7 +16,8 @@ from tests.docs.conftest import ROOT
 
 PAGES = [
     ROOT / "README.md",
-    *sorted((ROOT / "docs").rglob("*.md")),
+    # The page about troubleshooting shows error texts, which name what is on PyPI one day.
+    *sorted(path for path in (ROOT / "docs").rglob("*.md") if path.name != "troubleshooting.md"),
     *sorted(ROOT.glob("contrib/*/README.md")),
     *sorted(ROOT.glob("examples/*/README.md")),
 ]

@@ -22,24 +22,39 @@ from typing import Any, NamedTuple
 if __package__ in (None, ""):
     sys.path.insert(0, str(Path(__file__).parents[2]))
 
-from tests.kernel.harness.cases import Case, Disturbance, Part, list_cases, list_policy_cases
+from tests.kernel.harness.cases import Case, Disturbance, Part, list_cases, list_linked, list_policy_cases
 from tests.kernel.harness.oracle import find_violations
 from tests.kernel.harness.runner import run_case
 
 from bandmaster.kernel.lifecycle import (
+    arguments,
     cancellation,
     component_task,
     engine,
     failed_starts,
     outcome,
     overdue,
+    provided,
     restart,
     schedule,
     services,
     timer,
 )
 
-MODULES = (restart, schedule, cancellation, timer, services, component_task, outcome, failed_starts, overdue, engine)
+MODULES = (
+    restart,
+    schedule,
+    cancellation,
+    timer,
+    services,
+    component_task,
+    outcome,
+    failed_starts,
+    overdue,
+    arguments,
+    provided,
+    engine,
+)
 """The modules that mutants break, each after those that it imports."""
 
 
@@ -444,6 +459,28 @@ MUTANTS = (
         "        self._neutral_context.copy().run(self._start_task, task)\n",
         "        self._start_task(task)\n",
     ),
+    # Objects
+    Mutant("a component's object is lost", "        self._started[component] = value\n", "        pass\n"),
+    Mutant(
+        "a decorator gets its own chain's outermost object",
+        "            sources = providers.find_sources(need, component.name)\n",
+        "            sources = tuple(chain.outermost for chain in providers.find_chains(need))\n",
+    ),
+    Mutant(
+        "a collection has the objects inside the decorators",
+        "        found = [(chain.provider.name, self._get(chain.outermost)) for chain in chains]\n",
+        "        found = [(chain.provider.name, self._get(chain.provider)) for chain in chains]\n",
+    ),
+    Mutant(
+        "a collection lacks its first object",
+        "for name, value in found if value is not NOTHING)",
+        "for name, value in found[1:] if value is not NOTHING)",
+    ),
+    Mutant(
+        "a component gets None for every object",
+        "            arguments[need.parameter] = value\n",
+        "            arguments[need.parameter] = None if need.kind is Kind.RESOURCE else value\n",
+    ),
     # Services
     Mutant(
         "services never run",
@@ -575,6 +612,9 @@ def list_telling_cases() -> Iterator[Case]:
     # The stop is requested in the tick in which the last component has started.
     for step in range(4, 12):
         yield Case((Part("a"), Part("b")), "waits", Disturbance("stop", step))
+    # Decorators around one object, and collections of objects with decorators around them.
+    for parts in list_linked():
+        yield Case(parts)
     # A body that has failed is cancelled while the stop is under way.
     for step in range(8, 24):
         yield Case(well, "raises", Disturbance("native", step))

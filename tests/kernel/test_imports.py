@@ -13,6 +13,7 @@ from bandmaster.kernel.imports import (
     ImportFailure,
     MissingAttribute,
     MissingModule,
+    advise_import,
     describe_object,
     import_object,
     split_reference,
@@ -105,6 +106,30 @@ def test_an_interrupt_passes(module):
     """Ctrl-C during an import interrupts the process."""
     with pytest.raises(KeyboardInterrupt):
         import_object(module("raise KeyboardInterrupt"), "x")
+
+
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [
+        (
+            "import bandmaster.contrib.nosuch",
+            "No distribution of bandmaster's has bandmaster.contrib.nosuch.",
+        ),
+        ("import bandmaster_test_gone", ""),
+        ("raise ModuleNotFoundError('no name')", ""),
+        ("raise ImportError('no', name='bandmaster.contrib.web')", ""),
+    ],
+)
+def test_the_advice_for_an_import_that_fails(module, text, expected):
+    """The advice for a missing package of bandmaster's names the distribution; other failures get none."""
+    with pytest.raises(FailedImport) as caught:
+        import_object(module(text), "x")
+    assert expected == advise_import(caught.value.error)
+
+
+def test_the_advice_without_a_line_of_code():
+    """Where no frame shows the import, the name of the module has to do."""
+    assert advise_import(ModuleNotFoundError(name="bandmaster.contrib.web")).startswith("bandmaster.contrib.web comes ")
 
 
 MEMBERS = """

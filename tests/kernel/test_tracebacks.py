@@ -1,12 +1,17 @@
 """Tests of bandmaster.kernel.tracebacks."""
 
+import asyncio
 import importlib
+import inspect
+import sys
+import threading
+from pathlib import Path
 
 import anyio
 import pytest
 
 from bandmaster.kernel import tracebacks
-from bandmaster.kernel.tracebacks import find_frames, list_steps, render_traceback
+from bandmaster.kernel.tracebacks import find_blocking_line, find_frames, list_steps, render_traceback
 
 
 def fail():
@@ -87,3 +92,55 @@ def test_code_without_its_source(tmp_path, monkeypatch):
     with pytest.raises(RuntimeError) as failed:
         exec(code, {})
     assert "gone.py:1 in <module>" == list_steps(failed.value)[-1]
+
+
+def find_place(work, backend="asyncio"):
+    """Where an event loop's thread stands while ``work`` runs there, looked at from within."""
+    places = []
+
+    def look():
+        places.append(find_blocking_line(sys._getframe()))
+
+    async def main():
+        work(look)
+
+    anyio.run(main, backend=backend)
+    return places[0]
+
+
+@pytest.mark.parametrize("backend", ["asyncio", "trio"])
+def test_the_line_that_blocks_an_event_loop(backend):
+    """The innermost line outside of libraries is rendered as in a traceback."""
+    line = inspect.getsourcelines(find_place)[1] + 5
+    assert find_place(lambda look: look(), backend).startswith(f'  File "{__file__}", line {line}, in look\n')
+
+
+def test_a_library_that_blocks_an_event_loop(monkeypatch):
+    """Where nothing but libraries runs in the event loop, the innermost line of these is found."""
+    own = str(Path(__file__).parent)
+    monkeypatch.setattr(tracebacks, "_LIBRARIES", own)
+    assert f'File "{__file__}"' in find_place(lambda look: look())
+
+
+def test_an_event_loop_that_waits():
+    """Nothing blocks it, whatever has called its run."""
+    place = []
+
+    def wait_and_look():
+        idle.wait(10)
+        place.append(find_blocking_line(sys._current_frames()[main_thread]))
+        loop.call_soon_threadsafe(free.set)
+
+    async def main():
+        nonlocal loop, free
+        loop, free = asyncio.get_running_loop(), anyio.Event()
+        loop.call_later(0.1, idle.set)
+        await free.wait()
+
+    loop = free = None
+    main_thread, idle = threading.get_ident(), threading.Event()
+    thread = threading.Thread(target=wait_and_look)
+    thread.start()
+    asyncio.run(main())
+    thread.join()
+    assert place == [""]

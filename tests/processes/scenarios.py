@@ -12,6 +12,9 @@ from tests.processes.server import PATIENCE, run_clients, serve
 
 from bandmaster.kernel.shutdown.escalation import ECHO
 
+GRANIAN_SETTLES = 0.5
+"""Seconds after the start from which signals that granian receives can be held back."""
+
 
 def fails_to_start(server, folder):
     with serve(server, "start failure", folder) as served:
@@ -43,10 +46,18 @@ def crashes(server, folder):
         return served.end()
 
 
-def stops(server, folder, scenario="", **settings):
+def stops(server, folder, scenario="", number=signal.SIGTERM, **settings):
     with serve(server, scenario, folder, **settings) as served:
         served.wait_ready()
-        served.signal()
+        served.signal(number)
+        return served.end()
+
+
+def blocks_for_good(server, folder):
+    """Nobody asks for a stop."""
+    times = {"BANDMASTER_DRAIN_TIMEOUT": "1", "BANDMASTER_TERMINATION_GRACE": "4"}
+    with serve(server, "blocked start", folder, **times) as served:
+        served.signalled = time.monotonic()
         return served.end()
 
 
@@ -86,6 +97,7 @@ def drains(server, folder):
         with run_clients(web_socket, stream, lambda: served.record("held", "/held", PATIENCE)):
             served.wait_fact("request began")
             assert all(event.wait(PATIENCE) for event in (connected, streaming))
+            time.sleep(GRANIAN_SETTLES)
             served.signal()
             if server == "hypercorn":
                 # Its main process keeps the listening socket open, but nothing accepts the connection. The WebSocket
@@ -96,6 +108,125 @@ def drains(server, folder):
                 closed.wait(PATIENCE)
                 streamed.wait(PATIENCE)
             served.release()
+        return served.end()
+
+
+def ends_streams(server, folder):
+    """SIGTERM with streams of all kinds in flight; the download ends after the drain has begun."""
+    paths = ("endless", "download", "stream", *(() if server.endswith("trio") else ("feed", "polite-feed")))
+    times = {"BANDMASTER_DRAIN_TIMEOUT": "6", "BANDMASTER_TERMINATION_GRACE": "30"}
+    with serve(server, "", folder, **times) as served:
+        served.wait_ready()
+        streams = {path: Stream(served, path) for path in paths}
+        with run_clients(*(stream.read for stream in streams.values())):
+            assert all(stream.began.wait(PATIENCE) for stream in streams.values())
+            served.signal()
+            served.wait_output("draining")
+            served.release()
+        return served.end()
+
+
+def cuts_a_stream(server, folder):
+    """SIGTERM with a stream in flight that can't be told anything."""
+    times = {"BANDMASTER_DRAIN_TIMEOUT": "1", "BANDMASTER_TERMINATION_GRACE": "30"}
+    with serve(server, "", folder, **times) as served:
+        served.wait_ready()
+        deaf = Stream(served, "deaf")
+        with run_clients(deaf.read, lambda: served.record("held", "/held", PATIENCE)):
+            assert deaf.began.wait(PATIENCE)
+            served.wait_fact("request began")
+            served.signal()
+            return served.end()
+
+
+class Stream:
+    """A client that reads a stream to its end."""
+
+    def __init__(self, served, path):
+        self.served, self.path = served, path
+        self.began = threading.Event()
+
+    def read(self):
+        seen = self.served.observation
+        connection = http.client.HTTPConnection("127.0.0.1", self.served.port, timeout=PATIENCE)
+        connection.request("GET", f"/{self.path}")
+        answer = connection.getresponse()
+        text = answer.read(1)
+        self.began.set()
+        try:
+            seen.text[self.path] = (text + answer.read()).decode()
+            seen.status[self.path] = 200
+        except http.client.IncompleteRead as error:
+            seen.text[self.path] = (text + error.partial).decode()
+            seen.status[self.path] = "IncompleteRead"
+        except OSError as error:
+            seen.status[self.path] = type(error).__name__
+        self.served.note_time(self.path)
+        connection.close()
+
+
+def drains_websockets(server, folder):
+    """SIGTERM with an idle WebSocket, and with one whose handshake isn't over."""
+    with serve(server, "", folder) as served:
+        served.wait_ready()
+        seen = served.observation
+
+        def connect(path):
+            try:
+                with websockets.sync.client.connect(f"ws://127.0.0.1:{served.port}{path}") as connection:
+                    while True:
+                        connection.recv(timeout=PATIENCE)
+            except websockets.exceptions.ConnectionClosed as error:
+                seen.status[path] = error.rcvd.code if error.rcvd else 1006
+            except websockets.exceptions.InvalidStatus as error:
+                seen.status[path] = error.response.status_code
+            except Exception as error:
+                seen.status[path] = type(error).__name__
+
+        with run_clients(lambda: connect("/ws"), lambda: connect("/late")):
+            served.wait_fact("handshake began")
+            served.wait_fact("socket opened")
+            time.sleep(GRANIAN_SETTLES)
+            served.signal()
+            served.wait_output("draining")
+            served.release()
+            return served.end()
+
+
+def closes_connections(server, folder):
+    """Requests on one connection before the drain, and on others in the drain delay."""
+    with serve(server, "", folder, BANDMASTER_DRAIN_DELAY="3") as served:
+        served.wait_ready()
+        connection = http.client.HTTPConnection("127.0.0.1", served.port, timeout=PATIENCE)
+
+        def ask(name, path):
+            connection.request("GET", path)
+            answer = connection.getresponse()
+            answer.read()
+            headers = [value for header, value in answer.getheaders() if header.lower() == "connection"]
+            served.observation.text[name] = ", ".join(headers)
+            served.observation.status[name] = answer.status
+
+        ask("before", "/")
+        time.sleep(GRANIAN_SETTLES)
+        served.signal()
+        served.wait_output("draining")
+        ask("while draining", "/")
+        ask("set by the app", "/kept")
+        connection.close()
+        ask("readiness", "/readyz")
+        connection.close()
+        return served.end()
+
+
+def signals_the_stop_again(server, folder):
+    """A second signal while components stop, and nothing in flight before."""
+    with serve(server, "slow stop", folder) as served:
+        served.wait_ready()
+        served.signal()
+        served.wait_fact("slow stop")
+        time.sleep(2 * ECHO)
+        served.signal()
         return served.end()
 
 
@@ -151,6 +282,15 @@ SCENARIOS = {
     "blocking stop": lambda server, folder: stops(
         server, folder, "blocking stop", BANDMASTER_DRAIN_TIMEOUT="1", BANDMASTER_TERMINATION_GRACE="4"
     ),
+    "blocked start": blocks_for_good,
+    "blocking stop for a while": lambda server, folder: stops(server, folder, "blocking stop for a while"),
+    "hangup": lambda server, folder: stops(server, folder, number=signal.SIGHUP),
+    "quit": lambda server, folder: stops(server, folder, number=signal.SIGQUIT),
+    "streams": ends_streams,
+    "deaf stream": cuts_a_stream,
+    "websockets": drains_websockets,
+    "connections": closes_connections,
+    "second signal in the stop": signals_the_stop_again,
     "drain": drains,
     "two ints": hurried,
     "term and int": lambda server, folder: hurried(server, folder, signal.SIGTERM),

@@ -2,6 +2,7 @@
 
 import os
 import time
+from collections.abc import AsyncIterator
 from pathlib import Path
 
 import anyio
@@ -32,16 +33,29 @@ async def ignore_cancellation():
                 await anyio.sleep(60)
 
 
+class Database:
+    """The resource that streams use."""
+
+    is_open = True
+
+    def read(self):
+        if not self.is_open:
+            fact("a stream used a closed database")
+        return b"row "
+
+
 @lifespan(band=LifespanBand.PERSISTENCE, stop_timeout=1)
-async def database():
+async def database() -> AsyncIterator[Database]:
     fact("start database")
-    yield
+    opened = Database()
+    yield opened
     if SCENARIO == "slow rollback":
         await anyio.sleep(0.5)
+    opened.is_open = False
     fact("stop database")
 
 
-@lifespan(band=LifespanBand.SERVICES, start_timeout=60, stop_timeout=1)
+@lifespan(band=LifespanBand.SERVICES, start_timeout=1 if SCENARIO.startswith("block") else 60, stop_timeout=1)
 async def service(context: Context):
     async def record_drain():
         fact("drain hook")
@@ -54,6 +68,8 @@ async def service(context: Context):
         case "hanging start" | "slow rollback":
             await anyio.sleep(60)
         case "blocking start":
+            time.sleep(4)
+        case "blocked start":
             time.sleep(60)
         case "stubborn start":
             await ignore_cancellation()
@@ -65,9 +81,12 @@ async def service(context: Context):
     else:
         yield
     match SCENARIO:
+        case "blocking stop for a while":
+            time.sleep(2)
         case "stop failure":
             raise RuntimeError("no luck in the end")
         case "slow stop":
+            fact("slow stop")
             await anyio.sleep(0.5)
         case "hanging stop":
             fact("hang")
@@ -121,9 +140,92 @@ async def stream(request):
     return StreamingResponse(chunks(), media_type="text/plain")
 
 
+async def endless(request):
+    """A stream that knows nothing of the drain."""
+    rows = request.state.resources[Database]
+
+    async def chunks():
+        try:
+            while True:
+                yield rows.read()
+                await anyio.sleep(0.02)
+        finally:
+            fact("endless stream ended")
+
+    return StreamingResponse(chunks(), media_type="text/plain")
+
+
+async def download(request):
+    """A stream that knows nothing of the drain either, but has an end."""
+
+    async def chunks():
+        while not RELEASE.exists():
+            yield b"."
+            await anyio.sleep(0.02)
+        yield b"end"
+
+    return StreamingResponse(chunks(), media_type="text/plain")
+
+
+class Deaf:
+    """A stream that never asks whether the client is there."""
+
+    async def __call__(self, scope, receive, send):
+        rows = scope["state"]["resources"][Database]
+        await send({"type": "http.response.start", "status": 200, "headers": [(b"content-type", b"text/plain")]})
+        try:
+            while True:
+                await send({"type": "http.response.body", "body": rows.read(), "more_body": True})
+                await anyio.sleep(0.02)
+        finally:
+            await anyio.sleep(0)
+            fact("deaf stream ended")
+
+
+def feed(request):
+    """An event stream of sse-starlette."""
+    from sse_starlette import EventSourceResponse
+
+    async def numbers():
+        while True:
+            yield {"data": "number"}
+            await anyio.sleep(0.02)
+
+    return EventSourceResponse(numbers())
+
+
+def polite_feed(request):
+    """An event stream of sse-starlette that says goodbye when the server is to exit."""
+    from sse_starlette import EventSourceResponse
+
+    exiting = anyio.Event()
+
+    async def numbers():
+        while not exiting.is_set():
+            yield {"data": "number"}
+            await anyio.sleep(0.02)
+        yield {"data": "bye"}
+
+    return EventSourceResponse(numbers(), shutdown_event=exiting, shutdown_grace_period=2)
+
+
+async def kept(request):
+    return PlainTextResponse("kept", headers={"Connection": "keep-alive"})
+
+
+async def late_socket(websocket):
+    fact("handshake began")
+    while not RELEASE.exists():
+        await anyio.sleep(0.02)
+    await websocket.accept()
+    async for _ in websocket.iter_text():
+        pass
+
+
 async def socket(websocket):
     await websocket.accept()
     await websocket.send_text("welcome")
+    fact("socket opened")
     try:
         while True:
             await websocket.receive_text()
@@ -137,7 +239,14 @@ host = Starlette(
         Route("/held", held),
         Route("/stream", stream),
         Route("/crash", trigger_crash),
+        Route("/endless", endless),
+        Route("/download", download),
+        Route("/deaf", Deaf()),
+        Route("/feed", feed),
+        Route("/polite-feed", polite_feed),
+        Route("/kept", kept),
         WebSocketRoute("/ws", socket),
+        WebSocketRoute("/late", late_socket),
     ]
 )
 app = create_app(host, contributions=[database, service], discover=False)

@@ -152,6 +152,13 @@ def test_a_malformed_request(request_head, site):
     assert 400 == status, body
 
 
+@pytest.mark.parametrize("head", [b"GET /who HTTP/1.0\r\n\r\n", b"GET /who HTTP/1.0\r\nhost: shop.example\r\n\r\n"])
+def test_a_request_of_http_1_0(head, site):
+    """Load balancers send HTTP/1.0, often without a Host header, and are served by each server."""
+    status, _, body = send_raw(site.port, head)
+    assert 200 == status, body
+
+
 def test_a_body_with_two_framings(site):
     """A request with two lengths of its body is refused (RFC 9112, 6.1): the rest could pass as a second request."""
     server, port, _, output = site

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import AsyncGenerator, AsyncIterator, Iterator
+from collections.abc import AsyncGenerator, AsyncIterator, Iterator, Mapping, Sequence
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
-from typing import Any, Protocol, Self, assert_type
+from typing import Annotated, Any, Protocol, Self, assert_type
 
 from starlette.types import ASGIApp, Receive, Scope, Send
 
@@ -16,6 +16,7 @@ from bandmaster.kernel import (
     LifespanContribution,
     MiddlewareBand,
     MiddlewareContribution,
+    Named,
     ValueContribution,
     lifespan,
     middleware,
@@ -68,6 +69,26 @@ def returns_a_manager() -> AbstractAsyncContextManager[DatabaseManager]:
     return DatabaseManager()
 
 
+def is_production(settings: KernelSettings) -> bool:
+    return settings.is_production
+
+
+@lifespan(band=LifespanBand.SERVICES, decorates=Repository, when=is_production)
+async def decorates(
+    inner: Repository, stores: Sequence[Store], by_name: Mapping[str, Store]
+) -> AsyncIterator[Repository]:
+    yield inner
+
+
+@lifespan(band=LifespanBand.SERVICES, decorates=Annotated[DatabaseManager, Named("replica")], when=lambda: True)
+async def decorates_by_name(inner: DatabaseManager) -> AsyncIterator[DatabaseManager]:
+    yield inner
+
+
+lifespan(band=LifespanBand.SERVICES, when=True)  # type: ignore[arg-type]
+assert_type(value(DatabaseManager(), name="database", when=is_production), ValueContribution)
+assert_type(decorates, LifespanContribution)
+assert_type(decorates_by_name, LifespanContribution)
 assert_type(no_parameters, LifespanContribution)
 assert_type(settings_and_context, LifespanContribution)
 assert_type(keywords_and_defaults, LifespanContribution)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
+from collections.abc import Mapping, Sequence
 from contextlib import AbstractAsyncContextManager
 from typing import Protocol, Self, assert_type
 
@@ -40,6 +41,9 @@ def resources_by_type(resources: Resources) -> None:
     assert_type(Scoped(DatabaseManager).open(), AbstractAsyncContextManager[DatabaseManager])
     assert_type(resources[Scoped[DatabaseManager], "replica"], Scoped[DatabaseManager])
     assert_type(resources[list[int]], list[int])
+    assert_type(resources[Sequence[DatabaseManager]], Sequence[DatabaseManager])
+    assert_type(resources[Sequence[Store]], Sequence[Store])
+    assert_type(resources[Mapping[str, Repository]], Mapping[str, Repository])
     assert_type(resources[Repository], Repository)
     assert_type(resources[Repository, "cached"], Repository)
     assert_type(resources[Store, "cached"], Store)

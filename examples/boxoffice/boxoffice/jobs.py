@@ -5,7 +5,6 @@ from __future__ import annotations
 from contextlib import suppress
 from dataclasses import dataclass
 
-import structlog
 from sqlalchemy import func, select, update
 from sqlalchemy.ext.asyncio import AsyncSession
 from taskiq import TaskiqDepends
@@ -14,7 +13,7 @@ from taskiq.depends.progress_tracker import ProgressTracker, TaskState
 from bandmaster.contrib.persistence import DatabaseManager
 from bandmaster.contrib.taskiq import Idempotency, Schedule, task, tasks
 from bandmaster.contrib.web import request_context, tenant
-from bandmaster.kernel import PermanentError, TransientError
+from bandmaster.kernel import PermanentError, TransientError, get_logger
 from boxoffice.houses import Houses
 from boxoffice.models import Sale
 from boxoffice.printer import TicketPrinter
@@ -69,7 +68,7 @@ async def count_sales(houses: Houses = TaskiqDepends(), manager: DatabaseManager
             async with manager.session() as session:
                 seats = select(func.coalesce(func.sum(Sale.seats), 0)).where(Sale.tenant_id == house)
                 sold[house] = (await session.scalars(seats)).one()
-    structlog.get_logger("boxoffice").info("seats sold", **sold)
+    get_logger("boxoffice").info("seats sold", houses=sold)
     return sold
 
 

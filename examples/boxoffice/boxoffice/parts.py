@@ -7,12 +7,12 @@ from typing import Any
 
 import anyio
 from pydantic import Field, NonNegativeFloat, PositiveFloat
-from pydantic_settings import BaseSettings, SettingsConfigDict
+from pydantic_settings import SettingsConfigDict
 from sqlalchemy import select
 
 from bandmaster.contrib.persistence import DatabaseManager, DatabaseSchema, no_tenant, outbox_relay
 from bandmaster.contrib.web import problem_type, request_context
-from bandmaster.kernel import Context, LifespanBand, Restart, RouteContribution, TransientError, lifespan
+from bandmaster.kernel import Context, LifespanBand, Restart, RouteContribution, Settings, TransientError, lifespan
 from boxoffice.feed import Feed
 from boxoffice.houses import Houses
 from boxoffice.models import House, box_office_migrations, outbox
@@ -31,10 +31,10 @@ __all__ = [
 ]
 
 
-class BoxOfficeSettings(BaseSettings):
+class BoxOfficeSettings(Settings):
     """Read from environment variables that begin with ``BOXOFFICE_``."""
 
-    model_config = SettingsConfigDict(env_prefix="BOXOFFICE_", extra="ignore", frozen=True)
+    model_config = SettingsConfigDict(env_prefix="BOXOFFICE_")
 
     hold_seconds: PositiveFloat = Field(default=60, description="Seconds for which seats are held.")
     seconds_per_ticket: NonNegativeFloat = Field(default=0.2, description="Seconds that printing a ticket takes.")

@@ -27,6 +27,7 @@ if TYPE_CHECKING:
     from bandmaster.kernel.contributions.keys import Key as Key
     from bandmaster.kernel.contributions.keys import Named as Named
     from bandmaster.kernel.contributions.layer_classes import LayerClass as LayerClass
+    from bandmaster.kernel.contributions.model import CheckContribution as CheckContribution
     from bandmaster.kernel.contributions.model import Contribution as Contribution
     from bandmaster.kernel.contributions.model import ErrorHandlerContribution as ErrorHandlerContribution
     from bandmaster.kernel.contributions.model import LifespanContribution as LifespanContribution
@@ -52,6 +53,7 @@ if TYPE_CHECKING:
     from bandmaster.kernel.events import Event as Event
     from bandmaster.kernel.hosting.application import Application as Application
     from bandmaster.kernel.hosting.application import create_app as create_app
+    from bandmaster.kernel.hosting.error_handlers import share_error_handlers as share_error_handlers
     from bandmaster.kernel.hosting.in_flight import Drain as Drain
     from bandmaster.kernel.hosting.targets import load_application as load_application
     from bandmaster.kernel.imports import ImportFailure as ImportFailure
@@ -64,12 +66,17 @@ if TYPE_CHECKING:
     from bandmaster.kernel.lifecycle.resources import Resources as Resources
     from bandmaster.kernel.lifecycle.resources import Scoped as Scoped
     from bandmaster.kernel.lifecycle.restart import Restart as Restart
+    from bandmaster.kernel.logs import FieldLogger as FieldLogger
+    from bandmaster.kernel.logs import get_logger as get_logger
     from bandmaster.kernel.planning.plan import Plan as Plan
+    from bandmaster.kernel.planning.start_checks import EventLoop as EventLoop
     from bandmaster.kernel.process.background import run_process as run_process
     from bandmaster.kernel.process.exit import end_process as end_process
     from bandmaster.kernel.process.launcher import serve as serve
     from bandmaster.kernel.process.servers.settings import ServerSettings as ServerSettings
+    from bandmaster.kernel.settings.base import Settings as Settings
     from bandmaster.kernel.settings.kernel import KernelSettings as KernelSettings
+    from bandmaster.kernel.settings.reading import load_settings as load_settings
     from bandmaster.kernel.settings.reading import named_settings as named_settings
     from bandmaster.kernel.settings.validation import validation_messages as validation_messages
     from bandmaster.kernel.stack.exchange import Exchange as Exchange
@@ -87,6 +94,7 @@ export_lazily(
         "contributions.keys": ["Key", "Named"],
         "contributions.layer_classes": ["LayerClass"],
         "contributions.model": [
+            "CheckContribution",
             "Contribution",
             "ErrorHandlerContribution",
             "LifespanContribution",
@@ -114,6 +122,7 @@ export_lazily(
         ],
         "events": ["Event"],
         "hosting.application": ["Application", "create_app"],
+        "hosting.error_handlers": ["share_error_handlers"],
         "hosting.in_flight": ["Drain"],
         "hosting.targets": ["load_application"],
         "lazy": ["export_lazily"],
@@ -124,13 +133,16 @@ export_lazily(
         "lifecycle.kernel": ["Kernel"],
         "lifecycle.resources": ["Resources", "Scoped"],
         "lifecycle.restart": ["Restart"],
+        "logs": ["FieldLogger", "get_logger"],
         "planning.plan": ["Plan"],
+        "planning.start_checks": ["EventLoop"],
         "process.background": ["run_process"],
         "process.exit": ["end_process"],
         "process.launcher": ["serve"],
         "process.servers.settings": ["ServerSettings"],
+        "settings.base": ["Settings"],
         "settings.kernel": ["KernelSettings"],
-        "settings.reading": ["named_settings"],
+        "settings.reading": ["load_settings", "named_settings"],
         "settings.validation": ["validation_messages"],
         "stack.exchange": ["Exchange", "WebSocketInfo", "current_exchange"],
         "stack.headers": ["HeaderBlock"],

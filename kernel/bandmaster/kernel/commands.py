@@ -16,7 +16,7 @@ A command is a function, a ``typer.Typer`` or a click command, named by an entry
 
 from __future__ import annotations
 
-from bandmaster.kernel.cli.options import Answer, AppDir, Format, Role, Target, Traceback
+from bandmaster.kernel.cli.options import Answer, AppDir, EnvFile, Format, Role, Target, Traceback
 from bandmaster.kernel.cli.output import (
     PROBLEM,
     WRONG_USE,
@@ -26,6 +26,7 @@ from bandmaster.kernel.cli.output import (
     show_json,
     show_line,
 )
+from bandmaster.kernel.hosting.default_target import resolve_target
 from bandmaster.kernel.hosting.targets import put_first
 from bandmaster.kernel.reports import FAILED, MISCONFIGURED, OK
 
@@ -38,12 +39,14 @@ __all__ = [
     "Answer",
     "AppDir",
     "CommandError",
+    "EnvFile",
     "Format",
     "Role",
     "Target",
     "Traceback",
     "answering",
     "put_first",
+    "resolve_target",
     "show_error",
     "show_json",
     "show_line",

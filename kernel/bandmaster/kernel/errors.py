@@ -4,7 +4,8 @@ BandmasterError
 ├── TransientError               trying again later may help
 │   └── DegradedError            a component that the application serves without would provide it (a KeyError, too)
 ├── PermanentError               trying again changes nothing
-│   └── BudgetExceededError      the plan may hold more than a server allows
+│   ├── BudgetExceededError      the plan may hold more than a server allows
+│   └── YieldError               a component yields never, twice, or another type than it declares
 ├── DiscoveryError               installed parts can't be found, trusted or loaded
 ├── PlanError                    parts don't fit together
 ├── TargetError                  ``module:attribute`` can't be resolved to an application
@@ -79,6 +80,11 @@ class Problem:
     hint: str = ""
     subject: str = ""
     """The name of the part at fault, if one part is."""
+    role_unavailable: bool = False
+    """Whether this environment has no use for the role of the process, which is no fault unless the role is asked for.
+
+    A worker, for instance, has nothing to do while the queue is in the memory of another process.
+    """
 
     def __str__(self) -> str:
         return f"{self.message} {self.hint}".rstrip()
@@ -209,6 +215,10 @@ class SignatureError(BandmasterError, ValueError):
 
 class BudgetExceededError(PermanentError):
     """The components of a plan may hold more of a shared resource than the server allows."""
+
+
+class YieldError(PermanentError):
+    """A component that yields never, or twice, or another type than it declares. The message has the file and line."""
 
 
 class TargetError(BandmasterError):

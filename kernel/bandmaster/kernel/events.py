@@ -27,6 +27,7 @@ __all__ = [
     "KernelStopped",
     "KernelStopping",
     "Listener",
+    "MountedAppLeftToHost",
     "OnlyAbandonedLeft",
     "ReadinessLost",
     "ReadinessRegained",
@@ -265,6 +266,13 @@ class ServiceGaveUp(ServiceEvent):
 
     error: BaseException | None
     policy: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class MountedAppLeftToHost(ComponentEvent):
+    """The component of a mounted app starts nothing, because the host's own lifespan starts the app."""
+
+    reason: str
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

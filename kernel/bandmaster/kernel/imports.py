@@ -8,6 +8,7 @@ from importlib import import_module
 from types import ModuleType
 from typing import Any
 
+from bandmaster.kernel.contribs import advise_module
 from bandmaster.kernel.errors import BandmasterError
 from bandmaster.kernel.text import list_names, suggest
 from bandmaster.kernel.tracebacks import find_frames
@@ -96,6 +97,14 @@ def _import_module(name: str) -> ModuleType:
         if (name == missing or name.startswith(f"{missing}.")) and not find_frames(error):
             raise MissingModule(missing) from error
         raise FailedImport(name, error) from error
+
+
+def advise_import(error: BaseException) -> str:
+    """The distribution of bandmaster's to install for an import that failed; empty for any other failure."""
+    if not isinstance(error, ModuleNotFoundError) or error.name is None:
+        return ""
+    frames = find_frames(error)
+    return advise_module(error.name, frames[-1].line or "" if frames else "")
 
 
 def describe_object(value: Any) -> str:

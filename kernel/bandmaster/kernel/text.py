@@ -54,7 +54,12 @@ def find_nearest(name: str, known: Iterable[str], *, cutoff: float = 0.6) -> str
 
 def list_names(names: Iterable[str]) -> str:
     """Names as a list in a sentence: ``'a', 'b' and 'c'``."""
-    *most, last = [repr(name) for name in names] or ["nothing"]
+    return join_words(map(repr, names)) or "nothing"
+
+
+def join_words(words: Iterable[str]) -> str:
+    """Words or phrases as a list in a sentence: ``a layer, a value and a component``."""
+    *most, last = list(words) or [""]
     return f"{', '.join(most)} and {last}" if most else last
 
 

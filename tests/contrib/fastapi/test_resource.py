@@ -1,7 +1,7 @@
 """Resources in FastAPI handlers."""
 
 from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, nullcontext
 from typing import Annotated, Any, Generic, Protocol, TypeVar
 
 import pytest
@@ -169,7 +169,7 @@ async def test_a_missing_resource_is_an_error(kind: Any, message: str) -> None:
     endpoint.__annotations__["resource"] = kind
     host.get("/")(endpoint)
     with pytest.raises(MissingResourceError, match=message):
-        await fetch_json(host, provide(Cache(), Cache), provide(None, Scoped[Session], "sessions"))
+        await fetch_json(host, provide(Cache(), Cache), provide(Scoped(nullcontext), Scoped[Session], "sessions"))
 
 
 def test_an_app_without_a_kernel_is_an_error() -> None:

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from contextlib import asynccontextmanager
+from dataclasses import replace
 from typing import Annotated, Any
 
 import pytest
@@ -135,3 +137,22 @@ def test_other_hosts_ask_for_nothing() -> None:
     async def app(scope: Any, receive: Any, send: Any) -> None: ...
 
     assert [[], []] == [find_problems(Starlette()), find_problems(app)]
+
+
+def test_one_of_several_without_a_name() -> None:
+    """A problem names the parts that provide the type, for an optional resource as well; a collection is none."""
+
+    async def reads_all(all_of_them: Annotated[Sequence[Cache], Resource()]) -> None: ...
+
+    host = FastAPI()
+    host.get("/")(looks)
+    host.get("/all")(reads_all)
+    first, second = (replace(provide(Cache), name=name) for name in ("first", "second"))
+    assert [
+        (
+            "GET /: needs Cache, which 'first' and 'second' provide.",
+            "Ask for one by its name, Resource('...'), or for all by Sequence[Cache].",
+        )
+    ] == find_problems(host, first, second)
+    assert [] == find_problems(host)
+    assert [] == find_problems(host, first)

@@ -7,7 +7,7 @@ import pytest
 from sqlalchemy import text
 from sqlalchemy.ext.asyncio import AsyncSession
 from sqlalchemy.orm import Session
-from structlog.testing import capture_logs
+from tests.logged import capture_logs
 
 from bandmaster.contrib.persistence import (
     DatabaseManager,

@@ -147,13 +147,13 @@ async def start(settings, **kernel):
 @pytest.mark.anyio
 @pytest.mark.requirement("FA-11")
 async def test_production_refuses_echo_and_the_embedded_database(tmp_path, monkeypatch):
-    """A start in production fails with DATABASE_ECHO, and without DATABASE_URL."""
+    """A start in production is refused with DATABASE_ECHO, and without DATABASE_URL."""
     monkeypatch.chdir(tmp_path)
-    from bandmaster.kernel import StartError
+    from bandmaster.kernel import PlanError
 
-    with pytest.raises(StartError, match="DATABASE_ECHO logs every value"):
+    with pytest.raises(PlanError, match="DATABASE_ECHO logs every value, which is refused in production"):
         await start(DatabaseSettings(url="sqlite://", echo=True), environment="production")
-    with pytest.raises(StartError, match="DATABASE_URL isn't set"):
+    with pytest.raises(PlanError, match="DATABASE_URL isn't set"):
         await start(DatabaseSettings(), environment="production")
     assert [] == list(tmp_path.iterdir())
     await start(DatabaseSettings(url="sqlite://"), environment="production")

@@ -125,11 +125,16 @@ async def test_a_certificate_of_the_client(local_server, certificates, open_redi
 
 async def test_missing_certificates(certificates) -> None:
     """Missing certificates fail the start with the variable and the file."""
-    cause = await start_failure("rediss://127.0.0.1:1", tls_ca_file="/no/such/ca.pem")
-    assert isinstance(cause, RedisRefusedError)
-    assert "REDIS_TLS_CA_FILE=/no/such/ca.pem" in str(cause)
-    cause = await start_failure("rediss://127.0.0.1:1", tls_cert_file=certificates["client"].cert)
-    assert f"REDIS_TLS_CERT_FILE={certificates['client'].cert}" in str(cause)
+    for fields, expected in [
+        ({"tls_ca_file": "/no/such/ca.pem"}, "REDIS_TLS_CA_FILE=/no/such/ca.pem"),
+        (
+            {"tls_cert_file": certificates["client"].cert},
+            f"REDIS_TLS_CERT_FILE={certificates['client'].cert}",
+        ),
+    ]:
+        settings = RedisSettings(url="rediss://127.0.0.1:1", **fields)
+        outcome = await attempt(contributions=[redis], discover=False, overrides={RedisSettings: settings})
+        outcome.assert_problem("certificates for Redis can't be read", expected)
 
 
 async def test_certificates_are_read_once(local_server, certificates, open_redis, monkeypatch) -> None:

@@ -1,7 +1,7 @@
 """A warning when one Redis database serves two purposes."""
 
 import pytest
-from structlog.testing import capture_logs
+from tests.logged import capture_logs
 
 from bandmaster.contrib.redis import RedisSettings, warn_if_shared
 

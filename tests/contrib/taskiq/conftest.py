@@ -3,7 +3,7 @@
 from contextlib import ExitStack
 
 import pytest
-import structlog
+from tests.logged import capture_logs
 
 from bandmaster.contrib.redis import RedisSettings, open_client
 from bandmaster.contrib.redis.testing import redis_server as serving
@@ -35,5 +35,5 @@ def own_server(tmp_path):
 @pytest.fixture
 def logs():
     """The events that are logged during the test."""
-    with structlog.testing.capture_logs() as found:
+    with capture_logs() as found:
         yield found

@@ -30,7 +30,7 @@ from bandmaster.contrib.taskiq import (
 from bandmaster.contrib.taskiq.brokers.third_party_dead_letters import ThirdPartyDeadLetters
 from bandmaster.contrib.taskiq.component import count_connections
 from bandmaster.contrib.taskiq.schedules.stored_schedules import MemorySchedules, RedisSchedules
-from bandmaster.kernel import CrashError, Kernel, KernelSettings, LifespanBand, Named, PlanError, lifespan
+from bandmaster.kernel import Kernel, KernelSettings, LifespanBand, Named, lifespan
 from bandmaster.kernel.testing import attempt, check_contribution, run
 
 pytestmark = pytest.mark.anyio
@@ -118,9 +118,9 @@ async def test_a_drain_runs_the_messages_in_memory(logs):
 async def test_roles_of_their_own_need_a_shared_queue(role):
     """A worker or scheduler without a shared queue is refused, and the error names the variable to set."""
     outcome = await attempt(contributions=PARTS, role=role)
-    outcome.assert_failed(component=f"task_{role}")
-    assert isinstance(outcome.cause, TaskQueueError)
-    assert f"a {role} of its own needs a queue that processes share: set TASKIQ_REDIS_URL" in str(outcome.cause)
+    outcome.assert_problem(
+        f"lifespan 'task_{role}'", f"a {role} of its own needs a queue that processes share. Set TASKIQ_REDIS_URL"
+    )
 
 
 async def test_two_kernels_side_by_side_do_not_mix():
@@ -175,23 +175,51 @@ async def test_another_default_broker_of_shared_tasks_stays(monkeypatch):
     async_shared_broker._default_broker = None
 
 
-async def test_missing_dependencies_end_the_process():
-    """The process ends at once with the whole report, and isn't restarted."""
+async def test_missing_dependencies_are_refused_before_the_start():
+    """Nothing is started, and every problem of every task is reported."""
 
     @task(name="asks")
     async def asks(greeting: Annotated[Greeting, Named("formal")] = TaskiqDepends()): ...
 
-    async def body(running):
-        with anyio.fail_after(PATIENCE):
-            while running.kernel.is_ready:
-                await anyio.sleep(0.01)
+    outcome = await attempt(contributions=[*ALL, greeter, tasks("shop", asks, greet)])
+    outcome.assert_problem("task 'asks': 'greeting' asks for a Greeting named 'formal', which nothing provides")
+    assert [] == outcome.start_order
 
-    outcome = await attempt(contributions=[*ALL, greeter, tasks("shop", asks, greet)], body=body)
-    outcome.assert_failed(CrashError, "task_worker")
-    assert isinstance(outcome.cause, PlanError)
-    assert "task 'asks': 'greeting' asks for a Greeting named 'formal', which nothing provides" in str(outcome.cause)
-    assert 1 == outcome.events.kinds.count("ServiceGaveUp")
-    assert 0 == outcome.events.kinds.count("ServiceRestarting")
+
+async def test_a_web_process_needs_nothing_of_what_its_tasks_ask_for(redis_url):
+    """Tasks that run in other processes may ask for what only those provide."""
+
+    @task(name="asks")
+    async def asks(greeting: Annotated[Greeting, Named("formal")] = TaskiqDepends()): ...
+
+    options = _on(redis_url)
+    options["contributions"] = [*ALL, tasks("shop", asks)]
+    async with run(**options) as web:
+        assert "task_worker" in web.events.start_order
+    outcome = await attempt(**{**options, "role": "worker"})
+    outcome.assert_problem("task 'asks'", "which nothing provides")
+
+
+@pytest.mark.parametrize(("environment", "refused"), [("production", True), ("staging", False), ("test", False)])
+async def test_a_queue_in_memory_is_refused_in_production(environment, refused):
+    """Tasks would be lost with the process; without tasks there is nothing to lose."""
+    settings = KernelSettings(environment=environment)
+    outcome = await attempt(contributions=PARTS, settings=settings)
+    assert refused == bool(outcome.problems)
+    if refused:
+        outcome.assert_problem("TASKIQ_REDIS_URL isn't set, so tasks wait in memory", "Set TASKIQ_REDIS_URL")
+    (await attempt(contributions=ALL, settings=settings)).assert_clean()
+
+
+async def test_a_schedule_that_a_task_has_twice():
+    """The problem names the task and the schedule."""
+    from bandmaster.contrib.taskiq import Schedule
+
+    @task(name="tick", schedule=[Schedule(every=5), Schedule(every=5)])
+    async def tick(): ...
+
+    outcome = await attempt(contributions=[*ALL, tasks("shop", tick)])
+    outcome.assert_problem("the task 'tick' has this schedule twice")
 
 
 async def test_the_contribution_passes_the_kernels_checks():
@@ -206,8 +234,7 @@ async def test_trio_is_refused():
         return anyio.run(lambda: attempt(contributions=[taskiq]), backend="trio")
 
     outcome = await anyio.to_thread.run_sync(elsewhere)
-    outcome.assert_failed()
-    assert "TaskIQ runs on asyncio only" in str(outcome.cause)
+    outcome.assert_problem("lifespan 'taskiq'", "TaskIQ runs on asyncio only")
 
 
 @pytest.mark.requirement("TQ-1", "TQ-2", "TQ-7", "worker")
@@ -267,10 +294,9 @@ async def test_readiness_follows_the_queue(tmp_path):
 async def test_a_database_shared_with_a_cache_is_warned_of(redis_url, logs):
     """A queue and a cache in one database cause a warning: the cache may evict messages."""
     settings = {TaskIQSettings: TaskIQSettings(redis_url=redis_url), RedisSettings: RedisSettings(url=redis_url)}
-    async with run(contributions=[redis, taskiq], overrides=settings):
-        pass
-    (told,) = [log for log in logs if log["event"] == "shared Redis database"]
-    assert ["tasks", "REDIS_URL"] == told["purposes"]
+    async with run(contributions=[redis, taskiq], overrides=settings) as running:
+        (told,) = [event.message for event in running.events if type(event).__name__ == "Warned"]
+    assert "TASKIQ_REDIS_URL and REDIS_URL name the same Redis database" in told
 
 
 @pytest.mark.requirement("CF-13", "TQ-10")
@@ -279,9 +305,8 @@ async def test_by_default_queue_and_cache_use_different_databases(redis_url, log
     bare = redis_url.rpartition("/")[0]
     for url in (bare, None):
         settings = {TaskIQSettings: TaskIQSettings(redis_url=url), RedisSettings: RedisSettings(url=f"{bare}/0")}
-        async with run(contributions=[redis, taskiq], overrides=settings):
-            pass
-    assert "shared Redis database" not in [log["event"] for log in logs]
+        async with run(contributions=[redis, taskiq], overrides=settings) as running:
+            assert [] == [event for event in running.events if type(event).__name__ == "Warned"]
 
 
 class PlainBroker(AsyncBroker):
@@ -358,12 +383,21 @@ async def test_another_broker_beside_redis(here, redis_url):
 @pytest.mark.parametrize(
     ("path", "said"),
     [
-        ("nowhere.at.all:make", "can't be made: ModuleNotFoundError"),
-        ("tests_of_component:nothing", "can't be made: AttributeError"),
-        ("tests_of_component", "can't be made: "),
-        ("tests_of_component:PARTS", "can't be made: TypeError"),
-        ("tests_of_component:not_a_broker", "which makes 7 rather than a broker of TaskIQ's"),
+        ("nowhere.at.all:make", "can't be imported: ModuleNotFoundError"),
+        ("tests_of_component:nothing", "can't be imported: AttributeError"),
+        ("tests_of_component", "can't be imported: "),
+        ("tests_of_component:PARTS", "is a list and no function"),
     ],
+)
+async def test_another_broker_that_cannot_be_found(here, path, said):
+    """Nothing is started, and the problem names the path and the reason."""
+    outcome = await attempt(**_given(broker=path))
+    outcome.assert_problem(f"TASKIQ_BROKER is '{path}'", said)
+
+
+@pytest.mark.parametrize(
+    ("path", "said"),
+    [("tests_of_component:not_a_broker", "which makes 7 rather than a broker of TaskIQ's")],
 )
 async def test_another_broker_that_cannot_be_made(here, path, said):
     """The error names the path and the reason."""
@@ -421,11 +455,10 @@ async def test_a_scheduled_task_has_its_own_labels():
 
 
 async def test_two_parts_with_the_same_task_are_refused():
-    """Two parts that contribute a task of the same name fail the start."""
+    """Two parts that contribute a task of the same name are refused before the start."""
     outcome = await attempt(contributions=[*PARTS, tasks("bar", greet)])
-    outcome.assert_failed(component="taskiq")
-    assert "the parts 'bar' and 'shop' both have a task 'greet'" in str(outcome.cause)
-    assert "taskiq" not in outcome.start_order
+    outcome.assert_problem("the parts 'bar' and 'shop' both have a task 'greet'")
+    assert [] == outcome.start_order
 
 
 @pytest.mark.requirement("TQ-8", "CF-27", "TQ-5")

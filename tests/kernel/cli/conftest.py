@@ -5,6 +5,7 @@ from __future__ import annotations
 import base64
 import hashlib
 import importlib
+import logging
 import os
 import sys
 import textwrap
@@ -12,6 +13,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
+from tests.logged import HandlersWithoutPytest
 from typer.testing import CliRunner
 
 from bandmaster.kernel.cli.program import program
@@ -177,6 +179,9 @@ def sandbox(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
     site, work = tmp_path / "site", tmp_path / "work"
     # bandmaster itself is installed; without any metadata on the path there is a warning.
     (site / "bandmaster-0.1.dist-info").mkdir(parents=True)
+    (site / "bandmaster-0.1.dist-info" / "METADATA").write_text(
+        "Metadata-Version: 2.1\nName: bandmaster\nVersion: 0.1\n"
+    )
     work.mkdir()
     for variable in list(os.environ):
         if variable.startswith(("BANDMASTER_", "ACME_", "FORCE_", "NO_COLOR")):
@@ -185,6 +190,8 @@ def sandbox(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
     monkeypatch.setattr(distributions, "sys", _SandboxPath(sys.path))
     monkeypatch.setattr(sys, "path", [str(site), *sys.path])
     monkeypatch.chdir(work)
+    # `timeline --start` logs to stderr.
+    monkeypatch.setattr(logging.getLogger(), "handlers", HandlersWithoutPytest())
     before = set(sys.modules)
     yield Sandbox(site, work, monkeypatch)
     for name, module in list(sys.modules.items()):

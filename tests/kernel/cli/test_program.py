@@ -1,5 +1,6 @@
 """Tests of bandmaster.kernel.cli.program."""
 
+import contextlib
 import importlib.metadata
 import io
 import os
@@ -82,11 +83,15 @@ Commands:
   plan      Print what would start, in which order and why.
   check     Check that all parts fit together, without starting them.
   run       Serve the application.
+  exec      Run one function inside a started plan.
   config    Print every setting with its current value.
   plugins   Print every installed part with its distribution.
   timeline  Print how long each component of the last start took.
   lock      Pin the installed parts in a lock file.
+  new       Write a small application to begin with.
+  down      From acme-tools 0.3.
   hello     From acme-tools 0.3 and acme-twin 1.
+  up        Count up. (acme-tools 0.3)
 
   Exit codes: 0 done, 1 problem found, 2 wrong use; for those of run, see
   bandmaster run --help.
@@ -94,8 +99,10 @@ Commands:
 
 
 def test_help_lists_everything(sandbox):
-    """The help lists the kernel's commands, then the installed ones with their distributions, and imports none."""
-    sandbox.install("acme-tools", "[bandmaster.commands]\nhello = acme_tools:hello\n", "0.3", acme_tools="1 / 0")
+    """The help lists the kernel's commands, then the installed ones with their own help, and imports none."""
+    entries = "hello = acme_tools:hello\nup = acme_tools:up\ndown = acme_tools:down\n"
+    module = "1 / 0\ndef up():\n    'Count up.'\ndef down(): ...\n"
+    sandbox.install("acme-tools", f"[bandmaster.commands]\n{entries}", "0.3", acme_tools=module)
     sandbox.install("acme-twin", "[bandmaster.commands]\nhello = acme_twin:hello\n", "1", acme_twin="1 / 0")
     assert HELP == sandbox.out("--help")
     result = sandbox.run()
@@ -112,7 +119,7 @@ def test_help_on_a_terminal(sandbox):
     assert "╭─ Commands ─" in shown
 
 
-@pytest.mark.parametrize("command", ["plan", "check", "run", "config", "plugins", "timeline", "lock"])
+@pytest.mark.parametrize("command", OWN_COMMANDS)
 def test_every_command_has_help(sandbox, command):
     """Every command has a help text that fits into 80 columns."""
     shown = sandbox.out(command, "--help")
@@ -221,6 +228,23 @@ def test_a_misspelt_command(tools):
         assert (2, f"Error: No such command '{typed}'. Did you mean '{meant}'?") == (code, said.splitlines()[-1])
 
 
+@pytest.mark.parametrize(
+    ("command", "contrib"),
+    [("worker", "taskiq"), ("scheduler", "taskiq"), ("deadletters", "taskiq"), ("db", "persistence")],
+)
+def test_a_command_of_a_contrib_that_is_not_installed(sandbox, command, contrib):
+    """An error about a command that a contrib brings names the distribution to install."""
+    code, said = sandbox.error(command, "shop:app")
+    expected = f"Error: {command!r} comes with bandmaster-{contrib}: pip install 'bandmaster[{contrib}]'"
+    assert (2, expected) == (code, said.splitlines()[-1])
+
+
+def test_a_command_of_that_name_from_elsewhere(sandbox):
+    """A command named like one of a contrib's is run, whichever distribution brings it."""
+    sandbox.install("acme-tools", "[bandmaster.commands]\nworker = acme_tools:hello\n", acme_tools=TOOLS)
+    assert "hello you\n" == sandbox.out("worker")
+
+
 def test_commands_that_may_not_be_loaded(tools):
     """A command that the settings don't allow isn't imported, because importing runs its code."""
     tools.setenv(BANDMASTER_DISABLE="hello")
@@ -312,18 +336,19 @@ def python(sandbox, code, *arguments):
     )
 
 
-def test_as_a_module(sandbox):
-    """``python -m bandmaster.kernel.cli`` is the command line, too."""
-    result = python(sandbox, ["-m", "bandmaster.kernel.cli"], "--version")
+@pytest.mark.parametrize("module", ["bandmaster.kernel", "bandmaster.kernel.cli"])
+def test_as_a_module(sandbox, module):
+    """``python -m bandmaster.kernel`` is the command line, too."""
+    result = python(sandbox, ["-m", module], "--version")
     assert (0, f"bandmaster {importlib.metadata.version('bandmaster')}\n", "") == (
         result.returncode,
         result.stdout,
         result.stderr,
     )
     sandbox.write("shop.py", "from bandmaster.kernel import Kernel\napp = Kernel(discover=False)\n")
-    result = python(sandbox, ["-m", "bandmaster.kernel.cli"], "check", "shop:app")
+    result = python(sandbox, ["-m", module], "check", "shop:app")
     assert (0, "ok: shop:app fits together (no components, no layers)\n") == (result.returncode, result.stdout)
-    result = python(sandbox, ["-m", "bandmaster.kernel.cli"], "check", "shop:ap")
+    result = python(sandbox, ["-m", module], "check", "shop:ap")
     assert (2, "module shop has no attribute 'ap'. Did you mean 'app'?\n") == (result.returncode, result.stderr)
 
 
@@ -341,4 +366,28 @@ def test_help_imports_little(sandbox):
 
 def test_the_names_of_the_kernels_commands():
     """The names that contributed commands can't have are those of the kernel's commands."""
-    assert OWN_COMMANDS == tuple(command.__name__ for command in program_module.OWN)
+    assert OWN_COMMANDS == tuple(program_module.OWN)
+
+
+def complete(sandbox, words: str) -> list[str]:
+    """What the program offers to bash for a line with the cursor at its end."""
+    sandbox.setenv(_BANDMASTER_COMPLETE="complete_bash", COMP_WORDS=words, COMP_CWORD=str(len(words.split(" ")) - 1))
+    with pytest.raises(SystemExit), contextlib.redirect_stdout(io.StringIO()) as out:
+        cli.main([])
+    return out.getvalue().split()
+
+
+def test_a_shell_completes(tools):
+    """A shell completes the kernel's commands, installed ones with their options, and the names of parts."""
+    assert {"plan", "plugins"} == set(complete(tools, "bandmaster pl"))
+    assert ["hello"] == complete(tools, "bandmaster hel")
+    assert {"--name", "--loud", "--no-loud"} <= set(complete(tools, "bandmaster hello --"))
+    assert ["up"] == complete(tools, "bandmaster several u")
+    assert [] == complete(tools, "bandmaster broken --x")
+
+
+def test_a_shell_completes_names_of_parts(sandbox):
+    """A shell completes the names of the parts of a plan, and nothing where there is no plan."""
+    sandbox.install_data()
+    assert ["database"] == complete(sandbox, "bandmaster plan --explain da")
+    assert [] == complete(sandbox, "bandmaster plan no:such --explain da")

@@ -4,7 +4,7 @@ import functools
 import math
 import re
 from collections.abc import AsyncIterator, Iterator
-from contextlib import AbstractAsyncContextManager, contextmanager
+from contextlib import AbstractAsyncContextManager, asynccontextmanager, contextmanager
 from typing import Annotated, Any
 
 import pytest
@@ -154,10 +154,14 @@ WANTED = "must be an async generator function (async def with one yield) or retu
 @pytest.mark.parametrize(
     ("function", "expected"),
     [
-        (coroutine, f"coroutine {WANTED}"),
-        (generator, f"generator {WANTED}"),
-        (functools.partial(coroutine), f"coroutine {WANTED}"),
-        (Coroutine(), f"Coroutine {WANTED}"),
+        (coroutine, f"coroutine has no yield; it {WANTED}"),
+        (generator, f"generator isn't async; it {WANTED}"),
+        (functools.partial(coroutine), f"coroutine has no yield; it {WANTED}"),
+        (Coroutine(), f"Coroutine has no yield; it {WANTED}"),
+        (contextmanager(generator), f"generator is a sync context manager; it {WANTED}"),
+        (contextmanager(nameless), f"nameless is a sync context manager; it {WANTED}"),
+        (asynccontextmanager(generator), f"generator isn't async; it {WANTED}"),
+        (asynccontextmanager(coroutine), f"coroutine has no yield; it {WANTED}"),
         (Database, "the class Database has no __aenter__ and __aexit__"),
         (None, "expected something callable, got None"),
         ("database", "expected something callable, got 'database'"),
@@ -168,11 +172,6 @@ def test_a_factory_that_can_never_start_is_refused(function, expected):
     refused(f"factory: {expected}", component, factory=function)
     with pytest.raises(ValueError, match=rf"^function: {re.escape(expected)} \({re.escape(__file__)}:\d+\)$"):
         lifespan(band=SERVICES)(function)
-
-
-def test_a_sync_context_manager_is_left_to_the_plan():
-    """A sync context manager looks like any callable; the plan refuses the annotation."""
-    assert "generator" == lifespan(band=SERVICES)(contextmanager(generator)).name
 
 
 @pytest.mark.requirement("P-18")

@@ -137,3 +137,44 @@ def test_fields_that_a_value_refuses(fields, expected):
     """The message names the field, the value and the expected values."""
     with pytest.raises(ValueError, match=f"^{re.escape(expected)}"):
         ValueContribution(**{"name": "region", "value": Region(), **fields})
+
+
+@pytest.mark.requirement("P-18")
+@pytest.mark.parametrize(
+    ("decorate", "given", "example"),
+    [
+        (lifespan, SERVICES, "@lifespan(band=LifespanBand.SERVICES), got <LifespanBand.SERVICES: 300>"),
+        (lifespan, "database", "@lifespan(band=LifespanBand.SERVICES), got 'database'"),
+        (middleware, 300, "@middleware(band=MiddlewareBand.POLICY), got 300"),
+    ],
+)
+def test_arguments_of_decorators_have_names(decorate, given, example):
+    """An argument without a name isn't taken for a decorated function, and is refused by file and line."""
+    message = f"{decorate.__name__}: arguments are given by name, as in {example}"
+    with pytest.raises(ValueError, match=rf"^{re.escape(message)} \({HERE}:\d+\)$"):
+        decorate(given)
+
+
+@pytest.mark.parametrize("decorate", [lifespan, middleware])
+def test_a_part_is_decorated_once(decorate):
+    """A contribution isn't decorated again."""
+    made = lifespan(band=SERVICES)(database)
+    message = "'database' is decorated twice: it is a LifespanContribution already"
+    with pytest.raises(ValueError, match=rf"^{re.escape(message)} \({HERE}:\d+\)$"):
+        decorate(band=SERVICES)(made)
+
+
+@pytest.mark.requirement("P-18")
+@pytest.mark.parametrize(
+    ("make", "expected"),
+    [
+        (lambda: lifespan()(database), "band: give a band, a priority, or both."),
+        (lambda: lifespan(band=SERVICES, start_timeout=0)(database), "start_timeout: expected seconds above 0, got 0"),
+        (lambda: middleware(band=MiddlewareBand.POLICY)(Region), "layer: Region has neither __call__ nor any of "),
+        (lambda: make_value(Region(), name="a b"), "name: expected letters, "),
+    ],
+)
+def test_every_wrong_argument_has_a_place(make, expected):
+    """An error about an argument of a decorator ends with the file and line of the part."""
+    with pytest.raises(ValueError, match=rf"^{re.escape(expected)}.* \({HERE}:\d+\)$"):
+        make()

@@ -217,3 +217,115 @@ def test_base_http_middleware_is_refused_with_the_reason():
         allow_base_http_middleware=True,
     )
     assert "asgi" == layer(layer=Dispatches, allow_base_http_middleware=True, scopes={"http"}).form
+
+
+class Misspells(Adds):
+    def on_reponse_start(self, exchange: object) -> None: ...
+
+
+class MisspellsAll:
+    def onRequest(self, exchange: object) -> None: ...
+
+
+class MisspellsStatic(Adds):
+    @staticmethod
+    def on_ending(exchange: object) -> None: ...
+
+
+class Inherited(MisspellsStatic): ...
+
+
+class Strange(Adds):
+    def on_the_moon(self) -> None: ...
+
+
+@pytest.mark.requirement("P-18")
+@pytest.mark.parametrize(
+    ("kind", "name", "defined", "hint"),
+    [
+        (Misspells, "on_reponse_start", Misspells.on_reponse_start, " Did you mean 'on_response_start'?"),
+        (MisspellsAll, "onRequest", MisspellsAll.onRequest, " Did you mean 'on_request'?"),
+        (Inherited, "on_ending", MisspellsStatic.on_ending, " Did you mean 'on_end'?"),
+        (Strange, "on_the_moon", Strange.on_the_moon, ""),
+    ],
+)
+def test_a_hook_that_nothing_calls(kind, name, defined, hint):
+    """A method that is named like a hook is refused, also beside a hook, with its place and the hook that was meant."""
+    refused(
+        f"layer: {kind.__name__}.{name} is no hook, so nothing calls it "
+        f"({__file__}:{defined.__code__.co_firstlineno}).{hint} Hooks are 'on_request', 'on_response_start', 'on_end' "
+        "and 'on_error'; another method needs a name without on_",
+        middleware(band=POLICY, name="it"),
+        kind,
+    )
+
+
+class Switched(Misspells):
+    on_reponse_start = None  # type: ignore[assignment]
+
+
+class Data(Adds):
+    on_sale = True
+    on_hold: int = 3
+
+
+class Unrelated(Passes):
+    def on_message(self) -> None: ...
+
+
+@pytest.mark.parametrize("kind", [Switched, Data, Unrelated])
+def test_a_name_that_is_no_misspelt_hook(kind):
+    """Values, members that are switched off, and methods of the ASGI form may have any name."""
+    assert kind is layer(layer=kind).layer
+
+
+class TakesNothing:
+    def on_request(self) -> None: ...
+
+
+class TakesNoError:
+    def on_error(self, exchange: object) -> None: ...
+
+
+class TakesTwo:
+    @staticmethod
+    def on_end(first: object, second: object) -> None: ...
+
+
+@pytest.mark.requirement("P-18")
+@pytest.mark.parametrize(
+    ("kind", "name", "expected"),
+    [
+        (TakesNothing, "on_request", "'exchange': too many positional arguments"),
+        (TakesNoError, "on_error", "'exchange' and 'error': too many positional arguments"),
+        (TakesTwo, "on_end", "'exchange': missing a required argument: 'second'"),
+    ],
+)
+def test_a_hook_with_other_parameters(kind, name, expected):
+    """A hook that can't take the arguments of the kernel is refused with its place, not at the first request."""
+    line = getattr(kind, name).__code__.co_firstlineno
+    refused(
+        f"layer: {kind.__name__}.{name} can't be called with {expected} ({__file__}:{line})",
+        layer,
+        layer=kind,
+    )
+
+
+def _wrap(function: Any) -> Any:
+    @functools.wraps(function)
+    def call(*arguments: Any) -> None: ...
+
+    return call
+
+
+class Wraps:
+    @_wrap
+    def on_request(self) -> None: ...
+
+    on_end = staticmethod(functools.partial(print, end=""))
+    on_error = staticmethod(type)
+
+
+def test_hooks_whose_parameters_are_hidden():
+    """Of a wrapper the wrapper's own parameters count, and compiled code may hide them."""
+    assert "hooks" == layer(layer=Wraps).form

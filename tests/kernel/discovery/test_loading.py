@@ -209,6 +209,15 @@ def test_a_missing_module_of_its_own(value):
     assert problem.message.endswith("can't be loaded: there is no module 'bandmaster_test_gone'.")
 
 
+@pytest.mark.parametrize("nested", [True, False])
+def test_a_missing_package_of_bandmasters(module, nested):
+    """A missing package of bandmaster.contrib gives the distribution to install, instead of blaming bandmaster."""
+    missing = "bandmaster.contrib.nosuch"
+    name = module(f"import {missing}\n") if nested else missing
+    problem, _ = failure(part(f"{name}:audit"))
+    assert problem.hint == f"No distribution of bandmaster's has {missing}. Or {OFF}"
+
+
 def test_a_syntax_error(module, tmp_path):
     """A syntax error is reported with file and line."""
     name = module("def f(:\n")

@@ -391,7 +391,8 @@ def test_a_malformed_lock_file(tmp_path, text, said):
     path = tmp_path / "bandmaster.lock"
     path.write_text(text)
     assert problem_of(path) == (
-        f"The lock file {path} can't be read: {said}. Restore it, or make it anew with: bandmaster lock"
+        f"The lock file {path} can't be read: {said}. Restore it, make it anew with: bandmaster lock, "
+        "or set BANDMASTER_LOCK_FILE to another."
     )
 
 

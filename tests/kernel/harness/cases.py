@@ -48,6 +48,9 @@ SERVING = (
     "exits",
 )
 BODIES = ("waits", "returns", "raises", "raises_base", "cleans_up", "converts")
+LINKS = ("name", "type", "each", "group")
+"""How a component asks for its dependencies: by name, by a parameter of each one's type, by a collection of each one's
+type, or by one collection of a type that all of them provide."""
 DISTURBANCES = ("cancel", "native", "stop", "shutdown", "kill")
 """Cancellations from outside: of an outer scope, of the caller's own task, by `Engine.stop`, of every task as a closing
 event loop does, of one component's task."""
@@ -73,6 +76,9 @@ class Part:
     start: str = "fine"
     serving: str = "fine"
     stop: str = "fine"
+    link: str = "name"
+    decorates: str = ""
+    """The component whose type this one decorates. Only later ones may ask for that type."""
     policy: str = "stop"
     failures: int = 0
     """The number of tries that have the fault of the start; 0 for every try."""
@@ -112,10 +118,43 @@ def is_possible(parts: tuple[Part, ...], body: str, disturbance: Disturbance | N
 @lru_cache(maxsize=4096)
 def find_leaders(parts: tuple[Part, ...]) -> dict[str, tuple[str, ...]]:
     """For each component, the names of its dependencies, and of all components in earlier stages."""
+    direct = {part.name: _find_direct_leaders(part, parts) for part in parts}
     return {
-        part.name: tuple(other.name for other in parts if other.name in part.waits_for or other.stage < part.stage)
+        part.name: tuple(other.name for other in parts if other.name in direct[part.name] or other.stage < part.stage)
         for part in parts
     }
+
+
+def list_decorators(name: str, parts: tuple[Part, ...]) -> list[str]:
+    """The components that decorate the type of that one, innermost first: in the order of their stages and names."""
+    return [part.name for part in sorted(parts, key=lambda part: part.stage) if part.decorates == name]
+
+
+def _find_direct_leaders(part: Part, parts: tuple[Part, ...]) -> set[str]:
+    leaders = set(part.waits_for)
+    if part.link in ("type", "each"):
+        for name in part.waits_for:
+            leaders.update(list_decorators(name, parts))
+    if part.decorates:
+        chain = list_decorators(part.decorates, parts)
+        leaders.update((part.decorates, *chain[: chain.index(part.name)]))
+    return leaders - {part.name}
+
+
+def render_object(name: str, parts: tuple[Part, ...]) -> str:
+    """The object that a component makes, with the objects that it decorates inside."""
+    decorated = next(part.decorates for part in parts if part.name == name)
+    return f"{name}({render_path(decorated, parts, name)})" if decorated else name
+
+
+def render_path(name: str, parts: tuple[Part, ...], outside: str = "") -> str:
+    """The object of a component with its decorators around it, up to one of them: ``c(b(a))``."""
+    path = render_object(name, parts)
+    for decorator in list_decorators(name, parts):
+        if decorator == outside:
+            break
+        path = f"{decorator}({path})"
+    return path
 
 
 def list_graphs(names: str = "abc") -> Iterator[tuple[Part, ...]]:
@@ -127,6 +166,16 @@ def list_graphs(names: str = "abc") -> Iterator[tuple[Part, ...]]:
             Part(name, tuple(names[early] for early, late in edges if late == place))
             for place, name in enumerate(names)
         )
+
+
+def list_linked() -> Iterator[tuple[Part, ...]]:
+    """Yield chains of decorators, and collections, of three and four components."""
+    for last in LINKS[1:]:
+        yield Part("a"), Part("b"), Part("c", ("a", "b"), link=last)
+        yield Part("a"), Part("b", decorates="a"), Part("c", ("a",), link=last)
+        yield Part("a"), Part("b", decorates="a", stage=1), Part("c", ("a",), stage=1, link=last)
+    yield Part("a"), Part("b", decorates="a"), Part("c", decorates="a"), Part("d", ("a",), link="type")
+    yield Part("a"), Part("b"), Part("c", ("b",), link="type", decorates="a"), Part("d", ("a", "b"), link="each")
 
 
 def list_staged() -> Iterator[tuple[Part, ...]]:
@@ -146,14 +195,26 @@ def add_one_fault(parts: tuple[Part, ...]) -> Iterator[tuple[Part, ...]]:
             yield (*parts[:place], other, *parts[place + 1 :])
 
 
+def is_in_chain(part: Part, parts: Iterable[Part]) -> bool:
+    """Whether a component decorates another one, or is decorated.
+
+    None is degraded here: a decorator would have to do without the object that it decorates.
+    """
+    return bool(part.decorates) or any(other.decorates == part.name for other in parts)
+
+
 def add_policies(parts: tuple[Part, ...]) -> Iterator[tuple[Part, ...]]:
     """Yield the components with every fault of a start at every place, once for each way to react to it."""
     for place, part in enumerate(parts):
         for kind in STARTS[1:]:
             for policy, failures in (("retry", 0), ("retry", 1), ("retry", 3), ("degrade", 0)):
+                if policy == "degrade" and is_in_chain(part, parts):
+                    continue
                 faulty = replace(part, start=kind, policy=policy, failures=failures)
                 yield (*parts[:place], faulty, *parts[place + 1 :])
             # Components that may be degraded, and require one that is.
+            if any(other.decorates for other in parts):
+                continue
             every = tuple(replace(other, policy="degrade") for other in parts)
             yield (*every[:place], replace(every[place], start=kind), *every[place + 1 :])
 
@@ -168,7 +229,7 @@ def list_cases(backends: Iterable[str] = BACKENDS, shapes: Iterable[str] = SHAPE
 
     The failed starts end the run, as they do unless a component declares another policy; see `list_policy_cases`.
     """
-    for backend, shape, graph in product(backends, shapes, (*list_graphs(), *list_staged())):
+    for backend, shape, graph in product(backends, shapes, (*list_graphs(), *list_staged(), *list_linked())):
         for parts in add_one_fault(graph):
             case = (give_shape(parts, shape), "waits", None, backend)
             if is_possible(*case):
@@ -181,7 +242,7 @@ def list_cases(backends: Iterable[str] = BACKENDS, shapes: Iterable[str] = SHAPE
 
 def list_policy_cases(backends: Iterable[str] = BACKENDS, shapes: Iterable[str] = SHAPES) -> Iterator[Case]:
     """Yield every graph of three with every fault of a start at every place, tried again or degraded; undisturbed."""
-    for backend, shape, graph in product(backends, shapes, (*list_graphs(), *list_staged())):
+    for backend, shape, graph in product(backends, shapes, (*list_graphs(), *list_staged(), *list_linked())):
         for parts in add_policies(graph):
             case = (give_shape(parts, shape), "waits", None, backend)
             if is_possible(*case):

@@ -40,6 +40,8 @@ class Run:
     """One run of a case, as recorded."""
 
     case: Case
+    order: tuple[str, ...] = ()
+    """The names of the components in plan order."""
     now: Callable[[], float] = lambda: 0.0
     me: Callable[[], object] = object
     """Returns the current task."""

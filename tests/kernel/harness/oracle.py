@@ -9,7 +9,15 @@ from itertools import pairwise
 from typing import Any
 
 import trio
-from tests.kernel.harness.cases import ABANDON_AFTER, START_TIMEOUT, STOP_TIMEOUT, Case, find_leaders
+from tests.kernel.harness.cases import (
+    ABANDON_AFTER,
+    START_TIMEOUT,
+    STOP_TIMEOUT,
+    Case,
+    find_leaders,
+    render_object,
+    render_path,
+)
 from tests.kernel.harness.clock import Deadlock, Livelock
 from tests.kernel.harness.facts import Fact, Run
 from tests.kernel.harness.runner import run_case
@@ -66,6 +74,7 @@ def find_violations(run: Run) -> Iterator[str]:
     yield from oracle.check_internal_errors()
     yield from oracle.check_entered_once()
     yield from oracle.check_entered_after_leaders()
+    yield from oracle.check_given_to_followers()
     yield from oracle.check_exited_once()
     yield from oracle.check_exited_after_followers()
     yield from oracle.check_no_start_after_a_fault()
@@ -252,7 +261,8 @@ class _Oracle:
 
     def _relies(self, name: str, leader: str) -> bool:
         """Whether a component is degraded with another one. The others only start after it; see `FaultyPlan`."""
-        return leader in self.parts[name].waits_for and self.parts[name].policy == "degrade"
+        part = self.parts[name]
+        return leader in part.waits_for and part.policy == "degrade" and part.link in ("name", "type")
 
     def check_degraded_starts(self) -> Iterator[str]:
         """A degraded component is over when the run goes on without it, and stays so."""
@@ -268,6 +278,29 @@ class _Oracle:
                 yield f"I3 {name} was degraded before it was unwound"
             if places and self.run.place("service", name) is not None:
                 yield f"I3 a service of {name} has run, and {name} is degraded"
+
+    def check_given_to_followers(self) -> Iterator[str]:
+        """A component gets the objects of its leaders, each with its decorators around it, and in plan order."""
+        parts = self.case.parts
+        for fact in (fact for fact in self.run.facts if fact.kind == "given"):
+            part = self.parts[fact.name]
+            paths = {name: render_path(name, parts) for name in part.waits_for}
+            expected: dict[str, Any] = {}
+            if part.link == "group":
+                running = [name for name in part.waits_for if self.degraded(name) is None]
+                order = sorted(running, key=self.run.order.index)
+                expected["group"] = tuple(render_object(name, parts) for name in order)
+            elif part.link != "name":
+                expected = {name: path if part.link == "type" else (path,) for name, path in paths.items()}
+            if part.link == "type":
+                expected = {name: None if self.degraded(name) else path for name, path in expected.items()}
+            elif part.link == "each":
+                expected = {name: () if self.degraded(name) else path for name, path in expected.items()}
+            if part.decorates:
+                expected["inner"] = render_path(part.decorates, parts, part.name)
+            wanted, given = ({k: v for k, v in found.items() if v != ()} for found in (expected, fact.value))
+            if wanted != given:
+                yield f"I2 {fact.name} was given {fact.value}, not {expected}"
 
     def check_exited_once(self) -> Iterator[str]:
         for name in self.parts:

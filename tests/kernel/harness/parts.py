@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncGenerator, AsyncIterator
+import inspect
+from collections.abc import AsyncGenerator, AsyncIterator, Mapping, Sequence
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from contextvars import ContextVar
 from dataclasses import replace
@@ -40,12 +41,10 @@ class FaultyPlan:
 
     def __init__(self, parts: tuple[Part, ...]) -> None:
         self.run: Run
-        policies = {part.name: part.policy for part in parts}
-
-        def split_leaders(part: Part) -> dict[str, tuple[str, ...]]:
-            free = [] if part.policy == "degrade" else [x for x in part.waits_for if policies[x] == "degrade"]
-            return {"requires": tuple(x for x in part.waits_for if x not in free), "after": tuple(free)}
-
+        self._policies = {part.name: part.policy for part in parts}
+        self._parts = parts
+        self._kinds = {part.name: type(f"Type{part.name.upper()}", (), {}) for part in parts}
+        self._groups = {part.name: type(f"Group{part.name.upper()}", (), {}) for part in parts}
         self.plan: Plan = make_plan(
             [
                 LifespanContribution(
@@ -53,7 +52,10 @@ class FaultyPlan:
                     factory=self._factory(part),
                     band=LifespanBand.OBSERVABILITY,
                     priority=part.stage,
-                    **split_leaders(part),
+                    requires=self._list_required(part) if part.link == "name" else (),
+                    after=part.waits_for if part.link == "name" else (),
+                    provides=self._list_provided(part),
+                    decorates=self._kinds[part.decorates] if part.decorates else None,
                     start_timeout=START_TIMEOUT,
                     stop_timeout=STOP_TIMEOUT,
                     on_crash="degrade" if part.serving == "crash_degrade" else "stop",
@@ -65,11 +67,44 @@ class FaultyPlan:
             deadlines=Deadlines(left_for_stops=1000),
         )
 
-    def _factory(self, part: Part) -> Any:
-        def factory(context: Context) -> AbstractAsyncContextManager[None]:
-            return _Recorded(self.run, part, context)
+    def _list_required(self, part: Part) -> tuple[str, ...]:
+        return tuple(name for name in part.waits_for if not self._may_be_missing(part, name))
 
+    def _may_be_missing(self, part: Part, name: str) -> bool:
+        """Whether a component has to do without another one that may be degraded: it can't be degraded with it."""
+        return self._policies[name] == "degrade" and part.policy != "degrade"
+
+    def _list_provided(self, part: Part) -> tuple[type, ...]:
+        """The component's own type, and the type of each group that asks for the component."""
+        asking = [other.name for other in self._parts if other.link == "group" and part.name in other.waits_for]
+        return self._kinds[part.name], *(self._groups[name] for name in asking)
+
+    def _factory(self, part: Part) -> Any:
+        decorated = (self._kinds[part.decorates],) if part.decorates else ()
+        # A text, for the record, that is of every type that the component is declared to provide.
+        kind_of_object = type("Object", (str, *self._list_provided(part), *decorated), {})
+
+        def factory(context: Context, **given: Any) -> AbstractAsyncContextManager[Any]:
+            return _Recorded(self.run, part, context, given, kind_of_object)
+
+        taken = {name: self._render_annotation(part, name) for name in part.waits_for if part.link in ("type", "each")}
+        if part.link == "group" and part.waits_for:
+            taken["group"] = Sequence[self._groups[part.name]]
+        if part.decorates:
+            taken["inner"] = self._kinds[part.decorates]
+        kind = inspect.Parameter.KEYWORD_ONLY
+        parameters = [inspect.Parameter(name, kind, annotation=wanted) for name, wanted in taken.items()]
+        own = inspect.Parameter("context", kind, annotation=Context)
+        factory.__signature__ = inspect.Signature(  # type: ignore[attr-defined]
+            [own, *parameters], return_annotation=AbstractAsyncContextManager[Any]
+        )
         return factory
+
+    def _render_annotation(self, part: Part, name: str) -> Any:
+        kind: Any = self._kinds[name]
+        if part.link == "each":
+            return Sequence[kind]
+        return kind | None if self._may_be_missing(part, name) else kind
 
 
 @lru_cache(maxsize=512)
@@ -79,14 +114,20 @@ def make_faulty_plan(parts: tuple[Part, ...]) -> FaultyPlan:
 
 
 class _Recorded:
-    """A component's context manager, with a record of every call and its end."""
+    """A component's context manager, with a record of every call and its end.
 
-    def __init__(self, run: Run, part: Part, context: Context) -> None:
+    Its object is the path of the objects that it decorates: ``c(b(a))``.
+    """
+
+    def __init__(self, run: Run, part: Part, context: Context, given: Mapping[str, Any], kind: type[str]) -> None:
         self._run = run
         self._part = part
         run.tries[part.name] += 1
         if part.failures and run.tries[part.name] > part.failures:
             part = replace(part, start="fine")
+        self._object = kind(f"{part.name}({given['inner']})" if part.decorates else part.name)
+        if given:
+            run.note("given", part.name, value=dict(given))
         if part.start == "factory":
             run.note("enter", part.name, value=variable.get())
             error = run.inject(part.name, "start", Boom(f"{part.name} factory"))
@@ -94,7 +135,7 @@ class _Recorded:
             raise error
         self._inner = _component(run, part, context)
 
-    async def __aenter__(self) -> None:
+    async def __aenter__(self) -> str:
         self._run.note("enter", self._part.name, value=variable.get())
         try:
             await self._inner.__aenter__()
@@ -102,6 +143,7 @@ class _Recorded:
             self._run.note("refused", self._part.name, error=error)
             raise
         self._run.note("entered", self._part.name)
+        return self._object
 
     async def __aexit__(
         self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None

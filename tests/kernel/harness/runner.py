@@ -28,6 +28,7 @@ def run_case(case: Case, engine_class: Any = lifecycle.Engine, *, eager: bool = 
     run = Run(case)
     faulty = make_faulty_plan(case.parts)
     faulty.run = run
+    run.order = tuple(component.name for component in faulty.plan.components)
     caller = _Caller(run, faulty.plan, engine_class)
     try:
         if case.backend == "trio":

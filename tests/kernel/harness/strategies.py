@@ -9,6 +9,7 @@ from tests.kernel.harness.cases import (
     BACKENDS,
     BODIES,
     DISTURBANCES,
+    LINKS,
     SERVING,
     SHAPES,
     STARTS,
@@ -16,6 +17,7 @@ from tests.kernel.harness.cases import (
     Case,
     Disturbance,
     Part,
+    is_in_chain,
 )
 
 NAMES = "abcdefghijkl"
@@ -33,6 +35,7 @@ _START, _SERVING, _STOP = _draw_mostly("fine", STARTS), _draw_mostly("fine", SER
 _POLICY = st.sampled_from(
     (*[("stop", 0)] * 4, ("retry", 0), ("retry", 1), ("retry", 3), ("degrade", 0), ("degrade", 0))
 )
+_LINK = st.sampled_from(("name", *LINKS, "decorates"))
 _BODY = _draw_mostly("waits", BODIES)
 _KIND = st.sampled_from((*DISTURBANCES, "nothing"))
 _STEP = st.integers(1, 240)
@@ -46,14 +49,25 @@ def cases(draw: st.DrawFn) -> Case:
     backend = draw(_BACKEND)
     names = NAMES[: draw(_COUNT)]
     stage = 0
+    asked: set[str] = set()
     parts: list[Part] = []
     for place, name in enumerate(names):
         # Few draws make many examples: two bits decide whether a stage begins, the others are the dependencies.
         bits = draw(_BITS) & draw(_BITS)
         stage += bits & 3 == 3
         earlier = tuple(early for bit, early in enumerate(names[:place]) if bits >> bit + 2 & 1)
-        faults = draw(_START), draw(_SERVING), draw(_STOP)
-        parts.append(Part(name, earlier, stage, draw(_SHAPE), *faults, *draw(_POLICY)))
+        link, decorates = draw(_LINK), ""
+        # Whoever has asked for a type has got the outermost object of it, so nobody decorates that type any more.
+        free = [early for early in names[:place] if early not in asked]
+        if link == "decorates":
+            decorates = free[bits % len(free)] if free else ""
+            link = "type"
+            earlier = tuple(early for early in earlier if early != decorates)
+        asked.update(earlier if link in ("type", "each") else ())
+        faults = draw(_SHAPE), draw(_START), draw(_SERVING), draw(_STOP)
+        policy, failures = draw(_POLICY)
+        parts.append(Part(name, earlier, stage, *faults, link, decorates, policy, failures))
+    parts = [_without_degraded_chain(part, parts) for part in parts]
     kind = draw(_KIND)
     if backend == "trio":
         parts = [_without_native(part) for part in parts]
@@ -64,6 +78,10 @@ def cases(draw: st.DrawFn) -> Case:
         disturbance = Disturbance(kind, draw(_STEP), target)
     seed = draw(_SEED)
     return Case(tuple(parts), draw(_BODY), disturbance, backend, None if seed < 0 else seed)
+
+
+def _without_degraded_chain(part: Part, parts: list[Part]) -> Part:
+    return replace(part, policy="retry") if part.policy == "degrade" and is_in_chain(part, parts) else part
 
 
 def _without_native(part: Part) -> Part:

@@ -1,5 +1,7 @@
 """Tests of bandmaster.kernel.hosting.application."""
 
+from contextlib import asynccontextmanager
+
 import anyio
 import pytest
 from fastapi import FastAPI
@@ -33,7 +35,7 @@ class LayerSettings(BaseSettings):
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        ({"host": 5}, "host: expected an ASGI app, got 5"),
+        ({"host": 5}, "host: expected an ASGI app, got an int"),
         ({"settings": {}}, "settings: expected KernelSettings, got dict"),
         ({"overrides": 5}, "overrides: expected a mapping like {Database: fake}, got 5"),
         ({"contributions": 5}, "contributions: expected a list of contributions, got 5"),
@@ -120,9 +122,51 @@ def test_an_attribute_of_the_host_only(name):
     with pytest.raises(AttributeError) as raised:
         getattr(app, name)
     assert (
-        f"'Application' object has no attribute {name!r}; its host, a FastAPI, has one: use app.host.{name}"
+        f"'Application' object has no attribute {name!r}; its host, a FastAPI, has one: use app.host.{name}, and pass "
+        "app.host to whatever expects a FastAPI"
     ) == str(raised.value)
     assert not hasattr(app, name)
+
+
+@pytest.mark.parametrize("name", ["openapi", "dependency_overrides", "state"])
+def test_setting_an_attribute_of_the_host_only(name):
+    """Setting an attribute that only the host reads is refused: nothing would read the application's own."""
+    app = composed(host=FastAPI())
+    with pytest.raises(AttributeError) as raised:
+        setattr(app, name, {})
+    assert (
+        f"{name!r} of 'Application' is never read; its host, a FastAPI, has one: use app.host.{name}, and pass "
+        "app.host to whatever expects a FastAPI"
+    ) == str(raised.value)
+    assert not hasattr(app, name)
+
+
+def test_setting_any_other_attribute():
+    """Attributes of the application itself, private ones, and those of no host can be set."""
+    app = composed(host=FastAPI())
+    for name in ("title", "_is_instrumented", "shop"):
+        setattr(app, name, "own")
+        assert "own" == getattr(app, name)
+
+
+def test_an_attribute_of_the_host_of_a_nested_application():
+    """The error points through all applications to the host that has the attribute."""
+    with pytest.raises(AttributeError, match=r"use app\.host\.host\.include_router, and pass app\.host\.host to"):
+        _ = composed(host=composed(host=FastAPI())).include_router
+
+
+def test_a_host_whose_attribute_fails():
+    """An attribute of the host that can't be read doesn't change the error about the application."""
+
+    class Fails:
+        async def __call__(self, scope, receive, send):
+            raise AssertionError
+
+        @property
+        def state(self):
+            raise RuntimeError("not now")
+
+    assert not hasattr(composed(host=Fails()), "state")
 
 
 @pytest.mark.parametrize("name", ["include_router", "_private"])
@@ -185,6 +229,86 @@ async def test_the_lifespan_protocol():
     assert ["lifespan.startup.complete", "lifespan.shutdown.complete"] == sent
 
 
+@pytest.mark.parametrize("state", [{}, {"region": "eu", "pool": 1}])
+async def test_the_servers_state_gets_what_lifespans_yield(state):
+    """A server gets the state that the host's lifespan yields, and nothing of the application's own."""
+
+    @asynccontextmanager
+    async def lifespan(app):
+        yield {"pool": 7}
+
+    app = composed(database, host=Starlette(lifespan=lifespan))
+    questions = iter(["lifespan.startup", "lifespan.shutdown"])
+    seen = []
+
+    async def receive():
+        return {"type": next(questions)}
+
+    async def send(message):
+        seen.append(dict(state))
+
+    await app({"type": "lifespan", "state": state}, receive, send)
+    assert [{**state, "pool": 7}] * 2 == seen
+
+
+def failing_host(phase):
+    """A host whose lifespan fails in the phase."""
+
+    @asynccontextmanager
+    async def lifespan(app):
+        if phase == "start":
+            raise LookupError("the host's own")
+        yield
+        raise LookupError("the host's own")
+
+    return Starlette(lifespan=lifespan)
+
+
+async def speak(app):
+    """The types of the messages that an application sends to a server, which stops it at once, and its exception."""
+    questions = iter(["lifespan.startup", "lifespan.shutdown"])
+    sent = []
+
+    async def receive():
+        return {"type": next(questions)}
+
+    async def send(message):
+        sent.append(message["type"].removeprefix("lifespan."))
+
+    with pytest.raises(Exception) as raised:
+        await app({"type": "lifespan", "state": {}}, receive, send)
+    return sent, raised.value
+
+
+@pytest.mark.parametrize(
+    ("phase", "expected"),
+    [("start", ["startup.failed"]), ("stop", ["startup.complete", "shutdown.failed"])],
+)
+async def test_an_application_of_a_host_alone_fails_as_the_host_does(phase, expected):
+    """Without other components the host's own exception is raised, which tests of the host expect."""
+    sent, error = await speak(composed(host=failing_host(phase)))
+    assert (expected, LookupError) == (sent, type(error))
+    assert error.__context__ is None
+
+
+@pytest.mark.parametrize(("phase", "kind"), [("start", StartError), ("stop", StopError)])
+async def test_an_application_with_components_names_the_one_that_failed(phase, kind):
+    """With other components the kernel's error is raised, which tells the failures of all."""
+    _, error = await speak(composed(database, host=failing_host(phase)))
+    assert isinstance(error, kind)
+
+
+async def test_a_failure_of_the_kernels_own_stays_as_it_is():
+    """A host that reports a failure and raises nothing has no exception of its own."""
+
+    async def host(scope, receive, send):
+        await receive()
+        await send({"type": "lifespan.startup.failed", "message": "no"})
+
+    _, error = await speak(composed(host=host))
+    assert isinstance(error, StartError)
+
+
 async def test_one_run_at_a_time():
     """A second run at the same time is refused, and doesn't disturb the first."""
     app = composed(database)
@@ -207,7 +331,7 @@ async def test_a_run_after_another():
             await app.drain()
             assert 503 == (await ask(app, "/hello")).status
     assert seen[0] is not seen[1]
-    with pytest.raises(RuntimeError, match="the application has no resources: it is stopped"):
+    with pytest.raises(RuntimeError, match=r"the application has no resources\. The application has stopped"):
         app.resources
 
 
@@ -269,7 +393,7 @@ async def test_two_applications_live_side_by_side():
 
 def test_resources_before_the_start():
     """The error has the application's phase."""
-    with pytest.raises(RuntimeError, match="the application has no resources: it is new"):
+    with pytest.raises(RuntimeError, match=r"the application has no resources\. The application was never started"):
         composed().resources
 
 

@@ -1,5 +1,6 @@
 """Tests of bandmaster.kernel.hosting.draining."""
 
+import contextlib
 import functools
 
 import anyio
@@ -8,12 +9,13 @@ from starlette.applications import Starlette
 from starlette.responses import PlainTextResponse, StreamingResponse
 from starlette.routing import Route, WebSocketRoute
 from tests.kernel.asking import ask, websocket_scope
-from tests.kernel.hosting.apps import HELLO, composed
+from tests.kernel.hosting.apps import HELLO, composed, warned
 from tests.kernel.virtual import anyio_backend  # noqa: F401
 
 from bandmaster.kernel import events
 from bandmaster.kernel.contributions.bands import LifespanBand
 from bandmaster.kernel.contributions.decorators import lifespan
+from bandmaster.kernel.errors import CrashError
 from bandmaster.kernel.lifecycle.context import Context
 
 pytestmark = pytest.mark.anyio
@@ -65,6 +67,174 @@ async def test_a_drain_is_bounded():
         assert 1 == await app.drain()
         assert 3 == pytest.approx(anyio.current_time() - began)
         tasks.cancel_scope.cancel()
+
+
+def lasting(facts, stop=anyio.sleep_forever):
+    """A response that goes on until it is told or cancelled."""
+
+    async def endpoint(request):
+        async def chunks():
+            try:
+                yield b"first"
+                await stop()
+            finally:
+                facts.append(f"stream ended at {anyio.current_time() - facts[0]:g}")
+
+        return StreamingResponse(chunks())
+
+    return Route("/lasting", endpoint)
+
+
+def stopping(facts):
+    """A component that records its stop."""
+
+    @lifespan(band=LifespanBand.PERSISTENCE, name="database")
+    async def component():
+        yield
+        facts.append("database stopped")
+
+    return component
+
+
+async def test_streams_are_disconnected_after_half_of_the_time():
+    """A stream without end is ended by then, and before a component stops; nothing has to be cancelled."""
+    facts = []
+    app = composed(stopping(facts), host=Starlette(routes=[lasting(facts)]), settings={"drain_timeout": 6})
+    async with app.running(), anyio.create_task_group() as tasks:
+        facts.append(anyio.current_time())
+        tasks.start_soon(ask, app, "/lasting")
+        await anyio.sleep(1)
+        assert 0 == await app.drain()
+    assert ["stream ended at 4", "database stopped"] == facts[1:]
+
+
+async def test_what_goes_on_is_cancelled_and_answered():
+    """A request without a response gets a 503; a component stops after that."""
+    facts, answers = [], []
+
+    async def endpoint(request):
+        try:
+            await anyio.sleep_forever()
+        finally:
+            facts.append("request ended")
+
+    app = composed(stopping(facts), host=Starlette(routes=[Route("/", endpoint)]), settings={"drain_timeout": 3})
+
+    async def request():
+        answers.append(await ask(app))
+
+    async with app.running(), anyio.create_task_group() as tasks:
+        tasks.start_soon(request)
+        await anyio.sleep(1)
+        assert 1 == await app.drain()
+    assert ["request ended", "database stopped"] == facts
+    assert [(503, "close")] == [(answer.status, answer.headers["connection"]) for answer in answers]
+    (drained,) = [event for event in app.seen if isinstance(event, events.Drained)]
+    assert 1 == drained.left
+
+
+async def test_no_component_stops_under_a_request_where_nobody_drains():
+    """The end of the run cancels what is in flight."""
+    facts = []
+    app = composed(stopping(facts), host=Starlette(routes=[lasting(facts)]))
+    async with anyio.create_task_group() as tasks:
+        async with app.running():
+            facts.append(anyio.current_time())
+            tasks.start_soon(ask, app, "/lasting")
+            await anyio.sleep(1)
+        assert ["stream ended at 1", "database stopped"] == facts[1:]
+
+
+async def test_no_component_stops_under_a_request_after_a_crash():
+    """The requests in flight are cancelled first."""
+    facts = []
+
+    @lifespan(band=LifespanBand.SERVICES, name="service")
+    async def component():
+        async with anyio.create_task_group() as tasks:
+            tasks.start_soon(crash)
+            yield
+            tasks.cancel_scope.cancel()
+
+    async def crash():
+        await anyio.sleep(2)
+        raise RuntimeError("died")
+
+    app = composed(component, stopping(facts), host=Starlette(routes=[lasting(facts)]))
+    async with anyio.create_task_group() as tasks:
+        with pytest.raises(CrashError):
+            async with app.running():
+                facts.append(anyio.current_time())
+                tasks.start_soon(ask, app, "/lasting")
+                await anyio.sleep_forever()
+    assert ["stream ended at 2", "database stopped"] == facts[1:]
+
+
+async def test_a_request_that_ignores_its_cancellation_is_named():
+    """Components stop a second later all the same, with a warning that has the line."""
+    free = anyio.Event()
+
+    async def endpoint(request):
+        with anyio.CancelScope(shield=True):
+            while not free.is_set():
+                with contextlib.suppress(BaseException):
+                    await free.wait()
+        return PlainTextResponse("late")
+
+    app = composed(host=Starlette(routes=[Route("/deaf", endpoint)]), settings={"drain_timeout": 1})
+    async with anyio.create_task_group() as tasks:
+        async with app.running():
+            tasks.start_soon(ask, app, "/deaf")
+            await anyio.sleep(1)
+            assert 1 == await app.cancel_requests()
+            free.set()
+    ((component, message),) = warned(app)
+    assert "application" == component
+    assert message.startswith(
+        "a request ignores its cancellation for 1 s, and components stop under it: http /deaf; it"
+    )
+    assert message.endswith("await free.wait()")
+
+
+async def test_the_server_is_closed_when_the_delay_is_over():
+    """WebSockets are closed before, and requests are accepted until the server accepts none any more."""
+    app, client, facts = with_websocket(drain_delay=2, drain_timeout=10), Client(), []
+
+    async def close_server():
+        facts.append((anyio.current_time() - began, client.codes[:]))
+        await anyio.sleep(3)
+        facts.append((await ask(app, "/hello")).status)
+
+    async with app.running(), anyio.create_task_group() as tasks:
+        tasks.start_soon(client.connect, app)
+        await anyio.sleep(1)
+        began = anyio.current_time()
+        await app.drain(close_server=close_server)
+        assert 503 == (await ask(app, "/hello")).status
+        assert 5 == pytest.approx(anyio.current_time() - began)
+    assert [(2, [None, 1001]), 200] == facts
+
+
+async def test_a_handshake_in_the_drain():
+    """In the delay a handshake may end; when the delay is over, one that hasn't ended is refused."""
+
+    async def late(websocket):
+        await anyio.sleep(float(websocket.query_params["seconds"]))
+        await websocket.accept()
+        await websocket.receive()
+
+    app = composed(
+        host=Starlette(routes=[WebSocketRoute("/ws", late)]), settings={"drain_delay": 5, "drain_timeout": 9}
+    )
+    early, late_one = Client(b"seconds=3"), Client(b"seconds=60")
+    async with app.running(), anyio.create_task_group() as tasks:
+        tasks.start_soon(early.connect, app)
+        tasks.start_soon(late_one.connect, app)
+        await anyio.sleep(1)
+        await app.drain()
+        tasks.cancel_scope.cancel()
+    assert ["websocket.accept", "websocket.close"] == early.sent
+    assert ["websocket.http.response.start", "websocket.http.response.body"] == late_one.sent
 
 
 async def test_a_stream_may_look_at_the_drain():
@@ -201,13 +371,16 @@ async def test_a_client_that_reads_nothing():
 class Client:
     """A client with one WebSocket, which stays open until the application closes it."""
 
-    def __init__(self):
+    def __init__(self, query=b""):
+        self.query = query
+        self.sent = []
         self.codes = []
         """The code of each message sent to the client: none for the accept."""
         self._questions = iter([{"type": "websocket.connect"}])
 
     async def connect(self, app):
-        await app(websocket_scope("/ws"), self._receive, self._send)
+        scope = websocket_scope("/ws", query_string=self.query, extensions={"websocket.http.response": {}})
+        await app(scope, self._receive, self._send)
 
     async def _receive(self):
         for question in self._questions:
@@ -215,6 +388,7 @@ class Client:
         await anyio.sleep_forever()
 
     async def _send(self, message):
+        self.sent.append(message["type"])
         self.codes.append(message.get("code"))
         await anyio.sleep(0)
 
@@ -225,7 +399,7 @@ async def waiting(websocket):
 
 
 def with_websocket(**settings):
-    return composed(host=Starlette(routes=[WebSocketRoute("/ws", waiting)]), settings=settings)
+    return composed(host=Starlette(routes=[HELLO, WebSocketRoute("/ws", waiting)]), settings=settings)
 
 
 @pytest.mark.parametrize("timeout", [0, 10])

@@ -4,13 +4,14 @@ import pytest
 from fastapi import FastAPI
 from starlette.applications import Starlette
 from starlette.exceptions import HTTPException
+from starlette.middleware.exceptions import ExceptionMiddleware
 from starlette.responses import PlainTextResponse
-from starlette.routing import Route
+from starlette.routing import Mount, Route
 from tests.kernel.asking import ask, websocket_scope
-from tests.kernel.hosting.apps import bare, failing, handling, installed, page, read_failed, text
+from tests.kernel.hosting.apps import bare, composed, failing, handling, installed, read_failed, text
 
-from bandmaster.kernel.contributions.model import ErrorHandlerContribution, Provenance, RouteContribution
-from bandmaster.kernel.errors import PlanError
+from bandmaster.kernel.contributions.model import ErrorHandlerContribution, RouteContribution
+from bandmaster.kernel.hosting.error_handlers import share_error_handlers
 from bandmaster.kernel.hosting.routes import install_routes
 
 pytestmark = pytest.mark.anyio
@@ -138,17 +139,172 @@ async def test_a_handler_that_the_host_has_itself():
     assert (500, "own") == await text(app)
 
 
-async def test_two_handlers_for_one_exception_are_a_problem():
-    """Two handlers for one exception are a problem, since their names would decide."""
-    parts = [
-        ErrorHandlerContribution(name="a", exception=KeyError, handler=page("a"), provenance=Provenance("acme", "1.0")),
-        ErrorHandlerContribution(name="b", exception=KeyError, handler=page("b")),
-        ErrorHandlerContribution(name="c", exception=404, handler=page("c")),
-        ErrorHandlerContribution(name="d", exception=404, handler=page("d")),
-    ]
-    with pytest.raises(PlanError) as raised:
-        install_routes(Starlette(), [], parts)
+def handler_for(exception, text="handled"):
+    return ErrorHandlerContribution(name="errors", exception=exception, handler=handling(text))
+
+
+@pytest.mark.parametrize("host", [Starlette, FastAPI])
+@pytest.mark.parametrize("own", [500, Exception])
+@pytest.mark.parametrize("contributed", [500, Exception])
+async def test_the_hosts_own_handler_for_what_nobody_handles(host, own, contributed):
+    """Status 500 and Exception are one place in the frameworks: the host's own handler for either stays."""
+    app = host(routes=[Route("/hello", failing(KeyError()))], exception_handlers={own: handling("own")})
+    _, warnings = install_routes(app, [], [handler_for(contributed)])
+    name = "status 500" if own == 500 else "Exception"
+    assert [f"error handler 'errors' (in code) gives way to the host's own for {name}"] == warnings
+    assert b"own" == await read_failed(app, "/hello")
+
+
+@pytest.mark.parametrize("first", [500, Exception])
+@pytest.mark.parametrize("second", [500, Exception])
+async def test_what_nobody_handles_after_an_earlier_application(first, second):
+    """The latest application's handler answers, whichever of the two keys each application has used."""
+    app = Starlette(routes=[Route("/hello", failing(KeyError()))])
+    for key, name in ((first, "first"), (second, "second"), (first, "third")):
+        assert [] == install_routes(app, [], [handler_for(key, name)])[1]
+        assert name.encode() == await read_failed(app, "/hello")
+
+
+class _Teapot(HTTPException):
+    """An exception that a framework's app may have a handler of its own for."""
+
+
+@pytest.mark.parametrize(
+    ("own", "contributed", "error"),
+    [
+        pytest.param(LookupError, KeyError, KeyError(), id="base class"),
+        pytest.param(HTTPException, 418, HTTPException(418), id="status of any"),
+        pytest.param(_Teapot, 418, _Teapot(418), id="status of a subclass"),
+        pytest.param(HTTPException, _Teapot, _Teapot(418), id="subclass"),
+        pytest.param(418, HTTPException, HTTPException(418), id="own status"),
+        pytest.param(_Teapot, HTTPException, _Teapot(418), id="own subclass"),
+        pytest.param(KeyError, LookupError, KeyError(), id="own is narrower"),
+    ],
+)
+async def test_an_exception_that_the_host_has_answered_so_far(own, contributed, error):
+    """An exception for which the host has a handler is answered by that, also where the other one is more specific."""
+    app = Starlette(routes=[Route("/hello", failing(error))], exception_handlers={own: handling("own")})
+    _, warnings = install_routes(app, [], [handler_for(contributed)])
+    assert (500, "own") == await text(app)
+    shadowed = own in (LookupError, HTTPException) or contributed == 418
+    assert (
+        [f"error handler 'errors' (in code) gives way to the host's own for {own.__name__}"] if shadowed else []
+    ) == (warnings)
+
+
+async def test_the_hosts_handler_for_what_nobody_handles_leaves_room():
+    """A host's own handler for Exception doesn't keep a contributed one for an exception from answering."""
+    app = Starlette(routes=[Route("/hello", failing(KeyError()))], exception_handlers={Exception: handling("own")})
+    assert [] == install_routes(app, [], [handler_for(KeyError), handler_for(418)])[1]
+    assert (500, "handled") == await text(app)
+
+
+async def test_a_handler_without_a_module():
+    """A host's own handler may be an object that belongs to no module."""
+
+    class Handler:
+        __module__ = None
+
+        async def __call__(self, request, error):
+            return PlainTextResponse("own", 500)
+
+    app = Starlette(routes=[Route("/hello", failing(KeyError()))], exception_handlers={KeyError: Handler()})
+    _, warnings = install_routes(app, [], [handler_for(KeyError)])
+    assert 1 == len(warnings)
+    assert (500, "own") == await text(app)
+
+
+def mounted(error=None, **options):
+    """A host and an app mounted in it that raises."""
+    inner = Starlette(routes=[Route("/hello", failing(error or KeyError()))], **options)
+    return Starlette(routes=[Mount("/in", inner)]), inner
+
+
+async def answer_of_mounted(app):
+    async with app.running():
+        return await text(app, "/in/hello")
+
+
+async def test_a_mounted_app_shares_the_error_handlers():
+    """A mounted app that asks for them has the error handlers of the plan, as the host has."""
+    host, inner = mounted()
+    share_error_handlers(inner)
+    app = composed(handler_for(KeyError), host=host)
+    assert (500, "handled") == await answer_of_mounted(app)
+
+
+async def test_a_mounted_app_keeps_its_own_handlers():
+    """A mounted app's own handlers come first, and a warning names where the app is mounted."""
+    host, inner = mounted(exception_handlers={500: handling("own")})
+    share_error_handlers(inner, [handler_for(Exception, "given")])
+    app = composed(handler_for(Exception), host=host)
     assert [
-        "error handlers 'a' (acme 1.0) and 'b' (in code) are both for KeyError. Disable one, as in disable={'a'}.",
-        "error handlers 'c' (in code) and 'd' (in code) are both for status 404. Disable one, as in disable={'c'}.",
-    ] == [str(problem) for problem in raised.value.problems]
+        "error handler 'errors' (in code) gives way to that of the app mounted at '/in' for status 500"
+    ] == app.warnings
+    async with app.running():
+        assert b"own" == await read_failed(app, "/in/hello")
+
+
+async def test_a_mounted_app_that_does_not_ask_is_left_alone():
+    """A mounted app that doesn't ask for the error handlers has none of them."""
+    host, _ = mounted(HTTPException(418))
+    app = composed(handler_for(418), host=host)
+    assert (418, "I'm a Teapot") == await answer_of_mounted(app)
+
+
+async def test_handlers_that_are_given_at_once():
+    """The handlers that are given count for an app that no application serves."""
+    host, inner = mounted()
+    share_error_handlers(inner, [handler_for(KeyError)])
+    assert (500, "handled") == await text(host, "/in/hello")
+
+
+async def test_an_app_that_is_mounted_after_the_plan_was_made():
+    """An app that is mounted later shares the error handlers from the start on."""
+    _, inner = mounted()
+    outer = Starlette()
+    app = composed(handler_for(KeyError), host=outer)
+    outer.mount("/in", inner)
+    share_error_handlers(inner)
+    assert (500, "handled") == await answer_of_mounted(app)
+
+
+async def test_an_app_of_contributed_routes_in_front_of_a_bare_host():
+    """An app that contributed routes mount shares the error handlers, also where the host is no framework's."""
+    _, inner = mounted()
+    share_error_handlers(inner)
+    app = composed(handler_for(KeyError), RouteContribution(name="in", routes=[Mount("/in", inner)]), host=bare)
+    assert (500, "handled") == await answer_of_mounted(app)
+
+
+async def test_an_app_inside_a_wrapper_shares_the_error_handlers():
+    """A host that is a framework's app inside a wrapper can have the error handlers in the app."""
+
+    class Wrapper:
+        def __init__(self, app):
+            self.app = app
+
+        async def __call__(self, scope, receive, send):
+            await self.app(scope, receive, send)
+
+    host, _ = mounted()
+    host.add_route("/own", failing(KeyError()))
+    share_error_handlers(host)
+    app = composed(handler_for(Exception), host=Wrapper(host))
+    async with app.running():
+        assert b"handled" == await read_failed(app, "/own")
+
+
+async def test_a_host_that_is_an_exception_middleware():
+    """Starlette's ExceptionMiddleware takes handlers and is no framework's app: it is wrapped as any other host."""
+    host = ExceptionMiddleware(bare, handlers={KeyError: handling("own")})
+    part = RouteContribution(name="hello", routes=[Route("/hello", failing(KeyError()))])
+    app = installed(host, part, handler_for(KeyError))
+    assert (500, "handled") == await text(app)
+    assert (404, "bare GET") == await text(app, "/other")
+
+
+def test_an_app_that_takes_no_handlers():
+    """Sharing with an app that takes no error handlers is an error."""
+    with pytest.raises(ValueError, match="expected a Starlette or FastAPI app, got <function bare"):
+        share_error_handlers(bare)

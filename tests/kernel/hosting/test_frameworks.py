@@ -15,7 +15,7 @@ from starlette.middleware import Middleware
 from starlette.middleware.gzip import GZipMiddleware
 from starlette.routing import Host, Mount, Route, Router
 from tests.kernel.asking import ask
-from tests.kernel.hosting.apps import bare, failing, handling, page
+from tests.kernel.hosting.apps import bare, failing, handling, page, read_failed
 
 from bandmaster.kernel.hosting import frameworks
 
@@ -48,6 +48,16 @@ def test_default_lifespan(kind):
         f"{kind.__name__}: the class _DefaultLifespan is gone: mounted apps without a lifespan become components"
     )
     assert frameworks.has_lifespan(frameworks.find_router(kind(lifespan=own)))
+
+
+@pytest.mark.parametrize(("inner", "expected"), [({}, False), ({"lifespan": own}, True)])
+def test_a_default_lifespan_in_a_merged_one(inner, expected):
+    """An included router makes FastAPI merge lifespans, also where neither the app nor the router has one."""
+    host = FastAPI()
+    host.include_router(APIRouter(**inner))
+    assert frameworks.has_lifespan(host.router) is expected, (
+        "FastAPI's _merge_lifespan_context is another function: hosts with routers are taken for hosts with a lifespan"
+    )
 
 
 @pytest.mark.parametrize("event", ["on_startup", "on_shutdown"])
@@ -95,15 +105,47 @@ def test_combined_lifespans():
     assert not frameworks.includes_lifespan(combine(print), own)
 
 
+@pytest.mark.parametrize("kind", [Starlette, FastAPI])
 @pytest.mark.anyio
-async def test_lifespan_watch():
-    """A lifespan that is entered through lifespan_context is noted, and the original put back at the end."""
-    sub = Starlette(lifespan=own)
-    with frameworks.LifespanWatch([sub.router]) as watch:
+async def test_lifespan_guard(kind):
+    """A lifespan is entered through lifespan_context once, and the original is put back at the end."""
+    entered = []
+
+    @asynccontextmanager
+    async def recorded(app):
+        entered.append(app)
+        yield
+
+    sub = kind(lifespan=recorded)
+    guard = frameworks.LifespanGuard([sub.router])
+    for _ in range(2):
         async with sub.router.lifespan_context(sub):
             pass
-    assert [sub.router] == watch.entered, "lifespan_context can't be replaced: mounted apps are started twice"
-    assert sub.router.lifespan_context is own
+    assert [sub] == entered, "lifespan_context can't be replaced: mounted apps are started twice"
+    assert guard.has_entered(sub.router)
+    wrapped = sub.router.lifespan_context
+    guard.end()
+    assert sub.router.lifespan_context is recorded
+    async with wrapped(sub):  # by somebody who has kept the replacement
+        pass
+    assert [sub, sub] == entered
+
+
+@pytest.mark.anyio
+async def test_lifespan_guard_of_event_handlers():
+    """FastAPI's routers run their handlers in _startup, which programs call for mounted apps."""
+    sub, called = FastAPI(), []
+    sub.router.add_event_handler("startup", lambda: called.append(1))
+    guard = frameworks.LifespanGuard([sub.router])
+    for _ in range(2):
+        await sub.router._startup()
+    assert guard.has_entered(sub.router), "router._startup is gone: handlers that the host calls run twice"
+    assert [1, 1] == called  # the host's own calls are the host's business
+    async with sub.router.lifespan_context(sub):
+        pass
+    guard.end()
+    assert [1, 1] == called
+    assert "_startup" not in vars(sub.router)
 
 
 def test_mount():
@@ -169,6 +211,21 @@ async def test_exception_handlers(kind):
     frameworks.set_exception_handler(app, KeyError, handler)
     assert frameworks.find_exception_handler(app, KeyError) is handler
     assert 500 == (await ask(app)).status, "middleware_stack is built elsewhere: later error handlers don't answer"
+
+
+@pytest.mark.parametrize("kind", [Starlette, FastAPI])
+@pytest.mark.anyio
+async def test_one_place_for_what_nobody_handles(kind):
+    """Of a handler for status 500 and one for Exception the later counts, and a new one takes the place of both."""
+    early, late = handling("early"), handling("late")
+    app = kind(exception_handlers={Exception: early, 500: late})
+    app.router.routes.append(Route("/", failing(KeyError())))
+    assert late is frameworks.find_exception_handler(app, Exception)
+    assert late is frameworks.find_exception_handler(app, 500)
+    assert b"late" == await read_failed(app, "/"), "the order of exception_handlers doesn't decide"
+    frameworks.set_exception_handler(app, Exception, early)
+    assert b"early" == await read_failed(app, "/")
+    assert {Exception} == {500, Exception} & set(frameworks.list_exceptions(app))
 
 
 def test_default_handlers():

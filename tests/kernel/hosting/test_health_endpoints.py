@@ -2,10 +2,11 @@
 
 import anyio
 import pytest
+from fastapi import APIRouter, FastAPI
 from starlette.applications import Starlette
 from starlette.routing import Mount, Route
 from tests.kernel.asking import ask
-from tests.kernel.hosting.apps import composed, hello
+from tests.kernel.hosting.apps import composed, hello, warned
 from tests.kernel.virtual import anyio_backend  # noqa: F401
 
 from bandmaster.kernel.contributions.bands import LifespanBand, MiddlewareBand
@@ -183,3 +184,66 @@ async def test_an_application_that_is_not_served_is_not_ready():
     app = composed()
     async with app.kernel.running():
         assert [("application", "not serving")] == [(check.name, check.reason) for check in (await app.ready()).checks]
+
+
+PATHS = {"live_path": "/alive", "ready_path": "/health/ready", "startup_path": ""}
+
+
+async def test_other_paths():
+    """Settings name the paths; an empty one switches its check off, and the host has all other paths."""
+    app = composed(host=Starlette(routes=[Route("/readyz", hello), Route("/", hello)]), settings=PATHS)
+    async with app.running():
+        paths = ("/alive", "/health/ready", "/readyz", "/livez", "/startupz", "/")
+        assert [200, 200, 200, 404, 404, 200] == [(await ask(app, path)).status for path in paths]
+    assert [] == app.warnings
+
+
+async def test_a_health_check_of_the_host_is_not_hidden_silently():
+    """The warning names the host's endpoint and the variable that mends it, wherever the route is."""
+    inner = Starlette(routes=[Route("/startupz", hello), Route("/other", hello)])
+    app = composed(host=Starlette(routes=[Route("/readyz", hello), Mount("/livez", inner), Mount("", inner)]))
+    hidden = [
+        ("/livez", "starlette.applications:Starlette", "BANDMASTER_LIVE_PATH"),
+        ("/readyz", "tests.kernel.hosting.apps:hello", "BANDMASTER_READY_PATH"),
+        ("/startupz", "tests.kernel.hosting.apps:hello", "BANDMASTER_STARTUP_PATH"),
+    ]
+    assert app.warnings == [
+        f"the route {path!r} ({endpoint}) is never reached, since the application itself answers the health check "
+        f"{path}. Give the check another path with {variable}, or switch it off with {variable} empty."
+        for path, endpoint, variable in hidden
+    ]
+    async with app.running():
+        assert {message for _, message in warned(app)} >= set(app.warnings)
+
+
+async def test_a_hidden_route_in_an_included_router():
+    """FastAPI keeps an included router as one route."""
+    host, router = FastAPI(), APIRouter(prefix="/api")
+    router.add_api_route("/readyz", hello)
+    host.include_router(router)
+    host.mount("/v2", Starlette(routes=[Route("/readyz", hello)]))
+    hidden = [composed(host=host, settings={"ready_path": path}).warnings for path in ("/api/readyz", "/v2/readyz")]
+    assert [1, 1] == [len(warnings) for warnings in hidden]
+    assert [] == composed(host=host).warnings
+    assert [] == composed(host=host, settings={"ready_path": "/api/readyz", "health": False}).warnings
+
+
+async def test_a_page_for_every_path_hides_nothing():
+    """A route that matches the path among others isn't meant for health checks."""
+    assert [] == composed(host=Starlette(routes=[Route("/{path:path}", hello)])).warnings
+
+
+async def test_an_app_that_mounts_itself():
+    """The search ends."""
+    host = Starlette()
+    host.mount("/self", host)
+    assert [] == composed(host=host, settings={"ready_path": "/self/self/readyz"}).warnings
+
+
+async def test_health_checks_close_connections_while_draining():
+    """A load balancer then asks on another connection, which another process accepts."""
+    app = composed()
+    async with app.running():
+        assert "connection" not in (await ask(app, "/readyz")).headers
+        await app.drain()
+        assert "close" == (await ask(app, "/readyz")).headers["connection"]

@@ -1,5 +1,8 @@
 """Tests of bandmaster.kernel.hosting.in_flight."""
 
+import time
+from contextlib import suppress
+
 import anyio
 import pytest
 
@@ -197,3 +200,331 @@ async def test_a_client_that_has_left():
         connection.out.set()
         other.out.set()
     assert len(sent) == 2
+
+
+def make_start(*headers):
+    return {"type": "http.response.start", "status": 200, "headers": list(headers)}
+
+
+class Streaming:
+    """A response that streams until ``receive`` says that the client has left; trickles of its own between."""
+
+    def __init__(self, *headers):
+        self.start = make_start(*headers)
+        self.received = []
+        self.begun = anyio.Event()
+
+    async def __call__(self, scope, receive, send):
+        self.received.append((await receive())["type"])
+        await send(self.start)
+        self.begun.set()
+        self.received.append((await receive())["type"])
+        self.received.append((await receive())["type"])
+
+
+class Client:
+    """A client that sends its request in two parts, and then stays."""
+
+    def __init__(self, *parts):
+        self._parts = iter(parts or [{"type": "http.request", "body": b"", "more_body": False}])
+
+    async def receive(self):
+        for part in self._parts:
+            return part
+        await anyio.sleep_forever()
+
+
+HTTP = {"type": "http", "path": "/stream", "http_version": "1.1"}
+
+
+async def test_a_stream_is_disconnected():
+    """A receive that waits, and each later one, answers as if the client had left."""
+    in_flight, streaming, sent = InFlight(), Streaming(), Sent()
+    async with anyio.create_task_group() as tasks:
+        tasks.start_soon(in_flight.serve_request, streaming, HTTP, Client().receive, sent)
+        await streaming.begun.wait()
+        await anyio.wait_all_tasks_blocked()
+        in_flight.disconnect_streams()
+    assert streaming.received == ["http.request", "http.disconnect", "http.disconnect"]
+    assert sent == [streaming.start]  # not completed, since the client must not take a part for the whole
+
+
+async def test_a_stream_that_begins_later_is_disconnected_too():
+    """Its first receive after the request answers at once."""
+    in_flight, streaming = InFlight(), Streaming()
+    in_flight.disconnect_streams()
+    with anyio.fail_after(5):
+        await in_flight.serve_request(streaming, HTTP, Client().receive, Sent())
+    assert streaming.received == ["http.request", "http.disconnect", "http.disconnect"]
+
+
+@pytest.mark.parametrize(
+    "app",
+    [
+        Held(make_start((b"Content-Length", b"1000"))),
+        Held(),
+        Held(make_start(), {"type": "http.response.body", "body": b"whole"}),
+        Held(make_start(), {"type": "http.response.pathsend", "path": "/file"}),
+    ],
+    ids=["has an end", "not begun", "complete", "sent as a file"],
+)
+async def test_other_responses_are_not_disconnected(app):
+    """A response with an end, one that hasn't begun, and one that is complete wait for the client itself."""
+    in_flight, received = InFlight(), []
+    app.inside, app.out = anyio.Event(), anyio.Event()
+
+    async def listening(scope, receive, send):
+        await receive()
+        async with anyio.create_task_group() as tasks:
+            tasks.start_soon(receive_one, receive)
+            await app(scope, receive, send)
+            tasks.cancel_scope.cancel()
+
+    async def receive_one(receive):
+        received.append(await receive())
+
+    async with anyio.create_task_group() as tasks:
+        tasks.start_soon(in_flight.serve_request, listening, HTTP, Client().receive, Sent())
+        await app.inside.wait()
+        in_flight.disconnect_streams()
+        await anyio.wait_all_tasks_blocked()
+        app.out.set()
+    assert received == []
+
+
+async def test_a_request_whose_body_is_still_read():
+    """The whole body arrives, though the response streams already; only then the client is said to have left."""
+    in_flight, received = InFlight(), []
+
+    async def echo(scope, receive, send):
+        await send(make_start())
+        for _ in range(3):
+            received.append((await receive())["type"])
+
+    in_flight.disconnect_streams()
+    first, last = [{"type": "http.request", "body": b"x", "more_body": more} for more in (True, False)]
+    await in_flight.serve_request(echo, HTTP, Client(first, last).receive, Sent())
+    assert received == ["http.request", "http.request", "http.disconnect"]
+
+
+async def test_the_client_itself_leaves():
+    """The server's own message is passed on."""
+    in_flight, streaming = InFlight(), Streaming()
+    left = {"type": "http.disconnect"}
+    client = Client({"type": "http.request"}, left, left)
+    await in_flight.serve_request(streaming, HTTP, client.receive, Sent())
+    assert streaming.received == ["http.request", "http.disconnect", "http.disconnect"]
+
+
+LAST = {"type": "http.response.body", "body": b"", "more_body": False}
+
+
+@pytest.mark.parametrize(
+    ("kind", "is_stopping", "drains", "completed"),
+    [
+        (b"text/event-stream; charset=utf-8", False, True, True),
+        (b"text/event-stream", True, False, True),
+        (b"text/event-stream", False, False, False),
+        (b"text/plain", True, True, False),
+    ],
+)
+async def test_event_streams_are_completed(kind, is_stopping, drains, completed):
+    """An event stream that ends for the stop is complete as it is. Other streams are cut off visibly."""
+    in_flight, sent = InFlight(1001, lambda: is_stopping), Sent()
+    app = Held(make_start((b"content-type", kind)))
+    app.out.set()
+    if drains:
+        await in_flight.announce_drain()
+    assert await in_flight.serve_request(app, HTTP, nothing, sent)
+    assert (sent[1:] == [LAST]) is completed
+
+
+async def test_the_end_of_an_event_stream_whose_client_has_left():
+    """The server's error is no error of the application."""
+    in_flight = InFlight()
+    await in_flight.announce_drain()
+    app = Held(make_start((b"content-type", b"text/event-stream")))
+    app.out.set()
+
+    async def send(message):
+        if message == LAST:
+            raise OSError("gone")
+
+    assert await in_flight.serve_request(app, HTTP, nothing, send)
+
+
+@pytest.mark.parametrize(
+    ("version", "headers", "expected"),
+    [
+        ("1.1", [], [(b"connection", b"close")]),
+        ("1.1", [(b"Connection", b"keep-alive")], [(b"Connection", b"keep-alive")]),
+        ("2", [], []),
+    ],
+)
+async def test_the_connection_is_closed_while_draining(version, headers, expected):
+    """HTTP/1 responses that begin after the drain has say so, unless the app has set the header."""
+    in_flight, sent, app = InFlight(), Sent(), Held(make_start(*headers), LAST)
+    app.out.set()
+    await in_flight.serve_request(app, {**HTTP, "http_version": version}, nothing, sent)
+    await in_flight.announce_drain()
+    await in_flight.serve_request(app, {**HTTP, "http_version": version}, nothing, sent)
+    assert [message["headers"] for message in sent if "headers" in message] == [headers, expected]
+
+
+async def test_all_that_is_in_flight_is_cancelled():
+    """Requests and WebSockets end, and only the request without a response is one to answer."""
+    in_flight, silent, begun, connection = InFlight(), Held(), Held(make_start()), Held(ACCEPT)
+    answered = {}
+
+    async def serve(name, app):
+        answered[name] = await in_flight.serve_request(app, HTTP, nothing, Sent())
+
+    async with anyio.create_task_group() as tasks:
+        tasks.start_soon(serve, "silent", silent)
+        tasks.start_soon(serve, "begun", begun)
+        tasks.start_soon(in_flight.serve_websocket, connection, {}, nothing, Sent())
+        await anyio.wait_all_tasks_blocked()
+        assert await in_flight.cancel_all(5) == []
+    assert answered == {"silent": False, "begun": True}
+    assert in_flight.count == 0
+
+
+async def test_a_request_that_awaits_a_thread_is_cancelled_after_it():
+    """The thread may use a resource, so it is waited for; the request is cancelled at its next await."""
+    in_flight, ended = InFlight(), []
+
+    async def app(scope, receive, send):
+        try:
+            while True:
+                await anyio.to_thread.run_sync(time.sleep, 0.2)
+                ended.append("thread")
+                await anyio.sleep(0.15)
+        finally:
+            ended.append("request")
+
+    async with anyio.create_task_group() as tasks:
+        tasks.start_soon(in_flight.serve_request, app, HTTP, nothing, Sent())
+        await anyio.sleep(0.05)
+        assert await in_flight.cancel_all(10) == []
+    assert ended == ["thread", "request"]
+
+
+async def test_a_request_that_ignores_its_cancellation():
+    """It is described with the line at which it stands."""
+    in_flight, free = InFlight(), anyio.Event()
+
+    async def ignore(scope, receive, send):
+        with anyio.CancelScope(shield=True):
+            while not free.is_set():
+                with suppress(BaseException):
+                    await free.wait()
+
+    async with anyio.create_task_group() as tasks:
+        tasks.start_soon(in_flight.serve_request, ignore, HTTP, nothing, Sent())
+        await anyio.wait_all_tasks_blocked()
+        (described,) = await in_flight.cancel_all(0.05)
+        free.set()
+    assert described.startswith("http /stream; it stood at\n")
+    assert described.endswith("await free.wait()")
+
+
+async def refuse(scope, send):
+    await send({"type": "websocket.http.response.start", "status": 503})
+
+
+@pytest.mark.parametrize(
+    ("extensions", "expected"),
+    [
+        ({"websocket.http.response": {}}, ["websocket.http.response.start"]),
+        (None, ["websocket.accept", "websocket.close"]),
+    ],
+)
+async def test_a_handshake_that_is_not_over(extensions, expected):
+    """It is refused, or closed as soon as it is accepted; the app's own accept comes too late, and is no error."""
+    in_flight, sent, go_on, received = InFlight(), Sent(), anyio.Event(), []
+
+    async def app(scope, receive, send):
+        received.append(await receive())
+        await go_on.wait()
+        await send(ACCEPT)
+        received.append(await receive())
+        await send({"type": "websocket.close"})
+
+    scope = {"type": "websocket", "path": "/", "extensions": extensions}
+    async with anyio.create_task_group() as tasks:
+        tasks.start_soon(in_flight.serve_websocket, app, scope, Client({"type": "websocket.connect"}).receive, sent)
+        await anyio.wait_all_tasks_blocked()
+        await in_flight.announce_drain()
+        assert sent == []
+        await in_flight.announce_drain(refuse)
+        go_on.set()
+    assert [message["type"] for message in sent] == expected
+    assert [message["type"] for message in received] == ["websocket.connect", "websocket.disconnect"]
+    assert received[1]["code"] == 1001
+
+
+async def test_a_receive_that_waits_is_over_before_the_close():
+    """granian sends no close while a receive is pending."""
+    in_flight, sent, pending = InFlight(1012), Sent(), anyio.Lock()
+    received = []
+
+    async def receive():
+        if not received:
+            return {"type": "websocket.connect"}
+        async with pending:
+            await anyio.sleep_forever()
+
+    async def send(message):
+        async with pending:
+            sent.append(message["type"])
+
+    async def app(scope, receive, send):
+        received.append(await receive())
+        await send(ACCEPT)
+        received.append(await receive())
+        received.append(await receive())
+
+    with anyio.fail_after(5):
+        async with anyio.create_task_group() as tasks:
+            tasks.start_soon(in_flight.serve_websocket, app, {}, receive, send)
+            await anyio.wait_all_tasks_blocked()
+            await in_flight.announce_drain()
+    assert sent == ["websocket.accept", "websocket.close"]
+    assert received[1:] == [{"type": "websocket.disconnect", "code": 1012, "reason": "the server is going away"}] * 2
+
+
+async def test_a_message_of_the_client():
+    """Until the drain, messages pass."""
+    in_flight, received = InFlight(), []
+    messages = [{"type": "websocket.connect"}, {"type": "websocket.receive", "text": "hello"}]
+
+    async def app(scope, receive, send):
+        received.extend([await receive(), await receive()])
+
+    await in_flight.serve_websocket(app, {}, Client(*messages).receive, Sent())
+    assert received == messages
+
+
+async def test_the_close_of_a_slow_client_is_waited_for_by_every_caller():
+    """A second announcement returns when the close is sent, which the first one sends."""
+    in_flight, connection, go_on, sent = InFlight(), Held(ACCEPT), anyio.Event(), []
+
+    async def send(message):
+        if message["type"] == "websocket.close":
+            await go_on.wait()
+        sent.append(message["type"])
+
+    async with anyio.create_task_group() as tasks:
+        tasks.start_soon(in_flight.serve_websocket, connection, {}, nothing, send)
+        await connection.inside.wait()
+        tasks.start_soon(in_flight.announce_drain)
+        await anyio.wait_all_tasks_blocked()
+        tasks.start_soon(set_soon, go_on)
+        await in_flight.announce_drain()
+        assert sent == ["websocket.accept", "websocket.close"]
+        connection.out.set()
+
+
+async def set_soon(event):
+    await anyio.wait_all_tasks_blocked()
+    event.set()

@@ -6,9 +6,20 @@ from contextlib import asynccontextmanager
 
 import anyio
 import pytest
-import structlog
+from tests.logged import capture_logs
 
-from bandmaster.kernel import KernelSettings, LifespanBand, LifespanContribution, create_app, events
+from bandmaster.kernel import (
+    CrashError,
+    KernelSettings,
+    LifespanBand,
+    LifespanContribution,
+    StartCancelled,
+    StartError,
+    StopError,
+    TransientError,
+    create_app,
+    events,
+)
 from bandmaster.kernel.hosting.lifespan_server import _Session
 from bandmaster.kernel.shutdown.escalation import ECHO
 from bandmaster.kernel.shutdown.stop_signals import STOP_SIGNALS
@@ -21,7 +32,7 @@ SIGTERM, SIGINT = signal.SIGTERM, signal.SIGINT
 @pytest.fixture(autouse=True)
 def quiet():
     """Log lines are captured instead of printed."""
-    with structlog.testing.capture_logs() as lines:
+    with capture_logs() as lines:
         yield lines
 
 
@@ -86,8 +97,10 @@ def application(*components, **settings):
 class Server:
     """A server that runs an application by the lifespan protocol."""
 
-    def __init__(self, app):
+    def __init__(self, app, raises=()):
         self.app = app
+        self.raises = raises
+        self.error = None
         self.ended, self.killed = [], []
         self.sent = []
         self.over = False
@@ -104,6 +117,8 @@ class Server:
         )
         try:
             await session.run()
+        except self.raises as error:
+            self.error = error
         finally:
             self.over = True
             self._answered.set()
@@ -139,6 +154,20 @@ async def served(app):
         server.close()
 
 
+@asynccontextmanager
+async def failing(app, expected):
+    """Serve an application whose lifespan ends with an error; the server has that error afterwards."""
+    server = Server(app, raises=expected)
+    try:
+        async with anyio.create_task_group() as tasks:
+            tasks.start_soon(server.run)
+            server.ask("startup")
+            yield server
+    finally:
+        server.close()
+    assert isinstance(server.error, expected)
+
+
 async def wait_until(condition):
     with anyio.fail_after(5):
         while not condition():
@@ -165,26 +194,42 @@ async def test_start_and_stop():
 
 
 @pytest.mark.requirement("FA-14", "XC-L4")
-async def test_a_failed_start_is_reported_and_not_raised(quiet):
-    """The server gets one line with the cause, the log gets the whole report, once."""
-    async with served(application(Component(start=fail))) as server:
+async def test_a_failed_start_is_sent_and_then_raised(quiet):
+    """The server gets one line with the cause, then the error; the log gets the whole report, once."""
+    async with failing(application(Component(start=fail)), StartError) as server:
         assert await server.answer() == "startup.failed"
+    assert (str(server.error.__cause__), server.error.component) == ("no luck\nat all", "part")
     message = server.sent[0]["message"]
     assert "'part'" in message
     assert "no luck" in message
     assert "\n" not in message
-    (line,) = [line for line in quiet if line["event"] == "the start has failed"]
+    (line,) = [line for line in quiet if line["event"] == "the start failed"]
     assert line["log_level"] == "error"
     assert "Traceback" in line["exception"]
 
 
-async def test_a_failed_stop_is_reported(quiet):
-    """A failed stop is the last message to the server, and in the log."""
-    async with served(application(Component(stop=fail))) as server:
+async def test_an_operators_failure_is_one_sentence(quiet):
+    """The server logs the message at once, so the log repeats neither the sentence nor a traceback."""
+
+    async def refuse():
+        raise TransientError("the queue can't be reached: is QUEUE_URL right?")
+
+    async with failing(application(Component(start=refuse)), StartError) as server:
+        assert await server.answer() == "startup.failed"
+    assert "is QUEUE_URL right?" in server.sent[0]["message"]
+    assert [] == [line for line in quiet if line["event"].startswith("The start failed")]
+
+
+async def test_a_failed_stop_is_sent_and_then_raised(quiet):
+    """A failed stop is the last message to the server, is in the log, and is raised as it is by Starlette."""
+    async with failing(application(Component(stop=fail)), StopError) as server:
         await server.answer()
         server.ask("shutdown")
         assert await server.answer(2) == "shutdown.failed"
-    assert "the run has failed" in [line["event"] for line in quiet]
+    assert "'part' failed to stop: RuntimeError: no luck" in server.sent[1]["message"]
+    assert ["The stop failed: 'part' failed to stop: RuntimeError: no luck"] == [
+        line["event"] for line in quiet if line["event"].startswith("The stop failed")
+    ]
 
 
 async def test_an_exit_is_reported_and_raised():
@@ -224,11 +269,11 @@ async def test_a_crash_without_a_server_that_handles_signals():
         raise RuntimeError("died")
 
     part, other = Component(crash=crash), Component("other")
-    async with served(application(part, other)) as server:
+    async with failing(application(part, other), CrashError) as server:
         await server.answer()
         trigger.set()
-        await wait_until(lambda: "stop" in other.facts)
-        await anyio.wait_all_tasks_blocked()
+        await wait_until(lambda: not server.app.kernel.is_running)
+        assert "stop" in other.facts
         assert (await server.app.live()).status == "fail"
         assert (await server.app.ready()).status == "fail"
         assert len(server.sent) == 1
@@ -256,7 +301,7 @@ async def test_a_thread_other_than_the_main_one(server_handlers):
 async def test_serving_while_starting():
     """The server may serve at once; a shutdown meanwhile rolls the start back."""
     part = Component(start=anyio.sleep_forever)
-    async with served(application(part, serve_while_starting=True)) as server:
+    async with failing(application(part, serve_while_starting=True), StartCancelled) as server:
         assert await server.answer() == "startup.complete"
         await wait_until(lambda: part.facts)
         server.ask("shutdown")
@@ -266,7 +311,7 @@ async def test_serving_while_starting():
 
 async def test_a_failure_while_serving_and_starting(server_handlers):
     """The server gets the signal on which every server ends."""
-    async with served(application(Component(start=fail), serve_while_starting=True)) as server:
+    async with failing(application(Component(start=fail), serve_while_starting=True), StartError) as server:
         await server.answer()
         await wait_until(lambda: server.killed)
         server.ask("shutdown")
@@ -300,11 +345,11 @@ async def test_an_application_serves_the_protocol():
     assert sent == ["lifespan.startup.complete", "lifespan.shutdown.complete"]
 
 
-@pytest.mark.parametrize("number", STOP_SIGNALS)
+@pytest.mark.parametrize("number", [SIGTERM, SIGINT])
 async def test_a_signal_while_starting(server_handlers, number, quiet):
     """The start is cancelled, the signal passed on at once, the failure reported without a traceback."""
     part = Component(start=anyio.sleep_forever)
-    async with served(application(part)) as server:
+    async with failing(application(part), StartCancelled) as server:
         await wait_until(lambda: part.facts)
         signal.raise_signal(number)
         assert server_handlers.received == [number]
@@ -315,16 +360,33 @@ async def test_a_signal_while_starting(server_handlers, number, quiet):
 
 
 async def test_a_signal_while_serving(server_handlers):
-    """Readiness fails, draining begins, and without a drain delay the server gets the signal at once."""
+    """Readiness fails, draining begins, and then the server gets the signal."""
     async with served(application(Component())) as server:
         await server.answer()
         signal.raise_signal(SIGTERM)
-        assert server_handlers.received == [SIGTERM]
+        assert server_handlers.received == []
+        await wait_until(lambda: server_handlers.received == [SIGTERM])
         await wait_until(lambda: server.app.kernel.phase.value == "draining")
         assert (await server.app.ready()).status == "fail"
         server.ask("shutdown")
         assert await server.answer(2) == "shutdown.complete"
     assert server.killed == []
+
+
+async def test_a_drain_without_any_time(server_handlers):
+    """The server has the signal before components stop, so that it accepts nothing meanwhile."""
+    received = []
+
+    async def stop():
+        received.extend(server_handlers.received)
+
+    async with served(application(Component(stop=stop), drain_timeout=0)) as server:
+        await server.answer()
+        signal.raise_signal(SIGTERM)
+        await wait_until(lambda: server.app.kernel.phase.value == "stopped")
+        server.ask("shutdown")
+        assert await server.answer(2) == "shutdown.complete"
+    assert received == [SIGTERM]
 
 
 async def test_the_drain_delay(server_handlers):
@@ -363,7 +425,7 @@ async def test_a_crash_in_the_drain_delay(server_handlers):
         await trigger.wait()
         raise RuntimeError("died")
 
-    async with served(application(Component(crash=crash), drain_delay=5)) as server:
+    async with failing(application(Component(crash=crash), drain_delay=5), CrashError) as server:
         await server.answer()
         signal.raise_signal(SIGTERM)
         assert server_handlers.received == []
@@ -443,7 +505,7 @@ async def test_a_crash_ends_the_server(server_handlers):
         await trigger.wait()
         raise RuntimeError("died")
 
-    async with served(application(Component(crash=crash))) as server:
+    async with failing(application(Component(crash=crash)), CrashError) as server:
         await server.answer()
         trigger.set()
         await wait_until(lambda: server.killed)

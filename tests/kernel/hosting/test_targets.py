@@ -14,7 +14,10 @@ from bandmaster.kernel.hosting.targets import load, load_application, put_first,
 SHOP = """
 import functools
 from starlette.applications import Starlette
-from bandmaster.kernel import Kernel, create_app
+from bandmaster.kernel import Kernel, LifespanBand, create_app, lifespan
+@lifespan(band=LifespanBand.SERVICES)
+async def part():
+    yield
 plain = Starlette()
 kernel = Kernel(discover=False)
 application = create_app(discover=False)
@@ -137,6 +140,20 @@ EXPECTED = "expected an Application, a Kernel, any ASGI app, or a function witho
             f"shop_app:needs is the function needs(app); {EXPECTED} A factory takes no arguments; give them defaults.",
         ),
         ("shop_app:number", f"shop_app:number is an int; {EXPECTED}"),
+        (
+            "shop_app:part",
+            (
+                f"shop_app:part is a LifespanContribution; {EXPECTED} It is a part of an application: name the app, "
+                "create_app(contributions=[part])."
+            ),
+        ),
+        (
+            "bandmaster.contrib.wbe:app",
+            (
+                "There is no module 'bandmaster.contrib.wbe'. No distribution of bandmaster's has "
+                "bandmaster.contrib.wbe. Did you mean 'web'?"
+            ),
+        ),
         ("shop_app:functools", f"shop_app:functools is the module functools; {EXPECTED}"),
         (
             "shop_app:Starlette",
@@ -188,6 +205,14 @@ def test_a_module_that_is_nowhere(work, tmp_path):
             ),
         ),
         (
+            "import bandmaster.contrib.nosuch\n",
+            (
+                "bad can't be imported: ModuleNotFoundError: No module named 'bandmaster.contrib.nosuch'. No "
+                "distribution of bandmaster's has bandmaster.contrib.nosuch.\n"
+                "  bad.py:1 in <module>\n    import bandmaster.contrib.nosuch"
+            ),
+        ),
+        (
             "raise SystemExit(3)\n",
             (
                 "bad can't be imported: it calls sys.exit(3) when it is imported.\n"
@@ -211,7 +236,8 @@ def test_a_module_that_is_nowhere(work, tmp_path):
                 "@lifespan(band=LifespanBand.SERVICES, priority=999)\nasync def a():\n    yield\n"
             ),
             (
-                "bad can't be imported: ValueError: priority: 999 lies outside its band. Allowed: SERVICES 300–399.\n"
+                "bad can't be imported: ValueError: priority: 999 lies outside its band. Allowed: SERVICES 300–399 "
+                "(bad.py:2).\n"
                 "  bad.py:2 in <module>\n    @lifespan(band=LifespanBand.SERVICES, priority=999)"
             ),
         ),

@@ -30,7 +30,7 @@ from tests.kernel.lifecycle.engines import (
 )
 
 from bandmaster.kernel import events
-from bandmaster.kernel.errors import CrashError, StartCancelled, StartError, StopError
+from bandmaster.kernel.errors import CrashError, StartCancelled, StartError, StopError, YieldError
 from bandmaster.kernel.lifecycle.context import Context
 from bandmaster.kernel.lifecycle.engine import Engine, Phase
 from bandmaster.kernel.planning.make import make_plan
@@ -184,9 +184,9 @@ def test_a_factory_that_raises(backend: str) -> None:
 
 
 def test_a_factory_without_a_context_manager(backend: str) -> None:
-    """A value that is no async context manager fails the start with Python's own error."""
+    """A value that is no async context manager fails the start."""
     error = run_engine(backend, make_engine(make_contribution("a", lambda: 3)))
-    assert isinstance(error.__cause__, AttributeError)
+    assert isinstance(error.__cause__, YieldError)
 
 
 def test_a_context_manager_without_coroutine_functions(backend: str, record: Recorder) -> None:

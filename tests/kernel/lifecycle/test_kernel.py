@@ -1,9 +1,11 @@
 """Tests of bandmaster.kernel.lifecycle.kernel."""
 
 import functools
+from collections.abc import AsyncIterator
 
 import anyio
 import pytest
+from pydantic_settings import BaseSettings, SettingsConfigDict
 from tests.kernel.virtual import anyio_backend  # noqa: F401
 
 from bandmaster.kernel import events
@@ -66,7 +68,7 @@ async def undecorated():
     [
         ({"contributions": [undecorated]}, "contributions: undecorated is no contribution; decorate it"),
         ({"contributions": [None]}, "contributions: None is no contribution"),
-        ({"contributions": component()}, "contributions: expected a list of contributions, got Lifespan"),
+        ({"contributions": component()}, "contributions: expected a list, got the LifespanContribution"),
         ({"disable": 5}, "disable: expected a list of names, got 5"),
         ({"disable": [5]}, "disable: expected names, got 5"),
         ({"overrides": [Database]}, "overrides: expected a mapping like {Database: fake}, got "),
@@ -97,6 +99,32 @@ def test_settings_come_from_the_environment(monkeypatch):
     assert "outside" == Kernel(discover=False).settings.title
     assert inside is Kernel(discover=False, settings=inside).settings
     assert inside is Kernel(discover=False, overrides={KernelSettings: inside}).settings
+
+
+def test_an_env_file(monkeypatch, tmp_path):
+    """All settings are read from the file too, for every role; the file is read once."""
+    path = tmp_path / "shop.env"
+    path.write_text("BANDMASTER_TITLE=file\nBANDMASTER_PROCESSES=2\nSHOP_NAME=file\n", encoding="utf-8")
+    monkeypatch.setenv("BANDMASTER_PROCESSES", "3")
+
+    class Shop(BaseSettings):
+        model_config = SettingsConfigDict(env_prefix="SHOP_")
+        name: str
+
+    @lifespan(band=LifespanBand.SERVICES)
+    async def shop(settings: Shop) -> AsyncIterator[None]:
+        yield
+
+    kernel = Kernel(discover=False, contributions=[shop], env_file=path)
+    assert ("file", 3) == (kernel.settings.title, kernel.settings.processes)
+    assert "file" == kernel.plan.settings_of(Shop).name
+    path.unlink()
+    worker = kernel.for_role("worker", settings=KernelSettings())
+    assert "file" == worker.plan.settings_of(Shop).name
+    with kernel.use_environment():
+        assert "file" == KernelSettings().title
+    with pytest.raises(PlanError, match="can't be read: No such file"):
+        Kernel(discover=False, settings=KernelSettings(), env_file=path)
 
 
 def test_settings_that_cannot_be_read_are_problems_of_the_plan(monkeypatch):

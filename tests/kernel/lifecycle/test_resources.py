@@ -1,7 +1,7 @@
 """Tests of bandmaster.kernel.lifecycle.resources."""
 
 import re
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import asynccontextmanager
 from typing import Annotated, Generic, TypeVar
 
@@ -143,3 +143,28 @@ async def test_scoped_resources():
             assert one is not other
         assert [f"+{name}", f"+{name}", f"-{name}", f"-{name}"] == opened
         opened.clear()
+
+
+def test_collections(resources):
+    """Every value of a type in order, and by name; those without a name are named by their type."""
+    assert (main, replica) == resources[Sequence[Database]]
+    assert (
+        {"Database": main, "replica": replica}
+        == resources[Mapping[str, Database]]
+        == resources.get(Mapping[str, Database])
+    )
+    assert () == resources[Sequence[int]] == resources.get(Sequence[int], "else")
+    assert (True, False) == (Sequence[Database] in resources, Sequence[int] in resources)
+    for key in ((Sequence[Database], "x"), Annotated[Mapping[str, Database], Named("x")]):
+        with pytest.raises(KeyError, match="no component provides"):
+            resources[key]
+        assert (None, False) == (resources.get(key), key in resources)
+
+
+def test_several_of_a_type():
+    """One of several isn't chosen by chance; with a default neither."""
+    several = Resources(members={Cache: [("a", cache), ("b", cache)]}, several={Key(Cache): ("a", "b")})
+    for ask in (lambda: several[Cache], lambda: several.get(Cache, None)):
+        with pytest.raises(KeyError, match="'a' and 'b' provide Cache each; ask for one by its name, or for all"):
+            ask()
+    assert (cache, cache) == several[Sequence[Cache]]

@@ -9,6 +9,7 @@ from bandmaster.kernel import (
     Context,
     Problem,
 )
+from bandmaster.kernel.contributions.places import find_place
 from bandmaster.kernel.planning.make import make_plan
 
 
@@ -82,4 +83,5 @@ def test_a_budget_function_that_fails_is_one_problem(needs, budget, expected):
         *others,
         read_settings=lambda kinds: ({PoolSettings: PoolSettings()}, [Problem("SECRET is not set.")]),
     )
-    assert ["SECRET is not set.", f"{describe('a')}: its budget can't be had: {expected}."] == list(map(str, found))
+    failed = f"{describe('a')}: its budget can't be had: {expected} ({find_place(budget)})."
+    assert ["SECRET is not set.", failed] == list(map(str, found))

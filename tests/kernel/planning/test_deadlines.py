@@ -5,8 +5,17 @@ from itertools import pairwise, product
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from tests.kernel.planning.composing import part, problems
 
-from bandmaster.kernel.planning.deadlines import LONGEST_SHARE, StopPath, find_slowest_path, fits, share_seconds
+from bandmaster.kernel.planning.deadlines import (
+    LONGEST_SHARE,
+    Deadlines,
+    StopPath,
+    find_slowest_path,
+    fits,
+    share_seconds,
+)
+from bandmaster.kernel.planning.make import make_plan
 
 NAMES = "abcdef"
 
@@ -91,3 +100,45 @@ def test_rounding_ends_the_search(left, declared):
 def test_shares_by_example(stages, waits_for, declared, left, expected):
     """Stops in one stage run side by side; stops that wait for each other, and stages, add up."""
     assert expected == share_seconds(stages, waits_for, declared, left)
+
+
+BY_NAME = Deadlines(start=20, starts={"a": 60, "gone": 1}, stops={"a": 3, "b": 4}, left_for_stops=20)
+
+
+def test_operators_set_time_outs_by_name():
+    """A time-out by name counts whatever the component declares, and the plan knows where each comes from."""
+    parts = [part("a", start_timeout=5), part("b", stop_timeout=7), part("c", start_timeout=6)]
+    plan = make_plan([*parts, part("gone", when=lambda: False)], deadlines=BY_NAME)
+    assert [
+        ("a", 60, "operator", 3, "operator"),
+        ("b", 20, "setting", 4, "operator"),
+        ("c", 6, "component", 10, "grace"),
+    ] == [
+        (each.name, each.start_timeout, each.start_timeout_source, each.stop_timeout, each.stop_timeout_source)
+        for each in plan
+    ]
+    assert () == plan.warnings
+    assert (
+        "has 60 s to start (BANDMASTER_START_TIMEOUTS) and 3 s to stop (BANDMASTER_STOP_TIMEOUTS)"
+        in plan.explain("a").facts
+    )
+    assert "has 6 s to start (as it declares) and 10 s to stop (an equal share of the grace)" in plan.explain("c").facts
+
+
+def test_a_stop_by_name_counts_against_the_grace():
+    """The stops' deadlines have to fit into the grace with the time-outs that operators set."""
+    parts = [part("a", stop_timeout=1), part("b", after="a")]
+    plan = make_plan(parts, deadlines=Deadlines(stops={"a": 16}, left_for_stops=20))
+    assert (20, 4) == (plan.stop_seconds, plan.by_name["b"].stop_timeout)
+    (found,) = problems(*parts, deadlines=Deadlines(stops={"a": 21}, left_for_stops=20))
+    assert "the longest of which are 'a' 21 s." in found.hint
+
+
+def test_a_time_out_of_an_unknown_component_is_a_warning():
+    """With the near miss; components of other roles and parts that are left out are known."""
+    deadlines = Deadlines(starts={"databse": 60, "jobs": 1, "off": 1}, stops={"xyz": 3})
+    plan = make_plan([part("database"), part("jobs", roles="worker")], role="web", known=["off"], deadlines=deadlines)
+    assert (
+        "BANDMASTER_START_TIMEOUTS names 'databse', which no component has. Did you mean 'database'?",
+        "BANDMASTER_STOP_TIMEOUTS names 'xyz', which no component has.",
+    ) == plan.warnings

@@ -89,6 +89,7 @@ FAULTY = [
     part("twin", provenance=Provenance("two", "2")),
     part("engine", provides=Engine),
     part("motor", provides=Engine),
+    part("drives", needs=[Engine]),
     part("secret", needs=[SecretSettings], budget=lambda settings: {"a": settings.size}),
     part("failing", budget=lambda: 1 / 0),
     part("requires", requires="nobody"),
@@ -113,8 +114,8 @@ def test_every_problem_in_one_go():
     assert [
         ("twin", "have the same name"),
         ("two", "both answer for 404"),
-        ("motor", "both provide an Engine"),
         ("option", "has the option 'allow_orgins', which CORSMiddleware doesn't take"),
+        ("drives", "needs an Engine, which"),
         ("needs", "needs a Database, which nothing provides"),
         ("self", "needs a Pool, which it provides itself"),
         ("SecretSettings", "TEST_SECRET_PASSWORD is not set"),
@@ -131,7 +132,7 @@ def test_every_problem_in_one_go():
 SAID = [
     "have the same name",
     "both answer for 404",
-    "both provide an Engine",
+    "needs an Engine, which",
     "has the option 'allow_orgins', which CORSMiddleware doesn't take",
     "needs a Database, which nothing provides",
     "needs a Pool, which it provides itself",
@@ -261,10 +262,11 @@ def test_stops_that_exceed_the_grace_are_a_problem(stop):
     added, longest = (
         (alone, "'a' 15 s, 'b' 8 s") if stop is None else ("38 s on the slowest path", "'a' 15 s, 'c' 15 s, 'b' 8 s")
     )
+    setting = "" if stop is None else ", BANDMASTER_STOP_TIMEOUT"
     assert (
-        f"the stops' deadlines add up to {added}, but draining leaves 20 s of the grace. "
-        "Raise BANDMASTER_TERMINATION_GRACE (and the platform's), or lower drain_timeout or the stop_timeouts, the "
-        f"longest of which are {longest}."
+        f"the stops' deadlines add up to {added}, but BANDMASTER_DRAIN_DELAY and BANDMASTER_DRAIN_TIMEOUT leave 20 s "
+        "of BANDMASTER_TERMINATION_GRACE. Raise BANDMASTER_TERMINATION_GRACE (and the platform's), or lower "
+        f"BANDMASTER_DRAIN_TIMEOUT{setting} or the deadlines of stops, the longest of which are {longest}."
     ) == problem(*parts, deadlines=Deadlines(stop=stop, left_for_stops=20))
 
 
@@ -273,8 +275,8 @@ def test_a_short_share_is_a_warning():
     parts = [part(name, priority) for priority, name in enumerate("abcde")]
     assert (
         (
-            "stops that declare no stop_timeout have only 400 ms each: 5 of them follow one another, and draining "
-            "leaves 2 s of the grace."
+            "stops that declare no deadline have only 400 ms each: 5 of them follow one another, and "
+            "BANDMASTER_DRAIN_DELAY and BANDMASTER_DRAIN_TIMEOUT leave 2 s of BANDMASTER_TERMINATION_GRACE."
         ),
     ) == make_plan(parts, deadlines=Deadlines(left_for_stops=2)).warnings
 

@@ -21,7 +21,7 @@ from tests.kernel.planning.composing import (
     problem,
 )
 
-from bandmaster.kernel import Named, Plan, Provenance
+from bandmaster.kernel import Named, Plan, Provenance, value
 from bandmaster.kernel.planning.make import make_plan
 
 
@@ -106,6 +106,8 @@ def test_the_hint_names_a_provider_that_does_not_start():
     assert "'worker' would, but belongs to the roles 'worker', not 'web'." in problem(
         auth, unreadable, worker, role="web"
     )
+    values = [value(Cache(), name="cache", roles="worker"), value(Database(), name="ready", roles="worker")]
+    assert "'ready' would, but belongs to the roles 'worker', not 'web'." in problem(auth, *values, role="web")
     both = dataclasses.replace(part("both", provides=Database), provides=Cache)
     assert "'both' would, but isn't started since Cache is overridden; override Database as well." in problem(
         auth, both, part("a", provides=Engine), overrides={Cache: Cache(), Engine: Engine()}

@@ -59,6 +59,15 @@ def test_two_handlers_for_one_exception_are_a_problem():
     ) == problem(one, dataclasses.replace(one, name="two"))
 
 
+def test_status_500_and_exception_are_one_place():
+    """Frameworks have one place for a handler of status 500 and of Exception, so that two handlers are a problem."""
+    one = ErrorHandlerContribution(name="one", exception=500, handler=print, provenance=ACME)
+    assert (
+        "error handler 'one' (acme 1.0) and error handler 'two' (acme 1.0) both answer for Exception, which is the "
+        "same as status 500. Disable one of them."
+    ) == problem(one, dataclasses.replace(one, name="two", exception=Exception))
+
+
 def test_a_role_starts_its_own_components():
     """No role starts every component; a component without roles belongs to every role."""
     parts = [part("all"), part("web", roles="web"), part("worker", roles={"worker", "cron"})]

@@ -101,7 +101,7 @@ def planned(**options):
             """\
 tracing: component 1 of 6, in stage OBSERVABILITY 50
   brought by in code, shop:tracing
-  has 30 s to start and 5.8 s to stop""",
+  has 30 s to start (BANDMASTER_START_TIMEOUT) and 5.8 s to stop (an equal share of the grace)""",
         ),
         (
             "database",
@@ -116,7 +116,7 @@ database: component 3 of 6, in stage PERSISTENCE 150, which starts when all of O
   provides Database
   provides Clock
   starts beside 'beside'
-  has 30 s to start and 2.5 s to stop
+  has 30 s to start (BANDMASTER_START_TIMEOUT) and 2.5 s to stop (as it declares)
   may hold 15 of postgres
   may hold 1 of threads""",
         ),
@@ -131,7 +131,7 @@ cache: component 5 of 6, in stage PERSISTENCE 150, which starts when all of OBSE
   takes clock: Clock from 'database'
   provides Cache
   starts beside 'beside' and 'aside'
-  has 5 s to start and 5.8 s to stop""",
+  has 5 s to start (as it declares) and 5.8 s to stop (an equal share of the grace)""",
         ),
         (
             "jobs",
@@ -143,7 +143,7 @@ jobs: component 6 of 6, in stage SERVICES 350, which starts when all of PERSISTE
   takes cache: Cache from 'cache'
   takes database: Database from 'database'
   takes size: int from its default
-  has 30 s to start and 5.8 s to stop
+  has 30 s to start (BANDMASTER_START_TIMEOUT) and 5.8 s to stop (an equal share of the grace)
   may hold 3 of postgres
   belongs to the roles 'web' and 'worker'""",
         ),
@@ -194,7 +194,9 @@ def test_why_a_part_stands_where_it_stands(name, expected):
 def test_what_an_override_does():
     """A replaced component is explained as replaced, and its dependents take the override."""
     plan = planned(overrides={Cache: Cache(), Database: None})
-    assert "cache: not started: an override provides Cache\n  brought by overrides" == str(plan.explain("cache"))
+    assert "cache: not started: an override provides Cache in its place\n  brought by overrides" == str(
+        plan.explain("cache")
+    )
     assert "takes cache: Cache from an override" in str(plan.explain("jobs"))
     assert "takes database: Database from an override" in plan.explain("auth").facts
 

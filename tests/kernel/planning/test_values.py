@@ -64,9 +64,13 @@ def test_several_values_of_a_type_need_a_name():
     """A need for the bare type is a problem that names all of them."""
     with pytest.raises(PlanError) as caught:
         plan_of(site, value(Page("home"), name="home"), value(Page("about"), name="about"))
+    (problem,) = caught.value.problems
+    assert "needs a Page, which value 'about' (in code, " in problem.message
+    assert "and value 'home' (in code, " in problem.message
     assert (
-        "'about' and 'home' provide one each; name the one that is meant with Named." == caught.value.problems[0].hint
-    )
+        "Name the one that is meant: Annotated[Page, Named('about')]. "
+        "All of them come by Sequence[Page] or Mapping[str, Page]."
+    ) == problem.hint
 
 
 def test_several_values_of_a_type_need_a_name_also_where_none_would_do():
@@ -80,8 +84,8 @@ def test_several_values_of_a_type_need_a_name_also_where_none_would_do():
     with pytest.raises(PlanError) as caught:
         plan_of(shop, value(Page("home"), name="home"), value(Page("about"), name="about"))
     (problem,) = caught.value.problems
-    assert problem.message.endswith("needs a Page, which several parts provide.")
-    assert "'about' and 'home' provide one each; name the one that is meant with Named." == problem.hint
+    assert "needs a Page, which value 'about' (in code, " in problem.message
+    assert problem.hint.startswith("Name the one that is meant: Annotated[Page, Named('about')].")
 
 
 class Proxy:
@@ -94,14 +98,23 @@ def test_a_value_whose_attributes_fail():
     assert value(Proxy(), name="request").provenance.entry_point.endswith("test_values:Proxy")
 
 
-def test_a_value_and_a_component_of_one_type_conflict():
-    """Both are named in the problem."""
+def test_a_value_and_a_component_of_one_type():
+    """Both may be there, until somebody asks for the one object of the type: the problem names both."""
+    parts = [site, value(Page("home"), name="home"), value(Site(None), name="static")]
+    plan = plan_of(*parts)
+    assert Key(Site) not in plan.provided
+    assert Key(Site) not in plan.values
+    assert "static" == plan.provided[Key(Site, "static")]
+
+    @lifespan(band=LifespanBand.APPLICATION)
+    async def shop(site: Site) -> AsyncIterator[None]:
+        yield
+
     with pytest.raises(PlanError) as caught:
-        plan_of(site, value(Page("home"), name="home"), value(Site(None), name="static"))
+        plan_of(*parts, shop)
     (problem,) = caught.value.problems
-    assert problem.message.startswith("lifespan 'site' (SERVICES, in code,")
-    assert "and value 'static' (in code" in problem.message
-    assert problem.message.endswith("both provide a Site.")
+    assert "needs a Site, which value 'static' (in code, " in problem.message
+    assert "and lifespan 'site' (SERVICES, in code, " in problem.message
 
 
 async def test_an_override_takes_the_place_of_a_value():

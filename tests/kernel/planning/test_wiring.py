@@ -33,16 +33,27 @@ from bandmaster.kernel.contributions.keys import Key
 from bandmaster.kernel.planning.make import make_plan
 
 
-def test_two_providers_of_one_type_are_a_problem():
-    """The problem names both; `Named` tells them apart."""
+def test_two_providers_of_one_type_are_a_problem_for_whoever_asks_for_one():
+    """The problem names both, and what to ask for instead; `Named` tells them apart."""
     one, two = part("one", provides=Database), part("two", provides=Database)
+    assert ["one", "two"] == names(make_plan([one, two]))
     assert (
-        f"{describe('one')} and {describe('two')} both provide a Database. "
-        "Tell them apart with Annotated[..., Named('...')], or disable one."
-    ) == problem(one, two)
+        f"{describe('asks')} needs a Database, which {describe('one')} and {describe('two')} provide. "
+        "Let each provide Annotated[Database, Named('...')], and name the one that is meant. "
+        "All of them come by Sequence[Database] or Mapping[str, Database]."
+    ) == problem(one, two, part("asks", needs=[Database]))
     replica = part("replica", provides=Annotated[Database, Named("replica")])
     plan = make_plan([one, replica, part("reads", needs=[Annotated[Database, Named("replica")]])])
     assert "replica" == plan.by_name["reads"].waits_for[0].to
+
+
+def test_two_providers_of_one_name_are_a_problem():
+    """A name that two parts of a type claim tells nobody apart, whether somebody asks for it or not."""
+    named = Annotated[Database, Named("replica")]
+    assert (
+        f"{describe('one')} and {describe('two')} both provide a Database named 'replica'. "
+        "A name tells the parts of one type apart: give one of them another, or disable one."
+    ) == problem(part("one", provides=named), part("two", provides=named))
 
 
 def test_only_components_have_a_context():
@@ -60,9 +71,13 @@ class TakesContext(Hooks):
 
 def test_an_unreadable_signature_is_a_problem():
     """Unreadable needs and an unreadable return type are a problem each, and cause none elsewhere."""
+    place = f"({__file__}:{odd.__code__.co_firstlineno})"
     assert [
-        "lifespan 'odd' (SERVICES, in code): it provides Database | None; a component provides one type, always.",
-        "lifespan 'odd' (SERVICES, in code): parameter 'database' has no type; write one, or give it a default.",
+        f"lifespan 'odd' (SERVICES, in code): {fault} {place}."
+        for fault in (
+            "it provides Database | None; a component provides one type, always",
+            "parameter 'database' has no type; write one, or give it a default",
+        )
     ] == list(map(str, problems(LifespanContribution(name="odd", factory=odd, band=SERVICES))))
 
 
@@ -201,9 +216,10 @@ class Untyped(Hooks):
 
 
 def test_a_layer_with_an_unreadable_signature_is_a_problem():
-    """The hint says that its arguments can be given as options."""
+    """The problem has the place of the class, and the hint says that its arguments can be given as options."""
+    line = Untyped.__init__.__code__.co_firstlineno - 1
     assert (
-        "layer 'it' (POLICY, acme 1.0): parameter 'title' has no type; write one, or give it a default. "
-        "Or give it by name in options."
+        "layer 'it' (POLICY, acme 1.0): parameter 'title' has no type; write one, or give it a default "
+        f"({__file__}:{line}). Or give it by name in options."
     ) == problem(layer("it", kind=Untyped))
     assert make_plan([layer("it", kind=Untyped, options={"title": "it"})]).layers[0].needs == ()

@@ -20,17 +20,22 @@ CANCELLED = StartCancelled("asked to")
         (None, (), False, 0, 0),
         (None, (SIGTERM,), False, 2, 143),
         (None, (), False, 2, 70),
-        (None, (SIGTERM, SIGINT), False, 0, 130),
+        (None, (SIGTERM, SIGINT), False, 0, 0),
+        (None, (SIGTERM, SIGINT), False, 1, 130),
         (CANCELLED, (SIGINT,), True, 0, 130),
         (CANCELLED, (), False, 0, 70),
         (FAILED, (), False, 0, 70),
         (FAILED, (SIGTERM,), True, 0, 70),
-        (FAILED, (SIGTERM, SIGTERM), True, 0, 143),
+        (FAILED, (SIGTERM, SIGTERM), True, 0, 70),
+        (FAILED, (SIGTERM, SIGTERM), False, 1, 143),
         (BindError("taken"), (), False, 0, 78),
     ],
 )
 def test_exit_codes(error, signals, starting, cut_short, code):
-    """The exit code is 0 if clean, 70 if failed, 78 if misconfigured, 128 + n if signal n cut work short."""
+    """The exit code is 0 if clean, 70 if failed, 78 if misconfigured, 128 + n if signal n cut work short.
+
+    A second signal that finds nothing to cut changes nothing.
+    """
     assert code == choose_exit_code(error, signals, stopped_while_starting=starting, cut_short=cut_short)
 
 

@@ -21,7 +21,7 @@ from bandmaster.kernel import (
     events,
     serve,
 )
-from bandmaster.kernel.process import launcher
+from bandmaster.kernel.process import launcher, process
 from bandmaster.kernel.process.launcher import ServerProcess
 from bandmaster.kernel.process.servers.interface import make_server
 from bandmaster.kernel.process.servers.sockets import bind
@@ -165,6 +165,22 @@ def test_a_failed_stop(capfd):
 
     assert run_app(recording, act) == 70
     assert "bandmaster: The stop failed: 'part'" in capfd.readouterr().err
+
+
+def test_a_failure_that_nobody_can_read(monkeypatch):
+    """A terminal that is closed, which SIGHUP says, changes neither the stop nor the exit code."""
+
+    def fail_to_print(text):
+        raise OSError(5, "Input/output error")
+
+    monkeypatch.setattr(process, "print_error", fail_to_print)
+    recording = RecordingApp(stop=fail)
+
+    def act():
+        wait_ready(recording)
+        send_signals(signal.SIGHUP)
+
+    assert run_app(recording, act) == 70
 
 
 def test_a_crash(capfd):
@@ -409,6 +425,23 @@ def test_settings_are_read_from_the_environment(monkeypatch):
     monkeypatch.setenv("BANDMASTER_SERVER_PORT", "0")
     recording = RecordingApp(start=fail)
     assert serve(recording.app) == 70
+
+
+def test_an_env_file(tmp_path, capfd):
+    """The launcher's settings are read from its own file, else from that of the application."""
+    own, apps = tmp_path / "own.env", tmp_path / "app.env"
+    own.write_text("BANDMASTER_SERVER_PORT=own\n", encoding="utf-8")
+    apps.write_text("BANDMASTER_SERVER_PORT=app\nBANDMASTER_TITLE=app\n", encoding="utf-8")
+    app = create_app(discover=False, env_file=apps)
+    assert "app" == app.settings.title
+    assert 78 == serve(app)
+    assert f"BANDMASTER_SERVER_PORT is wrong (ServerSettings, {apps}:1)" in capfd.readouterr().err
+    assert 78 == serve(app, env_file=own)
+    assert f"BANDMASTER_SERVER_PORT is wrong (ServerSettings, {own}:1)" in capfd.readouterr().err
+    assert 78 == serve(lambda: create_app(discover=False), env_file=tmp_path / "missing.env")
+    assert "missing.env can't be read: No such file" in capfd.readouterr().err
+    with pytest.raises(ValueError, match="env_file: expected the path of a file, got 3"):
+        serve(app, env_file=3)
 
 
 def test_every_kind_of_application(monkeypatch):

@@ -35,7 +35,8 @@ def find_internal(path):
 
 INTERNALS = [
     ("uvicorn:Server.capture_signals", "uvicorn would replace the launcher's signal handlers"),
-    ("uvicorn.server:ServerState", "`force` couldn't drop requests and connections"),
+    ("uvicorn:Server.handle_exit", "`stop` would have no effect, and libraries wouldn't learn of the stop"),
+    ("uvicorn.server:ServerState", "`force` couldn't drop connections"),
     ("hypercorn.asyncio:serve", "hypercorn couldn't be run on asyncio"),
     ("hypercorn.trio:serve", "hypercorn couldn't be run on trio"),
     ("granian.server.embed:Server", "granian couldn't be run in the launcher's event loop"),
@@ -90,10 +91,17 @@ def test_uvicorn_logs_to_one_logger():
     )
 
 
-def test_uvicorn_knows_its_tasks_and_connections():
-    """uvicorn keeps open requests in `server_state`, with a transport for each connection."""
+def test_uvicorn_exits_by_its_signal_handler():
+    """uvicorn's `handle_exit`, which libraries replace to learn of the stop, lets the server exit."""
     server = make_uvicorn()
-    found = {}
+    server.handle_exit(signal.SIGTERM, None)
+    assert server.should_exit is True, f"uvicorn {version('uvicorn')} has another signal handler: `stop` has no effect"
+
+
+def test_uvicorn_knows_its_connections():
+    """uvicorn keeps its connections in `server_state`, each with a transport."""
+    server = make_uvicorn()
+    found, cancels = {}, []
 
     async def look(port):
         async with await anyio.connect_tcp("127.0.0.1", port) as client:
@@ -103,20 +111,20 @@ def test_uvicorn_knows_its_tasks_and_connections():
                     await anyio.sleep(0.01)
             state = server.server_state
             found["aborts"] = [connection.transport.abort for connection in state.connections]
-            found["cancels"] = [task.cancel for task in state.tasks]
+            cancels.extend(task.cancel for task in state.tasks)
             server.should_exit = server.force_exit = True
 
     async def main(sock):
         async with anyio.create_task_group() as tasks:
             tasks.start_soon(look, sock.getsockname()[1])
             await server.serve(sockets=[sock])
-            for cancel in found["cancels"]:
+            for cancel in cancels:
                 cancel()
 
     with socket.create_server(("127.0.0.1", 0)) as sock:
         asyncio.run(main(sock))
-    assert [len(found["aborts"]), len(found["cancels"])] == [1, 1], (
-        f"uvicorn {version('uvicorn')} keeps its connections and tasks elsewhere: `force` couldn't drop them"
+    assert len(found["aborts"]) == 1, (
+        f"uvicorn {version('uvicorn')} keeps its connections elsewhere: `force` couldn't drop them"
     )
 
 

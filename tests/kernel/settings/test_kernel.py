@@ -76,12 +76,18 @@ def test_sets_are_comma_separated(monkeypatch):
     assert {"audit"} == KernelSettings(disable=["audit"]).disable
 
 
-@pytest.mark.parametrize("value", ['["audit"]', ' {"audit": 1}'])
-def test_a_set_as_json_is_refused(monkeypatch, value):
-    """JSON would be read as one name that no part has."""
+def test_a_set_may_be_json(monkeypatch):
+    """A list in JSON is read as a list, as other programs write lists."""
+    monkeypatch.setenv("BANDMASTER_DISABLE", '["audit", "tracing"]')
+    assert {"audit", "tracing"} == read().disable
+
+
+@pytest.mark.parametrize("value", ['["audit"', ' {"audit": 1}'])
+def test_other_json_is_refused(monkeypatch, value):
+    """Other JSON would be read as one name that no part has."""
     monkeypatch.setenv("BANDMASTER_DISABLE", value)
     assert [
-        "BANDMASTER_DISABLE is wrong (KernelSettings): expected names with commas between them, not JSON."
+        "BANDMASTER_DISABLE is wrong (KernelSettings): expected values with commas between them, or a list in JSON."
     ] == find_problems()
 
 
@@ -111,7 +117,7 @@ def test_draining_must_leave_time_for_the_stops(monkeypatch, delay, timeout):
 
 @pytest.mark.requirement("P-18")
 @pytest.mark.parametrize("field", ["start_timeout", "stop_timeout", "abandon_after", "termination_grace"])
-@pytest.mark.parametrize("value", ["0", "-1", "nan", "inf", "soon", ""])
+@pytest.mark.parametrize("value", ["0", "-1", "nan", "inf", "soon"])
 def test_deadlines_are_seconds_above_zero(monkeypatch, field, value):
     """A deadline can't be 0, negative or infinite."""
     monkeypatch.setenv(f"BANDMASTER_{field.upper()}", value)
@@ -139,6 +145,17 @@ def test_values_that_settings_refuse(field, value):
     """The ValueError names the field."""
     with pytest.raises(ValueError, match=field):
         KernelSettings(**{field: value})
+
+
+@pytest.mark.requirement("FA-10")
+@pytest.mark.parametrize("value", ["", " "])
+@pytest.mark.parametrize("field", ["start_timeout", "stop_timeout", "limits", "debug", "websocket_close_code", "title"])
+def test_an_empty_text_means_unset(monkeypatch, field, value):
+    """A variable without a text isn't set, as docker compose passes one that has no value; a text may be empty."""
+    default = getattr(read(), field)
+    monkeypatch.setenv(f"BANDMASTER_{field.upper()}", value)
+    assert default == getattr(read(), field)
+    assert field not in read().model_fields_set
 
 
 def test_settings_are_frozen():
@@ -171,9 +188,31 @@ def test_the_close_code_is_read_from_the_environment(monkeypatch, value, expecte
     assert expected == read().websocket_close_code
 
 
-@pytest.mark.parametrize("value", ["1000", "1001.0", "soon", ""])
+@pytest.mark.parametrize("value", ["1000", "1001.0", "soon"])
 def test_the_close_codes_that_are_allowed_are_shown(monkeypatch, value):
     """The message names both codes, although the input may look like one of them."""
     monkeypatch.setenv("BANDMASTER_WEBSOCKET_CLOSE_CODE", value)
     expected = "BANDMASTER_WEBSOCKET_CLOSE_CODE is wrong (KernelSettings): Input should be 1001 or 1012."
     assert [expected] == find_problems()
+
+
+@pytest.mark.parametrize(
+    ("paths", "expected"),
+    [
+        ({"live_path": "livez"}, "expected a path that begins with /, or nothing"),
+        (
+            {"ready_path": "/livez"},
+            "BANDMASTER_LIVE_PATH, BANDMASTER_READY_PATH and BANDMASTER_STARTUP_PATH must differ",
+        ),
+    ],
+)
+def test_paths_of_health_checks(paths, expected):
+    """A path begins with a slash, and no two checks have the same."""
+    with pytest.raises(ValidationError, match=expected):
+        KernelSettings(**paths)
+
+
+def test_health_checks_without_a_path():
+    """Several of them may be switched off."""
+    settings = KernelSettings(live_path="", startup_path="")
+    assert ("", "/readyz", "") == (settings.live_path, settings.ready_path, settings.startup_path)

@@ -38,7 +38,8 @@ def test_every_problem_of_every_type(monkeypatch):
         "OTHER_NAME is wrong (Part): Input should be a valid integer, unable to parse string as an integer.",
         (
             "test_Size is not set (CaseSensitive needs it). "
-            "Set it in the environment, or pass overrides={CaseSensitive: CaseSensitive(...)}."
+            "Set it in the environment, or pass overrides={CaseSensitive: CaseSensitive(...)}. "
+            "TEST_SIZE is set: is it misspelt?"
         ),
         (
             "Other is not set (CaseSensitive needs it). "

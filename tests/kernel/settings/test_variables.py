@@ -26,5 +26,5 @@ def test_the_variable_of_a_setting(kind, field, expected):
 
 def test_every_variable_of_a_setting():
     """A field with several aliases has a variable for each."""
-    assert ["FIRST_CHOICE", "SECOND"] == variables_of(Part, "chosen")
-    assert ["PLACE", "ELSE"] == variables_of(Part, "placed")
+    assert ["FIRST_CHOICE", "SECOND", "TEST_CHOSEN"] == variables_of(Part, "chosen")
+    assert ["PLACE", "ELSE", "TEST_PLACED"] == variables_of(Part, "placed")

@@ -172,3 +172,42 @@ async def test_a_process_of_others_is_not_ended():
         watched.kernel.emit(events.OnlyAbandonedLeft(at=0.0, components=("part",)))
         await anyio.sleep(0.1)
     assert watched.exit_codes == []
+
+
+@pytest.mark.anyio
+async def test_an_event_loop_that_is_blocked_for_good():
+    """The watchdog hears of it from another thread, and hears that the event loop goes on with the next event."""
+    watched = Watched()
+    noted = []
+    watched.escalation._watchdog.note_blocked = noted.append
+    watched.escalation._watchdog.note_unblocked = lambda: noted.append(None)
+    watched.escalation.enter_event_loop()
+    with watched.escalation.watching():
+        watched.kernel._report_blocked("driver")
+        watched.kernel.emit(events.Ready(at=0.0, took=0.0))
+        watched.kernel.emit(events.Ready(at=0.0, took=0.0))
+    assert noted == ["driver", None]
+    assert watched.kernel._report_blocked is None
+
+
+@pytest.mark.anyio
+async def test_a_signal_that_came_while_a_start_blocked_the_event_loop():
+    """The stop is requested with the first event, so that nothing more is started."""
+    watched = Watched()
+    watched.escalation.enter_event_loop()
+    with watched.escalation.watching():
+        watched.receive(SIGTERM)
+        watched.kernel.emit(events.ComponentStarted(at=0.0, component="model", waited=0.0, own=4.0))
+    assert watched.requests == ["SIGTERM"]
+
+
+@pytest.mark.anyio
+async def test_whether_the_process_is_to_stop():
+    """Libraries that look for uvicorn's server read that, from the request to stop on."""
+    escalation = Escalation(kernel := Kernel(discover=False))
+    seen = [escalation.is_stopping]
+    async with kernel.running():
+        seen.append(escalation.is_stopping)
+        kernel.request_stop("enough")
+        seen.append(escalation.is_stopping)
+    assert [*seen, escalation.is_stopping] == [False, False, True, True]

@@ -14,7 +14,7 @@ from bandmaster.kernel.shutdown.stop_signals import (
     replace_handlers,
 )
 
-SIGTERM, SIGINT = signal.SIGTERM, signal.SIGINT
+SIGTERM, SIGINT, SIGHUP, SIGQUIT = signal.SIGTERM, signal.SIGINT, signal.SIGHUP, signal.SIGQUIT
 
 
 @pytest.fixture(autouse=True)
@@ -47,6 +47,47 @@ def test_replaced_handlers_are_restored():
     assert received == [SIGTERM, SIGINT]
     signal.raise_signal(SIGTERM)
     assert other.received == [SIGTERM]
+
+
+@pytest.mark.parametrize("number", [SIGHUP, SIGQUIT])
+def test_the_end_of_a_terminal_is_received_too(number):
+    """SIGHUP and SIGQUIT would end the process without any clean-up."""
+    received = []
+    with replace_handlers(received.append):
+        signal.raise_signal(number)
+    assert received == [number]
+
+
+def test_a_process_that_ignores_the_end_of_its_terminal_goes_on():
+    """nohup has SIGHUP ignored before the process begins; SIGTERM is received all the same."""
+    signal.signal(SIGHUP, signal.SIG_IGN)
+    signal.signal(SIGTERM, signal.SIG_IGN)
+    received = []
+    with replace_handlers(received.append):
+        assert signal.getsignal(SIGHUP) is signal.SIG_IGN
+        signal.raise_signal(SIGTERM)
+    assert received == [SIGTERM]
+
+
+@pytest.mark.parametrize("install", [replace_handlers, precede_handlers])
+def test_another_meaning_of_sighup_stays(install):
+    """A handler of the application's own may reopen log files, for example."""
+    other = OtherHandler()
+    with install(lambda *_: True):
+        signal.raise_signal(SIGHUP)
+    assert other.received == [SIGHUP]
+
+
+@pytest.mark.parametrize("install", [replace_handlers, precede_handlers])
+def test_libraries_find_the_stop_behind_the_handler(install):
+    """The handler is a method of an object with should_exit, as uvicorn's is of its server."""
+    OtherHandler()
+    stopping = []
+    with install(lambda *_: True, lambda: bool(stopping)):
+        behind = signal.getsignal(SIGTERM).__self__
+        assert not behind.should_exit
+        stopping.append(True)
+        assert behind.should_exit
 
 
 def test_a_handler_of_another_language_is_replaced_by_the_default(monkeypatch):
@@ -111,6 +152,28 @@ def test_a_signal_can_be_passed_on_later():
         assert other.received == []
         later[0]()
     assert other.received == [SIGINT]
+
+
+@pytest.mark.parametrize("later", [False, True])
+def test_a_signal_that_the_server_does_not_know_is_passed_on_as_sigterm(later):
+    """A server that leaves SIGHUP to its default would end without any clean-up; each of them knows SIGTERM."""
+    other, received, held = OtherHandler(), [], []
+    signal.signal(SIGHUP, signal.SIG_DFL)
+
+    def receive(number, pass_on):
+        received.append(number)
+        held.append(pass_on)
+        return later
+
+    with precede_handlers(receive):
+        signal.raise_signal(SIGHUP)
+        if later:
+            assert other.received == []
+            held[0]()
+        assert (received, other.received) == ([SIGHUP], [SIGTERM])
+        signal.raise_signal(SIGTERM)
+        assert received == [SIGHUP, SIGTERM]
+    assert signal.getsignal(SIGHUP) is signal.SIG_DFL
 
 
 def test_no_handler_is_preceded_without_one_for_sigterm():

@@ -1,10 +1,11 @@
 """Tests of bandmaster.kernel.shutdown.watchdog."""
 
+import inspect
 import os
 import sys
 import threading
-import time
 
+import anyio
 import pytest
 
 from bandmaster.kernel.shutdown import watchdog
@@ -46,16 +47,25 @@ def test_a_second_signal_decides_the_exit_code():
     assert exit_codes(state, 110) == [130]
 
 
-def test_a_blocked_start():
-    """A signal requests the stop of a start, and the event loop doesn't come to cancel it."""
+def test_a_start_that_a_signal_should_stop():
+    """A start that blocks the event loop has the grace until it can be rolled back; the signal is the cause then."""
     state = WatchdogState(10, 2, stop_requested_at=100, stop_signal=15)
-    assert exit_codes(state, 101.9) == []
-    assert exit_codes(state, 102) == [143]
-    answered = WatchdogState(10, 2, stop_requested_at=100, stop_signal=15, loop_answered_at=101)
-    assert exit_codes(answered, 102) == []
-    resolved = WatchdogState(10, 2, stop_requested_at=100, stop_signal=15, start_pending=False)
-    assert exit_codes(resolved, 102) == []
-    assert exit_codes(WatchdogState(10, 2, stop_requested_at=100), 102) == []
+    assert exit_codes(state, 109.4) == []
+    assert exit_codes(state, 109.5) == [143]
+    assert exit_codes(WatchdogState(10, 2, stop_requested_at=100), 109.5) == [70]
+    assert exit_codes(WatchdogState(10, 2, stop_requested_at=100, stop_signal=15, second_signal=2), 109.5) == [130]
+
+
+def test_an_event_loop_that_is_blocked_for_good():
+    """Where nobody asks for a stop, an event loop that is blocked past a deadline has the grace to go on."""
+    state = WatchdogState(10, 2, blocked=(100, "driver"))
+    assert exit_codes(state, 109.4) == []
+    (termination,) = list_due(state, 109.5)
+    assert (termination.exit_code, termination.reason) == (
+        70,
+        "the event loop has been blocked for 9.5 s past the deadline of 'driver'",
+    )
+    assert exit_codes(WatchdogState(10, 2, blocked=(100, "driver"), stop_requested_at=105), 109.5) == []
 
 
 def test_only_abandoned_components_left():
@@ -160,46 +170,34 @@ def test_the_first_request_counts():
     assert end.code == 70
 
 
-def test_a_loop_that_answers_is_not_blocked():
-    """The watchdog asks the event loop again and again, until the start has been cancelled."""
+def block(end):
+    """Stand in this line until the process would end."""
+    end.happened.wait(5)
+
+
+def test_the_blocked_line_is_named():
+    """The message names the line at which the event loop's thread stands, before all stacks."""
     end = Exit()
-    pings = []
-    with make_watchdog(end, abandon_after=0.2) as watchdog:
+    with make_watchdog(end, grace=0.1) as watchdog:
 
-        def wake(function):
-            pings.append(1)
-            function()
+        async def main():
+            watchdog.watch_event_loop()
+            watchdog.note_blocked("driver")
+            block(end)
 
-        watchdog.watch_event_loop(wake)
-        watchdog.note_stop_request(15)
-        time.sleep(0.5)
-        assert end.code is None
-        watchdog.note_start_resolved()
-    assert len(pings) >= 3
+        anyio.run(main)
+    assert end.code == 70
+    line = inspect.getsourcelines(block)[1] + 2
+    assert f'The event loop is blocked at\n  File "{__file__}", line {line}, in block\n    end.happened' in end.text
 
 
-def test_a_loop_that_does_not_answer_is_blocked():
-    """The process ends with 128 + n after ``abandon_after``."""
+def test_a_blocked_event_loop_that_goes_on():
+    """The process lives on."""
     end = Exit()
-    with make_watchdog(end, abandon_after=0.1) as watchdog:
-        watchdog.watch_event_loop(lambda function: None)
-        watchdog.note_stop_request(15)
-        assert end.happened.wait(5)
-    assert end.code == 143
-
-
-def test_a_closed_loop_is_asked_no_more():
-    """The error of a closed event loop doesn't end the watchdog."""
-    end = Exit()
-
-    def wake(function):
-        raise RuntimeError("Event loop is closed")
-
-    with make_watchdog(end, abandon_after=0.1) as watchdog:
-        watchdog.watch_event_loop(wake)
-        watchdog.note_stop_request(15)
-        assert end.happened.wait(5)
-    assert end.code == 143
+    with make_watchdog(end, grace=0.2) as watchdog:
+        watchdog.note_blocked("driver")
+        watchdog.note_unblocked()
+        assert not end.happened.wait(0.5)
 
 
 def test_staying_until_the_interpreter_has_ended():

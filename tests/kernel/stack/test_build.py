@@ -383,6 +383,31 @@ def test_a_layer_that_is_switched_off_costs_nothing(layer):
     assert (app, app) == (off.http, off.websocket)
 
 
+def test_neighbours_of_a_layer_that_is_switched_off_share_a_frame():
+    """Hook layers around an ASGI layer that is switched off share one frame, as without the layer."""
+    off = bound(ASGISwitch, arguments={"on": False}, options={"on": False})
+    stack = build([bound(Request), off, bound(Start)], nothing)
+    for chain in (stack.http, stack.websocket):
+        assert [type(layer) for layer in frame(chain).layers] == [Request, Start]
+        assert frame(chain)._app is nothing
+
+
+@pytest.mark.parametrize("scopes", [{"http"}, {"websocket"}, {"http", "websocket"}])
+def test_a_layer_that_is_switched_off_answers_for_nothing(scopes):
+    """An application that a layer returns unchanged isn't the layer's, of whatever kind it is."""
+    from starlette.middleware.base import BaseHTTPMiddleware
+
+    class Dispatch(BaseHTTPMiddleware):
+        async def dispatch(self, request, call_next):
+            return await call_next(request)
+
+    off = bound(ASGISwitch, arguments={"on": False}, options={"on": False}, scopes=scopes)
+    host = Dispatch(nothing)
+    assert (host, host) == (build([off], host).http, build([off], host).websocket)
+    allowed = bound(Dispatch, scopes={"http"}, allow_base_http_middleware=True)
+    assert isinstance(build([off, allowed], nothing).http, Dispatch)
+
+
 def test_hook_that_cannot_be_called():
     """A hook must be callable."""
 

@@ -617,12 +617,106 @@ async def test_close_of_a_websocket_that_fails_after_the_accept():
     assert seen == [101, 1011]
 
 
-async def test_close_of_a_websocket_that_is_closed():
-    """A second close is not sent."""
+ACCEPT = {"type": "websocket.accept"}
+CLOSE = {"type": "websocket.close", "code": 1000}
+DENIAL_START = {"type": "websocket.http.response.start", "status": 403, "headers": []}
+DENIAL_BODY = {"type": "websocket.http.response.body", "body": b"no"}
+
+
+@pytest.mark.parametrize(
+    "sent",
+    [
+        pytest.param([ACCEPT, CLOSE], id="closed"),
+        pytest.param([CLOSE], id="refused by a close"),
+        pytest.param([DENIAL_START], id="refusal begun"),
+        pytest.param([DENIAL_START, {**DENIAL_BODY, "more_body": True}], id="half of a refusal"),
+        pytest.param([DENIAL_START, DENIAL_BODY], id="refused"),
+    ],
+)
+@pytest.mark.parametrize("frames", [1, 2])
+async def test_an_exception_of_a_websocket_that_is_closed(sent, frames):
+    """Nothing can be sent any more to a closed WebSocket, nor after the start of a refusal: the exception is raised."""
+    tried, error = [], ValueError("boom")
+
+    def answer(exchange, error):
+        exchange.close(1011)
+        with pytest.raises(RuntimeError, match="has not started"):
+            exchange.respond(500)
+        tried.append(exchange.answer)
+
+    app = failing(error, *sent)
+    if frames == 2:
+        app = Frame([Observer(error=answer)], app, "websocket", inner=True)
+    scope = websocket_scope() | {"extensions": DENIAL}
+    server = Server(Frame([Observer(error=answer)], app, "websocket"), scope)
+    with pytest.raises(ValueError, match="boom") as caught:
+        await server.run()
+    assert (caught.value, [None] * frames, len(sent)) == (error, tried, len(server.sent))
+
+
+async def test_an_exception_after_the_client_has_left():
+    """A client that has left can't be sent anything: the exception of the application is raised."""
+    error = ValueError("boom")
+
+    async def app(scope, receive, send):
+        await receive()
+        await receive()
+        raise error
+
+    incoming = [{"type": "websocket.connect"}, {"type": "websocket.disconnect", "code": 1001}]
     layer = Observer(error=lambda exchange, error: exchange.close(1011))
-    app = failing(ValueError("boom"), {"type": "websocket.accept"}, {"type": "websocket.close", "code": 1000})
-    server = await run(app, layer, **websocket())
-    assert server.sent[1:] == [{"type": "websocket.close", "code": 1000}]
+    assert error is await raised(app, layer, scope=websocket_scope(), incoming=incoming)
+
+
+@pytest.mark.parametrize("sent", [0, 1, 2, 3])
+async def test_an_exception_between_the_parts_of_a_response_with_trailers(sent):
+    """Until the start an exception can be answered, and from then on it is raised, also before the trailers."""
+    parts = [
+        {"type": "http.response.start", "status": 200, "headers": [], "trailers": True},
+        {"type": "http.response.body", "body": b"ok"},
+        {"type": "http.response.trailers", "headers": [(b"x-sum", b"1")]},
+    ]
+    finished = []
+
+    def end(exchange):
+        finished.append(exchange.finished is not None)
+
+    layer = Observer(error=lambda exchange, error: None if exchange.started else exchange.respond(500), end=end)
+    error = ValueError("boom")
+    if sent:
+        assert error is await raised(failing(error, *parts[:sent]), layer)
+    else:
+        assert 500 == (await run(failing(error), layer)).status
+    assert [sent in (0, 3)] == finished
+
+
+async def test_an_exception_after_an_informational_response():
+    """An early hint isn't the start of the response: an exception that follows can be answered."""
+    hint = {"type": "http.response.early_hint", "links": [b"</a.css>; rel=preload"]}
+    layer = Observer(error=lambda exchange, error: exchange.respond(500))
+    sent = []
+
+    async def send(message):
+        sent.append(message)
+
+    await Frame([layer], failing(ValueError("boom"), hint), "http")(http_scope(), None, send)
+    assert [hint["type"], "http.response.start", "http.response.body"] == [message["type"] for message in sent]
+
+
+async def test_a_refusal_that_fails():
+    """An exception while a hook's own refusal is sent is raised: the refusal isn't complete."""
+    error = OSError("lost")
+
+    async def send(message):
+        if message["type"] == DENIAL_BODY["type"]:
+            raise error
+
+    layer = Observer(act=lambda exchange: exchange.respond(403, body=b"no"))
+    with pytest.raises(OSError, match="lost") as caught:
+        await Frame([layer], failing(AssertionError), "websocket")(
+            websocket_scope() | {"extensions": DENIAL}, None, send
+        )
+    assert error is caught.value
 
 
 async def test_websocket_disconnect_that_is_raised():

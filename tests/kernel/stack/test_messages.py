@@ -185,6 +185,19 @@ async def test_denial_in_pieces():
     assert ends.exchange.finished is not None
 
 
+async def test_a_client_that_leaves_during_a_denial():
+    """A client that leaves before the end of a denial counts as disconnected, and one that leaves after it doesn't."""
+
+    async def app(scope, receive, send):
+        await receive()
+        await send({"type": "websocket.http.response.start", "status": 404})
+        await receive()
+
+    incoming = [CONNECT, {"type": "websocket.disconnect"}]
+    _, ends = await visit(app, *incoming, scope=websocket_scope())
+    assert (True, None) == (ends.exchange.disconnected, ends.exchange.finished)
+
+
 @pytest.mark.parametrize("kind", ["websocket.accept", "websocket.http.response.start"])
 async def test_second_start_of_a_websocket(kind):
     """A second accept or denial skips the hooks and reaches the server, which refuses."""

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import contextlib
 import inspect
+from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any, cast
 
 import typer
@@ -10,10 +12,12 @@ from typer.core import TyperCommand
 
 from bandmaster.kernel.cli.options import Format
 from bandmaster.kernel.cli.output import answering, is_terminal
+from bandmaster.kernel.cli.static_help import read_command_help
 from bandmaster.kernel.contributions.model import COMMANDS_GROUP
-from bandmaster.kernel.errors import DiscoveryError, Problem
+from bandmaster.kernel.errors import DiscoveryError, PlanError, Problem
 from bandmaster.kernel.hosting.targets import put_first
 from bandmaster.kernel.imports import describe_object
+from bandmaster.kernel.reports import MISCONFIGURED
 
 if TYPE_CHECKING:
     from bandmaster.kernel.discovery.metadata import Found
@@ -24,8 +28,17 @@ class ContributedCommand(TyperCommand):
 
     def __init__(self, parts: list[Found]) -> None:
         owners = " and ".join(str(part.provenance) for part in parts)
-        super().__init__(parts[0].name, short_help=f"From {owners}.", add_help_option=False)
+        summary = read_command_help(parts[0].value) if len(parts) == 1 else None
+        text = f"{summary} ({owners})" if summary else f"From {owners}."
+        super().__init__(parts[0].name, short_help=text, add_help_option=False)
         self.rich_help_panel = "Commands of installed distributions"
+
+    def make_context(self, info_name: Any, args: list[str], parent: Any = None, **extra: Any) -> Any:
+        """Make a context of this place; to complete a half-typed command line, of the command itself."""
+        if extra.get("resilient_parsing"):
+            with contextlib.suppress(Exception):  # a shell that completes can't show errors
+                return self._load().make_context(info_name, args, parent, **extra)
+        return super().make_context(info_name, args, parent, **extra)
 
     def parse_args(self, ctx: Any, args: list[str]) -> list[str]:
         """Leave all arguments to the command, ``--help`` as well."""
@@ -34,13 +47,35 @@ class ContributedCommand(TyperCommand):
 
     def invoke(self, ctx: Any) -> Any:
         """Load and run the command."""
-        with answering(Format.TEXT):
-            from bandmaster.kernel.discovery.discover import load_command
+        from bandmaster.kernel.settings.environment import use_command_line_file
 
+        if env_file := _find_env_file(ctx.args):
+            # Which commands may be loaded is decided by the settings of the file as well.
+            ctx.with_resource(use_command_line_file(env_file))
+        with answering(Format.TEXT):
+            self._load().main(args=ctx.args, prog_name=ctx.command_path)
+
+    def _load(self) -> Any:
+        from bandmaster.kernel.discovery.discover import load_command
+
+        try:
             found = _find_admitted(cast("str", self.name))
-            put_first(".")
-            command = _make_command(found, load_command(found))
-            command.main(args=ctx.args, prog_name=ctx.command_path)
+        except PlanError:
+            with answering(Format.TEXT, code=MISCONFIGURED):
+                raise
+        put_first(".")
+        return _make_command(found, load_command(found))
+
+
+def _find_env_file(args: Sequence[str]) -> str | None:
+    """The value of ``--env-file``; None without one. The command itself parses the option again."""
+    for index, argument in enumerate(args):
+        if argument == "--":
+            return None
+        name, given, value = argument.partition("=")
+        if name == "--env-file":
+            return value if given else next(iter(args[index + 1 : index + 2]), None)
+    return None
 
 
 def _find_admitted(name: str) -> Found:

@@ -2,24 +2,36 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Iterable
+from collections.abc import Callable, Collection, Iterable, Iterator
+from contextlib import suppress
 from typing import Any
 
 from pydantic_settings import BaseSettings
 
-from bandmaster.kernel.contributions.model import Contribution, LifespanContribution, MiddlewareContribution, Provenance
+from bandmaster.kernel.contributions.model import (
+    GROUPS,
+    Contribution,
+    LifespanContribution,
+    MiddlewareContribution,
+    Provenance,
+)
 from bandmaster.kernel.contributions.signatures import Kind, read_needs
-from bandmaster.kernel.errors import SignatureError
+from bandmaster.kernel.errors import DiscoveryError, PlanError, SignatureError
+from bandmaster.kernel.settings.environment import EnvFileSettings, current_environment
 from bandmaster.kernel.settings.kernel import KernelSettings
+from bandmaster.kernel.settings.target import TargetSettings
+from bandmaster.kernel.settings.unread import find_unread, list_all_kinds
 
 Readers = dict[type[BaseSettings], dict[str, Provenance]]
 """The names of the parts that read each settings type."""
 
 
 def find_readers(parts: Iterable[Contribution]) -> Readers:
-    """Every settings type that a signature of these parts asks for."""
+    """Every settings type that a signature, or a condition, of these parts asks for."""
     found: Readers = {}
     for part in parts:
+        if part.when is not None:
+            _add_readers(found, part, part.when)
         if isinstance(part, LifespanContribution):
             _add_readers(found, part, part.factory)
         elif isinstance(part, MiddlewareContribution):
@@ -45,18 +57,35 @@ def _add_readers(
 
 
 def list_own_settings() -> list[type[BaseSettings]]:
-    """The settings types of the kernel and the launcher, which no part needs to ask for."""
+    """The settings types of the kernel, the launcher and the command line, which no part needs to ask for."""
     from bandmaster.kernel.process.servers.settings import ServerSettings
 
-    return [KernelSettings, ServerSettings]
+    return [KernelSettings, ServerSettings, EnvFileSettings, TargetSettings]
 
 
 def find_by_name(names: Collection[str]) -> list[type[BaseSettings]]:
     """The settings types in this process that have one of these names."""
-    found: list[type[BaseSettings]] = []
-    kinds: list[type[BaseSettings]] = [BaseSettings]
-    for kind in kinds:  # grows on the way
-        kinds += [sub for sub in kind.__subclasses__() if sub not in kinds]
-        if kind.__name__ in names:
-            found.append(kind)
-    return found
+    return [kind for kind in list_all_kinds() if kind.__name__ in names]
+
+
+def find_unread_variables(parts: Iterable[Contribution], ignored: Collection[str] = ()) -> list[str]:
+    """A warning for each variable that none of the parts, of whichever role, reads."""
+    environment = current_environment()
+    try:
+        return find_unread([*list_own_settings(), *find_readers(parts)], list_all_kinds(), environment, ignored)
+    except PlanError:
+        return []  # the env file can't be read, for which there is no plan either
+
+
+def load_installed() -> Iterator[Contribution]:
+    """The installed parts that can be loaded; the others are in the error for which there is no plan."""
+    from bandmaster.kernel.cli.installed import find_installed
+    from bandmaster.kernel.discovery.loading import load
+
+    try:
+        admitted = find_installed(GROUPS).admission.admitted
+    except PlanError:
+        return
+    for part in admitted:
+        with suppress(DiscoveryError):
+            yield load(part)

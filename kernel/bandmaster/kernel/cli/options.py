@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from enum import StrEnum
+from pathlib import Path
 from typing import Annotated, TypeAlias
 
 import typer
@@ -21,12 +22,13 @@ Target: TypeAlias = Annotated[
     str | None,
     typer.Argument(
         help="The application, as module:attribute: an Application, a Kernel, any ASGI app, or a function that returns "
-        "one. Without it: everything that is installed.",
+        "one. Without it: BANDMASTER_APP, or app in the table [tool.bandmaster] of pyproject.toml, or everything that "
+        "is installed.",
         show_default=False,
         metavar="TARGET",
     ),
 ]
-"""The argument for the application, as ``module:attribute``; None stands for everything installed."""
+"""The argument for the application, as ``module:attribute``; None stands for the default, see `resolve_target`."""
 AppDir: TypeAlias = Annotated[
     str,
     typer.Option(
@@ -44,6 +46,32 @@ Role: TypeAlias = Annotated[
     ),
 ]
 """The option ``--role``: the role of the process; None stands for the role of the target."""
+
+
+def _use_env_file(context: typer.Context, path: str | None) -> str | None:
+    """Read the settings of a command from a file as well; the path doesn't depend on the working directory."""
+    if path is None:
+        return None
+    from bandmaster.kernel.settings.environment import use_command_line_file
+
+    context.with_resource(use_command_line_file(path))
+    return str(Path(path).absolute())
+
+
+EnvFile: TypeAlias = Annotated[
+    str | None,
+    typer.Option(
+        "--env-file",
+        help="A file of lines NAME=value with further variables. Those of the environment have precedence.",
+        show_default="BANDMASTER_ENV_FILE",
+        metavar="FILE",
+        callback=_use_env_file,
+    ),
+]
+"""The option ``--env-file``: a file with variables, from which settings are read while the command runs.
+
+The value is the absolute path, for the command line of another process. Nothing else needs it.
+"""
 Answer: TypeAlias = Annotated[Format, typer.Option("--format", help="text is for people, json for programs.")]
 """The option ``--format``, for `answering`."""
 Traceback: TypeAlias = Annotated[

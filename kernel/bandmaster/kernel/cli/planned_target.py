@@ -6,10 +6,13 @@ from dataclasses import dataclass
 
 from bandmaster.kernel.contributions.model import LifespanContribution
 from bandmaster.kernel.errors import Problem
+from bandmaster.kernel.hosting.application import Application
+from bandmaster.kernel.hosting.default_target import resolve_target
 from bandmaster.kernel.hosting.targets import load_application
 from bandmaster.kernel.lifecycle.kernel import Kernel
 from bandmaster.kernel.planning.budgets import compare_budget, judge_budget
 from bandmaster.kernel.planning.plan import Plan
+from bandmaster.kernel.planning.start_checks import Findings
 from bandmaster.kernel.settings.kernel import KernelSettings
 from bandmaster.kernel.text import suggest
 
@@ -19,6 +22,8 @@ class PlannedTarget:
     """A target with the kernel of the role that a command asks for."""
 
     target: str | None
+    application: Application
+    """The target, for the role of its own."""
     kernel: Kernel
     problems: tuple[Problem, ...]
     """The problems for which the kernel would refuse to start, although there is a plan."""
@@ -48,13 +53,20 @@ def plan_target(
     Raises:
         TargetError, DiscoveryError, PlanError: the target can't be imported, its parts can't be loaded or planned.
     """
+    target, app_dir = resolve_target(target, app_dir)
     app = load_application(target, app_dir, role=role or "web", settings=settings)
     kernel = app.kernel if role in (None, app.kernel.role) else app.kernel.for_role(role)
-    problems, over_budget = judge_budget(
-        compare_budget(kernel.plan, kernel.settings.limits), refuse=kernel.settings.over_budget == "refuse"
-    )
-    warnings = (*kernel.plan.warnings, *app.warnings, *_check_role(role, kernel.plan), *over_budget)
-    return PlannedTarget(target, kernel, tuple(problems), warnings)
+    budget = judge_kernel_budget(kernel)
+    warnings = (*kernel.plan.warnings, *app.warnings, *_check_role(role, kernel.plan), *budget.warnings)
+    return PlannedTarget(target, app, kernel, budget.problems, warnings)
+
+
+def judge_kernel_budget(kernel: Kernel) -> Findings:
+    """The limits that the budget of a kernel's plan exceeds or nearly exceeds."""
+    settings = kernel.settings
+    shares = compare_budget(kernel.plan, settings.limits)
+    problems, warnings = judge_budget(shares, refuse=settings.over_budget == "refuse")
+    return Findings(tuple(problems), tuple(warnings))
 
 
 def _check_role(role: str | None, plan: Plan) -> list[str]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from functools import cached_property
 from typing import Annotated, Any
 
@@ -10,17 +11,30 @@ from typer.core import TyperGroup
 
 from bandmaster.kernel.cli.commands.check import check
 from bandmaster.kernel.cli.commands.config import config
+from bandmaster.kernel.cli.commands.exec import execute
 from bandmaster.kernel.cli.commands.lock import lock
+from bandmaster.kernel.cli.commands.new import new
 from bandmaster.kernel.cli.commands.plan import plan
 from bandmaster.kernel.cli.commands.plugins import plugins
 from bandmaster.kernel.cli.commands.run import run
 from bandmaster.kernel.cli.commands.timeline import timeline
 from bandmaster.kernel.cli.contributed import ContributedCommand
 from bandmaster.kernel.cli.output import is_terminal
+from bandmaster.kernel.contribs import COMMANDS, describe_source
 from bandmaster.kernel.contributions.model import COMMANDS_GROUP
 from bandmaster.kernel.discovery.metadata import Found, scan
 
-OWN = (plan, check, run, config, plugins, timeline, lock)
+OWN: dict[str, Callable[..., None]] = {
+    "plan": plan,
+    "check": check,
+    "run": run,
+    "exec": execute,
+    "config": config,
+    "plugins": plugins,
+    "timeline": timeline,
+    "lock": lock,
+    "new": new,
+}
 
 
 class Program(TyperGroup):
@@ -36,8 +50,11 @@ class Program(TyperGroup):
 
     def resolve_command(self, ctx: Any, args: list[str]) -> Any:
         """Find a command by the arguments. An error about a misspelt name suggests contributed commands, too."""
-        if args[0] not in self.commands:
+        name = args[0]
+        if name not in self.commands:
             self.commands = {**self._contributed, **self.commands}
+        if name not in self.commands and name in COMMANDS:
+            ctx.fail(f"{name!r} comes with {describe_source(COMMANDS[name])}")
         return super().resolve_command(ctx, args)
 
     @cached_property
@@ -79,8 +96,8 @@ def program() -> typer.Typer:
         context_settings={"max_content_width": 100},
     )
     app.callback()(_options)
-    for command in OWN:
-        app.command()(command)
+    for name, command in OWN.items():
+        app.command(name)(command)
     return app
 
 

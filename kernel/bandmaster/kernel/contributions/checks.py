@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import inspect
 import math
 from collections.abc import Iterable, Mapping
 from typing import Any
 
-from bandmaster.kernel.contributions.keys import Key, is_pair, is_too_wide
+from bandmaster.kernel.contributions.keys import Key, find_collection, is_pair, is_too_wide, type_name
 
 
 def check_callable(value: object, label: str) -> None:
@@ -91,3 +92,42 @@ def check_provides(value: Any) -> tuple[Key, ...]:
         if is_too_wide(key.type):
             raise ValueError(f"provides: expected types or pairs (type, name), got {key.type!r}")
     return keys
+
+
+def check_decorates(value: Any) -> Key | None:
+    """The decorated type as a key; None for a component that decorates nothing.
+
+    Raises:
+        ValueError: the type can't be asked for, or stands for several objects.
+    """
+    if value is None:
+        return None
+    try:
+        key = Key.of(value)
+        hash(key)
+    except (TypeError, ValueError) as error:
+        raise ValueError(f"decorates: expected one type or a pair (type, name), got {value!r}") from error
+    if is_too_wide(key.type) or isinstance(key.type, tuple | list):
+        raise ValueError(f"decorates: expected one type or a pair (type, name), got {value!r}")
+    if (collection := find_collection(key.type)) is not None:
+        raise ValueError(
+            f"decorates: {type_name(key.type)} stands for every {type_name(collection.member)}; a component decorates "
+            "one. Write Annotated[..., Named('...')] for one of several"
+        )
+    return key
+
+
+def check_when(value: object) -> None:
+    """Refuse a condition that isn't a plain function.
+
+    Raises:
+        ValueError: the condition can't be called, or is async.
+    """
+    if value is None:
+        return
+    if isinstance(value, bool):
+        raise ValueError(f"when: expected a function of settings types that returns a bool, got {value!r}")
+    check_callable(value, "when")
+    called = value if inspect.isroutine(value) else getattr(type(value), "__call__", None)  # noqa: B004
+    if inspect.iscoroutinefunction(called) or inspect.isasyncgenfunction(called):
+        raise ValueError(f"when: expected a plain function, got an async one, {value!r}; it is called while planning")

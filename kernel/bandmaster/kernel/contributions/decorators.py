@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import inspect
-from collections.abc import AsyncGenerator, AsyncIterator, Callable, Iterable, Mapping
-from contextlib import AbstractAsyncContextManager
+from collections.abc import AsyncGenerator, AsyncIterator, Callable, Generator, Iterable, Mapping
+from contextlib import AbstractAsyncContextManager, contextmanager
 from typing import Any, Never, cast
 
 from bandmaster.kernel.contributions.bands import LifespanBand, MiddlewareBand
@@ -14,18 +14,22 @@ from bandmaster.kernel.contributions.factories import (
     read_name,
     read_path,
     read_summary,
-    unwrap,
 )
 from bandmaster.kernel.contributions.layer_classes import SCOPES, Scope
 from bandmaster.kernel.contributions.model import (
     Budget,
+    Contribution,
     LifespanContribution,
     MiddlewareContribution,
     OnCrash,
     OnStartFailure,
     Provenance,
+    StartCheck,
     ValueContribution,
+    When,
 )
+from bandmaster.kernel.contributions.places import find_definition
+from bandmaster.kernel.tracebacks import find_caller
 
 
 def lifespan(
@@ -34,6 +38,7 @@ def lifespan(
     priority: int | None = None,
     name: str | None = None,
     provides: Any = (),
+    decorates: Any = None,
     requires: Iterable[str] = (),
     after: Iterable[str] = (),
     before: Iterable[str] = (),
@@ -41,8 +46,10 @@ def lifespan(
     start_timeout: float | None = None,
     stop_timeout: float | None = None,
     budget: Budget | None = None,
+    check: StartCheck | None = None,
     on_crash: OnCrash = "stop",
     on_start_failure: OnStartFailure = "stop",
+    when: When | None = None,
     description: str | None = None,
 ) -> Callable[
     [Callable[..., AsyncIterator[Any] | AsyncGenerator[Any, None] | AbstractAsyncContextManager[Any]]],
@@ -57,32 +64,34 @@ def lifespan(
         ValueError: an argument is out of range, the function is neither of the two, or the decorator's parentheses are
             missing.
     """
-    _refuse_bare_use("lifespan", misplaced)
+    _refuse_arguments("lifespan", "LifespanBand.SERVICES", misplaced)
 
     def decorate(function: Callable[..., Any]) -> LifespanContribution:
-        try:
+        with _adding_place(function):
+            _refuse_contribution(function)
             factory = as_context_manager(function, "function")
             check_return(function, "function")
-        except ValueError as error:
-            raise ValueError(f"{error} ({_find_place(function)})") from None
-        return LifespanContribution(
-            name=read_name(function) if name is None else name,
-            factory=factory,
-            band=cast("LifespanBand", band),
-            priority=cast("int", priority),
-            provides=provides,
-            requires=cast("tuple[str, ...]", requires),
-            after=cast("tuple[str, ...]", after),
-            before=cast("tuple[str, ...]", before),
-            roles=cast("frozenset[str] | None", roles),
-            start_timeout=start_timeout,
-            stop_timeout=stop_timeout,
-            budget={} if budget is None else budget,
-            on_crash=on_crash,
-            on_start_failure=on_start_failure,
-            description=read_summary(function) if description is None else description,
-            provenance=Provenance(entry_point=read_path(function)),
-        )
+            return LifespanContribution(
+                name=read_name(function) if name is None else name,
+                factory=factory,
+                band=cast("LifespanBand", band),
+                priority=cast("int", priority),
+                provides=provides,
+                decorates=decorates,
+                requires=cast("tuple[str, ...]", requires),
+                after=cast("tuple[str, ...]", after),
+                before=cast("tuple[str, ...]", before),
+                roles=cast("frozenset[str] | None", roles),
+                start_timeout=start_timeout,
+                stop_timeout=stop_timeout,
+                budget={} if budget is None else budget,
+                check=check,
+                on_crash=on_crash,
+                on_start_failure=on_start_failure,
+                when=when,
+                description=read_summary(function) if description is None else description,
+                provenance=Provenance(entry_point=read_path(function)),
+            )
 
     return decorate
 
@@ -97,6 +106,7 @@ def middleware(
     scopes: Iterable[Scope] = SCOPES,
     options: Mapping[str, Any] | None = None,
     allow_base_http_middleware: bool = False,
+    when: When | None = None,
     description: str | None = None,
 ) -> Callable[[type[Any]], MiddlewareContribution]:
     """Make a `MiddlewareContribution` of a class. Arguments are those of `MiddlewareContribution`.
@@ -105,24 +115,27 @@ def middleware(
         ValueError: an argument is out of range, the class has neither form of a layer or both, or the decorator's
             parentheses are missing.
     """
-    _refuse_bare_use("middleware", misplaced)
+    _refuse_arguments("middleware", "MiddlewareBand.POLICY", misplaced)
 
     def decorate(layer: type[Any]) -> MiddlewareContribution:
-        if not isinstance(layer, type):
-            raise ValueError(f"layer: expected a class, got {layer!r} ({_find_place(layer)})")
-        return MiddlewareContribution(
-            name=layer.__name__ if name is None else name,
-            layer=layer,
-            band=cast("MiddlewareBand", band),
-            priority=cast("int", priority),
-            after=cast("tuple[str, ...]", after),
-            before=cast("tuple[str, ...]", before),
-            scopes=cast("frozenset[Scope]", scopes),
-            options={} if options is None else options,
-            allow_base_http_middleware=allow_base_http_middleware,
-            description=read_summary(layer) if description is None else description,
-            provenance=Provenance(entry_point=read_path(layer)),
-        )
+        with _adding_place(layer):
+            _refuse_contribution(layer)
+            if not isinstance(layer, type):
+                raise ValueError(f"layer: expected a class, got {layer!r}")
+            return MiddlewareContribution(
+                name=layer.__name__ if name is None else name,
+                layer=layer,
+                band=cast("MiddlewareBand", band),
+                priority=cast("int", priority),
+                after=cast("tuple[str, ...]", after),
+                before=cast("tuple[str, ...]", before),
+                scopes=cast("frozenset[Scope]", scopes),
+                options={} if options is None else options,
+                allow_base_http_middleware=allow_base_http_middleware,
+                when=when,
+                description=read_summary(layer) if description is None else description,
+                provenance=Provenance(entry_point=read_path(layer)),
+            )
 
     return decorate
 
@@ -133,6 +146,7 @@ def value(
     name: str,
     provides: Any = (),
     roles: Iterable[str] | None = None,
+    when: When | None = None,
     description: str | None = None,
 ) -> ValueContribution:
     """Make a `ValueContribution` of a ready object. Arguments are those of `ValueContribution`.
@@ -146,31 +160,41 @@ def value(
     """
     # An object's own attributes may be computed, and those of a proxy may fail.
     defined = obj if isinstance(obj, type) or inspect.isroutine(obj) else type(obj)
-    return ValueContribution(
-        name=name,
-        value=obj,
-        provides=provides,
-        roles=cast("frozenset[str] | None", roles),
-        description="" if description is None else description,
-        provenance=Provenance(entry_point=read_path(defined)),
-    )
-
-
-def _refuse_bare_use(decorator: str, misplaced: tuple[Any, ...]) -> None:
-    """Refuse a decorator without parentheses: Python then calls the decorator with the function."""
-    for defined in misplaced:
-        raise ValueError(
-            f"{decorator}: write the parentheses: @{decorator}(band=...) for {read_name(defined)!r} "
-            f"({_find_place(defined)})"
+    with _adding_place():
+        return ValueContribution(
+            name=name,
+            value=obj,
+            provides=provides,
+            roles=cast("frozenset[str] | None", roles),
+            when=when,
+            description="" if description is None else description,
+            provenance=Provenance(entry_point=read_path(defined)),
         )
 
 
-def _find_place(defined: Any) -> str:
-    """File and line of a function; for anything else, those of the decorator."""
-    code = getattr(unwrap(defined), "__code__", None)
-    if code:
-        return f"{code.co_filename}:{code.co_firstlineno}"
-    frame = inspect.currentframe()
-    while frame and frame.f_code.co_filename == __file__:
-        frame = frame.f_back
-    return f"{frame.f_code.co_filename}:{frame.f_lineno}" if frame else "unknown file"
+def _refuse_arguments(decorator: str, band: str, misplaced: tuple[Any, ...]) -> None:
+    """Refuse a decorator without parentheses, which Python calls with the function, and arguments without a name."""
+    for given in misplaced:
+        if inspect.isroutine(given) or isinstance(given, type):
+            raise ValueError(
+                f"{decorator}: write the parentheses: @{decorator}(band=...) for {read_name(given)!r} "
+                f"({find_definition(given)})"
+            )
+        raise ValueError(
+            f"{decorator}: arguments are given by name, as in @{decorator}(band={band}), got {given!r} "
+            f"({find_caller()})"
+        )
+
+
+def _refuse_contribution(defined: Any) -> None:
+    if isinstance(defined, Contribution):
+        raise ValueError(f"{defined.name!r} is decorated twice: it is a {type(defined).__name__} already")
+
+
+@contextmanager
+def _adding_place(defined: Any = None) -> Generator[None, None, None]:
+    """Add file and line to an error: those of the definition, or of the call into the kernel."""
+    try:
+        yield
+    except ValueError as error:
+        raise ValueError(f"{error} ({find_definition(defined)})") from None

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import contextlib
 import functools
 import inspect
 from collections.abc import Callable
-from contextlib import AbstractAsyncContextManager, asynccontextmanager
+from contextlib import AbstractAsyncContextManager, asynccontextmanager, contextmanager
 from typing import Any, cast
 
 from bandmaster.kernel.contributions.checks import check_callable
+from bandmaster.kernel.contributions.yields import find_second_yield
 
 _WANTED = "an async generator function (async def with one yield) or return an async context manager"
 
@@ -20,7 +22,7 @@ def as_context_manager(function: Any, label: str) -> Callable[..., AbstractAsync
     callable's annotation.
 
     Raises:
-        ValueError: the callable can't return one; the message begins with ``label``.
+        ValueError: the callable can't return one, or every run yields twice; the message begins with ``label``.
     """
     check_callable(function, label)
     if isinstance(function, type):
@@ -29,12 +31,37 @@ def as_context_manager(function: Any, label: str) -> Callable[..., AbstractAsync
         return function
     inner = unwrap(function)
     # A call runs the function itself, or the __call__ of an object.
-    called = inner if inspect.isroutine(inner) else type(inner).__call__
+    called: Any = inner if inspect.isroutine(inner) else type(inner).__call__
+    is_managed = _is_managed(called)
+    generated = called.__wrapped__ if is_managed else called
+    if is_managed and called.__code__.co_qualname.startswith(contextmanager.__name__):
+        raise ValueError(f"{label}: {read_name(function)} is a sync context manager; it must be {_WANTED}")
+    if inspect.isgeneratorfunction(generated):
+        raise ValueError(f"{label}: {read_name(function)} isn't async; it must be {_WANTED}")
+    if inspect.iscoroutinefunction(generated):
+        raise ValueError(f"{label}: {read_name(function)} has no yield; it must be {_WANTED}")
+    if inspect.isasyncgenfunction(generated):
+        _check_yields(function, generated, label)
     if inspect.isasyncgenfunction(called):
         return asynccontextmanager(function)
-    if inspect.iscoroutinefunction(called) or inspect.isgeneratorfunction(called):
-        raise ValueError(f"{label}: {read_name(function)} must be {_WANTED}")
     return cast("Callable[..., AbstractAsyncContextManager[Any]]", function)
+
+
+def _is_managed(function: Any) -> bool:
+    """Whether a function is one that contextlib's ``asynccontextmanager`` or ``contextmanager`` has made."""
+    code = getattr(function, "__code__", None)
+    return code is not None and code.co_filename == contextlib.__file__ and hasattr(function, "__wrapped__")
+
+
+def _check_yields(function: Any, generated: Any, label: str) -> None:
+    code = getattr(unwrap(generated), "__code__", None)
+    found = find_second_yield(code) if code else None
+    if found is not None:
+        first, second = found
+        raise ValueError(
+            f"{label}: {read_name(function)} yields in line {first}, and always again in line {second}. A component "
+            "has started at its yield, and stops with the code after it: it must have one yield on each path"
+        )
 
 
 def check_return(function: Any, label: str) -> None:

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import re
 import types
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from types import MappingProxyType
 from typing import Annotated, Any, Literal, NamedTuple, TypeVar, Union, get_args, get_origin
 
 _NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_.-]*")
@@ -52,7 +54,42 @@ class Key(NamedTuple):
             kind, *marks = get_args(annotation)
             names = [mark.name for mark in marks if isinstance(mark, Named)]
             return cls(kind, names[-1] if names else None)
-        return cls(annotation)
+        # ``typing.Sequence[T]`` and ``collections.abc.Sequence[T]`` mean the same, and aren't equal.
+        collection = None if isinstance(annotation, type) else find_collection(annotation)
+        return cls(annotation) if collection is None else collection.key
+
+
+class Collected(NamedTuple):
+    """Every provider of a type: ``Sequence[T]`` has their objects in plan order, ``Mapping[str, T]`` by part name."""
+
+    kind: Literal["sequence", "mapping"]
+    member: Any
+    """The type that each of them provides."""
+
+    @property
+    def key(self) -> Key:
+        """The key of the collection, whether the annotation is from ``typing`` or from ``collections.abc``."""
+        member: Any = self.member
+        return Key(Sequence[member] if self.kind == "sequence" else Mapping[str, member])
+
+    def gather(self, members: Iterable[tuple[str, Any]]) -> Sequence[Any] | Mapping[str, Any]:
+        """The collection of these objects, which come in order and with the names of their parts."""
+        if self.kind == "sequence":
+            return tuple(value for _, value in members)
+        return MappingProxyType(dict(members))
+
+
+def find_collection(kind: Any) -> Collected | None:
+    """The collection that a type asks for; None for every type but ``Sequence[T]`` and ``Mapping[str, T]``.
+
+    Lists, tuples and dicts are types that a component may provide, and mean no collection.
+    """
+    origin, arguments = get_origin(kind), get_args(kind)
+    if origin is Sequence:
+        return Collected("sequence", arguments[0])
+    if origin is Mapping and arguments[0] is str:
+        return Collected("mapping", arguments[1])
+    return None
 
 
 def is_pair(value: Any) -> bool:

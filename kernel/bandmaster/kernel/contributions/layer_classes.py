@@ -2,11 +2,16 @@
 
 from __future__ import annotations
 
+import functools
 import inspect
+import re
 from collections.abc import Callable
+from types import FunctionType
 from typing import Any, Literal, Protocol, TypeAlias
 
 from bandmaster.kernel.contributions.factories import unwrap
+from bandmaster.kernel.contributions.places import find_place
+from bandmaster.kernel.text import list_names, suggest
 
 Scope: TypeAlias = Literal["http", "websocket"]
 
@@ -46,6 +51,9 @@ mypy ignores class decorators: a class under ``@middleware`` is still that class
 decorator is refused at run time.
 """
 
+_METHODS = (FunctionType, staticmethod, classmethod, functools.partialmethod)
+_NEW_WORD = re.compile(r"(?<=[a-z0-9])(?=[A-Z])")
+
 SCOPES: frozenset[Scope] = frozenset(("http", "websocket"))
 HOOKS = ("on_request", "on_response_start", "on_end", "on_error")
 
@@ -79,6 +87,8 @@ def check_layer(layer: type[Any], scopes: frozenset[Scope], base_http_allowed: b
         raise ValueError(
             f"layer: {layer.__name__} has __call__ and {next(iter(hooks))}; a layer has one form, not both"
         )
+    if not is_asgi:
+        _refuse_unknown_hooks(layer)
     if not is_asgi and not hooks:
         raise ValueError(f"layer: {layer.__name__} has neither __call__ nor any of {', '.join(HOOKS)}")
     for name, hook in hooks.items():
@@ -86,6 +96,43 @@ def check_layer(layer: type[Any], scopes: frozenset[Scope], base_http_allowed: b
             raise ValueError(f"layer: {layer.__name__}.{name} is async; hooks are plain functions. Use the ASGI form")
         if inspect.isgeneratorfunction(hook) or not (callable(hook) or hasattr(hook, "__get__")):
             raise ValueError(f"layer: {layer.__name__}.{name} is no plain function: {hook!r}")
+        _check_parameters(layer, name)
+
+
+def _refuse_unknown_hooks(layer: type[Any]) -> None:
+    """Refuse a method that is named like a hook, and that nothing calls."""
+    for name in dict.fromkeys(name for base in layer.__mro__ for name in vars(base)):
+        hook = _NEW_WORD.sub("_", name).lower()
+        member = _find_member(layer, name)
+        if hook.startswith("on_") and name not in HOOKS and isinstance(member, _METHODS):
+            raise ValueError(
+                f"layer: {layer.__name__}.{name} is no hook, so nothing calls it ({find_place(member)})."
+                f"{suggest(hook, HOOKS)} Hooks are {list_names(HOOKS)}; another method needs a name without on_"
+            )
+
+
+def _check_parameters(layer: type[Any], name: str) -> None:
+    """Refuse a hook that can't take the arguments with which the kernel calls it."""
+    member: Any = _find_member(layer, name)
+    if not isinstance(member, _METHODS) or isinstance(member, functools.partialmethod):
+        return  # the function is made only when it is asked for
+    arguments = ["exchange", "error"] if name == "on_error" else ["exchange"]
+    given = arguments if isinstance(member, staticmethod) else ["self", *arguments]
+    try:
+        signature = inspect.signature(_get_function(member), follow_wrapped=False)
+    except ValueError:
+        return  # compiled code may hide its signature
+    try:
+        signature.bind(*given)
+    except TypeError as error:
+        raise ValueError(
+            f"layer: {layer.__name__}.{name} can't be called with {list_names(arguments)}: {error} "
+            f"({find_place(member)})"
+        ) from None
+
+
+def _get_function(method: Any) -> Any:
+    return getattr(method, "__func__", method)
 
 
 def is_base_http(layer: type[Any]) -> bool:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass, field, replace
 from types import MappingProxyType
@@ -12,15 +12,20 @@ from bandmaster.kernel.contributions.bands import LifespanBand, MiddlewareBand, 
 from bandmaster.kernel.contributions.checks import (
     check_budget,
     check_callable,
+    check_decorates,
     check_names,
     check_provides,
     check_roles,
     check_seconds,
+    check_when,
 )
 from bandmaster.kernel.contributions.factories import as_context_manager
+from bandmaster.kernel.contributions.instances import may_be
 from bandmaster.kernel.contributions.keys import Key, check_name, type_name
 from bandmaster.kernel.contributions.layer_classes import SCOPES, Scope, check_layer, find_form
-from bandmaster.kernel.contributions.renaming import rename_budget, rename_factory
+from bandmaster.kernel.contributions.local_names import resolve_local_names
+from bandmaster.kernel.contributions.renaming import rename_factory, rename_function
+from bandmaster.kernel.errors import Problem
 
 if TYPE_CHECKING:
     from pydantic_settings import BaseSettings
@@ -29,6 +34,10 @@ if TYPE_CHECKING:
 Budget: TypeAlias = Mapping[str, int] | Callable[..., Mapping[str, int]]
 OnCrash: TypeAlias = Literal["stop", "degrade"]
 OnStartFailure: TypeAlias = Literal["stop", "retry", "degrade"]
+When: TypeAlias = Callable[..., bool]
+"""A function of settings types that says, while the plan is made, whether a part is in the plan."""
+StartCheck: TypeAlias = Callable[..., Iterable[Problem | str]]
+"""A function that judges before the start: yields a problem for each fault, and a text for each warning."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,6 +76,9 @@ class LifespanContribution:
     """The place within the bands, a number that the band contains; unless given, the middle of the band."""
     provides: tuple[Any, ...] = ()
     """One or several types that the component provides, in addition to the return annotation."""
+    decorates: Any = None
+    """The type, as ``Annotated[T, Named(...)]`` for one of several, that another part provides and that this component
+    takes by a parameter: everybody else gets what this component provides. The return annotation may repeat it."""
     requires: tuple[str, ...] = ()
     """Names of components that have to be in the plan, and start before this one."""
     after: tuple[str, ...] = ()
@@ -81,11 +93,20 @@ class LifespanContribution:
     """Seconds that a stop may take; None means the kernel's setting."""
     budget: Budget = field(default_factory=dict[str, int], hash=False)
     """The most that the component may hold in one process, ``{"postgres": 15}``, or a function of the settings."""
+    check: StartCheck | None = field(default=None, hash=False)
+    """A function that finds what the start would refuse, without opening anything.
+
+    The function yields a `Problem` for what must be refused, and a text for a warning. Its parameters are settings
+    types that the factory asks for, `KernelSettings`, `Plan` and `EventLoop`, by type. ``bandmaster check`` reports the
+    findings, and every start begins with them: nothing is started after a problem.
+    """
     on_crash: OnCrash = "stop"
     """The reaction to a failure while serving: ``stop`` the whole plan, or ``degrade`` readiness until the stop."""
     on_start_failure: OnStartFailure = "stop"
     """The reaction to a failed start: ``stop`` rolls the start back, ``retry`` tries again until the deadline of the
     start, ``degrade`` serves without the component. ``BANDMASTER_ON_START_FAILURE`` overrides this field."""
+    when: When | None = None
+    """A function of settings types, called while planning: the part is left out if the answer is False."""
     description: str = ""
     """One line about the component, for programs that read the plan; under `lifespan` the first line of the docstring,
     unless given."""
@@ -95,17 +116,24 @@ class LifespanContribution:
         check_name(self.name, "name")
         band, priority = resolve_priority(LifespanBand, self.band, self.priority)
         _set(self, factory=as_context_manager(self.factory, "factory"), band=band, priority=priority)
+        resolve_local_names(self.factory)
         _set(self, **{f: check_names(getattr(self, f), f) for f in ("requires", "after", "before")})
         _set(self, roles=check_roles(self.roles))
         for timeout in ("start_timeout", "stop_timeout"):
             check_seconds(getattr(self, timeout), timeout)
-        if not callable(self.budget):
+        if callable(self.budget):
+            resolve_local_names(self.budget)
+        else:
             _set(self, budget=MappingProxyType(check_budget(self.budget)))
+        if self.check is not None:
+            check_callable(self.check, "check")
+            resolve_local_names(self.check)
         if self.on_crash not in ("stop", "degrade"):
             raise ValueError(f"on_crash: expected 'stop' or 'degrade', got {self.on_crash!r}")
         if self.on_start_failure not in ("stop", "retry", "degrade"):
             raise ValueError(f"on_start_failure: expected 'stop', 'retry' or 'degrade', got {self.on_start_failure!r}")
-        _set(self, provides=check_provides(self.provides))
+        _set(self, provides=check_provides(self.provides), decorates=check_decorates(self.decorates))
+        check_when(self.when)
 
     def named(
         self, name: str, *, settings: type[BaseSettings] | None = None, description: str | None = None
@@ -119,16 +147,24 @@ class LifespanContribution:
             replica = database.named("replica", settings=kind)  # provides Annotated[DatabaseManager, Named("replica")]
 
         Raises:
-            ValueError: the name can't be one, or the component takes no settings of that kind.
+            ValueError: the name can't be one, the component takes no settings of that kind, or it decorates a type:
+                then ``dataclasses.replace(part, name=..., decorates=...)`` makes a second one.
             SignatureError: the factory's signature can't be read.
         """
         check_name(name, "name")
+        if self.decorates is not None:
+            raise ValueError(
+                f"named: {self.name!r} decorates {self.decorates}, and provides no type of its own to be named; make a "
+                f"second one by dataclasses.replace(part, name={name!r}, decorates=...)"
+            )
         return replace(
             self,
             name=name,
             factory=rename_factory(self.factory, name, settings),
             provides=tuple(Key(key.type, name) for key in self.provides),
-            budget=rename_budget(self.budget, settings),
+            budget=rename_function(self.budget, settings),
+            when=rename_function(self.when, settings),
+            check=rename_function(self.check, settings),
             description=self.description if description is None else description,
         )
 
@@ -150,11 +186,14 @@ class ValueContribution:
     """One or several types that the object is provided as; the class of the object unless given."""
     roles: frozenset[str] | None = None
     """The roles of processes that start the part (``web``, ``worker``, ...); None means every role."""
+    when: When | None = None
+    """A function of settings types, called while planning: the part is left out if the answer is False."""
     description: str = ""
     provenance: Provenance = Provenance()
 
     def __post_init__(self) -> None:
         check_name(self.name, "name")
+        check_when(self.when)
         if isinstance(self.value, Contribution):
             raise ValueError(f"value: expected an object to provide, got a {type(self.value).__name__}")
         given: Any = self.provides
@@ -189,11 +228,14 @@ class MiddlewareContribution:
     """Constructor arguments by name, for layers whose arguments are plain values."""
     allow_base_http_middleware: bool = False
     """Accept a ``starlette.middleware.base.BaseHTTPMiddleware``, in spite of the costs and faults."""
+    when: When | None = None
+    """A function of settings types, called while planning: the part is left out if the answer is False."""
     description: str = ""
     provenance: Provenance = Provenance()
 
     def __post_init__(self) -> None:
         check_name(self.name, "name")
+        check_when(self.when)
         band, priority = resolve_priority(MiddlewareBand, self.band, self.priority)
         _set(self, band=band, priority=priority)
         _set(self, **{f: check_names(getattr(self, f), f) for f in ("after", "before")})
@@ -204,6 +246,7 @@ class MiddlewareContribution:
             raise ValueError(f"options: expected constructor arguments by name, got {self.options!r}")
         _set(self, scopes=scopes, options=MappingProxyType(dict(self.options)))
         check_layer(self.layer, self.scopes, self.allow_base_http_middleware)
+        resolve_local_names(self.layer)
 
     @property
     def form(self) -> Literal["asgi", "hooks"]:
@@ -225,11 +268,14 @@ class RouteContribution:
     """Path in front of the routes: empty, or ``/like/this``."""
     tags: tuple[str, ...] = ()
     """OpenAPI tags, for hosts that document their routes."""
+    when: When | None = None
+    """A function of settings types, called while planning: the part is left out if the answer is False."""
     description: str = ""
     provenance: Provenance = Provenance()
 
     def __post_init__(self) -> None:
         check_name(self.name, "name")
+        check_when(self.when)
         prefix: object = self.prefix
         if not isinstance(prefix, str) or (prefix and (not prefix.startswith("/") or prefix.endswith("/"))):
             raise ValueError(f"prefix: expected text that starts with '/' and doesn't end with it, got {prefix!r}")
@@ -247,20 +293,52 @@ class ErrorHandlerContribution:
     name: str
     exception: type[Exception] | int
     handler: Callable[[Any, Any], Any]
+    when: When | None = None
+    """A function of settings types, called while planning: the part is left out if the answer is False."""
     description: str = ""
     provenance: Provenance = Provenance()
 
     def __post_init__(self) -> None:
         check_name(self.name, "name")
+        check_when(self.when)
         check_callable(self.handler, "handler")
         is_type = isinstance(self.exception, type) and issubclass(self.exception, Exception)
         is_status = isinstance(self.exception, int) and 400 <= self.exception <= 599
         if not (is_type or is_status):
             raise ValueError(f"exception: expected an exception type or a status 400–599, got {self.exception!r}")
 
+    @property
+    def answers_for(self) -> type[Exception] | int:
+        """The exception, but ``Exception`` for status 500: frameworks have one place for both."""
+        return Exception if self.exception == 500 else self.exception
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class CheckContribution:
+    """A function that judges a whole application, such as what the handlers of its host ask for.
+
+    ``bandmaster check`` calls the function with the `Application`. The function yields a `Problem` for each fault, and
+    a text for each warning. The checks of all installed distributions are called, also where the application takes no
+    installed parts: a check is a part of the tool more than of the application.
+    """
+
+    name: str
+    check: Callable[[Any], Iterable[Problem | str]]
+    description: str = ""
+    provenance: Provenance = Provenance()
+
+    def __post_init__(self) -> None:
+        check_name(self.name, "name")
+        check_callable(self.check, "check")
+
 
 Contribution: TypeAlias = (
-    LifespanContribution | ValueContribution | MiddlewareContribution | RouteContribution | ErrorHandlerContribution
+    LifespanContribution
+    | ValueContribution
+    | MiddlewareContribution
+    | RouteContribution
+    | ErrorHandlerContribution
+    | CheckContribution
 )
 
 GROUPS: Mapping[str, type[Any]] = {
@@ -269,6 +347,7 @@ GROUPS: Mapping[str, type[Any]] = {
     "bandmaster.middleware": MiddlewareContribution,
     "bandmaster.routes": RouteContribution,
     "bandmaster.error_handlers": ErrorHandlerContribution,
+    "bandmaster.checks": CheckContribution,
 }
 COMMANDS_GROUP = "bandmaster.commands"
 
@@ -299,9 +378,7 @@ def _is_route(value: object) -> bool:
 
 
 def _check_instance(value: object, key: Key) -> None:
-    # Protocols, and generic types with arguments, can't be checked against an object.
-    checkable = isinstance(key.type, type) and not getattr(key.type, "_is_protocol", False)
-    if checkable and not isinstance(value, key.type):
+    if not may_be(value, key.type):
         raise ValueError(f"provides: the value has the type {type_name(type(value))}, not {type_name(key.type)}")
 
 

@@ -1,4 +1,4 @@
-"""Copies of factories and budgets with other settings types, and other names of the provided types."""
+"""Copies of factories and of functions of settings with other settings types, and other names of the provided types."""
 
 from __future__ import annotations
 
@@ -28,11 +28,11 @@ def rename_factory(
     return _copy(factory, inspect.Signature(swapped, return_annotation=AbstractAsyncContextManager[provided]))
 
 
-def rename_budget(budget: Any, settings: type[Any] | None) -> Any:
-    """A copy of a budget function that takes ``settings`` in place of their base class; a plain budget as given."""
-    if settings is None or not callable(budget):
-        return budget
-    return _copy(budget, inspect.Signature(_replace_settings(budget, settings)))
+def rename_function(function: Any, settings: type[Any] | None) -> Any:
+    """A copy of a function that takes ``settings`` in place of their base class; anything else is returned as given."""
+    if settings is None or not callable(function):
+        return function
+    return _copy(function, inspect.Signature(_replace_settings(function, settings)))
 
 
 def _replace_settings(function: Callable[..., Any], settings: type[Any] | None) -> list[inspect.Parameter]:

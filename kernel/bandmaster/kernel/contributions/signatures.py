@@ -7,12 +7,12 @@ import inspect
 import sys
 import types
 from collections.abc import AsyncGenerator, AsyncIterable, AsyncIterator, Callable, Collection, Iterator
-from contextlib import AbstractAsyncContextManager
+from contextlib import AbstractAsyncContextManager, suppress
 from dataclasses import dataclass
 from enum import Enum
-from typing import Annotated, Any, Self, TypeVar, Union, cast, get_args, get_origin, get_type_hints
+from typing import Annotated, Any, Literal, Self, TypeVar, Union, cast, get_args, get_origin, get_type_hints
 
-from bandmaster.kernel.contributions.keys import Key, is_too_wide, type_name
+from bandmaster.kernel.contributions.keys import Collected, Key, find_collection, is_too_wide, type_name
 from bandmaster.kernel.errors import SignatureError
 
 
@@ -34,6 +34,25 @@ class Need:
     optional: bool
     """Whether ``None`` or a default may be passed if nothing provides the type."""
     has_default: bool = False
+    collection: Collected | None = None
+    """The collection for which the parameter asks; None for a parameter that asks for one object."""
+    decorated: bool = False
+    """Whether the parameter takes the object that the component decorates."""
+
+    @property
+    def empty(self) -> Any:
+        """The argument where nothing provides the type, and the parameter has no default."""
+        if self.collection is None or self.is_plain:
+            return None
+        return self.collection.gather(())
+
+    @property
+    def is_plain(self) -> bool:
+        """Whether the parameter asks for a collection of plain values, such as text, which parts rarely provide."""
+        if self.collection is None:
+            return False
+        member = self.collection.member
+        return get_origin(member) is Literal or getattr(member, "__module__", "") == "builtins"
 
     def __str__(self) -> str:
         return f"{self.parameter}: {self.key}"
@@ -60,7 +79,7 @@ def read_needs(
         SignatureError: a parameter has no annotation, or one that is too wide.
     """
     bound = {
-        name for inner in _walk_wrapped(function) if isinstance(inner, functools.partial) for name in inner.keywords
+        name for inner in walk_wrapped(function) if isinstance(inner, functools.partial) for name in inner.keywords
     }
     needs = []
     for parameter in parameters(function)[positional:]:
@@ -143,7 +162,7 @@ def _find_constructor(kind: type[Any]) -> Any:
     return made.__init__ if has_init or made.__new__ is object.__new__ else made.__new__
 
 
-def _walk_wrapped(function: Any) -> Iterator[Any]:
+def walk_wrapped(function: Any) -> Iterator[Any]:
     """The callable, the callable inside, and so on, down to the function in the code."""
     while True:
         yield function
@@ -161,20 +180,32 @@ def _walk_wrapped(function: Any) -> Iterator[Any]:
 
 def _resolve(label: str, annotation: Any, function: Any) -> Any:
     """An annotation as an object, resolved in the namespace of the annotated function."""
-    *_, written = _walk_wrapped(function)
+    *_, written = walk_wrapped(function)
     holder = types.SimpleNamespace(
         __annotations__={"it": annotation}, __type_params__=getattr(written, "__type_params__", ())
     )
     try:
-        hints = get_type_hints(cast("Any", holder), getattr(written, "__globals__", {}), include_extras=True)
+        hints = get_type_hints(
+            cast("Any", holder), getattr(written, "__globals__", {}), _list_closure(written), include_extras=True
+        )
     except NameError as error:
         raise SignatureError(
             f"{label} can't be resolved: {error}. Import the name at run time, not under TYPE_CHECKING, and define it "
-            "at module level"
+            "at module level, or in the function around before this one"
         ) from error
     except Exception as error:  # an annotation is an expression, and may raise anything
         raise SignatureError(f"{label} can't be resolved: {type(error).__name__}: {error}") from error
     return hints["it"]
+
+
+def _list_closure(function: Any) -> dict[str, Any]:
+    """The variables of the functions around that a function uses."""
+    names = getattr(getattr(function, "__code__", None), "co_freevars", ())
+    variables = {}
+    for name, cell in zip(names, getattr(function, "__closure__", None) or (), strict=True):
+        with suppress(ValueError):  # not assigned yet
+            variables[name] = cell.cell_contents
+    return variables
 
 
 def _expand_alias(annotation: Any) -> Any:
@@ -193,6 +224,9 @@ def _expand_alias(annotation: Any) -> Any:
 def _make_need(name: str, annotation: Any, has_default: bool, context: type | None) -> Need | None:
     key, nullable = _read_key(annotation)
     optional = has_default or nullable
+    collection = find_collection(key.type)
+    if collection is not None:
+        return _make_collection_need(name, key.name, collection, optional, has_default)
     if is_too_wide(key.type):
         if has_default:
             return None
@@ -201,6 +235,24 @@ def _make_need(name: str, annotation: Any, has_default: bool, context: type | No
         return Need(name, key, Kind.CONTEXT, optional, has_default)
     kind = Kind.SETTINGS if is_settings(key.type) else Kind.RESOURCE
     return Need(name, key, kind, optional, has_default)
+
+
+def _make_collection_need(
+    name: str, named: str | None, asked: Collected, optional: bool, has_default: bool
+) -> Need | None:
+    inner, _ = _read_key(asked.member)
+    collection = asked._replace(member=inner.type)
+    if named or inner.name:
+        one = f"Annotated[{type_name(inner.type)}, Named({named or inner.name!r})]"
+        raise SignatureError(
+            f"parameter {name!r} asks for every {type_name(inner.type)}, and by Named for one; write {collection.key} "
+            f"for all of them, or {one} for the one"
+        )
+    if is_too_wide(asked.member) or is_too_wide(inner.type):
+        if has_default:
+            return None
+        raise SignatureError(f"parameter {name!r} has the type {collection.key}, which doesn't say what it needs")
+    return Need(name, collection.key, Kind.RESOURCE, optional, has_default, collection)
 
 
 def _read_key(annotation: Any) -> tuple[Key, bool]:

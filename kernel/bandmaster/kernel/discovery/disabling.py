@@ -32,6 +32,22 @@ def list_addresses(group: str, name: str) -> frozenset[str]:
     return frozenset((name, f"{group.removeprefix(PREFIX)}:{name}", f"{group}:{name}"))
 
 
+def is_switched_off(
+    addresses: Collection[str], own: Collection[str], operator: Collection[str], installed: Collection[str]
+) -> bool:
+    """Whether a part that code hands over is disabled.
+
+    ``own`` are the names that the code disables, ``operator`` those of the settings, and ``installed`` the addresses of
+    all installed parts. A name means the installed part, in whose place code may hand over another. It means a part
+    from code where no installed part has that name, and where both the code and the operator disable the name: then
+    code has made way for its own part, and the operator switches that one off.
+    """
+    off = set(addresses)
+    if off.intersection(own) and off.intersection(operator):
+        return True
+    return not off.intersection({*own, *operator}).issubset(installed)
+
+
 def strip_group(address: str) -> str:
     """The part's name alone: ``audit`` of ``lifespan:audit``."""
     return address.rpartition(":")[2]

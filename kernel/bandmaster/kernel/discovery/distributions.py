@@ -127,13 +127,14 @@ def decode(data: bytes) -> str:
 
 
 def render_version(distribution: str) -> str:
-    """Name and version, ``uvicorn 0.35.0``; the name alone where there is no metadata, as in a frozen program."""
-    from importlib.metadata import PackageNotFoundError, version
+    """Name and version, ``uvicorn 0.35.0``; the name alone where the metadata has none, as in a frozen program."""
+    from importlib.metadata import PackageNotFoundError, metadata
 
     try:
-        return f"{distribution} {version(distribution)}"
+        found = metadata(distribution)
     except PackageNotFoundError:
         return distribution
+    return f"{distribution} {found['Version']}" if "Version" in found else distribution
 
 
 def _parse_identity(data: bytes) -> tuple[str, str]:

@@ -6,6 +6,7 @@ from dataclasses import replace
 from types import ModuleType
 from typing import Any, TypeAlias, cast
 
+from bandmaster.kernel.contribs import advise_module
 from bandmaster.kernel.contributions.model import GROUPS, Contribution, RouteContribution, as_route_contribution
 from bandmaster.kernel.discovery.entry_points import PREFIX, split
 from bandmaster.kernel.discovery.metadata import Found
@@ -14,6 +15,7 @@ from bandmaster.kernel.imports import (
     FailedImport,
     MissingAttribute,
     MissingModule,
+    advise_import,
     describe_object,
     import_object,
 )
@@ -74,7 +76,8 @@ def _make_error(found: Found, reason: str, hint: str) -> DiscoveryError:
 def _explain(failure: _Failure, wanted: type[Any] | None) -> tuple[str, str]:
     """Reason and hint."""
     if isinstance(failure, MissingModule):
-        return f"{failure}.", "The installation is damaged, or the entry point is misspelt: reinstall the distribution."
+        damaged = "The installation is damaged, or the entry point is misspelt: reinstall the distribution."
+        return f"{failure}.", advise_module(failure.name) or damaged
     if isinstance(failure, MissingAttribute):
         # An attribute of an object in the module is rarely a contribution.
         fitting = wanted if wanted and isinstance(failure.owner, ModuleType) else ()
@@ -82,7 +85,10 @@ def _explain(failure: _Failure, wanted: type[Any] | None) -> tuple[str, str]:
     error = failure.error
     missing = error.name if isinstance(error, ModuleNotFoundError) else None
     hint = f"Install what brings {missing!r}; `pip check` lists what is missing." if missing else ""
-    return f"{describe_failure(failure.subject, 'imported', error)}{_render_place(error)}.", hint
+    hint = advise_import(error) or hint
+    reason, place = describe_failure(failure.subject, "imported", error), _render_place(error)
+    # The kernel's own errors about a definition have the place already.
+    return f"{reason.removesuffix(place)}{place}.", hint
 
 
 def _render_place(error: BaseException) -> str:

@@ -63,7 +63,8 @@ class Lock:
             raise DiscoveryError([problem]) from error
         except (OSError, ValueError) as error:
             message = f"The lock file {os.fspath(path)} can't be read: {_render_error(error)}."
-            raise DiscoveryError([Problem(message, "Restore it, or make it anew with: bandmaster lock")]) from error
+            hint = "Restore it, make it anew with: bandmaster lock, or set BANDMASTER_LOCK_FILE to another."
+            raise DiscoveryError([Problem(message, hint)]) from error
 
     @classmethod
     def parse(cls, text: str) -> Lock:

@@ -2,32 +2,43 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import AsyncGenerator, Iterable, Mapping
 from contextlib import asynccontextmanager
 from typing import TYPE_CHECKING, Any, NamedTuple, NoReturn, cast
 
 import anyio
-from starlette.types import ASGIApp, Receive, Scope, Send
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from bandmaster.kernel import events
 from bandmaster.kernel.contributions.layer_classes import LayerClass
 from bandmaster.kernel.contributions.model import Contribution
-from bandmaster.kernel.errors import StartError
+from bandmaster.kernel.errors import BandmasterError, StartError, StopError
 from bandmaster.kernel.events import Listener
-from bandmaster.kernel.hosting.draining import Drainer
-from bandmaster.kernel.hosting.health_endpoints import make_health_endpoints, report_live, report_ready
+from bandmaster.kernel.hosting.draining import CloseServer, Drainer
+from bandmaster.kernel.hosting.error_handlers import add_shared_error_handlers
+from bandmaster.kernel.hosting.health_endpoints import (
+    find_hidden_routes,
+    make_health_endpoints,
+    report_live,
+    report_ready,
+)
+from bandmaster.kernel.hosting.host_argument import check_host
 from bandmaster.kernel.hosting.identity import apply_identity
 from bandmaster.kernel.hosting.in_flight import InFlight
 from bandmaster.kernel.hosting.lifespan_server import speak_lifespan
 from bandmaster.kernel.hosting.lifespans import Lifespans
 from bandmaster.kernel.hosting.mounted import HOST
-from bandmaster.kernel.hosting.responses import refuse_request, refuse_websocket
+from bandmaster.kernel.hosting.not_serving import NEVER_STARTED, describe_absence
+from bandmaster.kernel.hosting.responses import close_after, refuse_request, refuse_websocket
 from bandmaster.kernel.hosting.routes import install_routes
+from bandmaster.kernel.hosting.server_logs import ServerLogFilter
 from bandmaster.kernel.lifecycle.composition import check_contributions, check_overrides, choose_settings
 from bandmaster.kernel.lifecycle.health import Report
 from bandmaster.kernel.lifecycle.kernel import Kernel
 from bandmaster.kernel.lifecycle.resources import Resources
 from bandmaster.kernel.planning.plan import Plan
+from bandmaster.kernel.settings.environment import Environment
 from bandmaster.kernel.settings.kernel import KernelSettings
 from bandmaster.kernel.stack.build import Stack, bind, build
 
@@ -36,6 +47,7 @@ def create_app(
     host: ASGIApp | None = None,
     *,
     settings: KernelSettings | None = None,
+    env_file: str | os.PathLike[str] | None = None,
     contributions: Iterable[Contribution | LayerClass] = (),
     discover: bool = True,
     disable: Iterable[str] = (),
@@ -54,22 +66,24 @@ def create_app(
         PlanError: parts don't fit together, or settings are missing or wrong.
         ValueError: an argument is of the wrong kind.
     """
-    if host is not None and not callable(host):
-        raise ValueError(f"host: expected an ASGI app, got {host!r}")
+    check_host(host)
     overrides = check_overrides(overrides)
-    settings = choose_settings(settings, overrides)
-    lifespans = None if host is None else Lifespans(host, mounted=settings.mounted_lifespans)
+    settings = choose_settings(settings, overrides, Environment.choose(env_file))
+    app = _make_host(settings) if host is None else host
+    # The Starlette app that is made here has no lifespan, though apps may be mounted there by contributed routes.
+    lifespans = Lifespans(app, mounted=settings.mounted_lifespans, starts_host=host is not None)
     kernel = Kernel(
-        contributions=[*check_contributions(contributions), *(lifespans.contributions if lifespans else ())],
+        contributions=[*check_contributions(contributions), *lifespans.contributions],
         discover=discover,
         disable=disable,
         overrides=overrides,
         role=role,
         settings=settings,
+        env_file=env_file,
         serves=True,
         listeners=listeners,
     )
-    return Application(kernel, host if host is not None else _make_host(settings), lifespans)
+    return Application(kernel, app, lifespans)
 
 
 def _make_host(settings: KernelSettings) -> ASGIApp:
@@ -89,7 +103,8 @@ class _Serving(NamedTuple):
 class Application:
     """An ASGI application that runs a kernel around a host app. `create_app` makes one.
 
-    ``lifespans`` are those of the host, which the kernel's plan has as components.
+    ``lifespans`` are those of the host, which the kernel's plan has as components; without them the host isn't started.
+    The lifespans of apps that contributed routes mount are added to the plan.
 
     Raises:
         PlanError: contributed routes or error handlers don't fit the host, or the ``distribution`` isn't installed.
@@ -100,8 +115,11 @@ class Application:
         self.host = host
         self.settings = kernel.settings
         self.title, self.version = apply_identity(kernel.settings, host)
-        # Before routes are installed: apps that those mount have lifespans which aren't in the plan.
-        self._lifespans = lifespans or Lifespans(host, mounted=kernel.settings.mounted_lifespans)
+        if lifespans is None:
+            lifespans = Lifespans(host, mounted=kernel.settings.mounted_lifespans, starts_host=False)
+            if lifespans.contributions:
+                kernel.extend(lifespans.contributions)
+        self._lifespans = lifespans
         self._inner, self.warnings = install_routes(
             host,
             kernel.plan.routes,
@@ -109,13 +127,27 @@ class Application:
             debug=kernel.settings.debug,
             production=kernel.settings.is_production,
         )
+        self._share_error_handlers()
+        added = lifespans.add_mounted(self._inner)
+        if added:
+            kernel.extend(added)
+        self.warnings += lifespans.find_hidden(self._inner)
         self._state: dict[str, Any] = {}
         self._serving: _Serving | None = None
+        self._was_started = False
+        self._server_log = ServerLogFilter()
+        self._has_warned = False
         self._prepare_run()
         self._health_endpoints: dict[str, ASGIApp] = {}
         if self.settings.health:
-            reports = {"/livez": self.live, "/readyz": self.ready, "/startupz": self.started}
+            reports = {
+                self.settings.live_path: self.live,
+                self.settings.ready_path: self.ready,
+                self.settings.startup_path: self.started,
+            }
             self._health_endpoints = make_health_endpoints(reports, show_details=self.settings.shows_details)
+            self.warnings += find_hidden_routes(self._inner, self.settings)
+        self._is_made = True
 
     # Hidden from type checkers, which report unknown attributes themselves.
     if not TYPE_CHECKING:  # pragma: no branch
@@ -123,9 +155,14 @@ class Application:
         def __getattr__(self, name: str) -> NoReturn:
             """Point to the host for an attribute that only the host has, such as ``include_router``."""
             message = f"{type(self).__name__!r} object has no attribute {name!r}"
-            if not name.startswith("_") and hasattr(self.__dict__.get("host"), name):
-                message += f"; its host, a {type(self.host).__name__}, has one: use app.host.{name}"
-            raise AttributeError(message, name=name, obj=self)
+            raise AttributeError(message + _describe_owner(self, name), name=name, obj=self)
+
+        def __setattr__(self, name: str, value: Any) -> None:
+            """Refuse to set an attribute that only the host reads, such as ``dependency_overrides``."""
+            is_own = name in self.__dict__ or hasattr(type(self), name) or "_is_made" not in self.__dict__
+            if not is_own and (hint := _describe_owner(self, name)):
+                raise AttributeError(f"{name!r} of {type(self).__name__!r} is never read{hint}", name=name, obj=self)
+            super().__setattr__(name, value)
 
     @property
     def plan(self) -> Plan:
@@ -134,14 +171,17 @@ class Application:
 
     @property
     def resources(self) -> Resources:
-        """The objects that the running components provide.
+        """The objects that the running components provide, also while the host's lifespan starts and stops.
 
         Raises:
             RuntimeError: not everything has started, or the stop has begun.
         """
-        if not self._state:
-            raise RuntimeError(f"the application has no resources: it is {self.kernel.phase.value}")
-        return cast("Resources", self._state["resources"])
+        if self._state:
+            return cast("Resources", self._state["resources"])
+        resources = self._lifespans.resources
+        if resources is None:
+            raise RuntimeError(f"the application has no resources. {self._describe_absence()}")
+        return resources
 
     @property
     def in_flight(self) -> int:
@@ -151,29 +191,42 @@ class Application:
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Serve one request, one WebSocket, or the lifespan."""
         kind = scope["type"]
-        if kind == "http":
-            path, root = scope["path"], scope.get("root_path")
-            if root:
-                path = path.removeprefix(root)
-            serving = self._serving
-            if path in self._health_endpoints:
-                await self._health_endpoints[path](scope, receive, send)
-            elif serving is not None:
-                scope = _add_state(scope, serving.state)
-                await self._in_flight.serve_request(serving.http, scope, receive, send)
-            else:
-                await refuse_request(scope, send, self.settings.retry_after, closing=self._in_flight.drain.begun)
-        elif kind == "websocket":
-            serving = self._serving
-            if serving is not None:
-                scope = _add_state(scope, serving.state)
-                await self._in_flight.serve_websocket(serving.websocket, scope, receive, send)
-            else:
-                await refuse_websocket(scope, receive, send, self.settings.retry_after)
-        elif kind == "lifespan":
-            await speak_lifespan(self, receive, send)
-        else:
+        if not self._was_started:
+            self._note_call(kind)
+        if kind == "lifespan":
+            await self._speak_lifespan(scope, receive, send)
+            return
+        if kind not in ("http", "websocket"):
             raise ValueError(f"scope: expected http, websocket or lifespan, got {kind!r}")
+        try:
+            await (self._serve_http if kind == "http" else self._serve_websocket)(scope, receive, send)
+        except BaseException as error:
+            self._server_log.note_exception(error, send)
+            raise
+
+    async def _serve_http(self, scope: Scope, receive: Receive, send: Send) -> None:
+        path, root = scope["path"], scope.get("root_path")
+        if root:
+            path = path.removeprefix(root)
+        if path in self._health_endpoints:
+            if self._in_flight.drain.begun:
+                send = close_after(scope, send)
+            await self._health_endpoints[path](scope, receive, send)
+            return
+        if (serving := self._serving) is not None:
+            served = _add_state(scope, serving.state)
+            if await self._in_flight.serve_request(serving.http, served, receive, send):
+                return
+        closing = self._in_flight.drain.begun
+        detail = self._describe_absence()
+        await refuse_request(scope, send, self.settings.retry_after, closing=closing, detail=detail)
+
+    async def _serve_websocket(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if (serving := self._serving) is not None:
+            scope = _add_state(scope, serving.state)
+            await self._in_flight.serve_websocket(serving.websocket, scope, receive, send)
+        else:
+            await refuse_websocket(scope, receive, send, self.settings.retry_after, self._describe_absence())
 
     @asynccontextmanager
     async def running(self) -> AsyncGenerator[Resources, None]:
@@ -190,9 +243,11 @@ class Application:
         """
         if self.kernel.is_running:
             raise RuntimeError("this application runs already; a second run beside it needs an application of its own")
+        self._was_started = True
         self._prepare_run()
-        async with self.kernel.running() as resources:
+        async with self._server_log.installed(), self.kernel.running() as resources:
             stack = self._build_stack(resources)
+            self._share_error_handlers()  # again, with apps that were mounted since
             for message in (*self.warnings, *self._lifespans.find_warnings(self._inner)):
                 self._warn(HOST, message)
             self._state = {**self._lifespans.state, "resources": resources, "drain": self._in_flight.drain}
@@ -200,16 +255,58 @@ class Application:
             try:
                 yield resources
             finally:
-                self._refuse_requests()
+                # Also after a crash, or where nobody drains: no component stops while a request may use it.
+                await self._drainer.cancel_requests()
                 self._state = {}
 
+    def _note_call(self, kind: str) -> None:
+        """Note the first lifespan; warn of a request before it, once."""
+        if kind == "lifespan":
+            self._was_started = True
+        elif not self._has_warned:
+            self._has_warned = True
+            self._warn("kernel", NEVER_STARTED)
+
+    def _describe_absence(self) -> str:
+        return describe_absence(self.kernel.phase, was_started=self._was_started)
+
+    async def _speak_lifespan(self, scope: Scope, receive: Receive, send: Send) -> None:
+        own: Exception | None = None
+        try:
+            await speak_lifespan(self, receive, self._share_state(scope, send))
+        except (StartError, StopError) as error:
+            own = _find_own_failure(error)
+            # An application that starts nothing but its host fails as the host does that is served itself.
+            if own is None or any(name.partition(".")[0] != HOST for name in self.plan.by_name):
+                raise
+        try:
+            if own is not None:
+                raise own
+        finally:
+            del own  # a frame that holds the exception it raises is a reference cycle
+
+    def _share_state(self, scope: Scope, send: Send) -> Send:
+        """The server's ``send``, which first gives the server the state that the host's lifespan yields."""
+
+        async def send_after_state(message: Message) -> None:
+            if message["type"] == "lifespan.startup.complete" and scope.get("state") is not None:
+                scope["state"].update(self._lifespans.state)
+            await send(message)
+
+        return send_after_state
+
     def _prepare_run(self) -> None:
-        self._in_flight = InFlight(self.settings.websocket_close_code)
+        self._in_flight = InFlight(self.settings.websocket_close_code, lambda: not self.kernel.is_ready)
         self._drainer = Drainer(self.kernel, self._in_flight, self._refuse_requests)
-        self._lifespans.reset()
+        self._lifespans.prepare_run(lambda: self.kernel.provided, self.kernel.emit)
 
     def _refuse_requests(self) -> None:
         self._serving = None
+
+    def _share_error_handlers(self) -> None:
+        for app in (self._inner, self.host):
+            self.warnings += add_shared_error_handlers(app, self.plan.error_handlers)
+        self.warnings = list(dict.fromkeys(self.warnings))
 
     def _build_stack(self, resources: Resources) -> Stack:
         try:
@@ -222,18 +319,28 @@ class Application:
     def _warn(self, component: str, message: str) -> None:
         self.kernel.emit(events.Warned(at=anyio.current_time(), component=component, message=message))
 
-    async def drain(self, *, delay: float | None = None) -> int:
-        """Let the requests in flight end. Returns how many were left when the time for that was over.
+    async def drain(self, *, delay: float | None = None, close_server: CloseServer | None = None) -> int:
+        """Let the requests in flight end. Returns how many were cancelled when the time for that was over.
 
-        Readiness fails at once; drain hooks run, open WebSockets are closed, and streams are notified. New requests are
-        accepted for ``delay`` seconds more (the setting ``drain_delay``, unless given), and refused after that. Then
-        the requests in flight have ``drain_timeout`` seconds. A second caller waits for the first.
+        Readiness fails at once; drain hooks run, open WebSockets are closed, streams are notified, and responses close
+        their connections. New requests are accepted for ``delay`` seconds more (the setting ``drain_delay``, unless
+        given), then until ``close_server`` has returned, and are refused after that. The requests in flight have
+        ``drain_timeout`` seconds: after half of them each stream that goes on is told that the client has left, and at
+        the end all that goes on is cancelled. A second caller waits for the first.
         """
         if self._serving is not None or self._drainer.has_run:
-            await self._drainer.drain(self.settings.drain_delay if delay is None else delay)
+            await self._drainer.drain(self.settings.drain_delay if delay is None else delay, close_server)
         else:
             await self.kernel.drain()  # an error if the application has never run
-        return self._in_flight.count
+        return max(self._drainer.cancelled, self._in_flight.count)
+
+    async def cancel_requests(self) -> int:
+        """Refuse new requests, and cancel those in flight. Returns how many this and the drain have cancelled.
+
+        They have a second for their clean-up; one that ignores the cancellation is named in a warning.
+        """
+        await self._drainer.cancel_requests()
+        return self._drainer.cancelled
 
     async def begin_drain(self, *, delay: float = 0) -> None:
         """Fail readiness, run the drain hooks, close WebSockets, notify streams. New requests are still accepted.
@@ -260,6 +367,33 @@ class Application:
     async def ready(self) -> Report:
         """Whether the application accepts new requests."""
         return await report_ready(self.kernel, serving=self._serving is not None, draining=self._in_flight.drain.begun)
+
+
+def _describe_owner(app: Application, name: str) -> str:
+    """The end of an error about an attribute: the host that has it; empty if no host has."""
+    host, path = app.__dict__.get("host"), "app.host"
+    while isinstance(host, Application):
+        host, path = host.host, f"{path}.host"
+    if name.startswith("_") or not _has_attribute(host, name):
+        return ""
+    kind = type(host).__name__
+    return f"; its host, a {kind}, has one: use {path}.{name}, and pass {path} to whatever expects a {kind}"
+
+
+def _has_attribute(value: object, name: str) -> bool:
+    try:
+        return hasattr(value, name)
+    except Exception:  # noqa: BLE001  # a property may raise anything, and this is about another object
+        return False
+
+
+def _find_own_failure(error: StartError | StopError) -> Exception | None:
+    """The exception that a lifespan has raised, if there was a single failure, and none of the kernel's."""
+    if isinstance(error, StopError):
+        found = error.exceptions[0] if len(error.exceptions) == 1 else None
+    else:
+        found = error.__cause__ if not error.rollback_errors else None
+    return found if isinstance(found, Exception) and not isinstance(found, BandmasterError) else None
 
 
 def _add_state(scope: Scope, added: dict[str, Any]) -> Scope:

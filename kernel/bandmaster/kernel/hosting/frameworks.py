@@ -7,9 +7,11 @@ when a new version changes one of these internals, and names the behaviour that 
 from __future__ import annotations
 
 import functools
-from collections.abc import Callable, Sequence
+import inspect
+from collections.abc import Awaitable, Callable, Iterable, Iterator, Sequence
+from contextlib import nullcontext
 from types import FunctionType, MethodType
-from typing import Any, Self
+from typing import Any, cast
 
 _FRAMEWORKS = ("fastapi", "starlette")
 
@@ -27,11 +29,25 @@ def has_lifespan(router: Any) -> bool:
     """Whether a router has a lifespan of its own.
 
     Reads the class ``_DefaultLifespan``, by which both frameworks mean that there is none, and FastAPI's lists of event
-    handlers, which that class runs.
+    handlers, which that class runs. Reads the variables of FastAPI's ``merged_lifespan``, into which an included router
+    turns the app's lifespan, also if neither has one.
     """
-    if type(router.lifespan_context).__name__ != "_DefaultLifespan":
+    if list_startup_handlers(router) or getattr(router, "on_shutdown", None):
         return True
-    return bool(getattr(router, "on_startup", None) or getattr(router, "on_shutdown", None))
+    todo = [router.lifespan_context]
+    while todo:
+        lifespan = todo.pop()
+        merged = inspect.unwrap(lifespan) if isinstance(lifespan, FunctionType) else None
+        if getattr(merged, "__qualname__", "").endswith("_merge_lifespan_context.<locals>.merged_lifespan"):
+            todo += list_variables(cast("FunctionType", merged)).values()
+        elif type(lifespan).__name__ != "_DefaultLifespan":
+            return True
+    return False
+
+
+def list_startup_handlers(router: Any) -> list[Callable[..., Any]]:
+    """The functions that a FastAPI router, or an older Starlette's, calls at its start in place of a lifespan."""
+    return list(getattr(router, "on_startup", None) or ())
 
 
 def includes_lifespan(lifespan: Any, other: Any) -> bool:
@@ -40,23 +56,34 @@ def includes_lifespan(lifespan: Any, other: Any) -> bool:
     Reads the variables that functions and partials close over, because that is where FastAPI's ``merged_lifespan``, and
     helpers that combine several lifespans, keep the lifespans which they run.
     """
+    return any(_is_same(item, other) for item in walk_lifespan(lifespan))
+
+
+def walk_lifespan(lifespan: Any) -> Iterator[Any]:
+    """A lifespan, and every object that it wraps: decorated functions, the parts of a combination."""
     todo: list[Any] = [lifespan]
     seen: list[Any] = []
     while todo:
         item = todo.pop()
-        if _is_same(item, other):
-            return True
         if any(item is known for known in seen):
             continue
         seen.append(item)
+        yield item
         if isinstance(item, functools.partial):
             todo += [item.func, *item.args]
         elif isinstance(item, FunctionType):
-            todo += [cell.cell_contents for cell in item.__closure__ or () if _is_filled(cell)]
+            todo += list_variables(item).values()
             todo.append(getattr(item, "__wrapped__", None))
+        elif isinstance(item, MethodType):
+            todo.append(item.__func__)
         elif isinstance(item, tuple):  # the arguments of a function that combines several
             todo += item
-    return False
+
+
+def list_variables(function: FunctionType) -> dict[str, Any]:
+    """The variables that a function closes over, by name; those without a value yet are left out."""
+    cells = zip(function.__code__.co_freevars, function.__closure__ or (), strict=True)
+    return {name: cell.cell_contents for name, cell in cells if _is_filled(cell)}
 
 
 def _is_same(one: Any, other: Any) -> bool:
@@ -72,46 +99,75 @@ def _is_filled(cell: Any) -> bool:
         return False
 
 
-class LifespanWatch:
-    """Notes which routers' lifespans are entered, until `end` is called.
+class LifespanGuard:
+    """Lets each router's lifespan be entered once in a run, by whatever way, until `end` is called.
 
-    Replaces ``router.lifespan_context``, because a host's own lifespan may enter those of mounted apps, which nothing
-    else shows.
+    Replaces ``router.lifespan_context``, and the method that runs a router's event handlers (``_startup`` in FastAPI,
+    ``startup`` in older Starlettes), because nothing else shows that a host's own lifespan enters that of a mounted
+    app, or that a mounted app passes the lifespan on to its host.
     """
 
-    def __init__(self, routers: Sequence[Any]) -> None:
+    def __init__(self, routers: Iterable[Any]) -> None:
         self.entered: list[Any] = []
         """The routers whose lifespans have been entered."""
-        self._replaced = [
-            (router, router.lifespan_context, functools.partial(self._enter, router, router.lifespan_context))
-            for router in routers
-        ]
+        self._ended = False
+        self._restore: list[Callable[[], None]] = []
+        for router in routers:
+            self._replace(router, "lifespan_context", self._enter)
+            for name in ("_startup", "startup"):
+                if hasattr(router, name):
+                    self._replace(router, name, self._run_handlers)
 
-    def __enter__(self) -> Self:
-        for router, _, replacement in self._replaced:
-            router.lifespan_context = replacement
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self.end()
+    def has_entered(self, router: Any) -> bool:
+        """Whether a router's lifespan has been entered."""
+        return any(router is other for other in self.entered)
 
     def end(self) -> None:
         """Put the original lifespans back."""
-        for router, original, replacement in self._replaced:
-            # Unless the host has assigned another one meanwhile.
-            if router.lifespan_context is replacement:
-                router.lifespan_context = original
+        self._ended = True
+        for restore in self._restore:
+            restore()
+
+    def _replace(self, router: Any, name: str, function: Callable[..., Any]) -> None:
+        original = getattr(router, name)
+        inherited = name not in vars(router)
+        replacement = functools.partial(function, router, original)
+
+        def restore() -> None:
+            # Unless another one has been assigned meanwhile, which may wrap the replacement.
+            if getattr(router, name) is not replacement:
+                return
+            if inherited:
+                delattr(router, name)
+            else:
+                setattr(router, name, original)
+
+        setattr(router, name, replacement)
+        self._restore.append(restore)
 
     def _enter(self, router: Any, lifespan: Callable[[Any], Any], app: Any) -> Any:
+        if self._ended:
+            return lifespan(app)
+        if self.has_entered(router):
+            return nullcontext()
         self.entered.append(router)
         return lifespan(app)
+
+    async def _run_handlers(self, router: Any, startup: Callable[[], Awaitable[None]]) -> None:
+        if not self.has_entered(router):
+            self.entered.append(router)
+        await startup()
 
 
 def get_mounted_app(route: Any) -> Any:
     """The app that a route mounts, without the route's own middleware; None for other routes.
 
-    Reads ``Mount._base_app``, because ``Mount.app`` is that middleware, which hides the app.
+    Reads ``Mount._base_app``, because ``Mount.app`` is that middleware, which hides the app. Reads Litestar's
+    ``ASGIRoute.route_handler``, whose ``fn`` is the app if one is given in place of a function.
     """
+    handler = getattr(route, "route_handler", None)
+    if getattr(handler, "is_mount", False):
+        return handler.fn
     return getattr(route, "_base_app", getattr(route, "app", None)) if hasattr(route, "routes") else None
 
 
@@ -147,12 +203,36 @@ def include_router(host: Any, router: Any, *, prefix: str, tags: Sequence[str]) 
     return added
 
 
+def takes_error_handlers(app: Any) -> bool:
+    """Whether an app is a Starlette or FastAPI object, which can be given error handlers and routes.
+
+    Reads ``exception_handlers`` and ``router`` as well, because Starlette's ``ExceptionMiddleware`` has an
+    ``add_exception_handler`` of its own.
+    """
+    return all(hasattr(app, name) for name in ("add_exception_handler", "exception_handlers", "router"))
+
+
+UNHANDLED = (500, Exception)
+"""The two keys of the one handler for exceptions that no other handler is for."""
+
+
 def find_exception_handler(host: Any, exception: type[Exception] | int) -> Any:
     """The handler that a host has for an exception or a status; None without one.
 
+    Reads ``exception_handlers``, because a host offers no other way to ask. Both frameworks have one place for status
+    500 and ``Exception``, and the later key fills it.
+    """
+    keys = UNHANDLED if exception in UNHANDLED else (exception,)
+    found = [handler for key, handler in host.exception_handlers.items() if key in keys]
+    return found[-1] if found else None
+
+
+def list_exceptions(host: Any) -> list[type[Exception] | int]:
+    """The exceptions and statuses that a host has handlers for.
+
     Reads ``exception_handlers``, because a host offers no other way to ask.
     """
-    return host.exception_handlers.get(exception)
+    return list(host.exception_handlers)
 
 
 def is_default_handler(handler: Any) -> bool:
@@ -160,14 +240,17 @@ def is_default_handler(handler: Any) -> bool:
 
     Reads the handler's module, because a default looks like the choice of the host's author.
     """
-    return getattr(handler, "__module__", "").partition(".")[0] in _FRAMEWORKS
+    return (getattr(handler, "__module__", None) or "").partition(".")[0] in _FRAMEWORKS
 
 
 def set_exception_handler(host: Any, exception: type[Exception] | int, handler: Any) -> None:
     """Give a host a handler, also if the host has served before.
 
-    Resets ``middleware_stack``, which the first request builds with the handlers of that moment.
+    Removes the other key of `UNHANDLED`, which could fill the place instead. Resets ``middleware_stack``, which the
+    first request builds with the handlers of that moment.
     """
+    for key in UNHANDLED if exception in UNHANDLED else ():
+        host.exception_handlers.pop(key, None)
     host.add_exception_handler(exception, handler)
     host.middleware_stack = None
 

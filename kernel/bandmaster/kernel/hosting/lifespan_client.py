@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncGenerator
+from collections.abc import AsyncGenerator, Mapping
 from contextlib import asynccontextmanager
 from typing import Any
 
@@ -18,10 +18,11 @@ class LifespanClient:
     The ASGI specification lets an app have no lifespan. Such an app raises before it has received anything, returns
     without an answer, or answers as if a page had been requested, and is served like others. ``required`` means that
     the app is known to have a lifespan: then each of these is an error, and so is a return before the shutdown.
+    ``state`` is what the app finds in the scope's state.
     """
 
-    def __init__(self, app: ASGIApp, *, required: bool = False) -> None:
-        self.state: dict[str, Any] = {}
+    def __init__(self, app: ASGIApp, *, required: bool = False, state: Mapping[str, Any] | None = None) -> None:
+        self.state: dict[str, Any] = dict(state or {})
         """The values that the app has for its requests."""
         self.reported: HostLifespanError | None = None
         """The failure that the app has sent, if it has sent one."""

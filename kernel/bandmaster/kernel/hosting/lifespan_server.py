@@ -6,7 +6,6 @@ import os
 import signal
 from collections.abc import Callable
 from contextlib import AbstractAsyncContextManager
-from functools import partial
 from typing import Any, Protocol
 
 import anyio
@@ -15,11 +14,19 @@ from starlette.types import Message, Receive, Send
 from bandmaster.kernel import events
 from bandmaster.kernel.errors import StartCancelled
 from bandmaster.kernel.events import Event
+from bandmaster.kernel.hosting.draining import CloseServer
 from bandmaster.kernel.lifecycle.kernel import Kernel
-from bandmaster.kernel.reports import one_line, report
+from bandmaster.kernel.logs import get_logger
+from bandmaster.kernel.reports import one_line, report, split_report
 from bandmaster.kernel.settings.kernel import KernelSettings
 from bandmaster.kernel.shutdown.escalation import Action, Escalation
-from bandmaster.kernel.shutdown.stop_signals import is_handled, precede_handlers
+from bandmaster.kernel.shutdown.signal_relay import SignalRelay
+from bandmaster.kernel.shutdown.stop_signals import STOP_SIGNALS, is_handled, precede_handlers
+
+_RELAY_DELAYS = (0.01, 0.2)
+"""Seconds after the startup within which a server runs the event loop in which it serves; on a busy machine the second
+one counts.
+"""
 
 
 class Served(Protocol):
@@ -39,20 +46,21 @@ class Served(Protocol):
         """Start the application, serve, stop."""
         raise NotImplementedError
 
-    async def begin_drain(self, *, delay: float) -> None:
-        """Fail readiness, run the drain hooks, close WebSockets and notify streams."""
-
-    async def drain(self, *, delay: float) -> int:
-        """Let the requests in flight end."""
+    async def drain(self, *, delay: float, close_server: CloseServer | None = None) -> int:
+        """Let the requests in flight end; ``close_server`` is called when no more are to come."""
         raise NotImplementedError
 
 
 async def speak_lifespan(app: Served, receive: Receive, send: Send) -> None:
-    """Start and stop the application when the server asks for that. Failures are reported, and never raised.
+    """Start and stop the application when the server asks for that. A failure is sent to the server, and then raised.
 
-    Servers go on serving when an exception leaves the lifespan, so a failure is sent as a message. A cancellation or
-    Ctrl-C, which isn't an ``Exception``, is raised once everything has stopped. See the lifespan protocol of the ASGI
-    specification.
+    Servers exit by the message: without one, they take an exception for an application that has no lifespan, and serve
+    it. Test clients and lifespan managers fail by the exception, as they do for Starlette: without one, they wait for
+    ever. See the lifespan protocol of the ASGI specification.
+
+    Raises:
+        StartError, StartCancelled: after ``lifespan.startup.failed``.
+        CrashError, StopError: after ``lifespan.shutdown.failed``.
     """
     await _Session(app, receive, send).run()
 
@@ -79,8 +87,9 @@ class _Session:
         self._send = send
         self._kill = kill
         self._escalation = Escalation(app.kernel, exit_process=exit_process)
+        self._relay = SignalRelay(STOP_SIGNALS)
         self._held: list[Callable[[], None]] = []
-        """Passes the first signal on to the server, once the drain delay is over."""
+        """Passes the first signal on to the server, once WebSockets are closed and the drain delay is over."""
         self._held_longer: list[Callable[[], None]] = []
         """Passes the second signal on, once everything has stopped: a second signal ends a server's event loop."""
         self._preceded: frozenset[signal.Signals] = frozenset()
@@ -95,15 +104,18 @@ class _Session:
         self._shutdown = anyio.Event()
         self._escalation.enter_event_loop()
         with (
-            precede_handlers(self._receive_signal) as self._preceded,
+            precede_handlers(self._receive_signal, lambda: self._escalation.is_stopping, self._relay) as self._preceded,
             # Without a server that handles signals the process isn't ours to end: a test client's, for example.
             self._escalation.watching(may_end_process=bool(self._preceded)),
             self._app.kernel.listening(self._end_server_on_crash),
         ):
             last, error = await self._run_application()
-        await self._send(last)
-        if error is not None and not isinstance(error, Exception):
-            raise error
+        try:
+            await self._send(last)
+            if error is not None:
+                raise error
+        finally:
+            del error  # a frame that holds the exception it raises is a reference cycle
 
     async def _run_application(self) -> tuple[Message, BaseException | None]:
         """Start, serve, stop. Returns the last message for the server, and the error if there was one."""
@@ -117,9 +129,9 @@ class _Session:
                 await self._start_and_serve(confirm=not early)
             except anyio.get_cancelled_exc_class():
                 raise
-            except BaseException as raised:  # noqa: BLE001  # reported to the server, and raised by run() unless it is an Exception
+            except BaseException as raised:  # noqa: BLE001  # sent to the server, and raised by run()
                 error = raised
-                _log_failure(error, started=self._started)
+                _log_failure(error, has_answer=not (early or self._started))
             finally:
                 self._over = True
                 _hand_on(self._held)  # a crash may have cut the drain delay short
@@ -148,6 +160,14 @@ class _Session:
     async def _confirm_start(self) -> None:
         await self._send({"type": "lifespan.startup.complete"})
         self._tasks.start_soon(self._await_shutdown)
+        if self._preceded:
+            self._tasks.start_soon(self._install_relay)
+
+    async def _install_relay(self) -> None:
+        # granian runs its event loop anew after the startup, and uvloop then takes the signals for itself again.
+        for delay in _RELAY_DELAYS:
+            await anyio.sleep(delay)
+            self._relay.install()
 
     async def _await_shutdown(self) -> None:
         await self._receive()
@@ -156,24 +176,22 @@ class _Session:
         self._app.kernel.request_stop("lifespan.shutdown")
 
     async def _serve(self) -> None:
-        """Serve and drain, until the server asks for the clean-up."""
+        """Serve and drain, until the server asks for the clean-up or the time for draining is over."""
         await self._app.kernel.wait_stop_requested()
-        if not self._shutdown.is_set():
-            if not self._escalation.signals:
-                self._end_server()  # a component requested the stop
-            await self._drain_with_server()
         if self._shutdown.is_set():
             await self._app.drain(delay=0)
+            return
+        if not self._escalation.signals:
+            self._end_server()  # a component requested the stop
+        try:
+            await self._app.drain(delay=self._app.settings.drain_delay, close_server=self._close_server)
+        finally:
+            _hand_on(self._held)  # the time may have been over before the server's turn had come
 
-    async def _drain_with_server(self) -> None:
-        delay = self._app.settings.drain_delay
-        async with anyio.create_task_group() as tasks:
-            tasks.start_soon(partial(self._app.begin_drain, delay=delay))
-            await anyio.sleep(delay)
-            _hand_on(self._held)
-            # Bounded: most servers wait for requests in flight without a limit, and the stops must fit into the grace.
-            with anyio.move_on_after(self._app.settings.drain_timeout):
-                await self._shutdown.wait()
+    async def _close_server(self) -> None:
+        """Let the server have the signal, and wait until it asks for the clean-up: then it accepts nothing more."""
+        _hand_on(self._held)
+        await self._shutdown.wait()
 
     def _receive_signal(self, number: signal.Signals, pass_on: Callable[[], None]) -> bool:
         """Take note of a signal, in a signal handler; whether the server gets the signal later, or never."""
@@ -181,7 +199,8 @@ class _Session:
         if action is None:
             return True  # nor does the server get an echo: uvicorn would take it for the second signal
         if action is Action.STOP:
-            if self._started and not self._leaving and self._app.settings.drain_delay > 0:
+            if self._started and not self._leaving:
+                # Also without a drain delay: a server that has the signal would end WebSockets in its own way.
                 self._held.append(pass_on)
                 return True
             return False
@@ -210,12 +229,14 @@ def _hand_on(held: list[Callable[[], None]]) -> None:
         held.pop()()
 
 
-def _log_failure(error: BaseException, *, started: bool) -> None:
-    import structlog
-
-    logger = structlog.get_logger("bandmaster.kernel")
+def _log_failure(error: BaseException, *, has_answer: bool) -> None:
+    """Log a failure. If ``has_answer``, servers log the sentence at once, from ``lifespan.startup.failed``."""
+    logger = get_logger("bandmaster.kernel")
     if isinstance(error, StartCancelled):
         logger.warning("the start was cancelled", reason=one_line(error))
         return
-    # As text: a logger that formats exceptions itself may show the values of local variables.
-    logger.error("the run has failed" if started else "the start has failed", exception=report(error))
+    sentence, evidence = split_report(report(error))
+    if not has_answer:
+        logger.error(sentence, exception=evidence or None)
+    elif evidence:
+        logger.error("the start failed", exception=evidence)

@@ -10,12 +10,12 @@ from starlette.types import ASGIApp, Receive, Send
 
 from bandmaster.kernel.contributions.model import ErrorHandlerContribution, RouteContribution
 from bandmaster.kernel.errors import PlanError, Problems
-from bandmaster.kernel.hosting.error_handlers import add_error_handlers, check_clashes, wrap_in_error_handlers
-from bandmaster.kernel.hosting.frameworks import include_router, matches_every_path
+from bandmaster.kernel.hosting.error_handlers import add_error_handlers, wrap_in_error_handlers
+from bandmaster.kernel.hosting.frameworks import include_router, matches_every_path, takes_error_handlers
 from bandmaster.kernel.hosting.mounted import find_mounts, unwrap_app
 
 _INSTALLED = "_bandmaster_parts"
-"""The attribute of a host that lists the contributions installed there."""
+"""The attribute of a host that lists the contributed routes installed there."""
 
 _POSITIONAL = (inspect.Parameter.POSITIONAL_ONLY, inspect.Parameter.POSITIONAL_OR_KEYWORD)
 
@@ -35,23 +35,23 @@ def install_routes(
     routes when another application is made around it.
 
     Raises:
-        PlanError: a contribution's routes can't be made, two error handlers are for the same exception, or an app has
-            the debug mode on in ``production``.
+        PlanError: a contribution's routes can't be made, or an app has the debug mode on in ``production``.
     """
     problems = Problems()
     made = _make_routes(routes, host, problems)
-    check_clashes(error_handlers, problems)
     if production:
         _check_debug_mode(host, problems)
     problems.raise_if_any(PlanError)
-    if hasattr(host, "add_exception_handler"):  # Starlette or FastAPI
-        return host, _install(host, made, error_handlers)
+    if takes_error_handlers(host):
+        _install(host, made)
+        return host, add_error_handlers(host, error_handlers)
     app: ASGIApp = host
     if made:
         from starlette.applications import Starlette
 
         front = Starlette(debug=debug)
-        _install(front, made, error_handlers)
+        _install(front, made)
+        add_error_handlers(front, error_handlers)
         app = _RoutesFirst(front, host)
     return wrap_in_error_handlers(app, error_handlers) if error_handlers else app, []
 
@@ -140,9 +140,7 @@ def _call(function: Callable[..., Any], host: Any) -> Any:
     return function(host) if takes_host else function()
 
 
-def _install(
-    host: Any, made: Sequence[tuple[RouteContribution, Any]], error_handlers: Sequence[ErrorHandlerContribution]
-) -> list[str]:
+def _install(host: Any, made: Sequence[tuple[RouteContribution, Any]]) -> None:
     # A host may be given to several applications, one after the other, as tests do: each contribution goes in once. An
     # equal one counts as the same, since installed contributions are loaded anew each time.
     installed: list[Any] = host.__dict__.setdefault(_INSTALLED, [])
@@ -150,7 +148,6 @@ def _install(
         if contribution not in installed:
             _add_routes(host, contribution, routes)
             installed.append(contribution)
-    return add_error_handlers(host, error_handlers, installed)
 
 
 def _add_routes(host: Any, contribution: RouteContribution, made: Any) -> None:

@@ -10,13 +10,18 @@ import sys
 from collections.abc import Callable
 from pathlib import Path
 from types import ModuleType
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar, cast
 
+from bandmaster.kernel.contribs import advise_module
+from bandmaster.kernel.contributions.factories import unwrap
+from bandmaster.kernel.contributions.model import Contribution
 from bandmaster.kernel.errors import BandmasterError, Problem, TargetError
+from bandmaster.kernel.hosting.default_target import HERE, resolve_target
 from bandmaster.kernel.imports import (
     FailedImport,
     MissingAttribute,
     MissingModule,
+    advise_import,
     describe_object,
     import_object,
     split_reference,
@@ -36,21 +41,23 @@ WANTED = "an Application, a Kernel, any ASGI app, or a function without argument
 
 def load_application(
     target: str | None = None,
-    app_dir: str = ".",
+    app_dir: str = HERE,
     *,
     role: str | None = "web",
     settings: KernelSettings | None = None,
 ) -> Application:
-    """The application that a target names; without one, everything that is installed.
+    """The application that a target names; without one, the default application, or everything that is installed.
 
-    A kernel gets an empty host, any other ASGI app becomes the host of everything that is installed. ``role`` and
-    ``settings`` are for an application that is composed here: an Application or a Kernel has its own. Without a target,
-    and for another role than ``web``, layers and routes are left out: such a process serves no requests.
+    The default is found by `resolve_target`. A kernel gets an empty host, any other ASGI app becomes the host of
+    everything that is installed. ``role`` and ``settings`` are for an application that is composed here: an Application
+    or a Kernel has its own. Where everything installed is composed for another role than ``web``, layers and routes are
+    left out: such a process serves no requests.
 
     Raises:
         TargetError: the target is misspelt, or its code fails.
         DiscoveryError, PlanError: the parts of the application can't be loaded or don't fit together.
     """
+    target, app_dir = resolve_target(target, app_dir)
     if target is not None:
         return _compose(load(target, app_dir), target, role, settings)
     put_first(app_dir)
@@ -88,7 +95,7 @@ def _compose(app: Any, subject: str, role: str | None, settings: KernelSettings 
     return _run(subject, "composed", lambda: create_app(app, role=role, settings=settings))
 
 
-def load(target: str, app_dir: str = ".") -> Any:
+def load(target: str, app_dir: str = HERE) -> Any:
     """Import the application that a target names: an Application, a Kernel or another ASGI app. A factory is called.
 
     ``app_dir`` is put first on ``sys.path``, as servers do.
@@ -97,20 +104,38 @@ def load(target: str, app_dir: str = ".") -> Any:
         TargetError: the target is misspelt, or its code fails.
         DiscoveryError, PlanError: the target composes an application, which fails.
     """
+    return _call_factory(_import(target, app_dir, _is_app), f"{target}()", target)
+
+
+def load_function(target: str, app_dir: str = HERE) -> Callable[..., Any]:
+    """Import the function that a target names: async or plain, and neither a class nor a generator.
+
+    Raises:
+        TargetError: the target is misspelt, or its code fails.
+    """
+    loaded = _import(target, app_dir, inspect.isroutine)
+    inner = unwrap(loaded)
+    if inspect.isroutine(inner) and not (inspect.isasyncgenfunction(inner) or inspect.isgeneratorfunction(inner)):
+        return cast("Callable[..., Any]", loaded)
+    hint = "A function with yield is a component: pass it to create_app." if inspect.isroutine(inner) else ""
+    message = f"{target} is {describe_object(loaded)}; expected a function, async or plain."
+    raise TargetError(Problem(message, hint, target), misspelt=True)
+
+
+def _import(target: str, app_dir: str, fits: Callable[[Any], bool]) -> Any:
+    """The object that a target names. ``fits`` chooses the attributes of the module that a hint may name."""
     name, attribute = split(target)
     put_first(app_dir)
     try:
-        loaded = import_object(name, attribute)
+        return import_object(name, attribute)
     except MissingModule as failure:
-        problem = Problem(f"There is no module {failure.name!r}.", _suggest_module(failure.name), name)
+        hint = advise_module(failure.name, name) or _suggest_module(failure.name)
+        problem = Problem(f"There is no module {failure.name!r}.", hint, name)
         raise TargetError(problem, misspelt=True) from failure.__cause__
     except MissingAttribute as failure:
-        raise TargetError(
-            Problem(f"{failure}.", failure.suggest(_is_app), target), misspelt=True
-        ) from failure.__cause__
+        raise TargetError(Problem(f"{failure}.", failure.suggest(fits), target), misspelt=True) from failure.__cause__
     except FailedImport as failure:
         raise _make_error(failure.subject, "imported", failure.error) from failure.error
-    return _call_factory(loaded, f"{target}()", target)
 
 
 def split(target: str) -> tuple[str, str]:
@@ -158,6 +183,7 @@ def _run(subject: str, action: str, function: Callable[[], T]) -> T:
 def _make_error(subject: str, action: str, error: BaseException) -> TargetError:
     missing = error.name if isinstance(error, ModuleNotFoundError) else None
     hint = f"Install what brings {missing.partition('.')[0]!r}, or correct the import." if missing else ""
+    hint = advise_import(error) or hint
     problem = Problem(f"{describe_failure(subject, action, error)}.", hint, subject)
     return TargetError(problem, trace=list_steps(error))
 
@@ -217,7 +243,9 @@ def _check_app(loaded: Any, target: str, message: str) -> Any:
     if _is_bandmasters(loaded) or _is_asgi(loaded):
         return loaded
     hint = ""
-    if isinstance(loaded, type):
+    if isinstance(loaded, Contribution):
+        hint = f"It is a part of an application: name the app, create_app(contributions=[{loaded.name}])."
+    elif isinstance(loaded, type):
         hint = f"Name one that you made of it: app = {loaded.__name__}(...)."
     elif inspect.iscoroutinefunction(loaded):
         hint = "A factory is a plain function: write def, not async def."

@@ -2,20 +2,42 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, replace
-from typing import Any
+from functools import partial
+from typing import Any, NamedTuple
 
 from bandmaster.kernel.contributions.layer_classes import LayerClass
-from bandmaster.kernel.contributions.model import Contribution, group_of
-from bandmaster.kernel.discovery.disabling import describe_unknown, list_addresses, parse_names, strip_group
-from bandmaster.kernel.discovery.discover import Discovery, discover
+from bandmaster.kernel.contributions.model import COMMANDS_GROUP, Contribution, group_of
+from bandmaster.kernel.contributions.places import find_definition
+from bandmaster.kernel.discovery.disabling import (
+    describe_unknown,
+    is_switched_off,
+    list_addresses,
+    parse_names,
+    strip_group,
+)
+from bandmaster.kernel.discovery.discover import Discovery, Found, discover
+from bandmaster.kernel.discovery.trust import LeftOut
 from bandmaster.kernel.lifecycle.context import Context
+from bandmaster.kernel.planning.conditions import SettingsReader
 from bandmaster.kernel.planning.deadlines import Deadlines
-from bandmaster.kernel.planning.make import SettingsReader, make_plan
+from bandmaster.kernel.planning.make import make_plan
 from bandmaster.kernel.planning.plan import Plan
 from bandmaster.kernel.settings import reading
+from bandmaster.kernel.settings.environment import Environment
 from bandmaster.kernel.settings.kernel import KernelSettings
+from bandmaster.kernel.tracebacks import find_caller
+
+
+class _Split(NamedTuple):
+    """The parts that code hands over, with the installed ones that they replace."""
+
+    enabled: tuple[Contribution, ...]
+    disabled: tuple[Contribution, ...]
+    replaced: tuple[Found, ...]
+    warnings: tuple[str, ...]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -27,10 +49,16 @@ class Composition:
     discover: bool
     """Whether installed parts are taken as well."""
     disable: frozenset[str]
-    """Names of parts to leave out, in addition to those in the settings."""
+    """Names of installed parts to leave out, in addition to those in the settings.
+
+    A part from code of such a name takes the place of the installed one; where none is installed, it is left out.
+    """
     overrides: Mapping[Any, Any]
     settings: KernelSettings
-    read_settings: SettingsReader
+    environment: Environment
+    """The variables from which settings are read."""
+    read_settings: SettingsReader | None
+    """A function that reads settings of parts in place of the environment."""
 
     @classmethod
     def check(
@@ -41,40 +69,63 @@ class Composition:
         disable: str | Iterable[str] = (),
         overrides: Mapping[Any, Any] | None = None,
         settings: KernelSettings | None = None,
-        read_settings: SettingsReader = reading.read_settings,
+        env_file: str | os.PathLike[str] | None = None,
+        read_settings: SettingsReader | None = None,
     ) -> Composition:
         """Check the arguments of a kernel, and read its settings where none are given.
 
         Raises:
-            PlanError: the kernel's settings are missing or wrong.
+            PlanError: the kernel's settings are missing or wrong, or the env file can't be read.
             ValueError: an argument is of the wrong kind; the message names it.
         """
         given = check_contributions(contributions)
         names = parse_names(disable)
         checked = check_overrides(overrides)
-        chosen = choose_settings(settings, checked)
+        environment = Environment.choose(env_file)
+        _ = environment.file  # raises if it can't be read, also where no settings are read
+        chosen = choose_settings(settings, checked, environment)
         return cls(
             contributions=given,
             discover=discover,
             disable=names,
             overrides=checked,
             settings=chosen,
+            environment=environment,
             read_settings=read_settings,
         )
 
-    def change(self, overrides: Mapping[Any, Any] | None, settings: KernelSettings | None) -> Composition:
-        """A composition with further overrides on top of its own, and with other settings where some are given.
+    def change(
+        self,
+        contributions: Iterable[Contribution | LayerClass],
+        overrides: Mapping[Any, Any] | None,
+        settings: KernelSettings | None,
+    ) -> Composition:
+        """A composition with further parts and overrides on top of its own, and other settings where some are given.
 
         Raises:
             PlanError, ValueError: as `check` does.
         """
         added = check_overrides(overrides)
         if settings is not None or KernelSettings in added:
-            settings = choose_settings(settings, added)
-        return replace(self, overrides={**self.overrides, **added}, settings=settings or self.settings)
+            settings = choose_settings(settings, added, self.environment)
+        return replace(
+            self,
+            contributions=(*self.contributions, *check_contributions(contributions)),
+            overrides={**self.overrides, **added},
+            settings=settings or self.settings,
+        )
 
-    def plan(self, role: str | None, *, serves: bool | None = None) -> tuple[Discovery, Plan]:
-        """Find the installed parts and plan them together with those that code hands over.
+    def plan(
+        self,
+        role: str | None,
+        *,
+        serves: bool | None = None,
+        discovery: Discovery | None = None,
+        read_settings: SettingsReader | None = None,
+    ) -> tuple[Discovery, Plan]:
+        """Find the installed parts, unless they have been found, and plan them with those that code hands over.
+
+        ``read_settings`` takes the place of the composition's own.
 
         Raises:
             DiscoveryError: installed parts can't be found, trusted or loaded.
@@ -82,27 +133,77 @@ class Composition:
         """
         settings = self.settings
         disabled = self.disable | settings.disable
-        discovery = self._discover(disabled) if self.discover else Discovery()
-        warnings = list(discovery.warnings)
+        if discovery is None:
+            discovery = self._discover(disabled) if self.discover else Discovery()
+        split = self._split_disabled(discovery)
+        warnings = [*settings.find_warnings(), *discovery.warnings, *split.warnings]
         if not self.discover:
             warnings += describe_unknown(disabled, ((group_of(part), part.name) for part in self.contributions))
-        enabled = [part for part in self.contributions if not disabled & list_addresses(group_of(part), part.name)]
         plan = make_plan(
-            [*discovery.contributions, *enabled],
+            [*discovery.contributions, *split.enabled],
             role=role,
             serves=serves,
             overrides={**self.overrides, KernelSettings: settings},
-            read_settings=self.read_settings,
+            read_settings=read_settings
+            or self.read_settings
+            or partial(reading.read_settings, environment=self.environment),
             context=Context,
             deadlines=Deadlines(
-                start=settings.start_timeout, stop=settings.stop_timeout, left_for_stops=settings.left_for_stops
+                start=settings.start_timeout,
+                stop=settings.stop_timeout,
+                left_for_stops=settings.left_for_stops,
+                starts=settings.start_timeouts,
+                stops=settings.stop_timeouts,
             ),
             on_start_failure=settings.on_start_failure,
             processes=settings.processes,
             known=[*map(strip_group, disabled), *(part.found.name for part in discovery.left_out)],
+            disabled=split.disabled,
+            replaces={(part.group, part.name): part.provenance for part in split.replaced},
+            left_out=map(self._name_source, discovery.left_out),
             warnings=warnings,
         )
-        return discovery, plan
+        left_out = tuple(
+            replace(part, reason=f"{part.reason}, and code replaces it") if part.found in split.replaced else part
+            for part in discovery.left_out
+        )
+        return replace(discovery, left_out=left_out), plan
+
+    def _split_disabled(self, discovery: Discovery) -> _Split:
+        """Decide which parts from code are disabled, and which take the place of a disabled one."""
+        operator = self.settings.disable
+        found = [part for part in discovery.found if part.group != COMMANDS_GROUP]
+        installed = frozenset[str]().union(*(list_addresses(part.group, part.name) for part in found))
+        enabled: list[Contribution] = []
+        disabled: list[Contribution] = []
+        warnings: list[str] = []
+        for part in self.contributions:
+            addresses = list_addresses(group_of(part), part.name)
+            switched_off = is_switched_off(addresses, self.disable, operator, installed)
+            (disabled if switched_off else enabled).append(part)
+            # Perhaps meant to replace an installed part, which isn't installed here. The lifespans of the host, and of
+            # apps mounted in it, come from create_app.
+            of_host = part.name.partition(".")[0] == "host"
+            if switched_off and self.discover and not of_host and addresses.isdisjoint(operator):
+                warnings.append(
+                    f"{part.name!r} is disabled, and only code contributes it: it is left out. There is no installed "
+                    "part of that name that it could replace"
+                )
+        kept = {(group_of(part), part.name) for part in enabled}
+        off = self.disable | operator
+        replaced = [
+            part
+            for part in found
+            if (part.group, part.name) in kept and not off.isdisjoint(list_addresses(part.group, part.name))
+        ]
+        return _Split(tuple(enabled), tuple(disabled), tuple(replaced), tuple(warnings))
+
+    def _name_source(self, left: LeftOut) -> LeftOut:
+        """A part that is left out, with the setting or the argument that disables it."""
+        addresses = list_addresses(left.found.group, left.found.name)
+        sources = {"disable=": self.disable, "BANDMASTER_DISABLE": self.settings.disable}
+        named = [source for source, names in sources.items() if addresses & names]
+        return replace(left, reason=f"it is disabled by {' and '.join(named)}") if named else left
 
     def _discover(self, disabled: frozenset[str]) -> Discovery:
         return discover(
@@ -120,15 +221,21 @@ def check_contributions(contributions: Iterable[Contribution | LayerClass]) -> t
     Raises:
         ValueError: one of them is something else.
     """
+    if isinstance(contributions, Contribution):
+        raise ValueError(
+            f"contributions: expected a list, got the {type(contributions).__name__} {contributions.name!r}. Put it "
+            f"into one: contributions=[...] ({find_caller()})"
+        )
     if not isinstance(contributions, Iterable):
-        raise ValueError(f"contributions: expected a list of contributions, got {contributions!r}")
+        raise ValueError(f"contributions: expected a list of contributions, got {contributions!r} ({find_caller()})")
     given: list[Contribution] = []
     for part in contributions:
         if not isinstance(part, Contribution):
             name = getattr(part, "__name__", repr(part))
             raise ValueError(
                 f"contributions: {name} is no contribution; decorate it with @lifespan(...) or @middleware(...), pass "
-                "it to value(...), or make a RouteContribution or an ErrorHandlerContribution of it"
+                "it to value(...), or make a RouteContribution or an ErrorHandlerContribution of it "
+                f"({find_definition(part)})"
             )
         given.append(part)
     return tuple(given)
@@ -145,7 +252,9 @@ def check_overrides(overrides: Mapping[Any, Any] | None) -> dict[Any, Any]:
     return dict(overrides or {})
 
 
-def choose_settings(settings: KernelSettings | None, overrides: dict[Any, Any]) -> KernelSettings:
+def choose_settings(
+    settings: KernelSettings | None, overrides: dict[Any, Any], environment: Environment
+) -> KernelSettings:
     """The kernel's settings: as given, else as overridden (and taken out of ``overrides``), else from the environment.
 
     Raises:
@@ -159,4 +268,4 @@ def choose_settings(settings: KernelSettings | None, overrides: dict[Any, Any]) 
     if settings is not None and overridden is not None:
         raise ValueError("settings: overrides has KernelSettings as well; give them once")
     given = settings if overridden is None else overridden
-    return reading.read_one(KernelSettings) if given is None else given
+    return reading.read_one(KernelSettings, environment) if given is None else given

@@ -5,9 +5,13 @@ from __future__ import annotations
 import gc
 import inspect
 import traceback
+from collections.abc import Iterator
 from contextlib import _AsyncGeneratorContextManager
 from types import FrameType
 from typing import Any
+
+from bandmaster.kernel.lifecycle import component_manager
+from bandmaster.kernel.lifecycle.component_manager import ComponentManager
 
 _MACHINERY = frozenset(("anyio", "asyncio", "contextlib", "trio"))
 
@@ -15,17 +19,34 @@ _MACHINERY = frozenset(("anyio", "asyncio", "contextlib", "trio"))
 def render_coroutine_stack(awaitable: Any) -> str:
     """Render the stack of a suspended coroutine like a traceback, innermost frame last; empty for any other object.
 
-    Frames of the event loop's libraries are left out, since every wait ends with the same ones.
+    Frames of the event loop's libraries are left out, since every wait ends with the same ones, and so is the frame
+    around each component.
     """
-    frames = []
+    frames = [frame for frame in _walk(awaitable) if not _is_machinery(frame.f_globals.get("__name__", ""))]
+    summary = traceback.StackSummary.extract((frame, frame.f_lineno) for frame in frames)
+    return "".join(summary.format()).rstrip()
+
+
+def awaits_thread(awaitable: Any) -> bool:
+    """Whether a suspended coroutine awaits a function that runs in one of anyio's worker threads.
+
+    Knows anyio's ``run_sync_in_worker_thread`` by name: asyncio's cancellation would abandon the thread, which goes on.
+    """
+    return any(frame.f_code.co_name == "run_sync_in_worker_thread" for frame in _walk(awaitable))
+
+
+def _walk(awaitable: Any) -> Iterator[FrameType]:
+    """The frames of a suspended coroutine, innermost last."""
     seen = set()
     while awaitable is not None and id(awaitable) not in seen:
         seen.add(id(awaitable))
         frame, awaitable = _step(awaitable)
-        if frame is not None and frame.f_globals.get("__name__", "").partition(".")[0] not in _MACHINERY:
-            frames.append(frame)
-    summary = traceback.StackSummary.extract((frame, frame.f_lineno) for frame in frames)
-    return "".join(summary.format()).rstrip()
+        if frame is not None:
+            yield frame
+
+
+def _is_machinery(module: str) -> bool:
+    return module.partition(".")[0] in _MACHINERY or module == component_manager.__name__
 
 
 def _step(awaitable: Any) -> tuple[FrameType | None, Any]:
@@ -35,6 +56,8 @@ def _step(awaitable: Any) -> tuple[FrameType | None, Any]:
         return awaitable.ag_frame, awaitable.ag_await
     if inspect.isgenerator(awaitable):
         return awaitable.gi_frame, awaitable.gi_yieldfrom
+    if isinstance(awaitable, ComponentManager):
+        return None, awaitable.manager
     if isinstance(awaitable, _AsyncGeneratorContextManager):
         return None, awaitable.gen
     # The objects in between (an async generator's asend(), a coroutine's __await__()) have no attribute for the object

@@ -13,11 +13,12 @@ from typing import Any
 import anyio
 
 from bandmaster.kernel import events
-from bandmaster.kernel.contributions.keys import Key
-from bandmaster.kernel.contributions.signatures import Kind
+from bandmaster.kernel.contributions.signatures import Kind, Need
 from bandmaster.kernel.errors import DeadlineExceeded
 from bandmaster.kernel.events import Event
+from bandmaster.kernel.lifecycle.arguments import NOTHING, make_arguments
 from bandmaster.kernel.lifecycle.cancellation import make_outside_cancellation, remove_cancellations, wait_through
+from bandmaster.kernel.lifecycle.component_manager import ComponentManager
 from bandmaster.kernel.lifecycle.component_task import ComponentTask, TaskState
 from bandmaster.kernel.lifecycle.context import Context
 from bandmaster.kernel.lifecycle.failed_starts import (
@@ -35,6 +36,7 @@ from bandmaster.kernel.lifecycle.outcome import (
     join_interruptions,
 )
 from bandmaster.kernel.lifecycle.overdue import list_waiting, make_deadline_error
+from bandmaster.kernel.lifecycle.provided import Provided
 from bandmaster.kernel.lifecycle.resources import Resources
 from bandmaster.kernel.lifecycle.restart import Restart, Service
 from bandmaster.kernel.lifecycle.schedule import Schedule
@@ -90,7 +92,7 @@ class Engine:
                 for component in plan.components
             ],
         )
-        self._values: dict[Key, Any] = dict(plan.ready_objects)
+        self._provided = Provided(plan)
         self._tasks: dict[str, ComponentTask] = {}
         """The tasks that have begun."""
         self._failures: list[Failure] = []
@@ -107,14 +109,7 @@ class Engine:
     @property
     def resources(self) -> Resources:
         """The values that components have provided so far."""
-        return Resources(
-            self._values,
-            degraded={
-                key: (name, start.reason)
-                for name, start in self.degraded_starts.items()
-                for key in self._plan.by_name[name].provides
-            },
-        )
+        return self._provided.make_resources({name: start.reason for name, start in self.degraded_starts.items()})
 
     @asynccontextmanager
     async def running(self) -> AsyncGenerator[Resources, None]:
@@ -310,7 +305,7 @@ class Engine:
             if task.delay:
                 await anyio.sleep(task.delay)
             self._emit(events.ComponentStarting, component=task.name, waited=task.waited, attempt=task.attempt)
-            task.manager = task.component.contribution.factory(**self._make_arguments(task.component))
+            task.manager = ComponentManager.make(task.component, self._make_arguments(task.component))
             task.pending = task.manager.__aenter__()
             value = await task.pending
         except BaseException as error:
@@ -384,8 +379,7 @@ class Engine:
         self._emit_end(events.ComponentStarted, task, waited=task.waited)
         if self._schedule.stopping or task.failed_start is not None:
             return  # it has started in spite of its cancellation, and goes on to its exit
-        for key in task.component.provides:
-            self._values[key] = value
+        self._provided.add(task.name, value)
         if task.services is not None:
             task.services.start()
         self._continue_start(task)
@@ -475,17 +469,13 @@ class Engine:
             self._emit(events.OnlyAbandonedLeft, components=tuple(sorted(self._abandoned)))
 
     def _make_arguments(self, component: Component) -> dict[str, Any]:
-        arguments: dict[str, Any] = {}
-        for need in component.needs:
-            if need.key in self._values:
-                arguments[need.parameter] = self._values[need.key]
-            elif need.kind is Kind.CONTEXT and self._make_context is not None:
-                arguments[need.parameter] = self._make_context(component.name)
-            elif need.kind is Kind.SETTINGS and need.key.type in self._plan.settings:
-                arguments[need.parameter] = self._plan.settings[need.key.type]
-            elif not need.has_default:
-                arguments[need.parameter] = None
-        return arguments
+        def find(need: Need) -> Any:
+            value = self._provided.find(component, need)
+            if value is NOTHING and need.kind is Kind.CONTEXT and self._make_context is not None:
+                return self._make_context(component.name)
+            return value
+
+        return make_arguments(component.needs, find, self._plan.settings)
 
     def _record_failure(self, task: ComponentTask, phase: str, error: BaseException) -> None:
         self._annotate(task, error, phase)

@@ -2,15 +2,20 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import AsyncGenerator, Iterable, Iterator, Mapping
-from contextlib import asynccontextmanager, contextmanager
-from dataclasses import fields
+from contextlib import AbstractContextManager, asynccontextmanager, contextmanager
+from dataclasses import fields, replace
 from typing import Any
+
+import sniffio
 
 from bandmaster.kernel import events
 from bandmaster.kernel.contributions.layer_classes import LayerClass
 from bandmaster.kernel.contributions.model import Contribution
+from bandmaster.kernel.errors import PlanError
 from bandmaster.kernel.events import Event, Listener
+from bandmaster.kernel.lifecycle.blocked_phases import ReportBlocked
 from bandmaster.kernel.lifecycle.composition import Composition
 from bandmaster.kernel.lifecycle.engine import Phase
 from bandmaster.kernel.lifecycle.health import Check, Report, combine
@@ -18,21 +23,26 @@ from bandmaster.kernel.lifecycle.resources import Resources
 from bandmaster.kernel.lifecycle.run import Run
 from bandmaster.kernel.listeners.event_log import EventLog
 from bandmaster.kernel.listeners.timeline import Timeline
-from bandmaster.kernel.planning.make import SettingsReader
+from bandmaster.kernel.planning.conditions import SettingsReader
 from bandmaster.kernel.planning.plan import Plan
+from bandmaster.kernel.planning.start_checks import EventLoop, check_start
+from bandmaster.kernel.settings.environment import use_environment
 from bandmaster.kernel.settings.kernel import KernelSettings
-from bandmaster.kernel.settings.reading import read_settings
 
 
 class Kernel:
     """Finds parts, plans them at once, and runs the plan: ``async with Kernel().running() as resources:``.
 
     ``contributions`` come in addition to installed parts, unless ``discover`` is off. ``disable`` names parts to leave
-    out, in every group (``audit``) or in one (``lifespan:audit``). ``overrides`` replaces resources and settings, by
-    type: the component that provides an overridden type isn't started. ``role`` starts only the components that belong
-    to it; none starts all. ``serves`` says whether layers, routes and error handlers are planned, for there is an
-    application to serve requests with; unless given, it is true for the role ``web`` and for no role.
-    ``read_settings`` reads settings types; by default from the environment.
+    out, in every group (``audit``) or in one (``lifespan:audit``). Of ``contributions``, a part with the name of a
+    disabled installed one takes its place. ``overrides`` replaces resources and settings, by type: the component that
+    provides an overridden type isn't started, and neither are those that decorate it. ``role`` starts only the
+    components that belong to it; none starts all. ``serves`` says whether layers, routes and error handlers are
+    planned, for there is an application to serve requests with; unless given, it is true for the role ``web`` and for
+    no role. ``env_file`` is a file of lines ``NAME=value``: all settings are read from the variables of the process
+    and, where those have no such variable, from the file. The option ``--env-file`` of a command has precedence over
+    the argument, and the argument over the variable ``BANDMASTER_ENV_FILE``. ``read_settings`` reads the settings of
+    parts in another way.
 
     Raises:
         DiscoveryError: installed parts that can't be found, trusted or loaded.
@@ -49,9 +59,10 @@ class Kernel:
         overrides: Mapping[Any, Any] | None = None,
         role: str | None = None,
         settings: KernelSettings | None = None,
+        env_file: str | os.PathLike[str] | None = None,
         serves: bool | None = None,
         listeners: Iterable[Listener] = (),
-        read_settings: SettingsReader = read_settings,
+        read_settings: SettingsReader | None = None,
     ) -> None:
         composition = Composition.check(
             contributions=contributions,
@@ -59,6 +70,7 @@ class Kernel:
             disable=disable,
             overrides=overrides,
             settings=settings,
+            env_file=env_file,
             read_settings=read_settings,
         )
         if role is not None and (not isinstance(role, str) or not role):
@@ -66,30 +78,79 @@ class Kernel:
         self._composition = composition
         self._given_listeners = _check_listeners(listeners)
         self.settings = composition.settings
+        self._serves = serves
         self.discovery, self._plan = composition.plan(role, serves=serves)
         self.timeline = Timeline(self._plan)
         self._listeners: list[Listener] = [EventLog(self._plan), self.timeline, *self._given_listeners]
+        self._report_blocked: ReportBlocked | None = None
         self._run: Run | None = None
 
     def for_role(
-        self, role: str | None, *, overrides: Mapping[Any, Any] | None = None, settings: KernelSettings | None = None
+        self,
+        role: str | None,
+        *,
+        contributions: Iterable[Contribution | LayerClass] = (),
+        overrides: Mapping[Any, Any] | None = None,
+        settings: KernelSettings | None = None,
     ) -> Kernel:
         """Make a kernel of the same parts, settings, overrides and listeners for another role.
 
-        ``overrides`` come on top of its own, ``settings`` in place of them. It serves no requests unless the role is
-        ``web``.
+        ``contributions`` come in addition to its own, ``overrides`` on top of its own, ``settings`` in place of them.
+        It serves no requests unless the role is ``web``.
 
         Raises:
             DiscoveryError, PlanError, ValueError: as `Kernel` does.
         """
-        changed = self._composition.change(overrides, settings)
+        changed = self._composition.change(contributions, overrides, settings)
         arguments = {field.name: getattr(changed, field.name) for field in fields(changed)}
-        return Kernel(role=role, listeners=self._given_listeners, **arguments)
+        with use_environment(arguments.pop("environment")):
+            return Kernel(role=role, listeners=self._given_listeners, **arguments)
+
+    def check_start(self, event_loop: EventLoop = EventLoop.ASYNCIO) -> tuple[str, ...]:
+        """Run the checks of all components, as each start does at first, and return the warnings. Opens nothing.
+
+        Raises:
+            PlanError: a check has found a problem, for which nothing would be started.
+        """
+        findings = check_start(self.plan, event_loop)
+        if findings.problems:
+            raise PlanError(findings.problems)
+        return findings.warnings
+
+    def use_environment(self) -> AbstractContextManager[None]:
+        """Read settings as this kernel does, its env file included, until the block ends."""
+        return use_environment(self._composition.environment)
 
     @property
     def plan(self) -> Plan:
         """The checked order of everything."""
         return self._plan
+
+    def plan_without_settings(self) -> Plan:
+        """The plan as it is before any settings are known: every part with a condition is in it.
+
+        Its order is the same in every environment. It isn't meant to be run.
+
+        Raises:
+            DiscoveryError, PlanError: as `Kernel` does.
+        """
+        return self._composition.plan(self.role, serves=self._serves, read_settings=lambda _: ({}, ()))[1]
+
+    def extend(self, contributions: Iterable[Contribution]) -> None:
+        """Plan again, with further contributions that only the first plan brought to light.
+
+        Raises:
+            PlanError: they don't fit in.
+            RuntimeError: the kernel runs already.
+        """
+        if self.is_running:
+            raise RuntimeError("this kernel runs already; its plan can be extended before it starts")
+        self._composition = replace(self._composition, contributions=(*self._composition.contributions, *contributions))
+        _, self._plan = self._composition.plan(self.role, serves=self._serves, discovery=self.discovery)
+        timeline = Timeline(self._plan)
+        replaced = {EventLog: EventLog(self._plan), Timeline: timeline}
+        self._listeners = [replaced.get(type(listener), listener) for listener in self._listeners]
+        self.timeline = timeline
 
     @contextmanager
     def substitute_plan(self, plan: Plan) -> Iterator[None]:
@@ -116,6 +177,11 @@ class Kernel:
         return self.plan.role
 
     @property
+    def provided(self) -> Resources:
+        """The values that the components have provided so far in this run, or in the last one."""
+        return self._run.engine.resources if self._run is not None else Resources()
+
+    @property
     def phase(self) -> Phase:
         """The phase of the run; between two runs, how the last one ended."""
         return self._run.phase if self._run is not None else Phase.NEW
@@ -138,6 +204,10 @@ class Kernel:
         """
         _check_listener(listener)
         self._listeners.append(listener)
+
+    def report_blocked_to(self, report_blocked: ReportBlocked | None) -> None:
+        """Call a function, in another thread, when the event loop of a run is blocked past a component's deadline."""
+        self._report_blocked = report_blocked
 
     @contextmanager
     def listening(self, *listeners: Listener) -> Iterator[None]:
@@ -162,15 +232,18 @@ class Kernel:
             StartCancelled: `request_stop` was called before every component had started.
             CrashError: a component died while serving.
             StopError: a component failed to stop.
+            PlanError: the check of a component has found a problem; nothing was started.
             RuntimeError: the kernel runs already.
         """
         if self.is_running:
             raise RuntimeError("this kernel runs already; a second run beside it needs a Kernel of its own")
-        run = self._run = Run(self.plan, self.settings, self.emit)
-        for message in self.plan.warnings:
+        warnings = self.check_start(EventLoop(sniffio.current_async_library()))
+        run = self._run = Run(self.plan, self.settings, self.emit, self._report_blocked)
+        for message in (*self.plan.warnings, *warnings):
             run.warn("kernel", message)
-        async with run.engine.running() as resources:
-            yield resources
+        with run.blocked_phases:
+            async with run.engine.running() as resources:
+                yield resources
 
     def request_stop(self, reason: str) -> None:
         """Request an orderly stop: a start under way is rolled back, and `wait_stop_requested` returns.

@@ -6,6 +6,7 @@ import anyio
 
 from bandmaster.kernel import events
 from bandmaster.kernel.events import Event, Listener
+from bandmaster.kernel.lifecycle.blocked_phases import BlockedPhases, ReportBlocked
 from bandmaster.kernel.lifecycle.context import Context, DrainHook, Probe
 from bandmaster.kernel.lifecycle.engine import Engine, Phase
 from bandmaster.kernel.lifecycle.health import Check, Health, Report, combine
@@ -31,7 +32,9 @@ class Run:
     It is the service that a `Context` calls: probes, background services and drain hooks register here.
     """
 
-    def __init__(self, plan: Plan, settings: KernelSettings, emit: Listener) -> None:
+    def __init__(
+        self, plan: Plan, settings: KernelSettings, emit: Listener, report_blocked: ReportBlocked | None = None
+    ) -> None:
         self.settings = settings
         self.engine = Engine(
             plan,
@@ -39,6 +42,7 @@ class Run:
             emit=self._handle_event,
             abandon_after=settings.abandon_after,
         )
+        self.blocked_phases = BlockedPhases(plan, emit, report_blocked)
         self.health = Health(changed=self._emit_probe_change)
         self._plan = plan
         self._emit = emit
@@ -139,6 +143,7 @@ class Run:
     def extend_timeout(self, component: str, seconds: float) -> None:
         """See `Context.extend_timeout`."""
         self.engine.extend(component, seconds)
+        self.blocked_phases.extend(component, seconds, anyio.current_time())
 
     async def wait_ready(self) -> Resources:
         """Wait until every component has started; returns the resources."""
@@ -160,6 +165,7 @@ class Run:
             self.health.forget(event.component)
             self._drain_hooks = [hook for hook in self._drain_hooks if hook[0] != event.component]
         self._emit(event)
+        self.blocked_phases.handle_event(event)
 
     def _emit_probe_change(self, check: Check) -> None:
         now = anyio.current_time()

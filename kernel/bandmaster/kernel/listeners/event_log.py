@@ -2,15 +2,14 @@
 
 from __future__ import annotations
 
-import traceback
-from collections.abc import Callable
+import logging
 from typing import Any
 
 from bandmaster.kernel import events
-from bandmaster.kernel.errors import BandmasterError
 from bandmaster.kernel.events import Event
+from bandmaster.kernel.logs import FieldLogger, get_logger
 from bandmaster.kernel.planning.plan import Plan
-from bandmaster.kernel.text import masked
+from bandmaster.kernel.reports import describe_cause, explain
 
 _QUIET: tuple[type[Event], ...] = (
     events.ComponentStarting,
@@ -29,7 +28,6 @@ _ERRORS: tuple[type[Event], ...] = (
     events.OnlyAbandonedLeft,
 )
 _WARNINGS: tuple[type[Event], ...] = (
-    events.RollingBack,
     events.ComponentStartRetrying,
     events.ComponentDegraded,
     events.ServiceRestarting,
@@ -37,74 +35,127 @@ _WARNINGS: tuple[type[Event], ...] = (
     events.Warned,
 )
 
-
+_RAISED = (events.ComponentStartFailed, events.ComponentStopFailed, events.RollingBack)
+"""Events of errors that end the run, which the caller of the run reports."""
 _FIELD_NAMES = {"own": "took"}
 """Log fields that are named otherwise than in the event."""
+_DETAILS = frozenset(("waited", "cause", "where", "waiting"))
+"""Fields that only the search for a fault needs. The report of a missed deadline has the last two."""
+_DECIMALS = 3
+"""Decimals of durations in seconds, unless every detail is logged."""
 
 
 class EventLog:
-    """Logs the events of a kernel through structlog, each with the band and the distribution of its component.
+    """Logs the events of a kernel to the logger ``bandmaster.kernel``.
 
-    The error of a background service is logged with a traceback, since nothing else reports the error of a service
-    that is restarted. So is the error of a degraded component, unless its first line says enough: operators cause
-    `BandmasterError` and ``OSError``, programmers cause others. An error that ends a run is reported by the caller of
-    the run. Tracebacks are plain text without the values of variables.
+    An error that ends the run is named by its type, because the caller of the run reports it. An error of a background
+    service or of a degraded component is logged as a sentence, with a traceback unless the operator or the environment
+    has caused it: nothing else reports such an error. A failed try of a start is one line. Warnings and errors have the
+    band and the distribution of the component. At the level ``debug`` every event has them, with all errors in full and
+    unrounded durations.
     """
 
     def __init__(self, plan: Plan) -> None:
         self._plan = plan
-        self._logger: Any = None
+        self._logger = get_logger("bandmaster.kernel")
+        self._crashed: set[str] = set()
 
     def __call__(self, event: Event) -> None:
         """Log one event."""
-        if self._logger is None:
-            # Importing structlog takes half as long as importing Starlette, and a plan that is only shown needs no log.
-            import structlog
-
-            self._logger = structlog.get_logger("bandmaster.kernel")
-        log: Callable[..., Any] = getattr(self._logger, _choose_level(event))
-        log(_render_name(event), **self._make_fields(event))
-
-    def _make_fields(self, event: Event) -> dict[str, Any]:
-        fields: dict[str, Any] = {}
-        for name, field in type(event).__dataclass_fields__.items():
-            value = getattr(event, name)
-            if name == "at" or value is None or value == field.default:
-                continue
-            if isinstance(value, BaseException):
-                # The first line of a cause is enough: the same error has been logged in full with its own event.
-                text = "".join(traceback.format_exception_only(value)[:1]).rstrip()
-                fields["error"] = masked(text.partition("\n")[0] if name == "cause" else text)
-                if _needs_traceback(event, value):
-                    fields["exception"] = masked("".join(traceback.format_exception(value)).rstrip())
-            else:
-                fields[_FIELD_NAMES.get(name, name)] = _simplify(value)
+        if isinstance(event, events.KernelStarting):
+            self._crashed.clear()
+        elif isinstance(event, events.ComponentCrashed):
+            self._crashed.add(event.component)
+        # A component that has crashed raises its error at the exit. That is the crash, not a second failure.
+        exits = isinstance(event, events.ComponentStopFailed) and event.component in self._crashed
+        level = logging.INFO if exits else _choose_level(event)
+        if not self._logger.is_enabled_for(level):
+            return
+        detailed = self._logger.is_enabled_for(logging.DEBUG)
+        fields = _make_fields(event, detailed=detailed)
         component = self._plan.by_name.get(getattr(event, "component", ""))
-        if component is not None:
+        if component is not None and (detailed or level > logging.INFO):
             fields["band"] = str(component.contribution.band)
             fields["brought_by"] = str(component.contribution.provenance)
-        return fields
+        text = "component stopped after its crash" if exits else _choose_text(event)
+        _log(self._logger, level, text, fields, _choose_evidence(event, detailed=detailed))
 
 
-def _needs_traceback(event: Event, error: BaseException) -> bool:
-    by_programmer = not isinstance(error, (BandmasterError, OSError))
-    return isinstance(event, events.ServiceEvent) or (isinstance(event, events.ComponentDegraded) and by_programmer)
+def _log(logger: FieldLogger, level: int, text: str, fields: dict[str, Any], evidence: str) -> None:
+    methods = {
+        logging.DEBUG: logger.debug,
+        logging.INFO: logger.info,
+        logging.WARNING: logger.warning,
+        logging.ERROR: logger.error,
+    }
+    methods[level](text, exception=evidence or None, **fields)
 
 
-def _simplify(value: Any) -> Any:
-    if isinstance(value, float):
-        return round(value, 6)
-    return masked(value) if isinstance(value, str) else value
+def _make_fields(event: Event, *, detailed: bool) -> dict[str, Any]:
+    fields: dict[str, Any] = {}
+    for name, field in type(event).__dataclass_fields__.items():
+        value = getattr(event, name)
+        if name == "at" or value is None or value == field.default or (name in _DETAILS and not detailed):
+            continue
+        if isinstance(value, BaseException):
+            fields["error"] = type(value).__name__ if isinstance(event, _RAISED) and not detailed else _describe(value)
+        elif isinstance(value, float):
+            fields[_FIELD_NAMES.get(name, name)] = round(value, 6 if detailed else _DECIMALS)
+        else:
+            fields[_FIELD_NAMES.get(name, name)] = value
+    if isinstance(event, events.Warned):
+        del fields["message"]  # the text of the line
+    return {name: value for name, value in fields.items() if (name, value) not in _EMPTY}
 
 
-def _choose_level(event: Event) -> str:
+_EMPTY = (("errors", 0), ("left", 0), ("component", "kernel"))
+"""Fields that say nothing."""
+
+
+def _describe(error: BaseException) -> str:
+    return describe_cause(error).partition("\n")[0]
+
+
+def _choose_evidence(event: Event, *, detailed: bool) -> str:
+    """The traceback, or the place, of an error that nobody else reports; with every detail, of every error."""
+    error = getattr(event, "error", None)
+    if error is None or ((_is_raised(event) or isinstance(event, events.ComponentStartRetrying)) and not detailed):
+        return ""
+    return explain(error, full=detailed)
+
+
+def _is_raised(event: Event) -> bool:
+    return isinstance(event, _RAISED) or (isinstance(event, events.ServiceGaveUp) and event.policy == "stop")
+
+
+def _choose_level(event: Event) -> int:
+    match event:
+        case events.ServiceEnded(error=error):
+            return logging.DEBUG if error is None else logging.ERROR
+        case events.Drained(left=left) if left:
+            return logging.WARNING
     if isinstance(event, _ERRORS):
-        return "error"
+        return logging.ERROR
     if isinstance(event, _WARNINGS):
-        return "warning"
-    return "debug" if isinstance(event, _QUIET) else "info"
+        return logging.WARNING
+    if getattr(event, "error", None) is not None:
+        return logging.WARNING
+    return logging.DEBUG if isinstance(event, _QUIET) else logging.INFO
 
 
-def _render_name(event: Event) -> str:
-    """Render ``ComponentStartFailed`` as ``component start failed``."""
+def _choose_text(event: Event) -> str:
+    """The text of an event's line: ``component start failed``, except where the name of the class would mislead."""
+    match event:
+        case events.Warned(message=message):
+            return message
+        case events.ServiceEnded(error=error):
+            return "service completed" if error is None else "service failed"
+        case events.ServiceGaveUp():
+            return "service isn't restarted any more"
+        case events.Drained(left=left) if left:
+            return "drain timed out"
+        case events.ReadinessLost(status="warn"):
+            return "probe fails, readiness stays"
+        case events.ReadinessRegained():
+            return "probe passes again"
     return "".join(f" {letter.lower()}" if letter.isupper() else letter for letter in type(event).__name__).strip()

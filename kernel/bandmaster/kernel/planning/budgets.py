@@ -10,6 +10,7 @@ from typing import Any
 from bandmaster.kernel.contributions.checks import check_budget
 from bandmaster.kernel.contributions.keys import type_name
 from bandmaster.kernel.contributions.model import LifespanContribution
+from bandmaster.kernel.contributions.places import find_place
 from bandmaster.kernel.contributions.signatures import Kind, Need, parameters, read_needs
 from bandmaster.kernel.errors import Problem, Problems, SignatureError
 from bandmaster.kernel.planning.parts import describe_part
@@ -33,7 +34,8 @@ def evaluate_budget(
         reason = str(error)
     except Exception as error:  # noqa: BLE001  # a part's own function; its error is one problem of several
         reason = f"{type(error).__name__}: {error}"
-    problems.add(f"{describe_part(part)}: its budget can't be had: {reason}.", subject=part.name)
+    place = f" ({find_place(part.budget)})" if callable(part.budget) else ""
+    problems.add(f"{describe_part(part)}: its budget can't be had: {reason}{place}.", subject=part.name)
     return {}
 
 

@@ -6,6 +6,7 @@ from collections.abc import Iterator, Mapping
 from itertools import pairwise
 from typing import Literal
 
+from bandmaster.kernel.contributions.keys import type_name
 from bandmaster.kernel.contributions.model import LifespanContribution
 from bandmaster.kernel.errors import Problem, Problems
 from bandmaster.kernel.planning import toposort
@@ -24,10 +25,9 @@ def find_edges(parts: Parts, wiring: Wiring, problems: Problems) -> Edges:
     edges: dict[str, dict[str, str]] = {name: {} for name in wiring.running}
     names = OrderingNames(parts.lifespans, parts.known | parts.other_roles.keys(), problems)
     for name, part in wiring.running.items():
-        for need in wiring.needs[name]:
-            provider = wiring.providers.get(need.key)
-            if provider is not None and provider != name:
-                edges[name].setdefault(provider, f"it needs its {need.key}")
+        for provider, reason in _list_needed(name, wiring):
+            if provider != name:
+                edges[name].setdefault(provider, reason)
         for other, how, reason in _list_orderings(part):
             if other == name:
                 problems.add(f"{describe_part(part)}: {reason}, which is itself.", subject=name)
@@ -62,6 +62,22 @@ def order_components(running: Mapping[str, LifespanContribution], edges: Edges, 
     return [Stage(running[names[0]].band, priority, tuple(names)) for priority, names in stages.items() if names]
 
 
+def _list_needed(name: str, wiring: Wiring) -> Iterator[tuple[str, str]]:
+    """The components that provide the needs of a component, with the reasons to wait for them."""
+    providers = wiring.providers
+    for need in wiring.needs[name]:
+        if need.decorated:
+            for provider in providers.find_sources(need, name):
+                yield provider.name if provider.kind == "component" else name, f"it decorates its {need.key}"
+            continue
+        for chain in providers.find_chains(need):
+            if not chain.components:
+                continue
+            wanted = f"its {need.key}" if need.collection is None else f"every {type_name(chain.type)}"
+            around = f", around the one of {chain.provider}" if chain.decorators else ""
+            yield chain.components[-1], f"it needs {wanted}{around}"
+
+
 def _list_orderings(part: LifespanContribution) -> Iterator[tuple[str, Literal["requires", "after", "before"], str]]:
     for other in part.requires:
         yield other, "requires", f"it requires {other!r}"
@@ -75,6 +91,8 @@ def _describe_missing(parts: Parts, part: LifespanContribution, other: str) -> P
     near = find_nearest(other, parts.lifespans.keys() - {part.name})
     if other in parts.other_roles:
         hint = f"It {parts.describe_roles(parts.other_roles[other])}."
+    elif omission := next((each for each in parts.omitted if each.part.name == other and each.settings), None):
+        hint = f"It is left out: {omission.reason}."
     elif other in parts.known:
         hint = "It is disabled; enable it, or disable this one too."
     elif near is not None:

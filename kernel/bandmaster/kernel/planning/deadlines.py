@@ -4,12 +4,29 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from typing import Literal, TypeAlias
 
 LONGEST_SHARE = 10.0
 """Seconds: the most that a stop without a declared deadline gets."""
 SHORT_SHARE = 1.0
 """Seconds: a plan warns where stops without a declared deadline get less than this."""
+
+
+TimeoutSource: TypeAlias = Literal["operator", "component", "setting", "grace"]
+"""Where a time-out comes from: a setting for this one component, the component's own declaration, the setting for all
+components, or an equal share of the grace that draining leaves."""
+
+
+def name_source(phase: Literal["start", "stop"], source: TimeoutSource) -> str:
+    """Where a time-out comes from, in words: the variable, where there is one."""
+    variable = f"BANDMASTER_{phase.upper()}_TIMEOUT"
+    return {
+        "operator": f"{variable}S",
+        "component": "as it declares",
+        "setting": variable,
+        "grace": "an equal share of the grace",
+    }[source]
 
 
 @dataclass(frozen=True, slots=True)
@@ -21,6 +38,24 @@ class Deadlines:
     """For stops that declare none; None shares ``left_for_stops`` among them."""
     left_for_stops: float = 30.0
     """The part of the grace that draining leaves."""
+    starts: Mapping[str, float] = field(default_factory=dict[str, float])
+    """For the starts of single components, by name, whatever they declare."""
+    stops: Mapping[str, float] = field(default_factory=dict[str, float])
+    """For the stops of single components, by name, whatever they declare."""
+
+    def choose_start(self, name: str, declared: float | None) -> tuple[float, TimeoutSource]:
+        """The deadline of a start, and where it comes from."""
+        if name in self.starts:
+            return self.starts[name], "operator"
+        return (self.start, "setting") if declared is None else (declared, "component")
+
+    def choose_stop(self, name: str, declared: float | None) -> tuple[float | None, TimeoutSource]:
+        """The deadline of a stop, None for a share of the grace, and where it comes from."""
+        if name in self.stops:
+            return self.stops[name], "operator"
+        if declared is not None:
+            return declared, "component"
+        return self.stop, "grace" if self.stop is None else "setting"
 
 
 @dataclass(frozen=True, slots=True)

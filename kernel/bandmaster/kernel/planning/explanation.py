@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Iterator
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
-from bandmaster.kernel.contributions.model import Contribution
+from bandmaster.kernel.contributions.keys import Key, type_name
+from bandmaster.kernel.contributions.model import Contribution, LifespanContribution, group_of
 from bandmaster.kernel.contributions.signatures import Kind, Need
-from bandmaster.kernel.planning.start_policies import describe_policy
-from bandmaster.kernel.text import list_names, render_duration, suggest
+from bandmaster.kernel.planning.deadlines import name_source
+from bandmaster.kernel.planning.offered_keys import find_omissions, list_value_keys
+from bandmaster.kernel.planning.start_policies import describe_policy, may_be_missing
+from bandmaster.kernel.text import join_words, list_names, render_duration, suggest
 
 if TYPE_CHECKING:
     from bandmaster.kernel.planning.plan import Component, Edge, Layer, Plan
@@ -50,23 +54,34 @@ def _explain_used(plan: Plan, name: str) -> Explanation | None:
             return _explain_layer(plan, layer, index)
     for value in plan.values.values():
         if value.name == name:
-            provides = tuple(f"provides {key}" for key, part in plan.values.items() if part is value)
-            return Explanation(name, "a value, ready before anything starts", _describe_origin(value), facts=provides)
+            facts = [*_list_replaced(plan, value)]
+            facts += [f"provides {key}" for key in list_value_keys(value)]
+            facts += _describe_chains(plan, name)
+            place = "a value, ready before anything starts"
+            return Explanation(name, place, _describe_origin(value), facts=tuple(facts))
     into_host: list[Contribution] = [*plan.routes, *plan.error_handlers]
     for part in into_host:
         if part.name == name:
-            return Explanation(name, "goes into the host application", _describe_origin(part))
+            place = "goes into the host application"
+            return Explanation(name, place, _describe_origin(part), facts=tuple(_list_replaced(plan, part)))
     return None
 
 
 def _explain_unused(plan: Plan, name: str) -> Explanation | None:
     if name in plan.replaced:
-        return Explanation(name, f"not started: an override provides {plan.replaced[name]}", "overrides")
+        key = plan.replaced[name]
+        decorates = {part.name: part.decorates for part in plan.contributions if isinstance(part, LifespanContribution)}
+        place = f"not started: an override provides {key}"
+        place += ", which it decorates" if decorates.get(name) is not None else " in its place"
+        return Explanation(name, place, "overrides")
     for part in plan.other_roles:
         if part.name == name:
             roles = list_names(sorted(part.roles or ()))
             place = f"not started: it belongs to the roles {roles}, not {plan.role!r}"
             return Explanation(name, place, _describe_origin(part))
+    for omission in plan.omitted:
+        if omission.part.name == name:
+            return Explanation(name, f"left out: {omission.reason}", _describe_origin(omission.part))
     for unserved in plan.unserved:
         if unserved.name == name:
             place = f"not used: in role {plan.role!r} no requests are served"
@@ -76,7 +91,7 @@ def _explain_unused(plan: Plan, name: str) -> Explanation | None:
 
 def _list_names(plan: Plan) -> list[str]:
     parts: list[Contribution | Layer] = [*plan.layers, *plan.values.values(), *plan.other_roles]
-    parts += [*plan.routes, *plan.error_handlers, *plan.unserved]
+    parts += [*plan.routes, *plan.error_handlers, *plan.unserved, *(omission.part for omission in plan.omitted)]
     return [*plan.by_name, *plan.replaced, *(part.name for part in parts)]
 
 
@@ -94,12 +109,16 @@ def _explain_component(plan: Plan, component: Component) -> Explanation:
         if other != part.name
         and not any(edge.to == other for edge in (*component.waits_for, *plan.dependents[part.name]))
     ]
-    facts = [_describe_source(plan, need) for need in component.needs]
-    facts += [f"provides {key}" for key in component.provides]
+    facts = [*_list_replaced(plan, part)]
+    facts += [_describe_source(plan, need, part.name) for need in component.needs]
+    facts += [f"provides {key}" for key in component.provides if key != part.decorates]
+    facts += _describe_chains(plan, part.name)
     facts += [f"starts beside {list_names(beside)}"] if beside else []
-    facts += [
-        f"has {render_duration(component.start_timeout)} to start and {render_duration(component.stop_timeout)} to stop"
-    ]
+    start = (
+        f"{render_duration(component.start_timeout)} to start ({name_source('start', component.start_timeout_source)})"
+    )
+    stop = f"{render_duration(component.stop_timeout)} to stop ({name_source('stop', component.stop_timeout_source)})"
+    facts += [f"has {start} and {stop}"]
     facts += describe_policy(plan, component)
     facts += [f"may hold {amount} of {resource}" for resource, amount in component.budget.items()]
     facts += [f"belongs to the roles {list_names(sorted(part.roles))}"] if part.roles else []
@@ -112,7 +131,8 @@ def _explain_layer(plan: Plan, layer: Layer, index: int) -> Explanation:
     part = layer.contribution
     place = f"layer {index + 1} of {len(plan.layers)} from outside, in {part.band} {part.priority}"
     there = {other.name: other.contribution for other in plan.layers}
-    facts = [f"stands inside {name!r}, as it declares" for name in part.after if name in there]
+    facts = [*_list_replaced(plan, part)]
+    facts += [f"stands inside {name!r}, as it declares" for name in part.after if name in there]
     facts += [f"stands outside {name!r}, as it declares" for name in part.before if name in there]
     facts += [f"stands inside {name!r}, as that declares" for name, other in there.items() if part.name in other.before]
     facts += [f"stands outside {name!r}, as that declares" for name, other in there.items() if part.name in other.after]
@@ -121,21 +141,43 @@ def _explain_layer(plan: Plan, layer: Layer, index: int) -> Explanation:
     return Explanation(part.name, place, _describe_origin(part), facts=tuple(facts))
 
 
-def _describe_source(plan: Plan, need: Need) -> str:
-    if need.key in plan.overrides:
-        source = "an override"
-    elif need.key in plan.provided:
-        source = repr(plan.provided[need.key])
-        provider = plan.by_name.get(plan.provided[need.key])
-        if provider is not None and need.optional and provider.on_start_failure.reaction == "degrade":
+def _describe_source(plan: Plan, need: Need, component: str | None = None) -> str:
+    chains = plan.providers.find_chains(need)
+    if need.decorated and component is not None:
+        inner = plan.providers.decorated[component]
+        place = inner.decorators.index(component)
+        source = str(replace(inner, decorators=inner.decorators[:place]))
+        return f"takes {need} from {source}, and provides its own to everybody else"
+    if chains:
+        source = join_words(map(str, chains))
+        if may_be_missing(plan, need):
             source += f", or {'its default' if need.has_default else 'None'} if that is degraded"
     elif need.kind is Kind.CONTEXT:
         source = "the kernel"
     elif need.kind is Kind.SETTINGS:
         source = "the environment"
+    elif need.has_default:
+        source = "its default"
     else:
-        source = "its default" if need.has_default else "nobody, so it is None"
-    return f"takes {need} from {source}"
+        source = "nobody, so it is None" if need.empty is None else "nobody, so it is empty"
+    member = need.key if need.collection is None else Key(need.collection.member)
+    omissions = find_omissions(plan.omitted, member) if need.collection is not None or not chains else ()
+    missing = "; ".join(f"{each.part.name!r} would provide one, but {each.reason}" for each in omissions)
+    return f"takes {need} from {source}" + (f" ({missing})" if missing else "")
+
+
+def _describe_chains(plan: Plan, name: str) -> Iterator[str]:
+    """The place of a part in the chains of decorators."""
+    for chains in plan.providers.by_type.values():
+        for chain in chains:
+            if chain.decorators and name in (chain.provider.name, *chain.decorators):
+                yield f"{type_name(chain.type)}: from {chain}"
+
+
+def _list_replaced(plan: Plan, part: Contribution) -> Iterator[str]:
+    origin = plan.replaces.get((group_of(part), part.name))
+    if origin is not None:
+        yield f"replaces the disabled part of that name ({origin})"
 
 
 def _describe_origin(part: Contribution) -> str:

@@ -15,14 +15,19 @@ from bandmaster.kernel.contributions.model import (
     ErrorHandlerContribution,
     LifespanContribution,
     MiddlewareContribution,
+    Provenance,
     RouteContribution,
     ValueContribution,
 )
 from bandmaster.kernel.contributions.signatures import Need
 from bandmaster.kernel.errors import PlanError, Problems
+from bandmaster.kernel.planning.deadlines import TimeoutSource
 from bandmaster.kernel.planning.explanation import Explanation, explain
+from bandmaster.kernel.planning.parts import Omission
+from bandmaster.kernel.planning.providers import Providers
 from bandmaster.kernel.planning.start_policies import StartPolicy
 
+_NO_PROVIDERS = Providers({}, {}, {})
 _T = TypeVar("_T")
 
 
@@ -42,11 +47,14 @@ class Component:
     """The index of the stage. Stages are barriers."""
     needs: tuple[Need, ...]
     provides: tuple[Key, ...]
+    """The types it provides; of a component that decorates one, that type as well."""
     waits_for: tuple[Edge, ...]
     """Every declared edge, also to earlier stages, for which the stages' barriers would do."""
     start_timeout: float
     stop_timeout: float
     budget: Mapping[str, int]
+    start_timeout_source: TimeoutSource = "component"
+    stop_timeout_source: TimeoutSource = "component"
     on_start_failure: StartPolicy = StartPolicy()
     relies_on: tuple[str, ...] = ()
     """Components without which this one isn't started: it is degraded with them."""
@@ -95,8 +103,15 @@ class Plan:
     role: str | None = None
     settings: Mapping[type, Any] = field(default_factory=dict[type, Any], repr=False)
     overrides: Mapping[Key, Any] = field(default_factory=dict[Key, Any], repr=False)
+    providers: Providers = field(default=_NO_PROVIDERS, repr=False)
+    """Who provides each type: one part, a chain of decorators around one, or several parts."""
     replaced: Mapping[str, Key] = field(default_factory=dict[str, Key])
-    """Components and values that aren't used, since an override provides one of their types."""
+    """Components and values that aren't used, since an override provides one of their types; so aren't the components
+    that decorate an overridden one."""
+    omitted: tuple[Omission, ...] = ()
+    """Parts that their conditions leave out, and parts handed over in code that are disabled."""
+    replaces: Mapping[tuple[str, str], Provenance] = field(default_factory=dict[tuple[str, str], Provenance])
+    """The origin of each disabled part in whose place code has handed over another, by group and name."""
     other_roles: tuple[LifespanContribution | ValueContribution, ...] = ()
     """Components and values that belong to other roles."""
     unserved: tuple[Contribution, ...] = ()
@@ -124,16 +139,12 @@ class Plan:
 
     @cached_property
     def provided(self) -> Mapping[Key, str]:
-        """The name of the component or value that provides a key."""
-        values = {key: part.name for key, part in self.values.items()}
-        return MappingProxyType(
-            values | {key: component.name for component in self.components for key in component.provides}
-        )
+        """The name of the component or value that provides a key; of a decorated one, the outermost decorator's.
 
-    @cached_property
-    def ready_objects(self) -> Mapping[Key, Any]:
-        """Everything that is provided without a start: values and overrides."""
-        return MappingProxyType({**{key: part.value for key, part in self.values.items()}, **self.overrides})
+        Keys that several provide are left out: `Providers.by_key` has them.
+        """
+        found = {key: self.providers.find_part(key) for key in self.providers.by_key}
+        return MappingProxyType({key: chain.outermost.name for key, chain in found.items() if chain is not None})
 
     @cached_property
     def dependents(self) -> Mapping[str, tuple[Edge, ...]]:
@@ -173,8 +184,9 @@ class Plan:
                 problems.add(f"an override provides {value!r} as {type_name(kind)}, which it isn't.")
         for component in self.components:
             if any(key.type is kind for key in component.provides):
+                verb = "provides" if component.contribution.decorates is None else "decorates"
                 problems.add(
-                    f"the component {component.name!r} provides {type_name(kind)}, which is collected without a start.",
+                    f"the component {component.name!r} {verb} {type_name(kind)}, which is collected without a start.",
                     "Contribute it as a value: value(..., name=...).",
                     component.name,
                 )

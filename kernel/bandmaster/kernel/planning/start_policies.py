@@ -11,7 +11,7 @@ from bandmaster.kernel.contributions.signatures import Need
 from bandmaster.kernel.errors import Problems
 from bandmaster.kernel.planning.parts import Parts, describe_part
 from bandmaster.kernel.planning.wiring import Wiring, render_key
-from bandmaster.kernel.text import list_names, render_duration, suggest
+from bandmaster.kernel.text import list_names, render_duration
 
 if TYPE_CHECKING:
     from bandmaster.kernel.planning.plan import Component, Plan
@@ -41,13 +41,6 @@ def choose_policies(
     }
 
 
-def check_chosen_names(parts: Parts, chosen: Mapping[str, OnStartFailure], problems: Problems) -> None:
-    """Warn of names that no component has. Components of other roles, and those left out, count as known."""
-    known = parts.lifespans.keys() | parts.other_roles.keys()
-    for name in sorted(chosen.keys() - known - parts.known):
-        problems.warn(f"{VARIABLE} names {name!r}, but no component has that name.{suggest(name, known)}")
-
-
 def check_reliance(parts: Parts, wiring: Wiring, policies: Mapping[str, StartPolicy], problems: Problems) -> None:
     """Report each part that can't do without a component that may be degraded, unless the part may degrade as well."""
     degradable = {name for name, policy in policies.items() if policy.reaction == "degrade"}
@@ -57,14 +50,14 @@ def check_reliance(parts: Parts, wiring: Wiring, policies: Mapping[str, StartPol
         message = f"{asked}, but {may_be_missing}: its on_start_failure is {policies[provider]}."
         problems.add(message, f"{moves}, or choose another policy for {provider!r}: stop or retry.", subject)
 
-    def find_uncertain(needs: Iterable[Need]) -> Iterator[tuple[Need, str]]:
+    def find_uncertain(needs: Iterable[Need], component: str | None = None) -> Iterator[tuple[Need, str]]:
         for need in needs:
-            if (provider := _find_indispensable(wiring, need)) in degradable:
+            if (provider := _find_indispensable(wiring, need, component)) in degradable:
                 yield need, provider
 
     for name in sorted(wiring.running.keys() - degradable):
         asker, also = describe_part(wiring.running[name]), f"let {name!r} degrade as well"
-        for need, provider in find_uncertain(wiring.needs[name]):
+        for need, provider in find_uncertain(wiring.needs[name], name):
             report(f"{asker} needs {render_key(need.key)}", name, f"Ask for {need.key} | None, {also}", provider)
         for other in wiring.running[name].requires:
             if other in degradable:
@@ -77,14 +70,28 @@ def check_reliance(parts: Parts, wiring: Wiring, policies: Mapping[str, StartPol
 
 def find_reliance(wiring: Wiring, name: str) -> tuple[str, ...]:
     """The components without which a component isn't started: providers of needs, and components required by name."""
-    providers = (_find_indispensable(wiring, need) for need in wiring.needs[name])
+    providers = (_find_indispensable(wiring, need, name) for need in wiring.needs[name])
     required = (other for other in wiring.running[name].requires if other in wiring.running)
     return tuple(sorted({other for other in (*providers, *required) if other not in ("", name)}))
 
 
-def _find_indispensable(wiring: Wiring, need: Need) -> str:
-    """The component that provides a parameter which has to have a value; empty if there is none."""
-    return "" if need.optional else wiring.providers.get(need.key, "")
+def _find_indispensable(wiring: Wiring, need: Need, component: str | None) -> str:
+    """The component that provides a parameter which has to have a value; empty if there is none.
+
+    A collection has to have none: its member is missing where a component is degraded.
+    """
+    is_collection = need.collection is not None and need.key not in wiring.providers.by_key
+    sources = () if need.optional or is_collection else wiring.providers.find_sources(need, component)
+    return sources[0].name if len(sources) == 1 and sources[0].kind == "component" else ""
+
+
+def may_be_missing(plan: Plan, need: Need) -> bool:
+    """Whether an optional parameter gets no value if the component that provides the value is degraded."""
+    return need.optional and any(
+        source.kind == "component" and plan.by_name[source.name].on_start_failure.reaction == "degrade"
+        for source in plan.providers.find_sources(need)
+        if need.collection is None
+    )
 
 
 def describe_policy(plan: Plan, component: Component) -> Iterator[str]:
@@ -108,8 +115,12 @@ def _describe_consequences(plan: Plan, component: Component) -> str:
     asking = [
         part.name
         for part in (*plan.components, *plan.layers)
-        if any(need.optional and need.key in component.provides for need in part.needs)
+        if any(_asks_for(plan, need, component.name) for need in part.needs)
     ]
     consequences = [f"{list_names(asking)} then {'get' if len(asking) > 1 else 'gets'} None"] if asking else []
     consequences += [f"{list_names(relying)} {'are' if len(relying) > 1 else 'is'} left out as well"] if relying else []
     return f" ({'; '.join(consequences)})" if consequences else ""
+
+
+def _asks_for(plan: Plan, need: Need, component: str) -> bool:
+    return may_be_missing(plan, need) and component in (source.name for source in plan.providers.find_sources(need))

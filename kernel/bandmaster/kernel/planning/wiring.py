@@ -2,15 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from dataclasses import dataclass
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass, replace
 from typing import Any
 
-from bandmaster.kernel.contributions.keys import Key
+from bandmaster.kernel.contributions.keys import Key, find_collection, type_name
 from bandmaster.kernel.contributions.model import LifespanContribution, MiddlewareContribution, ValueContribution
-from bandmaster.kernel.contributions.signatures import Kind, Need, is_settings, parameters, read_needs, read_provides
+from bandmaster.kernel.contributions.places import find_place
+from bandmaster.kernel.contributions.signatures import Kind, Need, is_settings, parameters, read_needs
 from bandmaster.kernel.errors import Problem, Problems, SignatureError
+from bandmaster.kernel.planning.chain_order import sort_decorators
+from bandmaster.kernel.planning.offered_keys import list_component_keys, list_value_keys
 from bandmaster.kernel.planning.parts import Parts, describe_part
+from bandmaster.kernel.planning.providers import Offer, Provider, Providers, find_providers
+from bandmaster.kernel.planning.replacements import find_replaced
 from bandmaster.kernel.text import suggest
 
 
@@ -21,16 +26,22 @@ class Wiring:
     running: Mapping[str, LifespanContribution]
     """The components that start: those of the role that no override replaces."""
     replaced: Mapping[str, Key]
-    """Components that don't start, each with the override in place of the component."""
+    """Components that don't start, each with the override in place of the component, or of the one it decorates."""
     provides: Mapping[str, tuple[Key, ...]]
-    providers: Mapping[Key, str]
-    """The component that provides a key."""
+    """The keys of each component, replaced ones included; a decorator has the key that it decorates among them."""
+    providers: Providers
     values: Mapping[Key, ValueContribution]
     """The value that provides a key: those of the role that no override replaces."""
     replaced_values: Mapping[str, Key]
     """Values that aren't provided, each with the override in place of the value."""
     needs: Mapping[str, tuple[Need, ...]]
     layer_needs: Mapping[str, tuple[Need, ...]]
+    ready_offers: tuple[Offer, ...]
+    """What overrides and values offer, by name."""
+
+    def order_providers(self, names: Iterable[str]) -> Providers:
+        """The providers with the components in that order."""
+        return find_providers([*self.ready_offers, *_list_offers(names, self.running, self.provides)])
 
     def settings_types(self, overrides: Mapping[Key, Any]) -> list[type[Any]]:
         """The settings types to read from the environment, in the order in which they are read."""
@@ -39,39 +50,45 @@ class Wiring:
             for needs in (*self.needs.values(), *self.layer_needs.values())
             for need in needs
             if need.kind is Kind.SETTINGS
-            and need.key not in self.providers
-            and need.key not in self.values
+            and self.providers.find_part(need.key) is None
             # An override by name concerns that name only; an override by type alone takes the place of reading.
             and (need.key.name is None or need.key not in overrides)
         }
         return sorted(wanted, key=lambda kind: (kind.__module__, kind.__qualname__))
 
 
-def wire(parts: Parts, overrides: Mapping[Key, Any], context: type | None, problems: Problems) -> Wiring:
-    """Read every signature, and find a provider for every parameter that must have one."""
-    provides = _read_provides(parts, problems)
-    replaced = {
-        name: next(key for key in keys if key in overrides)
-        for name, keys in provides.items()
-        if not overrides.keys().isdisjoint(keys)
-    }
-    running = {name: part for name, part in parts.lifespans.items() if name not in replaced}
-    providers = _find_providers(running, provides, problems)
+def wire(
+    parts: Parts, overrides: Mapping[Key, Any], context: type | None, undecided: frozenset[str], problems: Problems
+) -> Wiring:
+    """Read every signature, and find the providers of every parameter.
+
+    Of ``undecided`` parts two may provide what only one of them will, once their conditions are answered.
+    """
+    provides = {name: _read_provides(part, problems) for name, part in parts.lifespans.items()}
     value_keys = _find_value_keys(parts.values)
+    replaced = find_replaced(parts.lifespans, provides, value_keys, overrides)
+    running = {name: part for name, part in parts.lifespans.items() if name not in replaced}
     replaced_values = {part.name: key for key, part in value_keys.items() if key in overrides}
-    values = {key: part for key, part in value_keys.items() if part.name not in replaced_values}
-    for key in sorted(values.keys() & providers.keys(), key=str):
-        problems.extend([_describe_conflict(running[providers[key]], values[key], key)])
+    used = {name: part for name, part in parts.values.items() if name not in replaced_values}
+    needs = {name: _read_component_needs(part, context, problems) for name, part in running.items()}
+    offers = [
+        *_list_override_offers(overrides, replaced, replaced_values, parts.lifespans),
+        *(Offer(Provider("value", part.name, part.value), list_value_keys(part)) for part in used.values()),
+    ]
+    chained = sort_decorators(running, needs, find_providers([*offers, *_list_offers(running, running, provides)]))
+    ranked = [*(name for name in running if name not in chained), *chained]
     wiring = Wiring(
         running=running,
         replaced=replaced,
         provides=provides,
-        providers=providers,
-        values=values,
+        providers=find_providers([*offers, *_list_offers(ranked, running, provides)]),
+        values=_drop_shared(_find_value_keys(used), running, provides),
         replaced_values=replaced_values,
-        needs=_read_component_needs(running, context, problems),
-        layer_needs=_read_all_layer_needs(parts.layers, problems),
+        needs=needs,
+        layer_needs={name: _read_layer_needs(layer, problems) for name, layer in parts.layers.items()},
+        ready_offers=tuple(offers),
     )
+    problems.extend(_find_conflicts(parts, wiring, undecided))
     _check_overrides(wiring, overrides, problems)
     return wiring
 
@@ -86,40 +103,36 @@ def read_layer_needs(layer: MiddlewareContribution) -> list[Need]:
     return read_needs(layer.layer, given=layer.options, positional=1 if layer.form == "asgi" else 0)
 
 
-def _read_provides(parts: Parts, problems: Problems) -> dict[str, tuple[Key, ...]]:
-    provides = {}
-    for name, part in parts.lifespans.items():
-        returned = []
-        try:
-            returned = read_provides(part.factory)
-        except SignatureError as error:
-            problems.add(f"{describe_part(part)}: {error}.", subject=name)
-        provides[name] = tuple(dict.fromkeys([*returned, *part.provides]))
-    return provides
+def _read_provides(part: LifespanContribution, problems: Problems) -> tuple[Key, ...]:
+    try:
+        return list_component_keys(part)
+    except SignatureError as error:
+        problems.add(f"{describe_part(part)}: {error} ({find_place(part.factory)}).", subject=part.name)
+        return tuple(dict.fromkeys([*([] if part.decorates is None else [part.decorates]), *part.provides]))
 
 
-def _read_component_needs(
-    running: Mapping[str, LifespanContribution], context: type | None, problems: Problems
-) -> dict[str, tuple[Need, ...]]:
-    needs: dict[str, tuple[Need, ...]] = dict.fromkeys(running, ())
-    for name, part in running.items():
-        try:
-            needs[name] = tuple(read_needs(part.factory, context=context))
-        except SignatureError as error:
-            problems.add(f"{describe_part(part)}: {error}.", subject=name)
-    return needs
+def _read_component_needs(part: LifespanContribution, context: type | None, problems: Problems) -> tuple[Need, ...]:
+    try:
+        needs = read_needs(part.factory, context=context)
+    except SignatureError as error:
+        problems.add(f"{describe_part(part)}: {error} ({find_place(part.factory)}).", subject=part.name)
+        return ()
+    if part.decorates is None:
+        return tuple(needs)
+    # The decorated object comes by its name, or by its type alone, so that one function can decorate several of a type.
+    keys = (part.decorates, Key(part.decorates.type))
+    inner = next((key for key in keys if any(need.key == key for need in needs)), None)
+    return tuple(replace(need, kind=Kind.RESOURCE, decorated=True) if need.key == inner else need for need in needs)
 
 
-def _read_all_layer_needs(
-    layers: Mapping[str, MiddlewareContribution], problems: Problems
-) -> dict[str, tuple[Need, ...]]:
-    needs: dict[str, tuple[Need, ...]] = dict.fromkeys(layers, ())
-    for name, layer in layers.items():
-        try:
-            needs[name] = tuple(read_layer_needs(layer))
-            problems.extend(_find_unknown_options(layer))
-        except SignatureError as error:
-            problems.add(f"{describe_part(layer)}: {error}.", "Or give it by name in options.", name)
+def _read_layer_needs(layer: MiddlewareContribution, problems: Problems) -> tuple[Need, ...]:
+    try:
+        needs = tuple(read_layer_needs(layer))
+        problems.extend(_find_unknown_options(layer))
+    except SignatureError as error:
+        place = find_place(layer.layer)
+        problems.add(f"{describe_part(layer)}: {error} ({place}).", "Or give it by name in options.", layer.name)
+        return ()
     return needs
 
 
@@ -143,43 +156,78 @@ def _find_unknown_options(layer: MiddlewareContribution) -> list[Problem]:
     ]
 
 
-def _find_providers(
-    running: Mapping[str, LifespanContribution], provides: Mapping[str, tuple[Key, ...]], problems: Problems
-) -> dict[Key, str]:
-    providers: dict[Key, str] = {}
-    for name, part in running.items():
-        for key in provides[name]:
-            first = providers.setdefault(key, name)
-            if first != name:
-                problems.extend([_describe_conflict(running[first], part, key)])
-    return providers
+def _list_override_offers(
+    overrides: Mapping[Key, Any],
+    replaced: Mapping[str, Key],
+    replaced_values: Mapping[str, Key],
+    lifespans: Mapping[str, LifespanContribution],
+) -> Iterator[Offer]:
+    for key, value in overrides.items():
+        names = [name for name, taken in replaced.items() if taken == key and lifespans[name].decorates != key]
+        names += [name for name, taken in replaced_values.items() if taken == key]
+        name = names[0] if len(names) == 1 else key.name or type_name(key.type)
+        yield Offer(Provider("override", name, value), (key,))
+
+
+def _list_offers(
+    names: Iterable[str], running: Mapping[str, LifespanContribution], provides: Mapping[str, tuple[Key, ...]]
+) -> Iterator[Offer]:
+    for name in names:
+        yield Offer(Provider("component", name), provides[name], running[name].decorates)
 
 
 def _find_value_keys(values: Mapping[str, ValueContribution]) -> dict[Key, ValueContribution]:
     """The keys of values: each type with the value's name, and the type alone where only one value has it."""
     by_key: dict[Key, list[ValueContribution]] = {}
     for part in values.values():
-        for key in part.provides:
+        for key in list_value_keys(part):
             by_key.setdefault(key, []).append(part)
-            if key.name is None:
-                by_key.setdefault(Key(key.type, part.name), []).append(part)
     return {key: parts[0] for key, parts in by_key.items() if len(parts) == 1}
 
 
-def _describe_conflict(
-    first: LifespanContribution, second: LifespanContribution | ValueContribution, key: Key
-) -> Problem:
-    return Problem(
-        f"{describe_part(first)} and {describe_part(second)} both provide {render_key(key)}.",
-        "Tell them apart with Annotated[..., Named('...')], or disable one.",
-        second.name,
-    )
+def _drop_shared(
+    values: Mapping[Key, ValueContribution],
+    running: Mapping[str, LifespanContribution],
+    provides: Mapping[str, tuple[Key, ...]],
+) -> dict[Key, ValueContribution]:
+    """The keys of values without those that a component provides as well."""
+    shared = {key for name, part in running.items() for key in provides[name] if key != part.decorates}
+    return {key: part for key, part in values.items() if key not in shared}
+
+
+def _find_conflicts(parts: Parts, wiring: Wiring, undecided: frozenset[str]) -> Iterator[Problem]:
+    """Names of a type that two parts claim, and types that stand for a collection."""
+    for key, chains in sorted(wiring.providers.by_key.items(), key=str):
+        providers = [chain.provider for chain in chains]
+        if len(providers) > 1 and key.name is not None and undecided.isdisjoint(one.name for one in providers):
+            first, second = (describe_part(find_part(parts, one)) for one in providers[:2])
+            yield Problem(
+                f"{first} and {second} both provide {render_key(key)}.",
+                "A name tells the parts of one type apart: give one of them another, or disable one.",
+                providers[1].name,
+            )
+    for kind, chains in sorted(wiring.providers.by_type.items(), key=str):
+        collected = find_collection(kind)
+        for provider in (chain.provider for chain in chains if chain.provider.kind != "override"):
+            if collected is not None:
+                yield Problem(
+                    f"{describe_part(find_part(parts, provider))} provides {render_key(Key(kind))}, which to those who "
+                    f"ask for it means every {type_name(collected.member)} of the plan.",
+                    "Let it provide a class of its own, or a NewType.",
+                    provider.name,
+                )
+
+
+def find_part(parts: Parts, provider: Provider) -> LifespanContribution | ValueContribution:
+    """The contribution of a provider that is no override."""
+    return parts.values[provider.name] if provider.kind == "value" else parts.lifespans[provider.name]
 
 
 def _check_overrides(wiring: Wiring, overrides: Mapping[Key, Any], problems: Problems) -> None:
     used = {key for keys in wiring.provides.values() for key in keys} | wiring.values.keys()
     used.update(wiring.replaced_values.values())
-    used |= {need.key for needs in (*wiring.needs.values(), *wiring.layer_needs.values()) for need in needs}
+    for need in (need for needs in (*wiring.needs.values(), *wiring.layer_needs.values()) for need in needs):
+        used |= {need.key} if need.collection is None else {need.key, Key(need.collection.member)}
     for key in sorted(overrides.keys() - used, key=str):
         # Overrides of settings may be meant for parts that are disabled here.
         if not is_settings(key.type):

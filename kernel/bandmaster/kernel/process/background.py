@@ -4,38 +4,44 @@ from __future__ import annotations
 
 from bandmaster.kernel.errors import PlanError
 from bandmaster.kernel.lifecycle.kernel import Kernel
-from bandmaster.kernel.process.console_logging import print_error, readable_logging
+from bandmaster.kernel.process.console_logging import log_to_stderr, report_refusal
 from bandmaster.kernel.process.process import Process, check_may_run
 from bandmaster.kernel.process.servers.settings import ServerSettings
 from bandmaster.kernel.reports import exit_code, report
 from bandmaster.kernel.settings.reading import read_one
 
 
-def run_process(kernel: Kernel, *, target: str | None = None, health: tuple[str, int] | None = None) -> int:
+def run_process(
+    kernel: Kernel, *, target: str | None = None, health: tuple[str, int] | None = None, traceback: bool = False
+) -> int:
     """Run a kernel in a process that serves no requests, such as a worker, and return the exit code.
 
     The process starts the plan, and drains and stops when asked to. Signals, reports of failures and exit codes are
     those of `bandmaster run`; work counts as cut short if a drain hook was. Pass the exit code to `end_process`.
 
     ``health`` is a host and a port at which uvicorn serves the health endpoints and nothing else. ``target`` names the
-    kernel for `bandmaster timeline`.
+    kernel for `bandmaster timeline`. ``traceback`` shows the whole traceback of a failure, where a report would have
+    a sentence.
 
     Raises:
         RuntimeError: the caller isn't the main thread, or an event loop runs there.
     """
     check_may_run("run_process")
     try:
-        settings = read_one(ServerSettings)
+        with kernel.use_environment():
+            settings = read_one(ServerSettings)
     except PlanError as error:
-        print_error(report(error))
+        report_refusal(report(error, full=traceback), kernel.settings.log_format)
         return exit_code(error)
     if health is not None:
-        return _run_with_health(kernel, settings, target, *health)
-    with readable_logging(debug=kernel.settings.debug):
-        return BackgroundProcess(kernel, settings, target).run()
+        return _run_with_health(kernel, settings, target, *health, traceback=traceback)
+    with log_to_stderr(kernel.settings.log_format, kernel.settings.least_log_level):
+        return BackgroundProcess(kernel, settings, target, traceback=traceback).run()
 
 
-def _run_with_health(kernel: Kernel, settings: ServerSettings, target: str | None, host: str, port: int) -> int:
+def _run_with_health(
+    kernel: Kernel, settings: ServerSettings, target: str | None, host: str, port: int, *, traceback: bool
+) -> int:
     from starlette.applications import Starlette
 
     from bandmaster.kernel.hosting.application import Application
@@ -48,6 +54,7 @@ def _run_with_health(kernel: Kernel, settings: ServerSettings, target: str | Non
         Application(kernel, Starlette(debug=kernel.settings.debug)),
         settings=settings.model_copy(update={**address, "server": "uvicorn", "loop": loop}),
         target=target,
+        traceback=traceback,
     )
 
 
@@ -59,7 +66,7 @@ class BackgroundProcess(Process):
             await self._report_ready("running", role=self.kernel.role)
             await self.kernel.wait_stop_requested()
             self._report_stopping()
-            await self._escalation.run_until_skipped(self._drain)
+            await self._drain_unless_skipped()
 
-    async def _drain(self) -> None:
-        self._cut_short = await self.kernel.drain()
+    async def _drain(self) -> int:
+        return await self.kernel.drain()

@@ -1,63 +1,84 @@
-"""Log lines and errors on stderr, for people, with secrets masked."""
+"""Configure the log of a process that the launcher owns: every record in one format, on stderr."""
 
 from __future__ import annotations
 
 import logging
+import os
 import sys
-from collections.abc import Iterator, MutableMapping
+from collections.abc import Iterator
 from contextlib import contextmanager
-from typing import Any
 
+from pydantic import ValidationError
+
+from bandmaster.kernel.logs import get_logger
+from bandmaster.kernel.process.log_formats import ConsoleFormatter, JsonFormatter
 from bandmaster.kernel.process.servers import hypercorn, uvicorn
-from bandmaster.kernel.text import MASK, is_secret_name, masked
+from bandmaster.kernel.process.structlog_events import pass_structlog_events
+from bandmaster.kernel.reports import split_report
+from bandmaster.kernel.settings.kernel import KernelSettings
+from bandmaster.kernel.text import masked
 
 
 @contextmanager
-def readable_logging(*, debug: bool = False) -> Iterator[None]:
-    """Log to stderr in a form for people, unless logging is configured already."""
-    import structlog
+def log_to_stderr(form: str, level: str) -> Iterator[None]:
+    """Log every record to stderr, unless the program has given the root logger a handler: then nothing is changed.
 
-    is_unconfigured = not structlog.is_configured()
+    ``form`` is ``console`` or ``json``, or ``auto`` for the console's format on a terminal and JSON elsewhere.
+    ``level`` names a level of the standard library, in lower case.
+    """
     root = logging.getLogger()
-    handler = None if root.handlers else logging.StreamHandler(sys.stderr)
-    level = logging.DEBUG if debug else logging.INFO
-    if is_unconfigured:
-        structlog.configure(
-            processors=[
-                structlog.processors.add_log_level,
-                structlog.processors.TimeStamper(fmt="%H:%M:%S", utc=False),
-                structlog.processors.format_exc_info,
-                _mask_fields,
-                structlog.dev.ConsoleRenderer(
-                    colors=sys.stderr.isatty(),
-                    sort_keys=False,
-                    # structlog's default prints the values of local variables, and those may be secrets.
-                    exception_formatter=structlog.dev.plain_traceback,
-                ),
-            ],
-            wrapper_class=structlog.make_filtering_bound_logger(level),
-            logger_factory=structlog.PrintLoggerFactory(sys.stderr),
-            cache_logger_on_first_use=False,
-        )
-    before = root.level
-    if handler is not None:
-        handler.setFormatter(
-            _MaskingFormatter("%(asctime)s [%(levelname)-8s] %(name)s: %(message)s", "%H:%M:%S"),
-        )
-        root.addHandler(handler)
-        root.setLevel(level)
-        # The launcher logs its own start and stop, so those of the server would be the same news twice. The server's
-        # warnings stay.
-        for name in (uvicorn.LOGGER, hypercorn.LOGGER):
-            logging.getLogger(name).setLevel(logging.DEBUG if debug else logging.WARNING)
-    try:
+    if root.handlers:
         yield
+        return
+    handler = logging.StreamHandler(sys.stderr)
+    handler.setFormatter(_make_formatter(form))
+    levels = {root: _find_level(level)}
+    if level == "info":
+        levels |= {logging.getLogger(name): logging.WARNING for name in _REPEATING}
+    before = {logger: logger.level for logger in levels}
+    root.addHandler(handler)
+    for logger, number in levels.items():
+        logger.setLevel(number)
+    try:
+        with pass_structlog_events():
+            yield
     finally:
-        if is_unconfigured:
-            structlog.reset_defaults()
-        if handler is not None:
-            root.removeHandler(handler)
-            root.setLevel(before)
+        root.removeHandler(handler)
+        for logger, number in before.items():
+            logger.setLevel(number)
+
+
+_REPEATING = (uvicorn.LOGGER, hypercorn.LOGGER, "alembic.runtime.migration")
+"""Loggers whose news at the level info are those of the launcher or of a part, a second time."""
+
+
+def report_failure(text: str) -> None:
+    """Report the failure of a run where its log goes: the first line is the event, and the others are the evidence.
+
+    In the console's format, and where no record would be handled, the report is printed to stderr.
+    """
+    logger = get_logger("bandmaster.kernel")
+    handlers = logging.getLogger().handlers
+    is_console = any(isinstance(handler.formatter, ConsoleFormatter) for handler in handlers)
+    if is_console or not handlers or not logger.is_enabled_for(logging.ERROR):
+        print_error(text)
+        return
+    sentence, evidence = split_report(text)
+    logger.error(sentence, exception=evidence or None)
+
+
+def report_refusal(text: str, form: str | None = None) -> None:
+    """Report why nothing was started, in the format of the log.
+
+    ``form`` is that of the settings; unless given, it is read from the environment, or ``auto`` where that is refused.
+    """
+    if form is None:
+        try:
+            form = KernelSettings().log_format
+        except ValidationError:
+            form = "auto"
+    with log_to_stderr(form, "info"):
+        report_failure(text)
 
 
 def print_error(text: str) -> None:
@@ -66,23 +87,12 @@ def print_error(text: str) -> None:
     sys.stderr.flush()
 
 
-class _MaskingFormatter(logging.Formatter):
-    """Masks secrets in log lines that other libraries have written, such as the servers."""
-
-    def format(self, record: logging.LogRecord) -> str:
-        """Render a record with the traceback."""
-        return masked(super().format(record))
-
-
-def _mask_fields(_logger: object, _method: str, fields: MutableMapping[str, Any]) -> dict[str, Any]:
-    """Mask secrets before structlog renders the fields, because colours would stand between a name and the value."""
-    return {name: MASK if value and is_secret_name(name) else _mask_value(value) for name, value in fields.items()}
+def _make_formatter(form: str) -> logging.Formatter:
+    is_terminal = sys.stderr.isatty()
+    if form == "json" or (form != "console" and not is_terminal):
+        return JsonFormatter()
+    return ConsoleFormatter(colors=is_terminal and not os.environ.get("NO_COLOR"))
 
 
-def _mask_value(value: object) -> object:
-    if isinstance(value, str):
-        return masked(value)
-    text = repr(value)
-    # A value without a secret stays as it is, because structlog renders a string in another way than a number or a
-    # list.
-    return value if masked(text) == text else masked(text)
+def _find_level(level: str) -> int:
+    return logging.getLevelNamesMapping()[level.upper()]

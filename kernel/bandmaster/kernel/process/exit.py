@@ -20,12 +20,11 @@ def choose_exit_code(
     error: BaseException | None, signals: Sequence[int], *, stopped_while_starting: bool, cut_short: int
 ) -> int:
     """The exit code of a run, from its error, the stop signals and the number of pieces of work that were cut short."""
-    if len(signals) >= 2:
-        return 128 + signals[-1]
-    if error is not None and not (stopped_while_starting and isinstance(error, StartCancelled)):
+    skipped = len(signals) >= 2 and cut_short
+    if error is not None and not skipped and not (stopped_while_starting and isinstance(error, StartCancelled)):
         return exit_code(error)
     if signals and (stopped_while_starting or cut_short):
-        return 128 + signals[0]
+        return 128 + signals[-1]
     return FAILED if cut_short else OK
 
 

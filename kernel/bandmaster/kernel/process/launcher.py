@@ -12,12 +12,18 @@ import anyio
 
 from bandmaster.kernel.errors import BandmasterError, ServerEndedError
 from bandmaster.kernel.hosting.targets import make_application
-from bandmaster.kernel.process.console_logging import print_error, readable_logging
+from bandmaster.kernel.process.console_logging import log_to_stderr, report_refusal
 from bandmaster.kernel.process.process import Process, check_may_run
 from bandmaster.kernel.process.servers.interface import Server, make_server
-from bandmaster.kernel.process.servers.settings import ServerName, ServerSettings, make_server_settings
+from bandmaster.kernel.process.servers.settings import (
+    ServerName,
+    ServerSettings,
+    check_server_settings,
+    make_server_settings,
+)
 from bandmaster.kernel.process.servers.sockets import bind, close, listen
-from bandmaster.kernel.reports import MISCONFIGURED
+from bandmaster.kernel.reports import MISCONFIGURED, report
+from bandmaster.kernel.settings.environment import Environment, use_environment
 
 if TYPE_CHECKING:
     from starlette.types import ASGIApp
@@ -28,9 +34,9 @@ if TYPE_CHECKING:
     App: TypeAlias = Application | Kernel | ASGIApp
 
 STOP_PATIENCE = 2.0
-"""Seconds that the server gets to close its connections, after the requests in flight have been waited for."""
+"""Seconds that the server gets to close its connections, after the requests in flight are over."""
 FORCE_PATIENCE = 1.0
-"""Seconds that requests get to clean up after they have been cancelled."""
+"""Seconds that the server gets to end after it has been told to drop its connections."""
 
 
 def serve(
@@ -41,13 +47,17 @@ def serve(
     port: int | None = None,
     uds: str | Path | None = None,
     server: ServerName | None = None,
+    env_file: str | os.PathLike[str] | None = None,
     target: str | None = None,
+    traceback: bool = False,
 ) -> int:
     """Start the plan, serve, drain and stop when asked to, and return the exit code: `bandmaster run` as a function.
 
     ``app`` is an `Application`, a `Kernel`, any ASGI app, or a function without arguments that returns one of them. The
     settings are ``settings``, or else read from the environment; ``host``, ``port``, ``uds`` and ``server`` have
-    precedence over both. ``target`` names the application for `bandmaster timeline`.
+    precedence over both. ``env_file`` is a file of lines ``NAME=value`` with further variables, also for an application
+    that ``app`` composes. ``target`` names the application for `bandmaster timeline`. ``traceback`` shows the whole
+    traceback of a failure, where a report would have a sentence.
 
     The exit code is 0 after a clean stop on request; 70 if the start, the run or the stop failed; 78 if the plan, the
     settings, the server or the address can't be used, and nothing was started; 128 + n if signal n cut work short. The
@@ -60,21 +70,26 @@ def serve(
 
     Raises:
         RuntimeError: the caller isn't the main thread, or an event loop runs there.
-        ValueError: ``settings`` is something else than `ServerSettings`.
+        ValueError: ``settings`` is something else than `ServerSettings`, or ``env_file`` isn't a path.
     """
     check_may_run("serve")
+    check_server_settings(settings)
     options = {"host": host, "port": port, "uds": uds, "server": server}
+    environment = Environment.choose(env_file)
     try:
-        chosen = make_server_settings(options, settings)
-        application = make_application(app)
+        with use_environment(environment):
+            application = make_application(app)
+        # An application that was composed before may have an env file of its own.
+        with use_environment(environment) if env_file is not None else application.kernel.use_environment():
+            chosen = make_server_settings(options, settings)
         running_server = make_server(chosen)
         sock = bind(chosen)
     except BandmasterError as error:
-        print_error(str(error))
+        report_refusal(report(error, full=traceback))
         return MISCONFIGURED
     try:
-        with readable_logging(debug=application.settings.debug):
-            return ServerProcess(application, chosen, running_server, sock, target).run()
+        with log_to_stderr(application.settings.log_format, application.settings.least_log_level):
+            return ServerProcess(application, chosen, running_server, sock, target, traceback=traceback).run()
     finally:
         close(sock, chosen)
 
@@ -90,9 +105,10 @@ class ServerProcess(Process):
         sock: socket.socket,
         target: str | None,
         *,
+        traceback: bool = False,
         exit_process: Callable[[int], object] = os._exit,
     ) -> None:
-        super().__init__(app.kernel, settings, target, exit_process=exit_process)
+        super().__init__(app.kernel, settings, target, traceback=traceback, exit_process=exit_process)
         self.app = app
         self.server = server
         self.sock = sock
@@ -124,8 +140,8 @@ class ServerProcess(Process):
         await self._report_ready("serving", url=self._url, server=self.server.version)
         await self._wait_stop_requested()
         self._report_stopping()
-        await self._escalation.run_until_skipped(self._drain)
-        self._cut_short = self.app.in_flight + self.app.kernel.cut_short
+        await self._drain_unless_skipped()
+        await self.app.cancel_requests()
         await self._clean_up()
 
     async def _wait_stop_requested(self) -> None:
@@ -144,17 +160,12 @@ class ServerProcess(Process):
         if self._server_ended.is_set():
             raise ServerEndedError(f"{self.server.version} ended by itself") from self._server_error
 
-    async def _drain(self) -> None:
-        async with anyio.create_task_group() as tasks:
+    async def _drain(self) -> int:
+        async def close_server() -> None:
+            # A client whose connection is refused tries another instance; a client that gets a 503 doesn't.
+            self.server.stop()
 
-            async def refuse_connections_after_delay() -> None:
-                # A client whose connection is refused tries another instance; a client that gets a 503 doesn't.
-                await anyio.sleep(self.app.settings.drain_delay)
-                self.server.stop()
-
-            tasks.start_soon(refuse_connections_after_delay)
-            await self.app.drain()
-            tasks.cancel_scope.cancel()
+        return await self.app.drain(close_server=close_server) + self.app.kernel.cut_short
 
     def _open_server(self) -> None:
         self._url = listen(self.sock, self.settings)
@@ -180,6 +191,5 @@ class ServerProcess(Process):
         if not self._server_ended.is_set():
             self.server.force()
             with anyio.move_on_after(FORCE_PATIENCE):
-                await self.app.wait_empty()
                 await self._server_ended.wait()
         self._server_scope.cancel()

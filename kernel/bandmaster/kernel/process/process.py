@@ -5,12 +5,16 @@ from __future__ import annotations
 import os
 import threading
 from collections.abc import Callable
+from contextlib import suppress
+from functools import partial
 
 import anyio
 import sniffio
 
 from bandmaster.kernel.lifecycle.kernel import Kernel
-from bandmaster.kernel.process.console_logging import print_error
+from bandmaster.kernel.logs import get_logger
+from bandmaster.kernel.planning.component_variables import list_place_variables
+from bandmaster.kernel.process.console_logging import report_failure
 from bandmaster.kernel.process.exit import choose_exit_code
 from bandmaster.kernel.process.servers.settings import ServerSettings
 from bandmaster.kernel.process.systemd import notify
@@ -50,11 +54,13 @@ class Process:
         settings: ServerSettings,
         target: str | None,
         *,
+        traceback: bool = False,
         exit_process: Callable[[int], object] = os._exit,
     ) -> None:
         self.kernel = kernel
         self.settings = settings
         self.target = target
+        self._traceback = traceback
         self._escalation = Escalation(kernel, exit_process=exit_process)
         self._error: BaseException | None = None
         self._cut_short = 0
@@ -63,13 +69,27 @@ class Process:
         """Run until asked to stop, or until a failure, and return the exit code."""
         backend = "trio" if self.settings.runs_on_trio else "asyncio"
         options = {} if self.settings.runs_on_trio else {"use_uvloop": self.settings.runs_on_uvloop}
-        with replace_handlers(self._escalation.receive), self._escalation.watching():
+        escalation = self._escalation
+        with replace_handlers(escalation.receive, lambda: escalation.is_stopping), escalation.watching():
             anyio.run(self._main, backend=backend, backend_options=options)
         return self._exit_code()
 
     async def _run_kernel(self) -> None:
-        """Start the kernel, do the work, drain and stop. Counts in ``_cut_short`` the work that wasn't finished."""
+        """Start the kernel, do the work, drain and stop."""
         raise NotImplementedError
+
+    async def _drain(self) -> int:
+        """Let the work that is under way end. Returns how much of it was cut short."""
+        raise NotImplementedError
+
+    async def _drain_unless_skipped(self) -> None:
+        """Drain, until a second signal comes."""
+        self._cut_short = 1  # which a second signal cuts short unless the drain is over by then
+
+        async def drain() -> None:
+            self._cut_short = await self._drain()
+
+        await self._escalation.run_until_skipped(drain)
 
     async def _clean_up(self) -> None:
         """Close everything that a failed `_run_kernel` may have left open."""
@@ -90,7 +110,9 @@ class Process:
 
     def _report_end(self) -> None:
         if self._error is not None:
-            print_error(report(self._error, debug=self.kernel.settings.debug))
+            list_variables = partial(list_place_variables, self.kernel.plan)
+            with suppress(OSError):  # the terminal may be closed, which is what SIGHUP says
+                report_failure(report(self._error, full=self._traceback, list_variables=list_variables))
         self._escalation.leave_event_loop(self._exit_code())
 
     def _exit_code(self) -> int:
@@ -104,9 +126,7 @@ class Process:
 
     async def _report_ready(self, event: str, **fields: object) -> None:
         """Log that the start has completed, notify systemd, and save the timeline."""
-        import structlog
-
-        structlog.get_logger("bandmaster.kernel").info(event, **fields)
+        get_logger("bandmaster.kernel").info(event, **fields)
         notify(self.settings.notify_socket, "READY=1")
         if self.kernel.settings.timeline:
             from bandmaster.kernel.listeners.timeline_store import save_timeline

@@ -2,47 +2,68 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from pathlib import Path
-from typing import Annotated, ClassVar, Literal
+from typing import Annotated, ClassVar, Literal, TypeAlias
 
 from pydantic import (
+    AfterValidator,
     BeforeValidator,
     Field,
     NonNegativeInt,
     PositiveInt,
     StringConstraints,
-    field_validator,
     model_validator,
 )
-from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
+from pydantic_settings import NoDecode, SettingsConfigDict
 
 from bandmaster.kernel.contributions.model import OnStartFailure
+from bandmaster.kernel.errors import Problem
+from bandmaster.kernel.settings.base import Settings
 from bandmaster.kernel.settings.named_values import NamedValues
-from bandmaster.kernel.text import render_duration
+from bandmaster.kernel.text import find_nearest, list_names, render_duration
 
 
-def _parse_number(value: object) -> object:
-    return int(value) if isinstance(value, str) and value.strip().isdecimal() else value
+def _parse_word(value: object) -> object:
+    return value.strip().lower() if isinstance(value, str) else value
+
+
+def _check_path(path: str) -> str:
+    if path and not path.startswith("/"):
+        raise ValueError("expected a path that begins with /, or nothing")
+    return path
 
 
 _Seconds = Annotated[float, Field(ge=0, allow_inf_nan=False)]
 _SomeSeconds = Annotated[float, Field(gt=0, allow_inf_nan=False)]
 _Names = Annotated[frozenset[str], NoDecode]
 _Text = Annotated[str, StringConstraints(strip_whitespace=True, min_length=1)]
-# pydantic compares a literal without converting the input, and the value of a variable is text.
-_CloseCode = Annotated[Literal[1001, 1012], BeforeValidator(_parse_number)]
+_Path = Annotated[str, AfterValidator(_check_path)]
+_LogFormat = Annotated[Literal["auto", "console", "json"], BeforeValidator(_parse_word)]
+_LogLevel = Annotated[Literal["debug", "info", "warning", "error", "critical"], BeforeValidator(_parse_word)]
 
 
-class KernelSettings(BaseSettings):
+MountedLifespans: TypeAlias = bool | Literal["auto"]
+"""Which mounted apps are started: all that the host doesn't start, those also where that is unclear, or none."""
+
+ENVIRONMENTS: Mapping[str, frozenset[str]] = {
+    "development": frozenset({"development", "dev", "local"}),
+    "test": frozenset({"test", "testing", "ci"}),
+    "staging": frozenset({"staging", "stage"}),
+    "production": frozenset({"production", "prod"}),
+}
+"""The environments that are known, each with the names that it goes by."""
+
+
+class KernelSettings(Settings):
     """Settings of the kernel, read from variables that begin with ``BANDMASTER_``. All times are in seconds."""
 
-    model_config: ClassVar[SettingsConfigDict] = SettingsConfigDict(
-        env_prefix="BANDMASTER_", extra="ignore", frozen=True, hide_input_in_errors=True
-    )
+    model_config: ClassVar[SettingsConfigDict] = SettingsConfigDict(env_prefix="BANDMASTER_")
 
     environment: _Text = Field(
-        default="development", description="The environment of the process; 'production' refuses debug aids."
+        default="development",
+        description="The environment of the process: development, test, staging or production. Production refuses "
+        "debug aids and embedded stand-ins; staging warns of what production would refuse.",
     )
     debug: bool = Field(default=False, description="Show tracebacks to clients. Refused in production.")
     title: str | None = Field(default=None, description="The application's title; unset: the name of its distribution.")
@@ -109,37 +130,60 @@ class KernelSettings(BaseSettings):
         default="refuse", description="The reaction to a budget that exceeds its limit."
     )
 
-    websocket_close_code: _CloseCode = Field(
+    websocket_close_code: Literal[1001, 1012] = Field(
         default=1001,
         description="The code that closes open WebSockets while draining: 1001 going away, 1012 service restart.",
     )
-    mounted_lifespans: bool = Field(
-        default=True, description="Run the lifespans of apps mounted in the host, once each."
+    mounted_lifespans: MountedLifespans = Field(
+        default="auto",
+        description="Run the lifespans of apps mounted in the host, once each. 'auto' leaves out those that the host's "
+        "own lifespan starts, or may have started; 'true' only those that it is certain to start.",
     )
     serve_while_starting: bool = Field(
         default=False,
         description="Answer health checks, and all other requests with 503, before the start has completed.",
     )
     retry_after: PositiveInt = Field(default=5, description="Seconds in the Retry-After header of a 503.")
-    health: bool = Field(default=True, description="Answer /livez, /readyz and /startupz.")
+    health: bool = Field(default=True, description="Answer health checks.")
+    live_path: _Path = Field(
+        default="/livez", description="The path of the health check for liveness; empty: no such check."
+    )
+    ready_path: _Path = Field(
+        default="/readyz", description="The path of the health check for readiness; empty: no such check."
+    )
+    startup_path: _Path = Field(
+        default="/startupz", description="The path of the health check for the start; empty: no such check."
+    )
     health_details: bool | None = Field(
         default=None, description="Name the failing components in health answers; unset: outside production only."
     )
+    log_format: _LogFormat = Field(
+        default="auto",
+        description="The format of the log under the launcher: console is for people, json for programs; auto is "
+        "console on a terminal and json elsewhere.",
+    )
+    log_level: _LogLevel | None = Field(
+        default=None,
+        description="The least level that is logged under the launcher: debug, info, warning, error or critical; "
+        "unset: info, and debug while BANDMASTER_DEBUG is set.",
+    )
     timeline: bool = Field(default=True, description="Keep the last start's timeline for `bandmaster timeline`.")
-
-    @field_validator("allow", "disable", mode="before")
-    @classmethod
-    def _split_names(cls, value: object) -> object:
-        if isinstance(value, str):
-            if value.lstrip().startswith(("[", "{")):
-                raise ValueError("expected names with commas between them, not JSON")
-            return frozenset(part.strip() for part in value.split(",") if part.strip())
-        return value
+    other_variables: _Names = Field(
+        default=frozenset(),
+        description="Variables that other programs read, as names or globs with commas between them, so that "
+        "`bandmaster check` and `bandmaster config` don't warn of them: WEB_CONCURRENCY,REDIS_*.",
+    )
 
     @model_validator(mode="after")
     def _check_together(self) -> KernelSettings:
         if self.debug and self.is_production:
             raise ValueError("BANDMASTER_DEBUG is refused while BANDMASTER_ENVIRONMENT is production")
+        paths = [path for path in (self.live_path, self.ready_path, self.startup_path) if path]
+        if len(set(paths)) < len(paths):
+            raise ValueError(
+                "BANDMASTER_LIVE_PATH, BANDMASTER_READY_PATH and BANDMASTER_STARTUP_PATH must differ from each other; "
+                "leave one empty to switch its check off"
+            )
         draining = self.drain_delay + self.drain_timeout
         if draining >= self.termination_grace:
             raise ValueError(
@@ -152,7 +196,37 @@ class KernelSettings(BaseSettings):
     @property
     def is_production(self) -> bool:
         """Whether debug aids are refused."""
-        return self.environment.lower() in ("production", "prod")
+        return self.environment.lower() in ENVIRONMENTS["production"]
+
+    @property
+    def is_staging(self) -> bool:
+        """Whether what production refuses is a warning."""
+        return self.environment.lower() in ENVIRONMENTS["staging"]
+
+    def refuse_in_production(self, message: str, hint: str = "") -> Iterator[Problem | str]:
+        """A finding for the check of a component: a problem in production, a warning in staging, elsewhere nothing."""
+        if self.is_production:
+            yield Problem(f"{message}, which is refused in production.", hint)
+        elif self.is_staging:
+            yield f"{message}, which production refuses. {hint}".rstrip()
+
+    def find_warnings(self) -> Iterator[str]:
+        """Warnings about settings that are accepted, but may not mean what their author thinks."""
+        known = {name: canonical for canonical, names in ENVIRONMENTS.items() for name in names}
+        if self.environment.lower() not in known:
+            near = find_nearest(self.environment, known)
+            hint = f" Did you mean {known[near]!r}?" if near is not None else ""
+            yield (
+                f"{self.variable('environment')} is {self.environment!r}, which is none of {list_names(ENVIRONMENTS)}; "
+                f"nothing is refused there as it is in production.{hint}"
+            )
+        if self.debug and self.is_staging:
+            yield f"{self.variable('debug')} is on, which production refuses."
+
+    @property
+    def least_log_level(self) -> str:
+        """The least level that is logged under the launcher."""
+        return self.log_level or ("debug" if self.debug else "info")
 
     @property
     def shows_details(self) -> bool:

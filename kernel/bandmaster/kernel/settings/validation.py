@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, TypeAlias, get_args
 
 from bandmaster.kernel.text import MASK, is_secret_name
@@ -25,6 +25,8 @@ class InvalidValue:
     """The steps to the value, from outside in; empty for the whole input."""
     message: str
     missing: bool
+    type: str = field(default="", compare=False)
+    """The name that pydantic gives to the kind of fault, such as ``extra_forbidden``."""
 
 
 def validation_messages(error: ValidationError, name: Callable[[Location], str] | None = None) -> list[str]:
@@ -46,7 +48,7 @@ def invalid_values(
     """
     is_secret = is_secret or _is_secret_member
     return [
-        InvalidValue(detail["loc"], _render_message(detail, is_secret), detail["type"] == "missing")
+        InvalidValue(detail["loc"], _render_message(detail, is_secret), detail["type"] == "missing", detail["type"])
         for detail in error.errors(include_url=False)
     ]
 

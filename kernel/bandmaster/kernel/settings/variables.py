@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from typing import TYPE_CHECKING
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Annotated, Any, get_args, get_origin
 
 if TYPE_CHECKING:
+    from pydantic import BaseModel
+    from pydantic.fields import FieldInfo
     from pydantic_settings import BaseSettings
 
 
@@ -18,11 +21,15 @@ def variables_of(kind: type[BaseSettings], field: str) -> list[str]:
     """Every environment variable that sets a field, in the order in which they are looked up."""
     from pydantic import AliasChoices, AliasPath
 
+    config = kind.model_config
+    prefix, target = config.get("env_prefix", ""), config.get("env_prefix_target", "variable")
     alias = kind.model_fields[field].validation_alias
     choices = alias.choices if isinstance(alias, AliasChoices) else [alias]
     names = [str(choice.path[0]) if isinstance(choice, AliasPath) else choice for choice in choices]
-    prefix = kind.model_config.get("env_prefix", "")
-    return [_apply_case(kind, f"{prefix}{field}" if name is None else name) for name in names]
+    by_alias = [name if target == "variable" else f"{prefix}{name}" for name in names if name is not None]
+    takes_name = not by_alias or config.get("populate_by_name") or config.get("validate_by_name")
+    by_name = [field if target == "alias" else f"{prefix}{field}"] if takes_name else []
+    return [_apply_case(kind, name) for name in dict.fromkeys([*by_alias, *by_name])]
 
 
 def variable_at(kind: type[BaseSettings], location: Sequence[str | int]) -> str:
@@ -34,6 +41,77 @@ def variable_at(kind: type[BaseSettings], location: Sequence[str | int]) -> str:
     if delimiter and all(part.isidentifier() for part in inner):
         return delimiter.join([first, *(_apply_case(kind, part) for part in inner)])
     return ".".join([first, *inner])
+
+
+@dataclass(frozen=True, slots=True)
+class Leaf:
+    """A field of a settings type, or of a model nested in a field, that a variable of its own sets."""
+
+    path: tuple[str, ...]
+    """The names of the fields that lead to the value, from outside in."""
+    variable: str
+    field: FieldInfo
+    owner: type[BaseModel]
+    """The model that has the field."""
+
+    @property
+    def is_nested(self) -> bool:
+        """Whether the field belongs to a model inside the settings type."""
+        return len(self.path) > 1
+
+
+def list_leaves(kind: type[BaseSettings], field: str) -> list[Leaf]:
+    """The variables below a field: those of the nested model's fields, or none where the field isn't a model.
+
+    A nested model has variables of its own if the settings type has an ``env_nested_delimiter``.
+    """
+    delimiter = kind.model_config.get("env_nested_delimiter")
+    model = find_model(kind.model_fields[field].annotation)
+    if not delimiter or model is None:
+        return []
+    return list(_walk_model(kind, model, (field,), variable_of(kind, field), delimiter, (model,)))
+
+
+def find_field(kind: type[BaseSettings], location: Sequence[str | int]) -> str | None:
+    """The field of a settings type at the beginning of a location; pydantic names an aliased field by the alias."""
+    first = str(location[0]) if location else ""
+    if first in kind.model_fields:
+        return first
+    folded = _apply_case(kind, first)
+    return next((name for name in kind.model_fields if folded in variables_of(kind, name)), None)
+
+
+def find_model(annotation: Any) -> type[BaseModel] | None:
+    """The model that an annotation names; None for other types and for unions."""
+    from pydantic import BaseModel
+
+    if get_origin(annotation) is Annotated:
+        return find_model(get_args(annotation)[0])
+    return annotation if isinstance(annotation, type) and issubclass(annotation, BaseModel) else None
+
+
+def _walk_model(
+    kind: type[BaseSettings],
+    model: type[BaseModel],
+    path: tuple[str, ...],
+    variable: str,
+    delimiter: str,
+    outer: tuple[type[BaseModel], ...],
+) -> Iterator[Leaf]:
+    """The leaves of a model; ``outer`` are the models around it, which a path enters only once."""
+    for name, field in model.model_fields.items():
+        inner = find_model(field.annotation)
+        below = (*path, name)
+        own = f"{variable}{delimiter}{_apply_case(kind, _get_key(name, field))}"
+        if inner is None or inner in outer:
+            yield Leaf(below, own, field, model)
+        else:
+            yield from _walk_model(kind, inner, below, own, delimiter, (*outer, inner))
+
+
+def _get_key(name: str, field: FieldInfo) -> str:
+    """The name by which a variable reaches the field of a nested model."""
+    return field.validation_alias if isinstance(field.validation_alias, str) else name
 
 
 def _apply_case(kind: type[BaseSettings], name: str) -> str:

@@ -15,8 +15,10 @@ import anyio
 
 from bandmaster.kernel import events
 from bandmaster.kernel.events import Event
+from bandmaster.kernel.lifecycle.engine import Phase
 from bandmaster.kernel.lifecycle.kernel import Kernel
 from bandmaster.kernel.listeners.stop_report import StopReport
+from bandmaster.kernel.logs import get_logger
 from bandmaster.kernel.shutdown.stop_signals import Wake, make_waker
 from bandmaster.kernel.shutdown.watchdog import Watchdog
 
@@ -87,6 +89,8 @@ class Escalation:
         self._clock = clock
         self._received = ReceivedSignals()
         self._starting = True
+        self._blocked = False
+        """Whether the event loop was blocked past a deadline when last looked at."""
         self._wake: Wake | None = None
         self._report = StopReport()
         self._watchdog = Watchdog(
@@ -102,6 +106,11 @@ class Escalation:
         return self._received.signals
 
     @property
+    def is_stopping(self) -> bool:
+        """Whether a stop has been requested, by a signal or otherwise, and the event loop knows."""
+        return self._kernel.phase not in (Phase.NEW, Phase.STARTING, Phase.READY)
+
+    @property
     def skips_drain(self) -> bool:
         """Whether a second signal has been acted on."""
         return self._skip_drain.is_set()
@@ -110,8 +119,12 @@ class Escalation:
     def watching(self, *, may_end_process: bool = True) -> Iterator[None]:
         """Listen to the kernel during one run, with the watchdog unless the process isn't ours to end."""
         watchdog = self._watchdog if may_end_process else nullcontext()
-        with watchdog, self._kernel.listening(self._report, self._handle_event):
-            yield
+        self._kernel.report_blocked_to(self._report_blocked)
+        try:
+            with watchdog, self._kernel.listening(self._report, self._handle_event):
+                yield
+        finally:
+            self._kernel.report_blocked_to(None)
 
     def receive(self, number: signal.Signals) -> Action | None:
         """Record a signal and return the consequence, None for an echo. Safe in a signal handler.
@@ -139,7 +152,7 @@ class Escalation:
         self._skip_drain = anyio.Event()
         self._woken = anyio.Event()
         self._wake = make_waker()
-        self._watchdog.watch_event_loop(self._wake)
+        self._watchdog.watch_event_loop()
 
     def leave_event_loop(self, exit_code: int) -> None:
         """Stop waking the event loop, which now only waits for leftover tasks and threads."""
@@ -171,13 +184,22 @@ class Escalation:
         if self.signals:
             self._watchdog.note_start_resolved()
             self._kernel.request_stop(self.signals[0].name)
-        if len(self.signals) > 1:
+        if len(self.signals) > 1 and not self._skip_drain.is_set():
+            get_logger("bandmaster.kernel").warning("the drain is cut short", reason=f"second {self.signals[1].name}")
             self._skip_drain.set()
 
+    def _report_blocked(self, component: str) -> None:
+        self._blocked = True
+        self._watchdog.note_blocked(component)
+
     def _handle_event(self, event: Event) -> None:
+        if self._blocked:
+            self._blocked = False
+            self._watchdog.note_unblocked()
         match event:
-            case events.KernelStarting():
-                self._act()  # a signal may have come before there was a run to stop
+            case events.KernelStarting() | events.ComponentStarted():
+                # A signal may have come before there was a run to stop, or while this start blocked the event loop.
+                self._act()
             case events.Ready():
                 self._starting = False
                 self._watchdog.note_start_resolved()

@@ -15,8 +15,8 @@ from types import FrameType, TracebackType
 from typing import Any, Self
 
 from bandmaster.kernel.reports import FAILED
-from bandmaster.kernel.shutdown.stop_signals import Wake
 from bandmaster.kernel.text import list_names, masked, render_duration
+from bandmaster.kernel.tracebacks import find_blocking_line
 
 
 @dataclass(frozen=True, slots=True)
@@ -26,15 +26,15 @@ class WatchdogState:
     grace: float
     """Seconds from the request to stop until the end of the process."""
     abandon_after: float
-    """Seconds in which an event loop has to cancel a start, and the interpreter to end after a run."""
+    """Seconds in which the interpreter has to end after a run."""
     stop_requested_at: float | None = None
     stop_signal: int | None = None
     """The signal that requested the stop, if a signal did."""
     second_signal: int | None = None
     start_pending: bool = True
     """Whether the start has neither completed nor been cancelled."""
-    loop_answered_at: float = 0.0
-    """The last time at which the event loop ran a function of the watchdog."""
+    blocked: tuple[float, str] | None = None
+    """Since when the event loop has been blocked past the deadline of a component, with the component's name."""
     only_abandoned_left: tuple[str, ...] = ()
     """Components that ignore their cancellation, once no other component is unfinished."""
     finished: tuple[float, int] | None = None
@@ -52,6 +52,8 @@ class Termination:
 
 def list_terminations(state: WatchdogState) -> list[Termination]:
     """List every reason to end the process, each with a time; the earliest counts."""
+    # A little early: at the end of the grace the platform sends SIGKILL, and the explanation would be lost.
+    grace = state.grace - min(0.5, state.grace / 20)
     failed = FAILED if state.second_signal is None else 128 + state.second_signal
     found = []
     if state.only_abandoned_left:
@@ -61,16 +63,16 @@ def list_terminations(state: WatchdogState) -> list[Termination]:
         at, code = state.finished
         reason = "everything has been stopped, but a task or a thread holds the process"
         found.append(Termination(at + state.abandon_after, code, reason))
-    if state.stop_requested_at is None:
-        return found
-    if state.stop_signal is not None and state.start_pending:
-        blocked = render_duration(state.abandon_after)
-        reason = f"asked to stop while starting, but the event loop has been blocked for {blocked}"
-        at = max(state.stop_requested_at, state.loop_answered_at) + state.abandon_after
-        found.append(Termination(at, 128 + state.stop_signal, reason))
-    # A little early: at the end of the grace the platform sends SIGKILL, and the explanation would be lost.
-    at = state.stop_requested_at + state.grace - min(0.5, state.grace / 20)
-    found.append(Termination(at, failed, f"the grace of {render_duration(state.grace)} for the stop is over"))
+    if state.blocked is not None and state.stop_requested_at is None:
+        # Nobody has asked for a stop, and the event loop can't: without an end the process would stand there for ever.
+        at, component = state.blocked
+        reason = f"the event loop has been blocked for {render_duration(grace)} past the deadline of {component!r}"
+        found.append(Termination(at + grace, FAILED, reason))
+    if state.stop_requested_at is not None:
+        reason = f"the grace of {render_duration(state.grace)} for the stop is over"
+        if state.start_pending and state.stop_signal is not None and state.second_signal is None:
+            failed = 128 + state.stop_signal
+        found.append(Termination(state.stop_requested_at + grace, failed, reason))
     return found
 
 
@@ -98,7 +100,7 @@ class Watchdog:
         self._write = write if write is not None else _write_to_stderr
         # A signal handler may interrupt the code that holds a lock of threading; SimpleQueue.put is reentrant.
         self._updates: queue.SimpleQueue[Mapping[str, Any] | None] = queue.SimpleQueue()
-        self._wake: Wake | None = None
+        self._event_loop_thread: int | None = None
         self._thread = threading.Thread(target=self._watch, name="bandmaster: watchdog", daemon=True)
 
     def __enter__(self) -> Self:
@@ -116,9 +118,9 @@ class Watchdog:
         self._thread.start()
         self.note_run_finished(code)
 
-    def watch_event_loop(self, wake: Wake) -> None:
-        """Find out through ``wake`` whether the event loop is blocked while a start should be cancelled."""
-        self._wake = wake
+    def watch_event_loop(self) -> None:
+        """Name the code that blocks the event loop of this thread when the process has to be ended."""
+        self._event_loop_thread = threading.get_ident()
 
     def note_stop_request(self, number: int | None = None) -> None:
         """The stop was requested, by that signal or otherwise. The first request counts."""
@@ -132,6 +134,14 @@ class Watchdog:
         """The start has completed, or is being cancelled: the event loop isn't blocked."""
         self._updates.put({"start_pending": False})
 
+    def note_blocked(self, component: str) -> None:
+        """The event loop is blocked past the deadline of a component."""
+        self._updates.put({"blocked": (self._clock(), component)})
+
+    def note_unblocked(self) -> None:
+        """The event loop runs again."""
+        self._updates.put({"blocked": None})
+
     def note_only_abandoned_left(self, components: tuple[str, ...]) -> None:
         """Only components that ignore their cancellation are unfinished."""
         self._updates.put({"only_abandoned_left": components})
@@ -142,51 +152,42 @@ class Watchdog:
 
     def _watch(self) -> None:
         while True:
-            now = self._clock()
             next_one = min(list_terminations(self._state), key=lambda each: each.at, default=None)
-            if next_one is not None and next_one.at <= now:
+            pause = None if next_one is None else max(0.0, next_one.at - self._clock())
+            try:
+                update = self._updates.get(timeout=pause)
+            except queue.Empty:
+                assert next_one is not None
                 self._end(next_one)
                 return
-            try:
-                update = self._updates.get(timeout=self._choose_pause(None if next_one is None else next_one.at - now))
-            except queue.Empty:
-                self._ping_event_loop()
-                continue
             if update is None:
                 return
             self._state = _apply_update(self._state, update)
 
-    def _choose_pause(self, seconds_left: float | None) -> float | None:
-        state = self._state
-        if seconds_left is not None and state.start_pending and state.stop_signal is not None:
-            return min(seconds_left, state.abandon_after / 4)
-        return seconds_left
-
-    def _ping_event_loop(self) -> None:
-        if self._wake is not None and self._state.start_pending:
-            try:
-                self._wake(lambda: self._updates.put({"loop_answered_at": self._clock()}))
-            except Exception:  # noqa: BLE001  # the loop has been closed: trio's own error, or RuntimeError
-                self._wake = None
-
     def _end(self, termination: Termination) -> None:
         with suppress(Exception):  # a closed stderr must not keep the process alive
             unfinished = self._describe()
-            text = f"bandmaster: ending the process with exit code {termination.exit_code}: {termination.reason}.\n"
-            text += f"{unfinished}\n" if unfinished else ""
             # sys._current_frames is the only way to see the frames of other threads.
-            text += f"{render_thread_stacks(sys._current_frames())}\n"  # noqa: SLF001
+            frames = sys._current_frames()  # noqa: SLF001
+            text = f"bandmaster: ending the process with exit code {termination.exit_code}: {termination.reason}.\n"
+            frame = frames.get(self._event_loop_thread) if self._event_loop_thread is not None else None
+            if frame is not None and (place := find_blocking_line(frame)):
+                text += f"The event loop is blocked at\n{place}\n"
+            text += f"{unfinished}\n" if unfinished else ""
+            text += f"{render_thread_stacks(frames)}\n"
             self._write(masked(text))
         self._exit(termination.exit_code)
 
 
 def render_thread_stacks(frames: Mapping[int, FrameType]) -> str:
-    """Render the stack of every other thread; source lines, but no values of variables, which may be secrets."""
+    """Render the stack of every thread but the kernel's own.
+
+    Stacks have source lines, but no values of variables, which may be secrets.
+    """
     names = {thread.ident: thread.name for thread in threading.enumerate()}
-    own = threading.get_ident()
     parts = []
     for ident, frame in frames.items():
-        if ident != own:
+        if not names.get(ident, "").startswith("bandmaster: "):
             parts.append(f"Thread {names.get(ident, ident)!r} (most recent call last):\n")
             parts += traceback.format_stack(frame)
     return "".join(parts).rstrip()

@@ -11,8 +11,8 @@ from starlette.types import ASGIApp, Receive, Scope, Send
 
 from bandmaster.kernel.contributions.layer_classes import HOOKS, is_base_http
 from bandmaster.kernel.contributions.model import MiddlewareContribution
-from bandmaster.kernel.contributions.signatures import Kind
 from bandmaster.kernel.errors import StartError
+from bandmaster.kernel.lifecycle.arguments import look_up, make_arguments
 from bandmaster.kernel.stack.frame import Frame
 
 if TYPE_CHECKING:
@@ -73,26 +73,26 @@ def build(layers: Sequence[BoundLayer], app: ASGIApp) -> Stack:
             for kind in served if instance is not None else ():
                 runs[kind].insert(0, instance)
         else:
-            for kind in served:
-                apps[kind] = _fuse_hooks(runs[kind], apps[kind], kind, inner=_has_hooks(layers[:place], kind))
-                runs[kind] = []
-            apps |= dict.fromkeys(served, _make_asgi_layer(layer, _join_chains(*(apps[kind] for kind in served))))
+            fused = {
+                kind: _fuse_hooks(runs[kind], apps[kind], kind, inner=_has_hooks(layers[:place], kind))
+                for kind in served
+            }
+            inside = _join_chains(*fused.values())
+            instance = _make_asgi_layer(layer, inside)
+            # A layer that is switched off is left out, so that its neighbours in hook form still share one frame.
+            if instance is not inside:
+                apps |= dict.fromkeys(served, instance)
+                runs |= {kind: [] for kind in served}
     return Stack(app, *(_fuse_hooks(runs[kind], apps[kind], kind, inner=False) for kind in _KINDS))
 
 
 def bind(layer: Layer, resources: Resources, settings: Mapping[type, object]) -> BoundLayer:
     """Find the live objects for a layer's constructor: options, resources and settings.
 
-    ``settings`` are the plan's. A need that nothing provides is None, unless the constructor has a default.
+    ``settings`` are the plan's. A need that nothing provides is None or an empty collection, unless the constructor has
+    a default.
     """
-    arguments = dict(layer.contribution.options)
-    for need in layer.needs:
-        if need.key in resources:
-            arguments[need.parameter] = resources[need.key]
-        elif need.kind is Kind.SETTINGS and need.key.type in settings:
-            arguments[need.parameter] = settings[need.key.type]
-        elif not need.has_default:
-            arguments[need.parameter] = None
+    arguments = {**layer.contribution.options, **make_arguments(layer.needs, look_up(resources), settings)}
     return BoundLayer(layer.contribution, arguments)
 
 
@@ -139,6 +139,8 @@ def _join_chains(first: ASGIApp, second: ASGIApp | None = None) -> ASGIApp:
 
 def _make_asgi_layer(layer: BoundLayer, inner: ASGIApp) -> ASGIApp:
     instance = _call_constructor(layer, inner)
+    if instance is inner:  # not made by the layer, and so not the layer's to answer for
+        return inner
     if not callable(instance):
         raise _make_fault(layer, instance, "can't be called as an ASGI application")
     # The contribution checks the class, but a class may return an instance of another class.

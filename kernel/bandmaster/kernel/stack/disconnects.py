@@ -31,14 +31,20 @@ def is_disconnect(error: Exception, send: Send) -> bool:
     if not isinstance(error, OSError):
         return False
     codes = {frame.f_code for frame, _ in walk_tb(error.__traceback__)}
-    return _get_code(send) in codes
+    return _get_code(_find_servers_send(send)) in codes
+
+
+def _find_servers_send(send: Send) -> Send:
+    # The kernel's own wrappers, a frame further out among them, return the server's awaitable, and so leave no entry of
+    # their own in the traceback.
+    wrapper = getattr(send, "__self__", send)
+    if not type(wrapper).__module__.startswith("bandmaster.kernel."):
+        return send
+    inner = wrapper.send if isinstance(wrapper, FrameExchange) else getattr(wrapper, "_send", None)
+    return send if inner is None else _find_servers_send(inner)
 
 
 def _get_code(send: Send) -> CodeType | None:
-    # A frame further out returns the server's awaitable, and so leaves no entry of its own in the traceback.
-    outer = getattr(send, "__self__", None)
-    if isinstance(outer, FrameExchange):
-        return _get_code(outer.send)
     # A function, a bound method, or an object with __call__.
     function = getattr(send, "__func__", send)
     return getattr(function, "__code__", None) or getattr(type(send).__call__, "__code__", None)

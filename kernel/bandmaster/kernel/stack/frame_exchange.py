@@ -39,7 +39,7 @@ class FrameExchange(Exchange):
     and `send_for_app` a plain function that returns the server's awaitable, is most of why a frame costs so little.
     """
 
-    __slots__ = ("answer", "answerable", "body_limit", "outer", "receive", "send", "start_hooks")
+    __slots__ = ("answer", "answerable", "body_limit", "outer", "receive", "send", "start_hooks", "trailers")
 
     receive: Receive
     """The server's ``receive``. Set by the frame."""
@@ -75,6 +75,8 @@ class FrameExchange(Exchange):
         """Whether a hook can answer now."""
         self.body_limit: int | None = None
         """Bytes of body that the application may read."""
+        self.trailers = False
+        """Whether trailers end the response, instead of the body."""
         self.outer: Exchange | None = None
         """The same request's exchange in the next frame further out, if there is one."""
 
@@ -82,7 +84,7 @@ class FrameExchange(Exchange):
         """Keep a hook's response for the frame to send."""
         if not 200 <= status <= 599:
             raise ValueError(f"status: expected a final HTTP status, 200 to 599, got {status!r}")
-        if not self.answerable or self.started:
+        if not self.answerable or self.started or (self.socket is not None and self.socket.closed):
             raise RuntimeError(
                 f"respond({status}): only on_request can answer, and on_error while the response has not started"
             )
@@ -100,7 +102,9 @@ class FrameExchange(Exchange):
             raise RuntimeError(f"close({code}): only a WebSocket can be closed; use respond()")
         if not self.answerable:
             raise RuntimeError(f"close({code}): only on_request and on_error can close")
-        self.answer = Close(code, reason)
+        # Nothing can be sent any more to a closed WebSocket: the exception goes on to the server, unanswered.
+        if not self.socket.closed:
+            self.answer = Close(code, reason)
 
     def limit_body(self, max_bytes: int) -> None:
         """Keep the lowest limit."""

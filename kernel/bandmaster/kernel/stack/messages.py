@@ -35,14 +35,18 @@ class HTTPExchange(FrameExchange):
                 self.bytes_sent += len(message["body"])
             except KeyError:
                 pass
-            if "more_body" not in message or not message["more_body"]:
+            if ("more_body" not in message or not message["more_body"]) and not self.trailers:
                 self.finished = perf_counter()
             return self.send(message)
         if kind == "http.response.start":
             if not self.started:
+                self.trailers = message.get("trailers", False)
                 message = self.start_response(message)
-        elif kind == "http.response.pathsend" or (
-            kind == "http.response.zerocopysend" and not message.get("more_body")
+        elif kind == "http.response.trailers":
+            if not message.get("more_trailers"):
+                self.finished = perf_counter()
+        elif not self.trailers and (
+            kind == "http.response.pathsend" or (kind == "http.response.zerocopysend" and not message.get("more_body"))
         ):
             self.finished = perf_counter()
         return self.send(message)
@@ -122,7 +126,7 @@ class WebSocketExchange(FrameExchange):
                 await self.send_for_app({"type": "websocket.close", "code": 1009, "reason": ""})
                 return {"type": "websocket.disconnect", "code": 1009, "reason": ""}
         elif kind == "websocket.disconnect":
-            self.disconnected = self.disconnected or not self.socket.closed
+            self.disconnected = self.disconnected or self.finished is None
             self._note_close(message, 1005)
         return message
 
@@ -134,8 +138,7 @@ class WebSocketExchange(FrameExchange):
                 await self.send_response(answer, _DENIAL)
                 return
             answer = Close(_choose_close_code(answer.status), "")
-        if not self.socket.closed:
-            await self.send_for_app({"type": "websocket.close", "code": answer.code, "reason": answer.reason})
+        await self.send_for_app({"type": "websocket.close", "code": answer.code, "reason": answer.reason})
 
     def _start_accept(self, message: Message) -> Message:
         accepted = self.start_response({**message, "status": 101})

@@ -9,7 +9,8 @@ from starlette.types import ASGIApp
 
 from bandmaster.kernel.contributions.keys import Key
 from bandmaster.kernel.contributions.layer_classes import LayerClass
-from bandmaster.kernel.contributions.model import Contribution, LifespanContribution
+from bandmaster.kernel.contributions.model import Contribution, LifespanContribution, group_of
+from bandmaster.kernel.discovery.disabling import list_addresses, parse_names
 from bandmaster.kernel.hosting.application import Application, create_app
 from bandmaster.kernel.lifecycle.composition import check_contributions
 from bandmaster.kernel.settings.kernel import KernelSettings
@@ -65,18 +66,23 @@ def _compose_again(
     plan = app.plan
     # The host's lifespans are found again: their factories belong to one application. A host that was made for the
     # parts alone had no component, and gets none.
-    parts = [
-        part for part in plan.contributions if not (isinstance(part, LifespanContribution) and _is_host(part.name))
-    ]
+    own = [part for part in plan.contributions if not (isinstance(part, LifespanContribution) and _is_host(part.name))]
     without = () if HOST in plan.by_name else (f"lifespan:{HOST}", HOST)
-    given = {key: value for key, value in plan.overrides.items() if key.type is not KernelSettings}
+    overridden = {key: value for key, value in plan.overrides.items() if key.type is not KernelSettings}
+    # The application has left out already what its own settings disable, and perhaps put other parts in their places.
+    chosen = app.settings.model_copy(update={"disable": frozenset()}) if settings is None else settings
+    off = parse_names(disable) | chosen.disable
+    addresses = [list_addresses(group_of(part), part.name) for part in own]
+    kept = [part for part, names in zip(own, addresses, strict=True) if off.isdisjoint(names)]
+    # The other names may mean given parts. A given part of a name that is disabled here takes the place of the own one.
+    left = off.difference(*addresses)
     return create_app(
         app.host,
-        contributions=[*parts, *contributions],
+        contributions=[*kept, *contributions],
         discover=False,
-        disable=[*disable, *without],
-        overrides={**given, **{Key.of(key): value for key, value in overrides.items()}},
-        settings=settings or app.settings,
+        disable=[*left, *without],
+        overrides={**overridden, **{Key.of(key): value for key, value in overrides.items()}},
+        settings=chosen.model_copy(update={"disable": chosen.disable & left}),
         role=role,
     )
 

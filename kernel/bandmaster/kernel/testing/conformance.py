@@ -12,6 +12,7 @@ import anyio.to_thread
 
 from bandmaster.kernel.contributions.layer_classes import LayerClass
 from bandmaster.kernel.contributions.model import (
+    CheckContribution,
     Contribution,
     LifespanContribution,
     MiddlewareContribution,
@@ -339,6 +340,8 @@ def _find_module(part: Contribution) -> str:
         defined = part.routes
     elif isinstance(part, ValueContribution):
         defined = part.value
+    elif isinstance(part, CheckContribution):
+        defined = part.check
     else:
         defined = part.handler
     while isinstance(defined, partial):

@@ -351,7 +351,7 @@ def test_no_password_is_ever_printed(lite, postgres_database, monkeypatch, comma
     monkeypatch.setenv("DATABASE_URL", "postgresql:/user:hunter2@host")
     result = lite.run(command, url=False)
     assert 1 == result.exit_code and "hunter2" not in result.output
-    assert "settings can't be read: DATABASE_URL: " in result.stderr
+    assert "DATABASE_URL is wrong (DatabaseSettings): " in result.stderr
 
 
 @pytest.mark.process

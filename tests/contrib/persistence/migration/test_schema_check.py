@@ -4,8 +4,8 @@ from typing import Annotated
 
 import pytest
 import sqlalchemy as sa
-from structlog.testing import capture_logs
 from tests.contrib.persistence.migration.parts import shop
+from tests.logged import capture_logs
 
 from bandmaster.contrib.persistence import (
     DatabaseManager,

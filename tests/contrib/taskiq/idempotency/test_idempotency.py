@@ -8,8 +8,8 @@ import anyio
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
-from structlog.testing import capture_logs
 from tests.contrib.taskiq.timing import PATIENCE
+from tests.logged import capture_logs
 
 from bandmaster.contrib.redis import RedisSettings, open_client
 from bandmaster.contrib.taskiq.errors import BusyError

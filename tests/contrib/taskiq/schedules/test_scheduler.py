@@ -6,7 +6,6 @@ from uuid import uuid4
 
 import anyio
 import pytest
-from structlog.testing import capture_logs
 from taskiq import TaskiqScheduler
 from taskiq.abc.middleware import TaskiqMiddleware
 from taskiq.cli.scheduler.run import SchedulerLoop
@@ -18,6 +17,7 @@ from tests.contrib.taskiq.schedules.helpers import (
     run_until_end,
 )
 from tests.contrib.taskiq.timing import PATIENCE
+from tests.logged import capture_logs
 
 from bandmaster.contrib.taskiq.message_labels import ONCE, ONCE_FOR, SCHEDULE
 from bandmaster.contrib.taskiq.schedules.declared_schedules import DeclaredSchedules, Schedule

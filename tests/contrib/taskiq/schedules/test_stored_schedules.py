@@ -8,9 +8,9 @@ import anyio
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
-from structlog.testing import capture_logs
 from tests.contrib.taskiq.schedules.helpers import INEXPRESSIBLE, NOON, Away, make_task
 from tests.contrib.taskiq.timing import PATIENCE
+from tests.logged import capture_logs
 
 from bandmaster.contrib.redis import RedisSettings, open_client
 from bandmaster.contrib.taskiq.schedules.stored_schedules import MemorySchedules, RedisSchedules

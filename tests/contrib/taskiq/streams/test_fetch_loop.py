@@ -5,10 +5,10 @@ from contextlib import suppress
 
 import anyio
 import pytest
-import structlog
 from tests.contrib.redis.relays import relay
 from tests.contrib.taskiq.streams.helpers import STREAM, listening, message, nothing, take, text_of, until
 from tests.contrib.taskiq.timing import PATIENCE
+from tests.logged import capture_logs
 
 from bandmaster.kernel import TransientError
 
@@ -106,7 +106,7 @@ async def test_a_group_that_was_removed(worker, raw) -> None:
 async def test_a_restart(own_server, worker, kill) -> None:
     """A restarted server is read again, and the outage is logged once."""
     url = own_server.url(1)
-    with anyio.fail_after(PATIENCE), structlog.testing.capture_logs() as logs:
+    with anyio.fail_after(PATIENCE), capture_logs() as logs:
         async with worker(url=url) as broker, worker(url=url) as sender, listening(broker) as messages:
             await _goes_on(broker, sender, messages, "before")
             own_server.stop(kill=kill)

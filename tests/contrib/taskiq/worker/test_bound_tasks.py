@@ -2,7 +2,7 @@
 
 import asyncio
 import functools
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator, Iterator, Mapping, Sequence
 from contextlib import asynccontextmanager
 from typing import Annotated, Generic, TypeVar
 
@@ -583,3 +583,29 @@ def test_a_class_without_a_readable_constructor():
     async def function(odd: Odd = TaskiqDepends()): ...
 
     assert None is not _bind(function).graph
+
+
+async def test_collections():
+    """A task gets every resource of a type, also where there is none; one of several has to be named."""
+
+    async def function(
+        caches: Sequence[Cache] = TaskiqDepends(),
+        *,
+        by_name: Annotated[Mapping[str, Cache], TaskiqDepends()],
+        nothing: Sequence[Context] = TaskiqDepends(),
+    ):
+        return caches, by_name, nothing
+
+    several = Resources(
+        members={Cache: [("a", CACHE), ("b", MAIN)]}, several={Key(Cache): ("a", "b")}, values={Key(Cache, "a"): CACHE}
+    )
+    assert ((CACHE, MAIN), {"a": CACHE, "b": MAIN}, ()) == await _run(_bind(function, several))
+
+    async def one(cache: Cache = TaskiqDepends()): ...
+
+    with pytest.raises(PlanError) as caught:
+        _bind(one, several)
+    assert (
+        "task 't': 'cache' asks for a Cache, which 'a' and 'b' provide; ask for all by Sequence[Cache], or for one by "
+        "its name."
+    ) == str(caught.value.problems[0])

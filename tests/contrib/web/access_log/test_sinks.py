@@ -4,16 +4,17 @@ from __future__ import annotations
 
 import io
 import json
+import logging
 import os
 import resource
 import threading
 
 import pytest
-import structlog
+from tests.logged import capture_logs
 
 from bandmaster.contrib.web.access_log.lines import json_line, text_line
 from bandmaster.contrib.web.access_log.records import AccessRecord
-from bandmaster.contrib.web.access_log.sinks import StreamSink, StructlogSink, standard_sink
+from bandmaster.contrib.web.access_log.sinks import LoggingSink, StreamSink, standard_sink
 
 RECORD = AccessRecord("request", "info", 1763695063.123, "GET", "/items/7", "/items/{id}", 200, 0.001, 18, 4)
 
@@ -169,10 +170,10 @@ def test_a_stream_that_is_no_terminal(stream) -> None:
 
 
 @pytest.mark.parametrize("level", ["info", "warning"])
-def test_structlog_gets_events(level) -> None:
-    """The event has the record's level and fields, and no time."""
-    with structlog.testing.capture_logs() as logs:
-        StructlogSink().write(RECORD._replace(level=level))
+def test_logging_gets_records(level) -> None:
+    """The event has the level and the fields of the access record, and no time of its own."""
+    with capture_logs() as logs:
+        LoggingSink().write(RECORD._replace(level=level))
     assert [
         {
             "event": "request",
@@ -188,10 +189,10 @@ def test_structlog_gets_events(level) -> None:
     ] == logs
 
 
-def test_structlog_may_be_configured_late() -> None:
-    """The configuration at the first record counts."""
-    sink = standard_sink("structlog", None)
-    logs = structlog.testing.LogCapture()
-    structlog.configure(processors=[logs])
-    sink.write(RECORD)
-    assert ["request"] == [entry["event"] for entry in logs.entries]
+def test_logging_is_steered_by_levels() -> None:
+    """A level of the standard library's logger leaves successful requests out."""
+    sink = standard_sink("logging", None)
+    with capture_logs(level=logging.WARNING) as logs:
+        sink.write(RECORD)
+        sink.write(RECORD._replace(level="warning"))
+    assert ["warning"] == [entry["log_level"] for entry in logs]

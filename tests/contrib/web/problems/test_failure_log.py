@@ -10,8 +10,8 @@ from starlette.exceptions import HTTPException
 from starlette.requests import Request
 from starlette.responses import PlainTextResponse
 from starlette.routing import Route
-from structlog.testing import capture_logs
 from tests.contrib.web.problems.hosts import HOSTS, SECRET, build_host, compose, fetch, transient
+from tests.logged import capture_logs
 
 from bandmaster.kernel.testing import run
 
@@ -29,7 +29,7 @@ async def test_an_exception_is_logged_once_with_the_request_id(kind: str) -> Non
         (entry["log_level"], entry["path"], entry["status"], entry["request_id"]) for entry in logged
     ]
     assert logged[0]["exception"].startswith("Traceback")
-    assert logged[0]["exception"].endswith(f"ZeroDivisionError: {SECRET}\n")
+    assert logged[0]["exception"].endswith(f"ZeroDivisionError: {SECRET}")
 
 
 @pytest.mark.parametrize(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from typing import Any
 
 import httpx2
@@ -13,10 +14,10 @@ from starlette.responses import StreamingResponse
 from starlette.routing import Route, WebSocketRoute
 from starlette.websockets import WebSocket
 from tests.asgi_cases import CASES, Rig
-from tests.contrib.web.problems.hosts import ORIGIN, SECRET, SoldOut, build_socket_host, compose, fetch, transient
+from tests.contrib.web.problems.hosts import ORIGIN, SECRET, WEB, SoldOut, build_socket_host, compose, fetch, transient
 
-from bandmaster.contrib.web import ProblemsLayer
-from bandmaster.kernel import Exchange, KernelSettings, MiddlewareBand, MiddlewareContribution
+from bandmaster.contrib.web import AccessSink, ProblemsLayer, install_problems
+from bandmaster.kernel import Exchange, KernelSettings, MiddlewareBand, MiddlewareContribution, create_app
 from bandmaster.kernel.stack.build import BoundLayer, build
 from bandmaster.kernel.testing import WebSocketClosed, WebSocketRefused, read_chunk, run
 
@@ -88,18 +89,91 @@ async def test_a_websocket_that_fails_after_it_is_accepted_is_closed(
     assert (code, "bye" if code == 4001 else "") == (closed.value.code, closed.value.reason)
 
 
-async def test_a_websocket_that_is_closed_already_is_left_alone() -> None:
-    """No message may follow a close, not even a refusal."""
+DENIAL = {"type": "websocket.http.response.start", "status": 403, "headers": [(b"content-length", b"9")]}
+REFUSALS = {
+    "closed": [{"type": "websocket.close", "code": 4000}],
+    "accepted and closed": [{"type": "websocket.accept"}, {"type": "websocket.close", "code": 4000}],
+    "refusal begun": [DENIAL],
+    "half refused": [DENIAL, {"type": "websocket.http.response.body", "body": b"half", "more_body": True}],
+    "refused": [DENIAL, {"type": "websocket.http.response.body", "body": b"not today"}],
+}
+
+
+@pytest.mark.parametrize("kind", ["starlette", "bare"])
+@pytest.mark.parametrize("error", [ZeroDivisionError(), HTTPException(403), transient(1), WebSocketException(4001)])
+@pytest.mark.parametrize("messages", REFUSALS.values(), ids=list(REFUSALS))
+async def test_an_exception_of_a_closed_websocket_goes_on_to_the_server(
+    messages: list[Any], error: Exception, kind: str
+) -> None:
+    """No message may follow a close, or the start of a refusal: the server gets the exception."""
 
     async def endpoint(websocket: WebSocket) -> None:
-        await websocket.close(4000)
-        raise ZeroDivisionError
+        for message in messages:
+            await websocket.send(message)
+        raise error
 
-    async with run(compose(Starlette(routes=[WebSocketRoute("/", endpoint)]))) as running:
-        with pytest.raises(WebSocketRefused) as refused:
-            async with running.websocket("/"):
-                pass
-    assert 403 == refused.value.status_code
+    async def bare(scope, receive, send) -> None:
+        if scope["type"] == "websocket":
+            await endpoint(WebSocket(scope, receive, send))
+
+    app = compose(bare if kind == "bare" else Starlette(routes=[WebSocketRoute("/", endpoint)]))
+    server = Rig(lambda _: app).websocket(bare, denial=True)
+    async with app.running():
+        # Starlette closes the WebSocket for its own exception, and refuses to close it twice.
+        with pytest.raises((type(error), RuntimeError)):
+            await server.run()
+    assert [message["type"] for message in messages] == [message["type"] for message in server.sent]
+
+
+async def test_a_refusal_that_the_application_leaves_unfinished() -> None:
+    """A refusal that is begun and never ended is recorded as incomplete."""
+    records: list[Any] = []
+
+    class Sink:
+        def write(self, record: Any) -> None:
+            records.append(record)
+
+    async def bare(scope, receive, send) -> None:
+        if scope["type"] == "websocket":
+            for message in REFUSALS["half refused"]:
+                await send(message)
+
+    app = create_app(bare, contributions=WEB, discover=False, overrides={AccessSink: Sink()})
+    async with app.running():
+        await Rig(lambda _: app).websocket(bare, denial=True).run()
+    assert [(403, "warning", True, False)] == [(r.status, r.level, r.incomplete, r.disconnected) for r in records]
+
+
+@pytest.mark.parametrize("status", [404, 500])
+@pytest.mark.parametrize("accepting", [False, True])
+@pytest.mark.parametrize("denial", [False, True])
+async def test_a_handler_refuses_a_websocket_itself(status: int, accepting: bool, denial: bool) -> None:
+    """No exception leaves the host for an HTTPException: whoever watches exceptions would take it for a failure."""
+    left: list[Exception] = []
+    host = build_socket_host("starlette", HTTPException(status, SECRET), accepting=accepting)
+
+    async def watching(scope, receive, send) -> None:
+        try:
+            await host(scope, receive, send)
+        except Exception as error:
+            left.append(error)
+            raise
+
+    install_problems(host)
+    app = compose(watching)
+    server = Rig(lambda _: app).websocket(watching, denial=denial)
+    async with app.running():
+        await server.run()
+    code = 1011 if status == 500 else 1008
+    closed = {"type": "websocket.close", "code": code, "reason": ""}
+    first, *more = server.sent
+    assert [] == left
+    if accepting:
+        assert ["websocket.accept", closed] == [first["type"], *more]
+    elif denial:
+        assert (status, SECRET) == (first["status"], json.loads(more[0]["body"])["detail"])
+    else:
+        assert closed == first
 
 
 class FailingHooks:

@@ -73,6 +73,7 @@ def test_for_programs(sandbox):
         "layers": 0,
         "problems": [],
         "warnings": [],
+        "notes": [],
     } == told
     sandbox.setenv(BANDMASTER_DISABLE="nothing")
     result = sandbox.run("check", "--strict", "--format", "json")

@@ -41,7 +41,8 @@ DataSettings  read by database (acme-data 1.2)
     assert shown.startswith("""\
 KernelSettings  bandmaster
   BANDMASTER_ENVIRONMENT = development  (str)
-    The environment of the process; 'production' refuses debug aids.
+    The environment of the process: development, test, staging or production. Production refuses debug aids and \
+embedded stand-ins; staging warns of what production would refuse.
 """)
     assert "  BANDMASTER_START_TIMEOUT = 30.0  (float)\n" in shown
     assert "  BANDMASTER_DRAIN_TIMEOUT = 5.0  (float, default 10)\n" in shown

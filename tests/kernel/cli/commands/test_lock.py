@@ -175,3 +175,50 @@ def test_parts_that_cannot_be_loaded(sandbox):
         code, said = sandbox.error("lock", *target)
         assert (1, True) == (code, "lifespan 'bad' (acme-bad 1.2) can't be loaded" in said)
         assert "While the old lock" not in said
+
+
+def test_parts_with_conditions(sandbox):
+    """The locked order has every part, whatever the settings of an environment leave out."""
+    sandbox.install(
+        "acme-store",
+        """
+        [bandmaster.lifespan]
+        disk = acme_store:disk
+        memory = acme_store:memory
+        """,
+        acme_store="""
+        from collections.abc import AsyncIterator
+        from pydantic_settings import BaseSettings
+        from bandmaster.kernel import LifespanBand, lifespan
+        class StoreSettings(BaseSettings):
+            store_on_disk: bool = False
+        class Store: ...
+        @lifespan(band=LifespanBand.SERVICES, when=lambda: True)
+        async def first() -> AsyncIterator[None]: yield
+        def on_disk(settings: StoreSettings) -> bool: return settings.store_on_disk
+        def in_memory(settings: StoreSettings) -> bool: return not settings.store_on_disk
+        @lifespan(band=LifespanBand.SERVICES, when=on_disk)
+        async def disk() -> AsyncIterator[Store]: yield Store()
+        @lifespan(band=LifespanBand.SERVICES, when=in_memory)
+        async def memory() -> AsyncIterator[Store]: yield Store()
+        """,
+    )
+    sandbox.write(
+        "shop.py",
+        """
+        from collections.abc import AsyncIterator
+        from bandmaster.kernel import LifespanBand, create_app, lifespan
+        def app():
+            from acme_store import Store
+            @lifespan(band=LifespanBand.APPLICATION)
+            async def asks(store: Store) -> AsyncIterator[None]: yield
+            return create_app(contributions=[asks])
+        """,
+    )
+    for target in ([], ["shop:app"]):
+        sandbox.out("lock", *target)
+        lock = json.loads((sandbox.work / "bandmaster.lock").read_text())
+        assert (1, ["disk", "memory"]) == (lock["format"], lock["order"]["lifespan"])
+        for setting in ("0", "1"):
+            sandbox.setenv(STORE_ON_DISK=setting)
+            sandbox.out("lock", "--check", *target)

@@ -145,6 +145,33 @@ def test_the_plan_for_another_role_knows_what_the_application_disables(sandbox):
         assert "mailer" in [part["name"] for part in told["components"]]
 
 
+@pytest.mark.parametrize("by_argument", [True, False])
+def test_a_disabled_part_that_would_help(sandbox, by_argument):
+    """The problem of a need that a disabled part would meet names the part, and what disables it."""
+    sandbox.install_data()
+    argument = ', disable={"database"}' if by_argument else ""
+    sandbox.write(
+        "shop.py",
+        f"""
+        from collections.abc import AsyncIterator
+        from bandmaster.kernel import LifespanBand, create_app, lifespan
+        from acme_data import Database
+        @lifespan(band=LifespanBand.APPLICATION)
+        async def shop(database: Database) -> AsyncIterator[None]:
+            yield
+        def app():
+            return create_app(contributions=[shop]{argument})
+        """,
+    )
+    sandbox.setenv(BANDMASTER_DISABLE="jobs,Access" if by_argument else "jobs,access,database")
+    source = "disable=" if by_argument else "BANDMASTER_DISABLE"
+    code, said = sandbox.error("plan", "shop:app")
+    hint = (
+        f"which nothing provides. 'database' (acme-data 1.2) provides one, but it is disabled by {source}: let it in."
+    )
+    assert (1, True) == (code, hint in " ".join(said.split()))
+
+
 def test_explain(sandbox):
     """--explain prints the reasons for the place of a part."""
     sandbox.install_data()
@@ -154,7 +181,7 @@ cache: component 2 of 3, in stage PERSISTENCE 150
   waits for database: it is declared to start after 'database'
   jobs waits for it: it needs its Cache
   provides Cache
-  has 30 s to start and 10 s to stop
+  has 30 s to start (BANDMASTER_START_TIMEOUT) and 10 s to stop (an equal share of the grace)
 """
     assert expected == sandbox.out("plan", "--explain", "cache")
     told = json.loads(sandbox.out("plan", "--explain", "cache", "--format", "json"))
@@ -183,6 +210,8 @@ def test_for_programs(sandbox):
         "distribution": "acme-data",
         "version": "1.2",
         "entry_point": "acme_data:jobs",
+        "replaces": None,
+        "conditional": False,
         "band": "SERVICES",
         "priority": 350,
         "stage": 1,
@@ -197,12 +226,15 @@ def test_for_programs(sandbox):
             {"parameter": "cache", "type": "Cache", "kind": "resource", "optional": True, "from": "cache"},
         ],
         "provides": ["Broker"],
+        "decorates": None,
         "waits_for": [
             {"component": "cache", "why": "it needs its Cache"},
             {"component": "database", "why": "it needs its Database"},
         ],
         "start_timeout": 30.0,
+        "start_timeout_from": "BANDMASTER_START_TIMEOUT",
         "stop_timeout": 2.5,
+        "stop_timeout_from": "as it declares",
         "budget": {"postgres": 5},
         "roles": None,
         "on_crash": "stop",
@@ -382,7 +414,7 @@ def wrong(): return Kernel(discover=False, contributions=[A])
             (
                 "app:wrong() raised ValueError: contributions: A is no contribution; decorate it with "
                 "@lifespan(...) or @middleware(...), pass it to value(...), or make a RouteContribution or an "
-                "ErrorHandlerContribution of it.\n"
+                "ErrorHandlerContribution of it (app.py:17).\n"
                 "  app.py:17 in wrong\n"
                 "    def wrong(): return Kernel(discover=False, contributions=[A])\n"
             ),
@@ -392,7 +424,8 @@ def wrong(): return Kernel(discover=False, contributions=[A])
 def test_parts_that_do_not_fit(sandbox, target, expected):
     """Cycles and objects that are no parts are described in words, with their place."""
     sandbox.write("app.py", CYCLE)
-    assert (1, expected) == sandbox.error("plan", target)
+    code, said = sandbox.error("plan", target)
+    assert (1, expected) == (code, said.replace(f"{sandbox.work}/", ""))
 
 
 def test_two_parts_of_one_name(sandbox):

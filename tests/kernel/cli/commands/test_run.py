@@ -27,7 +27,7 @@ def launched(sandbox):
     """The calls of the launcher."""
     calls = []
 
-    def serve(app, *, settings, target):
+    def serve(app, *, settings, target, traceback):
         calls.append((app, settings, target))
         return 70
 
@@ -46,6 +46,17 @@ def test_options_have_precedence_over_the_environment(sandbox, launched):
     assert (70, "", "shop:app") == (result.exit_code, result.output, target)
     assert ("0.0.0.0", 0, "granian", 9) == (settings.host, settings.port, settings.server, settings.keep_alive)
     assert "web" == app.plan.role
+
+
+@pytest.mark.parametrize("options", [[], ["--traceback"]])
+def test_the_whole_traceback_of_a_failure(sandbox, monkeypatch, options):
+    """--traceback counts for the failures of the run as well."""
+    asked = []
+    monkeypatch.setattr(launcher, "serve", lambda app, **given: asked.append(given["traceback"]) or 0)
+    monkeypatch.setattr(process_exit, "end_process", sys.exit)
+    sandbox.write("shop.py", APP)
+    assert 0 == sandbox.run("run", "shop:app", *options).exit_code
+    assert [bool(options)] == asked
 
 
 def test_everything_installed(sandbox, launched):
@@ -83,7 +94,10 @@ def test_show_plan(sandbox, launched):
         (
             ["--uds", "x"],
             {"BANDMASTER_SERVER_FD": "3"},
-            "1 problem in the plan:\n  - the server's settings are wrong: uds: fd is set, too; unset one of the two.\n",
+            (
+                "1 problem in the plan:\n  - ServerSettings is wrong: --uds: BANDMASTER_SERVER_FD is set, too; unset "
+                "one of the two.\n"
+            ),
         ),
     ],
 )
@@ -107,7 +121,8 @@ def test_settings_that_are_no_json(sandbox, launched):
     sandbox.setenv(BANDMASTER_SERVER_MORE="{")
     sandbox.monkeypatch.setattr(settings, "ServerSettings", Stricter)
     code, said = sandbox.error("run")
-    assert (78, True) == (code, "the server's settings can't be read: " in said)
+    expected = "1 problem in the plan:\n  - BANDMASTER_SERVER_MORE is wrong (Stricter): it isn't valid JSON.\n"
+    assert (78, expected) == (code, said)
 
 
 def test_an_invalid_option(sandbox, launched):

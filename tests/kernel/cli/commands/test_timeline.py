@@ -107,6 +107,8 @@ def test_a_start_that_fails(sandbox):
     assert (
         "The start failed: 'second' (in code, shop:second) failed to start: OSError: no route to host" in result.stderr
     )
-    assert "Traceback" in result.stderr
+    assert 'raise OSError("no route to host")' in result.stderr
+    assert "Traceback" not in result.stderr
+    assert "Traceback" in sandbox.run("timeline", "--start", "shop:app", "--traceback").stderr
     told = json.loads(sandbox.run("timeline", "--start", "shop:app", "--format", "json").stdout)
     assert (False, "StartError") == (told["ok"], told["error"])

@@ -2,6 +2,7 @@
 
 import http.client
 import importlib.util
+import signal
 import threading
 
 import anyio
@@ -93,6 +94,22 @@ def test_serving_until_stopped(settings, name, loop, all_settings):
     assert server.version.startswith(f"{name} ")
 
 
+def test_libraries_that_replace_the_handler_of_uvicorn(settings, monkeypatch):
+    """A function in place of `Server.handle_exit` learns of the stop, once, as under uvicorn itself."""
+    from uvicorn import Server
+
+    learned = []
+    monkeypatch.setattr(Server, "handle_exit", lambda server, number, frame: learned.append(number))
+
+    async def client(port, server):
+        await anyio.to_thread.run_sync(get, port)
+        server.stop()
+        server.stop()
+
+    serve_with_client(settings(server="uvicorn", loop="asyncio"), client)
+    assert learned == [signal.SIGTERM]
+
+
 @pytest.mark.parametrize(("name", "loop"), EVERY)
 def test_stopping_before_it_serves(settings, name, loop):
     """A server that is stopped before it serves ends at once."""
@@ -110,9 +127,9 @@ def test_stopping_before_it_serves(settings, name, loop):
     sock.close()
 
 
-@pytest.mark.parametrize(("name", "loop"), EVERY)
-def test_forcing(settings, name, loop):
-    """`force` drops the requests in flight, and the server ends soon."""
+@pytest.mark.parametrize("name", ["uvicorn", "granian"])
+def test_forcing(settings, name):
+    """`force` drops the connections that are left. hypercorn can't, and is cancelled by the launcher."""
     answers = []
 
     async def client(port, server):
@@ -124,7 +141,7 @@ def test_forcing(settings, name, loop):
         server.force()
         await anyio.to_thread.run_sync(thread.join)
 
-    serve_with_client(settings(server=name, loop=loop), client)
+    serve_with_client(settings(server=name, loop="asyncio"), client)
     assert answers[0][0] != 200
 
 

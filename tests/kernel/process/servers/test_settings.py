@@ -31,7 +31,7 @@ def test_settings_from_the_environment(monkeypatch):
         ({"server": "hypercorn", "trusted_proxies": "*"}, "hypercorn has no such option"),
         ({"server": "granian", "websocket_message_limit": 5}, "choose the server 'uvicorn' or 'hypercorn'"),
         ({"loop": "trio"}, "uvicorn doesn't run on trio"),
-        ({"uds": "/tmp/a", "fd": 3}, "fd is set, too"),
+        ({"uds": "/tmp/a", "fd": 3}, "uds: BANDMASTER_SERVER_FD is set, too"),
         ({"port": 65536}, "port"),
     ],
 )

@@ -13,6 +13,9 @@ from fastapi import routing
 from fastapi.exceptions import ResponseValidationError
 from fastapi.params import Depends
 
+MAX_DEPTH = 10
+"""Levels of mounted applications that are searched; an application may be mounted within itself."""
+
 VALIDATION_SCHEMAS = ("HTTPValidationError", "ValidationError")
 """The names under which FastAPI describes its own validation errors in OpenAPI documents."""
 
@@ -62,6 +65,14 @@ def list_routes(app: Any) -> Iterator[RouteFacts]:
         )
 
 
+def list_mounted_apps(app: Any, depth: int = 0) -> Iterator[Any]:
+    """The applications mounted in an application, and those mounted in them, to `MAX_DEPTH` levels."""
+    for route in list_routes(app) if depth < MAX_DEPTH else ():
+        if route.dependant is None and hasattr(route.app, "routes"):
+            yield route.app
+            yield from list_mounted_apps(route.app, depth + 1)
+
+
 class Dependency(NamedTuple):
     """One parameter of a function that FastAPI fills by calling another function."""
 
@@ -81,3 +92,13 @@ def describe_endpoint(error: ResponseValidationError) -> str:
     if not error.endpoint_file:
         return "a handler"
     return f"{error.endpoint_function} ({error.endpoint_file}:{error.endpoint_line})"
+
+
+def find_unhandled_handler(app: Any) -> Any:
+    """The handler that an app has for exceptions which no other handler is for; None without one.
+
+    Both frameworks keep it in ``exception_handlers``, under status 500 or ``Exception``, and the later one counts.
+    """
+    handlers = getattr(app, "exception_handlers", {})
+    found = [handler for exception, handler in handlers.items() if exception in (500, Exception)]
+    return found[-1] if found else None

@@ -11,7 +11,7 @@ from fastapi import FastAPI
 from fastapi.exceptions import RequestValidationError
 from starlette.exceptions import HTTPException
 
-from bandmaster.contrib.fastapi.frameworks import VALIDATION_SCHEMAS
+from bandmaster.contrib.fastapi.frameworks import VALIDATION_SCHEMAS, list_mounted_apps
 from bandmaster.contrib.fastapi.validation import request_validation
 from bandmaster.contrib.web import ProblemHandler, http_exception
 from bandmaster.kernel import RouteContribution
@@ -165,9 +165,13 @@ class _OpenAPIWithProblems:
 
 
 def _install(host: Any) -> list[Any]:
-    """Replace the ``openapi`` method of a FastAPI host. A later replacement has the last word."""
-    if isinstance(host, FastAPI) and not isinstance(host.openapi, _OpenAPIWithProblems):
-        host.openapi = _OpenAPIWithProblems(host, host.openapi)  # type: ignore[method-assign]
+    """Replace the ``openapi`` method of FastAPI apps: the host, and those mounted there, which may share the handlers.
+
+    A later replacement has the last word.
+    """
+    for app in (host, *list_mounted_apps(host)):
+        if isinstance(app, FastAPI) and not isinstance(app.openapi, _OpenAPIWithProblems):
+            app.openapi = _OpenAPIWithProblems(app, app.openapi)  # type: ignore[method-assign]
     return []
 
 

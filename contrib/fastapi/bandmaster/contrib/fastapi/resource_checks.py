@@ -6,12 +6,10 @@ import inspect
 from collections.abc import Iterator, Mapping
 from typing import Annotated, Any, NamedTuple, get_args, get_origin
 
-from bandmaster.contrib.fastapi.frameworks import list_dependencies, list_routes
+from bandmaster.contrib.fastapi.frameworks import MAX_DEPTH, list_dependencies, list_routes
 from bandmaster.contrib.fastapi.resource import ResourceMark, ResourceQuery, find_query, suggest_fix
-from bandmaster.kernel import Named, Plan, Problem
+from bandmaster.kernel import Application, CheckContribution, Key, Named, Plan, Problem
 
-_MAX_DEPTH = 10
-"""Levels of mounted apps that are searched."""
 _MAX_ROUTES_NAMED = 3
 """Routes that one problem lists; further routes are counted."""
 
@@ -34,19 +32,26 @@ def check_resources(host: Any, plan: Plan) -> list[Problem]:
 
         assert [] == check_resources(app.host, app.plan)
     """
-    provided = {tuple(key) for key in (*plan.provided, *plan.overrides)}
     problems: list[Problem] = []
     missing: dict[ResourceQuery, dict[str, None]] = {}
     for route, query, lost_name in list_needs(host):
         if lost_name is not None:
             message = f"{route} has Named({lost_name!r}) beside Resource(), which FastAPI doesn't hand on."
             problems.append(Problem(message, f"Write Resource({lost_name!r}).", route))
-        elif not query.optional and query.key not in provided:
+            continue
+        several = Key(*query.key) in plan.providers.by_key
+        # None would hide that one of several is to be chosen.
+        if plan.providers.describe_fault(Key(*query.key)) and (several or not query.optional):
             missing.setdefault(query, {})[route] = None
     for query, asking in missing.items():
-        message = f"{_render_routes([*asking])}: needs {_render_query(query)}, which nothing provides."
-        hint = suggest_fix(query, provided)
-        problems.append(Problem(message, f"{hint[0].upper()}{hint[1:]}.", next(iter(asking))))
+        fault = plan.providers.describe_fault(Key(*query.key))
+        message = f"{_render_routes([*asking])}: needs {_render_query(query)}, {fault}."
+        if Key(*query.key) in plan.providers.by_key:
+            hint = f"Ask for one by its name, Resource('...'), or for all by Sequence[{_render_kind(query.kind)}]."
+        else:
+            hint = suggest_fix(query, {tuple(key) for key in plan.providers.by_key})
+            hint = f"{hint[0].upper()}{hint[1:]}."
+        problems.append(Problem(message, hint, next(iter(asking))))
     return problems
 
 
@@ -56,9 +61,13 @@ def _render_routes(routes: list[str]) -> str:
 
 
 def _render_query(query: ResourceQuery) -> str:
-    kind = query.kind.__qualname__ if isinstance(query.kind, type) and not get_args(query.kind) else str(query.kind)
     name = "" if query.name is None else f" named {query.name!r}"
-    return kind.rpartition("<locals>.")[2] + name + ("" if query.scope is None else " for each request")
+    return _render_kind(query.kind) + name + ("" if query.scope is None else " for each request")
+
+
+def _render_kind(kind: Any) -> str:
+    name = kind.__qualname__ if isinstance(kind, type) and not get_args(kind) else str(kind)
+    return name.rpartition("<locals>.")[2]
 
 
 def list_needs(host: Any, prefix: str = "", depth: int = 0) -> Iterator[Need]:
@@ -69,7 +78,7 @@ def list_needs(host: Any, prefix: str = "", depth: int = 0) -> Iterator[Need]:
         if route.dependant is not None:
             methods = ",".join(sorted(route.methods or ["WebSocket"]))
             yield from _list_needs_below(f"{methods} {path}", route.dependant, overrides)
-        elif hasattr(route.app, "routes") and depth < _MAX_DEPTH:
+        elif hasattr(route.app, "routes") and depth < MAX_DEPTH:
             yield from list_needs(route.app, path, depth + 1)
 
 
@@ -101,3 +110,15 @@ def _find_lost_names(call: Any) -> dict[str, str]:
         if names and any(isinstance(mark, ResourceMark) and mark.name != names[-1] for mark in marks):
             lost[parameter.name] = names[-1]
     return lost
+
+
+def _check_application(application: Application) -> list[Problem]:
+    return check_resources(application.host, application.plan)
+
+
+handler_resources = CheckContribution(
+    name="handler_resources",
+    check=_check_application,
+    description="Finds resources that handlers ask for and that nothing provides.",
+)
+"""The check of `bandmaster check` for FastAPI hosts."""

@@ -10,11 +10,12 @@ from starlette.requests import Request
 from starlette.responses import Response
 from starlette.websockets import WebSocket
 
-from bandmaster.contrib.fastapi.frameworks import describe_endpoint
+from bandmaster.contrib.fastapi.frameworks import describe_endpoint, find_unhandled_handler
 from bandmaster.contrib.web import (
     ProblemDetails,
     ProblemError,
     problem_response,
+    refuse_websocket,
     unhandled_error,
     validation_errors,
 )
@@ -75,14 +76,19 @@ async def _answer_request(request: Request, error: RequestValidationError) -> Re
     return problem_response(request, validation_problem(error.errors(), error.body))
 
 
-async def _refuse_websocket(websocket: WebSocket, error: WebSocketRequestValidationError) -> None:  # noqa: ARG001, RUF100
-    # ProblemsLayer refuses or closes the WebSocket, whichever is still possible.
-    raise ProblemError.of(validation_problem(error.errors())) from error
+async def _refuse_websocket(websocket: WebSocket, error: WebSocketRequestValidationError) -> None:
+    # Not raised: whoever watches exceptions further out would take it for a failure, and record what the client sent.
+    problem = validation_problem(error.errors())
+    if not await refuse_websocket(websocket, problem):
+        raise ProblemError.of(problem) from None
 
 
 async def _answer_invalid_response(request: Request, error: ResponseValidationError) -> Response:
     # Not the error itself: its text would put the returned value into the log.
-    answer: Response = await unhandled_error.handler(request, InvalidResponseError(_summarize(error)))
+    invalid = InvalidResponseError(_summarize(error))
+    if find_unhandled_handler(request.scope.get("app")) not in (None, unhandled_error.handler):
+        raise invalid from None  # for the app's own handler of what nobody handles
+    answer: Response = await unhandled_error.handler(request, invalid)
     return answer
 
 

@@ -2,19 +2,31 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncIterator, Iterator, Mapping
 
 from sqlalchemy.ext.asyncio import AsyncSession
 from sqlalchemy.orm import Session
 
-from bandmaster.contrib.persistence.errors import DatabaseRefusedError
 from bandmaster.contrib.persistence.log import log
 from bandmaster.contrib.persistence.manager import DatabaseManager
+from bandmaster.contrib.persistence.migration.branches import MigrationError
+from bandmaster.contrib.persistence.migration.contribution import collect
 from bandmaster.contrib.persistence.migration.schema_check import DatabaseSchema, check_schema
 from bandmaster.contrib.persistence.server_check import BUDGET, check_server
 from bandmaster.contrib.persistence.settings import DatabaseSettings
 from bandmaster.contrib.persistence.tenancy.isolation_check import check_isolation
-from bandmaster.kernel import Context, LifespanBand, LifespanContribution, Scoped, lifespan, named_settings
+from bandmaster.kernel import (
+    Context,
+    EventLoop,
+    KernelSettings,
+    LifespanBand,
+    LifespanContribution,
+    Plan,
+    Problem,
+    Scoped,
+    lifespan,
+    named_settings,
+)
 
 
 def connections(settings: DatabaseSettings) -> Mapping[str, int]:
@@ -22,7 +34,22 @@ def connections(settings: DatabaseSettings) -> Mapping[str, int]:
     return {BUDGET: settings.connections} if settings.is_postgresql else {}
 
 
-@lifespan(band=LifespanBand.PERSISTENCE, name="database", budget=connections)
+def find_start_problems(
+    settings: DatabaseSettings, kernel: KernelSettings, event_loop: EventLoop
+) -> Iterator[Problem | str]:
+    """The problems of settings with which a start would fail before it connects."""
+    if event_loop is EventLoop.TRIO:
+        yield Problem("SQLAlchemy runs on asyncio only.", "Set BANDMASTER_SERVER_LOOP to asyncio or uvloop.")
+    if settings.echo:
+        yield from kernel.refuse_in_production(f"{settings.variable('echo')} logs every value")
+    if settings.is_embedded:
+        url = settings.variable("url")
+        yield from kernel.refuse_in_production(
+            f"{url} isn't set, so the database is an embedded SQLite file", f"Set {url}, also for an SQLite file."
+        )
+
+
+@lifespan(band=LifespanBand.PERSISTENCE, name="database", budget=connections, check=find_start_problems)
 async def database(settings: DatabaseSettings, context: Context) -> AsyncIterator[DatabaseManager]:
     """The database, with pools, health check and isolation of tenants."""
     manager = DatabaseManager(settings, context.name)
@@ -46,7 +73,15 @@ async def database_sync_session(manager: DatabaseManager) -> AsyncIterator[Scope
     yield Scoped(manager.threaded_session)
 
 
-@lifespan(band=LifespanBand.PERSISTENCE, name="database_schema")
+def find_migration_problems(plan: Plan) -> Iterator[Problem | str]:
+    """The migrations that can't be found, or don't fit together."""
+    try:
+        collect(plan)
+    except MigrationError as error:
+        yield Problem(f"{error}.")
+
+
+@lifespan(band=LifespanBand.PERSISTENCE, name="database_schema", check=find_migration_problems)
 async def database_schema(manager: DatabaseManager, context: Context) -> AsyncIterator[DatabaseSchema]:
     """Checks or migrates the tables at the start. A component that needs the tables asks for `DatabaseSchema`."""
     schema = await check_schema(manager, context)
@@ -73,20 +108,6 @@ def database_component(name: str, *, prefix: str | None = None) -> LifespanContr
 
 async def _check_start(manager: DatabaseManager, context: Context) -> None:
     settings = manager.settings
-    if context.settings.is_production:
-        _check_production(settings)
     if settings.is_embedded:
         log().warning("embedded database", file=str(settings.file), hint=f"set {settings.variable('url')} to another")
     await check_server(manager, context)
-
-
-def _check_production(settings: DatabaseSettings) -> None:
-    if settings.echo:
-        raise DatabaseRefusedError(
-            f"{settings.variable('echo')} logs every value: it is refused while environment is production"
-        )
-    if settings.is_embedded:
-        raise DatabaseRefusedError(
-            f"{settings.variable('url')} isn't set, and the embedded SQLite is refused while environment is "
-            "production: set it, also for an SQLite file"
-        )

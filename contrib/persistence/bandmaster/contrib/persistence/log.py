@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-import structlog
+from bandmaster.kernel import FieldLogger, get_logger
 
 
-def log() -> structlog.typing.FilteringBoundLogger:
-    """The logger, made at each use, so that importing a module configures nothing."""
-    logger: structlog.typing.FilteringBoundLogger = structlog.get_logger("bandmaster.persistence")
-    return logger
+def log() -> FieldLogger:
+    """The logger, made at each use, so that importing a module imports nothing else."""
+    return get_logger("bandmaster.persistence")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import AsyncIterator, Iterator
 from contextlib import AsyncExitStack, asynccontextmanager, contextmanager
 
@@ -15,6 +16,8 @@ from bandmaster.kernel import PermanentError
 
 # PostgreSQL, Appendix A: invalid authorization, and invalid catalog (database) name.
 _REFUSALS = ("28", "3D")
+# libpq asks this where nobody listens; `_ask` asks it with the name of the variable.
+_LIBPQ_QUESTION = re.compile(r" Is the server running .*\?")
 
 
 @asynccontextmanager
@@ -36,7 +39,7 @@ async def reach(engine: AsyncEngine, settings: DatabaseSettings) -> AsyncIterato
                     await answer(connection)
         except TimeoutError as error:
             raise DatabaseUnavailableError(
-                f"{describe_database(settings.dsn)} doesn't answer within {seconds:g} s"
+                f"{describe_database(settings.dsn)} doesn't answer within {seconds:g} s{_ask(settings)}"
             ) from error
         yield connection
 
@@ -58,20 +61,38 @@ def translated_reach(url: URL, settings: DatabaseSettings | None = None) -> Iter
         yield
     except Exception as error:
         cause = error.__cause__ or error
-        reason = " ".join(str(cause).split()) or type(cause).__name__
+        reason = _LIBPQ_QUESTION.sub("", " ".join(str(cause).split())).rstrip(".") or type(cause).__name__
         # SQLAlchemy 2.0 raises asyncpg's own errors unchanged.
         if isinstance(error, PermanentError) or (sqlstate_of(error) or "").startswith(_REFUSALS):
             hint = "" if settings is None else _hint(settings, reason)
             raise DatabaseRefusedError(f"{describe_database(url)} can't be used: {reason}{hint}") from error
-        raise DatabaseUnavailableError(f"{describe_database(url)} can't be reached: {reason}") from error
+        question = "" if settings is None else _ask(settings)
+        raise DatabaseUnavailableError(f"{describe_database(url)} can't be reached: {reason}{question}") from error
+
+
+@contextmanager
+def naming_variable(variable: str) -> Iterator[None]:
+    """Name the variable with the URL in the errors of a block that knows only the URL.
+
+    Raises:
+        DatabaseUnavailableError, DatabaseRefusedError: those of the block.
+    """
+    try:
+        yield
+    except (DatabaseUnavailableError, DatabaseRefusedError) as error:
+        raise type(error)(f"{str(error).rstrip('.')}. Is {variable} right?") from error
 
 
 def _hint(settings: DatabaseSettings, reason: str) -> str:
     if "unsupported startup parameter" in reason:
         return f". If PgBouncer stands before it, set {settings.variable('pgbouncer')}=true"
     if settings.file is None:
-        return ""
+        return f". Is {settings.variable('url')} right?"
     folder = settings.file.absolute().parent
     if not folder.is_dir():
-        return f". The folder {folder} doesn't exist"
-    return f". See whether {folder} can be written to"
+        return f". The folder {folder} doesn't exist. Is {settings.variable('url')} right?"
+    return f". See whether {folder} can be written to, or set {settings.variable('url')} to another file"
+
+
+def _ask(settings: DatabaseSettings) -> str:
+    return f". Does it run, and is {settings.variable('url')} right?"

@@ -6,9 +6,11 @@ from pathlib import Path
 from typing import Annotated, ClassVar, Literal
 
 from pydantic import Field, field_serializer, field_validator, model_validator
-from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
+from pydantic_settings import NoDecode, SettingsConfigDict
 from sqlalchemy import URL, make_url
 from sqlalchemy.exc import ArgumentError, NoSuchModuleError
+
+from bandmaster.kernel import Settings
 
 _Seconds = Annotated[float, Field(gt=0, allow_inf_nan=False)]
 _MaybeSeconds = Annotated[float, Field(ge=0, allow_inf_nan=False)]
@@ -26,12 +28,10 @@ _SYNC = {"postgresql+asyncpg": "postgresql+psycopg", "sqlite+aiosqlite": "sqlite
 _INSTALL = {"asyncpg": "bandmaster-persistence[asyncpg]", "psycopg": "psycopg[binary]"}
 
 
-class DatabaseSettings(BaseSettings):
+class DatabaseSettings(Settings):
     """Settings of a database, read from variables that begin with ``DATABASE_``. All times are in seconds."""
 
-    model_config: ClassVar[SettingsConfigDict] = SettingsConfigDict(
-        env_prefix="DATABASE_", extra="ignore", frozen=True, hide_input_in_errors=True, validate_default=True
-    )
+    model_config: ClassVar[SettingsConfigDict] = SettingsConfigDict(env_prefix="DATABASE_", validate_default=True)
 
     url: str = Field(
         default=EMBEDDED,
@@ -128,13 +128,6 @@ class DatabaseSettings(BaseSettings):
     def _check_url(cls, value: str | None) -> str | None:
         return None if value is None else _parse_url(value).render_as_string(hide_password=False)
 
-    @field_validator("tenant_unprotected", mode="before")
-    @classmethod
-    def _split_names(cls, value: object) -> object:
-        if isinstance(value, str):
-            return frozenset(part.strip() for part in value.split(",") if part.strip())
-        return value
-
     @field_validator("tenant_setting", mode="after")
     @classmethod
     def _check_setting(cls, value: str) -> str:
@@ -206,11 +199,6 @@ class DatabaseSettings(BaseSettings):
         if self.dsn.get_backend_name() != "sqlite" or self.is_in_memory:
             return None
         return Path(str(self.dsn.database))
-
-    @classmethod
-    def variable(cls, field: str) -> str:
-        """The environment variable of a field, for error messages."""
-        return f"{cls.model_config.get('env_prefix', '')}{field}".upper()
 
     @property
     def connections(self) -> int:

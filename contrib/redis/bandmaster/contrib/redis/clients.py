@@ -114,7 +114,7 @@ class _Connecting:
 
     @classmethod
     def of(cls, settings: RedisSettings, name: str) -> _Connecting:
-        tls = _build_tls(settings) if settings.address.tls else None
+        tls = build_tls(settings) if settings.address.tls else None
         return cls(f"the Redis client {name!r} ({settings.address})", tls)
 
 
@@ -192,7 +192,12 @@ async def _close_at_end(pool: BoundedPool) -> AsyncGenerator[Redis, None]:
         await client.aclose(close_connection_pool=True)
 
 
-def _build_tls(settings: RedisSettings) -> ssl.SSLContext:
+def build_tls(settings: RedisSettings) -> ssl.SSLContext:
+    """The context of TLS connections, with the certificates that the settings name.
+
+    Raises:
+        RedisRefusedError: a certificate can't be read.
+    """
     fields = {"tls_ca_file": settings.tls_ca_file, "tls_cert_file": settings.tls_cert_file}
     named = ", ".join(f"{settings.variable(name)}={path}" for name, path in fields.items() if path is not None)
     try:

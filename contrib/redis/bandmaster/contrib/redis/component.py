@@ -3,17 +3,25 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncIterator, Iterator, Mapping
 from functools import partial
 
-import structlog
 from redis.asyncio import Redis
 
-from bandmaster.contrib.redis.clients import open_clients
+from bandmaster.contrib.redis.clients import build_tls, open_clients
 from bandmaster.contrib.redis.errors import RedisRefusedError, RedisUnavailableError
 from bandmaster.contrib.redis.reachability import answer, see_redis
 from bandmaster.contrib.redis.settings import RedisSettings
-from bandmaster.kernel import Context, LifespanBand, LifespanContribution, lifespan, named_settings
+from bandmaster.kernel import (
+    Context,
+    EventLoop,
+    LifespanBand,
+    LifespanContribution,
+    Problem,
+    get_logger,
+    lifespan,
+    named_settings,
+)
 
 BUDGET = "redis"
 """The name of the budget for connections to Redis."""
@@ -24,7 +32,18 @@ def connections(settings: RedisSettings) -> Mapping[str, int]:
     return {BUDGET: settings.connections}
 
 
-@lifespan(band=LifespanBand.PERSISTENCE, name="redis", budget=connections)
+def find_start_problems(settings: RedisSettings, event_loop: EventLoop) -> Iterator[Problem | str]:
+    """The problems of settings with which a start would fail before it connects."""
+    if event_loop is EventLoop.TRIO:
+        yield Problem("redis-py runs on asyncio only.", "Set BANDMASTER_SERVER_LOOP to asyncio or uvloop.")
+    if settings.address.tls:
+        try:
+            build_tls(settings)
+        except RedisRefusedError as error:
+            yield Problem(f"{error}.")
+
+
+@lifespan(band=LifespanBand.PERSISTENCE, name="redis", budget=connections, check=find_start_problems)
 async def redis(settings: RedisSettings, context: Context) -> AsyncIterator[Redis]:
     """A Redis client with a bounded pool and a health check of its own.
 
@@ -40,7 +59,7 @@ async def redis(settings: RedisSettings, context: Context) -> AsyncIterator[Redi
             probe = partial(answer, clients.probe)
             context.add_probe(context.name, probe, critical=settings.critical, timeout=settings.probe_timeout)
         else:
-            structlog.get_logger("bandmaster.redis").info(
+            get_logger("bandmaster.redis").info(
                 "Redis isn't connected to before its first use",
                 address=str(settings.address),
                 hint=f"set {settings.variable('url')}, or leave the client out: BANDMASTER_DISABLE={context.name}",
@@ -55,7 +74,7 @@ async def _see_redis_unless_away(probe: Redis, settings: RedisSettings, name: st
     except RedisUnavailableError as error:
         if settings.critical:
             raise
-        structlog.get_logger("bandmaster.redis").warning(
+        get_logger("bandmaster.redis").warning(
             "Redis is away, and the start goes on without it",
             client=name,
             error=str(error),

@@ -6,9 +6,10 @@ from pathlib import Path
 from typing import Annotated, ClassVar
 
 from pydantic import Field, SecretStr, StringConstraints, field_serializer, field_validator, model_validator
-from pydantic_settings import BaseSettings, SettingsConfigDict
+from pydantic_settings import SettingsConfigDict
 
 from bandmaster.contrib.redis.address import Address, parse_address
+from bandmaster.kernel import Settings
 
 _Seconds = Annotated[float, Field(gt=0, allow_inf_nan=False)]
 _MaybeSeconds = Annotated[float, Field(ge=0, allow_inf_nan=False)]
@@ -19,12 +20,10 @@ _TLS = ("tls_ca_file", "tls_cert_file", "tls_key_file")
 _SENTINEL = ("sentinel_username", "sentinel_password")
 
 
-class RedisSettings(BaseSettings):
+class RedisSettings(Settings):
     """Settings of a Redis client, read from variables that begin with ``REDIS_``. All times are in seconds."""
 
-    model_config: ClassVar[SettingsConfigDict] = SettingsConfigDict(
-        env_prefix="REDIS_", extra="ignore", frozen=True, hide_input_in_errors=True
-    )
+    model_config: ClassVar[SettingsConfigDict] = SettingsConfigDict(env_prefix="REDIS_")
 
     url: str = Field(
         default="redis://127.0.0.1:6379/0",
@@ -108,11 +107,6 @@ class RedisSettings(BaseSettings):
     def address(self) -> Address:
         """The parsed URL. Its text has no password."""
         return parse_address(self.url)
-
-    @classmethod
-    def variable(cls, field: str) -> str:
-        """The environment variable of a field, for error messages."""
-        return f"{cls.model_config.get('env_prefix', '')}{field}".upper()
 
     @property
     def connections(self) -> int:

@@ -4,11 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from itertools import combinations
-from typing import Any
-
-import structlog
 
 from bandmaster.contrib.redis.address import parse_address, same_database
+from bandmaster.kernel import get_logger
 
 
 def warn_if_shared(urls: Mapping[str, str]) -> tuple[tuple[str, str], ...]:
@@ -22,14 +20,10 @@ def warn_if_shared(urls: Mapping[str, str]) -> tuple[tuple[str, str], ...]:
     """
     shared = tuple((one, other) for one, other in combinations(urls, 2) if same_database(urls[one], urls[other]))
     for one, other in shared:
-        _log().warning(
+        get_logger("bandmaster.redis").warning(
             "shared Redis database",
             purposes=[one, other],
             address=str(parse_address(urls[one])),
             hint="give each a database of its own: evicting or flushing one removes keys of the other",
         )
     return shared
-
-
-def _log() -> Any:
-    return structlog.get_logger("bandmaster.redis")

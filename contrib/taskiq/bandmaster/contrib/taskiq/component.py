@@ -8,15 +8,18 @@ from contextlib import contextmanager
 from taskiq import AsyncBroker
 from taskiq.brokers.shared_broker import async_shared_broker
 
-from bandmaster.contrib.redis import RedisSettings, warn_if_shared
 from bandmaster.contrib.taskiq.backends import open_backends, run_broker
 from bandmaster.contrib.taskiq.brokers.embedded_broker import EmbeddedBroker
-from bandmaster.contrib.taskiq.errors import TaskQueueError
 from bandmaster.contrib.taskiq.idempotency.idempotency import Idempotency
 from bandmaster.contrib.taskiq.queue import TaskQueue
 from bandmaster.contrib.taskiq.schedules.declared_schedules import DeclaredSchedules
 from bandmaster.contrib.taskiq.schedules.scheduler import OnceScheduler, run_scheduler
 from bandmaster.contrib.taskiq.settings import TaskIQSettings
+from bandmaster.contrib.taskiq.start_checks import (
+    find_queue_problems,
+    find_scheduler_problems,
+    find_worker_problems,
+)
 from bandmaster.contrib.taskiq.task_declarations.task_group import collect_tasks
 from bandmaster.contrib.taskiq.worker.worker_service import WorkerService
 from bandmaster.kernel import Context, LifespanBand, Restart, lifespan
@@ -33,11 +36,10 @@ def count_connections(settings: TaskIQSettings) -> Mapping[str, int]:
     return {} if settings.redis_url is None else {BUDGET: settings.redis_max_connections + 3}
 
 
-@lifespan(band=LifespanBand.MESSAGING, name="taskiq", budget=count_connections)
+@lifespan(band=LifespanBand.MESSAGING, name="taskiq", budget=count_connections, check=find_queue_problems)
 async def taskiq(settings: TaskIQSettings, context: Context) -> AsyncIterator[TaskQueue]:
     """The task queue, by which an application sends tasks."""
     tasks = collect_tasks(context.plan)
-    _warn_if_shared(settings, context)
     is_worker = context.plan.role == WORKER
     async with open_backends(settings, context.name) as backends, run_broker(backends.broker, is_worker=is_worker):
         limit = backends.connection_limit
@@ -57,10 +59,16 @@ async def task_idempotency(queue: TaskQueue) -> AsyncIterator[Idempotency]:
     yield queue.idempotency
 
 
-@lifespan(band=LifespanBand.APPLICATION, priority=_LAST, name="task_worker", roles={"web", WORKER})
+@lifespan(
+    band=LifespanBand.APPLICATION,
+    priority=_LAST,
+    name="task_worker",
+    roles={"web", WORKER},
+    check=find_worker_problems,
+)
 async def task_worker(queue: TaskQueue, settings: TaskIQSettings, context: Context) -> AsyncIterator[None]:
     """Runs tasks: in processes of the role worker, and in all that send if the queue is in memory."""
-    if not _is_embedded(queue, WORKER, context) and context.plan.role == "web":
+    if not _is_embedded(queue) and context.plan.role == "web":
         yield
         return
     service = WorkerService(queue, settings, context)
@@ -74,10 +82,16 @@ async def task_worker(queue: TaskQueue, settings: TaskIQSettings, context: Conte
         await service.stop()
 
 
-@lifespan(band=LifespanBand.APPLICATION, priority=_LAST, name="task_scheduler", roles={"web", SCHEDULER})
+@lifespan(
+    band=LifespanBand.APPLICATION,
+    priority=_LAST,
+    name="task_scheduler",
+    roles={"web", SCHEDULER},
+    check=find_scheduler_problems,
+)
 async def task_scheduler(queue: TaskQueue, settings: TaskIQSettings, context: Context) -> AsyncIterator[None]:
     """Sends scheduled tasks: in processes of the role scheduler, and in all that send if the queue is in memory."""
-    if _is_embedded(queue, SCHEDULER, context) or context.plan.role != "web":
+    if _is_embedded(queue) or context.plan.role != "web":
         declared = DeclaredSchedules({name: task.options.schedules for name, task in queue.tasks.items()})
         labels = {name: task.labels for name, task in queue.tasks.items()}
         scheduler = OnceScheduler(queue.broker, [declared, queue.schedules], labels=labels)
@@ -90,19 +104,9 @@ async def task_scheduler(queue: TaskQueue, settings: TaskIQSettings, context: Co
     yield
 
 
-def _is_embedded(queue: TaskQueue, role: str, context: Context) -> bool:
-    """Whether the queue is in this process's memory.
-
-    Raises:
-        TaskQueueError: a process of the given role has a queue in memory, which no message would ever reach.
-    """
-    embedded = isinstance(queue.broker, EmbeddedBroker)
-    if embedded and context.plan.role == role:
-        raise TaskQueueError(
-            f"a {role} of its own needs a queue that processes share: set TASKIQ_REDIS_URL, or TASKIQ_BROKER. Without, "
-            "tasks run in the process that sends them, and are scheduled there"
-        )
-    return embedded
+def _is_embedded(queue: TaskQueue) -> bool:
+    """Whether the queue is in this process's memory."""
+    return isinstance(queue.broker, EmbeddedBroker)
 
 
 @contextmanager
@@ -116,12 +120,3 @@ def _serve_shared_tasks(broker: AsyncBroker) -> Iterator[None]:
     finally:
         if is_free and async_shared_broker._default_broker is broker:  # noqa: SLF001
             async_shared_broker._default_broker = None  # noqa: SLF001
-
-
-def _warn_if_shared(settings: TaskIQSettings, context: Context) -> None:
-    """Warn if a cache uses the queue's database: the cache may evict messages."""
-    if settings.redis_url is None:
-        return
-    for kind, read in context.plan.settings.items():
-        if issubclass(kind, RedisSettings) and isinstance(read, RedisSettings):
-            warn_if_shared({"tasks": settings.redis.url, kind.variable("url"): read.url})

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-import structlog
+from bandmaster.kernel import FieldLogger
+from bandmaster.kernel import get_logger as get_kernel_logger
 
 
-def get_logger() -> structlog.typing.FilteringBoundLogger:
-    """The logger that every event of this package goes to, bound when called so that tests can capture events."""
-    logger: structlog.typing.FilteringBoundLogger = structlog.get_logger("bandmaster.taskiq")
-    return logger
+def get_logger() -> FieldLogger:
+    """The logger that every event of this package goes to."""
+    return get_kernel_logger("bandmaster.taskiq")

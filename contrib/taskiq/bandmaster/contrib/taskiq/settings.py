@@ -19,6 +19,7 @@ from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, Settings
 
 from bandmaster.contrib.redis import RedisSettings
 from bandmaster.contrib.taskiq.validation_errors import render_first_reason
+from bandmaster.kernel import Settings
 
 _Seconds = Annotated[float, Field(gt=0, allow_inf_nan=False)]
 _MaybeSeconds = Annotated[float, Field(ge=0, allow_inf_nan=False)]
@@ -46,12 +47,10 @@ class TaskIQRedis(RedisSettings):
         return (init_settings,)
 
 
-class TaskIQSettings(BaseSettings):
+class TaskIQSettings(Settings):
     """Settings of the task queue, read from variables that begin with ``TASKIQ_``. All times are in seconds."""
 
-    model_config: ClassVar[SettingsConfigDict] = SettingsConfigDict(
-        env_prefix="TASKIQ_", extra="ignore", frozen=True, hide_input_in_errors=True
-    )
+    model_config: ClassVar[SettingsConfigDict] = SettingsConfigDict(env_prefix="TASKIQ_")
 
     redis_url: str | None = Field(
         default=None,
@@ -149,6 +148,11 @@ class TaskIQSettings(BaseSettings):
     @field_serializer("redis_url")
     def _mask_password(self, value: str | None) -> str | None:
         return None if value is None else str(TaskIQRedis(url=value).model_dump()["url"])
+
+    @property
+    def is_embedded(self) -> bool:
+        """Whether the queue is in the memory of the process that sends tasks."""
+        return self.redis_url is None and self.broker is None
 
     @property
     def redis(self) -> TaskIQRedis:

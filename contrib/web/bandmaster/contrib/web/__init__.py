@@ -35,6 +35,7 @@ if TYPE_CHECKING:
     from bandmaster.contrib.web.problems.problem_types import ProblemHandler as ProblemHandler
     from bandmaster.contrib.web.problems.problem_types import problem_type as problem_type
     from bandmaster.contrib.web.problems.responses import problem_response as problem_response
+    from bandmaster.contrib.web.problems.responses import refuse_websocket as refuse_websocket
     from bandmaster.contrib.web.request_ids import new_request_id as new_request_id
     from bandmaster.contrib.web.request_timeout import RequestTimeout as RequestTimeout
     from bandmaster.contrib.web.request_timeout import RequestTimeoutLayer as RequestTimeoutLayer
@@ -70,7 +71,7 @@ export_lazily(
         "problems.handlers": ["http_exception", "install_problems", "transient_error", "unhandled_error"],
         "problems.layer": ["ProblemsLayer"],
         "problems.problem_types": ["ProblemError", "ProblemHandler", "problem_type"],
-        "problems.responses": ["problem_response"],
+        "problems.responses": ["problem_response", "refuse_websocket"],
         "request_ids": ["new_request_id"],
         "request_timeout": ["RequestTimeout", "RequestTimeoutLayer"],
         "security_headers": ["SecurityHeadersLayer"],

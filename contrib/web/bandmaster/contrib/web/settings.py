@@ -7,26 +7,23 @@ from collections.abc import Mapping
 from typing import Annotated, ClassVar, Literal, TypeVar
 
 from pydantic import Field, NonNegativeInt, PositiveFloat, PositiveInt, field_validator, model_validator
-from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
+from pydantic_settings import NoDecode, SettingsConfigDict
 
 from bandmaster.contrib.web.addresses import parse_host, parse_origin
 from bandmaster.contrib.web.origin_expressions import check_origin_expression
 from bandmaster.contrib.web.path_globs import compile_globs
+from bandmaster.kernel import Settings
 
 _Names = Annotated[tuple[str, ...], NoDecode]
 _Globs = TypeVar("_Globs", tuple[str, ...], Mapping[str, int])
 
-# A list or an object in JSON. A bracket alone is not enough, since an IPv6 address begins with one, too.
-_JSON = re.compile(r"""\s*(\[\s*["'\]]|\{)""")
 _TOKEN = re.compile(r"[!#$%&'*+.^_`|~0-9A-Za-z-]+")
 
 
-class WebSettings(BaseSettings):
+class WebSettings(Settings):
     """Settings of the web parts, read from variables that begin with ``WEB_``. Lists are separated by commas."""
 
-    model_config: ClassVar[SettingsConfigDict] = SettingsConfigDict(
-        env_prefix="WEB_", extra="ignore", frozen=True, hide_input_in_errors=True
-    )
+    model_config: ClassVar[SettingsConfigDict] = SettingsConfigDict(env_prefix="WEB_")
 
     trust_request_id: bool = Field(
         default=False,
@@ -34,10 +31,10 @@ class WebSettings(BaseSettings):
         "them.",
     )
 
-    access_log: Literal["auto", "json", "text", "structlog", "off"] = Field(
+    access_log: Literal["auto", "json", "text", "logging", "off"] = Field(
         default="auto",
-        description="One record for each request: JSON or text on standard output, or an event for structlog; auto: "
-        "text on a terminal, else JSON.",
+        description="One record for each request: JSON or text on standard output, or a record of the logger "
+        "bandmaster.web.access; auto: text on a terminal, else JSON.",
     )
     access_log_sample: float = Field(
         default=1.0,
@@ -121,29 +118,6 @@ class WebSettings(BaseSettings):
         default=None,
         description="Seconds until a response must have begun; unset for no limit. Streams may go on for longer.",
     )
-
-    @field_validator(
-        "access_log_exclude",
-        "allowed_hosts",
-        "cors_expose_headers",
-        "cors_headers",
-        "cors_methods",
-        "cors_origins",
-        "websocket_origins",
-        mode="before",
-    )
-    @classmethod
-    def _split_list(cls, value: object) -> object:
-        if isinstance(value, str):
-            if _JSON.match(value):
-                raise ValueError("expected values with commas between them, not JSON")
-            return tuple(part.strip() for part in value.split(",") if part.strip())
-        return value
-
-    @field_validator("max_body_bytes", "max_message_bytes", mode="before")
-    @classmethod
-    def _parse_no_limit(cls, value: object) -> object:
-        return None if isinstance(value, str) and value.strip().lower() == "none" else value
 
     @field_validator("cors_origins", "websocket_origins")
     @classmethod

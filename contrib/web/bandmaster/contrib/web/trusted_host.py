@@ -55,7 +55,7 @@ class TrustedHostLayer:
             refuse(exchange, 431, f"The headers are too large: at most {self._max_bytes} bytes are accepted here.")
             return
         host = exchange.header(b"host")
-        problem = _check_missing_host(exchange, self._allows_any) if host is None else self._check_host(host)
+        problem = self._check_host(host) if host else _check_missing_host(exchange, host, self._allows_any)
         if problem is None and exchange.repeats and len(exchange.header_values(b"host")) > 1:
             problem = "There is more than one Host header."
         if problem is not None:
@@ -79,18 +79,20 @@ class TrustedHostLayer:
         return "The Host header names no host that is served here."
 
 
-def _check_missing_host(exchange: Exchange, allows_any: bool) -> str | None:
-    # HTTP/1.0 has no Host header. HTTP/2 has :authority instead, which servers pass on as Host.
-    if allows_any and exchange.scope.get("http_version", "1.1") != "1.1":
-        return None
-    return "There is no Host header."
+def _check_missing_host(exchange: Exchange, host: bytes | None, allows_any: bool) -> str | None:
+    # HTTP/1.0 has no Host header, for which granian passes an empty one on. HTTP/2 has :authority instead, which
+    # servers pass on as Host.
+    version = _read_version(exchange)
+    if host is not None and version != "1.0":
+        return "The Host header is malformed."
+    return None if allows_any and version != "1.1" else "There is no Host header."
 
 
 def _check_framing(exchange: Exchange, length: bytes | None, coding: bytes | None) -> str | None:
     if coding is not None and length is not None:
         return "There is a Content-Length as well as a Transfer-Encoding."
     if coding is not None:
-        if exchange.scope.get("http_version", "1.1") != "1.1":
+        if _read_version(exchange) != "1.1":
             return "A Transfer-Encoding is for HTTP/1.1 alone."
         codings = b",".join(exchange.header_values(b"transfer-encoding")).split(b",")
         if not _is_chunked(codings):
@@ -102,6 +104,12 @@ def _check_framing(exchange: Exchange, length: bytes | None, coding: bytes | Non
     if length is None or not length.isdigit() or len(length) > _MAX_LENGTH_DIGITS:
         return "The Content-Length is no number of bytes."
     return None
+
+
+def _read_version(exchange: Exchange) -> str:
+    # ASGI writes HTTP/1.0 as "1.0", and granian as "1". Servers that name no version speak HTTP/1.1.
+    version: str = exchange.scope.get("http_version", "1.1")
+    return "1.0" if version == "1" else version
 
 
 def _is_chunked(codings: Iterable[bytes]) -> bool:

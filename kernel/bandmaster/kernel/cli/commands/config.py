@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping
-from contextlib import suppress
 from dataclasses import replace
 from enum import StrEnum
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from bandmaster.kernel.cli.options import AppDir, Format, Target, Traceback
+from bandmaster.kernel.cli.options import AppDir, EnvFile, Format, Target, Traceback
 from bandmaster.kernel.cli.output import PROBLEM, answering, render_problem_json, show, show_error, show_json
 
 if TYPE_CHECKING:
@@ -39,6 +38,7 @@ Answer = Annotated[
 def config(
     target: Target = None,
     answer: Answer = ConfigFormat.TEXT,
+    env_file: EnvFile = None,
     app_dir: AppDir = ".",
     traceback: Traceback = False,
 ) -> None:
@@ -47,21 +47,33 @@ def config(
     Secrets are masked. Works also while required settings are missing.
     """
     with answering(Format.JSON if answer is ConfigFormat.JSON else Format.TEXT, full=traceback):
+        from bandmaster.kernel.cli.known_settings import find_unread_variables
         from bandmaster.kernel.cli.views.config_view import render_config_json, render_config_text, render_env_lines
+        from bandmaster.kernel.settings.kernel import KernelSettings
 
         parts, values, failure = _read(target, app_dir)
         problems = failure.problems if failure is not None else ()
         groups = list(_make_groups(parts, values, problems))
+        kernel = values.get(KernelSettings)
+        ignored = kernel.other_variables if isinstance(kernel, KernelSettings) else ()
+        warnings = find_unread_variables(parts, ignored)
         if answer is ConfigFormat.ENV:
             for line in render_env_lines(groups):
                 typer.echo(line)
         elif answer is ConfigFormat.JSON:
             shown = list(map(render_problem_json, problems))
-            show_json({"format": 1, "ok": not problems, "groups": render_config_json(groups), "problems": shown})
+            shown_groups = render_config_json(groups)
+            ok = not problems and not any(group.is_wrong for group in groups)
+            show_json({"format": 1, "ok": ok, "groups": shown_groups, "problems": shown, "warnings": warnings})
         else:
             show(render_config_text(groups))
+        if answer is not ConfigFormat.JSON:
+            for warning in warnings:
+                show_error(f"warning: {warning}")
         if failure is not None:
             _report_failure(failure, target, answer)
+        elif answer is not ConfigFormat.ENV and any(group.is_wrong for group in groups):
+            raise typer.Exit(PROBLEM)  # the problems stand at their settings
 
 
 def _report_failure(failure: DiscoveryError | PlanError, target: str | None, answer: ConfigFormat) -> None:
@@ -83,6 +95,7 @@ def _read(
     target: str | None, app_dir: str
 ) -> tuple[list[Contribution], Mapping[type, BaseSettings], DiscoveryError | PlanError | None]:
     """The parts, the settings that their plan has read, and the error if there is no plan."""
+    from bandmaster.kernel.cli.known_settings import load_installed
     from bandmaster.kernel.cli.planned_target import plan_target
     from bandmaster.kernel.errors import DiscoveryError, PlanError
     from bandmaster.kernel.settings.kernel import KernelSettings
@@ -90,25 +103,9 @@ def _read(
     try:
         planned = plan_target(target, app_dir)
     except (PlanError, DiscoveryError) as error:
-        return list(_load_installed()), {}, error
+        return list(load_installed()), {}, error
     kernel = planned.kernel
     return list(kernel.plan.contributions), {**kernel.plan.settings, KernelSettings: kernel.settings}, None
-
-
-def _load_installed() -> Iterator[Contribution]:
-    """The installed parts that can be loaded; the others are in the error for which there is no plan."""
-    from bandmaster.kernel.cli.installed import find_installed
-    from bandmaster.kernel.contributions.model import GROUPS
-    from bandmaster.kernel.discovery.loading import load
-    from bandmaster.kernel.errors import DiscoveryError, PlanError
-
-    try:
-        admitted = find_installed(GROUPS).admission.admitted
-    except PlanError:
-        return
-    for part in admitted:
-        with suppress(DiscoveryError):
-            yield load(part)
 
 
 def _make_groups(
@@ -144,8 +141,8 @@ def _make_group(
     problems: Iterable[Problem],
     secrets: frozenset[str],
 ) -> Group:
-    from bandmaster.kernel.cli.views.config_view import Group, Shown, render_field_kind
-    from bandmaster.kernel.settings.display import current_value, describe_settings
+    from bandmaster.kernel.cli.views.config_view import Group, Shown, render_setting_kind
+    from bandmaster.kernel.settings.display import describe_settings, read_value
     from bandmaster.kernel.settings.reading import read_settings
 
     value = values.get(kind)
@@ -159,11 +156,11 @@ def _make_group(
         by_variable.setdefault(problem.message.partition(" ")[0].partition(".")[0], []).append(problem.message)
     shown = [
         Shown(
-            replace(setting, kind=render_field_kind(kind.model_fields[name])),
-            None if value is None else current_value(value, name, secrets),
+            replace(setting, kind=render_setting_kind(setting)),
+            None if value is None else read_value(value, setting.path, secrets),
             " ".join(by_variable.pop(setting.variable, ())),
         )
-        for name, setting in zip(kind.model_fields, describe_settings(kind, secrets), strict=True)
+        for setting in describe_settings(kind, secrets)
     ]
     # The problems that are left are about several settings together.
     whole = tuple(message for messages in by_variable.values() for message in messages)

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from bandmaster.kernel.cli.options import Answer, AppDir, Format, Role, Target, Traceback
+from bandmaster.kernel.cli.options import Answer, AppDir, EnvFile, Format, Role, Target, Traceback
 from bandmaster.kernel.cli.output import PROBLEM, CommandError, answering, show_error, show_json, show_line
 
 if TYPE_CHECKING:
@@ -35,21 +35,25 @@ def lock(
     check: Check = False,
     file: File = None,
     answer: Answer = Format.TEXT,
+    env_file: EnvFile = None,
     app_dir: AppDir = ".",
     traceback: Traceback = False,
 ) -> None:
     """Pin the installed parts in a lock file.
 
-    The file has the version and a hash of every distribution that brings parts, the order of the parts, and their
-    reactions to a failed start. With BANDMASTER_PLUGINS=locked only these are loaded.
+    The file has the version and a hash of every distribution that brings parts, the order of the parts, those included
+    that a when= may leave out, and their reactions to a failed start. With BANDMASTER_PLUGINS=locked only these are
+    loaded.
     """
     with answering(answer, full=traceback):
         from bandmaster.kernel.discovery.lockfile import Lock
         from bandmaster.kernel.discovery.metadata import find
+        from bandmaster.kernel.hosting.default_target import resolve_target
         from bandmaster.kernel.hosting.targets import put_first
         from bandmaster.kernel.settings.kernel import KernelSettings
         from bandmaster.kernel.settings.reading import read_one
 
+        target, app_dir = resolve_target(target, app_dir)
         put_first(app_dir)
         settings = read_one(KernelSettings)
         path = file or str(settings.lock_file)
@@ -77,7 +81,8 @@ def _make_plan(target: str | None, app_dir: str, role: str | None, settings: Ker
     if target is None:
         return _plan_installed(role or "web", settings)
     try:
-        return plan_target(target, app_dir, role).plan
+        # Without settings, as an image build is: a condition answers differently in each environment.
+        return plan_target(target, app_dir, role).kernel.plan_without_settings()
     except DiscoveryError as error:
         if settings.plugins != "locked":
             raise

@@ -2,19 +2,40 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from bandmaster.kernel.cli.options import Answer, AppDir, Format, Role, Target, Traceback
+from bandmaster.kernel.cli.options import Answer, AppDir, EnvFile, Format, Role, Target, Traceback
 from bandmaster.kernel.cli.output import PROBLEM, CommandError, answering, show, show_json
+from bandmaster.kernel.errors import BandmasterError
 
 if TYPE_CHECKING:
     from bandmaster.kernel.planning.plan import Plan
 
+
+def _complete_parts(ctx: Any, incomplete: str) -> list[str]:
+    """The names of parts that a shell offers after ``--explain``."""
+    from bandmaster.kernel.cli.planned_target import plan_target
+
+    # Parsing stopped at the option without a value; what had been read of the arguments until then is left over.
+    target = ctx.params.get("target") or next(iter(ctx.args), None)
+    try:
+        plan = plan_target(target, ctx.params.get("app_dir") or ".", ctx.params.get("role")).plan
+    except BandmasterError:
+        return []  # a shell that completes can't show errors
+    return sorted({part.name for part in plan.contributions if part.name.startswith(incomplete)})
+
+
 Explain = Annotated[
     str | None,
-    typer.Option("--explain", help="Print the reasons for the place of one part.", show_default=False, metavar="NAME"),
+    typer.Option(
+        "--explain",
+        help="Print the reasons for the place of one part.",
+        show_default=False,
+        metavar="NAME",
+        autocompletion=_complete_parts,
+    ),
 ]
 
 
@@ -23,6 +44,7 @@ def plan(
     role: Role = None,
     explain: Explain = None,
     answer: Answer = Format.TEXT,
+    env_file: EnvFile = None,
     app_dir: AppDir = ".",
     traceback: Traceback = False,
 ) -> None:
@@ -43,7 +65,7 @@ def plan(
         settings, left_out = planned.kernel.settings, planned.kernel.discovery.left_out
         problems, warnings = planned.problems, planned.warnings
         if answer is Format.JSON:
-            show_json(render_plan_json(target, planned.plan, settings, left_out, problems, warnings))
+            show_json(render_plan_json(planned.target, planned.plan, settings, left_out, problems, warnings))
         else:
             show(render_plan_text(planned.title, planned.plan, settings, left_out, problems, warnings))
         if problems:

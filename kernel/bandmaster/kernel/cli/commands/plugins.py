@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from bandmaster.kernel.cli.commands import OWN_COMMANDS
-from bandmaster.kernel.cli.options import Answer, AppDir, Format, Traceback
+from bandmaster.kernel.cli.options import Answer, AppDir, EnvFile, Format, Traceback
 from bandmaster.kernel.cli.output import PROBLEM, answering, render_problem_json, show, show_json, show_line
 
 if TYPE_CHECKING:
@@ -23,6 +23,7 @@ Files = Annotated[
 def plugins(
     files: Files = False,
     answer: Answer = Format.TEXT,
+    env_file: EnvFile = None,
     app_dir: AppDir = ".",
     traceback: Traceback = False,
 ) -> None:

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 
-from bandmaster.kernel.cli.options import AppDir, Format, Target, Traceback
+from bandmaster.kernel.cli.options import AppDir, EnvFile, Format, Target, Traceback
 from bandmaster.kernel.cli.output import answering, show, show_line
 from bandmaster.kernel.reports import MISCONFIGURED
 
@@ -37,6 +37,7 @@ def run(
     uds: Uds = None,
     server: ServerOption = None,
     show_plan: ShowPlan = False,
+    env_file: EnvFile = None,
     app_dir: AppDir = ".",
     traceback: Traceback = False,
 ) -> None:
@@ -49,18 +50,21 @@ def run(
     Exit codes: 0 stopped as asked to, 70 failed, 78 wrong settings or plan, 128 + n ended early by signal n.
     """
     with answering(Format.TEXT, full=traceback, code=MISCONFIGURED):
+        from bandmaster.kernel.hosting.default_target import resolve_target
         from bandmaster.kernel.hosting.targets import load_application
         from bandmaster.kernel.process.servers.settings import make_server_settings
 
         options = {"host": host, "port": port, "uds": uds, "server": server}
-        settings = make_server_settings(options, option_prefix="--")
+        target, app_dir = resolve_target(target, app_dir)
         app = load_application(target, app_dir)
+        with app.kernel.use_environment():
+            settings = make_server_settings(options, option_prefix="--")
         if show_plan:
             _show_plan(app, target)
     from bandmaster.kernel.process.exit import end_process
     from bandmaster.kernel.process.launcher import serve
 
-    end_process(serve(app, settings=settings, target=target))
+    end_process(serve(app, settings=settings, target=target, traceback=traceback))
 
 
 def _show_plan(app: Application, target: str | None) -> None:

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from bandmaster.kernel.cli.options import Answer, AppDir, Format, Target, Traceback
+from bandmaster.kernel.cli.options import Answer, AppDir, EnvFile, Format, Target, Traceback
 from bandmaster.kernel.cli.output import CommandError, answering, show, show_json
 from bandmaster.kernel.errors import BandmasterError
 
@@ -29,6 +29,7 @@ def timeline(
     target: Target = None,
     start: Start = False,
     answer: Answer = Format.TEXT,
+    env_file: EnvFile = None,
     app_dir: AppDir = ".",
     traceback: Traceback = False,
 ) -> None:
@@ -40,7 +41,9 @@ def timeline(
     with answering(answer, full=traceback):
         from bandmaster.kernel.cli.planned_target import name_target
         from bandmaster.kernel.cli.views.timeline_view import render_timeline_json, render_timeline_text
+        from bandmaster.kernel.hosting.default_target import resolve_target
 
+        target, app_dir = resolve_target(target, app_dir)
         failure: BandmasterError | None = None
         at = None
         if start:
@@ -75,7 +78,7 @@ def _start_now(target: str | None, app_dir: str) -> tuple[Record, BandmasterErro
     import anyio
 
     from bandmaster.kernel.hosting.targets import load_application
-    from bandmaster.kernel.process.console_logging import readable_logging
+    from bandmaster.kernel.process.console_logging import log_to_stderr
 
     app = load_application(target, app_dir)
 
@@ -85,7 +88,8 @@ def _start_now(target: str | None, app_dir: str) -> tuple[Record, BandmasterErro
 
     failure = None
     # Standard output is for the answer, not for what the components print.
-    with contextlib.redirect_stdout(sys.stderr), readable_logging():
+    logging = log_to_stderr(app.settings.log_format, app.settings.least_log_level)
+    with contextlib.redirect_stdout(sys.stderr), logging:
         try:
             anyio.run(start_and_stop)
         except BandmasterError as error:

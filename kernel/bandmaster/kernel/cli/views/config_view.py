@@ -2,18 +2,14 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from types import NoneType, UnionType
 from typing import Annotated, Any, Literal, Union, get_args, get_origin
 
-from pydantic.fields import FieldInfo
-
 from bandmaster.kernel.cli.views.outline import Line, Section
 from bandmaster.kernel.contributions.keys import type_name
 from bandmaster.kernel.settings.display import Setting
-from bandmaster.kernel.settings.named_values import is_named_values
 from bandmaster.kernel.text import masked
 
 
@@ -38,6 +34,11 @@ class Group:
     problems: tuple[str, ...] = ()
     """The problems of the whole type, which no single setting has."""
 
+    @property
+    def is_wrong(self) -> bool:
+        """Whether the type can't be read."""
+        return bool(self.problems) or any(shown.problem for shown in self.settings)
+
 
 def render_config_text(groups: Iterable[Group]) -> Iterator[Section]:
     """Settings as sections, one for each type."""
@@ -59,11 +60,11 @@ def _describe_setting(shown: Shown) -> Line:
     return Line(text, f"({', '.join(filter(None, facts))})", tuple(below), "bold")
 
 
-def render_field_kind(field: FieldInfo) -> str:
+def render_setting_kind(setting: Setting) -> str:
     """The type of a setting in plain words."""
-    if is_named_values(field):
-        return f"name={render_kind(get_args(field.annotation)[1])}, comma separated"
-    return render_kind(field.annotation)
+    if setting.is_named_values:
+        return f"name={render_kind(get_args(setting.annotation)[1])}, comma separated"
+    return render_kind(setting.annotation)
 
 
 def render_kind(annotation: Any) -> str:
@@ -128,8 +129,7 @@ def render_env_lines(groups: Sequence[Group]) -> Iterator[str]:
         yield from ("", f"# -- {group.name}: {group.owner} ".ljust(74, "-"))
         for shown in group.settings:
             if not shown.setting.required:
-                default = "" if shown.setting.secret else shown.setting.default
-                yield from ("", *_render_comment(shown.setting), f"#{shown.setting.variable}={_quote(default)}")
+                yield from ("", *_render_comment(shown.setting), _render_default(shown.setting))
 
 
 def _render_comment(setting: Setting) -> Iterator[str]:
@@ -138,9 +138,16 @@ def _render_comment(setting: Setting) -> Iterator[str]:
     yield f"# {setting.kind}{', secret' if setting.secret else ''}"
 
 
+def _render_default(setting: Setting) -> str:
+    """The line that means the default, once the line is no comment any more."""
+    if setting.shows_default:
+        return f"#{setting.variable}={_quote(setting.default)}"
+    # A blank after the sign tells that the line is text: an empty value isn't the default of every secret.
+    return f"#{setting.variable}=" if setting.empty_is_unset else f"# {setting.variable} has a default that isn't shown"
+
+
 def _quote(value: str) -> str:
-    if all(character.isalnum() or character in "_-+./:,@%" for character in value):
+    if all(character.isalnum() or character in "_-+./:,@%*" for character in value):
         return value
-    if "'" not in value:
-        return f"'{value}'"
-    return json.dumps(value, ensure_ascii=False)
+    # Between single quotes, ${...} stands for itself.
+    return "'" + value.replace("\\", "\\\\").replace("'", "\\'") + "'"

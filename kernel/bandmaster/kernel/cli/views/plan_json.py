@@ -8,10 +8,13 @@ from typing import Any
 
 from bandmaster.kernel.cli.output import render_problem_json
 from bandmaster.kernel.cli.views.plan_text import render_handled
-from bandmaster.kernel.contributions.model import Contribution
+from bandmaster.kernel.contributions.keys import type_name
+from bandmaster.kernel.contributions.model import Contribution, group_of
+from bandmaster.kernel.contributions.signatures import Need
 from bandmaster.kernel.discovery.trust import LeftOut
 from bandmaster.kernel.errors import Problem
 from bandmaster.kernel.planning.budgets import compare_budget
+from bandmaster.kernel.planning.deadlines import name_source
 from bandmaster.kernel.planning.explanation import Explanation
 from bandmaster.kernel.planning.plan import Component, Layer, Plan
 from bandmaster.kernel.settings.kernel import KernelSettings
@@ -36,13 +39,21 @@ def render_plan_json(
             for stage in plan.stages
         ],
         "components": [_render_component(plan, component) for component in plan.components],
-        "layers": [_render_layer(layer) for layer in plan.layers],
+        "layers": [_render_layer(plan, layer) for layer in plan.layers],
         "values": [
-            {**_render_part(part), "provides": [str(key) for key in part.provides]}
+            {**_render_part(plan, part), "provides": [str(key) for key in part.provides]}
             for _, part in sorted({part.name: part for part in plan.values.values()}.items())
         ],
-        "routes": [{**_render_part(part), "prefix": part.prefix, "tags": list(part.tags)} for part in plan.routes],
-        "error_handlers": [{**_render_part(part), "exception": render_handled(part)} for part in plan.error_handlers],
+        "routes": [
+            {**_render_part(plan, part), "prefix": part.prefix, "tags": list(part.tags)} for part in plan.routes
+        ],
+        "error_handlers": [
+            {**_render_part(plan, part), "exception": render_handled(part)} for part in plan.error_handlers
+        ],
+        "decorated": [
+            {"type": type_name(chain.type), "provider": chain.provider.name, "decorators": list(chain.decorators)}
+            for chain in dict.fromkeys(plan.providers.decorated.values())
+        ],
         "budget": {
             "processes": plan.processes,
             "over_budget": settings.over_budget,
@@ -64,6 +75,15 @@ def render_plan_json(
             *(
                 {"name": part.name, "reason": "role", "by": sorted(part.roles or ()), **_render_provenance(part)}
                 for part in plan.other_roles
+            ),
+            *(
+                {
+                    "name": omission.part.name,
+                    "reason": "disabled" if omission.settings is None else "when",
+                    "by": [type_name(kind) for kind in omission.settings or ()],
+                    **_render_provenance(omission.part),
+                }
+                for omission in plan.omitted
             ),
         ],
         "left_out": [
@@ -88,8 +108,15 @@ def render_explanation_json(explanation: Explanation) -> dict[str, Any]:
     return {"format": 1, **data}
 
 
-def _render_part(part: Contribution) -> dict[str, Any]:
-    return {"name": part.name, "description": part.description, **_render_provenance(part)}
+def _render_part(plan: Plan, part: Contribution) -> dict[str, Any]:
+    replaced = plan.replaces.get((group_of(part), part.name))
+    return {
+        "name": part.name,
+        "description": part.description,
+        **_render_provenance(part),
+        "replaces": None if replaced is None else str(replaced),
+        "conditional": part.when is not None,
+    }
 
 
 def _render_provenance(part: Contribution) -> dict[str, Any]:
@@ -104,24 +131,18 @@ def _render_provenance(part: Contribution) -> dict[str, Any]:
 def _render_component(plan: Plan, component: Component) -> dict[str, Any]:
     part = component.contribution
     return {
-        **_render_part(part),
+        **_render_part(plan, part),
         "band": str(part.band),
         "priority": part.priority,
         "stage": component.stage,
-        "needs": [
-            {
-                "parameter": need.parameter,
-                "type": str(need.key),
-                "kind": need.kind.value,
-                "optional": need.optional,
-                "from": plan.provided.get(need.key),
-            }
-            for need in component.needs
-        ],
+        "needs": [_render_need(plan, need, part.name) for need in component.needs],
         "provides": [str(key) for key in component.provides],
+        "decorates": None if part.decorates is None else str(part.decorates),
         "waits_for": [{"component": edge.to, "why": edge.why} for edge in component.waits_for],
         "start_timeout": component.start_timeout,
+        "start_timeout_from": name_source("start", component.start_timeout_source),
         "stop_timeout": component.stop_timeout,
+        "stop_timeout_from": name_source("stop", component.stop_timeout_source),
         "budget": dict(sorted(component.budget.items())),
         "roles": None if part.roles is None else sorted(part.roles),
         "on_crash": part.on_crash,
@@ -131,21 +152,26 @@ def _render_component(plan: Plan, component: Component) -> dict[str, Any]:
     }
 
 
-def _render_layer(layer: Layer) -> dict[str, Any]:
+def _render_need(plan: Plan, need: Need, component: str | None = None) -> dict[str, Any]:
+    sources = plan.providers.find_sources(need, component)
+    names = [source.name for source in sources if source.kind != "override"]
+    data = {
+        "parameter": need.parameter,
+        "type": str(need.key),
+        "kind": need.kind.value,
+        "optional": need.optional,
+        "from": names[0] if names and need.collection is None else None,
+    }
+    return data if need.collection is None else {**data, "each_from": [source.name for source in sources]}
+
+
+def _render_layer(plan: Plan, layer: Layer) -> dict[str, Any]:
     part = layer.contribution
     return {
-        **_render_part(part),
+        **_render_part(plan, part),
         "band": str(part.band),
         "priority": part.priority,
         "form": part.form,
         "scopes": sorted(part.scopes),
-        "needs": [
-            {
-                "parameter": need.parameter,
-                "type": str(need.key),
-                "kind": need.kind.value,
-                "optional": need.optional,
-            }
-            for need in layer.needs
-        ],
+        "needs": [_render_need(plan, need) for need in layer.needs],
     }

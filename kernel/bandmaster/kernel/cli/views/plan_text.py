@@ -3,17 +3,20 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
+from typing import Literal
 
 from bandmaster.kernel.cli.views.outline import Line, Section, Table, describe_findings
-from bandmaster.kernel.contributions.model import ErrorHandlerContribution
+from bandmaster.kernel.contributions.model import Contribution, ErrorHandlerContribution, group_of
+from bandmaster.kernel.contributions.signatures import Need
 from bandmaster.kernel.discovery.trust import LeftOut
 from bandmaster.kernel.errors import Problem
 from bandmaster.kernel.planning.budgets import BudgetShare, compare_budget
+from bandmaster.kernel.planning.deadlines import TimeoutSource, name_source
 from bandmaster.kernel.planning.explanation import Explanation
 from bandmaster.kernel.planning.plan import Component, Layer, Plan
 from bandmaster.kernel.planning.start_policies import describe_policy
 from bandmaster.kernel.settings.kernel import KernelSettings
-from bandmaster.kernel.text import count_noun, render_duration
+from bandmaster.kernel.text import count_noun, join_words, render_duration
 
 
 def render_plan_text(
@@ -75,18 +78,37 @@ def _describe_start_order(plan: Plan) -> Section:
 
 def _describe_component(plan: Plan, component: Component) -> Line:
     part = component.contribution
-    facts = [Line(f"provides {', '.join(map(str, component.provides))}")] if component.provides else []
+    own = [str(key) for key in component.provides if key != part.decorates]
+    facts = [Line(f"provides {', '.join(own)}")] if own else []
+    if part.decorates is not None:
+        inner = plan.providers.decorated[part.name].find_inner(part.name)
+        facts += [Line(f"decorates {part.decorates}: takes the one of {inner}, and provides it to everybody else")]
+    facts += [_describe_collection(plan, need) for need in component.needs if need.collection is not None]
     facts += [Line(f"waits for {edge.to}: {edge.why}") for edge in component.waits_for]
+    timeouts: list[tuple[float, Literal["start", "stop"], TimeoutSource]] = [
+        (component.start_timeout, "start", component.start_timeout_source),
+        (component.stop_timeout, "stop", component.stop_timeout_source),
+    ]
     times = [
-        f"{render_duration(seconds)} to {verb}"
-        for seconds, verb in ((part.start_timeout, "start"), (part.stop_timeout, "stop"))
-        if seconds is not None
+        f"{render_duration(seconds)} to {phase}" + (f" ({name_source(phase, source)})" if source == "operator" else "")
+        for seconds, phase, source in timeouts
+        if source in ("component", "operator")
     ]
     facts += [Line(f"has {' and '.join(times)}")] if times else []
     facts += map(Line, describe_policy(plan, component))
     held = [f"{amount} of {resource}" for resource, amount in sorted(component.budget.items())]
     facts += [Line(f"may hold {', '.join(held)}")] if held else []
-    return Line(component.name, str(part.provenance), tuple(facts), "bold")
+    return Line(component.name, _describe_origin(plan, part), tuple(facts), "bold")
+
+
+def _describe_collection(plan: Plan, need: Need) -> Line:
+    sources = plan.providers.find_sources(need)
+    return Line(f"takes {need}: {join_words(map(str, sources)) if sources else 'none'}")
+
+
+def _describe_origin(plan: Plan, part: Contribution) -> str:
+    replaced = plan.replaces.get((group_of(part), part.name))
+    return f"{part.provenance}" if replaced is None else f"{part.provenance}, replaces the one of {replaced}"
 
 
 def _describe_stack(plan: Plan) -> Section:
@@ -94,7 +116,7 @@ def _describe_stack(plan: Plan) -> Section:
         Line(
             f"{number} {layer.name}",
             f"{layer.contribution.band} {layer.contribution.priority}, {_render_form(layer)}, "
-            f"{' and '.join(sorted(layer.contribution.scopes))}, {layer.contribution.provenance}",
+            f"{' and '.join(sorted(layer.contribution.scopes))}, {_describe_origin(plan, layer.contribution)}",
         )
         for number, layer in enumerate(plan.layers, start=1)
     ]
@@ -108,7 +130,7 @@ def _render_form(layer: Layer) -> str:
 def _describe_values(plan: Plan) -> Section:
     parts = {part.name: part for part in plan.values.values()}
     lines = [
-        Line(f"{name}: {', '.join(str(key) for key in part.provides)}", str(part.provenance))
+        Line(f"{name}: {', '.join(str(key) for key in part.provides)}", _describe_origin(plan, part))
         for name, part in sorted(parts.items())
     ]
     return Section("Values", "ready before anything starts", tuple(lines))
@@ -118,7 +140,7 @@ def _describe_routes(plan: Plan) -> Section:
     lines = [
         Line(
             f"{part.name} at {part.prefix or '/'}" + (f", tagged {', '.join(part.tags)}" if part.tags else ""),
-            str(part.provenance),
+            _describe_origin(plan, part),
         )
         for part in plan.routes
     ]
@@ -126,7 +148,9 @@ def _describe_routes(plan: Plan) -> Section:
 
 
 def _describe_error_handlers(plan: Plan) -> Section:
-    lines = [Line(f"{part.name} for {render_handled(part)}", str(part.provenance)) for part in plan.error_handlers]
+    lines = [
+        Line(f"{part.name} for {render_handled(part)}", _describe_origin(plan, part)) for part in plan.error_handlers
+    ]
     return Section("Error handlers", content=tuple(lines))
 
 
@@ -180,6 +204,8 @@ def _list_not_started(plan: Plan) -> Iterator[Line]:
         yield Line(f"{name}: an override provides {key}")
     for part in plan.other_roles:
         yield Line(f"{part.name}: it belongs to role {_render_roles(part.roles or ())}", str(part.provenance))
+    for omission in plan.omitted:
+        yield Line(f"{omission.part.name}: {omission.reason}", str(omission.part.provenance))
     if plan.unserved:
         names = ", ".join(part.name for part in plan.unserved)
         yield Line(f"layers, routes and error handlers, because no requests are served: {names}")

@@ -12,8 +12,6 @@ import socket
 from typing import TYPE_CHECKING, Any
 
 from bandmaster.kernel.discovery.distributions import render_version
-from bandmaster.kernel.process.servers.cancellable_calls import CancellableCalls
-from bandmaster.kernel.process.servers.granian_websockets import OpenWebSockets
 from bandmaster.kernel.process.servers.settings import ServerSettings
 
 if TYPE_CHECKING:
@@ -31,8 +29,6 @@ class Granian:
         self._settings = settings
         self._server: Any = None
         self._stopping = False
-        self._calls = CancellableCalls()
-        self._websockets = OpenWebSockets()
 
     async def serve(self, app: ASGIApp, sock: socket.socket) -> None:
         """Answer the requests that arrive at a listening socket, until stopped."""
@@ -49,7 +45,7 @@ class Granian:
 
             app = wrap_asgi_with_proxy_headers(app, trusted_hosts=sorted(settings.trusted_proxies))
         self._server = _make_server_class(sock)(
-            self._calls.wrap(self._websockets.watch(app)),
+            app,
             # ASGI without lifespan.
             interface=Interfaces.ASGINL,
             backlog=settings.backlog,
@@ -67,24 +63,15 @@ class Granian:
     def stop(self) -> None:
         """Accept no more connections, and end when the requests in flight have been answered.
 
-        A first request to stop waits until no WebSocket is open; a second one doesn't.
+        From then on granian sends nothing more to WebSockets, not even a close.
         """
-        if self._server is None or self._stopping:
-            self._stop_now()
-        else:
-            # Once asked to stop, granian sends nothing more to WebSockets, not even a close.
-            self._websockets.call_when_closed(self._stop_now)
         self._stopping = True
-
-    def _stop_now(self) -> None:
         if self._server is not None:
             self._server.stop()
 
     def force(self) -> None:
-        """Cancel the requests in flight; granian then closes their connections."""
-        self._stopping = True
-        self._stop_now()
-        self._calls.cancel_all()
+        """Do no more than `stop`: granian closes the connections of requests that are over."""
+        self.stop()
 
 
 def _make_server_class(sock: socket.socket) -> Any:

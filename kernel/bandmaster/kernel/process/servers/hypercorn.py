@@ -14,7 +14,6 @@ from typing import TYPE_CHECKING
 import anyio
 
 from bandmaster.kernel.discovery.distributions import render_version
-from bandmaster.kernel.process.servers.cancellable_calls import CancellableCalls
 from bandmaster.kernel.process.servers.settings import ServerSettings
 
 if TYPE_CHECKING:
@@ -36,7 +35,6 @@ class Hypercorn:
         self._settings = settings
         self._stopping = False
         self._stop_requested: anyio.Event | None = None
-        self._calls = CancellableCalls()
 
     async def serve(self, app: ASGIApp, sock: socket.socket) -> None:
         """Answer the requests that arrive at a listening socket, until stopped."""
@@ -64,9 +62,7 @@ class Hypercorn:
         self._stop_requested = anyio.Event()
         if self._stopping:
             self._stop_requested.set()
-        await module.serve(
-            _answer_lifespan(self._calls.wrap(app)), config, shutdown_trigger=self._stop_requested.wait, mode="asgi"
-        )
+        await module.serve(_answer_lifespan(app), config, shutdown_trigger=self._stop_requested.wait, mode="asgi")
 
     def stop(self) -> None:
         """Accept no more connections, and end when the requests in flight have been answered."""
@@ -75,9 +71,8 @@ class Hypercorn:
             self._stop_requested.set()
 
     def force(self) -> None:
-        """Cancel the requests in flight; hypercorn then closes their connections."""
+        """Do no more than `stop`: hypercorn closes the connections of requests that are over."""
         self.stop()
-        self._calls.cancel_all()
 
 
 def _answer_lifespan(app: ASGIApp) -> ASGIApp:

@@ -33,7 +33,7 @@ class Server(Protocol):
         """Accept no more connections, and end when the requests in flight have been answered."""
 
     def force(self) -> None:
-        """Cancel the requests in flight, and drop their connections."""
+        """Drop the connections that are left, as far as the server can. No request is in flight any more."""
 
 
 def make_server(settings: ServerSettings) -> Server:

@@ -8,12 +8,13 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Annotated, Any, Literal, TypeAlias
 
-from pydantic import Field, NonNegativeInt, PositiveInt, ValidationError, field_validator, model_validator
-from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict, SettingsError
+from pydantic import Field, NonNegativeInt, PositiveInt, ValidationError, model_validator
+from pydantic_settings import NoDecode, SettingsConfigDict, SettingsError
 
-from bandmaster.kernel.errors import PlanError, Problem
-from bandmaster.kernel.settings.validation import InvalidValue, invalid_values
-from bandmaster.kernel.settings.variables import variable_of
+from bandmaster.kernel.errors import PlanError
+from bandmaster.kernel.settings.base import Settings
+from bandmaster.kernel.settings.environment import Environment, current_environment, use_environment
+from bandmaster.kernel.settings.problems import describe_invalid, describe_unreadable
 
 ServerName: TypeAlias = Literal["uvicorn", "hypercorn", "granian"]
 
@@ -25,12 +26,10 @@ _UNSUPPORTED: dict[str, tuple[str, ...]] = {
 }
 
 
-class ServerSettings(BaseSettings):
+class ServerSettings(Settings):
     """Where and how `bandmaster run` and `serve` serve, read from variables that begin with ``BANDMASTER_SERVER_``."""
 
-    model_config = SettingsConfigDict(
-        env_prefix="BANDMASTER_SERVER_", extra="ignore", frozen=True, hide_input_in_errors=True
-    )
+    model_config = SettingsConfigDict(env_prefix="BANDMASTER_SERVER_")
 
     server: ServerName = Field(default="uvicorn", description="The server that runs the application.")
     host: str = Field(
@@ -78,13 +77,6 @@ class ServerSettings(BaseSettings):
         description="The socket on which systemd is notified of readiness and stop; systemd sets this for Type=notify.",
     )
 
-    @field_validator("trusted_proxies", mode="before")
-    @classmethod
-    def _split_at_commas(cls, value: object) -> object:
-        if isinstance(value, str):
-            return frozenset(part.strip() for part in value.split(",") if part.strip())
-        return value
-
     @model_validator(mode="after")
     def _check_combinations(self) -> ServerSettings:
         for field in _UNSUPPORTED[self.server]:
@@ -94,7 +86,7 @@ class ServerSettings(BaseSettings):
         if self.loop == "trio" and self.server != "hypercorn":
             raise ValueError(f"loop: {self.server} doesn't run on trio; choose the server 'hypercorn', or another loop")
         if self.uds is not None and self.fd is not None:
-            raise ValueError("uds: fd is set, too; unset one of the two")
+            raise ValueError(f"uds: {self.variable('fd')} is set, too; unset one of the two")
         return self
 
     @property
@@ -110,34 +102,42 @@ class ServerSettings(BaseSettings):
         return self.loop == "uvloop"
 
 
+def check_server_settings(settings: object) -> None:
+    """Refuse an argument that is neither none nor settings of the launcher.
+
+    Raises:
+        ValueError: the argument is something else.
+    """
+    if settings is not None and not isinstance(settings, ServerSettings):
+        raise ValueError(f"settings: expected ServerSettings, got {type(settings).__name__}")
+
+
 def make_server_settings(
-    options: Mapping[str, Any], base: ServerSettings | None = None, *, option_prefix: str = ""
+    options: Mapping[str, Any],
+    base: ServerSettings | None = None,
+    *,
+    option_prefix: str = "",
+    environment: Environment | None = None,
 ) -> ServerSettings:
     """Settings from the options that aren't None, then from ``base``, or without one from the environment.
 
-    ``option_prefix`` is the prefix with which an error names an option, such as ``--``.
+    The environment is the current one unless given. ``option_prefix`` is the prefix with which an error names an
+    option, such as ``--``.
 
     Raises:
         PlanError: the settings can't be read, or don't go together.
         ValueError: ``base`` is something else.
     """
-    if base is not None and not isinstance(base, ServerSettings):
-        raise ValueError(f"settings: expected ServerSettings, got {type(base).__name__}")
+    check_server_settings(base)
     given = {name: value for name, value in options.items() if value is not None}
+    names = {name: f"{option_prefix}{name}" for name in given}
     kind = ServerSettings if base is None else type(base)
-
-    def describe(value: InvalidValue) -> str:
-        field = str(value.location[0]) if value.location else ""
-        if field in given:
-            return f"{option_prefix}{field} is wrong: {value.message}."
-        if field in kind.model_fields:
-            return f"{variable_of(kind, field)} is wrong ({kind.__name__}): {value.message}."
-        return f"the server's settings are wrong: {value.message}."
-
+    environment = current_environment() if environment is None else environment
     try:
-        # An argument has precedence over the environment, so with a base nothing is read from there.
-        return kind(**{**(base.model_dump(by_alias=True) if base is not None else {}), **given})
+        with use_environment(environment):
+            # An argument has precedence over the environment, so with a base nothing is read from there.
+            return kind(**{**(base.model_dump(by_alias=True) if base is not None else {}), **given})
     except ValidationError as error:
-        raise PlanError([Problem(describe(value)) for value in invalid_values(error)]) from error
+        raise PlanError(describe_invalid(kind, error, environment, names=names)) from error
     except SettingsError as error:
-        raise PlanError([Problem(f"the server's settings can't be read: {error}.")]) from error
+        raise PlanError([describe_unreadable(kind, error, environment)]) from error

@@ -1,12 +1,13 @@
 """Run uvicorn inside the launcher, and hold every internal of uvicorn that this needs.
 
-The internals, with the reason where each is used: ``Server.capture_signals``, ``should_exit``,
+The internals, with the reason where each is used: ``Server.capture_signals``, ``handle_exit``, ``should_exit``,
 ``force_exit``, ``server_state`` and the name of the logger. `tests/kernel/process/test_server_internals.py` fails
 when a new version of uvicorn changes one.
 """
 
 from __future__ import annotations
 
+import signal
 import socket
 from collections.abc import Generator
 from contextlib import contextmanager
@@ -66,20 +67,18 @@ class Uvicorn:
 
     def stop(self) -> None:
         """Accept no more connections, and end when the requests in flight have been answered."""
-        self._stopping = True
-        if self._server is not None:
-            # uvicorn has no method that stops it; its own signal handler sets the same attribute.
+        if self._server is not None and not self._server.should_exit:
+            # uvicorn has no method that stops it. Libraries replace its signal handler to learn of the stop.
+            self._server.handle_exit(signal.SIGTERM, None)
             self._server.should_exit = True
+        self._stopping = True
 
     def force(self) -> None:
-        """Cancel the requests in flight, and drop their connections."""
+        """Drop the connections that are left."""
         self.stop()
         if self._server is None:
             return
-        # force_exit only ends the waiting: uvicorn would leave the tasks running and the connections open.
+        # force_exit only ends the waiting: uvicorn would leave the connections open.
         self._server.force_exit = True
-        state = self._server.server_state
-        for task in list(state.tasks):
-            task.cancel()
-        for connection in list(state.connections):
+        for connection in list(self._server.server_state.connections):
             connection.transport.abort()

@@ -7,7 +7,17 @@ from typing import TYPE_CHECKING, Annotated, Any, NamedTuple, TypeAlias, TypeVar
 
 import typer
 
-from bandmaster.kernel.commands import PROBLEM, Answer, AppDir, Format, answering, put_first, show_json
+from bandmaster.kernel.commands import (
+    PROBLEM,
+    Answer,
+    AppDir,
+    EnvFile,
+    Format,
+    Target,
+    answering,
+    put_first,
+    show_json,
+)
 
 if TYPE_CHECKING:
     from sqlalchemy import URL
@@ -18,15 +28,6 @@ if TYPE_CHECKING:
 
 T = TypeVar("T")
 
-Target: TypeAlias = Annotated[
-    str | None,
-    typer.Argument(
-        help="The application, as module:attribute, or a function that returns one. Without it: everything that is "
-        "installed.",
-        show_default=False,
-        metavar="TARGET",
-    ),
-]
 Url: TypeAlias = Annotated[
     str | None,
     typer.Option(
@@ -80,6 +81,7 @@ def revision(
     ] = False,
     url: Url = None,
     answer: Answer = Format.TEXT,
+    env_file: EnvFile = None,
     app_dir: AppDir = ".",
 ) -> None:
     """Write a part's next revision. Only --autogenerate connects to the database."""
@@ -105,6 +107,7 @@ def upgrade(
     url: Url = None,
     lock_timeout: Timeout = 60,
     answer: Answer = Format.TEXT,
+    env_file: EnvFile = None,
     app_dir: AppDir = ".",
 ) -> None:
     """Apply pending revisions. Several processes may do so at once: one works, the others wait."""
@@ -126,6 +129,7 @@ def downgrade(
     url: Url = None,
     lock_timeout: Timeout = 60,
     answer: Answer = Format.TEXT,
+    env_file: EnvFile = None,
     app_dir: AppDir = ".",
 ) -> None:
     """Undo revisions, down to the named one. With --sql name a range, from:to."""
@@ -135,7 +139,13 @@ def downgrade(
 
 
 @db.command()
-def current(target: Target = None, url: Url = None, answer: Answer = Format.TEXT, app_dir: AppDir = ".") -> None:
+def current(
+    target: Target = None,
+    url: Url = None,
+    answer: Answer = Format.TEXT,
+    env_file: EnvFile = None,
+    app_dir: AppDir = ".",
+) -> None:
     """List the newest applied revisions of each part, and how many are pending."""
     with answering(answer):
         from bandmaster.contrib.persistence.migration import state
@@ -161,7 +171,13 @@ def current(target: Target = None, url: Url = None, answer: Answer = Format.TEXT
 
 
 @db.command()
-def check(target: Target = None, url: Url = None, answer: Answer = Format.TEXT, app_dir: AppDir = ".") -> None:
+def check(
+    target: Target = None,
+    url: Url = None,
+    answer: Answer = Format.TEXT,
+    env_file: EnvFile = None,
+    app_dir: AppDir = ".",
+) -> None:
     """Check that the database has all revisions and matches the models. Exits with 1 where it doesn't."""
     with answering(answer):
         from bandmaster.contrib.persistence.migration import state
@@ -193,7 +209,13 @@ def check(target: Target = None, url: Url = None, answer: Answer = Format.TEXT, 
 
 
 @db.command()
-def history(target: Target = None, part: Part = None, answer: Answer = Format.TEXT, app_dir: AppDir = ".") -> None:
+def history(
+    target: Target = None,
+    part: Part = None,
+    answer: Answer = Format.TEXT,
+    env_file: EnvFile = None,
+    app_dir: AppDir = ".",
+) -> None:
     """List all revisions, in an order in which they can be applied. No database is opened."""
     with answering(answer):
         from bandmaster.contrib.persistence.migration import state
@@ -226,7 +248,8 @@ def _load_scope(target: str | None, app_dir: str, url: str | None) -> _Scope:
         named = None if url is None else database_url(url)
     except ValueError as error:
         raise typer.BadParameter(str(error).removeprefix("url: "), param_hint="--url") from error
-    plan = load_application(target, app_dir).plan
+    # Without a target, no request is served here: routes would only be imported in vain.
+    plan = load_application(target, app_dir, role="db").plan
     parts = collect(plan)
     if not parts:
         raise MigrationError(
@@ -237,20 +260,12 @@ def _load_scope(target: str | None, app_dir: str, url: str | None) -> _Scope:
 
 
 def _read_database_url(plan: Plan) -> URL:
-    from pydantic import ValidationError
-
     from bandmaster.contrib.persistence.migration.branches import MigrationError
     from bandmaster.contrib.persistence.settings import DatabaseSettings
-    from bandmaster.kernel import validation_messages
+    from bandmaster.kernel import load_settings
 
-    try:
-        given = plan.settings_of(DatabaseSettings)
-        settings = DatabaseSettings() if given is None else given
-    except ValidationError as error:
-        wrong = validation_messages(
-            error, lambda location: DatabaseSettings.variable(str(location[0])) if location else "DATABASE_*"
-        )
-        raise MigrationError(f"the database's settings can't be read: {'; '.join(wrong)}") from None
+    given = plan.settings_of(DatabaseSettings)
+    settings = load_settings(DatabaseSettings) if given is None else given
     if settings.pgbouncer and settings.migration_url is None:
         raise MigrationError(
             f"{settings.variable('url')} goes through PgBouncer, where the lock against other processes doesn't hold: "

@@ -3,15 +3,18 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 from bandmaster.contrib.persistence.errors import DatabaseUnavailableError
 from bandmaster.contrib.persistence.log import log
 from bandmaster.contrib.persistence.manager import DatabaseManager
 from bandmaster.contrib.persistence.migration.branches import MigrationError
 from bandmaster.contrib.persistence.migration.contribution import collect
-from bandmaster.contrib.persistence.migration.migrate import upgrade
-from bandmaster.contrib.persistence.migration.state import Revision, State, state
+from bandmaster.contrib.persistence.reachability import naming_variable
 from bandmaster.kernel import Context
+
+if TYPE_CHECKING:
+    from bandmaster.contrib.persistence.migration.state import Revision, State
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,16 +42,23 @@ async def check_schema(manager: DatabaseManager, context: Context) -> DatabaseSc
         return DatabaseSchema(())
     if not manager.is_checked:
         return _skip_check(manager)
+    # Alembic, which a plan doesn't need, takes as long to import as half of SQLAlchemy.
+    from bandmaster.contrib.persistence.migration.migrate import upgrade
+    from bandmaster.contrib.persistence.migration.state import state
+
     # A database in memory exists in the manager's own connection only.
     database = manager.engine if settings.is_in_memory else settings.migration_dsn
+    variable = settings.variable("url" if settings.migration_url is None else "migration_url")
     applied: tuple[Revision, ...] = ()
     if settings.migrates:
         # Migrations may take long. A revision that needs a bound sets its own statement_timeout.
         context.extend_timeout(_TIMEOUT)
-        applied = await upgrade(database, parts)
-        for revision in applied:
-            log().info("migration applied", database=manager.name, revision=str(revision))
-    found = await state(database, parts)
+        with naming_variable(variable):
+            applied = await upgrade(database, parts)
+        if applied:
+            log().info("migrations applied", database=manager.name, revisions=[str(revision) for revision in applied])
+    with naming_variable(variable):
+        found = await state(database, parts)
     if problem := _describe_problem(found):
         hint = f"run 'bandmaster db upgrade', or set {settings.variable('migrate_on_start')}=true"
         if settings.schema_check == "refuse":

@@ -10,7 +10,7 @@ from typing import Annotated, Any, ClassVar
 
 import anyio
 from pydantic import Field
-from pydantic_settings import BaseSettings, SettingsConfigDict
+from pydantic_settings import SettingsConfigDict
 from sqlalchemy import Table, delete, func, select, update
 from sqlalchemy.ext.asyncio import AsyncSession
 
@@ -19,7 +19,15 @@ from bandmaster.contrib.persistence.manager import DatabaseManager
 from bandmaster.contrib.persistence.outbox.messages import OutboxMessage, Publisher
 from bandmaster.contrib.persistence.tenancy.transactions import no_tenant
 from bandmaster.contrib.web import request_context
-from bandmaster.kernel import Context, LifespanBand, LifespanContribution, PermanentError, TransientError, lifespan
+from bandmaster.kernel import (
+    Context,
+    LifespanBand,
+    LifespanContribution,
+    PermanentError,
+    Settings,
+    TransientError,
+    lifespan,
+)
 
 _Seconds = Annotated[float, Field(gt=0, allow_inf_nan=False)]
 _SHOWN = 500
@@ -28,10 +36,10 @@ _LONGEST_PAUSE = 5.0
 """Seconds between two attempts to reach a lost database, at most."""
 
 
-class OutboxSettings(BaseSettings):
+class OutboxSettings(Settings):
     """Settings of the relay, read from variables that begin with ``OUTBOX_``. All times are in seconds."""
 
-    model_config: ClassVar[SettingsConfigDict] = SettingsConfigDict(env_prefix="OUTBOX_", extra="ignore", frozen=True)
+    model_config: ClassVar[SettingsConfigDict] = SettingsConfigDict(env_prefix="OUTBOX_")
 
     poll_interval: _Seconds = Field(default=0.5, description="Seconds between two queries of an empty outbox.")
     batch: int = Field(default=100, ge=1, description="Messages that one transaction takes, at most.")

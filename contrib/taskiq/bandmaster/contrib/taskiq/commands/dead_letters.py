@@ -11,7 +11,16 @@ from typing import TYPE_CHECKING, Annotated, Any, TypeVar
 
 import typer
 
-from bandmaster.kernel.commands import Answer, AppDir, CommandError, Format, answering, show_json
+from bandmaster.kernel.commands import (
+    Answer,
+    AppDir,
+    CommandError,
+    EnvFile,
+    Format,
+    answering,
+    resolve_target,
+    show_json,
+)
 
 if TYPE_CHECKING:
     from bandmaster.contrib.taskiq.dead_letters.dead_letter import DeadLetter, DeadLetters
@@ -49,6 +58,7 @@ def list_(
     ] = None,
     target: From = None,
     queue: Queue = None,
+    env_file: EnvFile = None,
     app_dir: AppDir = ".",
     answer: Answer = Format.TEXT,
 ) -> None:
@@ -69,6 +79,7 @@ def show(
     letter_id: Annotated[str, typer.Argument(help="The dead letter's id.", metavar="ID")],
     target: From = None,
     queue: Queue = None,
+    env_file: EnvFile = None,
     app_dir: AppDir = ".",
     answer: Answer = Format.TEXT,
 ) -> None:
@@ -91,6 +102,7 @@ def replay(
     everything: All = False,
     target: From = None,
     queue: Queue = None,
+    env_file: EnvFile = None,
     app_dir: AppDir = ".",
     answer: Answer = Format.TEXT,
 ) -> None:
@@ -118,6 +130,7 @@ def purge(
     ] = None,
     target: From = None,
     queue: Queue = None,
+    env_file: EnvFile = None,
     app_dir: AppDir = ".",
     answer: Answer = Format.TEXT,
 ) -> None:
@@ -181,20 +194,15 @@ async def _with_letters(settings: TaskIQSettings, action: Callable[[DeadLetters]
 
 
 def _read_settings(target: str | None, app_dir: str) -> TaskIQSettings:
-    from pydantic import ValidationError
-
     from bandmaster.contrib.taskiq.settings import TaskIQSettings
-    from bandmaster.kernel import load_application, validation_messages
+    from bandmaster.kernel import load_application, load_settings
 
+    target, app_dir = resolve_target(target, app_dir)
     if target is not None:
         given = load_application(target, app_dir).plan.settings_of(TaskIQSettings)
         if given is not None:
             return given
-    try:
-        return TaskIQSettings()
-    except ValidationError as error:
-        problems = validation_messages(error, lambda location: f"TASKIQ_{'_'.join(map(str, location)).upper()}")
-        raise CommandError(f"The settings of the task queue can't be read: {'; '.join(problems)}.") from None
+    return load_settings(TaskIQSettings)
 
 
 def _summarize(letter: DeadLetter) -> dict[str, Any]:

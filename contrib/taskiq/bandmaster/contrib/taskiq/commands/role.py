@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Annotated, Any, NoReturn
 
 import typer
 
-from bandmaster.kernel.commands import CommandError
+from bandmaster.kernel.commands import CommandError, resolve_target
 
 if TYPE_CHECKING:
     from bandmaster.contrib.taskiq.settings import TaskIQSettings
@@ -31,12 +31,14 @@ def compose_role(
     """The kernel of a target, or of all installed parts, for a role, with command-line options in place of settings.
 
     Raises:
-        CommandError: the role has no task queue, or processes can't share the queue, or an option is invalid.
+        CommandError: the role has no task queue, or an option is invalid.
+        PlanError: the parts don't fit together, or a start would be refused.
     """
     from bandmaster.contrib.taskiq.settings import TaskIQSettings
     from bandmaster.kernel import load_application
 
     # Without a target, the installed parts are composed for the role. A target has its own role, usually the web's.
+    target, app_dir = resolve_target(target, app_dir)
     kernel = load_application(target, app_dir, role="web" if target else role).kernel
     if kernel.role != role:
         kernel = kernel.for_role(role)
@@ -45,22 +47,24 @@ def compose_role(
         raise CommandError(
             f"No component of the role {role} reads the settings of a task queue.", "Is bandmaster-taskiq disabled?"
         )
-    if settings.redis_url is None and settings.broker is None:
-        raise CommandError(
-            f"A {role} of its own needs a queue that processes share.",
-            "Set TASKIQ_REDIS_URL, or TASKIQ_BROKER; without, tasks run in the process that sends them.",
+    if options or processes > 1:
+        kernel = kernel.for_role(
+            role,
+            overrides={TaskIQSettings: _apply_options(settings, options or {})},
+            settings=kernel.settings.model_copy(update={"processes": processes}) if processes > 1 else None,
         )
-    if not options and processes == 1:
-        return kernel
-    return kernel.for_role(
-        role,
-        overrides={TaskIQSettings: _apply_options(settings, options or {})},
-        settings=kernel.settings.model_copy(update={"processes": processes}) if processes > 1 else None,
-    )
+    kernel.check_start()  # once, and not in each of several processes
+    return kernel
 
 
 def run_role(
-    kernel: Kernel, target: str | None, health_port: int | None, health_host: str, parent_pipe: int | None = None
+    kernel: Kernel,
+    target: str | None,
+    health_port: int | None,
+    health_host: str,
+    parent_pipe: int | None = None,
+    *,
+    traceback: bool = False,
 ) -> NoReturn:
     """Run a kernel until a stop is requested, and end this process with the kernel's exit code."""
     from bandmaster.contrib.taskiq.commands.supervisor import end_with_parent
@@ -69,7 +73,7 @@ def run_role(
     if parent_pipe is not None:
         end_with_parent(parent_pipe)
     health = None if health_port is None else (health_host, health_port)
-    end_process(run_process(kernel, target=target, health=health))
+    end_process(run_process(kernel, target=target, health=health, traceback=traceback))
 
 
 def _apply_options(settings: TaskIQSettings, options: dict[str, Any]) -> TaskIQSettings:

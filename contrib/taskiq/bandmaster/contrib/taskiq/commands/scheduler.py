@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from bandmaster.contrib.taskiq.commands.role import Health, HealthHost, compose_role, run_role
-from bandmaster.kernel.commands import MISCONFIGURED, AppDir, Format, Target, Traceback, answering
+from bandmaster.kernel.commands import MISCONFIGURED, AppDir, EnvFile, Format, Target, Traceback, answering
 
 
 def scheduler(
     target: Target = None,
     health_port: Health = None,
     health_host: HealthHost = "127.0.0.1",
+    env_file: EnvFile = None,
     app_dir: AppDir = ".",
     traceback: Traceback = False,
 ) -> None:
@@ -21,4 +22,4 @@ def scheduler(
     """
     with answering(Format.TEXT, full=traceback, code=MISCONFIGURED):
         kernel = compose_role(target, app_dir, "scheduler")
-    run_role(kernel, target, health_port, health_host)
+    run_role(kernel, target, health_port, health_host, traceback=traceback)

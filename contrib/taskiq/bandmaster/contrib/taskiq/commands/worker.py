@@ -7,7 +7,7 @@ from typing import Annotated
 import typer
 
 from bandmaster.contrib.taskiq.commands.role import Health, HealthHost, compose_role, run_role
-from bandmaster.kernel.commands import MISCONFIGURED, AppDir, Format, Target, Traceback, answering
+from bandmaster.kernel.commands import MISCONFIGURED, AppDir, EnvFile, Format, Target, Traceback, answering
 
 
 def worker(
@@ -22,6 +22,7 @@ def worker(
     ] = None,
     health_port: Health = None,
     health_host: HealthHost = "127.0.0.1",
+    env_file: EnvFile = None,
     app_dir: AppDir = ".",
     traceback: Traceback = False,
     one_of: Annotated[int | None, typer.Option("--one-of", hidden=True)] = None,
@@ -41,10 +42,12 @@ def worker(
     with answering(Format.TEXT, full=traceback, code=MISCONFIGURED):
         kernel = compose_role(target, app_dir, "worker", options, one_of or processes)
     if processes == 1:
-        run_role(kernel, target, health_port, health_host, parent_pipe)
+        run_role(kernel, target, health_port, health_host, parent_pipe, traceback=traceback)
     # The kernel was composed in this process too, so that a wrong configuration is reported once and not by each child.
     from bandmaster.contrib.taskiq.commands.supervisor import supervise
 
     arguments = ["worker", *([target] if target else []), "--app-dir", app_dir, "--health-host", health_host]
     arguments += [f"--{name}={value}" for name, value in options.items()]
+    arguments += [] if env_file is None else ["--env-file", env_file]
+    arguments += ["--traceback"] if traceback else []
     raise typer.Exit(supervise([*arguments, f"--one-of={processes}"], processes, health_port))

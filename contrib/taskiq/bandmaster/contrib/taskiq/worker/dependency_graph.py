@@ -7,13 +7,13 @@ a second time: the stand-in's value is the resource of the running component.
 from __future__ import annotations
 
 import inspect
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from typing import Annotated, Any, get_args, get_origin
 
 from taskiq_dependencies import DependencyGraph
 from taskiq_dependencies.dependency import Dependency
 
-from bandmaster.kernel import Named, Resources, Scoped
+from bandmaster.kernel import Key, Named, Resources, Scoped
 
 
 class Providers:
@@ -37,6 +37,9 @@ class Providers:
                 self.scoped[stand_in] = value
             elif stand_in not in self.scoped:  # a resource of the run takes precedence over a shared one
                 self.shared[stand_in] = value
+        self._resources = resources
+        for kind, name in resources.several:
+            self.find_stand_in(kind, name)  # without a value, as below
         for kind, name in list(self._stand_ins):
             if name is not None and (kind, None) not in self._stand_ins:
                 self.find_stand_in(kind, None)  # without a value: TaskIQ must not make an unnamed instance
@@ -61,6 +64,14 @@ class Providers:
                     pass  # TaskIQ's graph can't contain a type without a hash either
         return self._stand_ins[kind, name]
 
+    def find_collection(self, kind: Any) -> Any | None:
+        """The stand-in of a collection, ``Sequence[T]`` or ``Mapping[str, T]``; None for other types."""
+        if get_origin(kind) not in (Sequence, Mapping) or (found := self._resources.get(kind)) is None:
+            return None
+        stand_in = self.find_stand_in(kind, None)
+        self.shared[stand_in] = found
+        return stand_in
+
     def is_provided(self, dependency: Any) -> bool:
         """Whether each run has a value of the dependency."""
         return dependency in self.shared or dependency in self.scoped or dependency in self._run_types
@@ -74,6 +85,12 @@ class Providers:
         if wanted in self._types:
             kind, name = self._types[wanted], next(name for (_, name), own in self._stand_ins.items() if own is wanted)
             named = f" named {name!r}" if name else ""
+            if several := self._resources.several.get(Key(kind, name)):
+                parts = " and ".join(map(repr, several))
+                return (
+                    f"{who} a {_render_type(kind)}{named}, which {parts} provide; ask for all by "
+                    f"Sequence[{_render_type(kind)}], or for one by its name"
+                )
             return f"{who} a {_render_type(kind)}{named}, which nothing provides{self._render_others(kind)}"
         made: Any = get_origin(wanted) or wanted
         if inspect.isclass(made) and (missing := _find_missing_argument(made)):
@@ -102,6 +119,8 @@ def make_graph(function: Callable[..., Any], providers: Providers) -> tuple[Depe
         return None, []
     problems = []
     for dependency in walk_graph(graph):
+        if (collection := providers.find_collection(dependency.dependency)) is not None:
+            dependency.dependency = collection
         # TaskIQ doesn't replace dependencies that aren't cached, nor their own dependencies.
         if (stand_in := providers.by_type.get(dependency.dependency)) is not None:
             dependency.dependency = stand_in

@@ -7,7 +7,6 @@ import contextlib
 import math
 import random
 import time
-import traceback
 from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -311,9 +310,8 @@ class MessageProcessor:
             case Retry(delay, detail):
                 log.warning("task failed and will be retried", **fields, after=round(delay, 3), error=detail)
             case Dead(reason, detail):
-                # As text: structlog's own rendering shows local variables, which may be secrets.
-                trace = "" if attempt.error is None else "".join(traceback.format_exception(attempt.error))
-                log.error("task became a dead letter", **fields, reason=reason.value, error=detail, exception=trace)
+                fields |= {"reason": reason.value, "error": detail}
+                log.error("task became a dead letter", exception=attempt.error, **fields)
 
 
 def _decide_outcome(attempt: _Attempt) -> Outcome:

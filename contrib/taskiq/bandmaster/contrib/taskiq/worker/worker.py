@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import traceback
 from collections.abc import AsyncGenerator, Callable, Mapping
 from dataclasses import asdict, dataclass
 from typing import Any, Protocol, runtime_checkable
@@ -170,8 +169,7 @@ class Worker:
             with current.scope:
                 await self._processor.process(message, current)
         except Exception as error:  # noqa: BLE001  # a fault of the worker or of a broker's handle, not of the task
-            trace = "".join(traceback.format_exception(error))
-            get_logger().error("the worker failed outside the task", error=render_error(error), exception=trace)
+            get_logger().error("the worker failed outside the task", error=render_error(error), exception=error)
         finally:
             self._running.discard(current)
             self._slots.release()

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import logging
 import sys
 from contextlib import suppress
 from random import Random
@@ -17,7 +16,7 @@ from bandmaster.contrib.web.context import KEY, RequestContext
 from bandmaster.contrib.web.frameworks import is_client_disconnect
 from bandmaster.contrib.web.path_globs import compile_globs
 from bandmaster.contrib.web.settings import WebSettings
-from bandmaster.kernel import Exchange, MiddlewareBand, middleware
+from bandmaster.kernel import Exchange, MiddlewareBand, get_logger, middleware
 
 _CLOCK_OFFSET_LIFETIME = 1.0
 """Seconds until the offset between the wall clock and ``perf_counter`` is measured again."""
@@ -64,7 +63,7 @@ class AccessLogLayer:
         except Exception as error:  # noqa: BLE001  # a log that fails must not fail the request
             self.lost += 1
             self._lost_since_warning += 1
-            self._warn_of_losses(f"the access log can't be written: {type(error).__name__}: {error}")
+            self._warn_of_losses("the access log can't be written", error=f"{type(error).__name__}: {error}")
 
     def _make_record(self, exchange: Exchange) -> AccessRecord | None:
         """The record of a request; None if the request is sampled away."""
@@ -131,7 +130,7 @@ class AccessLogLayer:
             ),
         )
 
-    def _warn_of_losses(self, message: str) -> None:
+    def _warn_of_losses(self, event: str, **fields: str) -> None:
         now = perf_counter()
         if now < self._next_warning:
             return
@@ -139,10 +138,7 @@ class AccessLogLayer:
         lost, self._lost_since_warning = self._lost_since_warning, 0
         # Logging may fail for the same reason as the sink, such as a full disk.
         with suppress(Exception):
-            _LOGGER.warning("%s (%d lost since the last such message, %d in all)", message, lost, self.lost)
-
-
-_LOGGER = logging.getLogger("bandmaster.web.access")
+            get_logger("bandmaster.web.access").warning(event, **fields, lost=lost, lost_in_all=self.lost)
 
 
 _Level: TypeAlias = Literal["info", "warning"]
@@ -150,6 +146,8 @@ _Outcome: TypeAlias = tuple[str | None, bool, bool, bool, int | None, int | None
 """The fields from `AccessRecord.error` to `AccessRecord.messages_received`."""
 
 _SUCCESS: _Outcome = (None, False, False, False, None, None, None)
+_ACCEPTED = 101
+"""The status of a WebSocket that was accepted."""
 _make_tuple = tuple.__new__
 
 
@@ -160,7 +158,8 @@ def _describe_outcome(exchange: Exchange, *, long: bool) -> tuple[_Level, int | 
     if status is None and not complete and not disconnected and (error is None or isinstance(error, Exception)):
         status = 500
     slow = long and socket is None and not _is_stream(exchange)
-    incomplete = socket is None and exchange.started and not complete and not disconnected
+    # A WebSocket that was refused with a response is incomplete without the end of that response.
+    incomplete = exchange.started and not complete and not disconnected and (socket is None or status != _ACCEPTED)
     failed = error is not None and not (disconnected and is_client_disconnect(error))
     warns = slow or incomplete or failed or (status is not None and status >= 500)
     name = None if error is None else type(error).__name__

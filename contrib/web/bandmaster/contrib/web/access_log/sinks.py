@@ -1,14 +1,15 @@
-"""The sinks that write the access log's records: a stream, structlog, or a component."""
+"""The sinks that write the access log's records: a stream, the standard library's logging, or a component."""
 
 from __future__ import annotations
 
 import io
 import os
 from collections.abc import Callable
-from typing import Any, Literal, Protocol, TextIO
+from typing import Literal, Protocol, TextIO
 
 from bandmaster.contrib.web.access_log.lines import json_line, text_line
 from bandmaster.contrib.web.access_log.records import AccessRecord
+from bandmaster.kernel import get_logger
 
 
 class AccessSink(Protocol):
@@ -70,29 +71,22 @@ class StreamSink:
             rest = rest[os.write(descriptor, rest) :]
 
 
-class StructlogSink:
-    """Logs records as structlog events. The application's structlog configuration adds the time and renders them."""
+class LoggingSink:
+    """Logs records to the logger ``bandmaster.web.access``, whose handlers add the time and render them."""
 
     def __init__(self) -> None:
-        # Imported only for this sink: importing structlog takes half as long as importing Starlette.
-        import structlog
-
-        self._unbound = structlog.get_logger("bandmaster.web.access")
-        self._logger: Any = None
+        self._logger = get_logger("bandmaster.web.access")
 
     def write(self, record: AccessRecord) -> None:
         """Log the record at its level."""
-        if self._logger is None:
-            # Bound at the first record: the application may configure structlog after the layers have been made.
-            self._logger = self._unbound.bind()
         log = self._logger.info if record.level == "info" else self._logger.warning
         log(record.event, **record.fields())
 
 
-def standard_sink(form: Literal["auto", "json", "text", "structlog"], stream: TextIO | None) -> AccessSink:
+def standard_sink(form: Literal["auto", "json", "text", "logging"], stream: TextIO | None) -> AccessSink:
     """The sink for a value of ``WEB_ACCESS_LOG``; ``auto`` is text if the stream is a terminal, else JSON."""
-    if form == "structlog":
-        return StructlogSink()
+    if form == "logging":
+        return LoggingSink()
     if form == "auto":
         form = "text" if _is_terminal(stream) else "json"
     return StreamSink(stream, text_line if form == "text" else json_line)

@@ -57,13 +57,6 @@ def classify(error: Exception, policy: AnswerPolicy) -> Answer:
     )
 
 
-def close_code_of(status: int) -> int:
-    """The WebSocket close code for a status (IANA's registry): try again later, internal error or policy violation."""
-    if status == 503:
-        return 1013
-    return 1011 if status >= 500 else 1008
-
-
 def describe_error(error: Exception) -> str:
     """The type and the text of an exception."""
     return f"{type(error).__name__}: {render_text(error)}"

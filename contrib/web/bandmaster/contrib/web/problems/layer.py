@@ -5,11 +5,12 @@ from __future__ import annotations
 from starlette.exceptions import WebSocketException
 
 from bandmaster.contrib.web.frameworks import render_traceback_page
-from bandmaster.contrib.web.problems.classification import Answer, AnswerPolicy, classify, close_code_of
+from bandmaster.contrib.web.problems.classification import Answer, AnswerPolicy, classify
 from bandmaster.contrib.web.problems.failure_log import log_failure
 from bandmaster.contrib.web.problems.handlers import POLICY
 from bandmaster.contrib.web.problems.rendering import prefers_html
 from bandmaster.contrib.web.problems.responses import answer as answer_with_problem
+from bandmaster.contrib.web.problems.responses import close_code_of
 from bandmaster.kernel import Exchange, KernelSettings, MiddlewareBand, middleware
 
 
@@ -17,8 +18,9 @@ from bandmaster.kernel import Exchange, KernelSettings, MiddlewareBand, middlewa
 class ProblemsLayer:
     """Answers exceptions of other layers, of WebSocket handlers, and of hosts that have no error handlers.
 
-    A response that has begun is left alone. The exception goes on to the server, which closes the connection, so that
-    the client notices that the response is incomplete.
+    A response that has begun is left alone, and so are a WebSocket's refusal that has begun and a closed WebSocket.
+    The exception goes on to the server, which closes the connection, so that the client notices that the response is
+    incomplete.
     """
 
     def __init__(self, settings: KernelSettings) -> None:
@@ -36,10 +38,10 @@ class ProblemsLayer:
         answer = classify(error, self._policy)
         if not answer.expected:
             log_failure(error, answer, exchange.scope, exchange)
-        if exchange.socket is not None and (exchange.started or exchange.socket.closed):
-            exchange.close(close_code_of(answer.problem.status))
-        elif not exchange.started:
+        if not exchange.started and not (exchange.socket is not None and exchange.socket.closed):
             self._respond(exchange, error, answer)
+        elif exchange.socket is not None:
+            exchange.close(close_code_of(answer.problem.status))
 
     def _respond(self, exchange: Exchange, error: Exception, answer: Answer) -> None:
         accept = (exchange.header(b"accept") or b"").decode("latin-1")

@@ -9,9 +9,10 @@ from typing import Any
 from starlette.exceptions import HTTPException
 from starlette.requests import HTTPConnection
 from starlette.responses import Response
+from starlette.websockets import WebSocket
 
 from bandmaster.contrib.web.problems.details import ProblemDetails, title_of
-from bandmaster.contrib.web.problems.responses import problem_response
+from bandmaster.contrib.web.problems.responses import problem_response, refuse_websocket
 from bandmaster.kernel import ErrorHandlerContribution
 
 
@@ -77,11 +78,12 @@ class ProblemHandler:
         members = self.members(error) if self.members is not None else {}
         return ProblemDetails(status=self.status, type=self.type, title=self.title, detail=detail, members=members)
 
-    async def __call__(self, request: HTTPConnection, error: Exception) -> Response:
+    async def __call__(self, request: HTTPConnection, error: Exception) -> Response | None:
         """Answer an exception, as an exception handler of Starlette."""
-        if request.scope["type"] == "websocket":
-            # Only the layer can refuse or close a WebSocket with a problem.
-            raise ProblemError.of(self.problem(error)) from error
+        if isinstance(request, WebSocket):
+            if not await refuse_websocket(request, self.problem(error), self.headers):
+                raise error
+            return None
         return problem_response(request, self.problem(error), self.headers)
 
 

@@ -7,6 +7,7 @@ from collections.abc import Iterable, Mapping
 from starlette.requests import HTTPConnection
 from starlette.responses import Response
 from starlette.types import Scope
+from starlette.websockets import WebSocket, WebSocketState
 
 from bandmaster.contrib.web.context import request_id
 from bandmaster.contrib.web.problems.details import ProblemDetails
@@ -15,6 +16,9 @@ from bandmaster.kernel import Exchange, current_exchange
 
 TRACE_ID = "trace_id"
 """The key under which a tracing layer keeps the trace's id in an exchange's ``data``."""
+
+_DENIAL = "websocket.http.response"
+"""The ASGI extension by which a server refuses a WebSocket with a response."""
 
 CONNECTION_CLOSE = (b"connection", b"close")
 """The header that tells a client of HTTP/1.1 that the server closes the connection after this response."""
@@ -73,6 +77,41 @@ def answer(exchange: Exchange, problem: ProblemDetails, headers: Iterable[tuple[
     ]
     # RFC 9110, 9.3.2: a response to HEAD has the headers of a response to GET, and no body.
     exchange.respond(problem.status, all_headers, b"" if exchange.method == "HEAD" else body)
+
+
+async def refuse_websocket(
+    websocket: WebSocket, problem: ProblemDetails, headers: Mapping[str, str] | None = None
+) -> bool:
+    """Refuse a WebSocket with a problem, or close an accepted one, whose client gets the close code alone.
+
+    A server that can't send a response to a WebSocket sends 403. Returns whether there was something to refuse or to
+    close: after the start of a refusal, and after the end of the connection, nothing is sent.
+    """
+    accepted, over = _find_state(websocket)
+    if over:
+        return False
+    if accepted or _DENIAL not in (websocket.scope.get("extensions") or ()):
+        await websocket.close(close_code_of(problem.status))
+    else:
+        await websocket.send_denial_response(problem_response(websocket, problem, headers))
+    return True
+
+
+def close_code_of(status: int) -> int:
+    """The WebSocket close code for a status (IANA's registry): try again later, internal error or policy violation."""
+    if status == 503:
+        return 1013
+    return 1011 if status >= 500 else 1008
+
+
+def _find_state(websocket: WebSocket) -> tuple[bool, bool]:
+    """Whether a WebSocket has been accepted, and whether a refusal has begun or the connection has ended."""
+    exchange = current_exchange()
+    # Starlette gives some handlers a new object, which knows nothing of the messages that another one has sent.
+    if exchange is not None and exchange.socket is not None:
+        return exchange.started, exchange.socket.closed
+    state = websocket.application_state
+    return state is WebSocketState.CONNECTED, state in (WebSocketState.RESPONSE, WebSocketState.DISCONNECTED)
 
 
 def _is_http_1(scope: Scope) -> bool:

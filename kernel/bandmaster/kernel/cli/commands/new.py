@@ -1,0 +1,109 @@
+"""``bandmaster new``: write a small application, or a plugin, to begin with."""
+
+from __future__ import annotations
+
+import keyword
+import re
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from bandmaster.kernel.cli.options import Format
+from bandmaster.kernel.cli.output import CommandError, answering, show_line
+
+if TYPE_CHECKING:
+    from importlib.resources.abc import Traversable
+
+Name = Annotated[
+    str,
+    typer.Argument(
+        help="The name of the distribution and of the directory, such as box-office.",
+        show_default=False,
+        metavar="NAME",
+    ),
+]
+Plugin = Annotated[
+    bool,
+    typer.Option(
+        "--plugin", help="Write a distribution with parts for other applications instead.", show_default=False
+    ),
+]
+Directory = Annotated[
+    str, typer.Option("--in", help="The directory to make the new one in.", show_default="the current one")
+]
+_ENDING = ".tmpl"
+_TAKEN = ("bandmaster", "test", "tests")
+"""Names of packages that are taken, besides the modules of the standard library."""
+
+
+def new(name: Name, plugin: Plugin = False, directory: Directory = ".") -> None:
+    """Write a small application to begin with.
+
+    It has a factory, a component, a layer, routes, a task, settings, and tests that pass. No existing file is changed.
+    """
+    with answering(Format.TEXT):
+        package = check_name(name)
+        root = Path(directory, name)
+        texts = {"name": name, "package": package, "prefix": package.upper()}
+        kind = "plugin" if plugin else "application"
+        written = {path: _fill(text, texts) for path, text in _read_templates(kind, package)}
+        _write(root, written)
+        show_line(f"wrote {root}: " + ", ".join(str(path) for path in sorted(written)))
+        show_line()
+        show_line("Go on with:")
+        show_line(f"  cd {root}")
+        show_line('  pip install -e ".[test]"')
+        show_line("  pytest")
+        show_line("  bandmaster plan" if plugin else "  bandmaster run")
+
+
+def check_name(name: str) -> str:
+    """The name of the package for a distribution of that name.
+
+    Raises:
+        CommandError: the name can't be a distribution's, or its package would hide another module.
+    """
+    if not re.fullmatch(r"[A-Za-z](?:[A-Za-z0-9._-]*[A-Za-z0-9])?", name):
+        raise CommandError(
+            f"{name!r} can't be the name of a distribution.",
+            "A name begins with a letter, and has letters, digits, '-', '_' and '.'.",
+            misspelt=True,
+        )
+    package = re.sub(r"[-._]+", "_", name).lower()
+    if keyword.iskeyword(package) or package in sys.stdlib_module_names or package in _TAKEN:
+        raise CommandError(f"A package {package!r} would hide Python's own or another.", "Choose another name.")
+    return package
+
+
+def _read_templates(kind: str, package: str) -> Iterator[tuple[Path, str]]:
+    from importlib.resources import files
+
+    for path, template in _walk(files("bandmaster.kernel.cli") / "templates" / kind, Path()):
+        parts = [package if part == "__package__" else part for part in path.parts]
+        yield Path(*parts), template.read_text(encoding="utf-8")
+
+
+def _walk(folder: Traversable, path: Path) -> Iterator[tuple[Path, Traversable]]:
+    for entry in folder.iterdir():
+        if entry.is_dir():
+            yield from _walk(entry, path / entry.name)
+        else:
+            yield path / entry.name.removesuffix(_ENDING), entry
+
+
+def _fill(text: str, texts: dict[str, str]) -> str:
+    return re.sub(r"\{\{(\w+)\}\}", lambda match: texts[match[1]], text)
+
+
+def _write(root: Path, texts: dict[Path, str]) -> None:
+    try:
+        if root.exists() and (not root.is_dir() or any(root.iterdir())):
+            raise CommandError(f"{root} exists already, and isn't an empty directory.", "Choose another name, or --in.")
+        for path, text in texts.items():
+            (root / path).parent.mkdir(parents=True, exist_ok=True)
+            (root / path).write_text(text, encoding="utf-8")
+    except OSError as error:
+        raise CommandError(f"{root} can't be written: {error.strerror}.") from error

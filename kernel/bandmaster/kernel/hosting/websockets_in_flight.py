@@ -1,0 +1,95 @@
+"""One WebSocket in flight, which the drain can close at any time."""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable
+from contextlib import suppress
+
+import anyio
+from starlette.types import Message, Receive, Scope, Send
+
+from bandmaster.kernel.errors import GoneAwayError
+from bandmaster.kernel.hosting.interruption import Interruption
+
+_REASON = "the server is going away"
+
+
+class WebSocketInFlight(Interruption):
+    """One WebSocket, with the ``receive`` and the ``send`` that its app gets."""
+
+    __slots__ = ("_code", "_gone", "_is_connecting", "_is_open", "_receive", "_send", "_waits", "scope")
+
+    def __init__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        super().__init__()
+        self.scope = scope
+        self._receive = receive
+        self._send = send
+        self._is_connecting = True
+        """Whether the handshake isn't over."""
+        self._is_open = False
+        self._code = 0
+        self._gone: anyio.Event | None = None
+        """Set when the drain has closed the connection; None before the drain begins to."""
+        self._waits: list[Interruption] | None = None
+        """The calls of ``receive`` that wait for the client; None before the app has received the connect."""
+
+    async def receive(self) -> Message:
+        """Receive what the client sends; a disconnect when the drain has closed the connection."""
+        if self._waits is None:
+            self._waits = []
+            return await self._receive()
+        received = None
+        if self._gone is None:
+            wait = Interruption()
+            self._waits.append(wait)
+            try:
+                received = await wait.run(self._receive())
+            finally:
+                self._waits.remove(wait)
+        if received is not None:
+            return received
+        assert self._gone is not None
+        await self._gone.wait()
+        return {"type": "websocket.disconnect", "code": self._code, "reason": _REASON}
+
+    def send(self, message: Message) -> Awaitable[None]:
+        """Send to the client, unless the drain has closed the connection."""
+        kind = message["type"]
+        if self._gone is not None:
+            return _refuse_message(kind)
+        if kind == "websocket.accept":
+            self._is_connecting, self._is_open = False, True
+        elif kind != "websocket.send":  # a close, or a response in place of the handshake
+            self._is_connecting = self._is_open = False
+        return self._send(message)
+
+    async def go_away(self, code: int, refuse: Callable[[Scope, Send], Awaitable[object]] | None) -> None:
+        """Close the connection if it is open, or let ``refuse`` answer the handshake. Returns when that is sent."""
+        if self._gone is not None:
+            await self._gone.wait()
+        elif self._is_open or (self._is_connecting and refuse is not None):
+            gone = self._gone = anyio.Event()
+            self._code = code
+            # granian sends no close while a receive is pending.
+            for wait in self._waits or ():
+                wait.interrupt()
+            try:
+                await self._close(code, refuse)
+            finally:
+                gone.set()
+
+    async def _close(self, code: int, refuse: Callable[[Scope, Send], Awaitable[object]] | None) -> None:
+        # Servers raise various errors for a client that has left, as wished.
+        with suppress(Exception):
+            if not self._is_open:
+                if refuse is not None and "websocket.http.response" in (self.scope.get("extensions") or ()):
+                    await refuse(self.scope, self._send)
+                    return
+                await self._send({"type": "websocket.accept"})
+            await self._send({"type": "websocket.close", "code": code, "reason": _REASON})
+
+
+async def _refuse_message(kind: str) -> None:
+    # An accept, a refusal or a second close is no error: the app can't know of the drain's own.
+    if kind == "websocket.send":
+        raise GoneAwayError("the connection was closed because the server is going away")

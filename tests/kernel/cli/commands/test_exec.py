@@ -1,0 +1,140 @@
+"""Tests of bandmaster.kernel.cli.commands.exec."""
+
+import sys
+
+import pytest
+
+from bandmaster.kernel.process import exit as process_exit
+
+SHOP = """
+import threading
+from collections.abc import AsyncIterator
+from typing import Annotated
+from pydantic_settings import BaseSettings
+from bandmaster.kernel import Application, LifespanBand, Named, create_app, lifespan
+
+log = []
+
+class Database:
+    def __init__(self, name):
+        self.name = name
+
+class FixSettings(BaseSettings):
+    fix_limit: int = 3
+
+@lifespan(band=LifespanBand.PERSISTENCE)
+async def database() -> AsyncIterator[Database]:
+    log.append("start")
+    yield Database("shop")
+    log.append("stop")
+
+@lifespan(band=LifespanBand.SERVICES, roles={"worker"})
+async def consumer() -> AsyncIterator[None]:
+    log.append("consumer")
+    yield
+
+def app() -> Application:
+    return create_app(contributions=[database, consumer], discover=False)
+
+async def mend(database: Database, settings: FixSettings) -> str:
+    log.append("mend")
+    return f"{database.name} {settings.fix_limit}"
+
+def block(database: "Database") -> int:
+    log.append(threading.current_thread() is threading.main_thread())
+    return 7
+
+def silent() -> None: ...
+
+async def fails(database: Database) -> None:
+    raise LookupError("no such row")
+
+async def needs(cache: Exception) -> None: ...
+
+async def stream():
+    yield 1
+
+class Thing: ...
+"""
+
+
+@pytest.fixture
+def shop(sandbox):
+    sandbox.write("shop.py", SHOP)
+    sandbox.monkeypatch.setattr(process_exit, "end_process", sys.exit)  # the real function would end the test run
+    sandbox.setenv(BANDMASTER_APP="shop:app")
+    return sandbox
+
+
+def test_an_async_function(shop):
+    """The function gets resources and settings by type between the start and the stop; its result is printed."""
+    result = shop.run("exec", "shop:mend")
+    assert (0, "shop 3\n") == (result.exit_code, result.stdout)
+    assert ["start", "mend", "stop"] == sys.modules["shop"].log
+
+
+def test_a_plain_function(shop):
+    """A plain function runs in another thread, so that it may block."""
+    result = shop.run("exec", "shop:block", "--app", "shop:app")
+    assert (0, "7\n") == (result.exit_code, result.stdout)
+    assert ["start", False, "stop"] == sys.modules["shop"].log
+
+
+def test_no_result(shop):
+    """None isn't printed."""
+    result = shop.run("exec", "shop:silent")
+    assert (0, "") == (result.exit_code, result.stdout)
+
+
+def test_another_role(shop):
+    """``--role`` starts the components of that role."""
+    assert 0 == shop.run("exec", "shop:silent", "--role", "worker").exit_code
+    assert ["start", "consumer", "stop"] == sys.modules["shop"].log
+
+
+def test_everything_installed(shop):
+    """Without an application, everything installed is started."""
+    shop.install_data()
+    shop.monkeypatch.delenv("BANDMASTER_APP")
+    shop.write("fixes.py", "from acme_data import Broker\nasync def fix(broker: Broker) -> str:\n    return 'fixed'\n")
+    result = shop.run("exec", "fixes:fix")
+    assert (0, "fixed\n") == (result.exit_code, result.stdout)
+
+
+def test_a_function_that_fails(shop):
+    """The exception of the function is reported with the traceback, after everything has been stopped."""
+    shop.setenv(BANDMASTER_LOG_FORMAT="console")
+    result = shop.run("exec", "shop:fails")
+    assert (70, "") == (result.exit_code, result.stdout)
+    reported = result.stderr
+    assert "LookupError: no such row" in reported
+    assert 'raise LookupError("no such row")' in reported
+    assert ["start", "stop"] == sys.modules["shop"].log
+
+
+def test_a_missing_resource(shop):
+    """A parameter that nothing provides is a problem of the plan, and nothing is started."""
+    result = shop.run("exec", "shop:needs")
+    assert 78 == result.exit_code
+    assert "'exec' (APPLICATION, in code, shop:needs) needs an Exception, which nothing provides" in result.stderr
+    assert [] == sys.modules["shop"].log
+
+
+@pytest.mark.parametrize(
+    ("function", "expected"),
+    [
+        ("shop:mnd", "module shop has no attribute 'mnd'. Did you mean 'mend'?"),
+        ("shop", "'shop' isn't of the form module:attribute."),
+        ("shop:Thing", "shop:Thing is the class Thing; expected a function, async or plain."),
+        (
+            "shop:stream",
+            "expected a function, async or plain. A function with yield is a component: pass it to create_app.",
+        ),
+        ("shop:log", "shop:log is a list; expected a function, async or plain."),
+    ],
+)
+def test_a_wrong_function(shop, function, expected):
+    """A misspelt function, or something else than a function, is refused before anything starts."""
+    result = shop.run("exec", function)
+    assert 78 == result.exit_code
+    assert expected in result.stderr

@@ -1,0 +1,108 @@
+"""Tests of bandmaster.kernel.cli.commands.new."""
+
+import os
+import subprocess
+import sys
+import tomllib
+from pathlib import Path
+
+import pytest
+
+from bandmaster.kernel.cli.commands.new import check_name
+
+ALLOWED = "bandmaster-fastapi,bandmaster-web,bandmaster-taskiq,bandmaster-redis"
+
+
+def read_parts(root: Path, group: str) -> dict[str, str]:
+    return tomllib.loads((root / "pyproject.toml").read_text())["project"]["entry-points"][group]
+
+
+def install(root: Path, site: Path) -> None:
+    """Install a project as pip would in the editable mode, into a directory of the test's own, and from no index."""
+    command = [sys.executable, "-m", "pip", "--disable-pip-version-check", "install", "--quiet", "--no-deps"]
+    command += ["--no-index", "--no-build-isolation", "--target", str(site), str(root)]
+    subprocess.run(command, check=True, capture_output=True, timeout=120)
+
+
+def run(root: Path, site: Path, *command: str) -> str:
+    """Run a module of Python in the project, where of the installed parts only the project's and its needs are seen."""
+    environment = {name: value for name, value in os.environ.items() if not name.startswith(("BANDMASTER_", "PYTEST_"))}
+    environment |= {
+        "PYTHONPATH": str(site),
+        "PYTHONWARNINGS": "error",
+        "BANDMASTER_PLUGINS": "allowlist",
+        "BANDMASTER_ALLOW": f"{ALLOWED},{root.name}",
+    }
+    result = subprocess.run(
+        [sys.executable, "-m", *command],
+        cwd=root,
+        env=environment,
+        capture_output=True,
+        text=True,
+        check=False,
+        timeout=120,
+    )
+    assert 0 == result.returncode, result.stdout + result.stderr
+    return result.stdout
+
+
+def test_an_application(sandbox):
+    """The application as written has a part of each kind, fits together, and its tests pass."""
+    shown = sandbox.out("new", "box-office")
+    assert shown.startswith("wrote box-office: .gitignore, README.md, box_office/__init__.py, box_office/app.py,")
+    root, site = sandbox.work / "box-office", sandbox.work / "site"
+    assert {"box_office_notes": "box_office.notes:notes"} == read_parts(root, "bandmaster.lifespan")
+    install(root, site)
+    plan = run(root, site, "bandmaster.kernel", "plan", "--format", "json")
+    for name in ("box_office_notes", "box_office_served_by", "box_office_routes", "box_office_tasks"):
+        assert f'"{name}"' in plan
+    assert "ok: box_office.app:app fits together" in run(root, site, "bandmaster.kernel", "check", "--strict")
+    assert "3 passed" in run(root, site, "pytest", "-q", "-p", "no:cacheprovider", "-p", "no:asyncio")
+
+
+def test_a_plugin(sandbox):
+    """The plugin as written is found by entry point, and its tests pass."""
+    sandbox.out("new", "--plugin", "Acme.Maintenance", "--in", "packages")
+    root, site = sandbox.work / "packages" / "Acme.Maintenance", sandbox.work / "site"
+    install(root, site)
+    plan = run(root, site, "bandmaster.kernel", "plan")
+    assert "acme_maintenance" in plan
+    assert "acme_maintenance_layer" in plan
+    assert "3 passed" in run(root, site, "pytest", "-q", "-p", "no:cacheprovider", "-p", "no:asyncio")
+
+
+def test_names():
+    """The package's name follows from the distribution's."""
+    assert ["shop", "box_office", "acme_x_y2"] == list(map(check_name, ("shop", "Box-Office", "acme.x__y2")))
+
+
+@pytest.mark.parametrize("name", ["", "2shop", "-x", "a b", "a/b", "../x", "shop-"])
+def test_a_wrong_name(sandbox, name):
+    """A name that no distribution can have is refused."""
+    code, error = sandbox.error("new", "--", name)
+    assert (2, True) == (code, "can't be the name of a distribution" in error)
+
+
+@pytest.mark.parametrize("name", ["class", "json", "bandmaster", "Test"])
+def test_a_name_that_hides_a_module(sandbox, name):
+    """A package that would hide another module is refused."""
+    code, error = sandbox.error("new", name)
+    assert (1, True) == (code, "would hide" in error)
+
+
+def test_nothing_is_overwritten(sandbox):
+    """A directory with files in it is left alone; an empty one is used."""
+    sandbox.write("shop/notes.txt", "mine")
+    code, error = sandbox.error("new", "shop")
+    assert (1, "shop exists already, and isn't an empty directory. Choose another name, or --in.\n") == (code, error)
+    assert ["notes.txt"] == os.listdir("shop")
+    (sandbox.work / "empty").mkdir()
+    sandbox.out("new", "empty")
+    assert "pyproject.toml" in os.listdir("empty")
+
+
+def test_a_place_that_cannot_be_written(sandbox):
+    """A place that can't be written is named."""
+    sandbox.write("file", "")
+    code, error = sandbox.error("new", "shop", "--in", "file")
+    assert (1, "file/shop can't be written: Not a directory.\n") == (code, error)

@@ -1,0 +1,248 @@
+"""Tests of bandmaster.kernel.cli.findings, by the command that prints them."""
+
+import json
+
+import pytest
+
+ROLES = """
+from collections.abc import AsyncIterator, Iterator
+from pydantic_settings import BaseSettings, SettingsConfigDict
+from bandmaster.kernel import EventLoop, KernelSettings, LifespanBand, Plan, Problem, create_app, lifespan
+
+class QueueSettings(BaseSettings):
+    model_config = SettingsConfigDict(env_prefix="QUEUE_")
+    url: str = ""
+    echo: bool = False
+
+class Pump: ...
+
+def judge(settings: QueueSettings, kernel: KernelSettings, plan: Plan, loop: EventLoop) -> Iterator[Problem | str]:
+    if loop is EventLoop.TRIO:
+        yield Problem("asyncio only.")
+    if settings.echo:
+        yield from kernel.refuse_in_production("QUEUE_ECHO prints everything", "Unset it.")
+    if plan.role == "pump" and not settings.url:
+        yield Problem("QUEUE_URL isn't set, so there is nothing to pump.", role_unavailable=True)
+    if plan.role == "pump" and settings.url == "bad":
+        yield Problem("QUEUE_URL is bad.")
+        yield "QUEUE_URL smells"
+
+@lifespan(band=LifespanBand.SERVICES, check=judge)
+async def queue(settings: QueueSettings) -> AsyncIterator[Pump]:
+    yield Pump()
+
+@lifespan(band=LifespanBand.SERVICES, roles={"pump"})
+async def pump(pump: Pump) -> AsyncIterator[None]:
+    yield
+"""
+SHOP = f"""{ROLES}
+def app():
+    return create_app(discover=False, contributions=[queue, pump])
+"""
+OK = "ok: shop:app fits together (1 component, no layers)\n"
+NOTE = "note: the role pump has no use here: lifespan 'queue' (SERVICES, in code, shop:queue): QUEUE_URL isn't set, so "
+
+
+@pytest.fixture
+def shop(sandbox):
+    sandbox.write("shop.py", SHOP)
+    for name in ("QUEUE_URL", "QUEUE_ECHO"):
+        sandbox.monkeypatch.delenv(name, raising=False)
+    return sandbox
+
+
+def test_a_role_that_the_environment_has_no_use_for(shop):
+    """The role is a note as long as nobody asks for it, and a problem for who does."""
+    assert f"{OK}{NOTE}there is nothing to pump.\n" == shop.out("check", "shop:app", "--strict")
+    told = json.loads(shop.out("check", "shop:app", "--format", "json"))
+    assert (True, 1) == (told["ok"], len(told["notes"]))
+    code, said = shop.error("check", "shop:app", "--role", "pump")
+    assert (1, True) == (code, "QUEUE_URL isn't set" in said)
+
+
+def test_every_role_is_judged(shop):
+    """What another role would refuse is a problem that names the role, and so for warnings."""
+    shop.setenv(QUEUE_URL="bad")
+    code, said = shop.error("check", "shop:app")
+    where = "lifespan 'queue' (SERVICES, in code, shop:queue)"
+    assert (1, f"warning: role pump: {where}: QUEUE_URL smells\n1 problem in the plan:\n") == (
+        code,
+        said.partition("  - ")[0],
+    )
+    assert said.endswith(f"  - role pump: {where}: QUEUE_URL is bad.\n")
+    shop.setenv(QUEUE_URL="good")
+    assert OK == shop.out("check", "shop:app")
+
+
+def test_a_role_that_cannot_be_planned(shop):
+    """The problems of a role's plan are problems, too."""
+    shop.write("shop.py", f"{ROLES}\ndef app():\n    return create_app(discover=False, contributions=[pump])\n")
+    code, said = shop.error("check", "shop:app")
+    assert (1, True) == (code, "  - role pump: lifespan 'pump' (SERVICES, in code, shop:pump) needs a Pump" in said)
+
+
+@pytest.mark.requirement("FA-11")
+@pytest.mark.parametrize(
+    ("environment", "code", "expected"),
+    [
+        ("development", 0, ""),
+        ("test", 0, ""),
+        ("staging", 0, "QUEUE_ECHO prints everything, which production refuses. Unset it.\n"),
+        ("production", 1, "QUEUE_ECHO prints everything, which is refused in production. Unset it.\n"),
+    ],
+)
+def test_what_production_refuses(shop, environment, code, expected):
+    """Production refuses, staging warns, other environments say nothing."""
+    shop.setenv(QUEUE_ECHO="1", BANDMASTER_ENVIRONMENT=environment, QUEUE_URL="x")
+    result = shop.run("check", "shop:app")
+    assert (code, True) == (result.exit_code, result.stderr.endswith(expected))
+    assert bool(expected) == bool(result.stderr)
+    assert (1 if expected else 0) == shop.run("check", "shop:app", "--strict").exit_code
+
+
+@pytest.mark.parametrize(
+    ("environment", "near"), [("prd", "production"), ("prodution", "production"), ("stagng", "staging"), ("qa", None)]
+)
+def test_an_unknown_environment(shop, environment, near):
+    """A name that isn't known may be a misspelt production, whose refusals don't apply; the plan says so."""
+    shop.setenv(BANDMASTER_ENVIRONMENT=environment, QUEUE_URL="x")
+    hint = f" Did you mean {near!r}?" if near else ""
+    expected = (
+        f"BANDMASTER_ENVIRONMENT is {environment!r}, which is none of 'development', 'test', 'staging' and "
+        f"'production'; nothing is refused there as it is in production.{hint}\n"
+    )
+    assert f"warning: {expected}" == shop.run("check", "shop:app").stderr
+    assert expected.strip() in " ".join(shop.run("plan", "shop:app").stdout.split())
+
+
+@pytest.mark.parametrize("environment", ["dev", "Local", "testing", "CI", "stage", "Staging", "prod", "PRODUCTION"])
+def test_short_names_of_environments(shop, environment):
+    """The usual short names are known, in capitals as well."""
+    shop.setenv(BANDMASTER_ENVIRONMENT=environment, QUEUE_URL="x")
+    assert OK == shop.out("check", "shop:app")
+
+
+@pytest.mark.parametrize(
+    ("variables", "expected"),
+    [
+        ({"BANDMASTER_SERVER_PORT": "abc"}, "BANDMASTER_SERVER_PORT is wrong (ServerSettings): Input should be"),
+        ({"BANDMASTER_SERVER_FD": "x"}, "BANDMASTER_SERVER_FD is wrong (ServerSettings): Input should be"),
+        ({"BANDMASTER_SERVER_LOOP": "trio"}, "ServerSettings is wrong: BANDMASTER_SERVER_LOOP: uvicorn doesn't run"),
+        (
+            {"BANDMASTER_SERVER_LOOP": "trio", "BANDMASTER_SERVER_SERVER": "hypercorn"},
+            "lifespan 'queue' (SERVICES, in code, shop:queue): asyncio only.",
+        ),
+    ],
+)
+def test_the_launcher_s_settings(shop, variables, expected):
+    """What `run` would refuse of the launcher's settings is refused, for every role."""
+    shop.setenv(QUEUE_URL="x", **variables)
+    code, said = shop.error("check", "shop:app")
+    assert (1, f"1 problem in the plan:\n  - {expected}") == (code, said[: len(expected) + 27])
+
+
+def test_a_server_that_is_not_installed(shop, monkeypatch):
+    """The server is looked for, as `run` does."""
+    from bandmaster.kernel.process.servers import interface
+
+    monkeypatch.setattr(interface.importlib.util, "find_spec", lambda name: None)
+    shop.setenv(QUEUE_URL="x")
+    code, said = shop.error("check", "shop:app")
+    assert (1, True) == (code, "  - uvicorn isn't installed: " in said)
+
+
+def test_all_problems_at_once(sandbox):
+    """A plan that can't be made doesn't hide the launcher's problems and misspelt variables."""
+    sandbox.install_data(url=None)
+    sandbox.setenv(BANDMASTER_SERVER_PORT="abc", ACME_ULR="postgresql://here")
+    code, said = sandbox.error("check")
+    assert (1, True) == (
+        code,
+        said.startswith("warning: ACME_ULR is set, and nothing reads it. Did you mean 'ACME_URL'?\n"),
+    )
+    assert ["ACME_URL", "BANDMASTER_SERVER_PORT"] == [
+        line.split()[1] for line in said.splitlines() if line.startswith("  - ")
+    ]
+    told = json.loads(sandbox.run("check", "--format", "json").stdout)
+    assert (False, 2) == (told["ok"], len(told["problems"]))
+
+
+@pytest.mark.requirement("FA-10")
+def test_variables_that_nothing_reads(sandbox):
+    """`check` and `config` warn of misspelt variables; variables of other roles are read by those roles."""
+    sandbox.install_data()
+    sandbox.setenv(BANDMASTER_DRAIN_DELEY="1")
+    warning = "warning: BANDMASTER_DRAIN_DELEY is set, and nothing reads it. Did you mean 'BANDMASTER_DRAIN_DELAY'?\n"
+    result = sandbox.run("check")
+    assert (0, warning) == (result.exit_code, result.stderr)
+    assert (1, f"{warning}Warnings fail with --strict.\n") == sandbox.error("check", "--strict")
+    for form in ("text", "env"):
+        result = sandbox.run("config", "--format", form)
+        assert (0, warning) == (result.exit_code, result.stderr)
+    told = json.loads(sandbox.run("config", "--format", "json").stdout)
+    assert [warning.removeprefix("warning: ").strip()] == told["warnings"]
+    sandbox.setenv(BANDMASTER_OTHER_VARIABLES="BANDMASTER_DRAIN_DELEY")
+    assert "ok: " in sandbox.out("check", "--strict")
+
+
+CHECKS = """
+from bandmaster.kernel import CheckContribution, Problem
+
+def judge(application):
+    yield Problem(f"{type(application.host).__name__} is wrong.", "Mend it.")
+    yield "careful"
+
+def fail(application):
+    raise RuntimeError("no")
+
+judged = CheckContribution(name="x", check=judge)
+failed = CheckContribution(name="x", check=fail)
+"""
+
+
+def test_contributed_checks(sandbox):
+    """Checks of installed distributions judge the application, also one that takes no installed parts."""
+    sandbox.install(
+        "acme-checks",
+        "[bandmaster.checks]\njudged = acme_checks:judged\nfailed = acme_checks:failed\n",
+        acme_checks=CHECKS,
+    )
+    sandbox.write("shop.py", "from bandmaster.kernel import create_app\napp = lambda: create_app(discover=False)\n")
+    code, said = sandbox.error("check", "shop:app")
+    assert (
+        1,
+        [
+            "warning: careful",
+            "2 problems in the plan:",
+            "  - check 'failed' (acme-checks 1.2) failed: RuntimeError: no.",
+            "  - Starlette is wrong. Mend it.",
+        ],
+    ) == (code, said.splitlines())
+    sandbox.setenv(BANDMASTER_DISABLE="failed")
+    told = json.loads(sandbox.run("check", "shop:app", "--format", "json").stdout)
+    assert ["judged"] == [problem["subject"] for problem in told["problems"]]
+
+
+def test_a_check_in_code(sandbox):
+    """A check may be handed over like other parts."""
+    sandbox.write(
+        "shop.py",
+        f"{CHECKS}\nfrom bandmaster.kernel import create_app\napp = lambda: create_app(contributions=[judged])\n",
+    )
+    assert (1, True) == ((result := sandbox.error("check", "shop:app"))[0], "Starlette is wrong" in result[1])
+
+
+def test_a_check_that_cannot_be_loaded(sandbox):
+    """A check that isn't one is a problem of the installed parts, as for other parts."""
+    sandbox.install("acme-checks", "[bandmaster.checks]\nodd = acme_checks:odd\n", acme_checks="odd = 3\n")
+    sandbox.write("shop.py", "from bandmaster.kernel import create_app\napp = lambda: create_app(discover=False)\n")
+    for arguments in (["check"], ["check", "shop:app"]):
+        code, said = sandbox.error(*arguments)
+        assert (1, True) == (code, "check 'odd' (acme-checks 1.2) can't be loaded: acme_checks:odd is an int" in said)
+
+
+def test_a_socket_in_a_directory_that_is_not_there(shop):
+    """`run` could not listen there."""
+    shop.setenv(QUEUE_URL="x", BANDMASTER_SERVER_UDS="/nowhere/shop.sock")
+    code, said = shop.error("check", "shop:app")
+    assert (1, True) == (code, "BANDMASTER_SERVER_UDS is /nowhere/shop.sock, whose directory doesn't exist" in said)

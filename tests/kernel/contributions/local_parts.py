@@ -1,0 +1,121 @@
+"""Parts inside of functions and classes, in a module whose annotations are text."""
+
+from __future__ import annotations
+
+import functools
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+
+from pydantic_settings import BaseSettings
+
+from bandmaster.kernel import LifespanBand, LifespanContribution, MiddlewareBand, lifespan, middleware
+
+SERVICES = LifespanBand.SERVICES
+
+
+class Clock:
+    """A class at module level, of the same name as a local one."""
+
+
+class Watch:
+    """A class at module level."""
+
+
+def make_parts():
+    """A provider, and a component and a layer that need a local class."""
+
+    class Clock: ...
+
+    class ClockSettings(BaseSettings):
+        threads: int = 3
+
+    def hold(settings: ClockSettings) -> dict[str, int]:
+        return {"threads": settings.threads}
+
+    @lifespan(band=SERVICES, budget=hold)
+    async def clock(settings: ClockSettings) -> AsyncIterator[Clock]:
+        yield Clock()
+
+    @asynccontextmanager
+    async def uses(clock: Clock | None) -> AsyncIterator[None]:
+        yield
+
+    @middleware(band=MiddlewareBand.POLICY)
+    class Stamps:
+        def __init__(self, clock: Clock) -> None: ...
+
+        def on_end(self, exchange: object) -> None: ...
+
+    def make_inner():
+        @lifespan(band=SERVICES)
+        async def inner(clock: Clock, watch: Watch | None) -> AsyncIterator[None]:
+            yield
+
+        return inner
+
+    used = LifespanContribution(
+        name="uses",
+        factory=functools.partial(uses),
+        band=SERVICES,
+    )
+    return Clock, [clock, used, Stamps, make_inner()]
+
+
+def make_early():
+    """A component whose annotation names a class that comes after it, and that the component uses."""
+
+    @lifespan(band=SERVICES)
+    async def early() -> AsyncIterator[Late]:
+        yield Late()
+
+    class Late: ...
+
+    return Late, early
+
+
+def make_unused():
+    """A component whose annotation names a class that comes after it, and that the component doesn't use."""
+
+    @lifespan(band=SERVICES)
+    async def unused(late: Late) -> AsyncIterator[None]:
+        yield
+
+    class Late: ...
+
+    return unused
+
+
+def make_unassigned():
+    """A component whose annotation names a variable that is never assigned."""
+
+    @lifespan(band=SERVICES)
+    async def unassigned(late: Late) -> AsyncIterator[None]:
+        yield late
+
+    if not make_unassigned:
+        Late = Watch
+
+    return unassigned
+
+
+def make_wrong():
+    """A component with an annotation that names a local class, and fails."""
+
+    class Clock: ...
+
+    @lifespan(band=SERVICES)
+    async def wrong(clock: Clock.Hand) -> AsyncIterator[None]:
+        yield
+
+    return wrong
+
+
+class Shelf:
+    """A class with a part among its members."""
+
+    class Book: ...
+
+    @lifespan(band=SERVICES)
+    async def book() -> AsyncIterator[Book]:
+        """A component in the body of a class."""
+        yield Shelf.Book()
