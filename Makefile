@@ -53,6 +53,7 @@ check: $(VENV)/.dev
 
 fuzz: $(VENV)/.dev
 	$(BIN)/python -m tests.kernel.fuzz --exhaustive
+	$(BIN)/python -m tests.kernel.fuzz --exhaustive --policies --seconds 900
 	$(BIN)/python -m tests.kernel.fuzz --hypothesis 100000
 
 mutants: $(VENV)/.dev

@@ -1,6 +1,7 @@
 """Check the laws of the lifecycle in long runs: exhaustive, random, and for leaks.
 
 python -m tests.kernel.fuzz --exhaustive --seconds 600
+python -m tests.kernel.fuzz --exhaustive --policies --seconds 600
 python -m tests.kernel.fuzz --hypothesis 100000
 python -m tests.kernel.fuzz --leaks 10000
 """
@@ -20,7 +21,7 @@ from collections.abc import Iterator
 from functools import partial
 from pathlib import Path
 
-from tests.kernel.harness.cases import BACKENDS, Case, Part, disturb, list_cases
+from tests.kernel.harness.cases import BACKENDS, Case, Part, disturb, list_cases, list_policy_cases
 from tests.kernel.harness.clock import run_asyncio
 from tests.kernel.harness.oracle import LawBroken, run_and_check
 from tests.kernel.harness.parts import make_faulty_plan
@@ -33,6 +34,7 @@ def main() -> int:
     """Run the chosen checks; the exit code is 0 if every law held."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--exhaustive", action="store_true", help="every graph of three, fault, shape and disturbance")
+    parser.add_argument("--policies", action="store_true", help="exhaustive: failed starts, tried again or degraded")
     parser.add_argument("--hypothesis", type=int, metavar="N", default=0, help="random cases of up to 12 components")
     parser.add_argument("--leaks", type=int, metavar="CYCLES", nargs="?", const=10_000, default=0)
     parser.add_argument("--seconds", type=float, default=float("inf"), help="stop an exhaustive run after that time")
@@ -45,7 +47,8 @@ def main() -> int:
     ok = True
     if options.exhaustive:
         backends = ["asyncio"] if options.eager else options.backend or list(BACKENDS)
-        ok &= run_exhaustively(backends, options.seconds, options.jobs, options.seed, eager=options.eager)
+        undisturbed = list((list_policy_cases if options.policies else list_cases)(backends))
+        ok &= run_exhaustively(undisturbed, options.seconds, options.jobs, options.seed, eager=options.eager)
     if options.hypothesis:
         ok &= run_randomly(options.hypothesis)
     if options.leaks:
@@ -53,9 +56,8 @@ def main() -> int:
     return 0 if ok else 1
 
 
-def run_exhaustively(backends: list[str], seconds: float, jobs: int, seed: int, *, eager: bool) -> bool:
+def run_exhaustively(undisturbed: list[Case], seconds: float, jobs: int, seed: int, *, eager: bool) -> bool:
     """Run every case with every disturbance at every step; shuffled, so that a run with a time limit is a sample."""
-    undisturbed = list(list_cases(backends))
     random.Random(seed).shuffle(undisturbed)
     began, runs, swept, failures = time.monotonic(), 0, 0, []
     with multiprocessing.get_context("fork").Pool(jobs) as pool:

@@ -22,7 +22,7 @@ from typing import Any, NamedTuple
 if __package__ in (None, ""):
     sys.path.insert(0, str(Path(__file__).parents[2]))
 
-from tests.kernel.harness.cases import Case, Disturbance, Part, list_cases, list_linked
+from tests.kernel.harness.cases import Case, Disturbance, Part, list_cases, list_linked, list_policy_cases
 from tests.kernel.harness.oracle import find_violations
 from tests.kernel.harness.runner import run_case
 
@@ -31,6 +31,7 @@ from bandmaster.kernel.lifecycle import (
     cancellation,
     component_task,
     engine,
+    failed_starts,
     outcome,
     overdue,
     provided,
@@ -48,6 +49,7 @@ MODULES = (
     services,
     component_task,
     outcome,
+    failed_starts,
     overdue,
     arguments,
     provided,
@@ -261,9 +263,7 @@ MUTANTS = (
         "expected=task.guard.cancel_called",
     ),
     # Deadlines
-    Mutant(
-        "starts have no deadline", "        self._timer.set_deadline(task, now + task.component.start_timeout)\n", ""
-    ),
+    Mutant("starts have no deadline", "        self._timer.set_deadline(task, task.start_by)\n", ""),
     Mutant("stops have no deadline", "        self._timer.set_deadline(task, now + task.component.stop_timeout)\n", ""),
     Mutant(
         "a stop has the start's deadline", "now + task.component.stop_timeout", "now + task.component.start_timeout"
@@ -335,6 +335,109 @@ MUTANTS = (
     ),
     Mutant("a degraded component stops the plan", '        if policy == "stop":\n', "        if True:\n"),
     Mutant("a crash never stops the plan", '        if policy == "stop":\n', "        if False:\n"),
+    # Starts that are tried again
+    Mutant("a failed try is never repeated", '        if reaction == "retry":\n', "        if False:\n"),
+    Mutant("an error that stays is tried again", "    PermanentError,\n    AssertionError,\n", "    AssertionError,\n"),
+    Mutant("a delay reaches the deadline", "    return delay if delay < left else None\n", "    return delay\n"),
+    Mutant(
+        "each try has a deadline of its own",
+        "        self._timer.set_deadline(task, task.start_by)\n",
+        "        self._timer.set_deadline(task, self._now() + task.component.start_timeout)\n",
+    ),
+    Mutant(
+        "the next try begins at once",
+        "            if task.delay:\n                await anyio.sleep(task.delay)\n",
+        "",
+    ),
+    Mutant("the delays between tries don't grow", "compute_delay(backoff, attempt - 1)", "compute_delay(backoff, 0)"),
+    Mutant(
+        "a try sees the variables of the one before",
+        "            self._spawn_task(task.next_try)\n",
+        "            self._start_task(task.next_try)\n",
+    ),
+    Mutant(
+        "a failure of the rollback is tried again or degraded",
+        "        if not self._schedule.stopping and self._follow_start_policy(",
+        "        if self._follow_start_policy(",
+    ),
+    Mutant(
+        "tries aren't counted",
+        "(task.component, phase, error, task.attempt)",
+        "(task.component, phase, error)",
+    ),
+    Mutant(
+        "the waiting components start before the next try",
+        "                task.prepare_next_try(own, delay)\n",
+        "                task.prepare_next_try(own, delay)\n                self._continue_start(task)\n",
+    ),
+    # Starts that are degraded
+    Mutant("a failed start is never degraded", '        if reaction == "degrade":\n', "        if False:\n"),
+    Mutant(
+        "SystemExit is tried again or degraded",
+        "        if own is not None and not isinstance(own, Exception):\n",
+        "        if False:\n",
+    ),
+    Mutant(
+        "a cancellation by other code is tried again or degraded",
+        "            return True\n        if own is None:\n            return False\n",
+        "            return True\n        own = own or Exception()\n",
+    ),
+    Mutant(
+        "a late start is never degraded",
+        "        if starting and not rolling_back and task.component",
+        "        if False and task.component",
+    ),
+    Mutant(
+        "a late undoing of a start is degraded",
+        "        if starting and not rolling_back and task.component",
+        "        if starting and task.component",
+    ),
+    Mutant(
+        "a late start that may be degraded isn't cancelled",
+        "            task.failed_start = error\n            task.abort.cancel()\n",
+        "            task.failed_start = error\n",
+    ),
+    Mutant(
+        "the error of a cancelled start is lost",
+        "            task.failed_start.__cause__ = own\n",
+        "            pass\n",
+    ),
+    Mutant(
+        "a degraded component frees no other",
+        "error=error, waited=task.waited)\n        self._continue_start(task)\n",
+        "error=error, waited=task.waited)\n",
+    ),
+    Mutant(
+        "a degraded component leaves its place in the order",
+        "            await wait_through([task.may_stop])\n        elif",
+        "            pass\n        elif",
+    ),
+    Mutant(
+        "a component that starts too late isn't exited",
+        "crash = None if self._is_given_up(task) else await self._hold(task)",
+        "crash = await self._hold(task)",
+    ),
+    Mutant(
+        "a component that starts too late counts",
+        "        if self._schedule.stopping or task.failed_start is not None:\n",
+        "        if self._schedule.stopping:\n",
+    ),
+    Mutant(
+        "a start that ignores its cancellation is no failure",
+        '            self._record_failure(task, "start", error)\n            task.may_stop.set()',
+        "            task.may_stop.set()",
+    ),
+    Mutant(
+        "a start that ignores its cancellation may never stop",
+        "            task.may_stop.set()  # nothing has started after it\n",
+        "",
+    ),
+    Mutant("a component starts without one that it relies on", "        if lost:\n", "        if False:\n"),
+    Mutant(
+        "a degraded component isn't remembered",
+        "        self.degraded_starts[task.name] = describe_degraded(error)\n",
+        "",
+    ),
     # Readiness and contexts
     Mutant(
         "ready before all have started",
@@ -353,8 +456,8 @@ MUTANTS = (
     ),
     Mutant(
         "components see each other's variables",
-        "            self._neutral_context.copy().run(self._spawn_task, task)\n",
-        "            self._spawn_task(task)\n",
+        "        self._neutral_context.copy().run(self._start_task, task)\n",
+        "        self._start_task(task)\n",
     ),
     # Objects
     Mutant("a component's object is lost", "        self._started[component] = value\n", "        pass\n"),
@@ -381,8 +484,8 @@ MUTANTS = (
     # Services
     Mutant(
         "services never run",
-        "            task.services.start()\n        self._unstarted",
-        "            pass\n        self._unstarted",
+        "            task.services.start()\n        self._continue",
+        "            pass\n        self._continue",
     ),
     Mutant(
         "a service isn't ended before its component",
@@ -464,6 +567,7 @@ def load_engine(mutant: Mutant) -> Any:
 def list_sample() -> Sequence[Case]:
     """List the cases that mutants are tried against: the telling cases first, then a share of all cases."""
     found = [*list_telling_cases(), *list(list_cases(["asyncio"]))[::29], *list(list_cases(["trio"]))[::97]]
+    found += [*list(list_policy_cases(["asyncio"]))[::53], *list(list_policy_cases(["trio"]))[::197]]
     disturbed = []
     for place, case in enumerate(found):
         kinds = ("cancel", "native", "stop", "shutdown", "kill") if case.backend == "asyncio" else ("cancel", "stop")
@@ -493,6 +597,18 @@ def list_telling_cases() -> Iterator[Case]:
     yield Case((Part("a", start="late", shape="group"), Part("b", shape="group"), Part("c", shape="group")))
     # A component starts in the tick of the fault, and its stop awaits a task that other code has cancelled.
     yield Case((Part("a", start="fail"), Part("b", stop="by_hand"), Part("c")))
+    # Starts that are tried again: to success, to the deadline, in vain, and beside a neighbour that fails.
+    for kind, failures in (("fail", 1), ("early", 3), ("fail", 0), ("permanent", 0), ("hang", 0), ("base", 0)):
+        yield Case((Part("a", start=kind, policy="retry", failures=failures), Part("b", ("a",)), Part("c")))
+    yield Case((Part("a", start="messy", policy="retry"), Part("b", start="fail"), Part("c")))
+    yield Case((Part("a", start="by_hand", policy="retry"), Part("b", ("a",))))
+    # Degraded ones: at once, too late, in spite of the cancellation, beside a neighbour that fails.
+    for kind in ("early", "hang", "messy", "late", "stubborn", "exit", "by_hand"):
+        yield Case((Part("a"), Part("b", ("a",), start=kind, policy="degrade"), Part("c", ("b",), stop="slow")))
+    yield Case((Part("a", start="fail", policy="degrade"), Part("b", ("a",), policy="degrade"), Part("c", ("b",))))
+    yield Case((Part("a"), Part("b", stage=1, start="fail", policy="degrade"), Part("c", stage=2, stop="slow")))
+    yield Case((Part("a", start="messy", policy="degrade"), Part("b", start="fail"), Part("c")))
+    yield Case((Part("a", start="stubborn", policy="degrade"), Part("b", start="fail"), Part("c")))
     # The stop is requested in the tick in which the last component has started.
     for step in range(4, 12):
         yield Case((Part("a"), Part("b")), "waits", Disturbance("stop", step))

@@ -2,11 +2,21 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 
 import pytest
 from hypothesis import HealthCheck, given, settings
-from tests.kernel.harness.cases import BACKENDS, SHAPES, Case, Disturbance, Part, disturb, list_cases
+from tests.kernel.harness.cases import (
+    BACKENDS,
+    DISTURBANCES,
+    SHAPES,
+    Case,
+    Disturbance,
+    Part,
+    disturb,
+    list_cases,
+    list_policy_cases,
+)
 from tests.kernel.harness.oracle import LawBroken, check_laws, find_violations, run_and_check
 from tests.kernel.harness.runner import run_case
 from tests.kernel.harness.strategies import cases
@@ -22,9 +32,11 @@ def _check_all(sample: Iterable[Case]) -> None:
     assert count
 
 
-def _list_disturbed(kind: str, backend: str, every: int) -> Iterable[Case]:
+def _list_disturbed(
+    kind: str, backend: str, every: int, list_undisturbed: Callable[[list[str]], Iterable[Case]] = list_cases
+) -> Iterable[Case]:
     """Yield each ``every``-th undisturbed case, with one kind of disturbance at each of its steps."""
-    for case in list(list_cases([backend]))[every // 2 :: every]:
+    for case in list(list_undisturbed([backend]))[every // 2 :: every]:
         for other in disturb(case, run_case(case).steps):
             if other.disturbance is not None and other.disturbance.kind == kind:
                 yield other
@@ -37,6 +49,21 @@ def _list_disturbed(kind: str, backend: str, every: int) -> Iterable[Case]:
 def test_every_fault(backend: str, shape: str) -> None:
     """No fault, at a start, at a stop or while serving, breaks a law in any graph of three."""
     _check_all(list(list_cases([backend], [shape]))[::7])
+
+
+@pytest.mark.law(*ALL)
+@pytest.mark.parametrize("shape", SHAPES)
+@pytest.mark.parametrize("backend", BACKENDS)
+def test_every_failed_start_that_is_tried_again_or_degraded(backend: str, shape: str) -> None:
+    """A start that is tried again, or that the run goes on without, breaks no law either."""
+    _check_all(list(list_policy_cases([backend], [shape]))[::13])
+
+
+@pytest.mark.law(*ALL)
+@pytest.mark.parametrize("kind", DISTURBANCES)
+def test_disturbed_while_a_start_is_tried_again_or_degraded(kind: str) -> None:
+    """Nor does a cancellation from outside at any step of such a start."""
+    _check_all(_list_disturbed(kind, "asyncio", 1201, list_policy_cases))
 
 
 @pytest.mark.law("I3", "I4", "I7", "I8", "I14")

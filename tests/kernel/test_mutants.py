@@ -8,6 +8,7 @@ from itertools import islice
 
 import pytest
 from tests.kernel import mutants
+from tests.kernel.harness.cases import Case
 from tests.kernel.harness.oracle import find_violations
 from tests.kernel.harness.runner import run_case
 
@@ -19,6 +20,12 @@ QUICK = (
     "only the first error is reported",
     "the rollback has no deadline",
     "components see each other's variables",
+)
+POLICIES = (
+    "a failed try is never repeated",
+    "a try sees the variables of the one before",
+    "a late start is never degraded",
+    "a degraded component leaves its place in the order",
 )
 
 
@@ -39,15 +46,20 @@ def test_a_mutant_that_no_longer_applies_is_an_error() -> None:
         mutants.load_engine(mutants.Mutant("old", "a text that the engine has no more", ""))
 
 
+def _has_policy(case: Case) -> bool:
+    return any(part.policy != "stop" for part in case.parts)
+
+
 @pytest.mark.law("I1", "I2", "I3", "I4", "I5", "I6", "I8", "I10", "I12")
 @pytest.mark.filterwarnings("ignore")
-@pytest.mark.parametrize("name", QUICK)
+@pytest.mark.parametrize("name", [*QUICK, *POLICIES])
 def test_a_broken_engine_is_found(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
     """A few telling cases kill the mutant, and the engine itself breaks no law in them."""
     monkeypatch.setattr(sys, "unraisablehook", lambda _: None)
     (mutant,) = [mutant for mutant in mutants.MUTANTS if mutant.name == name]
     broken = mutants.load_engine(mutant)
-    telling = list(islice(mutants.list_telling_cases(), 12))
+    cases = [case for case in mutants.list_telling_cases() if (name in POLICIES) == _has_policy(case)]
+    telling = list(islice(cases, 20))
     assert not [violation for case in telling for violation in find_violations(run_case(case))]
     assert [violation for case in telling for violation in find_violations(run_case(case, broken))]
     gc.collect()

@@ -109,6 +109,7 @@ def not_async() -> Iterator[DatabaseManager]:
 
 lifespan(band=MiddlewareBand.POLICY)  # type: ignore[arg-type]
 lifespan(band=LifespanBand.SERVICES, on_crash="ignore")  # type: ignore[arg-type]
+lifespan(band=LifespanBand.SERVICES, on_start_failure="ignore")  # type: ignore[arg-type]
 lifespan(band=LifespanBand.SERVICES, start_timeout="5")  # type: ignore[arg-type]
 lifespan(band=LifespanBand.SERVICES, budget={"postgres": "many"})  # type: ignore[dict-item]
 lifespan(no_parameters)  # type: ignore[arg-type]

@@ -40,6 +40,7 @@ if TYPE_CHECKING:
     from bandmaster.kernel.errors import BudgetExceededError as BudgetExceededError
     from bandmaster.kernel.errors import CrashError as CrashError
     from bandmaster.kernel.errors import DeadlineExceeded as DeadlineExceeded
+    from bandmaster.kernel.errors import DegradedError as DegradedError
     from bandmaster.kernel.errors import DiscoveryError as DiscoveryError
     from bandmaster.kernel.errors import PermanentError as PermanentError
     from bandmaster.kernel.errors import PlanError as PlanError
@@ -108,6 +109,7 @@ export_lazily(
             "BudgetExceededError",
             "CrashError",
             "DeadlineExceeded",
+            "DegradedError",
             "DiscoveryError",
             "PermanentError",
             "PlanError",

@@ -2,6 +2,7 @@
 
 BandmasterError
 ├── TransientError               trying again later may help
+│   └── DegradedError            a component that the application serves without would provide it (a KeyError, too)
 ├── PermanentError               trying again changes nothing
 │   ├── BudgetExceededError      the plan may hold more than a server allows
 │   └── YieldError               a component yields never, twice, or another type than it declares
@@ -50,6 +51,21 @@ class TransientError(BandmasterError):
 
     retry_after: float | None = None
     """Seconds after which to retry, if known."""
+
+
+class DegradedError(TransientError, KeyError):
+    """A value was asked for, and the component that would provide the value is degraded: its start has failed.
+
+    The component isn't started again before the next start of the process.
+    """
+
+    def __init__(self, message: str, *, component: str) -> None:
+        super().__init__(message)
+        self.component = component
+
+    def __str__(self) -> str:
+        # A KeyError shows the repr of its key.
+        return str(self.args[0])
 
 
 class PermanentError(BandmasterError):
@@ -143,11 +159,15 @@ class StartError(BandmasterError):
     ``__cause__`` is the first failure.
     """
 
-    def __init__(self, message: str, *, component: str, rollback_errors: Sequence[BaseException] = ()) -> None:
+    def __init__(
+        self, message: str, *, component: str, rollback_errors: Sequence[BaseException] = (), tries: int = 1
+    ) -> None:
         super().__init__(message)
         self.component = component
         self.rollback_errors: tuple[BaseException, ...] = tuple(rollback_errors)
         """All further failures during the rollback, in order."""
+        self.tries = tries
+        """How often the component's start was tried: more than once only where its policy is to retry."""
 
 
 class CrashError(BandmasterError):

@@ -9,10 +9,12 @@ from typing import TypeAlias
 __all__ = [
     "ComponentAbandoned",
     "ComponentCrashed",
+    "ComponentDegraded",
     "ComponentEvent",
     "ComponentOverdue",
     "ComponentStartCancelled",
     "ComponentStartFailed",
+    "ComponentStartRetrying",
     "ComponentStarted",
     "ComponentStarting",
     "ComponentStopFailed",
@@ -64,10 +66,15 @@ class KernelStarting(Event):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ComponentStarting(ComponentEvent):
-    """Everything that the component depends on has started; the context manager of the component is being entered."""
+    """Everything that the component depends on has started; the context manager of the component is being entered.
+
+    A component whose policy is to retry may begin several times: each try enters a new context manager.
+    """
 
     waited: float
-    """Seconds that the component waited for others."""
+    """Seconds that the component waited for others, before the first try."""
+    attempt: int = 1
+    """1 for the first try, one more for each further try."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -76,7 +83,28 @@ class ComponentStarted(ComponentEvent):
 
     waited: float
     own: float
-    """Seconds that the start itself took."""
+    """Seconds that the start itself took, with all tries and the pauses between them."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ComponentStartRetrying(ComponentEvent):
+    """A try to start the component has failed, and the next one begins after ``delay`` seconds."""
+
+    error: BaseException
+    own: float
+    """Seconds since the first try began."""
+    delay: float
+    attempt: int
+    """The number of the next try."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ComponentDegraded(ComponentEvent):
+    """The component's start has failed or was too late, and the application serves without the component."""
+
+    error: BaseException
+    waited: float
+    own: float
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -96,7 +124,7 @@ class ComponentStartCancelled(ComponentEvent):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Ready(Event):
-    """Every component has started."""
+    """Every component has started, or is degraded."""
 
     took: float
 

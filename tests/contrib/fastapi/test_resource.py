@@ -9,7 +9,16 @@ from fastapi import APIRouter, BackgroundTasks, Depends, FastAPI, HTTPException,
 from fastapi.testclient import TestClient
 
 from bandmaster.contrib.fastapi import MissingResourceError, Resource, dependency
-from bandmaster.kernel import LifespanBand, LifespanContribution, Named, Scoped, create_app, lifespan
+from bandmaster.kernel import (
+    DegradedError,
+    LifespanBand,
+    LifespanContribution,
+    Named,
+    Scoped,
+    TransientError,
+    create_app,
+    lifespan,
+)
 from bandmaster.kernel.testing import run
 
 pytestmark = pytest.mark.anyio
@@ -439,3 +448,43 @@ async def test_a_named_mark_is_ignored() -> None:
         return resource.name
 
     assert "replica" == await fetch_json(host, provide(Database("replica"), (Database, "replica")))
+
+
+class DegradedSession: ...
+
+
+@lifespan(band=LifespanBand.PERSISTENCE, on_start_failure="degrade", provides=[Cache, Scoped[DegradedSession]])
+async def degraded() -> AsyncIterator[Any]:
+    raise ConnectionError("the cache is away")
+    yield
+
+
+@pytest.mark.parametrize("path", ["/cache", "/session"])
+async def test_a_degraded_resource_is_a_transient_error(path: str) -> None:
+    """A handler that can't do without raises an error that says why; bandmaster-web answers it with 503."""
+    host = FastAPI()
+
+    @host.get("/cache")
+    async def cache(cache: Annotated[Cache, Resource()]) -> None: ...
+
+    @host.get("/session")
+    async def session(session: Annotated[DegradedSession, Resource(scope="request")]) -> None: ...
+
+    assert issubclass(DegradedError, TransientError)
+    async with run(create_app(host, contributions=[degraded], discover=False)) as running:
+        with pytest.raises(DegradedError, match="its start failed: ConnectionError: the cache is away"):
+            await running.client.get(path)
+
+
+async def test_a_degraded_resource_that_is_optional_is_none() -> None:
+    """A handler that can do without gets None."""
+    host = FastAPI()
+
+    @host.get("/")
+    async def read(
+        cache: Annotated[Cache | None, Resource()],
+        session: Annotated[DegradedSession | None, Resource(scope="request")],
+    ) -> list[bool]:
+        return [cache is None, session is None]
+
+    assert [True, True] == await fetch_json(host, degraded)

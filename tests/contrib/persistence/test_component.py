@@ -12,16 +12,20 @@ from tests.logged import capture_logs
 from bandmaster.contrib.persistence import (
     DatabaseManager,
     DatabaseRefusedError,
+    DatabaseSchema,
     DatabaseSettings,
     DatabaseUnavailableError,
     TenantIsolationError,
     database,
     database_component,
+    database_schema,
     database_session,
     database_sync_session,
+    migrations,
 )
 from bandmaster.kernel import (
     BudgetExceededError,
+    CrashError,
     Kernel,
     KernelSettings,
     LifespanBand,
@@ -31,7 +35,7 @@ from bandmaster.kernel import (
     StartError,
     lifespan,
 )
-from bandmaster.kernel.testing import check_contribution, fail, free_port, run
+from bandmaster.kernel.testing import attempt, check_contribution, fail, free_port, run
 
 pytestmark = pytest.mark.anyio
 
@@ -122,6 +126,89 @@ async def test_readiness_follows_the_database():
             await anyio.sleep(1.2)
             assert 200 == (await running.client.get("/readyz")).status_code
             server.start()
+
+
+@pytest.fixture
+def server():
+    """A PostgreSQL that the test may stop."""
+    from bandmaster.contrib.persistence.testing import postgres_server
+
+    with postgres_server({}) as server:
+        yield server
+
+
+async def test_a_database_that_is_away_at_the_start(server, bandmaster_environment):
+    """A database that isn't critical may come up after the application: readiness warns until then."""
+    settings = of(server.url(), critical=False, probe_timeout=1)
+    parts = [database, database_session, database_sync_session, database_schema]
+    server.stop()
+    with capture_logs() as logs:
+        async with run(**kernel(settings, contributions=parts)) as running:
+            answer = await running.client.get("/readyz")
+            assert (200, "warn") == (answer.status_code, answer.json()["checks"]["database"]["status"])
+            with pytest.raises(DatabaseUnavailableError):
+                async with running.resources[DatabaseManager].session() as session:
+                    await session.execute(text("SELECT 1"))
+            server.start()
+            await wait_until_it_passes(running)
+            async with running.resources[DatabaseManager].session() as session:
+                assert 1 == await session.scalar(text("SELECT 1"))
+    told = [log for log in logs if log["event"] == "the database is away, and the start goes on without it"]
+    assert [("warning", "database")] == [(log["log_level"], log["database"]) for log in told]
+    assert "DATABASE_CRITICAL=true" in told[0]["hint"]
+
+
+async def wait_until_it_passes(running):
+    with anyio.fail_after(20):
+        while (await running.client.get("/readyz")).json()["status"] != "pass":
+            await anyio.sleep(0.05)
+
+
+async def test_nothing_uses_a_database_before_its_check(server):
+    """A database that comes back refuses connections until tenants are known to be apart; if they aren't, all stops."""
+    settings = of(server.url(), critical=False, tenant_isolation="rls")
+    with server.connect() as connection:
+        connection.execute("CREATE TABLE open (tenant_id text)")
+    server.stop()
+    with anyio.fail_after(20), pytest.raises(CrashError) as caught:
+        async with run(**kernel(settings)) as running:
+            server.start()
+            manager = running.resources[DatabaseManager]
+            while True:
+                with pytest.raises(DatabaseUnavailableError):
+                    async with manager.session() as session:
+                        await session.execute(text("SELECT 1"))
+                await anyio.sleep(0.05)
+    assert isinstance(caught.value.__cause__, TenantIsolationError)
+
+
+@pytest.mark.parametrize("option", [{"schema_check": "refuse"}, {"migrate_on_start": True}])
+async def test_a_schema_that_has_to_be_checked_needs_the_database(option, bandmaster_environment, tmp_path):
+    """The start can't promise tables in a database that is away, and says which settings ask for that."""
+    settings = of(f"postgresql://u:p@127.0.0.1:{free_port()}/shop", critical=False, **option)
+    shop = migrations("shop", tmp_path)
+    outcome = await attempt(**kernel(settings, contributions=[database, database_schema, shop]))
+    outcome.assert_failed(component="database_schema")
+    assert isinstance(outcome.cause, DatabaseUnavailableError)
+    assert "DATABASE_SCHEMA_CHECK=warn" in str(outcome.cause)
+
+
+async def test_a_schema_that_is_only_looked_at_is_skipped(bandmaster_environment, tmp_path):
+    """Without the database the start says that the schema wasn't checked."""
+    settings = of(f"postgresql://u:p@127.0.0.1:{free_port()}/shop", critical=False)
+    shop = migrations("shop", tmp_path)
+    with capture_logs() as logs:
+        async with run(**kernel(settings, contributions=[database, database_schema, shop])) as running:
+            assert () == running.resources[DatabaseSchema].current
+    assert "not checked, because the database is away" in [log.get("remark") for log in logs]
+
+
+async def test_a_refusal_fails_the_start_of_a_database_that_is_not_critical(postgres_database):
+    """Only an absent database is excused: a wrong password stays until somebody changes a setting."""
+    url = postgres_database.app_url().replace(postgres_database.password, "hunter2")
+    outcome = await attempt(**kernel(of(url, critical=False)))
+    outcome.assert_failed(component="database")
+    assert isinstance(outcome.cause, DatabaseRefusedError)
 
 
 async def wait_until(running, status):

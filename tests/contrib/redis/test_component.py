@@ -15,7 +15,9 @@ from tests.logged import capture_logs
 
 from bandmaster.contrib.redis import (
     RedisClosedError,
+    RedisRefusedError,
     RedisSettings,
+    RedisUnavailableError,
     open_client,
     redis,
     redis_component,
@@ -119,6 +121,40 @@ async def test_readiness_follows_the_server(own_server, critical, status) -> Non
         with anyio.fail_after(20):
             while (await running.client.get("/readyz")).json()["checks"]["redis"]["status"] != "pass":
                 await anyio.sleep(0.02)
+
+
+async def test_a_server_that_is_away_at_the_start(own_server) -> None:
+    """A Redis that isn't critical may come up after the application: readiness warns until then."""
+    own_server.stop()
+    with capture_logs() as logs:
+        async with run(**kernel_options(own_server.url(), critical=False, retries=0, probe_timeout=1)) as running:
+            answer = await running.client.get("/readyz")
+            assert (200, "warn") == (answer.status_code, answer.json()["checks"]["redis"]["status"])
+            with pytest.raises(RedisUnavailableError):
+                await running.resources[Redis].ping()
+            own_server.start()
+            with anyio.fail_after(20):
+                while (await running.client.get("/readyz")).json()["status"] != "pass":
+                    await anyio.sleep(0.02)
+            assert await running.resources[Redis].ping()
+    (told,) = [log for log in logs if log["event"] == "Redis is away, and the start goes on without it"]
+    assert ("warning", "redis") == (told["log_level"], told["client"])
+    assert "REDIS_CRITICAL=true" in told["hint"]
+
+
+async def test_a_critical_server_that_is_away_fails_the_start() -> None:
+    """The start fails without a critical Redis."""
+    outcome = await attempt(**kernel_options(f"redis://127.0.0.1:{free_port()}", retries=0))
+    outcome.assert_failed(component="redis")
+    assert isinstance(outcome.cause, RedisUnavailableError)
+
+
+async def test_a_wrong_password_fails_the_start_of_a_server_that_is_not_critical(start_server) -> None:
+    """Only an absent server is excused: a refusal stays until somebody changes a setting."""
+    server = start_server("--requirepass", "secret")
+    outcome = await attempt(**kernel_options(server.url(), critical=False))
+    outcome.assert_failed(component="redis")
+    assert isinstance(outcome.cause, RedisRefusedError)
 
 
 @pytest.mark.requirement("CF-22")

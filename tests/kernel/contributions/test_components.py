@@ -36,7 +36,8 @@ def test_a_decorated_function_is_described():
     assert ("database", SERVICES, 350, "Owns the pool.") == (made.name, made.band, made.priority, made.description)
     assert f"in code, {database.__module__}:database" == str(made.provenance)
     assert ((), (), (), (), None) == (made.provides, made.requires, made.after, made.before, made.roles)
-    assert (None, None, {}, "stop") == (made.start_timeout, made.stop_timeout, made.budget, made.on_crash)
+    assert (None, None, {}) == (made.start_timeout, made.stop_timeout, made.budget)
+    assert ("stop", "stop") == (made.on_crash, made.on_start_failure)
 
 
 def test_every_argument_of_lifespan():
@@ -53,6 +54,7 @@ def test_every_argument_of_lifespan():
         stop_timeout=2.5,
         budget={"postgres": 15},
         on_crash="degrade",
+        on_start_failure="retry",
         description="",
     )(database)
     assert ("db", SERVICES, 301) == (made.name, made.band, made.priority)
@@ -62,12 +64,13 @@ def test_every_argument_of_lifespan():
         made.after,
         made.before,
     )
-    assert (frozenset({"web"}), 1, 2.5, {"postgres": 15}, "degrade", "") == (
+    assert (frozenset({"web"}), 1, 2.5, {"postgres": 15}, "degrade", "retry", "") == (
         made.roles,
         made.start_timeout,
         made.stop_timeout,
         made.budget,
         made.on_crash,
+        made.on_start_failure,
         made.description,
     )
 
@@ -193,6 +196,7 @@ def test_deadlines_are_seconds(timeout, seconds):
         ({"roles": [None]}, "roles: expected names, got None"),
         ({"on_crash": "ignore"}, "on_crash: expected 'stop' or 'degrade', got 'ignore'"),
         ({"on_crash": []}, "on_crash: expected 'stop' or 'degrade', got []"),
+        ({"on_start_failure": "ignore"}, "on_start_failure: expected 'stop', 'retry' or 'degrade', got 'ignore'"),
         ({"budget": 5}, "budget: expected a mapping like {'postgres': 15}, got 5"),
         ({"budget": {"a": -1}}, "budget: expected names with numbers from 0 up, got 'a': -1"),
         ({"budget": {"a": 1.5}}, "budget: expected names with numbers from 0 up, got 'a': 1.5"),

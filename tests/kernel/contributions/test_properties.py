@@ -38,6 +38,7 @@ WRONG = {
         "stop_timeout": NO_SECONDS,
         "budget": NO_CALLABLE | st.dictionaries(st.text(max_size=3), st.integers(max_value=-1), min_size=1),
         "on_crash": ANYTHING.filter(lambda policy: policy not in ("stop", "degrade")),
+        "on_start_failure": ANYTHING.filter(lambda policy: policy not in ("stop", "retry", "degrade")),
     },
     make_value: {
         "name": NO_NAME,

@@ -268,7 +268,10 @@ _pins = st.builds(
     Pin, _texts, _texts, st.sampled_from(["files", "metadata"]), st.booleans(), st.lists(_texts).map(tuple)
 )
 _locks = st.builds(
-    Lock, st.dictionaries(_texts, _pins, max_size=3), st.dictionaries(_texts, st.lists(_texts).map(tuple), max_size=2)
+    Lock,
+    st.dictionaries(_texts, _pins, max_size=3),
+    st.dictionaries(_texts, st.lists(_texts).map(tuple), max_size=2),
+    st.dictionaries(_texts, _texts, max_size=2),
 )
 
 
@@ -322,6 +325,18 @@ def test_drift():
     ]
 
 
+def test_drift_of_policies():
+    """A component that reacts otherwise to a failed start is a line; a lock without a plan has no policies."""
+    mine = Lock(order={"lifespan": ("a",)}, on_start_failure={"a": "degrade", "b": "retry", "d": "retry"})
+    other = Lock(order={"lifespan": ("a",)}, on_start_failure={"a": "retry", "c": "degrade", "d": "retry"})
+    assert [
+        "~ a: on_start_failure degrade → retry",
+        "~ b: on_start_failure retry → stop",
+        "~ c: on_start_failure stop → degrade",
+    ] == mine.drift(other)
+    assert [] == mine.drift(Lock())
+
+
 def test_drift_of_orders():
     """A moved part is shown between its neighbours; groups that only one lock has are passed over."""
     mine = Lock(order={"lifespan": ("a", "b", "c", "d", "e", "f"), "middleware": ("x",), "routes": ("r",)})
@@ -365,6 +380,10 @@ def test_a_missing_lock_file(tmp_path):
         ('{"format": 1, "distributions": {}, "order": {"a": 3}}', "order.a: expected a list of names, got 3"),
         ('{"format": 1, "distributions": {}, "order": {"a": [3]}}', "order.a: expected a list of names, got [3]"),
         ('{"format": 1, "distributions": {"a": 3}, "order": {}}', "distributions.a: expected an object, got 3"),
+        (
+            '{"format": 1, "distributions": {}, "order": {}, "on_start_failure": {"a": 3}}',
+            "on_start_failure.a: expected text, got 3",
+        ),
     ],
 )
 def test_a_malformed_lock_file(tmp_path, text, said):

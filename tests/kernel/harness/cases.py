@@ -32,7 +32,7 @@ FAULTS = (
     "late",
     "by_hand",
 )
-STARTS = ("fine", "instant", "factory", *FAULTS)
+STARTS = ("fine", "instant", "factory", "permanent", *FAULTS)
 STOPS = ("fine", "instant", *FAULTS)
 SERVING = (
     "fine",
@@ -58,9 +58,16 @@ NATIVE = ("native", "shutdown", "kill")
 """The disturbances that only asyncio knows, by ``task.cancel()``."""
 
 
+POLICIES = ("stop", "retry", "degrade")
+"""The reactions to a failed start."""
+
+
 @dataclass(frozen=True)
 class Part:
-    """One component: its dependencies, the scopes that it keeps open from start to stop, and its faults."""
+    """One component: its dependencies, the scopes that it keeps open from start to stop, and its faults.
+
+    A component requires its dependencies, unless they may be degraded and it may not: then it only starts after them.
+    """
 
     name: str
     waits_for: tuple[str, ...] = ()
@@ -72,6 +79,9 @@ class Part:
     link: str = "name"
     decorates: str = ""
     """The component whose type this one decorates. Only later ones may ask for that type."""
+    policy: str = "stop"
+    failures: int = 0
+    """The number of tries that have the fault of the start; 0 for every try."""
 
 
 @dataclass(frozen=True)
@@ -185,13 +195,40 @@ def add_one_fault(parts: tuple[Part, ...]) -> Iterator[tuple[Part, ...]]:
             yield (*parts[:place], other, *parts[place + 1 :])
 
 
+def is_in_chain(part: Part, parts: Iterable[Part]) -> bool:
+    """Whether a component decorates another one, or is decorated.
+
+    None is degraded here: a decorator would have to do without the object that it decorates.
+    """
+    return bool(part.decorates) or any(other.decorates == part.name for other in parts)
+
+
+def add_policies(parts: tuple[Part, ...]) -> Iterator[tuple[Part, ...]]:
+    """Yield the components with every fault of a start at every place, once for each way to react to it."""
+    for place, part in enumerate(parts):
+        for kind in STARTS[1:]:
+            for policy, failures in (("retry", 0), ("retry", 1), ("retry", 3), ("degrade", 0)):
+                if policy == "degrade" and is_in_chain(part, parts):
+                    continue
+                faulty = replace(part, start=kind, policy=policy, failures=failures)
+                yield (*parts[:place], faulty, *parts[place + 1 :])
+            # Components that may be degraded, and require one that is.
+            if any(other.decorates for other in parts):
+                continue
+            every = tuple(replace(other, policy="degrade") for other in parts)
+            yield (*every[:place], replace(every[place], start=kind), *every[place + 1 :])
+
+
 def give_shape(parts: tuple[Part, ...], shape: str) -> tuple[Part, ...]:
     """Return the components, all of the same shape."""
     return tuple(replace(part, shape=shape) for part in parts)
 
 
 def list_cases(backends: Iterable[str] = BACKENDS, shapes: Iterable[str] = SHAPES) -> Iterator[Case]:
-    """Yield every graph of three with every fault at every place, every shape and every body; undisturbed."""
+    """Yield every graph of three with every fault at every place, every shape and every body; undisturbed.
+
+    The failed starts end the run, as they do unless a component declares another policy; see `list_policy_cases`.
+    """
     for backend, shape, graph in product(backends, shapes, (*list_graphs(), *list_staged(), *list_linked())):
         for parts in add_one_fault(graph):
             case = (give_shape(parts, shape), "waits", None, backend)
@@ -201,6 +238,15 @@ def list_cases(backends: Iterable[str] = BACKENDS, shapes: Iterable[str] = SHAPE
             yield Case(give_shape(graph, shape), body, None, backend)
             crashing = replace(graph[0], serving="crash_later")
             yield Case(give_shape((crashing, *graph[1:]), shape), body, None, backend)
+
+
+def list_policy_cases(backends: Iterable[str] = BACKENDS, shapes: Iterable[str] = SHAPES) -> Iterator[Case]:
+    """Yield every graph of three with every fault of a start at every place, tried again or degraded; undisturbed."""
+    for backend, shape, graph in product(backends, shapes, (*list_graphs(), *list_staged(), *list_linked())):
+        for parts in add_policies(graph):
+            case = (give_shape(parts, shape), "waits", None, backend)
+            if is_possible(*case):
+                yield Case(*case)
 
 
 def disturb(case: Case, steps: int) -> Iterator[Case]:

@@ -19,6 +19,8 @@ Hook = Callable[[int], None]
 """Called before each step of a task, with its number."""
 
 MOST_STEPS_AT_ONE_TIME = 20_000
+LATEST = 5_000.0
+"""Seconds. No case takes as long, unless something is repeated for ever."""
 
 
 class Deadlock(BaseException):
@@ -26,7 +28,7 @@ class Deadlock(BaseException):
 
 
 class Livelock(BaseException):
-    """Tasks take steps without end, and no time passes."""
+    """Tasks take steps without end: no time passes, or all of it."""
 
 
 class VirtualLoop(base_events.BaseEventLoop):
@@ -56,7 +58,7 @@ class VirtualLoop(base_events.BaseEventLoop):
                 raise Deadlock  # AnyIO's sleep_forever() is a timer at infinity
             self._now, self._turns_at_this_time = max(self._now, self._scheduled[0]._when), 0
         self._turns_at_this_time += 1
-        if self._turns_at_this_time > MOST_STEPS_AT_ONE_TIME:
+        if self._turns_at_this_time > MOST_STEPS_AT_ONE_TIME or self._now > LATEST:
             raise Livelock
         while self._scheduled and self._scheduled[0]._when <= self._now:
             handle = heapq.heappop(self._scheduled)
@@ -144,6 +146,8 @@ def _jump(clock: trio.testing.MockClock) -> None:
     ahead = trio.lowlevel.current_statistics().seconds_to_next_deadline
     if ahead == math.inf:
         raise Deadlock
+    if clock.current_time() + ahead > LATEST:
+        raise Livelock
     if ahead > 0:
         clock.jump(ahead)
 

@@ -48,12 +48,16 @@ class Run:
     facts: list[Fact] = field(default_factory=list)
     phases: list[tuple[int, str]] = field(default_factory=list)
     injected: list[Injected] = field(default_factory=list)
+    tries: Counter[str] = field(default_factory=Counter)
+    """How often each component's context manager was made."""
     opened: Counter[str] = field(default_factory=Counter)
     closed: Counter[str] = field(default_factory=Counter)
     masked: set[str] = field(default_factory=set)
     """Components whose clean-up raises while their own crash is being raised: Python then loses the crash."""
     disturbed_at: int | None = None
     """The number of facts before the disturbance."""
+    degraded: list[str] = field(default_factory=list)
+    """The components that the engine says it has served without."""
     raised: BaseException | None = None
     interrupted_late: bool = False
     """Whether a native cancel was raised only after the end of the run."""
@@ -89,6 +93,11 @@ class Run:
         """Return the place of the first fact of that kind."""
         found = self._index.get((kind, name))
         return found[0] if found else None
+
+    def last(self, kind: str, name: str = "") -> int | None:
+        """Return the place of the last fact of that kind."""
+        found = self._index.get((kind, name))
+        return found[-1] if found else None
 
     @cached_property
     def _index(self) -> dict[tuple[str, str], list[int]]:

@@ -22,7 +22,14 @@ from tests.kernel.harness.clock import Deadlock, Livelock
 from tests.kernel.harness.facts import Fact, Run
 from tests.kernel.harness.runner import run_case
 
-from bandmaster.kernel.errors import CrashError, DeadlineExceeded, StartCancelled, StartError, StopError
+from bandmaster.kernel.errors import (
+    CrashError,
+    DeadlineExceeded,
+    PermanentError,
+    StartCancelled,
+    StartError,
+    StopError,
+)
 
 CANCELLED = (asyncio.CancelledError, trio.Cancelled)
 TICK = 1e-6
@@ -71,6 +78,7 @@ def find_violations(run: Run) -> Iterator[str]:
     yield from oracle.check_exited_once()
     yield from oracle.check_exited_after_followers()
     yield from oracle.check_no_start_after_a_fault()
+    yield from oracle.check_degraded_starts()
     yield from oracle.check_leaks()
     yield from oracle.check_tasks_and_variables()
     yield from oracle.check_phases()
@@ -81,6 +89,8 @@ def find_violations(run: Run) -> Iterator[str]:
     yield from oracle.check_stops_are_not_cut_short()
     yield from oracle.check_deadlines()
     yield from oracle.check_no_idle_time()
+    yield from oracle.check_policies()
+    yield from oracle.check_delays()
     yield from oracle.check_crashes()
     yield from oracle.check_degraded()
     yield from oracle.check_outcome()
@@ -130,12 +140,39 @@ class _Oracle:
         return self.run.place("KernelStopping")
 
     def over(self, name: str) -> int | None:
-        """Return the place at which a component that had begun was over."""
+        """Return the place at which a component that had begun was over, after its last try."""
+        enter = self.run.last("enter", name)
         for kind in ("exited", "refused"):
-            place = self.run.place(kind, name)
-            if place is not None:
+            place = self.run.last(kind, name)
+            if place is not None and enter is not None and place > enter:
                 return place
         return None
+
+    def degraded(self, name: str) -> int | None:
+        """Return the place at which the run went on without a component."""
+        return self.run.place("ComponentDegraded", name)
+
+    def has_started_or_degraded(self, name: str) -> int | None:
+        """Return the place from which on the components that wait for this one may start."""
+        degraded = self.degraded(name)
+        return self.run.place("entered", name) if degraded is None else degraded
+
+    def is_absorbed(self, place: int) -> bool:
+        """Whether the run went on in spite of a failed try, or of a deadline: the policy of the component says so."""
+        fact = self.run.facts[place]
+        if fact.kind == "ComponentOverdue":
+            # The end of the run, if this one can't be undone, comes with the abandonment.
+            return fact.value.phase == "start" and self.parts[fact.name].policy == "degrade"
+        ends = ("ComponentStartRetrying", "ComponentDegraded", "ComponentStartFailed", "ComponentStartCancelled")
+        following = (other for other in self.run.facts[place:] if other.name == fact.name and other.kind in ends)
+        end = next(following, None)
+        return end is not None and end.kind in ("ComponentStartRetrying", "ComponentDegraded")
+
+    def is_late_abandonment(self, fact: Fact) -> bool:
+        """Whether the start of a component ignores its cancellation, and without it the run would have gone on."""
+        overdue = [self.run.facts[place].value.phase for place in self.run.places("ComponentOverdue", fact.name)]
+        given_up = fact.kind == "ComponentAbandoned" and self.parts[fact.name].policy == "degrade"
+        return given_up and "start" in overdue
 
     def place_of_abandonment(self, name: str) -> int | None:
         return self.run.place("ComponentAbandoned", name)
@@ -144,10 +181,14 @@ class _Oracle:
         """List every fault with its component and phase, in order, as the components saw it."""
         found = []
         for fact in self.run.facts:
+            if fact.kind in ("refused", "ComponentOverdue") and self.is_absorbed(self._place_of(fact)):
+                continue
             if fact.kind == "refused" and (not isinstance(fact.error, CANCELLED) or self._is_by_hand(fact.error)):
                 found.append((fact.name, "start", fact.error))
             elif fact.kind == "ComponentOverdue":
                 found.append((fact.name, fact.value.phase, None))
+            elif self.is_late_abandonment(fact):
+                found.append((fact.name, "start", None))
             elif fact.kind in ("ComponentCrashed", "ServiceGaveUp"):
                 found.append((fact.name, "serving", fact.error))
             elif fact.kind == "exited" and fact.error is not None:
@@ -156,6 +197,9 @@ class _Oracle:
                 if crashed is None and not cancelled:
                     found.append((fact.name, "stop", fact.error))
         return found
+
+    def _place_of(self, fact: Fact) -> int:
+        return next(place for place, other in enumerate(self.run.facts) if other is fact)
 
     def _is_by_hand(self, error: BaseException | None) -> bool:
         return any(
@@ -188,21 +232,52 @@ class _Oracle:
                 yield f"I0 {error!r} came out of the engine"
 
     def check_entered_once(self) -> Iterator[str]:
+        """Each try of a start is a generation: it is over, and announced, before the next one begins."""
         for name in self.parts:
-            if len(self.run.places("enter", name)) > 1:
-                yield f"I1 {name} was entered twice"
+            enters = self.run.places("enter", name)
+            for number, (earlier, later) in enumerate(pairwise(enters), 2):
+                between = self.run.facts[earlier:later]
+                told = [fact for fact in between if (fact.kind, fact.name) == ("ComponentStartRetrying", name)]
+                refused = [fact for fact in between if (fact.kind, fact.name) == ("refused", name)]
+                if len(told) != 1 or len(refused) != 1:
+                    yield f"I1 {name} was entered twice"
+                elif told[0].value.attempt != number or told[0].error is not refused[0].error:
+                    yield f"I1 try {number} of {name} was reported as {told[0].value}"
+            attempts = [self.run.facts[place].value.attempt for place in self.run.places("ComponentStarting", name)]
+            if attempts != list(range(1, len(attempts) + 1)):
+                yield f"I1 the tries of {name} were counted as {attempts}"
 
     def check_entered_after_leaders(self) -> Iterator[str]:
         for name in self.parts:
-            enter = self.run.place("enter", name)
-            if enter is None:
-                continue
-            for leader in self.leaders[name]:
-                entered, leaving = self.run.place("entered", leader), self.run.place("exit", leader)
-                if entered is None or entered > enter:
-                    yield f"I2 {name} was entered before {leader} was"
-                if leaving is not None and leaving < enter:
-                    yield f"I2 {name} was entered while {leader} was leaving"
+            for enter in self.run.places("enter", name):
+                for leader in self.leaders[name]:
+                    ready, leaving = self.has_started_or_degraded(leader), self.run.place("exit", leader)
+                    if ready is None or ready > enter:
+                        yield f"I2 {name} was entered before {leader} was"
+                    if leaving is not None and leaving < enter and self.degraded(leader) is None:
+                        yield f"I2 {name} was entered while {leader} was leaving"
+                    if self.degraded(leader) is not None and self._relies(name, leader):
+                        yield f"I2 {name} was entered without {leader}, which it requires"
+
+    def _relies(self, name: str, leader: str) -> bool:
+        """Whether a component is degraded with another one. The others only start after it; see `FaultyPlan`."""
+        part = self.parts[name]
+        return leader in part.waits_for and part.policy == "degrade" and part.link in ("name", "type")
+
+    def check_degraded_starts(self) -> Iterator[str]:
+        """A degraded component is over when the run goes on without it, and stays so."""
+        told = [fact.name for fact in self.run.facts if fact.kind == "ComponentDegraded"]
+        if sorted(told) != sorted(self.run.degraded):
+            yield f"I6 {told} were reported as degraded, and the engine says {self.run.degraded}"
+        for name in self.parts:
+            places = self.run.places("ComponentDegraded", name)
+            if len(places) > 1:
+                yield f"I1 {name} was degraded twice"
+            enter, over = self.run.last("enter", name), self.over(name)
+            if places and enter is not None and (over is None or over > places[0]):
+                yield f"I3 {name} was degraded before it was unwound"
+            if places and self.run.place("service", name) is not None:
+                yield f"I3 a service of {name} has run, and {name} is degraded"
 
     def check_given_to_followers(self) -> Iterator[str]:
         """A component gets the objects of its leaders, each with its decorators around it, and in plan order."""
@@ -212,13 +287,19 @@ class _Oracle:
             paths = {name: render_path(name, parts) for name in part.waits_for}
             expected: dict[str, Any] = {}
             if part.link == "group":
-                order = sorted(part.waits_for, key=self.run.order.index)
+                running = [name for name in part.waits_for if self.degraded(name) is None]
+                order = sorted(running, key=self.run.order.index)
                 expected["group"] = tuple(render_object(name, parts) for name in order)
             elif part.link != "name":
                 expected = {name: path if part.link == "type" else (path,) for name, path in paths.items()}
+            if part.link == "type":
+                expected = {name: None if self.degraded(name) else path for name, path in expected.items()}
+            elif part.link == "each":
+                expected = {name: () if self.degraded(name) else path for name, path in expected.items()}
             if part.decorates:
                 expected["inner"] = render_path(part.decorates, parts, part.name)
-            if {name: value for name, value in expected.items() if value != ()} != fact.value:
+            wanted, given = ({k: v for k, v in found.items() if v != ()} for found in (expected, fact.value))
+            if wanted != given:
                 yield f"I2 {fact.name} was given {fact.value}, not {expected}"
 
     def check_exited_once(self) -> Iterator[str]:
@@ -237,6 +318,8 @@ class _Oracle:
             leaving = self.run.place("exit", name)
             if leaving is None:
                 continue
+            if self.degraded(name) is not None:
+                continue  # it was exited before anything depended on it
             if body is not None and (body_over is None or body_over > leaving):
                 yield f"I4 {name} was exited under the body"
             for follower, awaited in self.leaders.items():
@@ -248,16 +331,20 @@ class _Oracle:
 
     def check_no_start_after_a_fault(self) -> Iterator[str]:
         fault_kinds = ("refused", "ComponentOverdue", "KernelStopping")
-        first = next((place for place, fact in enumerate(self.run.facts) if fact.kind in fault_kinds), None)
+        faults = (place for place, fact in enumerate(self.run.facts) if fact.kind in fault_kinds)
+        first = next((place for place in faults if not self._is_harmless(place)), None)
         policies = ("ComponentCrashed", "ServiceGaveUp")
         for place, fact in enumerate(self.run.facts):
             if fact.kind in policies and fact.value.policy == "stop":
                 first = place if first is None else min(first, place)
                 break
         for name in self.parts:
-            enter = self.run.place("enter", name)
+            enter = self.run.last("enter", name)
             if enter is not None and first is not None and enter > first:
                 yield f"I5 {name} was entered after the first fault"
+
+    def _is_harmless(self, place: int) -> bool:
+        return self.run.facts[place].kind != "KernelStopping" and self.is_absorbed(place)
 
     def check_leaks(self) -> Iterator[str]:
         for left in self.run.left:
@@ -269,13 +356,14 @@ class _Oracle:
 
     def check_tasks_and_variables(self) -> Iterator[str]:
         for name in self.parts:
-            own = [
-                fact
-                for fact in self.run.facts
-                if fact.name == name and fact.kind in ("enter", "entered", "exit", "exited")
-            ]
-            if len({fact.task for fact in own}) > 1:
-                yield f"I13 {name} changed its task"
+            own: list[Fact] = []
+            generation: list[Fact] = []
+            for fact in self.run.facts:
+                if fact.name == name and fact.kind in ("enter", "entered", "exit", "exited"):
+                    generation = [fact] if fact.kind == "enter" else [*generation, fact]
+                    own.append(fact)
+                    if len({each.task for each in generation}) > 1:
+                        yield f"I13 {name} changed its task"
             for fact in own:
                 if fact.kind == "enter" and fact.value != "outer":
                     yield f"I12 {name} saw a variable of {fact.value!r}"
@@ -294,8 +382,9 @@ class _Oracle:
             if phase != "ready":
                 continue
             for name in self.parts:
-                entered, leaving = self.run.place("entered", name), self.run.place("exit", name)
-                if entered is None or entered >= place or (leaving is not None and leaving < place):
+                ready, leaving = self.has_started_or_degraded(name), self.run.place("exit", name)
+                gone = leaving is not None and leaving < place and self.degraded(name) is None
+                if ready is None or ready >= place or gone:
                     yield f"I11 ready without {name}"
         if (names[-1] == "failed") != bool(self.faults()) and not self.violent:
             yield f"I11 the last phase was {names[-1]}"
@@ -319,10 +408,25 @@ class _Oracle:
                     yield f"{event} of {name} was reported wrongly"
             if self.violent:
                 continue
-            refused = self.run.place("refused", name) is not None
-            ends = ("ComponentStartFailed", "ComponentStartCancelled")
-            if sum(len(self.run.places(kind, name)) for kind in ends) != refused:
-                yield f"the end of the start of {name} was reported wrongly"
+            yield from self._check_end_of_start(name)
+
+    def _check_end_of_start(self, name: str) -> Iterator[str]:
+        def count(kind: str) -> int:
+            return len(self.run.places(kind, name))
+
+        tries, retries, refused = count("enter"), count("ComponentStartRetrying"), count("refused")
+        failed, cancelled, degraded = map(
+            count, ("ComponentStartFailed", "ComponentStartCancelled", "ComponentDegraded")
+        )
+        ends = failed + cancelled + degraded
+        if tries == retries:  # no try has begun, or the delay before the next one was cancelled
+            right = not failed and cancelled <= (tries > 0) and degraded <= (tries == 0)
+        elif count("entered"):
+            right = refused == retries and not failed and not cancelled and degraded <= 1
+        else:
+            right = refused == retries + 1 and ends == 1
+        if tries not in (retries, retries + 1) or not right:
+            yield f"the end of the start of {name} was reported wrongly"
 
     def check_services(self) -> Iterator[str]:
         for name, part in self.parts.items():
@@ -362,7 +466,8 @@ class _Oracle:
             if self.parts[name].serving in ("ends", "times_out") or self.parts[name].serving.startswith("crash"):
                 continue  # the component's own scope may end its stop
             entered = self.run.place("entered", name)
-            late = entered is not None and self.stop_began is not None and entered > self.stop_began
+            cancels = (self.stop_began, self.run.place("ComponentOverdue", name))
+            late = entered is not None and any(place is not None and entered > place for place in cancels)
             if late and (self.parts[name].shape == "group"):
                 continue  # the component has started in spite of its cancellation, which its own tasks have received
             fact = self.run.facts[exited]
@@ -398,14 +503,18 @@ class _Oracle:
             if leaving is not None and over is not None and self.at(over) > self.at(leaving) + STOP_TIMEOUT + TICK:
                 wanted.append(("stop", self.at(leaving) + STOP_TIMEOUT))
             yield from self._compare(name, wanted, overdue)
-            expected += len(overdue)
             given_up = self.place_of_abandonment(name)
+            absorbed = [phase for phase, _ in overdue if phase == "start" and self.parts[name].policy == "degrade"]
+            expected += len(overdue) - (len(absorbed) if given_up is None else 0)
             for phase, at in overdue:
                 end = self._end_of(name, at)
                 if end is not None and end > at + ABANDON_AFTER + TICK and given_up is None:
                     yield f"I8 {name} ignored its cancellation in {phase} and wasn't abandoned"
             if given_up is not None and not overdue:
                 yield f"I8 {name} was abandoned without a deadline"
+            if given_up is not None and self.run.facts[given_up].value.phase == "start":
+                if self.parts[name].start != "stubborn":
+                    yield f"I8 the start of {name} obeys its cancellation, and was abandoned"
             if (
                 given_up is not None
                 and overdue
@@ -435,14 +544,23 @@ class _Oracle:
     def check_no_idle_time(self) -> Iterator[str]:
         """Starts, stops and the end of the run come at the time of the last event that they wait for."""
         for name in self.parts:
-            enter = self.run.place("enter", name)
-            if enter is not None:
-                entered = [self.run.place("entered", leader) for leader in self.leaders[name]]
-                free = max((self.at(place) for place in entered if place is not None), default=0.0)
-                if self.at(enter) > free + TICK:
-                    yield f"I8 {name} could be entered at {free} and was at {self.at(enter)}"
+            begun = self.run.place("enter", name)
+            degraded = self.degraded(name)
+            begun = degraded if begun is None else begun
+            if begun is not None:
+                ready = [self.has_started_or_degraded(leader) for leader in self.leaders[name]]
+                free = max((self.at(place) for place in ready if place is not None), default=0.0)
+                if self.at(begun) > free + TICK:
+                    yield f"I8 {name} could be entered at {free} and was at {self.at(begun)}"
+            over = self.over(name)
+            if degraded is not None and over is not None and self.at(degraded) > self.at(over) + TICK:
+                yield f"I8 {name} was over at {self.at(over)} and degraded at {self.at(degraded)}"
             leaving = self.run.place("ComponentStopping", name)
-            if leaving is not None:
+            if leaving is not None and self._has_started_too_late(name, leaving):
+                entered = self.run.places("entered", name)[-1]
+                if self.at(leaving) > self.at(entered) + TICK:
+                    yield f"I8 {name} had started too late at {self.at(entered)} and left at {self.at(leaving)}"
+            elif leaving is not None:
                 free = self._free_to_stop(name)
                 if abs(self.at(leaving) - free) > TICK:
                     yield f"I8 {name} could stop at {free} and did at {self.at(leaving)}"
@@ -459,17 +577,82 @@ class _Oracle:
             if self.at(over) > due + TICK:
                 yield f"I8 the end could come at {due} and came at {self.at(over)}"
 
+    def _has_started_too_late(self, name: str, leaving: int) -> bool:
+        """Whether a component was stopped again for its late start, and not because the run ends."""
+        entered, overdue = self.run.place("entered", name), self.run.place("ComponentOverdue", name)
+        late = self.parts[name].policy == "degrade" and overdue is not None and entered is not None
+        return late and overdue < entered and (self.stop_began is None or leaving < self.stop_began)
+
     def _free_to_stop(self, name: str) -> float:
         waits = [0.0 if self.stop_began is None else self.at(self.stop_began)]
         entered, body_over = self.run.place("entered", name), self.run.place("body over")
         waits += [self.at(place) for place in (entered, body_over) if place is not None]
         for follower, awaited in self.leaders.items():
-            if name in awaited and self.run.place("enter", follower) is not None:
+            if name in awaited and self.degraded(follower) is not None:
+                # It keeps its place in the order until the components that depend on it are over.
+                waits.append(self._free_to_stop(follower))
+            elif name in awaited and self.run.place("enter", follower) is not None:
                 ends = [
                     place for place in (self.over(follower), self.place_of_abandonment(follower)) if place is not None
                 ]
                 waits.append(self.at(min(ends)))
         return max(waits)
+
+    def check_policies(self) -> Iterator[str]:
+        """A failed try has the consequence that the component's policy says."""
+        for place, fact in enumerate(self.run.facts):
+            if fact.kind not in ("ComponentStartRetrying", "ComponentDegraded"):
+                continue
+            wanted = "retry" if fact.kind == "ComponentStartRetrying" else "degrade"
+            if self.parts[fact.name].policy != wanted:
+                yield f"{fact.kind} of {fact.name}, whose policy is {self.parts[fact.name].policy}"
+            if self.stop_began is not None and place > self.stop_began:
+                yield f"I5 {fact.kind} of {fact.name} after the stop had begun"
+        for name, part in self.parts.items():
+            for place in self.run.places("refused", name):
+                fact = self.run.facts[place]
+                if part.policy == "stop" or (self.stop_began is not None and self.stop_began < place):
+                    continue
+                absorbs = self._may_absorb(name, fact)
+                if absorbs is not None and absorbs != self.is_absorbed(place):
+                    yield f"{name} failed with {fact.error!r} at {fact.at}: the policy {part.policy} wasn't followed"
+            overdue = self.run.places("ComponentOverdue", name)
+            if part.policy == "degrade" and overdue and self.run.facts[overdue[0]].value.phase == "start":
+                over = self.over(name)
+                undone = over is not None and self.place_of_abandonment(name) is None
+                still = over is not None and (self.stop_began is None or over < self.stop_began)
+                failed = over is not None and self.run.facts[over].error is not None
+                if undone and still and not failed and self.degraded(name) is None:
+                    yield f"{name} was too late, and wasn't degraded"
+
+    def _may_absorb(self, name: str, fact: Fact) -> bool | None:
+        """Whether the run should go on after a failed try; None where a deadline has cancelled it."""
+        leaves = list_leaves(fact.error)
+        if any(self.run.facts[place].at <= fact.at for place in self.run.places("ComponentOverdue", name)):
+            return None
+        if not all(isinstance(error, Exception) for error in leaves):
+            return False
+        if self.parts[name].policy == "degrade":
+            return True
+        if any(isinstance(error, PermanentError) for error in leaves):
+            return False
+        began, tries = self.at(self.run.places("enter", name)[0]), self.run.places("refused", name)
+        delay = self._delay_after(sum(self.at(place) <= fact.at for place in tries))
+        return fact.at + delay < began + START_TIMEOUT
+
+    def _delay_after(self, tries: int) -> float:
+        return float(min(0.1 * 2 ** (tries - 1), 2.0))
+
+    def check_delays(self) -> Iterator[str]:
+        """Each try begins when the delay after the last one is over, and the delays grow."""
+        for name in self.parts:
+            told = [self.run.facts[place].value for place in self.run.places("ComponentStartRetrying", name)]
+            for number, (event, enter) in enumerate(zip(told, self.run.places("enter", name)[1:], strict=False), 1):
+                if abs(event.delay - self._delay_after(number)) > TICK:
+                    yield f"I15 try {number + 1} of {name} was announced after {event.delay} s"
+                due = event.at + event.delay
+                if abs(self.at(enter) - due) > TICK:
+                    yield f"I8 try {number + 1} of {name} was to begin at {due} and began at {self.at(enter)}"
 
     def check_crashes(self) -> Iterator[str]:
         for injected in self.run.injected:
@@ -531,6 +714,9 @@ class _Oracle:
 
     def _check_nothing_lost(self, reported: list[BaseException]) -> Iterator[str]:
         known = {id(error) for error in reported}
+        # The failures of tries, and of components that the run went on without, are told by their events.
+        told = ("ComponentStartRetrying", "ComponentDegraded")
+        known |= {id(error) for fact in self.run.facts if fact.kind in told for error in list_leaves(fact.error)}
         last = {injected.name: injected for injected in self.run.injected if injected.phase == "service"}
         for injected in self.run.injected:
             if injected.phase == "service" and (
@@ -573,6 +759,8 @@ class _Oracle:
         elif isinstance(raised, (StartError, CrashError)):
             if raised.component != name:
                 yield f"I6 {name} failed first, and {raised.component} is blamed"
+            if isinstance(raised, StartError) and raised.tries != len(self.run.places("enter", name)):
+                yield f"I6 {name} was tried {len(self.run.places('enter', name))} times, not {raised.tries}"
             if (
                 phase == "start"
                 and error is not None

@@ -7,6 +7,7 @@ import inspect
 from collections.abc import AsyncGenerator, AsyncIterator, Mapping, Sequence
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from contextvars import ContextVar
+from dataclasses import replace
 from functools import lru_cache, partial
 from types import TracebackType
 from typing import Any
@@ -17,6 +18,7 @@ from tests.kernel.harness.facts import Run
 
 from bandmaster.kernel.contributions.bands import LifespanBand
 from bandmaster.kernel.contributions.model import LifespanContribution
+from bandmaster.kernel.errors import PermanentError
 from bandmaster.kernel.lifecycle.context import Context
 from bandmaster.kernel.lifecycle.restart import Restart
 from bandmaster.kernel.planning.deadlines import Deadlines
@@ -39,6 +41,7 @@ class FaultyPlan:
 
     def __init__(self, parts: tuple[Part, ...]) -> None:
         self.run: Run
+        self._policies = {part.name: part.policy for part in parts}
         self._parts = parts
         self._kinds = {part.name: type(f"Type{part.name.upper()}", (), {}) for part in parts}
         self._groups = {part.name: type(f"Group{part.name.upper()}", (), {}) for part in parts}
@@ -49,12 +52,14 @@ class FaultyPlan:
                     factory=self._factory(part),
                     band=LifespanBand.OBSERVABILITY,
                     priority=part.stage,
-                    requires=part.waits_for if part.link == "name" else (),
+                    requires=self._list_required(part) if part.link == "name" else (),
+                    after=part.waits_for if part.link == "name" else (),
                     provides=self._list_provided(part),
                     decorates=self._kinds[part.decorates] if part.decorates else None,
                     start_timeout=START_TIMEOUT,
                     stop_timeout=STOP_TIMEOUT,
                     on_crash="degrade" if part.serving == "crash_degrade" else "stop",
+                    on_start_failure=part.policy,
                 )
                 for part in parts
             ],
@@ -62,14 +67,21 @@ class FaultyPlan:
             deadlines=Deadlines(left_for_stops=1000),
         )
 
+    def _list_required(self, part: Part) -> tuple[str, ...]:
+        return tuple(name for name in part.waits_for if not self._may_be_missing(part, name))
+
+    def _may_be_missing(self, part: Part, name: str) -> bool:
+        """Whether a component has to do without another one that may be degraded: it can't be degraded with it."""
+        return self._policies[name] == "degrade" and part.policy != "degrade"
+
     def _list_provided(self, part: Part) -> tuple[type, ...]:
         """The component's own type, and the type of each group that asks for the component."""
         asking = [other.name for other in self._parts if other.link == "group" and part.name in other.waits_for]
         return self._kinds[part.name], *(self._groups[name] for name in asking)
 
     def _factory(self, part: Part) -> Any:
-        decorated = [self._kinds[part.decorates]] if part.decorates else []
-        # A text that is of all types which the component provides.
+        decorated = (self._kinds[part.decorates],) if part.decorates else ()
+        # A text, for the record, that is of every type that the component is declared to provide.
         kind_of_object = type("Object", (str, *self._list_provided(part), *decorated), {})
 
         def factory(context: Context, **given: Any) -> AbstractAsyncContextManager[Any]:
@@ -90,7 +102,9 @@ class FaultyPlan:
 
     def _render_annotation(self, part: Part, name: str) -> Any:
         kind: Any = self._kinds[name]
-        return kind if part.link == "type" else Sequence[kind]
+        if part.link == "each":
+            return Sequence[kind]
+        return kind | None if self._may_be_missing(part, name) else kind
 
 
 @lru_cache(maxsize=512)
@@ -105,12 +119,13 @@ class _Recorded:
     Its object is the path of the objects that it decorates: ``c(b(a))``.
     """
 
-    def __init__(
-        self, run: Run, part: Part, context: Context, given: Mapping[str, Any], kind_of_object: type[str]
-    ) -> None:
+    def __init__(self, run: Run, part: Part, context: Context, given: Mapping[str, Any], kind: type[str]) -> None:
         self._run = run
         self._part = part
-        self._object = kind_of_object(f"{part.name}({given['inner']})" if part.decorates else part.name)
+        run.tries[part.name] += 1
+        if part.failures and run.tries[part.name] > part.failures:
+            part = replace(part, start="fine")
+        self._object = kind(f"{part.name}({given['inner']})" if part.decorates else part.name)
         if given:
             run.note("given", part.name, value=dict(given))
         if part.start == "factory":
@@ -251,6 +266,8 @@ async def _start_or_stop(run: Run, part: Part, phase: str, kind: str) -> None:
             await anyio.sleep(1)
         case "instant":
             pass
+        case "permanent":
+            raise run.inject(part.name, phase, PermanentError(label))
         case "fail" | "early":
             raise run.inject(part.name, phase, Boom(label))
         case "base":

@@ -17,8 +17,10 @@ from tests.kernel.harness.parts import Bang, Boom, make_faulty_plan, variable
 
 from bandmaster.kernel.lifecycle import engine as lifecycle
 from bandmaster.kernel.lifecycle.context import Context
+from bandmaster.kernel.lifecycle.restart import Restart
 
 BODY_SECONDS = 5.0
+BACKOFF = Restart(max_delay=2.0, jitter=0)
 
 
 def run_case(case: Case, engine_class: Any = lifecycle.Engine, *, eager: bool = False) -> Run:
@@ -44,7 +46,11 @@ class _Caller:
     def __init__(self, run: Run, plan: Any, engine_class: Any) -> None:
         self._run = run
         self._engine = _observe_phases(engine_class, run)(
-            plan, make_context=partial(Context, run=_RunHandle(self)), emit=run.emit, abandon_after=ABANDON_AFTER
+            plan,
+            make_context=partial(Context, run=_RunHandle(self)),
+            emit=run.emit,
+            abandon_after=ABANDON_AFTER,
+            backoff=BACKOFF,
         )
         self._scope: anyio.CancelScope | None = None
         self._task: Any = None
@@ -74,6 +80,7 @@ class _Caller:
                 run.raised = error
         run.over = True
         run.note("over")
+        run.degraded = list(self._engine.degraded_starts)
         if run.raised is None and run.case.disturbance is not None:
             try:
                 await anyio.lowlevel.checkpoint()

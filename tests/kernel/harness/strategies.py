@@ -17,6 +17,7 @@ from tests.kernel.harness.cases import (
     Case,
     Disturbance,
     Part,
+    is_in_chain,
 )
 
 NAMES = "abcdefghijkl"
@@ -31,6 +32,9 @@ _COUNT = st.integers(1, len(NAMES))
 _BITS = st.integers(0, 2 ** (len(NAMES) + 2) - 1)
 _SHAPE = st.sampled_from(SHAPES)
 _START, _SERVING, _STOP = _draw_mostly("fine", STARTS), _draw_mostly("fine", SERVING), _draw_mostly("fine", STOPS)
+_POLICY = st.sampled_from(
+    (*[("stop", 0)] * 4, ("retry", 0), ("retry", 1), ("retry", 3), ("degrade", 0), ("degrade", 0))
+)
 _LINK = st.sampled_from(("name", *LINKS, "decorates"))
 _BODY = _draw_mostly("waits", BODIES)
 _KIND = st.sampled_from((*DISTURBANCES, "nothing"))
@@ -61,7 +65,9 @@ def cases(draw: st.DrawFn) -> Case:
             earlier = tuple(early for early in earlier if early != decorates)
         asked.update(earlier if link in ("type", "each") else ())
         faults = draw(_SHAPE), draw(_START), draw(_SERVING), draw(_STOP)
-        parts.append(Part(name, earlier, stage, *faults, link, decorates))
+        policy, failures = draw(_POLICY)
+        parts.append(Part(name, earlier, stage, *faults, link, decorates, policy, failures))
+    parts = [_without_degraded_chain(part, parts) for part in parts]
     kind = draw(_KIND)
     if backend == "trio":
         parts = [_without_native(part) for part in parts]
@@ -72,6 +78,10 @@ def cases(draw: st.DrawFn) -> Case:
         disturbance = Disturbance(kind, draw(_STEP), target)
     seed = draw(_SEED)
     return Case(tuple(parts), draw(_BODY), disturbance, backend, None if seed < 0 else seed)
+
+
+def _without_degraded_chain(part: Part, parts: list[Part]) -> Part:
+    return replace(part, policy="retry") if part.policy == "degrade" and is_in_chain(part, parts) else part
 
 
 def _without_native(part: Part) -> Part:

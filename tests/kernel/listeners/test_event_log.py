@@ -121,6 +121,33 @@ async def test_a_failure_and_its_rollback_are_logged(log):
     assert 1 == line(log, "kernel stopped")["errors"]
 
 
+def test_each_failed_try_is_a_short_warning(log):
+    """A try that is followed by another is one line, without a traceback."""
+    EventLog(make_plan([]))(
+        events.ComponentStartRetrying(at=0, component="a", error=OSError("refused"), own=1.5, delay=0.1, attempt=2)
+    )
+    assert [
+        {
+            "event": "component start retrying",
+            "log_level": "warning",
+            "component": "a",
+            "error": "OSError: refused",
+            "took": 1.5,
+            "delay": 0.1,
+            "attempt": 2,
+        }
+    ] == log
+
+
+@pytest.mark.parametrize(("error", "has_traceback"), [(OSError("refused"), False), (KeyError("a mistake"), True)])
+def test_a_degraded_component_is_a_warning(log, error, has_traceback):
+    """The failure has a traceback unless an operator has caused it, since nothing else reports the failure."""
+    EventLog(make_plan([]))(events.ComponentDegraded(at=0, component="a", error=error, waited=0.0, own=1.0))
+    (entry,) = log
+    assert ("component degraded", "warning") == (entry["event"], entry["log_level"])
+    assert has_traceback == ("exception" in entry)
+
+
 @pytest.mark.anyio
 @pytest.mark.requirement("CF-35")
 async def test_a_failed_stop_is_an_error(log):

@@ -33,6 +33,20 @@ def test_failures_and_unfinished_components():
     assert [component for component, _, _ in report.failures] == ["b", "d"]
 
 
+def test_starts_that_are_tried_again_or_degraded():
+    """Neither the delay before another try nor a degraded component leaves anything open."""
+    report = report_of(
+        events.ComponentStarting(at=0, component="a", waited=0),
+        events.ComponentStartRetrying(at=0, component="a", error=OSError(), own=0, delay=1, attempt=2),
+        events.ComponentStarting(at=0, component="b", waited=0),
+        events.ComponentDegraded(at=0, component="b", error=OSError(), waited=0, own=0),
+        events.ComponentStarting(at=0, component="c", waited=0),
+        events.ComponentStartRetrying(at=0, component="c", error=OSError(), own=0, delay=1, attempt=2),
+        events.ComponentStarting(at=1, component="c", waited=0, attempt=2),
+    )
+    assert report.render() == "'c' is left, starting"
+
+
 def test_crashes_and_failed_stops():
     """The error of a crash is known only once the component has been unwound."""
     report = report_of(

@@ -125,6 +125,42 @@ async def test_an_overdue_start():
 
 
 @pytest.mark.anyio
+async def test_a_start_that_is_tried_again():
+    """The own time has all tries and the delays between them."""
+    left = [OSError("no"), OSError("no")]
+
+    @lifespan(band=LifespanBand.PERSISTENCE, on_start_failure="retry")
+    async def trying():
+        await anyio.sleep(1)
+        if left:
+            raise left.pop()
+        yield
+
+    record = await record_of(component("quick", 0.5, before=["trying"]), trying)
+    (span,) = [span for span in record.spans if span.component == "trying"]
+    assert ("started", 3, 0.5) == (span.outcome, span.tries, span.waited)
+    assert 3.3 <= span.own <= 3.34
+    assert record.took == pytest.approx(span.end)
+
+
+@pytest.mark.anyio
+async def test_degraded_starts():
+    """A degraded component has the time of its start, and one that was degraded with it never began."""
+
+    @lifespan(band=LifespanBand.PERSISTENCE, on_start_failure="degrade", requires=["bad"])
+    async def relying():
+        yield
+
+    bad = component("bad", 1, error=OSError("no"), on_start_failure="degrade")
+    record = await record_of(bad, relying, component("late", 9, start_timeout=2, on_start_failure="degrade"))
+    assert [("bad", 0, 1, "degraded"), ("late", 0, 2, "degraded"), ("relying", 2, 0, "degraded")] == summarize(
+        record.spans
+    )
+    assert [1, 1, 0] == [span.tries for span in record.spans]
+    assert 2 == pytest.approx(record.took)
+
+
+@pytest.mark.anyio
 async def test_an_abandoned_start():
     """A start that ignored its cancellation is recorded as abandoned."""
 

@@ -22,6 +22,7 @@ from bandmaster.kernel.contributions.model import (
     LifespanContribution,
     MiddlewareContribution,
     OnCrash,
+    OnStartFailure,
     Provenance,
     StartCheck,
     ValueContribution,
@@ -47,6 +48,7 @@ def lifespan(
     budget: Budget | None = None,
     check: StartCheck | None = None,
     on_crash: OnCrash = "stop",
+    on_start_failure: OnStartFailure = "stop",
     when: When | None = None,
     description: str | None = None,
 ) -> Callable[
@@ -85,6 +87,7 @@ def lifespan(
                 budget={} if budget is None else budget,
                 check=check,
                 on_crash=on_crash,
+                on_start_failure=on_start_failure,
                 when=when,
                 description=read_summary(function) if description is None else description,
                 provenance=Provenance(entry_point=read_path(function)),

@@ -33,6 +33,7 @@ if TYPE_CHECKING:
 
 Budget: TypeAlias = Mapping[str, int] | Callable[..., Mapping[str, int]]
 OnCrash: TypeAlias = Literal["stop", "degrade"]
+OnStartFailure: TypeAlias = Literal["stop", "retry", "degrade"]
 When: TypeAlias = Callable[..., bool]
 """A function of settings types that says, while the plan is made, whether a part is in the plan."""
 StartCheck: TypeAlias = Callable[..., Iterable[Problem | str]]
@@ -101,6 +102,9 @@ class LifespanContribution:
     """
     on_crash: OnCrash = "stop"
     """The reaction to a failure while serving: ``stop`` the whole plan, or ``degrade`` readiness until the stop."""
+    on_start_failure: OnStartFailure = "stop"
+    """The reaction to a failed start: ``stop`` rolls the start back, ``retry`` tries again until the deadline of the
+    start, ``degrade`` serves without the component. ``BANDMASTER_ON_START_FAILURE`` overrides this field."""
     when: When | None = None
     """A function of settings types, called while planning: the part is left out if the answer is False."""
     description: str = ""
@@ -126,6 +130,8 @@ class LifespanContribution:
             resolve_local_names(self.check)
         if self.on_crash not in ("stop", "degrade"):
             raise ValueError(f"on_crash: expected 'stop' or 'degrade', got {self.on_crash!r}")
+        if self.on_start_failure not in ("stop", "retry", "degrade"):
+            raise ValueError(f"on_start_failure: expected 'stop', 'retry' or 'degrade', got {self.on_start_failure!r}")
         _set(self, provides=check_provides(self.provides), decorates=check_decorates(self.decorates))
         check_when(self.when)
 

@@ -1,4 +1,4 @@
-"""Write, read and compare lock files, which pin the distributions with parts and the order of the plan."""
+"""Write, read and compare lock files, which pin the distributions with parts, and the plan of these parts."""
 
 from __future__ import annotations
 
@@ -24,10 +24,17 @@ class Lock:
 
     distributions: Mapping[str, Pin] = field(default_factory=dict[str, Pin])
     order: Mapping[str, tuple[str, ...]] = field(default_factory=dict[str, "tuple[str, ...]"])
+    on_start_failure: Mapping[str, str] = field(default_factory=dict[str, str])
+    """The policy of each component that declares another one than ``stop``."""
 
     @classmethod
-    def of(cls, found: Iterable[Found], order: Mapping[str, Sequence[str]] | None = None) -> Lock:
-        """The lock of the distributions that these parts come from, with the order of the plan.
+    def of(
+        cls,
+        found: Iterable[Found],
+        order: Mapping[str, Sequence[str]] | None = None,
+        on_start_failure: Mapping[str, str] | None = None,
+    ) -> Lock:
+        """The lock of the distributions that these parts come from, with the order and the policies of the plan.
 
         Files that differ between machines without a change of the content aren't hashed: scripts, byte code, and the
         installer's own files.
@@ -39,7 +46,8 @@ class Lock:
         for part in found:
             parts.setdefault(part.distribution, []).append(part)
         pins = {name: make_pin(parts[name]) for name in sorted(parts)}
-        return cls(pins, {group: tuple(names) for group, names in sorted((order or {}).items())})
+        orders = {group: tuple(names) for group, names in sorted((order or {}).items())}
+        return cls(pins, orders, dict(on_start_failure or {}))
 
     @classmethod
     def read(cls, path: str | os.PathLike[str]) -> Lock:
@@ -73,15 +81,18 @@ class Lock:
         return cls(
             {name: _parse_pin(pin, f"distributions.{name}") for name, pin in pins.items()},
             {group: _check_texts(names, f"order.{group}") for group, names in order.items()},
+            _check_policies(data.get("on_start_failure", {})),
         )
 
     def text(self) -> str:
         """The text of the lock file: one fact per line, and the same text for the same lock."""
-        data = {
+        data: dict[str, Any] = {
             "format": FORMAT,
             "distributions": {name: asdict(pin) for name, pin in sorted(self.distributions.items())},
             "order": dict(sorted(self.order.items())),
         }
+        if self.on_start_failure:
+            data["on_start_failure"] = dict(sorted(self.on_start_failure.items()))
         return json.dumps(data, indent=2, ensure_ascii=False) + "\n"
 
     def write(self, path: str | os.PathLike[str]) -> None:
@@ -105,6 +116,7 @@ class Lock:
         """A line for each difference in ``other``; empty without any.
 
         Orders are compared for the groups in which both have one, because a lock that is made before the plan has none.
+        Neither has it policies, which are compared where both have an order.
         """
         lines: list[str] = []
         for name in sorted({*self.distributions, *other.distributions}):
@@ -117,6 +129,8 @@ class Lock:
                 lines += _compare_pins(name, mine, others)
         for group in sorted(self.order.keys() & other.order.keys()):
             lines += _compare_orders(group, self.order[group], other.order[group])
+        if self.order and other.order:
+            lines += _compare_policies(self.on_start_failure, other.on_start_failure)
         return lines
 
     def loose(self) -> list[str]:
@@ -153,6 +167,13 @@ def _compare_orders(group: str, mine: Sequence[str], others: Sequence[str]) -> I
         yield from (f"    {'…' if line.startswith('@@') else line}" for line in changes[2:])
 
 
+def _compare_policies(mine: Mapping[str, str], others: Mapping[str, str]) -> Iterator[str]:
+    for name in sorted({*mine, *others}):
+        before, after = mine.get(name, "stop"), others.get(name, "stop")
+        if before != after:
+            yield f"~ {name}: on_start_failure {before} → {after}"
+
+
 def _render_error(error: Exception) -> str:
     if isinstance(error, json.JSONDecodeError):
         return f"line {error.lineno}, column {error.colno}: {error.msg}"
@@ -169,6 +190,14 @@ def _check_texts(value: Any, where: str) -> tuple[str, ...]:
     if not isinstance(value, list) or not all(isinstance(text, str) for text in value):
         raise ValueError(f"{where}: expected a list of names, got {value!r}")
     return tuple(cast("list[str]", value))
+
+
+def _check_policies(value: Any) -> Mapping[str, str]:
+    policies = _check_object(value, "on_start_failure")
+    for name, policy in policies.items():
+        if not isinstance(policy, str):
+            raise ValueError(f"on_start_failure.{name}: expected text, got {policy!r}")
+    return policies
 
 
 def _parse_pin(value: Any, where: str) -> Pin:

@@ -32,7 +32,7 @@ def make_arguments(needs: Iterable[Need], find: Callable[[Need], Any], settings:
         value = find(need)
         if value is not NOTHING:
             arguments[need.parameter] = value
-        elif need.kind is Kind.SETTINGS:
+        elif need.kind is Kind.SETTINGS and need.key.type in settings:
             arguments[need.parameter] = settings[need.key.type]
         elif not need.has_default:
             arguments[need.parameter] = need.empty

@@ -19,6 +19,8 @@ async def wait_through(events: Iterable[anyio.Event], scope: anyio.CancelScope |
             while not (event.is_set() or within.cancel_called):
                 try:
                     await event.wait()
+                except GeneratorExit:  # the event loop is gone, and sets nothing any more
+                    raise
                 except BaseException as error:  # noqa: BLE001  # the caller decides, once the wait is over
                     interruption = error
     return interruption

@@ -18,27 +18,38 @@ class TaskState(Enum):
 
     STARTING = "start"
     STARTED = "serving"
+    DEGRADED = "degraded"
     STOPPING = "stop"
     OVER = "over"
 
 
 class ComponentTask:
-    """One component's task, from the call of the factory to the end of the exit. Only the engine changes the record."""
+    """One component's task, from the call of the factory to the end of the exit. Only the engine changes the record.
+
+    A start that is tried again has a new task for each try. So no scope and no context variable of a failed try is left
+    for the next one.
+    """
 
     __slots__ = (
         "abort",
+        "attempt",
         "component",
         "crash_place",
         "deadline",
+        "delay",
+        "earlier_error",
+        "failed_start",
         "guard",
         "index",
         "manager",
         "may_stop",
         "name",
+        "next_try",
         "overdue",
         "pending",
         "phase_began",
         "services",
+        "start_by",
         "state",
         "waited",
     )
@@ -73,3 +84,23 @@ class ComponentTask:
         self.phase_began = 0.0
         self.waited = 0.0
         """Seconds from the beginning of the run to the beginning of this start."""
+        self.attempt = 1
+        """1 for the first try of the start, one more for each further try."""
+        self.delay = 0.0
+        """Seconds to wait before this try."""
+        self.start_by = math.inf
+        """The deadline of the start, for all tries together; set by the first."""
+        self.earlier_error: BaseException | None = None
+        """The failure of the try before."""
+        self.next_try: ComponentTask | None = None
+        """The task that tries again, once this one has failed and is to be followed by another."""
+        self.failed_start: Exception | None = None
+        """The failure for which the application is to serve without this component, once the start is undone."""
+
+    def prepare_next_try(self, error: BaseException, delay: float) -> None:
+        """Make the task of the next try, which begins after ``delay`` seconds and has the same deadline."""
+        following = ComponentTask(self.index, self.component)
+        following.phase_began, following.waited = self.phase_began, self.waited
+        following.attempt, following.delay = self.attempt + 1, delay
+        following.start_by, following.earlier_error = self.deadline, error
+        self.next_try = following

@@ -155,6 +155,7 @@ class Composition:
                 starts=settings.start_timeouts,
                 stops=settings.stop_timeouts,
             ),
+            on_start_failure=settings.on_start_failure,
             processes=settings.processes,
             known=[*map(strip_group, disabled), *(part.found.name for part in discovery.left_out)],
             disabled=split.disabled,

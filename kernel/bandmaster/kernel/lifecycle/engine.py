@@ -21,6 +21,13 @@ from bandmaster.kernel.lifecycle.cancellation import make_outside_cancellation, 
 from bandmaster.kernel.lifecycle.component_manager import ComponentManager
 from bandmaster.kernel.lifecycle.component_task import ComponentTask, TaskState
 from bandmaster.kernel.lifecycle.context import Context
+from bandmaster.kernel.lifecycle.failed_starts import (
+    BACKOFF,
+    DegradedStart,
+    choose_delay,
+    describe_degraded,
+    make_dependency_error,
+)
 from bandmaster.kernel.lifecycle.outcome import (
     Ending,
     Failure,
@@ -63,14 +70,19 @@ class Engine:
         make_context: Callable[[str], Context] | None = None,
         emit: Callable[[Event], None] | None = None,
         abandon_after: float = 2.0,
+        backoff: Restart = BACKOFF,
     ) -> None:
         self.phase = Phase.NEW
         self.degraded_by: set[str] = set()
         """Components that died, or lost a service, and whose policy is to serve on without readiness."""
+        self.degraded_starts: dict[str, DegradedStart] = {}
+        """Components that failed to start, and whose policy is to serve without them."""
         self._plan = plan
         self._make_context = make_context
         self._emit_event = emit
         self._abandon_after = abandon_after
+        self._backoff = backoff
+        """The delays between the tries of a start."""
         index = {component.name: number for number, component in enumerate(plan.components)}
         self._schedule = Schedule(
             [[index[name] for name in stage.components] for stage in plan.stages],
@@ -97,7 +109,7 @@ class Engine:
     @property
     def resources(self) -> Resources:
         """The values that components have provided so far."""
-        return self._provided.make_resources()
+        return self._provided.make_resources({name: start.reason for name, start in self.degraded_starts.items()})
 
     @asynccontextmanager
     async def running(self) -> AsyncGenerator[Resources, None]:
@@ -170,8 +182,9 @@ class Engine:
             ValueError: the component has a service of that name, or is stopping.
         """
         task = self._tasks[component]
-        if task.state in (TaskState.STOPPING, TaskState.OVER):
-            raise ValueError(f"service: component {component!r} is stopping, too late for {name!r} to begin")
+        if task.state not in (TaskState.STARTING, TaskState.STARTED):
+            doing = "degraded" if task.state is TaskState.DEGRADED else "stopping"
+            raise ValueError(f"service: component {component!r} is {doing}, too late for {name!r} to begin")
         if task.services is None:
             task.services = Services(
                 component,
@@ -241,12 +254,15 @@ class Engine:
 
     def _spawn(self, indexes: Iterable[int]) -> None:
         for index in indexes:
-            # In a copy of the caller's context. A new task inherits the context of its creator, here the task of the
-            # component that has just started: without a neutral context, components would see each other's variables.
-            task = ComponentTask(index, self._plan.components[index])
-            self._neutral_context.copy().run(self._spawn_task, task)
+            self._spawn_task(ComponentTask(index, self._plan.components[index]))
 
     def _spawn_task(self, task: ComponentTask) -> None:
+        # In a copy of the caller's context. A new task inherits the context of its creator, here the task of the
+        # component that has just started: without a neutral context, components would see each other's variables, and a
+        # further try those of the failed one.
+        self._neutral_context.copy().run(self._start_task, task)
+
+    def _start_task(self, task: ComponentTask) -> None:
         self._task_group.start_soon(self._run_component, task, name=f"bandmaster: {task.name}")
 
     async def _run_component(self, task: ComponentTask) -> None:
@@ -258,21 +274,37 @@ class Engine:
         try:
             with task.abort, task.guard:
                 if await self._enter(task):
-                    crash = await self._hold(task)
+                    crash = None if self._is_given_up(task) else await self._hold(task)
                     await self._exit(task, crash)
         except BaseException as error:  # an error that escaped would cancel the tasks of all other components
             own = remove_cancellations(error, expected=False) or error
             self._record_failure(task, task.state.value, own)
+        # Not before the scopes of the failed start are closed.
+        if self._is_given_up(task):
+            self._degrade(task)
+            # In its place until then, so that the components which it depends on outlive those that depend on it.
+            await wait_through([task.may_stop])
+        elif task.next_try is not None:
+            self._spawn_task(task.next_try)
+        task.next_try = None  # it holds the exception of this try, whose frames hold this task
         task.state = TaskState.OVER
         task.manager = None
         self._finish(task)
 
     async def _enter(self, task: ComponentTask) -> bool:
-        now = self._now()
-        task.phase_began, task.waited = now, now - self._began
-        self._timer.set_deadline(task, now + task.component.start_timeout)
-        self._emit(events.ComponentStarting, component=task.name, waited=task.waited)
+        if task.attempt == 1:
+            now = self._now()
+            task.phase_began, task.waited = now, now - self._began
+            task.start_by = now + task.component.start_timeout
+        lost = [name for name in task.component.relies_on if name in self.degraded_starts]
+        if lost:
+            task.failed_start = make_dependency_error(task.component, lost)
+            return False
+        self._timer.set_deadline(task, task.start_by)
         try:
+            if task.delay:
+                await anyio.sleep(task.delay)
+            self._emit(events.ComponentStarting, component=task.name, waited=task.waited, attempt=task.attempt)
             task.manager = ComponentManager.make(task.component, self._make_arguments(task.component))
             task.pending = task.manager.__aenter__()
             value = await task.pending
@@ -286,11 +318,14 @@ class Engine:
         # arrive at the next await, in the exit at the latest, and cut the exit off.
         task.guard.shield = True
         task.overdue = False
+        task.earlier_error = None
         task.state = TaskState.STARTED
         self._record_entry(task, value)
         return True
 
     def _record_failed_entry(self, task: ComponentTask, error: BaseException) -> None:
+        if not self._schedule.stopping and self._follow_start_policy(task, error):
+            return
         own = remove_cancellations(error, expected=task.abort.cancel_called)
         if own is None:
             self._emit_end(events.ComponentStartCancelled, task)
@@ -298,13 +333,59 @@ class Engine:
             self._emit_end(events.ComponentStartFailed, task, error=own)
             self._record_failure(task, "start", own)
 
+    def _follow_start_policy(self, task: ComponentTask, error: BaseException) -> bool:
+        """Whether the run goes on after the failed try of a start, as the component's policy says.
+
+        No policy applies to SystemExit and KeyboardInterrupt, which mean the process, and to a cancellation by other
+        code.
+        """
+        own = remove_cancellations(error, expected=True)
+        if own is not None and not isinstance(own, Exception):
+            return False
+        if task.failed_start is not None:
+            # The deadline has cancelled the start, which may have failed with an error of its own at that.
+            task.failed_start.__cause__ = own
+            return True
+        if own is None:
+            return False
+        reaction = task.component.on_start_failure.reaction
+        if reaction == "degrade":
+            task.failed_start = own
+            return True
+        if reaction == "retry":
+            delay = choose_delay(own, task.attempt, left=task.deadline - self._now(), backoff=self._backoff)
+            if delay is not None:
+                task.prepare_next_try(own, delay)
+                following = {"error": own, "delay": delay, "attempt": task.attempt + 1}
+                self._emit_end(events.ComponentStartRetrying, task, **following)
+                return True
+        return False
+
+    def _is_given_up(self, task: ComponentTask) -> bool:
+        """Whether the application is to serve without a component whose start has failed, or was too late."""
+        return task.failed_start is not None and not self._schedule.stopping
+
+    def _degrade(self, task: ComponentTask) -> None:
+        """Let the others start without this component."""
+        error, task.failed_start = task.failed_start, None
+        assert error is not None
+        task.state = TaskState.DEGRADED
+        self.degraded_starts[task.name] = describe_degraded(error)
+        self._annotate(task, error, "start")
+        self._emit_end(events.ComponentDegraded, task, error=error, waited=task.waited)
+        self._continue_start(task)
+
     def _record_entry(self, task: ComponentTask, value: Any) -> None:
         self._emit_end(events.ComponentStarted, task, waited=task.waited)
-        if self._schedule.stopping:
+        if self._schedule.stopping or task.failed_start is not None:
             return  # it has started in spite of its cancellation, and goes on to its exit
         self._provided.add(task.name, value)
         if task.services is not None:
             task.services.start()
+        self._continue_start(task)
+
+    def _continue_start(self, task: ComponentTask) -> None:
+        """Start the components that waited for this one."""
         self._unstarted -= 1
         self._spawn(self._schedule.mark_started(task.index))
         if not self._unstarted and self._stop_reason is None:
@@ -398,7 +479,7 @@ class Engine:
 
     def _record_failure(self, task: ComponentTask, phase: str, error: BaseException) -> None:
         self._annotate(task, error, phase)
-        self._failures.append(Failure(task.component, phase, error))
+        self._failures.append(Failure(task.component, phase, error, task.attempt))
         self._end_run()
 
     def _record_crash(self, task: ComponentTask) -> None:
@@ -455,11 +536,20 @@ class Engine:
             if task.services is not None:
                 task.services.stop_waiting()
         self._timer.set_deadline(task, now + self._abandon_after)
-        self._record_failure(task, error.phase, error)
+        if starting and not rolling_back and task.component.on_start_failure.reaction == "degrade":
+            task.failed_start = error
+            task.abort.cancel()
+        else:
+            self._record_failure(task, error.phase, error)
 
     def _abandon(self, task: ComponentTask) -> None:
         """Let the other components stop without waiting for this one, which ignores cancellation."""
         task.deadline = math.inf
+        if task.failed_start is not None:
+            # The application can't serve without a component whose start can't be undone.
+            error, task.failed_start = task.failed_start, None
+            self._record_failure(task, "start", error)
+            task.may_stop.set()  # nothing has started after it
         self._abandoned.add(task.name)
         self._emit(events.ComponentAbandoned, component=task.name, phase=task.state.value)
         self._release(self._schedule.mark_over(task.index))

@@ -20,6 +20,8 @@ class Failure(NamedTuple):
     """``start``, ``serving`` or ``stop``."""
     error: BaseException | None
     """None for a component that ended by itself, and for a crash until the component has been exited."""
+    tries: int = 1
+    """How often the component's start was tried."""
 
 
 class Ending(NamedTuple):
@@ -69,16 +71,17 @@ def _make_stop_error(failures: Iterable[Failure], errors: list[BaseException]) -
 
 def _make_start_error(first: Failure, errors: list[BaseException]) -> StartError:
     assert first.error is not None
-    message = f"{describe_component(first.component)} failed to start: {_render_error(first.error)}"
+    tried = f" after {first.tries} tries" if first.tries > 1 else ""
+    message = f"{describe_component(first.component)} failed to start{tried}: {render_error(first.error)}"
     if errors:
         message += f" (and {len(errors)} more while rolling back)"
-    outcome = StartError(message, component=first.component.name, rollback_errors=errors)
+    outcome = StartError(message, component=first.component.name, rollback_errors=errors, tries=first.tries)
     outcome.__cause__ = first.error
     return outcome
 
 
 def _make_crash_error(first: Failure, errors: list[BaseException]) -> CrashError:
-    cause = "it ended by itself" if first.error is None else _render_error(first.error)
+    cause = "it ended by itself" if first.error is None else render_error(first.error)
     message = f"{describe_component(first.component)} died while serving: {cause}"
     if errors:
         message += f" (and {len(errors)} more while stopping)"
@@ -114,7 +117,8 @@ def list_distinct(errors: Iterable[BaseException | None], *excluded: BaseExcepti
     return found
 
 
-def _render_error(error: BaseException) -> str:
+def render_error(error: BaseException) -> str:
+    """Return the type and the text of an error."""
     try:
         text = str(error)
     except Exception:  # noqa: BLE001  # a broken __str__ must not hide the failure

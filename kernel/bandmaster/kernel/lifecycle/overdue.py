@@ -27,11 +27,14 @@ def make_deadline_error(
     if rollback_began is not None:
         phase, deed, began = "stop", "clean up after its cancelled start", rollback_began
     seconds = now - began
+    within = render_duration(seconds) + (f", in {task.attempt} tries" if task.attempt > 1 and phase == "start" else "")
     stack = render_coroutine_stack(task.pending if task.pending is not None else task.manager)
-    message = f"{describe_component(task.component)} didn't {deed} within {render_duration(seconds)}"
+    message = f"{describe_component(task.component)} didn't {deed} within {within}"
     message += f"; it stood at\n{stack}" if stack else ""
     message += "".join(f"\n  {line}" for line in ("still waiting:", *waiting)) if waiting else ""
-    return DeadlineExceeded(message, component=task.name, phase=phase, seconds=seconds, where=stack)
+    error = DeadlineExceeded(message, component=task.name, phase=phase, seconds=seconds, where=stack)
+    error.__cause__ = task.earlier_error
+    return error
 
 
 def list_waiting(plan: Plan, tasks: Mapping[str, ComponentTask], laggard: ComponentTask) -> tuple[str, ...]:
@@ -55,4 +58,4 @@ def _describe_waiting(plan: Plan, tasks: Mapping[str, ComponentTask], laggard: C
 
 
 def _has_started(task: ComponentTask | None) -> bool:
-    return task is not None and task.state is TaskState.STARTED
+    return task is not None and task.state in (TaskState.STARTED, TaskState.DEGRADED)

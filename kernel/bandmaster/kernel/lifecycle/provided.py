@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any
 
 from bandmaster.kernel.contributions.keys import Key
@@ -36,19 +37,27 @@ class Provided:
         members = self._list_members(providers.find_chains(need))
         return need.collection.gather(members) if members else NOTHING
 
-    def make_resources(self) -> Resources:
-        """The objects of everything that has started, by type."""
+    def make_resources(self, degraded: Mapping[str, str]) -> Resources:
+        """The objects of everything that has started, by type.
+
+        ``degraded`` holds the names of components that failed to start and that the run goes on without, each with the
+        reason.
+        """
         providers = self._plan.providers
         values: dict[Key, Any] = {}
         several: dict[Key, tuple[str, ...]] = {}
+        missing: dict[Key, tuple[str, str]] = {}
         for key, chains in providers.by_key.items():
             found = [self._get(chain.outermost) for chain in chains]
             if len(chains) > 1:
                 several[key] = tuple(chain.provider.name for chain in chains)
             elif NOTHING not in found:
                 values[key] = found[0]
+            elif chains[0].outermost.name in degraded:
+                name = chains[0].outermost.name
+                missing[key] = (name, degraded[name])
         members = {kind: self._list_members(chains) for kind, chains in providers.by_type.items()}
-        return Resources(values, members, several)
+        return Resources(values, members, several, degraded=missing)
 
     def _list_members(self, chains: tuple[Chain, ...]) -> tuple[tuple[str, Any], ...]:
         found = [(chain.provider.name, self._get(chain.outermost)) for chain in chains]

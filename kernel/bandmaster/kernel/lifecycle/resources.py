@@ -8,6 +8,7 @@ from types import MappingProxyType
 from typing import TYPE_CHECKING, Any, Generic, TypeAlias, TypeVar, overload
 
 from bandmaster.kernel.contributions.keys import Key, find_collection, type_name
+from bandmaster.kernel.errors import DegradedError
 from bandmaster.kernel.text import list_names, suggest
 
 if TYPE_CHECKING:
@@ -48,13 +49,15 @@ class Resources:
     parts; both are empty where nothing provides the type.
     """
 
-    __slots__ = ("_members", "_several", "_values")
+    __slots__ = ("_degraded", "_members", "_several", "_values")
 
     def __init__(
         self,
         values: Mapping[Key, Any] | None = None,
         members: Mapping[Any, Sequence[tuple[str, Any]]] | None = None,
         several: Mapping[Key, Sequence[str]] | None = None,
+        *,
+        degraded: Mapping[Key, tuple[str, str]] | None = None,
     ) -> None:
         self._values: dict[Key, Any] = dict(values or {})
         if members is None:
@@ -63,6 +66,8 @@ class Resources:
         """The objects of each type with the names of their parts, in plan order."""
         self._several = dict(several or {})
         """The names of the parts that provide a key, where there are several."""
+        self._degraded = dict(degraded or {})
+        """The keys of components that failed to start, each with the name and the reason."""
 
     @overload
     def __getitem__(self, key: _Type[_T]) -> _T: ...
@@ -74,6 +79,7 @@ class Resources:
         """The value of that type.
 
         Raises:
+            DegradedError: the component that would provide it failed to start, and the application serves without.
             KeyError: nothing that runs provides it, or several parts do; the message lists what there is.
         """
         # A Key is a tuple, so a plain pair finds it; a bare type is the common case.
@@ -84,6 +90,12 @@ class Resources:
         address = Key.of(key)
         if address in self._values:
             return self._values[address]
+        if address in self._degraded:
+            name, reason = self._degraded[address]
+            raise DegradedError(
+                f"no component provides {address}: {name!r} would, but is degraded since its start failed: {reason}",
+                component=name,
+            )
         collection = find_collection(address.type)
         if collection is None or address.name is not None:
             raise KeyError(self._describe_missing(address)) from None

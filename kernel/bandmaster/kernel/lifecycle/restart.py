@@ -1,4 +1,4 @@
-"""Decide when a background service is restarted, after which pause, and when it is given up. Pure."""
+"""Decide when a background service is restarted, after which delay, and when it is given up. Pure."""
 
 from __future__ import annotations
 
@@ -68,7 +68,13 @@ class RestartHistory:
             self._recent.popleft()
         if len(self._recent) >= restart.intensity:
             return None
-        doublings = min(len(self._recent), 1000)  # 2.0 to a power above 1023 is an OverflowError
-        delay: float = min(restart.initial_delay * 2.0**doublings, restart.max_delay)
+        delay = compute_delay(restart, len(self._recent), self._rng)
         self._recent.append(now)
-        return delay * (1 + restart.jitter * self._rng())
+        return delay
+
+
+def compute_delay(restart: Restart, earlier: int, rng: Callable[[], float] = random.random) -> float:
+    """Return the seconds before a restart that follows ``earlier`` others."""
+    doublings = min(earlier, 1000)  # 2.0 to a power above 1023 is an OverflowError
+    delay: float = min(restart.initial_delay * 2.0**doublings, restart.max_delay)
+    return delay * (1 + restart.jitter * rng())

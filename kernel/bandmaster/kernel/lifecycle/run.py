@@ -16,8 +16,14 @@ from bandmaster.kernel.planning.plan import Plan
 from bandmaster.kernel.settings.kernel import KernelSettings
 from bandmaster.kernel.text import render_duration
 
-_GONE = (events.ComponentStartFailed, events.ComponentStartCancelled, events.ComponentStopping)
-"""The events after which a component's probes aren't asked any more."""
+_GONE = (
+    events.ComponentStartFailed,
+    events.ComponentStartRetrying,
+    events.ComponentStartCancelled,
+    events.ComponentDegraded,
+    events.ComponentStopping,
+)
+"""The events after which the probes and drain hooks of a component aren't called any more."""
 
 
 class Run:
@@ -111,12 +117,16 @@ class Run:
             self.warn(component, f"a drain hook didn't end within {render_duration(seconds)} and was cut short")
 
     async def ready(self) -> Report:
-        """The probes' report, with a failed check for each component that died."""
+        """The probes' report, with a failed check for each component that died, and a warning for each degraded one."""
         degraded = self.engine.degraded_by
         died = [Check(name, name, "fail", "died") for name in sorted(degraded)]
+        without = [
+            Check(name, name, "warn", f"degraded at the start: {start.kind}")
+            for name, start in sorted(self.engine.degraded_starts.items())
+        ]
         report = await self.health.check()
         # A probe often has its component's name, and may well pass where something else of it has died.
-        return combine([*died, *(check for check in report.checks if check.name not in degraded)])
+        return combine([*died, *without, *(check for check in report.checks if check.name not in degraded)])
 
     def add_probe(self, component: str, name: str, probe: Probe, *, critical: bool, timeout: float) -> None:
         """See `Context.add_probe`."""
@@ -146,13 +156,14 @@ class Run:
         self._emit(events.Warned(at=anyio.current_time(), component=component, message=message))
 
     def _handle_event(self, event: Event) -> None:
-        if isinstance(event, events.ComponentStarted):
+        if isinstance(event, (events.ComponentStarted, events.ComponentDegraded)):
             self._started.add(event.component)
         elif isinstance(event, events.Ready):
             self.resources = self.engine.resources
             self._all_started.set()
-        elif isinstance(event, _GONE):
+        if isinstance(event, _GONE):
             self.health.forget(event.component)
+            self._drain_hooks = [hook for hook in self._drain_hooks if hook[0] != event.component]
         self._emit(event)
         self.blocked_phases.handle_event(event)
 

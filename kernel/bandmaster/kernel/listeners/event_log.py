@@ -28,6 +28,8 @@ _ERRORS: tuple[type[Event], ...] = (
     events.OnlyAbandonedLeft,
 )
 _WARNINGS: tuple[type[Event], ...] = (
+    events.ComponentStartRetrying,
+    events.ComponentDegraded,
     events.ServiceRestarting,
     events.ReadinessLost,
     events.Warned,
@@ -47,10 +49,10 @@ class EventLog:
     """Logs the events of a kernel to the logger ``bandmaster.kernel``.
 
     An error that ends the run is named by the type alone, because the caller of the run reports the error. An error of
-    a background service is a sentence, with a traceback unless the operator or the environment has caused the error:
-    nothing else reports the error of a service that is restarted. Warnings and errors have the band and the
-    distribution of the component. At the level ``debug`` every event has both, with all errors in full and unrounded
-    durations.
+    a background service or of a degraded component is a sentence, with a traceback unless the operator or the
+    environment has caused the error: nothing else reports such an error. A failed try of a start is one line. Warnings
+    and errors have the band and the distribution of the component. At the level ``debug`` every event has both, with
+    all errors in full and unrounded durations.
     """
 
     def __init__(self, plan: Plan) -> None:
@@ -91,9 +93,9 @@ def _log(logger: FieldLogger, level: int, text: str, fields: dict[str, Any], evi
 
 def _make_fields(event: Event, *, detailed: bool) -> dict[str, Any]:
     fields: dict[str, Any] = {}
-    for name in type(event).__dataclass_fields__:
+    for name, field in type(event).__dataclass_fields__.items():
         value = getattr(event, name)
-        if name == "at" or value is None or value == () or (name in _DETAILS and not detailed):
+        if name == "at" or value is None or value == field.default or (name in _DETAILS and not detailed):
             continue
         if isinstance(value, BaseException):
             fields["error"] = type(value).__name__ if isinstance(event, _RAISED) and not detailed else _describe(value)
@@ -117,7 +119,7 @@ def _describe(error: BaseException) -> str:
 def _choose_evidence(event: Event, *, detailed: bool) -> str:
     """The traceback, or the place, of an error that nobody else reports; with every detail, of every error."""
     error = getattr(event, "error", None)
-    if error is None or (_is_raised(event) and not detailed):
+    if error is None or ((_is_raised(event) or isinstance(event, events.ComponentStartRetrying)) and not detailed):
         return ""
     return explain(error, full=detailed)
 

@@ -50,7 +50,12 @@ class StopReport:
                 self._finish(name, "stop", error)
             case events.ComponentCrashed(component=name):
                 self.failures.append((name, "serving", None))
-            case events.ComponentStopped(component=name) | events.ComponentStartCancelled(component=name):
+            case (
+                events.ComponentStopped(component=name)
+                | events.ComponentStartCancelled(component=name)
+                | events.ComponentStartRetrying(component=name)
+                | events.ComponentDegraded(component=name)
+            ):
                 self._unfinished.pop(name, None)
             case _:
                 pass

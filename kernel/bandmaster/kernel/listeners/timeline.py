@@ -19,9 +19,12 @@ class Span:
     waited: float
     """Seconds from the beginning of the run's start until everything that the component depends on had started."""
     own: float
-    """Seconds that the component's own start took."""
+    """Seconds that the component's own start took, with all tries and the pauses between them."""
     outcome: str = "started"
-    """``starting``, ``started``, ``failed``, ``overdue``, ``abandoned``, or ``cancelled`` by the rollback."""
+    """``starting``, ``started``, ``failed``, ``degraded``, ``overdue``, ``abandoned``, or ``cancelled`` by the
+    rollback."""
+    tries: int = 1
+    """How often the start was tried."""
 
     @property
     def end(self) -> float:
@@ -95,8 +98,13 @@ class Timeline:
             case events.KernelStarting(at=now):
                 self._spans.clear()
                 self._took, self._began = None, now
-            case events.ComponentStarting(component=name, waited=waited):
-                self._spans[name] = Span(name, waited, 0.0, "starting")
+            case events.ComponentStarting(component=name, waited=waited, attempt=attempt):
+                self._spans[name] = Span(name, waited, 0.0, "starting", attempt)
+            case events.ComponentStartRetrying(component=name, own=own):
+                self._spans[name] = replace(self._spans[name], own=own)
+            case events.ComponentDegraded(component=name, waited=waited, own=own):
+                tries = self._spans[name].tries if name in self._spans else 0
+                self._spans[name] = Span(name, waited, own, "degraded", tries)
             case events.ComponentStarted(component=name, own=own):
                 self._end_span(name, own, "started")
             case events.ComponentStartFailed(component=name, own=own):

@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from bandmaster.kernel.planning.providers import Chain as Chain
     from bandmaster.kernel.planning.providers import Provider as Provider
     from bandmaster.kernel.planning.providers import Providers as Providers
+    from bandmaster.kernel.planning.start_policies import StartPolicy as StartPolicy
 
 export_lazily(
     __name__,
@@ -30,5 +31,6 @@ export_lazily(
         "parts": ["Omission"],
         "plan": ["Component", "Edge", "Layer", "Plan", "Stage"],
         "providers": ["Chain", "Provider", "Providers"],
+        "start_policies": ["StartPolicy"],
     },
 )

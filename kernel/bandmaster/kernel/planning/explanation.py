@@ -11,6 +11,7 @@ from bandmaster.kernel.contributions.model import Contribution, LifespanContribu
 from bandmaster.kernel.contributions.signatures import Kind, Need
 from bandmaster.kernel.planning.deadlines import name_source
 from bandmaster.kernel.planning.offered_keys import find_omissions, list_value_keys
+from bandmaster.kernel.planning.start_policies import describe_policy, may_be_missing
 from bandmaster.kernel.text import join_words, list_names, render_duration, suggest
 
 if TYPE_CHECKING:
@@ -118,6 +119,7 @@ def _explain_component(plan: Plan, component: Component) -> Explanation:
     )
     stop = f"{render_duration(component.stop_timeout)} to stop ({name_source('stop', component.stop_timeout_source)})"
     facts += [f"has {start} and {stop}"]
+    facts += describe_policy(plan, component)
     facts += [f"may hold {amount} of {resource}" for resource, amount in component.budget.items()]
     facts += [f"belongs to the roles {list_names(sorted(part.roles))}"] if part.roles else []
     return Explanation(
@@ -148,6 +150,8 @@ def _describe_source(plan: Plan, need: Need, component: str | None = None) -> st
         return f"takes {need} from {source}, and provides its own to everybody else"
     if chains:
         source = join_words(map(str, chains))
+        if may_be_missing(plan, need):
+            source += f", or {'its default' if need.has_default else 'None'} if that is degraded"
     elif need.kind is Kind.CONTEXT:
         source = "the kernel"
     elif need.kind is Kind.SETTINGS:

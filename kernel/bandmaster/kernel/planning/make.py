@@ -13,6 +13,7 @@ from bandmaster.kernel.contributions.model import (
     ErrorHandlerContribution,
     LifespanContribution,
     MiddlewareContribution,
+    OnStartFailure,
     Provenance,
     RouteContribution,
     group_of,
@@ -28,6 +29,12 @@ from bandmaster.kernel.planning.layer_order import order_layers
 from bandmaster.kernel.planning.missing_providers import check_providers
 from bandmaster.kernel.planning.parts import Omission, Parts, check_exceptions, describe_part, sort_parts
 from bandmaster.kernel.planning.plan import Component, Edge, Layer, Plan, Stage
+from bandmaster.kernel.planning.start_policies import (
+    StartPolicy,
+    check_reliance,
+    choose_policies,
+    find_reliance,
+)
 from bandmaster.kernel.planning.wiring import Wiring, wire
 from bandmaster.kernel.text import render_duration, suggest
 
@@ -44,6 +51,7 @@ def make_plan(
     read_settings: SettingsReader | None = None,
     context: type | None = None,
     deadlines: Deadlines = _DEFAULTS,
+    on_start_failure: Mapping[str, OnStartFailure] = MappingProxyType({}),
     processes: int = 1,
     known: Iterable[str] = (),
     disabled: Iterable[Contribution] = (),
@@ -54,10 +62,11 @@ def make_plan(
     """Make the plan of a set of parts; the order in which the parts come doesn't matter.
 
     ``serves`` says whether layers, routes and error handlers are planned; None means for the role ``web`` and for no
-    role. ``known`` names parts that exist but were left out, so that an ordering may name them. ``left_out`` are the
-    installed ones of them, which a hint may name. ``disabled`` are parts from code that are left out, and ``replaces``
-    has the origins of disabled parts that others stand in for, by group and name. ``read_settings`` makes settings of
-    their types; None reads them from the environment. Where it makes none for a condition, the part stays in the plan.
+    role. ``on_start_failure`` overrides the policies of components, by name. ``known`` names parts that exist but were
+    left out, so that an ordering may name them. ``left_out`` are the installed ones of them, which a hint may name.
+    ``disabled`` are parts from code that are left out, and ``replaces`` has the origins of disabled parts that others
+    stand in for, by group and name. ``read_settings`` makes settings of their types; None reads them from the
+    environment. Where it makes none for a condition, the part stays in the plan.
 
     Raises:
         PlanError: the parts don't fit together; ``problems`` holds everything that is wrong with them.
@@ -77,8 +86,10 @@ def make_plan(
     check_exceptions(parts.error_handlers, conditions.undecided, problems)
     wiring = wire(parts, replacing, context, conditions.undecided, problems)
     check_providers(parts, wiring, replacing, context, conditions.undecided, problems, left_out=list(left_out))
+    policies = choose_policies(wiring.running, on_start_failure)
+    check_reliance(parts, wiring, policies, problems)
     settings = _read_all_settings(parts, wiring, conditions, replacing, read, problems)
-    _check_timeout_names(parts, deadlines, problems)
+    _check_setting_names(parts, deadlines, on_start_failure, problems)
     edges = find_edges(parts, wiring, problems)
     stages = order_components(wiring.running, edges, problems)
     layers = order_layers(parts, problems)
@@ -87,7 +98,7 @@ def make_plan(
     }
     share, slowest = _share_grace(stages, edges, wiring.running, deadlines, problems)
     problems.raise_if_any(PlanError)
-    components = tuple(_build_components(stages, edges, wiring, budgets, deadlines, share))
+    components = tuple(_build_components(stages, edges, wiring, budgets, deadlines, share, policies))
     by_name = {component.name: component for component in components}
     return Plan(
         components=components,
@@ -168,13 +179,17 @@ def _name_readers(problem: Problem, parts: Parts, wiring: Wiring, conditions: Co
     return replace(problem, hint=f"{problem.hint} {problem.subject} is read by {named}.".lstrip())
 
 
-def _check_timeout_names(parts: Parts, deadlines: Deadlines, problems: Problems) -> None:
-    """Warn of time-outs for components that aren't there. A part that is left out may be there in another process."""
+def _check_setting_names(
+    parts: Parts, deadlines: Deadlines, on_start_failure: Mapping[str, OnStartFailure], problems: Problems
+) -> None:
+    """Warn of settings for components that aren't there. A part that is left out may be there in another process."""
     components = {*parts.lifespans, *parts.other_roles, *parts.known}
-    for variable, names in (
+    settings: tuple[tuple[str, Mapping[str, object]], ...] = (
         ("BANDMASTER_START_TIMEOUTS", deadlines.starts),
         ("BANDMASTER_STOP_TIMEOUTS", deadlines.stops),
-    ):
+        ("BANDMASTER_ON_START_FAILURE", on_start_failure),
+    )
+    for variable, names in settings:
         for name in sorted(names.keys() - components):
             problems.warn(f"{variable} names {name!r}, which no component has.{suggest(name, components)}")
 
@@ -218,6 +233,7 @@ def _build_components(
     budgets: Mapping[str, Mapping[str, int]],
     deadlines: Deadlines,
     share: float,
+    policies: Mapping[str, StartPolicy],
 ) -> Iterable[Component]:
     for index, stage in enumerate(stages):
         for name in stage.components:
@@ -233,6 +249,8 @@ def _build_components(
                 start_timeout=start,
                 stop_timeout=share if stop is None else stop,
                 budget=MappingProxyType(dict(budgets[name])),
+                on_start_failure=policies[name],
+                relies_on=find_reliance(wiring, name),
                 start_timeout_source=start_source,
                 stop_timeout_source=stop_source,
             )

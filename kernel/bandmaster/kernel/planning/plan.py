@@ -25,6 +25,7 @@ from bandmaster.kernel.planning.deadlines import TimeoutSource
 from bandmaster.kernel.planning.explanation import Explanation, explain
 from bandmaster.kernel.planning.parts import Omission
 from bandmaster.kernel.planning.providers import Providers
+from bandmaster.kernel.planning.start_policies import StartPolicy
 
 _NO_PROVIDERS = Providers({}, {}, {})
 _T = TypeVar("_T")
@@ -54,6 +55,9 @@ class Component:
     budget: Mapping[str, int]
     start_timeout_source: TimeoutSource = "component"
     stop_timeout_source: TimeoutSource = "component"
+    on_start_failure: StartPolicy = StartPolicy()
+    relies_on: tuple[str, ...] = ()
+    """Components without which this one isn't started: it is degraded with them."""
 
     @property
     def name(self) -> str:

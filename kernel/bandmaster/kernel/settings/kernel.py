@@ -17,6 +17,7 @@ from pydantic import (
 )
 from pydantic_settings import NoDecode, SettingsConfigDict
 
+from bandmaster.kernel.contributions.model import OnStartFailure
 from bandmaster.kernel.errors import Problem
 from bandmaster.kernel.settings.base import Settings
 from bandmaster.kernel.settings.named_values import NamedValues
@@ -100,6 +101,12 @@ class KernelSettings(Settings):
         default={},
         description="Seconds that the stops of single components may take, by name, in place of what they declare: "
         "database=20,cache=2.",
+    )
+    on_start_failure: NamedValues[OnStartFailure] = Field(
+        default={},
+        description="The reactions to failed starts of single components, by name, in place of what they declare, such "
+        "as database=retry,cache=degrade: stop rolls the start back, retry tries again until the component's start "
+        "timeout, degrade serves without the component.",
     )
     abandon_after: _SomeSeconds = Field(
         default=2,

@@ -215,8 +215,8 @@ async def _check_two_at_once(parts: CheckedParts, skip: Skip) -> AsyncIterator[s
     async def beside(one: Running) -> None:
         async def look(other: Running) -> None:
             for key, name in one.plan.provided.items():
-                value = one.resources[key]
-                if name in names and value is other.resources[key] and not isinstance(value, _PLAIN):
+                value = one.resources.get(key)  # none of a degraded component
+                if name in names and value is other.resources.get(key) and not isinstance(value, _PLAIN):
                     shared.append(f"two runs side by side have one {key} between them, from {name!r}")
 
         outcomes.append(await parts.attempt(body=look))

@@ -37,6 +37,8 @@ class Fault:
     """The component's deadline in this run, in seconds; none keeps the planned one."""
     shielded: bool = False
     """Whether the fault ignores cancellation."""
+    times: int | None = None
+    """The number of starts that fail, before the component starts well; none for every start."""
 
     def __post_init__(self) -> None:
         if self.at not in _ALLOWED[self.kind]:
@@ -46,6 +48,10 @@ class Fault:
             raise ValueError(f"seconds: expected a number from 0 up, got {self.seconds!r}")
         if self.deadline is not None and not self.deadline > 0:
             raise ValueError(f"deadline: expected seconds above 0, got {self.deadline!r}")
+        if self.times is not None and (self.kind != "fail" or self.at != "start" or self.times < 1):
+            raise ValueError(
+                f"times: expected a number from 1 up, for a fail at start; got {self.times!r} for a {self}"
+            )
 
     def __str__(self) -> str:
         return f"{self.kind} of {self.component!r} at {self.at}"
@@ -57,9 +63,19 @@ class Fault:
         return (self.error or InjectedError)(f"injected: {self}")
 
 
-def fail(component: str, *, at: Where = "start", error: BaseException | type[BaseException] | None = None) -> Fault:
-    """Let a start or a stop fail: ``run(faults=[fail("database", error=ConnectionError)])``."""
-    return Fault(component=component, kind="fail", at=at, error=error)
+def fail(
+    component: str,
+    *,
+    at: Where = "start",
+    error: BaseException | type[BaseException] | None = None,
+    times: int | None = None,
+) -> Fault:
+    """Let a start or a stop fail: ``run(faults=[fail("database", error=ConnectionError)])``.
+
+    With ``times=2`` only the first two tries to start fail, as if a server came up late. A component whose policy is
+    ``on_start_failure="retry"`` then starts with the third.
+    """
+    return Fault(component=component, kind="fail", at=at, error=error, times=times)
 
 
 def hang(component: str, *, at: Where = "start", deadline: float | None = 0.1) -> Fault:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import AsyncGenerator, Callable, Iterable
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from dataclasses import replace
@@ -49,6 +50,8 @@ class Injection:
         self.cancelled_by: Fault | None = None
         """The fault that has cancelled the run."""
         self.cancel_run: Callable[[], object] = _do_nothing
+        self._failed: Counter[Fault] = Counter()
+        """How often each fault has failed a start, where it is to fail a certain number of them."""
         self._ready = anyio.Event()
         self._triggers: dict[str, anyio.Event] = {fault.component: anyio.Event() for fault in self.faults}
 
@@ -124,7 +127,9 @@ class Injection:
     async def _run_now(self, fault: Fault) -> None:
         match fault.kind:
             case "fail":
-                raise fault.make_error()
+                if fault.times is None or self._failed[fault] < fault.times:
+                    self._failed[fault] += 1
+                    raise fault.make_error()
             case "hang":
                 await anyio.sleep_forever()
             case "slow":

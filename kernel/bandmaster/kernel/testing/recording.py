@@ -76,6 +76,11 @@ class Recording(Sequence[Event]):
         return [event.component for event in self._events[place:] if isinstance(event, events.ComponentStopped)]
 
     @property
+    def degraded(self) -> list[str]:
+        """The names of the components that failed to start and that the application serves without, in order."""
+        return self.names(events.ComponentDegraded)
+
+    @property
     def warnings(self) -> list[str]:
         """The texts of the warnings of components and of the kernel."""
         return [event.message for event in self.of(events.Warned)]

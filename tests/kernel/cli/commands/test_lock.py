@@ -64,6 +64,30 @@ If that is what you want to run, look the changes over, then run: bandmaster loc
     ) == (code, said)
 
 
+def test_another_policy(sandbox, monkeypatch):
+    """The declared reaction to a failed start is locked; what operators choose instead isn't."""
+    sandbox.install(
+        "acme-cache",
+        "[bandmaster.lifespan]\ncache = acme_cache:cache\n",
+        acme_cache="""
+from bandmaster.kernel import LifespanBand, lifespan
+
+@lifespan(band=LifespanBand.PERSISTENCE, on_start_failure="degrade")
+async def cache():
+    yield
+""",
+    )
+    sandbox.out("lock")
+    path = sandbox.work / "bandmaster.lock"
+    assert {"cache": "degrade"} == json.loads(path.read_text())["on_start_failure"]
+    monkeypatch.setenv("BANDMASTER_ON_START_FAILURE", "cache=retry")
+    sandbox.out("lock", "--check")
+    path.write_text(path.read_text().replace('"cache": "degrade"', '"cache": "retry"'))
+    code, said = sandbox.error("lock", "--check")
+    assert 1 == code
+    assert "  ~ cache: on_start_failure retry → degrade\n" in said
+
+
 def test_no_lock_file(sandbox):
     """Without a lock file the error says how to write one."""
     assert (

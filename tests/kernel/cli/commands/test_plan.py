@@ -238,6 +238,9 @@ def test_for_programs(sandbox):
         "budget": {"postgres": 5},
         "roles": None,
         "on_crash": "stop",
+        "on_start_failure": "stop",
+        "on_start_failure_by": None,
+        "relies_on": ["database"],
     } == told["components"][2]
     assert [("trace", "hooks"), ("access", "asgi")] == [(layer["name"], layer["form"]) for layer in told["layers"]]
     assert ("/orders", ["shop"]) == (told["routes"][0]["prefix"], told["routes"][0]["tags"])

@@ -11,7 +11,7 @@ from typing import Annotated, Any, ForwardRef, Literal, NamedTuple, TypeVar, Uni
 from starlette.requests import HTTPConnection
 
 from bandmaster.contrib.fastapi.frameworks import TypedDepends
-from bandmaster.kernel import BandmasterError, Named, Resources, Scoped
+from bandmaster.kernel import BandmasterError, DegradedError, Named, Resources, Scoped
 
 Scope = Literal["function", "request"]
 
@@ -36,6 +36,7 @@ def Resource(  # noqa: N802  # named like FastAPI's Depends and Query
     Raises:
         ValueError: the type can't be the type of a resource, or an argument is out of range.
         MissingResourceError: nothing provides the resource; raised when a request comes.
+        DegradedError: the component that would provide it is degraded; raised when a request comes.
     """
     if isinstance(kind, str):
         if name is not None:
@@ -110,6 +111,8 @@ def _make_application_dependency(kind: Any, name: str | None, optional: bool) ->
             return resources.get((kind, name))  # type: ignore[arg-type]
         try:
             return resources[kind, name]  # type: ignore[index]
+        except DegradedError:
+            raise
         except KeyError as error:
             raise _build_missing_error(resources, query, error) from None
 
@@ -125,6 +128,8 @@ def _make_scoped_dependency(kind: Any, name: str | None, optional: bool, scope: 
         try:
             scoped: Scoped[Any] = resources[query.key]  # type: ignore[index]
         except KeyError as error:
+            if not optional and isinstance(error, DegradedError):
+                raise
             if not optional:
                 raise _build_missing_error(resources, query, error) from None
             yield None

@@ -4,15 +4,15 @@ from __future__ import annotations
 
 from collections.abc import AsyncIterator, Iterator, Mapping
 
-from sqlalchemy.ext.asyncio import AsyncConnection, AsyncSession
+from sqlalchemy.ext.asyncio import AsyncSession
 from sqlalchemy.orm import Session
 
-from bandmaster.contrib.persistence.connection_limit import read_connection_limit
 from bandmaster.contrib.persistence.log import log
 from bandmaster.contrib.persistence.manager import DatabaseManager
 from bandmaster.contrib.persistence.migration.branches import MigrationError
 from bandmaster.contrib.persistence.migration.contribution import collect
 from bandmaster.contrib.persistence.migration.schema_check import DatabaseSchema, check_schema
+from bandmaster.contrib.persistence.server_check import BUDGET, check_server
 from bandmaster.contrib.persistence.settings import DatabaseSettings
 from bandmaster.contrib.persistence.tenancy.isolation_check import check_isolation
 from bandmaster.kernel import (
@@ -27,9 +27,6 @@ from bandmaster.kernel import (
     lifespan,
     named_settings,
 )
-
-BUDGET = "postgres"
-"""The name of the budget for connections to PostgreSQL."""
 
 
 def connections(settings: DatabaseSettings) -> Mapping[str, int]:
@@ -58,7 +55,7 @@ async def database(settings: DatabaseSettings, context: Context) -> AsyncIterato
     manager = DatabaseManager(settings, context.name)
     try:
         await _check_start(manager, context)
-        context.add_probe(context.name, manager.ping, critical=settings.critical, timeout=settings.probe_timeout)
+        context.add_probe(context.name, manager.probe, critical=settings.critical, timeout=settings.probe_timeout)
         yield manager
     finally:
         await manager.dispose()
@@ -113,15 +110,4 @@ async def _check_start(manager: DatabaseManager, context: Context) -> None:
     settings = manager.settings
     if settings.is_embedded:
         log().warning("embedded database", file=str(settings.file), hint=f"set {settings.variable('url')} to another")
-    async with manager.reached() as connection:
-        if settings.is_postgresql:
-            await _check_budget(connection, settings, context)
-            await check_isolation(connection, settings, manager.name)
-
-
-async def _check_budget(connection: AsyncConnection, settings: DatabaseSettings, context: Context) -> None:
-    # Behind PgBouncer its own limits apply, and PostgreSQL doesn't know them.
-    if not settings.pgbouncer:
-        context.check_budget(BUDGET, await read_connection_limit(connection))
-    elif BUDGET in context.settings.limits:
-        context.check_budget(BUDGET, context.settings.limits[BUDGET])
+    await check_server(manager, context)

@@ -9,14 +9,14 @@ from typing import TypeVar
 
 import anyio
 import anyio.to_thread
-from sqlalchemy import Engine, Pool
+from sqlalchemy import Engine, Pool, event
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine, AsyncSession, async_sessionmaker
 from sqlalchemy.orm import Session, sessionmaker
 
 from bandmaster.contrib.persistence.engines.build import build_async_engine, build_sync_engine
 from bandmaster.contrib.persistence.engines.listeners import add_listeners
 from bandmaster.contrib.persistence.engines.slow_queries import log_slow_queries
-from bandmaster.contrib.persistence.errors import DatabaseRefusedError
+from bandmaster.contrib.persistence.errors import DatabaseRefusedError, DatabaseUnavailableError
 from bandmaster.contrib.persistence.pool_gauges import PoolGauge, read_gauge
 from bandmaster.contrib.persistence.reachability import answer, reach
 from bandmaster.contrib.persistence.retries import Retries, retry_lost_races
@@ -42,6 +42,7 @@ class DatabaseManager:
         self.settings = settings
         self.name = name
         self._closed = False
+        self._checked = True
         self._sync_lock = threading.Lock()
         self._sync: Engine | None = None
         self.engine: AsyncEngine = build_async_engine(settings, size=settings.pool_size, overflow=settings.max_overflow)
@@ -141,6 +142,34 @@ class DatabaseManager:
         async with self.probing() as connection:
             await answer(connection)
 
+    async def probe(self) -> None:
+        """Like `ping`, and fail while the database hasn't been checked: the health check of the component.
+
+        Raises:
+            DatabaseUnavailableError: the database hasn't been checked since the start.
+        """
+        await self.ping()
+        self._require_check()
+
+    def refuse_connections(self) -> None:
+        """Refuse new connections, because the database was away when it was to be checked."""
+        self._checked = False
+
+    def allow_connections(self) -> None:
+        """Allow new connections: the database has been checked."""
+        self._checked = True
+
+    @property
+    def is_checked(self) -> bool:
+        """Whether the database has been checked, at the start or since."""
+        return self._checked
+
+    def _require_check(self) -> None:
+        if not self._checked:
+            raise DatabaseUnavailableError(
+                f"{describe_database(self.settings.dsn)} was away at the start, and hasn't been checked since"
+            )
+
     @asynccontextmanager
     async def probing(self) -> AsyncIterator[AsyncConnection]:
         """A connection for queries about the server, without a tenant and without any tenant's rows."""
@@ -183,6 +212,7 @@ class DatabaseManager:
             raise BandmasterError(f"{self!r} was closed while {in_use} of its connections were in use")
 
     def _prepare(self, engine: Engine) -> None:
+        event.listen(engine, "do_connect", lambda *_: self._require_check())
         add_listeners(engine, self.settings, lambda: self._closed, tenants=True)
         if self.settings.slow_query:
             log_slow_queries(engine, self.settings.slow_query, self.name)

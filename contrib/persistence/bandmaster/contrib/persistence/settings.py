@@ -98,7 +98,8 @@ class DatabaseSettings(Settings):
 
     probe_timeout: _Seconds = Field(default=2, description="Seconds for the health check to have an answer.")
     critical: bool = Field(
-        default=True, description="Whether the application isn't ready while the database doesn't answer."
+        default=True,
+        description="Whether the application can't start, and isn't ready, while the database doesn't answer.",
     )
 
     tenant_isolation: Literal["auto", "rls", "off"] = Field(

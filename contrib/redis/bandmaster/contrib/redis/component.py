@@ -9,7 +9,7 @@ from functools import partial
 from redis.asyncio import Redis
 
 from bandmaster.contrib.redis.clients import build_tls, open_clients
-from bandmaster.contrib.redis.errors import RedisRefusedError
+from bandmaster.contrib.redis.errors import RedisRefusedError, RedisUnavailableError
 from bandmaster.contrib.redis.reachability import answer, see_redis
 from bandmaster.contrib.redis.settings import RedisSettings
 from bandmaster.kernel import (
@@ -48,12 +48,12 @@ async def redis(settings: RedisSettings, context: Context) -> AsyncIterator[Redi
     """A Redis client with a bounded pool and a health check of its own.
 
     Without a URL the start doesn't connect: this package may be installed only because another one depends on it. In
-    production the start does connect, so that a forgotten setting is noticed.
+    production the start does connect, so that a forgotten setting is noticed. A Redis that isn't critical may be away.
     """
     _check_asyncio(context.name)
     async with open_clients(settings, context.name) as clients:
         if "url" in settings.model_fields_set or context.settings.is_production:
-            allowed = await see_redis(clients.probe, settings)
+            allowed = await _see_redis_unless_away(clients.probe, settings, context.name)
             if allowed is not None or BUDGET in context.settings.limits:
                 context.check_budget(BUDGET, allowed or 0)
             probe = partial(answer, clients.probe)
@@ -65,6 +65,22 @@ async def redis(settings: RedisSettings, context: Context) -> AsyncIterator[Redi
                 hint=f"set {settings.variable('url')}, or leave the client out: BANDMASTER_DISABLE={context.name}",
             )
         yield clients.client
+
+
+async def _see_redis_unless_away(probe: Redis, settings: RedisSettings, name: str) -> int | None:
+    """Like `see_redis`, but without a result if Redis is away and isn't critical: clients connect when it is back."""
+    try:
+        return await see_redis(probe, settings)
+    except RedisUnavailableError as error:
+        if settings.critical:
+            raise
+        get_logger("bandmaster.redis").warning(
+            "Redis is away, and the start goes on without it",
+            client=name,
+            error=str(error),
+            hint=f"the client connects when it is back; with {settings.variable('critical')}=true the start fails",
+        )
+        return None
 
 
 def redis_component(

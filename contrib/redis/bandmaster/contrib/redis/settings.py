@@ -55,7 +55,9 @@ class RedisSettings(Settings):
     probe_timeout: Annotated[float, Field(gt=0, le=4)] = Field(
         default=2, description="Seconds for the health check to have an answer, 4 at most."
     )
-    critical: bool = Field(default=True, description="Whether the application isn't ready while Redis doesn't answer.")
+    critical: bool = Field(
+        default=True, description="Whether the application can't start, and isn't ready, while Redis doesn't answer."
+    )
     client_name: _Name = Field(
         default="bandmaster",
         description="The name of the connections in CLIENT LIST; the health check's ends in -probe. Empty: no name, "

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from typing import TYPE_CHECKING, Annotated
 
 import typer
@@ -13,6 +13,7 @@ from bandmaster.kernel.cli.output import PROBLEM, CommandError, answering, show_
 if TYPE_CHECKING:
     from bandmaster.kernel.contributions.model import Contribution
     from bandmaster.kernel.discovery.lockfile import Lock
+    from bandmaster.kernel.discovery.metadata import Found
     from bandmaster.kernel.planning.plan import Plan
     from bandmaster.kernel.settings.kernel import KernelSettings
 
@@ -40,8 +41,9 @@ def lock(
 ) -> None:
     """Pin the installed parts in a lock file.
 
-    The file has the version and a hash of every distribution that brings parts, and the order of the parts, those
-    included that a when= may leave out. With BANDMASTER_PLUGINS=locked only these are loaded.
+    The file has the version and a hash of every distribution that brings parts, the order of the parts, those included
+    that a when= may leave out, and their reactions to a failed start. With BANDMASTER_PLUGINS=locked only these are
+    loaded.
     """
     with answering(answer, full=traceback):
         from bandmaster.kernel.discovery.lockfile import Lock
@@ -62,10 +64,10 @@ def lock(
             # To compare the order, parts must be imported, which runs their code. So parts that have changed end it
             # here.
             drift = locked.drift(Lock.of(found))
-            drift = drift or locked.drift(Lock.of(found, _list_order(_make_plan(target, app_dir, role, settings))))
+            drift = drift or locked.drift(_make_lock(found, _make_plan(target, app_dir, role, settings)))
             _show_drift(path, drift, Lock.of(found), answer)
         else:
-            made = Lock.of(found, _list_order(_make_plan(target, app_dir, role, settings)))
+            made = _make_lock(found, _make_plan(target, app_dir, role, settings))
             _write_lock(path, made, answer)
         if drift:
             raise typer.Exit(PROBLEM)
@@ -95,6 +97,19 @@ def _plan_installed(role: str, settings: KernelSettings) -> Plan:
     if settings.plugins == "locked":
         settings = settings.model_copy(update={"plugins": "auto"})
     return Kernel(role=role, settings=settings, read_settings=lambda _: ({}, ())).plan
+
+
+def _make_lock(found: Iterable[Found], plan: Plan) -> Lock:
+    from bandmaster.kernel.discovery.lockfile import Lock
+
+    # As declared: what operators choose instead belongs to their environment.
+    declared = {
+        component.name: component.contribution.on_start_failure
+        for component in plan
+        if component.contribution.provenance.distribution is not None
+        and component.contribution.on_start_failure != "stop"
+    }
+    return Lock.of(found, _list_order(plan), declared)
 
 
 def _list_order(plan: Plan) -> dict[str, list[str]]:

@@ -146,6 +146,9 @@ def _render_component(plan: Plan, component: Component) -> dict[str, Any]:
         "budget": dict(sorted(component.budget.items())),
         "roles": None if part.roles is None else sorted(part.roles),
         "on_crash": part.on_crash,
+        "on_start_failure": component.on_start_failure.reaction,
+        "on_start_failure_by": component.on_start_failure.setting or None,
+        "relies_on": list(component.relies_on),
     }
 
 

@@ -14,6 +14,7 @@ from bandmaster.kernel.planning.budgets import BudgetShare, compare_budget
 from bandmaster.kernel.planning.deadlines import TimeoutSource, name_source
 from bandmaster.kernel.planning.explanation import Explanation
 from bandmaster.kernel.planning.plan import Component, Layer, Plan
+from bandmaster.kernel.planning.start_policies import describe_policy
 from bandmaster.kernel.settings.kernel import KernelSettings
 from bandmaster.kernel.text import count_noun, join_words, render_duration
 
@@ -94,6 +95,7 @@ def _describe_component(plan: Plan, component: Component) -> Line:
         if source in ("component", "operator")
     ]
     facts += [Line(f"has {' and '.join(times)}")] if times else []
+    facts += map(Line, describe_policy(plan, component))
     held = [f"{amount} of {resource}" for resource, amount in sorted(component.budget.items())]
     facts += [Line(f"may hold {', '.join(held)}")] if held else []
     return Line(component.name, _describe_origin(plan, part), tuple(facts), "bold")

@@ -51,7 +51,9 @@ def render_timeline_text(title: str, record: Record, at: datetime | None) -> lis
 
 
 def _render_outcome(span: Span) -> str:
-    return "" if span.outcome == "started" else span.outcome
+    notes = [] if span.outcome == "started" else [span.outcome]
+    notes += [f"{span.tries} tries"] if span.tries > 1 else []
+    return ", ".join(notes)
 
 
 def render_timeline_json(target: str | None, record: Record, at: datetime | None) -> dict[str, Any]:

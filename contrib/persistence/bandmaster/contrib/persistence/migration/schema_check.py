@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from bandmaster.contrib.persistence.errors import DatabaseUnavailableError
 from bandmaster.contrib.persistence.log import log
 from bandmaster.contrib.persistence.manager import DatabaseManager
 from bandmaster.contrib.persistence.migration.branches import MigrationError
@@ -33,11 +34,14 @@ async def check_schema(manager: DatabaseManager, context: Context) -> DatabaseSc
         MigrationError: migrations don't fit together, one fails, or some are pending and ``schema_check`` is
             ``refuse``.
         MigrationLockedError: another process takes too long to apply them.
+        DatabaseUnavailableError: the database is away, which isn't critical, but its schema has to be checked.
     """
     settings = manager.settings
     parts = collect(context.plan)
     if not parts or (settings.schema_check == "off" and not settings.migrates):
         return DatabaseSchema(())
+    if not manager.is_checked:
+        return _skip_check(manager)
     # Alembic, which a plan doesn't need, takes as long to import as half of SQLAlchemy.
     from bandmaster.contrib.persistence.migration.migrate import upgrade
     from bandmaster.contrib.persistence.migration.state import state
@@ -61,6 +65,17 @@ async def check_schema(manager: DatabaseManager, context: Context) -> DatabaseSc
             raise MigrationError(f"the schema of {manager.name!r} doesn't match the code: {problem}; {hint}")
         log().warning("schema", database=manager.name, remark=problem, hint=hint)
     return DatabaseSchema(found.current, applied)
+
+
+def _skip_check(manager: DatabaseManager) -> DatabaseSchema:
+    settings = manager.settings
+    if settings.migrates or settings.schema_check == "refuse":
+        raise DatabaseUnavailableError(
+            f"the schema of {manager.name!r} can't be checked, because the database is away. A start without it needs "
+            f"{settings.variable('schema_check')}=warn, without {settings.variable('migrate_on_start')}"
+        )
+    log().warning("schema", database=manager.name, remark="not checked, because the database is away")
+    return DatabaseSchema(())
 
 
 _TIMEOUT = 600.0
