@@ -389,6 +389,7 @@ def _has_attribute(value: object, name: str) -> bool:
 
 def _find_own_failure(error: StartError | StopError) -> Exception | None:
     """The exception that a lifespan has raised, if there was a single failure, and none of the kernel's."""
+    found: BaseException | None
     if isinstance(error, StopError):
         found = error.exceptions[0] if len(error.exceptions) == 1 else None
     else:

@@ -112,11 +112,8 @@ def describe_policy(plan: Plan, component: Component) -> Iterator[str]:
 
 def _describe_consequences(plan: Plan, component: Component) -> str:
     relying = [other.name for other in plan.components if component.name in other.relies_on]
-    asking = [
-        part.name
-        for part in (*plan.components, *plan.layers)
-        if any(_asks_for(plan, need, component.name) for need in part.needs)
-    ]
+    needs = [(part.name, part.needs) for part in plan.components] + [(layer.name, layer.needs) for layer in plan.layers]
+    asking = [name for name, needed in needs if any(_asks_for(plan, need, component.name) for need in needed)]
     consequences = [f"{list_names(asking)} then {'get' if len(asking) > 1 else 'gets'} None"] if asking else []
     consequences += [f"{list_names(relying)} {'are' if len(relying) > 1 else 'is'} left out as well"] if relying else []
     return f" ({'; '.join(consequences)})" if consequences else ""
