@@ -48,13 +48,13 @@ class Provided:
         several: dict[Key, tuple[str, ...]] = {}
         missing: dict[Key, tuple[str, str]] = {}
         for key, chains in providers.by_key.items():
-            found = [self._get(chain.outermost) for chain in chains]
-            if len(chains) > 1:
+            first, *others = chains
+            name = first.outermost.name
+            if others:
                 several[key] = tuple(chain.provider.name for chain in chains)
-            elif NOTHING not in found:
-                values[key] = found[0]
-            elif chains[0].outermost.name in degraded:
-                name = chains[0].outermost.name
+            elif (value := self._get(first.outermost)) is not NOTHING:
+                values[key] = value
+            elif name in degraded:
                 missing[key] = (name, degraded[name])
         members = {kind: self._list_members(chains) for kind, chains in providers.by_type.items()}
         return Resources(values, members, several, degraded=missing)
