@@ -296,6 +296,8 @@ def test_decorators_are_explained():
     chain = "Repository: from 'metered', around 'cached', around 'repository'"
     for name in ("repository", "cached", "metered"):
         assert chain in plan.explain(name).facts
+        # Each waits for the one inside, and so for all of them.
+        assert not any("starts beside" in fact for fact in plan.explain(name).facts)
     assert f"takes repository: {chain}".replace(": from", " from") in plan.explain("asks").facts
     assert (
         "takes inner: Repository from 'cached', around 'repository', and provides its own to everybody else"

@@ -1,6 +1,6 @@
 """Tests of values in plans: bandmaster.kernel.planning."""
 
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Sequence
 from typing import Annotated
 
 import pytest
@@ -172,3 +172,17 @@ def test_a_value_is_explained():
     assert "a value, ready before anything starts" == explanation.place
     assert ("provides Page", "provides Page named 'home'") == tuple(sorted(explanation.facts))
     assert ("takes page: Page from 'home'",) == plan.explain("site").facts[:1]
+
+
+async def test_an_override_of_a_type_that_several_values_provide():
+    """Whoever asks for the one object gets the override; the values stay, by their names and in collections."""
+    home, about, fake = Page("home"), Page("about"), Page("fake")
+    kernel = kernel_of(site, value(home, name="home"), value(about, name="about"), overrides={Page: fake})
+    async with kernel.running() as resources:
+        assert fake is resources[Site].page is resources[Page]
+        assert (fake, about, home) == resources[Sequence[Page]]
+        assert home is resources[Page, "home"]
+    twice = [value(each, name=each.title, provides=(Page, "x")) for each in (home, about)]
+    assert () == kernel_of(*twice, overrides={(Page, "x"): fake}).plan.warnings
+    with pytest.raises(PlanError, match="both provide a Page named 'x'"):
+        kernel_of(*twice)

@@ -103,11 +103,9 @@ def _explain_component(plan: Plan, component: Component) -> Explanation:
     if component.stage:
         earlier = plan.stages[component.stage - 1]
         place += f", which starts when all of {earlier.band} {earlier.priority} has started"
+    ordered = {part.name, *_find_awaited(plan, part.name)}
     beside = [
-        other
-        for other in stage.components
-        if other != part.name
-        and not any(edge.to == other for edge in (*component.waits_for, *plan.dependents[part.name]))
+        other for other in stage.components if other not in ordered and part.name not in _find_awaited(plan, other)
     ]
     facts = [*_list_replaced(plan, part)]
     facts += [_describe_source(plan, need, part.name) for need in component.needs]
@@ -125,6 +123,18 @@ def _explain_component(plan: Plan, component: Component) -> Explanation:
     return Explanation(
         part.name, place, _describe_origin(part), component.waits_for, plan.dependents[part.name], tuple(facts)
     )
+
+
+def _find_awaited(plan: Plan, name: str) -> set[str]:
+    """Every component of the same stage for which one waits, directly or by others."""
+    found: set[str] = set()
+    waiting = [name]
+    while waiting:
+        component = plan.by_name[waiting.pop()]
+        here = {edge.to for edge in component.waits_for if plan.by_name[edge.to].stage == component.stage}
+        waiting += here - found
+        found |= here
+    return found
 
 
 def _explain_layer(plan: Plan, layer: Layer, index: int) -> Explanation:

@@ -113,9 +113,11 @@ class Providers:
 def find_providers(offers: Iterable[Offer]) -> Providers:
     """The providers of a plan. Decorators of one type come in the order of their offers.
 
-    A decorator of a type that nothing provides, or several parts do, belongs to no chain.
+    Whoever asks for an overridden key gets the override, also where several values provide the type. A decorator of a
+    type that nothing provides, or several parts do, belongs to no chain.
     """
     given = list(offers)
+    overridden = {key for offer in given if offer.provider.kind == "override" for key in offer.keys}
     found: dict[tuple[int, Any], list[str]] = {}
     by_key: dict[Key, dict[tuple[int, Any], None]] = {}
     by_type: dict[Any, dict[tuple[int, Any], None]] = {}
@@ -124,7 +126,8 @@ def find_providers(offers: Iterable[Offer]) -> Providers:
             if key != offer.decorates:
                 place = (number, key.type)
                 found[place] = []
-                by_key.setdefault(key, {})[place] = None
+                if key not in overridden or offer.provider.kind == "override":
+                    by_key.setdefault(key, {})[place] = None
                 by_type.setdefault(key.type, {})[place] = None
     belongs_to: dict[str, tuple[int, Any]] = {}
     for offer in given:

@@ -37,7 +37,7 @@ class Wiring:
     needs: Mapping[str, tuple[Need, ...]]
     layer_needs: Mapping[str, tuple[Need, ...]]
     ready_offers: tuple[Offer, ...]
-    """What overrides and values offer, by name."""
+    """The keys of overrides, and of values by name."""
 
     def order_providers(self, names: Iterable[str]) -> Providers:
         """The providers with the components in that order."""
@@ -62,7 +62,7 @@ def wire(
 ) -> Wiring:
     """Read every signature, and find the providers of every parameter.
 
-    Of ``undecided`` parts two may provide what only one of them will, once their conditions are answered.
+    Two ``undecided`` parts may provide one key: only one of them will, once their conditions are answered.
     """
     provides = {name: _read_provides(part, problems) for name, part in parts.lifespans.items()}
     value_keys = _find_value_keys(parts.values)
@@ -89,7 +89,7 @@ def wire(
         ready_offers=tuple(offers),
     )
     problems.extend(_find_conflicts(parts, wiring, undecided))
-    _check_overrides(wiring, overrides, problems)
+    _check_overrides(parts, wiring, overrides, problems)
     return wiring
 
 
@@ -197,25 +197,26 @@ def _drop_shared(
 
 def _find_conflicts(parts: Parts, wiring: Wiring, undecided: frozenset[str]) -> Iterator[Problem]:
     """Names of a type that two parts claim, and types that stand for a collection."""
-    for key, chains in sorted(wiring.providers.by_key.items(), key=str):
-        providers = [chain.provider for chain in chains]
-        if len(providers) > 1 and key.name is not None and undecided.isdisjoint(one.name for one in providers):
+    shared = [key for key, chains in wiring.providers.by_key.items() if len(chains) > 1 and key.name is not None]
+    for key in sorted(shared, key=str):
+        providers = [chain.provider for chain in wiring.providers.by_key[key]]
+        if undecided.isdisjoint(one.name for one in providers):
             first, second = (describe_part(find_part(parts, one)) for one in providers[:2])
             yield Problem(
                 f"{first} and {second} both provide {render_key(key)}.",
                 "A name tells the parts of one type apart: give one of them another, or disable one.",
                 providers[1].name,
             )
-    for kind, chains in sorted(wiring.providers.by_type.items(), key=str):
-        collected = find_collection(kind)
+    for kind, chains in wiring.providers.by_type.items():
+        if (collected := find_collection(kind)) is None:
+            continue
         for provider in (chain.provider for chain in chains if chain.provider.kind != "override"):
-            if collected is not None:
-                yield Problem(
-                    f"{describe_part(find_part(parts, provider))} provides {render_key(Key(kind))}, which to those who "
-                    f"ask for it means every {type_name(collected.member)} of the plan.",
-                    "Let it provide a class of its own, or a NewType.",
-                    provider.name,
-                )
+            yield Problem(
+                f"{describe_part(find_part(parts, provider))} provides {render_key(Key(kind))}, which to those who "
+                f"ask for it means every {type_name(collected.member)} of the plan.",
+                "Let it provide a class of its own, or a NewType.",
+                provider.name,
+            )
 
 
 def find_part(parts: Parts, provider: Provider) -> LifespanContribution | ValueContribution:
@@ -223,9 +224,9 @@ def find_part(parts: Parts, provider: Provider) -> LifespanContribution | ValueC
     return parts.values[provider.name] if provider.kind == "value" else parts.lifespans[provider.name]
 
 
-def _check_overrides(wiring: Wiring, overrides: Mapping[Key, Any], problems: Problems) -> None:
-    used = {key for keys in wiring.provides.values() for key in keys} | wiring.values.keys()
-    used.update(wiring.replaced_values.values())
+def _check_overrides(parts: Parts, wiring: Wiring, overrides: Mapping[Key, Any], problems: Problems) -> None:
+    used = {key for keys in wiring.provides.values() for key in keys}
+    used |= {key for part in parts.values.values() for key in list_value_keys(part)}
     for need in (need for needs in (*wiring.needs.values(), *wiring.layer_needs.values()) for need in needs):
         used |= {need.key} if need.collection is None else {need.key, Key(need.collection.member)}
     for key in sorted(overrides.keys() - used, key=str):
