@@ -1,6 +1,6 @@
 """Tests of bandmaster.kernel.lifecycle.run: components that were tried again, or that the run goes on without."""
 
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Sequence
 
 import anyio
 import pytest
@@ -122,3 +122,24 @@ async def test_times_that_make_no_sense_are_refused(options):
     """Only the starts of a component are counted."""
     with pytest.raises(ValueError, match="times: expected a number from 1 up, for a fail at start"):
         fail("cache", **options)
+
+
+async def test_collections_and_decorators_of_a_degraded_component():
+    """A collection lacks the object of a degraded component, and a degraded decorator leaves the type without one."""
+
+    @lifespan(band=LifespanBand.PERSISTENCE, priority=160, decorates=Shop, on_start_failure="degrade")
+    async def guarded(shop: Shop) -> AsyncIterator[Shop]:
+        raise OSError("no guard")
+        yield shop
+
+    @lifespan(band=LifespanBand.PERSISTENCE, name="shop")
+    async def open_shop(caches: Sequence[Cache]) -> AsyncIterator[Shop]:
+        assert [] == list(caches)
+        yield Shop(None)
+
+    async with run(contributions=[make_cache("degrade", fails=1), open_shop, guarded]) as running:
+        assert ["cache", "guarded"] == running.events.degraded
+        assert [] == list(running.resources[Sequence[Cache]])
+        with pytest.raises(DegradedError, match="'guarded' would, but is degraded") as caught:
+            running.resources[Shop]
+        assert "guarded" == caught.value.component

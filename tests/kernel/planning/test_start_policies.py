@@ -1,6 +1,6 @@
 """Tests of bandmaster.kernel.planning.start_policies."""
 
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Sequence
 
 import pytest
 
@@ -196,3 +196,33 @@ def test_a_policy_as_text():
     """A policy shows who has chosen it."""
     found = plan(cache, shop, shop="retry")
     assert ["degrade", f"retry, by {VARIABLE}"] == [str(component.on_start_failure) for component in found]
+
+
+@lifespan(band=PERSISTENCE, priority=160, decorates=Cache)
+async def counted(cache: Cache) -> AsyncIterator[Cache]:
+    yield cache
+
+
+def test_a_decorator_cannot_do_without_the_object_that_it_decorates():
+    """A decorator asks for the decorated object like everybody, and who asks for the type asks the decorator."""
+    (problem,) = problems(cache, counted)
+    assert "lifespan 'counted'" in problem
+    assert "but lifespan 'cache'" in problem
+    found = plan(cache, counted, shop, counted="degrade")
+    assert ("cache",) == found.by_name["counted"].relies_on
+    assert "takes cache: Cache from 'counted', around 'cache', or None if that is degraded" in (
+        found.explain("shop").facts
+    )
+    (problem,) = problems(lifespan(band=PERSISTENCE, name="cache")(cache.factory), counted, pages, counted="degrade")
+    assert "lifespan 'pages'" in problem
+    assert "but lifespan 'counted'" in problem
+
+
+def test_a_collection_can_do_without_a_member():
+    """A collection lacks the object of a degraded component."""
+
+    @lifespan(band=SERVICES)
+    async def every(caches: Sequence[Cache]) -> AsyncIterator[None]:
+        yield
+
+    assert () == plan(cache, every).by_name["every"].relies_on

@@ -14,7 +14,7 @@ from bandmaster.kernel.planning.wiring import Wiring, render_key
 from bandmaster.kernel.text import list_names, render_duration
 
 if TYPE_CHECKING:
-    from bandmaster.kernel.planning.plan import Component, Plan
+    from bandmaster.kernel.planning.plan import Component, Layer, Plan
 
 VARIABLE = "BANDMASTER_ON_START_FAILURE"
 
@@ -112,8 +112,8 @@ def describe_policy(plan: Plan, component: Component) -> Iterator[str]:
 
 def _describe_consequences(plan: Plan, component: Component) -> str:
     relying = [other.name for other in plan.components if component.name in other.relies_on]
-    needs = [(part.name, part.needs) for part in plan.components] + [(layer.name, layer.needs) for layer in plan.layers]
-    asking = [name for name, needed in needs if any(_asks_for(plan, need, component.name) for need in needed)]
+    parts: list[Component | Layer] = [*plan.components, *plan.layers]
+    asking = [part.name for part in parts if any(_asks_for(plan, need, component.name) for need in part.needs)]
     consequences = [f"{list_names(asking)} then {'get' if len(asking) > 1 else 'gets'} None"] if asking else []
     consequences += [f"{list_names(relying)} {'are' if len(relying) > 1 else 'is'} left out as well"] if relying else []
     return f" ({'; '.join(consequences)})" if consequences else ""
