@@ -92,6 +92,11 @@ async def in_an_endless_loop(made):
         yield made
 
 
+async def in_a_short_loop(made):
+    while 1:
+        yield made
+
+
 async def one_line(made):
     yield made; yield made  # fmt: skip # noqa: E702
 
@@ -110,6 +115,7 @@ async def one_line(made):
         (on_either_path, 2, 5),
         (unless_it_fails, 3, 6),
         (in_an_endless_loop, 2, 3),
+        (in_a_short_loop, 2, 2),
         (one_line, 1, 1),
     ],
 )
@@ -205,6 +211,14 @@ async def in_an_async_loop(made):
         yield None
 
 
+async def beside_a_loop(made):
+    for inner in made:
+        inner.open()
+    yield made
+    while made.busy():
+        await made
+
+
 async def waits_for_ever(made):
     yield made
     while True:
@@ -260,6 +274,7 @@ async def of_an_inner_function(made):
         in_an_expression,
         in_a_loop,
         in_an_async_loop,
+        beside_a_loop,
         waits_for_ever,
         leaves_the_loop,
         leaves_by_finally,

@@ -78,9 +78,17 @@ def _follow_function(code: CodeType) -> _Flow | None:
 
 
 def _may_yield_again(code: CodeType) -> bool:
-    """Whether the bytecode has several yields, or a loop."""
-    instructions = list(zip(code.co_code[::2], code.co_code[1::2], strict=True))
-    return instructions.count(_YIELD) > 1 or _LOOP in code.co_code[::2]
+    """Whether the bytecode has several yields, or one in a loop."""
+    opcodes = code.co_code[::2]
+    yields = [place * 2 for place, each in enumerate(zip(opcodes, code.co_code[1::2], strict=True)) if each == _YIELD]
+    if len(yields) > 1 or _LOOP not in opcodes:
+        return len(yields) > 1
+    return any(
+        each.argval < place < each.offset
+        for each in dis.get_instructions(code)
+        if each.opcode == _LOOP
+        for place in yields
+    )
 
 
 def _find_lines(code: CodeType) -> set[int | None]:
