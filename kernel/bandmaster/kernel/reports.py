@@ -101,7 +101,13 @@ def _advise(component: str, cause: BaseException, variables: Sequence[str]) -> I
     if variables and (is_late or _rate(cause) is _Evidence.STEPS):
         yield f"{component!r} reads {' and '.join(variables)}: {'are they' if variables[1:] else 'is it'} right?"
     if isinstance(cause, DeadlineExceeded) and cause.phase == "start":
-        yield f"BANDMASTER_START_TIMEOUTS={component}={2 * cause.seconds:.0f} would give it twice the time."
+        seconds = max(1, round(2 * cause.seconds))
+        yield f"BANDMASTER_START_TIMEOUTS={component}={seconds} would give it twice the time."
+
+
+def render_failure(error: BaseException, *, full: bool = False) -> str:
+    """An error as a sentence, with the evidence below; not masked."""
+    return _join(describe_cause(error), explain(error, full=full))
 
 
 class _Evidence(IntEnum):
@@ -128,11 +134,11 @@ def _render(error: BaseException, full: bool) -> str:
         return _render_with_cause("The run failed", error, "While stopping", error.stop_errors, full)
     if isinstance(error, StopError):
         first, *rest = error.exceptions
-        head = f"The stop failed: {error.message}: {_render_one(first, full)}"
-        return head + "".join(f"\n\nAnd then: {_render_one(other, full)}" for other in rest)
+        head = f"The stop failed: {error.message}: {render_failure(first, full=full)}"
+        return head + "".join(f"\n\nAnd then: {render_failure(other, full=full)}" for other in rest)
     if isinstance(error, BaseExceptionGroup):
-        return f"{error.message}\n\n" + "\n\n".join(_render_one(each, full) for each in _list_leaves(error))
-    return _render_one(error, full)
+        return f"{error.message}\n\n" + "\n\n".join(render_failure(each, full=full) for each in _list_leaves(error))
+    return render_failure(error, full=full)
 
 
 def _render_with_cause(title: str, error: BaseException, then: str, others: Iterable[BaseException], full: bool) -> str:
@@ -140,7 +146,7 @@ def _render_with_cause(title: str, error: BaseException, then: str, others: Iter
     head = f"{title}: {_render_sentence(error)}"
     evidence = explain(cause, full=full) if cause is not None else ""
     head = _join(head, evidence)
-    return "\n\n".join([head, *(f"{then}: {_render_one(other, full)}" for other in others)])
+    return "\n\n".join([head, *(f"{then}: {render_failure(other, full=full)}" for other in others)])
 
 
 def _render_sentence(error: BaseException) -> str:
@@ -149,10 +155,6 @@ def _render_sentence(error: BaseException) -> str:
     if isinstance(cause, DeadlineExceeded):  # which names the component as well
         return str(cause)
     return f"{error}: {describe_cause(cause)}" if isinstance(cause, BaseExceptionGroup) else str(error)
-
-
-def _render_one(error: BaseException, full: bool) -> str:
-    return _join(describe_cause(error), explain(error, full=full))
 
 
 def _join(sentence: str, evidence: str) -> str:

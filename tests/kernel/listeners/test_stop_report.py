@@ -27,8 +27,8 @@ def test_failures_and_unfinished_components():
         events.KernelStopping(at=1),
     )
     lines = report.render().splitlines()
-    assert lines[:2] == ["'b' failed while starting:", "RuntimeError: no luck"]
-    assert "'d' failed while starting:" in lines
+    assert lines[:3] == ["'b' failed while starting: RuntimeError: no luck", "", "RuntimeError: no luck"]
+    assert "'d' failed while starting: didn't start within 1 s" in lines
     assert lines[-3:] == ["'a' is left, stopping", "'d' is left, starting; it stood at", '  File "d.py"']
     assert [component for component, _, _ in report.failures] == ["b", "d"]
 

@@ -5,8 +5,8 @@ from __future__ import annotations
 from bandmaster.kernel import events
 from bandmaster.kernel.errors import DeadlineExceeded
 from bandmaster.kernel.events import Event
+from bandmaster.kernel.reports import render_failure
 from bandmaster.kernel.text import render_duration
-from bandmaster.kernel.tracebacks import render_traceback
 
 
 class StopReport:
@@ -69,7 +69,7 @@ class StopReport:
         doing = {"start": "starting", "serving": "serving", "stop": "stopping"}
         # Copies: the event loop's thread may record an event meanwhile.
         lines = [
-            f"{name!r} failed while {doing[phase]}" + (f":\n{render_traceback(error)}" if error is not None else "")
+            f"{name!r} failed while {doing[phase]}" + (f": {render_failure(error)}" if error is not None else "")
             for name, phase, error in list(self.failures)
         ]
         for name, state in list(self._unfinished.items()):
