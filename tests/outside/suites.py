@@ -67,7 +67,14 @@ class Suite:
 SUITES = (
     Suite("Starlette", "starlette", "dev", ("starlette[full]",)),
     Suite("FastAPI", "fastapi", "tests", ("fastapi[all]",)),
-    Suite("sse-starlette", "sse-starlette", "dev", (), ("-m", "not integration and not experimentation")),
+    # Two modules of these tests need a file that the source distribution doesn't have.
+    Suite(
+        "sse-starlette",
+        "sse-starlette",
+        "dev",
+        (),
+        ("--continue-on-collection-errors", "-m", "not integration and not experimentation"),
+    ),
 )
 
 
@@ -172,7 +179,7 @@ def report(suites: list[Suite]) -> tuple[str, list[str]]:
 
 
 def _render(suites: list[Suite], rows: list[str], reasons: Counter[tuple[str, str]]) -> Iterator[str]:
-    yield "| suite | tests | fail in the trivial class | more with the kernel alone | more with the web parts |"
+    yield "| suite | tests | in the class | with the kernel alone | with the web parts |"
     yield "|---|---|---|---|---|"
     yield from rows
     yield ""

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import AsyncGenerator, Iterable, Mapping
+from collections.abc import AsyncGenerator, Iterable, Mapping, Sequence
 from contextlib import asynccontextmanager
 from typing import TYPE_CHECKING, Any, NamedTuple, NoReturn, cast
 
@@ -389,12 +389,10 @@ def _has_attribute(value: object, name: str) -> bool:
 
 def _find_own_failure(error: StartError | StopError) -> Exception | None:
     """The exception that a lifespan has raised, if there was a single failure, and none of the kernel's."""
-    found: BaseException | None
-    if isinstance(error, StopError):
-        found = error.exceptions[0] if len(error.exceptions) == 1 else None
-    else:
-        found = error.__cause__ if not error.rollback_errors else None
-    return found if isinstance(found, Exception) and not isinstance(found, BandmasterError) else None
+    found: Sequence[BaseException | None]
+    found = error.exceptions if isinstance(error, StopError) else (error.__cause__, *error.rollback_errors)
+    own = found[0] if len(found) == 1 else None
+    return own if isinstance(own, Exception) and not isinstance(own, BandmasterError) else None
 
 
 def _add_state(scope: Scope, added: dict[str, Any]) -> Scope:
