@@ -129,6 +129,8 @@ async def test_several_of_one_type_without_a_name():
     """They are no fault until somebody asks for one; the resources then name all of them."""
     plan, resources, (sequence, _) = await gather(reports, exporter("a"), exporter("b"))
     assert Key(Exporter) not in plan.provided
+    assert "which nothing provides" == plan.providers.describe_fault(Key(Database))
+    assert "" == plan.providers.describe_fault(Key(Sequence[Database]))
     assert "which 'a' and 'b' provide" == plan.providers.describe_fault(Key(Exporter))
     for ask in (lambda: resources[Exporter], lambda: resources.get(Exporter)):
         with pytest.raises(KeyError) as caught:
@@ -174,6 +176,15 @@ def test_a_part_can_not_collect_itself():
         f"{describe('all')} needs every Database, one of which it provides itself. Let it provide a class of its own, "
         "which isn't among those that it collects."
     ) == problem(part("all", needs=[Sequence[Database]], provides=Database), part("a", provides=Database))
+
+
+def test_an_override_and_a_part_of_one_name_in_a_mapping_are_a_problem():
+    """An override has the name of its type where it replaces nothing, and a part may have that name as well."""
+    parts = [part("Database", provides=NAMED), part("all", needs=[Mapping[str, Database]])]
+    assert (
+        f"{describe('all')} needs a Mapping[str, Database], and an override of a Database and {describe('Database')} "
+        "have the same name. Rename one of them."
+    ) == problem(*parts, overrides={Database: 1})
 
 
 def test_two_of_one_name_in_a_mapping_are_a_problem():
@@ -259,7 +270,7 @@ class Allows(Hooks):
 
 
 class Methods(Hooks):
-    def __init__(self, methods: Sequence[str] = ("GET",)) -> None: ...
+    def __init__(self, methods: Sequence[str] = ("GET",), anything: Sequence[Any] = ()) -> None: ...
 
 
 async def test_layers_take_collections():

@@ -174,6 +174,8 @@ def test_whoever_needs_a_part_that_is_left_out_learns_why():
     assert str(plan.explain("cache")) == (
         "cache: left out: its when= says no to CacheSettings\n  brought by acme 1.0, acme:part"
     )
+    unreadable = part("odd", provides=Database | None, when=is_enabled)
+    assert "'cache' would, but" in problem(unreadable, cache, part("asks", needs=[Cache]))
     value_left_out = value(Cache(), name="cache", when=is_enabled)
     assert "'cache' would, but its when= says no" in problem(value_left_out, part("asks", needs=[Cache]))
 

@@ -49,9 +49,7 @@ class Need:
     @property
     def is_plain(self) -> bool:
         """Whether the parameter asks for a collection of plain values, such as text, which parts rarely provide."""
-        if self.collection is None:
-            return False
-        member = self.collection.member
+        member: Any = None if self.collection is None else self.collection.member
         return get_origin(member) is Literal or getattr(member, "__module__", "") == "builtins"
 
     def __str__(self) -> str:
