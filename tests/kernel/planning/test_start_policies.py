@@ -93,7 +93,7 @@ def test_an_unknown_reaction_is_told(bandmaster_environment):
 
 def test_an_unknown_name_is_told_with_the_near_miss():
     """A name that no component has is a warning, as with disabled names."""
-    assert (f"{VARIABLE} names 'cahce', but no component has that name. Did you mean 'cache'?",) == plan(
+    assert (f"{VARIABLE} names 'cahce', which no component has. Did you mean 'cache'?",) == plan(
         cache, cahce="retry"
     ).warnings
 

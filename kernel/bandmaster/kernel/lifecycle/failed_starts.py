@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 from typing import NamedTuple
 
-from bandmaster.kernel.errors import DegradedError, PermanentError, YieldError
+from bandmaster.kernel.errors import DegradedError, PermanentError
 from bandmaster.kernel.lifecycle.outcome import describe_component, render_error
 from bandmaster.kernel.lifecycle.restart import Restart, compute_delay
 from bandmaster.kernel.planning.plan import Component
@@ -23,7 +23,6 @@ _IN_VAIN = (
     NotImplementedError,
     SyntaxError,
     TypeError,
-    YieldError,
 )
 """Errors that the next try would raise as well: permanent ones, and mistakes in the code."""
 
