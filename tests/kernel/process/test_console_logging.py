@@ -143,3 +143,10 @@ def test_a_refusal(monkeypatch, capsys, variable, form, is_json):
     report_refusal("the port is taken", form)
     err = capsys.readouterr().err
     assert "the port is taken" == (json.loads(err)["event"] if is_json else err.removeprefix("bandmaster: ").rstrip())
+
+
+def test_a_refusal_of_the_settings_themselves(monkeypatch, capsys):
+    """Where the format can't be read from the environment, it is that of `auto`."""
+    monkeypatch.setenv("BANDMASTER_LOG_FORMAT", "xml")
+    report_refusal("BANDMASTER_LOG_FORMAT is wrong")
+    assert "BANDMASTER_LOG_FORMAT is wrong" == json.loads(capsys.readouterr().err)["event"]
