@@ -400,6 +400,80 @@ async def test_a_failed_start_names_the_line_that_mends_it():
     ) in raised.value.__cause__.__notes__
 
 
+class Library:
+    """A library with lifespans that are methods, and functions that belong to the class."""
+
+    opened = 0
+
+    @classmethod
+    async def open_all(cls):
+        cls.opened += 1
+
+    async def opening(self):
+        self.opened += 1
+
+    def lifespan(self, app):
+        return pool.run()
+
+
+@asynccontextmanager
+async def open_library(app):
+    await Library.open_all()
+    yield
+
+
+async def open_library_again(app):
+    await Library.open_all()
+    yield
+
+
+library = Library()
+opening = library.opening
+
+
+@asynccontextmanager
+async def open_by_the_method(app):
+    await opening()
+    yield
+
+
+async def open_by_the_method_again(app):
+    await opening()
+    yield
+
+
+@pytest.mark.parametrize(
+    ("theirs", "own"),
+    [
+        (open_library, asynccontextmanager(open_library_again)),
+        (open_by_the_method, asynccontextmanager(open_by_the_method_again)),
+        (library.lifespan, by_the_object(None)),
+    ],
+    ids=["a method of a class", "a bound method", "a lifespan that is a method"],
+)
+async def test_methods_that_both_lifespans_call_are_called_once(theirs, own):
+    """A method of a class, a bound method, and a lifespan that is a plain method are known by their owners."""
+    Library.opened, library.opened = 0, 0
+    app = composed(Starlette(routes=[Mount("/sub", Starlette(lifespan=theirs))], lifespan=own))
+    async with app.running():
+        assert 1 == Library.opened + library.opened + pool.opened
+
+
+def test_a_watch_without_an_event_loop():
+    """Where no event loop has a hook, none is called."""
+
+    async def generator():
+        yield 1
+
+    with AsyncGeneratorWatch() as watch:
+        begun = generator()
+        with pytest.raises(StopIteration):
+            begun.__anext__().send(None)
+        assert [generator.__code__] == [opened.code for opened in watch.list_open()]
+    with pytest.raises(StopIteration):
+        begun.aclose().send(None)
+
+
 async def test_two_watches_may_end_in_any_order():
     """Two hosts that start side by side in one thread leave the event loop's own hook in place."""
 

@@ -14,7 +14,7 @@ from tests.kernel.hosting.apps import Database, database, handling
 from tests.kernel.hosting.lives import HERE, composed, names, ran, warned
 from tests.kernel.virtual import anyio_backend  # noqa: F401
 
-from bandmaster.kernel import LifespanBand, Resources, lifespan
+from bandmaster.kernel import Application, Kernel, LifespanBand, Resources, lifespan
 from bandmaster.kernel.contributions.model import ErrorHandlerContribution, RouteContribution
 from bandmaster.kernel.errors import HostLifespanError, StartError
 
@@ -205,6 +205,28 @@ async def test_an_attribute_of_the_hosts_own_is_kept():
     async with composed(host, database).running():
         assert "its own" == host.state.resources
     assert "its own" == host.state.resources
+
+
+async def test_an_attribute_that_the_hosts_lifespan_assigns_is_kept():
+    """What the host's lifespan puts in the place of the components' values is still there after the run."""
+
+    @asynccontextmanager
+    async def own(host):
+        host.state.resources = "its own"
+        yield
+
+    host = Starlette(lifespan=own)
+    await ran(host, database)
+    assert "its own" == host.state.resources
+
+
+async def test_an_application_around_a_kernel_starts_mounted_apps(lives):
+    """An application made of a kernel and a host adds the mounted apps to the kernel's plan, and not the host."""
+    host = Starlette(routes=[Mount("/sub", Starlette(lifespan=lives.of("sub")))], lifespan=lives.of("host"))
+    app = Application(Kernel(discover=False), host)
+    async with app.running():
+        pass
+    assert (["host.sub"], ["sub up", "sub down"]) == (names(app), lives.trace)
 
 
 async def test_a_host_without_attributes_finds_resources_in_the_scope():

@@ -46,10 +46,6 @@ class HostedRun:
         """Whether an app is known to have a lifespan."""
         return id(hosted.router) in self._with_lifespan
 
-    def is_reached(self, hosted: HostedApp) -> bool:
-        """Whether the lifespan of an app has been entered."""
-        return self._guard.has_entered(hosted.router)
-
     def set_state(self, name: str, state: dict[str, Any]) -> None:
         """Keep what a component's lifespan yields for requests; the mapping may still be filled."""
         self._states[name] = state
