@@ -117,6 +117,42 @@ def test_the_variable_names_a_file(sandbox):
     assert "BANDMASTER_TITLE = file" in sandbox.out("config")
 
 
+TOOLS = """
+from bandmaster.kernel import KernelSettings
+from bandmaster.kernel.commands import EnvFile, Format, answering, show_line
+
+def hello(env_file: EnvFile = None, word: str = "") -> None:
+    with answering(Format.TEXT):
+        show_line(f"{KernelSettings().title} {word}")
+"""
+
+
+def test_a_contributed_command(sandbox):
+    """The file decides about the command, too: which may be loaded, and with which settings."""
+    sandbox.install("acme-tools", "[bandmaster.commands]\nhello = acme_tools:hello\n", acme_tools=TOOLS)
+    sandbox.write("shop.env", "BANDMASTER_TITLE=file\n")
+    sandbox.write("closed.env", "BANDMASTER_PLUGINS=allowlist\n")
+    sandbox.write("wrong.env", "BANDMASTER_DEBUG=perhaps\n")
+    assert ["file x\n", "file x\n", "None x\n"] == [
+        sandbox.out("hello", *arguments, "--word", "x")
+        for arguments in (["--env-file", "shop.env"], ["--env-file=shop.env"], [])
+    ]
+    assert (1, True) == ((result := sandbox.error("hello", "--env-file", "closed.env"))[0], "isn't loaded" in result[1])
+    assert (78, True) == ((result := sandbox.error("hello", "--env-file", "wrong.env"))[0], "wrong.env:1" in result[1])
+    assert 2 == sandbox.run("hello", "--", "--env-file", "shop.env").exit_code
+    assert 2 == sandbox.run("hello", "--env-file").exit_code
+
+
+def test_an_env_file_for_config_alone(sandbox):
+    """`config` fails where a setting of the launcher is wrong, although there is a plan."""
+    sandbox.write("shop.env", "BANDMASTER_SERVER_PORT=abc\n")
+    result = sandbox.run("config", "--env-file", "shop.env")
+    assert (1, True) == (
+        result.exit_code,
+        "! BANDMASTER_SERVER_PORT is wrong (ServerSettings, shop.env:1)" in result.stdout,
+    )
+
+
 @pytest.mark.process
 @pytest.mark.parametrize("command", ["worker", "scheduler", "deadletters", "db"])
 def test_contributed_commands_have_the_option(command, tmp_path):

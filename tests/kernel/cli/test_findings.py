@@ -115,6 +115,12 @@ def test_an_unknown_environment(shop, environment, near):
     assert expected.strip() in " ".join(shop.run("plan", "shop:app").stdout.split())
 
 
+def test_debug_in_staging(shop):
+    """Production refuses debug, so staging warns of it."""
+    shop.setenv(BANDMASTER_ENVIRONMENT="staging", BANDMASTER_DEBUG="1", QUEUE_URL="x")
+    assert "warning: BANDMASTER_DEBUG is on, which production refuses.\n" == shop.run("check", "shop:app").stderr
+
+
 @pytest.mark.parametrize("environment", ["dev", "Local", "testing", "CI", "stage", "Staging", "prod", "PRODUCTION"])
 def test_short_names_of_environments(shop, environment):
     """The usual short names are known, in capitals as well."""

@@ -1,14 +1,16 @@
 """Tests of bandmaster.kernel.settings.problems."""
 
-from typing import Literal
+from typing import Annotated, Literal
 
 import pytest
 from pydantic import BaseModel, Field, SecretStr, model_validator
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
 from bandmaster.kernel import KernelSettings, PlanError, Settings
+from bandmaster.kernel.settings.display import describe_settings, read_value
 from bandmaster.kernel.settings.environment import Environment
 from bandmaster.kernel.settings.reading import load_settings, read_one, read_settings
+from bandmaster.kernel.text import MASK
 
 SECRET = "hunter2-hunter2"
 
@@ -22,6 +24,9 @@ class Server(BaseModel):
 class Pair(BaseModel):
     first: Server
     second: Server | None = None
+    third: Annotated[Server, Field(description="A model with an annotation.")] = Server(
+        host="h", password=SecretStr("x")
+    )
 
 
 class Shop(BaseSettings):
@@ -165,3 +170,17 @@ def test_settings_are_loaded_outside_of_components(monkeypatch):
     monkeypatch.setenv("TOGETHER_LOW", "many")
     with pytest.raises(PlanError, match="TOGETHER_LOW is wrong"):
         load_settings(Together)
+
+
+def test_a_required_model_is_shown_by_its_fields():
+    """Each field has a variable and a value of its own; a model with a default is one value."""
+    described = describe_settings(Shop)
+    assert {
+        "SHOP_PAIR__FIRST__HOST": True,
+        "SHOP_PAIR__FIRST__PORT": False,
+        "SHOP_PAIR__FIRST__PASSWORD": True,
+        "SHOP_PAIR__SECOND": False,
+        "SHOP_PAIR__THIRD": False,
+    } == {one.variable: one.required for one in described if one.variable.startswith("SHOP_PAIR")}
+    shop = Shop(pair=Pair(first=Server(host="here", password=SecretStr(SECRET))))
+    assert ["here", "1", MASK] == [read_value(shop, one.path) for one in described[:3]]

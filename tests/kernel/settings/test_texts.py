@@ -5,7 +5,7 @@ from pathlib import Path
 from typing import Annotated, Any, Literal
 
 import pytest
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 from pydantic import Field, SecretStr
 from pydantic_settings import BaseSettings, NoDecode
@@ -94,6 +94,8 @@ def test_broken_json_is_no_list(text):
 
 
 @given(st.lists(st.text()))
+@example(['["a"'])
+@example(["{"])
 def test_a_rendered_list_is_read_back(items):
     """Every list of texts has a text that means it."""
     assert items == parse_list(render_list(items))

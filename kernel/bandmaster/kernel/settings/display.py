@@ -72,8 +72,8 @@ def _list_settings(kind: type[BaseSettings], name: str) -> list[Leaf]:
     A default is one value, since the variable of a single part would replace the whole of the default.
     """
     field = kind.model_fields[name]
-    leaves = list_leaves(kind, name) if field.is_required() else []
-    return leaves or [Leaf((name,), variable_of(kind, name), field, kind)]
+    leaves = list_leaves(kind, name, whole_defaults=True) if field.is_required() else []
+    return leaves or [Leaf((name,), variable_of(kind, name), field, kind, field.is_required())]
 
 
 def _describe_leaf(leaf: Leaf, secrets: Collection[str]) -> Setting:
@@ -82,7 +82,7 @@ def _describe_leaf(leaf: Leaf, secrets: Collection[str]) -> Setting:
         variable=leaf.variable,
         kind=type_name(field.annotation),
         description=field.description or "",
-        required=field.is_required(),
+        required=leaf.is_required,
         default="" if field.is_required() else _render(leaf, _find_default(field), secrets),
         secret=is_secret_field(leaf.owner, name) or _is_among(secrets, leaf),
         path=leaf.path,

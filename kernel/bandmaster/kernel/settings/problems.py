@@ -96,7 +96,7 @@ def _describe_value(
     field = find_field(kind, value.location)
     leaves = list_leaves(kind, field) if field is not None else []
     below = [leaf for leaf in leaves if leaf.path[: len(value.location)] == tuple(map(str, value.location))]
-    required = [leaf.variable for leaf in below if leaf.field.is_required()]
+    required = [leaf.variable for leaf in below if leaf.is_required]
     for variable in required or [where]:
         near = find_nearest(variable, environment.names, cutoff=_VERY_CLOSE)
         hint = "" if near is None else f" {near} is set: is it misspelt?"

@@ -53,6 +53,8 @@ class Leaf:
     field: FieldInfo
     owner: type[BaseModel]
     """The model that has the field."""
+    is_required: bool
+    """Whether neither the field nor a model around it has a default."""
 
     @property
     def is_nested(self) -> bool:
@@ -60,16 +62,20 @@ class Leaf:
         return len(self.path) > 1
 
 
-def list_leaves(kind: type[BaseSettings], field: str) -> list[Leaf]:
+def list_leaves(kind: type[BaseSettings], field: str, *, whole_defaults: bool = False) -> list[Leaf]:
     """The variables below a field: those of the nested model's fields, or none where the field isn't a model.
 
-    A nested model has variables of its own if the settings type has an ``env_nested_delimiter``.
+    A nested model has variables of its own if the settings type has an ``env_nested_delimiter``. With
+    ``whole_defaults`` a model further inside that has a default is one leaf.
     """
     delimiter = kind.model_config.get("env_nested_delimiter")
     model = find_model(kind.model_fields[field].annotation)
     if not delimiter or model is None:
         return []
-    return list(_walk_model(kind, model, (field,), variable_of(kind, field), delimiter, (model,)))
+    is_required = kind.model_fields[field].is_required()
+    variable = variable_of(kind, field)
+    leaves = _walk_model(kind, model, (field,), variable, delimiter, (model,), is_required, whole_defaults)
+    return list(leaves)
 
 
 def find_field(kind: type[BaseSettings], location: Sequence[str | int]) -> str | None:
@@ -97,16 +103,20 @@ def _walk_model(
     variable: str,
     delimiter: str,
     outer: tuple[type[BaseModel], ...],
+    is_required: bool,
+    whole_defaults: bool,
 ) -> Iterator[Leaf]:
     """The leaves of a model; ``outer`` are the models around it, which a path enters only once."""
     for name, field in model.model_fields.items():
         inner = find_model(field.annotation)
         below = (*path, name)
         own = f"{variable}{delimiter}{_apply_case(kind, _get_key(name, field))}"
-        if inner is None or inner in outer:
-            yield Leaf(below, own, field, model)
+        is_whole = whole_defaults and not field.is_required()
+        if inner is None or inner in outer or is_whole:
+            yield Leaf(below, own, field, model, is_required and field.is_required())
         else:
-            yield from _walk_model(kind, inner, below, own, delimiter, (*outer, inner))
+            needed = is_required and field.is_required()
+            yield from _walk_model(kind, inner, below, own, delimiter, (*outer, inner), needed, whole_defaults)
 
 
 def _get_key(name: str, field: FieldInfo) -> str:
