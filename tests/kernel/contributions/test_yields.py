@@ -245,6 +245,16 @@ async def leaves_by_finally(made):
         yield 2
 
 
+async def returns_by_finally(made):
+    try:
+        made.open()
+        return
+    except OSError:
+        yield 1
+    finally:
+        yield 2
+
+
 async def never_there(made):
     if False:
         yield 1
@@ -278,6 +288,7 @@ async def of_an_inner_function(made):
         waits_for_ever,
         leaves_the_loop,
         leaves_by_finally,
+        returns_by_finally,
         never_there,
         of_an_inner_function,
     ],

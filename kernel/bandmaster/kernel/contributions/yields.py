@@ -234,8 +234,10 @@ class _Flow:
         if not statement.finalbody:
             return after
         if any(isinstance(node, ast.Return | ast.Break | ast.Continue) for node in ast.walk(statement)):
-            # These go through the block as well, and go on elsewhere.
-            self.last |= set(_list_yields(statement.finalbody))
+            # These go through the block as well, and go on elsewhere: its yields may be the first or the last of a run.
+            passed = set(_list_yields(statement.finalbody))
+            self.firsts |= passed
+            self.last |= passed
         was_failing, self._failing = self._failing, True
         self._note_exception(self.run(statement.finalbody, frozenset(unhandled)))
         self._failing = was_failing
