@@ -5,15 +5,22 @@ from __future__ import annotations
 import signal
 from collections.abc import Iterator
 
+import hypothesis
 import pytest
 import structlog
 from tests import leftovers
 
 
 def pytest_configure(config: pytest.Config) -> None:
-    """Give signals their usual effect: a shell that starts the tests in its background makes them ignore SIGINT."""
+    """Give signals their usual effect: a shell that starts the tests in its background makes them ignore SIGINT.
+
+    And give the examples of properties as much time as a busy machine takes.
+    """
     # Not from this file: fixtures of the session don't call the hooks of a conftest.py below the root.
     config.pluginmanager.register(leftovers)
+    too_slow = [hypothesis.HealthCheck.too_slow]
+    hypothesis.settings.register_profile("patient", deadline=None, suppress_health_check=too_slow)
+    hypothesis.settings.load_profile("patient")
     signal.signal(signal.SIGINT, signal.default_int_handler)
     signal.signal(signal.SIGTERM, signal.SIG_DFL)
 
