@@ -18,7 +18,7 @@ _LIBRARIES = {*sys.stdlib_module_names, "anyio", "trio", "sniffio", "starlette",
 
 
 class Finding(Enum):
-    """What is known about a mounted app, once the host has started."""
+    """Whether the host's lifespan has started a mounted app."""
 
     STARTED = "the host's own lifespan has started it"
     SHARED = "the host's own lifespan enters all that the app's lifespan enters"

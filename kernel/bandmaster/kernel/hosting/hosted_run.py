@@ -47,11 +47,11 @@ class HostedRun:
         return id(hosted.router) in self._with_lifespan
 
     def set_state(self, name: str, state: dict[str, Any]) -> None:
-        """Keep what a component's lifespan yields for requests; the mapping may still be filled."""
+        """Keep the values that a component's lifespan yields for requests; the mapping may still be filled."""
         self._states[name] = state
 
     def get_state(self, name: str) -> dict[str, Any]:
-        """What a component's lifespan has yielded for requests."""
+        """The values that a component's lifespan has yielded for requests."""
         state = self._states.get(name, {})
         return {key: value for key, value in state.items() if key != RESOURCES or value is not self.resources}
 
@@ -76,7 +76,7 @@ class HostedRun:
         self._watch.end()
 
     def find(self, hosted: HostedApp) -> Finding:
-        """What is known about a mounted app."""
+        """The finding about a mounted app."""
         if isinstance(hosted.core, NestedApplication):
             return Finding.STARTED if hosted.core.kernel.is_running else Finding.NOT_STARTED
         return self._findings.get(hosted.name, Finding.NOT_STARTED)
