@@ -10,7 +10,7 @@ from types import CodeType
 from typing import Any
 
 import pytest
-from hypothesis import assume, given, settings
+from hypothesis import assume, given, reject, settings
 from hypothesis import strategies as st
 
 from bandmaster.kernel.contributions.yields import find_followed_yields, find_second_yield
@@ -99,7 +99,12 @@ def compile_generator(block: Block, decisions: Iterator[bool]) -> Any:
             raise Own
 
     space: dict[str, Any] = {"choose": choose, "repeat": repeat, "fail": fail, "Own": Own, "suppress": suppress}
-    exec(compile(source, NAME, "exec"), space)
+    try:
+        exec(compile(source, NAME, "exec"), space)
+    except SyntaxError as error:
+        # Python allows twenty nested blocks, and a hundred levels of indentation.
+        assert "too many" in str(error)
+        reject()
     linecache.cache[NAME] = (len(source), None, source.splitlines(keepends=True), NAME)
     return space["generated"]
 
