@@ -53,9 +53,9 @@ class Provided:
                 several[key] = tuple(chain.provider.name for chain in chains)
             elif NOTHING not in found:
                 values[key] = found[0]
-            elif chains[0].outermost.name in degraded:
-                name = chains[0].outermost.name
-                missing[key] = (name, degraded[name])
+            else:
+                names = [chain.outermost.name for chain in chains]
+                missing |= {key: (name, degraded[name]) for name in names if name in degraded}
         members = {kind: self._list_members(chains) for kind, chains in providers.by_type.items()}
         return Resources(values, members, several, degraded=missing)
 
