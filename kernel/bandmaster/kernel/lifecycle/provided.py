@@ -54,8 +54,8 @@ class Provided:
             elif NOTHING not in found:
                 values[key] = found[0]
             else:
-                names = [chain.outermost.name for chain in chains]
-                missing |= {key: (name, degraded[name]) for name in names if name in degraded}
+                for name in [chain.outermost.name for chain in chains if chain.outermost.name in degraded]:
+                    missing[key] = (name, degraded[name])
         members = {kind: self._list_members(chains) for kind, chains in providers.by_type.items()}
         return Resources(values, members, several, degraded=missing)
 
