@@ -52,18 +52,10 @@ class Provided:
             name = first.outermost.name
             if others:
                 several[key] = tuple(chain.provider.name for chain in chains)
-<<<<<<< HEAD
             elif (value := self._get(first.outermost)) is not NOTHING:
                 values[key] = value
             elif name in degraded:
                 missing[key] = (name, degraded[name])
-=======
-            elif NOTHING not in found:
-                values[key] = found[0]
-            else:
-                for name in [chain.outermost.name for chain in chains if chain.outermost.name in degraded]:
-                    missing[key] = (name, degraded[name])
->>>>>>> degrade
         members = {kind: self._list_members(chains) for kind, chains in providers.by_type.items()}
         return Resources(values, members, several, degraded=missing)
 
