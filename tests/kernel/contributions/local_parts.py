@@ -119,3 +119,19 @@ class Shelf:
     async def book() -> AsyncIterator[Book]:
         """A component in the body of a class."""
         yield Shelf.Book()
+
+
+def make_conditional() -> LifespanContribution:
+    """A component whose condition names settings of this function."""
+
+    class LocalSettings(BaseSettings):
+        is_wanted: bool = False
+
+    def is_wanted(settings: LocalSettings) -> bool:
+        return settings.is_wanted
+
+    @lifespan(band=LifespanBand.SERVICES, when=is_wanted)
+    async def conditional() -> AsyncIterator[None]:
+        yield
+
+    return conditional

@@ -50,3 +50,8 @@ def test_an_annotation_that_fails():
 def test_a_class_among_the_members_of_a_class():
     """A component in the body of a class finds the class' members."""
     assert [Key(local_parts.Shelf.Book)] == list(plan(local_parts.Shelf.book).by_name["book"].provides)
+
+
+def test_a_condition_that_names_local_settings():
+    """A condition finds the settings type of the function around."""
+    assert ["conditional"] == [omission.part.name for omission in plan(local_parts.make_conditional()).omitted]

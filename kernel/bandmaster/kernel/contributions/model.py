@@ -133,7 +133,7 @@ class LifespanContribution:
         if self.on_start_failure not in ("stop", "retry", "degrade"):
             raise ValueError(f"on_start_failure: expected 'stop', 'retry' or 'degrade', got {self.on_start_failure!r}")
         _set(self, provides=check_provides(self.provides), decorates=check_decorates(self.decorates))
-        check_when(self.when)
+        _check_condition(self.when)
 
     def named(
         self, name: str, *, settings: type[BaseSettings] | None = None, description: str | None = None
@@ -193,7 +193,7 @@ class ValueContribution:
 
     def __post_init__(self) -> None:
         check_name(self.name, "name")
-        check_when(self.when)
+        _check_condition(self.when)
         if isinstance(self.value, Contribution):
             raise ValueError(f"value: expected an object to provide, got a {type(self.value).__name__}")
         given: Any = self.provides
@@ -235,7 +235,7 @@ class MiddlewareContribution:
 
     def __post_init__(self) -> None:
         check_name(self.name, "name")
-        check_when(self.when)
+        _check_condition(self.when)
         band, priority = resolve_priority(MiddlewareBand, self.band, self.priority)
         _set(self, band=band, priority=priority)
         _set(self, **{f: check_names(getattr(self, f), f) for f in ("after", "before")})
@@ -275,7 +275,7 @@ class RouteContribution:
 
     def __post_init__(self) -> None:
         check_name(self.name, "name")
-        check_when(self.when)
+        _check_condition(self.when)
         prefix: object = self.prefix
         if not isinstance(prefix, str) or (prefix and (not prefix.startswith("/") or prefix.endswith("/"))):
             raise ValueError(f"prefix: expected text that starts with '/' and doesn't end with it, got {prefix!r}")
@@ -300,7 +300,7 @@ class ErrorHandlerContribution:
 
     def __post_init__(self) -> None:
         check_name(self.name, "name")
-        check_when(self.when)
+        _check_condition(self.when)
         check_callable(self.handler, "handler")
         is_type = isinstance(self.exception, type) and issubclass(self.exception, Exception)
         is_status = isinstance(self.exception, int) and 400 <= self.exception <= 599
@@ -352,6 +352,12 @@ GROUPS: Mapping[str, type[Any]] = {
     "bandmaster.checks": CheckContribution,
 }
 COMMANDS_GROUP = "bandmaster.commands"
+
+
+def _check_condition(when: When | None) -> None:
+    check_when(when)
+    if when is not None:
+        resolve_local_names(when)
 
 
 def group_of(part: Contribution) -> str:
