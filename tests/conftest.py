@@ -12,7 +12,8 @@ from tests import leftovers
 
 
 def pytest_configure(config: pytest.Config) -> None:
-    """Give signals their usual effect: a shell that starts the tests in its background makes them ignore SIGINT.
+    """Give signals their usual effect: a shell in whose background they run makes them ignore SIGINT and SIGQUIT,
+    and nohup makes them ignore SIGHUP.
 
     And give the examples of properties as much time as a busy machine takes.
     """
@@ -22,7 +23,8 @@ def pytest_configure(config: pytest.Config) -> None:
     hypothesis.settings.register_profile("patient", deadline=None, suppress_health_check=too_slow)
     hypothesis.settings.load_profile("patient")
     signal.signal(signal.SIGINT, signal.default_int_handler)
-    signal.signal(signal.SIGTERM, signal.SIG_DFL)
+    for number in (signal.SIGTERM, signal.SIGHUP, signal.SIGQUIT):
+        signal.signal(number, signal.SIG_DFL)
 
 
 @pytest.fixture(params=["asyncio", "trio"])

@@ -16,7 +16,7 @@ from hypothesis import strategies as st
 from pydantic import BaseModel
 from redis import exceptions as redis_exceptions
 from sqlalchemy import Column, Integer, MetaData, Table, text
-from starlette.requests import HTTPConnection
+from starlette.websockets import WebSocket, WebSocketState
 from taskiq import TaskiqResult
 
 from bandmaster.contrib.fastapi import Resource
@@ -226,10 +226,15 @@ def test_p19_the_causes_of_a_tasks_error_reach_its_sender(chain: list[Exception]
 @pytest.mark.requirement("XC-E1", "P-19")
 @settings(max_examples=100, deadline=None)
 @given(exceptions, st.integers(400, 599))
-def test_p19_a_problem_of_a_websocket_has_the_exception_as_its_cause(error: Exception, status: int) -> None:
-    """A problem type raises for a WebSocket, and keeps the original exception as the cause."""
+def test_p19_a_websocket_that_is_closed_raises_the_exception_itself(error: Exception, status: int) -> None:
+    """A problem type can't answer on a closed WebSocket, and lets the original exception go on."""
     handler: Any = problem_type(type(error), name="any", status=status).handler
-    connection = HTTPConnection({"type": "websocket", "path": "/", "headers": []})
-    with pytest.raises(ProblemError) as caught:
-        anyio.run(handler, connection, error)
-    assert caught.value.__cause__ is error
+
+    async def refuse(*_: object) -> Any:
+        raise AssertionError("a closed WebSocket neither receives nor sends")
+
+    websocket = WebSocket({"type": "websocket", "path": "/", "headers": []}, refuse, refuse)
+    websocket.application_state = WebSocketState.DISCONNECTED
+    with pytest.raises(type(error)) as caught:
+        anyio.run(handler, websocket, error)
+    assert caught.value is error

@@ -46,6 +46,8 @@ TYPICAL = st.sampled_from(
         "https://a.example",
     ]
 )
+NAMES = st.from_regex(r"[a-z][a-z0-9_.-]{0,8}", fullmatch=True)
+"""Names of parts."""
 URLS = st.sampled_from(
     ["sqlite:///a.db", "postgresql://shop@db/shop", "redis://127.0.0.1:6379/2", "unix:///run/redis.sock?db=3"]
 )
@@ -76,7 +78,10 @@ def test_a_value_that_is_printed_is_read_back(
     kind: type[BaseSettings], setting: Setting, data: st.DataObject, tmp_path_factory: pytest.TempPathFactory
 ) -> None:
     """The text that `bandmaster config` prints for a value means that value, in the environment and in a file."""
-    drawn = data.draw(make_values(setting.annotation) | TYPICAL | URLS)
+    values = make_values(setting.annotation)
+    if setting.is_named_values:
+        values = st.dictionaries(NAMES, make_values(get_args(setting.annotation)[1]), max_size=3)
+    drawn = data.draw(values | TYPICAL | URLS)
     with unset_variables(kind):
         try:
             given_in_code = kind(**{setting.path[0]: drawn})

@@ -1,5 +1,6 @@
 """The application that the process tests serve; the variable SCENARIO selects its fault."""
 
+import logging
 import os
 import time
 from collections.abc import AsyncIterator
@@ -13,6 +14,10 @@ from starlette.routing import Route, WebSocketRoute
 from bandmaster.kernel import Context, LifespanBand, create_app, lifespan
 
 SCENARIO = os.environ.get("SCENARIO", "")
+if os.environ.get("SERVER") != "launcher":
+    # Other servers configure their own logs only.
+    logging.getLogger("bandmaster").addHandler(logging.StreamHandler())
+    logging.getLogger("bandmaster").setLevel(logging.INFO)
 RELEASE = Path(os.environ["FACTS"]).with_name("release")
 """A file that the test makes, to let the requests to /held end."""
 

@@ -49,6 +49,8 @@ def build_environment(server, port, scenario, facts, settings):
         "FACTS": str(facts),
         "XDG_STATE_HOME": str(facts.parent),
         "BANDMASTER_ABANDON_AFTER": "0.5",
+        "BANDMASTER_LOG_FORMAT": "console",
+        "SERVER": name,
         "BANDMASTER_DRAIN_TIMEOUT": str(DRAIN_TIMEOUT),
         "BANDMASTER_TERMINATION_GRACE": str(TERMINATION_GRACE),
     }

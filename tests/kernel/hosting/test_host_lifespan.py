@@ -194,7 +194,7 @@ async def test_the_application_has_resources_while_the_host_starts_and_stops():
     async with app.running() as resources:
         assert app.resources is resources
     assert 2 * [resources[Database]] == found
-    with pytest.raises(RuntimeError, match="the application has no resources: it is stopped"):
+    with pytest.raises(RuntimeError, match="The application has stopped"):
         _ = app.resources
 
 

@@ -66,6 +66,23 @@ class ServerLogFilter(logging.Filter):
         return True
 
 
+def omit_traceback_of(error: BaseException) -> None:
+    """Let the record that a server makes of a failed start or stop have no traceback: the failure has been logged.
+
+    The filter stays, since the server makes the record after the application has been left, and ends then.
+    """
+    note_logged(error)
+    for name in _LOGGERS:
+        logging.getLogger(name).addFilter(_omit_traceback)
+
+
+def _omit_traceback(record: logging.LogRecord) -> bool:
+    error = record.exc_info[1] if record.exc_info else None
+    if error is not None and was_logged(error):
+        record.exc_info = None
+    return True
+
+
 def _render_last_line(error: BaseException) -> str:
     """The line of an exception below granian's traceback, which names the type without its module."""
     text = str(error).partition("\n")[0]

@@ -61,7 +61,7 @@ def test_for_programs(sandbox):
     save_timeline(None, RECORD)
     told = json.loads(sandbox.out("timeline", "--format", "json"))
     assert (1, None, 1.25) == (told["format"], told["target"], told["took"])
-    assert {"component": "database", "waited": 0.0, "own": 0.75, "outcome": "started"} == told["blame"][0]
+    assert {"component": "database", "waited": 0.0, "own": 0.75, "outcome": "started", "tries": 1} == told["blame"][0]
     assert ["database", "jobs"] == told["critical_chain"]
     assert told["at"].endswith("+00:00")
 
