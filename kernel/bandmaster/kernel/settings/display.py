@@ -45,7 +45,7 @@ class Setting:
 
 
 def describe_settings(kind: type[BaseSettings], secrets: Collection[str] = ()) -> list[Setting]:
-    """Every field of a settings type, with the variable that sets it.
+    """Every field of a settings type, with the variable that sets the field.
 
     ``secrets`` are variables that other types declare to be secret, from `secret_variables`.
     """
