@@ -37,7 +37,7 @@ def read_project(folder: str) -> dict[str, Any]:
 
 
 def split_arguments(arguments: str) -> tuple[list[str], list[str]]:
-    """The folders that an installation line names, and the names that it looks up on PyPI."""
+    """The folders that an installation line names, and the names to look up on PyPI."""
     words = shlex.split(arguments, comments=True)
     folders = [word for option, word in pairwise(["", *words]) if option == "-e"]
     return folders, [word for word in words if word != "-e" and word not in folders]
