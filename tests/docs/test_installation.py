@@ -16,7 +16,7 @@ from tests.docs.conftest import ROOT
 
 PAGES = [
     ROOT / "README.md",
-    # The page about troubleshooting shows error texts, which name what is on PyPI one day.
+    # The page about troubleshooting shows error texts, which name packages that are on PyPI one day.
     *sorted(path for path in (ROOT / "docs").rglob("*.md") if path.name != "troubleshooting.md"),
     *sorted(ROOT.glob("contrib/*/README.md")),
     *sorted(ROOT.glob("examples/*/README.md")),

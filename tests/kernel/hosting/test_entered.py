@@ -198,7 +198,7 @@ async def follows(app):
     yield
 
 
-# Functions of hosts that do themselves what the lifespans of mounted apps do.
+# Functions of hosts that do the work of the lifespans of mounted apps.
 copies = {connect_pool: connects, hold_pool: holds, call_function: calls, follow_attributes: follows}
 
 WAYS = [

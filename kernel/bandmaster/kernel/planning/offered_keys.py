@@ -25,7 +25,7 @@ def list_component_keys(part: LifespanContribution) -> tuple[Key, ...]:
     """
     returned = read_provides(part.factory)
     if part.decorates is not None:
-        # The object that the component yields stands for the decorated one, whatever name that has.
+        # The object that the component yields stands for the decorated one, under any name.
         returned = [part.decorates, *(key for key in returned if key.type != part.decorates.type)]
     return tuple(dict.fromkeys([*returned, *part.provides]))
 
