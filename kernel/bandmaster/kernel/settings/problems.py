@@ -142,7 +142,7 @@ def _read_own_files(kind: type[BaseSettings]) -> list[EnvFile]:
     paths = [named] if isinstance(named, str | os.PathLike) else list(named)
     found = []
     for path in reversed(paths):
-        with suppress(PlanError):  # pydantic-settings leaves out unreadable files
+        with suppress(PlanError):  # pydantic-settings leaves out what can't be read
             found.append(read_env_file(os.fspath(path), {}))
     return found
 

@@ -27,7 +27,7 @@ class LifespanError(Exception):
 async def lifespan(app: ASGIApp) -> AsyncGenerator[dict[str, Any], None]:
     """Start an application by the ASGI lifespan protocol, and stop it; yields the state that requests see.
 
-    The body is cancelled if the application ends too early.
+    The body is cancelled if the application ends before the body.
 
     Raises:
         LifespanError: the application reported a failed startup or shutdown, or ended in between.
