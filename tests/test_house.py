@@ -93,7 +93,7 @@ def test_band_limits_stand_in_one_place() -> None:
 
 @pytest.mark.requirement("CF-42")
 def test_no_priority_is_a_number() -> None:
-    """A component or a layer derives its priority from its band, or declares none."""
+    """A component or a layer derives a priority from the band, or declares none."""
     found = [
         _render_place(path, value.lineno)
         for path in SOURCES

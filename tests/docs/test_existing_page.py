@@ -1,4 +1,4 @@
-"""The rows of the page about existing applications are true, and each variable there switches its row off."""
+"""The rows of the page about existing applications are true, and each variable there switches a row off."""
 
 from __future__ import annotations
 
@@ -215,7 +215,7 @@ def test_every_row_has_a_check_and_every_check_a_row() -> None:
 
 @pytest.mark.parametrize(("row", "variables"), [each for each in ROWS if not each[0].startswith(PRINTED)])
 def test_a_change_and_its_switch(row: str, variables: str, only_web: pytest.MonkeyPatch) -> None:
-    """The row is what differs from the application alone, and with the variable nothing differs."""
+    """The row names the difference from the application alone, and with the variable nothing differs."""
     observe = find_check(row)
     plain = observe(keep)
     assert plain != observe(create_app)

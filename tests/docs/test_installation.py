@@ -16,7 +16,7 @@ from tests.docs.conftest import ROOT
 
 PAGES = [
     ROOT / "README.md",
-    # The page about troubleshooting shows error texts, which name what is on PyPI one day.
+    # The page about troubleshooting shows error texts, which name packages that are on PyPI one day.
     *sorted(path for path in (ROOT / "docs").rglob("*.md") if path.name != "troubleshooting.md"),
     *sorted(ROOT.glob("contrib/*/README.md")),
     *sorted(ROOT.glob("examples/*/README.md")),
@@ -37,7 +37,7 @@ def read_project(folder: str) -> dict[str, Any]:
 
 
 def split_arguments(arguments: str) -> tuple[list[str], list[str]]:
-    """The folders that an installation line names, and the names that it looks up on PyPI."""
+    """The folders that an installation line names, and the names to look up on PyPI."""
     words = shlex.split(arguments, comments=True)
     folders = [word for option, word in pairwise(["", *words]) if option == "-e"]
     return folders, [word for word in words if word != "-e" and word not in folders]

@@ -1,4 +1,4 @@
-"""Every error text of the page about troubleshooting is what the code says today.
+"""Every error text of the page about troubleshooting is the code's present text.
 
 To add an entry: write a heading of the third level, the text of the error in a ``text`` block, and the paragraphs
 "Why." and "What to do." on the page; then write a function under ``@provokes`` with the same heading in a module of
@@ -27,7 +27,7 @@ for module in pkgutil.iter_modules(troubles.__path__):
 
 
 def match_text(shown: str, text: str) -> bool:
-    """Whether the text of an error is what the page shows, where the page has … for any text."""
+    """Whether the page shows the text of an error; the page has … for any text."""
     shown, text = " ".join(shown.split()), " ".join(text.split())
     return re.fullmatch(".+?".join(map(re.escape, shown.split("…"))), text) is not None
 
@@ -39,7 +39,7 @@ def test_every_entry_is_provoked() -> None:
 
 @pytest.mark.parametrize("heading", ENTRIES)
 def test_an_entry_has_all_paragraphs(heading: str) -> None:
-    """Each entry shows an error, says why it comes, and what to do."""
+    """Each entry shows an error, the reason and the remedy."""
     body = ENTRIES[heading]
     assert BLOCK.search(body)
     assert ["Why.", "What to do."] == re.findall(r"^\*\*(.+?)\*\*", body, re.MULTILINE)

@@ -24,7 +24,7 @@ _numbers = itertools.count()
 
 @pytest.fixture
 def module(tmp_path, monkeypatch):
-    """Writes a module that can be imported, and returns its name."""
+    """Writes a module that can be imported, and returns the module's name."""
     monkeypatch.syspath_prepend(tmp_path)
     monkeypatch.setattr(sys, "modules", dict(sys.modules))
 
@@ -185,5 +185,5 @@ class Shop:
     ],
 )
 def test_an_object_is_described_without_its_value(value, expected):
-    """An object is described by its kind and name; its value may be a secret."""
+    """An object is described by kind and name; the value may be a secret."""
     assert expected == describe_object(value)

@@ -139,7 +139,7 @@ def test_a_script_without_logging_is_quiet():
 
 
 def test_the_kernel_imports_no_library_for_its_log():
-    """Starting a kernel imports neither structlog nor what draws colours."""
+    """Starting a kernel imports neither structlog nor libraries for colours."""
     code = """
         import asyncio, sys
         from bandmaster.kernel import create_app

@@ -220,7 +220,7 @@ def test_one_line():
 
 
 def test_no_report_shows_a_password():
-    """A driver's error may hold its URL, whose password may hold characters that end other parts of a URL."""
+    """The URL in a driver's error is masked, also with a password that has the separators of a URL."""
     cause = raised("can't reach postgres://joe:hun/ter@2@db/shop")
     shown = [
         report(caused(StartError(f"'db' failed: {cause}", component="db", rollback_errors=[cause]), cause)),

@@ -123,7 +123,7 @@ def test_a_library_that_blocks_an_event_loop(monkeypatch):
 
 
 def test_an_event_loop_that_waits():
-    """Nothing blocks it, whatever has called its run."""
+    """An event loop that waits has no blocking line, whichever code runs the loop."""
     place = []
 
     def wait_and_look():

@@ -143,7 +143,7 @@ class Outcomes:
         self._reports: dict[str, str] = {}
 
     def pytest_runtest_logreport(self, report: Any) -> None:
-        """Note the worst outcome of a test: of its set-up, its call and its tear-down."""
+        """Note the worst outcome of a test: of the set-up, the call and the tear-down."""
         if report.failed:
             self._outcomes[report.nodeid] = "failed"
             self._reports[report.nodeid] = "\n".join(_list_error_lines(str(report.longrepr)))

@@ -1,4 +1,4 @@
-"""An application whose lifespans set a context variable each; requests answer with the values that they see."""
+"""An application with lifespans that set a context variable each; requests answer with the values that they see."""
 
 from contextlib import asynccontextmanager
 from contextvars import ContextVar

@@ -1,4 +1,4 @@
-"""An application whose requests fail, or whose start does, for the tests of the log."""
+"""An application with failing requests, or with a failing start, for the tests of the log."""
 
 import os
 from collections.abc import AsyncIterator
@@ -24,7 +24,7 @@ class Queue: ...
 
 @lifespan(band=LifespanBand.MESSAGING)
 async def queue() -> AsyncIterator[Queue]:
-    """A queue that can't be reached, or whose code has a fault, if the environment says so."""
+    """A queue that can't be reached, or has a fault in the code, if the environment says so."""
     match os.environ.get("FAULT"):
         case "operator":
             raise TransientError("the queue can't be reached: is QUEUE_URL right?")

@@ -54,7 +54,7 @@ def stops(server, folder, scenario="", number=signal.SIGTERM, **settings):
 
 
 def blocks_for_good(server, folder):
-    """Nobody asks for a stop."""
+    """The event loop stays blocked, without a request to stop."""
     times = {"BANDMASTER_DRAIN_TIMEOUT": "1", "BANDMASTER_TERMINATION_GRACE": "4"}
     with serve(server, "blocked start", folder, **times) as served:
         served.signalled = time.monotonic()
@@ -166,7 +166,7 @@ class Stream:
 
 
 def drains_websockets(server, folder):
-    """SIGTERM with an idle WebSocket, and with one whose handshake isn't over."""
+    """SIGTERM with an idle WebSocket, and with an unfinished handshake of another."""
     with serve(server, "", folder) as served:
         served.wait_ready()
         seen = served.observation

@@ -1,4 +1,4 @@
-"""What requests see of the context variables that lifespans set, under each server."""
+"""The context variables of lifespans that requests see, under each server."""
 
 import signal
 
@@ -15,7 +15,7 @@ pytestmark = pytest.mark.process
     "server", ["launcher", "launcher/hypercorn", "launcher/granian", "uvicorn", "hypercorn", "granian"]
 )
 def test_requests_see_no_context_variable_of_a_lifespan(server, tmp_path):
-    """Each lifespan has a context of its own, which it still has at its stop, and requests see none of them."""
+    """Each lifespan keeps one context from start to stop, and requests see none of these contexts."""
     served = Served(free_port(), tmp_path)
     command = [part.replace("served", "contextual") for part in build_command(server, served.port)]
     variables = build_environment(server, served.port, "", served.facts_path, {})

@@ -71,7 +71,7 @@ def watch(server, folder, act, *options, **variables):
 
 
 def fail_to_start(server, folder, *options, **variables):
-    """The exit code and the log of a server whose application doesn't start."""
+    """The exit code and the log of a server with an application that doesn't start."""
     log = folder / "log"
     environment = build_environment(**variables)
     with running(build_command(server, free_port(), *options), log, cwd=HERE, **environment) as process:
@@ -107,7 +107,7 @@ def test_a_client_that_leaves_before_the_accept_is_no_error(server, layers, tmp_
 
 @pytest.mark.parametrize("server", [*LAUNCHERS, "uvicorn", "granian"])
 def test_an_operators_failure_is_one_sentence(server, tmp_path):
-    """The sentence with the variable is told once, and nobody has to look through tracebacks for it."""
+    """The sentence with the variable is logged once, outside of tracebacks."""
     code, text = fail_to_start(server, tmp_path, FAULT="operator")
     assert code not in (0, None)
     assert "Traceback" not in text

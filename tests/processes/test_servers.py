@@ -20,7 +20,7 @@ SERVERS = (LAUNCHER, *FOREIGN)
 LAUNCHED = (LAUNCHER, "launcher/uvicorn-asyncio", "launcher/hypercorn", "launcher/hypercorn-trio", "launcher/granian")
 
 HEARING = ("uvicorn", "granian")
-"""The other servers whose process of the application receives the signal."""
+"""The other servers where the application's process receives the signal."""
 
 WAITS_FOR_EVER = {"hypercorn"} if sys.version_info >= (3, 12, 1) else set()
 """From Python 3.12.1 on hypercorn's own command stops when the last client has left (pgjones/hypercorn#308)."""
@@ -99,7 +99,7 @@ def test_sigterm_while_a_start_blocks_the_event_loop(observe, server):
 
 @on("blocked start", LAUNCHER, "launcher/hypercorn-trio", "uvicorn")
 def test_a_start_that_blocks_the_event_loop_for_good(observe, server):
-    """Nobody asks for a stop, and yet the process ends, a grace after the deadline, and names the blocked line."""
+    """The process ends without a request to stop, a grace after the deadline, and names the blocked line."""
     seen = observe(server, "blocked start")
     assert (seen.code, seen.facts) == (70, STARTED)
     assert "the event loop has been blocked for 3.8 s past the deadline of 'service'" in seen.output
@@ -303,7 +303,7 @@ def test_a_websocket_whose_handshake_is_not_over(observe, server):
 
 @on("connections", *LAUNCHED, *HEARING)
 def test_connections_are_closed_while_draining(observe, server):
-    """Every response says so once, but for an application that has set the header itself."""
+    """Every response while draining has one Connection header, the application's own if there is one."""
     seen = observe(server, "connections")
     assert seen.text == {"before": "", "while draining": "close", "set by the app": "keep-alive", "readiness": "close"}
     assert seen.status == {"before": 200, "while draining": 200, "set by the app": 200, "readiness": 503}

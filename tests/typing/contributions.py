@@ -1,4 +1,4 @@
-"""Types of contributions and of what makes them. Checked by mypy and pyright, and never run."""
+"""Types of contributions and of the functions that make them. Checked by mypy and pyright, and never run."""
 
 from __future__ import annotations
 

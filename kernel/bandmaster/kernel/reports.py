@@ -45,7 +45,7 @@ def report(
     A cause that an operator can mend is a sentence; an error of the network or of the file system is followed by the
     place in the component's code. Every other cause has its traceback, without the frames of the event loop and of this
     kernel. ``full`` shows every traceback with all frames. ``list_variables`` returns the environment variables by
-    which a component of some name finds its server or its file: they are named where they may be wrong.
+    which a component of some name finds a server or a file: they are named where they may be wrong.
     """
     text = _render(error, full)
     if isinstance(error, StartError) and error.__cause__ is not None:

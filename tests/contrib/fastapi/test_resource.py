@@ -80,7 +80,7 @@ async def fetch_json(host: FastAPI, *parts: LifespanContribution, path: str = "/
     ],
 )
 async def test_a_handler_gets_the_resource(kind: Any, key: Any, value: Any, expected: str | None) -> None:
-    """A resource is found by its type and its name."""
+    """A resource is found by type and name."""
     host = FastAPI()
 
     async def endpoint(resource):
@@ -461,7 +461,7 @@ async def degraded() -> AsyncIterator[Any]:
 
 @pytest.mark.parametrize("path", ["/cache", "/session"])
 async def test_a_degraded_resource_is_a_transient_error(path: str) -> None:
-    """A handler that can't do without raises an error that says why; bandmaster-web answers it with 503."""
+    """A handler that can't do without raises an error with the reason; bandmaster-web answers with 503."""
     host = FastAPI()
 
     @host.get("/cache")

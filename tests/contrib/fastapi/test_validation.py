@@ -196,7 +196,7 @@ async def test_an_invalid_response_is_logged_with_its_handler() -> None:
 async def test_an_invalid_response_of_a_host_with_a_page_of_its_own(
     own: Any, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    """The host's own handler for what nobody handles answers an invalid response, too, and sees no value."""
+    """The host's own handler of unhandled exceptions answers an invalid response, too, and sees no value."""
     seen: list[str] = []
 
     async def page(request: Any, error: Exception) -> PlainTextResponse:
@@ -213,7 +213,7 @@ async def test_an_invalid_response_of_a_host_with_a_page_of_its_own(
 
 
 class Watcher:
-    """An ASGI middleware that keeps what an exception says that leaves the app, as error trackers and telemetry do."""
+    """An ASGI middleware that keeps the texts of exceptions that leave the app, as error trackers and telemetry do."""
 
     texts: list[str]
 
@@ -231,7 +231,7 @@ class Watcher:
 
 
 def build_watched(*, accepts: bool, **options: Any) -> tuple[Any, FastAPI, list[str]]:
-    """An app whose dependency accepts a WebSocket before another parameter is refused, if that is asked for."""
+    """An app with a dependency that can accept a WebSocket before another parameter is refused."""
     texts: list[str] = []
     app = FastAPI(middleware=[Middleware(type("Watching", (Watcher,), {"texts": texts}))], **options)
 
@@ -288,7 +288,7 @@ async def test_a_websocket_that_fails_validation_tells_nobody_what_was_sent(
 @pytest.mark.requirement("FA-3", "XC-E2")
 @pytest.mark.parametrize("path", ["/sub", "/deep/er"])
 async def test_a_mounted_app_gets_what_the_host_gets(path: str) -> None:
-    """A mounted FastAPI app answers invalid requests and responses as the host does, once it shares the handlers."""
+    """A mounted FastAPI app that shares the handlers answers invalid requests and responses as the host does."""
     app, _, _ = build_watched(accepts=False)
     host = FastAPI()
     between = FastAPI()

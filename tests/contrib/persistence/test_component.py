@@ -273,7 +273,7 @@ async def test_behind_pgbouncer_the_servers_limit_is_not_asked(postgres_database
 async def test_a_start_that_could_not_keep_tenants_apart_is_refused(
     postgres_database, owner_runs, notes, superuser_runs
 ):
-    """The error lists every finding with its remedy; settings turn it into a warning, or excuse tables."""
+    """The error lists every finding with a remedy; settings turn the error into a warning, or excuse tables."""
     url = postgres_database.app_url()
     async with run(**kernel(of(url, tenant_isolation="rls"))):
         pass
@@ -306,7 +306,7 @@ async def test_isolation_without_tables_is_remarked(postgres_database):
 
 @pytest.mark.requirement("PE-1", "CF-08", "F-03", "S-M2")
 async def test_several_databases_with_settings_of_their_own(postgres_database, bandmaster_environment, tmp_path):
-    """Each named database reads variables of its own prefix."""
+    """Each named database reads the variables of another prefix."""
     bandmaster_environment.setenv("DATABASE_URL", postgres_database.app_url())
     bandmaster_environment.setenv("REPORTING_DATABASE_URL", f"sqlite:///{tmp_path / 'reports'}")
     bandmaster_environment.setenv("WIDE_URL", postgres_database.owner_url("asyncpg"))

@@ -26,7 +26,7 @@ async def start_failure(url, **options):
 
 
 async def test_a_unix_socket(start_server, tmp_path, open_redis) -> None:
-    """A client by Unix socket selects its database, and stays closed after its end."""
+    """A client by Unix socket selects the database, and stays closed after the stop."""
     socket = tmp_path / "r.sock"
     start_server("--unixsocket", str(socket), "--requirepass", "pw")
     url = f"unix://:pw@{socket}?db=3"
@@ -99,7 +99,7 @@ async def test_an_untrusted_certificate(local_server, certificates) -> None:
 
 
 async def test_a_certificate_for_another_host(local_server, certificates, open_redis) -> None:
-    """A certificate for another host is refused, unless the settings allow it."""
+    """A certificate for another host is refused, unless the settings allow that host."""
     made = certificates["elsewhere"]
     async with relay(local_server.port, serve_tls(made)) as wire:
         url = f"rediss://127.0.0.1:{wire.port}"
@@ -111,7 +111,7 @@ async def test_a_certificate_for_another_host(local_server, certificates, open_r
 
 
 async def test_a_certificate_of_the_client(local_server, certificates, open_redis) -> None:
-    """The client's certificate is sent to a server that asks for it."""
+    """The client's certificate is sent to a server that asks for one."""
     server, own = certificates["server"], certificates["client"]
     async with relay(local_server.port, serve_tls(server, asks_for=own)) as wire:
         url = f"rediss://127.0.0.1:{wire.port}"

@@ -35,7 +35,7 @@ def kernel_options(url, **options):
 
 @pytest.mark.requirement("CF-22", "F-06")
 async def test_it_provides_a_client(redis_url) -> None:
-    """The client works while the application runs, and is closed with it."""
+    """The client works while the application runs, and is closed at the application's stop."""
     async with run(**kernel_options(redis_url)) as running:
         client = running.resources[Redis]
         await client.set("key", "value")
@@ -159,7 +159,7 @@ async def test_a_wrong_password_fails_the_start_of_a_server_that_is_not_critical
 
 @pytest.mark.requirement("CF-22")
 async def test_several_clients_side_by_side(local_server, monkeypatch) -> None:
-    """Each named client has settings, a pool and a name of its own."""
+    """Named clients share no settings, no pool and no name."""
     monkeypatch.setenv("CACHE_REDIS_URL", local_server.url(1))
     monkeypatch.setenv("CACHE_REDIS_MAX_CONNECTIONS", "2")
     monkeypatch.setenv("OTHER_URL", local_server.url(2))

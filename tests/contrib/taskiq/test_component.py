@@ -124,7 +124,7 @@ async def test_roles_of_their_own_need_a_shared_queue(role):
 
 
 async def test_two_kernels_side_by_side_do_not_mix():
-    """Each kernel has a queue and resources of its own."""
+    """Each kernel has a separate queue and separate resources."""
     other = Greeting("bye")
     async with (
         run(contributions=PARTS) as one,
@@ -176,7 +176,7 @@ async def test_another_default_broker_of_shared_tasks_stays(monkeypatch):
 
 
 async def test_missing_dependencies_are_refused_before_the_start():
-    """Nothing is started, and every problem of every task is reported."""
+    """Every problem of every task is reported, and no component is started."""
 
     @task(name="asks")
     async def asks(greeting: Annotated[Greeting, Named("formal")] = TaskiqDepends()): ...
@@ -187,7 +187,7 @@ async def test_missing_dependencies_are_refused_before_the_start():
 
 
 async def test_a_web_process_needs_nothing_of_what_its_tasks_ask_for(redis_url):
-    """Tasks that run in other processes may ask for what only those provide."""
+    """Tasks that run in other processes may ask for types that only those processes provide."""
 
     @task(name="asks")
     async def asks(greeting: Annotated[Greeting, Named("formal")] = TaskiqDepends()): ...
@@ -310,7 +310,7 @@ async def test_by_default_queue_and_cache_use_different_databases(redis_url, log
 
 
 class PlainBroker(AsyncBroker):
-    """A broker whose instances share a queue in memory, as processes share a server."""
+    """A broker with instances that share a queue in memory, as processes share a server."""
 
     queue: asyncio.Queue[bytes]
 
@@ -390,7 +390,7 @@ async def test_another_broker_beside_redis(here, redis_url):
     ],
 )
 async def test_another_broker_that_cannot_be_found(here, path, said):
-    """Nothing is started, and the problem names the path and the reason."""
+    """The problem names the path and the reason, and no component is started."""
     outcome = await attempt(**_given(broker=path))
     outcome.assert_problem(f"TASKIQ_BROKER is '{path}'", said)
 

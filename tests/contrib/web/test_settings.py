@@ -200,7 +200,7 @@ def test_an_expression_without_a_hole_is_kept(expression: str) -> None:
 
 
 def test_the_message_suggests_an_expression() -> None:
-    """The suggestion has its dots escaped, and no other change."""
+    """The suggestion has escaped dots, and no other change."""
     assert repr(r"https://([a.]+\.)?shop\.example") in _read_error(cors_origin_regex=r"https://([a.]+\.)?shop.example")
 
 
@@ -286,7 +286,7 @@ def test_whitespace_around_a_header_is_removed() -> None:
 
 
 def test_referrer_policies_are_known() -> None:
-    """Browsers ignore an unknown policy, so it is refused. A list names fallbacks for older browsers."""
+    """An unknown policy is refused, since browsers ignore one. A list names fallbacks for older browsers."""
     assert "'no-referer' is no referrer policy" in _read_error(referrer_policy="no-referer")
     policy = "no-referrer, strict-origin-when-cross-origin"
     assert policy == WebSettings(referrer_policy=policy).referrer_policy

@@ -166,7 +166,7 @@ def test_a_missing_host_is_refused(version: str, allowed: str, served: bool) -> 
 @pytest.mark.parametrize("version", ["1", "1.0", "1.1", "2"])
 @pytest.mark.parametrize("allowed", ["*", "shop.example"])
 def test_an_empty_host_is_none_in_http_1_0(version: str, allowed: str) -> None:
-    """granian gives requests of HTTP/1.0 without a Host header, whose version it calls 1, an empty one."""
+    """granian adds an empty Host header to requests of HTTP/1.0 without one, and gives their version as 1."""
     served = _answer_of((b"host", b""), layer=_layer(allowed_hosts=allowed), http_version=version) is None
     assert (version in ("1", "1.0") and allowed == "*") == served
 

@@ -52,7 +52,7 @@ def shop(sandbox):
 
 
 def test_a_role_that_the_environment_has_no_use_for(shop):
-    """The role is a note as long as nobody asks for it, and a problem for who does."""
+    """The role is a note, and a problem if somebody asks for that role."""
     assert f"{OK}{NOTE}there is nothing to pump.\n" == shop.out("check", "shop:app", "--strict")
     told = json.loads(shop.out("check", "shop:app", "--format", "json"))
     assert (True, 1) == (told["ok"], len(told["notes"]))
@@ -61,7 +61,7 @@ def test_a_role_that_the_environment_has_no_use_for(shop):
 
 
 def test_every_role_is_judged(shop):
-    """What another role would refuse is a problem that names the role, and so for warnings."""
+    """A problem of another role names the role, and so does a warning."""
     shop.setenv(QUEUE_URL="bad")
     code, said = shop.error("check", "shop:app")
     where = "lifespan 'queue' (SERVICES, in code, shop:queue)"
@@ -104,7 +104,7 @@ def test_what_production_refuses(shop, environment, code, expected):
     ("environment", "near"), [("prd", "production"), ("prodution", "production"), ("stagng", "staging"), ("qa", None)]
 )
 def test_an_unknown_environment(shop, environment, near):
-    """A name that isn't known may be a misspelt production, whose refusals don't apply; the plan says so."""
+    """The plan warns of an unknown environment, since a misspelt production refuses nothing."""
     shop.setenv(BANDMASTER_ENVIRONMENT=environment, QUEUE_URL="x")
     hint = f" Did you mean {near!r}?" if near else ""
     expected = (
@@ -116,7 +116,7 @@ def test_an_unknown_environment(shop, environment, near):
 
 
 def test_debug_in_staging(shop):
-    """Production refuses debug, so staging warns of it."""
+    """Production refuses debug, so staging warns of debug."""
     shop.setenv(BANDMASTER_ENVIRONMENT="staging", BANDMASTER_DEBUG="1", QUEUE_URL="x")
     assert "warning: BANDMASTER_DEBUG is on, which production refuses.\n" == shop.run("check", "shop:app").stderr
 
@@ -141,7 +141,7 @@ def test_short_names_of_environments(shop, environment):
     ],
 )
 def test_the_launcher_s_settings(shop, variables, expected):
-    """What `run` would refuse of the launcher's settings is refused, for every role."""
+    """Launcher settings that `run` refuses are refused for every role."""
     shop.setenv(QUEUE_URL="x", **variables)
     code, said = shop.error("check", "shop:app")
     assert (1, f"1 problem in the plan:\n  - {expected}") == (code, said[: len(expected) + 27])
@@ -158,7 +158,7 @@ def test_a_server_that_is_not_installed(shop, monkeypatch):
 
 
 def test_a_role_without_a_server(shop):
-    """A role that serves no requests needs neither the server nor its address."""
+    """A role that serves no requests needs neither a server nor an address."""
     shop.setenv(QUEUE_URL="x", BANDMASTER_SERVER_UDS="/nowhere/shop.sock")
     assert "ok: shop:app" in shop.out("check", "shop:app", "--role", "pump")
 

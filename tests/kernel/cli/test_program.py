@@ -150,7 +150,7 @@ def test_contributed_commands(tools, arguments, code, expected):
 
 
 def test_help_of_contributed_commands(tools):
-    """A contributed command prints its own help, under the name that people type."""
+    """A contributed command prints help under the name that people type."""
     assert "Usage: bandmaster hello [OPTIONS]\n\n  Say hello.\n" in tools.out("hello", "--help")
     assert "Usage: bandmaster several up [OPTIONS]" in tools.out("several", "up", "--help")
     assert "Usage: bandmaster clicky [OPTIONS] [WORDS]..." in tools.out("clicky", "--help")
@@ -246,7 +246,7 @@ def test_a_command_of_that_name_from_elsewhere(sandbox):
 
 
 def test_commands_that_may_not_be_loaded(tools):
-    """A command that the settings don't allow isn't imported, because importing runs its code."""
+    """A command that the settings don't allow isn't imported, because importing runs code."""
     tools.setenv(BANDMASTER_DISABLE="hello")
     assert (
         1,
@@ -370,7 +370,7 @@ def test_the_names_of_the_kernels_commands():
 
 
 def complete(sandbox, words: str) -> list[str]:
-    """What the program offers to bash for a line with the cursor at its end."""
+    """The completions that the program offers to bash for a line with the cursor at the end."""
     sandbox.setenv(_BANDMASTER_COMPLETE="complete_bash", COMP_WORDS=words, COMP_CWORD=str(len(words.split(" ")) - 1))
     with pytest.raises(SystemExit), contextlib.redirect_stdout(io.StringIO()) as out:
         cli.main([])

@@ -1,4 +1,4 @@
-"""Parts inside of functions and classes, in a module whose annotations are text."""
+"""Parts inside of functions and classes, in a module with annotations as text."""
 
 from __future__ import annotations
 
@@ -62,7 +62,7 @@ def make_parts():
 
 
 def make_early():
-    """A component whose annotation names a class that comes after it, and that the component uses."""
+    """A component with an annotation that names a later class, which the component uses."""
 
     @lifespan(band=SERVICES)
     async def early() -> AsyncIterator[Late]:
@@ -74,7 +74,7 @@ def make_early():
 
 
 def make_unused():
-    """A component whose annotation names a class that comes after it, and that the component doesn't use."""
+    """A component with an annotation that names a later class, which the component doesn't use."""
 
     @lifespan(band=SERVICES)
     async def unused(late: Late) -> AsyncIterator[None]:
@@ -86,7 +86,7 @@ def make_unused():
 
 
 def make_unassigned():
-    """A component whose annotation names a variable that is never assigned."""
+    """A component with an annotation that names a variable that is never assigned."""
 
     @lifespan(band=SERVICES)
     async def unassigned(late: Late) -> AsyncIterator[None]:
@@ -122,7 +122,7 @@ class Shelf:
 
 
 def make_conditional() -> LifespanContribution:
-    """A component whose condition names settings of this function."""
+    """A component with a condition that names settings of this function."""
 
     class LocalSettings(BaseSettings):
         is_wanted: bool = False

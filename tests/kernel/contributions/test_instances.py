@@ -107,7 +107,7 @@ Order = NewType("Order", Number)
     ],
 )
 def test_an_object_that_may_be_of_the_type(value, kind):
-    """Whatever a type checker accepts, or only a type checker could refuse, counts as being of the type."""
+    """An object that a type checker accepts, or that only a type checker could refuse, counts as being of the type."""
     assert may_be(value, kind)
 
 

@@ -302,7 +302,7 @@ class TakesTwo:
     ],
 )
 def test_a_hook_with_other_parameters(kind, name, expected):
-    """A hook that can't take the arguments of the kernel is refused with its place, not at the first request."""
+    """A hook that can't take the kernel's arguments is refused with a place, before the first request."""
     line = getattr(kind, name).__code__.co_firstlineno
     refused(
         f"layer: {kind.__name__}.{name} can't be called with {expected} ({__file__}:{line})",

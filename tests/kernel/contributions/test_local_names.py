@@ -25,14 +25,14 @@ def test_annotations_that_name_a_local_class():
 
 
 def test_a_class_that_comes_later():
-    """A class that the component itself uses is found when the plan is made, although it comes after the component."""
+    """A class that the component uses is found when the plan is made, even if defined after the component."""
     late, early = local_parts.make_early()
     assert [Key(late)] == list(plan(early).by_name["early"].provides)
 
 
 @pytest.mark.parametrize("make", [local_parts.make_unused, local_parts.make_unassigned])
 def test_a_class_that_can_not_be_found(make):
-    """The problem names the class, and says where to define it."""
+    """The problem names the class, and the place to define the class."""
     with pytest.raises(PlanError) as caught:
         plan(make())
     assert (
@@ -42,7 +42,7 @@ def test_a_class_that_can_not_be_found(make):
 
 
 def test_an_annotation_that_fails():
-    """An annotation that fails is left to the plan, which reports it."""
+    """An annotation that fails is left to the plan, which reports the failure."""
     with pytest.raises(PlanError, match="the type of parameter 'clock' can't be resolved: AttributeError"):
         plan(local_parts.make_wrong())
 

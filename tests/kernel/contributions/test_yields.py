@@ -120,7 +120,7 @@ async def one_line(made):
     ],
 )
 def test_two_yields_in_every_run(function, first, second):
-    """A generator that yields twice in every run is refused when it is decorated, with the lines of both yields."""
+    """A generator that yields twice in every run is refused by the decorator, with the lines of both yields."""
     start = function.__code__.co_firstlineno
     assert (start + first, start + second) == find_second_yield(function.__code__)
     message = (
@@ -294,7 +294,7 @@ async def of_an_inner_function(made):
     ],
 )
 def test_a_generator_that_may_yield_once(function):
-    """A generator with one yield on some path is accepted: whether it yields twice, only a run can tell."""
+    """A generator with one yield on some path is accepted: only a run can tell the number of yields."""
     assert find_second_yield(function.__code__) is None
     lifespan(band=LifespanBand.SERVICES)(function)
 
@@ -319,7 +319,7 @@ def test_two_yields_in_one_line():
 
 @pytest.mark.parametrize("text", ["yield 1\n    yield 2", "yield 1\n    yield 2\n    (", ""])
 def test_a_source_that_is_not_there(text, tmp_path):
-    """Without a source, and with one that was changed since it was imported, nothing is certain."""
+    """Without a source, and with one that was changed since the import, nothing is certain."""
     path = tmp_path / "parts.py"
     source = "async def parts():\n    yield 1\n    await parts\n    yield 2\n"
     path.write_text(f"async def parts():\n    {text}\n")

@@ -39,7 +39,7 @@ _numbers = itertools.count()
 
 @pytest.fixture
 def module(tmp_path, monkeypatch):
-    """Writes a module that can be imported, and gives its name."""
+    """Writes a module that can be imported, and returns the module's name."""
     monkeypatch.syspath_prepend(tmp_path)
     monkeypatch.setattr(sys, "modules", dict(sys.modules))
 
@@ -67,7 +67,7 @@ OFF = "switch it off with BANDMASTER_DISABLE=audit or disable={'audit'}."
 
 
 def test_a_contribution_has_the_name_and_provenance_of_its_entry_point(module):
-    """A contribution gets the name and provenance of its entry point, and keeps its other fields."""
+    """A contribution gets the name and provenance of the entry point, and keeps all other fields."""
     found = part(f"{module(HEADER)}:database")
     loaded = load(found)
     assert isinstance(loaded, LifespanContribution)
@@ -129,7 +129,7 @@ def test_nested_attributes(module):
 
 
 def test_commands_are_loaded_as_they_are(module):
-    """A command is loaded without a check of its type."""
+    """A command is loaded without a check of the type."""
     assert load_command(part(f"{module('main = 42')}:main", "commands")) == 42
 
 
@@ -144,7 +144,7 @@ def test_commands_fail_like_parts(module):
 
 
 def test_a_module_that_raises(module, tmp_path):
-    """An exception of an import is reported with its type, text and place, and is the cause."""
+    """An exception of an import is reported with type, text and place, and is the cause."""
     name = module("\ndef fail():\n    raise KeyError('boom')\nfail()\n")
     problem, cause = failure(part(f"{name}:audit"))
     assert isinstance(cause, KeyError)
@@ -189,7 +189,7 @@ def test_an_exception_without_text(module):
 
 
 def test_a_missing_dependency(module):
-    """A module with a missing dependency gives the hint to install it."""
+    """A module with a missing dependency gives the hint to install that dependency."""
     name = module("import bandmaster_test_no_such_module\n")
     problem, cause = failure(part(f"{name}:audit"))
     assert isinstance(cause, ModuleNotFoundError)
@@ -301,7 +301,7 @@ def test_a_lazy_export_that_fails(module, error):
     ],
 )
 def test_objects_that_are_no_contribution_of_their_group(module, group, attribute, what, remedy):
-    """An object of the wrong type is reported with its kind, the expected type and a remedy."""
+    """An object of the wrong type is reported with the actual type, the expected type and a remedy."""
     name = module(f"{HEADER}\nimport os\nnumber = 3\ndef plain(): ...\nclass Plain: ...\n")
     problem, cause = failure(part(f"{name}:{attribute}", group))
     assert f"can't be loaded: {name}:{attribute} is {what}, not a " in problem.message

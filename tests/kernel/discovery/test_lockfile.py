@@ -53,7 +53,7 @@ def pin(site):
 
 
 def test_a_lock_of_what_is_installed(tmp_path):
-    """A lock names distribution, version, parts and order; its keys are normalised names."""
+    """A lock names distribution, version, parts and order; the keys are normalised names."""
     install(tmp_path, entry_points=f"{AUDIT}[bandmaster.commands]\nshow = acme_audit:show\n")
     lock = Lock.of(find([str(tmp_path)]), {"middleware": [], "lifespan": ["b", "a"]})
     assert list(lock.distributions) == ["acme-audit"]
@@ -120,7 +120,7 @@ def test_editable_installs_are_locked_by_their_metadata(tmp_path):
 
 
 def test_the_installed_kernel():
-    """The kernel's own installation is pinned as its installer recorded it."""
+    """The kernel's own installation is pinned as the installer's record says."""
     distribution = importlib.metadata.distribution("bandmaster")
     path = next(Path(str(file.locate())) for file in distribution.files if file.name == "RECORD").parent
     found = Found("bandmaster.lifespan", "x", "m:x", Provenance("bandmaster", distribution.version), str(path))
@@ -142,7 +142,7 @@ def test_egg_info(tmp_path, folder, editable):
 
 
 def test_a_warning_for_code_that_is_not_hashed(tmp_path):
-    """Each distribution that is locked without its code has a warning with the reason."""
+    """Each distribution that is locked without code has a warning with the reason."""
     install(tmp_path, name="a", record=False)
     install(tmp_path, name="b", info_files={"direct_url.json": '{"dir_info": {"editable": true}}'})
     install(tmp_path, name="c")
@@ -161,7 +161,7 @@ def test_a_malformed_direct_url(tmp_path, text):
 
 
 def test_a_malformed_record(tmp_path):
-    """A RECORD that isn't CSV is reported with its distribution."""
+    """A RECORD that isn't CSV is reported with the distribution."""
     (install(tmp_path) / "RECORD").write_text("x" * 200_000)
     with pytest.raises(DiscoveryError, match=r"RECORD of acme-audit 1\.0 is malformed: field larger"):
         pin(tmp_path)
@@ -200,7 +200,7 @@ def test_one_wheel_installed_twice(tmp_path):
 
 
 def test_a_wheel_on_the_path(tmp_path):
-    """An archive on the path is locked by its RECORD; its files can't be verified."""
+    """An archive on the path is locked by the RECORD; the files can't be verified."""
     path = wheel(tmp_path / "dist")
     (found,) = find([str(path)])
     assert Lock.of([found]).distributions["acme-audit"].covers == "files"
@@ -407,7 +407,7 @@ def test_a_malformed_lock_file(tmp_path, text, said):
     ],
 )
 def test_a_malformed_pin(field, value, said):
-    """A field of a pin with a wrong type is named with its distribution."""
+    """A field of a pin with a wrong type is named with the distribution."""
     data = json.loads(Lock({"a": Pin("1", "aa")}).text())
     data["distributions"]["a"][field] = value
     with pytest.raises(ValueError, match=said):

@@ -66,7 +66,7 @@ POLICIES = ("stop", "retry", "degrade")
 class Part:
     """One component: its dependencies, the scopes that it keeps open from start to stop, and its faults.
 
-    A component requires its dependencies, unless they may be degraded and it may not: then it only starts after them.
+    A component requires a dependency, unless only the dependency may be degraded: then the order alone counts.
     """
 
     name: str
@@ -78,7 +78,7 @@ class Part:
     stop: str = "fine"
     link: str = "name"
     decorates: str = ""
-    """The component whose type this one decorates. Only later ones may ask for that type."""
+    """The component with the type that this one decorates. Only later ones may ask for that type."""
     policy: str = "stop"
     failures: int = 0
     """The number of tries that have the fault of the start; 0 for every try."""

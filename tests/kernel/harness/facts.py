@@ -53,7 +53,7 @@ class Run:
     opened: Counter[str] = field(default_factory=Counter)
     closed: Counter[str] = field(default_factory=Counter)
     masked: set[str] = field(default_factory=set)
-    """Components whose clean-up raises while their own crash is being raised: Python then loses the crash."""
+    """Components that raise in the clean-up while their own crash is being raised: Python then loses the crash."""
     disturbed_at: int | None = None
     """The number of facts before the disturbance."""
     degraded: list[str] = field(default_factory=list)

@@ -178,7 +178,7 @@ class _Oracle:
         return self.run.place("ComponentAbandoned", name)
 
     def faults(self) -> list[tuple[str, str, BaseException | None]]:
-        """List every fault with its component and phase, in order, as the components saw it."""
+        """List every fault with component and phase, in order, as the components saw them."""
         found = []
         for fact in self.run.facts:
             if fact.kind in ("refused", "ComponentOverdue") and self.is_absorbed(self._place_of(fact)):
@@ -280,7 +280,7 @@ class _Oracle:
                 yield f"I3 a service of {name} has run, and {name} is degraded"
 
     def check_given_to_followers(self) -> Iterator[str]:
-        """A component gets the objects of its leaders, each with its decorators around it, and in plan order."""
+        """A component gets the objects of the leaders, each inside all decorators, and in plan order."""
         parts = self.case.parts
         for fact in (fact for fact in self.run.facts if fact.kind == "given"):
             part = self.parts[fact.name]

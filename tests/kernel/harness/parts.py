@@ -114,9 +114,9 @@ def make_faulty_plan(parts: tuple[Part, ...]) -> FaultyPlan:
 
 
 class _Recorded:
-    """A component's context manager, with a record of every call and its end.
+    """A component's context manager, with a record of every call and every end.
 
-    Its object is the path of the objects that it decorates: ``c(b(a))``.
+    The object is the path of the decorated objects: ``c(b(a))``.
     """
 
     def __init__(self, run: Run, part: Part, context: Context, given: Mapping[str, Any], kind: type[str]) -> None:
@@ -187,7 +187,7 @@ async def _component(run: Run, part: Part, context: Context) -> AsyncGenerator[N
 
 @asynccontextmanager
 async def _hold_open(run: Run, part: Part) -> AsyncIterator[Any]:
-    """Keep the scopes of the component's shape open from its start to its stop."""
+    """Keep the scopes of the component's shape open from start to stop."""
     if part.serving == "times_out":
         with anyio.fail_after(4.5):
             yield None

@@ -24,7 +24,7 @@ BACKOFF = Restart(max_delay=2.0, jitter=0)
 
 
 def run_case(case: Case, engine_class: Any = lifecycle.Engine, *, eager: bool = False) -> Run:
-    """Run a case from its beginning to its end, and return the record."""
+    """Run a case from beginning to end, and return the record."""
     run = Run(case)
     faulty = make_faulty_plan(case.parts)
     faulty.run = run

@@ -256,7 +256,7 @@ async def test_the_servers_state_gets_what_lifespans_yield(state):
 
 
 def failing_host(phase):
-    """A host whose lifespan fails in the phase."""
+    """A host with a lifespan that fails in the phase."""
 
     @asynccontextmanager
     async def lifespan(app):
@@ -269,7 +269,7 @@ def failing_host(phase):
 
 
 async def speak(app):
-    """The types of the messages that an application sends to a server, which stops it at once, and its exception."""
+    """The types of the messages to a server that stops the application at once, and the application's exception."""
     questions = iter(["lifespan.startup", "lifespan.shutdown"])
     sent = []
 
@@ -361,7 +361,7 @@ async def test_the_servers_scope_and_state_stay_as_they_are():
 
 @pytest.mark.parametrize("missing", [{"state": None}, {}])
 async def test_a_server_without_state(missing):
-    """State is an extension of ASGI; without it, each request gets a state of its own."""
+    """State is an extension of ASGI; without the extension, each request gets a separate state."""
     left = []
 
     async def look(request):
@@ -573,7 +573,7 @@ async def test_the_reason_for_a_503_after_a_failure():
 
 
 async def test_the_reason_for_a_503_while_starting():
-    """A server may ask for the start before it sends requests; those which come before its end learn that."""
+    """A request that comes before the end of the start learns that the application is starting."""
     app, seen = composed(database), []
 
     @app.kernel.listen

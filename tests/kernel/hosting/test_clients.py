@@ -101,7 +101,7 @@ def test_a_host_alone_fails_under_starlettes_test_client_as_it_would_by_itself(p
 
 
 def test_a_middleware_of_the_host_that_refuses_the_lifespan():
-    """A framework's object always has a lifespan: an exception of its middleware fails the start, as by itself."""
+    """A framework's object always has a lifespan: an exception of the middleware fails the start."""
     host = Starlette(middleware=[Middleware(Refusing)])
     for app in (host, composed(host)):
         with pytest.raises(NotImplementedError, match="lifespan"), TestClient(app):
@@ -126,7 +126,7 @@ async def test_a_failed_start_under_a_lifespan_manager(manager):
 
 @pytest.mark.anyio
 async def test_a_failed_stop_under_a_harness():
-    """The error of a stop reaches whoever awaits the lifespan."""
+    """The error of a stop reaches the code that awaits the lifespan."""
     with pytest.raises(StopError):
         async with HttpxHarness(failing_in("stop")):
             pass

@@ -22,7 +22,7 @@ def write(folder, text):
 
 
 def test_a_given_target(folder, monkeypatch):
-    """A target that is given stays, whatever the environment and the file say."""
+    """A target that is given has precedence over the environment and the file."""
     monkeypatch.setenv("BANDMASTER_APP", "shop:other")
     write(folder, "[tool.bandmaster]\nnonsense = 1\n")
     assert ("shop:app", "here") == resolve_target("shop:app", "here")

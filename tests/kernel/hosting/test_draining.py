@@ -134,7 +134,7 @@ async def test_what_goes_on_is_cancelled_and_answered():
 
 
 async def test_no_component_stops_under_a_request_where_nobody_drains():
-    """The end of the run cancels what is in flight."""
+    """The end of the run cancels the requests in flight."""
     facts = []
     app = composed(stopping(facts), host=Starlette(routes=[lasting(facts)]))
     async with anyio.create_task_group() as tasks:
@@ -431,7 +431,7 @@ async def test_websockets_are_closed_before_and_after_the_delay():
 
 
 async def test_begin_drain_closes_websockets():
-    """A server that drains by itself still has its WebSockets closed with a code."""
+    """The WebSockets of a server that drains by itself are closed with a code, too."""
     app, client = with_websocket(), Client()
     async with app.running(), anyio.create_task_group() as tasks:
         tasks.start_soon(client.connect, app)

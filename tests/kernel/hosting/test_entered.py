@@ -1,4 +1,4 @@
-"""Tests of bandmaster.kernel.hosting.entered: a mounted app that the host starts, by whatever way, lives once."""
+"""Tests of bandmaster.kernel.hosting.entered: a mounted app that the host starts in any way lives once."""
 
 import functools
 import sys
@@ -198,7 +198,7 @@ async def follows(app):
     yield
 
 
-# Functions of hosts that do themselves what the lifespans of mounted apps do.
+# Functions of hosts that do the work of the lifespans of mounted apps.
 copies = {connect_pool: connects, hold_pool: holds, call_function: calls, follow_attributes: follows}
 
 WAYS = [
@@ -353,7 +353,7 @@ async def run_other_pool(app):
     ids=["another object", "another closure", "another argument", "a library's functions"],
 )
 async def test_a_host_that_starts_something_alike(theirs, hosts):
-    """The same method of another object, or the same function with another argument, is another lifespan."""
+    """The method of another object, or a function with another argument, makes another lifespan."""
     host = Starlette(routes=[Mount("/sub", Starlette(lifespan=theirs))], lifespan=hosts)
     async with composed(host).running():
         assert (1, 1) == (pool.opened, other_pool.opened)

@@ -166,7 +166,7 @@ async def test_what_nobody_handles_after_an_earlier_application(first, second):
 
 
 class _Teapot(HTTPException):
-    """An exception that a framework's app may have a handler of its own for."""
+    """An exception that may have a handler in a framework's app."""
 
 
 @pytest.mark.parametrize(

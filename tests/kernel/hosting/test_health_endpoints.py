@@ -85,7 +85,7 @@ async def test_readiness_is_lost_with_the_request_to_stop():
 
 @pytest.mark.requirement("FA-15", "CF-16", "XC-L5")
 async def test_a_failing_probe_outside_production():
-    """The report has the failing probe, its component and the type of the error, but never the text of the error."""
+    """The report has the failing probe, the component and the type of the error, but never the text of the error."""
     app = composed(probing(away))
     async with app.running():
         answer = await ask(app, "/readyz")
@@ -148,7 +148,7 @@ async def test_health_is_asked_by_get_and_head():
 
 
 async def test_health_is_found_below_a_root_path():
-    """A server that knows a proxy's prefix puts it before every path."""
+    """A server that knows a proxy's prefix puts the prefix before every path."""
     app = composed()
     assert (200, "pass") == await health(app, "/api/livez", root_path="/api")
     assert (200, "pass") == await health(app, "/livez", root_path="/api")
@@ -190,7 +190,7 @@ PATHS = {"live_path": "/alive", "ready_path": "/health/ready", "startup_path": "
 
 
 async def test_other_paths():
-    """Settings name the paths; an empty one switches its check off, and the host has all other paths."""
+    """Settings name the paths; an empty path switches a check off, and the host has all other paths."""
     app = composed(host=Starlette(routes=[Route("/readyz", hello), Route("/", hello)]), settings=PATHS)
     async with app.running():
         paths = ("/alive", "/health/ready", "/readyz", "/livez", "/startupz", "/")
@@ -199,7 +199,7 @@ async def test_other_paths():
 
 
 async def test_a_health_check_of_the_host_is_not_hidden_silently():
-    """The warning names the host's endpoint and the variable that mends it, wherever the route is."""
+    """The warning names the host's endpoint and the variable that mends the fault, wherever the route is."""
     inner = Starlette(routes=[Route("/startupz", hello), Route("/other", hello)])
     app = composed(host=Starlette(routes=[Route("/readyz", hello), Mount("/livez", inner), Mount("", inner)]))
     hidden = [

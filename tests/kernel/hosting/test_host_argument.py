@@ -104,7 +104,7 @@ KERNEL = Kernel(discover=False)
     ],
 )
 def test_a_host_that_is_no_app(host, expected):
-    """Whatever can't be an ASGI app is refused with the line of the call, and with what to pass instead."""
+    """An object that can't be an ASGI app is refused with the line of the call, and with a valid alternative."""
     with pytest.raises(ValueError, match=rf"^host: {re.escape(expected)} \({HERE}:\d+\)$"):
         create_app(host, discover=False)
 
@@ -155,5 +155,5 @@ async def three(scope, receive, send, *, shade="dark"): ...
     ],
 )
 def test_a_host_that_may_be_an_app(host):
-    """An object is accepted unless it certainly can't be called as an ASGI app."""
+    """Only an object that certainly can't be called as an ASGI app is refused."""
     check_host(host)

@@ -1,4 +1,4 @@
-"""The host's lifespan through the host's own `__call__`: what the host sees, and what it finds there."""
+"""The host's lifespan through the host's own `__call__`: the calls that the host sees, and the values there."""
 
 from contextlib import asynccontextmanager
 
@@ -76,7 +76,7 @@ class Refusing:
 
 
 class Choking:
-    """Middleware that reads what only requests have."""
+    """Middleware that reads a key that only the scopes of requests have."""
 
     def __init__(self, app):
         self.app = app
@@ -199,7 +199,7 @@ async def test_the_application_has_resources_while_the_host_starts_and_stops():
 
 
 async def test_an_attribute_of_the_hosts_own_is_kept():
-    """A host that uses the name `resources` itself keeps its value; the scope's state has those of the components."""
+    """A host keeps a value of its own named `resources`; the scope's state has the components' values."""
     host = Starlette()
     host.state.resources = "its own"
     async with composed(host, database).running():
@@ -208,7 +208,7 @@ async def test_an_attribute_of_the_hosts_own_is_kept():
 
 
 async def test_an_attribute_that_the_hosts_lifespan_assigns_is_kept():
-    """What the host's lifespan puts in the place of the components' values is still there after the run."""
+    """An attribute that the host's lifespan assigns in place of the components' values stays after the run."""
 
     @asynccontextmanager
     async def own(host):
@@ -230,7 +230,7 @@ async def test_an_application_around_a_kernel_starts_mounted_apps(lives):
 
 
 async def test_a_host_without_attributes_finds_resources_in_the_scope():
-    """A plain ASGI app finds them in the state of the lifespan scope; they aren't a value that it yields."""
+    """A plain ASGI app finds the resources in the state of the lifespan scope, without yielding them."""
     found = []
 
     async def bare(scope, receive, send):

@@ -223,7 +223,7 @@ class Streaming:
 
 
 class Client:
-    """A client that sends its request in two parts, and then stays."""
+    """A client that sends a request in two parts, and then stays."""
 
     def __init__(self, *parts):
         self._parts = iter(parts or [{"type": "http.request", "body": b"", "more_body": False}])
@@ -250,7 +250,7 @@ async def test_a_stream_is_disconnected():
 
 
 async def test_a_stream_that_begins_later_is_disconnected_too():
-    """Its first receive after the request answers at once."""
+    """A stream that begins after the disconnect gets a disconnect at the first receive after the request."""
     in_flight, streaming = InFlight(), Streaming()
     in_flight.disconnect_streams()
     with anyio.fail_after(5):
@@ -390,7 +390,7 @@ async def test_all_that_is_in_flight_is_cancelled():
 
 
 async def test_a_request_that_awaits_a_thread_is_cancelled_after_it():
-    """The thread may use a resource, so it is waited for; the request is cancelled at its next await."""
+    """The kernel waits for a thread, which may use a resource; the request is cancelled at the next await."""
     in_flight, ended = InFlight(), []
 
     async def app(scope, receive, send):
@@ -410,7 +410,7 @@ async def test_a_request_that_awaits_a_thread_is_cancelled_after_it():
 
 
 async def test_a_request_that_ignores_its_cancellation():
-    """It is described with the line at which it stands."""
+    """A request that ignores the cancellation is described with the line at which the request stands."""
     in_flight, free = InFlight(), anyio.Event()
 
     async def ignore(scope, receive, send):
@@ -440,7 +440,7 @@ async def refuse(scope, send):
     ],
 )
 async def test_a_handshake_that_is_not_over(extensions, expected):
-    """It is refused, or closed as soon as it is accepted; the app's own accept comes too late, and is no error."""
+    """A handshake is refused, or accepted and closed at once; a later accept by the app is no error."""
     in_flight, sent, go_on, received = InFlight(), Sent(), anyio.Event(), []
 
     async def app(scope, receive, send):

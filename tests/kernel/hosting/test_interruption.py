@@ -12,7 +12,7 @@ pytestmark = [pytest.mark.anyio, pytest.mark.parametrize("anyio_backend", ["asyn
 
 
 async def run_and_interrupt(awaitable):
-    """Run, interrupt when everything waits, and return the result and what comes after it in the same task."""
+    """Run, interrupt when everything waits, and return the result and a step after the result in the same task."""
     interruption, results = Interruption(), []
 
     async def run():
@@ -49,7 +49,7 @@ async def test_an_await_that_is_not_interrupted():
 
 
 async def test_an_await_that_fails():
-    """Its error is raised."""
+    """The error of an await that fails is raised."""
 
     async def fails():
         await anyio.sleep(0)
@@ -60,7 +60,7 @@ async def test_an_await_that_fails():
 
 
 async def test_an_await_that_ends_in_spite_of_its_cancellation():
-    """Its result counts, and the task isn't cancelled any more."""
+    """The result of a cancelled await counts, and the task isn't cancelled any more."""
 
     async def stubborn():
         try:
@@ -72,7 +72,7 @@ async def test_an_await_that_ends_in_spite_of_its_cancellation():
 
 
 async def test_the_error_of_a_clean_up():
-    """It is raised, as without an interruption."""
+    """The error of a clean-up is raised, as without an interruption."""
 
     async def fails():
         try:
@@ -134,7 +134,7 @@ async def test_where_an_await_stands():
 
 
 async def test_a_function_in_a_thread_is_not_abandoned():
-    """Its result counts, since nothing can end a thread."""
+    """The result of a thread counts, since a thread can't be ended."""
     interruption, may_end, results = Interruption(), threading.Event(), []
 
     async def run():

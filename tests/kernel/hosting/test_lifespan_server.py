@@ -156,7 +156,7 @@ async def served(app):
 
 @asynccontextmanager
 async def failing(app, expected):
-    """Serve an application whose lifespan ends with an error; the server has that error afterwards."""
+    """Serve an application with a lifespan that ends with an error; the server has that error afterwards."""
     server = Server(app, raises=expected)
     try:
         async with anyio.create_task_group() as tasks:
@@ -374,7 +374,7 @@ async def test_a_signal_while_serving(server_handlers):
 
 
 async def test_a_drain_without_any_time(server_handlers):
-    """The server has the signal before components stop, so that it accepts nothing meanwhile."""
+    """The server has the signal before components stop, and accepts no connections meanwhile."""
     received = []
 
     async def stop():

@@ -170,7 +170,7 @@ async def test_routers_that_are_included_later_live(lives):
 
 
 async def test_a_wrapped_host_lives(lives):
-    """The lifespan of a wrapped host runs through the wrapper, and those of its mounted apps run, too."""
+    """The lifespan of a wrapped host runs through the wrapper, and those of mounted apps run, too."""
     inner = Starlette(routes=[Mount("/sub", Starlette(lifespan=lives.of("sub")))], lifespan=lives.of("host"))
     app = await ran(GZipMiddleware(CORSMiddleware(inner)))
     assert ["host", "host.sub"] == names(app)

@@ -249,7 +249,7 @@ async def test_a_host_that_fails_leaves_mounted_apps_unchanged(lives):
 
 
 async def test_a_lifespan_that_is_replaced_meanwhile_stays_replaced(lives):
-    """A lifespan that the host assigns while it starts is kept."""
+    """A lifespan that the host assigns during the start is kept."""
     sub, new = Starlette(lifespan=lives.of("old")), lives.of("new")
 
     @asynccontextmanager
@@ -262,7 +262,7 @@ async def test_a_lifespan_that_is_replaced_meanwhile_stays_replaced(lives):
 
 
 class PassingOn:
-    """A mounted app that hands what isn't its own to another one, the lifespan included, as python-socketio's does."""
+    """A mounted app that passes other requests and the lifespan on to another app, as python-socketio's does."""
 
     def __init__(self, other, on_startup=None):
         self.other_asgi_app = other
@@ -298,7 +298,7 @@ async def test_a_mounted_app_that_leads_back_and_has_a_start_of_its_own(lives):
 
 
 async def test_a_mounted_app_that_hides_the_way_back(lives):
-    """Whatever way leads back to the host's lifespan, that is entered once."""
+    """The host's lifespan is entered once, also where a mounted app hides the way back."""
     host = FastAPI(lifespan=lives.of("host"))
     apps = [host]
 
@@ -327,7 +327,7 @@ async def test_a_wrapped_host_that_is_mounted_in_itself(lives):
 
 
 async def test_an_app_that_is_mounted_plain_and_wrapped_lives_once(lives):
-    """A wrapper makes no second app of the one that it wraps."""
+    """A wrapper makes no second app of the wrapped one."""
     sub = Starlette(lifespan=lives.of("sub"))
     await ran(Starlette(routes=[Mount("/plain", sub), Mount("/wrapped", GZipMiddleware(sub))]))
     assert ["sub up", "sub down"] == lives.trace
@@ -399,7 +399,7 @@ async def test_a_hidden_app_that_the_host_starts_is_not_told(lives):
 
 
 async def test_an_application_that_the_host_starts_itself_lives_once(lives):
-    """An application of bandmaster's own may be entered by the host's lifespan; it is watched all the same."""
+    """An application of bandmaster's own may be entered by the host's lifespan, which is watched all the same."""
     inner = composed(Starlette(lifespan=lives.of("inner")))
 
     @asynccontextmanager

@@ -1,6 +1,6 @@
-"""Programs with real packages that mount an app, as their documentation says. Each runs in a process of its own.
+"""Programs with real packages that mount an app, as their documentation says. Each runs in a separate process.
 
-A package's global state, its warnings and its logging stay there.
+The global state, the warnings and the logging of a package stay there.
 """
 
 import os
@@ -15,7 +15,7 @@ ROOT = PROGRAMS.parents[3]
 
 
 def run(name, folder):
-    """The lines that a program prints, without its time."""
+    """The lines that a program prints, without the time."""
     command = [sys.executable, "-m", f"tests.kernel.hosting.programs.{name}"]
     variables = {**os.environ, "PYTHONPATH": str(ROOT)}
     done = subprocess.run(command, cwd=folder, env=variables, capture_output=True, text=True, timeout=120, check=False)
@@ -53,5 +53,5 @@ def run(name, folder):
     ],
 )
 def test_a_program_starts_and_stops_once(name, expected, tmp_path):
-    """What ran under a server runs here: each app is started once, serves, and is stopped once, without a warning."""
+    """Each app of a program is started once, serves, and is stopped once, without a warning, as under a server."""
     assert expected == run(name, tmp_path)

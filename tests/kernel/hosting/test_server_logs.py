@@ -36,7 +36,7 @@ def logged(error):
 
 @pytest.fixture(params=["uvicorn.error", "hypercorn.error"])
 async def server_records(request, caplog):
-    """A server's logger, whose records pass the filter, and what is left of them."""
+    """A server's logger with the filter, and the records that are left."""
     log_filter = ServerLogFilter()
     async with log_filter.installed():
         yield log_filter, logging.getLogger(request.param), caplog

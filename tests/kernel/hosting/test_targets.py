@@ -42,7 +42,7 @@ mine = Mine()
 
 @pytest.fixture
 def work(tmp_path, monkeypatch):
-    """A working directory whose modules are forgotten afterwards."""
+    """A working directory with modules that are forgotten afterwards."""
     monkeypatch.chdir(tmp_path)
     monkeypatch.setattr(sys, "path", list(sys.path))
     for variable in [name for name in os.environ if name.startswith("BANDMASTER_")]:
@@ -323,7 +323,7 @@ def test_a_compiled_callable_is_taken_for_an_app(work):
 
 
 def test_the_directory_is_put_first_once(work, tmp_path):
-    """The directory comes first on ``sys.path``, as servers do it, and only once."""
+    """The directory comes first on ``sys.path``, as with servers, and only once."""
     put_first(".")
     put_first(".")
     assert [str(tmp_path), False] == [sys.path[0], sys.path[1] == str(tmp_path)]
@@ -333,7 +333,7 @@ def test_the_directory_is_put_first_once(work, tmp_path):
 
 
 def test_the_application_of_a_target(work, monkeypatch):
-    """An Application is returned as it is, a Kernel gets a host, and another app becomes the host."""
+    """An Application is returned unchanged, a Kernel gets a host, and another app becomes the host."""
     monkeypatch.setenv("BANDMASTER_PLUGINS", "allowlist")
     application = load_application("shop_app:application")
     module = sys.modules["shop_app"]

@@ -58,7 +58,7 @@ async def test_a_start_that_blocks_past_its_deadline():
 
 
 async def test_a_stop_that_blocks_past_its_deadline():
-    """The same for a stop."""
+    """The warning of a stop that blocks past the deadline names component, times and line."""
 
     @lifespan(band=LifespanBand.SERVICES, stop_timeout=0.2)
     async def model():
@@ -71,7 +71,7 @@ async def test_a_stop_that_blocks_past_its_deadline():
 
 
 async def test_a_start_that_awaits_after_it_has_blocked():
-    """The deadline cancels it late; the warning has the line that had blocked, which the error can't know."""
+    """The deadline cancels the start late; the warning has the line that had blocked, which the error can't know."""
 
     @lifespan(band=LifespanBand.SERVICES, start_timeout=0.2)
     async def model():
@@ -106,7 +106,7 @@ async def test_a_rollback_that_blocks():
 
 
 async def test_deadlines_that_are_met():
-    """Nothing is said where the event loop is free, or blocked in time, also where a start has got more time."""
+    """No warning comes where the event loop is free, or blocked in time, also where a start has got more time."""
 
     @lifespan(band=LifespanBand.SERVICES, start_timeout=20)
     async def quick():
@@ -125,7 +125,7 @@ async def test_deadlines_that_are_met():
 
 
 async def test_a_start_that_hangs_blocks_nothing():
-    """The deadline cancels it in time, and nothing else is to be said."""
+    """The deadline cancels a hanging start in time, and no warning comes."""
 
     @lifespan(band=LifespanBand.SERVICES, start_timeout=0.2)
     async def hanging():

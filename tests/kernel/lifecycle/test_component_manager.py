@@ -76,7 +76,7 @@ WITHOUT = (
 
 @pytest.mark.parametrize(("factory", "line"), [(returns, 2), (falls_through, 1)])
 def test_a_path_without_a_yield(factory, line):
-    """A generator that ends without a yield fails the start; the error has the line at which it ended."""
+    """A generator that ends without a yield fails the start; the error has the last line of the generator."""
     assert WITHOUT.format(line) == fault(factory)
 
 
@@ -194,7 +194,7 @@ class Opens:
 
 
 def test_a_class_that_enters_another_type():
-    """A context manager that isn't a generator is named by the place of its class."""
+    """A context manager that isn't a generator is named by the place of the class."""
     with pytest.raises(
         YieldError, match=r"^the function yields an Opens \(.*test_component_manager\.py:\d+\), but is "
     ):
@@ -207,7 +207,7 @@ async def fails_to_stop() -> AsyncIterator[Store]:
 
 
 def test_a_fault_whose_stop_fails():
-    """The fault is the cause, and the failure of the stop is a note on it."""
+    """The fault is the cause, and the failure of the stop is a note on the fault."""
     with pytest.raises(YieldError) as caught:
         run(fails_to_stop)
     assert ["and then its stop failed: Boom: no luck"] == caught.value.__notes__
@@ -266,7 +266,7 @@ class Raises:
     ],
 )
 def test_a_generator_inside_of_a_component(factory, expected):
-    """An error about another generator, which the component uses, is left as it is."""
+    """An error about another generator, which the component uses, is left unchanged."""
     with pytest.raises(RuntimeError, match=f"^{expected}$"):
         run(factory)
 

@@ -45,7 +45,7 @@ def test_the_stop_is_the_reverse_of_the_start(backend: str, record: Recorder) ->
 
 
 def test_components_without_order_start_at_once(backend: str, record: Recorder) -> None:
-    """The start takes as long as its slowest path, not as long as all starts together."""
+    """The start takes as long as the slowest path, not as long as all starts together."""
     engine = make_engine(
         record.component("a", start=3),
         record.component("b", start=2),
@@ -72,7 +72,7 @@ class Cache:
 
 
 def test_components_get_the_values_that_they_need(backend: str) -> None:
-    """A value goes by its type to each component that needs it; a missing optional value is None, or the default."""
+    """A value goes by type to each component that needs one; a missing optional value is None, or the default."""
 
     @asynccontextmanager
     async def database() -> AsyncIterator[Database]:
@@ -113,7 +113,7 @@ def test_components_get_their_settings(backend: str, record: Recorder) -> None:
 
 
 def test_an_engine_without_contexts(backend: str, record: Recorder) -> None:
-    """Without ``make_context``, a component that needs its context gets None."""
+    """Without ``make_context``, a component that needs a context gets None."""
     plan = make_plan([record.component("a")], context=Context)
     assert run_engine(backend, Engine(plan)) is None
 
@@ -266,7 +266,7 @@ def test_stop_from_a_callback_of_the_loop(record: Recorder) -> None:
 
 
 def test_stop_while_serving_is_up_to_the_body(backend: str, record: Recorder) -> None:
-    """The body goes on until it ends by itself."""
+    """A stop doesn't end the body, which goes on to the end."""
     engine = make_engine(record.component("a"))
 
     async def body() -> None:
@@ -294,7 +294,7 @@ def test_a_cancellation_becomes_an_orderly_stop(backend: str, record: Recorder) 
 
 
 def test_a_task_that_is_cancelled_before_its_first_step(record: Recorder) -> None:
-    """A task that never ran can't record its cancellation; the run ends all the same, with an error."""
+    """A task that never ran can't record a cancellation; the run ends all the same, with an error."""
     engine = make_engine(record.component("a"), record.component("b", "a"))
 
     async def main() -> None:
@@ -392,7 +392,7 @@ def test_a_component_task_that_other_code_cancels(record: Recorder) -> None:
 
 
 def test_a_listener_that_raises(backend: str, record: Recorder) -> None:
-    """An exception of a listener fails the component that it was called for, and no other."""
+    """An exception of a listener fails the component of the event, and no other."""
     cause = Boom()
 
     def listen(event: events.Event) -> None:

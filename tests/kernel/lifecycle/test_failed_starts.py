@@ -41,12 +41,12 @@ STEADY = Restart(max_delay=2.0, jitter=0)
 
 
 def make_steady_engine(*components: Any, **options: Any) -> Engine:
-    """An engine whose delays between the tries of a start are 0.1, 0.2, 0.4, 0.8, 1.6, 2, 2 ... seconds."""
+    """An engine with delays between the tries of a start of 0.1, 0.2, 0.4, 0.8, 1.6, 2, 2 ... seconds."""
     return make_engine(*components, backoff=STEADY, **options)
 
 
 def fail_times(times: int, error: Exception | type[Exception] = Boom) -> Callable[[], Awaitable[None]]:
-    """Make an async function whose first calls raise an error."""
+    """Make an async function that raises an error in the first calls."""
     calls = 0
 
     async def fail() -> None:
@@ -92,7 +92,7 @@ def test_the_deadline_counts_for_all_tries_together(backend: str, record: Record
 
 
 def test_a_try_that_reaches_the_deadline_is_cancelled(backend: str, record: Recorder) -> None:
-    """A try that hangs until the deadline ends the start; the failure of the try before is its cause."""
+    """A try that hangs until the deadline ends the start, with the failure of the try before as the cause."""
     fail = fail_times(1, Boom("refused"))
 
     async def fail_then_hang() -> None:
@@ -120,14 +120,14 @@ def test_a_try_in_vain_is_not_repeated(backend: str, record: Recorder, error: Ex
 
 @pytest.mark.parametrize("policy", ["retry", "degrade"])
 def test_the_end_of_the_process_is_no_failed_start(backend: str, record: Recorder, policy: Any) -> None:
-    """SystemExit and KeyboardInterrupt end the run, whatever the policy."""
+    """SystemExit and KeyboardInterrupt end the run under every policy."""
     part = record.component("a", start=fail_with(SystemExit(3)), on_start_failure=policy)
     assert isinstance(run_engine(backend, make_steady_engine(part)), SystemExit)
 
 
 @pytest.mark.parametrize("policy", ["retry", "degrade"])
 def test_a_cancellation_by_other_code_is_no_failed_start(record: Recorder, policy: Any) -> None:
-    """A component's task that other code cancels ends the run, whatever the policy."""
+    """A component's task that other code cancels ends the run under every policy."""
     import asyncio
 
     part = record.component("a", start=fail_with(asyncio.CancelledError()), on_start_failure=policy)
@@ -227,7 +227,7 @@ def test_services_of_a_failed_try_are_dropped(backend: str, record: Recorder) ->
 
 
 def test_more_time_holds_for_the_tries_that_follow(backend: str, record: Recorder) -> None:
-    """A start that asks for more time has it for all tries."""
+    """A start that asks for more time has that time for all tries."""
     part = record.component(
         "a",
         start=fail_times(8),
@@ -296,7 +296,7 @@ def test_the_run_goes_on_without_a_degraded_component(backend: str, record: Reco
 
 
 def test_a_degraded_value_says_why_it_is_missing(backend: str) -> None:
-    """The error names the component and its failure; `get` returns the default."""
+    """The error names the component and the failure; `get` returns the default."""
     resources = run_and_look(backend, make_engine(make_cache(fail_with(Boom("the cache is away")))))
     for key in (Cache, (Cache, None), Annotated[Cache, "other"]):
         with pytest.raises(DegradedError) as caught:
@@ -315,7 +315,7 @@ def test_a_degraded_value_says_why_it_is_missing(backend: str) -> None:
 
 
 def test_a_component_that_cannot_do_without_is_degraded_as_well(backend: str, record: Recorder) -> None:
-    """A degradable component isn't entered without the value that it needs."""
+    """A degradable component isn't entered without a required value."""
     engine = make_engine(
         make_cache(fail_with(Boom())),
         make_contribution("sessions", open_sessions, on_start_failure="degrade"),
@@ -328,7 +328,7 @@ def test_a_component_that_cannot_do_without_is_degraded_as_well(backend: str, re
 
 
 def test_a_start_that_is_too_late_is_degraded(backend: str, record: Recorder) -> None:
-    """A start that reaches its deadline is cancelled and unwound before the others start without it."""
+    """A start that reaches the deadline is cancelled and unwound before the others start without the component."""
     unwound: list[float] = []
 
     async def hang() -> None:
@@ -346,7 +346,7 @@ def test_a_start_that_is_too_late_is_degraded(backend: str, record: Recorder) ->
 
 
 def test_the_error_of_a_cancelled_start_is_told_with_its_lateness(backend: str, record: Recorder) -> None:
-    """An error that a start raises when its deadline cancels it is the cause of the failure."""
+    """An error that a start raises when the deadline cancels the start is the cause of the failure."""
     error = Boom("while unwinding")
 
     async def hang() -> None:
@@ -361,7 +361,7 @@ def test_the_error_of_a_cancelled_start_is_told_with_its_lateness(backend: str, 
 
 
 def test_a_start_that_completes_too_late_is_exited(backend: str, record: Recorder) -> None:
-    """A component that starts in spite of its cancellation is exited at once, and its services never run."""
+    """A component that starts in spite of a cancellation is exited at once, and no service of it runs."""
 
     async def ignore_cancellation() -> None:
         with anyio.CancelScope(shield=True):
@@ -393,7 +393,7 @@ def test_a_late_component_whose_exit_fails_ends_the_run(backend: str, record: Re
 
 
 def test_a_start_that_ignores_its_cancellation_ends_the_run(backend: str, record: Recorder) -> None:
-    """A start that goes on past its deadline can't be degraded, since it isn't undone."""
+    """A component with a start that goes on past the deadline can't be degraded, since the start isn't undone."""
 
     async def ignore_cancellation() -> None:
         with anyio.CancelScope(shield=True):

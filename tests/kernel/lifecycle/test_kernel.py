@@ -151,7 +151,7 @@ async def test_parts_get_the_kernels_own_settings():
 
 @pytest.mark.anyio
 async def test_an_override_replaces_a_component():
-    """A component whose type is overridden isn't started."""
+    """A component with an overridden type isn't started."""
     trace = []
 
     @lifespan(band=LifespanBand.PERSISTENCE, provides=Database)
@@ -208,7 +208,7 @@ def test_disabling_an_unknown_name_is_a_warning():
 
 
 def test_an_ordering_may_name_a_disabled_part():
-    """A disabled part is known, so that an ordering that names it isn't misspelt."""
+    """A disabled part is known, so that an ordering with that name isn't misspelt."""
     parts = [component("audits", after=["audit"]), component("audit")]
     assert ["audits"] == names(kernel_of(*parts, disable={"lifespan:audit"}))
 
@@ -322,7 +322,7 @@ async def test_a_second_run_begins_afresh():
 
 @pytest.mark.anyio
 async def test_it_runs_again_after_a_failed_start():
-    """A kernel whose start failed can run again."""
+    """A kernel can run again after a failed start."""
     fail = [True]
 
     @lifespan(band=LifespanBand.PERSISTENCE)
@@ -727,7 +727,7 @@ async def test_listeners_may_be_added_for_a_block():
 
 @pytest.mark.anyio
 async def test_a_component_may_extend_its_start():
-    """A start that makes progress can extend its deadline."""
+    """A start that makes progress can extend the deadline."""
 
     @lifespan(band=LifespanBand.PERSISTENCE, start_timeout=2)
     async def migrates(context: Context):

@@ -44,7 +44,7 @@ def mine(name="limit"):
 @pytest.mark.parametrize("disable", ["limit", "middleware:limit", "bandmaster.middleware:limit"])
 @pytest.mark.parametrize("setting", [False, True])
 def test_code_takes_the_place_of_a_disabled_part(installed, disable, setting):
-    """However the part is disabled; the plan and its explanation say which part is replaced."""
+    """The plan and the explanation name the replaced part, in every way to disable a part."""
     settings = KernelSettings(disable=disable if setting else "")
     kernel = Kernel(contributions=[mine()], disable="" if setting else disable, settings=settings)
     assert (["limit"], Strict, ()) == (
@@ -113,7 +113,7 @@ def test_an_operator_can_switch_the_replacement_off(installed):
 
 @pytest.mark.anyio
 async def test_a_test_replaces_a_part_of_an_application(installed):
-    """The test kit takes what is disabled out of the application's parts, and lets the test's own part stand in."""
+    """The test kit takes disabled parts out of the application's parts, and puts the test's own part in their place."""
     from bandmaster.kernel import create_app
 
     app = create_app(contributions=[mine()], settings=KernelSettings(disable="middleware:limit"))

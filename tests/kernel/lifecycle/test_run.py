@@ -70,7 +70,7 @@ async def test_readiness_warns_of_a_degraded_component():
 
 
 async def test_everything_that_a_degraded_component_registered_is_dropped():
-    """Neither its probe nor its drain hook nor its service is called."""
+    """No probe, no drain hook and no service of a degraded component is called."""
     called = []
     async with run(contributions=[make_cache("degrade", fails=1, called=called)]) as running:
         await running.drain()
@@ -79,7 +79,7 @@ async def test_everything_that_a_degraded_component_registered_is_dropped():
 
 
 async def test_each_try_registers_anew():
-    """What a failed try has registered is dropped, so that the next one may use the same names."""
+    """The registrations of a failed try are dropped, so that the next one may use the same names."""
     called = []
     async with run(contributions=[make_cache("retry", fails=2, called=called)]) as running:
         assert ["cache"] == [check.name for check in (await running.app.ready()).checks]

@@ -167,7 +167,7 @@ async def test_a_failed_stop_is_an_error(log):
 
 @pytest.mark.anyio
 async def test_a_failure_in_detail(detailed_log):
-    """At the level debug a failed start is logged in full, also what the caller reports."""
+    """At the level debug a failed start is logged in full, with the exception that the caller reports."""
     with pytest.raises(StartError):
         async with Kernel(contributions=[component("bad", start=OSError("refused"))], discover=False).running():
             pass
@@ -247,7 +247,7 @@ def test_passwords_in_urls_are_masked(log, text, expected):
     ],
 )
 def test_names_that_do_not_mislead(detailed_log, event, text, level):
-    """An event that may be good news or bad is named by which of the two it is."""
+    """An event that may be good or bad news is logged under a name for each."""
     EventLog(make_plan([]))(event)
     assert [(text, level)] == [(entry["event"], entry["log_level"]) for entry in detailed_log]
 

@@ -107,7 +107,7 @@ async def test_the_record_of_a_failed_start():
 
 @pytest.mark.anyio
 async def test_the_record_of_a_cancelled_start():
-    """The record has the components whose start was under way when the stop was requested."""
+    """The record has the components that were starting when the stop was requested."""
 
     async def stop(kernel):
         await anyio.sleep(2)
@@ -145,7 +145,7 @@ async def test_a_start_that_is_tried_again():
 
 @pytest.mark.anyio
 async def test_degraded_starts():
-    """A degraded component has the time of its start, and one that was degraded with it never began."""
+    """A degraded component has the time of a start; a degraded dependent never began."""
 
     @lifespan(band=LifespanBand.PERSISTENCE, on_start_failure="degrade", requires=["bad"])
     async def relying():
@@ -162,7 +162,7 @@ async def test_degraded_starts():
 
 @pytest.mark.anyio
 async def test_an_abandoned_start():
-    """A start that ignored its cancellation is recorded as abandoned."""
+    """A start that ignored a cancellation is recorded as abandoned."""
 
     @lifespan(band=LifespanBand.PERSISTENCE, start_timeout=3)
     async def stubborn():

@@ -42,7 +42,7 @@ def not_settings(database: Database) -> dict[str, int]: ...
     ],
 )
 def test_a_budget_is_numbers_or_a_function_of_settings(needs, budget, expected):
-    """A budget is numbers, or a function whose parameters are settings types; one parameter needs no annotation."""
+    """A budget is numbers, or a function with settings types as parameters; one parameter needs no annotation."""
     plan = make_plan([part("a", needs=needs, budget=budget)], context=Context)
     assert {"postgres": expected} == plan.budget
 

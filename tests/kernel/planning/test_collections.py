@@ -116,7 +116,7 @@ async def test_values_and_overrides_are_providers():
 
 @pytest.mark.parametrize("kind", [Sequence[Exporter], typing.Sequence[Exporter]])
 async def test_a_collection_can_be_overridden(kind):
-    """An override of the collection itself is what everybody gets who asks for it; the parts run all the same."""
+    """An override of a collection goes to everybody who asks for the collection; the parts run all the same."""
     plan, resources, (sequence, mapping) = await gather(reports, exporter("a"), overrides={kind: ["fake"]})
     assert (["fake"], ["a"]) == (sequence, [*mapping])
     assert ["fake"] == resources[kind]
@@ -126,7 +126,7 @@ async def test_a_collection_can_be_overridden(kind):
 
 
 async def test_several_of_one_type_without_a_name():
-    """They are no fault until somebody asks for one; the resources then name all of them."""
+    """Several providers are no fault until somebody asks for one object; the resources then name all of them."""
     plan, resources, (sequence, _) = await gather(reports, exporter("a"), exporter("b"))
     assert Key(Exporter) not in plan.provided
     assert "which nothing provides" == plan.providers.describe_fault(Key(Database))
@@ -171,7 +171,7 @@ def test_a_provider_in_a_later_stage_is_a_problem():
 
 
 def test_a_part_can_not_collect_itself():
-    """A component that collects a type and provides it would wait for itself."""
+    """A component that collects and provides a type would wait for itself."""
     assert (
         f"{describe('all')} needs every Database, one of which it provides itself. Let it provide a class of its own, "
         "which isn't among those that it collects."
@@ -179,7 +179,7 @@ def test_a_part_can_not_collect_itself():
 
 
 def test_an_override_and_a_part_of_one_name_in_a_mapping_are_a_problem():
-    """An override has the name of its type where it replaces nothing, and a part may have that name as well."""
+    """An override that replaces nothing has the type's name, and a part may have that name as well."""
     parts = [part("Database", provides=NAMED), part("all", needs=[Mapping[str, Database]])]
     assert (
         f"{describe('all')} needs a Mapping[str, Database], and an override of a Database and {describe('Database')} "
@@ -219,7 +219,7 @@ def test_collections_that_make_no_sense(wanted, expected):
     [(Sequence[Database], "Sequence[Database]"), (Mapping[str, Database], "Mapping[str, Database]")],
 )
 def test_a_collection_can_not_be_provided(provided, shown):
-    """Whoever asked for it would get every provider of the member instead."""
+    """A part that asks for a provided collection would get every provider of the member instead."""
     expected = (
         f"provides a {shown}, which to those who ask for it means every Database of the plan. Let it provide a class "
         "of its own, or a NewType."
@@ -239,7 +239,7 @@ def test_a_collection_can_not_be_provided(provided, shown):
     ],
 )
 def test_other_collections_lead_to_the_right_ones(wanted, instead):
-    """A list or a dict is a type that a part may provide; where none does, the problem says what to write."""
+    """A list or a dict is a type that a part may provide; where none does, the problem has the annotation to write."""
     message = problem(part("a", provides=Database), part("asks", needs=[wanted]))
     assert message.endswith(f"which nothing provides. 'a' provides Database; write {instead} for all of them.")
 
@@ -311,7 +311,7 @@ async def test_a_plain_value_that_may_be_missing():
 
 
 async def test_a_settings_type_as_member():
-    """Nothing is read from the environment for a collection: it has what parts and overrides provide."""
+    """A collection of settings has the objects of parts and overrides, and reads no variables."""
 
     @lifespan(band=LifespanBand.SERVICES)
     async def asks(pools: Sequence[PoolSettings]) -> AsyncIterator[Reports]:

@@ -83,7 +83,7 @@ def list_parts(plan):
 
 
 def test_every_kind_of_part_can_be_left_out(monkeypatch):
-    """The plan names the parts that it leaves out, with the settings that decided; reading them counts as reading."""
+    """The plan names the omitted parts, with the settings that decided; those settings count as read."""
     everything = {"component", "value", "layer", "routes", "handler"}
     plan = make_plan(parts_with(is_enabled))
     assert set() == list_parts(plan)
@@ -116,7 +116,7 @@ def test_settings_come_from_where_the_part_would_get_them():
 
 
 def test_a_part_that_is_left_out_reads_no_settings():
-    """Only what its condition reads is required; of the part itself nothing is."""
+    """Only the settings of the condition are required, and not those of the omitted part."""
     plan = make_plan([part("cache", needs=[SecretSettings], when=is_enabled)])
     assert {CacheSettings} == plan.settings.keys()
 
@@ -148,7 +148,7 @@ def test_alternatives():
 
 
 def test_a_decorator_may_be_left_out():
-    """Everybody then gets what it would have decorated."""
+    """A part that asks for the type gets the provider's object where the decorator is left out."""
     parts = [
         part("main", provides=Database),
         part("cached", needs=[Database], decorates=Database, when=is_enabled),
@@ -214,7 +214,7 @@ def has_a_default(settings: CacheSettings, limit: int = 3) -> bool:
     ],
 )
 def test_a_condition_without_an_answer_is_a_problem(when, expected):
-    """With its own file and line, where it raised or returned something else."""
+    """A condition without an answer is a problem, with file and line where the condition raised or returned no bool."""
     assert f"{describe('cache')}: {expected}" == problem(part("cache", when=when))
 
 

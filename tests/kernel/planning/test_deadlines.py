@@ -106,7 +106,7 @@ BY_NAME = Deadlines(start=20, starts={"a": 60, "gone": 1}, stops={"a": 3, "b": 4
 
 
 def test_operators_set_time_outs_by_name():
-    """A time-out by name counts whatever the component declares, and the plan knows where each comes from."""
+    """A time-out by name replaces a declared one, and the plan knows the origin of each."""
     parts = [part("a", start_timeout=5), part("b", stop_timeout=7), part("c", start_timeout=6)]
     plan = make_plan([*parts, part("gone", when=lambda: False)], deadlines=BY_NAME)
     assert [

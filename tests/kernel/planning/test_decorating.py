@@ -1,4 +1,4 @@
-"""Tests of components that decorate what others provide: bandmaster.kernel.planning."""
+"""Tests of components that decorate the objects of others: bandmaster.kernel.planning."""
 
 import dataclasses
 from collections.abc import AsyncIterator, Mapping, Sequence
@@ -101,7 +101,7 @@ async def test_several_stack_in_plan_order():
 
 
 async def test_the_order_follows_other_edges():
-    """A decorator that needs something after another one stands outside of that other one, whatever the names."""
+    """A decorator that needs something after another one stands outside of that other one under any names."""
     parts = [
         repository,
         asks,
@@ -170,7 +170,7 @@ def test_the_others_of_a_type_are_asked_for_as_ever():
 
 
 def test_a_decorator_may_provide_more():
-    """Its own types are provided beside the decorated one."""
+    """The other types of a decorator are provided beside the decorated one."""
     metered = part("metered", needs=[Database], provides=Pool, decorates=Database)
     plan = make_plan([part("main", provides=Database), metered, part("asks", needs=[Database, Pool])])
     assert (Key(Database), Key(Pool)) == plan.by_name["metered"].provides
@@ -218,7 +218,7 @@ def test_one_of_several_without_a_name_is_a_problem():
 
 
 def test_a_decorator_takes_what_it_decorates():
-    """Without a parameter for it, a component would only hide what the other provides."""
+    """A decorator without a parameter for the decorated object is a problem, since that object would be hidden."""
     main = [part("main", provides=Database), part("replica", provides=REPLICA)]
     assert (
         f"{describe('cached')} decorates a Database, and has no parameter that takes the one of 'main'. Write a "
@@ -230,7 +230,7 @@ def test_a_decorator_takes_what_it_decorates():
 
 
 def test_wrapping_without_saying_so_leads_to_decorates():
-    """Who takes a type that another part provides, and provides it, learns the word for it."""
+    """A part that takes another part's type and provides the same type learns of ``decorates``."""
     assert (
         f"{describe('cached')} needs a Database, which it provides itself. To take the one of 'main' in between, write "
         "decorates=Database."
@@ -270,7 +270,7 @@ def test_an_override_by_another_name_of_the_provider():
 
 
 def test_an_override_of_the_decorators_own_type():
-    """The decorator isn't started, and the type that it decorates comes from the provider itself."""
+    """The decorator isn't started, and the decorated type comes from the provider."""
     cached = part("cached", needs=[Database], provides=Pool, decorates=Database)
     plan = make_plan(
         [part("main", provides=Database), cached, part("asks", needs=[Database, Pool])], overrides={Pool: 1}
@@ -291,7 +291,7 @@ def test_decorators_that_wait_for_each_other_are_a_problem():
 
 
 def test_decorators_are_explained():
-    """Each part of a chain says where it stands; who asks gets the whole chain."""
+    """The explanation of each part of a chain has a position; a part that asks gets the whole chain."""
     plan = make_plan([repository, asks, around("cached"), around("metered")])
     chain = "Repository: from 'metered', around 'cached', around 'repository'"
     for name in ("repository", "cached", "metered"):
@@ -307,7 +307,7 @@ def test_decorators_are_explained():
 
 
 def test_values_that_are_collected_can_not_be_decorated():
-    """They are asked for before anything has started."""
+    """Values collected before a start can't be decorated, since decorators haven't started."""
     plan = make_plan([value(Repository("x"), name="ready"), around("cached")])
     with pytest.raises(PlanError) as caught:
         plan.values_of(Repository)
@@ -341,7 +341,7 @@ def test_a_named_decorator():
 
 
 def test_a_decorator_of_another_role():
-    """A decorator whose provider belongs to another role is a problem that says so."""
+    """A decorator of a provider in another role is a problem that names the roles."""
     parts = [part("main", provides=Database, roles="worker"), part("cached", needs=[Database], decorates=Database)]
     assert "'main' would, but belongs to the roles 'worker', not 'web'." in problem(*parts, role="web")
     assert ["main", "cached"] == names(make_plan(parts, role="worker"))

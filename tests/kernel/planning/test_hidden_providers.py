@@ -38,7 +38,7 @@ def module(monkeypatch):
 
 
 def test_a_left_out_part_whose_module_is_imported(module):
-    """A part of an imported module is asked for its types, and named with the reason for which it is left out."""
+    """A part of an imported module that provides the type is named with the reason why it is left out."""
     parts = [left_out("odd", "acme_parts:odd"), left_out("database", "acme_parts:database")]
     assert f"'database' (acme-data 1.2) provides one, but {REASON}: let it in." == hint(Database, left_out=parts)
     parts = [left_out("cache", "acme_parts:cache", group="values", reason="acme-data isn't in the allowlist")]
@@ -58,7 +58,7 @@ def test_a_left_out_part_of_another_type(module):
 
 
 def test_left_out_parts_whose_modules_are_not_imported():
-    """A part that isn't imported is named by its distribution, without importing it, as one that may help."""
+    """A part of a module that isn't imported is named as one that may help, by distribution, without an import."""
     parts = [left_out("redis", "acme_nowhere:redis", "bandmaster-redis")]
     assert f"'redis' (bandmaster-redis 1.2) may provide one, but {REASON}: let it in." == hint(Redis, left_out=parts)
     parts = [left_out(name, f"acme_nowhere:{name}", "bandmaster-oidc") for name in ("oidc", "keys")]
@@ -109,7 +109,7 @@ def component(factory, name="some"):
 
 
 def test_a_component_without_a_return_annotation():
-    """A component that yields something without a declared type is named with the line of its yield."""
+    """A component that yields something without a declared type is named with the line of the yield."""
     line = unsaid.__code__.co_firstlineno + 1
     for factory in (unsaid, asynccontextmanager(unsaid)):
         assert (

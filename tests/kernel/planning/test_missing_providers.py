@@ -34,7 +34,7 @@ MISSING = "lifespan 'auth' (SERVICES, bandmaster-oidc 1.0) needs a"
 
 
 def test_a_need_that_nothing_provides_is_a_problem():
-    """The problem names part, distribution and type; the hint says what to install or to override."""
+    """The problem names part, distribution and type; the hint names a package to install, or an override."""
     assert (
         f"{MISSING} Redis, which nothing provides. Install bandmaster-redis, or pass overrides={{Redis: ...}}"
     ) == needing(Redis)()
@@ -123,20 +123,20 @@ def test_an_optional_need_without_a_provider_is_none(wanted):
 
 
 def test_an_optional_need_with_a_provider_is_an_edge():
-    """An optional need waits for its provider as a required one does."""
+    """An optional need waits for a provider as a required one does."""
     plan = make_plan([part("auth", needs=[Database | None]), part("z", provides=Database)])
     assert ["z", "auth"] == names(plan)
 
 
 def test_a_component_that_needs_its_own_type_is_a_problem():
-    """A component can't take the resource that it provides."""
+    """A component can't take a resource that the same component provides."""
     assert f"{describe('pool')} needs a Pool, which it provides itself." == problem(
         part("pool", needs=[Pool], provides=Pool)
     )
 
 
 def test_the_hint_for_a_plan_names_the_context():
-    """A component gets the plan from its context."""
+    """A component gets the plan from the context."""
     assert (
         f"{describe('it')} needs a Plan, which nothing provides. "
         "A component with the parameter context: Context has it as context.plan."

@@ -247,7 +247,7 @@ def test_a_plan_answers():
 
 
 def test_a_plan_reads_as_its_names():
-    """The repr of a plan names its role and its components."""
+    """The repr of a plan names the role and the components."""
     assert "<Plan for web: tracing, beside, database, aside, cache, jobs>" == repr(planned())
     assert "<Plan: no components>" == repr(make_plan([]))
 

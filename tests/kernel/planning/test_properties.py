@@ -81,7 +81,7 @@ def describe(plan):
 
 @given(compositions())
 def test_the_order_respects_every_edge(parts):
-    """Every component comes after those that it waits for, and every need has an edge to whoever provides it."""
+    """Every component comes after the awaited ones, and every need has an edge to the provider."""
     plan = make_plan(parts)
     place = {component.name: number for number, component in enumerate(plan)}
     assert len(parts) == len(place)
@@ -94,7 +94,7 @@ def test_the_order_respects_every_edge(parts):
 
 @given(compositions(), st.randoms(use_true_random=False))
 def test_the_order_in_which_parts_come_changes_nothing(parts, chance: random.Random):
-    """The same parts give the same plan, with the same reasons."""
+    """Parts in another order give an equal plan, with equal reasons."""
     shuffled = list(parts)
     chance.shuffle(shuffled)
     assert describe(make_plan(parts)) == describe(make_plan(shuffled))
@@ -102,7 +102,7 @@ def test_the_order_in_which_parts_come_changes_nothing(parts, chance: random.Ran
 
 @given(compositions())
 def test_every_chain_is_total(parts):
-    """Each decorator is in the one chain of its type, takes the object before it, and everybody else gets the last."""
+    """Each decorator is in the one chain of the type and takes the object before; all others get the last one."""
     plan = make_plan(parts)
     place = {component.name: number for number, component in enumerate(plan)}
     for chains in plan.providers.by_type.values():
@@ -131,7 +131,7 @@ def test_a_collection_has_everybody_in_plan_order(parts):
 
 @given(compositions(conditional=True), st.sets(st.sampled_from(NAMES)))
 def test_what_is_left_out_is_as_if_it_were_not_there(parts, on):
-    """A plan with conditions equals the plan of the parts whose conditions say yes; the others are omitted."""
+    """A plan with conditions equals the plan of the parts with true conditions; the others are omitted."""
     flags = Flags(on=frozenset(on))
     plan = make_plan(parts, overrides={Flags: flags})
     kept = [each for each in parts if each.when is None or each.name in on]

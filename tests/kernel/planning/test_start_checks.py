@@ -86,7 +86,7 @@ def test_problems_and_warnings_name_the_component():
 
 
 def test_a_check_that_fails_is_a_problem():
-    """An exception in a check is reported like what the check finds; one with problems stands for those."""
+    """An exception in a check is reported like a finding of the check; one with problems stands for those."""
 
     def fail(settings: Store) -> Iterator[str]:
         yield "never seen"
@@ -115,7 +115,7 @@ def test_a_check_that_asks_for_something_else():
 
 
 def test_a_second_component_of_a_kind_has_the_check_with_its_own_settings():
-    """The copy of a component reads variables of its own, and its check judges those."""
+    """The copy of a component reads other variables, and the copy's check judges those."""
 
     def check(settings: Store) -> Iterator[str]:
         yield f"size {settings.size}"
@@ -141,7 +141,7 @@ def test_findings_are_added_once():
 
 @pytest.mark.anyio
 async def test_every_start_begins_with_the_checks():
-    """Nothing is started after a problem; warnings are events of the kernel."""
+    """No component starts after a problem; warnings are events of the kernel."""
 
     def check(settings: Store, loop: EventLoop) -> Iterator[Problem | str]:
         yield f"runs on {loop}"

@@ -52,7 +52,7 @@ async def test_components_take_values_by_type():
 
 
 async def test_one_of_several_is_taken_by_name():
-    """The name of a value tells it apart from other values of its type."""
+    """The name of a value tells it apart from other values of the type."""
     home, about = Page("home"), Page("about")
     kernel = kernel_of(site_of_home, value(home, name="home"), value(about, name="about"))
     async with kernel.running() as resources:
@@ -94,7 +94,7 @@ class Proxy:
 
 
 def test_a_value_whose_attributes_fail():
-    """Only the class of an object is asked for its name: a proxy has no attributes while it stands for nothing."""
+    """The type's name is read from the class of an object, since a proxy may have no attributes."""
     assert value(Proxy(), name="request").provenance.entry_point.endswith("test_values:Proxy")
 
 
@@ -156,7 +156,7 @@ def test_collecting_refuses_components_and_other_types():
 
 
 def test_a_value_satisfies_what_requires_it():
-    """``requires`` and ``after`` may name a value: it is there before anything starts."""
+    """``requires`` and ``after`` may name a value: values are there before anything starts."""
 
     @lifespan(band=LifespanBand.SERVICES, requires=["home"], after=["home"])
     async def reader() -> AsyncIterator[None]:
@@ -175,7 +175,7 @@ def test_a_value_is_explained():
 
 
 async def test_an_override_of_a_type_that_several_values_provide():
-    """Whoever asks for the one object gets the override; the values stay, by their names and in collections."""
+    """A part that asks for the one object gets the override; the values stay, by name and in collections."""
     home, about, fake = Page("home"), Page("about"), Page("fake")
     kernel = kernel_of(site, value(home, name="home"), value(about, name="about"), overrides={Page: fake})
     async with kernel.running() as resources:

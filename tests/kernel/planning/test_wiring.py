@@ -34,7 +34,7 @@ from bandmaster.kernel.planning.make import make_plan
 
 
 def test_two_providers_of_one_type_are_a_problem_for_whoever_asks_for_one():
-    """The problem names both, and what to ask for instead; `Named` tells them apart."""
+    """The problem names both parts and the possible annotations; `Named` tells the objects apart."""
     one, two = part("one", provides=Database), part("two", provides=Database)
     assert ["one", "two"] == names(make_plan([one, two]))
     assert (
@@ -48,7 +48,7 @@ def test_two_providers_of_one_type_are_a_problem_for_whoever_asks_for_one():
 
 
 def test_two_providers_of_one_name_are_a_problem():
-    """A name that two parts of a type claim tells nobody apart, whether somebody asks for it or not."""
+    """A name that two parts of a type claim is a problem, whether somebody asks for that name or not."""
     named = Annotated[Database, Named("replica")]
     assert (
         f"{describe('one')} and {describe('two')} both provide a Database named 'replica'. "
@@ -207,7 +207,7 @@ def test_a_layer_takes_resources_settings_and_options(kind, options, expected):
     ],
 )
 def test_arguments_that_a_layer_can_not_get_are_problems(kind, options, expected):
-    """Wrong arguments are found when the layer is planned, before its construction."""
+    """Wrong arguments are found when the layer is planned, before the construction."""
     assert problem(layer("it", kind=kind, options=options)).startswith(expected)
 
 

@@ -19,7 +19,7 @@ class Terminal(io.StringIO):
 
 @pytest.fixture
 def own_handler():
-    """A program that has configured logging itself, to a stream of its own."""
+    """A program that has configured logging in code, to another stream."""
     handler = logging.StreamHandler(io.StringIO())
     logging.getLogger().addHandler(handler)
     yield handler
@@ -27,7 +27,7 @@ def own_handler():
 
 
 def test_logging_that_is_configured_already(own_handler, capsys):
-    """An application's own logging configuration stays as it is, with its levels."""
+    """An application's own logging configuration stays unchanged, with all levels."""
     levels = {name: logging.getLogger(name).level for name in ("", "bandmaster", "uvicorn.error")}
     with log_to_stderr("json", "debug"):
         assert [own_handler] == logging.getLogger().handlers

@@ -76,7 +76,7 @@ def test_an_async_function_is_cancelled():
 
 
 def test_a_plain_function_is_waited_for():
-    """A function in a thread can't be cancelled: SIGTERM waits for it, and the exit code is 0 if it returns."""
+    """A function in a thread can't be cancelled: SIGTERM waits for the end, and a return makes the exit code 0."""
 
     def work(call: Call) -> int:
         call.begun.set()

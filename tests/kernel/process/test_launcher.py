@@ -59,7 +59,7 @@ class RecordingApp:
 
 
 class ThreadBeside:
-    """A thread that waits for the start and then does what the test wants, such as sending signals to this process."""
+    """A thread that waits for the start and then calls the test's function, which sends signals, for example."""
 
     def __init__(self, recording, act):
         self.recording, self.act = recording, act
@@ -195,7 +195,7 @@ def test_a_crash(capfd):
 
 
 def test_a_component_that_exits(capfd):
-    """SystemExit from a component is a failure like any other, whatever its own exit code is."""
+    """SystemExit from a component is a failure like any other, with any exit code of its own."""
 
     async def leave():
         raise SystemExit(0)
@@ -403,7 +403,7 @@ def test_a_server_that_will_not_end(monkeypatch):
 
 
 def test_a_taken_port_is_known_before_anything_starts(capfd):
-    """A port in use makes the exit code 78, and the error says what to try."""
+    """A port in use makes the exit code 78, and the error has a remedy."""
     recording = RecordingApp()
     with socket.create_server(("127.0.0.1", 0)) as other:
         assert serve(recording.app, port=other.getsockname()[1]) == 78

@@ -73,7 +73,7 @@ def test_an_object_for_programs():
 
 
 def test_a_record_of_a_library():
-    """The message is the event; what the caller has passed as extra is a field, uvicorn's coloured message isn't."""
+    """The message is the event; the caller's extras are fields, and uvicorn's coloured message isn't."""
     told = in_json(make_record(order=3, color_message="\x1b[1msold"))
     assert ("sold 7", 3) == (told["event"], told["order"])
     assert {"time", "level", "logger", "event", "order"} == told.keys()
@@ -93,7 +93,7 @@ def test_a_field_with_the_name_of_a_key():
 
 @pytest.mark.parametrize("value", [float("nan"), {(1, 2): 3}, {1, 2}, object()])
 def test_values_that_json_does_not_know(value):
-    """A line is valid JSON, whatever a field holds."""
+    """A line is valid JSON with any value of a field."""
     assert "value" in in_json(make_own_record(value=value))
 
 

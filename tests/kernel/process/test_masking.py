@@ -66,7 +66,7 @@ async def start_and_stop(app):
 
 @pytest.mark.parametrize("options", [[], ["--traceback"], ["--format", "json"]], ids=["text", "traceback", "json"])
 def test_the_answer_of_a_command(options, tmp_path, monkeypatch):
-    """A command that starts the application masks a password in its text, its traceback and its JSON."""
+    """A command that starts the application masks a password in the text, the traceback and the JSON."""
     monkeypatch.setitem(sys.modules, "failing_shop", SimpleNamespace(app=make_failing_app))
     arguments = ["timeline", "failing_shop:app", "--start", "--app-dir", str(tmp_path), *options]
     result = CliRunner().invoke(program(), arguments)

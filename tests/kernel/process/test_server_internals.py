@@ -99,7 +99,7 @@ def test_uvicorn_exits_by_its_signal_handler():
 
 
 def test_uvicorn_knows_its_connections():
-    """uvicorn keeps its connections in `server_state`, each with a transport."""
+    """uvicorn keeps the connections in `server_state`, each with a transport."""
     server = make_uvicorn()
     found, cancels = {}, []
 
@@ -145,14 +145,14 @@ def test_uvicorn_knows_its_connections():
     ],
 )
 def test_hypercorn_has_an_option(attribute, consequence):
-    """hypercorn's configuration accepts any attribute, so that one which it has renamed would be ignored silently."""
+    """hypercorn's configuration accepts any attribute, so that a renamed one would be ignored silently."""
     from hypercorn.config import Config
 
     assert hasattr(Config, attribute), f"hypercorn {version('hypercorn')} has no Config.{attribute}: {consequence}"
 
 
 def test_hypercorn_takes_a_descriptor_and_a_logger():
-    """hypercorn listens on the descriptor that it gets, and logs to the logger that it gets."""
+    """hypercorn listens on a given descriptor, and logs to a given logger."""
     from hypercorn.config import Config
     from hypercorn.logging import Logger
 

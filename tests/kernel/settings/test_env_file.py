@@ -87,7 +87,7 @@ def test_a_reference_to_nothing_is_refused(write):
     ],
 )
 def test_a_line_that_cannot_be_read_is_named(write, content, expected):
-    """The problem names the file and the line, and shows nothing of what may be a secret."""
+    """The problem names the file and the line, and shows no text that may be a secret."""
     if "hunter2" in expected:
         pytest.fail("an expectation with a secret")
     (problem,) = find_problems(write(content.replace(SECRET, SECRET.replace("-", "/"))))

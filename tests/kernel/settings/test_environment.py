@@ -42,7 +42,7 @@ def test_which_file_counts(monkeypatch):
 
 
 def test_an_environment_in_use():
-    """What is read within the block has the same file, unless the code names another."""
+    """Every reader within the block has the same file, unless the code names another."""
     with use_environment(Environment.choose("code.env")):
         assert "code" == read_place(current_environment())
         assert "variable" == read_place(Environment.choose(Path("variable.env")))
@@ -69,7 +69,7 @@ def test_a_file_must_be_a_path():
 
 
 def test_the_place_of_a_variable(monkeypatch):
-    """A variable of the process has no place, whatever the upper and lower case unless that matters."""
+    """A variable of the process has no place, in upper or lower case unless the case matters."""
     environment = Environment.choose("code.env")
     assert ("code.env:1", "") == (environment.find_place("shop_place"), environment.find_place("OTHER"))
     monkeypatch.setenv("shop_place", "process")

@@ -112,7 +112,7 @@ def test_a_wrong_value_of_the_process_names_no_line(find):
 
 
 def test_messages_about_several_settings_name_variables(find):
-    """A field in a message is named by its variable; an ordinary word stays as it is."""
+    """A field in a message is named by the variable; an ordinary word stays unchanged."""
     assert ["Together is wrong: TOGETHER_LOW: above TOGETHER_HIGH_LIMIT, which is low."] == find(Together)
 
 
@@ -155,7 +155,7 @@ def test_a_wrong_value_in_a_file_of_the_type(find, tmp_path):
 
 
 def test_a_file_that_cannot_be_read_is_one_problem(tmp_path):
-    """Nothing is read without the file, since a value from elsewhere may be the wrong one."""
+    """No settings are read without the file, since a value from elsewhere may be the wrong one."""
     environment = Environment.choose(tmp_path / "missing.env")
     values, problems = read_settings([KernelSettings, Shop], environment)
     assert ({}, 1) == (values, len(problems))
@@ -164,7 +164,7 @@ def test_a_file_that_cannot_be_read_is_one_problem(tmp_path):
 
 
 def test_settings_are_loaded_outside_of_components(monkeypatch):
-    """A command reads a type, or raises all its problems in one error."""
+    """A command reads a type, or raises all problems in one error."""
     monkeypatch.setenv("TOGETHER_HIGH_LIMIT", "2")
     assert 2 == load_settings(Together).high_limit
     monkeypatch.setenv("TOGETHER_LOW", "many")

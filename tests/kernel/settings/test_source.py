@@ -58,7 +58,7 @@ class Constructed(BaseSettings):
 
 
 class Closed(BaseSettings):
-    """Settings whose constructor takes nothing."""
+    """Settings with a constructor without arguments."""
 
     name: str = "x"
 
@@ -111,7 +111,7 @@ def test_an_empty_text_is_no_value(read, text):
 
 
 def test_an_empty_text_of_the_process_leaves_the_file(read):
-    """docker compose passes an empty text for what its own environment lacks."""
+    """docker compose passes an empty text for a variable that its own environment lacks."""
     assert 2 == read(Plain, "PLAIN_NUMBER=2\n", PLAIN_NUMBER="").number
 
 
@@ -123,7 +123,7 @@ def test_a_type_decides_about_its_sources(read):
 
 
 def test_a_constructor_is_called(read):
-    """A constructor gets the variables if it takes arguments; otherwise the type is as the constructor makes it."""
+    """A constructor with parameters gets the variables; without parameters the constructor's values count."""
     assert "file" == read(Constructed, "NAME=file\n").name
     assert "constructor" == read(Closed, "NAME=file\n").name
 

@@ -145,5 +145,5 @@ def test_which_texts_stand_for_none(name, text, expected):
     ],
 )
 def test_how_a_value_is_written(name, value, expected):
-    """The text is what a variable of the setting would have."""
+    """The text is the value that a variable of the setting would have."""
     assert expected == render_value(Texts, Texts.model_fields[name], value)

@@ -78,7 +78,7 @@ def test_an_echo_of_an_echo_is_an_echo():
 
 
 def test_a_third_signal_ends_the_process_in_the_handler(capfd):
-    """The event loop may be blocked, so the handler doesn't wait for it."""
+    """The handler doesn't wait for the event loop, which may be blocked."""
     watched = Watched()
     assert watched.receive(SIGTERM, SIGTERM, SIGINT) == [Action.STOP, Action.SKIP_DRAIN, Action.EXIT]
     assert watched.exit_codes == [130]
@@ -87,7 +87,7 @@ def test_a_third_signal_ends_the_process_in_the_handler(capfd):
 
 @pytest.mark.anyio
 async def test_the_event_loop_acts_on_signals():
-    """The first signal requests the stop by its name, the second cancels the work that it skips."""
+    """The first signal requests the stop by name, the second cancels the work to skip."""
     watched = Watched()
     escalation = watched.escalation
     escalation.enter_event_loop()
@@ -115,7 +115,7 @@ async def receive_later(watched, number):
 
 @pytest.mark.anyio
 async def test_work_that_ends_in_time_is_not_cancelled():
-    """Without a second signal the work runs to its end."""
+    """Without a second signal the work runs to the end."""
     watched = Watched()
     watched.escalation.enter_event_loop()
     done = []
@@ -176,7 +176,7 @@ async def test_a_process_of_others_is_not_ended():
 
 @pytest.mark.anyio
 async def test_an_event_loop_that_is_blocked_for_good():
-    """The watchdog hears of it from another thread, and hears that the event loop goes on with the next event."""
+    """The watchdog learns of the block from another thread, and of its end with the next event."""
     watched = Watched()
     noted = []
     watched.escalation._watchdog.note_blocked = noted.append

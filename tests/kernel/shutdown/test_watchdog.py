@@ -19,7 +19,7 @@ from bandmaster.kernel.shutdown.watchdog import (
 
 
 def list_due(state, now):
-    """The terminations whose time has come."""
+    """The terminations that are due."""
     return [termination for termination in list_terminations(state) if termination.at <= now]
 
 
@@ -158,7 +158,7 @@ def test_an_ordinary_end():
 
 
 def test_the_first_request_counts():
-    """The grace runs from the first signal, whatever comes later."""
+    """The grace runs from the first signal, also when others follow."""
     end = Exit()
     now = [0.0]
     with make_watchdog(end, grace=10, clock=lambda: now[0]) as watchdog:

@@ -120,7 +120,7 @@ async def test_asgi_case(case, layers):
 @pytest.mark.parametrize("case", [background_work, contexts_apart])
 @pytest.mark.requirement("FA-16", "P-14")
 async def test_contexts(case):
-    """Each request has a context of its own until its end, also where ASGI layers split the hooks."""
+    """Each request has a separate context until the end, also where ASGI layers split the hooks."""
     layers = [bound(Request), bound(Copying), bound(End), bound(Passing), bound(Everything)]
     await case(Rig(lambda app: build(layers, app)))
 
@@ -394,7 +394,7 @@ def test_neighbours_of_a_layer_that_is_switched_off_share_a_frame():
 
 @pytest.mark.parametrize("scopes", [{"http"}, {"websocket"}, {"http", "websocket"}])
 def test_a_layer_that_is_switched_off_answers_for_nothing(scopes):
-    """An application that a layer returns unchanged isn't the layer's, of whatever kind it is."""
+    """An application of any kind that a layer returns unchanged isn't the layer's."""
     from starlette.middleware.base import BaseHTTPMiddleware
 
     class Dispatch(BaseHTTPMiddleware):

@@ -635,7 +635,7 @@ DENIAL_BODY = {"type": "websocket.http.response.body", "body": b"no"}
 )
 @pytest.mark.parametrize("frames", [1, 2])
 async def test_an_exception_of_a_websocket_that_is_closed(sent, frames):
-    """Nothing can be sent any more to a closed WebSocket, nor after the start of a refusal: the exception is raised."""
+    """An exception is raised where the WebSocket is closed or a refusal has begun, since no answer can be sent."""
     tried, error = [], ValueError("boom")
 
     def answer(exchange, error):

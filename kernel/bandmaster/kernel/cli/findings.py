@@ -34,7 +34,8 @@ class Judgement:
 def judge(planned: PlannedTarget, *, asks_for_role: bool) -> Judgement:
     """Everything that would be refused or warned of when the target is served, and when its other roles run.
 
-    With ``asks_for_role`` the role of the plan is judged alone, and counts although the environment has no use for it.
+    With ``asks_for_role`` the role of the plan is judged alone, and counts although the environment doesn't use
+    that role.
     """
     kernel = planned.kernel
     findings = Findings(planned.problems, planned.warnings)

@@ -36,12 +36,12 @@ class PlannedTarget:
 
     @property
     def title(self) -> str:
-        """The target as headings name it."""
+        """The name of the target in headings."""
         return name_target(self.target)
 
 
 def name_target(target: str | None) -> str:
-    """A target as headings name it."""
+    """The name of a target in headings."""
     return target or "everything installed"
 
 

@@ -1,4 +1,4 @@
-"""Tell whether an object is of a declared type. Only what is certain counts as a difference."""
+"""Tell whether an object is of a declared type. Only a certain difference counts."""
 
 from __future__ import annotations
 

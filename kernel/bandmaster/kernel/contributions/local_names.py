@@ -17,7 +17,7 @@ def resolve_local_names(defined: Any) -> None:
     """Resolve the annotations of a callable that mention local names, while the functions around are running.
 
     Under ``from __future__ import annotations`` an annotation is text, and only a running function can tell its local
-    names. An annotation that can't be resolved now stays as it is, for the plan to resolve or to refuse.
+    names. An annotation that can't be resolved now stays unchanged, for the plan to resolve or to refuse.
     """
     *_, written = walk_wrapped(defined)
     annotations: dict[str, Any] = getattr(written, "__annotations__", None) or {}

@@ -28,7 +28,7 @@ def parse_names(names: str | Iterable[str], label: str = "disable") -> frozenset
 
 
 def list_addresses(group: str, name: str) -> frozenset[str]:
-    """Everything that a part may be disabled by; ``group`` is the full name of its entry point group."""
+    """The names by which a part may be disabled; ``group`` is the full name of the entry point group."""
     return frozenset((name, f"{group.removeprefix(PREFIX)}:{name}", f"{group}:{name}"))
 
 
@@ -38,7 +38,7 @@ def is_switched_off(
     """Whether a part that code hands over is disabled.
 
     ``own`` are the names that the code disables, ``operator`` those of the settings, and ``installed`` the addresses of
-    all installed parts. A name means the installed part, in whose place code may hand over another. It means a part
+    all installed parts. A name means the installed part, which code may replace. The name means a part
     from code where no installed part has that name, and where both the code and the operator disable the name: then
     code has made way for its own part, and the operator switches that one off.
     """

@@ -9,7 +9,7 @@ PREFIX = "bandmaster."
 
 
 class Entry(NamedTuple):
-    """One line of a group whose name begins with ``bandmaster.``."""
+    """One line of a group with a name that begins with ``bandmaster.``."""
 
     group: str
     name: str
@@ -23,7 +23,7 @@ def parse(text: str) -> Iterator[Entry]:
     """The lines of bandmaster's groups, in their order; other groups are passed over.
 
     Comments begin with ``#`` or ``;``, and white space around names and values is ignored, as the packaging
-    specification "Entry points" has it. A fault without a name concerns the file, not one of its entries.
+    specification "Entry points" says. A fault without a name concerns the file, not one of its entries.
     """
     group: str | None = None
     names: set[tuple[str, str]] = set()

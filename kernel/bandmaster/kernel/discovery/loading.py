@@ -26,10 +26,10 @@ _Failure: TypeAlias = MissingModule | MissingAttribute | FailedImport
 
 
 def load(found: Found) -> Contribution:
-    """Import a contribution. It gets the name of its entry point, and its provenance.
+    """Import a contribution, and add the name and the provenance of the entry point.
 
     Raises:
-        DiscoveryError: the import fails, or the object is no contribution of its group; ``__cause__`` is the exception.
+        DiscoveryError: the import fails, or the object is no contribution of the group; ``__cause__`` is the exception.
         KeyError: the group isn't one of contributions.
     """
     wanted = GROUPS[found.group]
@@ -48,7 +48,7 @@ def load(found: Found) -> Contribution:
 
 
 def load_command(found: Found) -> Any:
-    """Import the object that a command's entry point names, without a check of its type.
+    """Import the object that a command's entry point names, without a check of the type.
 
     Raises:
         DiscoveryError: the import fails; ``__cause__`` is the exception.

@@ -59,7 +59,7 @@ def make_pin(parts: Sequence[Found]) -> Pin:
     """Pin the distribution that all these parts come from.
 
     Raises:
-        DiscoveryError: its metadata can't be read.
+        DiscoveryError: the distribution's metadata can't be read.
     """
     first = parts[0]
     editable = _is_editable(first)

@@ -14,7 +14,7 @@ from bandmaster.kernel.hosting.frameworks import list_variables
 from bandmaster.kernel.hosting.references import list_functions, list_named_objects
 
 _LIBRARIES = {*sys.stdlib_module_names, "anyio", "trio", "sniffio", "starlette", "fastapi"}
-"""Modules whose functions say nothing about what is started: every lifespan may call `asyncio.sleep`."""
+"""Modules with functions that don't tell which app is started: every lifespan may call `asyncio.sleep`."""
 
 
 class Finding(Enum):
@@ -31,7 +31,7 @@ class Entry(NamedTuple):
 
     code: CodeType
     owner: int | None
-    """The object whose method the function is; None for a plain function."""
+    """The object of a method; None for a plain function."""
     variables: tuple[int, ...]
     """The values that the function closes over."""
     stays_open: bool
@@ -54,8 +54,8 @@ class OpenGenerator(NamedTuple):
 class AsyncGeneratorWatch:
     """Notes which async generators begin in this thread, until `end` is called or the block is left.
 
-    Most lifespans, and most of what they enter, are async generators. The hook is Python's own; that of the event loop
-    is called as before.
+    Most lifespans, and most context managers within them, are async generators. The hook is Python's own; that of the
+    event loop is called as before.
     """
 
     def __init__(self) -> None:

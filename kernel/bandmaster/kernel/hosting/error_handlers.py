@@ -92,7 +92,7 @@ def wrap_in_error_handlers(app: ASGIApp, handlers: Sequence[ErrorHandlerContribu
 
 async def _close_websocket(websocket: Any, error: Any) -> None:
     exchange = current_exchange()
-    # Starlette's own handler would close the WebSocket twice: the object that it gets doesn't know what was sent.
+    # Starlette's own handler would close the WebSocket twice: the object that it gets doesn't know the messages sent.
     if exchange is not None and exchange.socket is not None and exchange.socket.closed:
         raise error
     await websocket.close(error.code, error.reason)

@@ -1,4 +1,4 @@
-"""One run of the lifespans of a host and of its mounted apps: what has been entered, and what was yielded."""
+"""One run of the lifespans of a host and of its mounted apps, with the values that the lifespans yield."""
 
 from __future__ import annotations
 
@@ -57,7 +57,7 @@ class HostedRun:
 
     @contextmanager
     def watch_host(self) -> Iterator[None]:
-        """Watch what the host's lifespan enters, until `judge_mounted` is called."""
+        """Watch the async generators that the host's lifespan begins, until `judge_mounted` is called."""
         with self._watch:
             yield
 
@@ -82,7 +82,7 @@ class HostedRun:
         return self._findings.get(hosted.name, Finding.NOT_STARTED)
 
     def explain_failure(self, hosted: HostedApp, error: Exception) -> None:
-        """Note on an app's error what may be at fault besides the app."""
+        """Note on an app's error which other code may be at fault."""
         if self.is_required(hosted) and not self._guard.has_entered(hosted.router):
             error.add_note(
                 f"the lifespan scope didn't reach the lifespan of the {type(hosted.core).__name__} app: middleware of "

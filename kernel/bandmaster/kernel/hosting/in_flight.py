@@ -45,7 +45,7 @@ class InFlight:
     """The requests and WebSockets that one run of an application is serving.
 
     Each of them passes this gate, which can therefore end each: WebSockets are closed, streams are disconnected, and
-    what goes on is cancelled.
+    the rest is cancelled.
     """
 
     def __init__(self, close_code: int = 1001, is_stopping: Callable[[], bool] = bool) -> None:
@@ -65,7 +65,7 @@ class InFlight:
         return len(self._requests) + len(self._websockets)
 
     async def serve_request(self, app: ASGIApp, scope: Scope, receive: Receive, send: Send) -> bool:
-        """Let the app serve one HTTP request. Returns false if it was cancelled before it had begun to answer."""
+        """Let the app serve one HTTP request. Returns false after a cancellation before the start of the answer."""
         request = _Request(self, scope, receive, send)
         self._requests.add(request)
         try:
@@ -138,7 +138,7 @@ class InFlight:
 
 
 class _Request(Interruption):
-    """One HTTP request, with the ``receive`` and the ``send`` that its app gets."""
+    """One HTTP request, with the ``receive`` and the ``send`` that the app gets."""
 
     __slots__ = ("_body_is_read", "_in_flight", "_receive", "_send", "_start", "_waits", "is_over", "scope")
 

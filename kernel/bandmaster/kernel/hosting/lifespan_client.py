@@ -18,14 +18,14 @@ class LifespanClient:
     The ASGI specification lets an app have no lifespan. Such an app raises before it has received anything, returns
     without an answer, or answers as if a page had been requested, and is served like others. ``required`` means that
     the app is known to have a lifespan: then each of these is an error, and so is a return before the shutdown.
-    ``state`` is what the app finds in the scope's state.
+    ``state`` has the values that the app finds in the scope's state.
     """
 
     def __init__(self, app: ASGIApp, *, required: bool = False, state: Mapping[str, Any] | None = None) -> None:
         self.state: dict[str, Any] = dict(state or {})
         """The values that the app has for its requests."""
         self.reported: HostLifespanError | None = None
-        """The failure that the app has sent, if it has sent one."""
+        """The failure that the app has sent, if any."""
         self.raised: Exception | None = None
         """The exception that the app has raised, if that was a failure."""
         self._app = app
@@ -43,12 +43,12 @@ class LifespanClient:
 
     @asynccontextmanager
     async def running(self) -> AsyncGenerator[None, None]:
-        """Start the app before the block, and stop it after the block. The block is cancelled if the app fails.
+        """Start the app before the block, and stop the app after it. The block is cancelled if the app fails.
 
         An exception of the block is raised unchanged, once the app has stopped.
 
         Raises:
-            HostLifespanError: the app reported a failure and raised nothing, or ended although it is ``required``.
+            HostLifespanError: the app reported a failure and raised nothing, or ended although ``required``.
             RuntimeError: the app is ``required`` but doesn't speak the protocol.
             Exception: the app raised an exception, from startup to shutdown.
         """

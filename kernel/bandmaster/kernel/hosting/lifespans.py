@@ -66,7 +66,7 @@ class Lifespans:
         return tuple(self._make_contribution(hosted) for hosted in added.values())
 
     def prepare_run(self, get_resources: Callable[[], Resources], emit: Callable[[Event], None]) -> None:
-        """Forget the values of an earlier run. ``get_resources`` returns what the components have provided so far."""
+        """Forget the values of an earlier run. ``get_resources`` returns the objects of the components so far."""
         if self._run is not None:
             self._run.end()  # a component of the earlier run that was abandoned hasn't ended it
         self._run, self._running = None, 0

@@ -52,7 +52,7 @@ class HostedApp(NamedTuple):
     """The name of the component for the lifespan."""
     app: Any
     path: str = ""
-    """Where the app is mounted; empty for the host itself."""
+    """Where the app is mounted; empty for the host."""
     core: Any = None
     """The app inside its wrappers, or the app itself."""
     router: Any = None
@@ -164,7 +164,7 @@ def _walk(app: Any, path: str, around: tuple[Any, ...], lifespans: tuple[Any, ..
 
 
 def _leads_back(mount: MountedApp) -> bool:
-    """Whether a mounted app has nothing to start, and passes the lifespan on to an app around it (python-socketio)."""
+    """Whether a mounted app has nothing to start, and passes the lifespan on to an outer app (python-socketio)."""
     own = any(getattr(mount.app, name, None) for name in ("on_startup", "on_shutdown"))
     inside = [unwrap_app(value) for value in getattr(mount.app, "__dict__", {}).values() if callable(value)]
     return not own and any(inner is outer for inner in inside for outer in mount.around)

@@ -1,4 +1,4 @@
-"""Read from the code of a lifespan, or of an app, which functions and objects it names."""
+"""Find the functions and objects that the code of a lifespan, or of an app, names."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ _MOST_HOPS = 3
 
 
 def list_functions(lifespan: Any) -> Iterator[tuple[FunctionType, Any]]:
-    """The functions of which a lifespan consists, each with the object whose method it is, if it is one."""
+    """The functions of which a lifespan consists; a method comes with its object, any other with None."""
     methods: list[Any] = []
     for item in walk_lifespan(lifespan):
         if type(item) is MethodType and type(item.__func__) is FunctionType:
@@ -29,7 +29,7 @@ def list_functions(lifespan: Any) -> Iterator[tuple[FunctionType, Any]]:
 
 
 def list_named_objects(function: FunctionType, owner: Any = None) -> list[Any]:
-    """The objects that a function names: the variables that it closes over, globals, and attributes of these."""
+    """The objects that a function names: closed-over variables, globals, and attributes of these."""
     names = function.__code__.co_names
     found = [*list_variables(function).values()]
     found += [function.__globals__[name] for name in names if name in function.__globals__]

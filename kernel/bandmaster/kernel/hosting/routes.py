@@ -140,7 +140,7 @@ def _read_routes(contribution: RouteContribution, host: Any) -> Any:
 
 
 def _call(function: Callable[..., Any], host: Any) -> Any:
-    """Call a function that makes routes, with the host if the function has a parameter for it."""
+    """Call a function that makes routes, with the host if the function has a parameter for the host."""
     try:
         parameters = inspect.signature(function).parameters.values()
     except (TypeError, ValueError):  # written in C

@@ -44,7 +44,7 @@ class ServerLogFilter(logging.Filter):
                 logging.getLogger(name).removeFilter(self)
 
     def note_exception(self, error: BaseException, send: Send) -> None:
-        """Note that an exception leaves the application for the server, whose ``send`` this is."""
+        """Note that an exception leaves the application for the server; ``send`` is the server's."""
         if isinstance(error, Exception):
             needs_record = not is_disconnect(error, send)
         else:

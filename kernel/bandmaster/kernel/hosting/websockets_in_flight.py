@@ -15,7 +15,7 @@ _REASON = "the server is going away"
 
 
 class WebSocketInFlight(Interruption):
-    """One WebSocket, with the ``receive`` and the ``send`` that its app gets."""
+    """One WebSocket, with the ``receive`` and the ``send`` that the app gets."""
 
     __slots__ = ("_code", "_gone", "_is_connecting", "_is_open", "_receive", "_send", "_waits", "scope")
 
@@ -34,7 +34,7 @@ class WebSocketInFlight(Interruption):
         """The calls of ``receive`` that wait for the client; None before the app has received the connect."""
 
     async def receive(self) -> Message:
-        """Receive what the client sends; a disconnect when the drain has closed the connection."""
+        """Receive the client's message; a disconnect when the drain has closed the connection."""
         if self._waits is None:
             self._waits = []
             return await self._receive()

@@ -1,4 +1,4 @@
-"""Make the arguments of a factory or a constructor from its needs."""
+"""Make the arguments of a factory or a constructor from the needs."""
 
 from __future__ import annotations
 
@@ -23,9 +23,10 @@ def look_up(resources: Resources) -> Callable[[Need], Any]:
 
 
 def make_arguments(needs: Iterable[Need], find: Callable[[Need], Any], settings: Mapping[type, Any]) -> dict[str, Any]:
-    """The arguments by parameter: what ``find`` finds, else settings.
+    """The arguments by parameter: the result of ``find``, else settings.
 
-    A parameter for which there is neither keeps its default. Without a default it gets None, or an empty collection.
+    A parameter for which there is neither keeps its default. Without a default the argument is None, or an
+    empty collection.
     """
     arguments: dict[str, Any] = {}
     for need in needs:

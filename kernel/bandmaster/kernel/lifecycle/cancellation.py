@@ -27,9 +27,9 @@ async def wait_through(events: Iterable[anyio.Event], scope: anyio.CancelScope |
 
 
 def remove_cancellations(error: BaseException, *, expected: bool) -> BaseException | None:
-    """Return the error that a component has raised by itself, without the cancellations that it obeyed.
+    """Return the error that a component has raised by itself, without the cancellations that the component obeyed.
 
-    None where nothing else is left and the kernel ``expected`` a cancellation, since it had cancelled the component. A
+    None where nothing else is left and the kernel ``expected`` a cancellation, having cancelled the component. A
     cancellation that the kernel hadn't caused becomes an error.
     """
     cancelled = anyio.get_cancelled_exc_class()

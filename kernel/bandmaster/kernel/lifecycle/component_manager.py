@@ -140,7 +140,7 @@ def _make_second_yield_error(frame: FrameType, first: int, second: int) -> Yield
 
 
 def _make_error(message: str, frame: FrameType | None, line: int) -> YieldError:
-    """An error whose traceback ends in the line of the component, as if that had raised the error."""
+    """An error with a traceback that ends in the line of the component, as if that had raised the error."""
     error = YieldError(message)
     return error if frame is None else error.with_traceback(TracebackType(None, frame, -1, line))
 

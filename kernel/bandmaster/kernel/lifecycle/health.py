@@ -94,7 +94,7 @@ class Health:
         self._probes = {name: probe for name, probe in self._probes.items() if probe.component != component}
 
     async def check(self) -> Report:
-        """Run every probe whose last result is no longer fresh."""
+        """Run every probe without a fresh result."""
         results: dict[str, Check] = {}
 
         async def run(registered: _RegisteredProbe) -> None:

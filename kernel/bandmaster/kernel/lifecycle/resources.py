@@ -24,7 +24,7 @@ _Type: TypeAlias = type[_T] | Callable[..., _T]
 class Scoped(Generic[_T]):
     """A resource that is opened anew for each request or task, found under ``Scoped[AsyncSession]``.
 
-    ``open`` makes an async context manager that yields one and sees what the request or task raised::
+    ``open`` makes an async context manager that yields one and sees the exception of the request or task::
 
         @lifespan(band=LifespanBand.PERSISTENCE)
         async def sessions(manager: DatabaseManager) -> AsyncIterator[Scoped[AsyncSession]]:
@@ -79,8 +79,8 @@ class Resources:
         """The value of that type.
 
         Raises:
-            DegradedError: the component that would provide it failed to start, and the application serves without.
-            KeyError: nothing that runs provides it, or several parts do; the message lists what there is.
+            DegradedError: the component for that type failed to start, and the application serves without.
+            KeyError: no running part provides the value, or several do; the message lists the available keys.
         """
         # A Key is a tuple, so a plain pair finds it; a bare type is the common case.
         try:

@@ -1,4 +1,4 @@
-"""One run of a kernel: the engine, and what components have registered with it."""
+"""One run of a kernel: the engine, and the registrations of components."""
 
 from __future__ import annotations
 

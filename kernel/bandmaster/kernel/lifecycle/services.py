@@ -77,7 +77,7 @@ class Services:
             self._start(task)
 
     def start(self) -> None:
-        """Begin every service. Called in the component's task, whose context variables the services inherit."""
+        """Begin every service. Called in the component's task: the services inherit that task's context variables."""
         self._started = True
         for task in self._tasks.values():
             self._start(task)

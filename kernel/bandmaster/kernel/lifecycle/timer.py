@@ -39,7 +39,7 @@ T = TypeVar("T", bound=Timed)
 
 
 class Timer(Generic[T]):
-    """Calls ``ring`` with each object whose deadline has passed, and with the present time.
+    """Calls ``ring`` with each object past its deadline, and with the present time.
 
     One task keeps the time of all. A cancel scope with a deadline around each start couldn't do so: such a scope would
     have to close when the start is over, inside the scopes that the component keeps open until its stop.
@@ -69,7 +69,7 @@ class Timer(Generic[T]):
         self._changed.set()
 
     async def run(self) -> None:
-        """Ring until `stop` is called, whatever is cancelled meanwhile: the stop needs deadlines, too."""
+        """Ring until `stop` is called, in spite of cancellations: the stop needs deadlines, too."""
         while not self._stopped:
             self._changed = anyio.Event()
             pause = anyio.CancelScope(deadline=self._alarms[0][0] if self._alarms else math.inf, shield=True)

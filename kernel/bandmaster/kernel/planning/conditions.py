@@ -24,7 +24,7 @@ class Conditions:
     """The answers of all conditions, and the settings that were read for them."""
 
     omitted: tuple[Omission, ...]
-    """The parts whose condition says no."""
+    """The parts with a condition that says no."""
     undecided: frozenset[str]
     """The names of parts that stay in the plan although their condition has no answer: there are no settings."""
     settings: Mapping[type[Any], Any]
@@ -34,7 +34,7 @@ class Conditions:
     problems: tuple[Problem, ...]
     """The problems of settings that can't be read."""
     readers: Mapping[type[Any], tuple[Contribution, ...]]
-    """The parts whose conditions read a settings type."""
+    """The parts with conditions that read a settings type."""
 
 
 def evaluate_conditions(

@@ -39,9 +39,9 @@ class Deadlines:
     left_for_stops: float = 30.0
     """The part of the grace that draining leaves."""
     starts: Mapping[str, float] = field(default_factory=dict[str, float])
-    """For the starts of single components, by name, whatever they declare."""
+    """The start deadlines of single components, by name, in place of declared ones."""
     stops: Mapping[str, float] = field(default_factory=dict[str, float])
-    """For the stops of single components, by name, whatever they declare."""
+    """The stop deadlines of single components, by name, in place of declared ones."""
 
     def choose_start(self, name: str, declared: float | None) -> tuple[float, TimeoutSource]:
         """The deadline of a start, and where it comes from."""
@@ -60,7 +60,7 @@ class Deadlines:
 
 @dataclass(frozen=True, slots=True)
 class StopPath:
-    """Components whose stops follow one another, in start order."""
+    """Components that stop one after another, in start order."""
 
     names: tuple[str, ...] = ()
     declared: float = 0.0
@@ -89,7 +89,7 @@ def find_slowest_path(
     declared: Mapping[str, float | None],
     share: float,
 ) -> StopPath:
-    """The path whose stops take longest: along the edges within a stage, and from stage to stage."""
+    """The path that takes longest to stop: along the edges within a stage, and from stage to stage."""
     whole = StopPath()
     for stage in stages:
         best: dict[str, StopPath] = {}

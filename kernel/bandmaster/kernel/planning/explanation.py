@@ -24,7 +24,7 @@ class Explanation:
 
     name: str
     place: str
-    """The position, and the rule that decides it."""
+    """The position, and the deciding rule."""
     brought_by: str
     waits_for: tuple[Edge, ...] = ()
     waited_for_by: tuple[Edge, ...] = ()

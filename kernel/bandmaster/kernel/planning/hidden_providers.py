@@ -21,7 +21,7 @@ from bandmaster.kernel.text import list_names
 def describe_left_out(key: Key, left_out: Iterable[LeftOut]) -> str:
     """A hint about an installed part that provides the key and isn't loaded; empty without one.
 
-    A part whose module happens to be imported tells its types. Of others, those of the distribution that brings the
+    A part of an imported module tells its types. Of others, those of the distribution that brings the
     type are named.
     """
     parts = [part for part in left_out if part.found.kind in ("lifespan", "value")]

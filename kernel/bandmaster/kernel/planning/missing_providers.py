@@ -105,7 +105,7 @@ class _Search:
             hint = "Let it provide a class of its own, which isn't among those that it collects."
         else:
             wanted = f"{render_key(need.key)}, which it provides itself"
-            # The one fault that people make who want to wrap what another part provides.
+            # The one fault that people make who want to wrap another part's object.
             around = [name for name in others if name != part.name]
             hint = f"To take the one of {around[0]!r} in between, write decorates={need.key}." if around else ""
         return Problem(f"{describe_part(part)} needs {wanted}.", hint, part.name)

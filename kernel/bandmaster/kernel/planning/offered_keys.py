@@ -18,14 +18,14 @@ def list_value_keys(part: ValueContribution) -> tuple[Key, ...]:
 
 
 def list_component_keys(part: LifespanContribution) -> tuple[Key, ...]:
-    """The keys under which a component can be asked for. A decorator has the key that it decorates first.
+    """The keys under which a component can be asked for. A decorator's first key is the decorated one.
 
     Raises:
-        SignatureError: its return annotation isn't one of an async generator or an async context manager.
+        SignatureError: the return annotation isn't one of an async generator or an async context manager.
     """
     returned = read_provides(part.factory)
     if part.decorates is not None:
-        # The object that the component yields stands for the decorated one, whatever name that has.
+        # The object that the component yields stands for the decorated one, under any name.
         returned = [part.decorates, *(key for key in returned if key.type != part.decorates.type)]
     return tuple(dict.fromkeys([*returned, *part.provides]))
 

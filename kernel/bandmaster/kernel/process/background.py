@@ -59,7 +59,7 @@ def _run_with_health(
 
 
 class BackgroundProcess(Process):
-    """One run of a kernel whose components do all the work."""
+    """One run of a kernel; the components do all the work."""
 
     async def _run_kernel(self) -> None:
         async with self.kernel.running():

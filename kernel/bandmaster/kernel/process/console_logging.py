@@ -49,7 +49,7 @@ def log_to_stderr(form: str, level: str) -> Iterator[None]:
 
 
 _REPEATING = (uvicorn.LOGGER, hypercorn.LOGGER, "alembic.runtime.migration")
-"""Loggers whose news at the level info are those of the launcher or of a part, a second time."""
+"""Loggers that repeat news of the launcher or of a part at the level info."""
 
 
 def report_failure(text: str) -> None:

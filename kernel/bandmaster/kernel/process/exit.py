@@ -1,4 +1,4 @@
-"""The end of a process: its exit code, and the threads that may still delay the end."""
+"""The end of a process: the exit code, and the threads that may still delay the end."""
 
 from __future__ import annotations
 

@@ -26,7 +26,7 @@ ROLE = "exec"
 
 
 class FunctionCall:
-    """One call of a function whose parameters the plan fills, as it fills those of a component."""
+    """One call of a function with parameters that the plan fills, as for a component."""
 
     def __init__(self, function: Callable[..., Any], reference: str) -> None:
         self._function = function

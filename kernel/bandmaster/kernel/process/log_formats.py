@@ -15,7 +15,7 @@ _COLORS = {"warning": "\x1b[33m", "error": "\x1b[31m", "critical": "\x1b[31m"}
 _NO_COLOR = "\x1b[0m"
 
 _OWN = ("bandmaster.kernel",)
-"""The logger whose name the console doesn't repeat on every line."""
+"""The logger that the console doesn't name on every line."""
 _STANDARD = frozenset(vars(logging.makeLogRecord({}))) | {"message", "asctime", "taskName", "color_message"}
 """The attributes that every record may have; uvicorn adds the last one. All others are fields of the caller."""
 _KEYS = ("time", "level", "logger", "event", "exception")

@@ -111,7 +111,7 @@ class Process:
     def _report_end(self) -> None:
         if self._error is not None:
             list_variables = partial(list_place_variables, self.kernel.plan)
-            with suppress(OSError):  # the terminal may be closed, which is what SIGHUP says
+            with suppress(OSError):  # the terminal may be closed, as SIGHUP says
                 report_failure(report(self._error, full=self._traceback, list_variables=list_variables))
         self._escalation.leave_event_loop(self._exit_code())
 

@@ -45,7 +45,7 @@ class Setting:
 
 
 def describe_settings(kind: type[BaseSettings], secrets: Collection[str] = ()) -> list[Setting]:
-    """Every field of a settings type, with the variable that sets it.
+    """Every field of a settings type, with the variable that sets the field.
 
     ``secrets`` are variables that other types declare to be secret, from `secret_variables`.
     """
@@ -104,7 +104,7 @@ def _find_default(field: FieldInfo) -> object:
 
 
 def _render(leaf: Leaf, value: object, secrets: Collection[str]) -> str:
-    # A name in named values is the name of a part, whatever it sounds like.
+    # A name in named values is the name of a part, also one that sounds like a secret.
     shown = value if is_named_values(leaf.field) else hide_secrets(value, leaf.path[-1])
     if shown not in (None, "") and _is_among(secrets, leaf):
         return MASK

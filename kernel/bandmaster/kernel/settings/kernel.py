@@ -200,7 +200,7 @@ class KernelSettings(Settings):
 
     @property
     def is_staging(self) -> bool:
-        """Whether what production refuses is a warning."""
+        """Whether the refusals of production are warnings."""
         return self.environment.lower() in ENVIRONMENTS["staging"]
 
     def refuse_in_production(self, message: str, hint: str = "") -> Iterator[Problem | str]:
@@ -211,7 +211,7 @@ class KernelSettings(Settings):
             yield f"{message}, which production refuses. {hint}".rstrip()
 
     def find_warnings(self) -> Iterator[str]:
-        """Warnings about settings that are accepted, but may not mean what their author thinks."""
+        """Warnings about settings that are accepted, but may have another meaning than intended."""
         known = {name: canonical for canonical, names in ENVIRONMENTS.items() for name in names}
         if self.environment.lower() not in known:
             near = find_nearest(self.environment, known)

@@ -31,7 +31,7 @@ def describe_invalid(
     *,
     names: Mapping[str, str] = MappingProxyType({}),
 ) -> list[Problem]:
-    """The problems of a settings type whose values were refused, without the values.
+    """The problems of a settings type with refused values, without the values.
 
     Each names the variable, and the line of an env file that sets the variable. ``others`` are further types, which
     may declare secrets among the variables of this one. ``names`` has the names of fields that no variable has set, but

@@ -15,8 +15,8 @@ class SignalRelay:
     """Stands between the signals of a process and asyncio's event loop, uvloop included.
 
     ``loop.add_signal_handler`` has the interpreter write the number of each signal into a socket of the event loop,
-    which then calls the server's handler, whatever handler `signal.signal` installs later. granian has its handlers
-    there. The relay has the numbers written into a socket of its own, and passes on those of other signals at once.
+    which then calls the server's handler, also after `signal.signal` has installed another. granian has its handlers
+    there. The relay has the numbers written into another socket, and passes on those of other signals at once.
     """
 
     def __init__(self, signals: Collection[int]) -> None:

@@ -36,7 +36,7 @@ ErrorHook: TypeAlias = Callable[[Exchange, Exception], None]
 class Frame:
     """Runs the hooks of some layers around an application, for one type of scope.
 
-    ``inner`` means that the same chain has a frame further out, whose exchange has the ``data`` to share.
+    ``inner`` means that the same chain has a frame further out; the exchange of that frame has the ``data`` to share.
     """
 
     __slots__ = (

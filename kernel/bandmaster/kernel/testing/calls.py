@@ -153,7 +153,7 @@ class Calls:
                 await call.ended.wait()
 
     async def wait_end(self, call: Call, seconds: float | None) -> None:
-        """Wait until the application has ended a call, which its client has left.
+        """Wait until the application has ended a call that the client has left.
 
         Raises:
             TimeoutError: the application goes on.

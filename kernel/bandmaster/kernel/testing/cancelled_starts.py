@@ -11,13 +11,13 @@ import anyio
 
 
 class StartEnded(Exception):
-    """The cancelled start ended by its cancellation."""
+    """The cancelled start ended by the cancellation."""
 
 
 class StartContinued(Exception):
     """The cancelled start completed.
 
-    ``delivered`` says whether the cancellation had been raised in it.
+    ``delivered`` says whether the cancellation had been raised in the start.
     """
 
     def __init__(self, *, delivered: bool) -> None:
@@ -26,7 +26,7 @@ class StartContinued(Exception):
 
 
 class CancelAtStep:
-    """Wraps a component's factory so that its start is cancelled when it waits for the n-th time."""
+    """Wraps a component's factory so that the start is cancelled at the n-th wait."""
 
     def __init__(self, step: int) -> None:
         self.step = step
@@ -45,7 +45,8 @@ class CancelAtStep:
 class _CancelledManager:
     """The manager of a component, inside of two cancel scopes.
 
-    The scopes are open as long as the component, as those of the engine are, so that they nest around its own.
+    The scopes are open as long as the component, as those of the engine are, so that they nest around the
+    component's scopes.
     """
 
     def __init__(self, manager: AbstractAsyncContextManager[Any], cancellation: CancelAtStep) -> None:
@@ -101,7 +102,7 @@ class _CancelledManager:
 
 
 class _WatchedAwaitable:
-    """An awaitable with callbacks for each wait, and for each exception that the event loop raises in it."""
+    """An awaitable with callbacks for each wait, and for each exception from the event loop."""
 
     def __init__(
         self,

@@ -69,7 +69,7 @@ def _compose_again(
     own = [part for part in plan.contributions if not (isinstance(part, LifespanContribution) and _is_host(part.name))]
     without = () if HOST in plan.by_name else (f"lifespan:{HOST}", HOST)
     overridden = {key: value for key, value in plan.overrides.items() if key.type is not KernelSettings}
-    # The application has left out already what its own settings disable, and perhaps put other parts in their places.
+    # The application has left out already the parts that its settings disable, and perhaps replaced some.
     chosen = app.settings.model_copy(update={"disable": frozenset()}) if settings is None else settings
     off = parse_names(disable) | chosen.disable
     addresses = [list_addresses(group_of(part), part.name) for part in own]

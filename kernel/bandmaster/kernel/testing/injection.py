@@ -37,7 +37,7 @@ def wrap_component(plan: Plan, name: str, wrap: Callable[[Factory], Factory], **
 
 
 class Injection:
-    """The faults of one run and their triggers. A listener of the kernel: faults while serving wait for its `Ready`."""
+    """The faults of one run and their triggers. A listener of the kernel: faults while serving wait for `Ready`."""
 
     def __init__(self, faults: Iterable[Fault], plan: Plan) -> None:
         self.faults = tuple(faults)
@@ -51,7 +51,7 @@ class Injection:
         """The fault that has cancelled the run."""
         self.cancel_run: Callable[[], object] = _do_nothing
         self._failed: Counter[Fault] = Counter()
-        """How often each fault has failed a start, where it is to fail a certain number of them."""
+        """How often each fault has failed a start, where the fault is to fail a certain number of starts."""
         self._ready = anyio.Event()
         self._triggers: dict[str, anyio.Event] = {fault.component: anyio.Event() for fault in self.faults}
 

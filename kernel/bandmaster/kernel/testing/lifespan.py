@@ -12,7 +12,7 @@ from bandmaster.kernel.hosting.lifespan_client import LifespanClient
 
 
 class LifespanError(Exception):
-    """The application reported to its server that it failed.
+    """The application reported a failure to the server.
 
     ``phase`` is ``startup``, ``serving`` or ``shutdown``. The kit sets ``__cause__`` to the first failure, which the
     protocol doesn't carry.
@@ -25,9 +25,9 @@ class LifespanError(Exception):
 
 @asynccontextmanager
 async def lifespan(app: ASGIApp) -> AsyncGenerator[dict[str, Any], None]:
-    """Start an application by the ASGI lifespan protocol, and stop it; yields the state that its requests see.
+    """Start an application by the ASGI lifespan protocol, and stop it; yields the state that requests see.
 
-    If the application ends while it should serve, the body is cancelled.
+    The body is cancelled if the application ends before the body.
 
     Raises:
         LifespanError: the application reported a failed startup or shutdown, or ended in between.

@@ -1,4 +1,4 @@
-"""A queue that can be closed, bounded by the size of what waits in it."""
+"""A queue that can be closed, bounded by the size of the waiting items."""
 
 from __future__ import annotations
 

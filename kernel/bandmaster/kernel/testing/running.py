@@ -1,4 +1,4 @@
-"""Run an application for a test, from its start to its stop."""
+"""Run an application for a test, from start to stop."""
 
 from __future__ import annotations
 

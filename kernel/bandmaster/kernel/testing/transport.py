@@ -20,7 +20,7 @@ _WHOLE = "bandmaster_whole_response"
 
 
 def make_client(calls: Calls, base_url: str, headers: Any) -> httpx2.AsyncClient:
-    """A client of the application; the connection closes it."""
+    """A client of the application; the connection closes the client."""
     return _Client(transport=ASGITransport(calls), base_url=base_url, headers=headers, timeout=calls.timeout)
 
 
@@ -79,7 +79,7 @@ class ASGITransport(httpx2.AsyncBaseTransport):
 
 
 class ResponseBody(httpx2.AsyncByteStream):
-    """The body of a response, chunk by chunk as the application sends it."""
+    """The body of a response, in the chunks that the application sends."""
 
     def __init__(self, call: HTTPCall, calls: Calls, request: httpx2.Request) -> None:
         self.messages: list[Message] = []

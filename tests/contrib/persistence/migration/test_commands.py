@@ -39,7 +39,7 @@ nothing = create_app(contributions=[], discover=False)
 
 
 class Shop:
-    """An application of two parts in a folder of its own, and the command for it."""
+    """An application of two parts in a folder, and the command for that application."""
 
     def __init__(self, folder, url):
         self.folder = folder
@@ -104,7 +104,7 @@ def statement(url, text):
 
 @pytest.mark.requirement("CF-21", "F-05", "PE-5")
 def test_a_database_goes_through_all_its_states(real):
-    """``check`` and its exit code report a database that is empty, upgraded, or different from models and revisions."""
+    """``check`` and the exit code report a database that is empty, upgraded, or different from models and revisions."""
     code, answer = real.ask("check")
     assert (1, False, {"s1", "s2", "b1"}) == (code, answer["ok"], {one["id"] for one in answer["pending"]})
     assert "3 revisions pending:" in real.run("check").stdout
@@ -356,7 +356,7 @@ def test_no_password_is_ever_printed(lite, postgres_database, monkeypatch, comma
 
 @pytest.mark.process
 def test_it_is_a_command_of_bandmaster(lite):
-    """``bandmaster db`` is found by its entry point, in a process of its own."""
+    """``bandmaster db`` is found by the entry point, in another process."""
     command = [Path(sys.executable).parent / "bandmaster", "db", "upgrade", "shop_main:app", "--url", lite.url]
     done = subprocess.run(command, cwd=lite.folder, capture_output=True, text=True, check=False, timeout=60)
     assert (0, "") == (done.returncode, done.stderr)

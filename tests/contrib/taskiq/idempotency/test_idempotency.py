@@ -22,7 +22,7 @@ pytestmark = pytest.mark.anyio
 
 
 class Shaky:
-    """A client whose scripts raise ``failure``, if set."""
+    """A client with scripts that raise ``failure``, if set."""
 
     def __init__(self, client):
         self.client = client

@@ -36,7 +36,7 @@ async def test_a_failover(own_server, tmp_path, worker) -> None:
                 await until(lambda: new.exists(STREAM))
                 await asked.execute_command("SENTINEL", "FAILOVER", "main")
                 await until(lambda: _is_master(asked, replica.port), 15)
-                # Sentinels leave the old master writable for ten seconds more, and what it accepts until then is lost.
+                # Sentinels leave the old master writable for ten seconds more, and writes until then are lost.
                 await old.replicaof("127.0.0.1", str(replica.port))
                 await old.client_kill_filter(_type="normal")  # as sentinels do
 

@@ -158,7 +158,7 @@ async def test_a_full_server(own_server, worker, raw) -> None:
 
 
 async def test_a_lost_answer(worker, raw) -> None:
-    """A message whose delivery was lost on the way is redelivered when the lease expires."""
+    """A message with a lost delivery is redelivered when the lease expires."""
     with anyio.fail_after(PATIENCE):
         async with worker("me", lease=0.5) as broker, raw() as client:
             await broker.kick(message())

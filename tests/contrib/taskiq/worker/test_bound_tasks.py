@@ -550,7 +550,7 @@ def test_a_named_resource_is_no_unnamed_one():
 
 
 async def test_taskiq_makes_classes_that_nothing_provides():
-    """TaskIQ makes a class whose arguments have defaults or are dependencies."""
+    """TaskIQ makes a class if every argument has a default or is a dependency."""
 
     class Settings:
         def __init__(self, *args, size=3, cache: Annotated[Cache, TaskiqDepends()], **kwargs):

@@ -59,7 +59,7 @@ async def test_standard_output_is_looked_up_when_the_layer_is_made(monkeypatch) 
 
 
 async def test_a_component_may_provide_a_sink(capsys) -> None:
-    """A sink is found by its type, like any resource, and gets all records."""
+    """A sink is found by type, like any resource, and gets all records."""
     records = RecordList()
 
     @lifespan(band=LifespanBand.OBSERVABILITY)

@@ -29,7 +29,7 @@ class Terminal(io.StringIO):
 
 
 def test_lines_are_not_buffered(tmp_path) -> None:
-    """A process that is killed has written all its lines."""
+    """A process that is killed has written all lines."""
     with _file(tmp_path / "log") as stream:
         StreamSink(stream, json_line).write(RECORD)
         assert json_line(RECORD) == (tmp_path / "log").read_text()

@@ -28,7 +28,7 @@ pytestmark = pytest.mark.anyio
 @pytest.mark.parametrize("kind", ["starlette", "bare"])
 @pytest.mark.parametrize("error", [ZeroDivisionError("late"), HTTPException(404), transient(1)])
 async def test_a_response_that_has_begun_is_cut_off(kind: str, error: Exception) -> None:
-    """A response that has begun is not started again, and the client notices that it is incomplete."""
+    """A response that has begun is not started again, and the client notices the incomplete response."""
 
     async def body():
         yield b"a"
@@ -62,7 +62,7 @@ SOCKET_ERRORS = [
 async def test_a_websocket_that_fails_before_it_is_accepted_is_refused(
     kind: str, error: Exception, status: int, code: int
 ) -> None:
-    """A WebSocket that fails before it is accepted is refused with a problem, if the server can send one."""
+    """A WebSocket that fails before the accept is refused with a problem, if the server can send one."""
     async with run(compose(build_socket_host(kind, error, accepting=False))) as running:
         with pytest.raises(WebSocketRefused) as refused:
             async with running.websocket("/"):
@@ -148,7 +148,7 @@ async def test_a_refusal_that_the_application_leaves_unfinished() -> None:
 @pytest.mark.parametrize("accepting", [False, True])
 @pytest.mark.parametrize("denial", [False, True])
 async def test_a_handler_refuses_a_websocket_itself(status: int, accepting: bool, denial: bool) -> None:
-    """No exception leaves the host for an HTTPException: whoever watches exceptions would take it for a failure."""
+    """No HTTPException leaves the host: error trackers would report a failure."""
     left: list[Exception] = []
     host = build_socket_host("starlette", HTTPException(status, SECRET), accepting=accepting)
 

@@ -52,7 +52,7 @@ embedded stand-ins; staging warns of what production would refuse.
 
 @pytest.mark.requirement("FA-10", "XC-C1")
 def test_the_kernel_describes_all_its_settings(sandbox):
-    """Every setting has a variable of its own with the kernel's prefix, a type and a description."""
+    """Every setting has a variable with the kernel's prefix, a type and a description."""
     settings = [setting for kind in list_own_settings() for setting in describe_settings(kind)]
     assert [] == [setting for setting in settings if not (setting.description and setting.kind)]
     assert ["NOTIFY_SOCKET"] == [s.variable for s in settings if not s.variable.startswith("BANDMASTER_")]
@@ -61,7 +61,7 @@ def test_the_kernel_describes_all_its_settings(sandbox):
 
 @pytest.mark.requirement("FA-10")
 def test_a_missing_setting(sandbox):
-    """All settings are printed while a required one is missing, with the problem at its setting."""
+    """All settings are printed while a required one is missing, with the problem at that setting."""
     sandbox.install_data(url=None)
     sandbox.setenv(ACME_POOL_SIZE="many")
     result = sandbox.run("config")

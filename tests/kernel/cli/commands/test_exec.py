@@ -67,14 +67,14 @@ def shop(sandbox):
 
 
 def test_an_async_function(shop):
-    """The function gets resources and settings by type between the start and the stop; its result is printed."""
+    """The function gets resources and settings by type between the start and the stop; the result is printed."""
     result = shop.run("exec", "shop:mend")
     assert (0, "shop 3\n") == (result.exit_code, result.stdout)
     assert ["start", "mend", "stop"] == sys.modules["shop"].log
 
 
 def test_a_plain_function(shop):
-    """A plain function runs in another thread, so that it may block."""
+    """A plain function runs in another thread, where blocking is allowed."""
     result = shop.run("exec", "shop:block", "--app", "shop:app")
     assert (0, "7\n") == (result.exit_code, result.stdout)
     assert ["start", False, "stop"] == sys.modules["shop"].log

@@ -65,7 +65,7 @@ If that is what you want to run, look the changes over, then run: bandmaster loc
 
 
 def test_another_policy(sandbox, monkeypatch):
-    """The declared reaction to a failed start is locked; what operators choose instead isn't."""
+    """The declared reaction to a failed start is locked, and the choice of operators isn't."""
     sandbox.install(
         "acme-cache",
         "[bandmaster.lifespan]\ncache = acme_cache:cache\n",
@@ -107,7 +107,7 @@ def test_a_place_that_cannot_be_written(sandbox):
 
 
 def test_a_distribution_without_hashes(sandbox):
-    """A distribution without hashes of its files is locked by its metadata, with a warning."""
+    """A distribution without hashes of files is locked by the metadata, with a warning."""
     sandbox.install("acme-one", "[bandmaster.commands]\nx = acme:x\n", record=False)
     warning = "warning: acme-one 1.2 is locked by its metadata alone: it has no RECORD of its files\n"
     for arguments in (["lock"], ["lock", "--check"]):
@@ -150,7 +150,7 @@ def test_parts_in_code(sandbox):
 
 
 def test_locking_anew_while_locked(sandbox):
-    """The old lock doesn't prevent a new one; for a target that composes parts the error says what to run."""
+    """The old lock doesn't prevent a new one; for a target that composes parts the error names the command to run."""
     sandbox.install_data()
     sandbox.write("shop.py", "from bandmaster.kernel import create_app\napp = create_app()\n")
     sandbox.out("lock")
@@ -178,7 +178,7 @@ def test_parts_that_cannot_be_loaded(sandbox):
 
 
 def test_parts_with_conditions(sandbox):
-    """The locked order has every part, whatever the settings of an environment leave out."""
+    """The locked order has every part, also those that the settings of an environment leave out."""
     sandbox.install(
         "acme-store",
         """

@@ -147,7 +147,7 @@ def test_the_plan_for_another_role_knows_what_the_application_disables(sandbox):
 
 @pytest.mark.parametrize("by_argument", [True, False])
 def test_a_disabled_part_that_would_help(sandbox, by_argument):
-    """The problem of a need that a disabled part would meet names the part, and what disables it."""
+    """The problem of a need that a disabled part would meet names the part, and the reason why it is disabled."""
     sandbox.install_data()
     argument = ', disable={"database"}' if by_argument else ""
     sandbox.write(
@@ -262,7 +262,7 @@ def test_the_slowest_path(sandbox):
 
 
 def test_nothing_installed(sandbox):
-    """An empty plan says what to install."""
+    """An empty plan names packages to install."""
     assert (
         "Plan of everything installed for role 'web'\n"
         "  no parts: install a distribution that brings some, such as bandmaster-web, or name an app that composes "

@@ -75,7 +75,7 @@ def store(sandbox):
 
 
 def test_for_people(store):
-    """The plan says who decorates and collects what, what is left out and replaced, and who set a time-out."""
+    """The plan shows decorators, collections, parts left out or replaced, and the origin of time-outs."""
     told = store.run("plan", "shop:app").stdout
     lines = [line.strip() for line in told.splitlines()]
     assert "decorates Repository: takes the one of 'repository', and provides it to everybody else" in lines
@@ -116,7 +116,7 @@ def test_for_programs(store):
 
 
 def test_explain(store):
-    """The explanation of a part has its sources."""
+    """The explanation of a part has the sources."""
     told = store.run("plan", "shop:app", "--explain", "reports").stdout
     assert "takes repository: Repository from 'cached', around 'repository'" in told
     assert (
@@ -129,7 +129,7 @@ def test_explain(store):
 
 
 def test_the_settings_of_conditions_are_listed(store):
-    """They count as read, also those of a part that is left out."""
+    """The settings of conditions count as read, also those of a part that is left out."""
     told = json.loads(store.run("config", "--format", "json").stdout)
     (group,) = [group for group in told["groups"] if group["type"] == "CacheSettings"]
     assert "read by pdf (acme-store 1.2)" == group["read_by"]

@@ -38,7 +38,7 @@ def launched(sandbox):
 
 
 def test_options_have_precedence_over_the_environment(sandbox, launched):
-    """The launcher gets the application, the settings and the target; its exit code is the command's."""
+    """The launcher gets the application, the settings and the target; the launcher's exit code is the command's."""
     sandbox.write("shop.py", APP)
     sandbox.setenv(BANDMASTER_SERVER_PORT="1", BANDMASTER_SERVER_KEEP_ALIVE="9")
     result = sandbox.run("run", "shop:app", "--host", "0.0.0.0", "--port", "0", "--server", "granian")

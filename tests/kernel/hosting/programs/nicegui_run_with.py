@@ -1,4 +1,4 @@
-"""NiceGUI in a FastAPI app by `ui.run_with`: the host's lifespan calls what NiceGUI's own lifespan calls."""
+"""NiceGUI in a FastAPI app by `ui.run_with`: the host's lifespan calls the same functions as NiceGUI's."""
 
 from fastapi import FastAPI
 from nicegui import app as gui

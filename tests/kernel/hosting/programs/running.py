@@ -19,7 +19,7 @@ def run(host, ask):
 
 
 def show(event):
-    """Print the events that say what was started."""
+    """Print the events that name the started components."""
     match event:
         case events.ComponentStarted(component=name):
             print("component", name)

@@ -1,4 +1,4 @@
-"""Socket.IO mounted in the app that it also wraps, which hands the app its own lifespan a second time."""
+"""Socket.IO mounted in an app and wrapped around the same app, so that the app gets the lifespan scope twice."""
 
 from contextlib import asynccontextmanager
 

@@ -112,7 +112,7 @@ def test_libraries_that_replace_the_handler_of_uvicorn(settings, monkeypatch):
 
 @pytest.mark.parametrize(("name", "loop"), EVERY)
 def test_stopping_before_it_serves(settings, name, loop):
-    """A server that is stopped before it serves ends at once."""
+    """A server that is stopped before serving ends at once."""
     chosen = settings(server=name, loop=loop)
     server = make_server(chosen)
     server.stop()

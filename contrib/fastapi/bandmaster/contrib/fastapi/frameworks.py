@@ -22,7 +22,7 @@ VALIDATION_SCHEMAS = ("HTTPValidationError", "ValidationError")
 
 @dataclass(frozen=True)
 class TypedDepends(Depends):
-    """A ``Depends`` whose function is made from the annotated type. Subclasses make the function.
+    """A ``Depends`` with a function made from the annotated type. Subclasses make the function.
 
     Of ``Annotated[T, Depends()]`` FastAPI makes a copy of the marker with ``T`` as its dependency, and would call
     ``T``. The marker is a frozen dataclass, so the copy passes through ``__post_init__``.
@@ -88,7 +88,7 @@ def list_dependencies(dependant: Any) -> list[Dependency]:
 
 
 def describe_endpoint(error: ResponseValidationError) -> str:
-    """The handler whose response was refused, with file and line where this version of FastAPI reports them."""
+    """The handler with the refused response, with file and line where this version of FastAPI reports them."""
     if not error.endpoint_file:
         return "a handler"
     return f"{error.endpoint_function} ({error.endpoint_file}:{error.endpoint_line})"

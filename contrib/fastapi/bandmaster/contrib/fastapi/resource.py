@@ -23,7 +23,7 @@ class MissingResourceError(BandmasterError, LookupError):
 def Resource(  # noqa: N802  # named like FastAPI's Depends and Query
     kind: Any = None, name: str | None = None, /, *, scope: Scope | None = None
 ) -> Any:
-    """Inject a resource into a handler or a dependency: by its type, and by ``name`` if there are several of the type.
+    """Inject a resource into a handler or a dependency: by type, and by ``name`` if there are several of the type.
 
     Write the marker beside the type, ``Annotated[DatabaseManager, Resource()]``, or as a default value. Without a
     parameter the marker takes the type itself: ``dependencies=[Resource(DatabaseManager)]``. A parameter of type
@@ -36,7 +36,7 @@ def Resource(  # noqa: N802  # named like FastAPI's Depends and Query
     Raises:
         ValueError: the type can't be the type of a resource, or an argument is out of range.
         MissingResourceError: nothing provides the resource; raised when a request comes.
-        DegradedError: the component that would provide it is degraded; raised when a request comes.
+        DegradedError: the component for that type is degraded; raised when a request comes.
     """
     if isinstance(kind, str):
         if name is not None:

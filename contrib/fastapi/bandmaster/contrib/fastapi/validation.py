@@ -77,7 +77,7 @@ async def _answer_request(request: Request, error: RequestValidationError) -> Re
 
 
 async def _refuse_websocket(websocket: WebSocket, error: WebSocketRequestValidationError) -> None:
-    # Not raised: whoever watches exceptions further out would take it for a failure, and record what the client sent.
+    # Not raised: error trackers further out would report a failure, and record the client's input.
     problem = validation_problem(error.errors())
     if not await refuse_websocket(websocket, problem):
         raise ProblemError.of(problem) from None
@@ -87,7 +87,7 @@ async def _answer_invalid_response(request: Request, error: ResponseValidationEr
     # Not the error itself: its text would put the returned value into the log.
     invalid = InvalidResponseError(_summarize(error))
     if find_unhandled_handler(request.scope.get("app")) not in (None, unhandled_error.handler):
-        raise invalid from None  # for the app's own handler of what nobody handles
+        raise invalid from None  # for the app's own handler of unhandled exceptions
     answer: Response = await unhandled_error.handler(request, invalid)
     return answer
 

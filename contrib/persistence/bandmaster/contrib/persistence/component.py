@@ -63,7 +63,7 @@ async def database(settings: DatabaseSettings, context: Context) -> AsyncIterato
 
 @lifespan(band=LifespanBand.PERSISTENCE, name="database_session")
 async def database_session(manager: DatabaseManager) -> AsyncIterator[Scoped[AsyncSession]]:
-    """Sessions for a request or task each: committed when it succeeds, rolled back when it raises."""
+    """Sessions for a request or task each: committed after a success, rolled back after an exception."""
     yield Scoped(manager.session)
 
 

@@ -51,7 +51,7 @@ async def answer(connection: AsyncConnection) -> None:
 
 @contextmanager
 def translated_reach(url: URL, settings: DatabaseSettings | None = None) -> Iterator[None]:
-    """Raise each error of the block as one that names the database; ``settings`` add a hint at what to change.
+    """Raise each error of the block as one that names the database; ``settings`` add a hint at variables to change.
 
     Raises:
         DatabaseUnavailableError: another try may help.

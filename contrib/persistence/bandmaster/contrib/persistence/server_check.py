@@ -44,7 +44,7 @@ async def check_server(manager: DatabaseManager, context: Context) -> None:
             hint=f"it is tried again every second; with {manager.settings.variable('critical')}=true the start fails",
         )
         manager.refuse_connections()
-        # Once is enough: what ends the service is the failure of a check, which also ends a start.
+        # Once is enough: the service is ended by the failure of a check, which also ends a start.
         restart = Restart(intensity=0)
         context.supervise(partial(_check_when_back, manager, context), name="check", restart=restart)
 

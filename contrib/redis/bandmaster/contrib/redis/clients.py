@@ -38,9 +38,9 @@ class Clients:
 
 @asynccontextmanager
 async def open_client(settings: RedisSettings, name: str) -> AsyncGenerator[Redis, None]:
-    """A client besides the component's, until the block ends. The client connects at its first command.
+    """A client besides the component's, until the block ends. The client connects at the first command.
 
-    Errors name the client by ``name``. Its commands raise `RedisUnavailableError`, `RedisRefusedError` and
+    Errors name the client by ``name``. Commands raise `RedisUnavailableError`, `RedisRefusedError` and
     `RedisClosedError`.
 
     Raises:
@@ -107,7 +107,7 @@ def _probing_options(settings: RedisSettings) -> Mapping[str, Any]:
 
 @dataclass(frozen=True, slots=True)
 class _Connecting:
-    """The options that all pools of a client share: its description for errors, and its TLS context."""
+    """The options that all pools of a client share: the client's description for errors, and the TLS context."""
 
     label: str
     tls: ssl.SSLContext | None

@@ -45,11 +45,11 @@ def find_queue_problems(
 
 
 def find_worker_problems(settings: TaskIQSettings, plan: Plan) -> Iterator[Problem | str]:
-    """The problems of the worker: a queue that it can't reach, and tasks that ask for what nothing provides."""
+    """The problems of the worker: a queue out of reach, and tasks that ask for types that nothing provides."""
     if plan.role == "worker" and settings.is_embedded:
         yield _describe_embedded("worker")
     if plan.role == "web" and not settings.is_embedded:
-        return  # the tasks run in other processes, whose plan provides what they ask for
+        return  # the tasks run in other processes with another plan, which provides the types
     chains_by_key = plan.providers.by_key.items()
     several = {key: [chain.provider.name for chain in chains] for key, chains in chains_by_key if len(chains) > 1}
     provided = Resources(dict.fromkeys([*plan.provided, *plan.overrides]), several=several)

@@ -102,7 +102,7 @@ def _plan_installed(role: str, settings: KernelSettings) -> Plan:
 def _make_lock(found: Iterable[Found], plan: Plan) -> Lock:
     from bandmaster.kernel.discovery.lockfile import Lock
 
-    # As declared: what operators choose instead belongs to their environment.
+    # As declared: the choice of operators belongs to their environment.
     declared = {
         component.name: component.contribution.on_start_failure
         for component in plan

@@ -42,7 +42,8 @@ _TAKEN = ("bandmaster", "test", "tests")
 def new(name: Name, plugin: Plugin = False, directory: Directory = ".") -> None:
     """Write a small application to begin with.
 
-    It has a factory, a component, a layer, routes, a task, settings, and tests that pass. No existing file is changed.
+    The application has a factory, a component, a layer, routes, a task, settings, and tests that pass. No existing file
+    is changed.
     """
     with answering(Format.TEXT):
         package = check_name(name)

@@ -35,7 +35,7 @@ def timeline(
 ) -> None:
     """Print how long each component of the last start took.
 
-    For each component: how long it worked, and how long it waited for others. And the chain of components that
+    For each component: the time of its work, and the time of waiting for others. Then the chain of components that
     determined the length of the whole start.
     """
     with answering(answer, full=traceback):

@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, slots=True)
 class Line:
-    """One line, with lines indented below it."""
+    """One line, and the indented lines below."""
 
     text: str
     note: str = ""

@@ -16,7 +16,7 @@ def bind(settings: ServerSettings) -> socket.socket:
     """A bound socket that doesn't listen yet, so that an address in use is known before anything starts.
 
     Raises:
-        BindError: the address can't be used; the message says why, and what to try.
+        BindError: the address can't be used; the message has the reason, and a remedy.
     """
     if settings.fd is not None:
         return _open_inherited(settings.fd)

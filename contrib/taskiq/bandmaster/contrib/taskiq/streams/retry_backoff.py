@@ -1,4 +1,4 @@
-"""Growing pauses between retries of an operation. Its first failure and its recovery are logged."""
+"""Growing pauses between retries of an operation. The first failure and the recovery are logged."""
 
 from __future__ import annotations
 

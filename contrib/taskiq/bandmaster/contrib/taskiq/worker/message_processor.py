@@ -1,4 +1,4 @@
-"""Processes one message: parses it, runs its task, stores the result, and ends the message."""
+"""Processes one message: parses the message, runs the task, stores the result, and ends the message."""
 
 from __future__ import annotations
 
@@ -113,7 +113,7 @@ class MessageProcessor:
         self._steps = MiddlewareSteps(broker)
 
     async def process(self, raw: Any, current: MessageInProgress) -> None:
-        """Process a message from its parsing to its acknowledgement. A cancellation releases the message."""
+        """Process a message from parsing to acknowledgement. A cancellation releases the message."""
         data: bytes = raw.data if isinstance(raw, AckableMessage) else raw
         try:
             message: TaskiqMessage = self._broker.formatter.loads(data)

@@ -26,7 +26,7 @@ _FIRST_PAUSE, _LONGEST_PAUSE = 0.5, 30.0
 
 @runtime_checkable
 class ReleasesUnstarted(Protocol):
-    """A broker that can release held messages whose tasks haven't begun."""
+    """A broker that can release held messages before their tasks have begun."""
 
     async def release_unstarted(self) -> int:
         """Stop reading, release the messages, and return their number."""
@@ -99,7 +99,7 @@ class Worker:
             self._ended.set()
 
     async def drain(self) -> None:
-        """Stop receiving, release the messages whose tasks haven't begun, and wait for the running tasks."""
+        """Stop receiving, release the messages of tasks that haven't begun, and wait for the running tasks."""
         await self._stop_receiving()
         await self._idle.wait()
 

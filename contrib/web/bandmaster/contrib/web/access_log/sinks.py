@@ -72,7 +72,7 @@ class StreamSink:
 
 
 class LoggingSink:
-    """Logs records to the logger ``bandmaster.web.access``, whose handlers add the time and render them."""
+    """Logs records to the logger ``bandmaster.web.access``; its handlers add the time and render the records."""
 
     def __init__(self) -> None:
         self._logger = get_logger("bandmaster.web.access")

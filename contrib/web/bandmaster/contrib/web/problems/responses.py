@@ -82,7 +82,7 @@ def answer(exchange: Exchange, problem: ProblemDetails, headers: Iterable[tuple[
 async def refuse_websocket(
     websocket: WebSocket, problem: ProblemDetails, headers: Mapping[str, str] | None = None
 ) -> bool:
-    """Refuse a WebSocket with a problem, or close an accepted one, whose client gets the close code alone.
+    """Refuse a WebSocket with a problem, or close an accepted one: then the client gets the close code alone.
 
     A server that can't send a response to a WebSocket sends 403. Returns whether there was something to refuse or to
     close: after the start of a refusal, and after the end of the connection, nothing is sent.
