@@ -345,8 +345,13 @@ MUTANTS = (
         "        self._timer.set_deadline(task, self._now() + task.component.start_timeout)\n",
     ),
     Mutant(
+        "a try begins in the tick in which the stop begins",
+        "                if self._schedule.stopping:  # since this very tick",
+        "                if False:  # since this very tick",
+    ),
+    Mutant(
         "the next try begins at once",
-        "            if task.delay:\n                await anyio.sleep(task.delay)\n",
+        "                await anyio.sleep(task.delay)\n",
         "",
     ),
     Mutant("the delays between tries don't grow", "compute_delay(backoff, attempt - 1)", "compute_delay(backoff, 0)"),
@@ -602,6 +607,8 @@ def list_telling_cases() -> Iterator[Case]:
         yield Case((Part("a", start=kind, policy="retry", failures=failures), Part("b", ("a",)), Part("c")))
     yield Case((Part("a", start="messy", policy="retry"), Part("b", start="fail"), Part("c")))
     yield Case((Part("a", start="by_hand", policy="retry"), Part("b", ("a",))))
+    for seed in range(3):  # the delay ends in the tick in which the stop begins
+        yield Case((Part("a"), Part("b", ("a",), serving="ends"), Part("c", start="fail", policy="retry")), seed=seed)
     # Degraded ones: at once, too late, in spite of the cancellation, beside a neighbour that fails.
     for kind in ("early", "hang", "messy", "late", "stubborn", "exit", "by_hand"):
         yield Case((Part("a"), Part("b", ("a",), start=kind, policy="degrade"), Part("c", ("b",), stop="slow")))

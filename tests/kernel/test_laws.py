@@ -110,6 +110,15 @@ def test_random_cases(case: Case) -> None:
     run_and_check(case)
 
 
+@pytest.mark.law("I5")
+@pytest.mark.parametrize("backend", BACKENDS)
+def test_a_delay_that_ends_as_the_stop_begins(backend: str) -> None:
+    """No try begins in the tick in which another component ends the start, in whichever order the tasks take steps."""
+    # The fifth try begins at 5.5 s, when the scope of the other component ends.
+    parts = Part("a"), Part("b", ("a",), serving="ends"), Part("c", start="fail", policy="retry")
+    _check_all(Case(parts, backend=backend, seed=seed) for seed in range(20))
+
+
 @pytest.mark.parametrize("backend", BACKENDS)
 def test_a_run_is_repeatable(backend: str) -> None:
     """A case with a seed gives the same record each time, so that a failure can be examined."""

@@ -304,6 +304,9 @@ class Engine:
         try:
             if task.delay:
                 await anyio.sleep(task.delay)
+                if self._schedule.stopping:  # since this very tick: the sleep was over before the cancellation came
+                    self._emit_end(events.ComponentStartCancelled, task)
+                    return False
             self._emit(events.ComponentStarting, component=task.name, waited=task.waited, attempt=task.attempt)
             task.manager = ComponentManager.make(task.component, self._make_arguments(task.component))
             task.pending = task.manager.__aenter__()
