@@ -32,7 +32,7 @@ from bandmaster.kernel.hosting.mounted import HOST
 from bandmaster.kernel.hosting.not_serving import NEVER_STARTED, describe_absence
 from bandmaster.kernel.hosting.responses import close_after, refuse_request, refuse_websocket
 from bandmaster.kernel.hosting.routes import install_routes
-from bandmaster.kernel.hosting.server_logs import ServerLogFilter
+from bandmaster.kernel.hosting.server_logs import ServerLogFilter, omit_traceback_of
 from bandmaster.kernel.lifecycle.composition import check_contributions, check_overrides, choose_settings
 from bandmaster.kernel.lifecycle.health import Report
 from bandmaster.kernel.lifecycle.kernel import Kernel
@@ -274,13 +274,15 @@ class Application:
         own: Exception | None = None
         try:
             await speak_lifespan(self, receive, self._share_state(scope, send))
-        except (StartError, StopError) as error:
-            own = _find_own_failure(error)
+        except BandmasterError as error:
+            omit_traceback_of(error, send)
+            own = _find_own_failure(error) if isinstance(error, StartError | StopError) else None
             # An application that starts nothing but its host fails as the host does that is served itself.
             if own is None or any(name.partition(".")[0] != HOST for name in self.plan.by_name):
                 raise
         try:
             if own is not None:
+                omit_traceback_of(own, send)
                 raise own
         finally:
             del own  # a frame that holds the exception it raises is a reference cycle

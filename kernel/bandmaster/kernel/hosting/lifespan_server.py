@@ -15,7 +15,6 @@ from bandmaster.kernel import events
 from bandmaster.kernel.errors import StartCancelled
 from bandmaster.kernel.events import Event
 from bandmaster.kernel.hosting.draining import CloseServer
-from bandmaster.kernel.hosting.server_logs import omit_traceback_of
 from bandmaster.kernel.lifecycle.kernel import Kernel
 from bandmaster.kernel.logs import get_logger
 from bandmaster.kernel.reports import one_line, report, split_report
@@ -114,7 +113,6 @@ class _Session:
         try:
             await self._send(last)
             if error is not None:
-                omit_traceback_of(error)
                 raise error
         finally:
             del error  # a frame that holds the exception it raises is a reference cycle

@@ -15,7 +15,8 @@ from starlette.types import Send
 from bandmaster.kernel.logs import note_logged, was_logged
 from bandmaster.kernel.stack.disconnects import is_disconnect
 
-_LOGGERS = ("uvicorn.error", "hypercorn.error", "_granian", "_granian.utils")
+_GRANIANS_LOGGER = "_granian"
+_LOGGERS = ("uvicorn.error", "hypercorn.error", _GRANIANS_LOGGER, "_granian.utils")
 _GRANIANS_TEXT = "Application callable raised an exception"
 """The first line of granian's record of an exception, which has the traceback as text and not the exception."""
 
@@ -66,14 +67,15 @@ class ServerLogFilter(logging.Filter):
         return True
 
 
-def omit_traceback_of(error: BaseException) -> None:
-    """Let the record that a server makes of a failed start or stop have no traceback: the failure has been logged.
+def omit_traceback_of(error: BaseException, send: Send) -> None:
+    """Let granian's record of a failed start or stop have no traceback: the failure has been logged.
 
-    The filter stays, since the server makes the record after the application has been left, and ends then.
+    ``send`` is the server's. The filter stays, since granian makes the record after the application has been left, and
+    its worker ends then. Other servers make no record with a traceback of what the application raises.
     """
-    note_logged(error)
-    for name in _LOGGERS:
-        logging.getLogger(name).addFilter(_omit_traceback)
+    if type(getattr(send, "__self__", None)).__module__.partition(".")[0] == "granian":
+        note_logged(error)
+        logging.getLogger(_GRANIANS_LOGGER).addFilter(_omit_traceback)
 
 
 def _omit_traceback(record: logging.LogRecord) -> bool:
