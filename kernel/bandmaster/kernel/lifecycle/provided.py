@@ -45,19 +45,17 @@ class Provided:
         """
         providers = self._plan.providers
         values: dict[Key, Any] = {}
-        several: dict[Key, tuple[str, ...]] = {}
         missing: dict[Key, tuple[str, str]] = {}
-        for key, chains in providers.by_key.items():
-            first, *others = chains
-            name = first.outermost.name
-            if others:
-                several[key] = tuple(chain.provider.name for chain in chains)
-            elif (value := self._get(first.outermost)) is not NOTHING:
+        for key in providers.by_key:
+            if (chain := providers.find_one(key)) is None:
+                continue  # several provide it
+            name = chain.outermost.name
+            if (value := self._get(chain.outermost)) is not NOTHING:
                 values[key] = value
             elif name in degraded:
                 missing[key] = (name, degraded[name])
         members = {kind: self._list_members(chains) for kind, chains in providers.by_type.items()}
-        return Resources(values, members, several, degraded=missing)
+        return Resources(values, members, providers.several, degraded=missing)
 
     def _list_members(self, chains: tuple[Chain, ...]) -> tuple[tuple[str, Any], ...]:
         found = [(chain.provider.name, self._get(chain.outermost)) for chain in chains]

@@ -74,6 +74,15 @@ class Providers:
     decorated: Mapping[str, Chain]
     """The chain that each decorator belongs to."""
 
+    @property
+    def several(self) -> dict[Key, tuple[str, ...]]:
+        """The keys that more than one chain provides, with the names of the providers."""
+        return {
+            key: tuple(chain.provider.name for chain in chains)
+            for key, chains in self.by_key.items()
+            if len(chains) > 1
+        }
+
     def find_one(self, key: Key) -> Chain | None:
         """The only chain that provides a key; None if there is none, or more than one."""
         chains = self.by_key.get(key, ())

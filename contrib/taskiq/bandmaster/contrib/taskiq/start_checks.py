@@ -50,9 +50,7 @@ def find_worker_problems(settings: TaskIQSettings, plan: Plan) -> Iterator[Probl
         yield _describe_embedded("worker")
     if plan.role == "web" and not settings.is_embedded:
         return  # the tasks run in other processes with another plan, which provides the types
-    chains_by_key = plan.providers.by_key.items()
-    several = {key: [chain.provider.name for chain in chains] for key, chains in chains_by_key if len(chains) > 1}
-    provided = Resources(dict.fromkeys([*plan.provided, *plan.overrides]), several=several)
+    provided = Resources(dict.fromkeys([*plan.provided, *plan.overrides]), several=plan.providers.several)
     try:
         bind_tasks(collect_tasks(plan).values(), provided, settings, run_types=RUN_TYPES)
     except PlanError as error:
