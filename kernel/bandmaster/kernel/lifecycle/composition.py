@@ -96,11 +96,10 @@ class Composition:
 
     def change(
         self,
-        contributions: Iterable[Contribution | LayerClass],
         overrides: Mapping[Any, Any] | None,
         settings: KernelSettings | None,
     ) -> Composition:
-        """A composition with further parts and overrides on top of its own, and other settings where some are given.
+        """A composition with further overrides on top of its own, and with other settings where some are given.
 
         Raises:
             PlanError, ValueError: as `check` does.
@@ -108,12 +107,7 @@ class Composition:
         added = check_overrides(overrides)
         if settings is not None or KernelSettings in added:
             settings = choose_settings(settings, added, self.environment)
-        return replace(
-            self,
-            contributions=(*self.contributions, *check_contributions(contributions)),
-            overrides={**self.overrides, **added},
-            settings=settings or self.settings,
-        )
+        return replace(self, overrides={**self.overrides, **added}, settings=settings or self.settings)
 
     def plan(
         self,

@@ -89,19 +89,18 @@ class Kernel:
         self,
         role: str | None,
         *,
-        contributions: Iterable[Contribution | LayerClass] = (),
         overrides: Mapping[Any, Any] | None = None,
         settings: KernelSettings | None = None,
     ) -> Kernel:
         """Make a kernel of the same parts, settings, overrides and listeners for another role.
 
-        ``contributions`` come in addition to its own, ``overrides`` on top of its own, ``settings`` in place of them.
-        It serves no requests unless the role is ``web``.
+        ``overrides`` come on top of its own, ``settings`` in place of them. It serves no requests unless the role is
+        ``web``.
 
         Raises:
             DiscoveryError, PlanError, ValueError: as `Kernel` does.
         """
-        changed = self._composition.change(contributions, overrides, settings)
+        changed = self._composition.change(overrides, settings)
         arguments = {field.name: getattr(changed, field.name) for field in fields(changed)}
         with use_environment(arguments.pop("environment")):
             return Kernel(role=role, listeners=self._given_listeners, **arguments)
@@ -137,7 +136,7 @@ class Kernel:
         return self._composition.plan(self.role, serves=self._serves, read_settings=lambda _: ({}, ()))[1]
 
     def extend(self, contributions: Iterable[Contribution]) -> None:
-        """Plan again, with further contributions that only the first plan brought to light.
+        """Plan again with further contributions, without another search for installed parts.
 
         Raises:
             PlanError: they don't fit in.

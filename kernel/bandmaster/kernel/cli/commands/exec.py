@@ -59,7 +59,9 @@ def execute(
         target, app_dir = resolve_target(app, app_dir)
         call = FunctionCall(load_function(function, app_dir), function)
         kernel = load_application(target, app_dir, role="web" if target else role).kernel
-        kernel = kernel.for_role(role, contributions=[call.contribution])
+        if kernel.role != role:
+            kernel = kernel.for_role(role)
+        kernel.extend([call.contribution])
         code, result = run_function(kernel, call, target=target, traceback=traceback)
     if result is not None:
         show_line(str(result))
