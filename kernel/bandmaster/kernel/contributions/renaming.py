@@ -6,10 +6,12 @@ import functools
 import inspect
 from collections.abc import Callable
 from contextlib import AbstractAsyncContextManager
-from typing import Annotated, Any
+from typing import Annotated, Any, TypeVar
 
 from bandmaster.kernel.contributions.keys import Named
 from bandmaster.kernel.contributions.signatures import Kind, parameters, read_needs, read_provides
+
+T = TypeVar("T")
 
 
 def rename_factory(
@@ -51,7 +53,12 @@ def _copy(function: Callable[..., Any], signature: inspect.Signature) -> Callabl
     def call(*arguments: Any, **keywords: Any) -> Any:
         return function(*arguments, **keywords)
 
-    # __wrapped__ leads to the original, in whose module annotations that are text are resolved.
+    return stand_in(call, function, signature)
+
+
+def stand_in(call: Callable[..., T], function: Callable[..., Any], signature: inspect.Signature) -> Callable[..., T]:
+    """Give ``call``, which stands in for a function, the function's name and the signature that the kernel reads."""
+    # __wrapped__ leads to the function, in whose module annotations that are text are resolved.
     functools.update_wrapper(call, function, updated=())
     call.__signature__ = signature  # type: ignore[attr-defined]
     return call

@@ -13,6 +13,7 @@ import anyio
 from bandmaster.kernel.contributions.bands import LifespanBand
 from bandmaster.kernel.contributions.factories import read_name, unwrap
 from bandmaster.kernel.contributions.model import LifespanContribution, Provenance
+from bandmaster.kernel.contributions.renaming import stand_in
 from bandmaster.kernel.contributions.signatures import parameters
 from bandmaster.kernel.lifecycle.kernel import Kernel
 from bandmaster.kernel.process.background import BackgroundProcess
@@ -53,11 +54,8 @@ class FunctionCall:
             self._arguments = arguments
             return nullcontext()
 
-        # __wrapped__ leads to the function, in whose module annotations that are text are resolved.
-        functools.update_wrapper(hold_arguments, self._function, updated=())
         signature = inspect.Signature(parameters(self._function), return_annotation=None)
-        hold_arguments.__signature__ = signature  # type: ignore[attr-defined]
-        return hold_arguments
+        return stand_in(hold_arguments, self._function, signature)
 
 
 def run_function(
