@@ -18,12 +18,16 @@ class Format(StrEnum):
     """For programs."""
 
 
+WITHOUT_TARGET = (
+    "Without it: BANDMASTER_APP, or app in the table [tool.bandmaster] of pyproject.toml, or everything that is "
+    "installed."
+)
+"""The end of the help of an application that may be left out."""
 Target: TypeAlias = Annotated[
     str | None,
     typer.Argument(
         help="The application, as module:attribute: an Application, a Kernel, any ASGI app, or a function that returns "
-        "one. Without it: BANDMASTER_APP, or app in the table [tool.bandmaster] of pyproject.toml, or everything that "
-        "is installed.",
+        f"one. {WITHOUT_TARGET}",
         show_default=False,
         metavar="TARGET",
     ),

@@ -28,8 +28,7 @@ def run_process(
     """
     check_may_run("run_process")
     try:
-        with kernel.use_environment():
-            settings = read_one(ServerSettings)
+        settings = read_launcher_settings(kernel)
     except PlanError as error:
         report_refusal(report(error, full=traceback), kernel.settings.log_format)
         return exit_code(error)
@@ -37,6 +36,16 @@ def run_process(
         return _run_with_health(kernel, settings, target, *health, traceback=traceback)
     with log_to_stderr(kernel.settings.log_format, kernel.settings.least_log_level):
         return BackgroundProcess(kernel, settings, target, traceback=traceback).run()
+
+
+def read_launcher_settings(kernel: Kernel) -> ServerSettings:
+    """The launcher's settings, from the environment of a kernel and its env file.
+
+    Raises:
+        PlanError: they can't be read.
+    """
+    with kernel.use_environment():
+        return read_one(ServerSettings)
 
 
 def _run_with_health(

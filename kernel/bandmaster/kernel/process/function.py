@@ -16,11 +16,10 @@ from bandmaster.kernel.contributions.model import LifespanContribution, Provenan
 from bandmaster.kernel.contributions.renaming import stand_in
 from bandmaster.kernel.contributions.signatures import parameters
 from bandmaster.kernel.lifecycle.kernel import Kernel
-from bandmaster.kernel.process.background import BackgroundProcess
+from bandmaster.kernel.process.background import BackgroundProcess, read_launcher_settings
 from bandmaster.kernel.process.console_logging import log_to_stderr
 from bandmaster.kernel.process.process import check_may_run
 from bandmaster.kernel.process.servers.settings import ServerSettings
-from bandmaster.kernel.settings.reading import read_one
 
 ROLE = "exec"
 """The role of a process that runs one function: components of every role start there, and those of this role."""
@@ -72,7 +71,7 @@ def run_function(
         PlanError: the launcher's settings can't be read.
     """
     check_may_run("run_function")
-    process = FunctionProcess(kernel, read_one(ServerSettings), target, call, traceback=traceback)
+    process = FunctionProcess(kernel, read_launcher_settings(kernel), target, call, traceback=traceback)
     with log_to_stderr(kernel.settings.log_format, kernel.settings.least_log_level):
         return process.run(), process.result
 

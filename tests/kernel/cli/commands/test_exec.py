@@ -92,6 +92,19 @@ def test_another_role(shop):
     assert ["start", "consumer", "stop"] == sys.modules["shop"].log
 
 
+def test_an_env_file(shop):
+    """Settings of the function, and those of the launcher, are read from the file, too."""
+    shop.write("shop.env", "FIX_LIMIT=8\nBANDMASTER_APP=shop:app\n")
+    shop.monkeypatch.delenv("BANDMASTER_APP")
+    assert "shop 8\n" == shop.run("exec", "shop:mend", "--env-file", "shop.env").stdout
+    shop.write("shop.env", "BANDMASTER_APP=shop:app\nBANDMASTER_SERVER_PORT=x\n")
+    result = shop.run("exec", "shop:mend", "--env-file", "shop.env")
+    assert (78, True) == (
+        result.exit_code,
+        "BANDMASTER_SERVER_PORT is wrong (ServerSettings, shop.env:2)" in result.stderr,
+    )
+
+
 def test_everything_installed(shop):
     """Without an application, everything installed is started."""
     shop.install_data()

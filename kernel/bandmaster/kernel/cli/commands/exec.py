@@ -6,7 +6,7 @@ from typing import Annotated
 
 import typer
 
-from bandmaster.kernel.cli.options import AppDir, Format, Traceback
+from bandmaster.kernel.cli.options import WITHOUT_TARGET, AppDir, EnvFile, Format, Traceback
 from bandmaster.kernel.cli.output import answering, show_line
 from bandmaster.kernel.reports import MISCONFIGURED
 
@@ -23,8 +23,7 @@ App = Annotated[
     str | None,
     typer.Option(
         "--app",
-        help="The application, as module:attribute. Without it: BANDMASTER_APP, or app in the table [tool.bandmaster] "
-        "of pyproject.toml, or everything that is installed.",
+        help=f"The application, as module:attribute. {WITHOUT_TARGET}",
         show_default=False,
         metavar="TARGET",
     ),
@@ -39,6 +38,7 @@ def execute(
     function: Function,
     app: App = None,
     role: RunRole = "exec",
+    env_file: EnvFile = None,
     app_dir: AppDir = ".",
     traceback: Traceback = False,
 ) -> None:
