@@ -56,6 +56,7 @@ if TYPE_CHECKING:
     from bandmaster.kernel.hosting.error_handlers import share_error_handlers as share_error_handlers
     from bandmaster.kernel.hosting.in_flight import Drain as Drain
     from bandmaster.kernel.hosting.targets import load_application as load_application
+    from bandmaster.kernel.hosting.targets import load_kernel as load_kernel
     from bandmaster.kernel.imports import ImportFailure as ImportFailure
     from bandmaster.kernel.imports import import_object as import_object
     from bandmaster.kernel.lifecycle.context import Context as Context
@@ -124,7 +125,7 @@ export_lazily(
         "hosting.application": ["Application", "create_app"],
         "hosting.error_handlers": ["share_error_handlers"],
         "hosting.in_flight": ["Drain"],
-        "hosting.targets": ["load_application"],
+        "hosting.targets": ["load_application", "load_kernel"],
         "lazy": ["export_lazily"],
         "imports": ["ImportFailure", "import_object"],
         "lifecycle.context": ["Context"],

@@ -32,6 +32,7 @@ from bandmaster.kernel.tracebacks import list_steps
 
 if TYPE_CHECKING:
     from bandmaster.kernel.hosting.application import Application
+    from bandmaster.kernel.lifecycle.kernel import Kernel
     from bandmaster.kernel.settings.kernel import KernelSettings
 
 T = TypeVar("T")
@@ -68,6 +69,19 @@ def load_application(
 
     kernel = _run(subject, "composed", lambda: Kernel(role=role, settings=settings))
     return _compose(kernel, subject, role, settings)
+
+
+def load_kernel(target: str | None, app_dir: str, role: str) -> Kernel:
+    """The kernel of a process of a role that serves no requests, such as a worker; see `load_application`.
+
+    Everything installed is composed for the role at once. A target is composed as its code says, and planned again.
+
+    Raises:
+        TargetError, DiscoveryError, PlanError: as `load_application` does.
+    """
+    target, app_dir = resolve_target(target, app_dir)
+    kernel = load_application(target, app_dir, role="web" if target else role).kernel
+    return kernel if kernel.role == role else kernel.for_role(role)
 
 
 def make_application(app: object) -> Application:

@@ -52,15 +52,13 @@ def execute(
     """
     with answering(Format.TEXT, full=traceback, code=MISCONFIGURED):
         from bandmaster.kernel.hosting.default_target import resolve_target
-        from bandmaster.kernel.hosting.targets import load_application, load_function
+        from bandmaster.kernel.hosting.targets import load_function, load_kernel
         from bandmaster.kernel.process.exit import end_process
         from bandmaster.kernel.process.function import FunctionCall, run_function
 
         target, app_dir = resolve_target(app, app_dir)
         call = FunctionCall(load_function(function, app_dir), function)
-        kernel = load_application(target, app_dir, role="web" if target else role).kernel
-        if kernel.role != role:
-            kernel = kernel.for_role(role)
+        kernel = load_kernel(target, app_dir, role)
         kernel.extend([call.contribution])
         code, result = run_function(kernel, call, target=target, traceback=traceback)
     if result is not None:

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Annotated, Any, NoReturn
 
 import typer
 
-from bandmaster.kernel.commands import CommandError, resolve_target
+from bandmaster.kernel.commands import CommandError
 
 if TYPE_CHECKING:
     from bandmaster.contrib.taskiq.settings import TaskIQSettings
@@ -35,13 +35,9 @@ def compose_role(
         PlanError: the parts don't fit together, or a start would be refused.
     """
     from bandmaster.contrib.taskiq.settings import TaskIQSettings
-    from bandmaster.kernel import load_application
+    from bandmaster.kernel import load_kernel
 
-    # Without a target, the installed parts are composed for the role. A target has its own role, usually the web's.
-    target, app_dir = resolve_target(target, app_dir)
-    kernel = load_application(target, app_dir, role="web" if target else role).kernel
-    if kernel.role != role:
-        kernel = kernel.for_role(role)
+    kernel = load_kernel(target, app_dir, role)
     settings = kernel.plan.settings_of(TaskIQSettings)
     if settings is None:
         raise CommandError(
