@@ -8,8 +8,8 @@ from pydantic_settings import BaseSettings, SettingsConfigDict
 
 from bandmaster.kernel import KernelSettings, PlanError, Settings
 from bandmaster.kernel.settings.display import describe_settings, read_value
-from bandmaster.kernel.settings.environment import Environment
-from bandmaster.kernel.settings.reading import load_settings, read_one, read_settings
+from bandmaster.kernel.settings.environment import Environment, use_environment
+from bandmaster.kernel.settings.reading import load_settings, read_settings
 from bandmaster.kernel.text import MASK
 
 SECRET = "hunter2-hunter2"
@@ -160,7 +160,8 @@ def test_a_file_that_cannot_be_read_is_one_problem(tmp_path):
     values, problems = read_settings([KernelSettings, Shop], environment)
     assert ({}, 1) == (values, len(problems))
     with pytest.raises(PlanError, match=r"the env file .*missing\.env can't be read: No such file"):
-        read_one(KernelSettings, environment)
+        with use_environment(environment):
+            load_settings(KernelSettings)
 
 
 def test_settings_are_loaded_outside_of_components(monkeypatch):

@@ -10,7 +10,7 @@ from pydantic_settings import BaseSettings, SettingsConfigDict
 from tests.kernel.settings.examples import SECRET, URL, CaseSensitive, Part
 
 from bandmaster.kernel import KernelSettings, PlanError, named_settings
-from bandmaster.kernel.settings.reading import read_one, read_settings
+from bandmaster.kernel.settings.reading import load_settings, read_settings
 from bandmaster.kernel.settings.variables import variable_of
 from bandmaster.kernel.text import MASK
 
@@ -180,11 +180,11 @@ def test_a_secret_of_another_type_is_not_shown(monkeypatch):
 def test_one_type_is_read(monkeypatch):
     """A type is read, or all problems are raised in one error."""
     monkeypatch.setenv("BANDMASTER_DRAIN_TIMEOUT", "3")
-    assert 3 == read_one(KernelSettings).drain_timeout
+    assert 3 == load_settings(KernelSettings).drain_timeout
     monkeypatch.setenv("BANDMASTER_DRAIN_TIMEOUT", "soon")
     monkeypatch.setenv("BANDMASTER_DEBUG", "perhaps")
     with pytest.raises(PlanError) as caught:
-        read_one(KernelSettings)
+        load_settings(KernelSettings)
     assert ["BANDMASTER_DEBUG", "BANDMASTER_DRAIN_TIMEOUT"] == sorted(
         variable for variable in ("BANDMASTER_DEBUG", "BANDMASTER_DRAIN_TIMEOUT") if variable in str(caught.value)
     )

@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING
 
 from bandmaster.kernel.cli.installed import find_installed
 from bandmaster.kernel.cli.known_settings import find_unread_variables
-from bandmaster.kernel.cli.planned_target import PlannedTarget, judge_kernel_budget
-from bandmaster.kernel.contributions.model import CheckContribution, LifespanContribution
+from bandmaster.kernel.cli.planned_target import PlannedTarget, judge_kernel_budget, list_roles
+from bandmaster.kernel.contributions.model import CheckContribution
 from bandmaster.kernel.discovery.loading import load
 from bandmaster.kernel.errors import BandmasterError, DiscoveryError, PlanError, Problem
 from bandmaster.kernel.planning.parts import describe_part
@@ -77,13 +77,7 @@ def judge_server(*, serves: bool = True) -> tuple[Findings, EventLoop]:
 
 def find_other_roles(kernel: Kernel) -> list[str]:
     """The roles that parts name, without the role of the kernel."""
-    named = {
-        role
-        for part in kernel.plan.contributions
-        if isinstance(part, LifespanContribution)
-        for role in part.roles or ()
-    }
-    return sorted(named - {kernel.role, "web"})
+    return sorted(list_roles(kernel.plan) - {kernel.role, "web"})
 
 
 def check_application(application: Application) -> Findings:

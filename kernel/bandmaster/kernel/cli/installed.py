@@ -9,7 +9,7 @@ from bandmaster.kernel.discovery.metadata import Scan, scan
 from bandmaster.kernel.discovery.trust import Admission, admit
 from bandmaster.kernel.errors import DiscoveryError, Problem
 from bandmaster.kernel.settings.kernel import KernelSettings
-from bandmaster.kernel.settings.reading import read_one
+from bandmaster.kernel.settings.reading import load_settings
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,7 +37,7 @@ def find_installed(groups: Iterable[str] | None = None) -> Installed:
     Raises:
         PlanError: the kernel's settings can't be read.
     """
-    settings = read_one(KernelSettings)
+    settings = load_settings(KernelSettings)
     seen = scan()
     try:
         lock = installed = None

@@ -69,9 +69,15 @@ def judge_kernel_budget(kernel: Kernel) -> Findings:
     return Findings(tuple(problems), tuple(warnings))
 
 
+def list_roles(plan: Plan) -> set[str]:
+    """The roles that parts of a plan name."""
+    parts = (part for part in plan.contributions if isinstance(part, LifespanContribution))
+    return {role for part in parts for role in part.roles or ()}
+
+
 def _check_role(role: str | None, plan: Plan) -> list[str]:
     """A warning about a role that no part names: any name is allowed, but this one may be misspelt."""
-    known = {name for part in plan.contributions if isinstance(part, LifespanContribution) for name in part.roles or ()}
+    known = list_roles(plan)
     if not role or role in known or not known:
         return []
     return [f"no part belongs to role {role!r} in particular.{suggest(role, sorted(known))}"]

@@ -31,10 +31,10 @@ def resolve_target(target: str | None, app_dir: str = HERE) -> tuple[str | None,
     if target is not None:
         return target, app_dir
     # pydantic, which settings need, would slow down the help of commands.
-    from bandmaster.kernel.settings.reading import read_one
+    from bandmaster.kernel.settings.reading import load_settings
     from bandmaster.kernel.settings.target import TargetSettings
 
-    if named := (read_one(TargetSettings).app or "").strip():
+    if named := (load_settings(TargetSettings).app or "").strip():
         return named, app_dir
     start = Path(app_dir).absolute()
     for directory in (start, *start.parents):

@@ -26,7 +26,7 @@ from bandmaster.kernel.planning.deadlines import Deadlines
 from bandmaster.kernel.planning.make import make_plan
 from bandmaster.kernel.planning.plan import Plan
 from bandmaster.kernel.settings import reading
-from bandmaster.kernel.settings.environment import Environment
+from bandmaster.kernel.settings.environment import Environment, use_environment
 from bandmaster.kernel.settings.kernel import KernelSettings
 from bandmaster.kernel.tracebacks import find_caller
 
@@ -262,4 +262,7 @@ def choose_settings(
     if settings is not None and overridden is not None:
         raise ValueError("settings: overrides has KernelSettings as well; give them once")
     given = settings if overridden is None else overridden
-    return reading.read_one(KernelSettings, environment) if given is None else given
+    if given is not None:
+        return given
+    with use_environment(environment):
+        return reading.load_settings(KernelSettings)

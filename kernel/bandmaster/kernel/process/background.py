@@ -8,7 +8,7 @@ from bandmaster.kernel.process.console_logging import log_to_stderr, report_refu
 from bandmaster.kernel.process.process import Process, check_may_run
 from bandmaster.kernel.process.servers.settings import ServerSettings
 from bandmaster.kernel.reports import exit_code, report
-from bandmaster.kernel.settings.reading import read_one
+from bandmaster.kernel.settings.reading import load_settings
 
 
 def run_process(
@@ -45,7 +45,7 @@ def read_launcher_settings(kernel: Kernel) -> ServerSettings:
         PlanError: they can't be read.
     """
     with kernel.use_environment():
-        return read_one(ServerSettings)
+        return load_settings(ServerSettings)
 
 
 def _run_with_health(

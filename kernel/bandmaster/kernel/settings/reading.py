@@ -43,20 +43,6 @@ def read_settings(
     return values, problems
 
 
-def read_one(kind: type[_S], environment: Environment | None = None) -> _S:
-    """A settings type, read from an environment: the current one unless given.
-
-    Raises:
-        PlanError: the settings can't be read.
-    """
-    values, problems = read_settings([kind], environment)
-    if problems:
-        raise PlanError(problems)
-    read = values[kind]
-    assert isinstance(read, kind)
-    return read
-
-
 def load_settings(kind: type[_S]) -> _S:
     """A settings type, read from the variables of the process and from the env file of the running command.
 
@@ -65,7 +51,12 @@ def load_settings(kind: type[_S]) -> _S:
     Raises:
         PlanError: the settings can't be read.
     """
-    return read_one(kind)
+    values, problems = read_settings([kind])
+    if problems:
+        raise PlanError(problems)
+    read = values[kind]
+    assert isinstance(read, kind)
+    return read
 
 
 def named_settings(base: type[_S], name: str, *, about: str, prefix: str | None = None) -> type[_S]:

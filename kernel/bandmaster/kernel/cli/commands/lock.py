@@ -51,11 +51,11 @@ def lock(
         from bandmaster.kernel.hosting.default_target import resolve_target
         from bandmaster.kernel.hosting.targets import put_first
         from bandmaster.kernel.settings.kernel import KernelSettings
-        from bandmaster.kernel.settings.reading import read_one
+        from bandmaster.kernel.settings.reading import load_settings
 
         target, app_dir = resolve_target(target, app_dir)
         put_first(app_dir)
-        settings = read_one(KernelSettings)
+        settings = load_settings(KernelSettings)
         path = file or str(settings.lock_file)
         found = find()
         drift: list[str] = []
