@@ -1,0 +1,1 @@
+"""One shared HTTP client for each application: bounded, with deadlines and retries, closed with the application."""

@@ -1,0 +1,1 @@
+"""Bearer tokens, login, API keys and token stores, checked strictly by default."""

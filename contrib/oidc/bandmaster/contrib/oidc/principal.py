@@ -1,0 +1,59 @@
+"""Who makes a request."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from contextvars import ContextVar
+from dataclasses import dataclass, field
+from types import MappingProxyType
+from typing import Any, Literal
+
+from starlette.types import Scope
+
+Kind = Literal["token", "session", "api_key", "bypass"]
+"""How the caller has shown who it is: a bearer token, a login session, an API key, or the bypass for development."""
+
+_current: ContextVar[Principal | None] = ContextVar("bandmaster.principal", default=None)
+
+
+@dataclass(frozen=True, slots=True)
+class Principal:
+    """Who makes a request, as its credential says. Holds no credential."""
+
+    subject: str
+    """The ``sub`` claim, or the owner of an API key. Unique within ``issuer`` only (OpenID Connect Core, section 2)."""
+    issuer: str = ""
+    """The issuer that vouches for the subject; empty for API keys."""
+    scopes: frozenset[str] = frozenset()
+    """What the credential allows."""
+    kind: Kind = "token"
+    """How the caller has shown who it is."""
+    client_id: str | None = None
+    """The client that the credential was issued to, where it says so."""
+    credential_id: str | None = None
+    """The ``jti`` of a token, the id of an API key, or the hashed id of a session."""
+    session_id: str | None = None
+    """The ``sid`` claim: the session at the provider."""
+    issued_at: float | None = None
+    """When the credential was issued, in seconds since the epoch."""
+    expires_at: float | None = None
+    """When the credential expires, in seconds since the epoch; None: never."""
+    claims: Mapping[str, Any] = field(default_factory=lambda: MappingProxyType({}), repr=False, compare=False)
+    """All claims of the token, read-only."""
+
+
+def get_principal(scope: Scope) -> Principal | None:
+    """Who makes this request; None if nobody has shown who it is."""
+    state = scope.get("state")
+    return None if state is None else state.get("principal")
+
+
+def set_principal(scope: Scope, principal: Principal) -> None:
+    """Note who makes this request: in ``request.state.principal``, and for `current_principal`."""
+    scope.setdefault("state", {})["principal"] = principal
+    _current.set(principal)
+
+
+def current_principal() -> Principal | None:
+    """Who makes the request, or sent the task, that this code runs for; None outside of them, or if nobody is known."""
+    return _current.get()

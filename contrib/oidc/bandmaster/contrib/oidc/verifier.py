@@ -1,0 +1,20 @@
+"""What checks a bearer token."""
+
+from __future__ import annotations
+
+from typing import Protocol
+
+from bandmaster.contrib.oidc.principal import Principal
+
+
+class TokenVerifier(Protocol):
+    """Checks bearer tokens. The component ``token_verifier`` provides one; an override replaces it."""
+
+    async def verify(self, token: str) -> Principal:
+        """Who the token was issued to.
+
+        Raises:
+            InvalidTokenError: the token doesn't hold.
+            AuthUnavailableError: the keys or the provider can't be had now.
+        """
+        ...
