@@ -18,7 +18,7 @@ def new_session_id() -> str:
 
 def hash_id(session_id: str) -> str:
     """The SHA-256 of an id, in hexadecimal. Stores, logs and principals hold the hash rather than the id."""
-    return hashlib.sha256(session_id.encode()).hexdigest()
+    return hashlib.sha256(session_id.encode(errors="surrogatepass")).hexdigest()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
