@@ -40,6 +40,9 @@ class IssuerSettings(BaseModel):
     end_session_url: str | None = Field(default=None, description="The logout endpoint, likewise.")
     client_id: str | None = Field(default=None, description="The client for login, introspection and refresh.")
     client_secret: SecretStr | None = Field(default=None, description="The client's secret.")
+    token_auth_method: Literal["auto", "client_secret_basic", "client_secret_post", "none"] = Field(
+        default="auto", description="How the client authenticates at the token endpoint; auto: as discovery says."
+    )
 
 
 class AuthSettings(Settings):

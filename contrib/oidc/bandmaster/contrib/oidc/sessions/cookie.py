@@ -7,8 +7,8 @@ from collections.abc import AsyncGenerator, Callable
 from contextlib import asynccontextmanager
 
 from bandmaster.contrib.oidc.errors import SessionTooLargeError
+from bandmaster.contrib.oidc.local_locks import LocalLocks
 from bandmaster.contrib.oidc.sessions.cipher import Cipher
-from bandmaster.contrib.oidc.sessions.local_locks import LocalLocks
 from bandmaster.contrib.oidc.sessions.records import Records, dump_session, without_refresh_token
 from bandmaster.contrib.oidc.sessions.store import Session, check_logout, hash_id
 

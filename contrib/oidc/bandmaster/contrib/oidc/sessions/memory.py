@@ -6,7 +6,7 @@ import time
 from collections.abc import AsyncGenerator, Callable
 from contextlib import asynccontextmanager
 
-from bandmaster.contrib.oidc.sessions.local_locks import LocalLocks
+from bandmaster.contrib.oidc.local_locks import LocalLocks
 from bandmaster.contrib.oidc.sessions.store import Session, check_logout, hash_id
 from bandmaster.kernel import get_logger
 

@@ -11,7 +11,7 @@ from typing import Protocol
 import anyio
 
 from bandmaster.contrib.oidc.errors import AuthUnavailableError
-from bandmaster.contrib.oidc.sessions.local_locks import LocalLocks
+from bandmaster.contrib.oidc.local_locks import LocalLocks
 from bandmaster.kernel import BandmasterError, get_logger
 
 _SHORTEST_PAUSE, _LONGEST_PAUSE = 0.02, 0.25
@@ -79,7 +79,7 @@ class SharedLocks:
         while not await self._leases.acquire(key, owner, self._lease):
             if anyio.current_time() + pause > end:
                 raise AuthUnavailableError(
-                    f"another process has held the lock of a session for {self._wait:g} s: its refresh takes too long"
+                    f"the lock of a session wasn't free within {self._wait:g} s: another process holds it for too long"
                 )
             await anyio.sleep(pause * random.uniform(0.5, 1))  # noqa: S311  # callers that met once shall not meet again
             pause = min(2 * pause, _LONGEST_PAUSE)

@@ -66,7 +66,8 @@ class MemoryTokenStore:
         if token.revoked or self._is_revoked(key, token.issuer, token.created_at.timestamp()):
             self._add_revocation(key, expires_at)
         self._forget(key)
-        self._tokens[key] = replace(token, revoked=False)
+        # Whether a token is revoked is kept apart.
+        self._tokens[key] = replace(token, revoked=False) if token.revoked else token
         self._by_user.setdefault(token.user_id, set()).add(token.jti)
         while len(self._tokens) > self._max:
             self._forget(next(iter(self._tokens)))
@@ -102,7 +103,8 @@ class MemoryTokenStore:
         if (user_id, issuer) not in self._revoked_before:
             self._make_room(self._revoked_before, 1)
         ends = max([now + self._longest_life, *(token.expires_at.timestamp() for token in tokens)])
-        self._revoked_before[user_id, issuer] = _Epoch(until, ends)
+        before = self._revoked_before.get((user_id, issuer), _Epoch(until, ends))
+        self._revoked_before[user_id, issuer] = _Epoch(max(until, before.until), max(ends, before.ends))
         for token in later:
             self._add_revocation((user_id, token.jti), token.expires_at.timestamp())
         return len(valid)

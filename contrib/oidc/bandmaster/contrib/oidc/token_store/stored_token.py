@@ -25,8 +25,8 @@ class StoredToken:
     Times have a time zone, and are converted to UTC.
 
     Raises:
-        ValueError: ``jti`` or ``user_id`` is blank, a time has no time zone, or the token expires before it was created.
-            The message names the field.
+        ValueError: ``jti`` or ``user_id`` is blank, a time has no time zone, or the token expires before it was
+            created. The message names the field.
         TokenExpired: it has expired by now; a `ValueError` as well.
     """
 

@@ -11,10 +11,11 @@ from bandmaster.contrib.oidc.errors import AuthUnavailableError
 
 
 class LocalLocks:
-    """One lock per key, fair. ``wait`` is the longest wait for a lock, in seconds."""
+    """One lock per key, fair. ``wait`` is the longest wait for a lock, in seconds; errors call it ``label``."""
 
-    def __init__(self, wait: float) -> None:
+    def __init__(self, wait: float, label: str = "the lock of a session") -> None:
         self._wait = wait
+        self._label = label
         self._locks: dict[str, tuple[anyio.Lock, int]] = {}
 
     def __len__(self) -> int:
@@ -47,5 +48,5 @@ class LocalLocks:
                 await lock.acquire()
         except TimeoutError:
             raise AuthUnavailableError(
-                f"the lock of a session wasn't free within {self._wait:g} s: its refresh takes too long"
+                f"{self._label} wasn't free within {self._wait:g} s: another request holds it for too long"
             ) from None
