@@ -29,7 +29,9 @@ def dump_session(session: Session) -> bytes:
     values["scopes"] = sorted(session.scopes)
     values["claims"] = dict(session.claims)
     known = {name: value for name, value in sorted(values.items()) if value is not None}
-    return json.dumps({"v": _VERSION, **known}, allow_nan=False, ensure_ascii=False, separators=(",", ":")).encode()
+    text = json.dumps({"v": _VERSION, **known}, allow_nan=False, ensure_ascii=False, separators=(",", ":"))
+    # A claim may hold half of a surrogate pair, as JSON can. `json.loads` decodes it likewise.
+    return text.encode(errors="surrogatepass")
 
 
 def load_session(data: bytes) -> Session:
@@ -43,7 +45,7 @@ def load_session(data: bytes) -> Session:
         if values.pop("v") != _VERSION or not values.keys() <= _NAMES:
             raise ValueError("it is from another version")
         return Session(**values)
-    except (AttributeError, KeyError, TypeError) as error:
+    except (AttributeError, KeyError, TypeError, RecursionError) as error:
         raise ValueError(f"it is no session: {type(error).__name__}") from error
 
 
