@@ -6,7 +6,8 @@ import anyio
 import pytest
 from tests.contrib.oidc.sessions.conftest import make_session
 
-from bandmaster.contrib.oidc import AuthUnavailableError, MemorySessionStore
+from bandmaster.contrib.oidc import MemorySessionStore
+from bandmaster.contrib.oidc.errors import AuthUnavailableError
 
 pytestmark = pytest.mark.anyio
 
@@ -56,19 +57,29 @@ async def test_a_refresh_keeps_the_place_in_the_order(clock):
 async def test_a_lock_is_waited_for_no_longer_than_the_settings_say():
     """The caller answers 503 then."""
     store = MemorySessionStore(lock_wait=0.01)
-    async with store.lock("s"):
+
+    async def wait():
         with pytest.raises(AuthUnavailableError, match=r"wasn't free within 0.01 s"):
             async with store.lock("s"):
                 raise AssertionError("both hold the lock")
+
+    async with store.lock("s"), anyio.create_task_group() as group:
+        group.start_soon(wait)
 
 
 async def test_locks_leave_nothing_behind():
     """A lock exists only while somebody holds or awaits it, also after a cancelled wait."""
     store = MemorySessionStore()
+
+    async def wait():
+        async with store.lock("s"):
+            raise AssertionError("both hold the lock")
+
     async with store.lock("s"):
-        with anyio.move_on_after(0):
-            async with store.lock("s"):
-                raise AssertionError("both hold the lock")
+        async with anyio.create_task_group() as group:
+            group.start_soon(wait)
+            await anyio.wait_all_tasks_blocked()
+            group.cancel_scope.cancel()
         assert 1 == len(store._locks)
     assert 0 == len(store._locks)
 

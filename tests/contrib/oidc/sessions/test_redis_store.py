@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 from tests.contrib.oidc.sessions.conftest import make_cipher, make_session
 
-from bandmaster.contrib.oidc import AuthUnavailableError
+from bandmaster.contrib.oidc.errors import AuthUnavailableError
 from bandmaster.contrib.oidc.sessions.redis_store import RedisSessionStore
 from bandmaster.contrib.oidc.sessions.store import hash_id
 from bandmaster.contrib.redis import RedisSettings, open_client

@@ -9,7 +9,7 @@ import pytest
 from tests.contrib.oidc.sessions.conftest import SHARED, make_cipher, make_session
 from tests.contrib.oidc.sessions.test_stores import RICH
 
-from bandmaster.contrib.oidc import AuthUnavailableError
+from bandmaster.contrib.oidc.errors import AuthUnavailableError
 from bandmaster.contrib.oidc.sessions.redis_store import RedisSessionStore
 from bandmaster.contrib.oidc.sessions.sql_store import SqlSessionStore
 from bandmaster.contrib.oidc.sessions.store import hash_id

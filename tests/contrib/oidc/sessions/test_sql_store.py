@@ -7,7 +7,7 @@ import pytest
 from sqlalchemy import func, select
 from tests.contrib.oidc.sessions.conftest import make_cipher, make_session
 
-from bandmaster.contrib.oidc import AuthUnavailableError
+from bandmaster.contrib.oidc.errors import AuthUnavailableError
 from bandmaster.contrib.oidc.sessions.sql_component import session_migrations
 from bandmaster.contrib.oidc.sessions.sql_store import SqlSessionStore
 from bandmaster.contrib.oidc.sessions.tables import sessions_table

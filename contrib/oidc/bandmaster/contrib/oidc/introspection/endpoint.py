@@ -5,6 +5,7 @@ from __future__ import annotations
 import base64
 import json
 from collections.abc import Awaitable, Callable, Mapping
+from contextlib import aclosing
 from typing import Any, NoReturn
 from urllib.parse import quote_plus
 
@@ -76,10 +77,11 @@ class IntrospectionEndpoint:
             follow_redirects=False,
         ) as response:
             body = bytearray()
-            async for chunk in response.aiter_bytes():
-                body += chunk
-                if len(body) > _MOST_BYTES:
-                    raise AuthUnavailableError(f"{self} answered with more than {_MOST_BYTES} bytes")
+            async with aclosing(response.aiter_bytes()) as chunks:
+                async for chunk in chunks:
+                    body += chunk
+                    if len(body) > _MOST_BYTES:
+                        raise AuthUnavailableError(f"{self} answered with more than {_MOST_BYTES} bytes")
             return response.status_code, bytes(body)
 
     def _parse(self, body: bytes) -> Mapping[str, Any]:

@@ -75,8 +75,9 @@ async def run_statement(manager: DatabaseManager, statement: Any) -> int:
     """
 
     async def work(session: AsyncSession) -> int:
-        result: Any = await session.execute(statement)
-        return max(0, result.rowcount)
+        # SQLAlchemy keeps the count of an INSERT only if asked to.
+        result: Any = await session.execute(statement, execution_options={"preserve_rowcount": True})
+        return int(result.rowcount)
 
     with no_tenant():
         return await manager.transaction(work)
