@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from contextlib import AsyncExitStack, asynccontextmanager
+from contextlib import AsyncExitStack, ExitStack, asynccontextmanager
 from types import SimpleNamespace
 
 import pytest
@@ -19,6 +19,8 @@ from bandmaster.contrib.oidc.sessions.store import Session
 from bandmaster.contrib.oidc.sessions.tables import metadata
 from bandmaster.contrib.persistence import DatabaseManager, DatabaseSettings
 from bandmaster.contrib.redis import RedisSettings, open_client
+from bandmaster.contrib.redis.testing import redis_server
+from bandmaster.kernel.testing import ServerUnavailable, skip_or_fail
 
 KEY = "k" * 43
 
@@ -125,6 +127,22 @@ async def store(request, open_store):
     if request.param == "postgres":
         request.getfixturevalue("postgres_of_test")
     return await open_store(request.param)
+
+
+@pytest.fixture
+def start_redis(tmp_path):
+    """Starts servers with options for one test, and ends them after the test."""
+    with ExitStack() as stack:
+
+        def start(*options):
+            folder = tmp_path / f"redis-{len(list(tmp_path.iterdir()))}"
+            folder.mkdir()
+            try:
+                return stack.enter_context(redis_server(folder, options=options))
+            except ServerUnavailable as error:
+                skip_or_fail(error)
+
+        yield start
 
 
 SHARED = SimpleNamespace(kinds=["redis", "sqlite", "postgres"])

@@ -10,7 +10,7 @@ from redis.asyncio import Redis
 from tests.contrib.oidc.sessions.conftest import KEY, make_session
 
 from bandmaster.contrib.oidc.redis_client import AuthRedisSettings, auth_redis
-from bandmaster.contrib.oidc.sessions.component import session_store, session_store_redis
+from bandmaster.contrib.oidc.sessions.component import find_session_problems, session_store, session_store_redis
 from bandmaster.contrib.oidc.sessions.cookie import CookieSessionStore
 from bandmaster.contrib.oidc.sessions.memory import MemorySessionStore
 from bandmaster.contrib.oidc.sessions.redis_store import RedisSessionStore
@@ -55,9 +55,8 @@ def names_of(kernel):
 
 def findings_of(kernel):
     """The findings of the store's own check."""
-    component = kernel.plan.by_name["session_store"].contribution
-    settings = kernel.plan.settings_of(SessionSettings)
-    return list(component.check(settings, kernel.settings, kernel.plan))
+    settings, auth = kernel.plan.settings_of(SessionSettings), kernel.plan.settings_of(AuthSettings)
+    return list(find_session_problems(settings, auth, kernel.settings, kernel.plan))
 
 
 def with_keys(store, **options):
@@ -146,6 +145,29 @@ def test_nothing_is_told_where_nobody_asks_for_sessions():
     """A client may be there for introspection alone."""
     kernel = make_kernel(LOGIN, settings=KernelSettings(environment="production", processes=4))
     assert [] == findings_of(kernel)
+
+
+@pytest.mark.parametrize("store", ["memory", "cookie", "redis"])
+def test_a_store_that_nobody_uses_is_told(store):
+    """Somebody has set it, and nobody can log in."""
+    assert ["AUTH_SESSION_STORE is set, but nobody logs in: no provider has a client (AUTH_CLIENT_ID)"] == findings_of(
+        make_kernel(with_keys(store))
+    )
+    assert [] == findings_of(make_kernel(with_keys(store), parts=[login]))
+    assert [] == findings_of(make_kernel(with_keys(store), LOGIN))
+
+
+async def test_a_redis_that_evicts_is_told(start_redis, logs):
+    """Users would be logged out at random; a server without a bound, or one that refuses instead, isn't told of."""
+    for options, expected in (
+        (["--maxmemory", "50mb", "--maxmemory-policy", "allkeys-lru"], True),
+        (["--maxmemory", "50mb", "--maxmemory-policy", "noeviction"], False),
+    ):
+        logs.clear()
+        kernel = make_kernel(with_keys("redis"), AuthRedisSettings(url=start_redis(*options).url(0)), parts=[login])
+        async with kernel.running():
+            pass
+        assert expected == any("sessions may be lost" in str(entry["event"]) for entry in logs)
 
 
 @pytest.mark.parametrize("store", ["redis", "sql", "cookie"])

@@ -8,7 +8,7 @@ from collections.abc import AsyncIterator
 import pytest
 
 from bandmaster.contrib.oidc.redis_client import AuthRedisSettings, auth_redis
-from bandmaster.contrib.oidc.token_store.component import token_store, token_store_redis
+from bandmaster.contrib.oidc.token_store.component import find_token_problems, token_store, token_store_redis
 from bandmaster.contrib.oidc.token_store.memory import MemoryTokenStore
 from bandmaster.contrib.oidc.token_store.outages import AcceptingTokenStore
 from bandmaster.contrib.oidc.token_store.redis_store import RedisTokenStore
@@ -68,7 +68,7 @@ def test_revocations_in_memory_are_told_where_processes_should_share_them():
 
     def find(**options):
         kernel = make_kernel(TokenStoreSettings(store="memory"), parts=[checking], settings=KernelSettings(**options))
-        return list(token_store.check(kernel.settings, kernel.plan))
+        return list(find_token_problems(TokenStoreSettings(store="memory"), kernel.settings, kernel.plan))
 
     assert [] == find()
     (found,) = find(environment="production")
@@ -77,3 +77,15 @@ def test_revocations_in_memory_are_told_where_processes_should_share_them():
     assert isinstance(found, Problem) and "Set AUTH_TOKEN_STORE to redis." == found.hint
     (found,) = find(processes=2)
     assert isinstance(found, str)
+
+
+@pytest.mark.parametrize("store", ["memory", "redis"])
+def test_a_store_that_nobody_asks_is_told(store):
+    """Revoking a token would have no effect on requests."""
+    settings = TokenStoreSettings(store=store)
+    kernel = make_kernel(settings)
+    assert ["AUTH_TOKEN_STORE is set, but no part of the plan asks whether tokens are revoked"] == list(
+        find_token_problems(settings, kernel.settings, kernel.plan)
+    )
+    kernel = make_kernel(settings, parts=[checking])
+    assert [] == list(find_token_problems(settings, kernel.settings, kernel.plan))

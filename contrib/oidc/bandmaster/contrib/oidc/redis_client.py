@@ -40,7 +40,8 @@ if TYPE_CHECKING or has_extra("redis"):
 
     def find_redis_problems(settings: AuthRedisSettings, plan: Plan, event_loop: EventLoop) -> Iterator[Problem | str]:
         """The problems of the client, and a warning for each cache that uses the same database."""
-        yield from _find_client_problems(settings, event_loop)
+        if _plain.check is not None:
+            yield from _plain.check(settings, event_loop)
         for read in plan.settings.values():
             if not isinstance(read, RedisSettings) or isinstance(read, AuthRedisSettings):
                 continue
@@ -52,7 +53,6 @@ if TYPE_CHECKING or has_extra("redis"):
                 )
 
     _plain: LifespanContribution = redis_component(NAME, settings=AuthRedisSettings)
-    _find_client_problems = _plain.check
     auth_redis = replace(
         _plain,
         when=uses_redis,

@@ -15,7 +15,7 @@ def find_unshared(
 
     Several processes are refused in production, and warned of elsewhere; one process in production is warned of.
     """
-    if not _is_asked_for(plan, kind):
+    if not is_asked_for(plan, kind):
         return
     if plan.processes > 1:
         shared = f"{message}, which {plan.processes} processes don't share"
@@ -27,6 +27,7 @@ def find_unshared(
         yield f"{message}, and is lost when the process ends. {hint}"
 
 
-def _is_asked_for(plan: Plan, kind: type[Any]) -> bool:
-    needs = [need for part in (*plan.components, *plan.layers) for need in part.needs]
-    return any(need.key.type is kind for need in needs)
+def is_asked_for(plan: Plan, kind: type[Any]) -> bool:
+    """Whether a component or a layer of the plan asks for the type."""
+    needs = [part.needs for part in plan.components] + [layer.needs for layer in plan.layers]
+    return any(need.key.type is kind for each in needs for need in each)

@@ -10,7 +10,7 @@ from bandmaster.contrib.oidc.redis_client import NAME as REDIS
 from bandmaster.contrib.oidc.sessions.settings import SessionSettings
 from bandmaster.contrib.oidc.sessions.store import SessionStore
 from bandmaster.contrib.oidc.settings import AuthSettings
-from bandmaster.contrib.oidc.several_processes import find_unshared
+from bandmaster.contrib.oidc.several_processes import find_unshared, is_asked_for
 from bandmaster.kernel import KernelSettings, LifespanBand, Named, Plan, Problem, lifespan
 
 
@@ -26,8 +26,12 @@ def keeps_redis(settings: SessionSettings) -> bool:
     return settings.store == "redis"
 
 
-def find_session_problems(settings: SessionSettings, kernel: KernelSettings, plan: Plan) -> Iterator[Problem | str]:
-    """The problems of sessions in memory that several processes should share."""
+def find_session_problems(
+    settings: SessionSettings, auth: AuthSettings, kernel: KernelSettings, plan: Plan
+) -> Iterator[Problem | str]:
+    """The problems of sessions in memory that several processes should share, and of sessions that nobody uses."""
+    if not is_asked_for(plan, SessionStore) and all(provider.client_id is None for provider in auth.providers):
+        yield "AUTH_SESSION_STORE is set, but nobody logs in: no provider has a client (AUTH_CLIENT_ID)"
     if settings.store == "memory":
         yield from find_unshared(
             "sessions are in the memory of the process",
@@ -39,7 +43,7 @@ def find_session_problems(settings: SessionSettings, kernel: KernelSettings, pla
 
 
 @lifespan(band=LifespanBand.SERVICES, name="session_store", when=keeps_no_store, check=find_session_problems)
-async def session_store(settings: SessionSettings) -> AsyncIterator[SessionStore]:
+async def session_store(settings: SessionSettings, auth: AuthSettings) -> AsyncIterator[SessionStore]:
     """Login sessions in memory or in cookies."""
     if settings.store == "cookie":
         from bandmaster.contrib.oidc.sessions.cipher import Cipher
@@ -56,15 +60,18 @@ async def session_store(settings: SessionSettings) -> AsyncIterator[SessionStore
 if TYPE_CHECKING or has_extra("redis"):
     from redis.asyncio import Redis
 
-    @lifespan(band=LifespanBand.SERVICES, name="session_store_redis", when=keeps_redis)
+    from bandmaster.contrib.oidc.redis_eviction import warn_of_eviction
+
+    @lifespan(band=LifespanBand.SERVICES, name="session_store_redis", when=keeps_redis, check=find_session_problems)
     async def session_store_redis(
-        settings: SessionSettings, client: Annotated[Redis, Named(REDIS)]
+        settings: SessionSettings, auth: AuthSettings, client: Annotated[Redis, Named(REDIS)]
     ) -> AsyncIterator[SessionStore]:
         """Login sessions in Redis."""
         from bandmaster.contrib.oidc.sessions.cipher import Cipher
         from bandmaster.contrib.oidc.sessions.records import PURPOSE
         from bandmaster.contrib.oidc.sessions.redis_store import RedisSessionStore
 
+        await warn_of_eviction(client, "sessions")
         yield RedisSessionStore(
             client,
             Cipher(settings.keys, PURPOSE),

@@ -7,8 +7,10 @@ from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from bandmaster.contrib.oidc.extras import has_extra, leave_out_component, leave_out_value
+from bandmaster.contrib.oidc.sessions.component import find_session_problems
 from bandmaster.contrib.oidc.sessions.settings import SessionSettings
 from bandmaster.contrib.oidc.sessions.store import SessionStore
+from bandmaster.contrib.oidc.settings import AuthSettings
 from bandmaster.kernel import Context, LifespanBand, lifespan
 
 
@@ -21,9 +23,13 @@ if TYPE_CHECKING or has_extra("sql"):
     from bandmaster.contrib.oidc.sessions.tables import metadata
     from bandmaster.contrib.persistence import DatabaseManager, DatabaseSchema, migrations
 
-    @lifespan(band=LifespanBand.SERVICES, name="session_store_sql", when=keeps_sql)
+    @lifespan(band=LifespanBand.SERVICES, name="session_store_sql", when=keeps_sql, check=find_session_problems)
     async def session_store_sql(
-        settings: SessionSettings, manager: DatabaseManager, schema: DatabaseSchema, context: Context
+        settings: SessionSettings,
+        auth: AuthSettings,
+        manager: DatabaseManager,
+        schema: DatabaseSchema,
+        context: Context,
     ) -> AsyncIterator[SessionStore]:
         """Login sessions in the database, where expired ones are deleted from time to time."""
         from bandmaster.contrib.oidc.sessions.cipher import Cipher

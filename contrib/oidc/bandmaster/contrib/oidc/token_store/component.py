@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated
 
 from bandmaster.contrib.oidc.extras import has_extra, leave_out_component
 from bandmaster.contrib.oidc.redis_client import NAME as REDIS
-from bandmaster.contrib.oidc.several_processes import find_unshared
+from bandmaster.contrib.oidc.several_processes import find_unshared, is_asked_for
 from bandmaster.contrib.oidc.token_store.settings import TokenStoreSettings
 from bandmaster.contrib.oidc.token_store.store import TokenStore
 from bandmaster.kernel import KernelSettings, LifespanBand, Named, Plan, Problem, lifespan
@@ -23,18 +23,21 @@ def keeps_redis(settings: TokenStoreSettings) -> bool:
     return settings.store == "redis"
 
 
-def find_memory_problems(kernel: KernelSettings, plan: Plan) -> Iterator[Problem | str]:
-    """The problems of revocations in memory that several processes should share."""
-    yield from find_unshared(
-        "revoked tokens are in the memory of the process",
-        "Set AUTH_TOKEN_STORE to redis.",
-        kernel,
-        plan,
-        TokenStore,
-    )
+def find_token_problems(settings: TokenStoreSettings, kernel: KernelSettings, plan: Plan) -> Iterator[Problem | str]:
+    """The problems of revocations in memory that several processes should share, or that nobody asks about."""
+    if not is_asked_for(plan, TokenStore):
+        yield "AUTH_TOKEN_STORE is set, but no part of the plan asks whether tokens are revoked"
+    if settings.store == "memory":
+        yield from find_unshared(
+            "revoked tokens are in the memory of the process",
+            "Set AUTH_TOKEN_STORE to redis.",
+            kernel,
+            plan,
+            TokenStore,
+        )
 
 
-@lifespan(band=LifespanBand.SERVICES, name="token_store", when=keeps_memory, check=find_memory_problems)
+@lifespan(band=LifespanBand.SERVICES, name="token_store", when=keeps_memory, check=find_token_problems)
 async def token_store(settings: TokenStoreSettings) -> AsyncIterator[TokenStore]:
     """Revoked tokens in memory."""
     from bandmaster.contrib.oidc.token_store.memory import MemoryTokenStore
@@ -47,7 +50,9 @@ async def token_store(settings: TokenStoreSettings) -> AsyncIterator[TokenStore]
 if TYPE_CHECKING or has_extra("redis"):
     from redis.asyncio import Redis
 
-    @lifespan(band=LifespanBand.SERVICES, name="token_store_redis", when=keeps_redis)
+    from bandmaster.contrib.oidc.redis_eviction import warn_of_eviction
+
+    @lifespan(band=LifespanBand.SERVICES, name="token_store_redis", when=keeps_redis, check=find_token_problems)
     async def token_store_redis(
         settings: TokenStoreSettings, client: Annotated[Redis, Named(REDIS)]
     ) -> AsyncIterator[TokenStore]:
@@ -55,6 +60,7 @@ if TYPE_CHECKING or has_extra("redis"):
         from bandmaster.contrib.oidc.token_store.outages import AcceptingTokenStore
         from bandmaster.contrib.oidc.token_store.redis_store import RedisTokenStore
 
+        await warn_of_eviction(client, "revocations")
         store = RedisTokenStore(
             client,
             prefix=settings.redis_prefix,
