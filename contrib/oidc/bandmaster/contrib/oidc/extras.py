@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import importlib.util
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Iterator
+from contextlib import contextmanager
 
-from bandmaster.kernel import LifespanContribution, ValueContribution, lifespan, value
+from bandmaster.kernel import LifespanBand, LifespanContribution, ValueContribution, lifespan, value
 
 _PACKAGES = {"redis": "bandmaster.contrib.redis", "sql": "bandmaster.contrib.persistence"}
 
@@ -13,6 +14,19 @@ _PACKAGES = {"redis": "bandmaster.contrib.redis", "sql": "bandmaster.contrib.per
 def has_extra(extra: str) -> bool:
     """Whether the package of an extra of this distribution is installed."""
     return importlib.util.find_spec(_PACKAGES[extra]) is not None
+
+
+@contextmanager
+def naming_extra(extra: str) -> Iterator[None]:
+    """Name the extra in the error of an import that needs it.
+
+    Raises:
+        ImportError: the import fails; the message says how to install the extra.
+    """
+    try:
+        yield
+    except ImportError as error:
+        raise ImportError(f"{error}; install the extra: pip install 'bandmaster-oidc[{extra}]'") from error
 
 
 def check_extra(extra: str, purpose: str) -> None:
@@ -31,7 +45,8 @@ def leave_out_component(name: str, extra: str) -> LifespanContribution:
     async def absent() -> AsyncIterator[None]:
         yield
 
-    return lifespan(name=name, when=_never, description=f"Needs the extra [{extra}], which isn't installed.")(absent)
+    about = f"Needs the extra [{extra}], which isn't installed."
+    return lifespan(band=LifespanBand.SERVICES, name=name, when=_never, description=about)(absent)
 
 
 def leave_out_value(name: str, extra: str) -> ValueContribution:

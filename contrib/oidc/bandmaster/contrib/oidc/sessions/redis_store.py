@@ -7,15 +7,18 @@ from collections.abc import AsyncGenerator, Callable, Iterator
 from contextlib import asynccontextmanager, contextmanager
 from typing import Any
 
-from redis.asyncio import Redis
-
+from bandmaster.contrib.oidc.extras import naming_extra
 from bandmaster.contrib.oidc.sessions.cipher import Cipher
 from bandmaster.contrib.oidc.sessions.records import Records, hash_index
-from bandmaster.contrib.oidc.sessions.redis_leases import RedisLeases
 from bandmaster.contrib.oidc.sessions.shared_locks import SharedLocks
 from bandmaster.contrib.oidc.sessions.store import Session, check_logout, hash_id
 from bandmaster.contrib.oidc.store_errors import store_errors
-from bandmaster.contrib.redis import redis_errors
+
+with naming_extra("redis"):
+    from redis.asyncio import Redis
+
+    from bandmaster.contrib.oidc.sessions.redis_leases import RedisLeases
+    from bandmaster.contrib.redis import redis_errors
 
 PREFIX = "{bandmaster:sessions}:"
 """The default prefix of all keys. The hash tag puts them into one slot of a cluster, as the scripts need."""

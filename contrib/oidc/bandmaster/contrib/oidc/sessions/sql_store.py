@@ -9,17 +9,21 @@ from datetime import UTC, datetime
 from typing import Any
 
 import anyio
-from sqlalchemy import delete, select, update
 
+from bandmaster.contrib.oidc.extras import naming_extra
 from bandmaster.contrib.oidc.sessions.cipher import Cipher
 from bandmaster.contrib.oidc.sessions.records import Records, hash_index
 from bandmaster.contrib.oidc.sessions.shared_locks import SharedLocks
-from bandmaster.contrib.oidc.sessions.sql_leases import SqlLeases, insert_or_update, run_statement
 from bandmaster.contrib.oidc.sessions.store import Session, check_logout, hash_id
-from bandmaster.contrib.oidc.sessions.tables import locks_table, sessions_table
 from bandmaster.contrib.oidc.store_errors import store_errors
-from bandmaster.contrib.persistence import DatabaseManager, no_tenant
 from bandmaster.kernel import BandmasterError, get_logger
+
+with naming_extra("sql"):
+    from sqlalchemy import delete, select, update
+
+    from bandmaster.contrib.oidc.sessions.sql_leases import SqlLeases, insert_or_update, run_statement
+    from bandmaster.contrib.oidc.sessions.tables import locks_table, sessions_table
+    from bandmaster.contrib.persistence import DatabaseManager, no_tenant
 
 
 class SqlSessionStore:

@@ -10,15 +10,18 @@ from dataclasses import replace
 from datetime import datetime
 from typing import Any
 
-from redis.asyncio import Redis
-
 from bandmaster.contrib.oidc.errors import TokenStoreError
+from bandmaster.contrib.oidc.extras import naming_extra
 from bandmaster.contrib.oidc.principal import Principal
 from bandmaster.contrib.oidc.store_errors import store_errors
 from bandmaster.contrib.oidc.token_store.memory import LONGEST_LIFE
 from bandmaster.contrib.oidc.token_store.scripts import GET, IS_REVOKED, LIST, REVOKE, REVOKE_ALL, STORE
 from bandmaster.contrib.oidc.token_store.stored_token import StoredToken, TokenExpired
-from bandmaster.contrib.redis import redis_errors
+
+with naming_extra("redis"):
+    from redis.asyncio import Redis
+
+    from bandmaster.contrib.redis import redis_errors
 
 
 class RedisTokenStore:
