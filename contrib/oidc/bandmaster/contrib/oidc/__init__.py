@@ -1,1 +1,53 @@
 """Bearer tokens, login, API keys and token stores, checked strictly by default."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from bandmaster.kernel import export_lazily
+
+if TYPE_CHECKING:
+    from bandmaster.contrib.oidc.component import build_verifier as build_verifier
+    from bandmaster.contrib.oidc.component import identity_providers as identity_providers
+    from bandmaster.contrib.oidc.component import token_verifier as token_verifier
+    from bandmaster.contrib.oidc.errors import AuthError as AuthError
+    from bandmaster.contrib.oidc.errors import AuthUnavailableError as AuthUnavailableError
+    from bandmaster.contrib.oidc.errors import CredentialError as CredentialError
+    from bandmaster.contrib.oidc.errors import InsufficientScopeError as InsufficientScopeError
+    from bandmaster.contrib.oidc.errors import InvalidRequestError as InvalidRequestError
+    from bandmaster.contrib.oidc.errors import InvalidTokenError as InvalidTokenError
+    from bandmaster.contrib.oidc.errors import ProviderRefusedError as ProviderRefusedError
+    from bandmaster.contrib.oidc.issuers.metadata import ProviderMetadata as ProviderMetadata
+    from bandmaster.contrib.oidc.issuers.provider import Provider as Provider
+    from bandmaster.contrib.oidc.issuers.provider import Providers as Providers
+    from bandmaster.contrib.oidc.issuers.provider import open_providers as open_providers
+    from bandmaster.contrib.oidc.principal import Principal as Principal
+    from bandmaster.contrib.oidc.principal import current_principal as current_principal
+    from bandmaster.contrib.oidc.principal import get_principal as get_principal
+    from bandmaster.contrib.oidc.principal import set_principal as set_principal
+    from bandmaster.contrib.oidc.settings import AuthSettings as AuthSettings
+    from bandmaster.contrib.oidc.settings import IssuerSettings as IssuerSettings
+    from bandmaster.contrib.oidc.verifier import OpaqueTokenVerifier as OpaqueTokenVerifier
+    from bandmaster.contrib.oidc.verifier import TokenVerifier as TokenVerifier
+
+# The module of each public name. A name is imported at its first use (PEP 562): importing this package is cheap.
+export_lazily(
+    __name__,
+    {
+        "component": ["build_verifier", "identity_providers", "token_verifier"],
+        "errors": [
+            "AuthError",
+            "AuthUnavailableError",
+            "CredentialError",
+            "InsufficientScopeError",
+            "InvalidRequestError",
+            "InvalidTokenError",
+            "ProviderRefusedError",
+        ],
+        "issuers.metadata": ["ProviderMetadata"],
+        "issuers.provider": ["Provider", "Providers", "open_providers"],
+        "principal": ["Principal", "current_principal", "get_principal", "set_principal"],
+        "settings": ["AuthSettings", "IssuerSettings"],
+        "verifier": ["OpaqueTokenVerifier", "TokenVerifier"],
+    },
+)

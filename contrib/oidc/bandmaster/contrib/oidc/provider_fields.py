@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Annotated, Literal, TypeVar
+from typing import Annotated, Literal, Self
 
 from pydantic import BaseModel, Field, SecretStr, StringConstraints, field_validator, model_validator
 from pydantic_settings import NoDecode
@@ -13,7 +13,6 @@ from bandmaster.contrib.oidc.algorithms import check_algorithms, expand_algorith
 
 _Names = Annotated[tuple[str, ...], NoDecode]
 _Name = Annotated[str, StringConstraints(pattern=r"^[a-z0-9][a-z0-9_-]{0,63}$")]
-_Self = TypeVar("_Self", bound="ProviderFields")
 
 AccessTokenType = Literal["any", "at+jwt", "id_token", "opaque", "refused"]
 
@@ -161,7 +160,7 @@ class ProviderFields(BaseModel):
         return _refuse_reserved(value, _OF_GRANTS)
 
     @model_validator(mode="after")
-    def _check_endpoints(self: _Self) -> _Self:
+    def _check_endpoints(self) -> Self:
         for name in _ENDPOINTS:
             url = getattr(self, name)
             if url is not None:
@@ -172,6 +171,16 @@ class ProviderFields(BaseModel):
     def accepted_algorithms(self) -> frozenset[str]:
         """The names of algorithms that tokens may have: ``EdDSA`` and ``Ed25519`` admit each other."""
         return expand_algorithms(self.algorithms)
+
+    @property
+    def takes_tokens(self) -> bool:
+        """Whether bearer tokens of this provider are accepted."""
+        return self.access_token_type != "refused"  # noqa: S105  # no password
+
+    @property
+    def takes_opaque_tokens(self) -> bool:
+        """Whether bearer tokens of this provider are introspected."""
+        return self.access_token_type == "opaque"  # noqa: S105  # no password
 
     @property
     def has_login(self) -> bool:

@@ -37,7 +37,9 @@ class IssuerSettings(ProviderFields):
     def _check_together(self) -> IssuerSettings:
         check_field("issuer", self.issuer.replace(TENANT, "tenant"), self.plain_http_hosts)
         if TENANT in self.issuer and not self.tenants:
-            raise ValueError(f"tenants: needed, since the issuer has {TENANT}: without a list any tenant would be let in")
+            raise ValueError(
+                f"tenants: needed, since the issuer has {TENANT}: without a list any tenant would be let in"
+            )
         if self.tenants and TENANT not in self.issuer:
             raise ValueError(f"tenants: the issuer has no {TENANT} that they could stand for")
         return self
@@ -179,6 +181,11 @@ class AuthSettings(Settings, ProviderFields):
 def has_providers(settings: AuthSettings) -> bool:
     """Whether any provider is configured."""
     return bool(settings.providers)
+
+
+def has_opaque_tokens(settings: AuthSettings) -> bool:
+    """Whether a provider has opaque tokens."""
+    return any(provider.access_token_type == "opaque" for provider in settings.providers)
 
 
 def find_address_problems(settings: AuthSettings, kernel: KernelSettings) -> Iterator[Problem | str]:

@@ -65,6 +65,4 @@ def _check_surrogates(value: object) -> None:
         raise _RuleError("has a half of a surrogate pair") from None
 
 
-_DECODER = json.JSONDecoder(
-    object_pairs_hook=_build_object, parse_float=_parse_float, parse_constant=_refuse_constant
-)
+_DECODER = json.JSONDecoder(object_pairs_hook=_build_object, parse_float=_parse_float, parse_constant=_refuse_constant)
