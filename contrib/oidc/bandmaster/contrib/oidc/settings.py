@@ -37,9 +37,7 @@ class IssuerSettings(ProviderFields):
     def _check_together(self) -> IssuerSettings:
         check_field("issuer", self.issuer.replace(TENANT, "tenant"), self.plain_http_hosts)
         if TENANT in self.issuer and not self.tenants:
-            raise ValueError(
-                f"tenants: needed, since the issuer has {TENANT}: without a list any tenant would be let in"
-            )
+            raise ValueError(f"tenants: the issuer has {TENANT}, and without a list any tenant would be let in")
         if self.tenants and TENANT not in self.issuer:
             raise ValueError(f"tenants: the issuer has no {TENANT} that they could stand for")
         return self
@@ -149,14 +147,14 @@ class AuthSettings(Settings, ProviderFields):
         names = Counter(provider.name for provider in self.providers)
         if twice := [name for name, count in names.items() if count > 1]:
             raise ValueError(f"issuers: several providers have the name {twice[0]!r}; give each a name of its own")
-        verified = [one for one in self.providers if one.access_token_type != "refused"]
+        verified = [one for one in self.providers if one.takes_tokens]
         named = Counter(issuer for provider in verified for issuer in provider.issuers)
         if twice := [issuer for issuer, count in named.items() if count > 1]:
             raise ValueError(
                 f"issuers: several providers have the issuer {twice[0]!r}, so a token wouldn't belong to one of them; "
                 'set access_token_type to "refused" for those that are for login only'
             )
-        opaque = [one.name for one in verified if one.access_token_type == "opaque"]
+        opaque = [one.name for one in verified if one.takes_opaque_tokens]
         if len(opaque) > 1:
             raise ValueError(
                 f"issuers: {' and '.join(opaque)} both have opaque tokens, which don't tell whose they are; one "
@@ -185,7 +183,7 @@ def has_providers(settings: AuthSettings) -> bool:
 
 def has_opaque_tokens(settings: AuthSettings) -> bool:
     """Whether a provider has opaque tokens."""
-    return any(provider.access_token_type == "opaque" for provider in settings.providers)
+    return any(provider.takes_opaque_tokens for provider in settings.providers)
 
 
 def find_address_problems(settings: AuthSettings, kernel: KernelSettings) -> Iterator[Problem | str]:

@@ -17,20 +17,20 @@ _OVERLOADED = (408, 425, 429)
 """Statuses below 500 that a later attempt may not get."""
 
 
-async def fetch_bytes(client: AsyncClient, url: str, *, max_bytes: int, timeout: float) -> bytes:
-    """The body of a document. ``timeout`` is in seconds, and covers everything.
+async def fetch_bytes(client: AsyncClient, url: str, *, max_bytes: int, seconds: float) -> bytes:
+    """The body of a document. ``seconds`` is how long all of it may take.
 
     Raises:
         AuthUnavailableError: the provider can't be reached, doesn't answer in time, or has a fault.
         ProviderRefusedError: the answer is another one than a document, such as a redirect, or too large.
     """
     try:
-        with anyio.fail_after(timeout):
-            async with _errors_of(url), _open(client, url, timeout) as response:
+        with anyio.fail_after(seconds):
+            async with _errors_of(url), _open(client, url, seconds) as response:
                 _check_status(response, url)
                 return await _read(response, url, max_bytes)
     except TimeoutError:
-        raise AuthUnavailableError(f"{url} doesn't answer within {timeout:g} s") from None
+        raise AuthUnavailableError(f"{url} doesn't answer within {seconds:g} s") from None
 
 
 def parse_document(data: bytes, url: str) -> dict[str, Any]:
@@ -46,10 +46,10 @@ def parse_document(data: bytes, url: str) -> dict[str, Any]:
 
 
 @asynccontextmanager
-async def _open(client: AsyncClient, url: str, timeout: float) -> AsyncIterator[Response]:
+async def _open(client: AsyncClient, url: str, seconds: float) -> AsyncIterator[Response]:
     # A compressed body could become as large as it likes when it is decompressed.
     headers = {"accept": "application/json", "accept-encoding": "identity"}
-    async with client.stream("GET", url, headers=headers, follow_redirects=False, timeout=timeout) as response:
+    async with client.stream("GET", url, headers=headers, follow_redirects=False, timeout=seconds) as response:
         yield response
 
 

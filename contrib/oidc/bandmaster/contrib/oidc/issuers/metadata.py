@@ -56,7 +56,9 @@ class ProviderMetadata:
 def parse_metadata(
     document: Mapping[str, Any], settings: IssuerSettings, *, allow_loopback: bool = True
 ) -> ProviderMetadata:
-    """The checked metadata of a discovery document. With ``allow_loopback`` endpoints on this machine may be plain HTTP.
+    """The checked metadata of a discovery document.
+
+    With ``allow_loopback`` endpoints on this machine may be reached by plain HTTP.
 
     Raises:
         ProviderRefusedError: the document names another issuer than the settings, or an address that may not be used.
@@ -66,8 +68,8 @@ def parse_metadata(
     if not isinstance(found, str) or found not in settings.discovery_issuers:
         expected = " or ".join(repr(one) for one in sorted(settings.discovery_issuers))
         raise ProviderRefusedError(
-            f"the discovery document at {source} names the issuer {_quote(found)}, and the settings {expected}; they must "
-            "be equal, the slash at the end included. If tokens name another issuer than the document, set "
+            f"the discovery document at {source} names the issuer {_quote(found)}, and the settings {expected}; they "
+            "must be equal, the slash at the end included. If tokens name another issuer than the document does, set "
             "discovery_issuer to the document's"
         )
     values: dict[str, Any] = {}

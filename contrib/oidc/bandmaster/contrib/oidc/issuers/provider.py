@@ -105,7 +105,7 @@ class Provider:
 
     async def _fetch(self, url: str) -> bytes:
         return await fetch_bytes(
-            self._client, url, max_bytes=self._auth.max_document_bytes, timeout=self._auth.fetch_timeout
+            self._client, url, max_bytes=self._auth.max_document_bytes, seconds=self._auth.fetch_timeout
         )
 
 

@@ -19,8 +19,11 @@ _LONGEST_ID = 512
 
 @dataclass(frozen=True, slots=True)
 class TokenHeader:
-    """The header of a signed token. Parameters that would bring or name a key (``jwk``, ``jku``, ``x5u``, ``x5c``) aren't
-    read: keys come from the provider alone."""
+    """The header of a signed token.
+
+    Parameters that would bring or name a key (``jwk``, ``jku``, ``x5u``, ``x5c``) aren't read: keys come from the
+    provider alone.
+    """
 
     algorithm: str
     kid: str | None
