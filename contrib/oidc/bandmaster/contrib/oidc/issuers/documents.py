@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+from contextlib import aclosing, asynccontextmanager
 from typing import Any
 
 import anyio
@@ -81,8 +81,9 @@ async def _read(response: Response, url: str, max_bytes: int) -> bytes:
     if response.headers.get("content-encoding", "identity").lower() != "identity":
         raise ProviderRefusedError(f"the document at {url} is compressed, although that wasn't asked for")
     body = bytearray()
-    async for chunk in response.aiter_raw():
-        body += chunk
-        if len(body) > max_bytes:
-            raise ProviderRefusedError(f"the document at {url} has more than {max_bytes} bytes")
+    async with aclosing(response.aiter_bytes()) as chunks:
+        async for chunk in chunks:
+            body += chunk
+            if len(body) > max_bytes:
+                raise ProviderRefusedError(f"the document at {url} has more than {max_bytes} bytes")
     return bytes(body)

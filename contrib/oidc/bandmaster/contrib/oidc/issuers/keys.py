@@ -195,11 +195,13 @@ def _check_rsa(material: Mapping[str, str]) -> None:
     from joserfc.util import urlsafe_b64decode
 
     # Before the import, where the library warns of a small key.
-    bits = {name: int.from_bytes(urlsafe_b64decode(material[name].encode())).bit_length() for name in ("n", "e")}
-    if bits["e"] > _LARGEST_EXPONENT:
+    n, e = (int.from_bytes(urlsafe_b64decode(material[name].encode())) for name in ("n", "e"))
+    if e.bit_length() > _LARGEST_EXPONENT:
         raise _UnusableKeyError("has a large exponent")
-    if not _SMALLEST_RSA <= bits["n"] <= _LARGEST_RSA:
-        raise _UnusableKeyError(f"has {bits['n']} bits; {_SMALLEST_RSA} to {_LARGEST_RSA} are accepted")
+    if n % 2 == 0 or not _SMALLEST_RSA <= n.bit_length() <= _LARGEST_RSA:
+        raise _UnusableKeyError(
+            f"has {n.bit_length()} bits, or an even modulus; odd ones of {_SMALLEST_RSA} to {_LARGEST_RSA} are accepted"
+        )
 
 
 def _find_model(name: str, key: Key) -> Any:
