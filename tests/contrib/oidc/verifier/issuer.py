@@ -135,12 +135,12 @@ def make_settings(**changes):
 
 
 @asynccontextmanager
-async def verifying(issuer, *, clock=None, opaque=None, allow_loopback=True, **changes):
+async def verifying(transport, /, *, clock=None, opaque=None, allow_loopback=True, **changes):
     """A verifier of tokens, and the providers, until the block ends."""
     settings = make_settings(**changes)
     options = {} if clock is None else {"clock": clock}
     async with (
-        httpx2.AsyncClient(transport=issuer) as client,
+        httpx2.AsyncClient(transport=transport) as client,
         open_providers(settings, client, allow_loopback=allow_loopback, **options) as providers,
     ):
         yield build_verifier(settings, providers, opaque), providers

@@ -199,7 +199,7 @@ ATTACKS = {
     "exp twice": sign(raw_claims(exp="99999999999")),
     "aud twice": sign(raw_claims(aud='"x"')),
     "a key twice inside of a claim": sign(raw_claims(act='{"sub": "a", "sub": "b"}')),
-    "sub twice, once escaped": sign(raw_claims(**{"iss": '"x"'})),
+    "iss twice": sign(raw_claims(iss='"x"')),
     "header with a comment": sign(make_claims(), header=b'{"alg":"ES256",/**/"kid":"one"}'),
     "header with single quotes": sign(make_claims(), header=b"{'alg':'ES256','kid':'one'}"),
     "header is a list": sign(make_claims(), header=b'["ES256"]'),

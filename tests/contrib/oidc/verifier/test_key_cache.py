@@ -1,7 +1,5 @@
 """The keys of a provider while the application runs: rotation, floods, outages."""
 
-import time
-
 import anyio
 import httpx2
 import pytest
@@ -185,40 +183,40 @@ async def test_an_outage_at_the_start_costs_few_fetches() -> None:
 
 @pytest.mark.requirement("CA-06")
 async def test_a_provider_that_hangs_is_waited_for_by_one_request_at_a_time() -> None:
-    """After the first time-out a single request waits for the next attempt; all others fail at once."""
+    """After a failure a single request waits for the next attempt; all others fail at once."""
     issuer, clock = Issuer(), Clock()
-    issuer.hangs = True
-    async with verifying(issuer, clock=clock, fetch_timeout=0.2) as (verifier, _):
+    issuer.away = True
+    async with verifying(issuer, clock=clock, fetch_timeout=60) as (verifier, _), anyio.create_task_group() as tasks:
         token = make_token()
-        results = await gather(*[lambda: verifier.verify(token)] * 100)
-        assert {AuthUnavailableError} == {type(error) for error in results}
+        with pytest.raises(AuthUnavailableError):
+            await verifier.verify(token)
+        issuer.away, issuer.hangs = False, True
         clock.now += 60
-        waiting = []
+        ended = []
 
-        async def verify():
-            begin = time.monotonic()
+        async def wait_for_the_provider():
             with pytest.raises(AuthUnavailableError):
                 await verifier.verify(token)
-            waiting.append(time.monotonic() - begin)
+            ended.append(True)
 
-        async with anyio.create_task_group() as tasks:
-            for _ in range(100):
-                tasks.start_soon(verify)
-        assert 1 == sum(seconds >= 0.19 for seconds in waiting)
-    assert (2, 0) == issuer.requests
+        tasks.start_soon(wait_for_the_provider)
+        with anyio.fail_after(30):
+            while issuer.requests != (2, 0):
+                await anyio.sleep(0)
+            results = await gather(*[lambda: verifier.verify(token)] * 100)
+        assert {AuthUnavailableError} == {type(error) for error in results}
+        assert ([], (2, 0)) == (ended, issuer.requests)
+        tasks.cancel_scope.cancel()
 
 
 @pytest.mark.requirement("CA-06")
 async def test_no_request_waits_longer_than_one_time_out() -> None:
-    """Discovery and keys together have one time-out."""
+    """Discovery and keys together have one time-out, which neither of them alone reaches here."""
     issuer = Issuer()
     issuer.slow = 0.3
-    begin = time.monotonic()
     async with verifying(issuer, fetch_timeout=0.4) as (verifier, _):
-        with pytest.raises(AuthUnavailableError, match="doesn't answer within 0.4 s"):
+        with pytest.raises(AuthUnavailableError, match=r"doesn't answer within 0\.4 s"):
             await verifier.verify(make_token())
-        # Two time-outs would be 0.6 s, the sum of both answers.
-        assert time.monotonic() - begin < 0.59 or issuer.requests == (1, 1)
 
 
 @pytest.mark.requirement("AU-2")

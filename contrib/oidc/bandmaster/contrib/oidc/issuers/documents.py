@@ -80,6 +80,10 @@ def _check_status(response: Response, url: str) -> None:
 async def _read(response: Response, url: str, max_bytes: int) -> bytes:
     if response.headers.get("content-encoding", "identity").lower() != "identity":
         raise ProviderRefusedError(f"the document at {url} is compressed, although that wasn't asked for")
+    # A size that is announced spares the reading.
+    announced = response.headers.get("content-length", "")
+    if announced.isdecimal() and int(announced[:19]) > max_bytes:
+        raise ProviderRefusedError(f"the document at {url} has more than {max_bytes} bytes")
     body = bytearray()
     async with aclosing(response.aiter_bytes()) as chunks:
         async for chunk in chunks:
