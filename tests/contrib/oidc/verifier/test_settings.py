@@ -7,6 +7,7 @@ from pydantic import ValidationError
 
 from bandmaster.contrib.oidc.settings import AuthSettings, IssuerSettings, find_address_problems, has_providers
 from bandmaster.kernel import KernelSettings, Problem, validation_messages
+from bandmaster.kernel.settings.display import describe_settings, read_value
 
 ISSUER = "https://id.example/realms/shop/"
 ENTRA = "https://login.microsoftonline.com/{tenantid}/v2.0"
@@ -212,3 +213,26 @@ def test_no_secret_is_shown():
     settings = AuthSettings(issuer=ISSUER, client_secret="hunter2-hunter2", issuers=[{**entry, "name": "a"}])
     assert "hunter2" not in f"{settings!r}{settings.model_dump_json()}{settings.providers}"
     assert "hunter2" not in refusal(issuers=[{**entry, "client_secret": ["hunter2-hunter2"]}])
+
+
+@pytest.mark.requirement("AU-16")
+@pytest.mark.parametrize(
+    "values",
+    [
+        {"issuer": ISSUER, "audiences": ["a,b", "c"], "algorithms": ["PS256", "EdDSA"], "scope_claims": ["a.b"]},
+        {"issuer": ENTRA, "tenants": ["t1", "t2"], "access_token_type": "at+jwt", "login": False},
+        {"issuer": "http://keycloak:8080", "plain_http_hosts": ["keycloak", "::1"], "grant_params": {"a": 'b"c'}},
+        {
+            "issuers": [
+                {"issuer": ISSUER, "audiences": ["a,b"], "authorize_params": {"prompt": "login"}, "client_id": "c"},
+                {"issuer": ENTRA, "name": "entra", "tenants": ["t1"], "jwks_url": "https://id.example/keys"},
+            ]
+        },
+    ],
+)
+def test_the_lines_of_bandmaster_config_are_read_back(values, monkeypatch):
+    """Every setting, also each of an entry of the list, is printed as a line that means the same."""
+    expected = AuthSettings(**values)
+    for setting in describe_settings(AuthSettings):
+        monkeypatch.setenv(setting.variable, read_value(expected, setting.path))
+    assert expected == AuthSettings()

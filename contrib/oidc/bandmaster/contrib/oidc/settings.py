@@ -14,6 +14,9 @@ from bandmaster.contrib.oidc.provider_fields import TENANT, ProviderFields, chec
 from bandmaster.kernel import KernelSettings, Problem, Settings
 
 _Seconds = Annotated[float, Field(gt=0, allow_inf_nan=False)]
+_CONFIG = SettingsConfigDict(
+    extra="ignore", frozen=True, hide_input_in_errors=True, populate_by_name=True, env_prefix="AUTH_"
+)
 
 
 class IssuerSettings(ProviderFields):
@@ -74,9 +77,8 @@ class AuthSettings(Settings, ProviderFields):
     with the same names.
     """
 
-    model_config: ClassVar[SettingsConfigDict] = SettingsConfigDict(
-        extra="ignore", frozen=True, hide_input_in_errors=True, populate_by_name=True, env_prefix="AUTH_"
-    )
+    # The configuration of settings has more entries than that of the shared fields.
+    model_config: ClassVar[SettingsConfigDict] = _CONFIG  # pyright: ignore[reportIncompatibleVariableOverride]
 
     issuer: str | None = Field(
         default=None,

@@ -62,11 +62,10 @@ class Provider:
         """
         return self._metadata.peek() or await self._metadata.get()
 
-    async def _fetch_metadata(self, before: ProviderMetadata | None) -> ProviderMetadata:
+    async def _fetch_metadata(self, _: ProviderMetadata | None) -> ProviderMetadata:
         url = self.settings.discovery_address
         document = parse_document(await self._fetch(url), url)
-        found = parse_metadata(document, self.settings, allow_loopback=self._allow_loopback)
-        return before if before == found and before.document == found.document else found
+        return parse_metadata(document, self.settings, allow_loopback=self._allow_loopback)
 
     async def _fetch_keys(self, before: KeySet | None) -> KeySet:
         try:
