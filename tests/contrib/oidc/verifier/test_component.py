@@ -27,7 +27,8 @@ from bandmaster.contrib.oidc import (
     identity_providers,
     token_verifier,
 )
-from bandmaster.kernel import Kernel, KernelSettings, LifespanBand, StartError, lifespan
+from bandmaster.contrib.oidc.checks import provider_settings
+from bandmaster.kernel import Kernel, KernelSettings, LifespanBand, StartError, create_app, lifespan
 from bandmaster.kernel.testing import attempt, run
 
 pytestmark = pytest.mark.anyio
@@ -238,3 +239,22 @@ async def test_a_stop_during_a_fetch_ends_the_fetch() -> None:
         while issuer.counts[JWKS] < 2:
             await anyio.sleep(0)
         tasks.cancel_scope.cancel()
+
+
+@pytest.mark.parametrize(
+    ("values", "found"),
+    [
+        ({"audiences": ["api"], "client_id": "shop"}, ["AUTH_AUDIENCES, AUTH_CLIENT_ID"]),
+        ({"audiences": ["api"], "issuer": ISSUER}, []),
+        ({"leeway": 10}, []),
+        ({}, []),
+    ],
+)
+async def test_settings_of_a_provider_without_an_issuer_are_found(values, found) -> None:
+    """`bandmaster check` warns of variables that nothing uses."""
+    overrides = {AuthSettings: AuthSettings(**values), httpx2.AsyncClient: httpx2.AsyncClient()}
+    app = create_app(contributions=[identity_providers, token_verifier], overrides=overrides, discover=False)
+    warnings = list(provider_settings.check(app))
+    assert len(found) == len(warnings)
+    assert all(variables in warning for variables, warning in zip(found, warnings, strict=True))
+    await overrides[httpx2.AsyncClient].aclose()

@@ -189,7 +189,7 @@ def has_opaque_tokens(settings: AuthSettings) -> bool:
 
 
 def find_address_problems(settings: AuthSettings, kernel: KernelSettings) -> Iterator[Problem | str]:
-    """The addresses that production refuses: plain HTTP to this machine, and a public address that isn't HTTPS."""
+    """The addresses that production refuses: plain HTTP to this machine."""
     for provider in settings.providers:
         named = {"issuer": provider.issuer.replace(TENANT, "tenant"), **provider.addresses}
         for name, url in named.items():
@@ -200,16 +200,6 @@ def find_address_problems(settings: AuthSettings, kernel: KernelSettings) -> Ite
                     f"The provider {provider.name!r} is reached by plain HTTP ({name})",
                     f"Use https, or name the host in {settings.variable('plain_http_hosts')}.",
                 )
-    if not settings.has_login:
-        return
-    variable = settings.variable("public_url")
-    if settings.public_url is None:
-        yield from kernel.refuse_in_production(
-            f"{variable} isn't set, so redirect addresses would come from the request",
-            f"Set {variable} to the address at which browsers reach this application.",
-        )
-    elif not settings.public_url.startswith("https:"):
-        yield from kernel.refuse_in_production(f"{variable} isn't https", "Login needs HTTPS.")
 
 
 def _check_issuer(value: str) -> str:

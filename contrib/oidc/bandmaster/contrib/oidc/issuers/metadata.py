@@ -50,7 +50,13 @@ class ProviderMetadata:
     backchannel_logout_supported: bool = False
     backchannel_logout_session_supported: bool = False
     document: Mapping[str, Any] = field(default_factory=lambda: MappingProxyType({}), repr=False, compare=False)
-    """The whole discovery document; empty where it wasn't asked for."""
+    """The whole discovery document."""
+
+    def find_address(self, setting: str) -> str | None:
+        """The address of an endpoint by the name of the setting that overrides it, such as ``token_url``."""
+        member = next(member for member, name in _ENDPOINTS.items() if name == setting)
+        found: str | None = getattr(self, member)
+        return found
 
 
 def parse_metadata(

@@ -7,7 +7,6 @@ from collections.abc import Callable
 
 from bandmaster.contrib.oidc.errors import InvalidTokenError
 from bandmaster.contrib.oidc.issuers.key_cache import KeyCache
-from bandmaster.contrib.oidc.issuers.keys import KeySet
 from bandmaster.contrib.oidc.principal import Principal
 from bandmaster.contrib.oidc.settings import AuthSettings, IssuerSettings
 from bandmaster.contrib.oidc.tokens.claims import (
@@ -17,7 +16,8 @@ from bandmaster.contrib.oidc.tokens.claims import (
     check_times,
     check_type,
 )
-from bandmaster.contrib.oidc.tokens.parsing import ParsedToken, SignedMessage, parse_token
+from bandmaster.contrib.oidc.tokens.parsing import ParsedToken, parse_token
+from bandmaster.contrib.oidc.tokens.signatures import check_signature
 
 
 class JwtVerifier:
@@ -66,28 +66,5 @@ class JwtVerifier:
         expires_at = check_times(claims, self._clock(), self._leeway)
         check_audience(claims, settings)
         principal = build_principal(claims, expires_at, settings)
-        keys = self._keys.peek() or await self._keys.get()
-        if not _is_signed(message, keys, tenant) and not await self._is_signed_by_newer(message, keys, tenant):
-            raise InvalidTokenError("the token isn't signed by a key of its issuer")
+        await check_signature(message, self._keys, tenant)
         return principal
-
-    async def _is_signed_by_newer(self, message: SignedMessage, seen: KeySet, tenant: str | None) -> bool:
-        """Whether a key that the provider has published meanwhile signed the message."""
-        header = message.header
-        while header.kid is None or seen.find(header.kid, header.algorithm) is None:
-            newer = await self._keys.newer(seen)
-            if newer is None:
-                return False
-            if _is_signed(message, newer, tenant):
-                return True
-            seen = newer
-        return False
-
-
-def _is_signed(message: SignedMessage, keys: KeySet, tenant: str | None) -> bool:
-    header = message.header
-    return any(
-        key.verify(header.algorithm, message.signed, message.signature)
-        for key in keys.find(header.kid, header.algorithm) or ()
-        if key.serves(tenant)
-    )
