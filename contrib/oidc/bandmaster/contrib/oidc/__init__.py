@@ -7,8 +7,26 @@ from typing import TYPE_CHECKING
 from bandmaster.kernel import export_lazily
 
 if TYPE_CHECKING:
+    from bandmaster.contrib.oidc.component import build_verifier as build_verifier
+    from bandmaster.contrib.oidc.component import identity_providers as identity_providers
+    from bandmaster.contrib.oidc.component import token_verifier as token_verifier
+    from bandmaster.contrib.oidc.errors import AuthError as AuthError
+    from bandmaster.contrib.oidc.errors import AuthUnavailableError as AuthUnavailableError
+    from bandmaster.contrib.oidc.errors import CredentialError as CredentialError
+    from bandmaster.contrib.oidc.errors import InsufficientScopeError as InsufficientScopeError
+    from bandmaster.contrib.oidc.errors import InvalidRequestError as InvalidRequestError
+    from bandmaster.contrib.oidc.errors import InvalidTokenError as InvalidTokenError
+    from bandmaster.contrib.oidc.errors import ProviderRefusedError as ProviderRefusedError
     from bandmaster.contrib.oidc.introspection.settings import IntrospectionSettings as IntrospectionSettings
     from bandmaster.contrib.oidc.introspection.verifier import IntrospectionVerifier as IntrospectionVerifier
+    from bandmaster.contrib.oidc.issuers.metadata import ProviderMetadata as ProviderMetadata
+    from bandmaster.contrib.oidc.issuers.provider import Provider as Provider
+    from bandmaster.contrib.oidc.issuers.provider import Providers as Providers
+    from bandmaster.contrib.oidc.issuers.provider import open_providers as open_providers
+    from bandmaster.contrib.oidc.principal import Principal as Principal
+    from bandmaster.contrib.oidc.principal import current_principal as current_principal
+    from bandmaster.contrib.oidc.principal import get_principal as get_principal
+    from bandmaster.contrib.oidc.principal import set_principal as set_principal
     from bandmaster.contrib.oidc.sessions.cookie import CookieSessionStore as CookieSessionStore
     from bandmaster.contrib.oidc.sessions.memory import MemorySessionStore as MemorySessionStore
     from bandmaster.contrib.oidc.sessions.redis_store import RedisSessionStore as RedisSessionStore
@@ -16,12 +34,17 @@ if TYPE_CHECKING:
     from bandmaster.contrib.oidc.sessions.sql_store import SqlSessionStore as SqlSessionStore
     from bandmaster.contrib.oidc.sessions.store import Session as Session
     from bandmaster.contrib.oidc.sessions.store import SessionStore as SessionStore
+    from bandmaster.contrib.oidc.settings import AuthSettings as AuthSettings
+    from bandmaster.contrib.oidc.settings import IssuerSettings as IssuerSettings
     from bandmaster.contrib.oidc.token_store.memory import MemoryTokenStore as MemoryTokenStore
     from bandmaster.contrib.oidc.token_store.redis_store import RedisTokenStore as RedisTokenStore
     from bandmaster.contrib.oidc.token_store.settings import TokenStoreSettings as TokenStoreSettings
     from bandmaster.contrib.oidc.token_store.store import TokenStore as TokenStore
     from bandmaster.contrib.oidc.token_store.stored_token import StoredToken as StoredToken
     from bandmaster.contrib.oidc.token_store.stored_token import TokenExpired as TokenExpired
+    from bandmaster.contrib.oidc.tokens.signatures import read_token as read_token
+    from bandmaster.contrib.oidc.verifier import OpaqueTokenVerifier as OpaqueTokenVerifier
+    from bandmaster.contrib.oidc.verifier import TokenVerifier as TokenVerifier
 
 # The module of each public name. A name is imported at its first use (PEP 562): importing this package is cheap.
 export_lazily(
@@ -40,5 +63,21 @@ export_lazily(
         "token_store.settings": ["TokenStoreSettings"],
         "token_store.store": ["TokenStore"],
         "token_store.stored_token": ["StoredToken", "TokenExpired"],
+        "component": ["build_verifier", "identity_providers", "token_verifier"],
+        "errors": [
+            "AuthError",
+            "AuthUnavailableError",
+            "CredentialError",
+            "InsufficientScopeError",
+            "InvalidRequestError",
+            "InvalidTokenError",
+            "ProviderRefusedError",
+        ],
+        "issuers.metadata": ["ProviderMetadata"],
+        "issuers.provider": ["Provider", "Providers", "open_providers"],
+        "principal": ["Principal", "current_principal", "get_principal", "set_principal"],
+        "settings": ["AuthSettings", "IssuerSettings"],
+        "tokens.signatures": ["read_token"],
+        "verifier": ["OpaqueTokenVerifier", "TokenVerifier"],
     },
 )

@@ -6,6 +6,7 @@ AuthError
 │   ├── InvalidRequestError                   400, invalid_request: credentials in two places, or malformed
 │   └── InsufficientScopeError                403, insufficient_scope
 ├── SessionTooLargeError (PermanentError) a session doesn't fit into the cookie that is to hold it
+├── ProviderRefusedError (PermanentError) a provider's documents contradict the settings, or can't be used
 └── AuthUnavailableError (TransientError) the provider or a store is away: 503, never 401
     └── TokenStoreError                       of a token store
 """
@@ -67,6 +68,10 @@ class SessionTooLargeError(AuthError, PermanentError):
         super().__init__(message)
         self.size = size
         self.limit = limit
+
+
+class ProviderRefusedError(AuthError, PermanentError):
+    """A provider's discovery document or keys contradict the settings, or can't be used."""
 
 
 class AuthUnavailableError(AuthError, TransientError):
