@@ -2,6 +2,7 @@
 
 AuthError
 ├── CredentialError (PermanentError)      the caller's credential isn't accepted: 401 or 403
+│   ├── MissingCredentialError                401: a request without a credential, where one is required
 │   ├── InvalidTokenError                     401, invalid_token: a bearer token, key or session that doesn't hold
 │   ├── InvalidRequestError                   400, invalid_request: credentials in two places, or malformed
 │   └── InsufficientScopeError                403, insufficient_scope
@@ -29,6 +30,12 @@ class CredentialError(AuthError, PermanentError):
 
     code = "invalid_token"
     status = 401
+
+
+class MissingCredentialError(CredentialError):
+    """The request has no credential, and the route requires one. The caller gets no code (RFC 6750, section 3.1)."""
+
+    code = ""
 
 
 class InvalidTokenError(CredentialError):
