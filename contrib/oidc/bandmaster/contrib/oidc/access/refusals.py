@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Mapping
 
 from starlette.requests import Request
 from starlette.types import Receive, Scope, Send
@@ -23,7 +24,7 @@ of close codes)."""
 FORBIDDEN = 3003
 """The code that a WebSocket is closed with when its credential lacks a scope (IANA's registry of close codes)."""
 TRY_AGAIN_LATER = 1013
-"""The code that a WebSocket is closed with when its credential can't be checked now (IANA's registry of close codes)."""
+"""The code that a WebSocket is closed with when its credential can't be checked now (IANA's registry)."""
 _POLICY_VIOLATION = 1008
 
 _DETAILS = {
@@ -48,12 +49,17 @@ async def refuse(scope: Scope, receive: Receive, send: Send, error: CredentialEr
     if scope["type"] != "websocket":
         await problem_response(Request(scope, receive), problem, headers)(scope, receive, send)
         return
-    websocket = WebSocket(scope, receive, send)
+    await refuse_open_websocket(WebSocket(scope, receive, send), problem, headers)
+
+
+async def refuse_open_websocket(websocket: WebSocket, problem: ProblemDetails, headers: Mapping[str, str]) -> bool:
+    """Refuse a WebSocket, or close an accepted one. Returns whether there was something to refuse or to close."""
     exchange = current_exchange()
+    # Not from the object: it may be a new one, which knows nothing of the messages that others have sent.
     if exchange is not None and exchange.socket is not None and exchange.started and not exchange.socket.closed:
         await websocket.close(choose_close_code(problem.status))
-    else:
-        await refuse_websocket(websocket, problem, headers)
+        return True
+    return await refuse_websocket(websocket, problem, headers)
 
 
 def describe_refusal(error: CredentialError | AuthUnavailableError) -> tuple[ProblemDetails, dict[str, str]]:
