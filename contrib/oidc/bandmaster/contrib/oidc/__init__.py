@@ -1,1 +1,64 @@
 """Bearer tokens, login, API keys and token stores, checked strictly by default."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from bandmaster.kernel import export_lazily
+
+if TYPE_CHECKING:
+    from bandmaster.contrib.oidc.access.bearer_auth import BearerAuth as BearerAuth
+    from bandmaster.contrib.oidc.access.fastapi_users import CurrentUser as CurrentUser
+    from bandmaster.contrib.oidc.access.fastapi_users import OptionalUser as OptionalUser
+    from bandmaster.contrib.oidc.access.open_websockets import OpenWebSockets as OpenWebSockets
+    from bandmaster.contrib.oidc.access.prefixes import ProtectedPrefix as ProtectedPrefix
+    from bandmaster.contrib.oidc.access.prefixes import protect as protect
+    from bandmaster.contrib.oidc.access.refusals import refuse as refuse
+    from bandmaster.contrib.oidc.access.requirements import Requirement as Requirement
+    from bandmaster.contrib.oidc.access.requirements import require as require
+    from bandmaster.contrib.oidc.access.revocations import RevocationList as RevocationList
+    from bandmaster.contrib.oidc.access.settings import AccessSettings as AccessSettings
+    from bandmaster.contrib.oidc.errors import AuthError as AuthError
+    from bandmaster.contrib.oidc.errors import AuthUnavailableError as AuthUnavailableError
+    from bandmaster.contrib.oidc.errors import CredentialError as CredentialError
+    from bandmaster.contrib.oidc.errors import InsufficientScopeError as InsufficientScopeError
+    from bandmaster.contrib.oidc.errors import InvalidRequestError as InvalidRequestError
+    from bandmaster.contrib.oidc.errors import InvalidTokenError as InvalidTokenError
+    from bandmaster.contrib.oidc.errors import MissingCredentialError as MissingCredentialError
+    from bandmaster.contrib.oidc.errors import TokenStoreError as TokenStoreError
+    from bandmaster.contrib.oidc.principal import Principal as Principal
+    from bandmaster.contrib.oidc.principal import current_principal as current_principal
+    from bandmaster.contrib.oidc.principal import get_principal as get_principal
+    from bandmaster.contrib.oidc.principal import principal_context as principal_context
+    from bandmaster.contrib.oidc.principal import set_principal as set_principal
+    from bandmaster.contrib.oidc.settings import AuthSettings as AuthSettings
+    from bandmaster.contrib.oidc.settings import IssuerSettings as IssuerSettings
+    from bandmaster.contrib.oidc.verifier import TokenVerifier as TokenVerifier
+
+# A name is imported when it is first used (PEP 562): code that reads settings needs neither a client nor cryptography.
+export_lazily(
+    __name__,
+    {
+        "access.bearer_auth": ["BearerAuth"],
+        "access.fastapi_users": ["CurrentUser", "OptionalUser"],
+        "access.open_websockets": ["OpenWebSockets"],
+        "access.prefixes": ["ProtectedPrefix", "protect"],
+        "access.refusals": ["refuse"],
+        "access.requirements": ["Requirement", "require"],
+        "access.revocations": ["RevocationList"],
+        "access.settings": ["AccessSettings"],
+        "errors": [
+            "AuthError",
+            "AuthUnavailableError",
+            "CredentialError",
+            "InsufficientScopeError",
+            "InvalidRequestError",
+            "InvalidTokenError",
+            "MissingCredentialError",
+            "TokenStoreError",
+        ],
+        "principal": ["Principal", "current_principal", "get_principal", "principal_context", "set_principal"],
+        "settings": ["AuthSettings", "IssuerSettings"],
+        "verifier": ["TokenVerifier"],
+    },
+)

@@ -4,23 +4,22 @@ from __future__ import annotations
 
 import posixpath
 import re
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable
 from dataclasses import dataclass
-from typing import Any
 
 from starlette.types import ASGIApp, Receive, Scope, Send
 
 from bandmaster.contrib.oidc.access.refusals import refuse
 from bandmaster.contrib.oidc.access.requirements import Requirement, require
 from bandmaster.contrib.oidc.errors import CredentialError
-from bandmaster.kernel import MiddlewareBand, ValueContribution, middleware, value
+from bandmaster.kernel import MiddlewareBand, MiddlewareContribution
 
 _NO_NAME = re.compile(r"[^A-Za-z0-9_.-]+")
 
 
 @dataclass(frozen=True, slots=True)
 class ProtectedPrefix:
-    """A prefix of paths with a requirement. `protect` contributes one."""
+    """A prefix of paths with a requirement. `protect` makes a layer of one."""
 
     prefix: str
     """``/admin``, or empty for all paths."""
@@ -46,8 +45,8 @@ def protect(
     any_of: Iterable[str] = (),
     public: Iterable[str] = (),
     name: str | None = None,
-) -> ValueContribution:
-    """Contribute a requirement of all paths below a prefix, whoever serves them: routes, mounts, or another framework.
+) -> MiddlewareContribution:
+    """A layer that requires a principal and scopes of all paths below a prefix, whoever serves them.
 
     ``protect("/admin", "admin")`` covers ``/admin`` and all below it, and not ``/administrators``. ``protect("/")``
     covers all paths but those below ``public``. Several requirements of one path must all be met. The path is the one
@@ -66,40 +65,31 @@ def protect(
         if not _lies_below(each, checked) or each == checked:
             raise ValueError(f"public: expected prefixes below {prefix!r}, got {each!r}")
     protected = ProtectedPrefix(checked, require(*scopes, any_of=any_of), exempt)
-    return value(
-        protected,
+    return MiddlewareContribution(
         name=name or f"protect_{_NO_NAME.sub('_', checked.strip('/')) or 'all'}",
+        layer=ProtectedPrefixLayer,
+        band=MiddlewareBand.SECURITY,
+        priority=MiddlewareBand.SECURITY.priorities[90],
+        options={"protected": protected},
         description=f"Requires {_describe(protected.requirement)} of all paths below {checked or '/'}.",
     )
 
 
-@middleware(
-    band=MiddlewareBand.SECURITY,
-    priority=MiddlewareBand.SECURITY.priorities[90],
-    name="protected_prefixes",
-    after={"bearer_auth", "api_key_auth", "session_auth", "dev_bypass"},
-)
 class ProtectedPrefixLayer:
-    """Refuses requests below a protected prefix that don't meet its requirement. Without prefixes it costs nothing."""
+    """Refuses requests below a protected prefix that don't meet the requirement."""
 
-    def __new__(cls, app: ASGIApp, prefixes: Sequence[ProtectedPrefix]) -> Any:
-        """The layer, or the app itself without prefixes."""
-        return super().__new__(cls) if prefixes else app
-
-    def __init__(self, app: ASGIApp, prefixes: Sequence[ProtectedPrefix]) -> None:
+    def __init__(self, app: ASGIApp, protected: ProtectedPrefix) -> None:
         self._app = app
-        self._prefixes = tuple(prefixes)
+        self._protected = protected
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Serve a request that meets the requirements, and refuse any other."""
-        path = read_route_path(scope)
-        try:
-            for each in self._prefixes:
-                if each.covers(path):
-                    each.requirement.check(scope)
-        except CredentialError as error:
-            await refuse(scope, receive, send, error)
-            return
+        """Serve a request that meets the requirement, or isn't covered, and refuse any other."""
+        if self._protected.covers(read_route_path(scope)):
+            try:
+                self._protected.requirement.check(scope)
+            except CredentialError as error:
+                await refuse(scope, receive, send, error)
+                return
         await self._app(scope, receive, send)
 
 

@@ -18,7 +18,7 @@ class AccessSettings(Settings):
 
     model_config: ClassVar[SettingsConfigDict] = SettingsConfigDict(env_prefix="AUTH_")
 
-    scopes: _Names = Field(
+    known_scopes: _Names = Field(
         default=(),
         description="The scopes that this application knows; a route that requires another one is refused. Unset: any.",
     )
