@@ -18,6 +18,9 @@ if TYPE_CHECKING:
     from bandmaster.contrib.oidc.access.requirements import require as require
     from bandmaster.contrib.oidc.access.revocations import RevocationList as RevocationList
     from bandmaster.contrib.oidc.access.settings import AccessSettings as AccessSettings
+    from bandmaster.contrib.oidc.component import build_verifier as build_verifier
+    from bandmaster.contrib.oidc.component import identity_providers as identity_providers
+    from bandmaster.contrib.oidc.component import token_verifier as token_verifier
     from bandmaster.contrib.oidc.errors import AuthError as AuthError
     from bandmaster.contrib.oidc.errors import AuthUnavailableError as AuthUnavailableError
     from bandmaster.contrib.oidc.errors import CredentialError as CredentialError
@@ -25,7 +28,12 @@ if TYPE_CHECKING:
     from bandmaster.contrib.oidc.errors import InvalidRequestError as InvalidRequestError
     from bandmaster.contrib.oidc.errors import InvalidTokenError as InvalidTokenError
     from bandmaster.contrib.oidc.errors import MissingCredentialError as MissingCredentialError
+    from bandmaster.contrib.oidc.errors import ProviderRefusedError as ProviderRefusedError
     from bandmaster.contrib.oidc.errors import TokenStoreError as TokenStoreError
+    from bandmaster.contrib.oidc.issuers.metadata import ProviderMetadata as ProviderMetadata
+    from bandmaster.contrib.oidc.issuers.provider import Provider as Provider
+    from bandmaster.contrib.oidc.issuers.provider import Providers as Providers
+    from bandmaster.contrib.oidc.issuers.provider import open_providers as open_providers
     from bandmaster.contrib.oidc.principal import Principal as Principal
     from bandmaster.contrib.oidc.principal import current_principal as current_principal
     from bandmaster.contrib.oidc.principal import get_principal as get_principal
@@ -33,9 +41,10 @@ if TYPE_CHECKING:
     from bandmaster.contrib.oidc.principal import set_principal as set_principal
     from bandmaster.contrib.oidc.settings import AuthSettings as AuthSettings
     from bandmaster.contrib.oidc.settings import IssuerSettings as IssuerSettings
+    from bandmaster.contrib.oidc.verifier import OpaqueTokenVerifier as OpaqueTokenVerifier
     from bandmaster.contrib.oidc.verifier import TokenVerifier as TokenVerifier
 
-# A name is imported when it is first used (PEP 562): code that reads settings needs neither a client nor cryptography.
+# The module of each public name. A name is imported at its first use (PEP 562): importing this package is cheap.
 export_lazily(
     __name__,
     {
@@ -47,6 +56,7 @@ export_lazily(
         "access.requirements": ["Requirement", "require"],
         "access.revocations": ["RevocationList"],
         "access.settings": ["AccessSettings"],
+        "component": ["build_verifier", "identity_providers", "token_verifier"],
         "errors": [
             "AuthError",
             "AuthUnavailableError",
@@ -55,10 +65,13 @@ export_lazily(
             "InvalidRequestError",
             "InvalidTokenError",
             "MissingCredentialError",
+            "ProviderRefusedError",
             "TokenStoreError",
         ],
+        "issuers.metadata": ["ProviderMetadata"],
+        "issuers.provider": ["Provider", "Providers", "open_providers"],
         "principal": ["Principal", "current_principal", "get_principal", "principal_context", "set_principal"],
         "settings": ["AuthSettings", "IssuerSettings"],
-        "verifier": ["TokenVerifier"],
+        "verifier": ["OpaqueTokenVerifier", "TokenVerifier"],
     },
 )

@@ -6,6 +6,7 @@ AuthError
 │   ├── InvalidTokenError                     401, invalid_token: a bearer token, key or session that doesn't hold
 │   ├── InvalidRequestError                   400, invalid_request: credentials in two places, or malformed
 │   └── InsufficientScopeError                403, insufficient_scope
+├── ProviderRefusedError (PermanentError) a provider's documents contradict the settings, or can't be used
 └── AuthUnavailableError (TransientError) the provider or a store is away: 503, never 401
     └── TokenStoreError                       of a token store
 """
@@ -61,6 +62,10 @@ class InsufficientScopeError(CredentialError):
     def __init__(self, message: str, scopes: Iterable[str] = ()) -> None:
         super().__init__(message)
         self.scopes = tuple(scopes)
+
+
+class ProviderRefusedError(AuthError, PermanentError):
+    """A provider's discovery document or keys contradict the settings, or can't be used."""
 
 
 class AuthUnavailableError(AuthError, TransientError):

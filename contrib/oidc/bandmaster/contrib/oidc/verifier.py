@@ -18,3 +18,11 @@ class TokenVerifier(Protocol):
             AuthUnavailableError: the keys or the provider can't be had now.
         """
         ...
+
+
+class OpaqueTokenVerifier(TokenVerifier, Protocol):
+    """Checks the tokens of the provider whose ``access_token_type`` is ``opaque``, by asking the provider (RFC 7662).
+
+    A component that provides this type is asked by ``token_verifier``, for tokens that aren't JWTs, and for JWTs of that
+    provider.
+    """

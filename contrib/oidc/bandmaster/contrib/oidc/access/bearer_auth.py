@@ -7,7 +7,7 @@ from typing import Any
 
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from bandmaster.contrib.oidc.access.bearer_token import SUBPROTOCOL, find_credential, hide_token
+from bandmaster.contrib.oidc.access.bearer_token import SUBPROTOCOL, Credential, find_credential, hide_token
 from bandmaster.contrib.oidc.access.first_message import AcceptedWebSocket, receive_token
 from bandmaster.contrib.oidc.access.refusals import refuse
 from bandmaster.contrib.oidc.access.revocations import RevocationCheck, RevocationList
@@ -22,8 +22,8 @@ from bandmaster.kernel import MiddlewareBand, middleware
 @middleware(
     band=MiddlewareBand.SECURITY,
     name="bearer_auth",
-    after={"trusted_host", "websocket_origin"},
-    before={"api_key_auth", "session_auth"},
+    after={"trusted_host", "websocket_origin", "api_key_auth"},
+    before={"session_auth"},
 )
 class BearerAuth:
     """Finds the bearer token of a request, has it verified, and sets the principal.
@@ -54,7 +54,7 @@ class BearerAuth:
         """Serve one request or one WebSocket."""
         try:
             credential = find_credential(scope)
-            if credential.token is not None:
+            if credential.token is not None and not _is_api_key(scope, credential):
                 await self._authenticate(scope, credential.token)
         except (CredentialError, AuthUnavailableError) as error:
             await refuse(scope, receive, send, error)
@@ -67,9 +67,8 @@ class BearerAuth:
             await self._serve_websocket(scope, receive, send)
 
     async def _authenticate(self, scope: Scope, token: str) -> None:
-        known = get_principal(scope)
-        if known is not None and known.kind != "session":
-            raise InvalidRequestError(f"there is a bearer token beside another credential, {known.kind}")
+        if get_principal(scope) is not None:
+            raise InvalidRequestError("there is a bearer token beside another credential")
         if self._verifier is None:
             raise AuthUnavailableError("the component that verifies tokens isn't there, because its start failed")
         principal = await self._verifier.verify(token)
@@ -101,3 +100,9 @@ class BearerAuth:
             await refuse(scope, websocket.receive, websocket.send, error)
             return
         await self._app(scope, websocket.receive, websocket.send)
+
+
+def _is_api_key(scope: Scope, credential: Credential) -> bool:
+    """Whether the Authorization header has the API key that a layer further out has accepted."""
+    known = get_principal(scope)
+    return known is not None and known.kind == "api_key" and credential.in_header

@@ -24,6 +24,8 @@ class Credential:
     """The bearer token that a request carries."""
 
     token: str | None = None
+    in_header: bool = False
+    """Whether the token is in the Authorization header."""
     in_first_message: bool = False
     """Whether a WebSocket sends its token as the first message."""
 
@@ -45,7 +47,7 @@ def find_credential(scope: Scope) -> Credential:
         raise InvalidRequestError("there are several Authorization headers")
     token = _read_header(headers[0]) if headers else None
     if scope["type"] != "websocket":
-        return Credential(token)
+        return Credential(token, in_header=token is not None)
     offered = list(scope.get("subprotocols") or ())
     carried = [name.removeprefix(TOKEN_SUBPROTOCOL) for name in offered if name.startswith(TOKEN_SUBPROTOCOL)]
     if len(carried) > 1:
@@ -54,7 +56,7 @@ def find_credential(scope: Scope) -> Credential:
         raise InvalidRequestError("there is a token in the Authorization header and one among the subprotocols")
     if carried:
         return Credential(check_form(carried[0], "the subprotocol"))
-    return Credential(token, in_first_message=token is None and SUBPROTOCOL in offered)
+    return Credential(token, in_header=token is not None, in_first_message=token is None and SUBPROTOCOL in offered)
 
 
 def check_form(token: str, place: str) -> str:

@@ -211,7 +211,8 @@ class WebSocketEndLayer:
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Serve one WebSocket."""
         principal, websocket = get_principal(scope), current_websocket()
-        if principal is None or websocket is None:
+        if principal is None or websocket is None or principal.kind == "session":
+            # Sessions may be extended, and end in other ways: the layer of the login watches theirs.
             await self._app(scope, receive, send)
             return
         with self._websockets.watching(principal, websocket):
