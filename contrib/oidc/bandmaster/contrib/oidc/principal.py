@@ -69,6 +69,11 @@ def current_principal() -> Principal | None:
     return _current.get()
 
 
+def adopt_principal(principal: Principal | None) -> None:
+    """Let `current_principal` return this principal in the rest of this task; for code that can't span a block."""
+    _current.set(principal)
+
+
 @contextmanager
 def principal_context(principal: Principal | None) -> Iterator[None]:
     """Let `current_principal` return this principal, or None, until the block ends; for code that serves no request."""

@@ -54,7 +54,7 @@ class BearerAuth:
         """Serve one request or one WebSocket."""
         try:
             credential = find_credential(scope)
-            if credential.token is not None and not _is_api_key(scope, credential):
+            if credential.token is not None and not _is_accepted_key(scope, credential):
                 await self._authenticate(scope, credential.token)
         except (CredentialError, AuthUnavailableError) as error:
             await refuse(scope, receive, send, error)
@@ -67,8 +67,6 @@ class BearerAuth:
             await self._serve_websocket(scope, receive, send)
 
     async def _authenticate(self, scope: Scope, token: str) -> None:
-        if get_principal(scope) is not None:
-            raise InvalidRequestError("there is a bearer token beside another credential")
         if self._verifier is None:
             raise AuthUnavailableError("the component that verifies tokens isn't there, because its start failed")
         principal = await self._verifier.verify(token)
@@ -102,7 +100,15 @@ class BearerAuth:
         await self._app(scope, websocket.receive, websocket.send)
 
 
-def _is_api_key(scope: Scope, credential: Credential) -> bool:
-    """Whether the Authorization header has the API key that a layer further out has accepted."""
+def _is_accepted_key(scope: Scope, credential: Credential) -> bool:
+    """Whether the Authorization header has the API key that a layer further out has accepted.
+
+    Raises:
+        InvalidRequestError: the token is beside an API key.
+    """
     known = get_principal(scope)
-    return known is not None and known.kind == "api_key" and credential.in_header
+    if known is None or known.kind != "api_key":
+        return False
+    if not credential.in_header:
+        raise InvalidRequestError("there is a bearer token beside an API key")
+    return True

@@ -7,6 +7,7 @@ from typing import Annotated
 from starlette.requests import HTTPConnection
 
 from bandmaster.contrib.oidc.access.requirements import require
+from bandmaster.contrib.oidc.access.route_reading import TAKES_USER
 from bandmaster.contrib.oidc.principal import Principal, get_principal
 
 try:
@@ -19,6 +20,8 @@ async def find_user(connection: HTTPConnection) -> Principal | None:
     """Who makes the request; None if nobody has shown who it is."""
     return get_principal(connection.scope)
 
+
+setattr(find_user, TAKES_USER, True)
 
 CurrentUser = Annotated[Principal, Depends(require())]
 """Who makes the request; nobody: 401. With scopes: ``Annotated[Principal, Depends(require("orders:read"))]``."""

@@ -12,7 +12,7 @@ from starlette.types import ASGIApp, Receive, Scope, Send
 from bandmaster.contrib.oidc.access.refusals import refuse
 from bandmaster.contrib.oidc.access.requirements import Requirement, require
 from bandmaster.contrib.oidc.errors import CredentialError
-from bandmaster.kernel import MiddlewareBand, MiddlewareContribution
+from bandmaster.kernel import MiddlewareBand, MiddlewareContribution, Plan
 
 _NO_NAME = re.compile(r"[^A-Za-z0-9_.-]+")
 
@@ -91,6 +91,12 @@ class ProtectedPrefixLayer:
                 await refuse(scope, receive, send, error)
                 return
         await self._app(scope, receive, send)
+
+
+def list_protected_prefixes(plan: Plan) -> tuple[ProtectedPrefix, ...]:
+    """The protected prefixes of a plan."""
+    layers = (layer.contribution for layer in plan.layers)
+    return tuple(layer.options["protected"] for layer in layers if layer.layer is ProtectedPrefixLayer)
 
 
 def read_route_path(scope: Scope) -> str:

@@ -9,12 +9,14 @@ from starlette.requests import Request
 from starlette.types import Receive, Scope, Send
 from starlette.websockets import WebSocket
 
+from bandmaster.contrib.oidc.auth_events import report_auth_event
 from bandmaster.contrib.oidc.errors import (
     AuthUnavailableError,
     CredentialError,
     InsufficientScopeError,
     MissingCredentialError,
 )
+from bandmaster.contrib.oidc.principal import get_principal
 from bandmaster.contrib.web import ProblemDetails, log_fields, problem_response, refuse_websocket
 from bandmaster.kernel import current_exchange, get_logger
 
@@ -90,7 +92,7 @@ def choose_close_code(status: int) -> int:
 
 
 def log_refusal(scope: Scope, error: CredentialError | AuthUnavailableError, status: int) -> None:
-    """Log a refusal with the reason, which the client isn't told."""
+    """Log a refusal with the reason, which the client isn't told, and report it as an event."""
     log = get_logger("bandmaster.oidc")
     # A WebSocket has no method.
     fields = {name: value for name, value in (("method", scope.get("method")), ("path", scope["path"])) if value}
@@ -99,3 +101,5 @@ def log_refusal(scope: Scope, error: CredentialError | AuthUnavailableError, sta
         log.warning("a credential can't be checked", **fields)
     else:
         log.info("request refused", **fields)
+    principal = get_principal(scope)
+    report_auth_event(scope, "request.refused", succeeded=False, principal=principal, reason=str(error), status=status)

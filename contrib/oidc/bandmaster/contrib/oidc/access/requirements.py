@@ -4,8 +4,7 @@ from __future__ import annotations
 
 import inspect
 import re
-from collections.abc import Iterable, Iterator
-from typing import Any
+from collections.abc import Iterable
 
 from starlette.exceptions import HTTPException
 from starlette.middleware import Middleware
@@ -133,20 +132,6 @@ class RequirementLayer:
                 await refuse(scope, receive, send, error)
                 return
         await self.app(scope, receive, send)
-
-
-def find_requirements(app: Any) -> Iterator[Requirement]:
-    """The requirements around a route's app, outermost first."""
-    for _ in range(_MAX_LAYERS):
-        if app is None:
-            return
-        if isinstance(app, RequirementLayer):
-            yield app.requirement
-        app = getattr(app, "app", None)
-
-
-_MAX_LAYERS = 20
-"""Layers around one route that are looked through."""
 
 
 def _check_scopes(scopes: Iterable[str] | str, label: str) -> tuple[str, ...]:
