@@ -35,8 +35,9 @@ def find_requirement_problems(routes: Iterable[RequiredRoute], plan: Plan) -> It
     yield from _find_unknown_scopes(requirements, plan)
     if requirements and not _finds_credentials(plan):
         yield (
-            f"Nothing finds out who calls, so every request to the {len(requirements)} required routes and prefixes gets "
-            "401. Set AUTH_ISSUER and AUTH_AUDIENCES for bearer tokens, or configure API keys or a login."
+            "Nothing finds out who calls, so requests that must meet a requirement get 401 "
+            f"(there are {len(requirements)}). Set AUTH_ISSUER and AUTH_AUDIENCES for bearer tokens, or configure API "
+            "keys or a login."
         )
 
 

@@ -115,8 +115,8 @@ def describe_loss(path: str, lost: tuple[Any, ...]) -> str:
     """The text about requirements that FastAPI drops."""
     return (
         f"{path} is a Starlette route in an APIRouter, whose middleware FastAPI drops, and with it {lost[0]!r}: "
-        "anybody may call it. Add the route to the app itself (app.router.routes.append), or make it a route of FastAPI with "
-        f"dependencies=[Depends({lost[0]!r})]"
+        "anybody may call it. Add the route to the app itself (app.router.routes.append), or make it one of FastAPI's "
+        f"own with dependencies=[Depends({lost[0]!r})]"
     )
 
 
