@@ -22,8 +22,6 @@ from bandmaster.kernel import MiddlewareBand, middleware
 @middleware(
     band=MiddlewareBand.SECURITY,
     name="bearer_auth",
-    after={"trusted_host", "websocket_origin", "api_key_auth"},
-    before={"session_auth"},
 )
 class BearerAuth:
     """Finds the bearer token of a request, has it verified, and sets the principal.

@@ -14,8 +14,6 @@ _BLOCK = "principal_context"
     band=MiddlewareBand.OUTERMOST,
     priority=MiddlewareBand.OUTERMOST.priorities[5],
     name="principal_context",
-    after={"request_context"},
-    before={"access_log"},
 )
 class PrincipalContextLayer:
     """Ends what `set_principal` begins: `current_principal` is None before a credential is found and after the request.

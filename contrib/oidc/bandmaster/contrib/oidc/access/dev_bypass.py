@@ -71,7 +71,6 @@ async def dev_bypass(settings: AccessSettings, context: Context) -> AsyncIterato
     band=MiddlewareBand.SECURITY,
     priority=MiddlewareBand.SECURITY.priorities[80],
     name="dev_bypass",
-    after={"bearer_auth", "api_key_auth", "session_auth"},
     when=is_on,
 )
 class DevBypassLayer:

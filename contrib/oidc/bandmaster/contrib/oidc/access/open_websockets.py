@@ -192,9 +192,8 @@ async def open_websockets(
 @middleware(
     band=MiddlewareBand.SECURITY,
     priority=MiddlewareBand.SECURITY.priorities[95],
-    name="websocket_end",
+    name="open_websockets",
     scopes={"websocket"},
-    after={"bearer_auth", "api_key_auth", "session_auth", "dev_bypass"},
     when=_ends_websockets,
 )
 class WebSocketEndLayer:
