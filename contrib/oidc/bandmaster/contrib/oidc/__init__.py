@@ -17,7 +17,11 @@ if TYPE_CHECKING:
     from bandmaster.contrib.oidc.access.requirements import Requirement as Requirement
     from bandmaster.contrib.oidc.access.requirements import require as require
     from bandmaster.contrib.oidc.access.revocations import RevocationList as RevocationList
+    from bandmaster.contrib.oidc.access.security_schemes import SecurityScheme as SecurityScheme
     from bandmaster.contrib.oidc.access.settings import AccessSettings as AccessSettings
+    from bandmaster.contrib.oidc.auth_events import AuthEvent as AuthEvent
+    from bandmaster.contrib.oidc.auth_events import AuthListener as AuthListener
+    from bandmaster.contrib.oidc.auth_events import report_auth_event as report_auth_event
     from bandmaster.contrib.oidc.component import build_verifier as build_verifier
     from bandmaster.contrib.oidc.component import identity_providers as identity_providers
     from bandmaster.contrib.oidc.component import token_verifier as token_verifier
@@ -56,6 +60,8 @@ export_lazily(
         "access.requirements": ["Requirement", "require"],
         "access.revocations": ["RevocationList"],
         "access.settings": ["AccessSettings"],
+        "access.security_schemes": ["SecurityScheme"],
+        "auth_events": ["AuthEvent", "AuthListener", "report_auth_event"],
         "component": ["build_verifier", "identity_providers", "token_verifier"],
         "errors": [
             "AuthError",
