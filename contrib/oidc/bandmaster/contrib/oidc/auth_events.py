@@ -16,17 +16,17 @@ from bandmaster.kernel import Resources, get_logger
 
 @dataclass(frozen=True, slots=True)
 class AuthEvent:
-    """Something that has happened to a credential. Holds no credential."""
+    """One use or refusal of a credential. Holds no credential."""
 
     action: str
     """``request.refused``, ``login``, ``logout``, ``api_key.used`` and so on."""
     succeeded: bool
     principal: Principal | None = None
-    """Who it was, if known."""
+    """The caller, if known."""
     reason: str = ""
     """The cause of a failure, as the log has it."""
     status: int | None = None
-    """The status that the client got, where it was refused."""
+    """The status that the client got, with a refusal."""
     method: str | None = None
     path: str | None = None
     client: str | None = None
@@ -37,7 +37,7 @@ class AuthEvent:
 
 
 class AuthListener(Protocol):
-    """Is told of every `AuthEvent`. A component that provides one gets the events of its process.
+    """Receives every `AuthEvent` of this process. A component provides one.
 
     ```python
     @lifespan(band=LifespanBand.OBSERVABILITY)
@@ -47,7 +47,7 @@ class AuthListener(Protocol):
     """
 
     def on_auth_event(self, event: AuthEvent) -> None:
-        """Note an event. The event loop calls this method, which must not block; its exceptions are logged."""
+        """Note an event. The event loop calls this method, which must not block; exceptions are logged."""
         ...
 
 
@@ -60,7 +60,7 @@ def report_auth_event(
     reason: str = "",
     status: int | None = None,
 ) -> None:
-    """Tell every listener of the application what has happened in a request. Never raises."""
+    """Tell every listener of the application about an event in a request. Never raises."""
     resources: Resources | None = (scope.get("state") or {}).get("resources")
     listeners: Sequence[AuthListener] = () if resources is None else resources[Sequence[AuthListener]]
     if not listeners:

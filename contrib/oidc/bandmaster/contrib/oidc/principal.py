@@ -21,14 +21,14 @@ _current: ContextVar[Principal | None] = ContextVar("bandmaster.principal", defa
 
 @dataclass(frozen=True, slots=True)
 class Principal:
-    """Who makes a request, as its credential says. Holds no credential."""
+    """Who makes a request, according to the credential. Holds no credential."""
 
     subject: str
     """The ``sub`` claim, or the owner of an API key. Unique within ``issuer`` only (OpenID Connect Core, section 2)."""
     issuer: str = ""
     """The issuer that vouches for the subject; empty for API keys."""
     scopes: frozenset[str] = frozenset()
-    """What the credential allows."""
+    """The scopes of the credential."""
     kind: Kind = "token"
     """How the caller has shown who it is."""
     client_id: str | None = None

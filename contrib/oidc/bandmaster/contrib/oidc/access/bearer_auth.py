@@ -24,7 +24,7 @@ from bandmaster.kernel import MiddlewareBand, middleware
     name="bearer_auth",
 )
 class BearerAuth:
-    """Finds the bearer token of a request, has it verified, and sets the principal.
+    """Finds the bearer token of a request, has the token verified, and sets the principal.
 
     A request without a bearer token passes: whether a route needs a principal is for `require` to say. A request with a
     bad token is refused, also by a route that needs none.

@@ -1,4 +1,4 @@
-"""Find the bearer token of a request or a WebSocket, and what a WebSocket offers besides. Pure."""
+"""Find the bearer token of a request or a WebSocket. Pure."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from starlette.types import Scope
 from bandmaster.contrib.oidc.errors import InvalidRequestError
 
 SUBPROTOCOL = "bearer"
-"""The subprotocol by which a page says that its WebSocket carries a token: alone, the token is the first message."""
+"""The subprotocol by which a page says that a WebSocket carries a token: alone, the token is the first message."""
 TOKEN_SUBPROTOCOL = "bearer."  # noqa: S105  # no token, but the text before one
 """The text before a token that a page offers as a subprotocol."""
 
@@ -27,7 +27,7 @@ class Credential:
     in_header: bool = False
     """Whether the token is in the Authorization header."""
     in_first_message: bool = False
-    """Whether a WebSocket sends its token as the first message."""
+    """Whether a WebSocket sends the token as the first message."""
 
     def __repr__(self) -> str:
         return f"<Credential, {'no token' if self.token is None else 'with a token'}>"
@@ -37,7 +37,7 @@ def find_credential(scope: Scope) -> Credential:
     """The bearer token in the Authorization header (RFC 6750, section 2.1) or in a WebSocket's subprotocols.
 
     Other schemes of the Authorization header aren't bearer tokens, and are left to others. The query is never searched:
-    it gets into logs (RFC 6750, section 5.3).
+    queries get into logs (RFC 6750, section 5.3).
 
     Raises:
         InvalidRequestError: there are several tokens, or the header has no well-formed one.
@@ -63,7 +63,7 @@ def check_form(token: str, place: str) -> str:
     """The token, if it has the form of one (RFC 6750, section 2.1).
 
     Raises:
-        InvalidRequestError: it hasn't.
+        InvalidRequestError: the token has another form.
     """
     if _TOKEN.fullmatch(token) is None:
         raise InvalidRequestError(f"{place} has no well-formed bearer token")
@@ -78,7 +78,7 @@ def _read_header(value: bytes) -> str | None:
 
 
 def hide_token(scope: Scope) -> None:
-    """Remove the token from a WebSocket's scope, so that no app selects or logs it as a subprotocol."""
+    """Remove the token from a WebSocket's scope, so that no app selects or logs the token as a subprotocol."""
     # In place: a copy would hide from the layers further out which route has served the WebSocket.
     scope["subprotocols"] = [name for name in scope.get("subprotocols") or () if not name.startswith(TOKEN_SUBPROTOCOL)]
     scope["headers"] = [

@@ -1,4 +1,4 @@
-"""The layer that gives each request a principal of its own: nobody at first, and nobody again at the end."""
+"""The layer that keeps the principals of requests apart: nobody at first, and nobody again at the end."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ class PrincipalContextLayer:
     """Ends what `set_principal` begins: `current_principal` is None before a credential is found and after the request.
 
     A request may be served in the task of other code, as tests do, and a server may start requests in the context of
-    other code. Neither must leave its principal to the other.
+    other code. Neither must leave a principal to the other.
     """
 
     def on_request(self, exchange: Exchange) -> None:

@@ -80,7 +80,7 @@ class DevBypassLayer:
         self._principal = bypass.principal
 
     def on_request(self, exchange: Exchange) -> None:
-        """Act as the developer, unless the request says who it is."""
+        """Act as the developer, unless the request has a principal."""
         if get_principal(exchange.scope) is None:
             set_principal(exchange.scope, self._principal)
 

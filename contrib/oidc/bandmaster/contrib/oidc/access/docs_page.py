@@ -25,11 +25,11 @@ _OPENER_POLICY = "cross-origin-opener-policy"
 
 
 class LostRequirementError(AuthError, PermanentError):
-    """A route is served without a requirement that stands on it."""
+    """A route is served without a requirement that was declared."""
 
 
 class SecuredOpenAPI:
-    """Replaces an app's ``openapi`` method, and adds the requirements to its document."""
+    """Replaces an app's ``openapi`` method, and adds the requirements to the document."""
 
     def __init__(self, app: Any, make: Callable[[], Document], mounted_at: str) -> None:
         self._app = app
@@ -51,7 +51,7 @@ class SecuredOpenAPI:
 
 
 class DocsRoute:
-    """Serves a docs page, its document, or the page to which a provider redirects."""
+    """Serves a docs page, an OpenAPI document, or the page to which a provider redirects."""
 
     def __init__(self, route_app: ASGIApp, host: Any, *, logs_in: bool = False, opener_policy: str = "") -> None:
         self._route_app = route_app
@@ -93,7 +93,7 @@ def _find_description(scope: Scope) -> SecurityDescription | None:
 
 
 def _install(host: Any) -> list[Any]:
-    """Equip the FastAPI apps: the host, and those that are mounted in it.
+    """Equip the FastAPI apps: the host, and those mounted there.
 
     Raises:
         LostRequirementError: FastAPI drops a requirement.

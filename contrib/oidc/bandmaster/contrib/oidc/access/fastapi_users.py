@@ -17,7 +17,7 @@ except ImportError as missing:
 
 
 async def find_user(connection: HTTPConnection) -> Principal | None:
-    """Who makes the request; None if nobody has shown who it is."""
+    """Who makes the request; None without a principal."""
     return get_principal(connection.scope)
 
 

@@ -1,4 +1,4 @@
-"""A WebSocket that is accepted before the app is called, so that its first message can be the token."""
+"""A WebSocket that is accepted before the app is called, so that the first message can be the token."""
 
 from __future__ import annotations
 
@@ -47,7 +47,7 @@ def _read_token(message: Message) -> str:
 class AcceptedWebSocket:
     """A WebSocket that is accepted already, for an app that expects to accept it.
 
-    The app receives its connect. Its accept isn't sent again, and a response in place of its accept becomes a close.
+    The app receives a connect. The app's accept isn't sent again, and a response in its place becomes a close.
     """
 
     def __init__(self, receive: Receive, send: Send) -> None:

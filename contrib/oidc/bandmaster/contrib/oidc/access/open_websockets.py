@@ -31,7 +31,7 @@ from bandmaster.kernel import (
 )
 
 _LONGEST_SLEEP = 3600
-"""Seconds after which the clock is read again: it may have been set, or the machine may have slept."""
+"""Seconds after which the clock is read again: the clock may have been set, or the machine may have slept."""
 _PATIENCE = 5
 """Seconds that one close may take."""
 
@@ -136,7 +136,7 @@ class OpenWebSockets:
         return await self._close_all(revoked, "the credential was revoked")
 
     async def run(self) -> None:
-        """Close WebSockets when it is time, until cancelled."""
+        """Close WebSockets at their deadlines, until cancelled."""
         async with anyio.create_task_group() as tasks:
             tasks.start_soon(self._run_expiry)
             if self._revocations:

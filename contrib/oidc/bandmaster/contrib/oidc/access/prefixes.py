@@ -1,4 +1,4 @@
-"""Require a principal and its scopes of all paths below a prefix."""
+"""Require a principal and scopes of all paths below a prefix."""
 
 from __future__ import annotations
 
@@ -30,9 +30,8 @@ class ProtectedPrefix:
     def covers(self, path: str) -> bool:
         """Whether a path lies below the prefix, and not below a public one.
 
-        A path with empty or dotted segments is judged as it is and as it reads without them, since applications differ
-        in how they read it: one that lies below the prefix in either reading is covered, and one that isn't public in
-        both readings isn't public.
+        A path with empty or dotted segments is read with them and without them, since applications differ in that. The
+        prefix covers a path that lies below in either reading. A path is public only if both readings are.
         """
         readings = (path, _normalize(path))
         covered = any(_lies_below(each, self.prefix) for each in readings)
@@ -48,7 +47,7 @@ def protect(
 ) -> MiddlewareContribution:
     """A layer that requires a principal and scopes of all paths below a prefix, whoever serves them.
 
-    ``protect("/admin", "admin")`` covers ``/admin`` and all below it, and not ``/administrators``. ``protect("/")``
+    ``protect("/admin", "admin")`` covers ``/admin`` and all below, and not ``/administrators``. ``protect("/")``
     covers all paths but those below ``public``. Several requirements of one path must all be met. The path is the one
     that the host's routes match, without the ``root_path`` of a proxy::
 
@@ -100,7 +99,7 @@ def list_protected_prefixes(plan: Plan) -> tuple[ProtectedPrefix, ...]:
 
 
 def read_route_path(scope: Scope) -> str:
-    """The path that the host's routes match: without the ``root_path``, as Starlette removes it."""
+    """The path that the host's routes match: without the ``root_path``, as Starlette reads paths."""
     path: str = scope["path"]
     root: str = scope.get("root_path", "")
     if root and path.startswith(root) and path[len(root) : len(root) + 1] in ("", "/"):

@@ -21,12 +21,12 @@ from bandmaster.contrib.web import ProblemDetails, log_fields, problem_response,
 from bandmaster.kernel import current_exchange, get_logger
 
 UNAUTHORIZED = 3000
-"""The code that a WebSocket is closed with when its credential is missing, doesn't hold, or has ended (IANA's registry
+"""The code that a WebSocket is closed with when the credential is missing, doesn't hold, or has ended (IANA's registry
 of close codes)."""
 FORBIDDEN = 3003
-"""The code that a WebSocket is closed with when its credential lacks a scope (IANA's registry of close codes)."""
+"""The code that a WebSocket is closed with when the credential lacks a scope (IANA's registry of close codes)."""
 TRY_AGAIN_LATER = 1013
-"""The code that a WebSocket is closed with when its credential can't be checked now (IANA's registry)."""
+"""The code that a WebSocket is closed with when the credential can't be checked now (IANA's registry)."""
 _POLICY_VIOLATION = 1008
 
 _DETAILS = {

@@ -1,4 +1,4 @@
-"""Require a principal and its scopes: on a route, a router or a mount, and as a dependency of FastAPI."""
+"""Require a principal and scopes: on a route, a router or a mount, and as a dependency of FastAPI."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ _SCOPE = re.compile(r"[\x21\x23-\x5b\x5d-\x7e]+")
 
 
 class Requirement(Middleware):
-    """What a route asks of the caller. `require` makes one.
+    """The scopes that a route requires of the caller. `require` makes one.
 
     Equal requirements are one key of FastAPI's ``dependency_overrides``.
     """
@@ -41,7 +41,7 @@ class Requirement(Middleware):
         """Who makes this request, if the requirement is met.
 
         Raises:
-            MissingCredentialError: nobody has shown who it is.
+            MissingCredentialError: there is no principal.
             InsufficientScopeError: the principal lacks a scope.
         """
         principal = get_principal(scope)
@@ -54,7 +54,7 @@ class Requirement(Middleware):
         """Refuse a principal that lacks a scope.
 
         Raises:
-            InsufficientScopeError: it does.
+            InsufficientScopeError: a scope is missing.
         """
         held = principal.scopes
         if principal.kind == "bypass" and ANY_SCOPE in held:
@@ -99,8 +99,8 @@ class Requirement(Middleware):
 def require(*scopes: str, any_of: Iterable[str] = ()) -> Requirement:
     """Require a principal that has all of these scopes, and one of ``any_of``; without either, any principal.
 
-    A request without a principal gets 401, and one that lacks a scope 403, in a form that says which (RFC 6750, section
-    3.1). Where the principal comes from, a token, a session or an API key, makes no difference::
+    A request without a principal gets 401, and one that lacks a scope 403, as RFC 6750 (section 3.1) defines them. The
+    principal may come from a token, a session or an API key::
 
         Route("/orders", list_orders, middleware=[require("orders:read")])
         Router(routes, middleware=[require("orders:read")])
@@ -156,7 +156,7 @@ class _HTTPInsufficientScope(InsufficientScopeError, HTTPException):
 
 
 def _make_http_exception(error: CredentialError) -> CredentialError:
-    """The same error as an HTTPException, which Starlette and FastAPI answer with its status also without a handler."""
+    """The same error as an HTTPException, which Starlette and FastAPI answer also without the error handler."""
     problem, headers = describe_refusal(error)
     raised: _HTTPMissingCredential | _HTTPInsufficientScope
     if isinstance(error, InsufficientScopeError):

@@ -1,4 +1,4 @@
-"""Ask whether a credential was revoked, and decide what an unreachable store means."""
+"""Ask whether a credential was revoked, also while the list of revoked ones is away."""
 
 from __future__ import annotations
 
@@ -39,7 +39,7 @@ class RevocationCheck:
         """Refuse a principal whose credential was revoked.
 
         Raises:
-            InvalidTokenError: it was.
+            InvalidTokenError: the credential was revoked.
             AuthUnavailableError: a list can't be read, and the settings don't accept that.
         """
         try:

@@ -19,7 +19,7 @@ _MAX_LAYERS = 20
 
 
 class RequiredRoute(NamedTuple):
-    """One route with the requirements around it."""
+    """One route with all requirements."""
 
     path: str
     """The template, such as ``/orders/{id}``, with the prefixes of mounts and routers."""
@@ -34,7 +34,7 @@ class RequiredRoute(NamedTuple):
 
 
 def read_required_routes(app: Any, *, mounts: bool = True) -> Iterator[RequiredRoute]:
-    """The routes of an application, and with ``mounts`` those of the applications that are mounted in it."""
+    """The routes of an application, and with ``mounts`` those of mounted applications."""
     yield from _read_routes(app, "", (), 0, mounts=mounts)
 
 
@@ -67,7 +67,7 @@ def _read_routes(
 
 
 def list_apps(app: Any, path: str = "", depth: int = 0) -> Iterator[tuple[str, Any]]:
-    """An application and those that are mounted in it, each with its path."""
+    """An application and those that are mounted there, each with the path of the mount."""
     yield path, app
     for route in _list_routes(app) if depth < _MAX_DEPTH else ():
         inner = _unwrap(getattr(route, "app", None))
@@ -90,7 +90,7 @@ def _flatten_routes(routes: Iterable[Any]) -> Iterable[Any]:
 
 
 def _read_app_requirements(app: Any) -> Iterator[Requirement]:
-    """The requirements of an app's own middleware, and of its router's."""
+    """The requirements among the middleware of an app and of the app's router."""
     yield from (one for one in getattr(app, "user_middleware", None) or () if isinstance(one, Requirement))
     router = getattr(app, "router", app)
     yield from _find_layers(getattr(router, "middleware_stack", None))

@@ -17,7 +17,7 @@ from bandmaster.kernel import Context, LifespanBand, lifespan
 
 @dataclass(frozen=True, slots=True)
 class SecurityScheme:
-    """One way to show who calls, for the OpenAPI document. A part that provides one adds it to the document."""
+    """One way to show who calls, for the OpenAPI document. The document has those that parts provide."""
 
     name: str
     """The name in the document, and in the dialog of the docs page."""
@@ -29,7 +29,7 @@ class SecurityScheme:
 
 @dataclass(frozen=True, slots=True)
 class DocumentedSecurity:
-    """The security of an application, as its OpenAPI documents describe it."""
+    """The security of an application, for the OpenAPI documents."""
 
     schemes: tuple[SecurityScheme, ...]
     prefixes: tuple[ProtectedPrefix, ...] = ()
@@ -61,7 +61,7 @@ class SecurityDescription:
     def describe(self) -> DocumentedSecurity:
         """The schemes with the endpoints that are known by now.
 
-        A provider without known endpoints is described by its discovery address. Without any provider the docs page
+        A provider without known endpoints is described by the discovery address. Without any provider the docs page
         takes a token that is pasted in.
         """
         listed = [one for one in self._auth.providers if one.access_token_type != "refused"]  # noqa: S105  # no secret

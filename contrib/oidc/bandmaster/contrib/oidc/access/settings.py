@@ -35,7 +35,7 @@ class AccessSettings(Settings):
         default=60, description="Seconds between two checks of whether the credentials of open WebSockets are revoked."
     )
     first_message_timeout: _Seconds = Field(
-        default=10, description="Seconds that a WebSocket has for sending its token as the first message."
+        default=10, description="Seconds that a WebSocket has for sending the token as the first message."
     )
     dev_bypass: bool = Field(
         default=False,
@@ -46,7 +46,7 @@ class AccessSettings(Settings):
     dev_bypass_scopes: _Names = Field(default=("*",), description="The scopes of such a request; * for every scope.")
     docs_client_id: str | None = Field(
         default=None,
-        description="The public client by which the docs page of a FastAPI host logs in, with its Authorize button; "
+        description="The public client by which the docs page of a FastAPI host logs in, with the Authorize button; "
         "unset: the page asks for the client.",
     )
     docs_scopes: _Names = Field(

@@ -10,18 +10,18 @@ from taskiq import TaskiqMessage, TaskiqMiddleware, TaskiqResult
 from bandmaster.contrib.oidc.principal import Kind, Principal, adopt_principal, current_principal
 
 LABEL = "bm_principal"
-"""The label of a message that has its sender."""
+"""The label with the sender of a message."""
 
 
 class PrincipalMiddleware(TaskiqMiddleware):
-    """Sends who has caused a task with its message, and sets the principal before the task runs.
+    """Sends the principal with a message, and sets the principal before the task runs.
 
     The principal in a task has no claims and no expiry: the task may run long after the token has expired. Whoever can
     write to the queue can claim to be anybody, as they can send any task.
     """
 
     def pre_send(self, message: TaskiqMessage) -> TaskiqMessage:
-        """Add the principal, unless the message has one: a replayed message keeps its sender."""
+        """Add the principal, unless the message has one: a replayed message keeps the sender."""
         principal = current_principal()
         if principal is not None:
             message.labels.setdefault(LABEL, render_principal(principal))

@@ -25,7 +25,7 @@ def has_tasks() -> bool:
 
 @lifespan(band=LifespanBand.MESSAGING, name="principal_in_tasks", when=has_tasks)
 async def principal_in_tasks(queue: TaskQueue | None) -> AsyncIterator[None]:
-    """Lets `current_principal` return in a task who has sent it."""
+    """Lets `current_principal` return the sender of a task, where the task runs."""
     if queue is not None:
         # Imported here, since TaskIQ may not be installed.
         from bandmaster.contrib.oidc.access.task_principal import PrincipalMiddleware

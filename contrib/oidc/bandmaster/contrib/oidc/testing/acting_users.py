@@ -15,7 +15,7 @@ ISSUER = "https://issuer.test"
 
 
 class ActingUsers:
-    """Verifies tokens that it has made itself, in place of the component ``token_verifier``.
+    """Verifies the tokens of `act_as`, in place of the component ``token_verifier``.
 
     Everything else of the application stays in force: the layer reads the header, and routes require their scopes::
 
@@ -42,14 +42,14 @@ class ActingUsers:
         """The headers of a request that acts as a user: a subject with scopes and claims, or a whole principal.
 
         Raises:
-            ValueError: a principal is given with scopes or claims, which it has itself.
+            ValueError: a principal is given with scopes or claims, which has its own.
         """
         return {"authorization": f"Bearer {self.make_token(user, scopes, claims=claims)}"}
 
     def make_token(
         self, user: str | Principal, scopes: Iterable[str] = (), *, claims: Mapping[str, Any] | None = None
     ) -> str:
-        """A token of a user, for tests that send it in another way than by the header.
+        """A token of a user, for tests that send the token elsewhere than in the header.
 
         Raises:
             ValueError: as `act_as`.
@@ -73,7 +73,7 @@ class ActingUsers:
         """The principal that the token was made for.
 
         Raises:
-            InvalidTokenError: it was made by somebody else.
+            InvalidTokenError: the token is another one.
         """
         try:
             return self._principals[token]
