@@ -13,7 +13,7 @@ from tests.contrib.oidc.access.apps import describe_caller, echo, serve
 from bandmaster.contrib.oidc import protect, require
 from bandmaster.contrib.oidc.access.dev_bypass import DevBypassLayer, DevBypassRefusedError, dev_bypass
 from bandmaster.contrib.oidc.testing import ActingUsers
-from bandmaster.kernel import KernelSettings, StartError
+from bandmaster.kernel import KernelSettings, PlanError
 
 pytestmark = pytest.mark.anyio
 
@@ -54,12 +54,13 @@ async def test_where_it_is_allowed(environment: str, caplog: pytest.LogCaptureFi
 async def test_where_it_is_refused(environment: str | None, no_environment: None) -> None:
     """An unset or unknown environment counts as production, and nothing starts there."""
     settings = KernelSettings() if environment is None else KernelSettings(environment=environment)
-    with pytest.raises(StartError) as caught:
+    with pytest.raises(PlanError) as caught:
         async with serve(routes=ROUTES, parts=BYPASS, access=ON, settings=settings):
             pytest.fail("it started")
-    text = str(caught.value) + str(caught.value.__cause__ or "")
-    assert "AUTH_DEV_BYPASS" in text
-    assert "BANDMASTER_ENVIRONMENT" in text
+    (problem,) = caught.value.problems
+    assert problem.message.startswith("lifespan 'dev_bypass'")
+    assert "AUTH_DEV_BYPASS is on" in problem.message
+    assert "Set BANDMASTER_ENVIRONMENT to development or test, or unset AUTH_DEV_BYPASS" in str(problem)
 
 
 async def test_without_the_check() -> None:

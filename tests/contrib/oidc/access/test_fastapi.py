@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Annotated, Any
 
+import httpx2
 import pytest
 from fastapi import APIRouter, Depends, FastAPI, WebSocket
 from fastapi.security import HTTPBasic
@@ -15,7 +16,7 @@ from tests.contrib.oidc.access.apps import serve
 
 from bandmaster.contrib.fastapi import openapi_problems
 from bandmaster.contrib.oidc import CurrentUser, OptionalUser, Principal, protect, require
-from bandmaster.contrib.oidc.access.docs_page import SecuredOpenAPI, documented_security
+from bandmaster.contrib.oidc.access.docs_page import DocsRoute, documented_security
 from bandmaster.contrib.oidc.access.route_reading import read_required_routes
 from bandmaster.contrib.oidc.access.security_schemes import SecurityScheme, security_description
 from bandmaster.contrib.oidc.testing import ActingUsers
@@ -86,8 +87,8 @@ def make_app(**options: Any) -> FastAPI:
     return app
 
 
-async def read_document(running: Any, path: str = "/openapi.json") -> dict[str, Any]:
-    response = await running.client.get(path)
+async def read_document(running: Any, path: str = "/openapi.json", **options: Any) -> dict[str, Any]:
+    response = await running.client.get(path, **options)
     assert response.status_code == 200, response.text
     document: dict[str, Any] = response.json()
     return document
@@ -186,8 +187,9 @@ async def test_the_document() -> None:
 async def test_documents_of_mounted_apps() -> None:
     """A mounted app's own document has its requirements, and those of prefixes that cover its mount."""
     parts = [*PARTS, protect("/inner", "outer")]
-    async with serve(make_app(), parts=parts, users=ActingUsers(), auth=PROVIDER) as running:
-        document = await read_document(running, "/inner/openapi.json")
+    users = ActingUsers()
+    async with serve(make_app(), parts=parts, users=users, auth=PROVIDER) as running:
+        document = await read_document(running, "/inner/openapi.json", headers=users.act_as("ada", ["outer"]))
     assert list_security(document) == {"get /x": [{"oidc": ["outer", "inner"]}]}
 
 
@@ -265,10 +267,11 @@ async def test_an_app_with_a_login_of_its_own_for_the_docs() -> None:
 async def test_a_root_path() -> None:
     """Behind a prefix the page finds its document, and the provider is sent back to an address with the prefix."""
     access = {"docs_client_id": "docs"}
-    app = make_app(root_path="/shop")
-    async with serve(app, parts=PARTS, users=ActingUsers(), auth=PROVIDER, access=access) as running:
-        page = (await running.client.get("/docs")).text
-        document = await read_document(running)
+    async with serve(make_app(), parts=PARTS, users=ActingUsers(), auth=PROVIDER, access=access) as running:
+        transport = httpx2.ASGITransport(running.app, root_path="/shop")
+        async with httpx2.AsyncClient(transport=transport, base_url="https://shop.example") as client:
+            page = (await client.get("/docs")).text
+            document = (await client.get("/openapi.json")).json()
     assert "window.location.origin + '/shop/docs/oauth2-redirect'" in page
     assert "url: '/shop/openapi.json'" in page
     assert document["servers"] == [{"url": "/shop"}]
@@ -284,7 +287,9 @@ async def test_an_app_in_two_applications() -> None:
         second = await read_document(running)
     assert list(first["components"]["securitySchemes"]) == ["oidc"]
     assert list(second["components"]["securitySchemes"]) == ["bearer"]
-    assert isinstance(app.openapi, SecuredOpenAPI)
+    wrapped = [route.app for route in app.routes if isinstance(getattr(route, "app", None), DocsRoute)]
+    assert len(wrapped) == 3
+    assert not any(isinstance(one._route_app, DocsRoute) for one in wrapped)
 
 
 def test_a_document_without_a_running_application(monkeypatch: pytest.MonkeyPatch) -> None:

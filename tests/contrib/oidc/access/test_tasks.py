@@ -10,6 +10,7 @@ from hypothesis import strategies as st
 from starlette.requests import Request
 from starlette.responses import PlainTextResponse
 from starlette.routing import Route
+from taskiq import TaskiqDepends
 from tests.contrib.oidc.access.apps import serve
 
 from bandmaster.contrib.oidc import Principal, current_principal, principal_context
@@ -46,7 +47,7 @@ def note_in_thread(kind: str) -> None:
 
 
 @task
-async def send_on(kind: str, queue: TaskQueue) -> None:
+async def send_on(kind: str, queue: TaskQueue = TaskiqDepends()) -> None:
     await queue.send(note, kind)
 
 

@@ -6,7 +6,6 @@ from collections.abc import Iterable, Iterator
 from difflib import get_close_matches
 from typing import Any
 
-from bandmaster.contrib.oidc.access.bearer_auth import BearerAuth
 from bandmaster.contrib.oidc.access.docs_page import describe_loss
 from bandmaster.contrib.oidc.access.prefixes import list_protected_prefixes
 from bandmaster.contrib.oidc.access.requirements import Requirement
@@ -16,6 +15,8 @@ from bandmaster.contrib.oidc.settings import AuthSettings
 from bandmaster.contrib.oidc.verifier import TokenVerifier
 from bandmaster.kernel import Application, CheckContribution, Key, Plan, Problem
 
+_BEARER = "bearer_auth"
+"""The layer that finds bearer tokens, if there is a verifier."""
 _OTHER_CREDENTIALS = ("api_key_auth", "session_auth", "dev_bypass")
 """The layers that find other credentials than bearer tokens."""
 
@@ -76,10 +77,9 @@ def _finds_credentials(plan: Plan) -> bool:
     names = {layer.contribution.name for layer in plan.layers}
     if names & {*_OTHER_CREDENTIALS}:
         return True
-    has_layer = any(layer.contribution.layer is BearerAuth for layer in plan.layers)
     settings = plan.settings_of(AuthSettings)
     configured = settings is not None and bool(settings.providers)
-    return has_layer and (configured or Key(TokenVerifier) in {**plan.provided, **plan.overrides})
+    return _BEARER in names and (configured or Key(TokenVerifier) in {**plan.provided, **plan.overrides})
 
 
 def _check_application(application: Application) -> list[Problem | str]:

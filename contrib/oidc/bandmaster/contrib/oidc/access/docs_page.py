@@ -21,6 +21,8 @@ from bandmaster.contrib.oidc.errors import AuthError
 from bandmaster.contrib.oidc.settings import AuthSettings
 from bandmaster.kernel import PermanentError, RouteContribution, current_exchange, load_settings
 
+_EQUIPPED = "_bandmaster_documented_security"
+"""The attribute of an app that says that the app is equipped."""
 _OPENER_POLICY = "cross-origin-opener-policy"
 
 
@@ -105,7 +107,9 @@ def _install(host: Any) -> list[Any]:
     if lost:
         raise LostRequirementError(describe_loss(lost[0].path, lost[0].lost))
     for mounted_at, app in list_apps(host):
-        if isinstance(app, fastapi.FastAPI) and not isinstance(app.openapi, SecuredOpenAPI):
+        # An app may be composed several times, as tests do, and others may have replaced its method since.
+        if isinstance(app, fastapi.FastAPI) and _EQUIPPED not in vars(app):
+            setattr(app, _EQUIPPED, True)
             app.openapi = SecuredOpenAPI(app, app.openapi, mounted_at)
             _equip_docs(app)
     return []
