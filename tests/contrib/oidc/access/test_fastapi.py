@@ -9,9 +9,10 @@ import pytest
 from fastapi import APIRouter, Depends, FastAPI, WebSocket
 from fastapi.security import HTTPBasic
 from openapi_spec_validator import validate
+from starlette.applications import Starlette
 from starlette.requests import Request
 from starlette.responses import PlainTextResponse
-from starlette.routing import Route
+from starlette.routing import Host, Route
 from tests.contrib.oidc.access.apps import serve
 
 from bandmaster.contrib.fastapi import openapi_problems
@@ -276,6 +277,17 @@ async def test_a_root_path() -> None:
     assert "url: '/shop/openapi.json'" in page
     assert document["servers"] == [{"url": "/shop"}]
     assert list_security(document)["get /me"] == [{"oidc": []}]
+
+
+async def test_an_app_without_docs() -> None:
+    """Where an app has no docs page, no other route is taken for one."""
+    app = FastAPI(openapi_url=None)
+    by_host = Host("docs.test", app=Starlette(routes=[Route("/", plain)]))
+    app.router.routes.append(by_host)
+    before = by_host.app
+    async with serve(app, parts=PARTS, users=ActingUsers()) as running:
+        assert (await running.client.get("/docs")).status_code == 404
+    assert by_host.app is before
 
 
 async def test_an_app_in_two_applications() -> None:

@@ -92,4 +92,4 @@ def test_principals() -> None:
 def test_the_fixture_of_the_plugin(pytester: pytest.Pytester) -> None:
     """The package's plugin brings the fixture to any test suite."""
     pytester.makepyfile("def test(acting_users): assert acting_users.act_as('ada')['authorization']")
-    pytester.runpytest("-p", "no:cacheprovider", "-p", "no:xdist").assert_outcomes(passed=1)
+    pytester.runpytest("-p", "no:cacheprovider", "-p", "no:xdist", "-p", "no:asyncio").assert_outcomes(passed=1)

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Callable
+from functools import partial
 from typing import Any
 
 from starlette.datastructures import MutableHeaders
@@ -125,15 +126,17 @@ def describe_loss(path: str, lost: tuple[Any, ...]) -> str:
 
 
 def _equip_docs(app: Any) -> None:
-    pages = {
-        app.openapi_url: {},
-        app.docs_url: {"logs_in": True, "opener_policy": "same-origin-allow-popups"},
-        app.swagger_ui_oauth2_redirect_url: {"opener_policy": "unsafe-none"},
+    allows_popups = partial(DocsRoute, logs_in=True, opener_policy="same-origin-allow-popups")
+    pages: dict[str | None, Callable[[ASGIApp, Any], DocsRoute]] = {
+        app.openapi_url: DocsRoute,
+        app.docs_url: allows_popups,
+        app.swagger_ui_oauth2_redirect_url: partial(DocsRoute, opener_policy="unsafe-none"),
     }
     for route in app.routes:
-        options = pages.get(getattr(route, "path", None))
-        if options is not None and getattr(route, "dependant", None) is None:
-            route.app = DocsRoute(route.app, app, **options)
+        path = getattr(route, "path", None)  # a route by host name has none, and neither has a page that is off
+        make = None if path is None else pages.get(path)
+        if make is not None and getattr(route, "dependant", None) is None:
+            route.app = make(route.app, app)
 
 
 documented_security = RouteContribution(

@@ -23,9 +23,10 @@ async def receive_token(receive: Receive, seconds: float) -> str | None:
         MissingCredentialError: no message comes in time.
         InvalidRequestError: the message has no well-formed token.
     """
-    with anyio.move_on_after(seconds) as deadline:
+    message: Message | None = None
+    with anyio.move_on_after(seconds):
         message = await receive()
-    if deadline.cancelled_caught:
+    if message is None:
         raise MissingCredentialError(f"the WebSocket sent no token within {seconds:g} s")
     return _read_token(message) if message["type"] == "websocket.receive" else None
 

@@ -67,7 +67,7 @@ async def refuse_open_websocket(websocket: WebSocket, problem: ProblemDetails, h
 def describe_refusal(error: CredentialError | AuthUnavailableError) -> tuple[ProblemDetails, dict[str, str]]:
     """The problem and the headers for an error. Neither says more than RFC 6750 (section 3.1) allows."""
     if isinstance(error, AuthUnavailableError):
-        seconds = max(1, math.ceil(error.retry_after))
+        seconds = max(1, math.ceil(error.retry_after or 1))
         return ProblemDetails(status=503, detail=_UNAVAILABLE), {"retry-after": str(seconds)}
     detail = _DETAILS.get(error.code)
     members = {"error": error.code} if error.code else {}

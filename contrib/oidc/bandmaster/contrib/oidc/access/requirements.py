@@ -150,21 +150,29 @@ def _render(scopes: Iterable[str]) -> str:
 class _HTTPMissingCredential(MissingCredentialError, HTTPException):
     __str__ = Exception.__str__  # the reason, for the log, and not the text for the client
 
+    def __init__(self, error: CredentialError) -> None:
+        _copy_error(error, self)
+
 
 class _HTTPInsufficientScope(InsufficientScopeError, HTTPException):
     __str__ = Exception.__str__
 
+    def __init__(self, error: InsufficientScopeError) -> None:
+        _copy_error(error, self)
+        self.scopes = error.scopes
+
+
+def _copy_error(error: CredentialError, copy: HTTPException) -> None:
+    problem, headers = describe_refusal(error)
+    HTTPException.__init__(copy, problem.status, problem.detail, headers)
+    copy.args = error.args
+
 
 def _make_http_exception(error: CredentialError) -> CredentialError:
     """The same error as an HTTPException, which Starlette and FastAPI answer also without the error handler."""
-    problem, headers = describe_refusal(error)
-    raised: _HTTPMissingCredential | _HTTPInsufficientScope
     if isinstance(error, InsufficientScopeError):
-        raised = _HTTPInsufficientScope(str(error), error.scopes)
-    else:
-        raised = _HTTPMissingCredential(str(error))
-    HTTPException.__init__(raised, problem.status, problem.detail, headers)
-    return raised
+        return _HTTPInsufficientScope(error)
+    return _HTTPMissingCredential(error)
 
 
 _DEPENDENCY = inspect.Signature(
