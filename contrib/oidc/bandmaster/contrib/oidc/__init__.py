@@ -45,6 +45,7 @@ if TYPE_CHECKING:
     from bandmaster.contrib.oidc.principal import set_principal as set_principal
     from bandmaster.contrib.oidc.settings import AuthSettings as AuthSettings
     from bandmaster.contrib.oidc.settings import IssuerSettings as IssuerSettings
+    from bandmaster.contrib.oidc.tokens.signatures import read_token as read_token
     from bandmaster.contrib.oidc.verifier import OpaqueTokenVerifier as OpaqueTokenVerifier
     from bandmaster.contrib.oidc.verifier import TokenVerifier as TokenVerifier
 
@@ -78,6 +79,7 @@ export_lazily(
         "issuers.provider": ["Provider", "Providers", "open_providers"],
         "principal": ["Principal", "current_principal", "get_principal", "principal_context", "set_principal"],
         "settings": ["AuthSettings", "IssuerSettings"],
+        "tokens.signatures": ["read_token"],
         "verifier": ["OpaqueTokenVerifier", "TokenVerifier"],
     },
 )

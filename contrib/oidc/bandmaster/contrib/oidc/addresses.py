@@ -106,7 +106,7 @@ def check_host(host: str) -> str:
     """
     name = host.lower().removeprefix("[").removesuffix("]").removesuffix(".")
     if _find_ip(name) is None and not _NAME.fullmatch(name):
-        raise ValueError(f"{host!r} isn't the name of a host; expected one such as keycloak.internal, without a port")
+        raise ValueError("not the name of a host; expected one such as keycloak.internal, without a port")
     return name
 
 

@@ -20,6 +20,8 @@ KNOWN = (
 )
 """The algorithms that settings may allow. All are asymmetric: with a shared secret every verifier could sign."""
 
+# Messages about settings don't repeat the values of the settings.
+_KINDS = "RS, PS or ES with 256, 384 or 512, as in RS256; EdDSA, Ed25519 or Ed448"
 _ED25519 = frozenset({"EdDSA", "Ed25519"})
 """Both names of one algorithm. ``EdDSA`` is the older one, and says less (RFC 9864, section 2.2)."""
 
@@ -31,11 +33,12 @@ def check_algorithms(names: tuple[str, ...]) -> tuple[str, ...]:
         ValueError: there is none, or one isn't known.
     """
     if not names:
-        raise ValueError(f"expected at least one of {', '.join(KNOWN)}")
+        raise ValueError(f"expected at least one of {_KINDS}")
     for name in names:
+        if name.startswith("HS"):
+            raise ValueError(f"a symmetric algorithm isn't accepted: who can verify could sign. Expected {_KINDS}")
         if name not in KNOWN:
-            reason = "is symmetric: who can verify could sign" if name.startswith("HS") else "isn't accepted"
-            raise ValueError(f"{name!r} {reason}; there are {', '.join(KNOWN)}")
+            raise ValueError(f"not a known algorithm; expected {_KINDS}")
     return names
 
 

@@ -11,8 +11,6 @@ from httpx2 import AsyncClient
 from bandmaster.contrib.oidc.errors import AuthUnavailableError, ProviderRefusedError
 from bandmaster.contrib.oidc.issuers.provider import Provider, Providers, open_providers
 from bandmaster.contrib.oidc.settings import AuthSettings, find_address_problems, has_providers
-from bandmaster.contrib.oidc.tokens.dispatch import TokenDispatcher
-from bandmaster.contrib.oidc.tokens.jwt_verifier import JwtVerifier
 from bandmaster.contrib.oidc.verifier import OpaqueTokenVerifier, TokenVerifier
 from bandmaster.kernel import Context, KernelSettings, LifespanBand, Problem, get_logger, lifespan
 
@@ -35,12 +33,12 @@ async def identity_providers(settings: AuthSettings, client: AsyncClient, contex
 def find_token_problems(settings: AuthSettings) -> Iterator[Problem | str]:
     """The problems of settings with which bearer tokens can't be judged."""
     for provider in settings.providers:
-        if provider.access_token_type != "refused" and not (provider.audiences or provider.authorized_parties):
+        if provider.takes_tokens and not (provider.audiences or provider.authorized_parties):
             yield Problem(
                 f"{settings.variable('audiences')} is empty for the provider {provider.name!r}, so that any of its "
                 "tokens would be accepted, also those for other applications.",
-                "Set it to the audience (aud) of this application's tokens. Tokens that have none are accepted by their "
-                f"client ({settings.variable('authorized_parties')}); a provider that is for login only has "
+                "Set it to the audience (aud) of this application's tokens. Tokens that have none are accepted by "
+                f"their client ({settings.variable('authorized_parties')}); a provider that is for login only has "
                 f"{settings.variable('access_token_type')}=refused.",
             )
 
@@ -52,7 +50,7 @@ async def token_verifier(
     settings: AuthSettings, providers: Providers, opaque: OpaqueTokenVerifier | None, context: Context
 ) -> AsyncIterator[TokenVerifier]:
     """The verifier of bearer tokens. The start fetches the keys of all providers."""
-    verified = [one for one in providers.values() if one.settings.access_token_type not in ("refused", "opaque")]
+    verified = [one for one in providers.values() if one.settings.takes_tokens and not one.settings.takes_opaque_tokens]
     context.extend_timeout(settings.start_timeout + 1)
     await _warm(verified, settings)
     for provider in verified:
@@ -70,19 +68,23 @@ def build_verifier(
         ValueError: a provider has neither an audience nor a client whose tokens are accepted.
         ProviderRefusedError: a provider has opaque tokens, and nothing verifies them.
     """
+    # Here, because they import the library: applications without a provider need no cryptography.
+    from bandmaster.contrib.oidc.tokens.dispatch import TokenDispatcher
+    from bandmaster.contrib.oidc.tokens.jwt_verifier import JwtVerifier
+
     verifiers: dict[str, TokenVerifier] = {}
     for provider in providers.values():
         one = provider.settings
-        if one.access_token_type == "refused":
+        if not one.takes_tokens:
             continue
         verifier: TokenVerifier
-        if one.access_token_type != "opaque":
+        if not one.takes_opaque_tokens:
             verifier = JwtVerifier(one, settings, provider.keys)
         elif opaque is not None:
             verifier = opaque
         else:
             raise ProviderRefusedError(
-                f"the provider {one.name!r} has opaque tokens, and no component provides an OpaqueTokenVerifier for them"
+                f"the provider {one.name!r} has opaque tokens, and no component provides an OpaqueTokenVerifier"
             )
         verifiers |= dict.fromkeys(one.issuers, verifier)
     return TokenDispatcher(verifiers, settings.max_token_bytes, opaque)

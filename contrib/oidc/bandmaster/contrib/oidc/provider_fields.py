@@ -116,6 +116,19 @@ class ProviderFields(BaseModel):
     login: bool = Field(
         default=True, description="Whether users log in by this provider, if it has a client; false: tokens only."
     )
+    login_scopes: _Names = Field(
+        default=("openid", "profile", "email"),
+        description="The scopes that a login asks for; many providers give a refresh token for offline_access.",
+    )
+    response_mode: Literal["query", "form_post"] = Field(
+        default="query", description="How the provider answers a login: by a redirect, or by a form as Apple does."
+    )
+    token_auth_method: Literal["auto", "client_secret_basic", "client_secret_post", "none"] = Field(
+        default="auto", description="How the client authenticates at the token endpoint; auto: as discovery says."
+    )
+    userinfo: bool = Field(
+        default=True, description="Whether a login asks the userinfo endpoint for claims, if there is one."
+    )
     authorize_params: Mapping[str, str] = Field(
         default={},
         description='Further parameters of the authorization request, as JSON: {"audience": "https://api.example"}.',
@@ -130,7 +143,7 @@ class ProviderFields(BaseModel):
     def _check_algorithms(cls, value: tuple[str, ...]) -> tuple[str, ...]:
         return check_algorithms(value)
 
-    @field_validator("audiences", "authorized_parties", "tenants", "scope_claims")
+    @field_validator("audiences", "authorized_parties", "tenants", "scope_claims", "login_scopes")
     @classmethod
     def _refuse_blanks(cls, value: tuple[str, ...]) -> tuple[str, ...]:
         if not all(each.strip() for each in value):

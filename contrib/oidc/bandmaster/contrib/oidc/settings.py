@@ -14,6 +14,9 @@ from bandmaster.contrib.oidc.provider_fields import TENANT, ProviderFields, chec
 from bandmaster.kernel import KernelSettings, Problem, Settings
 
 _Seconds = Annotated[float, Field(gt=0, allow_inf_nan=False)]
+_CONFIG = SettingsConfigDict(
+    extra="ignore", frozen=True, hide_input_in_errors=True, populate_by_name=True, env_prefix="AUTH_"
+)
 
 
 class IssuerSettings(ProviderFields):
@@ -37,9 +40,7 @@ class IssuerSettings(ProviderFields):
     def _check_together(self) -> IssuerSettings:
         check_field("issuer", self.issuer.replace(TENANT, "tenant"), self.plain_http_hosts)
         if TENANT in self.issuer and not self.tenants:
-            raise ValueError(
-                f"tenants: needed, since the issuer has {TENANT}: without a list any tenant would be let in"
-            )
+            raise ValueError(f"tenants: the issuer has {TENANT}, and without a list any tenant would be let in")
         if self.tenants and TENANT not in self.issuer:
             raise ValueError(f"tenants: the issuer has no {TENANT} that they could stand for")
         return self
@@ -76,9 +77,8 @@ class AuthSettings(Settings, ProviderFields):
     with the same names.
     """
 
-    model_config: ClassVar[SettingsConfigDict] = SettingsConfigDict(
-        extra="ignore", frozen=True, hide_input_in_errors=True, populate_by_name=True, env_prefix="AUTH_"
-    )
+    # The configuration of settings has more entries than that of the shared fields.
+    model_config: ClassVar[SettingsConfigDict] = _CONFIG  # pyright: ignore[reportIncompatibleVariableOverride]
 
     issuer: str | None = Field(
         default=None,
@@ -149,14 +149,14 @@ class AuthSettings(Settings, ProviderFields):
         names = Counter(provider.name for provider in self.providers)
         if twice := [name for name, count in names.items() if count > 1]:
             raise ValueError(f"issuers: several providers have the name {twice[0]!r}; give each a name of its own")
-        verified = [one for one in self.providers if one.access_token_type != "refused"]
+        verified = [one for one in self.providers if one.takes_tokens]
         named = Counter(issuer for provider in verified for issuer in provider.issuers)
         if twice := [issuer for issuer, count in named.items() if count > 1]:
             raise ValueError(
                 f"issuers: several providers have the issuer {twice[0]!r}, so a token wouldn't belong to one of them; "
                 'set access_token_type to "refused" for those that are for login only'
             )
-        opaque = [one.name for one in verified if one.access_token_type == "opaque"]
+        opaque = [one.name for one in verified if one.takes_opaque_tokens]
         if len(opaque) > 1:
             raise ValueError(
                 f"issuers: {' and '.join(opaque)} both have opaque tokens, which don't tell whose they are; one "
@@ -185,11 +185,11 @@ def has_providers(settings: AuthSettings) -> bool:
 
 def has_opaque_tokens(settings: AuthSettings) -> bool:
     """Whether a provider has opaque tokens."""
-    return any(provider.access_token_type == "opaque" for provider in settings.providers)
+    return any(provider.takes_opaque_tokens for provider in settings.providers)
 
 
 def find_address_problems(settings: AuthSettings, kernel: KernelSettings) -> Iterator[Problem | str]:
-    """The addresses that production refuses: plain HTTP to this machine, and a public address that isn't HTTPS."""
+    """The addresses that production refuses: plain HTTP to this machine."""
     for provider in settings.providers:
         named = {"issuer": provider.issuer.replace(TENANT, "tenant"), **provider.addresses}
         for name, url in named.items():
@@ -200,16 +200,6 @@ def find_address_problems(settings: AuthSettings, kernel: KernelSettings) -> Ite
                     f"The provider {provider.name!r} is reached by plain HTTP ({name})",
                     f"Use https, or name the host in {settings.variable('plain_http_hosts')}.",
                 )
-    if not settings.has_login:
-        return
-    variable = settings.variable("public_url")
-    if settings.public_url is None:
-        yield from kernel.refuse_in_production(
-            f"{variable} isn't set, so redirect addresses would come from the request",
-            f"Set {variable} to the address at which browsers reach this application.",
-        )
-    elif not settings.public_url.startswith("https:"):
-        yield from kernel.refuse_in_production(f"{variable} isn't https", "Login needs HTTPS.")
 
 
 def _check_issuer(value: str) -> str:

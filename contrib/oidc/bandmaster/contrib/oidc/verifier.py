@@ -23,6 +23,6 @@ class TokenVerifier(Protocol):
 class OpaqueTokenVerifier(TokenVerifier, Protocol):
     """Checks the tokens of the provider whose ``access_token_type`` is ``opaque``, by asking the provider (RFC 7662).
 
-    A component that provides this type is asked by ``token_verifier``, for tokens that aren't JWTs, and for JWTs of that
-    provider.
+    The component ``token_verifier`` hands tokens that aren't JWTs, and JWTs of that provider, to the component that
+    provides this type.
     """

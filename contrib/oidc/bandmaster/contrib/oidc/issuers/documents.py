@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+from contextlib import aclosing, asynccontextmanager
 from typing import Any
 
 import anyio
@@ -17,20 +17,20 @@ _OVERLOADED = (408, 425, 429)
 """Statuses below 500 that a later attempt may not get."""
 
 
-async def fetch_bytes(client: AsyncClient, url: str, *, max_bytes: int, timeout: float) -> bytes:
-    """The body of a document. ``timeout`` is in seconds, and covers everything.
+async def fetch_bytes(client: AsyncClient, url: str, *, max_bytes: int, seconds: float) -> bytes:
+    """The body of a document. ``seconds`` is how long all of it may take.
 
     Raises:
         AuthUnavailableError: the provider can't be reached, doesn't answer in time, or has a fault.
         ProviderRefusedError: the answer is another one than a document, such as a redirect, or too large.
     """
     try:
-        with anyio.fail_after(timeout):
-            async with _errors_of(url), _open(client, url, timeout) as response:
+        with anyio.fail_after(seconds):
+            async with _errors_of(url), _open(client, url, seconds) as response:
                 _check_status(response, url)
                 return await _read(response, url, max_bytes)
     except TimeoutError:
-        raise AuthUnavailableError(f"{url} doesn't answer within {timeout:g} s") from None
+        raise AuthUnavailableError(f"{url} doesn't answer within {seconds:g} s") from None
 
 
 def parse_document(data: bytes, url: str) -> dict[str, Any]:
@@ -46,10 +46,10 @@ def parse_document(data: bytes, url: str) -> dict[str, Any]:
 
 
 @asynccontextmanager
-async def _open(client: AsyncClient, url: str, timeout: float) -> AsyncIterator[Response]:
+async def _open(client: AsyncClient, url: str, seconds: float) -> AsyncIterator[Response]:
     # A compressed body could become as large as it likes when it is decompressed.
     headers = {"accept": "application/json", "accept-encoding": "identity"}
-    async with client.stream("GET", url, headers=headers, follow_redirects=False, timeout=timeout) as response:
+    async with client.stream("GET", url, headers=headers, follow_redirects=False, timeout=seconds) as response:
         yield response
 
 
@@ -80,9 +80,14 @@ def _check_status(response: Response, url: str) -> None:
 async def _read(response: Response, url: str, max_bytes: int) -> bytes:
     if response.headers.get("content-encoding", "identity").lower() != "identity":
         raise ProviderRefusedError(f"the document at {url} is compressed, although that wasn't asked for")
+    # A size that is announced spares the reading.
+    announced = response.headers.get("content-length", "")
+    if announced.isdecimal() and int(announced[:19]) > max_bytes:
+        raise ProviderRefusedError(f"the document at {url} has more than {max_bytes} bytes")
     body = bytearray()
-    async for chunk in response.aiter_raw():
-        body += chunk
-        if len(body) > max_bytes:
-            raise ProviderRefusedError(f"the document at {url} has more than {max_bytes} bytes")
+    async with aclosing(response.aiter_bytes()) as chunks:
+        async for chunk in chunks:
+            body += chunk
+            if len(body) > max_bytes:
+                raise ProviderRefusedError(f"the document at {url} has more than {max_bytes} bytes")
     return bytes(body)

@@ -1,4 +1,7 @@
-"""The signing keys of a provider: imported one by one, each with the algorithms that fit it. Pure."""
+"""The signing keys of a provider: imported one by one, each with the algorithms that fit it. Pure.
+
+The library is imported with the first key: applications without a provider need no cryptography.
+"""
 
 from __future__ import annotations
 
@@ -6,15 +9,13 @@ from collections import defaultdict
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from types import MappingProxyType
-from typing import Any
-
-from joserfc.errors import JoseError
-from joserfc.jwk import JWKRegistry, Key
-from joserfc.jws import JWSRegistry
-from joserfc.util import urlsafe_b64decode
+from typing import TYPE_CHECKING, Any
 
 from bandmaster.contrib.oidc.errors import ProviderRefusedError
 from bandmaster.contrib.oidc.provider_fields import TENANT
+
+if TYPE_CHECKING:
+    from joserfc.jwk import Key
 
 _RSA = ("RS256", "RS384", "RS512", "PS256", "PS384", "PS512")
 _ALGORITHMS: Mapping[tuple[str, object], tuple[str, ...]] = {
@@ -55,8 +56,12 @@ class VerificationKey:
         """Whether the signature is this key's. ``algorithm`` is one of `algorithms`."""
         try:
             return bool(self.algorithms[algorithm].verify(signed, signature, self.key))
-        except (JoseError, ValueError):
-            return False
+        except Exception as error:
+            from joserfc.errors import JoseError
+
+            if isinstance(error, JoseError | ValueError):
+                return False
+            raise
 
     def serves(self, tenant: str | None) -> bool:
         """Whether the provider lets this key sign tokens of a tenant."""
@@ -167,6 +172,8 @@ def _choose_algorithms(member: Mapping[str, Any]) -> tuple[str, ...]:
 
 
 def _import_material(member: Mapping[str, Any]) -> Key:
+    from joserfc.jwk import JWKRegistry
+
     kind: str = member["kty"]
     material = {name: member.get(name) for name in _MATERIAL[kind]}
     for name, value in material.items():
@@ -185,15 +192,22 @@ def _import_material(member: Mapping[str, Any]) -> Key:
 
 
 def _check_rsa(material: Mapping[str, str]) -> None:
+    from joserfc.util import urlsafe_b64decode
+
     # Before the import, where the library warns of a small key.
-    bits = {name: int.from_bytes(urlsafe_b64decode(material[name].encode())).bit_length() for name in ("n", "e")}
-    if bits["e"] > _LARGEST_EXPONENT:
+    n, e = (int.from_bytes(urlsafe_b64decode(material[name].encode())) for name in ("n", "e"))
+    if e.bit_length() > _LARGEST_EXPONENT:
         raise _UnusableKeyError("has a large exponent")
-    if not _SMALLEST_RSA <= bits["n"] <= _LARGEST_RSA:
-        raise _UnusableKeyError(f"has {bits['n']} bits; {_SMALLEST_RSA} to {_LARGEST_RSA} are accepted")
+    if n % 2 == 0 or not _SMALLEST_RSA <= n.bit_length() <= _LARGEST_RSA:
+        raise _UnusableKeyError(
+            f"has {n.bit_length()} bits, or an even modulus; odd ones of {_SMALLEST_RSA} to {_LARGEST_RSA} are accepted"
+        )
 
 
 def _find_model(name: str, key: Key) -> Any:
+    from joserfc.errors import JoseError
+    from joserfc.jws import JWSRegistry
+
     # The library warns of the older name at each use.
     model = JWSRegistry.algorithms["Ed25519" if name == "EdDSA" else name]
     try:

@@ -50,13 +50,21 @@ class ProviderMetadata:
     backchannel_logout_supported: bool = False
     backchannel_logout_session_supported: bool = False
     document: Mapping[str, Any] = field(default_factory=lambda: MappingProxyType({}), repr=False, compare=False)
-    """The whole discovery document; empty where it wasn't asked for."""
+    """The whole discovery document."""
+
+    def find_address(self, setting: str) -> str | None:
+        """The address of an endpoint by the name of the setting that overrides it, such as ``token_url``."""
+        member = next(member for member, name in _ENDPOINTS.items() if name == setting)
+        found: str | None = getattr(self, member)
+        return found
 
 
 def parse_metadata(
     document: Mapping[str, Any], settings: IssuerSettings, *, allow_loopback: bool = True
 ) -> ProviderMetadata:
-    """The checked metadata of a discovery document. With ``allow_loopback`` endpoints on this machine may be plain HTTP.
+    """The checked metadata of a discovery document.
+
+    With ``allow_loopback`` endpoints on this machine may be reached by plain HTTP.
 
     Raises:
         ProviderRefusedError: the document names another issuer than the settings, or an address that may not be used.
@@ -66,8 +74,8 @@ def parse_metadata(
     if not isinstance(found, str) or found not in settings.discovery_issuers:
         expected = " or ".join(repr(one) for one in sorted(settings.discovery_issuers))
         raise ProviderRefusedError(
-            f"the discovery document at {source} names the issuer {_quote(found)}, and the settings {expected}; they must "
-            "be equal, the slash at the end included. If tokens name another issuer than the document, set "
+            f"the discovery document at {source} names the issuer {_quote(found)}, and the settings {expected}; they "
+            "must be equal, the slash at the end included. If tokens name another issuer than the document does, set "
             "discovery_issuer to the document's"
         )
     values: dict[str, Any] = {}

@@ -62,11 +62,21 @@ class Provider:
         """
         return self._metadata.peek() or await self._metadata.get()
 
-    async def _fetch_metadata(self, before: ProviderMetadata | None) -> ProviderMetadata:
+    async def find_address(self, setting: str) -> str | None:
+        """The address of an endpoint, by the name of its setting, such as ``introspection_url``.
+
+        The address of the settings comes first, and needs no discovery; None if discovery has none either.
+
+        Raises:
+            AuthUnavailableError: the discovery document is needed, and the provider is away.
+        """
+        own = self.settings.addresses.get(setting)
+        return own if own is not None else (await self.metadata()).find_address(setting)
+
+    async def _fetch_metadata(self, _: ProviderMetadata | None) -> ProviderMetadata:
         url = self.settings.discovery_address
         document = parse_document(await self._fetch(url), url)
-        found = parse_metadata(document, self.settings, allow_loopback=self._allow_loopback)
-        return before if before == found and before.document == found.document else found
+        return parse_metadata(document, self.settings, allow_loopback=self._allow_loopback)
 
     async def _fetch_keys(self, before: KeySet | None) -> KeySet:
         try:
@@ -105,7 +115,7 @@ class Provider:
 
     async def _fetch(self, url: str) -> bytes:
         return await fetch_bytes(
-            self._client, url, max_bytes=self._auth.max_document_bytes, timeout=self._auth.fetch_timeout
+            self._client, url, max_bytes=self._auth.max_document_bytes, seconds=self._auth.fetch_timeout
         )
 
 

@@ -7,7 +7,6 @@ from collections.abc import Callable
 
 from bandmaster.contrib.oidc.errors import InvalidTokenError
 from bandmaster.contrib.oidc.issuers.key_cache import KeyCache
-from bandmaster.contrib.oidc.issuers.keys import KeySet
 from bandmaster.contrib.oidc.principal import Principal
 from bandmaster.contrib.oidc.settings import AuthSettings, IssuerSettings
 from bandmaster.contrib.oidc.tokens.claims import (
@@ -18,6 +17,7 @@ from bandmaster.contrib.oidc.tokens.claims import (
     check_type,
 )
 from bandmaster.contrib.oidc.tokens.parsing import ParsedToken, parse_token
+from bandmaster.contrib.oidc.tokens.signatures import check_signature
 
 
 class JwtVerifier:
@@ -53,7 +53,8 @@ class JwtVerifier:
 
     async def verify_parsed(self, token: ParsedToken) -> Principal:
         """Like `verify`, for a token that is parsed already."""
-        header, claims, settings = token.header, token.claims, self._settings
+        message, claims, settings = token.message, token.claims, self._settings
+        header = message.header
         if header.algorithm not in self._algorithms:
             raise InvalidTokenError(f"the token has the algorithm {header.algorithm[:20]!r}, which isn't allowed")
         issuer = claims.get("iss")
@@ -65,28 +66,5 @@ class JwtVerifier:
         expires_at = check_times(claims, self._clock(), self._leeway)
         check_audience(claims, settings)
         principal = build_principal(claims, expires_at, settings)
-        keys = self._keys.peek() or await self._keys.get()
-        if not _is_signed(token, keys, tenant) and not await self._is_signed_by_newer(token, keys, tenant):
-            raise InvalidTokenError("the token isn't signed by a key of its issuer")
+        await check_signature(message, self._keys, tenant)
         return principal
-
-    async def _is_signed_by_newer(self, token: ParsedToken, seen: KeySet, tenant: str | None) -> bool:
-        """Whether a key that the provider has published meanwhile signed the token."""
-        header = token.header
-        while header.kid is None or seen.find(header.kid, header.algorithm) is None:
-            newer = await self._keys.newer(seen)
-            if newer is None:
-                return False
-            if _is_signed(token, newer, tenant):
-                return True
-            seen = newer
-        return False
-
-
-def _is_signed(token: ParsedToken, keys: KeySet, tenant: str | None) -> bool:
-    header = token.header
-    return any(
-        key.verify(header.algorithm, token.signed, token.signature)
-        for key in keys.find(header.kid, header.algorithm) or ()
-        if key.serves(tenant)
-    )

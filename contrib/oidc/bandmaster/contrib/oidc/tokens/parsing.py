@@ -19,8 +19,10 @@ _LONGEST_ID = 512
 
 @dataclass(frozen=True, slots=True)
 class TokenHeader:
-    """The header of a signed token. Parameters that would bring or name a key (``jwk``, ``jku``, ``x5u``, ``x5c``) aren't
-    read: keys come from the provider alone.
+    """The header of a signed token.
+
+    Parameters that would bring or name a key (``jwk``, ``jku``, ``x5u``, ``x5c``) aren't read: keys come from the
+    provider alone.
     """
 
     algorithm: str
@@ -30,13 +32,22 @@ class TokenHeader:
 
 
 @dataclass(frozen=True, slots=True)
+class SignedMessage:
+    """The parts of a signed message in compact form (RFC 7515, section 7.1). Nothing about it is verified."""
+
+    header: TokenHeader
+    payload: bytes = field(repr=False)
+    signed: bytes = field(repr=False)
+    """The bytes that the signature is over."""
+    signature: bytes = field(repr=False)
+
+
+@dataclass(frozen=True, slots=True)
 class ParsedToken:
     """A token whose parts are well-formed. Nothing about it is verified."""
 
-    header: TokenHeader
+    message: SignedMessage
     claims: dict[str, Any] = field(repr=False)
-    signed: bytes = field(repr=False)
-    signature: bytes = field(repr=False)
 
 
 def parse_token(token: str, max_bytes: int) -> ParsedToken:
@@ -45,22 +56,31 @@ def parse_token(token: str, max_bytes: int) -> ParsedToken:
     Raises:
         InvalidTokenError: the token is something else, is too long, or breaks a rule of RFC 7515, 7519 or 8725.
     """
+    message = parse_message(token, max_bytes)
+    return ParsedToken(message, _parse_object(message.payload, "claims"))
+
+
+def parse_message(token: str, max_bytes: int) -> SignedMessage:
+    """The parts of a signed message in compact form, whatever the payload is.
+
+    Raises:
+        InvalidTokenError: the text is something else, or is too long.
+    """
     if len(token) > max_bytes:
         raise InvalidTokenError(f"the token has more than {max_bytes} bytes")
     try:
         data = token.encode("ascii")
     except UnicodeEncodeError:
         raise InvalidTokenError("the token has characters beyond ASCII") from None
-    signed, _, signature = data.rpartition(b".")
+    signed, _, last = data.rpartition(b".")
     first, separator, payload = signed.partition(b".")
     if not separator or b"." in payload:
         raise InvalidTokenError("the token doesn't have the three parts of a signed JWT")
     header = parse_header(first)
-    claims = _parse_object(payload, "claims")
-    raw_signature = _decode(signature, "signature")
-    if not raw_signature:
+    signature = _decode(last, "signature")
+    if not signature:
         raise InvalidTokenError("the token isn't signed")
-    return ParsedToken(header, claims, signed, raw_signature)
+    return SignedMessage(header, _decode(payload, "claims"), signed, signature)
 
 
 def parse_header(segment: bytes) -> TokenHeader:
@@ -74,7 +94,7 @@ def parse_header(segment: bytes) -> TokenHeader:
 
 
 def _parse(segment: bytes) -> TokenHeader:
-    header = _parse_object(segment, "header")
+    header = _parse_object(_decode(segment, "header"), "header")
     # RFC 7515, section 4.1.11: an extension that isn't understood must be refused, and none is. RFC 7797's b64 changes
     # the signed bytes.
     for name in ("crit", "b64", "enc", "zip"):
@@ -95,9 +115,9 @@ def _parse(segment: bytes) -> TokenHeader:
 _parse_kept = lru_cache(_SEEN_HEADERS)(_parse)
 
 
-def _parse_object(segment: bytes, part: str) -> dict[str, Any]:
+def _parse_object(data: bytes, part: str) -> dict[str, Any]:
     try:
-        return parse_object(_decode(segment, part))
+        return parse_object(data)
     except ValueError as error:
         raise InvalidTokenError(f"the token's {part} {error}") from None
 

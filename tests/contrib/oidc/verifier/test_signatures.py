@@ -1,0 +1,57 @@
+"""Tokens of any type that a provider has signed, for those who check the claims themselves."""
+
+import pytest
+from tests.contrib.oidc.verifier.issuer import DISCOVERY, ISSUER, Issuer, key_for, make_token, publish, verifying
+
+from bandmaster.contrib.oidc import AuthUnavailableError, InvalidTokenError, read_token
+
+pytestmark = pytest.mark.anyio
+
+
+async def test_a_token_of_any_type_is_read() -> None:
+    """An ID token and a logout token have other types and claims than an access token."""
+    issuer = Issuer()
+    async with verifying(issuer) as (_, providers):
+        token = make_token(header={"typ": "logout+jwt"}, aud="shop", exp=..., events={"x": {}})
+        found = await read_token(providers["default"], token)
+    assert ("logout+jwt", "ES256", "one", "shop") == (
+        found.message.header.type,
+        found.message.header.algorithm,
+        found.message.header.kid,
+        found.claims["aud"],
+    )
+
+
+async def test_the_signature_and_the_algorithm_are_checked() -> None:
+    """A forged token, an algorithm that isn't allowed, and a malformed token raise; a new key is fetched."""
+    issuer = Issuer()
+    async with verifying(issuer, algorithms=["ES256"]) as (_, providers):
+        provider = providers["default"]
+        for token in (make_token(key=key_for("ES256", "stranger")), make_token(algorithm="RS256"), "x", "a.b.c"):
+            with pytest.raises(InvalidTokenError):
+                await read_token(provider, token)
+        issuer.keys.append(publish(key_for("ES256", "new"), "two"))
+        assert "alice" == (await read_token(provider, make_token(kid="two", key=key_for("ES256", "new")))).claims["sub"]
+
+
+@pytest.mark.requirement("CA-01")
+async def test_the_address_of_an_endpoint_is_found() -> None:
+    """The address of the settings needs no discovery; the others come from the document."""
+    issuer = Issuer()
+    issuer.document |= {"token_endpoint": f"{ISSUER}/token", "userinfo_endpoint": f"{ISSUER}/userinfo"}
+    async with verifying(issuer, token_url="https://internal.example/token") as (_, providers):
+        provider = providers["default"]
+        assert "https://internal.example/token" == await provider.find_address("token_url")
+        assert (0, 0) == issuer.requests
+        assert f"{ISSUER}/userinfo" == await provider.find_address("userinfo_url")
+        assert await provider.find_address("introspection_url") is None
+        assert {DISCOVERY: 1} == issuer.counts
+
+
+async def test_addresses_can_be_away() -> None:
+    """An outage of discovery raises this package's error, and the document serves on where it is known."""
+    issuer = Issuer()
+    issuer.away = True
+    async with verifying(issuer) as (_, providers):
+        with pytest.raises(AuthUnavailableError):
+            await providers["default"].metadata()
