@@ -57,6 +57,7 @@ URLS = st.sampled_from(
 def test_the_settings_of_every_part_are_here() -> None:
     """The kernel, the launcher, the contribs and the examples have settings."""
     assert {
+        "AuthRedisSettings",
         "AuthSettings",
         "BoxOfficeSettings",
         "DatabaseSettings",
@@ -66,7 +67,9 @@ def test_the_settings_of_every_part_are_here() -> None:
         "RateLimitSettings",
         "RedisSettings",
         "ServerSettings",
+        "SessionSettings",
         "TaskIQSettings",
+        "TokenStoreSettings",
         "WebSettings",
     } <= {kind.__name__ for kind in KINDS}
 

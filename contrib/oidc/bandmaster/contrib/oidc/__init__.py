@@ -34,6 +34,8 @@ if TYPE_CHECKING:
     from bandmaster.contrib.oidc.errors import MissingCredentialError as MissingCredentialError
     from bandmaster.contrib.oidc.errors import ProviderRefusedError as ProviderRefusedError
     from bandmaster.contrib.oidc.errors import TokenStoreError as TokenStoreError
+    from bandmaster.contrib.oidc.introspection.settings import IntrospectionSettings as IntrospectionSettings
+    from bandmaster.contrib.oidc.introspection.verifier import IntrospectionVerifier as IntrospectionVerifier
     from bandmaster.contrib.oidc.issuers.metadata import ProviderMetadata as ProviderMetadata
     from bandmaster.contrib.oidc.issuers.provider import Provider as Provider
     from bandmaster.contrib.oidc.issuers.provider import Providers as Providers
@@ -43,8 +45,21 @@ if TYPE_CHECKING:
     from bandmaster.contrib.oidc.principal import get_principal as get_principal
     from bandmaster.contrib.oidc.principal import principal_context as principal_context
     from bandmaster.contrib.oidc.principal import set_principal as set_principal
+    from bandmaster.contrib.oidc.sessions.cookie import CookieSessionStore as CookieSessionStore
+    from bandmaster.contrib.oidc.sessions.memory import MemorySessionStore as MemorySessionStore
+    from bandmaster.contrib.oidc.sessions.redis_store import RedisSessionStore as RedisSessionStore
+    from bandmaster.contrib.oidc.sessions.settings import SessionSettings as SessionSettings
+    from bandmaster.contrib.oidc.sessions.sql_store import SqlSessionStore as SqlSessionStore
+    from bandmaster.contrib.oidc.sessions.store import Session as Session
+    from bandmaster.contrib.oidc.sessions.store import SessionStore as SessionStore
     from bandmaster.contrib.oidc.settings import AuthSettings as AuthSettings
     from bandmaster.contrib.oidc.settings import IssuerSettings as IssuerSettings
+    from bandmaster.contrib.oidc.token_store.memory import MemoryTokenStore as MemoryTokenStore
+    from bandmaster.contrib.oidc.token_store.redis_store import RedisTokenStore as RedisTokenStore
+    from bandmaster.contrib.oidc.token_store.settings import TokenStoreSettings as TokenStoreSettings
+    from bandmaster.contrib.oidc.token_store.store import TokenStore as TokenStore
+    from bandmaster.contrib.oidc.token_store.stored_token import StoredToken as StoredToken
+    from bandmaster.contrib.oidc.token_store.stored_token import TokenExpired as TokenExpired
     from bandmaster.contrib.oidc.tokens.signatures import read_token as read_token
     from bandmaster.contrib.oidc.verifier import OpaqueTokenVerifier as OpaqueTokenVerifier
     from bandmaster.contrib.oidc.verifier import TokenVerifier as TokenVerifier
@@ -60,25 +75,28 @@ export_lazily(
         "access.refusals": ["refuse"],
         "access.requirements": ["Requirement", "require"],
         "access.revocations": ["RevocationList"],
-        "access.settings": ["AccessSettings"],
         "access.security_schemes": ["SecurityScheme"],
+        "access.settings": ["AccessSettings"],
         "auth_events": ["AuthEvent", "AuthListener", "report_auth_event"],
         "component": ["build_verifier", "identity_providers", "token_verifier"],
-        "errors": [
-            "AuthError",
-            "AuthUnavailableError",
-            "CredentialError",
-            "InsufficientScopeError",
-            "InvalidRequestError",
-            "InvalidTokenError",
-            "MissingCredentialError",
-            "ProviderRefusedError",
-            "TokenStoreError",
-        ],
+        "errors": ["AuthError", "AuthUnavailableError", "CredentialError", "InsufficientScopeError", "InvalidRequestError", "InvalidTokenError", "MissingCredentialError", "ProviderRefusedError", "TokenStoreError"],
+        "introspection.settings": ["IntrospectionSettings"],
+        "introspection.verifier": ["IntrospectionVerifier"],
         "issuers.metadata": ["ProviderMetadata"],
         "issuers.provider": ["Provider", "Providers", "open_providers"],
         "principal": ["Principal", "current_principal", "get_principal", "principal_context", "set_principal"],
+        "sessions.cookie": ["CookieSessionStore"],
+        "sessions.memory": ["MemorySessionStore"],
+        "sessions.redis_store": ["RedisSessionStore"],
+        "sessions.settings": ["SessionSettings"],
+        "sessions.sql_store": ["SqlSessionStore"],
+        "sessions.store": ["Session", "SessionStore"],
         "settings": ["AuthSettings", "IssuerSettings"],
+        "token_store.memory": ["MemoryTokenStore"],
+        "token_store.redis_store": ["RedisTokenStore"],
+        "token_store.settings": ["TokenStoreSettings"],
+        "token_store.store": ["TokenStore"],
+        "token_store.stored_token": ["StoredToken", "TokenExpired"],
         "tokens.signatures": ["read_token"],
         "verifier": ["OpaqueTokenVerifier", "TokenVerifier"],
     },

@@ -6,6 +6,7 @@ AuthError
 │   ├── InvalidTokenError                     401, invalid_token: a bearer token, key or session that doesn't hold
 │   ├── InvalidRequestError                   400, invalid_request: credentials in two places, or malformed
 │   └── InsufficientScopeError                403, insufficient_scope
+├── SessionTooLargeError (PermanentError) a session doesn't fit into the cookie that is to hold it
 ├── ProviderRefusedError (PermanentError) a provider's documents contradict the settings, or can't be used
 └── AuthUnavailableError (TransientError) the provider or a store is away: 503, never 401
     └── TokenStoreError                       of a token store
@@ -62,6 +63,18 @@ class InsufficientScopeError(CredentialError):
     def __init__(self, message: str, scopes: Iterable[str] = ()) -> None:
         super().__init__(message)
         self.scopes = tuple(scopes)
+
+
+class SessionTooLargeError(AuthError, PermanentError):
+    """A session doesn't fit into the cookie that is to hold it: browsers drop a cookie of more than 4096 bytes.
+
+    ``size`` and ``limit`` are in bytes.
+    """
+
+    def __init__(self, message: str, *, size: int, limit: int) -> None:
+        super().__init__(message)
+        self.size = size
+        self.limit = limit
 
 
 class ProviderRefusedError(AuthError, PermanentError):

@@ -1,0 +1,1 @@
+"""Opaque access tokens: asking their provider what they stand for (RFC 7662)."""

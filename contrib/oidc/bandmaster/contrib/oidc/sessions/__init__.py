@@ -1,0 +1,1 @@
+"""Login sessions: what a session holds, and the stores that keep sessions."""

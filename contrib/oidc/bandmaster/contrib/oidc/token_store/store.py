@@ -1,0 +1,58 @@
+"""The interface of token stores."""
+
+from __future__ import annotations
+
+from datetime import datetime
+from typing import Protocol
+
+from bandmaster.contrib.oidc.principal import Principal
+from bandmaster.contrib.oidc.token_store.stored_token import StoredToken
+
+
+class TokenStore(Protocol):
+    """Remembers which tokens were issued, and which are revoked. The component ``token_store`` provides one.
+
+    A token is known by its ``jti``, never by its text. Storing tokens is optional: `revoke` and `revoke_all` also work
+    for tokens that were never stored, since most are issued by a provider and seen first when they are used.
+
+    Each method raises `TokenStoreError` if the store can't be reached, or holds something that isn't a token. A
+    revocation that wasn't written is always an error.
+    """
+
+    async def store(self, token: StoredToken) -> None:
+        """Store a token. One that is revoked already stays so, also if its user's tokens were all revoked since it was
+        issued. A token that has expired meanwhile isn't stored.
+        """
+        ...
+
+    async def get(self, user_id: str, jti: str) -> StoredToken | None:
+        """A stored token; None if it wasn't stored, or has expired."""
+        ...
+
+    async def list_tokens(self, user_id: str) -> tuple[StoredToken, ...]:
+        """All stored tokens of a user that haven't expired, revoked ones included, in the order of their expiry."""
+        ...
+
+    async def revoke(self, user_id: str, jti: str, *, expires_at: datetime | None = None) -> bool:
+        """Revoke a token. Returns False if it was revoked already.
+
+        ``expires_at`` is when a token that was never stored expires: the revocation is kept until then; without it, for
+        ``AUTH_TOKEN_STORE_LONGEST_LIFE`` seconds.
+        """
+        ...
+
+    async def revoke_all(self, user_id: str, *, issuer: str = "") -> int:
+        """Revoke every token of a user in one step, and return how many of the stored ones were valid until now.
+
+        Tokens that were never stored are revoked as well if they were issued until now. ``issuer`` restricts the call
+        to the tokens of one issuer. The times of tokens are in whole seconds, so that a token counts as issued at the
+        beginning of its second: one that is issued within the same second after this call is refused, too.
+        """
+        ...
+
+    async def is_revoked(self, principal: Principal) -> bool:
+        """Whether the token of a principal is revoked, by itself or with all tokens of its user.
+
+        A token without an ``iat`` counts as issued before any revocation.
+        """
+        ...

@@ -1,0 +1,115 @@
+"""What an introspected token must hold."""
+
+from __future__ import annotations
+
+import pytest
+
+from bandmaster.contrib.oidc.errors import InvalidTokenError
+from bandmaster.contrib.oidc.introspection.answers import read_answer
+from bandmaster.contrib.oidc.settings import IssuerSettings
+
+NOW = 1_000_000.0
+ISSUER = "https://id.example"
+PROVIDER = IssuerSettings(issuer=ISSUER, audiences=("shop",), authorized_parties=("app",))
+GOOD = {"active": True, "sub": "ada", "aud": "shop", "exp": NOW + 60}
+
+
+def read(answer, provider=PROVIDER, leeway=30):
+    return read_answer(answer, provider, now=NOW, leeway=leeway, token_id="hash")
+
+
+def test_a_principal_has_what_the_provider_says():
+    """Scopes, client, ids and times; all else is among the claims, read-only."""
+    answer = {
+        **GOOD,
+        "iss": ISSUER,
+        "client_id": "app",
+        "scope": "openid shop:read",
+        "jti": "t-1",
+        "sid": "s-1",
+        "iat": NOW - 60,
+        "nbf": NOW - 60,
+        "token_type": "Bearer",
+        "username": "Ada",
+    }
+    found = read(answer)
+    assert ("ada", ISSUER, {"openid", "shop:read"}) == (found.subject, found.issuer, found.scopes)
+    assert ("app", "t-1", "s-1") == (found.client_id, found.credential_id, found.session_id)
+    assert ("token", NOW - 60, NOW + 60) == (found.kind, found.issued_at, found.expires_at)
+    assert "Ada" == found.claims["username"]
+    assert "active" not in found.claims
+    with pytest.raises(TypeError):
+        found.claims["username"] = "Eve"
+
+
+def test_little_is_enough():
+    """A provider may tell no id and no times; the hash of the token stands for it then."""
+    found = read({"active": True, "sub": "ada", "aud": ["other", "shop"]})
+    assert ("hash", None, None, frozenset()) == (
+        found.credential_id,
+        found.issued_at,
+        found.expires_at,
+        found.scopes,
+    )
+
+
+def test_a_token_of_a_client_itself_is_the_clients():
+    """It has no user."""
+    found = read({"active": True, "client_id": "app"})
+    assert ("app", "app") == (found.subject, found.client_id)
+
+
+def test_scopes_may_be_a_list():
+    """As some providers answer."""
+    assert {"a", "b"} == read({**GOOD, "scope": ["a", "b", 3]}).scopes
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"active": False}, "isn't active"),
+        ({"active": "true"}, "isn't active"),
+        ({"active": 1}, "isn't active"),
+        ({"iss": "https://evil.example"}, "of the issuer 'https://evil.example'"),
+        ({"iss": ISSUER + "/"}, "of the issuer"),
+        ({"iss": [ISSUER]}, "of the issuer"),
+        ({"aud": "other"}, r"meant for \['other'\].*expected one of \['shop'\]"),
+        ({"aud": None}, "AUTH_AUTHORIZED_PARTIES"),
+        ({"aud": {"shop": 1}}, "no audience"),
+        ({"aud": "shop2", "client_id": "other"}, "client 'other'"),
+        ({"aud": [["shop"]]}, "meant for"),
+        ({"exp": NOW - 31}, "has expired 31 s ago"),
+        ({"exp": NOW - 30}, "has expired"),
+        ({"exp": str(NOW + 60)}, "exp that isn't a number"),
+        ({"exp": True}, "exp that isn't a number"),
+        ({"exp": float("inf")}, "exp that isn't a number"),
+        ({"nbf": NOW + 31}, "valid only in 31 s"),
+        ({"iat": "x"}, "iat that isn't a number"),
+        ({"sub": None}, "neither a subject"),
+        ({"sub": ""}, "neither a subject"),
+        ({"sub": 3}, "neither a subject"),
+        ({"token_type": "DPoP"}, "isn't a bearer token"),
+        ({"token_type": 3}, "isn't a bearer token"),
+        ({"cnf": {"jkt": "x"}}, "bound to a key"),
+        ({"token_use": "refresh_token"}, "no access token"),
+        ({"typ": "Refresh"}, "no access token"),
+    ],
+)
+def test_a_token_that_doesnt_hold_is_refused(change, message):
+    """Also one that the provider calls active: it may be another application's."""
+    with pytest.raises(InvalidTokenError, match=message) as caught:
+        read({**GOOD, **change})
+    assert 401 == caught.value.status
+
+
+def test_clocks_may_differ_by_the_leeway():
+    """In both directions."""
+    assert read({**GOOD, "exp": NOW - 29}).expires_at == NOW - 29
+    assert read({**GOOD, "nbf": NOW + 29})
+
+
+def test_the_client_stands_in_for_the_audience_only_by_its_setting():
+    """Without the setting a provider that tells no audience is of no use."""
+    read({"active": True, "sub": "ada", "azp": "app"})
+    with pytest.raises(InvalidTokenError, match="no audience"):
+        read({"active": True, "sub": "ada", "azp": "app"}, IssuerSettings(issuer=ISSUER, audiences=("shop",)))

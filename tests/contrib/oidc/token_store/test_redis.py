@@ -1,0 +1,168 @@
+"""Tokens in Redis: keys, expiry, junk, outages, and what the settings say about those."""
+
+from __future__ import annotations
+
+import time
+from datetime import UTC, datetime, timedelta
+
+import pytest
+from tests.contrib.oidc.token_store.conftest import make_principal, make_token
+
+from bandmaster.contrib.oidc.errors import TokenStoreError
+from bandmaster.contrib.oidc.token_store.memory import MemoryTokenStore
+from bandmaster.contrib.oidc.token_store.outages import AcceptingTokenStore
+from bandmaster.contrib.oidc.token_store.redis_store import RedisTokenStore
+from bandmaster.contrib.redis import RedisSettings, open_client
+from bandmaster.kernel.testing import free_port
+
+pytestmark = pytest.mark.anyio
+
+
+@pytest.fixture
+async def client(redis_url):
+    async with open_client(RedisSettings(url=redis_url), "tokens") as client:
+        yield client
+
+
+async def read_keys(client):
+    return sorted([key.decode() async for key in client.scan_iter("*")])
+
+
+async def test_the_keys_of_a_user_are_in_one_slot_and_show_no_name(client):
+    """As a cluster needs it; the name may be an address."""
+    store = RedisTokenStore(client)
+    await store.store(make_token(user_id="ada@shop.example"))
+    await store.revoke_all("ada@shop.example")
+    keys = await read_keys(client)
+    assert ["ep", "idx", "t:t"] == [key.partition("}:")[2] for key in keys]
+    assert all(key.startswith("ts:{") and "ada" not in key for key in keys)
+    assert 1 == len({await client.execute_command("CLUSTER", "KEYSLOT", key) for key in keys})
+
+
+@pytest.mark.requirement("P-07")
+async def test_every_key_expires(client):
+    """No key is left without a time to live, and none outlives what it is for."""
+    store = RedisTokenStore(client, longest_life=500)
+    await store.store(make_token("short", age=0, life=50))
+    await store.store(make_token("long", age=0, life=1000))
+    await store.revoke("ada", "unseen", expires_at=datetime.now(UTC) + timedelta(seconds=20))
+    await store.revoke("ada", "forever")
+    await store.revoke_all("bob")
+    left = {key.partition("}:")[2]: await client.pttl(key) for key in await read_keys(client) if "t:" in key}
+    rounded = {name: round(ttl / 10_000) for name, ttl in left.items()}
+    assert {"t:short": 5, "t:long": 100, "t:unseen": 2, "t:forever": 50} == rounded
+    others = [await client.pttl(key) for key in await read_keys(client) if "}:t:" not in key]
+    assert [50, 100] == sorted(round(ttl / 10_000) for ttl in others)
+
+
+async def test_a_revocation_of_an_expired_token_leaves_nothing(client):
+    """A time to live is never negative; PEXPIREAT with a past time would be."""
+    store = RedisTokenStore(client)
+    assert await store.revoke("ada", "t", expires_at=datetime.now(UTC) - timedelta(days=1))
+    end = time.monotonic() + 10
+    while await read_keys(client):
+        assert time.monotonic() < end
+
+
+async def test_a_stored_token_keeps_the_longer_expiry_of_its_revocation(client):
+    """A token that was revoked before it was stored isn't forgotten earlier."""
+    store = RedisTokenStore(client)
+    await store.revoke("ada", "t", expires_at=datetime.now(UTC) + timedelta(seconds=5000))
+    await store.store(make_token(age=0, life=100))
+    (key,) = [key for key in await read_keys(client) if key.endswith(":t:t")]
+    assert await client.pttl(key) > 4_000_000
+
+
+@pytest.mark.parametrize("junk", [b"", b"\xff", b"[]", b'{"jti": "t"}', b'{"jti": " "}'])
+async def test_junk_in_redis_is_an_error(client, junk):
+    """Not a token, and not an error of json's."""
+    store = RedisTokenStore(client)
+    await store.store(make_token())
+    (key,) = [key for key in await read_keys(client) if key.endswith(":t:t")]
+    await client.hset(key, "data", junk)
+    with pytest.raises(TokenStoreError, match="isn't a token"):
+        await store.get("ada", "t")
+    with pytest.raises(TokenStoreError, match="isn't a token"):
+        await store.list_tokens("ada")
+
+
+async def test_a_key_of_another_kind_is_an_error(client):
+    """Another program writes there."""
+    store = RedisTokenStore(client)
+    await store.store(make_token())
+    (key,) = [key for key in await read_keys(client) if key.endswith(":t:t")]
+    await client.set(key, "x")
+    with pytest.raises(TokenStoreError, match="can't be used now"):
+        await store.is_revoked(make_principal(issued_at=1))
+
+
+CALLS = {
+    "store": lambda store: store.store(make_token()),
+    "get": lambda store: store.get("ada", "t"),
+    "list_tokens": lambda store: store.list_tokens("ada"),
+    "revoke": lambda store: store.revoke("ada", "t"),
+    "revoke_all": lambda store: store.revoke_all("ada"),
+    "is_revoked": lambda store: store.is_revoked(make_principal(issued_at=1)),
+}
+
+
+@pytest.fixture
+async def away():
+    """A store whose Redis is away."""
+    settings = RedisSettings(url=f"redis://user:secret@127.0.0.1:{free_port()}", retries=0, connect_timeout=1)
+    async with open_client(settings, "tokens") as client:
+        yield RedisTokenStore(client)
+
+
+@pytest.mark.requirement("P-07", "CA-43")
+@pytest.mark.parametrize("call", CALLS)
+async def test_a_redis_that_is_away_is_an_error(away, call):
+    """Neither revoked nor accepted, and nothing is reported as revoked: callers answer 503."""
+    with pytest.raises(TokenStoreError, match="the Redis of tokens can't be used now") as caught:
+        await CALLS[call](away)
+    assert "secret" not in str(caught.value)
+
+
+@pytest.mark.requirement("CA-43")
+@pytest.mark.parametrize("call", [name for name in CALLS if name != "is_revoked"])
+async def test_accepting_tokens_reports_no_revocation_that_wasnt_written(away, call):
+    """The setting is about requests only."""
+    with pytest.raises(TokenStoreError):
+        await CALLS[call](AcceptingTokenStore(away))
+
+
+@pytest.mark.requirement("CA-43")
+async def test_an_outage_that_is_accepted_is_logged_once_and_counted(logs):
+    """And so is its end, with the number of requests that weren't checked."""
+
+    class Flaky(MemoryTokenStore):
+        is_away = True
+
+        async def is_revoked(self, principal):
+            if self.is_away:
+                raise TokenStoreError("away")
+            return await super().is_revoked(principal)
+
+    flaky = Flaky()
+    store = AcceptingTokenStore(flaky)
+    await store.revoke("ada", "t")
+    assert [False] * 3 == [await store.is_revoked(make_principal(issued_at=1)) for _ in range(3)]
+    assert 3 == store.unchecked
+    flaky.is_away = False
+    assert await store.is_revoked(make_principal(issued_at=1))
+    assert not await store.is_revoked(make_principal("other", issued_at=1))
+    assert [
+        "the token store can't be reached, and tokens are accepted without it",
+        "the token store is back",
+    ] == [entry["event"] for entry in logs]
+    assert 3 == logs[1]["unchecked"]
+
+
+@pytest.mark.parametrize("call", CALLS)
+async def test_an_accepting_store_passes_calls_on(call):
+    """While the store is there both answer alike."""
+    one, other = MemoryTokenStore(), AcceptingTokenStore(MemoryTokenStore())
+    for store in (one, other):
+        await store.store(make_token("first"))
+    first, second = await CALLS[call](one), await CALLS[call](other)
+    assert type(first) is type(second)
