@@ -5,8 +5,9 @@ AuthError
 │   ├── InvalidTokenError                     401, invalid_token: a bearer token, key or session that doesn't hold
 │   ├── InvalidRequestError                   400, invalid_request: credentials in two places, or malformed
 │   └── InsufficientScopeError                403, insufficient_scope
-└── AuthUnavailableError (TransientError) the provider or a store is away: 503, never 401
-    └── TokenStoreError                       of a token store
+├── AuthUnavailableError (TransientError) the provider or a store is away: 503, never 401
+│   └── TokenStoreError                       of a token store
+└── ApiKeyError (PermanentError)          a key can't be revoked or rotated, or the store of keys is unusable
 """
 
 from __future__ import annotations
@@ -69,3 +70,7 @@ class AuthUnavailableError(AuthError, TransientError):
 
 class TokenStoreError(AuthUnavailableError):
     """A token store can't be reached, or holds what isn't a token."""
+
+
+class ApiKeyError(AuthError, PermanentError):
+    """An API key can't be made, revoked or rotated, or the store of API keys can't be used as it is."""
