@@ -102,7 +102,7 @@ class BcryptHasher:
 
     def is_current(self, stored: str) -> bool:
         """See `KeyHasher.is_current`."""
-        return stored.startswith(f"{_BCRYPT}${self._first}$2b${self._rounds:02}$")
+        return stored.startswith(f"{_BCRYPT}${self._first}$$2b${self._rounds:02}$")
 
     def _prepare(self, key: str, pepper: str) -> bytes:
         return base64.b64encode(bytes.fromhex(self._hmac.digest(key, pepper)))

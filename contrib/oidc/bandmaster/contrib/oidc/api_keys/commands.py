@@ -31,6 +31,9 @@ if TYPE_CHECKING:
 
 T = TypeVar("T")
 
+_PAGE = 100
+"""Keys that are revoked before the next ones are looked for."""
+
 From = Annotated[
     str | None,
     typer.Option(
@@ -198,7 +201,7 @@ async def _revoke_all(
         revoked = [(await keys.revoke(each)).id for each in ids if each not in missing]
         return revoked, missing
     revoked = []
-    while found := await keys.list(owner=owner, pepper=pepper, usable=True):
+    while found := await keys.list(owner=owner, pepper=pepper, usable=True, limit=_PAGE):
         revoked += [(await keys.revoke(key.id)).id for key in found]
     return revoked, []
 

@@ -75,7 +75,7 @@ async def _check_peppers(store: ApiKeyStore, hasher: KeyHasher, settings: ApiKey
     except AuthUnavailableError as error:
         # A database that isn't critical may be away at the start.
         get_logger("bandmaster.oidc").warning(
-            "the peppers of API keys weren't compared with the keys", error=str(error)
+            "API keys weren't checked for missing peppers, because their store is away", error=str(error)
         )
         return
     missing = {way: count for way, count in counts.items() if not hasher.can_verify(f"{way}$")}
