@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Iterable, Sequence
+from typing import Any
 
 from pydantic import SecretStr
 
@@ -267,7 +268,7 @@ def _make_missing_error(key_id: str) -> ApiKeyError:
     return ApiKeyError(f"there is no API key {key_id!r}")
 
 
-def _log(event: str, record: ApiKey, **fields: object) -> None:
+def _log(event: str, record: ApiKey, **fields: Any) -> None:
     get_logger("bandmaster.oidc").info(
         event, id=record.id, owner=record.owner, scopes=sorted(record.scopes), expires_at=record.expires_at, **fields
     )
