@@ -181,4 +181,4 @@ async def test_a_request_costs_one_select(keys, statements) -> None:
     statements.clear()
     await keys.verify(made.key.get_secret_value())
     (statement,) = [statement for statement in statements if not statement.startswith("BEGIN")]
-    assert re.fullmatch(r"SELECT auth_api_keys\..* WHERE auth_api_keys\.id = \?", statement, re.DOTALL)
+    assert re.fullmatch(r"SELECT auth_api_keys\..*\sWHERE auth_api_keys\.id = \?", statement, re.DOTALL)

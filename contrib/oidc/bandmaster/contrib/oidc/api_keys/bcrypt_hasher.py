@@ -14,7 +14,7 @@ import anyio.to_thread
 import bcrypt
 from pydantic import SecretStr
 
-from bandmaster.contrib.oidc.api_keys.hashers import HmacSha256Hasher, split_hash
+from bandmaster.contrib.oidc.api_keys.hashers import HmacSha256Hasher
 from bandmaster.contrib.oidc.errors import AuthUnavailableError
 
 T = TypeVar("T")
@@ -79,7 +79,7 @@ class BcryptHasher:
         """See `KeyHasher.verify`."""
         if not self.can_verify(stored):
             return False
-        _, pepper, digest = split_hash(stored)
+        _, pepper, digest = stored.split("$", 2)
         pair = stored, self._hmac.digest(key, pepper)
         if self._is_verified(pair):
             return True
@@ -97,8 +97,8 @@ class BcryptHasher:
 
     def can_verify(self, stored: str) -> bool:
         """See `KeyHasher.can_verify`."""
-        algorithm, pepper, _ = split_hash(stored)
-        return algorithm == _BCRYPT and pepper in self._hmac.peppers
+        algorithm, *rest = stored.split("$", 2)
+        return algorithm == _BCRYPT and len(rest) == 2 and rest[0] in self._hmac.peppers
 
     def is_current(self, stored: str) -> bool:
         """See `KeyHasher.is_current`."""
