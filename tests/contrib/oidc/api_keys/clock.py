@@ -1,4 +1,4 @@
-"""A clock that stands still until the test moves it."""
+"""A clock that stands still until the test moves the time."""
 
 from __future__ import annotations
 

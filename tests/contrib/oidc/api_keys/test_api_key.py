@@ -1,4 +1,4 @@
-"""The record of a key: its fields and its state."""
+"""The record of a key: fields and state."""
 
 import pytest
 
@@ -24,7 +24,7 @@ def make(**fields):
     ],
 )
 def test_the_state_of_a_key(fields, now, state) -> None:
-    """A key ends at its time, not after it, and a revoked key is refused whatever the clock says."""
+    """A key ends at the time of its end, and a revoked key is refused at any time."""
     assert state is make(**fields).get_state(now)
 
 

@@ -1,4 +1,4 @@
-"""bcrypt as an option: its cost, its threads, its cache."""
+"""bcrypt as an option: cost, threads, cache."""
 
 import base64
 import hashlib
@@ -53,7 +53,7 @@ async def test_a_hash_is_bcrypt_of_cost_12_over_the_hmac() -> None:
 
 @pytest.mark.requirement("AU-3")
 async def test_keys_that_differ_behind_72_bytes_differ() -> None:
-    """bcrypt would ignore or refuse what is behind 72 bytes; the HMAC reads all of it."""
+    """bcrypt would ignore or refuse bytes behind the 72nd; the HMAC reads all bytes."""
     hasher = BcryptHasher(NEW)
     long = "k" * 100
     stored = await hasher.hash(long + "1")
@@ -65,7 +65,7 @@ async def test_keys_that_differ_behind_72_bytes_differ() -> None:
     ("options", "message"), [({"rounds": 11}, "rounds: expected 12"), ({"threads": 0}, "threads: expected")]
 )
 async def test_a_cost_below_12_is_refused(options, message) -> None:
-    """No setting makes bcrypt cheaper than the requirement, or leaves it without a thread."""
+    """No setting makes bcrypt cheaper than the requirement, or leaves bcrypt without a thread."""
     with pytest.raises(ValueError, match=message):
         BcryptHasher(NEW, **options)
 
@@ -81,7 +81,7 @@ async def test_bcrypt_runs_in_a_thread(calls) -> None:
 
 
 async def test_a_verified_key_needs_no_bcrypt_for_a_while(calls) -> None:
-    """The cache ends at its time, holds verified pairs only, and a wrong key never profits from it."""
+    """The cache ends in time, holds verified pairs only, and a wrong key never profits from it."""
     clock = Clock()
     hasher = BcryptHasher(NEW, cache_seconds=60, clock=clock)
     stored = await hasher.hash(KEY)
@@ -120,7 +120,7 @@ async def test_the_cache_is_bounded(monkeypatch) -> None:
 
 @pytest.mark.requirement("CA-52")
 async def test_revocation_ends_what_the_cache_remembers(calls) -> None:
-    """The cache holds no record: a revoked key is refused at its next request, without bcrypt."""
+    """The cache holds no record: a revoked key is refused at the next request, without bcrypt."""
     clock = Clock()
     settings = ApiKeySettings(peppers=NEW)
     keys = ApiKeys(MemoryApiKeyStore(), BcryptHasher(NEW), settings, clock=clock)
@@ -182,7 +182,7 @@ async def test_only_so_many_threads_work_and_others_get_an_error_in_time(monkeyp
 
 
 async def test_a_cancelled_request_gives_its_thread_back_when_it_is_free(monkeypatch) -> None:
-    """A thread can't be interrupted: until bcrypt returns, its place stays taken, also where the client has left."""
+    """A thread can't be interrupted: until bcrypt returns, the place stays taken, also where the client has left."""
     free = threading.Event()
     entered = []
 

@@ -20,7 +20,7 @@ KEY = re.compile(r"bmk_live_[0-9A-Za-z]{62}")
 
 
 class Shop:
-    """The command in an environment with a database, and what the application of that database says about a key."""
+    """The command in an environment with a database, and the answers of that database's application about a key."""
 
     def __init__(self, url, monkeypatch):
         self.url = url
@@ -86,7 +86,7 @@ def shop(request, tmp_path, monkeypatch):
 
 
 def test_a_key_is_printed_once(shop) -> None:
-    """Standard output is the key alone, for scripts; what people read stands beside it, and no other command has it."""
+    """Standard output is the key alone, for scripts, and no other command prints the key."""
     made = shop.run("create", "acme", "--name", "ci", "--scope", "read", "--scope", "write", "--expires-in", "90d")
     key = made.stdout.strip()
     assert KEY.fullmatch(key)
@@ -232,7 +232,7 @@ def test_a_wrong_command_line_is_named(tmp_path, monkeypatch, arguments, text) -
 
 
 def test_what_is_missing_is_said(tmp_path, monkeypatch) -> None:
-    """No store, no pepper, no table, and no such key: one sentence each, with what to do."""
+    """No store, no pepper, no table, and no such key: one sentence each, with advice."""
     shop = Shop(f"sqlite:///{tmp_path / 'keys.sqlite3'}", monkeypatch)
     monkeypatch.chdir(tmp_path)
     missing = shop.run("rotate", "0" * 13)
@@ -297,6 +297,6 @@ def test_durations(text, seconds) -> None:
 
 @pytest.mark.parametrize("text", ["", "d", "-1", "1w", "1e3", "1 d", "inf", "nan", "٣d"[:1] + "x"])
 def test_what_is_no_duration(text) -> None:
-    """Nothing is guessed."""
+    """A text of another form is refused, not guessed."""
     with pytest.raises(ValueError, match="expected a number with one of the units"):
         parse_duration(text)

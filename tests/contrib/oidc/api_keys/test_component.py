@@ -1,4 +1,4 @@
-"""The components: what is on with which settings, what a start refuses, and what a stop still writes."""
+"""The components: which parts settings switch on, refused starts, and the write at the stop."""
 
 import json
 import os
@@ -210,7 +210,7 @@ async def test_a_store_that_is_away_at_the_start_is_told() -> None:
 @pytest.mark.parametrize("anyio_backend", ["asyncio"])
 @pytest.mark.parametrize("database_url", ["sqlite", "psycopg"], indirect=True)
 async def test_a_whole_application_keeps_keys_in_its_database(database_url) -> None:
-    """From an empty database: migrated at the start, a key made, used, kept over a restart, and its use noted."""
+    """From an empty database: migrated at the start, a key made, used, kept over a restart, and the use noted."""
     overrides = {
         ApiKeySettings: ApiKeySettings(peppers=PEPPERS, store="sql"),
         DatabaseSettings: DatabaseSettings(url=database_url, migrate_on_start=True, connect_timeout=20),
@@ -228,7 +228,7 @@ async def test_a_whole_application_keeps_keys_in_its_database(database_url) -> N
 
 
 def test_settings_without_effect_are_told_by_check() -> None:
-    """Whoever sets a prefix, and no pepper, hasn't got any API keys."""
+    """A prefix without a pepper gives nobody an API key."""
 
     def find(**settings):
         app = create_app(contributions=PARTS, overrides={ApiKeySettings: ApiKeySettings(**settings)}, discover=False)
@@ -269,7 +269,7 @@ print(json.dumps({"subject": subject, "refused": refused, "budget": dict(kernel.
 
 
 def test_no_extra_is_needed_for_keys_in_memory() -> None:
-    """Without SQLAlchemy and bcrypt every entry point loads, keys work in memory, and sql names its extra."""
+    """Without SQLAlchemy and bcrypt every entry point loads, keys work in memory, and sql names the extra."""
     environment = {**os.environ, "AUTH_API_KEY_PEPPERS": f"2026={PEPPER}"}
     done = subprocess.run(
         [sys.executable, "-W", "error", "-c", WITHOUT], env=environment, capture_output=True, text=True, timeout=120
@@ -294,7 +294,7 @@ def test_importing_the_package_is_cheap() -> None:
 
 
 def test_every_public_name_can_be_imported() -> None:
-    """The lazy exports name what there is."""
+    """The lazy exports name existing objects."""
     import bandmaster.contrib.oidc as oidc
 
     names = ["ApiKey", "ApiKeyError", "ApiKeys", "ApiKeySettings", "ApiKeyStore", "BcryptHasher", "HmacSha256Hasher"]

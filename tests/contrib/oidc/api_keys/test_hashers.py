@@ -106,7 +106,7 @@ async def test_an_algorithm_that_is_not_known_is_not_verified() -> None:
 
 @pytest.mark.parametrize("stored", ["", "abc", "$", "$$", "hmac-sha256", "hmac-sha256$2026", "bcrypt$2026", "bcrypt"])
 async def test_what_is_no_hash_verifies_nothing(stored) -> None:
-    """A row that somebody has broken refuses its key, and doesn't fail the request in another way."""
+    """A broken row refuses the key, and doesn't fail the request in another way."""
     for hasher in (HmacSha256Hasher(NEW), BcryptHasher(NEW), KeyHashers(HmacSha256Hasher(NEW), BcryptHasher(NEW))):
         assert not await hasher.verify("key", stored)
         assert not hasher.can_verify(stored)

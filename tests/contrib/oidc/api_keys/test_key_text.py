@@ -1,4 +1,4 @@
-"""The text of a key: its parts, its checksum, and junk that is refused."""
+"""The text of a key: parts, checksum, and junk that is refused."""
 
 import math
 import re
@@ -25,7 +25,7 @@ WORDS = st.text(string.ascii_letters + string.digits, min_size=1, max_size=16)
 
 
 def decode(text: str) -> int:
-    """Base 62 as a reader of the format's description would decode it."""
+    """Base 62 as a reader of the format's description would decode a number."""
     number = 0
     for character in text:
         number = number * 62 + (string.digits + string.ascii_uppercase + string.ascii_lowercase).index(character)
@@ -55,7 +55,7 @@ def test_a_secret_has_256_random_bits() -> None:
 
 
 def test_the_secret_comes_from_the_system(monkeypatch) -> None:
-    """The secret is what `secrets.token_bytes` gives, all 32 bytes of it."""
+    """The secret is all 32 bytes of `secrets.token_bytes`."""
     asked = []
 
     def token_bytes(count):
@@ -72,7 +72,7 @@ def test_the_secret_comes_from_the_system(monkeypatch) -> None:
 
 @given(WORDS, WORDS, BASE62)
 def test_every_well_formed_key_is_read(product: str, environment: str, body: str) -> None:
-    """Whatever the id and the secret are, a text with the right checksum is a key, and has its id."""
+    """Whatever the id and the secret are, a text with the right checksum is a key with that id."""
     prefix = make_prefix(product, environment)
     assert body[:13] == read_id(add_checksum(prefix + body), prefix)
 

@@ -1,4 +1,4 @@
-"""The layer: where a key may stand, what is refused, and what passes unchanged."""
+"""The layer: places of a key, refusals, and requests that pass unchanged."""
 
 from contextlib import asynccontextmanager
 
@@ -50,7 +50,7 @@ async def make_key(keys, **options):
 
 
 async def test_a_request_without_a_key_passes() -> None:
-    """The layer is silent where its credential is absent: whether a route needs one is for the route to say."""
+    """A request without a key is served: routes say whether they need a credential."""
     async with serving() as (running, _):
         answer = await running.client.get("/")
         assert (200, None) == (answer.status_code, answer.json())
@@ -198,7 +198,7 @@ async def test_names_are_settings() -> None:
 
 
 async def test_one_request_says_nothing_about_the_next() -> None:
-    """A principal is gone with its request."""
+    """A principal ends with the request."""
     async with serving() as (running, keys):
         key = await make_key(keys)
         assert (await running.client.get("/", headers={"x-api-key": key})).json()

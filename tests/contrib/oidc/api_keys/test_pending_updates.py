@@ -17,7 +17,7 @@ KEY = ApiKey(id="0123456789abc", owner="acme", hash="hmac-sha256$2025$1", create
 
 
 class RecordingStore(MemoryApiKeyStore):
-    """A store that lists its writes, and fails or hangs while the test says so."""
+    """A store that lists all writes, and fails or hangs while the test says so."""
 
     def __init__(self):
         super().__init__()
@@ -174,7 +174,7 @@ async def test_the_last_write_says_nothing_where_there_is_nothing(updates, store
 
 @pytest.mark.requirement("CA-51")
 async def test_the_service_collects_and_writes(store) -> None:
-    """It sleeps while nothing is to do, collects for a second, and pauses longer after each failure."""
+    """The service sleeps without updates, collects for a second, and pauses longer after each failure."""
     sleep, clock = Sleeps(), Clock()
     updates = PendingUpdates(store, interval=60, sleep=sleep)
     async with anyio.create_task_group() as tasks:

@@ -94,7 +94,7 @@ async def test_nothing_that_is_logged_or_answered_has_a_secret(caplog, hasher) -
 
 
 async def test_no_error_has_a_secret(keys, hasher) -> None:
-    """Neither the text of an error nor its causes repeat the credential."""
+    """Neither the text of an error nor a cause repeats the credential."""
     key = (await keys.create("acme")).key.get_secret_value()
     forged = add_checksum(key[:22] + "Z" * 43)
     for bad in (forged, key[:-1], key + "x", key.replace("bmk", "abc")):
@@ -115,7 +115,7 @@ def test_no_hasher_shows_its_peppers() -> None:
 
 
 def test_no_plan_has_a_secret() -> None:
-    """The plan with its settings, its budget and its reasons."""
+    """The plan with settings, budget and reasons."""
     overrides = {
         ApiKeySettings: ApiKeySettings(peppers=PEPPERS, store="sql"),
         DatabaseSettings: DatabaseSettings(url="sqlite:///x.sqlite3"),
@@ -152,7 +152,7 @@ def test_no_command_prints_a_pepper(tmp_path, command, answer) -> None:
 
 
 async def test_memory_holds_no_key() -> None:
-    """After a key was made and used, nothing that lives with the service refers to its text."""
+    """After a key was made and used, no object of the service refers to the text."""
     import gc
 
     overrides = {ApiKeySettings: ApiKeySettings(peppers=PEPPERS, hasher="bcrypt")}

@@ -47,7 +47,7 @@ def store():
 
 
 async def create(keys, **options):
-    """A new key as its owner gets it, and the record."""
+    """The text of a new key, and the record."""
     made = await keys.create(options.pop("owner", "acme"), **options)
     return made.key.get_secret_value(), made.record
 
@@ -145,7 +145,7 @@ async def test_a_revoked_key_is_refused_from_then_on(keys, clock) -> None:
 
 
 async def test_a_key_expires_at_its_time(keys, clock) -> None:
-    """The key is accepted until just before its end, and refused at it."""
+    """The key is accepted until just before the end, and refused at the end."""
     key, _ = await create(keys, expires_in=50)
     clock.move(49.999)
     await keys.verify(key)
@@ -155,7 +155,7 @@ async def test_a_key_expires_at_its_time(keys, clock) -> None:
 
 
 async def test_the_state_of_a_key_is_a_secret_of_its_owner(keys) -> None:
-    """Whoever has the id of a revoked key and not its secret isn't told that it was revoked."""
+    """A caller with the id of a revoked key and without the secret isn't told of the revocation."""
     key, record = await create(keys)
     await keys.revoke(record.id)
     with pytest.raises(InvalidTokenError, match="the secret is another one"):
@@ -324,7 +324,7 @@ async def test_a_store_that_is_away_refuses_nobody_for_good(keys, store) -> None
 
 
 async def test_an_open_connection_can_ask_whether_its_key_still_holds(keys, clock) -> None:
-    """Revocation, expiry and the end of a grace end what outlives its request; other principals aren't concerned."""
+    """Revocation, expiry and the end of a grace end a longer connection; other principals aren't concerned."""
     key, record = await create(keys, expires_in=1000)
     principal = await keys.verify(key)
     assert not await keys.is_revoked(principal)
@@ -373,7 +373,7 @@ async def test_arguments_of_rotation_and_revocation_are_checked(keys) -> None:
 
 
 async def test_keys_are_listed_with_or_without_those_that_have_ended(keys) -> None:
-    """``usable`` leaves out what is refused."""
+    """``usable`` leaves out keys that are refused."""
     _, one = await create(keys)
     _, two = await create(keys)
     await keys.revoke(one.id)
@@ -407,7 +407,7 @@ ACTIONS = st.lists(
 @hypothesis_settings(max_examples=100, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(actions=ACTIONS)
 async def test_a_key_is_accepted_exactly_while_it_should_be(actions) -> None:
-    """Against a model: after any history each key is accepted if, and only if, its end lies in the future."""
+    """Against a model: after any history each key is accepted if, and only if, the end lies in the future."""
     clock = Clock()
     settings = ApiKeySettings(peppers={"2026": SecretStr(PEPPER)})
     keys = ApiKeys(MemoryApiKeyStore(), HmacSha256Hasher(settings.peppers), settings, clock=clock)

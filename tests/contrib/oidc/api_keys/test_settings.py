@@ -32,7 +32,7 @@ def test_json_is_read_as_well(monkeypatch) -> None:
 
 
 def test_without_peppers_there_are_no_keys(monkeypatch) -> None:
-    """Nothing is on by default, and an empty variable sets nothing."""
+    """API keys are off by default, and an empty variable sets nothing."""
     assert not ApiKeySettings().is_enabled
     assert not read(monkeypatch, AUTH_API_KEY_PEPPERS="").is_enabled
 
@@ -55,7 +55,7 @@ def test_without_peppers_there_are_no_keys(monkeypatch) -> None:
     ],
 )
 def test_a_mistake_is_found_without_showing_a_pepper(monkeypatch, text, message) -> None:
-    """The error names the entry by its number, since any part of the text may be a secret."""
+    """The error names an entry by number, since any part of the text may be a secret."""
     with pytest.raises(ValidationError, match="peppers") as caught:
         read(monkeypatch, AUTH_API_KEY_PEPPERS=text)
     assert message in str(caught.value)
@@ -83,7 +83,7 @@ def test_a_mistake_is_found_without_showing_a_pepper(monkeypatch, text, message)
     ],
 )
 def test_values_out_of_range_are_refused(field, value) -> None:
-    """No setting weakens a key or its hash."""
+    """No setting weakens a key or a hash."""
     with pytest.raises(ValidationError, match=field):
         ApiKeySettings(**{field: value})
 

@@ -137,7 +137,7 @@ async def test_a_revocation_keeps_its_first_time(store) -> None:
     ],
 )
 async def test_a_rotated_key_ends(store, own_end, ends_at, expected) -> None:
-    """The old key ends at the deadline or at its own end, and without a grace it is revoked."""
+    """The old key ends at the deadline or at an earlier end, and is revoked without a grace."""
     old, new = make(expires_at=own_end), make(2)
     await store.add(old)
     assert await store.rotate(old.id, new, now=NOW, ends_at=ends_at)
@@ -149,7 +149,7 @@ async def test_a_rotated_key_ends(store, own_end, ends_at, expected) -> None:
     "fields", [{"revoked_at": NOW - 1}, {"expires_at": NOW}, {"replaced_by": "z" * 13}, {"id": "y" * 13}]
 )
 async def test_what_has_ended_is_not_rotated(store, fields) -> None:
-    """A key that has ended, was rotated or doesn't exist stays as it is, and no successor is stored."""
+    """A key that has ended, was rotated or doesn't exist isn't changed, and no successor is stored."""
     old = make(**fields)
     await store.add(old)
     assert not await store.rotate(make().id if "id" in fields else old.id, make(2), now=NOW, ends_at=NOW + 1)

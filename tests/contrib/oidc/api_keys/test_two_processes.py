@@ -1,4 +1,4 @@
-"""Two processes with one database: each sees at once what the other one has done."""
+"""Two processes with one database: each sees the changes of the other one at once."""
 
 import json
 import re

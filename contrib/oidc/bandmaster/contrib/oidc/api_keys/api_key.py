@@ -1,4 +1,4 @@
-"""`ApiKey`: a key as stores keep it, without the key itself."""
+"""`ApiKey`: the record of an API key, with the hash and without the key."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ class KeyState(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class ApiKey:
-    """An API key as stores keep it: the id and the hash, but not the key. All times are in seconds since the epoch.
+    """The record of an API key in a store: the id and the hash, but not the key. Times are in seconds since the epoch.
 
     Raises:
         ValueError: a field is out of range; the message names the field.
@@ -38,18 +38,18 @@ class ApiKey:
     id: str
     """13 letters and digits, which stand after the prefix of the key. No secret."""
     owner: str
-    """The subject of the principal: whose key it is."""
+    """Whose key this is: the subject of the principal."""
     hash: str = field(repr=False)
     """The hash of the key, as a `KeyHasher` made it."""
     created_at: float
     name: str = ""
     """A text by which people recognise the key."""
     scopes: frozenset[str] = frozenset()
-    """What the key allows."""
+    """The scopes of the principal."""
     expires_at: float | None = None
-    """The key is refused at and after this time; None: it doesn't expire."""
+    """The key is refused at and after this time; None: never."""
     revoked_at: float | None = None
-    """When the key was revoked; None: it wasn't. A revoked key is refused whatever the clock says."""
+    """When the key was revoked; None: not revoked. A revoked key is refused at any time."""
     replaced_by: str | None = None
     """The id of the key that a rotation made in place of this one."""
     last_used_at: float | None = None
@@ -90,12 +90,12 @@ class ApiKey:
 
 @dataclass(frozen=True, slots=True)
 class NewApiKey:
-    """A key that was just made. The key can't be had a second time: stores keep its hash only."""
+    """A key that was just made. Nothing can show the key a second time: stores keep the hash only."""
 
     key: SecretStr
     """The key, for its owner."""
     record: ApiKey
-    """What the store keeps."""
+    """The record in the store."""
 
 
 def describe_hash(stored: str) -> str:
@@ -112,7 +112,7 @@ def check_id(key_id: str, label: str) -> None:
     """Check the form of an id.
 
     Raises:
-        ValueError: the id is of another form. The message doesn't repeat it, since it may be a whole key.
+        ValueError: the id is of another form. The message doesn't repeat the text, which may be a whole key.
     """
     if not isinstance(key_id, str) or len(key_id) != ID_LENGTH or not set(key_id) <= set(ALPHABET):
         raise ValueError(f"{label}: expected the id of a key, which has {ID_LENGTH} letters and digits")

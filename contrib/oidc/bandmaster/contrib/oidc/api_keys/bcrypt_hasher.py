@@ -1,4 +1,4 @@
-"""`BcryptHasher`: bcrypt in threads of its own, for those who have to use it."""
+"""`BcryptHasher`: bcrypt in threads of its own, where a rule demands bcrypt."""
 
 from __future__ import annotations
 
@@ -28,13 +28,13 @@ MAX_CACHED = 1000
 class BcryptHasher:
     """bcrypt over the HMAC of a key. The first pepper makes new hashes, and all of them verify.
 
-    bcrypt uses 72 bytes and refuses more, and a key is longer. So its input is the HMAC-SHA256 of the key in base 64,
+    bcrypt uses 72 bytes and refuses more, and a key is longer. So the input is the HMAC-SHA256 of the key in base 64,
     which is 44 bytes without a NUL.
 
-    A verification takes a quarter of a second of a processor. It runs in one of ``threads`` threads, apart from those
+    A verification takes a quarter of a second of a processor. Each runs in one of ``threads`` threads, apart from those
     of everybody else. A request waits at most ``wait`` seconds for one of them, and is then answered with 503. A key
     that was verified is accepted without bcrypt for ``cache_seconds``. The cache knows that a key belongs to a stored
-    hash, and nothing about its owner or end: revocation, expiry and scopes are read from the store for each request.
+    hash, and nothing about owner or end: revocation, expiry and scopes are read from the store for each request.
 
     Raises:
         ValueError: an argument is out of range.

@@ -84,7 +84,7 @@ def create(
     app_dir: AppDir = ".",
     answer: Answer = Format.TEXT,
 ) -> None:
-    """Create a key, and print it. Nothing can print it a second time."""
+    """Create a key and print the key. Nothing can print the same key a second time."""
     with answering(answer):
         lifetime = _parse_duration(expires_in, "--expires-in")
         made = _run(
@@ -176,7 +176,7 @@ def rotate(
     app_dir: AppDir = ".",
     answer: Answer = Format.TEXT,
 ) -> None:
-    """Create a key in place of another one, and print it. The other one ends after the grace."""
+    """Create and print a key in place of another one, which ends after the grace."""
     from bandmaster.contrib.oidc.api_keys.key_text import find_id
 
     with answering(answer):

@@ -113,7 +113,7 @@ class HmacSha256Hasher:
 
 
 class KeyHashers:
-    """Several hashers as one: the first makes new hashes, and each verifies its own.
+    """Several hashers as one: the first makes new hashes, and each verifies those that the same hasher has made.
 
     Stores that change from one hasher to another have hashes of both for a while.
     """
@@ -152,7 +152,7 @@ class KeyHashers:
 
 
 class NoHasher:
-    """A hasher without peppers, for commands that list and revoke keys. It makes and verifies nothing."""
+    """A hasher without peppers, for commands that list and revoke keys. Every hash is refused."""
 
     async def hash(self, key: str) -> str:
         """Refuse.
@@ -170,7 +170,7 @@ class NoHasher:
         """There is nothing to verify."""
 
     def can_verify(self, stored: str) -> bool:
-        """Nothing can be verified."""
+        """No hash can be verified."""
         return False
 
     def is_current(self, stored: str) -> bool:
@@ -179,7 +179,7 @@ class NoHasher:
 
 
 def describe_missing(hasher: KeyHasher, stored: str) -> str:
-    """Why a hasher can't verify a stored hash, for logs; empty if it can."""
+    """Why a hasher can't verify a stored hash, for logs; empty if the hasher can."""
     if hasher.can_verify(stored):
         return ""
     algorithm, _, pepper = describe_hash(stored).partition("$")

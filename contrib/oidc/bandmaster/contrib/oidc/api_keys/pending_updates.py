@@ -40,7 +40,7 @@ class PendingUpdates:
         return len(self._uses) + len(self._hashes)
 
     def add_use(self, key: ApiKey, now: float) -> None:
-        """Note a use of a key, unless its record has one that is less than the interval ago."""
+        """Note a use of a key, unless the record has one that is less than the interval ago."""
         if key.last_used_at is None or now - key.last_used_at >= self._interval:
             self._uses[key.id] = now
             self._wanted.set()
@@ -67,7 +67,7 @@ class PendingUpdates:
                 pause = min(_LONGEST_PAUSE, pause * 2)
 
     async def write(self) -> bool:
-        """Write what there is, and return whether that worked. What wasn't written is kept."""
+        """Write all updates, and return whether that worked. Updates that weren't written are kept."""
         uses, self._uses = self._uses, {}
         hashes, self._hashes = self._hashes, {}
         self._wanted = anyio.Event()
@@ -96,7 +96,7 @@ class PendingUpdates:
         return True
 
     async def write_last(self) -> None:
-        """Write what there is when the application stops, within a few seconds. A failure is logged."""
+        """Write all updates when the application stops, within a few seconds. A failure is logged."""
         if not len(self):
             return
         with anyio.move_on_after(_LAST_WRITE):

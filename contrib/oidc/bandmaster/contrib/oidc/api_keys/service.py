@@ -22,12 +22,12 @@ from bandmaster.kernel import get_logger
 class ApiKeys:
     """Makes, verifies, revokes and rotates API keys. The component ``api_keys`` provides one.
 
-    Every key that is shown is shown once: `create` and `rotate` return it, and nothing keeps it. ``updates`` takes what
-    is written outside of requests; without it neither the last use nor a replaced hash is noted. ``clock`` gives the
-    seconds since the epoch.
+    Every key that is shown is shown once: `create` and `rotate` return the key, and nothing keeps the key. ``updates``
+    takes the updates that no request waits for; without them neither the last use nor a replaced hash is noted.
+    ``clock`` gives the seconds since the epoch.
 
-    Every method raises `AuthUnavailableError` where the store can't be reached, and `ApiKeyError` where it can't be
-    used as it is.
+    Every method raises `AuthUnavailableError` where the store can't be reached, and `ApiKeyError` where the store
+    refuses.
     """
 
     def __init__(
@@ -61,11 +61,11 @@ class ApiKeys:
     ) -> NewApiKey:
         """Make a key for an owner, who becomes the subject of the principal.
 
-        ``name`` is a text by which people recognise the key, and ``expires_in`` its lifetime in seconds; None: it
-        doesn't expire.
+        ``name`` is a text by which people recognise the key, and ``expires_in`` the lifetime in seconds; None:
+        the key doesn't expire.
 
         Raises:
-            ValueError: an argument is out of range; the message names it.
+            ValueError: an argument is out of range; the message names the argument.
         """
         now = self._read_clock()
         made = await self._make(owner, name, scopes, now, None if expires_in is None else check_lifetime(expires_in))
@@ -77,7 +77,7 @@ class ApiKeys:
         """Who a key was made for.
 
         Raises:
-            InvalidTokenError: the key doesn't hold: junk, unknown, expired or revoked. The message doesn't repeat it.
+            InvalidTokenError: the key doesn't hold: junk, unknown, expired or revoked. The message has no key.
             AuthUnavailableError: the key can't be checked at the moment.
         """
         key_id = read_id(key, self._prefix)
@@ -109,9 +109,9 @@ class ApiKeys:
         )
 
     async def is_revoked(self, principal: Principal) -> bool:
-        """Whether the key of a principal has ended since it was verified; False for principals of other kinds.
+        """Whether the key of a principal has ended since then; False for principals of other kinds.
 
-        For what lives longer than a request, such as an open WebSocket.
+        For connections that outlive the request, such as an open WebSocket.
         """
         if principal.kind != "api_key" or principal.credential_id is None:
             return False
@@ -136,12 +136,12 @@ class ApiKeys:
         """Make a key with the same owner, name and scopes, and let the old one end.
 
         Both keys are accepted for ``grace`` seconds, and the old one is refused from then on; None: the setting
-        ``rotation_grace``; 0: the old key is revoked at once. Its own end isn't moved to a later time. The new key
+        ``rotation_grace``; 0: the old key is revoked at once. An earlier end of the old key stays. The new key
         lives as long as the old one was meant to, counted from now, unless ``expires_in`` says.
 
         Raises:
-            ApiKeyError: there is no such key, it has ended, or it was rotated already.
-            ValueError: an argument is out of range; the message names it.
+            ApiKeyError: there is no such key, the key has ended, or was rotated already.
+            ValueError: an argument is out of range; the message names the argument.
         """
         check_id(key_id, "key_id")
         seconds = self._settings.rotation_grace if grace is None else check_grace(grace)

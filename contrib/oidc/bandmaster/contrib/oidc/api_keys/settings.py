@@ -119,7 +119,7 @@ class ApiKeySettings(Settings):
 
 
 def is_installed(package: str) -> bool:
-    """Whether a package can be imported, without importing it."""
+    """Whether a package can be imported, without doing so."""
     try:
         return find_spec(package) is not None
     except (ImportError, ValueError):

@@ -1,4 +1,4 @@
-"""`ApiKeyStore`: what keeps API keys, and `MemoryApiKeyStore`, which keeps them in the process."""
+"""`ApiKeyStore`, the interface of stores of API keys, and the store in memory."""
 
 from __future__ import annotations
 
@@ -15,11 +15,11 @@ class ApiKeyStore(Protocol):
     """Keeps the records of API keys. All times are in seconds since the epoch.
 
     Each method is atomic, across processes where the store has several. An override or a component of this type
-    replaces the store that the settings name; a component with ``decorates=ApiKeyStore`` wraps it.
+    replaces the store that the settings name; a component with ``decorates=ApiKeyStore`` wraps that store.
 
     Each method raises:
         AuthUnavailableError: the store can't be reached.
-        ApiKeyError: the store can't be used as it is, for example because a table is missing.
+        ApiKeyError: the store refuses, for example because a table is missing.
     """
 
     async def get(self, key_id: str) -> ApiKey | None:
@@ -51,13 +51,13 @@ class ApiKeyStore(Protocol):
         ...
 
     async def revoke(self, key_id: str, now: float) -> ApiKey | None:
-        """Revoke a key, and return it; None if there is none. An earlier revocation keeps its time."""
+        """Revoke a key and return the record; None if there is none. The time of an earlier revocation stays."""
         ...
 
     async def rotate(self, key_id: str, successor: ApiKey, *, now: float, ends_at: float) -> bool:
-        """Keep a successor, and let the key end at ``ends_at``, or at its own end if that is earlier.
+        """Keep a successor, and let the key end at ``ends_at``, or at an earlier end of the key.
 
-        ``ends_at`` not after ``now`` revokes the key. Returns whether it was done: a key that has ended, was replaced
+        ``ends_at`` not after ``now`` revokes the key. Returns whether that was done: a key that has ended, was replaced
         already, or doesn't exist isn't rotated. Of several calls at the same time one is done.
         """
         ...
@@ -67,7 +67,7 @@ class ApiKeyStore(Protocol):
         ...
 
     async def replace_hash(self, key_id: str, old: str, new: str) -> bool:
-        """Replace a hash, if it is still the old one. Returns whether it was."""
+        """Replace a hash that is still the old one. Returns whether the hash was the old one."""
         ...
 
     async def count_usable(self, now: float) -> Mapping[str, int]:

@@ -1,4 +1,4 @@
-"""The table of API keys, and the migrations that make it."""
+"""The table of API keys, and the migrations that make the table."""
 
 from __future__ import annotations
 
