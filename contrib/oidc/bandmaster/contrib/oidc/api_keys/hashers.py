@@ -131,8 +131,6 @@ class KeyHashers:
         # Nearly every key holds, and the first hasher made its hash: ask that one without a question before.
         if await self._current.verify(key, stored):
             return True
-        if self._current.can_verify(stored):
-            return False
         for hasher in self._others:
             if hasher.can_verify(stored):
                 return await hasher.verify(key, stored)
