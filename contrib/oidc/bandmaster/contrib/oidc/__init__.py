@@ -19,12 +19,27 @@ if TYPE_CHECKING:
     from bandmaster.contrib.oidc.access.revocations import RevocationList as RevocationList
     from bandmaster.contrib.oidc.access.security_schemes import SecurityScheme as SecurityScheme
     from bandmaster.contrib.oidc.access.settings import AccessSettings as AccessSettings
+    from bandmaster.contrib.oidc.api_keys.api_key import ApiKey as ApiKey
+    from bandmaster.contrib.oidc.api_keys.api_key import KeyState as KeyState
+    from bandmaster.contrib.oidc.api_keys.api_key import NewApiKey as NewApiKey
+    from bandmaster.contrib.oidc.api_keys.bcrypt_hasher import BcryptHasher as BcryptHasher
+    from bandmaster.contrib.oidc.api_keys.fastapi_scheme import api_key_scheme as api_key_scheme
+    from bandmaster.contrib.oidc.api_keys.hashers import HmacSha256Hasher as HmacSha256Hasher
+    from bandmaster.contrib.oidc.api_keys.hashers import KeyHasher as KeyHasher
+    from bandmaster.contrib.oidc.api_keys.hashers import KeyHashers as KeyHashers
+    from bandmaster.contrib.oidc.api_keys.layer import ApiKeyAuth as ApiKeyAuth
+    from bandmaster.contrib.oidc.api_keys.service import ApiKeys as ApiKeys
+    from bandmaster.contrib.oidc.api_keys.settings import ApiKeySettings as ApiKeySettings
+    from bandmaster.contrib.oidc.api_keys.sql_store import SqlApiKeyStore as SqlApiKeyStore
+    from bandmaster.contrib.oidc.api_keys.store import ApiKeyStore as ApiKeyStore
+    from bandmaster.contrib.oidc.api_keys.store import MemoryApiKeyStore as MemoryApiKeyStore
     from bandmaster.contrib.oidc.auth_events import AuthEvent as AuthEvent
     from bandmaster.contrib.oidc.auth_events import AuthListener as AuthListener
     from bandmaster.contrib.oidc.auth_events import report_auth_event as report_auth_event
     from bandmaster.contrib.oidc.component import build_verifier as build_verifier
     from bandmaster.contrib.oidc.component import identity_providers as identity_providers
     from bandmaster.contrib.oidc.component import token_verifier as token_verifier
+    from bandmaster.contrib.oidc.errors import ApiKeyError as ApiKeyError
     from bandmaster.contrib.oidc.errors import AuthError as AuthError
     from bandmaster.contrib.oidc.errors import AuthUnavailableError as AuthUnavailableError
     from bandmaster.contrib.oidc.errors import CredentialError as CredentialError
@@ -77,9 +92,29 @@ export_lazily(
         "access.revocations": ["RevocationList"],
         "access.security_schemes": ["SecurityScheme"],
         "access.settings": ["AccessSettings"],
+        "api_keys.api_key": ["ApiKey", "KeyState", "NewApiKey"],
+        "api_keys.bcrypt_hasher": ["BcryptHasher"],
+        "api_keys.fastapi_scheme": ["api_key_scheme"],
+        "api_keys.hashers": ["HmacSha256Hasher", "KeyHasher", "KeyHashers"],
+        "api_keys.layer": ["ApiKeyAuth"],
+        "api_keys.service": ["ApiKeys"],
+        "api_keys.settings": ["ApiKeySettings"],
+        "api_keys.sql_store": ["SqlApiKeyStore"],
+        "api_keys.store": ["ApiKeyStore", "MemoryApiKeyStore"],
         "auth_events": ["AuthEvent", "AuthListener", "report_auth_event"],
         "component": ["build_verifier", "identity_providers", "token_verifier"],
-        "errors": ["AuthError", "AuthUnavailableError", "CredentialError", "InsufficientScopeError", "InvalidRequestError", "InvalidTokenError", "MissingCredentialError", "ProviderRefusedError", "TokenStoreError"],
+        "errors": [
+            "ApiKeyError",
+            "AuthError",
+            "AuthUnavailableError",
+            "CredentialError",
+            "InsufficientScopeError",
+            "InvalidRequestError",
+            "InvalidTokenError",
+            "MissingCredentialError",
+            "ProviderRefusedError",
+            "TokenStoreError",
+        ],
         "introspection.settings": ["IntrospectionSettings"],
         "introspection.verifier": ["IntrospectionVerifier"],
         "issuers.metadata": ["ProviderMetadata"],

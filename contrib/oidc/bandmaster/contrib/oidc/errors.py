@@ -8,6 +8,7 @@ AuthError
 │   └── InsufficientScopeError                403, insufficient_scope
 ├── SessionTooLargeError (PermanentError) a session doesn't fit into the cookie that is to hold it
 ├── ProviderRefusedError (PermanentError) a provider's documents contradict the settings, or can't be used
+├── ApiKeyError (PermanentError)          a key can't be revoked or rotated, or the store of keys is unusable
 └── AuthUnavailableError (TransientError) the provider or a store is away: 503, never 401
     └── TokenStoreError                       of a token store
 """
@@ -94,3 +95,7 @@ class AuthUnavailableError(AuthError, TransientError):
 
 class TokenStoreError(AuthUnavailableError):
     """A token store can't be reached, or holds what isn't a token."""
+
+
+class ApiKeyError(AuthError, PermanentError):
+    """An API key can't be made, revoked or rotated, or the store of API keys can't be used as it is."""
