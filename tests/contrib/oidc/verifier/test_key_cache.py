@@ -230,6 +230,7 @@ async def test_known_keys_serve_during_an_outage() -> None:
         for _ in range(11):
             clock.now += 300
             assert "alice" == (await verifier.verify(token)).subject
+            await anyio.wait_all_tasks_blocked()  # the attempt that the request began, and didn't wait for
         clock.now += 600
         with pytest.raises(AuthUnavailableError, match=r"keys can't be reached|can't be reached"):
             await verifier.verify(token)
@@ -253,6 +254,33 @@ async def test_an_unknown_key_during_an_outage_is_neither_accepted_nor_refused()
         issuer.away = False
         clock.now += 1.5
         assert "alice" == (await verifier.verify(make_token(**NEW))).subject
+
+
+@pytest.mark.requirement("AU-2", "CA-06")
+async def test_no_request_waits_for_a_provider_that_is_known_to_be_away() -> None:
+    """While an attempt hangs, tokens by known keys verify however old the keys are, and other tokens fail at once."""
+    issuer, clock = Issuer(), Clock()
+    async with (
+        verifying(issuer, clock=clock, key_ttl=600, fetch_timeout=60) as (verifier, _),
+        anyio.create_task_group() as tasks,
+    ):
+        await verifier.verify(make_token())
+        issuer.away = True
+        clock.now += 5000
+        assert "alice" == (await verifier.verify(make_token())).subject
+        await anyio.wait_all_tasks_blocked()
+        issuer.away, issuer.hangs = False, True
+        clock.now += 5000
+        with anyio.fail_after(30):
+            assert "alice" == (await verifier.verify(make_token())).subject
+            while issuer.requests != (1, 3):
+                await anyio.sleep(0)
+            for _ in range(20):
+                assert "alice" == (await verifier.verify(make_token())).subject
+                with pytest.raises(AuthUnavailableError):
+                    await verifier.verify(make_token(**NEW))
+        assert (1, 3) == issuer.requests
+        tasks.cancel_scope.cancel()
 
 
 @pytest.mark.requirement("AU-2")

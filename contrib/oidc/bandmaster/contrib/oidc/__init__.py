@@ -7,16 +7,48 @@ from typing import TYPE_CHECKING
 from bandmaster.kernel import export_lazily
 
 if TYPE_CHECKING:
+    from bandmaster.contrib.oidc.access.bearer_auth import BearerAuth as BearerAuth
+    from bandmaster.contrib.oidc.access.fastapi_users import CurrentUser as CurrentUser
+    from bandmaster.contrib.oidc.access.fastapi_users import OptionalUser as OptionalUser
+    from bandmaster.contrib.oidc.access.open_websockets import OpenWebSockets as OpenWebSockets
+    from bandmaster.contrib.oidc.access.prefixes import ProtectedPrefix as ProtectedPrefix
+    from bandmaster.contrib.oidc.access.prefixes import protect as protect
+    from bandmaster.contrib.oidc.access.refusals import refuse as refuse
+    from bandmaster.contrib.oidc.access.requirements import Requirement as Requirement
+    from bandmaster.contrib.oidc.access.requirements import require as require
+    from bandmaster.contrib.oidc.access.revocations import RevocationList as RevocationList
+    from bandmaster.contrib.oidc.access.security_schemes import SecurityScheme as SecurityScheme
+    from bandmaster.contrib.oidc.access.settings import AccessSettings as AccessSettings
+    from bandmaster.contrib.oidc.api_keys.api_key import ApiKey as ApiKey
+    from bandmaster.contrib.oidc.api_keys.api_key import KeyState as KeyState
+    from bandmaster.contrib.oidc.api_keys.api_key import NewApiKey as NewApiKey
+    from bandmaster.contrib.oidc.api_keys.bcrypt_hasher import BcryptHasher as BcryptHasher
+    from bandmaster.contrib.oidc.api_keys.fastapi_scheme import api_key_scheme as api_key_scheme
+    from bandmaster.contrib.oidc.api_keys.hashers import HmacSha256Hasher as HmacSha256Hasher
+    from bandmaster.contrib.oidc.api_keys.hashers import KeyHasher as KeyHasher
+    from bandmaster.contrib.oidc.api_keys.hashers import KeyHashers as KeyHashers
+    from bandmaster.contrib.oidc.api_keys.layer import ApiKeyAuth as ApiKeyAuth
+    from bandmaster.contrib.oidc.api_keys.service import ApiKeys as ApiKeys
+    from bandmaster.contrib.oidc.api_keys.settings import ApiKeySettings as ApiKeySettings
+    from bandmaster.contrib.oidc.api_keys.sql_store import SqlApiKeyStore as SqlApiKeyStore
+    from bandmaster.contrib.oidc.api_keys.store import ApiKeyStore as ApiKeyStore
+    from bandmaster.contrib.oidc.api_keys.store import MemoryApiKeyStore as MemoryApiKeyStore
+    from bandmaster.contrib.oidc.auth_events import AuthEvent as AuthEvent
+    from bandmaster.contrib.oidc.auth_events import AuthListener as AuthListener
+    from bandmaster.contrib.oidc.auth_events import report_auth_event as report_auth_event
     from bandmaster.contrib.oidc.component import build_verifier as build_verifier
     from bandmaster.contrib.oidc.component import identity_providers as identity_providers
     from bandmaster.contrib.oidc.component import token_verifier as token_verifier
+    from bandmaster.contrib.oidc.errors import ApiKeyError as ApiKeyError
     from bandmaster.contrib.oidc.errors import AuthError as AuthError
     from bandmaster.contrib.oidc.errors import AuthUnavailableError as AuthUnavailableError
     from bandmaster.contrib.oidc.errors import CredentialError as CredentialError
     from bandmaster.contrib.oidc.errors import InsufficientScopeError as InsufficientScopeError
     from bandmaster.contrib.oidc.errors import InvalidRequestError as InvalidRequestError
     from bandmaster.contrib.oidc.errors import InvalidTokenError as InvalidTokenError
+    from bandmaster.contrib.oidc.errors import MissingCredentialError as MissingCredentialError
     from bandmaster.contrib.oidc.errors import ProviderRefusedError as ProviderRefusedError
+    from bandmaster.contrib.oidc.errors import TokenStoreError as TokenStoreError
     from bandmaster.contrib.oidc.introspection.settings import IntrospectionSettings as IntrospectionSettings
     from bandmaster.contrib.oidc.introspection.verifier import IntrospectionVerifier as IntrospectionVerifier
     from bandmaster.contrib.oidc.issuers.metadata import ProviderMetadata as ProviderMetadata
@@ -26,6 +58,7 @@ if TYPE_CHECKING:
     from bandmaster.contrib.oidc.principal import Principal as Principal
     from bandmaster.contrib.oidc.principal import current_principal as current_principal
     from bandmaster.contrib.oidc.principal import get_principal as get_principal
+    from bandmaster.contrib.oidc.principal import principal_context as principal_context
     from bandmaster.contrib.oidc.principal import set_principal as set_principal
     from bandmaster.contrib.oidc.sessions.cookie import CookieSessionStore as CookieSessionStore
     from bandmaster.contrib.oidc.sessions.memory import MemorySessionStore as MemorySessionStore
@@ -50,33 +83,55 @@ if TYPE_CHECKING:
 export_lazily(
     __name__,
     {
-        "introspection.settings": ["IntrospectionSettings"],
-        "introspection.verifier": ["IntrospectionVerifier"],
-        "sessions.cookie": ["CookieSessionStore"],
-        "sessions.memory": ["MemorySessionStore"],
-        "sessions.redis_store": ["RedisSessionStore"],
-        "sessions.settings": ["SessionSettings"],
-        "sessions.sql_store": ["SqlSessionStore"],
-        "sessions.store": ["Session", "SessionStore"],
-        "token_store.memory": ["MemoryTokenStore"],
-        "token_store.redis_store": ["RedisTokenStore"],
-        "token_store.settings": ["TokenStoreSettings"],
-        "token_store.store": ["TokenStore"],
-        "token_store.stored_token": ["StoredToken", "TokenExpired"],
+        "access.bearer_auth": ["BearerAuth"],
+        "access.fastapi_users": ["CurrentUser", "OptionalUser"],
+        "access.open_websockets": ["OpenWebSockets"],
+        "access.prefixes": ["ProtectedPrefix", "protect"],
+        "access.refusals": ["refuse"],
+        "access.requirements": ["Requirement", "require"],
+        "access.revocations": ["RevocationList"],
+        "access.security_schemes": ["SecurityScheme"],
+        "access.settings": ["AccessSettings"],
+        "api_keys.api_key": ["ApiKey", "KeyState", "NewApiKey"],
+        "api_keys.bcrypt_hasher": ["BcryptHasher"],
+        "api_keys.fastapi_scheme": ["api_key_scheme"],
+        "api_keys.hashers": ["HmacSha256Hasher", "KeyHasher", "KeyHashers"],
+        "api_keys.layer": ["ApiKeyAuth"],
+        "api_keys.service": ["ApiKeys"],
+        "api_keys.settings": ["ApiKeySettings"],
+        "api_keys.sql_store": ["SqlApiKeyStore"],
+        "api_keys.store": ["ApiKeyStore", "MemoryApiKeyStore"],
+        "auth_events": ["AuthEvent", "AuthListener", "report_auth_event"],
         "component": ["build_verifier", "identity_providers", "token_verifier"],
         "errors": [
+            "ApiKeyError",
             "AuthError",
             "AuthUnavailableError",
             "CredentialError",
             "InsufficientScopeError",
             "InvalidRequestError",
             "InvalidTokenError",
+            "MissingCredentialError",
             "ProviderRefusedError",
+            "TokenStoreError",
         ],
+        "introspection.settings": ["IntrospectionSettings"],
+        "introspection.verifier": ["IntrospectionVerifier"],
         "issuers.metadata": ["ProviderMetadata"],
         "issuers.provider": ["Provider", "Providers", "open_providers"],
-        "principal": ["Principal", "current_principal", "get_principal", "set_principal"],
+        "principal": ["Principal", "current_principal", "get_principal", "principal_context", "set_principal"],
+        "sessions.cookie": ["CookieSessionStore"],
+        "sessions.memory": ["MemorySessionStore"],
+        "sessions.redis_store": ["RedisSessionStore"],
+        "sessions.settings": ["SessionSettings"],
+        "sessions.sql_store": ["SqlSessionStore"],
+        "sessions.store": ["Session", "SessionStore"],
         "settings": ["AuthSettings", "IssuerSettings"],
+        "token_store.memory": ["MemoryTokenStore"],
+        "token_store.redis_store": ["RedisTokenStore"],
+        "token_store.settings": ["TokenStoreSettings"],
+        "token_store.store": ["TokenStore"],
+        "token_store.stored_token": ["StoredToken", "TokenExpired"],
         "tokens.signatures": ["read_token"],
         "verifier": ["OpaqueTokenVerifier", "TokenVerifier"],
     },

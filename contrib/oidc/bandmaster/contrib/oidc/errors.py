@@ -2,11 +2,13 @@
 
 AuthError
 ├── CredentialError (PermanentError)      the caller's credential isn't accepted: 401 or 403
+│   ├── MissingCredentialError                401: a request without a credential, where one is required
 │   ├── InvalidTokenError                     401, invalid_token: a bearer token, key or session that doesn't hold
 │   ├── InvalidRequestError                   400, invalid_request: credentials in two places, or malformed
 │   └── InsufficientScopeError                403, insufficient_scope
 ├── SessionTooLargeError (PermanentError) a session doesn't fit into the cookie that is to hold it
 ├── ProviderRefusedError (PermanentError) a provider's documents contradict the settings, or can't be used
+├── ApiKeyError (PermanentError)          a key can't be revoked or rotated, or the store of keys is unusable
 └── AuthUnavailableError (TransientError) the provider or a store is away: 503, never 401
     └── TokenStoreError                       of a token store
 """
@@ -31,6 +33,12 @@ class CredentialError(AuthError, PermanentError):
 
     code = "invalid_token"
     status = 401
+
+
+class MissingCredentialError(CredentialError):
+    """The request has no credential, and the route requires one. The caller gets no code (RFC 6750, section 3.1)."""
+
+    code = ""
 
 
 class InvalidTokenError(CredentialError):
@@ -87,3 +95,7 @@ class AuthUnavailableError(AuthError, TransientError):
 
 class TokenStoreError(AuthUnavailableError):
     """A token store can't be reached, or holds what isn't a token."""
+
+
+class ApiKeyError(AuthError, PermanentError):
+    """An API key can't be made, revoked or rotated, or the store of API keys can't be used as it is."""

@@ -79,7 +79,7 @@ class CachedDocument(Generic[T]):
             await self._flight.join()
         elif age >= self._ttl and self.may_fetch(now):
             done = self._flight.start()
-            if age >= 2 * self._ttl:
+            if age >= 2 * self._ttl and self._outage is None:
                 await done.wait()
         if self._value is None:
             raise self.describe_outage()

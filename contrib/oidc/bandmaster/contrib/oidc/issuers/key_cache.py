@@ -50,6 +50,8 @@ class KeyCache(CachedDocument[KeySet]):
             AuthUnavailableError: the provider is away, so that nobody knows.
         """
         if self._value is seen and self._flight.is_running:
+            if self._outage is not None:
+                raise self.describe_outage()
             await self._flight.join()
         if self._value is not seen:
             return await self.get()

@@ -101,7 +101,7 @@ def check_tenant(claims: Mapping[str, Any], tenant: str | None) -> None:
         raise InvalidTokenError(f"the token is of the tenant {_quote(claims.get('tid'))}, and its issuer of {tenant!r}")
 
 
-def build_principal(claims: Mapping[str, Any], expires_at: float, settings: IssuerSettings) -> Principal:
+def build_principal(claims: dict[str, Any], expires_at: float, settings: IssuerSettings) -> Principal:
     """Who a verified token was issued to.
 
     Raises:
@@ -119,7 +119,7 @@ def build_principal(claims: Mapping[str, Any], expires_at: float, settings: Issu
         session_id=_read_name(claims, "sid"),
         issued_at=_read_time(claims, "iat"),
         expires_at=expires_at,
-        claims=MappingProxyType(dict(claims)),
+        claims=MappingProxyType(claims),
     )
 
 

@@ -1,0 +1,34 @@
+"""The layer that keeps the principals of requests apart: nobody at first, and nobody again at the end."""
+
+from __future__ import annotations
+
+from contextlib import AbstractContextManager
+
+from bandmaster.contrib.oidc.principal import principal_context
+from bandmaster.kernel import Exchange, MiddlewareBand, middleware
+
+_BLOCK = "principal_context"
+
+
+@middleware(
+    band=MiddlewareBand.OUTERMOST,
+    priority=MiddlewareBand.OUTERMOST.priorities[5],
+    name="principal_context",
+)
+class PrincipalContextLayer:
+    """Ends what `set_principal` begins: `current_principal` is None before a credential is found and after the request.
+
+    A request may be served in the task of other code, as tests do, and a server may start requests in the context of
+    other code. Neither must leave a principal to the other.
+    """
+
+    def on_request(self, exchange: Exchange) -> None:
+        """Begin with nobody."""
+        block: AbstractContextManager[None] = principal_context(None)
+        block.__enter__()
+        exchange.data[_BLOCK] = block
+
+    def on_end(self, exchange: Exchange) -> None:
+        """End with the principal from before the request."""
+        # The block refers to the context of the request, so the exchange must not keep it.
+        exchange.data.pop(_BLOCK).__exit__(None, None, None)
