@@ -10,7 +10,9 @@ from bandmaster.contrib.http.errors import HttpBodyTooLargeError, describe_call
 
 
 async def read_limited(response: httpx2.Response, limit: int) -> bytes:
-    """The decoded body of an answer that is streamed, at most ``limit`` bytes of it::
+    """The decoded body of an answer that is streamed, if it has at most ``limit`` bytes.
+
+    For bodies of services that aren't trusted::
 
         async with client.stream("GET", url) as response:
             body = await read_limited(response, 65_536)

@@ -12,7 +12,7 @@ import httpx2
 from bandmaster.contrib.http.call_log import hide_urls
 from bandmaster.contrib.http.calls import Calls
 from bandmaster.contrib.http.cookies import NoCookies, refuse_cookies
-from bandmaster.contrib.http.errors import ClientLabel, HttpRefusedError, http_errors, url_errors
+from bandmaster.contrib.http.errors import ClientLabel, http_errors, url_errors
 from bandmaster.contrib.http.forwarding import Forwarding
 from bandmaster.contrib.http.pool import HttpPoolGauge, PoolTransport, RoutedPool
 from bandmaster.contrib.http.proxies import make_proxy_rules

@@ -161,8 +161,8 @@ def _translate(error: httpx2.HTTPError, request: httpx2.Request, label: ClientLa
         seconds = request.extensions.get("timeout", {}).get("pool")
         pool = HttpPoolTimeoutError(
             f"{call}: all {label.max_connections} connections of the pool are in use, and none became free within "
-            f"{seconds:g} s; answers that aren't closed hold one each. Raise {label.connections_variable}, or give slow "
-            "services a client of their own"
+            f"{seconds:g} s; answers that aren't closed hold one each. Raise {label.connections_variable}, or give "
+            "slow services a client of their own"
         )
         pool.request = request
         return pool

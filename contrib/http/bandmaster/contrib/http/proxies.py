@@ -36,7 +36,7 @@ class ProxyRules:
 
 
 def make_proxy_rules(settings: HttpSettings) -> ProxyRules:
-    """The rules of a client. A proxy of the settings is for every address: only those of the environment have exemptions."""
+    """The rules of a client. A proxy of the settings is for every address; those of the environment have exemptions."""
     if settings.proxy_url is not None:
         return ProxyRules(settings.proxy_url, settings.proxy_url)
     if not settings.environment_proxies:

@@ -42,7 +42,7 @@ class HttpSettings(Settings):
     )
     idle_timeout: _Seconds = Field(
         default=4,
-        description="Seconds that a connection without a call is kept open; less than servers keep theirs (uvicorn: 5).",
+        description="Seconds that a connection without a call is kept open; less than servers do (uvicorn: 5).",
     )
 
     deadline: _Seconds | None = Field(
