@@ -2,13 +2,17 @@
 
 import logging
 
+import anyio
 import httpx2
 import pytest
 from tests.contrib.http.services import reply, serving
 
 from bandmaster.contrib.http import HttpRefusedError, HttpSettings, open_client
+from bandmaster.contrib.http.proxies import make_proxy_rules
 
 pytestmark = pytest.mark.anyio
+
+PROXY = "http://user:hunter2@proxy:3128"
 
 
 async def answer(seen, stream):
@@ -86,6 +90,28 @@ async def test_the_log_has_no_paths(client, caplog) -> None:
 @pytest.mark.requirement("AU-17")
 async def test_no_text_of_a_client_has_the_password_of_its_proxy(client) -> None:
     """A client shows up in tracebacks."""
-    async with client("billing", proxy_url="http://user:hunter2@proxy:3128") as http:
-        parts = [http, http._connections, http._connections._pool, http._connections._pool._rules]
+    async with client("billing", proxy_url=PROXY) as http:
+        parts = [http, http._connections, http._connections._pool, make_proxy_rules(HttpSettings(proxy_url=PROXY))]
         assert "hunter2" not in "".join(map(repr, parts))
+
+
+async def test_events_of_a_service_have_no_deadline(client) -> None:
+    """They go on for longer than any call; an answer that has none is refused."""
+
+    async def send_events(seen, stream):
+        if seen.target == "/none":
+            return reply(body=b"no events")
+        await stream.send(b"HTTP/1.1 200 OK\r\ncontent-type: text/event-stream\r\n\r\n")
+        for _ in range(5):
+            await stream.send(b"data: tick\n\n")
+            await anyio.sleep(0.05)
+        return None
+
+    async with serving(send_events) as service, client(deadline=0.1) as http:
+        async with http.sse(service.url) as source:
+            assert ["tick"] * 5 == [event.data async for event in source]
+        async with http.sse(f"{service.url}/none", extensions={"deadline": 50}) as source:
+            with pytest.raises(HttpRefusedError, match="text/event-stream") as raised:
+                async for _ in source:
+                    pass
+        assert isinstance(raised.value, httpx2.SSEError)

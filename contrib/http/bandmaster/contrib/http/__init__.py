@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from bandmaster.contrib.http.errors import HttpRefusedError as HttpRefusedError
     from bandmaster.contrib.http.errors import HttpUnavailableError as HttpUnavailableError
     from bandmaster.contrib.http.plain_httpx import plain_httpx as plain_httpx
-    from bandmaster.contrib.http.pool import HttpPoolGauge as HttpPoolGauge
+    from bandmaster.contrib.http.pool_transport import HttpPoolGauge as HttpPoolGauge
     from bandmaster.contrib.http.settings import HttpSettings as HttpSettings
 
 # The module of each public name. A name is imported at its first use (PEP 562): code that reads the settings needs no
@@ -39,7 +39,7 @@ export_lazily(
             "HttpUnavailableError",
         ],
         "plain_httpx": ["plain_httpx"],
-        "pool": ["HttpPoolGauge"],
+        "pool_transport": ["HttpPoolGauge"],
         "settings": ["HttpSettings"],
     },
 )

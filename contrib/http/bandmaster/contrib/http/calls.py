@@ -62,6 +62,10 @@ class Calls:
         try:
             with scope:
                 yield
+        except httpx2.TransportError as error:
+            if self.closed:  # the connection was closed before the scope was cancelled
+                raise self._make_closed_error(request) from error
+            raise
         finally:
             self._scopes.discard(scope)
         if scope.cancelled_caught:
@@ -75,16 +79,19 @@ class Calls:
             HttpClosedError: the client was closed.
         """
         if self.closed:
-            raise HttpClosedError(
-                f"{describe_call(request)}: {self._label} was closed with the application; a component that uses the "
-                "client must depend on httpx2.AsyncClient, so that it is stopped first"
-            )
+            raise self._make_closed_error(request)
 
     def close(self) -> None:
         """End all calls in flight, and refuse further ones."""
         self.closed = True
         for scope in tuple(self._scopes):
             scope.cancel()
+
+    def _make_closed_error(self, request: httpx2.Request) -> HttpClosedError:
+        return HttpClosedError(
+            f"{describe_call(request)}: {self._label} was closed with the application; a component that uses the "
+            "client must depend on httpx2.AsyncClient, so that it is stopped first"
+        )
 
     def _make_deadline_error(self, request: httpx2.Request) -> HttpDeadlineError:
         seconds = request.extensions.get(DEADLINE)

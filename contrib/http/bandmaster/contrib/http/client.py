@@ -5,21 +5,26 @@ from __future__ import annotations
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from types import TracebackType
-from typing import Any, NoReturn, Self
+from typing import Any, Self
 
 import httpx2
 
 from bandmaster.contrib.http.call_log import hide_urls
-from bandmaster.contrib.http.calls import Calls
+from bandmaster.contrib.http.calls import DEADLINE, Calls
 from bandmaster.contrib.http.cookies import NoCookies, refuse_cookies
 from bandmaster.contrib.http.errors import ClientLabel, http_errors, url_errors
 from bandmaster.contrib.http.forwarding import Forwarding
-from bandmaster.contrib.http.pool import HttpPoolGauge, PoolTransport, RoutedPool
+from bandmaster.contrib.http.pool import open_pool
+from bandmaster.contrib.http.pool_transport import HttpPoolGauge, PoolTransport
 from bandmaster.contrib.http.proxies import make_proxy_rules
+from bandmaster.contrib.http.response import HttpEventSource
 from bandmaster.contrib.http.retries import RetryPolicy
 from bandmaster.contrib.http.settings import HttpSettings
 from bandmaster.contrib.http.tls import build_tls
 from bandmaster.contrib.http.transport import CallTransport
+
+DEFAULT_MAX_EVENT_SIZE = 1 << 20
+"""The most bytes of a server-sent event, as httpx2 has it."""
 
 
 class HttpClient(httpx2.AsyncClient):
@@ -78,9 +83,11 @@ class HttpClient(httpx2.AsyncClient):
         """Do nothing: the application closes the client, which other parts use as well."""
 
     async def close_finally(self) -> None:
-        """End the calls in flight, and close every connection."""
+        """End the calls in flight, and close every connection. The transport of a test belongs to the test."""
         self._calls.close()
         await super().aclose()
+        if isinstance(self._connections, PoolTransport):
+            await self._connections.aclose()
 
     async def __aenter__(self) -> Self:
         return self
@@ -99,14 +106,26 @@ class HttpClient(httpx2.AsyncClient):
         return super().cookies
 
     @cookies.setter
-    def cookies(self, cookies: object) -> NoReturn:
+    def cookies(self, cookies: object) -> None:
         refuse_cookies()
+
+    @asynccontextmanager
+    async def sse(self, url: httpx2.URL | str, **options: Any) -> AsyncIterator[httpx2.EventSource]:
+        """Like httpx2's method. The events have no deadline unless the call has one: they don't end.
+
+        Raises:
+            HttpUnavailableError, HttpRefusedError: as for `send`; an answer that has no events is refused.
+        """
+        extensions = {DEADLINE: None, **(options.pop("extensions", None) or {})}
+        size = options.pop("max_event_size", DEFAULT_MAX_EVENT_SIZE)
+        async with super().sse(url, extensions=extensions, max_event_size=size, **options) as source:
+            yield HttpEventSource(source.response, size, self._label)
 
 
 @asynccontextmanager
 async def open_client(
     settings: HttpSettings, name: str, *, transport: httpx2.AsyncBaseTransport | None = None
-) -> AsyncIterator[httpx2.AsyncClient]:
+) -> AsyncIterator[HttpClient]:
     """A client besides the component's, until the block ends. Errors and log events name it by ``name``.
 
     ``transport`` is what a test has in place of connections, such as ``httpx2.MockTransport(answer)``: deadlines,
@@ -116,7 +135,7 @@ async def open_client(
         HttpRefusedError: certificates can't be read.
     """
     label = make_label(settings, name)
-    client = HttpClient(settings, label, transport or PoolTransport(_make_pool(settings), label))
+    client = HttpClient(settings, label, transport or _make_transport(settings, label))
     with hide_urls():
         try:
             yield client
@@ -144,11 +163,12 @@ def make_label(settings: HttpSettings, name: str) -> ClientLabel:
     )
 
 
-def _make_pool(settings: HttpSettings) -> RoutedPool:
-    return RoutedPool(
+def _make_transport(settings: HttpSettings, label: ClientLabel) -> PoolTransport:
+    pool = open_pool(
         make_proxy_rules(settings),
         tls=build_tls(settings),
         max_connections=settings.max_connections,
         max_idle=settings.max_idle_connections,
         idle_timeout=settings.idle_timeout,
     )
+    return PoolTransport(pool, label)

@@ -80,6 +80,7 @@ _PERMANENT = (
     httpx2.UnsupportedProtocol,
     httpx2.DecodingError,
     httpx2.TooManyRedirects,
+    httpx2.SSEError,
     httpx2.HTTPStatusError,
     httpx2.InvalidURL,
 )
@@ -175,7 +176,7 @@ def _translate(error: httpx2.HTTPError, request: httpx2.Request, label: ClientLa
 
 def _make(kinds: dict[type[Any], type[Any]], kind: type[Any], message: str) -> Any:
     # The class isn't called: the constructors of httpx2's errors take different arguments.
-    error = kinds[kind].__new__(kinds[kind], message)
+    error: Any = kinds[kind].__new__(kinds[kind], message)
     error.args = (message,)
     return error
 

@@ -66,7 +66,8 @@ class ExemptHost:
 def parse_exempt_host(text: str) -> ExemptHost | None:
     """An entry of ``NO_PROXY``; None for one that can't be read, which curl, Go and httpx2 ignore as well.
 
-    A domain means the hosts below it, too; one with a dot in front means only those below, as for Go and httpx2.
+    A domain means the hosts below it, too; one with a dot in front means only those below, as for Go and httpx2. One
+    with a scheme is that host alone, as httpx2 has it.
     """
     scheme, separator, rest = text.strip().lower().rpartition("://")
     if separator and scheme == "all":
@@ -85,13 +86,13 @@ def parse_exempt_host(text: str) -> ExemptHost | None:
     name = host.removeprefix("*").removeprefix(".").removesuffix(".")
     if parts.path or not _NAME.fullmatch(name):
         return None
-    is_local = name == "localhost"
+    is_alone = name == "localhost" or bool(separator and not host.startswith("*"))
     return ExemptHost(
         name=name,
         port=port,
         scheme=scheme,
         includes_itself=not host.startswith((".", "*.")),
-        includes_subdomains=not is_local,
+        includes_subdomains=not is_alone,
     )
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncGenerator
+from collections.abc import AsyncGenerator, AsyncIterator
 from contextlib import aclosing
 from typing import Any, Self
 
@@ -35,3 +35,21 @@ class HttpResponse(httpx2.Response):
             with http_errors(self.request, self._label):
                 async for chunk in chunks:
                     yield chunk
+
+
+class HttpEventSource(httpx2.EventSource):
+    """httpx2's server-sent events, with errors that are transient or permanent."""
+
+    def __init__(self, response: httpx2.Response, max_event_size: int | None, label: ClientLabel) -> None:
+        super().__init__(response, max_event_size)
+        self._label = label
+
+    async def __aiter__(self) -> AsyncIterator[httpx2.ServerSentEvent]:
+        events = super().__aiter__()
+        try:
+            with http_errors(self.response.request, self._label):
+                async for event in events:
+                    yield event
+        finally:
+            if isinstance(events, AsyncGenerator):
+                await events.aclose()

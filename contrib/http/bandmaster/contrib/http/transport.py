@@ -71,10 +71,6 @@ class CallTransport(httpx2.AsyncBaseTransport):
             self._log_retry(request, failure, attempts, pause)
             await anyio.sleep(pause)
 
-    async def aclose(self) -> None:
-        """Close the other transport."""
-        await self._inner.aclose()
-
     def _limit_answer(self, request: httpx2.Request, response: httpx2.Response) -> httpx2.Response:
         assert isinstance(response.stream, httpx2.AsyncByteStream)
         return HttpResponse(
