@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from bandmaster.contrib.http.errors import HttpPoolTimeoutError as HttpPoolTimeoutError
     from bandmaster.contrib.http.errors import HttpRefusedError as HttpRefusedError
     from bandmaster.contrib.http.errors import HttpUnavailableError as HttpUnavailableError
-    from bandmaster.contrib.http.plain_httpx import plain_httpx as plain_httpx
+    from bandmaster.contrib.http.httpx_component import plain_httpx as plain_httpx
     from bandmaster.contrib.http.pool_transport import HttpPoolGauge as HttpPoolGauge
     from bandmaster.contrib.http.settings import HttpSettings as HttpSettings
 
@@ -38,7 +38,7 @@ export_lazily(
             "HttpRefusedError",
             "HttpUnavailableError",
         ],
-        "plain_httpx": ["plain_httpx"],
+        "httpx_component": ["plain_httpx"],
         "pool_transport": ["HttpPoolGauge"],
         "settings": ["HttpSettings"],
     },
