@@ -125,6 +125,9 @@ class ClientCredentials(httpx2.Auth):
         )
         if not isinstance(request.stream, httpx2.ByteStream):
             return  # the body can be read only once
+        # The answer gives its connection back: many refused calls would otherwise fill the pool that the request for
+        # the newer token waits for.
+        await response.aread()
         newer = await self.token()
         if newer.value == token.value:
             return
