@@ -36,6 +36,13 @@ if TYPE_CHECKING:
     from bandmaster.contrib.oidc.auth_events import AuthEvent as AuthEvent
     from bandmaster.contrib.oidc.auth_events import AuthListener as AuthListener
     from bandmaster.contrib.oidc.auth_events import report_auth_event as report_auth_event
+    from bandmaster.contrib.oidc.client_credentials.component import client_credentials_for as client_credentials_for
+    from bandmaster.contrib.oidc.client_credentials.settings import (
+        ClientCredentialsSettings as ClientCredentialsSettings,
+    )
+    from bandmaster.contrib.oidc.client_credentials.source import AccessToken as AccessToken
+    from bandmaster.contrib.oidc.client_credentials.source import ClientCredentials as ClientCredentials
+    from bandmaster.contrib.oidc.client_credentials.token_endpoint import TokenRefusedError as TokenRefusedError
     from bandmaster.contrib.oidc.component import build_verifier as build_verifier
     from bandmaster.contrib.oidc.component import identity_providers as identity_providers
     from bandmaster.contrib.oidc.component import token_verifier as token_verifier
@@ -102,6 +109,10 @@ export_lazily(
         "api_keys.sql_store": ["SqlApiKeyStore"],
         "api_keys.store": ["ApiKeyStore", "MemoryApiKeyStore"],
         "auth_events": ["AuthEvent", "AuthListener", "report_auth_event"],
+        "client_credentials.component": ["client_credentials_for"],
+        "client_credentials.settings": ["ClientCredentialsSettings"],
+        "client_credentials.source": ["AccessToken", "ClientCredentials"],
+        "client_credentials.token_endpoint": ["TokenRefusedError"],
         "component": ["build_verifier", "identity_providers", "token_verifier"],
         "errors": [
             "ApiKeyError",
