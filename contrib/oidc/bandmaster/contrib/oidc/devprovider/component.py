@@ -11,10 +11,10 @@ import anyio
 from anyio import to_thread
 from anyio.abc import SocketListener
 
-from bandmaster.contrib.oidc.devprovider.http_server import serve_http
 from bandmaster.contrib.oidc.devprovider.provider import DevProvider
 from bandmaster.contrib.oidc.devprovider.settings import DevProviderSettings
 from bandmaster.contrib.oidc.devprovider.signing import SigningKey
+from bandmaster.contrib.oidc.environments import describe_environment, is_for_development
 from bandmaster.contrib.oidc.settings import AuthSettings, IssuerSettings
 from bandmaster.kernel import (
     Context,
@@ -25,9 +25,6 @@ from bandmaster.kernel import (
     get_logger,
     lifespan,
 )
-
-_ENVIRONMENTS = frozenset({"development", "dev", "local", "test", "testing", "ci"})
-"""The values of BANDMASTER_ENVIRONMENT that mean development or a test."""
 
 
 class DevProviderError(PermanentError):
@@ -44,10 +41,9 @@ def find_start_problems(
 ) -> Iterator[Problem | str]:
     """The reasons why the provider mustn't or can't run, and why it would have no effect."""
     variable = settings.variable("dev_provider")
-    if "environment" not in kernel.model_fields_set or kernel.environment.lower() not in _ENVIRONMENTS:
+    if not is_for_development(kernel):
         yield Problem(
-            f"{variable} lets anyone log in as anyone, which needs an environment that is named, and is development "
-            "or test.",
+            f"{variable} lets anyone log in as anyone, and {describe_environment(kernel)}.",
             f"Unset {variable}; on a developer's machine set {kernel.variable('environment')}=development.",
         )
     if kernel.processes > 1:
@@ -79,6 +75,8 @@ async def dev_provider(
     settings: DevProviderSettings, auth: AuthSettings, context: Context
 ) -> AsyncIterator[DevProvider]:
     """An OpenID provider for development, at an address of its own: anyone may log in as any of its users."""
+    from bandmaster.contrib.oidc.devprovider.http_server import serve_http
+
     issuer = settings.dev_provider or ""
     known = find_issuer(settings, auth)
     provider = DevProvider(

@@ -5,20 +5,25 @@ from __future__ import annotations
 import base64
 import hashlib
 from collections.abc import Mapping
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from joserfc import jwt
-from joserfc.errors import JoseError
-from joserfc.jwk import RSAKey
+if TYPE_CHECKING:
+    from joserfc.jwk import RSAKey
 
 ALGORITHM = "RS256"
 """Every OpenID provider supports this algorithm (OpenID Connect Core, section 15.1)."""
 
 
+# Discovery imports this module in every application with this package, and few of them use the provider: joserfc and
+# cryptography are imported by the functions that need them.
 class SigningKey:
     """A key pair that lives as long as the process."""
 
+    _key: RSAKey
+
     def __init__(self) -> None:
+        from joserfc.jwk import RSAKey
+
         self._key = RSAKey.generate_key(2048, {"use": "sig", "alg": ALGORITHM}, private=True)
         self._key.ensure_kid()
 
@@ -28,10 +33,15 @@ class SigningKey:
 
     def sign(self, kind: str, claims: Mapping[str, Any]) -> str:
         """Sign a token of a type, such as ``at+jwt``."""
+        from joserfc import jwt
+
         return jwt.encode({"alg": ALGORITHM, "kid": self._key.kid, "typ": kind}, dict(claims), self._key)
 
     def read(self, kind: str, token: str) -> dict[str, Any] | None:
         """The claims of a token of a type that this key has signed, expired or not; None if it hasn't."""
+        from joserfc import jwt
+        from joserfc.errors import JoseError
+
         try:
             found = jwt.decode(token, self._key, algorithms=[ALGORITHM])
         except (JoseError, ValueError):
