@@ -44,7 +44,7 @@ def options(address: str, *parts: Any, issuer: str | None = None, **environment:
 
 
 async def test_a_whole_login_over_the_network(address: str) -> None:
-    """Discovery, login, tokens that verify against the published keys, userinfo: as any client does it."""
+    """Discovery, login, tokens that verify against the published keys, userinfo: as any client goes."""
     async with run(**options(address)), httpx2.AsyncClient(base_url=address, trust_env=False) as client:
         document = (await client.get("/.well-known/openid-configuration")).json()
         page = await client.get(login_target())
@@ -63,7 +63,7 @@ async def test_a_whole_login_over_the_network(address: str) -> None:
 
 
 async def test_components_that_start_later_reach_it(address: str) -> None:
-    """A component that fetches keys while it starts finds the provider answering."""
+    """A component that fetches keys during its own start gets them."""
 
     @lifespan(band=LifespanBand.SERVICES)
     async def verifier() -> AsyncIterator[KeySet]:
@@ -89,7 +89,7 @@ async def test_it_is_gone_after_the_stop(address: str) -> None:
 
 
 async def test_its_start_is_loud(address: str) -> None:
-    """A warning says that anyone can log in, where, and how to end it."""
+    """A warning says that anyone can log in, where, and which setting ends this."""
     with capture_logs("bandmaster.oidc") as entries:
         async with run(**options(address)):
             pass
@@ -189,7 +189,7 @@ async def test_no_secret_is_logged(address: str, capsys: pytest.CaptureFixture[s
 
 
 def test_importing_the_package_is_cheap() -> None:
-    """Describing the component loads neither cryptography nor an HTTP library: few applications use it."""
+    """Describing the component loads neither cryptography nor an HTTP library: few applications use the provider."""
     code = (
         "import sys; from bandmaster.contrib.oidc.devprovider.component import dev_provider; "
         "print([name for name in ('joserfc', 'httpx2', 'cryptography', 'h11') if name in sys.modules])"

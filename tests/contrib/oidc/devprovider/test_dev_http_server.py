@@ -29,7 +29,7 @@ async def serving(answer) -> AsyncIterator[int]:
 
 
 def echo(request: Request) -> Response:
-    """Answer with what was asked."""
+    """Answer with the parts of the request."""
     text = f"{request.method} {request.target} {request.headers.get('x-test')} {request.body.decode()}"
     return Response(201, {"x-kind": "echo"}, text.encode())
 

@@ -10,7 +10,7 @@ from bandmaster.contrib.oidc.devprovider.component import is_wanted
 
 
 def test_there_is_none_by_default(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Only a setting of its own asks for it."""
+    """Only a setting of its own switches the provider on."""
     monkeypatch.delenv("AUTH_DEV_PROVIDER", raising=False)
     assert not is_wanted(DevProviderSettings())
 
@@ -44,7 +44,7 @@ def test_users_are_read_from_the_environment(monkeypatch: pytest.MonkeyPatch) ->
     ],
 )
 def test_the_address_is_one_of_this_machine(address: str) -> None:
-    """Nobody else may reach it, and it is the issuer to the letter."""
+    """Other machines must not reach the provider, and the address is the issuer to the letter."""
     with pytest.raises(ValidationError, match="dev_provider"):
         DevProviderSettings(dev_provider=address)
 

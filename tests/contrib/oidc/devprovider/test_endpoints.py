@@ -59,7 +59,7 @@ def test_a_refresh_token_that_is_spent_twice_ends_the_login(provider: DevProvide
 
 
 def test_the_end_of_one_login_is_not_the_end_of_others(provider: DevProvider) -> None:
-    """The same user may be logged in twice."""
+    """A user may have two logins."""
     one, other = log_in(provider), log_in(provider)
     refresh(provider, one["refresh_token"])
     refresh(provider, one["refresh_token"])
@@ -116,7 +116,7 @@ def test_an_application_gets_tokens_for_itself(provider: DevProvider) -> None:
 def test_a_bad_token_request_is_refused(
     provider: DevProvider, form: dict[str, str], headers: dict[str, str], status: int, error: str
 ) -> None:
-    """The answer is the JSON of RFC 6749, section 5.2, and nobody stores it."""
+    """The answer is the JSON of RFC 6749, section 5.2, and is not stored."""
     response = ask(provider, "POST", "/token", form, **headers)
     assert (status, error) == (response.status, read_json(response)["error"])
     assert "no-store" == response.headers["cache-control"]

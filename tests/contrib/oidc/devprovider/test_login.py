@@ -75,7 +75,7 @@ def test_a_login_returns_tokens_that_verify(provider: DevProvider, clock: Clock)
 
 
 def test_no_published_key_is_private(provider: DevProvider) -> None:
-    """The key set has what verifies, and nothing that signs."""
+    """The key set has the members that verify, and none that signs."""
     (key,) = read_json(ask(provider, "GET", "/jwks"))["keys"]
     assert {"kty", "n", "e", "kid", "use", "alg"} == key.keys()
 
@@ -86,7 +86,7 @@ def test_each_process_has_a_key_of_its_own() -> None:
 
 
 def test_the_page_names_the_users(provider: DevProvider) -> None:
-    """A person chooses a user by a button; the form returns to its own address, with the request in it."""
+    """A person chooses a user by a button; the form returns to its own address, which holds the request."""
     response = ask(provider, "GET", login_target(login_hint="bob"))
     page = response.body.decode()
     assert 200 == response.status
@@ -115,7 +115,7 @@ def test_nobody_else_logs_in(provider: DevProvider, form: dict[str, str]) -> Non
 
 
 def test_a_user_grants_only_their_scopes(provider: DevProvider) -> None:
-    """What a user can't grant is left out, and the answer says so; the scopes of OpenID Connect are everybody's."""
+    """Other scopes are left out, and the answer says so; the scopes of OpenID Connect are everybody's."""
     answer = log_in(provider, "bob", scope="openid read write profile")
     assert "openid read profile" == answer["scope"]
 
@@ -138,7 +138,7 @@ def test_without_audiences_tokens_are_for_the_client() -> None:
 
 
 def test_claims_of_a_user_replace_none_of_the_protocol() -> None:
-    """A careless setting can't make a token that says it is another user's."""
+    """A careless setting can't make a token of another user."""
     user = DevUser(subject="alice", claims={"sub": "root", "aud": "x", "iss": "y", "exp": 1, "email": "a@shop.example"})
     provider = DevProvider(ISSUER, [user], key=KEY)
     answer = log_in(provider, scope="openid email")
@@ -197,7 +197,7 @@ def test_nothing_is_sent_to_other_machines(provider: DevProvider, method: str, c
 
 @pytest.mark.parametrize("address", ["http://localhost:3000/docs", "https://[::1]/cb?tenant=a", "http://127.0.0.1/"])
 def test_any_address_of_this_machine_is_good(provider: DevProvider, address: str) -> None:
-    """Nothing needs to be registered. A query of the address is kept."""
+    """No address is registered beforehand. A query of the address is kept."""
     response = ask(provider, "POST", login_target(redirect_uri=address), {"user": "alice"})
     assert response.headers["location"].startswith(address)
     assert "code" in read_redirect(response)[1]
@@ -251,7 +251,7 @@ def test_codes_are_bounded(provider: DevProvider) -> None:
 
 
 def test_secrets_are_in_no_repr(provider: DevProvider) -> None:
-    """What a failing assertion prints can't be used."""
+    """The output of a failing assertion holds no code and no token."""
     from bandmaster.contrib.oidc.devprovider.grants import PendingCode
     from bandmaster.contrib.oidc.devprovider.messages import Request, Response
 

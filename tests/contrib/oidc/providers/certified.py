@@ -1,4 +1,4 @@
-"""A certified OpenID provider, and what tests do at it: log in, mint tokens, rotate keys, end sessions."""
+"""A certified OpenID provider for tests, which log in, mint tokens, rotate keys and end sessions."""
 
 from __future__ import annotations
 
@@ -177,7 +177,7 @@ class OidcProvider(Provider):
         return (await self.request_tokens(client, headers=headers, **given)).access_token
 
     async def refresh(self, client: Client, refresh_token: str, **parameters: str) -> Tokens:
-        """Spend a refresh token. The provider rotates it, and revokes the whole grant when it is spent twice."""
+        """Spend a refresh token. The provider rotates it, and revokes the whole grant if a token is spent twice."""
         return await self.request_tokens(client, grant_type="refresh_token", refresh_token=refresh_token, **parameters)
 
     async def request_tokens(self, client: Client, *, headers: Mapping[str, str] | None = None, **form: str) -> Tokens:
@@ -191,7 +191,7 @@ class OidcProvider(Provider):
         return Tokens(**{name: value for name, value in answer.items() if name in names})
 
     async def introspect(self, client: Client, token: str) -> dict[str, Any]:
-        """Ask what a token is (RFC 7662)."""
+        """Ask whether a token is active, and for its members (RFC 7662)."""
         return await self._post("/token/introspection", client, {"token": token}, {})
 
     async def revoke(self, client: Client, token: str) -> None:

@@ -57,13 +57,13 @@ def hostile_provider_process(tmp_path_factory: pytest.TempPathFactory) -> Iterat
 
 @pytest.fixture
 def oidc_provider(oidc_provider_process: ProviderProcess) -> OidcProvider:
-    """The certified provider, with nothing in it. A test can't stop it."""
+    """The certified provider, emptied. Tests can't stop this one."""
     return OidcProvider(oidc_provider_process).reset()
 
 
 @pytest.fixture
 def oidc_provider_https(oidc_provider_https_process: ProviderProcess) -> OidcProvider:
-    """The certified provider over HTTPS, with nothing in it. ``provider.tls`` trusts its certificate."""
+    """The certified provider over HTTPS, emptied. ``provider.tls`` trusts its certificate."""
     return OidcProvider(oidc_provider_https_process).reset()
 
 
@@ -76,5 +76,5 @@ def own_oidc_provider(tmp_path: Path) -> Iterator[OidcProvider]:
 
 @pytest.fixture
 def hostile_provider(hostile_provider_process: ProviderProcess) -> HostileProvider:
-    """The provider that lies as it is told. A test can't stop it."""
+    """The hostile provider, which lies on command. Tests can't stop this one."""
     return HostileProvider(hostile_provider_process).reset()

@@ -1,4 +1,4 @@
-"""An OpenID provider that lies as a test tells it to, without checking anything itself."""
+"""An OpenID provider that lies on command, and checks no client, code or token itself."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ PROGRAM = "hostile.mjs"
 
 Subject = Literal["id_token", "access_token", "userinfo", "introspection"]
 Forgery = Literal["signature", "none", "stranger", "hmac", "garbage"]
-"""How a token is forged after it is signed.
+"""The ways to forge a signed token.
 
 - ``signature``: one bit of the signature is changed.
 - ``none``: the algorithm is "none", and there is no signature.
@@ -37,7 +37,10 @@ class HostileProvider(Provider):
         header: Mapping[str, Any] | None = None,
         forge: Forgery | None = None,
     ) -> None:
-        """Change what the provider says about a subject. ``payload`` and ``header`` are merge patches: None removes."""
+        """Change the claims about a subject, or forge the token.
+
+        ``payload`` and ``header`` are merge patches: None removes a member.
+        """
         told = {"payload": payload, "header": header, "forge": forge}
         self.process.command("lie", about=about, **{key: value for key, value in told.items() if value})
 

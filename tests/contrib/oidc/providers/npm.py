@@ -115,7 +115,7 @@ def _find_cache_folder() -> Path:
 
 @contextmanager
 def _lock(folder: Path) -> Iterator[None]:
-    """Hold a lock across processes, which ends with the process that holds it."""
+    """Hold a lock across processes, which ends with the process."""
     try:
         folder.mkdir(parents=True, exist_ok=True)
         file = (folder / ".lock").open("w")

@@ -23,7 +23,7 @@ _SECONDS = 30.0
 
 
 class ProviderProcess:
-    """A provider in a process of its own. Its issuer stays the same when it is stopped and started again."""
+    """A provider in a process of its own. The issuer stays the same when the process is stopped and started again."""
 
     def __init__(
         self, program: str, package: str, folder: Path, certificate: Certificate | None = None, *, shared: bool = False
@@ -41,7 +41,7 @@ class ProviderProcess:
         self._holding = ExitStack()
 
     def start(self) -> None:
-        """Start the provider. What it kept in memory is gone, its keys included.
+        """Start the provider, with new keys and an empty memory.
 
         Raises:
             ServerUnavailable: the provider can't be started.
@@ -58,7 +58,7 @@ class ProviderProcess:
         """Give a command to the provider.
 
         Raises:
-            RuntimeError: the provider failed to do it.
+            RuntimeError: the command failed.
         """
         with httpx2.Client(verify=self.tls, timeout=_SECONDS, trust_env=False) as client:
             answer = client.post(f"{self.issuer}{_CONTROL}", json={"command": command, **arguments})

@@ -263,7 +263,7 @@ async def test_it_speaks_https(oidc_provider_https: OidcProvider) -> None:
 
 
 async def test_an_own_provider_is_stopped_and_started(own_oidc_provider: OidcProvider) -> None:
-    """While it is away connections are refused; then it has the same address, and other keys."""
+    """Connections are refused meanwhile; afterwards the address is the same, and the keys are others."""
     before = await own_oidc_provider.jwks()
     own_oidc_provider.stop()
     with pytest.raises(httpx2.ConnectError):
@@ -274,7 +274,7 @@ async def test_an_own_provider_is_stopped_and_started(own_oidc_provider: OidcPro
 
 
 async def test_the_shared_provider_is_not_stopped(oidc_provider: OidcProvider) -> None:
-    """A test that stopped it would fail its neighbours."""
+    """A stop would fail the tests of others."""
     for forbidden in (oidc_provider.stop, oidc_provider.start):
         with pytest.raises(RuntimeError, match="own_oidc_provider"):
             forbidden()

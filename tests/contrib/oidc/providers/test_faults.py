@@ -71,7 +71,7 @@ async def test_a_connection_is_closed_without_an_answer(oidc_provider: OidcProvi
 
 
 async def test_an_answer_is_huge(oidc_provider: OidcProvider) -> None:
-    """A body is repeated, for clients that limit what they read."""
+    """A body is repeated, for clients that limit the size."""
     oidc_provider.add_fault(oidc_provider.jwks_path, status=200, body="x" * 1000, repeat=2000)
     assert 2_000_000 == len((await _get(oidc_provider)).content)
 
@@ -97,7 +97,7 @@ async def test_an_answer_is_delayed(oidc_provider: OidcProvider) -> None:
 
 
 async def test_the_end_of_all_faults_answers_who_waits(oidc_provider: OidcProvider) -> None:
-    """No request hangs beyond the test that held it."""
+    """No request hangs after the test that held requests."""
     oidc_provider.add_fault(oidc_provider.jwks_path, hold=True)
     async with anyio.create_task_group() as tasks:
         tasks.start_soon(_get, oidc_provider)

@@ -1,4 +1,4 @@
-"""The hostile provider lies as a test tells it, and tells the truth else."""
+"""The hostile provider lies on command, and tells the truth otherwise."""
 
 from __future__ import annotations
 
@@ -31,13 +31,13 @@ async def _verify(provider: HostileProvider, token: str) -> dict:
 
 
 async def test_without_lies_its_tokens_hold(hostile_provider: HostileProvider) -> None:
-    """The ID token is for the client, and a published key signs it."""
+    """The ID token is for the client, and verifies by a published key."""
     claims = await _verify(hostile_provider, (await _request_tokens(hostile_provider))["id_token"])
     assert (hostile_provider.issuer, CLIENT, "johndoe") == (claims["iss"], claims["aud"], claims["sub"])
 
 
 async def test_it_lies_in_one_token_only(hostile_provider: HostileProvider) -> None:
-    """Claims and header of the ID token are changed and removed; the access token stays as it is."""
+    """Claims and header of the ID token are changed and removed; the access token stays unchanged."""
     hostile_provider.lie("id_token", payload={"aud": "another", "sub": None}, header={"kid": None, "typ": "odd"})
     answer = await _request_tokens(hostile_provider)
     header, claims = _read_part(answer["id_token"], 0), _read_part(answer["id_token"], 1)
@@ -51,7 +51,7 @@ async def test_it_lies_in_one_token_only(hostile_provider: HostileProvider) -> N
     ("forge", "algorithm"), [("signature", "RS256"), ("stranger", "RS256"), ("none", "none"), ("hmac", "HS256")]
 )
 async def test_it_forges_tokens(hostile_provider: HostileProvider, about: str, forge: Forgery, algorithm: str) -> None:
-    """A forged token says what the true one says, and isn't signed by a published key."""
+    """A forged token has the claims of the true one, and no signature of a published key."""
     hostile_provider.lie(about, forge=forge)  # type: ignore[arg-type]
     token = (await _request_tokens(hostile_provider))[about]
     assert (algorithm, "johndoe") == (_read_part(token, 0)["alg"], _read_part(token, 1)["sub"])
@@ -66,7 +66,7 @@ async def test_it_sends_garbage(hostile_provider: HostileProvider) -> None:
 
 
 async def test_it_lies_about_the_user(hostile_provider: HostileProvider) -> None:
-    """Userinfo and introspection say what the test says."""
+    """The test chooses the answers of userinfo and introspection."""
     hostile_provider.lie("userinfo", payload={"sub": "mallory"})
     hostile_provider.lie("introspection", payload={"active": "yes"})
     async with hostile_provider.process.open_client() as client:
@@ -106,5 +106,5 @@ async def test_it_signs_what_a_test_wants(hostile_provider: HostileProvider) -> 
 
 
 async def test_each_test_begins_with_one_key(hostile_provider: HostileProvider) -> None:
-    """Nothing of the test before is left."""
+    """The keys of the test before are gone."""
     assert ["first"] == [key["kid"] for key in (await hostile_provider.jwks())["keys"]]

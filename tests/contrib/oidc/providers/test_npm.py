@@ -38,7 +38,7 @@ def fake_npm(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
 
 
 def test_several_processes_install_once(fake_npm, tmp_path: Path) -> None:
-    """Whoever comes second waits, and finds the package whole."""
+    """The others wait, and find the package whole."""
     cache, start = fake_npm(), threading.Barrier(4)
 
     def ask(_number: int) -> list[str]:
@@ -53,7 +53,7 @@ def test_several_processes_install_once(fake_npm, tmp_path: Path) -> None:
 
 
 def test_npm_runs_no_scripts_of_packages(fake_npm) -> None:
-    """The package is named with its exact version, and nothing of it runs at the installation."""
+    """The package is named with its exact version, and its scripts are ignored."""
     log = (install("a-package@1.2.3", fake_npm()) / "npm.log").read_text().split()
     assert {"install", "--save-exact", "a-package@1.2.3", "--ignore-scripts"} <= set(log)
 

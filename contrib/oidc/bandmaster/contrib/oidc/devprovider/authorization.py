@@ -16,7 +16,7 @@ _CHALLENGE = re.compile(r"[A-Za-z0-9_-]{43}")
 
 @dataclass(frozen=True, slots=True)
 class AuthorizationRequest:
-    """What an application asks for when it sends a browser to the provider."""
+    """The parameters with which an application sends a browser to the provider."""
 
     client_id: str
     redirect_uri: str

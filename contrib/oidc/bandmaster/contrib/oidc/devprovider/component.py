@@ -1,4 +1,4 @@
-"""The provider for development as a component: it listens before anything asks for its keys."""
+"""The component of the provider for development, which listens before others ask for keys."""
 
 from __future__ import annotations
 
@@ -39,7 +39,7 @@ def is_wanted(settings: DevProviderSettings) -> bool:
 def find_start_problems(
     settings: DevProviderSettings, auth: AuthSettings, kernel: KernelSettings
 ) -> Iterator[Problem | str]:
-    """The reasons why the provider mustn't or can't run, and why it would have no effect."""
+    """The reasons why the provider can't run here, or would have no effect."""
     variable = settings.variable("dev_provider")
     if not is_for_development(kernel):
         yield Problem(
@@ -59,7 +59,7 @@ def find_start_problems(
 
 
 def find_issuer(settings: DevProviderSettings, auth: AuthSettings) -> IssuerSettings | None:
-    """The application's settings for this provider; None if it isn't one of its providers."""
+    """The application's settings for this provider; None if the application uses others only."""
     return next((issuer for issuer in auth.providers if issuer.issuer == settings.dev_provider), None)
 
 

@@ -17,7 +17,7 @@ _REFRESH_SECONDS = 12 * 3600
 
 @dataclass(frozen=True, slots=True)
 class Grant:
-    """What a user has granted to an application by logging in."""
+    """The rights that a user has granted to an application by logging in."""
 
     user: DevUser
     client_id: str
@@ -54,7 +54,7 @@ class Codes:
         return code
 
     def spend(self, code: str, now: float) -> PendingCode | None:
-        """Find what a code stands for, which is good no more; None if it never was, or has expired."""
+        """Use up a code and return its login; None if the code is unknown, spent or expired."""
         found = self._pending.pop(code, None)
         return None if found is None or found.expires_at <= now else found
 
@@ -81,7 +81,7 @@ class RefreshTokens:
         return f"{grant.session}.{secret}"
 
     def find(self, token: str, now: float) -> Grant | None:
-        """Find what a token stands for; None if it is spent, expired or revoked."""
+        """Find the grant of a token; None if the token is spent, expired or revoked."""
         session, _, secret = token.partition(".")
         found = self._by_session.get(session)
         if found is None or found.expires_at <= now or not compare_digest(secret.encode(), found.secret.encode()):
@@ -89,7 +89,7 @@ class RefreshTokens:
         return found.grant
 
     def spend(self, token: str, now: float) -> Grant | None:
-        """Find what a token stands for; the login of a token that isn't good ends."""
+        """Find the grant of a token; the login of a token that isn't good ends."""
         grant = self.find(token, now)
         if grant is None:
             self._by_session.pop(token.partition(".")[0], None)

@@ -1,4 +1,4 @@
-"""The key of the provider for development, and the tokens that it signs."""
+"""Sign and read tokens by the key of the provider for development."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ class SigningKey:
         return jwt.encode({"alg": ALGORITHM, "kid": self._key.kid, "typ": kind}, dict(claims), self._key)
 
     def read(self, kind: str, token: str) -> dict[str, Any] | None:
-        """The claims of a token of a type that this key has signed, expired or not; None if it hasn't."""
+        """The claims of a token of a type that this key has signed, expired or not; None for any other text."""
         from joserfc import jwt
         from joserfc.errors import JoseError
 
