@@ -58,7 +58,7 @@ def choose(provider: DevProvider, user: str, **parameters: str | None) -> str:
     return answer["code"]
 
 
-def redeem(provider: DevProvider, code: str, **changes: str) -> Response:
+def redeem(provider: DevProvider, code: str, /, **changes: str) -> Response:
     """Spend a code, as the application does after the callback."""
     form = {"grant_type": "authorization_code", "client_id": "shop", "redirect_uri": CALLBACK}
     return ask(provider, "POST", "/token", {**form, "code": code, "code_verifier": VERIFIER, **changes})

@@ -206,7 +206,7 @@ def test_no_page_elsewhere_has_a_login_done(provider: DevProvider) -> None:
         ("GET", "/token", 405),
         ("DELETE", "/jwks", 405),
         ("GET", "//evil.example", 404),
-        ("GET", "http://[", 400),
+        ("GET", "http://[", 404),
     ],
 )
 def test_other_requests_are_refused(provider: DevProvider, method: str, target: str, status: int) -> None:

@@ -183,7 +183,11 @@ const commands = {
   clear_state: () => { ttl = { ...TTL }; users = {}; logouts = []; deliver = true; },
   add_client: ({ metadata }) => { storage.set(`Client:${metadata.client_id}`, metadata); },
   set_user: ({ name, claims }) => { users[name] = claims; },
-  set_ttl: (seconds) => { Object.assign(ttl, seconds); },
+  set_ttl: (seconds) => {
+    // Tokens of users and of clients are one kind of thing to tests.
+    if (seconds.AccessToken) ttl.ClientCredentials = seconds.AccessToken;
+    Object.assign(ttl, seconds);
+  },
   rotate_keys: ({ keep }) => {
     const made = makeKeys();
     keys = keep ? [...made, ...keys] : made;

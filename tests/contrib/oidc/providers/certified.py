@@ -93,7 +93,7 @@ class OidcProvider(Provider):
     def set_ttl(self, **seconds: int) -> None:
         """Set how many seconds new things live.
 
-        ``AccessToken``, ``ClientCredentials``, ``IdToken``, ``RefreshToken``, ``Session``, ``Grant``.
+        ``AccessToken``, ``IdToken``, ``RefreshToken``, ``Session``, ``Grant``.
         """
         self.process.command("set_ttl", **seconds)
 

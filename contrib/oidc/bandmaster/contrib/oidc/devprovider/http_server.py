@@ -42,8 +42,8 @@ async def _serve_request(stream: ByteStream, answer: Callable[[Request], Respons
         return
     try:
         response = answer(request)
-    except Exception:  # noqa: BLE001  # one request's failure must not end the server
-        get_logger("bandmaster.oidc").exception("the provider for development failed", path=request.path)
+    except Exception as error:  # noqa: BLE001  # one request's failure must not end the server
+        get_logger("bandmaster.oidc").error("the provider for development failed", path=request.path, exception=error)
         response = Response(500)
     headers = {**response.headers, "content-length": str(len(response.body)), "connection": "close"}
     sent = connection.send(h11.Response(status_code=response.status, headers=list(headers.items())))

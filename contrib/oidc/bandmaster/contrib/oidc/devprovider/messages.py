@@ -36,7 +36,7 @@ class Request:
     @property
     def path(self) -> str:
         """The path without the query."""
-        return urlsplit(self.target).path
+        return self.target.partition("?")[0]
 
     def read_query(self) -> dict[str, str]:
         """Read the parameters of the query.
@@ -44,7 +44,7 @@ class Request:
         Raises:
             OAuthError: a parameter comes twice (RFC 6749, section 3.1).
         """
-        return _read_parameters(urlsplit(self.target).query)
+        return _read_parameters(self.target.partition("?")[2])
 
     def read_form(self) -> dict[str, str]:
         """Read the fields of the body.
