@@ -9,7 +9,8 @@ from urllib.parse import urlsplit
 
 import anyio
 from anyio import to_thread
-from anyio.abc import SocketListener
+from anyio.abc import SocketStream
+from anyio.streams.stapled import MultiListener
 
 from bandmaster.contrib.oidc.devprovider.provider import DevProvider
 from bandmaster.contrib.oidc.devprovider.settings import DevProviderSettings
@@ -97,7 +98,7 @@ async def dev_provider(
         yield provider
 
 
-async def _listen(issuer: str, settings: DevProviderSettings) -> SocketListener:
+async def _listen(issuer: str, settings: DevProviderSettings) -> MultiListener[SocketStream]:
     address = urlsplit(issuer)
     try:
         listener = await anyio.create_tcp_listener(local_host=address.hostname, local_port=address.port or 0)
