@@ -26,6 +26,7 @@ let ttl = { ...TTL };
 let users = {};
 let logouts = [];
 let deliver = true;
+let defaultResource;
 const storage = new Map();
 
 /** Keeps everything in memory, also when the provider is built anew. */
@@ -98,7 +99,8 @@ function build() {
       },
       resourceIndicators: {
         enabled: true,
-        defaultResource: async () => undefined,
+        defaultResource: async (_ctx, _client, oneOf) => oneOf?.[0] ?? defaultResource,
+        useGrantedResource: async () => defaultResource !== undefined,
         getResourceServerInfo: async (ctx, resource) => ({
           scope: 'read write admin',
           audience: resource,
@@ -180,9 +182,10 @@ const commands = {
     keys = firstKeys;
     provider = build();
   },
-  clear_state: () => { ttl = { ...TTL }; users = {}; logouts = []; deliver = true; },
+  clear_state: () => { ttl = { ...TTL }; users = {}; logouts = []; deliver = true; defaultResource = undefined; },
   add_client: ({ metadata }) => { storage.set(`Client:${metadata.client_id}`, metadata); },
   set_user: ({ name, claims }) => { users[name] = claims; },
+  set_default_resource: ({ resource }) => { defaultResource = resource; },
   set_ttl: (seconds) => {
     // Tokens of users and of clients are one kind of thing to tests.
     if (seconds.AccessToken) ttl.ClientCredentials = seconds.AccessToken;

@@ -90,6 +90,13 @@ class OidcProvider(Provider):
         """Give a user claims of their own, such as ``groups=["admin"]``; the subject is the name."""
         self.process.command("set_user", name=name, claims=claims)
 
+    def set_default_resource(self, resource: str) -> None:
+        """Issue every access token for a resource, as a JWT, also to clients that name none.
+
+        The userinfo endpoint takes no such token.
+        """
+        self.process.command("set_default_resource", resource=resource)
+
     def set_ttl(self, **seconds: int) -> None:
         """Set how many seconds new things live.
 

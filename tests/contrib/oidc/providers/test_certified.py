@@ -93,6 +93,17 @@ async def test_a_login_for_a_resource_returns_a_jwt(oidc_provider: OidcProvider)
     assert ("bob", API, "read") == (claims["sub"], claims["aud"], claims["scope"])
 
 
+async def test_a_resource_may_be_the_default(oidc_provider: OidcProvider) -> None:
+    """Clients that name no resource get JWTs, too, with the scopes of the resource."""
+    oidc_provider.set_default_resource(API)
+    client = oidc_provider.add_client()
+    tokens = await oidc_provider.log_in("alice", client=client, scope="openid write")
+    renewed = await oidc_provider.refresh(client, tokens.refresh_token or "")
+    for token in (tokens.access_token, renewed.access_token):
+        claims = await _verify(oidc_provider, token, "RS256")
+        assert ("alice", API, "write") == (claims["sub"], claims["aud"], claims["scope"])
+
+
 async def test_a_public_client_logs_in(oidc_provider: OidcProvider) -> None:
     """A client without a secret, as a page of documentation is one."""
     client = oidc_provider.add_client(public=True)
