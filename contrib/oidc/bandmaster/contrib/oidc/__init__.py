@@ -37,15 +37,16 @@ if TYPE_CHECKING:
     from bandmaster.contrib.oidc.auth_events import AuthListener as AuthListener
     from bandmaster.contrib.oidc.auth_events import report_auth_event as report_auth_event
     from bandmaster.contrib.oidc.client_credentials.component import client_credentials_for as client_credentials_for
-    from bandmaster.contrib.oidc.client_credentials.settings import (
-        ClientCredentialsSettings as ClientCredentialsSettings,
-    )
+    from bandmaster.contrib.oidc.client_credentials.settings import ClientCredentialsSettings as ClientCredentialsSettings
     from bandmaster.contrib.oidc.client_credentials.source import AccessToken as AccessToken
     from bandmaster.contrib.oidc.client_credentials.source import ClientCredentials as ClientCredentials
     from bandmaster.contrib.oidc.client_credentials.token_endpoint import TokenRefusedError as TokenRefusedError
     from bandmaster.contrib.oidc.component import build_verifier as build_verifier
     from bandmaster.contrib.oidc.component import identity_providers as identity_providers
     from bandmaster.contrib.oidc.component import token_verifier as token_verifier
+    from bandmaster.contrib.oidc.devprovider.provider import DevProvider as DevProvider
+    from bandmaster.contrib.oidc.devprovider.settings import DevProviderSettings as DevProviderSettings
+    from bandmaster.contrib.oidc.devprovider.settings import DevUser as DevUser
     from bandmaster.contrib.oidc.errors import ApiKeyError as ApiKeyError
     from bandmaster.contrib.oidc.errors import AuthError as AuthError
     from bandmaster.contrib.oidc.errors import AuthUnavailableError as AuthUnavailableError
@@ -114,18 +115,9 @@ export_lazily(
         "client_credentials.source": ["AccessToken", "ClientCredentials"],
         "client_credentials.token_endpoint": ["TokenRefusedError"],
         "component": ["build_verifier", "identity_providers", "token_verifier"],
-        "errors": [
-            "ApiKeyError",
-            "AuthError",
-            "AuthUnavailableError",
-            "CredentialError",
-            "InsufficientScopeError",
-            "InvalidRequestError",
-            "InvalidTokenError",
-            "MissingCredentialError",
-            "ProviderRefusedError",
-            "TokenStoreError",
-        ],
+        "devprovider.provider": ["DevProvider"],
+        "devprovider.settings": ["DevProviderSettings", "DevUser"],
+        "errors": ["ApiKeyError", "AuthError", "AuthUnavailableError", "CredentialError", "InsufficientScopeError", "InvalidRequestError", "InvalidTokenError", "MissingCredentialError", "ProviderRefusedError", "TokenStoreError"],
         "introspection.settings": ["IntrospectionSettings"],
         "introspection.verifier": ["IntrospectionVerifier"],
         "issuers.metadata": ["ProviderMetadata"],
