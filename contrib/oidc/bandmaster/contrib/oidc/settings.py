@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Annotated, ClassVar, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, SecretStr
@@ -40,6 +41,29 @@ class IssuerSettings(BaseModel):
     end_session_url: str | None = Field(default=None, description="The logout endpoint, likewise.")
     client_id: str | None = Field(default=None, description="The client for login, introspection and refresh.")
     client_secret: SecretStr | None = Field(default=None, description="The client's secret.")
+    login: bool = Field(default=True, description="Whether users log in by this provider, if it has a client.")
+    authorize_params: Mapping[str, str] = Field(
+        default={}, description="Further parameters of the authorization request, as JSON."
+    )
+    grant_params: Mapping[str, str] = Field(default={}, description="Further parameters of token requests, as JSON.")
+    login_scopes: tuple[str, ...] = Field(
+        default=("openid", "profile", "email"),
+        description="The scopes that a login asks for; many providers give a refresh token for offline_access.",
+    )
+    response_mode: Literal["query", "form_post"] = Field(
+        default="query", description="How the provider answers a login: by a redirect, or by a form as Apple does."
+    )
+    token_auth_method: Literal["auto", "client_secret_basic", "client_secret_post", "none"] = Field(
+        default="auto", description="How the client authenticates at the token endpoint; auto: as discovery says."
+    )
+    userinfo: bool = Field(
+        default=True, description="Whether a login asks the userinfo endpoint for claims, if there is one."
+    )
+
+    @property
+    def has_login(self) -> bool:
+        """Whether users log in by this provider."""
+        return self.client_id is not None and self.login
 
 
 class AuthSettings(Settings):
@@ -80,3 +104,8 @@ class AuthSettings(Settings):
             client_secret=self.client_secret,
         )
         return (own, *self.issuers)
+
+    @property
+    def has_login(self) -> bool:
+        """Whether users log in by one of the providers."""
+        return any(provider.has_login for provider in self.providers)
