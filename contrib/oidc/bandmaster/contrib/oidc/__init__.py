@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 from bandmaster.kernel import export_lazily
 
 if TYPE_CHECKING:
-    from bandmaster.contrib.oidc.login.component import login as login
+    from bandmaster.contrib.oidc.login.component import login_service as login_service
     from bandmaster.contrib.oidc.login.providers import Endpoints as Endpoints
     from bandmaster.contrib.oidc.login.providers import ProviderDirectory as ProviderDirectory
     from bandmaster.contrib.oidc.login.providers import SignedToken as SignedToken
@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 export_lazily(
     __name__,
     {
-        "login.component": ["login"],
+        "login.component": ["login_service"],
         "login.providers": ["Endpoints", "ProviderDirectory", "SignedToken"],
         "login.routes": ["login_routes"],
         "login.service": ["Login"],

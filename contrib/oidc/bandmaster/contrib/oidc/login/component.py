@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import secrets
-from collections.abc import AsyncIterator, Iterator
+import time
+from collections.abc import AsyncIterator, Callable, Iterator
 
 import anyio
 import httpx2
@@ -76,7 +77,7 @@ def _find_address_problems(auth: AuthSettings, kernel: KernelSettings) -> Iterat
 
 
 @lifespan(band=LifespanBand.SERVICES, name="login", roles={"web"}, when=is_login_on, check=find_login_problems)
-async def login(
+async def login_service(
     auth: AuthSettings,
     settings: LoginSettings,
     sessions: SessionSettings,
@@ -112,8 +113,9 @@ def make_login(
     directory: ProviderDirectory,
     client: httpx2.AsyncClient,
     tasks: TaskGroup,
+    clock: Callable[[], float] = time.time,
 ) -> Login:
-    """The login of these settings."""
+    """The login of these settings. ``clock`` gives the seconds since the epoch."""
     # Imported here: a plan needs none of this, and cryptography takes a while.
     from bandmaster.contrib.oidc.login.http_calls import HttpCalls
     from bandmaster.contrib.oidc.login.logout import Logout
@@ -130,9 +132,9 @@ def make_login(
     addresses = Addresses(auth.public_url or DEVELOPMENT_URL)
     cookies = CookieWriter(addresses.is_secure)
     calls = HttpCalls(client, timeout=settings.token_timeout)
-    token_endpoint = TokenEndpoint(calls)
+    token_endpoint = TokenEndpoint(calls, clock)
     sockets = SessionSockets(store, check_every=settings.websocket_check)
-    single_use = SingleUse(store)
+    single_use = SingleUse(store, clock)
     keys = sessions.keys or {"process": SecretStr(secrets.token_urlsafe(32))}
     return Login(
         settings=settings,
@@ -144,15 +146,16 @@ def make_login(
             directory,
             token_endpoint,
             UserinfoEndpoint(calls, directory),
-            PendingLogins(Cipher(keys, PURPOSE), cookies, settings),
+            PendingLogins(Cipher(keys, PURPOSE), cookies, settings, clock),
             single_use,
             addresses,
             settings,
             leeway=auth.leeway,
+            clock=clock,
         ),
         refresher=SessionRefresher(
-            store, providers, directory, token_endpoint, sockets, settings, tasks, leeway=auth.leeway
+            store, providers, directory, token_endpoint, sockets, settings, tasks, leeway=auth.leeway, clock=clock
         ),
         sockets=sockets,
-        logout=Logout(store, sockets, providers, directory, single_use, addresses, leeway=auth.leeway),
+        logout=Logout(store, sockets, providers, directory, single_use, addresses, leeway=auth.leeway, clock=clock),
     )
