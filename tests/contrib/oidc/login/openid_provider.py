@@ -7,6 +7,7 @@ import hashlib
 import json
 import secrets
 import time
+import warnings
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any
@@ -14,6 +15,7 @@ from urllib.parse import parse_qsl, unquote_plus, urlencode
 
 import anyio
 from joserfc import jws
+from joserfc.errors import SecurityWarning
 from joserfc.jwk import ECKey, OKPKey, RSAKey
 from starlette.applications import Starlette
 from starlette.requests import Request
@@ -257,7 +259,9 @@ class OpenIDProvider:
         if made["alg"] == "none":
             parts = [json.dumps(part).encode() for part in (made, claims)]
             return ".".join([*(base64.urlsafe_b64encode(part).rstrip(b"=").decode() for part in parts), ""])
-        return jws.serialize_compact(made, json.dumps(claims), key, [made["alg"]])
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", SecurityWarning)  # EdDSA has another name since RFC 9864
+            return jws.serialize_compact(made, json.dumps(claims), key, [made["alg"]])
 
     def make_logout_token(self, **changes: Any) -> str:
         """A logout token; a change to None leaves a claim out."""

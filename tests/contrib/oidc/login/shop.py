@@ -95,6 +95,16 @@ def make_host() -> Starlette:
     )
 
 
+class Sites(httpx2.AsyncBaseTransport):
+    """The providers, by origin, in place of the network."""
+
+    def __init__(self, sites: dict[str, httpx2.ASGITransport]) -> None:
+        self._sites = sites
+
+    async def handle_async_request(self, request: httpx2.Request) -> httpx2.Response:
+        return await self._sites[f"{request.url.scheme}://{request.url.host}"].handle_async_request(request)
+
+
 @dataclass
 class Shop:
     """The running application, and what it runs with."""
@@ -152,8 +162,8 @@ async def open_shop(
         **(auth or {}),
     )
     async with AsyncExitStack() as stack:
-        transports = {one.issuer: httpx2.ASGITransport(one) for one in providers.values()}
-        outgoing = await stack.enter_async_context(httpx2.AsyncClient(mounts=transports))
+        sites = Sites({one.issuer: httpx2.ASGITransport(one) for one in providers.values()})
+        outgoing = await stack.enter_async_context(httpx2.AsyncClient(transport=sites))
         running = await stack.enter_async_context(
             run(
                 make_host(),
@@ -172,12 +182,9 @@ async def open_shop(
         )
         login = running.resources[Login]
         home = login.addresses.origin
-        sites = {home: running.client}
-        for one in providers.values():
-            sites[one.issuer] = await stack.enter_async_context(
-                httpx2.AsyncClient(transport=httpx2.ASGITransport(one), base_url=one.issuer)
-            )
-        yield Shop(running, first, store, clock, login, sites, home)
+        visited = await stack.enter_async_context(httpx2.AsyncClient(transport=sites))
+        clients = {home: running.client, **dict.fromkeys([one.issuer for one in providers.values()], visited)}
+        yield Shop(running, first, store, clock, login, clients, home)
 
 
 def make_issuer(name: str, provider: OpenIDProvider, changes: dict[str, Any]) -> IssuerSettings:

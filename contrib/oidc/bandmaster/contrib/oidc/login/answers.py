@@ -36,18 +36,18 @@ def answer_problem(
 
 def answer_unavailable(request: Request, error: AuthUnavailableError) -> Response:
     """A 503: a provider or a store is away, and nothing has been decided."""
-    return answer_problem(request, 503, _AWAY, {"retry-after": str(max(1, math.ceil(error.retry_after)))})
+    return answer_problem(request, 503, _AWAY, {"retry-after": str(max(1, math.ceil(error.retry_after or 1)))})
 
 
 def answer_failed_login(request: Request, login: Login, provider: str, error: CredentialError) -> Response:
     """The answer to a login that the provider, or our own checks, have refused."""
     log_failed_login(provider, error)
-    again = {"login": login.addresses.login}
+    address = login.addresses.login
     if isinstance(error, OAuthRefusalError):
-        return answer_problem(request, 403, _REFUSED, error=error.oauth_error, **again)
+        return answer_problem(request, 403, _REFUSED, error=error.oauth_error, login=address)
     if isinstance(error, InvalidRequestError):
-        return answer_problem(request, 400, _STALE, **again)
-    return answer_problem(request, 403, _FAILED, **again)
+        return answer_problem(request, 400, _STALE, login=address)
+    return answer_problem(request, 403, _FAILED, login=address)
 
 
 def answer_too_large(request: Request, provider: str, error: SessionTooLargeError) -> Response:

@@ -78,10 +78,16 @@ class HttpCalls:
     async def _exchange(
         self, what: str, method: str, url: str, headers: Mapping[str, str], form: Mapping[str, str] | None
     ) -> Answer:
-        # The deadline above is the only one: the client's own might end a refresh that the provider has carried out.
-        options = {"follow_redirects": False, "timeout": httpx2.Timeout(None)}
-        sent = {"accept": "application/json", **headers}
-        async with self._client.stream(method, url, headers=sent, data=form, **options) as response:
+        async with self._client.stream(
+            method,
+            url,
+            headers={"accept": "application/json", **headers},
+            data=form,
+            follow_redirects=False,
+            # The deadline is the only one: another might end a refresh that the provider has carried out.
+            timeout=httpx2.Timeout(None),
+            extensions={"deadline": self._timeout},
+        ) as response:
             body = bytearray()
             async for chunk in response.aiter_bytes():
                 body += chunk

@@ -119,7 +119,7 @@ class SessionRefresher:
         await flight.done.wait()
         if flight.error is not None:
             # Each waiter raises an exception of its own: one that several raise collects all their tracebacks.
-            raise AuthUnavailableError(str(flight.error), retry_after=flight.error.retry_after) from flight.error
+            raise AuthUnavailableError(str(flight.error), retry_after=flight.error.retry_after or 1) from flight.error
         return flight.session
 
     def _choose_lead(self, session: Session) -> float:

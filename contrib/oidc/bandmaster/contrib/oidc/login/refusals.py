@@ -17,7 +17,7 @@ async def refuse(scope: Scope, receive: Receive, send: Send, error: CredentialEr
     headers: dict[str, str] = {}
     if isinstance(error, AuthUnavailableError):
         problem = ProblemDetails(status=503, detail="The credential can't be checked at the moment. Try again later.")
-        headers = {"retry-after": str(max(1, math.ceil(error.retry_after)))}
+        headers = {"retry-after": str(max(1, math.ceil(error.retry_after or 1)))}
     else:
         problem = ProblemDetails(status=error.status, detail=_DETAILS.get(error.code), members={"error": error.code})
     if scope["type"] == "websocket":
