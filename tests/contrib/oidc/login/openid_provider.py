@@ -92,6 +92,7 @@ class OpenIDProvider:
     token_gate: anyio.Event | None = None
     """The token endpoint waits for it: an endpoint that takes its time."""
     is_down: bool = False
+    hides_keys: bool = False
 
     codes: dict[str, Grant] = field(default_factory=dict)
     grants: list[Grant] = field(default_factory=list)
@@ -143,6 +144,8 @@ class OpenIDProvider:
 
     async def _list_keys(self, request: Request) -> Response:
         self.key_requests += 1
+        if self.hides_keys:
+            return Response(status_code=503)
         return JSONResponse({"keys": [key.as_dict(private=False) for key in self.keys]})
 
     async def _authorize(self, request: Request) -> Response:
