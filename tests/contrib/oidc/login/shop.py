@@ -27,6 +27,7 @@ from bandmaster.contrib.oidc import (
     get_session,
     login_routes,
 )
+from bandmaster.contrib.oidc.login.addresses import DEVELOPMENT_URL, find_origin
 from bandmaster.contrib.oidc.login.component import find_login_problems, make_login
 from bandmaster.contrib.oidc.principal import get_principal
 from bandmaster.contrib.oidc.sessions.settings import SessionSettings
@@ -177,7 +178,7 @@ async def open_shop(
                     FetchingDirectory: FetchingDirectory(auth_settings, outgoing),
                 },
                 settings=kernel or KernelSettings(environment="test"),
-                base_url=public_url or "http://localhost:8000",
+                base_url=find_origin(public_url or DEVELOPMENT_URL) or "",
             )
         )
         login = running.resources[Login]
