@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping
+from contextlib import aclosing
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -89,10 +90,11 @@ class HttpCalls:
             extensions={"deadline": self._timeout},
         ) as response:
             body = bytearray()
-            async for chunk in response.aiter_bytes():
-                body += chunk
-                if len(body) > _MOST_BYTES:
-                    raise AuthUnavailableError(f"the {what} answered with more than {_MOST_BYTES} bytes")
+            async with aclosing(response.aiter_bytes()) as chunks:  # type: ignore[type-var]
+                async for chunk in chunks:
+                    body += chunk
+                    if len(body) > _MOST_BYTES:
+                        raise AuthUnavailableError(f"the {what} answered with more than {_MOST_BYTES} bytes")
             media_type = response.headers.get("content-type", "").partition(";")[0].strip().lower()
             return Answer(response.status_code, media_type, bytes(body))
 

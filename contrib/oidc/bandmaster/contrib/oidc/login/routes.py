@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import secrets
 from collections.abc import Awaitable, Callable, Iterable
+from contextlib import aclosing
 from typing import Any
 
 from starlette.requests import Request
@@ -245,10 +246,12 @@ async def _read_body(request: Request) -> bytes:
     if media_type != "application/x-www-form-urlencoded":
         raise InvalidRequestError("the body isn't a form")
     body = bytearray()
-    async for chunk in request.stream():
-        body += chunk
-        if len(body) > _MOST_FORM_BYTES:
-            raise InvalidRequestError("the form is too long")
+    # Closed here: trio warns of a generator that is left to the garbage collector.
+    async with aclosing(request.stream()) as chunks:  # type: ignore[type-var]
+        async for chunk in chunks:
+            body += chunk
+            if len(body) > _MOST_FORM_BYTES:
+                raise InvalidRequestError("the form is too long")
     return bytes(body)
 
 
