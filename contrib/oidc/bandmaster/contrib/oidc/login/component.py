@@ -20,7 +20,7 @@ from bandmaster.contrib.oidc.login.settings import LoginSettings, is_login_on
 from bandmaster.contrib.oidc.sessions.settings import SessionSettings
 from bandmaster.contrib.oidc.sessions.store import SessionStore
 from bandmaster.contrib.oidc.settings import AuthSettings, IssuerSettings
-from bandmaster.kernel import Context, KernelSettings, LifespanBand, Problem, get_logger, lifespan
+from bandmaster.kernel import Context, KernelSettings, LifespanBand, Problem, lifespan
 
 _OFFLINE = "offline_access"
 
@@ -76,7 +76,29 @@ def _find_address_problems(auth: AuthSettings, kernel: KernelSettings) -> Iterat
         )
 
 
-@lifespan(band=LifespanBand.SERVICES, name="login", roles={"web"}, when=is_login_on, check=find_login_problems)
+def list_addresses(auth: AuthSettings) -> Iterator[str]:
+    """The addresses that have to be registered at the providers, for the plan."""
+    try:
+        addresses = Addresses(auth.public_url or DEVELOPMENT_URL)
+    except ValueError:
+        return  # which the check reports
+    for provider in auth.providers:
+        if provider.has_login:
+            yield (
+                f"to be registered at the provider {provider.name!r}: the redirect address "
+                f"{addresses.callback(provider.name)}, the address after a logout {addresses.logged_out}, and the one "
+                f"for back-channel logouts {addresses.backchannel_logout}"
+            )
+
+
+@lifespan(
+    band=LifespanBand.SERVICES,
+    name="login",
+    roles={"web"},
+    when=is_login_on,
+    check=find_login_problems,
+    facts=list_addresses,
+)
 async def login_service(
     auth: AuthSettings,
     settings: LoginSettings,
@@ -89,20 +111,9 @@ async def login_service(
     """Lets people log in at OpenID providers, and keeps their sessions alive."""
     async with anyio.create_task_group() as tasks:
         made = make_login(auth, settings, sessions, store, directory, client, tasks)
-        _log_addresses(made)
         context.supervise(made.sockets.check_forever, name="session_sockets")
         yield made
         # The block ends when the refreshes under way have ended: a provider may have used up their refresh tokens.
-
-
-def _log_addresses(login: Login) -> None:
-    for name in login.relying_party.providers:
-        get_logger("bandmaster.oidc").info(
-            "users can log in",
-            provider=name,
-            redirect_uri=login.addresses.callback(name),
-            post_logout_redirect_uri=login.addresses.logged_out,
-        )
 
 
 def make_login(

@@ -90,7 +90,7 @@ class HttpCalls:
             extensions={"deadline": self._timeout},
         ) as response:
             body = bytearray()
-            async with aclosing(response.aiter_bytes()) as chunks:  # type: ignore[type-var]
+            async with aclosing(response.aiter_bytes()) as chunks:
                 async for chunk in chunks:
                     body += chunk
                     if len(body) > _MOST_BYTES:

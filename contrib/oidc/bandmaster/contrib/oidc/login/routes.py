@@ -247,7 +247,7 @@ async def _read_body(request: Request) -> bytes:
         raise InvalidRequestError("the body isn't a form")
     body = bytearray()
     # Closed here: trio warns of a generator that is left to the garbage collector.
-    async with aclosing(request.stream()) as chunks:  # type: ignore[type-var]
+    async with aclosing(request.stream()) as chunks:
         async for chunk in chunks:
             body += chunk
             if len(body) > _MOST_FORM_BYTES:
