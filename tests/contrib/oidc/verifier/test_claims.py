@@ -228,3 +228,13 @@ def test_no_leeway_lets_a_token_live_longer_than_it(exp, now, leeway):
 def test_scopes_are_read_from_texts_lists_and_objects(claims, names, expected):
     """The names of the claims are a setting; whatever isn't a text or a list gives no scope."""
     assert expected == read_scopes(claims, names)
+
+
+@pytest.mark.anyio
+@pytest.mark.requirement("AU-1")
+async def test_the_size_of_a_token_is_bounded_by_a_setting() -> None:
+    """A token of exactly so many bytes holds; one that is longer is refused without a look at it."""
+    token = make_token(groups=["x" * 100] * 50)
+    assert "alice" == (await verify(token, max_token_bytes=len(token))).subject
+    with pytest.raises(InvalidTokenError, match=f"more than {len(token) - 1} bytes"):
+        await verify(token, max_token_bytes=len(token) - 1)
