@@ -27,9 +27,11 @@ async def test_the_signature_and_the_algorithm_are_checked() -> None:
     issuer = Issuer()
     async with verifying(issuer, algorithms=["ES256"]) as (_, providers):
         provider = providers["default"]
-        for token in (make_token(key=key_for("ES256", "stranger")), make_token(algorithm="RS256"), "x", "a.b.c"):
+        for token in (make_token(key=key_for("ES256", "stranger")), "x", "a.b.c"):
             with pytest.raises(InvalidTokenError):
                 await read_token(provider, token)
+        with pytest.raises(InvalidTokenError, match="the algorithm 'RS256', which isn't allowed"):
+            await read_token(provider, make_token(algorithm="RS256"))
         issuer.keys.append(publish(key_for("ES256", "new"), "two"))
         assert "alice" == (await read_token(provider, make_token(kid="two", key=key_for("ES256", "new")))).claims["sub"]
 
