@@ -183,11 +183,6 @@ def has_providers(settings: AuthSettings) -> bool:
     return bool(settings.providers)
 
 
-def has_opaque_tokens(settings: AuthSettings) -> bool:
-    """Whether a provider has opaque tokens."""
-    return any(provider.takes_opaque_tokens for provider in settings.providers)
-
-
 def find_address_problems(settings: AuthSettings, kernel: KernelSettings) -> Iterator[Problem | str]:
     """The addresses that production refuses: plain HTTP to this machine."""
     for provider in settings.providers:

@@ -62,17 +62,6 @@ class Provider:
         """
         return self._metadata.peek() or await self._metadata.get()
 
-    async def find_address(self, setting: str) -> str | None:
-        """The address of an endpoint, by the name of its setting, such as ``introspection_url``.
-
-        The address of the settings comes first, and needs no discovery; None if discovery has none either.
-
-        Raises:
-            AuthUnavailableError: the discovery document is needed, and the provider is away.
-        """
-        own = self.settings.addresses.get(setting)
-        return own if own is not None else (await self.metadata()).find_address(setting)
-
     async def _fetch_metadata(self, _: ProviderMetadata | None) -> ProviderMetadata:
         url = self.settings.discovery_address
         document = parse_document(await self._fetch(url), url)
