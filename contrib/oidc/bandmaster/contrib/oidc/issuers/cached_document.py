@@ -92,8 +92,9 @@ class CachedDocument(Generic[T]):
             AuthUnavailableError: the provider is away.
             ProviderRefusedError: the document can't be used.
         """
-        if self._value is None:
-            await self._flight.join()
+        if self._value is not None:
+            return await self.get()
+        await self._flight.join()
         if self._value is None:
             raise self.describe_outage() if self._outage is None else self._outage.error
         return self._value
