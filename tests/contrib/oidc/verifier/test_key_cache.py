@@ -302,7 +302,7 @@ async def test_old_keys_are_fetched_anew_beside_the_requests() -> None:
 
 
 async def test_unchanged_keys_are_not_imported_again() -> None:
-    """The same document yields the same key set."""
+    """An unchanged document yields the same key set."""
     issuer, clock = Issuer(), Clock()
     async with verifying(issuer, clock=clock) as (verifier, providers):
         await verifier.verify(make_token())

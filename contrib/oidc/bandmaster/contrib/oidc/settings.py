@@ -20,7 +20,7 @@ _CONFIG = SettingsConfigDict(
 
 
 class IssuerSettings(ProviderFields):
-    """One provider, and what its tokens must hold.
+    """One provider, with the conditions for its tokens.
 
     The issuer is compared as the exact text, character for character.
     """

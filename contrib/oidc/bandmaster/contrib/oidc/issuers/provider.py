@@ -128,7 +128,7 @@ class Providers(Mapping[str, Provider]):
 async def open_providers(
     settings: AuthSettings, client: AsyncClient, *, allow_loopback: bool = True, clock: Clock = time.monotonic
 ) -> AsyncIterator[Providers]:
-    """The providers of the settings, until the block ends. Nothing is fetched before it is asked for.
+    """The providers of the settings, until the block ends. Each document is fetched at the first use.
 
     With ``allow_loopback`` providers may be on this machine without TLS, as in development.
     """

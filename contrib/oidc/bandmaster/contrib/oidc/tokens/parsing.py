@@ -61,7 +61,7 @@ def parse_token(token: str, max_bytes: int) -> ParsedToken:
 
 
 def parse_message(token: str, max_bytes: int) -> SignedMessage:
-    """The parts of a signed message in compact form, whatever the payload is.
+    """The parts of a signed message in compact form, with any payload.
 
     Raises:
         InvalidTokenError: the text is something else, or is too long.
