@@ -9,9 +9,10 @@ from anyio.abc import TaskGroup
 
 
 class SingleFlight:
-    """Runs an async function at most once at a time. The task group runs it, so that the end of a caller interrupts nothing.
+    """Runs an async function at most once at a time.
 
-    The function keeps the result, and raises nothing.
+    The function runs in the task group, so that the end of a caller interrupts nothing. The function keeps the result,
+    and raises nothing.
     """
 
     __slots__ = ("_done", "_function", "_tasks")
