@@ -123,7 +123,7 @@ async def test_id_tokens_are_accepted_where_the_settings_say_so() -> None:
 @pytest.mark.parametrize("setting", ["EdDSA", "Ed25519"])
 @pytest.mark.parametrize("named", [None, "EdDSA", "Ed25519"])
 async def test_both_names_of_ed25519_are_accepted(setting, named) -> None:
-    """Whatever the settings and the key call it, and neither name verifies by an Ed448 key."""
+    """Both hold under each name in the settings and in the key, and neither name verifies by an Ed448 key."""
     members = {} if named is None else {"alg": named}
     keys = [publish(key_for("EdDSA"), **members), publish(make_key("Ed448"), "ed448", **members)]
     for algorithm in ("EdDSA", "Ed25519"):
@@ -226,5 +226,15 @@ def test_no_leeway_lets_a_token_live_longer_than_it(exp, now, leeway):
     ],
 )
 def test_scopes_are_read_from_texts_lists_and_objects(claims, names, expected):
-    """The names of the claims are a setting; whatever isn't a text or a list gives no scope."""
+    """The names of the claims are a setting; a claim that isn't a text or a list gives no scope."""
     assert expected == read_scopes(claims, names)
+
+
+@pytest.mark.anyio
+@pytest.mark.requirement("AU-1")
+async def test_the_size_of_a_token_is_bounded_by_a_setting() -> None:
+    """A token of exactly so many bytes holds; one that is longer is refused without a look at it."""
+    token = make_token(groups=["x" * 100] * 50)
+    assert "alice" == (await verify(token, max_token_bytes=len(token))).subject
+    with pytest.raises(InvalidTokenError, match=f"more than {len(token) - 1} bytes"):
+        await verify(token, max_token_bytes=len(token) - 1)

@@ -155,7 +155,7 @@ async def test_an_empty_audience_is_refused_before_anything_starts() -> None:
 
 @pytest.mark.requirement("AU-10", "CF-20")
 async def test_production_refuses_plain_http_to_this_machine() -> None:
-    """The same settings start in a test; a named host starts in production, too."""
+    """In a test these settings start; a named host starts in production, too."""
     address = "http://127.0.0.1:9000"
     issuer = Issuer(issuer=address)
     settings = make_settings(issuer=address)

@@ -1,4 +1,4 @@
-"""Discovery documents, and what they may name."""
+"""Discovery documents, and the addresses in them."""
 
 import pytest
 from tests.contrib.oidc.verifier.issuer import ISSUER

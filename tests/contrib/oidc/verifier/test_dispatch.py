@@ -115,7 +115,7 @@ async def test_only_the_provider_of_the_token_is_asked(issuers) -> None:
 
 
 async def test_a_provider_for_login_alone_has_no_bearer_tokens(issuers) -> None:
-    """Its tokens are refused as those of a stranger."""
+    """Tokens of that provider are refused as those of a stranger."""
     entries = (FIRST, {**SECOND, "access_token_type": "refused"})
     with pytest.raises(InvalidTokenError, match="unknown issuer"):
         await verify(issuers, of_b(), entries=entries)

@@ -54,7 +54,7 @@ async def test_a_document_is_fetched() -> None:
 
 @pytest.mark.requirement("AU-10")
 async def test_a_redirect_is_not_followed() -> None:
-    """The second server, which a redirect leads to, gets no request. The error says what to do."""
+    """The second server, which a redirect leads to, gets no request. The error names the remedy."""
     async with server(HEAD + b"\r\n") as (inside, inner):
         location = f"HTTP/1.1 302 Found\r\nLocation: {inside}\r\nContent-Length: 0\r\n\r\n".encode()
         async with server(location) as (url, _):
@@ -66,7 +66,7 @@ async def test_a_redirect_is_not_followed() -> None:
 # On trio the client library leaves a generator to the collector, of which trio warns.
 @pytest.mark.parametrize("anyio_backend", ["asyncio"])
 async def test_an_endless_document_is_cut_off() -> None:
-    """No more is read than the bound, whatever the server sends."""
+    """No more is read than the bound, however much the server sends."""
 
     async def stream(connection):
         await connection.send(HEAD + b"Transfer-Encoding: chunked\r\n\r\n")
@@ -111,7 +111,7 @@ async def test_a_broken_answer_is_an_outage(answer) -> None:
 
 
 async def test_a_refused_connection_is_an_outage() -> None:
-    """Nobody listens at the address."""
+    """No server listens at the address."""
     async with server(b"") as (url, _):
         pass
     with pytest.raises(AuthUnavailableError, match="can't be reached"):

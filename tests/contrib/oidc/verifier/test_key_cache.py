@@ -302,7 +302,7 @@ async def test_old_keys_are_fetched_anew_beside_the_requests() -> None:
 
 
 async def test_unchanged_keys_are_not_imported_again() -> None:
-    """The same document yields the same key set."""
+    """An unchanged document yields the same key set."""
     issuer, clock = Issuer(), Clock()
     async with verifying(issuer, clock=clock) as (verifier, providers):
         await verifier.verify(make_token())
@@ -311,6 +311,21 @@ async def test_unchanged_keys_are_not_imported_again() -> None:
         await verifier.verify(make_token())
         assert before is providers["default"].keys.value
     assert (1, 2) == issuer.requests
+
+
+async def test_old_discovery_is_fetched_anew_with_the_keys() -> None:
+    """A new address of the keys is noticed after the TTL, although the old one still answers."""
+    issuer, clock = Issuer(), Clock()
+    async with verifying(issuer, clock=clock, key_ttl=600, discovery_ttl=1000) as (verifier, _):
+        await verifier.verify(make_token())
+        issuer.answers[f"{ISSUER}/moved"] = lambda request: {"keys": issuer.keys}
+        issuer.document["jwks_uri"] = f"{ISSUER}/moved"
+        for expected in ((1, 2), (2, 3), (2, 4)):
+            clock.now += 601
+            await verifier.verify(make_token())
+            await anyio.wait_all_tasks_blocked()
+            assert expected == issuer.requests
+        assert 1 == issuer.counts[f"{ISSUER}/moved"]
 
 
 async def test_keys_that_have_moved_are_found() -> None:

@@ -102,7 +102,7 @@ def test_the_number_of_keys_is_bounded():
     ],
 )
 def test_the_algorithms_are_computed_from_the_key(kind, members, expected):
-    """What a key may verify depends on its kind and its own alg, never on the token."""
+    """A key's algorithms depend on the kind and the alg of the key, never on the token."""
     key = load(publish(make_key(kind), "k", **members)).named["k"][0]
     assert expected == set(key.algorithms)
 

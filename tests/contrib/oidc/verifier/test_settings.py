@@ -116,7 +116,7 @@ def test_the_issuer_is_kept_as_the_exact_text(issuer):
     ],
 )
 def test_settings_that_cannot_hold_are_refused_when_they_are_read(values, message):
-    """Each message says what is wrong, and not what was given."""
+    """Each message names the fault, and doesn't repeat the value."""
     assert message in refusal(**values)
 
 

@@ -83,9 +83,9 @@ def check_address(url: str, plain_hosts: Collection[str] = (), *, allow_loopback
 def check_published_address(
     url: str, source: str, plain_hosts: Collection[str] = (), *, allow_loopback: bool = True
 ) -> Address:
-    """Check an address that the document at ``source`` names: it must not lead to hosts that the document can't know.
+    """Check an address that the document at ``source`` names. The address must not lead to internal hosts.
 
-    An internal IP address is accepted only as the host of the document itself, or if it is one of ``plain_hosts``. A
+    An internal IP address is accepted only as the host of the document itself, or as one of ``plain_hosts``. A
     name that resolves to such an address isn't found here; TLS protects against it, since the host has no certificate
     for the name.
 
@@ -99,7 +99,7 @@ def check_published_address(
 
 
 def check_host(host: str) -> str:
-    """Check the name or the address of a host, without scheme and port; returns it in lower case.
+    """Check the name or the address of a host, without scheme and port; returns the host in lower case.
 
     Raises:
         ValueError: the text is no host.

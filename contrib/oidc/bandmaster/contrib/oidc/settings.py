@@ -20,7 +20,7 @@ _CONFIG = SettingsConfigDict(
 
 
 class IssuerSettings(ProviderFields):
-    """One provider, and what its tokens must hold.
+    """One provider, with the conditions for its tokens.
 
     The issuer is compared as the exact text, character for character.
     """
@@ -181,11 +181,6 @@ class AuthSettings(Settings, ProviderFields):
 def has_providers(settings: AuthSettings) -> bool:
     """Whether any provider is configured."""
     return bool(settings.providers)
-
-
-def has_opaque_tokens(settings: AuthSettings) -> bool:
-    """Whether a provider has opaque tokens."""
-    return any(provider.takes_opaque_tokens for provider in settings.providers)
 
 
 def find_address_problems(settings: AuthSettings, kernel: KernelSettings) -> Iterator[Problem | str]:

@@ -1,4 +1,4 @@
-"""What checks a bearer token."""
+"""The interfaces of verifiers of bearer tokens."""
 
 from __future__ import annotations
 

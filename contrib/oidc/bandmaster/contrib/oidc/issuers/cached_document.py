@@ -1,4 +1,4 @@
-"""A document of a provider, kept: fetched once for many callers, anew when it is old, and seldom during an outage."""
+"""A document of a provider, kept: fetched once for many callers, anew after a while, and seldom during an outage."""
 
 from __future__ import annotations
 
@@ -60,7 +60,7 @@ class CachedDocument(Generic[T]):
         return self._value
 
     def peek(self) -> T | None:
-        """The document, if it needs no fetch."""
+        """The document, if no fetch is due."""
         return self._value if self._clock() < self._fresh_until else None
 
     async def get(self) -> T:
@@ -86,14 +86,15 @@ class CachedDocument(Generic[T]):
         return self._value
 
     async def warm(self) -> T:
-        """The document, fetched now if it isn't known, whether or not an attempt has failed just before.
+        """The document. One that isn't known is fetched now, also where an attempt has failed just before.
 
         Raises:
             AuthUnavailableError: the provider is away.
             ProviderRefusedError: the document can't be used.
         """
-        if self._value is None:
-            await self._flight.join()
+        if self._value is not None:
+            return await self.get()
+        await self._flight.join()
         if self._value is None:
             raise self.describe_outage() if self._outage is None else self._outage.error
         return self._value

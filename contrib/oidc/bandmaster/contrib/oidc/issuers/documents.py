@@ -18,7 +18,7 @@ _OVERLOADED = (408, 425, 429)
 
 
 async def fetch_bytes(client: AsyncClient, url: str, *, max_bytes: int, seconds: float) -> bytes:
-    """The body of a document. ``seconds`` is how long all of it may take.
+    """The body of a document. ``seconds`` bounds the whole fetch.
 
     Raises:
         AuthUnavailableError: the provider can't be reached, doesn't answer in time, or has a fault.

@@ -19,8 +19,9 @@ _AFTER_NEW_KEYS = 0.1
 class KeyCache(CachedDocument[KeySet]):
     """The keys of one provider, kept as a `CachedDocument`.
 
-    A token that names an unknown key causes a fetch, and waits for it. If that brings nothing new, no other token
-    causes one for ``key_cooldown``. Other fetches don't count, so that a rotation just after the start is noticed.
+    A token that names an unknown key causes a fetch, and waits for the result. If that brings nothing new, no other
+    token causes one for ``key_cooldown``. Other fetches don't count, so that a rotation just after the start is
+    noticed.
     """
 
     def __init__(

@@ -1,4 +1,4 @@
-"""The signing keys of a provider: imported one by one, each with the algorithms that fit it. Pure.
+"""The signing keys of a provider: imported one by one, each with fitting algorithms. Pure.
 
 The library is imported with the first key: applications without a provider need no cryptography.
 """
@@ -43,11 +43,11 @@ _MOST_UNNAMED = 8
 
 @dataclass(frozen=True, slots=True)
 class VerificationKey:
-    """A public key, with the algorithms that it may verify. Both are fixed when the key is imported."""
+    """A public key, with the algorithms that the key may verify. Both are fixed when the key is imported."""
 
     kid: str | None
     algorithms: Mapping[str, Any]
-    """The library's algorithm, by the names that tokens may give it."""
+    """The library's algorithm, by the names that stand in tokens."""
     key: Key = field(repr=False)
     issuer: str | None = None
     """The issuer that the provider restricts the key to, as Microsoft Entra does; with {tenantid} for all tenants."""

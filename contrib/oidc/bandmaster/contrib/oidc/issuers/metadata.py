@@ -52,12 +52,6 @@ class ProviderMetadata:
     document: Mapping[str, Any] = field(default_factory=lambda: MappingProxyType({}), repr=False, compare=False)
     """The whole discovery document."""
 
-    def find_address(self, setting: str) -> str | None:
-        """The address of an endpoint by the name of the setting that overrides it, such as ``token_url``."""
-        member = next(member for member, name in _ENDPOINTS.items() if name == setting)
-        found: str | None = getattr(self, member)
-        return found
-
 
 def parse_metadata(
     document: Mapping[str, Any], settings: IssuerSettings, *, allow_loopback: bool = True

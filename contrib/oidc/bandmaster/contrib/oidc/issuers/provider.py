@@ -62,17 +62,6 @@ class Provider:
         """
         return self._metadata.peek() or await self._metadata.get()
 
-    async def find_address(self, setting: str) -> str | None:
-        """The address of an endpoint, by the name of its setting, such as ``introspection_url``.
-
-        The address of the settings comes first, and needs no discovery; None if discovery has none either.
-
-        Raises:
-            AuthUnavailableError: the discovery document is needed, and the provider is away.
-        """
-        own = self.settings.addresses.get(setting)
-        return own if own is not None else (await self.metadata()).find_address(setting)
-
     async def _fetch_metadata(self, _: ProviderMetadata | None) -> ProviderMetadata:
         url = self.settings.discovery_address
         document = parse_document(await self._fetch(url), url)
@@ -139,7 +128,7 @@ class Providers(Mapping[str, Provider]):
 async def open_providers(
     settings: AuthSettings, client: AsyncClient, *, allow_loopback: bool = True, clock: Clock = time.monotonic
 ) -> AsyncIterator[Providers]:
-    """The providers of the settings, until the block ends. Nothing is fetched before it is asked for.
+    """The providers of the settings, until the block ends. Each document is fetched at the first use.
 
     With ``allow_loopback`` providers may be on this machine without TLS, as in development.
     """

@@ -9,9 +9,10 @@ from anyio.abc import TaskGroup
 
 
 class SingleFlight:
-    """Runs an async function at most once at a time. The task group runs it, so that no caller's end interrupts it.
+    """Runs an async function at most once at a time.
 
-    The function keeps its result itself, and raises nothing.
+    The function runs in the task group, so that the end of a caller interrupts nothing. The function keeps the result,
+    and raises nothing.
     """
 
     __slots__ = ("_done", "_function", "_tasks")
@@ -27,14 +28,14 @@ class SingleFlight:
         return self._done is not None
 
     def start(self) -> anyio.Event:
-        """Start the function, unless it runs already. The event is set when it has ended."""
+        """Start the function, unless it runs already. The event is set at the end of the run."""
         if self._done is None:
             self._done = anyio.Event()
             self._tasks.start_soon(self._run, self._done)
         return self._done
 
     async def join(self) -> None:
-        """Start the function, unless it runs already, and wait until it has ended."""
+        """Start the function, unless it runs already, and wait for the end of the run."""
         await self.start().wait()
 
     async def _run(self, done: anyio.Event) -> None:

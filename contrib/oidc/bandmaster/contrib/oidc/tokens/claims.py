@@ -52,7 +52,7 @@ def check_type(header: TokenHeader, claims: Mapping[str, Any], settings: IssuerS
 
 
 def check_times(claims: Mapping[str, Any], now: float, leeway: float) -> float:
-    """Check when a token is valid; returns when it expires, in seconds since the epoch.
+    """Check the times of a token; returns the expiry, in seconds since the epoch.
 
     Raises:
         InvalidTokenError: the token has expired, isn't valid yet, or doesn't tell.

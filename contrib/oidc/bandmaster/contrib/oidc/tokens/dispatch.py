@@ -15,7 +15,7 @@ class TokenDispatcher:
     """A `TokenVerifier` for the tokens of several providers.
 
     ``verifiers`` are by the exact issuers. ``opaque`` takes the tokens that don't tell their issuer, those that aren't
-    JWTs; without it they are refused. A JWT of an unknown issuer is refused, and shown to nobody.
+    JWTs; if there is none, they are refused. A JWT of an unknown issuer is refused, and shown to nobody.
     """
 
     def __init__(

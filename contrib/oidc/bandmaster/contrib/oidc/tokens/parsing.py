@@ -57,11 +57,11 @@ def parse_token(token: str, max_bytes: int) -> ParsedToken:
         InvalidTokenError: the token is something else, is too long, or breaks a rule of RFC 7515, 7519 or 8725.
     """
     message = parse_message(token, max_bytes)
-    return ParsedToken(message, _parse_object(message.payload, "claims"))
+    return ParsedToken(message, _parse_object(message.payload, "payload"))
 
 
 def parse_message(token: str, max_bytes: int) -> SignedMessage:
-    """The parts of a signed message in compact form, whatever the payload is.
+    """The parts of a signed message in compact form, with any payload.
 
     Raises:
         InvalidTokenError: the text is something else, or is too long.
@@ -80,7 +80,7 @@ def parse_message(token: str, max_bytes: int) -> SignedMessage:
     signature = _decode(last, "signature")
     if not signature:
         raise InvalidTokenError("the token isn't signed")
-    return SignedMessage(header, _decode(payload, "claims"), signed, signature)
+    return SignedMessage(header, _decode(payload, "payload"), signed, signature)
 
 
 def parse_header(segment: bytes) -> TokenHeader:

@@ -10,7 +10,7 @@ from bandmaster.contrib.oidc.tokens.parsing import ParsedToken, SignedMessage, p
 
 
 async def read_token(provider: Provider, token: str, max_bytes: int = 16 * 1024) -> ParsedToken:
-    """A JWT that a provider has signed, of whatever type, such as an ID token or a logout token.
+    """A JWT that a provider has signed, of any type, such as an ID token or a logout token.
 
     Form, algorithm, key and signature are checked, and the claims aren't.
 
