@@ -23,6 +23,9 @@ from bandmaster.contrib.oidc import (
     set_principal,
 )
 from bandmaster.contrib.oidc.testing import ActingUsers
+from bandmaster.contrib.oidc.token_store.outages import AcceptingTokenStore
+from bandmaster.contrib.oidc.token_store.settings import TokenStoreSettings
+from bandmaster.contrib.oidc.token_store.store import TokenStore
 from bandmaster.kernel import MiddlewareBand, create_app, middleware, value
 
 pytestmark = pytest.mark.anyio
@@ -171,23 +174,29 @@ async def test_a_list_of_revoked_tokens_that_is_away() -> None:
 
 
 @pytest.mark.requirement("CA-43")
-async def test_accepting_tokens_without_the_list(caplog: pytest.LogCaptureFixture) -> None:
-    """By a setting tokens are accepted unchecked, which is logged once for each outage, and counted."""
+async def test_the_token_store() -> None:
+    """The token store is asked for each token; away, it means 503, or nothing where its settings accept that."""
     users, revoked = ActingUsers(), Revoked()
-    revoked.is_away = True
-    parts = [value(revoked, name="revoked", provides=RevocationList)]
-    async with serve(users=users, parts=parts, access={"without_revocations": "accept"}) as running:
-        headers = users.act_as("ada")
-        statuses = [(await running.client.get("/", headers=headers)).status_code for _ in range(3)]
-        revoked.is_away = False
-        statuses.append((await running.client.get("/", headers=headers)).status_code)
-    assert statuses == [200] * 4
-    events = [record.event for record in caplog.records if record.name == "bandmaster.oidc"]
-    assert events == [
-        "revoked credentials are accepted, because the list of them is away",
-        "credentials are checked for revocation again",
-    ]
-    assert caplog.records[-1].fields["accepted_unchecked"] == 3
+    headers = users.act_as(Principal("ada", credential_id="t1"))
+    async with serve(users=users, overrides={TokenStore: revoked}) as running:
+        accepted = await running.client.get("/", headers=headers)
+        revoked.ids.add("t1")
+        refused = await running.client.get("/", headers=headers)
+        revoked.is_away = True
+        away = await running.client.get("/", headers=headers)
+    assert (accepted.status_code, refused.status_code, away.status_code) == (200, 401, 503)
+    async with serve(users=users, overrides={TokenStore: AcceptingTokenStore(revoked)}) as running:
+        assert (await running.client.get("/", headers=headers)).status_code == 200
+
+
+@pytest.mark.requirement("CA-43")
+async def test_a_token_store_that_is_degraded_away() -> None:
+    """A token store that the settings ask for, and that isn't there, means 503: revoked tokens don't come in."""
+    users, settings = ActingUsers(), TokenStoreSettings(store="memory")
+    async with serve(users=users, overrides={TokenStoreSettings: settings}) as running:
+        refused = await running.client.get("/", headers=users.act_as("ada"))
+        served = await running.client.get("/")
+    assert (refused.status_code, served.status_code) == (503, 200)
 
 
 async def test_an_api_key_in_the_authorization_header() -> None:

@@ -13,7 +13,6 @@ from starlette.websockets import WebSocket, WebSocketDisconnect
 from tests.contrib.oidc.access.apps import echo, serve
 
 from bandmaster.contrib.oidc import OpenWebSockets, Principal, TokenStoreError
-from bandmaster.contrib.oidc.access.revocations import RevocationCheck
 from bandmaster.contrib.oidc.testing import ActingUsers
 from bandmaster.kernel.testing import WebSocketRefused
 
@@ -226,7 +225,7 @@ async def test_closing_everything_of_an_issuer_by_accident() -> None:
 async def test_a_revoked_credential() -> None:
     """A WebSocket is closed when its credential is found to be revoked, and the others stay open."""
     revoked, ada, bob = Revoked("t1"), Connection(), Connection()
-    websockets = OpenWebSockets(revocations=RevocationCheck([revoked], "refuse"))
+    websockets = OpenWebSockets(revocations=[revoked])
     with (
         websockets.watching(Principal("ada", credential_id="t1"), ada),
         websockets.watching(Principal("bob", credential_id="t2"), bob),
@@ -240,7 +239,7 @@ async def test_a_list_that_is_away(caplog: pytest.LogCaptureFixture) -> None:
     """WebSockets stay open while nobody knows what was revoked, and the list isn't asked for each of them."""
     revoked, connections = Revoked("t1"), [Connection(), Connection()]
     revoked.is_away = True
-    websockets = OpenWebSockets(revocations=RevocationCheck([revoked], "refuse"))
+    websockets = OpenWebSockets(revocations=[revoked])
     with ExitStack() as stack:
         for connection in connections:
             stack.enter_context(websockets.watching(Principal("ada", credential_id="t1"), connection))

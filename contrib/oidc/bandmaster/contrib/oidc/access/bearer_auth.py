@@ -10,11 +10,13 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 from bandmaster.contrib.oidc.access.bearer_token import SUBPROTOCOL, Credential, find_credential, hide_token
 from bandmaster.contrib.oidc.access.first_message import AcceptedWebSocket, receive_token
 from bandmaster.contrib.oidc.access.refusals import refuse
-from bandmaster.contrib.oidc.access.revocations import RevocationCheck, RevocationList
+from bandmaster.contrib.oidc.access.revocations import MissingTokenStore, RevocationList, check_revocation
 from bandmaster.contrib.oidc.access.settings import AccessSettings
 from bandmaster.contrib.oidc.errors import AuthUnavailableError, CredentialError, InvalidRequestError
 from bandmaster.contrib.oidc.principal import get_principal, set_principal
 from bandmaster.contrib.oidc.settings import AuthSettings
+from bandmaster.contrib.oidc.token_store.settings import TokenStoreSettings
+from bandmaster.contrib.oidc.token_store.store import TokenStore
 from bandmaster.contrib.oidc.verifier import TokenVerifier
 from bandmaster.kernel import MiddlewareBand, middleware
 
@@ -39,13 +41,18 @@ class BearerAuth:
         app: ASGIApp,
         settings: AuthSettings,
         access: AccessSettings,
-        revocation_lists: Sequence[RevocationList],
+        tokens: TokenStoreSettings,
+        revocations: Sequence[RevocationList],
         verifier: TokenVerifier | None = None,
+        store: TokenStore | None = None,
     ) -> None:
         self._app = app
         self._verifier = verifier
-        self.revocations = RevocationCheck(revocation_lists, access.without_revocations)
-        """The check for revoked tokens, with the count of those that passed without one."""
+        self._revocations = list(revocations)
+        if store is not None:
+            self._revocations.append(store)
+        elif tokens.store is not None:
+            self._revocations.append(MissingTokenStore())
         self._first_message_timeout = access.first_message_timeout
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
@@ -68,7 +75,7 @@ class BearerAuth:
         if self._verifier is None:
             raise AuthUnavailableError("the component that verifies tokens isn't there, because its start failed")
         principal = await self._verifier.verify(token)
-        await self.revocations.check(principal)
+        await check_revocation(self._revocations, principal)
         set_principal(scope, principal)
 
     async def _serve_websocket(self, scope: Scope, receive: Receive, send: Send) -> None:

@@ -6,7 +6,7 @@ from collections.abc import Iterable
 
 from starlette.types import ASGIApp, Receive, Scope, Send
 
-from bandmaster.contrib.oidc.api_keys.refusals import refuse
+from bandmaster.contrib.oidc.access.refusals import refuse
 from bandmaster.contrib.oidc.api_keys.service import ApiKeys
 from bandmaster.contrib.oidc.api_keys.settings import ApiKeySettings
 from bandmaster.contrib.oidc.errors import AuthUnavailableError, CredentialError, InvalidRequestError
