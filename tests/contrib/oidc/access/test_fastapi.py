@@ -6,7 +6,7 @@ from typing import Annotated, Any
 
 import httpx2
 import pytest
-from fastapi import APIRouter, Depends, FastAPI, WebSocket
+from fastapi import APIRouter, Depends, FastAPI, Security, WebSocket
 from fastapi.security import HTTPBasic
 from openapi_spec_validator import validate
 from starlette.applications import Starlette
@@ -324,6 +324,21 @@ def test_a_requirement_that_fastapi_drops() -> None:
         create_app(app, contributions=PARTS, discover=False)
     assert "require('deep')" in str(caught.value)
     assert "app.router.routes.append" in str(caught.value)
+
+
+def test_requirements_that_check_nothing() -> None:
+    """``Depends(require)``, and scopes that only FastAPI's own schemes read, would let anybody in: refused."""
+    for dependency, text in (
+        (Depends(require), "Write Depends(require())"),
+        (Security(require("a"), scopes=["b"]), "Write require('a', 'b')"),
+    ):
+        app = FastAPI()
+        app.add_api_route("/x", plain, dependencies=[dependency])
+        with pytest.raises(PlanError) as caught:
+            create_app(app, contributions=PARTS, discover=False)
+        assert text in str(caught.value)
+        found = [mistake for route in read_required_routes(app) for mistake in route.mistakes]
+        assert len(found) == 1
 
 
 def test_reading_routes() -> None:

@@ -120,7 +120,19 @@ def test_the_round_trip(principal: Principal) -> None:
 
 @pytest.mark.parametrize(
     "label",
-    [None, "", 7, b"x", "[]", "null", "{}", '{"sub": 7}', '{"sub": "a", "scopes": [1]}', '{"sub": "a", "iss": []}'],
+    [
+        None,
+        "",
+        7,
+        b"x",
+        "[]",
+        "null",
+        "{}",
+        '{"sub": 7}',
+        '{"sub": "a", "scopes": [1]}',
+        '{"sub": "a", "iss": []}',
+        '{"sub": "a", "kind": "root"}',
+    ],
 )
 def test_labels_of_other_programs(label: Any) -> None:
     """A label that isn't ours is nobody's, and no error."""
