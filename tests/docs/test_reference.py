@@ -16,6 +16,8 @@ PACKAGES = [
     "bandmaster.kernel.commands",
     "bandmaster.kernel.testing",
     "bandmaster.contrib.fastapi",
+    "bandmaster.contrib.oidc",
+    "bandmaster.contrib.oidc.testing",
     "bandmaster.contrib.persistence",
     "bandmaster.contrib.persistence.testing",
     "bandmaster.contrib.redis",
