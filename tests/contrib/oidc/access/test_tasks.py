@@ -132,7 +132,6 @@ def test_the_round_trip(principal: Principal) -> None:
         '{"sub": "a", "scopes": [1]}',
         '{"sub": "a", "iss": []}',
         '{"sub": "a", "kind": "root"}',
-        '{"sub": "a", "kind": "root"}',
     ],
 )
 def test_labels_of_other_programs(label: Any) -> None:
