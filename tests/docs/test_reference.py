@@ -16,6 +16,7 @@ PACKAGES = [
     "bandmaster.kernel.commands",
     "bandmaster.kernel.testing",
     "bandmaster.contrib.fastapi",
+    "bandmaster.contrib.http",
     "bandmaster.contrib.oidc",
     "bandmaster.contrib.oidc.testing",
     "bandmaster.contrib.persistence",

@@ -23,7 +23,7 @@ from bandmaster.contrib.oidc import (
     set_principal,
 )
 from bandmaster.contrib.oidc.testing import ActingUsers
-from bandmaster.contrib.oidc.token_store.outages import AcceptingTokenStore
+from bandmaster.contrib.oidc.token_store.component import token_store
 from bandmaster.contrib.oidc.token_store.settings import TokenStoreSettings
 from bandmaster.contrib.oidc.token_store.store import TokenStore
 from bandmaster.kernel import MiddlewareBand, create_app, middleware, value
@@ -174,19 +174,36 @@ async def test_a_list_of_revoked_tokens_that_is_away() -> None:
 
 
 @pytest.mark.requirement("CA-43")
-async def test_the_token_store() -> None:
-    """The token store is asked for each token; away, it means 503, or nothing where its settings accept that."""
+async def test_accepting_tokens_without_the_list(caplog: pytest.LogCaptureFixture) -> None:
+    """By a setting tokens are accepted unchecked, which is logged once for each outage, and counted."""
     users, revoked = ActingUsers(), Revoked()
-    headers = users.act_as(Principal("ada", credential_id="t1"))
-    async with serve(users=users, overrides={TokenStore: revoked}) as running:
-        accepted = await running.client.get("/", headers=headers)
-        revoked.ids.add("t1")
-        refused = await running.client.get("/", headers=headers)
-        revoked.is_away = True
-        away = await running.client.get("/", headers=headers)
-    assert (accepted.status_code, refused.status_code, away.status_code) == (200, 401, 503)
-    async with serve(users=users, overrides={TokenStore: AcceptingTokenStore(revoked)}) as running:
-        assert (await running.client.get("/", headers=headers)).status_code == 200
+    revoked.is_away = True
+    parts = [value(revoked, name="revoked", provides=RevocationList)]
+    async with serve(users=users, parts=parts, access={"without_revocations": "accept"}) as running:
+        headers = users.act_as("ada")
+        statuses = [(await running.client.get("/", headers=headers)).status_code for _ in range(3)]
+        revoked.is_away = False
+        statuses.append((await running.client.get("/", headers=headers)).status_code)
+    assert statuses == [200] * 4
+    events = [record.event for record in caplog.records if record.name == "bandmaster.oidc"]
+    assert events == [
+        "revoked credentials are accepted, because the list of them is away",
+        "credentials are checked for revocation again",
+    ]
+    assert caplog.records[-1].fields["accepted_unchecked"] == 3
+
+
+@pytest.mark.requirement("CA-43")
+async def test_the_token_store() -> None:
+    """Tokens that the store revokes are refused, by the component of the package itself."""
+    users, settings = ActingUsers(), TokenStoreSettings(store="memory")
+    ada = Principal("ada", credential_id="t1", issued_at=1)
+    headers = users.act_as(ada)
+    async with serve(users=users, parts=[token_store], overrides={TokenStoreSettings: settings}) as running:
+        before = await running.client.get("/", headers=headers)
+        await running.resources[TokenStore].revoke("ada", "t1")
+        after = await running.client.get("/", headers=headers)
+    assert (before.status_code, after.status_code) == (200, 401)
 
 
 @pytest.mark.requirement("CA-43")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from contextlib import ExitStack
 from datetime import UTC, datetime, timedelta
 
 import pytest
@@ -13,6 +14,8 @@ from bandmaster.contrib.oidc.token_store.memory import MemoryTokenStore
 from bandmaster.contrib.oidc.token_store.redis_store import RedisTokenStore
 from bandmaster.contrib.oidc.token_store.stored_token import StoredToken
 from bandmaster.contrib.redis import RedisSettings, open_client
+from bandmaster.contrib.redis.testing import redis_server
+from bandmaster.kernel.testing import ServerUnavailable, skip_or_fail
 
 
 @pytest.fixture
@@ -82,3 +85,13 @@ def kind(request):
 def store(kind, open_tokens):
     """A store of each kind."""
     return open_tokens(kind)
+
+
+@pytest.fixture
+def own_redis(tmp_path):
+    """A server that the test may stop."""
+    with ExitStack() as stack:
+        try:
+            yield stack.enter_context(redis_server(tmp_path, options=["--loglevel", "notice"]))
+        except ServerUnavailable as error:
+            skip_or_fail(error)

@@ -3,18 +3,28 @@
 from __future__ import annotations
 
 import os
-from collections.abc import AsyncIterator
+import time
+from collections.abc import AsyncIterator, Sequence
 
 import pytest
+from starlette.applications import Starlette
+from starlette.responses import PlainTextResponse
+from starlette.routing import Route
 
+from bandmaster.contrib.oidc.access.bearer_auth import BearerAuth
+from bandmaster.contrib.oidc.access.revocations import RevocationList
+from bandmaster.contrib.oidc.access.settings import AccessSettings
+from bandmaster.contrib.oidc.errors import TokenStoreError
+from bandmaster.contrib.oidc.principal import Principal
 from bandmaster.contrib.oidc.redis_client import AuthRedisSettings, auth_redis
 from bandmaster.contrib.oidc.token_store.component import find_token_problems, token_store, token_store_redis
 from bandmaster.contrib.oidc.token_store.memory import MemoryTokenStore
-from bandmaster.contrib.oidc.token_store.outages import AcceptingTokenStore
 from bandmaster.contrib.oidc.token_store.redis_store import RedisTokenStore
 from bandmaster.contrib.oidc.token_store.settings import TokenStoreSettings
 from bandmaster.contrib.oidc.token_store.store import TokenStore
+from bandmaster.contrib.oidc.verifier import TokenVerifier
 from bandmaster.kernel import Kernel, KernelSettings, LifespanBand, Problem, lifespan
+from bandmaster.kernel.testing import run
 
 pytestmark = pytest.mark.anyio
 PARTS = [token_store, token_store_redis, auth_redis]
@@ -28,7 +38,7 @@ def surroundings(monkeypatch):
 
 
 @lifespan(band=LifespanBand.APPLICATION)
-async def checking(store: TokenStore) -> AsyncIterator[None]:
+async def checking(lists: Sequence[RevocationList]) -> AsyncIterator[None]:
     yield
 
 
@@ -52,15 +62,55 @@ async def test_tokens_in_memory(monkeypatch):
     assert 7 == store._max
 
 
-@pytest.mark.parametrize(("on_outage", "kind"), [("refuse", RedisTokenStore), ("accept", AcceptingTokenStore)])
-async def test_tokens_in_redis(redis_url, on_outage, kind):
+async def test_tokens_in_redis(redis_url):
     """The client is the one of sessions."""
-    kernel = make_kernel(TokenStoreSettings(store="redis", on_outage=on_outage), AuthRedisSettings(url=redis_url))
+    kernel = make_kernel(TokenStoreSettings(store="redis"), AuthRedisSettings(url=redis_url))
     assert ["auth_redis", "token_store_redis"] == list(kernel.plan.by_name)
     async with kernel.running() as resources:
         store = resources[TokenStore]
-        assert isinstance(store, kind)
+        assert isinstance(store, RedisTokenStore)
         assert 0 == await store.revoke_all("ada")
+
+
+class KnownTokens:
+    """Verifies tokens that are the ids of principals."""
+
+    async def verify(self, token):
+        return Principal(subject="ada", issuer="https://id.example", credential_id=token, issued_at=time.time() - 10)
+
+
+async def whoami(request):
+    return PlainTextResponse(request.state.principal.subject)
+
+
+@pytest.mark.requirement("CA-43")
+@pytest.mark.parametrize("without_revocations", ["refuse", "accept"])
+async def test_the_layer_asks_the_store(own_redis, without_revocations):
+    """A revoked token gets 401 at once; while Redis is away 503, or what the settings say, and never 401."""
+    given = {
+        TokenStoreSettings: TokenStoreSettings(store="redis"),
+        AuthRedisSettings: AuthRedisSettings(url=own_redis.url(0), retries=0, critical=False),
+        AccessSettings: AccessSettings(without_revocations=without_revocations),
+        TokenVerifier: KnownTokens(),
+    }
+    async with run(
+        Starlette(routes=[Route("/", whoami)]), contributions=[*PARTS, BearerAuth], overrides=given
+    ) as running:
+
+        async def status(token):
+            answer = await running.client.get("/", headers={"Authorization": f"Bearer {token}"})
+            return answer.status_code
+
+        store = running.resources[TokenStore]
+        assert 200 == await status("one")
+        await store.revoke("ada", "one")
+        assert [401, 200] == [await status("one"), await status("two")]
+        await store.revoke_all("ada", issuer="https://id.example")
+        assert 401 == await status("two")
+        own_redis.stop()
+        assert (503 if without_revocations == "refuse" else 200) == await status("three")
+        with pytest.raises(TokenStoreError):
+            await store.revoke("ada", "three")
 
 
 def test_revocations_in_memory_are_told_where_processes_should_share_them():

@@ -9,8 +9,6 @@ import pytest
 from tests.contrib.oidc.token_store.conftest import make_principal, make_token
 
 from bandmaster.contrib.oidc.errors import TokenStoreError
-from bandmaster.contrib.oidc.token_store.memory import MemoryTokenStore
-from bandmaster.contrib.oidc.token_store.outages import AcceptingTokenStore
 from bandmaster.contrib.oidc.token_store.redis_store import RedisTokenStore
 from bandmaster.contrib.redis import RedisSettings, open_client
 from bandmaster.kernel.testing import free_port
@@ -121,48 +119,3 @@ async def test_a_redis_that_is_away_is_an_error(away, call):
     with pytest.raises(TokenStoreError, match="the Redis of tokens can't be used now") as caught:
         await CALLS[call](away)
     assert "secret" not in str(caught.value)
-
-
-@pytest.mark.requirement("CA-43")
-@pytest.mark.parametrize("call", [name for name in CALLS if name != "is_revoked"])
-async def test_accepting_tokens_reports_no_revocation_that_wasnt_written(away, call):
-    """The setting is about requests only."""
-    with pytest.raises(TokenStoreError):
-        await CALLS[call](AcceptingTokenStore(away))
-
-
-@pytest.mark.requirement("CA-43")
-async def test_an_outage_that_is_accepted_is_logged_once_and_counted(logs):
-    """And so is its end, with the number of requests that weren't checked."""
-
-    class Flaky(MemoryTokenStore):
-        is_away = True
-
-        async def is_revoked(self, principal):
-            if self.is_away:
-                raise TokenStoreError("away")
-            return await super().is_revoked(principal)
-
-    flaky = Flaky()
-    store = AcceptingTokenStore(flaky)
-    await store.revoke("ada", "t")
-    assert [False] * 3 == [await store.is_revoked(make_principal(issued_at=1)) for _ in range(3)]
-    assert 3 == store.unchecked
-    flaky.is_away = False
-    assert await store.is_revoked(make_principal(issued_at=1))
-    assert not await store.is_revoked(make_principal("other", issued_at=1))
-    assert [
-        "the token store can't be reached, and tokens are accepted without it",
-        "the token store is back",
-    ] == [entry["event"] for entry in logs]
-    assert 3 == logs[1]["unchecked"]
-
-
-@pytest.mark.parametrize("call", CALLS)
-async def test_an_accepting_store_passes_calls_on(call):
-    """While the store is there both answer alike."""
-    one, other = MemoryTokenStore(), AcceptingTokenStore(MemoryTokenStore())
-    for store in (one, other):
-        await store.store(make_token("first"))
-    first, second = await CALLS[call](one), await CALLS[call](other)
-    assert type(first) is type(second)

@@ -131,6 +131,14 @@ async def test_a_token_without_an_id_is_revoked_with_all_others(store, clock):
     assert await store.is_revoked(principal)
 
 
+@pytest.mark.parametrize("what", ["session", "api_key", "bypass"])
+async def test_only_tokens_are_revoked_here(store, clock, what):
+    """Sessions and API keys have stores of their own, and ids of their own."""
+    await store.revoke("ada", "t")
+    await store.revoke_all("ada")
+    assert not await store.is_revoked(make_principal("t", kind=what, issued_at=clock.now - 5))
+
+
 async def test_any_text_is_an_id(store):
     """Braces, colons, blanks, line ends, and half of a surrogate pair, which JSON may hold."""
     for text in ("{a}", "a:b", "idx", "ep", " x ", "a\nb\0", "\u00e9\U0001f600", "\ud800", "x" * 2000):

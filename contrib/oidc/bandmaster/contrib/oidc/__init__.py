@@ -36,9 +36,19 @@ if TYPE_CHECKING:
     from bandmaster.contrib.oidc.auth_events import AuthEvent as AuthEvent
     from bandmaster.contrib.oidc.auth_events import AuthListener as AuthListener
     from bandmaster.contrib.oidc.auth_events import report_auth_event as report_auth_event
+    from bandmaster.contrib.oidc.client_credentials.component import client_credentials_for as client_credentials_for
+    from bandmaster.contrib.oidc.client_credentials.settings import (
+        ClientCredentialsSettings as ClientCredentialsSettings,
+    )
+    from bandmaster.contrib.oidc.client_credentials.source import AccessToken as AccessToken
+    from bandmaster.contrib.oidc.client_credentials.source import ClientCredentials as ClientCredentials
+    from bandmaster.contrib.oidc.client_credentials.token_endpoint import TokenRefusedError as TokenRefusedError
     from bandmaster.contrib.oidc.component import build_verifier as build_verifier
     from bandmaster.contrib.oidc.component import identity_providers as identity_providers
     from bandmaster.contrib.oidc.component import token_verifier as token_verifier
+    from bandmaster.contrib.oidc.devprovider.provider import DevProvider as DevProvider
+    from bandmaster.contrib.oidc.devprovider.settings import DevProviderSettings as DevProviderSettings
+    from bandmaster.contrib.oidc.devprovider.settings import DevUser as DevUser
     from bandmaster.contrib.oidc.errors import ApiKeyError as ApiKeyError
     from bandmaster.contrib.oidc.errors import AuthError as AuthError
     from bandmaster.contrib.oidc.errors import AuthUnavailableError as AuthUnavailableError
@@ -55,6 +65,16 @@ if TYPE_CHECKING:
     from bandmaster.contrib.oidc.issuers.provider import Provider as Provider
     from bandmaster.contrib.oidc.issuers.provider import Providers as Providers
     from bandmaster.contrib.oidc.issuers.provider import open_providers as open_providers
+    from bandmaster.contrib.oidc.login.component import login_service as login_service
+    from bandmaster.contrib.oidc.login.providers import Endpoints as Endpoints
+    from bandmaster.contrib.oidc.login.providers import ProviderDirectory as ProviderDirectory
+    from bandmaster.contrib.oidc.login.providers import SignedToken as SignedToken
+    from bandmaster.contrib.oidc.login.routes import login_routes as login_routes
+    from bandmaster.contrib.oidc.login.service import Login as Login
+    from bandmaster.contrib.oidc.login.session_layer import SessionAuth as SessionAuth
+    from bandmaster.contrib.oidc.login.session_layer import get_session as get_session
+    from bandmaster.contrib.oidc.login.session_sockets import SESSION_ENDED as SESSION_ENDED
+    from bandmaster.contrib.oidc.login.settings import LoginSettings as LoginSettings
     from bandmaster.contrib.oidc.principal import Principal as Principal
     from bandmaster.contrib.oidc.principal import current_principal as current_principal
     from bandmaster.contrib.oidc.principal import get_principal as get_principal
@@ -102,7 +122,13 @@ export_lazily(
         "api_keys.sql_store": ["SqlApiKeyStore"],
         "api_keys.store": ["ApiKeyStore", "MemoryApiKeyStore"],
         "auth_events": ["AuthEvent", "AuthListener", "report_auth_event"],
+        "client_credentials.component": ["client_credentials_for"],
+        "client_credentials.settings": ["ClientCredentialsSettings"],
+        "client_credentials.source": ["AccessToken", "ClientCredentials"],
+        "client_credentials.token_endpoint": ["TokenRefusedError"],
         "component": ["build_verifier", "identity_providers", "token_verifier"],
+        "devprovider.provider": ["DevProvider"],
+        "devprovider.settings": ["DevProviderSettings", "DevUser"],
         "errors": [
             "ApiKeyError",
             "AuthError",
@@ -119,6 +145,13 @@ export_lazily(
         "introspection.verifier": ["IntrospectionVerifier"],
         "issuers.metadata": ["ProviderMetadata"],
         "issuers.provider": ["Provider", "Providers", "open_providers"],
+        "login.component": ["login_service"],
+        "login.providers": ["Endpoints", "ProviderDirectory", "SignedToken"],
+        "login.routes": ["login_routes"],
+        "login.service": ["Login"],
+        "login.session_layer": ["SessionAuth", "get_session"],
+        "login.session_sockets": ["SESSION_ENDED"],
+        "login.settings": ["LoginSettings"],
         "principal": ["Principal", "current_principal", "get_principal", "principal_context", "set_principal"],
         "sessions.cookie": ["CookieSessionStore"],
         "sessions.memory": ["MemorySessionStore"],

@@ -9,13 +9,13 @@ from bandmaster.kernel import KernelSettings, Plan, Problem
 
 
 def find_unshared(
-    message: str, hint: str, kernel: KernelSettings, plan: Plan, kind: type[Any]
+    message: str, hint: str, kernel: KernelSettings, plan: Plan, *kinds: type[Any]
 ) -> Iterator[Problem | str]:
-    """The finding about a store in memory that provides ``kind``, if any part asks for it.
+    """The finding about a store in memory that provides some types, if any part asks for one of them.
 
     Several processes are refused in production, and warned of elsewhere; one process in production is warned of.
     """
-    if not is_asked_for(plan, kind):
+    if not is_asked_for(plan, *kinds):
         return
     if plan.processes > 1:
         shared = f"{message}, which {plan.processes} processes don't share"
@@ -27,7 +27,8 @@ def find_unshared(
         yield f"{message}, and is lost when the process ends. {hint}"
 
 
-def is_asked_for(plan: Plan, kind: type[Any]) -> bool:
-    """Whether a component or a layer of the plan asks for the type."""
+def is_asked_for(plan: Plan, *kinds: type[Any]) -> bool:
+    """Whether a component or a layer of the plan asks for one of the types, or for all objects of one."""
     needs = [part.needs for part in plan.components] + [layer.needs for layer in plan.layers]
-    return any(need.key.type is kind for each in needs for need in each)
+    asked = [need.key.type if need.collection is None else need.collection.member for each in needs for need in each]
+    return any(kind in asked for kind in kinds)

@@ -10,7 +10,7 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 from bandmaster.contrib.oidc.access.bearer_token import SUBPROTOCOL, Credential, find_credential, hide_token
 from bandmaster.contrib.oidc.access.first_message import AcceptedWebSocket, receive_token
 from bandmaster.contrib.oidc.access.refusals import refuse
-from bandmaster.contrib.oidc.access.revocations import MissingTokenStore, RevocationList, check_revocation
+from bandmaster.contrib.oidc.access.revocations import MissingTokenStore, RevocationCheck, RevocationList
 from bandmaster.contrib.oidc.access.settings import AccessSettings
 from bandmaster.contrib.oidc.errors import AuthUnavailableError, CredentialError, InvalidRequestError
 from bandmaster.contrib.oidc.principal import get_principal, set_principal
@@ -48,11 +48,10 @@ class BearerAuth:
     ) -> None:
         self._app = app
         self._verifier = verifier
-        self._revocations = list(revocations)
-        if store is not None:
-            self._revocations.append(store)
-        elif tokens.store is not None:
-            self._revocations.append(MissingTokenStore())
+        # The token store is among the lists. One that failed to start must not let revoked tokens in.
+        missing = [MissingTokenStore()] if tokens.store is not None and store is None else []
+        self.revocations = RevocationCheck([*revocations, *missing], access.without_revocations)
+        """The check for revoked tokens, with the count of those that passed without one."""
         self._first_message_timeout = access.first_message_timeout
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
@@ -75,7 +74,7 @@ class BearerAuth:
         if self._verifier is None:
             raise AuthUnavailableError("the component that verifies tokens isn't there, because its start failed")
         principal = await self._verifier.verify(token)
-        await check_revocation(self._revocations, principal)
+        await self.revocations.check(principal)
         set_principal(scope, principal)
 
     async def _serve_websocket(self, scope: Scope, receive: Receive, send: Send) -> None:

@@ -14,13 +14,12 @@ import anyio
 from starlette.types import ASGIApp, Receive, Scope, Send
 
 from bandmaster.contrib.oidc.access.refusals import UNAUTHORIZED
-from bandmaster.contrib.oidc.access.revocations import RevocationList, check_revocation
+from bandmaster.contrib.oidc.access.revocations import RevocationCheck, RevocationList
 from bandmaster.contrib.oidc.access.settings import AccessSettings
 from bandmaster.contrib.oidc.api_keys.service import ApiKeys
 from bandmaster.contrib.oidc.errors import AuthUnavailableError, InvalidTokenError
 from bandmaster.contrib.oidc.principal import Principal, get_principal
 from bandmaster.contrib.oidc.settings import AuthSettings
-from bandmaster.contrib.oidc.token_store.store import TokenStore
 from bandmaster.kernel import (
     Context,
     LifespanBand,
@@ -54,7 +53,7 @@ class OpenWebSockets:
     ) -> None:
         self._leeway = leeway
         self._recheck_seconds = recheck
-        self._revocations = tuple(revocations)
+        self._revocations = RevocationCheck(revocations, "refuse")
         self._now = now
         self._open: dict[int, tuple[Principal, WebSocketConnection]] = {}
         self._numbers = count()
@@ -127,7 +126,7 @@ class OpenWebSockets:
         revoked: list[int] = []
         for number, (principal, _) in list(self._open.items()) if self._revocations else ():
             try:
-                await check_revocation(self._revocations, principal)
+                await self._revocations.check(principal)
             except InvalidTokenError:
                 revoked.append(number)
             except AuthUnavailableError as error:
@@ -182,12 +181,11 @@ async def open_websockets(
     auth: AuthSettings,
     settings: AccessSettings,
     lists: Sequence[RevocationList],
-    store: TokenStore | None,
     keys: ApiKeys | None,
     context: Context,
 ) -> AsyncIterator[OpenWebSockets]:
     """Closes WebSockets whose credential expires or is revoked."""
-    known = [*lists, *(each for each in (store, keys) if each is not None)]
+    known = [*lists, *([keys] if keys is not None else [])]
     websockets = OpenWebSockets(
         leeway=auth.leeway,
         recheck=settings.websocket_recheck,

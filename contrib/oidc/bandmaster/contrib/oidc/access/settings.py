@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Annotated, ClassVar
+from typing import Annotated, ClassVar, Literal
 
 from pydantic import Field
 from pydantic_settings import NoDecode, SettingsConfigDict
@@ -21,6 +21,11 @@ class AccessSettings(Settings):
     known_scopes: _Names = Field(
         default=(),
         description="The scopes that this application knows; a route that requires another one is refused. Unset: any.",
+    )
+    without_revocations: Literal["refuse", "accept"] = Field(
+        default="refuse",
+        description="What happens to a token while the store of revoked tokens is away: refuse answers 503, accept "
+        "lets revoked tokens in.",
     )
     websocket_end: bool = Field(
         default=True,

@@ -3,10 +3,9 @@
 from __future__ import annotations
 
 import base64
-import json
 from collections.abc import Awaitable, Callable, Mapping
 from contextlib import aclosing
-from typing import Any, NoReturn
+from typing import Any
 from urllib.parse import quote_plus
 
 import anyio
@@ -14,6 +13,7 @@ import httpx2
 
 from bandmaster.contrib.oidc.errors import AuthUnavailableError
 from bandmaster.contrib.oidc.settings import IssuerSettings
+from bandmaster.contrib.oidc.strict_json import parse_object
 from bandmaster.kernel import BandmasterError
 
 _MOST_BYTES = 64 * 1024
@@ -86,10 +86,10 @@ class IntrospectionEndpoint:
 
     def _parse(self, body: bytes) -> Mapping[str, Any]:
         try:
-            answer = json.loads(body, object_pairs_hook=_refuse_duplicates, parse_constant=_refuse_constant)
-        except (ValueError, RecursionError):
-            raise AuthUnavailableError(f"{self} answered with something else than JSON") from None
-        if not isinstance(answer, dict) or not isinstance(answer.get("active"), bool):
+            answer = parse_object(body)
+        except ValueError as error:
+            raise AuthUnavailableError(f"the answer of {self} {error}") from None
+        if not isinstance(answer.get("active"), bool):
             raise AuthUnavailableError(f"{self} answered without saying whether the token is active")
         return answer
 
@@ -112,14 +112,3 @@ def authenticate(provider: IssuerSettings) -> tuple[dict[str, str], dict[str, st
     # Both are encoded as in a form first; a secret may have colons.
     pair = f"{quote_plus(provider.client_id)}:{quote_plus(secret)}"
     return {}, {"Authorization": f"Basic {base64.b64encode(pair.encode()).decode()}"}
-
-
-def _refuse_duplicates(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
-    found = dict(pairs)
-    if len(found) < len(pairs):
-        raise ValueError("a name is given twice")
-    return found
-
-
-def _refuse_constant(name: str) -> NoReturn:
-    raise ValueError(f"{name} isn't JSON")

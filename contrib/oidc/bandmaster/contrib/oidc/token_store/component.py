@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import AsyncIterator, Iterator
 from typing import TYPE_CHECKING, Annotated
 
+from bandmaster.contrib.oidc.access.revocations import RevocationList
 from bandmaster.contrib.oidc.extras import has_extra, leave_out_component
 from bandmaster.contrib.oidc.redis_client import NAME as REDIS
 from bandmaster.contrib.oidc.several_processes import find_unshared, is_asked_for
@@ -25,7 +26,7 @@ def keeps_redis(settings: TokenStoreSettings) -> bool:
 
 def find_token_problems(settings: TokenStoreSettings, kernel: KernelSettings, plan: Plan) -> Iterator[Problem | str]:
     """The problems of revocations in memory that several processes should share, or that nobody asks about."""
-    if not is_asked_for(plan, TokenStore):
+    if not is_asked_for(plan, TokenStore, RevocationList):
         yield "AUTH_TOKEN_STORE is set, but no part of the plan asks whether tokens are revoked"
     if settings.store == "memory":
         yield from find_unshared(
@@ -34,10 +35,17 @@ def find_token_problems(settings: TokenStoreSettings, kernel: KernelSettings, pl
             kernel,
             plan,
             TokenStore,
+            RevocationList,
         )
 
 
-@lifespan(band=LifespanBand.SERVICES, name="token_store", when=keeps_memory, check=find_token_problems)
+@lifespan(
+    band=LifespanBand.SERVICES,
+    name="token_store",
+    provides=RevocationList,
+    when=keeps_memory,
+    check=find_token_problems,
+)
 async def token_store(settings: TokenStoreSettings) -> AsyncIterator[TokenStore]:
     """Revoked tokens in memory."""
     from bandmaster.contrib.oidc.token_store.memory import MemoryTokenStore
@@ -52,21 +60,25 @@ if TYPE_CHECKING or has_extra("redis"):
 
     from bandmaster.contrib.oidc.redis_eviction import warn_of_eviction
 
-    @lifespan(band=LifespanBand.SERVICES, name="token_store_redis", when=keeps_redis, check=find_token_problems)
+    @lifespan(
+        band=LifespanBand.SERVICES,
+        name="token_store_redis",
+        provides=RevocationList,
+        when=keeps_redis,
+        check=find_token_problems,
+    )
     async def token_store_redis(
         settings: TokenStoreSettings, client: Annotated[Redis, Named(REDIS)]
     ) -> AsyncIterator[TokenStore]:
         """Revoked tokens in Redis."""
-        from bandmaster.contrib.oidc.token_store.outages import AcceptingTokenStore
         from bandmaster.contrib.oidc.token_store.redis_store import RedisTokenStore
 
         await warn_of_eviction(client, "revocations")
-        store = RedisTokenStore(
+        yield RedisTokenStore(
             client,
             prefix=settings.redis_prefix,
             longest_life=settings.longest_life,
             clock_skew=settings.clock_skew,
         )
-        yield AcceptingTokenStore(store) if settings.on_outage == "accept" else store
 else:
     token_store_redis = leave_out_component("token_store_redis", "redis")

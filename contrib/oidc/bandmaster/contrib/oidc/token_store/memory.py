@@ -111,6 +111,8 @@ class MemoryTokenStore:
 
     async def is_revoked(self, principal: Principal) -> bool:
         """See `TokenStore.is_revoked`."""
+        if principal.kind != "token":
+            return False
         return self._is_revoked(
             (principal.subject, principal.credential_id or ""), principal.issuer, principal.issued_at
         )

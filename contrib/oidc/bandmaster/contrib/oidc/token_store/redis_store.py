@@ -100,6 +100,8 @@ class RedisTokenStore:
 
     async def is_revoked(self, principal: Principal) -> bool:
         """See `TokenStore.is_revoked`."""
+        if principal.kind != "token":
+            return False
         issued_at = principal.issued_at
         return bool(
             await self._run(

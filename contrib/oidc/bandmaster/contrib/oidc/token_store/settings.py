@@ -44,11 +44,6 @@ class TokenStoreSettings(Settings):
         description="Seconds by which clocks of providers may be ahead. A revocation of all tokens of a user includes "
         "those that are issued so long after it.",
     )
-    on_outage: Literal["refuse", "accept"] = Field(
-        default="refuse",
-        description="The answer to a request while the store can't be reached: 503, or accept the token as if it "
-        "weren't revoked.",
-    )
 
     @model_validator(mode="after")
     def _check_together(self) -> TokenStoreSettings:

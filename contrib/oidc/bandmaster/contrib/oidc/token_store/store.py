@@ -12,6 +12,8 @@ from bandmaster.contrib.oidc.token_store.stored_token import StoredToken
 class TokenStore(Protocol):
     """Remembers which tokens were issued, and which are revoked. The component ``token_store`` provides one.
 
+    It is a `RevocationList` as well, which the layer for bearer tokens asks about each of them.
+
     A token is known by its ``jti``, never by its text. Storing tokens is optional: `revoke` and `revoke_all` also work
     for tokens that were never stored, since most are issued by a provider and seen first when they are used.
 
@@ -53,6 +55,7 @@ class TokenStore(Protocol):
     async def is_revoked(self, principal: Principal) -> bool:
         """Whether the token of a principal is revoked, by itself or with all tokens of its user.
 
-        A token without an ``iat`` counts as issued before any revocation.
+        A token without an ``iat`` counts as issued before any revocation. Sessions and API keys aren't tokens: their
+        own stores end them.
         """
         ...
