@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 from typing import Any
 
+import httpx2
 import pytest
 from starlette.applications import Starlette
 from starlette.responses import PlainTextResponse
@@ -19,6 +20,7 @@ from bandmaster.contrib.oidc import (
     TokenStoreError,
     TokenVerifier,
     current_principal,
+    principal_context,
     require,
     set_principal,
 )
@@ -27,6 +29,7 @@ from bandmaster.contrib.oidc.token_store.component import token_store
 from bandmaster.contrib.oidc.token_store.settings import TokenStoreSettings
 from bandmaster.contrib.oidc.token_store.store import TokenStore
 from bandmaster.kernel import MiddlewareBand, create_app, middleware, value
+from bandmaster.kernel.testing import Running
 
 pytestmark = pytest.mark.anyio
 
@@ -229,6 +232,12 @@ async def test_an_api_key_in_the_authorization_header() -> None:
     assert response.json()["request"] == "robot"
 
 
+def connect_in_this_task(running: Running, *, raise_app_exceptions: bool = True) -> httpx2.AsyncClient:
+    """A client whose requests are served in the task, and so in the context, of the test."""
+    transport = httpx2.ASGITransport(running.app, raise_app_exceptions=raise_app_exceptions)
+    return httpx2.AsyncClient(transport=transport, base_url="http://testserver")
+
+
 async def test_the_principal_ends_with_the_request() -> None:
     """Neither the code around a request nor the next one sees a principal, also after a failure."""
     users = ActingUsers()
@@ -238,20 +247,19 @@ async def test_the_principal_ends_with_the_request() -> None:
 
     routes = [Route("/", describe_caller), Route("/fail", fail)]
     async with serve(users=users, routes=routes, raise_app_exceptions=False) as running:
-        await running.client.get("/", headers=users.act_as("ada"))
-        assert current_principal() is None
-        await running.client.get("/fail", headers=users.act_as("ada"))
-        assert current_principal() is None
-        assert (await running.client.get("/")).json()["context"] is None
+        async with connect_in_this_task(running, raise_app_exceptions=False) as client:
+            assert (await client.get("/", headers=users.act_as("ada"))).json()["context"] == "ada"
+            assert current_principal() is None
+            assert (await client.get("/fail", headers=users.act_as("ada"))).status_code == 500
+            assert current_principal() is None
+            assert (await client.get("/")).json()["context"] is None
 
 
 async def test_a_request_inherits_nobody() -> None:
     """A request that is served in the task of other code doesn't act as whom that code acts as."""
-    from bandmaster.contrib.oidc import principal_context
-
-    async with serve(users=ActingUsers()) as running:
+    async with serve(users=ActingUsers()) as running, connect_in_this_task(running) as client:
         with principal_context(Principal("outer")):
-            seen = (await running.client.get("/")).json()
+            seen = (await client.get("/")).json()
             assert current_principal() == Principal("outer")
     assert seen["context"] is None
 

@@ -10,11 +10,11 @@ from hypothesis import strategies as st
 from starlette.requests import Request
 from starlette.responses import PlainTextResponse
 from starlette.routing import Route
-from taskiq import TaskiqDepends
+from taskiq import TaskiqDepends, TaskiqMessage
 from tests.contrib.oidc.access.apps import serve
 
 from bandmaster.contrib.oidc import Principal, current_principal, principal_context
-from bandmaster.contrib.oidc.access.task_principal import parse_principal, render_principal
+from bandmaster.contrib.oidc.access.task_principal import LABEL, PrincipalMiddleware, parse_principal, render_principal
 from bandmaster.contrib.oidc.access.tasks import principal_in_tasks
 from bandmaster.contrib.oidc.testing import ActingUsers
 from bandmaster.contrib.taskiq import TaskIQSettings, TaskQueue, task, task_idempotency, task_worker, taskiq, tasks
@@ -85,6 +85,23 @@ async def test_a_task_of_nobody() -> None:
         ("thread", None, None),
         ("sent on", None, None),
     ]
+
+
+def test_a_message_without_a_sender() -> None:
+    """A worker that processes messages one after the other in the same context doesn't mix up their senders."""
+    steps, message = PrincipalMiddleware(), TaskiqMessage(task_id="1", task_name="t", labels={}, args=[], kwargs={})
+    with principal_context(Principal("earlier")):
+        steps.pre_execute(message)
+        assert current_principal() is None
+
+
+def test_a_replayed_message_keeps_the_sender() -> None:
+    """A message that has a sender isn't sent in the name of whoever sends it again."""
+    labels = {LABEL: render_principal(Principal("ada"))}
+    message = TaskiqMessage(task_id="1", task_name="t", labels=labels, args=[], kwargs={})
+    with principal_context(Principal("operator")):
+        sent = PrincipalMiddleware().pre_send(message)
+    assert parse_principal(sent.labels[LABEL]) == Principal("ada")
 
 
 async def test_tasks_of_an_application_without_a_queue() -> None:
