@@ -26,7 +26,7 @@ pytestmark = pytest.mark.anyio
 
 
 class Trail:
-    """A listener that keeps what it hears, and may fail."""
+    """A listener that keeps the events, and may fail."""
 
     def __init__(self, error: Exception | None = None) -> None:
         self.events: list[AuthEvent] = []

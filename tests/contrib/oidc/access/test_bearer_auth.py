@@ -112,7 +112,7 @@ async def test_all_bad_tokens_look_the_same() -> None:
 
 
 async def test_several_places() -> None:
-    """Credentials in two places are 400, with the code that RFC 6750 gives it."""
+    """Credentials in two places are 400, with the code of RFC 6750."""
     users = ActingUsers()
     one, other = users.act_as("ada"), users.act_as("bob")
     async with serve(users=users) as running:
@@ -153,7 +153,7 @@ async def test_without_providers_the_layer_is_left_out() -> None:
 
 @pytest.mark.requirement("CA-43")
 async def test_a_revoked_token() -> None:
-    """A revoked token gets 401, although it still verifies."""
+    """A revoked token gets 401, although the verifier accepts the token."""
     users, revoked = ActingUsers(), Revoked()
     headers = users.act_as(Principal("ada", credential_id="t1"))
     async with serve(users=users, parts=[value(revoked, name="revoked", provides=RevocationList)]) as running:
@@ -198,7 +198,7 @@ async def test_accepting_tokens_without_the_list(caplog: pytest.LogCaptureFixtur
 
 @pytest.mark.requirement("CA-43")
 async def test_the_token_store() -> None:
-    """Tokens that the store revokes are refused, by the component of the package itself."""
+    """Tokens that the store revokes are refused, by the package's own component."""
     users, settings = ActingUsers(), TokenStoreSettings(store="memory")
     ada = Principal("ada", credential_id="t1", issued_at=1)
     headers = users.act_as(ada)

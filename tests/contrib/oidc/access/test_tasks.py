@@ -96,7 +96,7 @@ def test_a_message_without_a_sender() -> None:
 
 
 def test_a_replayed_message_keeps_the_sender() -> None:
-    """A message that has a sender isn't sent in the name of whoever sends it again."""
+    """A message that has a sender isn't sent in the name of whoever sends the message again."""
     labels = {LABEL: render_principal(Principal("ada"))}
     message = TaskiqMessage(task_id="1", task_name="t", labels=labels, args=[], kwargs={})
     with principal_context(Principal("operator")):
@@ -131,7 +131,7 @@ async def test_code_that_serves_no_request() -> None:
     )
 )
 def test_the_round_trip(principal: Principal) -> None:
-    """What a label has is what was sent, without claims and times."""
+    """A label has the sender, without claims and times."""
     assert parse_principal(render_principal(principal)) == principal
 
 

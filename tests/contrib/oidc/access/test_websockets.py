@@ -19,7 +19,7 @@ pytestmark = pytest.mark.anyio
 
 
 async def tell_subprotocols(websocket: WebSocket) -> None:
-    """Accept with the last subprotocol that the client offers, and send what the app sees of them."""
+    """Accept with the last subprotocol that the client offers, and send those that the app sees."""
     await websocket.accept(websocket.scope["subprotocols"][-1] if "chat" in websocket.scope["subprotocols"] else None)
     headers = [value.decode() for name, value in websocket.scope["headers"] if name == b"sec-websocket-protocol"]
     await websocket.send_json({"subprotocols": websocket.scope["subprotocols"], "headers": headers})
@@ -190,7 +190,7 @@ async def test_an_app_that_refuses_after_the_first_message() -> None:
 
 
 async def test_an_app_that_answers_after_the_first_message() -> None:
-    """An app's response in place of its accept becomes a close with the code for its status."""
+    """An app's response in place of the accept becomes a close with the code for its status."""
 
     async def deny(websocket: WebSocket) -> None:
         await websocket.send_denial_response(PlainTextResponse("not you", 403))
