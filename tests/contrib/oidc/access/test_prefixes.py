@@ -87,7 +87,7 @@ def test_malformed_prefixes(arguments: Any, message: str) -> None:
 
 @pytest.mark.parametrize("public", ["/other", "/admin", "docs"])
 def test_public_prefixes_elsewhere(public: str) -> None:
-    """A public prefix that the requirement doesn't cover, or that is the whole prefix, would have no effect, or leave none."""
+    """A public prefix elsewhere has no effect, and one that is the whole prefix leaves none."""
     with pytest.raises(ValueError, match="public"):
         protect("/admin", public=[public])
 
