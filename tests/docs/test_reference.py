@@ -17,6 +17,8 @@ PACKAGES = [
     "bandmaster.kernel.testing",
     "bandmaster.contrib.fastapi",
     "bandmaster.contrib.http",
+    "bandmaster.contrib.oidc",
+    "bandmaster.contrib.oidc.testing",
     "bandmaster.contrib.persistence",
     "bandmaster.contrib.persistence.testing",
     "bandmaster.contrib.redis",

@@ -8,7 +8,17 @@ import pytest
 from starlette.routing import Route
 from tests.contrib.oidc.access.apps import describe_caller, serve
 
-from bandmaster.contrib.oidc import AuthEvent, AuthListener, Principal, report_auth_event, require
+from bandmaster.contrib.oidc import (
+    ApiKeyAuth,
+    ApiKeys,
+    ApiKeySettings,
+    AuthEvent,
+    AuthListener,
+    Principal,
+    report_auth_event,
+    require,
+)
+from bandmaster.contrib.oidc.api_keys.component import api_key_memory_store, api_keys
 from bandmaster.contrib.oidc.testing import ActingUsers
 from bandmaster.kernel import value
 
@@ -16,7 +26,7 @@ pytestmark = pytest.mark.anyio
 
 
 class Trail:
-    """A listener that keeps what it hears, and may fail."""
+    """A listener that keeps the events, and may fail."""
 
     def __init__(self, error: Exception | None = None) -> None:
         self.events: list[AuthEvent] = []
@@ -61,6 +71,19 @@ async def test_a_listener_that_fails(caplog: pytest.LogCaptureFixture) -> None:
         assert (await running.client.post("/orders")).status_code == 401
     assert (len(broken.events), len(trail.events)) == (1, 1)
     assert "an event of authentication wasn't noted" in caplog.text
+
+
+async def test_the_use_of_a_key() -> None:
+    """The layer for API keys reports each use of a key."""
+    trail, settings = Trail(), ApiKeySettings(peppers={"2026": "p" * 43})
+    parts = [api_key_memory_store, api_keys, ApiKeyAuth, listen(trail)]
+    async with serve(parts=parts, overrides={ApiKeySettings: settings}) as running:
+        key = (await running.resources[ApiKeys].create("acme", scopes=["read"])).key.get_secret_value()
+        assert (await running.client.get("/", headers={"x-api-key": key})).status_code == 200
+    (event,) = trail.events
+    assert event.principal is not None
+    assert (event.action, event.succeeded, event.principal.subject) == ("api_key.used", True, "acme")
+    assert key not in repr(event)
 
 
 async def test_events_of_other_parts() -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 from typing import Any
 
+import httpx2
 import pytest
 from starlette.applications import Starlette
 from starlette.responses import PlainTextResponse
@@ -19,11 +20,16 @@ from bandmaster.contrib.oidc import (
     TokenStoreError,
     TokenVerifier,
     current_principal,
+    principal_context,
     require,
     set_principal,
 )
 from bandmaster.contrib.oidc.testing import ActingUsers
+from bandmaster.contrib.oidc.token_store.component import token_store
+from bandmaster.contrib.oidc.token_store.settings import TokenStoreSettings
+from bandmaster.contrib.oidc.token_store.store import TokenStore
 from bandmaster.kernel import MiddlewareBand, create_app, middleware, value
+from bandmaster.kernel.testing import Running
 
 pytestmark = pytest.mark.anyio
 
@@ -106,7 +112,7 @@ async def test_all_bad_tokens_look_the_same() -> None:
 
 
 async def test_several_places() -> None:
-    """Credentials in two places are 400, with the code that RFC 6750 gives it."""
+    """Credentials in two places are 400, with the code of RFC 6750."""
     users = ActingUsers()
     one, other = users.act_as("ada"), users.act_as("bob")
     async with serve(users=users) as running:
@@ -147,7 +153,7 @@ async def test_without_providers_the_layer_is_left_out() -> None:
 
 @pytest.mark.requirement("CA-43")
 async def test_a_revoked_token() -> None:
-    """A revoked token gets 401, although it still verifies."""
+    """A revoked token gets 401, although the verifier accepts the token."""
     users, revoked = ActingUsers(), Revoked()
     headers = users.act_as(Principal("ada", credential_id="t1"))
     async with serve(users=users, parts=[value(revoked, name="revoked", provides=RevocationList)]) as running:
@@ -190,6 +196,29 @@ async def test_accepting_tokens_without_the_list(caplog: pytest.LogCaptureFixtur
     assert caplog.records[-1].fields["accepted_unchecked"] == 3
 
 
+@pytest.mark.requirement("CA-43")
+async def test_the_token_store() -> None:
+    """Tokens that the store revokes are refused, by the package's own component."""
+    users, settings = ActingUsers(), TokenStoreSettings(store="memory")
+    ada = Principal("ada", credential_id="t1", issued_at=1)
+    headers = users.act_as(ada)
+    async with serve(users=users, parts=[token_store], overrides={TokenStoreSettings: settings}) as running:
+        before = await running.client.get("/", headers=headers)
+        await running.resources[TokenStore].revoke("ada", "t1")
+        after = await running.client.get("/", headers=headers)
+    assert (before.status_code, after.status_code) == (200, 401)
+
+
+@pytest.mark.requirement("CA-43")
+async def test_a_token_store_that_is_degraded_away() -> None:
+    """A token store that the settings ask for, and that isn't there, means 503: revoked tokens don't come in."""
+    users, settings = ActingUsers(), TokenStoreSettings(store="memory")
+    async with serve(users=users, overrides={TokenStoreSettings: settings}) as running:
+        refused = await running.client.get("/", headers=users.act_as("ada"))
+        served = await running.client.get("/")
+    assert (refused.status_code, served.status_code) == (503, 200)
+
+
 async def test_an_api_key_in_the_authorization_header() -> None:
     """A key that an outer layer has accepted from this header isn't taken for a token."""
 
@@ -203,6 +232,12 @@ async def test_an_api_key_in_the_authorization_header() -> None:
     assert response.json()["request"] == "robot"
 
 
+def connect_in_this_task(running: Running, *, raise_app_exceptions: bool = True) -> httpx2.AsyncClient:
+    """A client whose requests are served in the task, and so in the context, of the test."""
+    transport = httpx2.ASGITransport(running.app, raise_app_exceptions=raise_app_exceptions)
+    return httpx2.AsyncClient(transport=transport, base_url="http://testserver")
+
+
 async def test_the_principal_ends_with_the_request() -> None:
     """Neither the code around a request nor the next one sees a principal, also after a failure."""
     users = ActingUsers()
@@ -212,20 +247,19 @@ async def test_the_principal_ends_with_the_request() -> None:
 
     routes = [Route("/", describe_caller), Route("/fail", fail)]
     async with serve(users=users, routes=routes, raise_app_exceptions=False) as running:
-        await running.client.get("/", headers=users.act_as("ada"))
-        assert current_principal() is None
-        await running.client.get("/fail", headers=users.act_as("ada"))
-        assert current_principal() is None
-        assert (await running.client.get("/")).json()["context"] is None
+        async with connect_in_this_task(running, raise_app_exceptions=False) as client:
+            assert (await client.get("/", headers=users.act_as("ada"))).json()["context"] == "ada"
+            assert current_principal() is None
+            assert (await client.get("/fail", headers=users.act_as("ada"))).status_code == 500
+            assert current_principal() is None
+            assert (await client.get("/")).json()["context"] is None
 
 
 async def test_a_request_inherits_nobody() -> None:
     """A request that is served in the task of other code doesn't act as whom that code acts as."""
-    from bandmaster.contrib.oidc import principal_context
-
-    async with serve(users=ActingUsers()) as running:
+    async with serve(users=ActingUsers()) as running, connect_in_this_task(running) as client:
         with principal_context(Principal("outer")):
-            seen = (await running.client.get("/")).json()
+            seen = (await client.get("/")).json()
             assert current_principal() == Principal("outer")
     assert seen["context"] is None
 

@@ -1,4 +1,4 @@
-"""Where a request may have its token, and in which form."""
+"""The places and the form of a request's token."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ def websocket(*subprotocols: str, headers: tuple[tuple[bytes, bytes], ...] = ())
 @pytest.mark.parametrize("scheme", ["Bearer", "bearer", "BEARER"])
 @pytest.mark.parametrize("space", [" ", "  "])
 def test_the_authorization_header(scheme: str, space: str) -> None:
-    """The scheme's name has no case (RFC 9110, section 11.1), and several spaces may follow it."""
+    """The scheme's name has no case (RFC 9110, section 11.1), and several spaces may follow."""
     found = find_credential(http((b"authorization", f"{scheme}{space}{TOKEN} ".encode())))
     assert (TOKEN, True, False) == (found.token, found.in_header, found.in_first_message)
 
@@ -67,7 +67,7 @@ def test_several_headers(other: str) -> None:
 
 
 def test_the_query_is_not_searched() -> None:
-    """A token in the query gets into logs, so it isn't accepted (RFC 6750, section 5.3)."""
+    """A token in the query gets into logs, and isn't accepted (RFC 6750, section 5.3)."""
     scope = {**http(), "query_string": f"access_token={TOKEN}".encode()}
     assert find_credential(scope).token is None
 
@@ -112,7 +112,7 @@ def test_a_websocket_with_several_tokens_or_an_empty_one(subprotocols: Any, head
 
 
 def test_hiding_the_token() -> None:
-    """The app sees neither in the list nor in the header of subprotocols what could be sent back or logged."""
+    """The app sees neither in the list nor in the header of subprotocols a token that could be sent back or logged."""
     scope = websocket("bearer", f"bearer.{TOKEN}", "chat")
     hide_token(scope)
     assert ["bearer", "chat"] == scope["subprotocols"]

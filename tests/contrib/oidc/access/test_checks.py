@@ -1,4 +1,4 @@
-"""What `bandmaster check` finds about requirements."""
+"""The findings of `bandmaster check` about requirements."""
 
 from __future__ import annotations
 
@@ -43,7 +43,7 @@ def test_nothing_to_find() -> None:
 
 @pytest.mark.parametrize("prefix", ["/order", "/orders/7/items/x", "/ordres"])
 def test_a_prefix_that_covers_nothing(prefix: str) -> None:
-    """A misspelt prefix would leave its routes open."""
+    """A misspelt prefix would leave routes open."""
     found = find(Route("/orders", describe_caller), parts=[protect(prefix)])
     assert len(found) == 1
     assert found[0].startswith(f"protect('{prefix}') covers no route.")
@@ -52,7 +52,7 @@ def test_a_prefix_that_covers_nothing(prefix: str) -> None:
 
 @pytest.mark.parametrize("prefix", ["/", "/orders", "/orders/7", "/legacy", "/legacy/any/path"])
 def test_prefixes_that_may_cover_something(prefix: str) -> None:
-    """A parameter stands for any text, and a mounted app may serve any path below its mount."""
+    """A parameter stands for any text, and a mounted app may serve any path below the mount."""
 
     async def legacy(scope: Any, receive: Any, send: Any) -> None: ...
 

@@ -1,4 +1,4 @@
-"""The bypass for development, and where it is refused."""
+"""The bypass for development, and the environments that refuse the bypass."""
 
 from __future__ import annotations
 
@@ -64,7 +64,7 @@ async def test_where_it_is_refused(environment: str | None, no_environment: None
 
 
 async def test_without_the_check() -> None:
-    """The component refuses by itself, too, should nobody call its check."""
+    """The component refuses by itself, too, should nobody call the check."""
     contribution: Any = dev_bypass
 
     class Context:

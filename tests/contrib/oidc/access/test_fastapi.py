@@ -6,7 +6,7 @@ from typing import Annotated, Any
 
 import httpx2
 import pytest
-from fastapi import APIRouter, Depends, FastAPI, WebSocket
+from fastapi import APIRouter, Depends, FastAPI, Security, WebSocket
 from fastapi.security import HTTPBasic
 from openapi_spec_validator import validate
 from starlette.applications import Starlette
@@ -134,7 +134,7 @@ async def test_scopes_of_routers() -> None:
 
 
 async def test_a_mounted_app_without_the_error_handlers() -> None:
-    """A mounted app answers with its own error handling, and with the same status and header."""
+    """A mounted app answers with error handling of its own, and with the same status and header."""
     users = ActingUsers()
     async with serve(make_app(), users=users, parts=PARTS) as running:
         nobody = await running.client.get("/inner/x")
@@ -166,7 +166,7 @@ async def test_an_override_of_a_requirement() -> None:
 
 @pytest.mark.requirement("CA-12")
 async def test_the_document() -> None:
-    """Each operation lists what it requires, and open ones nothing, so that the docs page shows no lock."""
+    """Each operation lists the required scopes, and open ones nothing, so that the docs page shows no lock."""
     parts = [*PARTS, protect("/open-not", "x")]
     async with serve(make_app(), parts=parts, users=ActingUsers(), auth=PROVIDER) as running:
         document = await read_document(running)
@@ -186,7 +186,7 @@ async def test_the_document() -> None:
 
 
 async def test_documents_of_mounted_apps() -> None:
-    """A mounted app's own document has its requirements, and those of prefixes that cover its mount."""
+    """A mounted app's own document has its requirements, and those of prefixes that cover the mount."""
     parts = [*PARTS, protect("/inner", "outer")]
     users = ActingUsers()
     async with serve(make_app(), parts=parts, users=users, auth=PROVIDER) as running:
@@ -195,7 +195,7 @@ async def test_documents_of_mounted_apps() -> None:
 
 
 async def test_prefixes_in_the_document() -> None:
-    """A protected prefix locks the operations below it, and leaves the public ones open."""
+    """A protected prefix locks the operations below, and leaves the public ones open."""
     parts = [*PARTS, protect("/", public=["/open", "/docs", "/openapi.json"])]
     async with serve(make_app(), parts=parts, users=ActingUsers(), auth=PROVIDER) as running:
         security = list_security(await read_document(running))
@@ -219,7 +219,7 @@ async def test_other_schemes() -> None:
 
 
 async def test_security_that_an_app_declares_itself() -> None:
-    """What the document says by FastAPI's own means stays."""
+    """Security that FastAPI itself declares stays."""
     app = make_app()
 
     @app.get("/basic")
@@ -242,7 +242,7 @@ async def test_an_app_without_requirements() -> None:
 
 @pytest.mark.requirement("CA-12")
 async def test_the_docs_page_logs_in() -> None:
-    """The page knows the client, uses PKCE, and may open the window of a provider and be found by it again."""
+    """The page knows the client, uses PKCE, and may open the window of a provider and be found again."""
     access = {"docs_client_id": "docs", "docs_scopes": ("openid", "orders:read")}
     async with serve(make_app(), parts=PARTS, users=ActingUsers(), auth=PROVIDER, access=access) as running:
         page = await running.client.get("/docs")
@@ -256,7 +256,7 @@ async def test_the_docs_page_logs_in() -> None:
 
 
 async def test_an_app_with_a_login_of_its_own_for_the_docs() -> None:
-    """An app's own configuration of its docs page stays, and without a client there is none."""
+    """An app's own configuration of the docs page stays, and without a client there is none."""
     app = make_app(swagger_ui_init_oauth={"clientId": "mine"})
     async with serve(app, parts=PARTS, users=ActingUsers(), access={"docs_client_id": "docs"}) as running:
         assert '"clientId": "mine"' in (await running.client.get("/docs")).text
@@ -266,7 +266,7 @@ async def test_an_app_with_a_login_of_its_own_for_the_docs() -> None:
 
 @pytest.mark.requirement("CA-12")
 async def test_a_root_path() -> None:
-    """Behind a prefix the page finds its document, and the provider is sent back to an address with the prefix."""
+    """Behind a prefix the page finds the document, and the provider is sent back to an address with the prefix."""
     access = {"docs_client_id": "docs"}
     async with serve(make_app(), parts=PARTS, users=ActingUsers(), auth=PROVIDER, access=access) as running:
         transport = httpx2.ASGITransport(running.app, root_path="/shop")
@@ -324,6 +324,21 @@ def test_a_requirement_that_fastapi_drops() -> None:
         create_app(app, contributions=PARTS, discover=False)
     assert "require('deep')" in str(caught.value)
     assert "app.router.routes.append" in str(caught.value)
+
+
+def test_requirements_that_check_nothing() -> None:
+    """``Depends(require)``, and scopes that only FastAPI's own schemes read, would let anybody in: refused."""
+    for dependency, text in (
+        (Depends(require), "Write Depends(require())"),
+        (Security(require("a"), scopes=["b"]), "Write require('a', 'b')"),
+    ):
+        app = FastAPI()
+        app.add_api_route("/x", plain, dependencies=[dependency])
+        with pytest.raises(PlanError) as caught:
+            create_app(app, contributions=PARTS, discover=False)
+        assert text in str(caught.value)
+        found = [mistake for route in read_required_routes(app) for mistake in route.mistakes]
+        assert len(found) == 1
 
 
 def test_reading_routes() -> None:

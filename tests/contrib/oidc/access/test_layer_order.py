@@ -80,7 +80,7 @@ async def test_a_refusal_passes_the_outer_layers() -> None:
 
 
 async def test_preflight_requests_need_no_token() -> None:
-    """A browser asks without credentials whether it may send them."""
+    """A browser asks without credentials whether credentials may be sent."""
     users, sink = ActingUsers(), Sink()
     headers = {"access-control-request-method": "POST", "access-control-request-headers": "authorization"}
     async with serve_installed(users, sink, protect("/")) as running:

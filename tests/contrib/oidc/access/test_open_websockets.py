@@ -13,7 +13,6 @@ from starlette.websockets import WebSocket, WebSocketDisconnect
 from tests.contrib.oidc.access.apps import echo, serve
 
 from bandmaster.contrib.oidc import OpenWebSockets, Principal, TokenStoreError
-from bandmaster.contrib.oidc.access.revocations import RevocationCheck
 from bandmaster.contrib.oidc.testing import ActingUsers
 from bandmaster.kernel.testing import WebSocketRefused
 
@@ -32,7 +31,7 @@ class Clock:
 
 
 class Connection:
-    """A WebSocket that notes how it is closed."""
+    """A WebSocket that notes each close."""
 
     def __init__(self) -> None:
         self.closed: list[tuple[int, str]] = []
@@ -143,7 +142,7 @@ async def test_tokens_that_never_expire() -> None:
 
 
 async def test_sessions_are_left_to_the_login() -> None:
-    """A session may be extended after the WebSocket was opened, so that its first expiry decides nothing."""
+    """A session may be extended after the WebSocket was opened, so that the first expiry decides nothing."""
     users = ActingUsers()
     websockets = OpenWebSockets(now=Clock())
     async with serve(users=users, routes=ROUTES, overrides={OpenWebSockets: websockets}) as running:
@@ -224,9 +223,9 @@ async def test_closing_everything_of_an_issuer_by_accident() -> None:
 
 @pytest.mark.requirement("CA-10")
 async def test_a_revoked_credential() -> None:
-    """A WebSocket is closed when its credential is found to be revoked, and the others stay open."""
+    """A WebSocket is closed when the credential is found to be revoked, and the others stay open."""
     revoked, ada, bob = Revoked("t1"), Connection(), Connection()
-    websockets = OpenWebSockets(revocations=RevocationCheck([revoked], "refuse"))
+    websockets = OpenWebSockets(revocations=[revoked])
     with (
         websockets.watching(Principal("ada", credential_id="t1"), ada),
         websockets.watching(Principal("bob", credential_id="t2"), bob),
@@ -237,10 +236,10 @@ async def test_a_revoked_credential() -> None:
 
 @pytest.mark.requirement("CA-43")
 async def test_a_list_that_is_away(caplog: pytest.LogCaptureFixture) -> None:
-    """WebSockets stay open while nobody knows what was revoked, and the list isn't asked for each of them."""
+    """WebSockets stay open while revocations are unknown, and the list isn't asked for each of them."""
     revoked, connections = Revoked("t1"), [Connection(), Connection()]
     revoked.is_away = True
-    websockets = OpenWebSockets(revocations=RevocationCheck([revoked], "refuse"))
+    websockets = OpenWebSockets(revocations=[revoked])
     with ExitStack() as stack:
         for connection in connections:
             stack.enter_context(websockets.watching(Principal("ada", credential_id="t1"), connection))
@@ -291,7 +290,7 @@ async def test_messages_cost_nothing() -> None:
 
 
 async def test_nothing_is_left_of_websockets_that_have_ended() -> None:
-    """A WebSocket that has ended is freed at once, although its deadline hasn't come."""
+    """A WebSocket that has ended is freed at once, although the deadline hasn't come."""
     import weakref
 
     websockets, connection = OpenWebSockets(), Connection()

@@ -44,7 +44,7 @@ def covers(contribution: Any, path: str) -> bool:
     ],
 )
 def test_paths_below_a_prefix(path: str, covered: bool) -> None:
-    """A prefix covers itself and whole segments below it, however an app reads the path."""
+    """A prefix covers itself and whole segments below, however an app reads the path."""
     assert covers(protect("/admin", "admin"), path) is covered
 
 
@@ -63,7 +63,7 @@ def test_paths_below_a_prefix(path: str, covered: bool) -> None:
     ],
 )
 def test_public_paths(path: str, covered: bool) -> None:
-    """A path is public only if it lies below a public prefix in both readings."""
+    """A path is public only below a public prefix in both readings."""
     assert covers(protect("/", public=["/docs", "/openapi.json"]), path) is covered
 
 
@@ -80,20 +80,20 @@ def test_public_paths(path: str, covered: bool) -> None:
     ],
 )
 def test_malformed_prefixes(arguments: Any, message: str) -> None:
-    """A prefix that no path can lie below is refused where it is written."""
+    """A prefix that no path can lie below is refused at once."""
     with pytest.raises(ValueError, match=message):
         protect(*arguments)
 
 
 @pytest.mark.parametrize("public", ["/other", "/admin", "docs"])
 def test_public_prefixes_elsewhere(public: str) -> None:
-    """A public prefix that the requirement doesn't cover, or that is all of it, would have no effect, or leave none."""
+    """A public prefix elsewhere has no effect, and one that is the whole prefix leaves none."""
     with pytest.raises(ValueError, match="public"):
         protect("/admin", public=[public])
 
 
 def test_the_contribution() -> None:
-    """It is a layer, inside of those that find credentials, with a name and a description of its own."""
+    """The contribution is a layer, inside of those that find credentials, with a name and a description of its own."""
     admin, everything = protect("/v1/admin", "admin", any_of=["a", "b"]), protect("/")
     assert (admin.name, everything.name) == ("protect_v1_admin", "protect_all")
     assert admin.description == "Requires admin and one of a, b of all paths below /v1/admin."

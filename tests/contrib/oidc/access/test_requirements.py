@@ -30,7 +30,7 @@ SHAPES = {
 @pytest.mark.requirement("AU-13")
 @pytest.mark.parametrize("shape", SHAPES)
 async def test_the_three_outcomes(shape: str) -> None:
-    """Nobody gets 401 without an error code, a principal without the scope 403 that names it, and one with it 200."""
+    """Nobody gets 401 without an error code, a principal without the scope 403 that names the scope, any other 200."""
     users = ActingUsers()
     async with serve(SHAPES[shape], users=users) as running:
         nobody = await running.client.get("/orders")
@@ -46,7 +46,7 @@ async def test_the_three_outcomes(shape: str) -> None:
 
 @pytest.mark.parametrize("shape", ["router", "app"])
 async def test_contributed_routers(shape: str) -> None:
-    """A router or an app that a part contributes keeps its requirement."""
+    """A router or an app that a part contributes keeps the requirement."""
     made: Any = Router([Route("/orders", describe_caller)], middleware=[READ])
     if shape == "app":
         made = Starlette(routes=[Route("/orders", describe_caller)], middleware=[READ])
@@ -60,7 +60,7 @@ async def test_contributed_routers(shape: str) -> None:
 
 
 async def test_requirements_in_each_other() -> None:
-    """The requirements of a mount and of a route in it must both be met."""
+    """The requirements of a mount and of a route inside must both be met."""
     routes = [
         Mount("/a", routes=[Route("/b", describe_caller, middleware=[require("b")])], middleware=[require("a")]),
     ]
@@ -101,7 +101,7 @@ def test_scopes(requirement: Any, scopes: str, passes: bool) -> None:
 
 
 def test_the_wildcard_of_the_bypass() -> None:
-    """``*`` means every scope for the bypass alone; a provider can't issue it to anybody."""
+    """``*`` means every scope for the bypass alone; a provider can't issue that scope."""
     require("a").check_principal(Principal("dev", kind="bypass", scopes=frozenset({"*"})))
     for kind in ("token", "session", "api_key"):
         with pytest.raises(InsufficientScopeError):
@@ -110,7 +110,7 @@ def test_the_wildcard_of_the_bypass() -> None:
 
 @pytest.mark.parametrize("scope", ["", "a b", 'a"b', "a\\b", "ä", "a\n", None, 7])
 def test_malformed_scopes(scope: Any) -> None:
-    """A scope that no token can have is refused where it is written (RFC 6749, section 3.3)."""
+    """A scope that no token can have is refused at once (RFC 6749, section 3.3)."""
     with pytest.raises(ValueError, match="expected scopes"):
         require(scope)
     with pytest.raises(ValueError, match="any_of: expected scopes"):
@@ -133,7 +133,7 @@ def test_equal_requirements() -> None:
 
 @given(st.frozensets(st.sampled_from("abcdef")), st.frozensets(st.sampled_from("abcdef")))
 def test_the_law_of_scopes(required: frozenset[str], held: frozenset[str]) -> None:
-    """A principal passes if, and only if, it has every required scope."""
+    """A principal passes if, and only if, no required scope is missing."""
     try:
         require(*required).check_principal(Principal("ada", scopes=held))
     except InsufficientScopeError:
@@ -150,7 +150,7 @@ def test_nobody() -> None:
 
 
 async def test_the_log_of_a_refusal(caplog: pytest.LogCaptureFixture) -> None:
-    """The log says who lacked what, and the client isn't told what the principal has."""
+    """The log says who lacked what, and the client isn't told the principal's scopes."""
     caplog.set_level(logging.INFO)
     users = ActingUsers()
     async with serve(SHAPES["route"], users=users) as running:

@@ -10,11 +10,11 @@ from hypothesis import strategies as st
 from starlette.requests import Request
 from starlette.responses import PlainTextResponse
 from starlette.routing import Route
-from taskiq import TaskiqDepends
+from taskiq import TaskiqDepends, TaskiqMessage
 from tests.contrib.oidc.access.apps import serve
 
 from bandmaster.contrib.oidc import Principal, current_principal, principal_context
-from bandmaster.contrib.oidc.access.task_principal import parse_principal, render_principal
+from bandmaster.contrib.oidc.access.task_principal import LABEL, PrincipalMiddleware, parse_principal, render_principal
 from bandmaster.contrib.oidc.access.tasks import principal_in_tasks
 from bandmaster.contrib.oidc.testing import ActingUsers
 from bandmaster.contrib.taskiq import TaskIQSettings, TaskQueue, task, task_idempotency, task_worker, taskiq, tasks
@@ -87,6 +87,23 @@ async def test_a_task_of_nobody() -> None:
     ]
 
 
+def test_a_message_without_a_sender() -> None:
+    """A worker that processes messages one after the other in the same context doesn't mix up their senders."""
+    steps, message = PrincipalMiddleware(), TaskiqMessage(task_id="1", task_name="t", labels={}, args=[], kwargs={})
+    with principal_context(Principal("earlier")):
+        steps.pre_execute(message)
+        assert current_principal() is None
+
+
+def test_a_replayed_message_keeps_the_sender() -> None:
+    """A message that has a sender isn't sent in the name of whoever sends the message again."""
+    labels = {LABEL: render_principal(Principal("ada"))}
+    message = TaskiqMessage(task_id="1", task_name="t", labels=labels, args=[], kwargs={})
+    with principal_context(Principal("operator")):
+        sent = PrincipalMiddleware().pre_send(message)
+    assert parse_principal(sent.labels[LABEL]) == Principal("ada")
+
+
 async def test_tasks_of_an_application_without_a_queue() -> None:
     """Without a task queue in the plan the part does nothing."""
     async with serve(parts=[principal_in_tasks]) as running:
@@ -114,13 +131,25 @@ async def test_code_that_serves_no_request() -> None:
     )
 )
 def test_the_round_trip(principal: Principal) -> None:
-    """What a label has is what was sent, without claims and times."""
+    """A label has the sender, without claims and times."""
     assert parse_principal(render_principal(principal)) == principal
 
 
 @pytest.mark.parametrize(
     "label",
-    [None, "", 7, b"x", "[]", "null", "{}", '{"sub": 7}', '{"sub": "a", "scopes": [1]}', '{"sub": "a", "iss": []}'],
+    [
+        None,
+        "",
+        7,
+        b"x",
+        "[]",
+        "null",
+        "{}",
+        '{"sub": 7}',
+        '{"sub": "a", "scopes": [1]}',
+        '{"sub": "a", "iss": []}',
+        '{"sub": "a", "kind": "root"}',
+    ],
 )
 def test_labels_of_other_programs(label: Any) -> None:
     """A label that isn't ours is nobody's, and no error."""

@@ -6,6 +6,7 @@ import json
 from typing import Any
 
 import pytest
+from starlette.responses import PlainTextResponse
 from starlette.routing import Route, WebSocketRoute
 from starlette.websockets import WebSocket
 from tests.contrib.oidc.access.apps import describe_caller, echo, serve
@@ -18,7 +19,7 @@ pytestmark = pytest.mark.anyio
 
 
 async def tell_subprotocols(websocket: WebSocket) -> None:
-    """Accept with the last subprotocol that the client offers, and send what the app sees of them."""
+    """Accept with the last subprotocol that the client offers, and send those that the app sees."""
     await websocket.accept(websocket.scope["subprotocols"][-1] if "chat" in websocket.scope["subprotocols"] else None)
     headers = [value.decode() for name, value in websocket.scope["headers"] if name == b"sec-websocket-protocol"]
     await websocket.send_json({"subprotocols": websocket.scope["subprotocols"], "headers": headers})
@@ -186,6 +187,19 @@ async def test_an_app_that_refuses_after_the_first_message() -> None:
             with pytest.raises(WebSocketClosed) as closed:
                 await websocket.receive()
     assert closed.value.code == 4000
+
+
+async def test_an_app_that_answers_after_the_first_message() -> None:
+    """An app's response in place of the accept becomes a close with the code for its status."""
+
+    async def deny(websocket: WebSocket) -> None:
+        await websocket.send_denial_response(PlainTextResponse("not you", 403))
+
+    users = ActingUsers()
+    async with serve(users=users, routes=[WebSocketRoute("/ws", deny)]) as running:
+        async with running.websocket("/ws", subprotocols=["bearer"]) as websocket:
+            await websocket.send_json({"access_token": users.make_token("ada")})
+            assert await websocket.wait_closed() == 3003
 
 
 async def test_anonymous_websockets() -> None:

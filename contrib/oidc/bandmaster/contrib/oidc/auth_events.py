@@ -19,7 +19,8 @@ class AuthEvent:
     """One use or refusal of a credential. Holds no credential."""
 
     action: str
-    """``request.refused``, ``login``, ``logout``, ``api_key.used`` and so on."""
+    """``request.refused``, ``login``, ``logout``, ``provider_logout`` by a provider's logout token, ``api_key.used``,
+    or a name of the application's own."""
     succeeded: bool
     principal: Principal | None = None
     """The caller, if known."""

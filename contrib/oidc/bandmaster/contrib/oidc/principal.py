@@ -16,7 +16,8 @@ from bandmaster.contrib.web import current_context
 Kind = Literal["token", "session", "api_key", "bypass"]
 """How the caller has shown who it is: a bearer token, a login session, an API key, or the bypass for development."""
 
-_current: ContextVar[Principal | None] = ContextVar("bandmaster.principal", default=None)
+CURRENT: ContextVar[Principal | None] = ContextVar("bandmaster.principal", default=None)
+"""The principal of the running code. Others call `current_principal` and `principal_context`."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,7 +59,7 @@ def set_principal(scope: Scope, principal: Principal) -> None:
     principal from `current_principal` at the end of the request.
     """
     scope.setdefault("state", {})["principal"] = principal
-    _current.set(principal)
+    CURRENT.set(principal)
     context = current_context()
     if context is not None:
         context.user = principal.subject
@@ -66,23 +67,23 @@ def set_principal(scope: Scope, principal: Principal) -> None:
 
 def current_principal() -> Principal | None:
     """Who makes the request, or sent the task, that this code runs for; None outside of them, or if nobody is known."""
-    return _current.get()
+    return CURRENT.get()
 
 
 def adopt_principal(principal: Principal | None) -> None:
     """Let `current_principal` return this principal in the rest of this task; for code that can't span a block."""
-    _current.set(principal)
+    CURRENT.set(principal)
 
 
 @contextmanager
 def principal_context(principal: Principal | None) -> Iterator[None]:
     """Let `current_principal` return this principal, or None, until the block ends; for code that serves no request."""
-    token = _current.set(principal)
+    token = CURRENT.set(principal)
     try:
         yield
     finally:
         try:
-            _current.reset(token)
+            CURRENT.reset(token)
         except ValueError:
             # A coroutine that is garbage collected is closed in another context, where nothing was set.
             pass

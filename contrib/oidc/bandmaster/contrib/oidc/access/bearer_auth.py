@@ -10,11 +10,13 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 from bandmaster.contrib.oidc.access.bearer_token import SUBPROTOCOL, Credential, find_credential, hide_token
 from bandmaster.contrib.oidc.access.first_message import AcceptedWebSocket, receive_token
 from bandmaster.contrib.oidc.access.refusals import refuse
-from bandmaster.contrib.oidc.access.revocations import RevocationCheck, RevocationList
+from bandmaster.contrib.oidc.access.revocations import MissingTokenStore, RevocationCheck, RevocationList
 from bandmaster.contrib.oidc.access.settings import AccessSettings
 from bandmaster.contrib.oidc.errors import AuthUnavailableError, CredentialError, InvalidRequestError
 from bandmaster.contrib.oidc.principal import get_principal, set_principal
 from bandmaster.contrib.oidc.settings import AuthSettings
+from bandmaster.contrib.oidc.token_store.settings import TokenStoreSettings
+from bandmaster.contrib.oidc.token_store.store import TokenStore
 from bandmaster.contrib.oidc.verifier import TokenVerifier
 from bandmaster.kernel import MiddlewareBand, middleware
 
@@ -39,12 +41,16 @@ class BearerAuth:
         app: ASGIApp,
         settings: AuthSettings,
         access: AccessSettings,
-        revocation_lists: Sequence[RevocationList],
+        tokens: TokenStoreSettings,
+        revocations: Sequence[RevocationList],
         verifier: TokenVerifier | None = None,
+        store: TokenStore | None = None,
     ) -> None:
         self._app = app
         self._verifier = verifier
-        self.revocations = RevocationCheck(revocation_lists, access.without_revocations)
+        # The token store is among the lists. One that failed to start must not let revoked tokens in.
+        missing = [MissingTokenStore()] if tokens.store is not None and store is None else []
+        self.revocations = RevocationCheck([*revocations, *missing], access.without_revocations)
         """The check for revoked tokens, with the count of those that passed without one."""
         self._first_message_timeout = access.first_message_timeout
 

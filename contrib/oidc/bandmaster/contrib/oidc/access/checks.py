@@ -6,7 +6,6 @@ from collections.abc import Iterable, Iterator
 from difflib import get_close_matches
 from typing import Any
 
-from bandmaster.contrib.oidc.access.docs_page import describe_loss
 from bandmaster.contrib.oidc.access.prefixes import list_protected_prefixes
 from bandmaster.contrib.oidc.access.requirements import Requirement
 from bandmaster.contrib.oidc.access.route_reading import RequiredRoute, read_required_routes
@@ -22,12 +21,12 @@ _OTHER_CREDENTIALS = ("api_key_auth", "session_auth", "dev_bypass")
 
 
 def find_requirement_problems(routes: Iterable[RequiredRoute], plan: Plan) -> Iterator[Problem | str]:
-    """The requirements of routes and prefixes that are lost, cover nothing, can't be met, or name unknown scopes."""
+    """The requirements that have no effect, cover nothing, can't be met, or name unknown scopes."""
     known = list(routes)
     prefixes = list_protected_prefixes(plan)
     for route in known:
-        if route.lost:
-            yield Problem(f"{describe_loss(route.path, route.lost)}.")
+        for mistake in route.mistakes:
+            yield Problem(f"{route.path}: {mistake}.")
     for each in prefixes:
         # A host that isn't made of routes, such as another framework's app, may serve any path.
         if known and not any(_may_serve(route.path, each.prefix) for route in known):

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from contextlib import AbstractContextManager
+from contextvars import Token
 
-from bandmaster.contrib.oidc.principal import principal_context
+from bandmaster.contrib.oidc.principal import CURRENT, Principal
 from bandmaster.kernel import Exchange, MiddlewareBand, middleware
 
-_BLOCK = "principal_context"
+_RESET = "principal_reset"
 
 
 @middleware(
@@ -24,11 +24,14 @@ class PrincipalContextLayer:
 
     def on_request(self, exchange: Exchange) -> None:
         """Begin with nobody."""
-        block: AbstractContextManager[None] = principal_context(None)
-        block.__enter__()
-        exchange.data[_BLOCK] = block
+        exchange.data[_RESET] = CURRENT.set(None)
 
     def on_end(self, exchange: Exchange) -> None:
         """End with the principal from before the request."""
-        # The block refers to the context of the request, so the exchange must not keep it.
-        exchange.data.pop(_BLOCK).__exit__(None, None, None)
+        # The token refers to the context of the request, so the exchange must not keep it.
+        token: Token[Principal | None] = exchange.data.pop(_RESET)
+        try:
+            CURRENT.reset(token)
+        except ValueError:
+            # A coroutine that is garbage collected is closed in another context, where nothing was set.
+            pass

@@ -28,7 +28,7 @@ _OPENER_POLICY = "cross-origin-opener-policy"
 
 
 class LostRequirementError(AuthError, PermanentError):
-    """A route is served without a requirement that was declared."""
+    """A requirement of a route has no effect, so that anybody may call the route."""
 
 
 class SecuredOpenAPI:
@@ -99,14 +99,14 @@ def _install(host: Any) -> list[Any]:
     """Equip the FastAPI apps: the host, and those mounted there.
 
     Raises:
-        LostRequirementError: FastAPI drops a requirement.
+        LostRequirementError: a requirement has no effect.
     """
     fastapi = sys.modules.get("fastapi")
     if fastapi is None:
         return []
-    lost = [route for route in read_required_routes(host) if route.lost]
-    if lost:
-        raise LostRequirementError(describe_loss(lost[0].path, lost[0].lost))
+    for route in read_required_routes(host):
+        for mistake in route.mistakes:
+            raise LostRequirementError(f"{route.path}: {mistake}")
     for mounted_at, app in list_apps(host):
         # An app may be composed several times, as tests do, and others may have replaced its method since.
         if isinstance(app, fastapi.FastAPI) and _EQUIPPED not in vars(app):
@@ -114,15 +114,6 @@ def _install(host: Any) -> list[Any]:
             app.openapi = SecuredOpenAPI(app, app.openapi, mounted_at)
             _equip_docs(app)
     return []
-
-
-def describe_loss(path: str, lost: tuple[Any, ...]) -> str:
-    """The text about requirements that FastAPI drops."""
-    return (
-        f"{path} is a Starlette route in an APIRouter, whose middleware FastAPI drops, and with it {lost[0]!r}: "
-        "anybody may call it. Add the route to the app itself (app.router.routes.append), or make it one of FastAPI's "
-        f"own with dependencies=[Depends({lost[0]!r})]"
-    )
 
 
 def _equip_docs(app: Any) -> None:

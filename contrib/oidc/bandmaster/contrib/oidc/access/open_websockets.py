@@ -5,7 +5,7 @@ from __future__ import annotations
 import heapq
 import math
 import time
-from collections.abc import AsyncIterator, Callable, Iterator, Sequence
+from collections.abc import AsyncIterator, Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from itertools import count
 from typing import Any
@@ -16,6 +16,7 @@ from starlette.types import ASGIApp, Receive, Scope, Send
 from bandmaster.contrib.oidc.access.refusals import UNAUTHORIZED
 from bandmaster.contrib.oidc.access.revocations import RevocationCheck, RevocationList
 from bandmaster.contrib.oidc.access.settings import AccessSettings
+from bandmaster.contrib.oidc.api_keys.service import ApiKeys
 from bandmaster.contrib.oidc.errors import AuthUnavailableError, InvalidTokenError
 from bandmaster.contrib.oidc.principal import Principal, get_principal
 from bandmaster.contrib.oidc.settings import AuthSettings
@@ -47,12 +48,12 @@ class OpenWebSockets:
         *,
         leeway: float = 0,
         recheck: float = math.inf,
-        revocations: RevocationCheck | None = None,
+        revocations: Iterable[RevocationList] = (),
         now: Callable[[], float] = time.time,
     ) -> None:
         self._leeway = leeway
         self._recheck_seconds = recheck
-        self._revocations = revocations
+        self._revocations = RevocationCheck(revocations, "refuse")
         self._now = now
         self._open: dict[int, tuple[Principal, WebSocketConnection]] = {}
         self._numbers = count()
@@ -125,7 +126,7 @@ class OpenWebSockets:
         revoked: list[int] = []
         for number, (principal, _) in list(self._open.items()) if self._revocations else ():
             try:
-                await self._revocations.check(principal)  # type: ignore[union-attr]
+                await self._revocations.check(principal)
             except InvalidTokenError:
                 revoked.append(number)
             except AuthUnavailableError as error:
@@ -177,13 +178,18 @@ def _ends_websockets(settings: AccessSettings) -> bool:
 
 @lifespan(band=LifespanBand.SERVICES, name="open_websockets", roles={"web"}, when=_ends_websockets)
 async def open_websockets(
-    auth: AuthSettings, settings: AccessSettings, revocation_lists: Sequence[RevocationList], context: Context
+    auth: AuthSettings,
+    settings: AccessSettings,
+    lists: Sequence[RevocationList],
+    keys: ApiKeys | None,
+    context: Context,
 ) -> AsyncIterator[OpenWebSockets]:
     """Closes WebSockets whose credential expires or is revoked."""
+    known = [*lists, *([keys] if keys is not None else [])]
     websockets = OpenWebSockets(
         leeway=auth.leeway,
         recheck=settings.websocket_recheck,
-        revocations=RevocationCheck(revocation_lists, "refuse"),
+        revocations=known,
     )
     context.supervise(websockets.run, name=context.name)
     yield websockets

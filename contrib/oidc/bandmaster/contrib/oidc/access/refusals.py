@@ -71,6 +71,8 @@ def describe_refusal(error: CredentialError | AuthUnavailableError) -> tuple[Pro
         return ProblemDetails(status=503, detail=_UNAVAILABLE), {"retry-after": str(seconds)}
     detail = _DETAILS.get(error.code)
     members = {"error": error.code} if error.code else {}
+    if isinstance(error, InsufficientScopeError) and error.scopes:
+        members["scope"] = " ".join(error.scopes)  # pages of other origins can't read the header
     return ProblemDetails(status=error.status, detail=detail, members=members), _make_challenge(error)
 
 

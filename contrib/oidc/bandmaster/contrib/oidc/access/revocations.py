@@ -5,13 +5,16 @@ from __future__ import annotations
 from collections.abc import Iterable
 from typing import Literal, Protocol
 
-from bandmaster.contrib.oidc.errors import AuthUnavailableError, InvalidTokenError
+from bandmaster.contrib.oidc.errors import AuthUnavailableError, InvalidTokenError, TokenStoreError
 from bandmaster.contrib.oidc.principal import Principal
 from bandmaster.kernel import get_logger
 
 
 class RevocationList(Protocol):
-    """Knows the credentials that were revoked before they expire. A component that provides one is asked for each."""
+    """Knows the credentials that were revoked before they expire, of one kind or of several.
+
+    The layer for bearer tokens asks every component that provides this type, the token store among them.
+    """
 
     async def is_revoked(self, principal: Principal) -> bool:
         """Whether the credential of this principal was revoked.
@@ -69,3 +72,15 @@ class RevocationCheck:
             get_logger("bandmaster.oidc").warning(
                 "credentials are checked for revocation again", accepted_unchecked=self.accepted_unchecked
             )
+
+
+class MissingTokenStore:
+    """Stands for a token store that the settings ask for and that failed to start."""
+
+    async def is_revoked(self, principal: Principal) -> bool:
+        """Refuse to answer.
+
+        Raises:
+            TokenStoreError: always.
+        """
+        raise TokenStoreError("the component that knows revoked tokens isn't there, because its start failed")

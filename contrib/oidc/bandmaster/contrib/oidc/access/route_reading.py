@@ -10,7 +10,7 @@ import sys
 from collections.abc import Iterable, Iterator
 from typing import Any, NamedTuple
 
-from bandmaster.contrib.oidc.access.requirements import Requirement, RequirementLayer
+from bandmaster.contrib.oidc.access.requirements import Requirement, RequirementLayer, require
 
 _MAX_DEPTH = 10
 """Levels of mounts inside mounts that are searched; an application may be mounted in itself."""
@@ -27,8 +27,8 @@ class RequiredRoute(NamedTuple):
     """Empty for any, and for WebSockets."""
     requirements: tuple[Requirement, ...]
     """Those around the route, and those among its dependencies."""
-    lost: tuple[Requirement, ...]
-    """Those that were declared as middleware of a Starlette route, and that FastAPI drops."""
+    mistakes: tuple[str, ...]
+    """The requirements that have no effect, each with the remedy: anybody may call the route."""
     takes_user: bool
     """Whether a dependency asks for the principal without requiring one."""
 
@@ -54,14 +54,13 @@ def _read_routes(
             if mounts:
                 yield from _read_routes(below, path.removesuffix("/{path}"), wrapped, depth + 1, mounts=mounts)
             continue
-        calls = list(_list_calls(dependant))
-        original = getattr(route, "original_route", route)
-        lost = () if original is route else _find_layers(getattr(original, "app", None))
+        dependencies = list(_list_dependencies(dependant))
+        calls = [each.call for each in dependencies]
         yield RequiredRoute(
             path,
             frozenset(getattr(route, "methods", None) or ()),
             (*wrapped, *(call for call in calls if isinstance(call, Requirement))),
-            tuple(one for one in lost if one not in wrapped),
+            (*_find_dropped(route, wrapped), *_find_misused(dependencies)),
             any(getattr(call, TAKES_USER, False) for call in calls),
         )
 
@@ -117,8 +116,30 @@ def _unwrap(app: Any) -> Any:
     return app
 
 
-def _list_calls(dependant: Any) -> Iterator[Any]:
-    """The functions that FastAPI calls for a route, at every level."""
+def _list_dependencies(dependant: Any) -> Iterator[Any]:
+    """The dependencies of a route at every level, in FastAPI's order."""
     for each in getattr(dependant, "dependencies", None) or ():
-        yield each.call
-        yield from _list_calls(each)
+        yield each
+        yield from _list_dependencies(each)
+
+
+def _find_dropped(route: Any, wrapped: tuple[Requirement, ...]) -> Iterator[str]:
+    """The requirements of a Starlette route in an APIRouter, of which FastAPI takes the endpoint alone."""
+    original = getattr(route, "original_route", route)
+    for one in _find_layers(getattr(original, "app", None)) if original is not route else ():
+        if one not in wrapped:
+            yield (
+                f"FastAPI drops {one!r}, the middleware of a Starlette route in an APIRouter. Add the route "
+                f"to the app itself (app.router.routes.append), or write dependencies=[Depends({one!r})]"
+            )
+
+
+def _find_misused(dependencies: Iterable[Any]) -> Iterator[str]:
+    for each in dependencies:
+        if each.call is require:
+            yield "Depends(require) calls require and checks nothing. Write Depends(require())"
+        scopes = getattr(each, "own_oauth_scopes", None)
+        if isinstance(each.call, Requirement) and scopes:
+            arguments = ", ".join(map(repr, (*each.call.scopes, *scopes)))
+            written = f"Security({each.call!r}, scopes={list(scopes)!r})"
+            yield f"the scopes of {written} aren't read. Write require({arguments})"

@@ -9,6 +9,7 @@ from typing import Any
 
 from bandmaster.contrib.oidc.access.prefixes import ProtectedPrefix, list_protected_prefixes
 from bandmaster.contrib.oidc.access.settings import AccessSettings
+from bandmaster.contrib.oidc.api_keys.settings import ApiKeySettings
 from bandmaster.contrib.oidc.errors import AuthUnavailableError, ProviderRefusedError
 from bandmaster.contrib.oidc.issuers.provider import Providers
 from bandmaster.contrib.oidc.settings import AuthSettings, IssuerSettings
@@ -95,13 +96,19 @@ async def security_description(
     auth: AuthSettings,
     access: AccessSettings,
     providers: Providers | None,
+    keys: ApiKeySettings,
     schemes: Sequence[SecurityScheme],
     context: Context,
 ) -> AsyncIterator[SecurityDescription]:
     """Describes in the OpenAPI documents of FastAPI apps who may call."""
+    all_schemes = [*([_make_key_scheme(keys)] if keys.is_enabled else []), *schemes]
     yield SecurityDescription(
-        auth, access, providers=providers, schemes=schemes, prefixes=list_protected_prefixes(context.plan)
+        auth, access, providers=providers, schemes=all_schemes, prefixes=list_protected_prefixes(context.plan)
     )
+
+
+def _make_key_scheme(settings: ApiKeySettings) -> SecurityScheme:
+    return SecurityScheme("ApiKey", {"type": "apiKey", "in": "header", "name": settings.header})
 
 
 def _make_scheme(provider: IssuerSettings, endpoints: tuple[str, str] | None) -> SecurityScheme:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from typing import Any, cast
+from typing import Any, cast, get_args
 
 from taskiq import TaskiqMessage, TaskiqMiddleware, TaskiqResult
 
@@ -55,9 +55,9 @@ def parse_principal(label: object) -> Principal | None:
         return None
     try:
         fields = json.loads(label)
-        subject, scopes = fields["sub"], fields.get("scopes", [])
-        texts = (subject, fields.get("iss", ""), fields.get("kind", "token"), fields.get("client_id") or "", *scopes)
-        if not all(isinstance(text, str) for text in texts):
+        subject, scopes, kind = fields["sub"], fields.get("scopes", []), fields.get("kind", "token")
+        texts = (subject, fields.get("iss", ""), fields.get("client_id") or "", *scopes)
+        if kind not in get_args(Kind) or not all(isinstance(text, str) for text in texts):
             return None
     except (ValueError, TypeError, KeyError, AttributeError, RecursionError):
         return None
@@ -65,6 +65,6 @@ def parse_principal(label: object) -> Principal | None:
         subject,
         issuer=fields.get("iss", ""),
         scopes=frozenset(scopes),
-        kind=cast("Kind", fields.get("kind", "token")),
+        kind=cast("Kind", kind),
         client_id=fields.get("client_id"),
     )

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 
 from starlette.types import ASGIApp, Receive, Scope, Send
 
-from bandmaster.contrib.oidc.api_keys.refusals import refuse
+from bandmaster.contrib.oidc.access.refusals import refuse
 from bandmaster.contrib.oidc.api_keys.service import ApiKeys
 from bandmaster.contrib.oidc.api_keys.settings import ApiKeySettings
+from bandmaster.contrib.oidc.auth_events import AuthListener, report_auth_event
 from bandmaster.contrib.oidc.errors import AuthUnavailableError, CredentialError, InvalidRequestError
 from bandmaster.contrib.oidc.principal import set_principal
 from bandmaster.kernel import MiddlewareBand, middleware
@@ -37,9 +38,12 @@ class ApiKeyAuth:
     400 (RFC 6750, section 2), and 503 means that keys can't be checked at the moment.
     """
 
-    def __init__(self, app: ASGIApp, keys: ApiKeys, settings: ApiKeySettings) -> None:
+    def __init__(
+        self, app: ASGIApp, keys: ApiKeys, settings: ApiKeySettings, listeners: Sequence[AuthListener] = ()
+    ) -> None:
         self._app = app
         self._keys = keys
+        self._has_listeners = bool(listeners)
         self._header = settings.header.lower().encode("ascii")
         self._mark = f"{settings.prefix}_".encode("ascii")
 
@@ -48,7 +52,10 @@ class ApiKeyAuth:
         try:
             key = self._find_key(scope["headers"])
             if key is not None:
-                set_principal(scope, await self._keys.verify(key))
+                principal = await self._keys.verify(key)
+                set_principal(scope, principal)
+                if self._has_listeners:
+                    report_auth_event(scope, "api_key.used", succeeded=True, principal=principal)
         except (CredentialError, AuthUnavailableError) as error:
             await refuse(scope, receive, send, error)
             return

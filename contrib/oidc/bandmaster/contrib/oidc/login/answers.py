@@ -9,6 +9,7 @@ from typing import Any
 from starlette.requests import Request
 from starlette.responses import Response
 
+from bandmaster.contrib.oidc.auth_events import report_auth_event
 from bandmaster.contrib.oidc.errors import (
     AuthUnavailableError,
     CredentialError,
@@ -41,7 +42,7 @@ def answer_unavailable(request: Request, error: AuthUnavailableError) -> Respons
 
 def answer_failed_login(request: Request, login: Login, provider: str, error: CredentialError) -> Response:
     """The answer to a login that the provider, or our own checks, have refused."""
-    log_failed_login(provider, error)
+    log_failed_login(request, provider, error)
     address = login.addresses.login
     if isinstance(error, OAuthRefusalError):
         return answer_problem(request, 403, _REFUSED, error=error.oauth_error, login=address)
@@ -62,8 +63,9 @@ def answer_too_large(request: Request, provider: str, error: SessionTooLargeErro
     return answer_problem(request, 500, _TOO_LARGE)
 
 
-def log_failed_login(provider: str, error: Exception) -> None:
-    """Log why a login has failed."""
+def log_failed_login(request: Request, provider: str, error: Exception) -> None:
+    """Log why a login has failed, and report the failure as an event."""
+    report_auth_event(request.scope, "login", succeeded=False, reason=str(error))
     log = get_logger("bandmaster.oidc")
     if isinstance(error, AuthUnavailableError):
         log.warning("a login failed, because a provider or a store is away", provider=provider, reason=str(error))

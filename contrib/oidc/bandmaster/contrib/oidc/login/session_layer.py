@@ -9,12 +9,12 @@ from starlette.requests import Request
 from starlette.types import ASGIApp, Receive, Scope, Send
 from starlette.websockets import WebSocket
 
+from bandmaster.contrib.oidc.access.refusals import refuse
 from bandmaster.contrib.oidc.errors import AuthUnavailableError
 from bandmaster.contrib.oidc.login.addresses import PREFIX
 from bandmaster.contrib.oidc.login.csrf import Sender, find_sender, may_change
 from bandmaster.contrib.oidc.login.login_offer import LoginOffer
 from bandmaster.contrib.oidc.login.navigation import find_path
-from bandmaster.contrib.oidc.login.refusals import refuse
 from bandmaster.contrib.oidc.login.service import Login
 from bandmaster.contrib.oidc.login.settings import is_login_on
 from bandmaster.contrib.oidc.principal import Principal, get_principal, set_principal
