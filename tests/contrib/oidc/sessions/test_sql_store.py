@@ -50,7 +50,7 @@ async def test_migrations_make_the_tables_of_the_models(kind, request, tmp_path)
 
 
 async def test_expired_rows_are_deleted(open_store, clock):
-    """Of sessions, and of locks of processes that have died; what is valid stays."""
+    """Of sessions, and of locks of processes that have died; valid ones stay."""
     store = await open_store("sqlite")
     old, valid = make_session(expires_at=clock.now + 1), make_session()
     await store.put(old)

@@ -22,11 +22,11 @@ class UndecipherableError(ValueError):
 
 
 class Cipher:
-    """AES-256-GCM with several keys: the first one encrypts, each decrypts what it has encrypted.
+    """AES-256-GCM with several keys: the first one encrypts, each decrypts its own texts.
 
     The keys that encrypt are derived from those given (HKDF with SHA-256, RFC 5869), separately for each ``purpose``.
-    An id of a key has no dot: a dot separates the id from what the key has encrypted. One key may encrypt 2**32 texts
-    (NIST SP 800-38D, section 8.3).
+    An id of a key has no dot: a dot separates the id from the encrypted text. One key may encrypt 2**32 texts (NIST
+    SP 800-38D, section 8.3).
 
     Raises:
         ValueError: there is no key.

@@ -70,7 +70,7 @@ class SessionSettings(Settings):
 
     @property
     def is_server_side(self) -> bool:
-        """Whether the store itself holds sessions, so that it can end them and may hold refresh tokens."""
+        """Whether the store can end sessions, and may hold refresh tokens."""
         return self.store != "cookie"
 
 
@@ -78,7 +78,7 @@ def check_hash_tag(prefix: str) -> str:
     """Check that a prefix of keys puts all of them into one slot of a cluster (Redis cluster specification).
 
     Raises:
-        ValueError: it has no hash tag.
+        ValueError: the prefix has no hash tag.
     """
     _, opening, rest = prefix.partition("{")
     tag, closing, _ = rest.partition("}")
