@@ -67,7 +67,7 @@ async def test_what_is_stored_shows_nothing(pair):
 
 
 async def test_a_record_under_another_id_is_no_session(pair):
-    """Whoever can write to the server can't give one user another user's session."""
+    """A record is bound to the id: copying one user's record gives another user nothing."""
     store, _ = pair
     victim, thief = make_session(subject="victim"), make_session(subject="thief")
     await store.put(victim)
@@ -134,7 +134,7 @@ async def test_a_lock_outlives_its_lease_while_it_is_held(pair):
 
 
 async def test_the_lock_of_a_dead_process_is_free_after_its_lease(pair):
-    """Nobody renews that lease."""
+    """The lease of a dead process isn't renewed."""
     one, other = pair
     assert await one._locks._leases.acquire(hash_id("s"), "dead", 0.5)
     with anyio.fail_after(20):

@@ -35,7 +35,7 @@ async def open_manager():
 
 @pytest.mark.parametrize("kind", ["sqlite", "postgres"])
 async def test_migrations_make_the_tables_of_the_models(kind, request, tmp_path):
-    """Nothing is pending afterwards, models and database are alike, and a downgrade removes everything."""
+    """No revision is pending, models and database are alike, and a downgrade removes the tables."""
     if kind == "sqlite":
         settings = DatabaseSettings(url=f"sqlite:///{tmp_path / 'a.db'}")
     else:

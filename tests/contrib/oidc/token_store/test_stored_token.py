@@ -127,7 +127,7 @@ def test_unknown_and_missing_fields_are_refused():
 
 
 def test_an_expired_token_is_told_apart():
-    """Whoever loads tokens may expect that."""
+    """Callers that load tokens may expect that."""
     with pytest.raises(TokenExpired):
         StoredToken(
             jti="t",
