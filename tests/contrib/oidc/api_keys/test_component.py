@@ -238,6 +238,7 @@ def test_settings_without_effect_are_told_by_check() -> None:
     assert [f"AUTH_API_KEY_PREFIX, AUTH_API_KEY_STORE are {rest}"] == find(store="sql", prefix="acme")
     assert [f"AUTH_API_KEY_PREFIX is {rest}"] == find(prefix="acme")
     assert [] == find()
+    assert [] == find(peppers={})
     assert [] == find(peppers=PEPPERS, prefix="acme")
 
 

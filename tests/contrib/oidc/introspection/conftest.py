@@ -39,7 +39,7 @@ class Clock:
 
 
 class Endpoint:
-    """Answers about the tokens that it knows, and remembers the requests."""
+    """Answers about known tokens, and remembers the requests."""
 
     def __init__(self):
         self.clock = Clock(time.time())

@@ -1,4 +1,4 @@
-"""What an introspected token must hold."""
+"""The rules for introspected tokens."""
 
 from __future__ import annotations
 
@@ -43,7 +43,7 @@ def test_a_principal_has_what_the_provider_says():
 
 
 def test_little_is_enough():
-    """A provider may tell no id and no times; the hash of the token stands for it then."""
+    """A provider may tell no id and no times; the hash of the token is the id then."""
     found = read({"active": True, "sub": "ada", "aud": ["other", "shop"]})
     assert ("hash", None, None, frozenset()) == (
         found.credential_id,
@@ -54,7 +54,7 @@ def test_little_is_enough():
 
 
 def test_a_token_of_a_client_itself_is_the_clients():
-    """It has no user."""
+    """Such a token has no user."""
     found = read({"active": True, "client_id": "app"})
     assert ("app", "app") == (found.subject, found.client_id)
 
@@ -96,7 +96,7 @@ def test_scopes_may_be_a_list():
     ],
 )
 def test_a_token_that_doesnt_hold_is_refused(change, message):
-    """Also one that the provider calls active: it may be another application's."""
+    """Also one that the provider calls active: another application's, for example."""
     with pytest.raises(InvalidTokenError, match=message) as caught:
         read({**GOOD, **change})
     assert 401 == caught.value.status

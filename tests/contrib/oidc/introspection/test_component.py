@@ -112,7 +112,7 @@ def test_it_is_there_only_for_opaque_tokens():
 
 
 def test_a_provider_without_a_client_is_refused():
-    """Nobody may ask then; a client without a secret is warned of."""
+    """A client without a secret is warned of."""
     (found,) = find_introspection_problems(make_settings(client_id=None, client_secret=None))
     assert isinstance(found, Problem) and "AUTH_CLIENT_ID" in found.hint
     (found,) = find_introspection_problems(make_settings(client_secret=None))

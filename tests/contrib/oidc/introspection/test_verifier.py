@@ -182,7 +182,7 @@ async def test_the_least_recently_used_token_is_forgotten(make_verifier, endpoin
 
 
 async def test_concurrent_requests_ask_once(make_verifier, endpoint):
-    """A hundred requests with one token wait for one answer; a request with another token doesn't wait for it."""
+    """A hundred requests with one token wait for one answer; a request with another token doesn't wait."""
     verifier = make_verifier()
     endpoint.hold = anyio.Event()
     found = []
@@ -313,7 +313,7 @@ async def test_a_cancelled_attempt_doesnt_prolong_an_outage(make_verifier, endpo
 
 @pytest.mark.parametrize("response", ODD)
 async def test_an_answer_that_cant_be_used_is_no_refusal(make_verifier, endpoint, response):
-    """Nor does it stop other requests: it may be the answer to one odd token. Redirects aren't followed."""
+    """Other requests go on: one odd token may be the reason. Redirects aren't followed."""
     endpoint.response = response
     verifier = make_verifier()
     for _ in range(2):

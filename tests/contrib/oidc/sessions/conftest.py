@@ -39,7 +39,7 @@ def logs():
 
 
 class Clock:
-    """A clock that the test moves. It begins at the real time, by which servers let keys expire."""
+    """A clock that the test moves, from the real time on: servers let keys expire by that."""
 
     def __init__(self):
         self.now = time.time()
@@ -74,7 +74,7 @@ def make_cipher(purpose=PURPOSE, **keys):
 
 @pytest.fixture
 async def open_store(request, clock, tmp_path):
-    """Opens a store of a kind; two stores of one kind in one test share what they hold, as processes do."""
+    """Opens a store of a kind; two stores of one kind in one test share the sessions, as processes do."""
     async with AsyncExitStack() as stack:
 
         async def open_store(kind, **options):

@@ -20,7 +20,7 @@ def test_decrypting_reverts_encrypting(plain, place):
 
 
 def test_a_text_belongs_to_its_place_key_and_purpose():
-    """Elsewhere, with another key, or for another purpose it is refused."""
+    """Elsewhere, with another key, or for another purpose the text is refused."""
     text = make_cipher(a="a" * 40).encrypt(b"x", "here")
     with pytest.raises(UndecipherableError, match="belongs elsewhere"):
         make_cipher(a="a" * 40).decrypt(text, "there")

@@ -1,4 +1,4 @@
-"""The session store as a component: which one the settings choose, and what they refuse."""
+"""The session store as a component, as the settings choose one or refuse."""
 
 from __future__ import annotations
 
@@ -64,7 +64,7 @@ def with_keys(store, **options):
 
 
 def test_without_settings_there_is_no_store():
-    """An application without login has no part of it."""
+    """An application without login has no part of login."""
     assert [] == names_of(make_kernel())
     assert () == collect(make_kernel().plan)
 
@@ -83,7 +83,7 @@ async def test_the_settings_choose_a_store_without_a_server(store, kind):
 
 
 async def test_sessions_in_redis(redis_url):
-    """The client is one of its own, with a pool in the budget and a probe."""
+    """The client is a separate one, with a pool in the budget and a probe."""
     kernel = make_kernel(with_keys("redis"), AuthRedisSettings(url=redis_url, max_connections=7))
     assert ["auth_redis", "session_store_redis"] == names_of(kernel)
     assert 8 == kernel.plan.budget["redis"]
@@ -107,7 +107,7 @@ async def test_sessions_in_the_database(tmp_path):
 
 
 def test_the_settings_redis_needs_its_url_apart_from_the_cache(redis_url):
-    """A cache in the same database may be flushed, so its plan is warned of."""
+    """A cache in the same database may be flushed, and the sessions with the cache."""
     kernel = make_kernel(
         with_keys("redis"), AuthRedisSettings(url=redis_url), RedisSettings(url=redis_url), parts=[redis]
     )
@@ -149,7 +149,7 @@ def test_nothing_is_told_where_nobody_asks_for_sessions():
 
 @pytest.mark.parametrize("store", ["memory", "cookie", "redis"])
 def test_a_store_that_nobody_uses_is_told(store):
-    """Somebody has set it, and nobody can log in."""
+    """The variable is set, and nobody can log in."""
     assert ["AUTH_SESSION_STORE is set, but nobody logs in: no provider has a client (AUTH_CLIENT_ID)"] == findings_of(
         make_kernel(with_keys(store))
     )
@@ -180,10 +180,11 @@ def test_stored_sessions_need_a_key(store):
 @pytest.mark.parametrize(
     ("keys", "message"),
     [
-        ({"1": "short"}, "the key '1' has fewer than 32 characters"),
-        ({"a.b": KEY}, "other characters"),
-        ({"": KEY}, "other characters"),
-        ({"x" * 33: KEY}, "other characters"),
+        ({"1": "hunter2"}, "entry 1 is shorter than 32 characters"),
+        ({"1": KEY, "a.b": "a" * 43}, "the id of entry 2"),
+        ({"": KEY}, "the id of entry 1"),
+        ({"x" * 33: KEY}, "the id of entry 1"),
+        ({"1": KEY, "2": KEY}, "under several ids"),
     ],
 )
 @pytest.mark.requirement("AU-17")
@@ -197,9 +198,10 @@ def test_weak_keys_are_refused(keys, message):
 @pytest.mark.requirement("AU-17")
 def test_keys_come_from_a_variable_in_their_order_and_are_never_shown(monkeypatch):
     """The first one encrypts."""
-    monkeypatch.setenv("AUTH_SESSION_KEYS", f'{{"b": "{KEY}", "a": "{"a" * 43}"}}')
-    settings = SessionSettings()
-    assert ["b", "a"] == list(settings.keys)
+    for text in (f"b={KEY},a={'a' * 43}", f'{{"b": "{KEY}", "a": "{"a" * 43}"}}'):
+        monkeypatch.setenv("AUTH_SESSION_KEYS", text)
+        settings = SessionSettings()
+        assert ["b", "a"] == list(settings.keys)
     for text in (repr(settings), str(settings), settings.model_dump_json(), repr(settings.model_dump())):
         assert KEY not in text and "a" * 43 not in text
 

@@ -30,7 +30,7 @@ def store(clock):
 
 
 async def test_a_cookie_is_the_session(store):
-    """What the browser sends back is the session as it was, in characters that a cookie may have (RFC 6265, 4.1.1)."""
+    """The browser sends the unchanged session back, in characters that a cookie may have (RFC 6265, 4.1.1)."""
     session = make_session(sid="s", scopes={"a"}, claims={"name": "\u00e9"}, access_token="access", id_token="id")
     handle = await store.put(session)
     assert re.fullmatch(r"[A-Za-z0-9_.-]+", handle)
@@ -89,7 +89,7 @@ async def test_a_changed_cookie_is_no_session(store, logs):
 
 
 async def test_a_record_of_a_store_is_no_cookie(clock):
-    """Keys are derived for each purpose: who reads a record in Redis can't send it as a cookie."""
+    """Keys are derived for each purpose: a record that somebody reads in Redis is no cookie."""
     record = await CookieSessionStore(make_cipher(OF_STORES), clock=clock).put(make_session())
     assert await CookieSessionStore(make_cipher(PURPOSE), clock=clock).get(record) is None
 

@@ -45,7 +45,7 @@ for name in ("RedisSessionStore", "SqlSessionStore", "RedisTokenStore"):
 
 
 def test_each_missing_extra_is_named():
-    """By the settings that need it, and by the import of a class that needs it; the parts are left out of plans."""
+    """By settings, and by the import of a class that needs one; the parts are left out of plans."""
     done = subprocess.run(
         [sys.executable, "-W", "error", "-c", WITHOUT], capture_output=True, text=True, timeout=120, check=False
     )

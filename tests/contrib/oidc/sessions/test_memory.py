@@ -44,7 +44,7 @@ async def test_expired_sessions_make_room_first(clock, logs):
 
 
 async def test_a_refresh_keeps_the_place_in_the_order(clock):
-    """What counts is the login: a store of busy sessions doesn't end new ones first."""
+    """The login counts: a store of busy sessions doesn't end new ones first."""
     store = MemorySessionStore(max_sessions=2, clock=clock)
     first, second = make_session(), make_session()
     await store.put(first)
@@ -68,7 +68,7 @@ async def test_a_lock_is_waited_for_no_longer_than_the_settings_say():
 
 
 async def test_locks_leave_nothing_behind():
-    """A lock exists only while somebody holds or awaits it, also after a cancelled wait."""
+    """A lock exists only while somebody holds or awaits the lock, also after a cancelled wait."""
     store = MemorySessionStore()
 
     async def wait():

@@ -34,7 +34,7 @@ async def test_all_keys_are_in_one_slot_of_a_cluster(store):
 
 
 async def test_keys_expire_with_their_sessions(store, clock):
-    """The record at its expiry, each index with its last session, so that nothing stays behind."""
+    """The record with the session, each index with the last session, so that nothing stays behind."""
     await store.put(make_session(sid="s", expires_at=clock.now + 100))
     await store.put(make_session(sid="s", expires_at=clock.now + 50))
     left = {key: await store._client.pttl(key) for key in await read_keys(store)}
@@ -46,7 +46,7 @@ async def test_keys_expire_with_their_sessions(store, clock):
 
 
 async def test_a_session_that_has_expired_isnt_stored(store, clock):
-    """Its time to live would be negative."""
+    """The time to live would be negative."""
     session = make_session(expires_at=clock.now - 10)
     await store.put(session)
     assert await store.get(session.id) is None

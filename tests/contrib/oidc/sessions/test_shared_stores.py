@@ -1,4 +1,4 @@
-"""What the stores that processes share keep, and the locks across processes."""
+"""The records in stores that processes share, and the locks across processes."""
 
 from __future__ import annotations
 
@@ -44,7 +44,7 @@ async def dump(store):
 
 
 async def test_a_session_is_seen_by_every_process(pair):
-    """Also its end."""
+    """And so is the end of a session."""
     one, other = pair
     session = make_session(sid="s")
     await one.put(session)
@@ -67,7 +67,7 @@ async def test_what_is_stored_shows_nothing(pair):
 
 
 async def test_a_record_under_another_id_is_no_session(pair):
-    """Whoever can write to the server can't give one user another user's session."""
+    """A record is bound to the id: copying one user's record gives another user nothing."""
     store, _ = pair
     victim, thief = make_session(subject="victim"), make_session(subject="thief")
     await store.put(victim)
@@ -87,7 +87,7 @@ async def test_a_record_under_another_id_is_no_session(pair):
 
 
 async def test_a_key_is_replaced_in_two_steps(pair, open_store, logs):
-    """The new key encrypts, and the old one still decrypts; without it its sessions end, and a warning says so once."""
+    """The new key encrypts, and the old one still decrypts; once that is removed old sessions end, with one warning."""
     kind = "redis" if isinstance(pair[0], RedisSessionStore) else pair[0]._manager.settings.dsn.get_backend_name()
     kind = {"postgresql": "postgres"}.get(kind, kind)
     old, both, new = [
@@ -134,7 +134,7 @@ async def test_a_lock_outlives_its_lease_while_it_is_held(pair):
 
 
 async def test_the_lock_of_a_dead_process_is_free_after_its_lease(pair):
-    """Nobody renews it, so it ends by itself."""
+    """The lease of a dead process isn't renewed."""
     one, other = pair
     assert await one._locks._leases.acquire(hash_id("s"), "dead", 0.5)
     with anyio.fail_after(20):

@@ -35,7 +35,7 @@ async def open_manager():
 
 @pytest.mark.parametrize("kind", ["sqlite", "postgres"])
 async def test_migrations_make_the_tables_of_the_models(kind, request, tmp_path):
-    """Nothing is pending afterwards, models and database are alike, and a downgrade removes everything."""
+    """No revision is pending, models and database are alike, and a downgrade removes the tables."""
     if kind == "sqlite":
         settings = DatabaseSettings(url=f"sqlite:///{tmp_path / 'a.db'}")
     else:
@@ -50,7 +50,7 @@ async def test_migrations_make_the_tables_of_the_models(kind, request, tmp_path)
 
 
 async def test_expired_rows_are_deleted(open_store, clock):
-    """Of sessions, and of locks of processes that have died; what is valid stays."""
+    """Of sessions, and of locks of processes that have died; valid ones stay."""
     store = await open_store("sqlite")
     old, valid = make_session(expires_at=clock.now + 1), make_session()
     await store.put(old)

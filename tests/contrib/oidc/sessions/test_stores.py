@@ -1,4 +1,4 @@
-"""What all stores on the server have in common."""
+"""The behaviour that all stores on the server have in common."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ async def test_what_nobody_stored_is_no_session(store):
 
 
 async def test_a_session_that_has_expired_is_none(store, clock):
-    """At its expiry a session ends, also if nobody deletes it."""
+    """The session ends at the expiry, also if nobody deletes the record."""
     session = make_session(expires_at=clock.now + 10, sid="s")
     await store.put(session)
     clock.now += 10
@@ -44,7 +44,7 @@ async def test_a_session_that_has_expired_is_none(store, clock):
 
 
 async def test_a_deleted_session_is_gone(store):
-    """Only the first deletion finds it."""
+    """Only the first deletion finds one."""
     session = make_session()
     await store.put(session)
     assert [True, False] == [await store.delete(session.id), await store.delete(session.id)]
@@ -139,7 +139,7 @@ async def test_a_logout_names_somebody(store):
 
 
 async def test_one_caller_at_a_time_holds_a_lock(store):
-    """The others wait, in no order that matters, and each gets its turn."""
+    """The others wait, and each gets a turn."""
     session, inside, seen = make_session(), 0, []
 
     async def work(number):
@@ -164,7 +164,7 @@ async def test_locks_of_two_sessions_are_independent(store):
 
 
 async def test_a_lock_is_free_after_a_failure_or_a_cancellation(store):
-    """The exception of the block is raised as it is, and the next caller has the lock at once."""
+    """The exception of the block is raised unchanged, and the next caller has the lock at once."""
     with pytest.raises(LookupError, match="mine"):
         async with store.lock("one"):
             raise LookupError("mine")
@@ -179,7 +179,7 @@ async def test_a_lock_is_free_after_a_failure_or_a_cancellation(store):
 
 
 async def test_the_text_of_a_session_has_no_secret():
-    """Neither its id nor its tokens are in the repr, which may be logged."""
+    """Neither id nor tokens are in the repr, which may be logged."""
     session = make_session(**RICH)
     for secret in (session.id, session.csrf_token, "access-secret", "refresh-secret", "id-secret"):
         assert secret not in f"{session!r} {session}"

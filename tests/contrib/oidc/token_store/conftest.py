@@ -32,7 +32,7 @@ def logs():
 
 
 class Clock:
-    """A clock that the test moves. It begins at the real time, by which Redis lets keys expire."""
+    """A clock that the test moves, from the real time on: Redis lets keys expire by that."""
 
     def __init__(self):
         self.now = time.time()

@@ -1,4 +1,4 @@
-"""Tokens in Redis: keys, expiry, junk, outages, and what the settings say about those."""
+"""Tokens in Redis: keys, expiry, junk, outages."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ async def read_keys(client):
 
 
 async def test_the_keys_of_a_user_are_in_one_slot_and_show_no_name(client):
-    """As a cluster needs it; the name may be an address."""
+    """A cluster needs the one, and names may be addresses."""
     store = RedisTokenStore(client)
     await store.store(make_token(user_id="ada@shop.example"))
     await store.revoke_all("ada@shop.example")
@@ -39,7 +39,7 @@ async def test_the_keys_of_a_user_are_in_one_slot_and_show_no_name(client):
 
 @pytest.mark.requirement("P-07")
 async def test_every_key_expires(client):
-    """No key is left without a time to live, and none outlives what it is for."""
+    """No key is left without a time to live, and none lives for too long."""
     store = RedisTokenStore(client, longest_life=500)
     await store.store(make_token("short", age=0, life=50))
     await store.store(make_token("long", age=0, life=1000))
@@ -63,7 +63,7 @@ async def test_a_revocation_of_an_expired_token_leaves_nothing(client):
 
 
 async def test_a_stored_token_keeps_the_longer_expiry_of_its_revocation(client):
-    """A token that was revoked before it was stored isn't forgotten earlier."""
+    """Storing a token that was revoked before doesn't shorten the revocation."""
     store = RedisTokenStore(client)
     await store.revoke("ada", "t", expires_at=datetime.now(UTC) + timedelta(seconds=5000))
     await store.store(make_token(age=0, life=100))

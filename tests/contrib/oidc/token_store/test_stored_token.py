@@ -56,7 +56,7 @@ def test_p04_blank_ids_and_past_expiries_are_refused(token, blank, past, name):
 @settings(max_examples=200)
 @given(token=stored_tokens())
 def test_p05_round_trips_are_exact(token):
-    """P-05: a token comes back equal from its dictionary and from its JSON, to the microsecond."""
+    """P-05: a token comes back equal from a dictionary and from JSON, to the microsecond."""
     assert token == StoredToken.from_dict(token.to_dict())
     assert token == StoredToken.from_json(token.to_json())
     assert token == StoredToken.from_json(token.to_json().encode())
@@ -103,13 +103,13 @@ def test_wrong_fields_are_refused(wrong, message):
     "text", ["", "[]", "null", '"x"', "{", "\u00ff", "NaN", "[" * 99_999, '{"jti": "t"}', '{"jti": "t", "other": 1}']
 )
 def test_json_of_anything_else_is_refused(text):
-    """With a ValueError, whatever it is."""
+    """With a ValueError in each case."""
     with pytest.raises(ValueError):
         StoredToken.from_json(text)
 
 
 def test_unknown_and_missing_fields_are_refused():
-    """A record of another version isn't half read, and its values aren't shown."""
+    """A record of another version isn't half read, and the values aren't shown."""
     known = {
         "jti": "t",
         "user_id": "ada",
@@ -127,7 +127,7 @@ def test_unknown_and_missing_fields_are_refused():
 
 
 def test_an_expired_token_is_told_apart():
-    """Whoever loads tokens may expect that."""
+    """Callers that load tokens may expect that."""
     with pytest.raises(TokenExpired):
         StoredToken(
             jti="t",
@@ -138,7 +138,7 @@ def test_an_expired_token_is_told_apart():
 
 
 def test_the_token_of_a_principal():
-    """A token is stored when it is first seen, if it has an id and times."""
+    """A token with an id and times is stored when the application first sees one."""
     principal = Principal(
         subject="ada", issuer="https://id.example", credential_id="t", issued_at=1.5, expires_at=4102444800
     )

@@ -1,4 +1,4 @@
-"""What both token stores do."""
+"""The behaviour that both token stores have in common."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ pytestmark = pytest.mark.anyio
 
 
 async def test_a_token_is_read_as_it_was_stored(store):
-    """Every field comes back; what nobody stored is None."""
+    """Every field comes back, and None for an unknown token."""
     token = make_token(issuer="https://id.example")
     await store.store(token)
     assert token == await store.get("ada", "t")
@@ -24,7 +24,7 @@ async def test_a_token_is_read_as_it_was_stored(store):
 
 
 async def test_a_token_is_gone_at_its_expiry(store, clock):
-    """It is neither found nor listed, and revoking it then isn't counted."""
+    """The token is neither found nor listed, and no revocation counts one."""
     token = make_token(life=60)
     await store.store(token)
     clock.now = token.expires_at.timestamp()
@@ -35,7 +35,7 @@ async def test_a_token_is_gone_at_its_expiry(store, clock):
 
 
 async def test_a_revoked_token_is_revoked(store):
-    """The first call revokes, and the second finds it revoked."""
+    """The first call revokes, and the second has nothing to do."""
     token = make_token()
     await store.store(token)
     principal = make_principal(issued_at=token.created_at.timestamp())
@@ -46,7 +46,7 @@ async def test_a_revoked_token_is_revoked(store):
 
 
 async def test_a_token_that_was_never_stored_can_be_revoked(store, clock):
-    """Until it expires, or for the longest life of a token; it isn't listed."""
+    """Until the expiry, or for the longest life of a token; no list has one."""
     assert await store.revoke("ada", "t", expires_at=datetime.now(UTC) + timedelta(seconds=60))
     assert not await store.revoke("ada", "t")
     assert await store.revoke("ada", "u")
@@ -84,7 +84,7 @@ async def test_revoking_all_includes_tokens_that_were_never_stored(store, clock)
 
 
 async def test_a_late_store_is_revoked_with_all_others(store, clock):
-    """A token that was issued before all were revoked, and stored after it."""
+    """A token that was issued before all were revoked, and stored afterwards."""
     token = make_token()
     await store.revoke_all("ada")
     await store.store(token)
@@ -179,7 +179,7 @@ async def test_a_full_memory_refuses_revocations_rather_than_forget_one(open_tok
 
 
 async def test_a_newer_token_removes_no_revocation(open_tokens):
-    """The registry of tokens is bounded by its own, so that an evicted token stays revoked."""
+    """The registry of tokens is bounded apart, so that an evicted token stays revoked."""
     store = open_tokens("memory", max_tokens=2)
     await store.store(make_token("old"))
     await store.revoke("ada", "old")

@@ -18,7 +18,7 @@ def has_extra(extra: str) -> bool:
 
 @contextmanager
 def naming_extra(extra: str) -> Iterator[None]:
-    """Name the extra in the error of an import that needs it.
+    """Name the extra in the error of an import that needs one.
 
     Raises:
         ImportError: the import fails; the message says how to install the extra.
@@ -33,7 +33,7 @@ def check_extra(extra: str, purpose: str) -> None:
     """Check that an extra is installed.
 
     Raises:
-        ValueError: it isn't; the message says how to install it.
+        ValueError: the extra isn't installed; the message has the command.
     """
     if not has_extra(extra):
         raise ValueError(f"{purpose} needs an extra: pip install 'bandmaster-oidc[{extra}]'")

@@ -11,7 +11,7 @@ from bandmaster.contrib.oidc.errors import AuthUnavailableError
 
 
 class LocalLocks:
-    """One lock per key, fair. ``wait`` is the longest wait for a lock, in seconds; errors call it ``label``."""
+    """One lock per key, fair. ``wait`` is the longest wait for a lock, in seconds; errors begin with ``label``."""
 
     def __init__(self, wait: float, label: str = "the lock of a session") -> None:
         self._wait = wait

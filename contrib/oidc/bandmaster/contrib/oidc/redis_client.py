@@ -15,7 +15,7 @@ from bandmaster.contrib.oidc.token_store.settings import TokenStoreSettings
 from bandmaster.kernel import EventLoop, LifespanContribution, Plan, Problem
 
 NAME = "auth_redis"
-"""The name of the component, and of the `Redis` that it provides."""
+"""The name of the component, and of the provided `Redis`."""
 
 
 def uses_redis(sessions: SessionSettings, tokens: TokenStoreSettings) -> bool:

@@ -1,4 +1,4 @@
-"""Warn of a Redis that may evict what must not be lost."""
+"""Warn of a Redis that may evict sessions or revocations."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from bandmaster.kernel import BandmasterError, get_logger
 
 
 async def warn_of_eviction(client: Redis, kept: str) -> None:
-    """Log a warning if the server evicts keys when its memory is full. ``kept`` names what would be lost."""
+    """Log a warning if the server evicts keys when the memory is full. ``kept`` names the keys that would be lost."""
     try:
         with redis_errors():
             memory: Any = await client.info("memory")

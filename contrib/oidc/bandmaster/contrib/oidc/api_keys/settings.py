@@ -2,19 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from importlib.util import find_spec
 from typing import Annotated, ClassVar, Literal
 
-from pydantic import BeforeValidator, Field, SecretStr, StringConstraints, field_validator
-from pydantic_core import from_json
-from pydantic_settings import NoDecode, SettingsConfigDict
+from pydantic import Field, StringConstraints, field_validator
+from pydantic_settings import SettingsConfigDict
 
+from bandmaster.contrib.oidc.named_secrets import NamedSecrets
 from bandmaster.kernel import Settings
 
-MIN_PEPPER = 32
-"""Characters of a pepper, at least: 128 bits in hexadecimal."""
-_MAX_PEPPER_ID = 32
 _DAY = 86_400
 _PACKAGES = {"sql": ("bandmaster.contrib.persistence", "sql"), "bcrypt": ("bcrypt", "bcrypt")}
 """The package that a value of a setting needs, and the extra that installs it."""
@@ -22,27 +18,6 @@ _PACKAGES = {"sql": ("bandmaster.contrib.persistence", "sql"), "bcrypt": ("bcryp
 _Seconds = Annotated[float, Field(ge=0, allow_inf_nan=False)]
 _Word = Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9]{1,16}$")]
 _HeaderName = Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9-]{1,64}$")]
-
-
-def parse_peppers(value: object) -> object:
-    """The peppers by id of a text such as ``2026=secret,2025=secret``; a JSON object means the same.
-
-    Raises:
-        ValueError: an entry has another form, or an id is given twice. The message doesn't quote the text.
-    """
-    if not isinstance(value, str):
-        return value
-    if value.lstrip().startswith("{"):
-        return from_json(value)
-    found: dict[str, str] = {}
-    for number, entry in enumerate((part for part in value.split(",") if part.strip()), start=1):
-        name, sign, pepper = (part.strip() for part in entry.partition("="))
-        if not (name and sign and pepper):
-            raise ValueError(f"expected id=secret with commas in between; entry {number} has another form")
-        if name in found:
-            raise ValueError(f"the id of entry {number} is given twice")
-        found[name] = pepper
-    return found
 
 
 class ApiKeySettings(Settings):
@@ -53,7 +28,7 @@ class ApiKeySettings(Settings):
 
     model_config: ClassVar[SettingsConfigDict] = SettingsConfigDict(env_prefix="AUTH_API_KEY_")
 
-    peppers: Annotated[Mapping[str, SecretStr], NoDecode, BeforeValidator(parse_peppers)] = Field(
+    peppers: NamedSecrets = Field(
         default={},
         description="The secrets of the hashes, by id: 2026=secret,2025=secret. The first makes new hashes, the others "
         "verify older ones. Unset: there are no API keys.",
@@ -86,23 +61,6 @@ class ApiKeySettings(Settings):
     last_used_interval: Annotated[float, Field(ge=1, allow_inf_nan=False)] = Field(
         default=60, description="Seconds between two updates of the time of a key's last use, at least."
     )
-
-    @field_validator("peppers")
-    @classmethod
-    def _check_peppers(cls, value: Mapping[str, SecretStr]) -> Mapping[str, SecretStr]:
-        for number, (name, pepper) in enumerate(value.items(), start=1):
-            if len(name) > _MAX_PEPPER_ID or not name.replace("-", "").replace("_", "").isalnum() or not name.isascii():
-                raise ValueError(
-                    f"the id of entry {number} isn't made of up to {_MAX_PEPPER_ID} letters, digits, - and _"
-                )
-            if len(pepper.get_secret_value()) < MIN_PEPPER:
-                raise ValueError(
-                    f"entry {number} is shorter than {MIN_PEPPER} characters. Make one with: "
-                    'python -c "import secrets; print(secrets.token_urlsafe(32))"'
-                )
-        if len({pepper.get_secret_value() for pepper in value.values()}) < len(value):
-            raise ValueError("one secret stands under several ids, so that removing one of them changes nothing")
-        return value
 
     @field_validator("store", "hasher")
     @classmethod

@@ -1,1 +1,1 @@
-"""Opaque access tokens: asking their provider what they stand for (RFC 7662)."""
+"""Opaque access tokens, which their provider is asked about (RFC 7662)."""

@@ -26,7 +26,7 @@ class EndpointAwayError(AuthUnavailableError):
 
 
 class IntrospectionEndpoint:
-    """The introspection endpoint of one provider. ``address`` is asked for each call: discovery may move it."""
+    """The introspection endpoint of one provider. ``address`` is called for each token: the endpoint may move."""
 
     def __init__(
         self,

@@ -1,4 +1,4 @@
-"""Verify opaque access tokens by asking their provider, with a cache of its answers."""
+"""Verify opaque access tokens by asking their provider, with a cache of the answers."""
 
 from __future__ import annotations
 
@@ -61,7 +61,7 @@ class IntrospectionVerifier:
     after each pause, and all other requests with unknown tokens fail at once.
 
     Args:
-        provider: what the tokens must hold, and the client that asks.
+        provider: the settings that tokens are checked by, and the client that asks.
         client: the HTTP client; redirects aren't followed.
         address: gives the address of the endpoint, from the settings or from discovery.
         leeway: seconds by which the provider's clock may differ.
@@ -96,7 +96,7 @@ class IntrospectionVerifier:
         """See `TokenVerifier.verify`.
 
         Raises:
-            InvalidTokenError: the provider says that the token isn't active, or it doesn't hold here.
+            InvalidTokenError: the provider says that the token isn't active, or the token doesn't hold here.
             AuthUnavailableError: the provider can't be asked now.
         """
         # Before the regular expression and the hash, which take time in proportion.
@@ -112,7 +112,7 @@ class IntrospectionVerifier:
             return self._recall(digest) or await self._ask(token, digest)
 
     def _recall(self, digest: bytes) -> Principal | None:
-        """What is known about a token; None: nothing.
+        """The remembered principal of a token, or None.
 
         Raises:
             InvalidTokenError: the token isn't active.

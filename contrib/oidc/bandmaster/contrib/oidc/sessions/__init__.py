@@ -1,1 +1,1 @@
-"""Login sessions: what a session holds, and the stores that keep sessions."""
+"""Login sessions: their fields, and the stores that keep them."""

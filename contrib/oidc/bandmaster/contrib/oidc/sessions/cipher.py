@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import base64
 import binascii
-import re
 import secrets
 from collections.abc import Mapping
 
@@ -14,10 +13,6 @@ from cryptography.hazmat.primitives.hashes import SHA256
 from cryptography.hazmat.primitives.kdf.hkdf import HKDF
 from pydantic import SecretStr
 
-KEY_ID = re.compile(r"[A-Za-z0-9_-]{1,32}")
-"""The form of a key's id. A dot separates the id from the text that the key encrypted."""
-MIN_KEY = 32
-"""The fewest characters of a key."""
 _NONCE = 12
 _TAG = 16
 
@@ -27,10 +22,11 @@ class UndecipherableError(ValueError):
 
 
 class Cipher:
-    """AES-256-GCM with several keys: the first one encrypts, each decrypts what it has encrypted.
+    """AES-256-GCM with several keys: the first one encrypts, each decrypts its own texts.
 
     The keys that encrypt are derived from those given (HKDF with SHA-256, RFC 5869), separately for each ``purpose``.
-    One key may encrypt 2**32 texts (NIST SP 800-38D, section 8.3).
+    An id of a key has no dot: a dot separates the id from the encrypted text. One key may encrypt 2**32 texts (NIST
+    SP 800-38D, section 8.3).
 
     Raises:
         ValueError: there is no key.

@@ -1,4 +1,4 @@
-"""Sessions that the browser keeps itself, encrypted in its cookie."""
+"""Sessions that browsers keep, encrypted in a cookie."""
 
 from __future__ import annotations
 
@@ -19,8 +19,8 @@ _PLACE = "cookie"
 class CookieSessionStore:
     """A `SessionStore` without a store: the handle of a session is the session, encrypted.
 
-    Nothing ends such a session before it expires but its own browser: `delete` and `delete_by` find nothing, so that
-    back-channel logout has no effect. A copy of the cookie stays valid after a logout. A refresh token is left out: two
+    Only the browser ends such a session early: `delete` and `delete_by` find nothing, so that back-channel logout has
+    no effect. A copy of the cookie stays valid after a logout. A refresh token is left out: two
     responses at once would put a used one back into the cookie.
     """
 
@@ -61,11 +61,11 @@ class CookieSessionStore:
         return None if await self.get(handle) is None else await self.put(session)
 
     async def delete(self, handle: str) -> bool:
-        """False: whoever removes the cookie ends the session."""
+        """Return False: whoever removes the cookie ends the session."""
         return False
 
     async def delete_by(self, issuer: str, *, sid: str | None = None, subject: str | None = None) -> int:
-        """0: no session but those that browsers send is known."""
+        """Return 0: no session but those that browsers send is known."""
         check_logout(sid, subject)
         return 0
 

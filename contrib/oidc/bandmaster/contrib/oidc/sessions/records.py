@@ -52,7 +52,8 @@ def load_session(data: bytes) -> Session:
 class Records:
     """Encrypts sessions, and decrypts those that haven't expired.
 
-    A record that can't be decrypted is no session: its key was removed, it was changed, or it belongs to another id.
+    A record that can't be decrypted is no session: the key was removed, or the record was changed, or belongs to
+    another id.
     """
 
     def __init__(self, cipher: Cipher, clock: Callable[[], float] = time.time) -> None:
@@ -61,11 +62,11 @@ class Records:
         self._has_warned = False
 
     def write(self, session: Session, place: str) -> str:
-        """The record of a session. ``place`` is what it is stored under: elsewhere the record can't be decrypted."""
+        """The record of a session. Under another ``place`` than this one the record can't be decrypted."""
         return self._cipher.encrypt(dump_session(session), place)
 
     def read(self, record: str, place: str, *, trusted: bool = True) -> Session | None:
-        """The session of a record; None if it has expired, or can't be decrypted.
+        """The session of a record; None for one that has expired, or can't be decrypted.
 
         ``trusted`` says whether the record is from a store, which only this application writes, so that one that can't
         be decrypted is worth a warning.
@@ -91,5 +92,5 @@ def hash_index(issuer: str, value: str) -> str:
 
 
 def without_refresh_token(session: Session) -> Session:
-    """The session as a cookie may hold it."""
+    """The session without the field that a cookie must not hold."""
     return session if session.refresh_token is None else replace(session, refresh_token=None)

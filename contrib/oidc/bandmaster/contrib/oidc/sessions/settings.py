@@ -2,17 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from typing import Annotated, ClassVar, Literal
 
-from pydantic import Field, SecretStr, field_validator, model_validator
+from pydantic import Field, field_validator, model_validator
 from pydantic_settings import SettingsConfigDict
 
 from bandmaster.contrib.oidc.extras import check_extra
+from bandmaster.contrib.oidc.named_secrets import MAKE_SECRET, NamedSecrets
 from bandmaster.kernel import Settings
 
 _Seconds = Annotated[float, Field(gt=0, allow_inf_nan=False)]
-_MAKE_KEY = "python -c 'import secrets; print(secrets.token_urlsafe(32))'"
 
 
 class SessionSettings(Settings):
@@ -25,11 +24,11 @@ class SessionSettings(Settings):
         description="Where sessions are kept: in the memory of the process, in Redis (AUTH_REDIS_URL), in the database "
         "(DATABASE_URL), or encrypted in the browser's cookie.",
     )
-    keys: Mapping[str, SecretStr] = Field(
+    keys: NamedSecrets = Field(
         default={},
         repr=False,
-        description='The keys that encrypt stored sessions, as JSON by id: {"2026": "..."}. The first one encrypts; '
-        "the others decrypt what they have encrypted. Each has 32 characters or more.",
+        description="The keys that encrypt stored sessions, by id: 2026=secret,2025=secret. The first encrypts, the "
+        "others decrypt what they have encrypted.",
     )
     max_sessions: int = Field(
         default=10_000, ge=1, description="Sessions in memory at most; a further one ends the oldest."
@@ -53,19 +52,6 @@ class SessionSettings(Settings):
         default=600, description="Seconds between two deletions of expired sessions in the database."
     )
 
-    @field_validator("keys", mode="after")
-    @classmethod
-    def _check_keys(cls, value: Mapping[str, SecretStr]) -> Mapping[str, SecretStr]:
-        # Imported here: cryptography is needed only where there are keys.
-        from bandmaster.contrib.oidc.sessions.cipher import KEY_ID, MIN_KEY
-
-        for key_id, key in value.items():
-            if not KEY_ID.fullmatch(key_id):
-                raise ValueError("an id of a key has other characters than letters, digits, '-' and '_', or above 32")
-            if len(key.get_secret_value()) < MIN_KEY:
-                raise ValueError(f"the key {key_id!r} has fewer than {MIN_KEY} characters; make one by {_MAKE_KEY}")
-        return value
-
     @field_validator("redis_prefix", mode="after")
     @classmethod
     def _check_prefix(cls, value: str) -> str:
@@ -78,13 +64,13 @@ class SessionSettings(Settings):
         if self.store != "memory" and not self.keys:
             raise ValueError(
                 f"keys: sessions in the store {self.store!r} are encrypted, and there is no key; set "
-                f'{self.variable("keys")}=\'{{"1": "..."}}\' with a key made by {_MAKE_KEY}'
+                f"{self.variable('keys')} to 1=secret, with a secret made by {MAKE_SECRET}"
             )
         return self
 
     @property
     def is_server_side(self) -> bool:
-        """Whether the store itself holds sessions, so that it can end them and may hold refresh tokens."""
+        """Whether the store can end sessions, and may hold refresh tokens."""
         return self.store != "cookie"
 
 
@@ -92,7 +78,7 @@ def check_hash_tag(prefix: str) -> str:
     """Check that a prefix of keys puts all of them into one slot of a cluster (Redis cluster specification).
 
     Raises:
-        ValueError: it has no hash tag.
+        ValueError: the prefix has no hash tag.
     """
     _, opening, rest = prefix.partition("{")
     tag, closing, _ = rest.partition("}")

@@ -1,4 +1,4 @@
-"""Locks by key across processes: a lease in a store that processes share, renewed while it is held."""
+"""Locks by key across processes: a lease in a store that processes share, renewed while the lock is held."""
 
 from __future__ import annotations
 
@@ -20,26 +20,26 @@ _RELEASE_SECONDS = 5.0
 
 
 class Leases(Protocol):
-    """The leases of a store. Each ends by itself after some seconds unless its owner renews it."""
+    """The leases of a store. Each ends after some seconds unless the owner renews the lease."""
 
     async def acquire(self, key: str, owner: str, seconds: float) -> bool:
-        """Acquire the lease, if nobody else holds one. True also for the owner who has it already."""
+        """Acquire the lease, if nobody else holds one. True also for the present owner."""
         ...
 
     async def renew(self, key: str, owner: str, seconds: float) -> bool:
-        """Let the lease last for ``seconds`` from now, if it is the owner's."""
+        """Let the owner's lease last for ``seconds`` from now. False for anybody else."""
         ...
 
     async def release(self, key: str, owner: str) -> None:
-        """End the lease, if it is the owner's."""
+        """End the owner's lease. No effect for anybody else."""
         ...
 
 
 class SharedLocks:
     """One lock per key for all processes of a store.
 
-    Of each process only one caller asks the store, and the others wait for that one. ``lease`` is in how many seconds a
-    lock is free after its process has died, ``wait`` the longest wait for a lock, in seconds.
+    Of each process only one caller asks the store, and the others wait for that one. A lock is free
+    ``lease`` seconds after the death of the process that holds the lock; ``wait`` is the longest wait for one.
     """
 
     def __init__(self, leases: Leases, *, lease: float, wait: float) -> None:

@@ -1,4 +1,4 @@
-"""The component that provides the session store in the database, and the migrations of its tables."""
+"""The component that provides the session store in the database, and the migrations of the tables."""
 
 from __future__ import annotations
 

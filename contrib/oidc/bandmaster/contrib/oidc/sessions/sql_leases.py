@@ -15,7 +15,7 @@ from bandmaster.contrib.persistence import DatabaseManager, no_tenant
 
 
 class SqlLeases:
-    """The `Leases` of a database, by its clock."""
+    """The `Leases` of a database, by the database's clock."""
 
     def __init__(self, manager: DatabaseManager) -> None:
         self._manager = manager
@@ -68,7 +68,7 @@ def insert_or_update(
 
 
 async def run_statement(manager: DatabaseManager, statement: Any) -> int:
-    """Run one statement in a transaction of its own without a tenant, and return how many rows it has changed.
+    """Run one statement in a transaction of its own without a tenant, and return the number of changed rows.
 
     Raises:
         TransientError, PermanentError: the statement failed.

@@ -1,4 +1,4 @@
-"""What a login session holds, and the interface of the stores that keep sessions."""
+"""The fields of a login session, and the interface of the stores that keep sessions."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ class Session:
     subject: str
     """The ``sub`` claim of the ID token."""
     expires_at: float
-    """When the session ends, whatever its tokens say."""
+    """When the session ends, also if the tokens last longer."""
     created_at: float
     """When the user logged in."""
     id: str = field(default_factory=new_session_id, repr=False)
@@ -72,17 +72,17 @@ class Session:
 class SessionStore(Protocol):
     """Keeps login sessions. The component ``session_store`` provides the one that ``AUTH_SESSION_STORE`` names.
 
-    A *handle* is the text that the browser's cookie holds. Stores on the server make it the id of the session; the
-    cookie store makes it the whole session, encrypted. A caller sends what `put` and `replace` return, and passes what
-    the browser sends to `get`.
+    A *handle* is the text that the browser's cookie holds. Stores on the server make handles of ids; the cookie store
+    makes a handle of the whole session, encrypted. A caller sends the result of `put` or `replace` to the browser, and
+    passes the browser's handle to `get`.
 
     Each method raises `AuthUnavailableError` if the store can't be reached: the session may exist, so nobody is logged
-    out for it.
+    out then.
     """
 
     @property
     def is_server_side(self) -> bool:
-        """Whether the store itself holds sessions, so that it can end them and may hold refresh tokens."""
+        """Whether the store can end sessions, and may hold refresh tokens."""
         ...
 
     async def get(self, handle: str) -> Session | None:
@@ -90,7 +90,7 @@ class SessionStore(Protocol):
         ...
 
     async def put(self, session: Session) -> str:
-        """Store a session, and return its handle.
+        """Store a session, and return the handle.
 
         Raises:
             SessionTooLargeError: the session doesn't fit into a cookie (cookie store only).
@@ -98,9 +98,9 @@ class SessionStore(Protocol):
         ...
 
     async def replace(self, handle: str, session: Session) -> str | None:
-        """Store a session in place of another one, in one step, and return its handle.
+        """Store a session in place of another one, in one step, and return the handle.
 
-        The new session may have the same id (new tokens after a refresh), or a new one (a login rotates it). If the old
+        The new session may have the same id (new tokens after a refresh), or a new one, as after a login. If the old
         session doesn't exist any more, because somebody has logged out meanwhile, nothing is stored and the result is
         None.
 
@@ -110,7 +110,7 @@ class SessionStore(Protocol):
         ...
 
     async def delete(self, handle: str) -> bool:
-        """End a session. Returns whether the store held it."""
+        """End a session. Returns whether the store held one."""
         ...
 
     async def delete_by(self, issuer: str, *, sid: str | None = None, subject: str | None = None) -> int:
@@ -126,8 +126,8 @@ class SessionStore(Protocol):
     def lock(self, session_id: str) -> AbstractAsyncContextManager[None]:
         """Hold the session's lock until the block ends, so that one caller of all processes works on the session.
 
-        The lease of a lock is renewed while the block runs, however long that takes, and ends soon after its process
-        has died. Others wait for it. Read the session again in the block: the caller before may have changed it.
+        The lease of a lock is renewed while the block runs, however long that takes, and ends soon after the death of
+        the process. Other callers wait. Read the session again in the block: the caller before may have changed it.
 
         Raises:
             AuthUnavailableError: others hold the lock for longer than ``AUTH_SESSION_LOCK_WAIT`` seconds.

@@ -18,7 +18,7 @@ sessions_table = Table(
     Index("ix_auth_sessions_sid", "sid"),
     Index("ix_auth_sessions_expires_at", "expires_at"),
 )
-"""Sessions. No tenant column: who a request is from is known before its tenant is."""
+"""Sessions. No tenant column: the user of a request is known before the tenant."""
 
 locks_table = Table(
     "auth_session_locks",

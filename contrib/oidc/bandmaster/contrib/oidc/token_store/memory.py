@@ -13,7 +13,7 @@ from bandmaster.contrib.oidc.principal import Principal
 from bandmaster.contrib.oidc.token_store.stored_token import StoredToken, TokenExpired
 
 LONGEST_LIFE = 2_592_000
-"""Seconds that a revocation is kept if nothing says when its tokens expire: 30 days."""
+"""Seconds that a revocation of tokens with an unknown expiry is kept: 30 days."""
 
 
 class _Epoch(NamedTuple):
@@ -29,7 +29,7 @@ class MemoryTokenStore:
     """A `TokenStore` for development and for a single process: a restart forgets every revocation.
 
     The store holds the newest ``max_tokens`` tokens. Revocations are kept apart, so that none is lost to a newer token:
-    each of them until its tokens have expired. ``max_tokens`` further ones are refused with `TokenStoreError`.
+    each of them until the revoked tokens have expired. ``max_tokens`` further ones are refused with `TokenStoreError`.
     """
 
     def __init__(

@@ -121,7 +121,7 @@ class RedisTokenStore:
             return await script(keys=[f"{base}idx", f"{base}ep"], args=[f"{base}t:", *given])
 
     def _load(self, text: str | bytes, revoked: Any) -> StoredToken | None:
-        """The token of a record; None if it has expired between the server's answer and now.
+        """The token of a record; None for one that has expired just now.
 
         Raises:
             TokenStoreError: the record isn't a token.

@@ -12,9 +12,9 @@ from bandmaster.contrib.oidc.token_store.stored_token import StoredToken
 class TokenStore(Protocol):
     """Remembers which tokens were issued, and which are revoked. The component ``token_store`` provides one.
 
-    It is a `RevocationList` as well, which the layer for bearer tokens asks about each of them.
+    The component provides a `RevocationList` as well, which the layer for bearer tokens asks about each token.
 
-    A token is known by its ``jti``, never by its text. Storing tokens is optional: `revoke` and `revoke_all` also work
+    A token is known by the ``jti``, never by the text. Storing tokens is optional: `revoke` and `revoke_all` also work
     for tokens that were never stored, since most are issued by a provider and seen first when they are used.
 
     Each method raises `TokenStoreError` if the store can't be reached, or holds something that isn't a token. A
@@ -22,13 +22,13 @@ class TokenStore(Protocol):
     """
 
     async def store(self, token: StoredToken) -> None:
-        """Store a token. One that is revoked already stays so, also if its user's tokens were all revoked since it was
-        issued. A token that has expired meanwhile isn't stored.
+        """Store a token. One that is revoked already stays so, also one whose user's tokens were all revoked since the
+        issue. A token that has expired meanwhile isn't stored.
         """
         ...
 
     async def get(self, user_id: str, jti: str) -> StoredToken | None:
-        """A stored token; None if it wasn't stored, or has expired."""
+        """A stored token; None for an unknown or expired one."""
         ...
 
     async def list_tokens(self, user_id: str) -> tuple[StoredToken, ...]:
@@ -36,9 +36,9 @@ class TokenStore(Protocol):
         ...
 
     async def revoke(self, user_id: str, jti: str, *, expires_at: datetime | None = None) -> bool:
-        """Revoke a token. Returns False if it was revoked already.
+        """Revoke a token. Returns False for one that was revoked already.
 
-        ``expires_at`` is when a token that was never stored expires: the revocation is kept until then; without it, for
+        ``expires_at`` is when a token that was never stored expires: the revocation is kept until then; by default for
         ``AUTH_TOKEN_STORE_LONGEST_LIFE`` seconds.
         """
         ...
@@ -48,12 +48,12 @@ class TokenStore(Protocol):
 
         Tokens that were never stored are revoked as well if they were issued until now. ``issuer`` restricts the call
         to the tokens of one issuer. The times of tokens are in whole seconds, so that a token counts as issued at the
-        beginning of its second: one that is issued within the same second after this call is refused, too.
+        beginning of a second: one that is issued within the same second after this call is refused, too.
         """
         ...
 
     async def is_revoked(self, principal: Principal) -> bool:
-        """Whether the token of a principal is revoked, by itself or with all tokens of its user.
+        """Whether the token of a principal is revoked, alone or with all tokens of the user.
 
         A token without an ``iat`` counts as issued before any revocation. Sessions and API keys aren't tokens: their
         own stores end them.

@@ -1,4 +1,4 @@
-"""A token as a token store holds it: what it is and whether it is revoked, never its text."""
+"""The record of a token in a token store, without the token's text."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ _NAMES = _REQUIRED | {"revoked", "issuer"}
 
 
 class TokenExpired(ValueError):  # a state, which callers of `StoredToken` may expect
-    """A token has expired, so it isn't one any more."""
+    """A token has expired, so that nothing can be stored about the token."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -27,7 +27,7 @@ class StoredToken:
     Raises:
         ValueError: ``jti`` or ``user_id`` is blank, a time has no time zone, or the token expires before it was
             created. The message names the field.
-        TokenExpired: it has expired by now; a `ValueError` as well.
+        TokenExpired: the token has expired by now; a `ValueError` as well.
     """
 
     jti: str
@@ -39,7 +39,7 @@ class StoredToken:
     expires_at: datetime
     revoked: bool = False
     issuer: str = ""
-    """The ``iss`` claim; empty where user ids are unique without it."""
+    """The ``iss`` claim; empty where user ids are unique across issuers."""
 
     def __post_init__(self) -> None:
         for name in ("jti", "user_id"):
@@ -121,7 +121,7 @@ class StoredToken:
         return json.dumps(self.to_dict(), separators=(",", ":"))
 
     def seconds_left(self, now: datetime | None = None) -> float:
-        """How many seconds the token is still valid: 0 once it has expired, and never less."""
+        """For how many seconds the token is still valid; 0 after the expiry, and never less."""
         return max(0.0, (self.expires_at - (now or datetime.now(UTC))).total_seconds())
 
 
