@@ -37,7 +37,7 @@ class ApiKeyAuth:
     400 (RFC 6750, section 2), and 503 means that keys can't be checked at the moment.
     """
 
-    def __init__(self, app: ASGIApp, keys: ApiKeys, settings: ApiKeySettings) -> None:
+    def __init__(self, app: ASGIApp, settings: ApiKeySettings, keys: ApiKeys | None = None) -> None:
         self._app = app
         self._keys = keys
         self._header = settings.header.lower().encode("ascii")
@@ -48,6 +48,8 @@ class ApiKeyAuth:
         try:
             key = self._find_key(scope["headers"])
             if key is not None:
+                if self._keys is None:
+                    raise AuthUnavailableError("the component of API keys isn't there, because its start failed")
                 set_principal(scope, await self._keys.verify(key))
         except (CredentialError, AuthUnavailableError) as error:
             await refuse(scope, receive, send, error)
