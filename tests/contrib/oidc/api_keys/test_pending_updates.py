@@ -98,6 +98,15 @@ async def test_a_recent_use_is_not_noted_again(updates, store, later, written) -
 
 
 @pytest.mark.requirement("CA-51")
+async def test_a_use_that_another_process_has_written_meanwhile_is_enough(updates, store) -> None:
+    """The record that the request has read may be older than the store: the store is told the interval."""
+    await store.record_uses({KEY.id: NOW + 30}, interval=60)
+    updates.add_use(KEY, NOW + 31)
+    assert await updates.write()
+    assert NOW + 30 == (await store.get(KEY.id)).last_used_at
+
+
+@pytest.mark.requirement("CA-51")
 async def test_a_failed_write_is_kept_and_tried_again(updates, store) -> None:
     """An outage loses no use, is logged once, and raises nothing."""
     store.failure = AuthUnavailableError("the database is away")
