@@ -1,6 +1,6 @@
 """The types of an HTTP client and of its calls."""
 
-from typing import Annotated, assert_type
+from typing import assert_type
 
 import httpx2
 
@@ -13,7 +13,7 @@ from bandmaster.contrib.http import (
     open_client,
     read_limited,
 )
-from bandmaster.kernel import LifespanContribution, Named, Resources
+from bandmaster.kernel import LifespanContribution, Resources
 
 assert_type(http, LifespanContribution)
 assert_type(http_client("billing", prefix="BILLING_"), LifespanContribution)
@@ -21,7 +21,6 @@ assert_type(http_client("billing", prefix="BILLING_"), LifespanContribution)
 
 async def takes_clients(resources: Resources) -> None:
     assert_type(resources[httpx2.AsyncClient], httpx2.AsyncClient)
-    assert_type(resources[Annotated[httpx2.AsyncClient, Named("billing")]], httpx2.AsyncClient)
     async with open_client(
         HttpSettings(), "script", transport=httpx2.MockTransport(lambda request: httpx2.Response(200))
     ) as client:
