@@ -54,13 +54,13 @@ async def call_and_cancel(http, url, calls, dice, at_once):
 
 
 @pytest.mark.requirement("CA-60")
-async def test_ten_thousand_cancelled_calls_leave_the_pool_whole(client) -> None:
-    """Deadlines of callers and clients that go away cost the pool no connection."""
-    dice = random.Random(7)
+async def test_ten_thousand_cancelled_calls_leave_the_pool_whole(client, anyio_backend_name) -> None:
+    """Deadlines of callers and clients that go away cost the pool no connection. A tenth is enough on trio."""
+    dice, calls = random.Random(7), 10_000 if anyio_backend_name == "asyncio" else 1_000
     async with serving(answer) as service:
         async with client(max_connections=5, pool_timeout=60, deadline=None) as http:
-            succeeded = await call_and_cancel(http, service.url, 10_000, dice, 20)
-            assert 0 < succeeded < 10_000
+            succeeded = await call_and_cancel(http, service.url, calls, dice, 20)
+            assert 0 < succeeded < calls
             assert 0 == http.gauges()[0].in_use
             # Five calls at once prove that each of the five places is free.
             async with anyio.create_task_group() as group:

@@ -33,7 +33,11 @@ def find_start_problems(settings: HttpSettings) -> Iterator[Problem | str]:
             yield Problem(f"{error}.")
     by_socks = any(url.startswith("socks") for url in make_proxy_rules(settings).urls)
     if by_socks and importlib.util.find_spec("socksio") is None:
-        yield Problem("A SOCKS proxy needs the package socksio.", "Install it: pip install 'httpx2[socks]'.")
+        yield Problem(
+            "A SOCKS proxy needs the package socksio.",
+            f"Install it: pip install 'httpx2[socks]'. Or leave out the proxies that all programs share: "
+            f"{settings.variable('environment_proxies')}=false.",
+        )
     if settings.forward_hosts and not (has_web() or has_opentelemetry()):
         yield (
             f"{settings.variable('forward_hosts')} is set, and there is nothing to forward: request ids come from "
