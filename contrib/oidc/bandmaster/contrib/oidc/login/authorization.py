@@ -44,14 +44,13 @@ def build_authorization_url(
 
     The parameters that protect the login can't be overridden by ``authorize_params``.
     """
-    scopes = dict.fromkeys(["openid", *provider.login_scopes])
     parameters = {
         "login_hint": login_hint,
         **provider.authorize_params,
         "response_type": "code",
         "client_id": provider.client_id,
         "redirect_uri": redirect_uri,
-        "scope": " ".join(scopes),
+        "scope": " ".join(list_scopes(provider)),
         "state": login.state,
         "nonce": login.nonce,
         "code_challenge": login.code_challenge,
@@ -62,6 +61,12 @@ def build_authorization_url(
     # RFC 6749, 3.1: the endpoint may have a query of its own, which is kept.
     separator = "&" if urlsplit(endpoints.authorization).query else "?"
     return f"{endpoints.authorization}{separator}{query}"
+
+
+def list_scopes(provider: IssuerSettings) -> tuple[str, ...]:
+    """The scopes that a login asks for: ``openid``, and those of both settings that can name some."""
+    more = provider.authorize_params.get("scope", "").split()
+    return tuple(dict.fromkeys(["openid", *provider.login_scopes, *more]))
 
 
 def read_fields(encoded: bytes) -> dict[str, str]:

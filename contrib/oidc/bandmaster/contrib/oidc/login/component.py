@@ -12,6 +12,7 @@ from anyio.abc import TaskGroup
 from pydantic import SecretStr
 
 from bandmaster.contrib.oidc.login.addresses import DEVELOPMENT_URL, Addresses
+from bandmaster.contrib.oidc.login.authorization import list_scopes
 from bandmaster.contrib.oidc.login.cookies import CookieWriter
 from bandmaster.contrib.oidc.login.id_token import read_max_age
 from bandmaster.contrib.oidc.login.providers import ProviderDirectory
@@ -53,8 +54,7 @@ def find_login_problems(
 
 def _asks_for_refresh_token(provider: IssuerSettings) -> bool:
     # access_type is Google's own way to ask.
-    scopes = {*provider.login_scopes, *provider.authorize_params.get("scope", "").split()}
-    return _OFFLINE in scopes or provider.authorize_params.get("access_type") == "offline"
+    return _OFFLINE in list_scopes(provider) or provider.authorize_params.get("access_type") == "offline"
 
 
 def _find_address_problems(auth: AuthSettings, kernel: KernelSettings) -> Iterator[Problem | str]:
