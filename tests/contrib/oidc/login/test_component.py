@@ -6,7 +6,6 @@ from typing import Any
 
 import httpx2
 import pytest
-from tests.contrib.oidc.login.directory import FetchingDirectory
 from tests.contrib.oidc.login.openid_provider import OpenIDProvider
 from tests.contrib.oidc.login.shop import Sites, make_host, make_issuer
 
@@ -14,9 +13,9 @@ from bandmaster.contrib.oidc import (
     Login,
     LoginSettings,
     MemorySessionStore,
-    ProviderDirectory,
     SessionAuth,
     SessionStore,
+    identity_providers,
     login_routes,
     login_service,
 )
@@ -27,12 +26,12 @@ from bandmaster.kernel import EventLoop, Kernel, KernelSettings, PlanError
 from bandmaster.kernel.planning.start_checks import check_start
 from bandmaster.kernel.testing import run
 
-PARTS = [login_service, SessionAuth, login_routes]
+PARTS = [identity_providers, login_service, SessionAuth, login_routes]
 KEYS = {"1": "k" * 43}
 
 
 class Nobody:
-    """A directory that isn't asked."""
+    """A client that isn't used."""
 
 
 def plan_login(
@@ -54,7 +53,6 @@ def plan_login(
             LoginSettings: LoginSettings(),
             SessionSettings: SessionSettings(**{"keys": KEYS, **(sessions or {})}),
             SessionStore: MemorySessionStore(),
-            ProviderDirectory: Nobody(),
             httpx2.AsyncClient: Nobody(),
         },
     )
@@ -70,19 +68,20 @@ def test_without_a_client_there_is_no_login():
     """Installed, and with no client in the settings, the package adds nothing to the plan."""
     for issuers in ((), (make_issuer("default", OpenIDProvider(), {"client_id": None, "client_secret": None}),)):
         plan = plan_login(issuers=issuers).plan
-        assert ([], [], []) == (list(plan.components), list(plan.layers), list(plan.routes))
-        assert {omission.part.name for omission in plan.omitted} == {"login", "session_auth"}
+        assert "login" not in plan.by_name
+        assert ([], []) == (list(plan.layers), list(plan.routes))
+        assert {"login", "session_auth"} <= {omission.part.name for omission in plan.omitted}
 
 
 def test_a_provider_for_tokens_only():
     """A client that isn't for login leaves the login out."""
-    assert plan_login(issuer={"login": False}).plan.components == ()
+    assert "login" not in plan_login(issuer={"login": False}).plan.by_name
 
 
 def test_a_login_is_in_the_plan_of_the_web_role():
     """With a client in the settings there is a component, a layer and routes."""
     plan = plan_login().plan
-    assert [component.name for component in plan.components] == ["login"]
+    assert [component.name for component in plan.components] == ["identity_providers", "login"]
     assert [layer.name for layer in plan.layers] == ["session_auth"]
     assert [(part.name, part.prefix) for part in plan.routes] == [("login", "/auth")]
 
@@ -177,7 +176,6 @@ async def test_the_component_logs_users_in():
             LoginSettings: LoginSettings(),
             SessionSettings: SessionSettings(),
             SessionStore: MemorySessionStore(),
-            ProviderDirectory: FetchingDirectory(auth, outgoing),
             httpx2.AsyncClient: outgoing,
         }
         async with run(

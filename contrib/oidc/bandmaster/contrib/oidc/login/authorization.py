@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hmac
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -13,7 +12,6 @@ from bandmaster.contrib.oidc.login.pending import PendingLogin
 from bandmaster.contrib.oidc.login.providers import Endpoints
 from bandmaster.contrib.oidc.settings import IssuerSettings
 
-_TENANT = "{tenantid}"
 _ERROR_CODE = re.compile(r"[a-z_]{1,40}")
 _MOST_CHARACTERS = 8192
 _MOST_FIELDS = 20
@@ -114,6 +112,5 @@ def check_response_issuer(provider: IssuerSettings, endpoints: Endpoints, respon
         if endpoints.sends_issuer:
             raise InvalidRequestError(f"the authorization response of {provider.name!r} doesn't name its issuer")
         return
-    known = [provider.issuer.replace(_TENANT, tenant) for tenant in provider.tenants] or [provider.issuer]
-    if not any(hmac.compare_digest(response.issuer.encode(), one.encode()) for one in known):
+    if response.issuer not in provider.issuers:
         raise InvalidRequestError(f"the authorization response isn't of {provider.name!r}, where the login began")

@@ -11,11 +11,12 @@ import httpx2
 from anyio.abc import TaskGroup
 from pydantic import SecretStr
 
+from bandmaster.contrib.oidc.issuers.provider import Providers
 from bandmaster.contrib.oidc.login.addresses import DEVELOPMENT_URL, Addresses
 from bandmaster.contrib.oidc.login.authorization import list_scopes
 from bandmaster.contrib.oidc.login.cookies import CookieWriter
 from bandmaster.contrib.oidc.login.id_token import read_max_age
-from bandmaster.contrib.oidc.login.providers import ProviderDirectory
+from bandmaster.contrib.oidc.login.providers import DiscoveredProviders, ProviderDirectory
 from bandmaster.contrib.oidc.login.service import Login
 from bandmaster.contrib.oidc.login.settings import LoginSettings, is_login_on
 from bandmaster.contrib.oidc.sessions.settings import SessionSettings
@@ -104,13 +105,13 @@ async def login_service(
     settings: LoginSettings,
     sessions: SessionSettings,
     store: SessionStore,
-    directory: ProviderDirectory,
+    providers: Providers,
     client: httpx2.AsyncClient,
     context: Context,
 ) -> AsyncIterator[Login]:
     """Lets people log in at OpenID providers, and keeps their sessions alive."""
     async with anyio.create_task_group() as tasks:
-        made = make_login(auth, settings, sessions, store, directory, client, tasks)
+        made = make_login(auth, settings, sessions, store, DiscoveredProviders(providers), client, tasks)
         context.supervise(made.sockets.check_forever, name="session_sockets")
         yield made
         # The block ends when the refreshes under way have ended: a provider may have used up their refresh tokens.

@@ -14,7 +14,6 @@ from bandmaster.contrib.oidc.errors import InvalidTokenError
 from bandmaster.contrib.oidc.login.providers import SignedToken
 from bandmaster.contrib.oidc.settings import IssuerSettings
 
-_TENANT = "{tenantid}"
 _MOST_SUBJECT = 255
 # OpenID Connect Core, 3.1.3.6: the hash of the signature's algorithm. Ed25519 signs with SHA-512 inside (RFC 8032).
 _HASHES = {"256": "sha256", "384": "sha384", "512": "sha512"}
@@ -51,7 +50,7 @@ def check_id_token(token: SignedToken, expected: Expectation) -> Mapping[str, An
     if expected.nonce is not None:
         _check_nonce(claims.get("nonce"), expected.nonce)
     if expected.access_token is not None and "at_hash" in claims:
-        _check_hash(claims["at_hash"], expected.access_token, token.header.get("alg"))
+        _check_hash(claims["at_hash"], expected.access_token, token.algorithm)
     if expected.nonce is not None and (max_age := read_max_age(provider)) is not None:
         _check_age(claims, max_age, expected)
     return claims
@@ -62,13 +61,11 @@ def is_issued_by(provider: IssuerSettings, claims: Mapping[str, Any]) -> bool:
 
     An issuer with a tenant in it must have the token's own tenant, and one that the settings list.
     """
-    issuer = claims.get("iss")
-    if not isinstance(issuer, str):
+    issuer, known = claims.get("iss"), provider.issuers
+    if not isinstance(issuer, str) or issuer not in known:
         return False
-    if _TENANT not in provider.issuer:
-        return issuer == provider.issuer
-    tenant = claims.get("tid")
-    return tenant in provider.tenants and issuer == provider.issuer.replace(_TENANT, str(tenant))
+    tenant = known[issuer]
+    return tenant is None or claims.get("tid") == tenant
 
 
 def check_audience(provider: IssuerSettings, claims: Mapping[str, Any]) -> None:

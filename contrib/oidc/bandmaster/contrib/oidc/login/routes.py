@@ -11,6 +11,7 @@ from starlette.requests import Request
 from starlette.responses import HTMLResponse, JSONResponse, RedirectResponse, Response
 from starlette.routing import Route
 
+from bandmaster.contrib.oidc.auth_events import report_auth_event
 from bandmaster.contrib.oidc.errors import (
     AuthUnavailableError,
     CredentialError,
@@ -30,7 +31,7 @@ from bandmaster.contrib.oidc.login.cookies import read_cookies
 from bandmaster.contrib.oidc.login.csrf import Sender, find_sender, is_token, may_change
 from bandmaster.contrib.oidc.login.pages import PAGE_POLICY, REPOST_POLICY, render_choice, render_logout, render_repost
 from bandmaster.contrib.oidc.login.service import Login
-from bandmaster.contrib.oidc.login.session_layer import get_session
+from bandmaster.contrib.oidc.login.session_layer import get_session, make_principal
 from bandmaster.contrib.oidc.login.settings import is_login_on
 from bandmaster.contrib.oidc.principal import get_principal
 from bandmaster.contrib.oidc.sessions.store import Session
@@ -119,11 +120,12 @@ async def _finish_login(request: Request, login: Login) -> Response:
         except SessionTooLargeError as error:
             return _add_cookies(answer_too_large(request, provider, error), [forget])
         except AuthUnavailableError as error:
-            log_failed_login(provider, error)
+            log_failed_login(request.scope, provider, error, 503)
             return _add_cookies(answer_unavailable(request, error), [forget])
     except InvalidRequestError as error:
         return answer_failed_login(request, login, provider, error)
     get_logger("bandmaster.oidc").info("login", provider=session.provider, subject=session.subject)
+    report_auth_event(request.scope, "login", succeeded=True, principal=make_principal(session))
     return _redirect(pending.return_to, [cookie, forget])
 
 
@@ -172,6 +174,7 @@ async def _log_out(request: Request, login: Login) -> Response:
         page = render_logout(f"{login.addresses.path}{PREFIX}/logout", {"csrf_token": session.csrf_token})
         return _show_page(page, PAGE_POLICY)
     await login.logout.end(handle, session)
+    report_auth_event(request.scope, "logout", succeeded=True, principal=make_principal(session))
     state = secrets.token_urlsafe(32)
     target = await login.logout.find_provider_logout(session, state)
     cleared = login.cookies.clear(name)
@@ -212,8 +215,10 @@ async def _log_out_by_provider(request: Request, login: Login) -> Response:
         if not fields.get("logout_token"):
             raise InvalidRequestError("there is no logout token")
         await login.logout.end_by_provider(fields["logout_token"])
+        report_auth_event(request.scope, "logout.by_provider", succeeded=True)
     except CredentialError as error:
         get_logger("bandmaster.oidc").warning("a logout token was refused", reason=str(error))
+        report_auth_event(request.scope, "logout.by_provider", succeeded=False, reason=str(error), status=400)
         return JSONResponse({"error": "invalid_request"}, 400)
     return Response(status_code=200)
 

@@ -9,12 +9,13 @@ from starlette.requests import Request
 from starlette.types import ASGIApp, Receive, Scope, Send
 from starlette.websockets import WebSocket
 
+from bandmaster.contrib.oidc.access.refusals import refuse
+from bandmaster.contrib.oidc.auth_events import report_auth_event
 from bandmaster.contrib.oidc.errors import AuthUnavailableError
 from bandmaster.contrib.oidc.login.addresses import PREFIX
 from bandmaster.contrib.oidc.login.csrf import Sender, find_sender, may_change
 from bandmaster.contrib.oidc.login.login_offer import LoginOffer
 from bandmaster.contrib.oidc.login.navigation import find_path
-from bandmaster.contrib.oidc.login.refusals import refuse
 from bandmaster.contrib.oidc.login.service import Login
 from bandmaster.contrib.oidc.login.settings import is_login_on
 from bandmaster.contrib.oidc.principal import Principal, get_principal, set_principal
@@ -133,4 +134,12 @@ def _log_foreign(scope: Scope, session: Session) -> None:
         method=scope.get("method", "GET"),
         reason="a page of another origin sent a session cookie without the session's token",
         session=hash_id(session.id)[:12],
+    )
+    report_auth_event(
+        scope,
+        "request.refused",
+        succeeded=False,
+        principal=make_principal(session),
+        reason="a page of another origin sent a session cookie",
+        status=403,
     )

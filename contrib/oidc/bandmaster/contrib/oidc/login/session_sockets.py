@@ -8,12 +8,13 @@ from dataclasses import dataclass, field
 
 import anyio
 
+from bandmaster.contrib.oidc.access.refusals import UNAUTHORIZED
 from bandmaster.contrib.oidc.errors import AuthUnavailableError
 from bandmaster.contrib.oidc.sessions.store import Session, SessionStore, hash_id
 from bandmaster.kernel import WebSocketConnection, get_logger
 
-SESSION_ENDED = 3000
-"""The code that a WebSocket is closed with when its session has ended (IANA's registry: Unauthorized)."""
+SESSION_ENDED = UNAUTHORIZED
+"""The code that a WebSocket is closed with when its session has ended: 3000, as for every credential."""
 
 _REASON = "the session has ended"
 _PATIENCE = 5
