@@ -65,7 +65,7 @@ def answer_too_large(request: Request, provider: str, error: SessionTooLargeErro
 
 
 def log_failed_login(scope: Scope, provider: str, error: Exception, status: int) -> None:
-    """Log why a login has failed, and report it as an event."""
+    """Log the reason of a failed login, and report the failure as an event."""
     log = get_logger("bandmaster.oidc")
     if isinstance(error, AuthUnavailableError):
         log.warning("a login failed, because a provider or a store is away", provider=provider, reason=str(error))

@@ -21,7 +21,7 @@ FIELDS = ("code", "state", "iss", "error", "error_description", "session_state")
 
 @dataclass(frozen=True, slots=True)
 class AuthorizationResponse:
-    """What a provider has sent to the redirect address."""
+    """An authorization response, as the provider has sent the fields to the redirect address."""
 
     state: str = field(repr=False)
     code: str | None = field(default=None, repr=False)
@@ -90,7 +90,7 @@ def read_response(fields: Mapping[str, str]) -> AuthorizationResponse:
     """Read an authorization response.
 
     Raises:
-        InvalidRequestError: it has no state, or neither a code nor an error.
+        InvalidRequestError: there is no state, or neither a code nor an error.
     """
     state, code, error = fields.get("state", ""), fields.get("code") or None, fields.get("error") or None
     if not state or len(state) > _MOST_CHARACTERS:
@@ -106,7 +106,7 @@ def check_response_issuer(provider: IssuerSettings, endpoints: Endpoints, respon
     """Check the issuer of an authorization response: an answer of another provider is refused (RFC 9207, section 2.4).
 
     Raises:
-        InvalidRequestError: the issuer is another one, or the provider promises to name it, and hasn't.
+        InvalidRequestError: the issuer is another one, or is missing although the provider promises to name the issuer.
     """
     if response.issuer is None:
         if endpoints.sends_issuer:

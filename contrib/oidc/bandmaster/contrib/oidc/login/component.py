@@ -1,4 +1,4 @@
-"""The component of the login: checks the settings, and gives the layer and the routes what they share."""
+"""The component of the login: checks the settings, and makes the object that the layer and the routes share."""
 
 from __future__ import annotations
 

@@ -28,7 +28,7 @@ class Answer:
 
     @property
     def json(self) -> Mapping[str, Any] | None:
-        """The body as a JSON object; None if it is something else."""
+        """The body as a JSON object; None for any other body."""
         try:
             # NaN is no JSON, and sessions couldn't be stored with it.
             value: object = json.loads(self.body, parse_constant=_refuse_constant)

@@ -22,7 +22,7 @@ _EDWARDS = ("EdDSA", "Ed25519")
 
 @dataclass(frozen=True, slots=True)
 class Expectation:
-    """What an ID token must fit."""
+    """The values that an ID token must fit."""
 
     provider: IssuerSettings
     now: float
@@ -59,7 +59,7 @@ def check_id_token(token: SignedToken, expected: Expectation) -> Mapping[str, An
 def is_issued_by(provider: IssuerSettings, claims: Mapping[str, Any]) -> bool:
     """Whether the issuer of claims is the provider's, character for character.
 
-    An issuer with a tenant in it must have the token's own tenant, and one that the settings list.
+    Of an issuer with a tenant, the tenant must be the token's own, and one that the settings list.
     """
     issuer, known = claims.get("iss"), provider.issuers
     if not isinstance(issuer, str) or issuer not in known:
@@ -103,10 +103,10 @@ def check_times(claims: Mapping[str, Any], now: float, leeway: float) -> None:
 
 
 def read_time(claims: Mapping[str, Any], name: str) -> float | None:
-    """A time among claims, in seconds since the epoch; None if it isn't there.
+    """A time among claims, in seconds since the epoch; None if the claims lack that time.
 
     Raises:
-        InvalidTokenError: it isn't a number.
+        InvalidTokenError: the value isn't a number.
     """
     value = claims.get(name)
     if value is None:
@@ -141,7 +141,7 @@ def read_max_age(provider: IssuerSettings) -> float | None:
     """The ``max_age`` that logins ask for, in seconds; None if they ask for none.
 
     Raises:
-        ValueError: it isn't a number.
+        ValueError: the setting isn't a number.
     """
     value = provider.authorize_params.get("max_age")
     if value is None:

@@ -50,7 +50,7 @@ class Logout:
         self._clock = clock
 
     async def end(self, handle: str, session: Session) -> None:
-        """End a session that its user wants to end.
+        """End a session at the user's wish.
 
         Raises:
             AuthUnavailableError: the store can't be reached, so the session hasn't ended.
@@ -66,7 +66,7 @@ class Logout:
         )
 
     async def find_provider_logout(self, session: Session, state: str) -> str | None:
-        """The address at the provider at which its own session ends; None if the provider has no such address.
+        """The address at which the provider ends the user's session there; None if the provider has no such address.
 
         A provider that is away is left out: our session has ended.
         """
@@ -115,7 +115,7 @@ class Logout:
         return ended
 
     def _find_provider(self, logout_token: str) -> IssuerSettings:
-        """The provider that a logout token claims to be of; whether that is so is checked with its keys."""
+        """The provider that a logout token claims to be of; only the signature will prove the claim."""
         # Here, because it imports the library: a plan needs no cryptography.
         from bandmaster.contrib.oidc.tokens.parsing import parse_token
 

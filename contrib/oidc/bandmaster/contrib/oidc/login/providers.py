@@ -1,4 +1,4 @@
-"""What a login asks of the configured providers: their endpoints, and the tokens that they have signed."""
+"""Ask the configured providers for their endpoints, and read the tokens that they have signed."""
 
 from __future__ import annotations
 
@@ -18,14 +18,14 @@ _MOST_BYTES = 64 * 1024
 
 @dataclass(frozen=True, slots=True)
 class Endpoints:
-    """The endpoints of a provider, as its discovery document and the settings say."""
+    """The endpoints of a provider, as the discovery document and the settings say."""
 
     authorization: str
     token: str
     userinfo: str | None = None
     end_session: str | None = None
     sends_issuer: bool = False
-    """Whether the provider promises ``iss`` in its authorization responses (RFC 9207, section 3)."""
+    """Whether the provider promises ``iss`` in authorization responses (RFC 9207, section 3)."""
     token_auth_methods: tuple[str, ...] = ("client_secret_basic",)
     """How clients may authenticate at the token endpoint."""
 
@@ -52,7 +52,7 @@ class ProviderDirectory(Protocol):
         ...
 
     async def read_token(self, provider: str, token: str) -> SignedToken:
-        """A JWT that a provider has signed: its form, its algorithm, its key and its signature are checked.
+        """A JWT that a provider has signed. Form, algorithm, key and signature are checked.
 
         The claims aren't checked.
 
@@ -107,6 +107,6 @@ class DiscoveredProviders:
 
 
 def _make_unavailable(provider: str, reason: object) -> AuthUnavailableError:
-    """The error of a provider whose documents can't be used: a mistake of its operator or ours, and no user's."""
+    """The error of a provider with documents that can't be used, which is no user's mistake."""
     get_logger("bandmaster.oidc").error("a provider can't be used for logins", provider=provider, reason=str(reason))
     return AuthUnavailableError(f"the provider {provider!r} can't be used: {reason}")

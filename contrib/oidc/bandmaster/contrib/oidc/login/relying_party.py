@@ -33,7 +33,7 @@ _OF_PROTOCOL = frozenset(
 
 @dataclass(frozen=True, slots=True)
 class Begun:
-    """A login that has begun: where the browser goes now, and the cookies that it gets."""
+    """A login that has begun: the address to which the browser goes now, and the new cookies."""
 
     url: str = field(repr=False)
     cookies: list[str] = field(repr=False)

@@ -82,7 +82,7 @@ async def _begin_login(request: Request, login: Login) -> Response:
 
 
 def _choose_provider(request: Request, login: Login) -> IssuerSettings | None:
-    """The provider that the request names: by its name in the path, or by its issuer (OpenID Connect Core, section 4).
+    """The provider that the request names: by the name in the path, or by the issuer (OpenID Connect Core, section 4).
 
     The only provider needn't be named. None: there are several, or the name is unknown.
     """
@@ -130,7 +130,7 @@ async def _finish_login(request: Request, login: Login) -> Response:
 
 
 async def _store(request: Request, login: Login, session: Session) -> str:
-    """Store a new session in place of the browser's old one; the cookie that names it.
+    """Store a new session in place of the browser's old one; the cookie for the new one.
 
     A login always gives a new id, so that nobody can choose the id of another person's session beforehand.
     """
@@ -245,7 +245,7 @@ async def _read_body(request: Request) -> bytes:
     """The body of a form.
 
     Raises:
-        InvalidRequestError: it isn't a form, or is too long.
+        InvalidRequestError: the body isn't a form, or is too long.
     """
     media_type = request.headers.get("content-type", "").partition(";")[0].strip().lower()
     if media_type != "application/x-www-form-urlencoded":
