@@ -10,10 +10,13 @@ import secrets
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass, field
+from typing import TYPE_CHECKING
 
 from bandmaster.contrib.oidc.login.cookies import CookieWriter
 from bandmaster.contrib.oidc.login.settings import LoginSettings
-from bandmaster.contrib.oidc.sessions.cipher import Cipher
+
+if TYPE_CHECKING:
+    from bandmaster.contrib.oidc.sessions.cipher import Cipher  # which imports cryptography
 
 PURPOSE = "login cookie"
 """The purpose of the cipher that encrypts these cookies."""
