@@ -77,7 +77,7 @@ def _find_address_problems(auth: AuthSettings, kernel: KernelSettings) -> Iterat
         )
 
 
-def list_addresses(auth: AuthSettings) -> Iterator[str]:
+def list_addresses(auth: AuthSettings, sessions: SessionSettings) -> Iterator[str]:
     """The addresses that have to be registered at the providers, for the plan."""
     try:
         addresses = Addresses(auth.public_url or DEVELOPMENT_URL)
@@ -85,11 +85,10 @@ def list_addresses(auth: AuthSettings) -> Iterator[str]:
         return  # which the check reports
     for provider in auth.providers:
         if provider.has_login:
-            yield (
-                f"to be registered at the provider {provider.name!r}: the redirect address "
-                f"{addresses.callback(provider.name)}, the address after a logout {addresses.logged_out}, and the one "
-                f"for back-channel logouts {addresses.backchannel_logout}"
-            )
+            yield f"redirect address to register at {provider.name!r}: {addresses.callback(provider.name)}"
+    yield f"address after a logout to register: {addresses.logged_out}"
+    if sessions.is_server_side:
+        yield f"address for back-channel logouts to register: {addresses.backchannel_logout}"
 
 
 @lifespan(

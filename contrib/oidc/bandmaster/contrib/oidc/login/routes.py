@@ -210,6 +210,10 @@ async def _land_after_logout(request: Request, login: Login) -> Response:
 
 async def _log_out_by_provider(request: Request, login: Login) -> Response:
     """End the sessions that a provider's logout token names (Back-Channel Logout, sections 2.5 to 2.8)."""
+    if not login.store.is_server_side:
+        # The provider learns that the sessions go on: no server knows them.
+        get_logger("bandmaster.oidc").warning("a logout token can't end sessions in cookies")
+        return JSONResponse({"error": "unsupported"}, 501)
     try:
         fields = read_fields(await _read_body(request))
         if not fields.get("logout_token"):
