@@ -81,12 +81,12 @@ async def who(running):
 
 async def test_a_login(oidc_provider):
     """Code with PKCE, iss, an ID token with at_hash, and the claims of userinfo."""
-    oidc_provider.set_user("alice", name="Alice Example")
     async with open_app(oidc_provider) as running, oidc_provider.browser() as browser:
         await log_in(running, browser)
         profile = (await running.client.get("/auth/profile")).json()
         assert (profile["sub"], profile["iss"]) == ("alice", oidc_provider.issuer)
         assert "openid" in profile["scopes"]
+        assert profile["claims"]["email"] == "alice@example.com"
 
 
 async def test_a_login_that_the_user_refuses(oidc_provider):

@@ -19,10 +19,11 @@ from bandmaster.contrib.oidc import (
     login_routes,
     login_service,
 )
+from bandmaster.contrib.oidc.login.checks import find_idle_settings
 from bandmaster.contrib.oidc.login.component import find_login_problems, list_addresses
 from bandmaster.contrib.oidc.sessions.settings import SessionSettings
 from bandmaster.contrib.oidc.settings import AuthSettings
-from bandmaster.kernel import EventLoop, Kernel, KernelSettings, PlanError
+from bandmaster.kernel import EventLoop, Kernel, KernelSettings, PlanError, create_app
 from bandmaster.kernel.planning.start_checks import check_start
 from bandmaster.kernel.testing import run
 
@@ -238,3 +239,20 @@ def test_the_settings_are_variables(monkeypatch):
     settings = LoginSettings()
     assert settings.session_lifetime == 60
     assert settings.trusted_origins == ("https://one.example", "https://two.example")
+
+
+def test_settings_without_a_login_are_warned_of():
+    """`bandmaster check` names the variables that nothing uses."""
+
+    def check(issuer, **login):
+        kernel = plan_login(issuer=issuer)
+        overrides = {key.type: value for key, value in kernel.plan.overrides.items()}
+        overrides[LoginSettings] = LoginSettings(**login)
+        app = create_app(contributions=PARTS, discover=False, role="web", overrides=overrides)
+        return list(find_idle_settings(app))
+
+    off = {"client_id": None, "client_secret": None}
+    [warning] = check(off, session_lifetime=60, after_login="/home")
+    assert "AUTH_SESSION_LIFETIME, AUTH_AFTER_LOGIN" in warning
+    assert check(off) == []
+    assert check({}, session_lifetime=60) == []

@@ -96,6 +96,9 @@ class LoginSettings(Settings):
         return value
 
 
-def is_login_on(auth: AuthSettings) -> bool:
-    """Whether people can log in at some provider: the condition of every part of the login."""
+def is_login_on(auth: AuthSettings, _login: LoginSettings) -> bool:
+    """Whether users can log in at some provider: the condition of every part of the login.
+
+    The settings of the login are read in any case, so that ``bandmaster check`` knows which of them have no effect.
+    """
     return auth.has_login
