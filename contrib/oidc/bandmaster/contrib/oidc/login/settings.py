@@ -80,9 +80,10 @@ class LoginSettings(Settings):
     @field_validator("after_login", "after_logout")
     @classmethod
     def _check_path(cls, value: str) -> str:
-        if not value.startswith("/") or value.startswith("//") or "\\" in value or not value.isprintable():
-            raise ValueError("expected a path that begins with one slash")
-        return value
+        path = value if value.startswith("/") else f"/{value}"
+        if path.startswith("//") or "://" in path or "\\" in path or not path.isprintable():
+            raise ValueError("expected a path such as /orders, below the public address")
+        return path
 
     @field_validator("trusted_origins")
     @classmethod
