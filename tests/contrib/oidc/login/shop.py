@@ -15,7 +15,6 @@ from starlette.responses import JSONResponse, Response
 from starlette.routing import Route, WebSocketRoute
 from starlette.websockets import WebSocket
 from tests.contrib.oidc.login.browser import Browser
-from tests.contrib.oidc.login.directory import FetchingDirectory
 from tests.contrib.oidc.login.openid_provider import OpenIDProvider
 
 from bandmaster.contrib.oidc import (
@@ -25,10 +24,13 @@ from bandmaster.contrib.oidc import (
     SessionAuth,
     SessionStore,
     get_session,
+    identity_providers,
     login_routes,
 )
+from bandmaster.contrib.oidc.issuers.provider import Providers
 from bandmaster.contrib.oidc.login.addresses import DEVELOPMENT_URL, find_origin
 from bandmaster.contrib.oidc.login.component import find_login_problems, make_login
+from bandmaster.contrib.oidc.login.providers import DiscoveredProviders
 from bandmaster.contrib.oidc.principal import get_principal
 from bandmaster.contrib.oidc.sessions.settings import SessionSettings
 from bandmaster.contrib.oidc.settings import AuthSettings, IssuerSettings
@@ -168,14 +170,13 @@ async def open_shop(
         running = await stack.enter_async_context(
             run(
                 make_host(),
-                contributions=[make_component(clock), SessionAuth, login_routes, *contributions],
+                contributions=[identity_providers, make_component(clock), SessionAuth, login_routes, *contributions],
                 overrides={
                     AuthSettings: auth_settings,
                     LoginSettings: LoginSettings(**(settings or {})),
                     SessionSettings: SessionSettings(**(sessions or {})),
                     SessionStore: store,
                     httpx2.AsyncClient: outgoing,
-                    FetchingDirectory: FetchingDirectory(auth_settings, outgoing),
                 },
                 settings=kernel or KernelSettings(environment="test"),
                 base_url=find_origin(public_url or DEVELOPMENT_URL) or "",
@@ -210,11 +211,11 @@ def make_component(clock: Clock) -> Any:
         settings: LoginSettings,
         sessions: SessionSettings,
         store: SessionStore,
-        directory: FetchingDirectory,
+        providers: Providers,
         client: httpx2.AsyncClient,
         context: Context,
     ) -> AsyncIterator[Login]:
         async with anyio.create_task_group() as tasks:
-            yield make_login(auth, settings, sessions, store, directory, client, tasks, clock)
+            yield make_login(auth, settings, sessions, store, DiscoveredProviders(providers), client, tasks, clock)
 
     return login

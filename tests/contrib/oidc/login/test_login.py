@@ -12,9 +12,10 @@ from tests.contrib.oidc.login.shop import Clock, make_issuer, open_shop
 from tests.contrib.oidc.login.stores import UnreliableStore
 from tests.logged import capture_logs
 
-from bandmaster.contrib.oidc import Endpoints, MemorySessionStore, Session
+from bandmaster.contrib.oidc import MemorySessionStore, Session
 from bandmaster.contrib.oidc.login.authorization import build_authorization_url
 from bandmaster.contrib.oidc.login.pending import PendingLogin
+from bandmaster.contrib.oidc.login.providers import Endpoints
 from bandmaster.contrib.oidc.sessions.store import new_session_id
 
 pytestmark = pytest.mark.anyio

@@ -238,6 +238,8 @@ async def test_sessions_in_cookies():
         browser = await shop.log_in()
         session = await store.get(browser.cookies["__Host-session"].value)
         assert (session.subject, session.refresh_token) == ("alice", None)
+        data = {"logout_token": shop.provider.make_logout_token()}
+        assert (await shop.running.client.post("/auth/backchannel-logout", data=data)).status_code == 501
         clock.advance(400)
         assert (await browser.visit("/")).json()["user"] == "alice"
         await shop.log_in(browser=browser)

@@ -11,13 +11,14 @@ import anyio
 import httpx2
 import pytest
 from pydantic import SecretStr
-from tests.contrib.oidc.login.directory import FetchingDirectory
 from tests.contrib.oidc.login.openid_provider import Grant, OpenIDProvider
 from tests.contrib.oidc.login.shop import Sites, make_issuer
 
 from bandmaster.contrib.oidc import LoginSettings, Session
 from bandmaster.contrib.oidc.errors import InvalidRequestError
+from bandmaster.contrib.oidc.issuers.provider import open_providers
 from bandmaster.contrib.oidc.login.component import make_login
+from bandmaster.contrib.oidc.login.providers import DiscoveredProviders
 from bandmaster.contrib.oidc.sessions.cipher import Cipher
 from bandmaster.contrib.oidc.sessions.records import PURPOSE
 from bandmaster.contrib.oidc.sessions.redis_store import RedisSessionStore
@@ -56,6 +57,7 @@ class Process:
             async with (
                 open_client(RedisSettings(url=self.redis_url, max_connections=60), "redis") as client,
                 httpx2.AsyncClient(transport=sites) as outgoing,
+                open_providers(auth, outgoing) as providers,
                 anyio.create_task_group() as tasks,
             ):
                 login = make_login(
@@ -63,7 +65,7 @@ class Process:
                     LoginSettings(),
                     SessionSettings(keys=KEYS),
                     RedisSessionStore(client, Cipher(KEYS, PURPOSE)),
-                    FetchingDirectory(auth, outgoing),
+                    DiscoveredProviders(providers),
                     outgoing,
                     tasks,
                 )

@@ -66,9 +66,6 @@ if TYPE_CHECKING:
     from bandmaster.contrib.oidc.issuers.provider import Providers as Providers
     from bandmaster.contrib.oidc.issuers.provider import open_providers as open_providers
     from bandmaster.contrib.oidc.login.component import login_service as login_service
-    from bandmaster.contrib.oidc.login.providers import Endpoints as Endpoints
-    from bandmaster.contrib.oidc.login.providers import ProviderDirectory as ProviderDirectory
-    from bandmaster.contrib.oidc.login.providers import SignedToken as SignedToken
     from bandmaster.contrib.oidc.login.routes import login_routes as login_routes
     from bandmaster.contrib.oidc.login.service import Login as Login
     from bandmaster.contrib.oidc.login.session_layer import SessionAuth as SessionAuth
@@ -146,7 +143,6 @@ export_lazily(
         "issuers.metadata": ["ProviderMetadata"],
         "issuers.provider": ["Provider", "Providers", "open_providers"],
         "login.component": ["login_service"],
-        "login.providers": ["Endpoints", "ProviderDirectory", "SignedToken"],
         "login.routes": ["login_routes"],
         "login.service": ["Login"],
         "login.session_layer": ["SessionAuth", "get_session"],

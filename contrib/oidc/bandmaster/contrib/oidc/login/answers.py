@@ -8,6 +8,7 @@ from typing import Any
 
 from starlette.requests import Request
 from starlette.responses import Response
+from starlette.types import Scope
 
 from bandmaster.contrib.oidc.auth_events import report_auth_event
 from bandmaster.contrib.oidc.errors import (
@@ -42,13 +43,12 @@ def answer_unavailable(request: Request, error: AuthUnavailableError) -> Respons
 
 def answer_failed_login(request: Request, login: Login, provider: str, error: CredentialError) -> Response:
     """The answer to a login that the provider, or our own checks, have refused."""
-    log_failed_login(request, provider, error)
     address = login.addresses.login
+    status, detail = (400, _STALE) if isinstance(error, InvalidRequestError) else (403, _FAILED)
+    log_failed_login(request.scope, provider, error, status)
     if isinstance(error, OAuthRefusalError):
-        return answer_problem(request, 403, _REFUSED, error=error.oauth_error, login=address)
-    if isinstance(error, InvalidRequestError):
-        return answer_problem(request, 400, _STALE, login=address)
-    return answer_problem(request, 403, _FAILED, login=address)
+        return answer_problem(request, status, _REFUSED, error=error.oauth_error, login=address)
+    return answer_problem(request, status, detail, login=address)
 
 
 def answer_too_large(request: Request, provider: str, error: SessionTooLargeError) -> Response:
@@ -60,14 +60,15 @@ def answer_too_large(request: Request, provider: str, error: SessionTooLargeErro
         limit=error.limit,
         hint=str(error),
     )
+    report_auth_event(request.scope, "login", succeeded=False, reason="the session is too large", status=500)
     return answer_problem(request, 500, _TOO_LARGE)
 
 
-def log_failed_login(request: Request, provider: str, error: Exception) -> None:
-    """Log why a login has failed, and report the failure as an event."""
-    report_auth_event(request.scope, "login", succeeded=False, reason=str(error))
+def log_failed_login(scope: Scope, provider: str, error: Exception, status: int) -> None:
+    """Log the reason of a failed login, and report the failure as an event."""
     log = get_logger("bandmaster.oidc")
     if isinstance(error, AuthUnavailableError):
         log.warning("a login failed, because a provider or a store is away", provider=provider, reason=str(error))
     else:
         log.warning("a login failed", provider=provider, reason=str(error))
+    report_auth_event(scope, "login", succeeded=False, reason=str(error), status=status)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hmac
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -13,7 +12,6 @@ from bandmaster.contrib.oidc.login.pending import PendingLogin
 from bandmaster.contrib.oidc.login.providers import Endpoints
 from bandmaster.contrib.oidc.settings import IssuerSettings
 
-_TENANT = "{tenantid}"
 _ERROR_CODE = re.compile(r"[a-z_]{1,40}")
 _MOST_CHARACTERS = 8192
 _MOST_FIELDS = 20
@@ -23,7 +21,7 @@ FIELDS = ("code", "state", "iss", "error", "error_description", "session_state")
 
 @dataclass(frozen=True, slots=True)
 class AuthorizationResponse:
-    """What a provider has sent to the redirect address."""
+    """An authorization response, as the provider has sent the fields to the redirect address."""
 
     state: str = field(repr=False)
     code: str | None = field(default=None, repr=False)
@@ -44,14 +42,13 @@ def build_authorization_url(
 
     The parameters that protect the login can't be overridden by ``authorize_params``.
     """
-    scopes = dict.fromkeys(["openid", *provider.login_scopes])
     parameters = {
         "login_hint": login_hint,
         **provider.authorize_params,
         "response_type": "code",
         "client_id": provider.client_id,
         "redirect_uri": redirect_uri,
-        "scope": " ".join(scopes),
+        "scope": " ".join(list_scopes(provider)),
         "state": login.state,
         "nonce": login.nonce,
         "code_challenge": login.code_challenge,
@@ -62,6 +59,12 @@ def build_authorization_url(
     # RFC 6749, 3.1: the endpoint may have a query of its own, which is kept.
     separator = "&" if urlsplit(endpoints.authorization).query else "?"
     return f"{endpoints.authorization}{separator}{query}"
+
+
+def list_scopes(provider: IssuerSettings) -> tuple[str, ...]:
+    """The scopes that a login asks for: ``openid``, and those of both settings that can name some."""
+    more = provider.authorize_params.get("scope", "").split()
+    return tuple(dict.fromkeys(["openid", *provider.login_scopes, *more]))
 
 
 def read_fields(encoded: bytes) -> dict[str, str]:
@@ -87,7 +90,7 @@ def read_response(fields: Mapping[str, str]) -> AuthorizationResponse:
     """Read an authorization response.
 
     Raises:
-        InvalidRequestError: it has no state, or neither a code nor an error.
+        InvalidRequestError: there is no state, or neither a code nor an error.
     """
     state, code, error = fields.get("state", ""), fields.get("code") or None, fields.get("error") or None
     if not state or len(state) > _MOST_CHARACTERS:
@@ -103,12 +106,11 @@ def check_response_issuer(provider: IssuerSettings, endpoints: Endpoints, respon
     """Check the issuer of an authorization response: an answer of another provider is refused (RFC 9207, section 2.4).
 
     Raises:
-        InvalidRequestError: the issuer is another one, or the provider promises to name it, and hasn't.
+        InvalidRequestError: the issuer is another one, or is missing although the provider promises to name the issuer.
     """
     if response.issuer is None:
         if endpoints.sends_issuer:
             raise InvalidRequestError(f"the authorization response of {provider.name!r} doesn't name its issuer")
         return
-    known = [provider.issuer.replace(_TENANT, tenant) for tenant in provider.tenants] or [provider.issuer]
-    if not any(hmac.compare_digest(response.issuer.encode(), one.encode()) for one in known):
+    if response.issuer not in provider.issuers:
         raise InvalidRequestError(f"the authorization response isn't of {provider.name!r}, where the login began")

@@ -1,4 +1,4 @@
-"""The component of the login: checks the settings, and gives the layer and the routes what they share."""
+"""The component of the login: checks the settings, and makes the object that the layer and the routes share."""
 
 from __future__ import annotations
 
@@ -11,10 +11,12 @@ import httpx2
 from anyio.abc import TaskGroup
 from pydantic import SecretStr
 
+from bandmaster.contrib.oidc.issuers.provider import Providers
 from bandmaster.contrib.oidc.login.addresses import DEVELOPMENT_URL, Addresses
+from bandmaster.contrib.oidc.login.authorization import list_scopes
 from bandmaster.contrib.oidc.login.cookies import CookieWriter
 from bandmaster.contrib.oidc.login.id_token import read_max_age
-from bandmaster.contrib.oidc.login.providers import ProviderDirectory
+from bandmaster.contrib.oidc.login.providers import DiscoveredProviders, ProviderDirectory
 from bandmaster.contrib.oidc.login.service import Login
 from bandmaster.contrib.oidc.login.settings import LoginSettings, is_login_on
 from bandmaster.contrib.oidc.sessions.settings import SessionSettings
@@ -53,8 +55,7 @@ def find_login_problems(
 
 def _asks_for_refresh_token(provider: IssuerSettings) -> bool:
     # access_type is Google's own way to ask.
-    scopes = {*provider.login_scopes, *provider.authorize_params.get("scope", "").split()}
-    return _OFFLINE in scopes or provider.authorize_params.get("access_type") == "offline"
+    return _OFFLINE in list_scopes(provider) or provider.authorize_params.get("access_type") == "offline"
 
 
 def _find_address_problems(auth: AuthSettings, kernel: KernelSettings) -> Iterator[Problem | str]:
@@ -76,7 +77,7 @@ def _find_address_problems(auth: AuthSettings, kernel: KernelSettings) -> Iterat
         )
 
 
-def list_addresses(auth: AuthSettings) -> Iterator[str]:
+def list_addresses(auth: AuthSettings, sessions: SessionSettings) -> Iterator[str]:
     """The addresses that have to be registered at the providers, for the plan."""
     try:
         addresses = Addresses(auth.public_url or DEVELOPMENT_URL)
@@ -84,11 +85,10 @@ def list_addresses(auth: AuthSettings) -> Iterator[str]:
         return  # which the check reports
     for provider in auth.providers:
         if provider.has_login:
-            yield (
-                f"to be registered at the provider {provider.name!r}: the redirect address "
-                f"{addresses.callback(provider.name)}, the address after a logout {addresses.logged_out}, and the one "
-                f"for back-channel logouts {addresses.backchannel_logout}"
-            )
+            yield f"redirect address to register at {provider.name!r}: {addresses.callback(provider.name)}"
+    yield f"address after a logout to register: {addresses.logged_out}"
+    if sessions.is_server_side:
+        yield f"address for back-channel logouts to register: {addresses.backchannel_logout}"
 
 
 @lifespan(
@@ -104,13 +104,13 @@ async def login_service(
     settings: LoginSettings,
     sessions: SessionSettings,
     store: SessionStore,
-    directory: ProviderDirectory,
+    providers: Providers,
     client: httpx2.AsyncClient,
     context: Context,
 ) -> AsyncIterator[Login]:
     """Lets people log in at OpenID providers, and keeps their sessions alive."""
     async with anyio.create_task_group() as tasks:
-        made = make_login(auth, settings, sessions, store, directory, client, tasks)
+        made = make_login(auth, settings, sessions, store, DiscoveredProviders(providers), client, tasks)
         context.supervise(made.sockets.check_forever, name="session_sockets")
         yield made
         # The block ends when the refreshes under way have ended: a provider may have used up their refresh tokens.

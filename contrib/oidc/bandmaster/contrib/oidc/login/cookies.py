@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from starlette.types import Scope
 
 MOST_BYTES = 4096
-"""The most bytes that every browser keeps of a cookie, with its name and attributes (RFC 6265, section 6.1)."""
+"""The most bytes that every browser keeps of a cookie, name and attributes included (RFC 6265, section 6.1)."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -16,7 +16,7 @@ class CookieWriter:
     """Writes cookies that belong to this host alone.
 
     By HTTPS each is a ``__Host-`` cookie, which no other host and no plain-HTTP page can set. Browsers refuse such a
-    cookie on plain HTTP, so on a developer's machine it has neither the prefix nor ``Secure``.
+    cookie on plain HTTP, so on a developer's machine a cookie has neither the prefix nor ``Secure``.
     """
 
     is_secure: bool

@@ -14,7 +14,7 @@ TOKEN_HEADER = b"x-csrf-token"
 
 
 class Sender(Enum):
-    """Which page has sent a request, as far as its headers tell."""
+    """Which page has sent a request, as far as the headers tell."""
 
     OURS = "a page of our own or of a trusted origin, or the user"
     FOREIGN = "a page of another origin"
@@ -53,7 +53,7 @@ def find_token(scope: Scope) -> str | None:
 def may_change(scope: Scope, origins: Collection[str], csrf_token: str) -> bool:
     """Whether a request may change something: a safe method, a page of ours, or the session's token.
 
-    A page of another origin can't set the header, unless CORS lets it, and can't read the token, which
+    A page of another origin can't set the header, unless CORS allows that, and can't read the token, which
     ``/auth/profile`` gives.
     """
     if scope["method"] in SAFE_METHODS or find_sender(scope, origins) is Sender.OURS:

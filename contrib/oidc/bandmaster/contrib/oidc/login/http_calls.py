@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping
-from contextlib import aclosing
 from dataclasses import dataclass, field
 from typing import Any
 
 import anyio
 import httpx2
 
+from bandmaster.contrib.http import read_limited
 from bandmaster.contrib.oidc.errors import AuthUnavailableError
 from bandmaster.kernel import PermanentError, TransientError
 
@@ -28,7 +28,7 @@ class Answer:
 
     @property
     def json(self) -> Mapping[str, Any] | None:
-        """The body as a JSON object; None if it is something else."""
+        """The body as a JSON object; None for any other body."""
         try:
             # NaN is no JSON, and sessions couldn't be stored with it.
             value: object = json.loads(self.body, parse_constant=_refuse_constant)
@@ -89,14 +89,9 @@ class HttpCalls:
             timeout=httpx2.Timeout(None),
             extensions={"deadline": self._timeout},
         ) as response:
-            body = bytearray()
-            async with aclosing(response.aiter_bytes()) as chunks:
-                async for chunk in chunks:
-                    body += chunk
-                    if len(body) > _MOST_BYTES:
-                        raise AuthUnavailableError(f"the {what} answered with more than {_MOST_BYTES} bytes")
+            body = await read_limited(response, _MOST_BYTES)
             media_type = response.headers.get("content-type", "").partition(";")[0].strip().lower()
-            return Answer(response.status_code, media_type, bytes(body))
+            return Answer(response.status_code, media_type, body)
 
 
 def _refuse_constant(name: str) -> float:

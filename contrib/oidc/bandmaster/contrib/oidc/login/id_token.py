@@ -14,7 +14,6 @@ from bandmaster.contrib.oidc.errors import InvalidTokenError
 from bandmaster.contrib.oidc.login.providers import SignedToken
 from bandmaster.contrib.oidc.settings import IssuerSettings
 
-_TENANT = "{tenantid}"
 _MOST_SUBJECT = 255
 # OpenID Connect Core, 3.1.3.6: the hash of the signature's algorithm. Ed25519 signs with SHA-512 inside (RFC 8032).
 _HASHES = {"256": "sha256", "384": "sha384", "512": "sha512"}
@@ -23,7 +22,7 @@ _EDWARDS = ("EdDSA", "Ed25519")
 
 @dataclass(frozen=True, slots=True)
 class Expectation:
-    """What an ID token must fit."""
+    """The values that an ID token must fit."""
 
     provider: IssuerSettings
     now: float
@@ -51,7 +50,7 @@ def check_id_token(token: SignedToken, expected: Expectation) -> Mapping[str, An
     if expected.nonce is not None:
         _check_nonce(claims.get("nonce"), expected.nonce)
     if expected.access_token is not None and "at_hash" in claims:
-        _check_hash(claims["at_hash"], expected.access_token, token.header.get("alg"))
+        _check_hash(claims["at_hash"], expected.access_token, token.algorithm)
     if expected.nonce is not None and (max_age := read_max_age(provider)) is not None:
         _check_age(claims, max_age, expected)
     return claims
@@ -60,15 +59,13 @@ def check_id_token(token: SignedToken, expected: Expectation) -> Mapping[str, An
 def is_issued_by(provider: IssuerSettings, claims: Mapping[str, Any]) -> bool:
     """Whether the issuer of claims is the provider's, character for character.
 
-    An issuer with a tenant in it must have the token's own tenant, and one that the settings list.
+    Of an issuer with a tenant, the tenant must be the token's own, and one that the settings list.
     """
-    issuer = claims.get("iss")
-    if not isinstance(issuer, str):
+    issuer, known = claims.get("iss"), provider.issuers
+    if not isinstance(issuer, str) or issuer not in known:
         return False
-    if _TENANT not in provider.issuer:
-        return issuer == provider.issuer
-    tenant = claims.get("tid")
-    return tenant in provider.tenants and issuer == provider.issuer.replace(_TENANT, str(tenant))
+    tenant = known[issuer]
+    return tenant is None or claims.get("tid") == tenant
 
 
 def check_audience(provider: IssuerSettings, claims: Mapping[str, Any]) -> None:
@@ -106,10 +103,10 @@ def check_times(claims: Mapping[str, Any], now: float, leeway: float) -> None:
 
 
 def read_time(claims: Mapping[str, Any], name: str) -> float | None:
-    """A time among claims, in seconds since the epoch; None if it isn't there.
+    """A time among claims, in seconds since the epoch; None if the claims lack that time.
 
     Raises:
-        InvalidTokenError: it isn't a number.
+        InvalidTokenError: the value isn't a number.
     """
     value = claims.get(name)
     if value is None:
@@ -144,7 +141,7 @@ def read_max_age(provider: IssuerSettings) -> float | None:
     """The ``max_age`` that logins ask for, in seconds; None if they ask for none.
 
     Raises:
-        ValueError: it isn't a number.
+        ValueError: the setting isn't a number.
     """
     value = provider.authorize_params.get("max_age")
     if value is None:

@@ -17,11 +17,11 @@ _PATH_CHARACTERS = "/:@!$&'()*+,;=~"
 
 
 class LoginOffer:
-    """The ``send`` that an application gets: it turns a 401 into an offer to log in.
+    """The ``send`` that an application gets, which turns a 401 into an offer to log in.
 
     A top-level navigation is redirected to the login, which leads back to the page. Every other request gets the 401
     that the application has sent; a problem (RFC 9457) gets the member ``login``. The answer to a request with an
-    ``Authorization`` header is left alone: its client has chosen another way to show who it is.
+    ``Authorization`` header is left alone: that client uses another kind of credential.
     """
 
     __slots__ = ("_addresses", "_body", "_held", "_is_redirected", "_scope", "_send")

@@ -6,7 +6,7 @@ from starlette.types import Scope
 
 
 def is_navigation(scope: Scope) -> bool:
-    """Whether a browser asks for a page to show in its window, which can be sent to a login.
+    """Whether a browser asks for a page to show in the window, and so can be sent to a login.
 
     Browsers say so by ``Sec-Fetch-Mode`` and ``Sec-Fetch-Dest`` (Fetch Metadata). Of others, a request for HTML counts
     that isn't marked as a script's. A script's request can't follow a redirect to a provider.
@@ -25,7 +25,7 @@ def is_navigation(scope: Scope) -> bool:
 
 
 def find_path(scope: Scope) -> str:
-    """The path of a request within the application, without the prefix under which it is mounted."""
+    """The path of a request within the application, without the prefix of a mount."""
     root: str = scope.get("root_path", "").rstrip("/")
     path: str = scope["path"]
     return path[len(root) :] if root and path.startswith(f"{root}/") else path

@@ -11,7 +11,7 @@ _SCRIPT = "document.forms[0].submit()"
 _SCRIPT_HASH = base64.b64encode(hashlib.sha256(_SCRIPT.encode()).digest()).decode("ascii")
 
 REPOST_POLICY = f"default-src 'none'; script-src 'sha256-{_SCRIPT_HASH}'; base-uri 'none'; frame-ancestors 'none'"
-"""The Content-Security-Policy of a page that sends itself: its own script alone may run."""
+"""The Content-Security-Policy of the page that sends a form by a script; no other script may run."""
 PAGE_POLICY = "default-src 'none'; base-uri 'none'; frame-ancestors 'none'"
 """The Content-Security-Policy of the other pages."""
 

@@ -1,4 +1,4 @@
-"""Logins under way, each in a cookie of its own: several tabs can log in at once, and finish in any order."""
+"""Logins under way, each in a cookie of its own, so that several tabs can log in at once, and finish in any order."""
 
 from __future__ import annotations
 
@@ -10,10 +10,13 @@ import secrets
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass, field
+from typing import TYPE_CHECKING
 
 from bandmaster.contrib.oidc.login.cookies import CookieWriter
 from bandmaster.contrib.oidc.login.settings import LoginSettings
-from bandmaster.contrib.oidc.sessions.cipher import Cipher
+
+if TYPE_CHECKING:
+    from bandmaster.contrib.oidc.sessions.cipher import Cipher  # which imports cryptography
 
 PURPOSE = "login cookie"
 """The purpose of the cipher that encrypts these cookies."""
@@ -44,8 +47,8 @@ class PendingLogin:
 class PendingLogins:
     """Keeps logins under way in the browser that began them, encrypted.
 
-    A login can be finished only by the browser that has its cookie, so nobody can finish a login in another person's
-    browser (RFC 6749, section 10.12). The server keeps nothing, so that nobody can fill its memory with logins.
+    A login can be finished only by the browser that has the cookie, so nobody can finish a login in another person's
+    browser (RFC 6749, section 10.12). The server keeps nothing, so that nobody can fill the memory with logins.
     """
 
     def __init__(
@@ -57,7 +60,7 @@ class PendingLogins:
         self._clock = clock
 
     def begin(self, provider: str, return_to: str, sent: Mapping[str, str]) -> tuple[PendingLogin, list[str]]:
-        """Begin a login. Returns it with the ``Set-Cookie`` headers; the oldest logins make room for it.
+        """Begin a login. Returns the login and the ``Set-Cookie`` headers; the oldest logins make room.
 
         ``sent`` are the cookies of the request.
         """
@@ -72,7 +75,7 @@ class PendingLogins:
         ]
 
     def find(self, state: str, sent: Mapping[str, str]) -> PendingLogin | None:
-        """The login of this browser with that state; None if there is none, or if it has taken too long."""
+        """The login of this browser with that state; None if there is none, or if the user has taken too long."""
         name = _name_cookie(state)
         login = self._read(name, sent.get(self._cookies.name(name), ""))
         return login if login is not None and hmac.compare_digest(login.state, state) else None

@@ -39,7 +39,7 @@ class _Flight:
 class SessionRefresher:
     """Refreshes sessions whose access token is about to expire.
 
-    A refresh runs in ``tasks``, not in the request that has begun it: providers that rotate refresh tokens have
+    A refresh runs in ``tasks``, not in the request that needs the new token: providers that rotate refresh tokens have
     replaced the token by the time that the browser of the request may have gone. The session's lock in the store is
     held meanwhile, so that of all processes one sends the refresh token.
     """
@@ -78,7 +78,7 @@ class SessionRefresher:
         return not self._flights
 
     def is_due(self, session: Session) -> bool:
-        """Whether it is time to refresh a session."""
+        """Whether the time to refresh a session has come."""
         if (
             session.refresh_token is None
             or session.access_expires_at is None
@@ -93,9 +93,9 @@ class SessionRefresher:
             self._lifetimes[provider] = seconds
 
     async def load(self, handle: str) -> Session | None:
-        """The session of a handle, refreshed if it is time; None if there is none.
+        """The session of a handle, refreshed if the time has come; None if there is none.
 
-        While the access token holds, nobody waits for its refresh.
+        While the access token holds, nobody waits for a refresh.
 
         Raises:
             AuthUnavailableError: the store can't be reached, or the access token has expired and the provider can't be
@@ -159,7 +159,7 @@ class SessionRefresher:
             return await self._save(handle, current, tokens)
 
     async def _request_tokens(self, handle: str, session: Session) -> Tokens | None:
-        """New tokens for a session; None if the provider has ended it."""
+        """New tokens for a session; None if the provider has ended the session."""
         provider = self._providers[session.provider]
         assert session.refresh_token is not None
         try:
@@ -186,7 +186,7 @@ class SessionRefresher:
     async def _check_identity(
         self, handle: str, session: Session, provider: IssuerSettings, tokens: Tokens
     ) -> Tokens | None:
-        """Check the new ID token, if there is one: it is for the same user (OpenID Connect Core, section 12.2)."""
+        """Check that a new ID token is for the same user (OpenID Connect Core, section 12.2)."""
         if tokens.id_token is None:
             return tokens
         try:
@@ -204,7 +204,7 @@ class SessionRefresher:
         return tokens
 
     async def _save(self, handle: str, session: Session, tokens: Tokens) -> Session | None:
-        """Store a session with new tokens; None if somebody has ended it meanwhile."""
+        """Store a session with new tokens; None if somebody has ended the session meanwhile."""
         renewed = replace(
             session,
             access_token=tokens.access_token,

@@ -13,6 +13,7 @@ from bandmaster.contrib.oidc.login.authorization import (
     AuthorizationResponse,
     build_authorization_url,
     check_response_issuer,
+    list_scopes,
 )
 from bandmaster.contrib.oidc.login.id_token import Expectation, check_id_token
 from bandmaster.contrib.oidc.login.pending import PendingLogin, PendingLogins
@@ -32,7 +33,7 @@ _OF_PROTOCOL = frozenset(
 
 @dataclass(frozen=True, slots=True)
 class Begun:
-    """A login that has begun: where the browser goes now, and the cookies that it gets."""
+    """A login that has begun: the address to which the browser goes now, and the new cookies."""
 
     url: str = field(repr=False)
     cookies: list[str] = field(repr=False)
@@ -133,7 +134,7 @@ class RelyingParty:
             issuer=claims["iss"],
             subject=claims["sub"],
             sid=sid if isinstance(sid, str) and sid else None,
-            scopes=frozenset(["openid", *provider.login_scopes]) if granted is None else granted,
+            scopes=frozenset(list_scopes(provider)) if granted is None else granted,
             claims={name: value for name, value in about.items() if name not in _OF_PROTOCOL},
             access_token=tokens.access_token,
             refresh_token=tokens.refresh_token,

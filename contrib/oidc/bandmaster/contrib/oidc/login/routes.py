@@ -82,7 +82,7 @@ async def _begin_login(request: Request, login: Login) -> Response:
 
 
 def _choose_provider(request: Request, login: Login) -> IssuerSettings | None:
-    """The provider that the request names: by its name in the path, or by its issuer (OpenID Connect Core, section 4).
+    """The provider that the request names: by the name in the path, or by the issuer (OpenID Connect Core, section 4).
 
     The only provider needn't be named. None: there are several, or the name is unknown.
     """
@@ -120,7 +120,7 @@ async def _finish_login(request: Request, login: Login) -> Response:
         except SessionTooLargeError as error:
             return _add_cookies(answer_too_large(request, provider, error), [forget])
         except AuthUnavailableError as error:
-            log_failed_login(request, provider, error)
+            log_failed_login(request.scope, provider, error, 503)
             return _add_cookies(answer_unavailable(request, error), [forget])
     except InvalidRequestError as error:
         return answer_failed_login(request, login, provider, error)
@@ -130,7 +130,7 @@ async def _finish_login(request: Request, login: Login) -> Response:
 
 
 async def _store(request: Request, login: Login, session: Session) -> str:
-    """Store a new session in place of the browser's old one; the cookie that names it.
+    """Store a new session in place of the browser's old one; the cookie for the new one.
 
     A login always gives a new id, so that nobody can choose the id of another person's session beforehand.
     """
@@ -210,16 +210,20 @@ async def _land_after_logout(request: Request, login: Login) -> Response:
 
 async def _log_out_by_provider(request: Request, login: Login) -> Response:
     """End the sessions that a provider's logout token names (Back-Channel Logout, sections 2.5 to 2.8)."""
+    if not login.store.is_server_side:
+        # The provider learns that the sessions go on: no server knows them.
+        get_logger("bandmaster.oidc").warning("a logout token can't end sessions in cookies")
+        return JSONResponse({"error": "unsupported"}, 501)
     try:
         fields = read_fields(await _read_body(request))
         if not fields.get("logout_token"):
             raise InvalidRequestError("there is no logout token")
-        ended = await login.logout.end_by_provider(fields["logout_token"])
+        await login.logout.end_by_provider(fields["logout_token"])
+        report_auth_event(request.scope, "logout.by_provider", succeeded=True)
     except CredentialError as error:
         get_logger("bandmaster.oidc").warning("a logout token was refused", reason=str(error))
-        report_auth_event(request.scope, "provider_logout", succeeded=False, reason=str(error))
+        report_auth_event(request.scope, "logout.by_provider", succeeded=False, reason=str(error), status=400)
         return JSONResponse({"error": "invalid_request"}, 400)
-    report_auth_event(request.scope, "provider_logout", succeeded=True, reason=f"{ended} sessions have ended")
     return Response(status_code=200)
 
 
@@ -245,7 +249,7 @@ async def _read_body(request: Request) -> bytes:
     """The body of a form.
 
     Raises:
-        InvalidRequestError: it isn't a form, or is too long.
+        InvalidRequestError: the body isn't a form, or is too long.
     """
     media_type = request.headers.get("content-type", "").partition(";")[0].strip().lower()
     if media_type != "application/x-www-form-urlencoded":
@@ -297,4 +301,3 @@ login_routes = RouteContribution(
     when=is_login_on,
     description="Login, callback, logout, back-channel logout and profile.",
 )
-"""The routes of the login."""

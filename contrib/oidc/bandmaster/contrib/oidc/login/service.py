@@ -1,4 +1,4 @@
-"""The login of an application: what its layer and its routes share."""
+"""The login of an application, as the layer and the routes share the parts."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ _ID = re.compile(r"[A-Za-z0-9_-]{43}")
 
 @dataclass(frozen=True, slots=True)
 class Login:
-    """The login of an application. The component ``login`` provides it."""
+    """The login of an application. Provided by the component ``login``."""
 
     settings: LoginSettings
     addresses: Addresses
@@ -33,7 +33,7 @@ class Login:
     logout: Logout
 
     def find_handle(self, scope: Scope) -> str | None:
-        """The handle of the session that a request names by its cookie; None if there is none that could be one."""
+        """The handle of the session that the cookie of a request names; None if the cookie can't name one."""
         handle = read_cookie(scope, self.cookies.name(self.settings.session_cookie))
         # A store on the server also has notes, under ids that sessions can't have.
         if handle is None or (self.store.is_server_side and _ID.fullmatch(handle) is None):

@@ -10,6 +10,7 @@ from starlette.types import ASGIApp, Receive, Scope, Send
 from starlette.websockets import WebSocket
 
 from bandmaster.contrib.oidc.access.refusals import refuse
+from bandmaster.contrib.oidc.auth_events import report_auth_event
 from bandmaster.contrib.oidc.errors import AuthUnavailableError
 from bandmaster.contrib.oidc.login.addresses import PREFIX
 from bandmaster.contrib.oidc.login.csrf import Sender, find_sender, may_change
@@ -38,11 +39,12 @@ _FOREIGN_WEBSOCKET = ProblemDetails(status=403, detail="Pages of this origin may
     when=is_login_on,
 )
 class SessionAuth:
-    """Finds the session of a request by its cookie, refreshes it if it is time, and sets the principal.
+    """Finds the session of a request by the cookie, has the session refreshed in time, and sets the principal.
 
     A request without a session, or with one that has ended, passes: whether a route needs a principal is for `require`
-    to say, and where it is refused for want of one, a login is offered. The layer never sends a cookie, so that no late
-    response can undo a login or a logout. A request that already has a principal, by a token or a key, isn't looked at.
+    to say, and where a request is refused for want of one, a login is offered. The layer never sends a cookie, so that
+    no late response can undo a login or a logout. A request that has a principal already, by a token or a key, isn't
+    looked at.
     """
 
     def __init__(self, app: ASGIApp, login: Login) -> None:
@@ -98,7 +100,7 @@ class SessionAuth:
 
 
 def get_session(scope: Scope) -> Session | None:
-    """The session of a request; None if a session cookie isn't what has shown who makes it.
+    """The session of a request; None if the request has another credential, or none.
 
     A handler that calls other services for the user finds the access token there.
     """
@@ -133,4 +135,12 @@ def _log_foreign(scope: Scope, session: Session) -> None:
         method=scope.get("method", "GET"),
         reason="a page of another origin sent a session cookie without the session's token",
         session=hash_id(session.id)[:12],
+    )
+    report_auth_event(
+        scope,
+        "request.refused",
+        succeeded=False,
+        principal=make_principal(session),
+        reason="a page of another origin sent a session cookie",
+        status=403,
     )

@@ -8,12 +8,13 @@ from dataclasses import dataclass, field
 
 import anyio
 
+from bandmaster.contrib.oidc.access.refusals import UNAUTHORIZED
 from bandmaster.contrib.oidc.errors import AuthUnavailableError
 from bandmaster.contrib.oidc.sessions.store import Session, SessionStore, hash_id
 from bandmaster.kernel import WebSocketConnection, get_logger
 
-SESSION_ENDED = 3000
-"""The code that a WebSocket is closed with when its session has ended (IANA's registry: Unauthorized)."""
+SESSION_ENDED = UNAUTHORIZED
+"""The code that a WebSocket is closed with when the session has ended: 3000, as for every credential."""
 
 _REASON = "the session has ended"
 _PATIENCE = 5
@@ -40,7 +41,7 @@ class SessionSockets:
 
     @contextmanager
     def watch(self, handle: str, session: Session, websocket: WebSocketConnection) -> Generator[None, None, None]:
-        """Close a WebSocket if its session ends while the block runs."""
+        """Close a WebSocket if the session ends while the block runs."""
         entry = _Open(handle, session, websocket)
         self._open.add(entry)
         try:

@@ -80,9 +80,10 @@ class LoginSettings(Settings):
     @field_validator("after_login", "after_logout")
     @classmethod
     def _check_path(cls, value: str) -> str:
-        if not value.startswith("/") or value.startswith("//") or "\\" in value or not value.isprintable():
-            raise ValueError("expected a path that begins with one slash")
-        return value
+        path = value if value.startswith("/") else f"/{value}"
+        if path.startswith("//") or "://" in path or "\\" in path or not path.isprintable():
+            raise ValueError("expected a path such as /orders, below the public address")
+        return path
 
     @field_validator("trusted_origins")
     @classmethod
@@ -96,6 +97,9 @@ class LoginSettings(Settings):
         return value
 
 
-def is_login_on(auth: AuthSettings) -> bool:
-    """Whether people can log in at some provider: the condition of every part of the login."""
+def is_login_on(auth: AuthSettings, _login: LoginSettings) -> bool:
+    """Whether users can log in at some provider: the condition of every part of the login.
+
+    The settings of the login are read in any case, so that ``bandmaster check`` knows which of them have no effect.
+    """
     return auth.has_login

@@ -1,4 +1,4 @@
-"""Note what may be used once only: the state of a login, the id of a logout token."""
+"""Note values that may be used once only: the state of a login, the id of a logout token."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ class SingleUse:
 
     @asynccontextmanager
     async def claim(self, kind: str, value: str, until: float) -> AsyncGenerator[bool, None]:
-        """Use a value. Yields whether nobody has used it before.
+        """Use a value. Yields whether nobody has used the value before.
 
         The value counts as used when the block ends without an error. Others with the same value wait. The note is
         kept until the time ``until``.

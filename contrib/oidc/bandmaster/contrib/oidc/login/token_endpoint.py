@@ -53,7 +53,7 @@ class Tokens:
     lifetime: float | None = None
     """The seconds for which the access token was issued."""
     scopes: frozenset[str] | None = None
-    """What was granted; None: all that was asked for (RFC 6749, section 5.1)."""
+    """The granted scopes; None: all that were asked for (RFC 6749, section 5.1)."""
 
 
 class TokenEndpoint:
