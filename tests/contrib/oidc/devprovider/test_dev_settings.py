@@ -23,7 +23,7 @@ def test_users_are_read_from_the_environment(monkeypatch: pytest.MonkeyPatch) ->
     )
     settings = DevProviderSettings()
     (eve,) = settings.dev_provider_users
-    assert ("eve", ("read",), {"groups": ["a"]}) == (eve.subject, eve.scopes, eve.claims)
+    assert ("eve", ("read",), {"groups": ("a",)}) == (eve.subject, eve.scopes, eve.claims)
     assert is_wanted(settings)
 
 

@@ -184,7 +184,7 @@ const commands = {
   },
   clear_state: () => { ttl = { ...TTL }; users = {}; logouts = []; deliver = true; defaultResource = undefined; },
   add_client: ({ metadata }) => { storage.set(`Client:${metadata.client_id}`, metadata); },
-  set_user: ({ name, claims }) => { users[name] = claims; },
+  set_user: ({ user, claims }) => { users[user] = claims; },
   set_default_resource: ({ resource }) => { defaultResource = resource; },
   set_ttl: (seconds) => {
     // Tokens of users and of clients are one kind of thing to tests.

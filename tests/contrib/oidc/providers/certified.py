@@ -86,9 +86,9 @@ class OidcProvider(Provider):
         self.process.command("add_client", metadata=known | metadata)
         return Client(client_id, client_secret, uris[0])
 
-    def set_user(self, name: str, **claims: Any) -> None:
+    def set_user(self, user: str, /, **claims: Any) -> None:
         """Give a user claims of their own, such as ``groups=["admin"]``; the subject is the name."""
-        self.process.command("set_user", name=name, claims=claims)
+        self.process.command("set_user", user=user, claims=claims)
 
     def set_default_resource(self, resource: str) -> None:
         """Issue every access token for a resource, as a JWT, also to clients that name none.

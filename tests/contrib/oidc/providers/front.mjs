@@ -61,7 +61,7 @@ export function serve(handle, commands) {
     if (fault.hold) await new Promise((proceed) => { fault.waiting.push(proceed); });
     if (fault.disconnect) return request.socket.destroy();
     if (fault.status) return spoil(response, fault);
-    if (fault.patch !== undefined) patchAnswer(response, fault.patch);
+    if (fault.patch !== null) patchAnswer(response, fault.patch);
     return handle(request, response);
   }
 

@@ -44,11 +44,14 @@ async def test_the_body_of_a_token_answer_is_changed(oidc_provider: OidcProvider
 
 async def test_requests_wait_until_they_are_released(oidc_provider: OidcProvider) -> None:
     """A test sees how many wait at once, without a clock."""
-    oidc_provider.add_fault(oidc_provider.jwks_path, hold=True)
     statuses = []
+    published = await oidc_provider.jwks()
+    oidc_provider.add_fault(oidc_provider.jwks_path, hold=True)
 
     async def ask() -> None:
-        statuses.append((await _get(oidc_provider)).status_code)
+        answer = await _get(oidc_provider)
+        statuses.append(answer.status_code)
+        assert published == answer.json()
 
     async with anyio.create_task_group() as tasks:
         for _ in range(3):
@@ -90,9 +93,10 @@ async def test_an_answer_trickles(oidc_provider: OidcProvider) -> None:
 
 async def test_an_answer_is_delayed(oidc_provider: OidcProvider) -> None:
     """The delay is at least as long as the test says."""
+    published = await oidc_provider.jwks()
     oidc_provider.add_fault(oidc_provider.jwks_path, delay=0.2)
     before = anyio.current_time()
-    assert 200 == (await _get(oidc_provider)).status_code
+    assert published == (await _get(oidc_provider)).json()
     assert 0.2 <= anyio.current_time() - before
 
 

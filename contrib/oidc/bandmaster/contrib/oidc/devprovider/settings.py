@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Any, ClassVar
+from collections.abc import Mapping
+from typing import Annotated, ClassVar
 from urllib.parse import urlsplit
 
 from pydantic import BaseModel, ConfigDict, Field, StringConstraints, field_validator
@@ -12,6 +13,9 @@ from bandmaster.kernel import Settings
 
 LOOPBACK_HOSTS = frozenset({"127.0.0.1", "::1", "localhost"})
 """Names and addresses that never leave the machine."""
+
+Claim = bool | int | str | tuple[str, ...]
+"""The value of a claim."""
 
 
 class DevUser(BaseModel):
@@ -25,7 +29,7 @@ class DevUser(BaseModel):
     scopes: tuple[str, ...] | None = Field(
         default=None, description="The scopes that the user may grant; unset: whatever an application asks for."
     )
-    claims: dict[str, Any] = Field(
+    claims: Mapping[str, Claim] = Field(
         default={}, description="Further claims of the ID token and of the userinfo endpoint, such as groups."
     )
 
