@@ -63,6 +63,20 @@ async def test_the_hosts_own_call_sees_the_lifespan(lives):
     assert ([("lifespan", ["resources"])], ["host up", "host down"]) == (seen, lives.trace)
 
 
+async def test_a_worker_runs_the_hosts_lifespan_with_its_own_resources():
+    """The kernel of another role starts the host's lifespan, which finds what that kernel's components provide."""
+    seen = []
+
+    @asynccontextmanager
+    async def life(host):
+        seen.append((host.state.resources[Database], app.resources[Database]))
+        yield
+
+    app = composed(Starlette(lifespan=life), database)
+    async with app.kernel.for_role("worker").running() as resources:
+        assert [(resources[Database], resources[Database])] == seen
+
+
 class Refusing:
     """A wrapper that can handle requests only, as Django's handler."""
 

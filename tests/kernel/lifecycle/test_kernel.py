@@ -14,8 +14,8 @@ from bandmaster.kernel.contributions.decorators import lifespan
 from bandmaster.kernel.contributions.model import ErrorHandlerContribution, MiddlewareContribution, RouteContribution
 from bandmaster.kernel.errors import CrashError, PlanError, StartCancelled, StartError
 from bandmaster.kernel.lifecycle.context import Context
-from bandmaster.kernel.lifecycle.engine import Phase
 from bandmaster.kernel.lifecycle.kernel import Kernel
+from bandmaster.kernel.lifecycle.phases import Phase
 from bandmaster.kernel.lifecycle.restart import Restart
 from bandmaster.kernel.settings.kernel import KernelSettings
 

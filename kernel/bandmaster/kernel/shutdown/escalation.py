@@ -15,8 +15,8 @@ import anyio
 
 from bandmaster.kernel import events
 from bandmaster.kernel.events import Event
-from bandmaster.kernel.lifecycle.engine import Phase
 from bandmaster.kernel.lifecycle.kernel import Kernel
+from bandmaster.kernel.lifecycle.phases import Phase
 from bandmaster.kernel.listeners.stop_report import StopReport
 from bandmaster.kernel.logs import get_logger
 from bandmaster.kernel.shutdown.stop_signals import Wake, make_waker
