@@ -271,6 +271,29 @@ def test_a_generator_inside_of_a_component(factory, expected):
         run(factory)
 
 
+async def takes_none_before() -> AsyncIterator[None]:
+    next(iter(()))
+    yield
+
+
+async def takes_none_after() -> AsyncIterator[None]:
+    yield
+    next(iter(()))
+
+
+async def ends_another() -> AsyncIterator[None]:
+    raise StopAsyncIteration
+    yield
+
+
+@pytest.mark.parametrize("factory", [takes_none_before, takes_none_after, ends_another])
+def test_a_component_that_raises_stop_iteration(factory):
+    """An iterator that is empty is no missing or second yield: Python's error, and the cause of it, are left."""
+    with pytest.raises(RuntimeError, match=r"^async generator raised Stop(Async)?Iteration$") as caught:
+        run(factory)
+    assert isinstance(caught.value.__cause__, StopIteration | StopAsyncIteration)
+
+
 def test_a_failing_start_and_stop():
     """The component's own exceptions pass, and a suppressed one is suppressed."""
 

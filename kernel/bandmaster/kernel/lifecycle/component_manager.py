@@ -151,6 +151,8 @@ def _render_line(frame: FrameType) -> str:
 
 def _is_of_contextlib(error: BaseException) -> bool:
     """Whether contextlib itself raised an error here, and not the code of the component."""
+    if error.__cause__ is not None:
+        return False  # Python's own error in place of a StopIteration or a StopAsyncIteration, which is the cause
     trace = error.__traceback__
     inner = trace.tb_next if trace is not None else None
     return inner is not None and inner.tb_next is None and inner.tb_frame.f_code.co_filename == contextlib.__file__
