@@ -194,11 +194,12 @@ class Opens:
 
 
 def test_a_class_that_enters_another_type():
-    """A context manager that isn't a generator is named by the place of the class."""
+    """A context manager that isn't a generator is named by the place of the class, and its annotation by the method."""
     with pytest.raises(
         YieldError, match=r"^the function yields an Opens \(.*test_component_manager\.py:\d+\), but is "
-    ):
+    ) as caught:
         run(Opens)
+    assert str(caught.value).endswith("Yield one, or correct the return annotation of __aenter__: -> Opens.")
 
 
 async def fails_to_stop() -> AsyncIterator[Store]:

@@ -106,7 +106,10 @@ class ComponentManager(AbstractAsyncContextManager[Any]):
         for key in self._component.provides:
             if not may_be(value, key.type):
                 place = find_place(self._component.contribution.factory) if frame is None else _render_line(frame)
-                annotation = f"the return annotation: -> AsyncIterator[{type_name(type(value))}]"
+                kind = type_name(type(value))
+                annotation = f"the return annotation: -> AsyncIterator[{kind}]"
+                if isinstance(self._component.contribution.factory, type):
+                    annotation = f"the return annotation of __aenter__: -> {kind}"
                 declaration = "provides=" if key in self._component.contribution.provides else annotation
                 return _make_error(
                     f"the function yields {describe_object(value)} ({place}), but is declared to provide "
