@@ -7,7 +7,7 @@ import os
 import signal
 import time
 from collections.abc import Awaitable, Callable, Iterator
-from contextlib import contextmanager, nullcontext
+from contextlib import contextmanager, nullcontext, suppress
 from dataclasses import dataclass, replace
 from enum import Enum
 
@@ -135,7 +135,8 @@ class Escalation:
         if action is None:
             return None
         if action is Action.EXIT:
-            os.write(2, f"bandmaster: {number.name} for the third time: leaving at once\n".encode())
+            with suppress(OSError):  # whoever reads stderr may be gone, as a closed terminal is
+                os.write(2, f"bandmaster: {number.name} for the third time: leaving at once\n".encode())
             self._exit(128 + number)
             return action
         if action is Action.STOP:
