@@ -95,8 +95,8 @@ def test_a_value_that_is_printed_is_read_back(
         if MASK in text or "\0" in text:
             reject()
         expected = getattr(given_in_code, setting.path[0])
-        if expected == "" and setting.empty_is_unset:
-            reject()  # code alone can give an empty text there
+        if expected is not None and not text.strip() and setting.empty_is_unset:
+            reject()  # code alone can give a text of blanks there
         assert expected == read(kind, setting, {setting.variable: text})
         path = tmp_path_factory.getbasetemp() / "printed.env"
         path.write_text(f"{print_line(setting, text)}\n", encoding="utf-8", newline="")

@@ -35,9 +35,11 @@ from bandmaster.kernel.lifecycle import (
     outcome,
     overdue,
     provided,
+    record,
     restart,
     schedule,
     services,
+    starts,
     timer,
 )
 
@@ -53,6 +55,8 @@ MODULES = (
     overdue,
     arguments,
     provided,
+    record,
+    starts,
     engine,
 )
 """The modules that mutants break, each after those that it imports."""
@@ -185,18 +189,18 @@ MUTANTS = (
     # Errors
     Mutant(
         "a failed start is forgotten",
-        '            self._record_failure(task, "start", own)\n',
-        "            self._end_run()\n",
+        '            self._record.add_failure(task, "start", own)\n',
+        "            self._record._end_run()\n",
     ),
     Mutant(
         "a failed stop is forgotten",
-        '            self._record_failure(task, "stop", own)\n        else:',
+        '            self._record.add_failure(task, "stop", own)\n        else:',
         "            pass\n        else:",
     ),
     Mutant(
         "the error of a crashed component is forgotten",
-        '            self._failures[task.crash_place] = Failure(task.component, "serving", own)\n',
-        "            pass\n",
+        '        self.failures[task.crash_place] = Failure(task.component, "serving", error)\n',
+        "",
     ),
     Mutant("the last error is blamed", "    first, *rest = ending.failures\n", "    *rest, first = ending.failures\n"),
     Mutant(
@@ -298,7 +302,7 @@ MUTANTS = (
     ),
     Mutant(
         "a missed deadline isn't reported",
-        "        self._record_failure(task, error.phase, error)\n",
+        "        self._record.add_failure(task, error.phase, error)\n",
         "        self._end_run()\n",
     ),
     Mutant(
@@ -325,8 +329,8 @@ MUTANTS = (
     # Crashes
     Mutant(
         "a crash is reported after the unwinding only",
-        "            self._record_crash(task)\n",
-        "            await wait_through([task.may_stop])\n            self._record_crash(task)\n",
+        "            self._record.add_crash(task)\n",
+        "            await wait_through([task.may_stop])\n            self._record.add_crash(task)\n",
     ),
     Mutant(
         "a crashed component doesn't see its exception",
@@ -409,7 +413,7 @@ MUTANTS = (
     ),
     Mutant(
         "a degraded component frees no other",
-        "error=error, waited=task.waited)\n        self._continue_start(task)\n",
+        "error=error, waited=task.waited)\n        self._go_on(task)\n",
         "error=error, waited=task.waited)\n",
     ),
     Mutant(
@@ -419,7 +423,7 @@ MUTANTS = (
     ),
     Mutant(
         "a component that starts too late isn't exited",
-        "crash = None if self._is_given_up(task) else await self._hold(task)",
+        "crash = None if self._starts.is_given_up(task) else await self._hold(task)",
         "crash = await self._hold(task)",
     ),
     Mutant(
@@ -429,7 +433,7 @@ MUTANTS = (
     ),
     Mutant(
         "a start that ignores its cancellation is no failure",
-        '            self._record_failure(task, "start", error)\n            task.may_stop.set()',
+        '            self._record.add_failure(task, "start", error)\n            task.may_stop.set()',
         "            task.may_stop.set()",
     ),
     Mutant(
@@ -440,7 +444,7 @@ MUTANTS = (
     Mutant("a component starts without one that it relies on", "        if lost:\n", "        if False:\n"),
     Mutant(
         "a degraded component isn't remembered",
-        "        self.degraded_starts[task.name] = describe_degraded(error)\n",
+        "        self._degraded[task.name] = describe_degraded(error)\n",
         "",
     ),
     # Readiness and contexts
@@ -489,8 +493,8 @@ MUTANTS = (
     # Services
     Mutant(
         "services never run",
-        "            task.services.start()\n        self._continue",
-        "            pass\n        self._continue",
+        "            task.services.start()\n        self._go_on",
+        "            pass\n        self._go_on",
     ),
     Mutant(
         "a service isn't ended before its component",
@@ -509,7 +513,7 @@ MUTANTS = (
     ),
     Mutant(
         "a service that gave up is forgotten",
-        '        self._failures.append(Failure(task.component, "serving", error))\n',
+        '        self.failures.append(Failure(task.component, "serving", error))\n',
         "",
     ),
     Mutant(

@@ -7,7 +7,16 @@ import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from bandmaster.kernel.text import MASK, find_nearest, is_secret_name, list_names, masked, render_duration, suggest
+from bandmaster.kernel.text import (
+    MASK,
+    find_nearest,
+    is_secret_name,
+    list_names,
+    masked,
+    masked_value,
+    render_duration,
+    suggest,
+)
 
 
 @pytest.mark.parametrize(
@@ -185,6 +194,21 @@ def test_no_password_survives_in_a_url(password):
     """A password may hold any character except for whitespace and quotes, although a URL should escape some."""
     expected = f"lost scheme://user:{MASK}@host/db?ssl=1 twice"
     assert expected == masked(f"lost scheme://user:{password}@host/db?ssl=1 twice")
+
+
+@given(st.text(st.characters(blacklist_categories=["Cs"]), min_size=1))
+@example("correct horse")
+@example("a', b")
+@example("a\nb")
+def test_no_password_survives_in_a_value_that_is_a_url(password):
+    """A setting that is a URL has one password, which may hold blanks and quotes as well."""
+    assert f"scheme://user:{MASK}@host/db" == masked_value(f"scheme://user:{password}@host/db")
+
+
+@pytest.mark.parametrize("text", ["http://localhost:8000/path", "see http://host:80/path and mail a@b.c", "a b", ""])
+def test_an_innocent_value(text):
+    """A value without a password isn't changed, nor a text in which a URL stands."""
+    assert text == masked_value(text)
 
 
 @given(st.lists(st.sampled_from([*"a:/@?='\"\\&, \n", "://", "token", "password=", "bearer ", MASK])).map("".join))

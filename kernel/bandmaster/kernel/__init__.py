@@ -52,7 +52,7 @@ if TYPE_CHECKING:
     from bandmaster.kernel.errors import TransientError as TransientError
     from bandmaster.kernel.events import Event as Event
     from bandmaster.kernel.hosting.application import Application as Application
-    from bandmaster.kernel.hosting.application import create_app as create_app
+    from bandmaster.kernel.hosting.create import create_app as create_app
     from bandmaster.kernel.hosting.error_handlers import share_error_handlers as share_error_handlers
     from bandmaster.kernel.hosting.in_flight import Drain as Drain
     from bandmaster.kernel.hosting.targets import load_application as load_application
@@ -62,10 +62,10 @@ if TYPE_CHECKING:
     from bandmaster.kernel.imports import ImportFailure as ImportFailure
     from bandmaster.kernel.imports import import_object as import_object
     from bandmaster.kernel.lifecycle.context import Context as Context
-    from bandmaster.kernel.lifecycle.engine import Phase as Phase
     from bandmaster.kernel.lifecycle.health import Check as Check
     from bandmaster.kernel.lifecycle.health import Report as Report
     from bandmaster.kernel.lifecycle.kernel import Kernel as Kernel
+    from bandmaster.kernel.lifecycle.phases import Phase as Phase
     from bandmaster.kernel.lifecycle.resources import Resources as Resources
     from bandmaster.kernel.lifecycle.resources import Scoped as Scoped
     from bandmaster.kernel.lifecycle.restart import Restart as Restart
@@ -124,7 +124,8 @@ export_lazily(
             "TransientError",
         ],
         "events": ["Event"],
-        "hosting.application": ["Application", "create_app"],
+        "hosting.application": ["Application"],
+        "hosting.create": ["create_app"],
         "hosting.error_handlers": ["share_error_handlers"],
         "hosting.in_flight": ["Drain"],
         "hosting.targets": ["load_application", "load_kernel"],
@@ -132,7 +133,7 @@ export_lazily(
         "lazy": ["export_lazily"],
         "imports": ["ImportFailure", "import_object"],
         "lifecycle.context": ["Context"],
-        "lifecycle.engine": ["Phase"],
+        "lifecycle.phases": ["Phase"],
         "lifecycle.health": ["Check", "Report"],
         "lifecycle.kernel": ["Kernel"],
         "lifecycle.resources": ["Resources", "Scoped"],

@@ -24,6 +24,7 @@ _NEW_WORD = re.compile(r"(?<=[a-z0-9])(?=[A-Z])")
 _INSIDE = r"""(?:[^\s'"]++|['"](?![\s,;:.)\]}>]|$))"""
 _WORD = re.compile(rf"{_INSIDE}++")
 _AFTER_AUTHORITY = re.compile(r"[/?#]")
+_URL = re.compile(r"""[\s'"]*+[A-Za-z][A-Za-z0-9+.-]*+://""")
 # A name in front of a value, as queries, keyword arguments, JSON, `repr` and headers write both.
 _NAME = re.compile(r"""(?<![\w-])(?P<name>[\w-]++)(?P<quote>\\?['"]|\])?\s*+(?P<sign>[:!=]?=|:(?!//))\s*+""")
 _QUOTED = r"""(?P<open>[a-z]{0,2}(?P<mark>\\?['"]))(?:(?!(?P=mark))[^\\\n]|(?!(?P=mark))\\.)*+"""
@@ -93,20 +94,34 @@ def masked(text: str) -> str:
     "can't reach postgresql://shop:**********@db/shop?sslpassword=**********"
     """
     if "://" in text and "@" in text:
-        text = _WORD.sub(_mask_userinfo, text)
+        text = _WORD.sub(_mask_word, text)
     if "=" in text or ":" in text:
         text = _mask_values(text)
     return _BEARER.sub(rf"\1{MASK}", text)
 
 
-def _mask_userinfo(match: re.Match[str]) -> str:
+def masked_value(text: str) -> str:
+    """A text that is a value by itself, with every recognisable secret masked.
+
+    Such a text may be a URL as a whole, whose password may hold blanks and quotes.
+
+    >>> masked_value("postgresql://shop:correct horse@db/shop")
+    'postgresql://shop:**********@db/shop'
+    """
+    return masked(_mask_userinfo(text) if _URL.match(text) else text)
+
+
+def _mask_word(match: re.Match[str]) -> str:
+    return _mask_userinfo(match[0])
+
+
+def _mask_userinfo(word: str) -> str:
     """Mask the password of each URL in a word, and a name without a password, which may be a token.
 
     A password that isn't percent-encoded may hold any character, so the last ``@`` of the word ends the password. That
     costs the path of ``http://host:8000/path?mail=a@b.c``, which looks like a user with a password. Without a colon
     before the path there is no password: ``https://host/path?mail=a@b.c`` and ``https://host/@user`` stay as they are.
     """
-    word = match[0]
     last = word.rfind("@")
     kept: list[str] = []
     position = 0

@@ -64,7 +64,9 @@ def open_redis():
 
     @asynccontextmanager
     async def open_redis(url, **options):
-        settings = RedisSettings(url=url, **{"backoff_base": 0.001, "backoff_cap": 0.01, **options})
+        # On a busy machine two hundred commands may take longer than the default of five seconds.
+        patient = dict.fromkeys(("pool_timeout", "connect_timeout", "socket_timeout"), 60)
+        settings = RedisSettings(url=url, **{"backoff_base": 0.001, "backoff_cap": 0.01, **patient, **options})
         async with open_clients(settings, "redis") as clients:
             yield clients.client
 

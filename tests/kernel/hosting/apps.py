@@ -10,7 +10,7 @@ from bandmaster.kernel import events
 from bandmaster.kernel.contributions.bands import LifespanBand
 from bandmaster.kernel.contributions.decorators import lifespan
 from bandmaster.kernel.contributions.model import ErrorHandlerContribution, RouteContribution
-from bandmaster.kernel.hosting.application import create_app
+from bandmaster.kernel.hosting.create import create_app
 from bandmaster.kernel.hosting.routes import install_routes
 from bandmaster.kernel.settings.kernel import KernelSettings
 

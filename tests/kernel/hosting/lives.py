@@ -6,7 +6,7 @@ from starlette.responses import PlainTextResponse
 from starlette.routing import Route
 
 from bandmaster.kernel import events
-from bandmaster.kernel.hosting.application import create_app
+from bandmaster.kernel.hosting.create import create_app
 from bandmaster.kernel.settings.kernel import KernelSettings
 
 

@@ -22,7 +22,8 @@ from bandmaster.kernel.contributions.decorators import lifespan
 from bandmaster.kernel.contributions.keys import Named
 from bandmaster.kernel.contributions.model import ErrorHandlerContribution, MiddlewareContribution, RouteContribution
 from bandmaster.kernel.errors import StartError, StopError
-from bandmaster.kernel.hosting.application import Application, create_app
+from bandmaster.kernel.hosting.application import Application
+from bandmaster.kernel.hosting.create import create_app
 from bandmaster.kernel.lifecycle.kernel import Kernel
 from bandmaster.kernel.lifecycle.resources import Resources
 from bandmaster.kernel.settings.kernel import KernelSettings

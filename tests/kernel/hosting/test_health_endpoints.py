@@ -13,7 +13,7 @@ from bandmaster.kernel.contributions.bands import LifespanBand, MiddlewareBand
 from bandmaster.kernel.contributions.decorators import lifespan, middleware
 from bandmaster.kernel.errors import StartError
 from bandmaster.kernel.lifecycle.context import Context
-from bandmaster.kernel.lifecycle.engine import Phase
+from bandmaster.kernel.lifecycle.phases import Phase
 from bandmaster.kernel.lifecycle.restart import Restart
 
 pytestmark = pytest.mark.anyio

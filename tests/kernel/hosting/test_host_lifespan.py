@@ -1,5 +1,7 @@
 """The host's lifespan through the host's own `__call__`: the calls that the host sees, and the values there."""
 
+import sys
+from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 
 import anyio
@@ -61,6 +63,20 @@ async def test_the_hosts_own_call_sees_the_lifespan(lives):
 
     await ran(Shop(lifespan=lives.of("host")), database)
     assert ([("lifespan", ["resources"])], ["host up", "host down"]) == (seen, lives.trace)
+
+
+async def test_a_worker_runs_the_hosts_lifespan_with_its_own_resources():
+    """The kernel of another role starts the host's lifespan, which finds what that kernel's components provide."""
+    seen = []
+
+    @asynccontextmanager
+    async def life(host):
+        seen.append((host.state.resources[Database], app.resources[Database]))
+        yield
+
+    app = composed(Starlette(lifespan=life), database)
+    async with app.kernel.for_role("worker").running() as resources:
+        assert [(resources[Database], resources[Database])] == seen
 
 
 class Refusing:
@@ -138,6 +154,29 @@ async def test_a_host_that_reports_a_failure_and_returns():
     with pytest.raises(StartError) as raised:
         await ran(like_quart)
     assert (HostLifespanError, "no database") == (type(raised.value.__cause__), str(raised.value.__cause__))
+
+
+@pytest.mark.parametrize("phase", ["start", "stop"])
+async def test_a_host_that_calls_sys_exit_is_rolled_back(phase):
+    """A lifespan that ends the process stops no component halfway: those that have started stop in order."""
+    done = []
+
+    @lifespan(band=LifespanBand.PERSISTENCE)
+    async def store() -> AsyncIterator[None]:
+        yield
+        await anyio.sleep(1)
+        done.append("stopped")
+
+    @asynccontextmanager
+    async def own(host):
+        if phase == "start":
+            sys.exit("no configuration")
+        yield
+        sys.exit("no configuration")
+
+    with pytest.raises(SystemExit, match="no configuration"):
+        await ran(FastAPI(lifespan=own), store)
+    assert ["stopped"] == done
 
 
 async def test_a_cancelled_start_of_a_host_is_rolled_back():

@@ -112,6 +112,18 @@ async def test_a_group_of_one_exception_is_unwrapped(raised, expected):
             pytest.fail("served")
 
 
+@pytest.mark.parametrize(
+    "steps", [[None, SystemExit("no")], [SystemExit("no")], [None, STARTED, None, SystemExit("no")]]
+)
+async def test_an_app_that_calls_sys_exit(steps):
+    """The SystemExit is raised where the lifespan runs; out of a task of its own it would end the event loop."""
+    served = []
+    with pytest.raises(SystemExit, match=r"^no$"):
+        async with running(says(*steps)):
+            served.append(True)
+    assert ([True] if STARTED in steps else []) == served
+
+
 async def test_an_exception_counts_more_than_the_message():
     """Frameworks send a traceback and raise; the exception is the cause."""
     error = OSError("no database")

@@ -21,7 +21,7 @@ from bandmaster.kernel.contributions.bands import LifespanBand
 from bandmaster.kernel.contributions.decorators import lifespan
 from bandmaster.kernel.contributions.model import ErrorHandlerContribution, RouteContribution
 from bandmaster.kernel.errors import CrashError, StartError, StopError
-from bandmaster.kernel.hosting.application import create_app
+from bandmaster.kernel.hosting.create import create_app
 from bandmaster.kernel.lifecycle.context import Context
 from bandmaster.kernel.settings.kernel import KernelSettings
 

@@ -5,7 +5,7 @@ import logging
 import anyio
 import pytest
 
-from bandmaster.kernel.hosting.server_logs import ServerLogFilter
+from bandmaster.kernel.hosting.server_logs import ServerLogFilter, omit_traceback_of
 from bandmaster.kernel.logs import note_logged
 
 pytestmark = pytest.mark.anyio
@@ -98,3 +98,24 @@ async def test_the_filter_is_removed(caplog):
     async with ServerLogFilter().installed():
         pass
     assert [] == [name for name in ("uvicorn.error", "_granian") if logging.getLogger(name).filters]
+
+
+async def test_granians_traceback_of_a_failure_that_was_logged(caplog):
+    """granian's record of a failed start keeps its line, without the traceback of what has been logged already."""
+
+    class Granians:
+        async def send(self, message): ...
+
+    Granians.__module__ = "granian.asgi"
+    logger = logging.getLogger("_granian")
+    error = LookupError("no luck")
+    omit_traceback_of(error, send)
+    assert not logger.filters
+    omit_traceback_of(error, Granians().send)
+    try:
+        logger.error("Lifespan failed", exc_info=error)
+        logger.error("Another failure", exc_info=ValueError())
+        logger.error("No failure")
+    finally:
+        logger.filters.clear()
+    assert [False, True, False] == [bool(record.exc_info) for record in caplog.records]

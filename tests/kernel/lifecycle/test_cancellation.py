@@ -84,3 +84,14 @@ def test_a_cancellation_is_an_error_unless_the_kernel_expects_it() -> None:
         assert outside.__cause__ is cancelled
 
     run("asyncio", main)
+
+
+def test_a_wait_ends_with_its_event_loop() -> None:
+    """A wait whose coroutine is closed ends at once: nothing sets its events any more."""
+
+    async def main() -> None:
+        waiting = wait_through([anyio.Event()])
+        waiting.send(None)
+        waiting.close()
+
+    run("asyncio", main)

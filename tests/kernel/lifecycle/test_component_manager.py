@@ -194,11 +194,12 @@ class Opens:
 
 
 def test_a_class_that_enters_another_type():
-    """A context manager that isn't a generator is named by the place of the class."""
+    """A context manager that isn't a generator is named by the place of the class, and its annotation by the method."""
     with pytest.raises(
         YieldError, match=r"^the function yields an Opens \(.*test_component_manager\.py:\d+\), but is "
-    ):
+    ) as caught:
         run(Opens)
+    assert str(caught.value).endswith("Yield one, or correct the return annotation of __aenter__: -> Opens.")
 
 
 async def fails_to_stop() -> AsyncIterator[Store]:
@@ -269,6 +270,29 @@ def test_a_generator_inside_of_a_component(factory, expected):
     """An error about another generator, which the component uses, is left unchanged."""
     with pytest.raises(RuntimeError, match=f"^{expected}$"):
         run(factory)
+
+
+async def takes_none_before() -> AsyncIterator[None]:
+    next(iter(()))
+    yield
+
+
+async def takes_none_after() -> AsyncIterator[None]:
+    yield
+    next(iter(()))
+
+
+async def ends_another() -> AsyncIterator[None]:
+    raise StopAsyncIteration
+    yield
+
+
+@pytest.mark.parametrize("factory", [takes_none_before, takes_none_after, ends_another])
+def test_a_component_that_raises_stop_iteration(factory):
+    """An iterator that is empty is no missing or second yield: Python's error, and the cause of it, are left."""
+    with pytest.raises(RuntimeError, match=r"^async generator raised Stop(Async)?Iteration$") as caught:
+        run(factory)
+    assert isinstance(caught.value.__cause__, StopIteration | StopAsyncIteration)
 
 
 def test_a_failing_start_and_stop():

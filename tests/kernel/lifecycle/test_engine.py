@@ -32,7 +32,8 @@ from tests.kernel.lifecycle.engines import (
 from bandmaster.kernel import events
 from bandmaster.kernel.errors import CrashError, StartCancelled, StartError, StopError, YieldError
 from bandmaster.kernel.lifecycle.context import Context
-from bandmaster.kernel.lifecycle.engine import Engine, Phase
+from bandmaster.kernel.lifecycle.engine import Engine
+from bandmaster.kernel.lifecycle.phases import Phase
 from bandmaster.kernel.planning.make import make_plan
 
 

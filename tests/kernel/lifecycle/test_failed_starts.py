@@ -33,8 +33,9 @@ from bandmaster.kernel.errors import (
     StopError,
 )
 from bandmaster.kernel.lifecycle.context import Context
-from bandmaster.kernel.lifecycle.engine import Engine, Phase
+from bandmaster.kernel.lifecycle.engine import Engine
 from bandmaster.kernel.lifecycle.failed_starts import BACKOFF, choose_delay
+from bandmaster.kernel.lifecycle.phases import Phase
 from bandmaster.kernel.lifecycle.restart import Restart
 
 STEADY = Restart(max_delay=2.0, jitter=0)

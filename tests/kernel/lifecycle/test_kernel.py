@@ -14,8 +14,8 @@ from bandmaster.kernel.contributions.decorators import lifespan
 from bandmaster.kernel.contributions.model import ErrorHandlerContribution, MiddlewareContribution, RouteContribution
 from bandmaster.kernel.errors import CrashError, PlanError, StartCancelled, StartError
 from bandmaster.kernel.lifecycle.context import Context
-from bandmaster.kernel.lifecycle.engine import Phase
 from bandmaster.kernel.lifecycle.kernel import Kernel
+from bandmaster.kernel.lifecycle.phases import Phase
 from bandmaster.kernel.lifecycle.restart import Restart
 from bandmaster.kernel.settings.kernel import KernelSettings
 
@@ -760,4 +760,42 @@ async def test_budgets_of_all_components_are_compared():
     ] == [event.message for event in told if isinstance(event, events.Warned)]
     with pytest.raises(StartError, match="104% of the 100 that the server allows"):
         async with kernel_of(*parts, settings={"processes": 4}).running():
+            pass
+
+
+@pytest.mark.anyio
+async def test_what_is_provided_so_far():
+    """A component that starts finds the values of those that have started, and none of those that haven't."""
+    seen = {}
+
+    @lifespan(band=LifespanBand.PERSISTENCE)
+    async def database(context: Context) -> AsyncIterator[Database]:
+        seen["early"] = Database in context.provided
+        yield Database()
+
+    @lifespan(band=LifespanBand.APPLICATION)
+    async def shop(context: Context) -> AsyncIterator[None]:
+        seen["late"] = Database in context.provided
+        yield
+
+    kernel = Kernel(contributions=[database, shop], discover=False)
+    assert Database not in kernel.provided
+    async with kernel.running():
+        assert ({"early": False, "late": True}, True) == (seen, Database in kernel.provided)
+    assert Database in kernel.provided, "those of the last run"
+
+
+@pytest.mark.anyio
+async def test_another_plan_for_one_run():
+    """Another plan takes the kernel's place until the block ends; it has the same components."""
+    kernel = Kernel(contributions=[component()], discover=False)
+    own, other = kernel.plan, Kernel(contributions=[component()], discover=False).plan
+    with kernel.substitute_plan(other):
+        assert other is kernel.plan
+    assert own is kernel.plan
+    strange = Kernel(contributions=[component("strange")], discover=False).plan
+    with pytest.raises(ValueError, match="plan: expected the components of"), kernel.substitute_plan(strange):
+        pass
+    async with kernel.running():
+        with pytest.raises(RuntimeError, match="can be substituted before it starts"), kernel.substitute_plan(other):
             pass

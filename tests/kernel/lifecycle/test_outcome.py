@@ -21,7 +21,7 @@ from tests.kernel.lifecycle.engines import (
 )
 
 from bandmaster.kernel.errors import CrashError, StartError, StopError
-from bandmaster.kernel.lifecycle.engine import Phase
+from bandmaster.kernel.lifecycle.phases import Phase
 
 
 @pytest.mark.requirement("FA-14", "XC-L4")

@@ -319,3 +319,17 @@ def test_a_plan_without_settings_leaves_the_conditions_open():
     assert () == plan.omitted
     kernel = Kernel(contributions=parts[2:3], discover=False, overrides={Cache: 1, Database: 1})
     assert names(kernel.plan) == names(kernel.plan_without_settings())
+
+
+def test_each_of_several_parts_that_are_left_out_is_explained():
+    """Every part that is left out has its own explanation, and its own reader in the problem of a settings type."""
+    plan = make_plan([part(name, when=is_enabled) for name in ("first", "second")])
+    assert ["first: left out: its when= says no", "second: left out: its when= says no"] == [
+        str(plan.explain(name)).partition(" to ")[0] for name in ("first", "second")
+    ]
+
+    def holds_size(settings: SecretSettings) -> bool:
+        return settings.size > 1
+
+    found = problems(part("one", when=is_enabled), part("two", when=holds_size))
+    assert [f"SecretSettings is read by {describe('two')}."] * 2 == [each.hint.partition("}. ")[2] for each in found]

@@ -123,8 +123,18 @@ def test_several_components_without_a_return_annotation():
     lines = [unsaid.__code__.co_firstlineno + 1, Opens.__aenter__.__code__.co_firstlineno + 1]
     assert (
         f"'a' ({__file__}:{lines[0]}) and 'b' ({__file__}:{lines[1]}) yield something without saying what: if it is "
-        "one, write the return annotation there: -> AsyncIterator[Database]."
+        "one, write the return annotation there: -> AsyncIterator[Database] or -> Database for __aenter__."
     ) == hint(Database, component(unsaid, "a"), component(Opens, "b"))
+
+
+def test_a_component_that_asks_is_not_named():
+    """A component that needs the type itself can't provide it, whatever it yields."""
+
+    async def asks(database: Database):
+        yield database
+
+    message = problem(component(asks, "asks"))
+    assert message.endswith("Contribute a component that does, or pass overrides={Database: ...}")
 
 
 @pytest.mark.parametrize("factory", [says_nothing, OpensNothing])

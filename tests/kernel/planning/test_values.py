@@ -186,3 +186,14 @@ async def test_an_override_of_a_type_that_several_values_provide():
     assert () == kernel_of(*twice, overrides={(Page, "x"): fake}).plan.warnings
     with pytest.raises(PlanError, match="both provide a Page named 'x'"):
         kernel_of(*twice)
+
+
+def test_values_beside_components():
+    """Components of other types don't hinder the collection of values."""
+
+    @lifespan(band=LifespanBand.APPLICATION)
+    async def clock() -> AsyncIterator[Key[Site]]:
+        yield Key(Site)
+
+    home = Page("home")
+    assert (home,) == plan_of(clock, value(home, name="home")).values_of(Page)

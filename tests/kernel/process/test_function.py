@@ -1,5 +1,6 @@
 """Tests of bandmaster.kernel.process.function."""
 
+import asyncio
 import functools
 import os
 import signal
@@ -109,6 +110,21 @@ def test_a_function_that_ends_the_process():
 
     call = Call(leave)
     assert (70, ["start", "stop"]) == (call.code, call.facts)
+
+
+def test_a_function_that_awaits_what_is_cancelled(capfd):
+    """A task that the function awaits was cancelled: that is a failure of the function."""
+
+    async def wait(call: Call) -> None:
+        task = asyncio.ensure_future(asyncio.sleep(30))
+        task.cancel()
+        await task
+
+    call = Call(wait)
+    assert (70, ["start", "stop"]) == (call.code, call.facts)
+    reported = capfd.readouterr().err
+    assert "the function was cancelled by something that it awaited" in reported
+    assert "await task" in reported
 
 
 def test_a_plain_function_that_returns_an_awaitable():

@@ -149,6 +149,7 @@ class Login(NamedTuple):
         (Login("shop", "hunter2"), ["shop", MASK]),
         ([("x-api-key", "hunter2"), ("accept", "json")], [["x-api-key", MASK], ["accept", "json"]]),
         ({"a://b:hunter2@c": 1}, {f"a://b:{MASK}@c": 1}),
+        ("a://b:hunter two@c", f"a://b:{MASK}@c"),
     ],
 )
 def test_secrets_by_the_names_of_items(value, expected):

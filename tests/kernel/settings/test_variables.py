@@ -1,10 +1,12 @@
 """Tests of bandmaster.kernel.settings.variables."""
 
+from typing import Annotated
+
 import pytest
 from tests.kernel.settings.examples import CaseSensitive, Part
 
 from bandmaster.kernel import KernelSettings
-from bandmaster.kernel.settings.variables import variable_of, variables_of
+from bandmaster.kernel.settings.variables import find_model, variable_of, variables_of
 
 
 @pytest.mark.parametrize(
@@ -28,3 +30,9 @@ def test_every_variable_of_a_setting():
     """A field with several aliases has a variable for each."""
     assert ["FIRST_CHOICE", "SECOND", "TEST_CHOSEN"] == variables_of(Part, "chosen")
     assert ["PLACE", "ELSE", "TEST_PLACED"] == variables_of(Part, "placed")
+
+
+def test_the_model_of_an_annotation():
+    """A nested settings type is found below `Annotated`, too."""
+    assert CaseSensitive is find_model(Annotated[CaseSensitive, "kept apart"])
+    assert None is find_model(CaseSensitive | None)

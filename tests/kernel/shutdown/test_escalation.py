@@ -1,5 +1,6 @@
 """Tests of bandmaster.kernel.shutdown.escalation."""
 
+import os
 import signal
 
 import anyio
@@ -83,6 +84,18 @@ def test_a_third_signal_ends_the_process_in_the_handler(capfd):
     assert watched.receive(SIGTERM, SIGTERM, SIGINT) == [Action.STOP, Action.SKIP_DRAIN, Action.EXIT]
     assert watched.exit_codes == [130]
     assert capfd.readouterr().err == "bandmaster: SIGINT for the third time: leaving at once\n"
+
+
+def test_a_third_signal_ends_a_process_whose_stderr_is_closed(monkeypatch):
+    """The message is lost where nobody reads stderr, and the process ends all the same."""
+
+    def write(number, text):
+        raise BrokenPipeError
+
+    monkeypatch.setattr(os, "write", write)
+    watched = Watched()
+    assert [Action.STOP, Action.SKIP_DRAIN, Action.EXIT] == watched.receive(SIGTERM, SIGTERM, SIGTERM)
+    assert [128 + SIGTERM] == watched.exit_codes
 
 
 @pytest.mark.anyio

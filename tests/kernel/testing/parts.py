@@ -92,12 +92,14 @@ async def background(request):
 
 
 class RecordedStream(StreamingResponse):
-    """A stream that records its end. A generator's own ``finally`` may run later, when the event loop closes it."""
+    """A stream that closes its generator, which Starlette leaves to the collector, and records its end."""
 
     async def __call__(self, scope, receive, send):
         try:
             await super().__call__(scope, receive, send)
         finally:
+            with anyio.CancelScope(shield=True):
+                await self.body_iterator.aclose()
             scope["app"].state.seen.append("end")
 
 

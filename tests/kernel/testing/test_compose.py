@@ -11,7 +11,7 @@ from tests.kernel.testing.parts import Database, cache, database, host
 from bandmaster.kernel.contributions.bands import LifespanBand, MiddlewareBand
 from bandmaster.kernel.contributions.decorators import lifespan, middleware
 from bandmaster.kernel.contributions.model import RouteContribution
-from bandmaster.kernel.hosting.application import create_app
+from bandmaster.kernel.hosting.create import create_app
 from bandmaster.kernel.settings.kernel import KernelSettings
 from bandmaster.kernel.testing import (
     run,

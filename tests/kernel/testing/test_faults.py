@@ -6,7 +6,7 @@ from tests.kernel.testing.parts import Database, cache, database, host
 
 from bandmaster.kernel import events
 from bandmaster.kernel.errors import CrashError, PlanError, StartError, StopError
-from bandmaster.kernel.hosting.application import create_app
+from bandmaster.kernel.hosting.create import create_app
 from bandmaster.kernel.testing import (
     Fault,
     InjectedError,

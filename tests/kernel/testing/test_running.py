@@ -11,7 +11,7 @@ from tests.kernel.testing.parts import Cache, Database, cache, database, host
 from bandmaster.kernel.contributions.bands import LifespanBand
 from bandmaster.kernel.contributions.decorators import lifespan
 from bandmaster.kernel.contributions.model import RouteContribution
-from bandmaster.kernel.lifecycle.engine import Phase
+from bandmaster.kernel.lifecycle.phases import Phase
 from bandmaster.kernel.settings.kernel import KernelSettings
 from bandmaster.kernel.testing import (
     run,

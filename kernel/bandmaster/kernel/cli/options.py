@@ -40,6 +40,15 @@ AppDir: TypeAlias = Annotated[
     ),
 ]
 """The option ``--app-dir``: the directory to import from first."""
+
+
+def check_role(role: str | None) -> str | None:
+    """Refuse an empty role, which an unset variable of a shell gives."""
+    if role is not None and not role.strip():
+        raise typer.BadParameter("expected the name of a role, such as web or worker.")
+    return role
+
+
 Role: TypeAlias = Annotated[
     str | None,
     typer.Option(
@@ -47,6 +56,7 @@ Role: TypeAlias = Annotated[
         help="The role of the process, such as web or worker. Without it: the role of the target.",
         show_default=False,
         metavar="ROLE",
+        callback=check_role,
     ),
 ]
 """The option ``--role``: the role of the process; None stands for the role of the target."""

@@ -2,19 +2,15 @@
 
 from __future__ import annotations
 
-import os
-from collections.abc import AsyncGenerator, Iterable, Mapping, Sequence
+from collections.abc import AsyncGenerator, Sequence
 from contextlib import asynccontextmanager
-from typing import TYPE_CHECKING, Any, NamedTuple, NoReturn, cast
+from typing import Any, NamedTuple, cast
 
 import anyio
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from bandmaster.kernel import events
-from bandmaster.kernel.contributions.layer_classes import LayerClass
-from bandmaster.kernel.contributions.model import Contribution
 from bandmaster.kernel.errors import BandmasterError, StartError, StopError
-from bandmaster.kernel.events import Listener
 from bandmaster.kernel.hosting.draining import CloseServer, Drainer
 from bandmaster.kernel.hosting.error_handlers import add_shared_error_handlers
 from bandmaster.kernel.hosting.health_endpoints import (
@@ -23,7 +19,7 @@ from bandmaster.kernel.hosting.health_endpoints import (
     report_live,
     report_ready,
 )
-from bandmaster.kernel.hosting.host_argument import check_host
+from bandmaster.kernel.hosting.host_attributes import PointsToHost
 from bandmaster.kernel.hosting.identity import apply_identity
 from bandmaster.kernel.hosting.in_flight import InFlight
 from bandmaster.kernel.hosting.lifespan_server import speak_lifespan
@@ -33,63 +29,11 @@ from bandmaster.kernel.hosting.not_serving import NEVER_STARTED, describe_absenc
 from bandmaster.kernel.hosting.responses import close_after, refuse_request, refuse_websocket
 from bandmaster.kernel.hosting.routes import install_routes
 from bandmaster.kernel.hosting.server_logs import ServerLogFilter, omit_traceback_of
-from bandmaster.kernel.lifecycle.composition import check_contributions, check_overrides, choose_settings
 from bandmaster.kernel.lifecycle.health import Report
 from bandmaster.kernel.lifecycle.kernel import Kernel
 from bandmaster.kernel.lifecycle.resources import Resources
 from bandmaster.kernel.planning.plan import Plan
-from bandmaster.kernel.settings.environment import Environment
-from bandmaster.kernel.settings.kernel import KernelSettings
 from bandmaster.kernel.stack.build import Stack, bind, build
-
-
-def create_app(
-    host: ASGIApp | None = None,
-    *,
-    settings: KernelSettings | None = None,
-    env_file: str | os.PathLike[str] | None = None,
-    contributions: Iterable[Contribution | LayerClass] = (),
-    discover: bool = True,
-    disable: Iterable[str] = (),
-    overrides: Mapping[Any, Any] | None = None,
-    role: str | None = "web",
-    listeners: Iterable[Listener] = (),
-) -> Application:
-    """Compose an application of all installed and all given parts. The plan is made now, and started by the server.
-
-    ``host`` is any ASGI app; none means a new Starlette app. Contributed routes and error handlers go into the host.
-    The lifespans of the host, and of apps mounted there, run as the last components. The other arguments are those of
-    `Kernel`.
-
-    Raises:
-        DiscoveryError: installed parts can't be found, trusted or loaded.
-        PlanError: parts don't fit together, or settings are missing or wrong.
-        ValueError: an argument is of the wrong kind.
-    """
-    check_host(host)
-    overrides = check_overrides(overrides)
-    settings = choose_settings(settings, overrides, Environment.choose(env_file))
-    app = _make_host(settings) if host is None else host
-    # The Starlette app that is made here has no lifespan, though apps may be mounted there by contributed routes.
-    lifespans = Lifespans(app, mounted=settings.mounted_lifespans, starts_host=host is not None)
-    kernel = Kernel(
-        contributions=[*check_contributions(contributions), *lifespans.contributions],
-        discover=discover,
-        disable=disable,
-        overrides=overrides,
-        role=role,
-        settings=settings,
-        env_file=env_file,
-        serves=True,
-        listeners=listeners,
-    )
-    return Application(kernel, app, lifespans)
-
-
-def _make_host(settings: KernelSettings) -> ASGIApp:
-    from starlette.applications import Starlette
-
-    return Starlette(debug=settings.debug)
 
 
 class _Serving(NamedTuple):
@@ -100,7 +44,7 @@ class _Serving(NamedTuple):
     state: dict[str, Any]
 
 
-class Application:
+class Application(PointsToHost):
     """An ASGI application that runs a kernel around a host app. `create_app` makes one.
 
     ``lifespans`` are those of the host, which the kernel's plan has as components; without them the host isn't started.
@@ -148,21 +92,6 @@ class Application:
             self._health_endpoints = make_health_endpoints(reports, show_details=self.settings.shows_details)
             self.warnings += find_hidden_routes(self._inner, self.settings)
         self._is_made = True
-
-    # Hidden from type checkers, which report unknown attributes themselves.
-    if not TYPE_CHECKING:  # pragma: no branch
-
-        def __getattr__(self, name: str) -> NoReturn:
-            """Point to the host for an attribute that only the host has, such as ``include_router``."""
-            message = f"{type(self).__name__!r} object has no attribute {name!r}"
-            raise AttributeError(message + _describe_owner(self, name), name=name, obj=self)
-
-        def __setattr__(self, name: str, value: Any) -> None:
-            """Refuse to set an attribute that only the host reads, such as ``dependency_overrides``."""
-            is_own = name in self.__dict__ or hasattr(type(self), name) or "_is_made" not in self.__dict__
-            if not is_own and (hint := _describe_owner(self, name)):
-                raise AttributeError(f"{name!r} of {type(self).__name__!r} is never read{hint}", name=name, obj=self)
-            super().__setattr__(name, value)
 
     @property
     def plan(self) -> Plan:
@@ -300,7 +229,7 @@ class Application:
     def _prepare_run(self) -> None:
         self._in_flight = InFlight(self.settings.websocket_close_code, lambda: not self.kernel.is_ready)
         self._drainer = Drainer(self.kernel, self._in_flight, self._refuse_requests)
-        self._lifespans.prepare_run(lambda: self.kernel.provided, self.kernel.emit)
+        self._lifespans.prepare_run(self.kernel.emit)
 
     def _refuse_requests(self) -> None:
         self._serving = None
@@ -369,24 +298,6 @@ class Application:
     async def ready(self) -> Report:
         """Whether the application accepts new requests."""
         return await report_ready(self.kernel, serving=self._serving is not None, draining=self._in_flight.drain.begun)
-
-
-def _describe_owner(app: Application, name: str) -> str:
-    """The end of an error about an attribute: the host that has it; empty if no host has."""
-    host, path = app.__dict__.get("host"), "app.host"
-    while isinstance(host, Application):
-        host, path = host.host, f"{path}.host"
-    if name.startswith("_") or not _has_attribute(host, name):
-        return ""
-    kind = type(host).__name__
-    return f"; its host, a {kind}, has one: use {path}.{name}, and pass {path} to whatever expects a {kind}"
-
-
-def _has_attribute(value: object, name: str) -> bool:
-    try:
-        return hasattr(value, name)
-    except Exception:  # noqa: BLE001  # a property may raise anything, and this is about another object
-        return False
 
 
 def _find_own_failure(error: StartError | StopError) -> Exception | None:

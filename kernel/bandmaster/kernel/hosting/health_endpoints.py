@@ -10,9 +10,9 @@ from starlette.types import ASGIApp, Receive, Scope, Send
 
 from bandmaster.kernel.hosting.mounted import find_endpoint
 from bandmaster.kernel.hosting.responses import refuse_method, send_json
-from bandmaster.kernel.lifecycle.engine import Phase
 from bandmaster.kernel.lifecycle.health import Check, Report, combine
 from bandmaster.kernel.lifecycle.kernel import Kernel
+from bandmaster.kernel.lifecycle.phases import Phase
 from bandmaster.kernel.settings.kernel import KernelSettings
 from bandmaster.kernel.settings.variables import variable_of
 

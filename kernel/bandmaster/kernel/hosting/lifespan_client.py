@@ -26,7 +26,7 @@ class LifespanClient:
         """The values that the app has for its requests."""
         self.reported: HostLifespanError | None = None
         """The failure that the app has sent, if any."""
-        self.raised: Exception | None = None
+        self.raised: BaseException | None = None
         """The exception that the app has raised, if that was a failure."""
         self._app = app
         self._required = required
@@ -37,7 +37,7 @@ class LifespanClient:
         self._leaving = anyio.Event()
 
     @property
-    def failure(self) -> Exception | None:
+    def failure(self) -> BaseException | None:
         """The reason why the lifespan failed. Frameworks send a traceback and raise: the exception itself counts."""
         return self.raised or self.reported
 
@@ -50,7 +50,7 @@ class LifespanClient:
         Raises:
             HostLifespanError: the app reported a failure and raised nothing, or ended although ``required``.
             RuntimeError: the app is ``required`` but doesn't speak the protocol.
-            Exception: the app raised an exception, from startup to shutdown.
+            BaseException: the app raised an exception, from startup to shutdown.
         """
         error: BaseException | None = None
         try:
@@ -81,9 +81,13 @@ class LifespanClient:
         try:
             await self._app(scope, self._receive, self._send)
             self._check_return()
-        except Exception as error:  # noqa: BLE001  # raised where the lifespan runs
-            # An app that fails before it has shown that it knows the protocol has no lifespan.
-            if self._required or self._answered.is_set() or (self._asked and self._speaks):
+        except anyio.get_cancelled_exc_class():
+            raise
+        except BaseException as error:  # noqa: BLE001  # raised where the lifespan runs
+            # An app that fails before it has shown that it knows the protocol has no lifespan. A SystemExit means the
+            # process; out of a task of its own, asyncio would end the event loop by it, and no component would stop.
+            is_known = self._required or self._answered.is_set() or (self._asked and self._speaks)
+            if is_known or not isinstance(error, Exception):
                 self.raised = _unwrap(error)
         finally:
             self._answered.set()
@@ -136,8 +140,8 @@ class LifespanClient:
         return f"the application's {phase} failed: {self.failure}"
 
 
-def _unwrap(error: Exception) -> Exception:
+def _unwrap(error: BaseException) -> BaseException:
     # Frameworks hold lifespans in task groups, and a group's own text says only that something has failed.
-    while isinstance(error, ExceptionGroup) and len(error.exceptions) == 1:
+    while isinstance(error, BaseExceptionGroup) and len(error.exceptions) == 1:
         error = error.exceptions[0]
     return error

@@ -49,7 +49,6 @@ class Lifespans:
         self._run: HostedRun | None = None
         self._running = 0
         """The number of lifespans that run."""
-        self._get_resources: Callable[[], Resources] = Resources
         self._emit: Callable[[Event], None] = lambda _event: None
         self.contributions = (
             *(self._make_contribution(hosted) for hosted in self._apps.values()),
@@ -65,12 +64,11 @@ class Lifespans:
         self._apps.update(added)
         return tuple(self._make_contribution(hosted) for hosted in added.values())
 
-    def prepare_run(self, get_resources: Callable[[], Resources], emit: Callable[[Event], None]) -> None:
-        """Forget the values of an earlier run. ``get_resources`` returns the objects of the components so far."""
+    def prepare_run(self, emit: Callable[[Event], None]) -> None:
+        """Forget the values of an earlier run."""
         if self._run is not None:
             self._run.end()  # a component of the earlier run that was abandoned hasn't ended it
         self._run, self._running = None, 0
-        self._get_resources = get_resources
         self._emit = emit
 
     @property
@@ -139,15 +137,15 @@ class Lifespans:
         return {} if self._run is None else self._run.get_state(name)
 
     @asynccontextmanager
-    async def _run_host(self, hosted: HostedApp) -> AsyncGenerator[None, None]:
-        with self._join_run() as run, run.watch_host():
+    async def _run_host(self, hosted: HostedApp, context: Context) -> AsyncGenerator[None, None]:
+        with self._join_run(context) as run, run.watch_host():
             async with self._speak(hosted, run):
                 run.judge_mounted()
                 yield
 
     @asynccontextmanager
-    async def _run_mounted(self, hosted: HostedApp) -> AsyncGenerator[None, None]:
-        with self._join_run() as run:
+    async def _run_mounted(self, hosted: HostedApp, context: Context) -> AsyncGenerator[None, None]:
+        with self._join_run(context) as run:
             if self._is_left_to_host(hosted, run):
                 yield
             elif hosted.router is None or hosted.app is not hosted.core:
@@ -185,7 +183,7 @@ class Lifespans:
     async def _run_nested(
         self, hosted: HostedApp, app: NestedApplication, context: Context
     ) -> AsyncGenerator[None, None]:
-        with self._join_run() as run:
+        with self._join_run(context) as run:
             async with nullcontext() if self._is_left_to_host(hosted, run) else app.running():
                 context.add_probe(hosted.name, functools.partial(_check_ready, app), timeout=LONGEST_TIMEOUT)
                 context.on_drain(functools.partial(app.drain, delay=context.settings.drain_delay))
@@ -207,10 +205,13 @@ class Lifespans:
         return True
 
     @contextmanager
-    def _join_run(self) -> Iterator[HostedRun]:
-        """The run, which begins with the first lifespan that starts, and ends with the last one that stops."""
+    def _join_run(self, context: Context) -> Iterator[HostedRun]:
+        """The run, which begins with the first lifespan that starts, and ends with the last one that stops.
+
+        Its resources are those of the kernel that runs, which may be another than the application's: a worker's.
+        """
         if self._run is None or not self._running:
-            self._run = HostedRun(self._host, [*self._apps.values()], self._get_resources())
+            self._run = HostedRun(self._host, [*self._apps.values()], context.provided)
         self._running += 1
         run = self._run
         try:

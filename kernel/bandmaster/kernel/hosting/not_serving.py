@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from bandmaster.kernel.lifecycle.engine import Phase
+from bandmaster.kernel.lifecycle.phases import Phase
 
 NEVER_STARTED = """the application was never started, so every request is answered with 503. Run its lifespan:
   - Starlette's TestClient: use it as a context manager, `with TestClient(app) as client:`

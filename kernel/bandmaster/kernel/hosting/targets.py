@@ -97,7 +97,8 @@ def make_application(app: object) -> Application:
 
 def _compose(app: Any, subject: str, role: str | None, settings: KernelSettings | None) -> Application:
     """Return an Application unchanged, a Kernel with an empty host, or an app as the host of all installed parts."""
-    from bandmaster.kernel.hosting.application import Application, create_app
+    from bandmaster.kernel.hosting.application import Application
+    from bandmaster.kernel.hosting.create import create_app
     from bandmaster.kernel.lifecycle.kernel import Kernel
 
     if isinstance(app, Application):

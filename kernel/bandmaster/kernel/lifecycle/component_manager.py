@@ -106,7 +106,10 @@ class ComponentManager(AbstractAsyncContextManager[Any]):
         for key in self._component.provides:
             if not may_be(value, key.type):
                 place = find_place(self._component.contribution.factory) if frame is None else _render_line(frame)
-                annotation = f"the return annotation: -> AsyncIterator[{type_name(type(value))}]"
+                kind = type_name(type(value))
+                annotation = f"the return annotation: -> AsyncIterator[{kind}]"
+                if isinstance(self._component.contribution.factory, type):
+                    annotation = f"the return annotation of __aenter__: -> {kind}"
                 declaration = "provides=" if key in self._component.contribution.provides else annotation
                 return _make_error(
                     f"the function yields {describe_object(value)} ({place}), but is declared to provide "
@@ -151,6 +154,8 @@ def _render_line(frame: FrameType) -> str:
 
 def _is_of_contextlib(error: BaseException) -> bool:
     """Whether contextlib itself raised an error here, and not the code of the component."""
+    if error.__cause__ is not None:
+        return False  # Python's own error in place of a StopIteration or a StopAsyncIteration, which is the cause
     trace = error.__traceback__
     inner = trace.tb_next if trace is not None else None
     return inner is not None and inner.tb_next is None and inner.tb_frame.f_code.co_filename == contextlib.__file__

@@ -58,6 +58,11 @@ class RunHandle(Protocol):
         """The plan that is being run."""
         raise NotImplementedError
 
+    @property
+    def provided(self) -> Resources:
+        """The values that components have provided so far."""
+        raise NotImplementedError
+
 
 class Context:
     """The kernel's services for one component: probes, background services, drain hooks, name and settings.
@@ -93,6 +98,14 @@ class Context:
     def plan(self) -> Plan:
         """The plan that is being run, with every other component. Values of others are parameters of the component."""
         return self._run.plan
+
+    @property
+    def provided(self) -> Resources:
+        """The values that the components have provided so far, for a component that runs other code with resources.
+
+        Its own dependencies are parameters of the component: the plan knows those, and starts them before it.
+        """
+        return self._run.provided
 
     def add_probe(self, name: str, probe: Probe, *, critical: bool = True, timeout: float = 2.0) -> None:
         """Let readiness depend on an async function: the probe passes if the function returns without an exception.

@@ -5,56 +5,29 @@ from __future__ import annotations
 import contextvars
 import math
 from collections.abc import AsyncGenerator, Callable, Iterable
-from contextlib import asynccontextmanager, suppress
-from enum import Enum
+from contextlib import asynccontextmanager
 from functools import partial
-from typing import Any
 
 import anyio
 
 from bandmaster.kernel import events
-from bandmaster.kernel.contributions.signatures import Kind, Need
-from bandmaster.kernel.errors import DeadlineExceeded
 from bandmaster.kernel.events import Event
-from bandmaster.kernel.lifecycle.arguments import NOTHING, make_arguments
 from bandmaster.kernel.lifecycle.cancellation import make_outside_cancellation, remove_cancellations, wait_through
-from bandmaster.kernel.lifecycle.component_manager import ComponentManager
 from bandmaster.kernel.lifecycle.component_task import ComponentTask, TaskState
 from bandmaster.kernel.lifecycle.context import Context
-from bandmaster.kernel.lifecycle.failed_starts import (
-    BACKOFF,
-    DegradedStart,
-    choose_delay,
-    describe_degraded,
-    make_dependency_error,
-)
-from bandmaster.kernel.lifecycle.outcome import (
-    Ending,
-    Failure,
-    choose_exception,
-    describe_component,
-    join_interruptions,
-)
+from bandmaster.kernel.lifecycle.failed_starts import BACKOFF, DegradedStart
+from bandmaster.kernel.lifecycle.outcome import Ending, choose_exception, join_interruptions
 from bandmaster.kernel.lifecycle.overdue import list_waiting, make_deadline_error
+from bandmaster.kernel.lifecycle.phases import Phase
 from bandmaster.kernel.lifecycle.provided import Provided
+from bandmaster.kernel.lifecycle.record import Record
 from bandmaster.kernel.lifecycle.resources import Resources
 from bandmaster.kernel.lifecycle.restart import Restart, Service
 from bandmaster.kernel.lifecycle.schedule import Schedule
 from bandmaster.kernel.lifecycle.services import Services
+from bandmaster.kernel.lifecycle.starts import Starts
 from bandmaster.kernel.lifecycle.timer import Timer, get_clock
-from bandmaster.kernel.planning.plan import Component, Plan
-
-
-class Phase(Enum):
-    """The phase of a kernel's run: NEW, STARTING, READY, DRAINING, STOPPING, then STOPPED or FAILED."""
-
-    NEW = "new"
-    STARTING = "starting"
-    READY = "ready"
-    DRAINING = "draining"
-    STOPPING = "stopping"
-    STOPPED = "stopped"
-    FAILED = "failed"
+from bandmaster.kernel.planning.plan import Plan
 
 
 class Engine:
@@ -79,7 +52,7 @@ class Engine:
         """Components that failed to start, and whose policy is to serve without them."""
         self._plan = plan
         self._make_context = make_context
-        self._emit_event = emit
+        self._emit = emit
         self._abandon_after = abandon_after
         self._backoff = backoff
         """The delays between the tries of a start."""
@@ -95,7 +68,6 @@ class Engine:
         self._provided = Provided(plan)
         self._tasks: dict[str, ComponentTask] = {}
         """The tasks that have begun."""
-        self._failures: list[Failure] = []
         self._unstarted = len(plan.components)
         self._alive = 0
         """The number of tasks that have begun and aren't over."""
@@ -103,7 +75,6 @@ class Engine:
         """Those of them that ignored their cancellation."""
         self._was_ready = False
         self._stop_reason: str | None = None
-        self._began = 0.0
         self._stop_began = 0.0
 
     @property
@@ -127,6 +98,19 @@ class Engine:
         """Set when the stop has begun and no component's task is alive."""
         self._now = get_clock()
         self._timer = Timer(self._handle_deadline)
+        self._record = Record(self._emit, self._now, end_run=self._end_run, degrade=self.degraded_by.add)
+        self._starts = Starts(
+            self._plan,
+            self._provided,
+            self._schedule,
+            record=self._record,
+            timer=self._timer,
+            now=self._now,
+            make_context=self._make_context,
+            backoff=self._backoff,
+            degraded=self.degraded_starts,
+            go_on=self._continue_start,
+        )
         # Ends the wait for the start, and the body. A cancellation by this scope also ends at this scope, so that a
         # cancellation that leaves it is always the caller's, and has to be raised again.
         self._body = anyio.CancelScope()
@@ -154,11 +138,11 @@ class Engine:
         except BaseException as error:  # a cancellation that came while the tasks took their last steps
             interruption = join_interruptions(interruption, error)
         raised = choose_exception(
-            Ending(tuple(self._failures), interruption, was_ready=self._was_ready, stop_reason=self._stop_reason)
+            Ending(tuple(self._record.failures), interruption, was_ready=self._was_ready, stop_reason=self._stop_reason)
         )
-        self.phase = Phase.FAILED if self._failures else Phase.STOPPED
-        self._emit(events.KernelStopped, took=self._now() - self._stop_began, errors=len(self._failures))
-        self._failures.clear()
+        self.phase = Phase.FAILED if self._record.failures else Phase.STOPPED
+        self._record.emit(events.KernelStopped, took=self._now() - self._stop_began, errors=len(self._record.failures))
+        self._record.failures.clear()
         if raised is not None:
             try:
                 raise raised
@@ -189,9 +173,9 @@ class Engine:
             task.services = Services(
                 component,
                 start_soon=self._task_group.start_soon,
-                emit=self._emit,
-                record_failure=partial(self._record_service_failure, task),
-                record_give_up=partial(self._record_give_up, task),
+                emit=self._record.emit,
+                record_failure=partial(self._record.add_service_failure, task),
+                record_give_up=partial(self._record.add_give_up, task),
             )
             if task.state is TaskState.STARTED:
                 task.services.start()
@@ -204,9 +188,8 @@ class Engine:
             self._timer.set_deadline(task, self._now() + seconds)
 
     def _start(self) -> None:
-        self._began = self._now()
         self.phase = Phase.STARTING
-        self._emit(events.KernelStarting, components=self._unstarted)
+        self._record.emit(events.KernelStarting, components=self._unstarted)
         if self._stop_reason is not None:
             self._start_over.set()
         elif self._unstarted:
@@ -217,7 +200,7 @@ class Engine:
     def _become_ready(self) -> None:
         self._was_ready = True
         self.phase = Phase.READY
-        self._emit(events.Ready, took=self._now() - self._began)
+        self._record.emit(events.Ready, took=self._now() - self._starts.began)
         self._start_over.set()
 
     def _begin_stop(self) -> None:
@@ -226,9 +209,10 @@ class Engine:
             return
         self._stop_began = self._now()
         if not self._was_ready:
-            self._emit(events.RollingBack, cause=self._failures[0].error if self._failures else None)
+            failures = self._record.failures
+            self._record.emit(events.RollingBack, cause=failures[0].error if failures else None)
         self.phase = Phase.STOPPING
-        self._emit(events.KernelStopping)
+        self._record.emit(events.KernelStopping)
         self._start_over.set()
         self._schedule.begin_stop()
         for task in self._tasks.values():
@@ -273,15 +257,15 @@ class Engine:
         self._schedule.mark_begun(task.index)
         try:
             with task.abort, task.guard:
-                if await self._enter(task):
-                    crash = None if self._is_given_up(task) else await self._hold(task)
+                if await self._starts.enter(task):
+                    crash = None if self._starts.is_given_up(task) else await self._hold(task)
                     await self._exit(task, crash)
         except BaseException as error:  # an error that escaped would cancel the tasks of all other components
             own = remove_cancellations(error, expected=False) or error
-            self._record_failure(task, task.state.value, own)
+            self._record.add_failure(task, task.state.value, own)
         # Not before the scopes of the failed start are closed.
-        if self._is_given_up(task):
-            self._degrade(task)
+        if self._starts.is_given_up(task):
+            self._starts.degrade(task)
             # In its place until then, so that the components which it depends on outlive those that depend on it.
             await wait_through([task.may_stop])
         elif task.next_try is not None:
@@ -290,102 +274,6 @@ class Engine:
         task.state = TaskState.OVER
         task.manager = None
         self._finish(task)
-
-    async def _enter(self, task: ComponentTask) -> bool:
-        if task.attempt == 1:
-            now = self._now()
-            task.phase_began, task.waited = now, now - self._began
-            task.start_by = now + task.component.start_timeout
-        lost = [name for name in task.component.relies_on if name in self.degraded_starts]
-        if lost:
-            task.failed_start = make_dependency_error(task.component, lost)
-            return False
-        self._timer.set_deadline(task, task.start_by)
-        try:
-            if task.delay:
-                await anyio.sleep(task.delay)
-                if self._schedule.stopping:  # since this very tick: the sleep was over before the cancellation came
-                    self._emit_end(events.ComponentStartCancelled, task)
-                    return False
-            self._emit(events.ComponentStarting, component=task.name, waited=task.waited, attempt=task.attempt)
-            task.manager = ComponentManager.make(task.component, self._make_arguments(task.component))
-            task.pending = task.manager.__aenter__()
-            value = await task.pending
-        except BaseException as error:
-            self._record_failed_entry(task, error)
-            return False
-        finally:
-            task.pending = None
-            task.deadline = math.inf
-        # Shielded against `abort` from here on. Otherwise a cancellation of the start that comes too late would
-        # arrive at the next await, in the exit at the latest, and cut the exit off.
-        task.guard.shield = True
-        task.overdue = False
-        task.earlier_error = None
-        task.state = TaskState.STARTED
-        self._record_entry(task, value)
-        return True
-
-    def _record_failed_entry(self, task: ComponentTask, error: BaseException) -> None:
-        if not self._schedule.stopping and self._follow_start_policy(task, error):
-            return
-        own = remove_cancellations(error, expected=task.abort.cancel_called)
-        if own is None:
-            self._emit_end(events.ComponentStartCancelled, task)
-        else:
-            self._emit_end(events.ComponentStartFailed, task, error=own)
-            self._record_failure(task, "start", own)
-
-    def _follow_start_policy(self, task: ComponentTask, error: BaseException) -> bool:
-        """Whether the run goes on after the failed try of a start, as the component's policy says.
-
-        No policy applies to SystemExit and KeyboardInterrupt, which mean the process, and to a cancellation by other
-        code.
-        """
-        own = remove_cancellations(error, expected=True)
-        if own is not None and not isinstance(own, Exception):
-            return False
-        if task.failed_start is not None:
-            # The deadline has cancelled the start, which may have failed with an error of its own at that.
-            task.failed_start.__cause__ = own
-            return True
-        if own is None:
-            return False
-        reaction = task.component.on_start_failure.reaction
-        if reaction == "degrade":
-            task.failed_start = own
-            return True
-        if reaction == "retry":
-            delay = choose_delay(own, task.attempt, left=task.deadline - self._now(), backoff=self._backoff)
-            if delay is not None:
-                task.prepare_next_try(own, delay)
-                following = {"error": own, "delay": delay, "attempt": task.attempt + 1}
-                self._emit_end(events.ComponentStartRetrying, task, **following)
-                return True
-        return False
-
-    def _is_given_up(self, task: ComponentTask) -> bool:
-        """Whether the application is to serve without a component whose start has failed, or was too late."""
-        return task.failed_start is not None and not self._schedule.stopping
-
-    def _degrade(self, task: ComponentTask) -> None:
-        """Let the others start without this component."""
-        error, task.failed_start = task.failed_start, None
-        assert error is not None
-        task.state = TaskState.DEGRADED
-        self.degraded_starts[task.name] = describe_degraded(error)
-        self._annotate(task, error, "start")
-        self._emit_end(events.ComponentDegraded, task, error=error, waited=task.waited)
-        self._continue_start(task)
-
-    def _record_entry(self, task: ComponentTask, value: Any) -> None:
-        self._emit_end(events.ComponentStarted, task, waited=task.waited)
-        if self._schedule.stopping or task.failed_start is not None:
-            return  # it has started in spite of its cancellation, and goes on to its exit
-        self._provided.add(task.name, value)
-        if task.services is not None:
-            task.services.start()
-        self._continue_start(task)
 
     def _continue_start(self, task: ComponentTask) -> None:
         """Start the components that waited for this one."""
@@ -404,7 +292,7 @@ class Engine:
             await task.may_stop.wait()
         except BaseException as error:
             # Before anything is unwound: the exit may take its time, and the body must end in the same tick.
-            self._record_crash(task)
+            self._record.add_crash(task)
             # The component has died, and yet its dependents stop before it is exited: they may need parts that live.
             await wait_through([task.may_stop])
             return error
@@ -414,7 +302,7 @@ class Engine:
         now = self._now()
         task.state, task.phase_began = TaskState.STOPPING, now
         self._timer.set_deadline(task, now + task.component.stop_timeout)
-        self._emit(events.ComponentStopping, component=task.name)
+        self._record.emit(events.ComponentStopping, component=task.name)
         assert task.manager is not None
         error: BaseException | None = None
         try:
@@ -441,7 +329,7 @@ class Engine:
 
     def _record_exit(self, task: ComponentTask, error: BaseException | None) -> None:
         if error is None:
-            self._emit_end(events.ComponentStopped, task)
+            self._record.emit_end(events.ComponentStopped, task)
             return
         own = remove_cancellations(error, expected=task.guard.cancel_called or task.abort.cancel_called)
         if own is None:
@@ -450,12 +338,11 @@ class Engine:
                 # Raised again, a cancellation by `abort` ends at that scope, and `_run_component` records any other.
                 raise error
             return  # the stop's deadline has passed, and has been recorded
-        self._emit_end(events.ComponentStopFailed, task, error=own)
+        self._record.emit_end(events.ComponentStopFailed, task, error=own)
         if task.crash_place is None:
-            self._record_failure(task, "stop", own)
+            self._record.add_failure(task, "stop", own)
         else:
-            self._annotate(task, own, "serving")
-            self._failures[task.crash_place] = Failure(task.component, "serving", own)
+            self._record.complete_crash(task, own)
 
     def _finish(self, task: ComponentTask) -> None:
         self._alive -= 1
@@ -469,45 +356,7 @@ class Engine:
 
     def _report_only_abandoned_left(self) -> None:
         if self._abandoned and len(self._abandoned) == self._alive:
-            self._emit(events.OnlyAbandonedLeft, components=tuple(sorted(self._abandoned)))
-
-    def _make_arguments(self, component: Component) -> dict[str, Any]:
-        def find(need: Need) -> Any:
-            value = self._provided.find(component, need)
-            if value is NOTHING and need.kind is Kind.CONTEXT and self._make_context is not None:
-                return self._make_context(component.name)
-            return value
-
-        return make_arguments(component.needs, find, self._plan.settings)
-
-    def _record_failure(self, task: ComponentTask, phase: str, error: BaseException) -> None:
-        self._annotate(task, error, phase)
-        self._failures.append(Failure(task.component, phase, error, task.attempt))
-        self._end_run()
-
-    def _record_crash(self, task: ComponentTask) -> None:
-        policy = task.component.contribution.on_crash
-        task.crash_place = len(self._failures)
-        self._failures.append(Failure(task.component, "serving", None))
-        self._emit(events.ComponentCrashed, component=task.name, policy=policy)
-        self._follow_policy(policy, task)
-
-    def _record_service_failure(self, task: ComponentTask, service: str, error: BaseException) -> None:
-        _add_note(error, f"in the background service {service!r}")
-        self._record_failure(task, "stop", error)
-
-    def _record_give_up(self, task: ComponentTask, service: str, error: BaseException | None, policy: str) -> None:
-        if error is not None:
-            _add_note(error, f"in the background service {service!r}")
-            self._annotate(task, error, "serving")
-        self._failures.append(Failure(task.component, "serving", error))
-        self._follow_policy(policy, task)
-
-    def _follow_policy(self, policy: str, task: ComponentTask) -> None:
-        if policy == "stop":
-            self._end_run()
-        else:
-            self.degraded_by.add(task.name)
+            self._record.emit(events.OnlyAbandonedLeft, components=tuple(sorted(self._abandoned)))
 
     def _end_run(self) -> None:
         self._begin_stop()
@@ -525,7 +374,7 @@ class Engine:
         waiting = list_waiting(self._plan, self._tasks, task) if starting and not rolling_back else ()
         rollback_began = self._stop_began if rolling_back else None
         error = make_deadline_error(task, now, rollback_began=rollback_began, waiting=waiting)
-        self._emit(
+        self._record.emit(
             events.ComponentOverdue,
             component=task.name,
             phase=error.phase,
@@ -543,7 +392,7 @@ class Engine:
             task.failed_start = error
             task.abort.cancel()
         else:
-            self._record_failure(task, error.phase, error)
+            self._record.add_failure(task, error.phase, error)
 
     def _abandon(self, task: ComponentTask) -> None:
         """Let the other components stop without waiting for this one, which ignores cancellation."""
@@ -551,29 +400,9 @@ class Engine:
         if task.failed_start is not None:
             # The application can't serve without a component whose start can't be undone.
             error, task.failed_start = task.failed_start, None
-            self._record_failure(task, "start", error)
+            self._record.add_failure(task, "start", error)
             task.may_stop.set()  # nothing has started after it
         self._abandoned.add(task.name)
-        self._emit(events.ComponentAbandoned, component=task.name, phase=task.state.value)
+        self._record.emit(events.ComponentAbandoned, component=task.name, phase=task.state.value)
         self._release(self._schedule.mark_over(task.index))
         self._report_only_abandoned_left()
-
-    def _emit(self, kind: type[Event], **fields: Any) -> None:
-        if self._emit_event is not None:
-            self._emit_event(kind(at=self._now(), **fields))
-
-    def _emit_end(self, kind: Callable[..., Event], task: ComponentTask, **fields: Any) -> None:
-        """Emit the end of a component's phase, with the seconds that the phase took."""
-        if self._emit_event is not None:
-            now = self._now()
-            self._emit_event(kind(at=now, component=task.name, own=now - task.phase_began, **fields))
-
-    def _annotate(self, task: ComponentTask, error: BaseException, phase: str) -> None:
-        if not isinstance(error, DeadlineExceeded):  # whose message names the component
-            doing = {"start": "starting", "serving": "serving", "stop": "stopping"}[phase]
-            _add_note(error, f"while {doing} {describe_component(task.component)}")
-
-
-def _add_note(error: BaseException, note: str) -> None:
-    with suppress(Exception):  # an exception may be frozen, and is still the cause
-        error.add_note(note)

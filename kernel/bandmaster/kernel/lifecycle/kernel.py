@@ -17,8 +17,8 @@ from bandmaster.kernel.errors import PlanError
 from bandmaster.kernel.events import Event, Listener
 from bandmaster.kernel.lifecycle.blocked_phases import ReportBlocked
 from bandmaster.kernel.lifecycle.composition import Composition
-from bandmaster.kernel.lifecycle.engine import Phase
 from bandmaster.kernel.lifecycle.health import Check, Report, combine
+from bandmaster.kernel.lifecycle.phases import Phase
 from bandmaster.kernel.lifecycle.resources import Resources
 from bandmaster.kernel.lifecycle.run import Run
 from bandmaster.kernel.listeners.event_log import EventLog

@@ -8,8 +8,9 @@ from bandmaster.kernel import events
 from bandmaster.kernel.events import Event, Listener
 from bandmaster.kernel.lifecycle.blocked_phases import BlockedPhases, ReportBlocked
 from bandmaster.kernel.lifecycle.context import Context, DrainHook, Probe
-from bandmaster.kernel.lifecycle.engine import Engine, Phase
+from bandmaster.kernel.lifecycle.engine import Engine
 from bandmaster.kernel.lifecycle.health import Check, Health, Report, combine
+from bandmaster.kernel.lifecycle.phases import Phase
 from bandmaster.kernel.lifecycle.resources import Resources
 from bandmaster.kernel.lifecycle.restart import Restart, Service
 from bandmaster.kernel.planning.plan import Plan
@@ -144,6 +145,11 @@ class Run:
         """See `Context.extend_timeout`."""
         self.engine.extend(component, seconds)
         self.blocked_phases.extend(component, seconds, anyio.current_time())
+
+    @property
+    def provided(self) -> Resources:
+        """See `Context.provided`."""
+        return self.engine.resources
 
     async def wait_ready(self) -> Resources:
         """Wait until every component has started; returns the resources."""

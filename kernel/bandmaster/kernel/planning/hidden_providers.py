@@ -44,16 +44,20 @@ def describe_left_out(key: Key, left_out: Iterable[LeftOut]) -> str:
 
 def describe_undeclared(key: Key, components: Iterable[LifespanContribution]) -> str:
     """A hint about components that yield something without a declaration; empty without any."""
-    found = [
-        f"{part.name!r} ({place})"
-        for part in components
-        if not list_keys(part) and (place := _find_undeclared(part)) is not None
-    ]
+    found = {
+        part: place for part in components if not list_keys(part) and (place := _find_undeclared(part)) is not None
+    }
     if not found:
         return ""
-    one = f"write the return annotation there: -> AsyncIterator[{type_name(key.type)}]"
+    parts = [f"{part.name!r} ({place})" for part, place in found.items()]
+    kind = type_name(key.type)
+    annotations = {
+        f"-> {kind} for __aenter__" if isinstance(unwrap(part.factory), type) else f"-> AsyncIterator[{kind}]": None
+        for part in found
+    }
+    one = f"write the return annotation there: {' or '.join(annotations)}"
     verb = "yields" if len(found) == 1 else "yield"
-    return f"{' and '.join(found)} {verb} something without saying what: if it is one, {one}."
+    return f"{' and '.join(parts)} {verb} something without saying what: if it is one, {one}."
 
 
 def _get_imported(part: LeftOut) -> Any:

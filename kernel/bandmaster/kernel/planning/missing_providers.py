@@ -77,7 +77,7 @@ class _Search:
                 yield from self._check_choice(f"{describe_part(part)} needs {render_key(need.key)}", part, need.key)
             elif not chains and need.kind is Kind.RESOURCE and not need.optional:
                 message = f"{describe_part(part)} needs {render_key(need.key)}, which nothing provides."
-                yield Problem(message, self._describe_remedy(need.key), part.name)
+                yield Problem(message, self._describe_remedy(need.key, part), part.name)
 
     def find_undecorated(self, part: LifespanContribution, needs: Sequence[Need]) -> Iterator[Problem]:
         """The problems of a decorator that has nothing to decorate, or doesn't take it."""
@@ -89,7 +89,7 @@ class _Search:
         if len(chains) > 1:
             yield from self._check_choice(clause, part, key)
         elif not chains:
-            yield Problem(f"{clause}, which nothing provides.", self._describe_remedy(key), part.name)
+            yield Problem(f"{clause}, which nothing provides.", self._describe_remedy(key, part), part.name)
         elif not any(need.decorated for need in needs):
             annotation = f"Annotated[{type_name(key.type)}, Named({key.name!r})]" if key.name else type_name(key.type)
             yield Problem(
@@ -152,7 +152,7 @@ class _Search:
             return f"an override of {render_key(Key(chain.type))}"
         return describe_part(find_part(self.parts, chain.provider))
 
-    def _describe_remedy(self, key: Key) -> str:
+    def _describe_remedy(self, key: Key, asking: Contribution) -> str:
         if key.type is self.context:
             return "Only components have one."
         if key.type is Plan:
@@ -162,7 +162,7 @@ class _Search:
             or describe_left_out(key, self.left_out)
             or self._find_collected(key)
             or self._find_similar(key)
-            or describe_undeclared(key, self.wiring.running.values())
+            or describe_undeclared(key, (part for part in self.wiring.running.values() if part is not asking))
             or self._advise(key)
         )
 

@@ -16,6 +16,7 @@ from bandmaster.kernel.contributions.model import LifespanContribution, Provenan
 from bandmaster.kernel.contributions.renaming import stand_in
 from bandmaster.kernel.contributions.signatures import parameters
 from bandmaster.kernel.lifecycle.kernel import Kernel
+from bandmaster.kernel.lifecycle.phases import Phase
 from bandmaster.kernel.process.background import BackgroundProcess, read_launcher_settings
 from bandmaster.kernel.process.console_logging import log_to_stderr
 from bandmaster.kernel.process.process import check_may_run
@@ -92,19 +93,23 @@ class FunctionProcess(BackgroundProcess):
         async with self.kernel.running():
             async with anyio.create_task_group() as tasks:
                 tasks.start_soon(self._cancel_when_asked_to_stop, tasks.cancel_scope)
-                await self._run_call()
+                await self._run_call(tasks.cancel_scope)
                 tasks.cancel_scope.cancel()
             await self._escalation.run_until_skipped(self._drain)
             if self._failure is not None:
                 raise self._failure
         self._cut_short += not self._is_done
 
-    async def _run_call(self) -> None:
+    async def _run_call(self, scope: anyio.CancelScope) -> None:
         try:
             self.result = await self._call.run()
             self._is_done = True
-        except anyio.get_cancelled_exc_class():
-            raise
+        except anyio.get_cancelled_exc_class() as error:
+            if scope.cancel_called or self.kernel.phase is not Phase.READY:
+                raise  # asked to stop, or a component has crashed
+            # The function's own. Another error in its place, since a cancellation means the task that raises it.
+            self._failure = RuntimeError("the function was cancelled by something that it awaited")
+            self._failure.__cause__ = error
         except BaseException as error:  # noqa: BLE001  # raised outside of the task group, which would make a group of it
             self._failure = error
 

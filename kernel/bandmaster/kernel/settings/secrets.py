@@ -11,7 +11,7 @@ from pydantic import BaseModel, Secret, SecretBytes, SecretStr
 from pydantic_settings import BaseSettings
 
 from bandmaster.kernel.settings.variables import variables_of
-from bandmaster.kernel.text import MASK, is_secret_name, masked
+from bandmaster.kernel.text import MASK, is_secret_name, masked, masked_value
 
 
 def is_secret_field(kind: type[BaseModel], name: str) -> bool:
@@ -82,10 +82,10 @@ def hide_secrets(value: object, name: str = "") -> Any:
             return [hide_secrets(inner, name) for name, inner in zip(names, value, strict=True)]
         return [hide_secrets(inner) for inner in value]
     if isinstance(value, (set, frozenset)):
-        return {masked(str(inner)) for inner in value}
+        return {masked_value(str(inner)) for inner in value}
     if isinstance(value, (int, float)):
         return value
-    return masked(str(value.value if isinstance(value, Enum) else value))
+    return masked_value(str(value.value if isinstance(value, Enum) else value))
 
 
 def _name_items(value: list[Any] | tuple[Any, ...]) -> Sequence[str] | None:
@@ -117,7 +117,7 @@ def collect_texts(value: object) -> Iterator[str]:
 
 def holds_secret(value: object) -> bool:
     """Whether a value is a secret by type, or has a secret in the text."""
-    return isinstance(value, (Secret, SecretStr, SecretBytes)) or masked(str(value)) != str(value)
+    return isinstance(value, (Secret, SecretStr, SecretBytes)) or masked_value(str(value)) != str(value)
 
 
 def _is_secret_type(annotation: Any) -> bool:

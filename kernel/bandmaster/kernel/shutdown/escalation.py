@@ -7,7 +7,7 @@ import os
 import signal
 import time
 from collections.abc import Awaitable, Callable, Iterator
-from contextlib import contextmanager, nullcontext
+from contextlib import contextmanager, nullcontext, suppress
 from dataclasses import dataclass, replace
 from enum import Enum
 
@@ -15,8 +15,8 @@ import anyio
 
 from bandmaster.kernel import events
 from bandmaster.kernel.events import Event
-from bandmaster.kernel.lifecycle.engine import Phase
 from bandmaster.kernel.lifecycle.kernel import Kernel
+from bandmaster.kernel.lifecycle.phases import Phase
 from bandmaster.kernel.listeners.stop_report import StopReport
 from bandmaster.kernel.logs import get_logger
 from bandmaster.kernel.shutdown.stop_signals import Wake, make_waker
@@ -135,7 +135,8 @@ class Escalation:
         if action is None:
             return None
         if action is Action.EXIT:
-            os.write(2, f"bandmaster: {number.name} for the third time: leaving at once\n".encode())
+            with suppress(OSError):  # whoever reads stderr may be gone, as a closed terminal is
+                os.write(2, f"bandmaster: {number.name} for the third time: leaving at once\n".encode())
             self._exit(128 + number)
             return action
         if action is Action.STOP:

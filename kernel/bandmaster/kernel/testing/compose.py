@@ -11,7 +11,8 @@ from bandmaster.kernel.contributions.keys import Key
 from bandmaster.kernel.contributions.layer_classes import LayerClass
 from bandmaster.kernel.contributions.model import Contribution, LifespanContribution, group_of
 from bandmaster.kernel.discovery.disabling import list_addresses, parse_names
-from bandmaster.kernel.hosting.application import Application, create_app
+from bandmaster.kernel.hosting.application import Application
+from bandmaster.kernel.hosting.create import create_app
 from bandmaster.kernel.lifecycle.composition import check_contributions
 from bandmaster.kernel.settings.kernel import KernelSettings
 

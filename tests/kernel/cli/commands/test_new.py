@@ -83,9 +83,9 @@ def test_a_wrong_name(sandbox, name):
     assert (2, True) == (code, "can't be the name of a distribution" in error)
 
 
-@pytest.mark.parametrize("name", ["class", "json", "bandmaster", "Test"])
+@pytest.mark.parametrize("name", ["class", "json", "bandmaster", "Test", "fastapi", "Pytest"])
 def test_a_name_that_hides_a_module(sandbox, name):
-    """A package that would hide another module is refused."""
+    """A package that would hide another module is refused, such as one that the application imports."""
     code, error = sandbox.error("new", name)
     assert (1, True) == (code, "would hide" in error)
 

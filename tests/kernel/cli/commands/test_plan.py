@@ -100,6 +100,14 @@ def test_an_unknown_role(sandbox):
     assert "Warnings" not in sandbox.out("plan", "--role", "wroker")
 
 
+@pytest.mark.parametrize("command", [["plan"], ["check"], ["exec", "shop:count"]])
+def test_an_empty_role(sandbox, command):
+    """An unset variable of a shell gives an empty role, which is wrong use."""
+    code, shown = sandbox.error(*command, "--role", "")
+    assert 2 == code
+    assert "expected the name of a role, such as web or worker." in shown
+
+
 def test_another_role_of_an_application(sandbox):
     """An application with a role is planned again for another one, with the arguments from code."""
     sandbox.install_data()

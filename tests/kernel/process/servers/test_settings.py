@@ -42,6 +42,20 @@ def test_settings_that_a_server_does_not_support(settings, fields, said):
     assert said in str(refused.value)
 
 
+@pytest.mark.parametrize("host", ["", " ", "127.0.0.1:80", "[::1]", "a b"])
+def test_a_host_that_is_no_address(settings, host):
+    """The address is judged when settings are read, so that a check refuses what the launcher can't bind."""
+    with pytest.raises(ValidationError, match="expected an address or a name alone"):
+        settings(host=host)
+    assert ["127.0.0.1", "::1"] == [settings(host=good).host for good in (" 127.0.0.1", "::1")]
+
+
+def test_a_backlog_that_no_system_takes(settings):
+    """A number that listen() can't take is refused, and doesn't end the run with a traceback."""
+    with pytest.raises(ValidationError, match="backlog"):
+        settings(backlog=2**31)
+
+
 def test_the_event_loop(settings, monkeypatch):
     """The event loop auto is uvloop if that is installed."""
     assert settings(loop="uvloop").runs_on_uvloop

@@ -6,7 +6,7 @@ from typing import Annotated
 
 import typer
 
-from bandmaster.kernel.cli.options import WITHOUT_TARGET, AppDir, EnvFile, Format, Traceback
+from bandmaster.kernel.cli.options import WITHOUT_TARGET, AppDir, EnvFile, Format, Traceback, check_role
 from bandmaster.kernel.cli.output import answering, show_line
 from bandmaster.kernel.reports import MISCONFIGURED
 
@@ -30,7 +30,12 @@ App = Annotated[
 ]
 RunRole = Annotated[
     str,
-    typer.Option("--role", help="The role of the process, which decides on the components to start.", metavar="ROLE"),
+    typer.Option(
+        "--role",
+        help="The role of the process, which decides on the components to start.",
+        metavar="ROLE",
+        callback=check_role,
+    ),
 ]
 
 

@@ -6,6 +6,7 @@ import keyword
 import re
 import sys
 from collections.abc import Iterator
+from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -76,6 +77,9 @@ def check_name(name: str) -> str:
     package = re.sub(r"[-._]+", "_", name).lower()
     if keyword.iskeyword(package) or package in sys.stdlib_module_names or package in _TAKEN:
         raise CommandError(f"A package {package!r} would hide Python's own or another.", "Choose another name.")
+    found = find_spec(package)
+    if found is not None and found.origin is not None:  # a directory without modules has no origin
+        raise CommandError(f"A package {package!r} would hide the one in {found.origin}.", "Choose another name.")
     return package
 
 

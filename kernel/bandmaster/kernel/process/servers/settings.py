@@ -8,7 +8,15 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Annotated, Any, Literal, TypeAlias
 
-from pydantic import Field, NonNegativeInt, PositiveInt, ValidationError, model_validator
+from pydantic import (
+    AfterValidator,
+    Field,
+    NonNegativeInt,
+    PositiveInt,
+    StringConstraints,
+    ValidationError,
+    model_validator,
+)
 from pydantic_settings import NoDecode, SettingsConfigDict, SettingsError
 
 from bandmaster.kernel.errors import PlanError
@@ -26,13 +34,22 @@ _UNSUPPORTED: dict[str, tuple[str, ...]] = {
 }
 
 
+def _check_host(host: str) -> str:
+    if "[" in host or host.count(":") == 1 or len(host.split()) != 1:
+        raise ValueError("expected an address or a name alone: without a port, and without brackets")
+    return host
+
+
+_Host = Annotated[str, StringConstraints(strip_whitespace=True), AfterValidator(_check_host)]
+
+
 class ServerSettings(Settings):
     """Where and how `bandmaster run` and `serve` serve, read from variables that begin with ``BANDMASTER_SERVER_``."""
 
     model_config = SettingsConfigDict(env_prefix="BANDMASTER_SERVER_")
 
     server: ServerName = Field(default="uvicorn", description="The server that runs the application.")
-    host: str = Field(
+    host: _Host = Field(
         default="127.0.0.1", description="Address or name to listen on; 0.0.0.0 and :: mean every interface."
     )
     port: Annotated[int, Field(ge=0, le=65535)] = Field(
@@ -47,7 +64,7 @@ class ServerSettings(Settings):
         default="auto",
         description="The event loop: auto is uvloop where it is installed, else asyncio; trio needs hypercorn.",
     )
-    backlog: Annotated[int, Field(ge=1)] = Field(
+    backlog: Annotated[int, Field(ge=1, le=2**31 - 1)] = Field(
         default=2048, description="How many connections may wait to be accepted."
     )
     keep_alive: NonNegativeInt = Field(
