@@ -12,11 +12,11 @@ from starlette.responses import PlainTextResponse
 from starlette.routing import Route
 
 from bandmaster.contrib.oidc.access.bearer_auth import BearerAuth
-from bandmaster.contrib.oidc.access.revocations import RevocationList
 from bandmaster.contrib.oidc.access.settings import AccessSettings
 from bandmaster.contrib.oidc.errors import TokenStoreError
 from bandmaster.contrib.oidc.principal import Principal
 from bandmaster.contrib.oidc.redis_client import AuthRedisSettings, auth_redis
+from bandmaster.contrib.oidc.revocations import RevocationList
 from bandmaster.contrib.oidc.token_store.component import find_token_problems, token_store, token_store_redis
 from bandmaster.contrib.oidc.token_store.memory import MemoryTokenStore
 from bandmaster.contrib.oidc.token_store.redis_store import RedisTokenStore

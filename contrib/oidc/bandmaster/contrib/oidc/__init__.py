@@ -13,10 +13,8 @@ if TYPE_CHECKING:
     from bandmaster.contrib.oidc.access.open_websockets import OpenWebSockets as OpenWebSockets
     from bandmaster.contrib.oidc.access.prefixes import ProtectedPrefix as ProtectedPrefix
     from bandmaster.contrib.oidc.access.prefixes import protect as protect
-    from bandmaster.contrib.oidc.access.refusals import refuse as refuse
     from bandmaster.contrib.oidc.access.requirements import Requirement as Requirement
     from bandmaster.contrib.oidc.access.requirements import require as require
-    from bandmaster.contrib.oidc.access.revocations import RevocationList as RevocationList
     from bandmaster.contrib.oidc.access.security_schemes import SecurityScheme as SecurityScheme
     from bandmaster.contrib.oidc.access.settings import AccessSettings as AccessSettings
     from bandmaster.contrib.oidc.api_keys.api_key import ApiKey as ApiKey
@@ -77,6 +75,8 @@ if TYPE_CHECKING:
     from bandmaster.contrib.oidc.principal import get_principal as get_principal
     from bandmaster.contrib.oidc.principal import principal_context as principal_context
     from bandmaster.contrib.oidc.principal import set_principal as set_principal
+    from bandmaster.contrib.oidc.refusals import refuse as refuse
+    from bandmaster.contrib.oidc.revocations import RevocationList as RevocationList
     from bandmaster.contrib.oidc.sessions.cookie import CookieSessionStore as CookieSessionStore
     from bandmaster.contrib.oidc.sessions.memory import MemorySessionStore as MemorySessionStore
     from bandmaster.contrib.oidc.sessions.redis_store import RedisSessionStore as RedisSessionStore
@@ -104,9 +104,9 @@ export_lazily(
         "access.fastapi_users": ["CurrentUser", "OptionalUser"],
         "access.open_websockets": ["OpenWebSockets"],
         "access.prefixes": ["ProtectedPrefix", "protect"],
-        "access.refusals": ["refuse"],
+        "refusals": ["refuse"],
         "access.requirements": ["Requirement", "require"],
-        "access.revocations": ["RevocationList"],
+        "revocations": ["RevocationList"],
         "access.security_schemes": ["SecurityScheme"],
         "access.settings": ["AccessSettings"],
         "api_keys.api_key": ["ApiKey", "KeyState", "NewApiKey"],

@@ -19,7 +19,7 @@ class AuthEvent:
     """One use or refusal of a credential. Holds no credential."""
 
     action: str
-    """``request.refused``, ``login``, ``logout``, ``provider_logout`` by a provider's logout token, ``api_key.used``,
+    """``request.refused``, ``login``, ``logout``, ``logout.by_provider`` by a provider's logout token, ``api_key.used``,
     or a name of the application's own."""
     succeeded: bool
     principal: Principal | None = None

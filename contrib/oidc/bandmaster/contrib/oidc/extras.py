@@ -8,6 +8,9 @@ from contextlib import contextmanager
 
 from bandmaster.kernel import LifespanBand, LifespanContribution, ValueContribution, lifespan, value
 
+REDIS = "auth_redis"
+"""The name of the client that sessions and revoked tokens share, and of the provided `Redis`."""
+
 _PACKAGES = {"redis": "bandmaster.contrib.redis", "sql": "bandmaster.contrib.persistence"}
 
 

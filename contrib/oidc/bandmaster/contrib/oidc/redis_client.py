@@ -9,13 +9,10 @@ from typing import TYPE_CHECKING, ClassVar
 from pydantic import Field
 from pydantic_settings import SettingsConfigDict
 
-from bandmaster.contrib.oidc.extras import has_extra, leave_out_component
+from bandmaster.contrib.oidc.extras import REDIS, has_extra, leave_out_component
 from bandmaster.contrib.oidc.sessions.settings import SessionSettings
 from bandmaster.contrib.oidc.token_store.settings import TokenStoreSettings
 from bandmaster.kernel import EventLoop, LifespanContribution, Plan, Problem
-
-NAME = "auth_redis"
-"""The name of the component, and of the provided `Redis`."""
 
 
 def uses_redis(sessions: SessionSettings, tokens: TokenStoreSettings) -> bool:
@@ -52,7 +49,7 @@ if TYPE_CHECKING or has_extra("redis"):
                     "database of its own"
                 )
 
-    _plain: LifespanContribution = redis_component(NAME, settings=AuthRedisSettings)
+    _plain: LifespanContribution = redis_component(REDIS, settings=AuthRedisSettings)
     auth_redis = replace(
         _plain,
         when=uses_redis,
@@ -60,4 +57,4 @@ if TYPE_CHECKING or has_extra("redis"):
         description="The Redis of sessions and revoked tokens, with a pool of its own.",
     )
 else:
-    auth_redis = leave_out_component(NAME, "redis")
+    auth_redis = leave_out_component(REDIS, "redis")

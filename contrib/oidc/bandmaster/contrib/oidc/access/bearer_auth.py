@@ -9,11 +9,11 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from bandmaster.contrib.oidc.access.bearer_token import SUBPROTOCOL, Credential, find_credential, hide_token
 from bandmaster.contrib.oidc.access.first_message import AcceptedWebSocket, receive_token
-from bandmaster.contrib.oidc.access.refusals import refuse
-from bandmaster.contrib.oidc.access.revocations import MissingTokenStore, RevocationCheck, RevocationList
 from bandmaster.contrib.oidc.access.settings import AccessSettings
 from bandmaster.contrib.oidc.errors import AuthUnavailableError, CredentialError, InvalidRequestError
 from bandmaster.contrib.oidc.principal import get_principal, set_principal
+from bandmaster.contrib.oidc.refusals import refuse
+from bandmaster.contrib.oidc.revocations import MissingTokenStore, RevocationCheck, RevocationList
 from bandmaster.contrib.oidc.settings import AuthSettings
 from bandmaster.contrib.oidc.token_store.settings import TokenStoreSettings
 from bandmaster.contrib.oidc.token_store.store import TokenStore

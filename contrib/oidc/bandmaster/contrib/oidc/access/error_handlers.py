@@ -6,8 +6,8 @@ from starlette.requests import HTTPConnection
 from starlette.responses import Response
 from starlette.websockets import WebSocket
 
-from bandmaster.contrib.oidc.access.refusals import describe_refusal, log_refusal, refuse_open_websocket
 from bandmaster.contrib.oidc.errors import CredentialError
+from bandmaster.contrib.oidc.refusals import describe_refusal, log_refusal, refuse_open_websocket
 from bandmaster.contrib.web import problem_response
 from bandmaster.kernel import ErrorHandlerContribution
 

@@ -8,8 +8,8 @@ import anyio
 from starlette.types import Message, Receive, Send
 
 from bandmaster.contrib.oidc.access.bearer_token import check_form
-from bandmaster.contrib.oidc.access.refusals import choose_close_code
 from bandmaster.contrib.oidc.errors import InvalidRequestError, MissingCredentialError
+from bandmaster.contrib.oidc.refusals import choose_close_code
 
 MEMBER = "access_token"
 """The member of the first message that is the token: ``{"access_token": "..."}``."""

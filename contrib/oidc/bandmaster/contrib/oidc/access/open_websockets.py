@@ -13,12 +13,12 @@ from typing import Any
 import anyio
 from starlette.types import ASGIApp, Receive, Scope, Send
 
-from bandmaster.contrib.oidc.access.refusals import UNAUTHORIZED
-from bandmaster.contrib.oidc.access.revocations import RevocationCheck, RevocationList
 from bandmaster.contrib.oidc.access.settings import AccessSettings
 from bandmaster.contrib.oidc.api_keys.service import ApiKeys
 from bandmaster.contrib.oidc.errors import AuthUnavailableError, InvalidTokenError
 from bandmaster.contrib.oidc.principal import Principal, get_principal
+from bandmaster.contrib.oidc.refusals import UNAUTHORIZED
+from bandmaster.contrib.oidc.revocations import RevocationCheck, RevocationList
 from bandmaster.contrib.oidc.settings import AuthSettings
 from bandmaster.kernel import (
     Context,

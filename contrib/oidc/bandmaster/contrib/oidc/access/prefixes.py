@@ -9,9 +9,9 @@ from dataclasses import dataclass
 
 from starlette.types import ASGIApp, Receive, Scope, Send
 
-from bandmaster.contrib.oidc.access.refusals import refuse
 from bandmaster.contrib.oidc.access.requirements import Requirement, require
 from bandmaster.contrib.oidc.errors import CredentialError
+from bandmaster.contrib.oidc.refusals import refuse
 from bandmaster.kernel import MiddlewareBand, MiddlewareContribution, Plan
 
 _NO_NAME = re.compile(r"[^A-Za-z0-9_.-]+")

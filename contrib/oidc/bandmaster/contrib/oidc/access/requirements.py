@@ -11,9 +11,9 @@ from starlette.middleware import Middleware
 from starlette.requests import HTTPConnection
 from starlette.types import ASGIApp, Receive, Scope, Send
 
-from bandmaster.contrib.oidc.access.refusals import describe_refusal, refuse
 from bandmaster.contrib.oidc.errors import CredentialError, InsufficientScopeError, MissingCredentialError
 from bandmaster.contrib.oidc.principal import Principal, get_principal
+from bandmaster.contrib.oidc.refusals import describe_refusal, refuse
 
 ANY_SCOPE = "*"
 """The scope with which the bypass for development has every other one."""

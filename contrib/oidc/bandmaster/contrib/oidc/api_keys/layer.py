@@ -6,12 +6,12 @@ from collections.abc import Iterable, Sequence
 
 from starlette.types import ASGIApp, Receive, Scope, Send
 
-from bandmaster.contrib.oidc.access.refusals import refuse
 from bandmaster.contrib.oidc.api_keys.service import ApiKeys
 from bandmaster.contrib.oidc.api_keys.settings import ApiKeySettings
 from bandmaster.contrib.oidc.auth_events import AuthListener, report_auth_event
 from bandmaster.contrib.oidc.errors import AuthUnavailableError, CredentialError, InvalidRequestError
 from bandmaster.contrib.oidc.principal import set_principal
+from bandmaster.contrib.oidc.refusals import refuse
 from bandmaster.kernel import MiddlewareBand, middleware
 
 _AUTHORIZATION = b"authorization"

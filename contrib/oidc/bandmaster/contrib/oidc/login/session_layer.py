@@ -9,7 +9,6 @@ from starlette.requests import Request
 from starlette.types import ASGIApp, Receive, Scope, Send
 from starlette.websockets import WebSocket
 
-from bandmaster.contrib.oidc.access.refusals import refuse
 from bandmaster.contrib.oidc.auth_events import report_auth_event
 from bandmaster.contrib.oidc.errors import AuthUnavailableError
 from bandmaster.contrib.oidc.login.addresses import PREFIX
@@ -19,6 +18,7 @@ from bandmaster.contrib.oidc.login.navigation import find_path
 from bandmaster.contrib.oidc.login.service import Login
 from bandmaster.contrib.oidc.login.settings import is_login_on
 from bandmaster.contrib.oidc.principal import Principal, get_principal, set_principal
+from bandmaster.contrib.oidc.refusals import refuse
 from bandmaster.contrib.oidc.sessions.store import Session, hash_id
 from bandmaster.contrib.web import ProblemDetails, problem_response, refuse_websocket
 from bandmaster.kernel import MiddlewareBand, current_websocket, get_logger, middleware

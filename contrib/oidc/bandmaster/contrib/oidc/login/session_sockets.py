@@ -8,8 +8,8 @@ from dataclasses import dataclass, field
 
 import anyio
 
-from bandmaster.contrib.oidc.access.refusals import UNAUTHORIZED
 from bandmaster.contrib.oidc.errors import AuthUnavailableError
+from bandmaster.contrib.oidc.refusals import UNAUTHORIZED
 from bandmaster.contrib.oidc.sessions.store import Session, SessionStore, hash_id
 from bandmaster.kernel import WebSocketConnection, get_logger
 

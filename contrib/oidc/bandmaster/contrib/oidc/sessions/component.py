@@ -5,8 +5,7 @@ from __future__ import annotations
 from collections.abc import AsyncIterator, Iterator
 from typing import TYPE_CHECKING, Annotated
 
-from bandmaster.contrib.oidc.extras import has_extra, leave_out_component
-from bandmaster.contrib.oidc.redis_client import NAME as REDIS
+from bandmaster.contrib.oidc.extras import REDIS, has_extra, leave_out_component
 from bandmaster.contrib.oidc.sessions.settings import SessionSettings
 from bandmaster.contrib.oidc.sessions.store import SessionStore
 from bandmaster.contrib.oidc.settings import AuthSettings

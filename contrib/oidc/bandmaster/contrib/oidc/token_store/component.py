@@ -5,9 +5,8 @@ from __future__ import annotations
 from collections.abc import AsyncIterator, Iterator
 from typing import TYPE_CHECKING, Annotated
 
-from bandmaster.contrib.oidc.access.revocations import RevocationList
-from bandmaster.contrib.oidc.extras import has_extra, leave_out_component
-from bandmaster.contrib.oidc.redis_client import NAME as REDIS
+from bandmaster.contrib.oidc.extras import REDIS, has_extra, leave_out_component
+from bandmaster.contrib.oidc.revocations import RevocationList
 from bandmaster.contrib.oidc.several_processes import find_unshared, is_asked_for
 from bandmaster.contrib.oidc.token_store.settings import TokenStoreSettings
 from bandmaster.contrib.oidc.token_store.store import TokenStore
