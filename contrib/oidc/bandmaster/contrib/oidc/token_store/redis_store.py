@@ -80,7 +80,7 @@ class RedisTokenStore:
         """See `TokenStore.revoke`."""
         now = self._clock()
         ends = now + self._longest_life if expires_at is None else expires_at.timestamp()
-        # A revocation of an expired token has nothing to keep, and PEXPIREAT with a past time would delete the token.
+        # A time to live is never negative, also for a token that has expired.
         ends = max(ends, now + 0.001)
         return bool(await self._run(self._revoke, user_id, jti, _to_milliseconds(ends)))
 
