@@ -19,8 +19,9 @@ class AuthEvent:
     """One use or refusal of a credential. Holds no credential."""
 
     action: str
-    """``request.refused``, ``login``, ``logout``, ``logout.by_provider`` by a provider's logout token, ``api_key.used``,
-    or a name of the application's own."""
+    """``request.refused``, ``login``, ``logout``, ``logout.by_provider`` (by a provider's logout token),
+    ``api_key.used``, or a name of the application's own.
+    """
     succeeded: bool
     principal: Principal | None = None
     """The caller, if known."""
