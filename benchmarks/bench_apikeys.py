@@ -44,7 +44,7 @@ async def make_layer(app: ASGIApp, settings: ApiKeySettings = SETTINGS) -> tuple
     store = MemoryApiKeyStore()
     keys = ApiKeys(store, build_hasher(settings), settings, updates=PendingUpdates(store, interval=60))
     made = await keys.create("acme", scopes=["read"])
-    return ApiKeyAuth.layer(app, keys, settings), made.key.get_secret_value()
+    return ApiKeyAuth.layer(app, settings, keys), made.key.get_secret_value()
 
 
 def starlette_idiom() -> ASGIApp:

@@ -181,6 +181,21 @@ async def test_a_removed_pepper_is_noticed_at_the_start() -> None:
     (await attempt(**options)).assert_clean()
 
 
+async def test_an_application_that_serves_without_keys_says_503() -> None:
+    """Where operators let the start go on without API keys, a key can't be checked; other requests are served."""
+    store = MemoryApiKeyStore()
+    settings = ApiKeySettings(peppers={"2025": SecretStr(OLD_PEPPER)})
+    made = await ApiKeys(store, HmacSha256Hasher(settings.peppers), settings).create("acme")
+    async with run(
+        contributions=[api_keys, ApiKeyAuth],
+        overrides={ApiKeySettings: ApiKeySettings(peppers=PEPPERS), ApiKeyStore: store},
+        settings=KernelSettings(on_start_failure={"api_keys": "degrade"}),
+    ) as running:
+        assert 404 == (await running.client.get("/")).status_code
+        answer = await running.client.get("/", headers={"x-api-key": made.key.get_secret_value()})
+        assert 503 == answer.status_code
+
+
 @pytest.mark.requirement("CA-50")
 async def test_a_pepper_that_is_still_there_is_enough() -> None:
     """Keys of an older pepper that is still configured don't hold up a start."""
@@ -238,6 +253,7 @@ def test_settings_without_effect_are_told_by_check() -> None:
     assert [f"AUTH_API_KEY_PREFIX, AUTH_API_KEY_STORE are {rest}"] == find(store="sql", prefix="acme")
     assert [f"AUTH_API_KEY_PREFIX is {rest}"] == find(prefix="acme")
     assert [] == find()
+    assert [] == find(peppers={})
     assert [] == find(peppers=PEPPERS, prefix="acme")
 
 

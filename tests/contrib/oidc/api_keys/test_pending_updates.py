@@ -98,6 +98,15 @@ async def test_a_recent_use_is_not_noted_again(updates, store, later, written) -
 
 
 @pytest.mark.requirement("CA-51")
+async def test_a_use_that_another_process_has_written_meanwhile_is_enough(updates, store) -> None:
+    """The record that the request has read may be older than the store: the store is told the interval."""
+    await store.record_uses({KEY.id: NOW + 30}, interval=60)
+    updates.add_use(KEY, NOW + 31)
+    assert await updates.write()
+    assert NOW + 30 == (await store.get(KEY.id)).last_used_at
+
+
+@pytest.mark.requirement("CA-51")
 async def test_a_failed_write_is_kept_and_tried_again(updates, store) -> None:
     """An outage loses no use, is logged once, and raises nothing."""
     store.failure = AuthUnavailableError("the database is away")
@@ -206,3 +215,37 @@ async def test_the_service_collects_and_writes(store) -> None:
         assert [1, 5] == sleep.asked[-2:], "after a success the pauses are short again"
         tasks.cancel_scope.cancel()
     sleep.close()
+
+
+async def test_a_replaced_hash_alone_wakes_the_service(store) -> None:
+    """A key whose use was noted already still gets the new hash."""
+    sleep = Sleeps()
+    updates = PendingUpdates(store, interval=60, sleep=sleep)
+    async with anyio.create_task_group() as tasks:
+        tasks.start_soon(updates.run)
+        await anyio.wait_all_tasks_blocked()
+        updates.add_hash(KEY, "hmac-sha256$2026$2")
+        await anyio.wait_all_tasks_blocked()
+        await sleep.end_one()
+        assert [(KEY.id, KEY.hash, "hmac-sha256$2026$2")] == store.writes
+        tasks.cancel_scope.cancel()
+    sleep.close()
+
+
+async def test_what_was_written_before_a_failure_is_not_written_again(store, updates) -> None:
+    """Of two hashes the second one fails: only that one is tried again."""
+    second = replace(KEY, id="abcdefghijklm")
+    updates.add_hash(KEY, "hmac-sha256$2026$2")
+    updates.add_hash(second, "hmac-sha256$2026$3")
+    write = store.replace_hash
+
+    async def fail_for_the_second(key_id, old, new):
+        if key_id == second.id:
+            raise AuthUnavailableError("away")
+        return await write(key_id, old, new)
+
+    store.replace_hash = fail_for_the_second
+    assert not await updates.write()
+    store.replace_hash = write
+    assert await updates.write()
+    assert [KEY.id, second.id] == [key_id for key_id, _, _ in store.writes]

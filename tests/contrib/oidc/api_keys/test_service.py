@@ -300,6 +300,43 @@ async def test_a_hash_changes_over_to_the_first_pepper_at_the_next_use(store, cl
         await after.verify(unused)
 
 
+@pytest.mark.requirement("CA-51")
+async def test_a_use_is_noted_for_later(store, hasher, settings, clock) -> None:
+    """The time of the request is noted, and written by nobody until the updates are."""
+    updates = PendingUpdates(store, interval=60)
+    keys = ApiKeys(store, hasher, settings, updates=updates, clock=clock)
+    key, record = await create(keys)
+    clock.move(5)
+    await keys.verify(key)
+    assert (await store.get(record.id)).last_used_at is None
+    await updates.write()
+    assert clock.now == (await store.get(record.id)).last_used_at
+
+
+@pytest.mark.requirement("CA-50")
+async def test_a_new_hash_is_computed_once(store, settings, clock, monkeypatch) -> None:
+    """While a new hash waits to be written, further requests with the key compute none: bcrypt would be slow."""
+    old = {"2025": SecretStr(OLD_PEPPER)}
+    key, _ = await create(ApiKeys(store, HmacSha256Hasher(old), settings))
+    hasher = HmacSha256Hasher({**settings.peppers, **old})
+    computed = []
+    compute = hasher.hash
+
+    async def count(key):
+        computed.append(1)
+        return await compute(key)
+
+    monkeypatch.setattr(hasher, "hash", count)
+    updates = PendingUpdates(store, interval=60)
+    keys = ApiKeys(store, hasher, settings, updates=updates, clock=clock)
+    for _ in range(3):
+        await keys.verify(key)
+    assert [1] == computed
+    await updates.write()
+    await keys.verify(key)
+    assert [1] == computed
+
+
 async def test_a_refused_key_leaves_no_trace(store, hasher, settings, clock) -> None:
     """Neither a wrong secret nor a key that has ended counts as a use, or changes a hash."""
     updates = PendingUpdates(store, interval=60)

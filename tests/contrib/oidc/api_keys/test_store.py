@@ -1,5 +1,6 @@
 """Every store keeps the same promises: in memory, in SQLite, and in PostgreSQL through two drivers."""
 
+import time
 from dataclasses import replace
 
 import anyio
@@ -69,6 +70,23 @@ async def test_a_key_comes_back_as_it_was(store) -> None:
     assert full.hash == (await store.get(full.id)).hash
     assert make(2) == await store.get(make(2).id)
     assert await store.get("0" * 13) is None
+
+
+async def test_times_do_not_depend_on_the_time_zone(store, monkeypatch) -> None:
+    """A process far from Greenwich reads the times that another one has written, and the other way round."""
+    key = make(expires_at=NOW + 10)
+    await store.add(key)
+    monkeypatch.setenv("TZ", "Pacific/Auckland")
+    time.tzset()
+    try:
+        assert key == await store.get(key.id)
+        assert [key] == list(await store.list(usable_at=NOW + 9))
+        assert [] == list(await store.list(usable_at=NOW + 10))
+        await store.revoke(key.id, NOW + 5)
+    finally:
+        monkeypatch.undo()
+        time.tzset()
+    assert NOW + 5 == (await store.get(key.id)).revoked_at
 
 
 async def test_an_id_is_taken_once(store) -> None:

@@ -39,7 +39,11 @@ class ApiKeyAuth:
     """
 
     def __init__(
-        self, app: ASGIApp, keys: ApiKeys, settings: ApiKeySettings, listeners: Sequence[AuthListener] = ()
+        self,
+        app: ASGIApp,
+        settings: ApiKeySettings,
+        keys: ApiKeys | None = None,
+        listeners: Sequence[AuthListener] = (),
     ) -> None:
         self._app = app
         self._keys = keys
@@ -52,6 +56,8 @@ class ApiKeyAuth:
         try:
             key = self._find_key(scope["headers"])
             if key is not None:
+                if self._keys is None:
+                    raise AuthUnavailableError("the component of API keys isn't there, because its start failed")
                 principal = await self._keys.verify(key)
                 set_principal(scope, principal)
                 if self._has_listeners:

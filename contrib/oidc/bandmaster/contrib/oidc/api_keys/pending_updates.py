@@ -97,8 +97,6 @@ class PendingUpdates:
 
     async def write_last(self) -> None:
         """Write all updates when the application stops, within a few seconds. A failure is logged."""
-        if not len(self):
-            return
         with anyio.move_on_after(_LAST_WRITE):
             await self.write()
         if len(self):

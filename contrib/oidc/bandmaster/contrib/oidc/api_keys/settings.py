@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from importlib.util import find_spec
 from typing import Annotated, ClassVar, Literal
@@ -14,7 +15,7 @@ from bandmaster.kernel import Settings
 
 MIN_PEPPER = 32
 """Characters of a pepper, at least: 128 bits in hexadecimal."""
-_MAX_PEPPER_ID = 32
+_PEPPER_ID = re.compile(r"[A-Za-z0-9_-]{1,32}")
 _DAY = 86_400
 _PACKAGES = {"sql": ("bandmaster.contrib.persistence", "sql"), "bcrypt": ("bcrypt", "bcrypt")}
 """The package that a value of a setting needs, and the extra that installs it."""
@@ -91,10 +92,8 @@ class ApiKeySettings(Settings):
     @classmethod
     def _check_peppers(cls, value: Mapping[str, SecretStr]) -> Mapping[str, SecretStr]:
         for number, (name, pepper) in enumerate(value.items(), start=1):
-            if len(name) > _MAX_PEPPER_ID or not name.replace("-", "").replace("_", "").isalnum() or not name.isascii():
-                raise ValueError(
-                    f"the id of entry {number} isn't made of up to {_MAX_PEPPER_ID} letters, digits, - and _"
-                )
+            if not _PEPPER_ID.fullmatch(name):
+                raise ValueError(f"the id of entry {number} isn't made of up to 32 letters, digits, - and _")
             if len(pepper.get_secret_value()) < MIN_PEPPER:
                 raise ValueError(
                     f"entry {number} is shorter than {MIN_PEPPER} characters. Make one with: "
