@@ -316,4 +316,4 @@ def test_every_public_name_can_be_imported() -> None:
     names = ["ApiKey", "ApiKeyError", "ApiKeys", "ApiKeySettings", "ApiKeyStore", "BcryptHasher", "HmacSha256Hasher"]
     names += ["KeyHasher", "KeyHashers", "KeyState", "MemoryApiKeyStore", "NewApiKey", "SqlApiKeyStore"]
     assert names == [getattr(oidc, name).__name__ for name in names]
-    assert ("api_key_auth", "api_key_scheme") == (oidc.ApiKeyAuth.name, oidc.api_key_scheme.__name__)
+    assert "api_key_auth" == oidc.ApiKeyAuth.name

@@ -21,7 +21,6 @@ if TYPE_CHECKING:
     from bandmaster.contrib.oidc.api_keys.api_key import KeyState as KeyState
     from bandmaster.contrib.oidc.api_keys.api_key import NewApiKey as NewApiKey
     from bandmaster.contrib.oidc.api_keys.bcrypt_hasher import BcryptHasher as BcryptHasher
-    from bandmaster.contrib.oidc.api_keys.fastapi_scheme import api_key_scheme as api_key_scheme
     from bandmaster.contrib.oidc.api_keys.hashers import HmacSha256Hasher as HmacSha256Hasher
     from bandmaster.contrib.oidc.api_keys.hashers import KeyHasher as KeyHasher
     from bandmaster.contrib.oidc.api_keys.hashers import KeyHashers as KeyHashers
@@ -111,7 +110,6 @@ export_lazily(
         "access.settings": ["AccessSettings"],
         "api_keys.api_key": ["ApiKey", "KeyState", "NewApiKey"],
         "api_keys.bcrypt_hasher": ["BcryptHasher"],
-        "api_keys.fastapi_scheme": ["api_key_scheme"],
         "api_keys.hashers": ["HmacSha256Hasher", "KeyHasher", "KeyHashers"],
         "api_keys.layer": ["ApiKeyAuth"],
         "api_keys.service": ["ApiKeys"],

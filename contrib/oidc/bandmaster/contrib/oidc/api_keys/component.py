@@ -5,6 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import AsyncIterator, Iterator, Mapping
 
+from bandmaster.contrib.oidc.access.revocations import RevocationList
 from bandmaster.contrib.oidc.api_keys.build import build_hasher
 from bandmaster.contrib.oidc.api_keys.hashers import KeyHasher
 from bandmaster.contrib.oidc.api_keys.layer import has_peppers
@@ -52,7 +53,8 @@ def count_threads(settings: ApiKeySettings) -> Mapping[str, int]:
     return {"threads": settings.bcrypt_threads} if is_installed("bcrypt") else {}
 
 
-@lifespan(band=LifespanBand.SERVICES, name="api_keys", when=has_peppers, budget=count_threads)
+# As a revocation list the service ends the WebSockets of a key that is revoked while they are open.
+@lifespan(band=LifespanBand.SERVICES, name="api_keys", provides=RevocationList, when=has_peppers, budget=count_threads)
 async def api_keys(store: ApiKeyStore, settings: ApiKeySettings, context: Context) -> AsyncIterator[ApiKeys]:
     """API keys: made, verified, revoked and rotated."""
     hasher = build_hasher(settings)
