@@ -5,7 +5,6 @@ from __future__ import annotations
 import time
 from collections.abc import AsyncIterator, Iterator, Mapping
 
-from bandmaster.contrib.oidc.access.revocations import RevocationList
 from bandmaster.contrib.oidc.api_keys.build import build_hasher
 from bandmaster.contrib.oidc.api_keys.hashers import KeyHasher
 from bandmaster.contrib.oidc.api_keys.layer import has_peppers
@@ -14,6 +13,7 @@ from bandmaster.contrib.oidc.api_keys.service import ApiKeys
 from bandmaster.contrib.oidc.api_keys.settings import ApiKeySettings, is_installed
 from bandmaster.contrib.oidc.api_keys.store import ApiKeyStore, MemoryApiKeyStore
 from bandmaster.contrib.oidc.errors import ApiKeyError, AuthUnavailableError
+from bandmaster.contrib.oidc.revocations import RevocationList
 from bandmaster.kernel import Context, KernelSettings, LifespanBand, Problem, get_logger, lifespan
 
 _SHOWN = 20
