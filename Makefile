@@ -31,9 +31,8 @@ help:
 	@echo "make bench   figures against peers, as ratios"
 	@echo "make outside other projects' own tests with every application wrapped (long, downloads them)"
 
-run: export DATABASE_MIGRATE_ON_START ?= true
 run: $(VENV)/.run
-	$(BIN)/bandmaster run boxoffice:app --show-plan
+	$(BIN)/bandmaster run boxoffice:app --env-file examples/boxoffice/development.env --show-plan
 
 # xdist's default deals the tests of one file out to all workers, and each worker then starts the servers of the file.
 test: $(VENV)/.dev
