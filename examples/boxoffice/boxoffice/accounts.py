@@ -17,7 +17,7 @@ from boxoffice.houses import Houses
 from boxoffice.jobs import count_seats
 
 SCOPE = "reports"
-"""What a caller needs to read the report. People have it by their login, programs by an API key."""
+"""The scope that the report requires. People have the scope by their login, programs by an API key."""
 _LONGEST_NAME = 60
 
 Keys = Annotated[ApiKeys, Resource()]
