@@ -68,24 +68,23 @@ async def test_many_cold_requests_fetch_once(oidc_provider: OidcProvider) -> Non
     """500 requests that arrive before any key is known wait for one discovery and one fetch of keys."""
     token = await oidc_provider.mint(API)
     oidc_provider.forget_counts()
-    oidc_provider.add_fault(DISCOVERY, times=1, status=503)
+    oidc_provider.add_fault(DISCOVERY, hold=True)
     statuses: list[int] = []
-    async with run_shop(oidc_provider.issuer, provider_away="degrade", key_backoff=1) as running:
+
+    async def call() -> None:
+        statuses.append((await ask(running, "/me", token)).status_code)
+
+    patient = {"provider_away": "degrade", "start_timeout": 0.1, "fetch_timeout": 60}
+    async with run_shop(oidc_provider.issuer, **patient) as running, anyio.create_task_group() as tasks:
+        for _ in range(500):
+            tasks.start_soon(call)
+        await anyio.wait_all_tasks_blocked()
         with anyio.fail_after(30):
-            while (await ask(running, "/me", token)).status_code == 503:
-                oidc_provider.forget_counts()
-                await anyio.sleep(0.05)
-
-        async def call() -> None:
-            statuses.append((await ask(running, "/me", token)).status_code)
-
-        async with anyio.create_task_group() as tasks:
-            for _ in range(500):
-                tasks.start_soon(call)
-        counts = oidc_provider.counts()
+            while not oidc_provider.waiting():
+                await anyio.sleep(0.01)
+        oidc_provider.release()
     assert [200] * 500 == statuses
-    assert counts.get(DISCOVERY, 0) <= 1
-    assert counts.get(oidc_provider.jwks_path, 0) <= 1
+    assert {DISCOVERY: 1, oidc_provider.jwks_path: 1} == oidc_provider.counts()
 
 
 @pytest.mark.requirement("CA-09")
