@@ -6,11 +6,11 @@ from collections.abc import Sequence
 from importlib.resources import files
 from typing import Annotated
 
-from fastapi import APIRouter, Depends, Form, HTTPException, Path, Response, Security
+from fastapi import APIRouter, Depends, Form, HTTPException, Path, Response
 from fastapi.responses import HTMLResponse, RedirectResponse
 
 from bandmaster.contrib.fastapi import Resource
-from bandmaster.contrib.oidc import ApiKey, ApiKeyError, ApiKeys, CurrentUser, Principal, api_key_scheme, require
+from bandmaster.contrib.oidc import ApiKey, ApiKeyError, ApiKeys, CurrentUser, Principal, require
 from bandmaster.contrib.persistence import DatabaseManager
 from boxoffice.account_page import render_account
 from boxoffice.houses import Houses
@@ -38,7 +38,7 @@ async def find_person(user: CurrentUser) -> Principal:
 Person = Annotated[Principal, Depends(find_person)]
 
 
-@router.get("/reports/sales", dependencies=[Security(api_key_scheme()), Depends(require(SCOPE))])
+@router.get("/reports/sales", dependencies=[Depends(require(SCOPE))])
 async def report_sales(
     houses: Annotated[Houses, Resource()], manager: Annotated[DatabaseManager, Resource()]
 ) -> dict[str, int]:
