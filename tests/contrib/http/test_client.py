@@ -96,7 +96,7 @@ async def test_no_text_of_a_client_has_the_password_of_its_proxy(client) -> None
 
 
 async def test_events_of_a_service_have_no_deadline(client) -> None:
-    """They go on for longer than any call; an answer that has none is refused."""
+    """Event streams go on for longer than any call; an answer that is none is refused."""
 
     async def send_events(seen, stream):
         if seen.target == "/none":

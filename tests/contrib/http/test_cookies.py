@@ -35,7 +35,7 @@ async def test_a_cookie_of_one_call_is_sent_once(client) -> None:
 
 
 async def test_cookies_of_the_client_are_refused(client) -> None:
-    """Nobody puts a cookie into a client that others use, and wonders why it isn't sent."""
+    """A cookie for the shared client is refused, since the client would never send it."""
     async with client() as http:
         with pytest.raises(ValueError, match="send one with its call"):
             http.cookies.set("session", "1")

@@ -175,7 +175,7 @@ async def test_a_proxy_that_refuses_is_a_permanent_error(client, authority) -> N
 
 
 async def test_a_proxy_that_is_away_is_a_transient_error(client) -> None:
-    """Nothing is sent directly instead."""
+    """The call fails, and isn't sent directly instead."""
 
     async def answer(seen, stream):
         return reply()

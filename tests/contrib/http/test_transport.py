@@ -87,7 +87,7 @@ async def test_a_stream_is_sent_once(client) -> None:
 
 @pytest.mark.parametrize("status", [200, 301, 400, 404, 408, 500, 501])
 async def test_other_statuses_are_answers(client, status) -> None:
-    """Nothing is repeated that another attempt may not mend."""
+    """Only errors that another attempt may mend are repeated."""
     async with serving(script(status)) as service, client() as http:
         assert status == (await http.get(service.url)).status_code
         assert 1 == len(service.requests)

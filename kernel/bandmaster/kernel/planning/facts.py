@@ -1,4 +1,4 @@
-"""What components tell about themselves in the plan, from their settings. Pure."""
+"""The facts that components tell about themselves in the plan, from their settings. Pure."""
 
 from __future__ import annotations
 

@@ -59,7 +59,7 @@ class Component:
     relies_on: tuple[str, ...] = ()
     """Components without which this one isn't started: it is degraded with them."""
     facts: tuple[str, ...] = ()
-    """What the component tells about itself, such as an address that operators register elsewhere."""
+    """Facts that the component tells about itself, such as an address that operators register elsewhere."""
 
     @property
     def name(self) -> str:

@@ -59,7 +59,7 @@ async def fetch(running: Running, path: str, headers: dict[str, str], method: st
 
 @pytest.mark.requirement("CF-32")
 async def test_a_refusal_passes_the_outer_layers() -> None:
-    """Whoever refuses, the layer, a route or a prefix: the answer has CORS headers, an id, and a line in the log."""
+    """A refusal by the layer, a route or a prefix has CORS headers, an id, and a line in the log."""
     users, sink = ActingUsers(), Sink()
     async with serve_installed(users, sink, protect("/admin", "admin")) as running:
         eve = users.act_as("eve")

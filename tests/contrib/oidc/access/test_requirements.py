@@ -30,7 +30,7 @@ SHAPES = {
 @pytest.mark.requirement("AU-13")
 @pytest.mark.parametrize("shape", SHAPES)
 async def test_the_three_outcomes(shape: str) -> None:
-    """Nobody gets 401 without an error code, a principal without the scope 403 that names the scope, any other 200."""
+    """A caller without a credential gets 401 without an error code, one without the scope 403, any other 200."""
     users = ActingUsers()
     async with serve(SHAPES[shape], users=users) as running:
         nobody = await running.client.get("/orders")

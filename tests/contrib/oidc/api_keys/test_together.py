@@ -135,7 +135,7 @@ class Trail:
 
 
 async def test_uses_and_refusals_are_reported() -> None:
-    """Whoever keeps an audit trail learns which key was used, and never the key."""
+    """The audit trail learns the id of the key that was used, and never the key."""
     trail = Trail()
     async with serving(ActingUsers(), overrides={AuthListener: trail}) as (running, key, record):
         await running.client.get("/", headers={"x-api-key": key})

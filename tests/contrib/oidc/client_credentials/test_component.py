@@ -28,7 +28,7 @@ def given(url="http://127.0.0.1:9/token"):
 
 
 async def test_a_component_calls_a_service(provider, service) -> None:
-    """It takes the shared client and the tokens of the service by their types."""
+    """A component takes the shared client and the tokens of the service by their types."""
     part = client_credentials_for("billing", settings=BillingTokens)
     statuses = []
 

@@ -68,7 +68,7 @@ def test_no_text_of_the_settings_has_the_secret() -> None:
 
 
 def test_each_service_has_variables_of_its_own(monkeypatch) -> None:
-    """They begin with the name of the service."""
+    """The variables begin with the name of the service."""
     kind = named_settings(ClientCredentialsSettings, "billing", about="billing")
     for name, value in {
         "TOKEN_URL": "https://id.example/token",

@@ -87,7 +87,7 @@ async def test_a_token_without_a_lifetime(source, provider, clock) -> None:
 
 
 async def test_a_token_that_has_ended_already_is_used_once(source, provider) -> None:
-    """Its caller gets it, and nobody else."""
+    """The caller whose fetch it was gets the token, and nobody else."""
     provider.lifetime = 0
     async with source(provider.url) as credentials:
         assert ["t1", "t2"] == [(await credentials.token()).value for _ in range(2)]
@@ -207,7 +207,7 @@ async def test_a_refusal_is_not_repeated_by_each_call(source, provider, clock) -
 @pytest.mark.requirement("CA-42")
 @pytest.mark.parametrize("answer", [(503, b""), (400, {"error": "invalid_request"})])
 async def test_a_token_serves_until_its_end_while_the_provider_is_away(source, provider, clock, answer) -> None:
-    """It is renewed early, so that an outage of half a minute is noticed by nobody."""
+    """A token is renewed early, so that calls survive an outage of half a minute."""
     provider.lifetime = 100
     async with source(provider.url, skew=30) as credentials:
         assert "t1" == (await credentials.token()).value

@@ -87,7 +87,7 @@ class OpenIDProvider:
     signing_key: Any = None
     """A key that signs in place of the published one."""
     token_answer: Callable[[], Response] | None = None
-    """What the token endpoint answers, in place of an honest answer."""
+    """The answer of the token endpoint, in place of an honest one."""
     userinfo_answer: Callable[[], Response] | None = None
     token_gate: anyio.Event | None = None
     """The token endpoint waits for it: an endpoint that takes its time."""

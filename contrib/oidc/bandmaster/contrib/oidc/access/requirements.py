@@ -169,7 +169,7 @@ def _copy_error(error: CredentialError, copy: HTTPException) -> None:
 
 
 def _make_http_exception(error: CredentialError) -> CredentialError:
-    """The same error as an HTTPException, which Starlette and FastAPI answer also without the error handler."""
+    """An HTTPException with the same answer, which Starlette and FastAPI answer also without the error handler."""
     if isinstance(error, InsufficientScopeError):
         return _HTTPInsufficientScope(error)
     return _HTTPMissingCredential(error)
