@@ -3,7 +3,7 @@
 PYTHON ?= python3
 VENV   := .venv
 BIN    := $(VENV)/bin
-PARTS  := contrib/web contrib/fastapi contrib/redis contrib/persistence contrib/taskiq examples/boxoffice examples/ratelimit
+PARTS  := contrib/web contrib/fastapi contrib/redis contrib/persistence contrib/taskiq contrib/http contrib/oidc examples/boxoffice examples/ratelimit
 LOCAL  := -e . $(addprefix -e ,$(PARTS))
 META   := pyproject.toml constraints.txt $(addsuffix /pyproject.toml,$(PARTS))
 PIP    := $(BIN)/python -m pip --quiet --disable-pip-version-check
@@ -31,9 +31,8 @@ help:
 	@echo "make bench   figures against peers, as ratios"
 	@echo "make outside other projects' own tests with every application wrapped (long, downloads them)"
 
-run: export DATABASE_MIGRATE_ON_START ?= true
 run: $(VENV)/.run
-	$(BIN)/bandmaster run boxoffice:app --show-plan
+	$(BIN)/bandmaster run boxoffice:app --env-file examples/boxoffice/development.env --show-plan
 
 # xdist's default deals the tests of one file out to all workers, and each worker then starts the servers of the file.
 test: $(VENV)/.dev
@@ -42,7 +41,7 @@ test: $(VENV)/.dev
 check: $(VENV)/.dev
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
-	$(BIN)/mypy -p bandmaster.kernel -p bandmaster.contrib.web -p bandmaster.contrib.fastapi -p bandmaster.contrib.redis -p bandmaster.contrib.persistence -p bandmaster.contrib.taskiq -p boxoffice -p bandmaster_ratelimit
+	$(BIN)/mypy -p bandmaster.kernel -p bandmaster.contrib.web -p bandmaster.contrib.fastapi -p bandmaster.contrib.redis -p bandmaster.contrib.persistence -p bandmaster.contrib.taskiq -p bandmaster.contrib.http -p bandmaster.contrib.oidc -p boxoffice -p bandmaster_ratelimit
 	$(BIN)/mypy tests/typing
 	$(BIN)/pyright
 	$(BIN)/lint-imports --no-logo

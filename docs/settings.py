@@ -5,6 +5,17 @@ from __future__ import annotations
 import sys
 from pathlib import Path
 
+from bandmaster.contrib.http import HttpSettings
+from bandmaster.contrib.oidc import (
+    AccessSettings,
+    ApiKeySettings,
+    AuthSettings,
+    DevProviderSettings,
+    IntrospectionSettings,
+    LoginSettings,
+    SessionSettings,
+    TokenStoreSettings,
+)
 from bandmaster.contrib.persistence import DatabaseSettings, OutboxSettings
 from bandmaster.contrib.redis import RedisSettings
 from bandmaster.contrib.taskiq import TaskIQSettings
@@ -33,6 +44,15 @@ SETTINGS = {
     "bandmaster-persistence, the outbox": OutboxSettings,
     "bandmaster-redis": RedisSettings,
     "bandmaster-taskiq": TaskIQSettings,
+    "bandmaster-http": HttpSettings,
+    "bandmaster-oidc": AuthSettings,
+    "bandmaster-oidc, requests": AccessSettings,
+    "bandmaster-oidc, login": LoginSettings,
+    "bandmaster-oidc, sessions": SessionSettings,
+    "bandmaster-oidc, revoked tokens": TokenStoreSettings,
+    "bandmaster-oidc, opaque tokens": IntrospectionSettings,
+    "bandmaster-oidc, API keys": ApiKeySettings,
+    "bandmaster-oidc, the provider for development": DevProviderSettings,
 }
 
 

@@ -76,7 +76,7 @@ def test_every_module_of_every_contrib_is_imported(imported):
     files = [
         path
         for path in CONTRIBS.glob("*/bandmaster/contrib/**/*.py")
-        if "alembic_env" not in path.parts  # Alembic runs that file, and nothing imports it
+        if not {"alembic_env", "migrations"} & {*path.parts}  # Alembic runs these files, and nothing imports them
     ]
     names = {
         ".".join(path.relative_to(CONTRIBS / path.relative_to(CONTRIBS).parts[0]).with_suffix("").parts)

@@ -13,7 +13,7 @@ from unittest import mock
 import pytest
 from hypothesis import HealthCheck, given, reject, settings
 from hypothesis import strategies as st
-from pydantic import SecretStr, ValidationError
+from pydantic import BaseModel, SecretStr, ValidationError
 from pydantic_settings import BaseSettings
 
 from bandmaster.kernel.cli.known_settings import find_readers, list_own_settings
@@ -57,6 +57,8 @@ URLS = st.sampled_from(
 def test_the_settings_of_every_part_are_here() -> None:
     """The kernel, the launcher, the contribs and the examples have settings."""
     assert {
+        "AuthRedisSettings",
+        "AuthSettings",
         "BoxOfficeSettings",
         "DatabaseSettings",
         "EnvFileSettings",
@@ -65,7 +67,9 @@ def test_the_settings_of_every_part_are_here() -> None:
         "RateLimitSettings",
         "RedisSettings",
         "ServerSettings",
+        "SessionSettings",
         "TaskIQSettings",
+        "TokenStoreSettings",
         "WebSettings",
     } <= {kind.__name__ for kind in KINDS}
 
@@ -170,8 +174,20 @@ def _make_plain(kind: Any) -> st.SearchStrategy[Any]:
         return TEXT.map(Path)
     if made is SecretStr:
         return TEXT.map(SecretStr)
+    if issubclass(made, BaseModel):
+        return _make_model(made)
     if issubclass(made, Mapping):
         return st.dictionaries(TEXT | st.just("/a/*"), make_values(get_args(kind)[1]), max_size=3)
     assert issubclass(made, Collection), f"make values of {kind}"
     items = make_values(get_args(kind)[0]) | TYPICAL.filter(bool)
     return st.lists(items, max_size=3).map(tuple)
+
+
+def _make_model(kind: type[BaseModel]) -> st.SearchStrategy[Any]:
+    """A model's fields as a dictionary, which the settings type validates: the needed ones, and some of the others."""
+    fields = {name: make_values(field.annotation) | TYPICAL for name, field in kind.model_fields.items()}
+    needed = {name for name, field in kind.model_fields.items() if field.is_required()}
+    return st.fixed_dictionaries(
+        {name: values for name, values in fields.items() if name in needed},
+        optional={name: values for name, values in fields.items() if name not in needed},
+    )

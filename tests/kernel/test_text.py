@@ -97,6 +97,7 @@ def test_durations_with_their_units(seconds, expected):
         ("tokens_per_minute", False),
         ("password_min_length", False),
         ("token_url", False),
+        ("token_auth_method", False),
         ("key", False),
         ("", False),
     ],

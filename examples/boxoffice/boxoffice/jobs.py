@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from contextlib import suppress
 from dataclasses import dataclass
 
@@ -62,13 +63,19 @@ async def print_tickets(
 @task(schedule=Schedule(cron="0 4 * * *"))
 async def count_sales(houses: Houses = TaskiqDepends(), manager: DatabaseManager = TaskiqDepends()) -> dict[str, int]:
     """Log every night how many seats each house has sold so far."""
+    sold = await count_seats(manager, houses.titles)
+    get_logger("boxoffice").info("seats sold", houses=sold)
+    return sold
+
+
+async def count_seats(manager: DatabaseManager, houses: Iterable[str]) -> dict[str, int]:
+    """How many seats each house has sold."""
     sold = {}
-    for house in houses.titles:
+    for house in houses:
         with request_context(tenant=house):
             async with manager.session() as session:
                 seats = select(func.coalesce(func.sum(Sale.seats), 0)).where(Sale.tenant_id == house)
                 sold[house] = (await session.scalars(seats)).one()
-    get_logger("boxoffice").info("seats sold", houses=sold)
     return sold
 
 

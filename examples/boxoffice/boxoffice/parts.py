@@ -10,6 +10,7 @@ from pydantic import Field, NonNegativeFloat, PositiveFloat
 from pydantic_settings import SettingsConfigDict
 from sqlalchemy import select
 
+from bandmaster.contrib.oidc import ApiKeySettings, AuthSettings
 from bandmaster.contrib.persistence import DatabaseManager, DatabaseSchema, no_tenant, outbox_relay
 from bandmaster.contrib.web import problem_type, request_context
 from bandmaster.kernel import Context, LifespanBand, Restart, RouteContribution, Settings, TransientError, lifespan
@@ -20,6 +21,7 @@ from boxoffice.printer import TicketPrinter
 from boxoffice.sales import BoxOffice, SoldOutError
 
 __all__ = [
+    "accounts",
     "box_office",
     "box_office_migrations",
     "feed",
@@ -93,11 +95,26 @@ tickets_outbox = outbox_relay(outbox.table, name="tickets_outbox")
 
 def _build_routes(host: Any) -> Any:
     # Imported only when an application is composed: describing parts needs no FastAPI.
-    from boxoffice.routes import routes_for
+    from boxoffice.hosting import adapt_routes
+    from boxoffice.routes import router
 
-    return routes_for(host)
+    return adapt_routes(router, host)
 
 
 routes = RouteContribution(name="box_office", routes=_build_routes, tags=("box office",))
+
+
+def _has_accounts(auth: AuthSettings, keys: ApiKeySettings) -> bool:
+    return auth.has_login and keys.is_enabled
+
+
+def _build_accounts(host: Any) -> Any:
+    from boxoffice.accounts import router
+    from boxoffice.hosting import adapt_routes
+
+    return adapt_routes(router, host)
+
+
+accounts = RouteContribution(name="accounts", routes=_build_accounts, when=_has_accounts, tags=("accounts",))
 
 sold_out = problem_type(SoldOutError, name="sold_out", status=409, title="Sold out", detail=str)

@@ -10,17 +10,16 @@ from importlib.resources import files
 from typing import Annotated, Any, Literal
 
 import anyio
-from fastapi import APIRouter, Depends, FastAPI, HTTPException, Path, Request, WebSocket, WebSocketDisconnect
+from fastapi import APIRouter, Depends, HTTPException, Path, Request, WebSocket, WebSocketDisconnect
 from fastapi.responses import HTMLResponse, StreamingResponse
 from pydantic import BaseModel, ConfigDict, Field
 from sqlalchemy import select
 from sqlalchemy.ext.asyncio import AsyncSession
-from starlette.routing import Mount
 
 from bandmaster.contrib.fastapi import Resource
 from bandmaster.contrib.persistence import DatabaseManager
 from bandmaster.contrib.taskiq import TaskQueue
-from bandmaster.contrib.web import install_problems, request_id, set_tenant
+from bandmaster.contrib.web import request_id, set_tenant
 from boxoffice.feed import Feed
 from boxoffice.houses import Houses
 from boxoffice.models import Sale
@@ -236,16 +235,6 @@ async def live(websocket: WebSocket, house: Tenant, office: Office, manager: Man
 
 
 router.include_router(of_house)
-
-
-def routes_for(host: Any) -> Any:
-    """The router for a FastAPI host; for any other host, a FastAPI app that is mounted behind the host's own routes."""
-    if isinstance(host, FastAPI):
-        return router
-    app = FastAPI(title="Box office")
-    app.include_router(router)
-    install_problems(app)
-    return [Mount("", app=app)]
 
 
 async def _find_sale(office: BoxOffice, session: AsyncSession, house: str, sale: int) -> Sale:

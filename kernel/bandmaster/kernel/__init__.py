@@ -57,6 +57,8 @@ if TYPE_CHECKING:
     from bandmaster.kernel.hosting.in_flight import Drain as Drain
     from bandmaster.kernel.hosting.targets import load_application as load_application
     from bandmaster.kernel.hosting.targets import load_kernel as load_kernel
+    from bandmaster.kernel.hosting.websockets_in_flight import WebSocketConnection as WebSocketConnection
+    from bandmaster.kernel.hosting.websockets_in_flight import current_websocket as current_websocket
     from bandmaster.kernel.imports import ImportFailure as ImportFailure
     from bandmaster.kernel.imports import import_object as import_object
     from bandmaster.kernel.lifecycle.context import Context as Context
@@ -127,6 +129,7 @@ export_lazily(
         "hosting.error_handlers": ["share_error_handlers"],
         "hosting.in_flight": ["Drain"],
         "hosting.targets": ["load_application", "load_kernel"],
+        "hosting.websockets_in_flight": ["WebSocketConnection", "current_websocket"],
         "lazy": ["export_lazily"],
         "imports": ["ImportFailure", "import_object"],
         "lifecycle.context": ["Context"],

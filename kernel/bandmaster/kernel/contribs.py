@@ -6,9 +6,15 @@ import re
 
 from bandmaster.kernel.text import suggest
 
-CONTRIBS = ("fastapi", "persistence", "redis", "taskiq", "web")
+CONTRIBS = ("fastapi", "http", "oidc", "persistence", "redis", "taskiq", "web")
 """The packages in ``bandmaster.contrib``: each is in a distribution and in an extra of bandmaster's."""
-COMMANDS = {"db": "persistence", "deadletters": "taskiq", "scheduler": "taskiq", "worker": "taskiq"}
+COMMANDS = {
+    "apikey": "oidc",
+    "db": "persistence",
+    "deadletters": "taskiq",
+    "scheduler": "taskiq",
+    "worker": "taskiq",
+}
 """The contrib that brings each command of bandmaster's that isn't the kernel's own."""
 
 _PREFIX = "bandmaster.contrib."

@@ -21,7 +21,7 @@ BandmasterError
 ├── SignatureError               a signature can't be read as a declaration (a ValueError, too)
 ├── HostLifespanError            the hosted application reported a failed lifespan
 ├── NotReadyError                an application mounted in the host isn't ready
-└── GoneAwayError                a message was sent on a WebSocket that the drain has closed (an OSError, too)
+└── GoneAwayError                a message was sent on a WebSocket that the server has closed (an OSError, too)
 """
 
 from __future__ import annotations
@@ -273,7 +273,7 @@ class HostLifespanError(BandmasterError):
 
 
 class GoneAwayError(BandmasterError, OSError):
-    """A message was sent on a WebSocket that the drain has closed; ASGI asks for an OSError here."""
+    """A message was sent on a WebSocket that the drain or another task has closed; ASGI asks for an OSError here."""
 
 
 class NotReadyError(BandmasterError):

@@ -15,7 +15,7 @@ _SECRET_WORDS = re.compile(
 # Names that hold such a word, but only describe a secret: token_url, password_min_length, max_tokens.
 _ABOUT_SECRETS = re.compile(
     r"^(?:max|min|num|has|is|use|require|allow)[_-]|[_-]per[_-]"
-    r"|[_-](?:url|uri|endpoint|path|file|dir|name|type|header|algorithm|ttl|timeout|seconds|length|size|count|limit)$"
+    r"|[_-](?:url|uri|endpoint|path|file|dir|name|type|method|header|algorithm|ttl|timeout|seconds|length|size|count|limit)$"
 )
 _NEW_WORD = re.compile(r"(?<=[a-z0-9])(?=[A-Z])")
 

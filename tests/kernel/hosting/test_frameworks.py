@@ -250,3 +250,20 @@ def test_openapi_info():
     other = Starlette()
     frameworks.set_openapi_info(other, title="New")
     assert not hasattr(other, "title")
+
+
+@pytest.mark.parametrize("kind", [Starlette, FastAPI])
+def test_middleware_of_an_app(kind):
+    """Both frameworks keep the list of an app's own middleware in user_middleware."""
+    app = kind()
+    assert not frameworks.has_middleware(app, app.router)
+    app.add_middleware(GZipMiddleware)
+    assert frameworks.has_middleware(app, app.router), "user_middleware is gone: contributed apps lose their middleware"
+
+
+def test_middleware_of_a_router():
+    """A router's middleware_stack is its method app, unless there is middleware."""
+    for plain in (Router(), APIRouter()):
+        assert not frameworks.has_middleware(plain, plain), "routers without middleware are mounted as a whole"
+    router = Router(middleware=[Middleware(GZipMiddleware)])
+    assert frameworks.has_middleware(router, router), "middleware_stack is gone: contributed routers lose middleware"

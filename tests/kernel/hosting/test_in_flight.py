@@ -8,6 +8,7 @@ import pytest
 
 from bandmaster.kernel.errors import GoneAwayError
 from bandmaster.kernel.hosting.in_flight import InFlight
+from bandmaster.kernel.hosting.websockets_in_flight import current_websocket
 
 pytestmark = [pytest.mark.anyio, pytest.mark.parametrize("anyio_backend", ["asyncio", "trio"])]
 
@@ -528,3 +529,108 @@ async def test_the_close_of_a_slow_client_is_waited_for_by_every_caller():
 async def set_soon(event):
     await anyio.wait_all_tasks_blocked()
     event.set()
+
+
+class Connected:
+    """An application that notes what it receives, and what it can't send, on a WebSocket that another task closes."""
+
+    def __init__(self, *, accepts=True):
+        self.accepts = accepts
+        self.websocket = None
+        self.received = []
+        self.errors = []
+        self.inside = anyio.Event()
+
+    async def __call__(self, scope, receive, send):
+        self.websocket = current_websocket()
+        self.received.append(await receive())
+        if self.accepts:
+            await send(ACCEPT)
+        self.inside.set()
+        self.received.append(await receive())
+        for message in ({"type": "websocket.send", "text": "late"}, {"type": "websocket.close"}):
+            try:
+                await send(message)
+            except GoneAwayError as error:
+                self.errors.append(str(error))
+        self.received.append(await receive())
+
+
+class Silent:
+    """A client that connects, and sends nothing more."""
+
+    def __init__(self):
+        self.connected = False
+
+    async def __call__(self):
+        if not self.connected:
+            self.connected = True
+            return {"type": "websocket.connect"}
+        await anyio.sleep_forever()
+
+
+CLOSED = {"type": "websocket.close", "code": 3000, "reason": "the session has ended"}
+DISCONNECT = {"type": "websocket.disconnect", "code": 3000, "reason": "the session has ended"}
+
+
+@pytest.mark.parametrize("accepts", [True, False])
+async def test_another_task_closes_a_websocket(accepts):
+    """The client gets the close, or a refusal before the accept; the app a disconnect, and errors for what it sends."""
+    in_flight, app, sent = InFlight(), Connected(accepts=accepts), Sent()
+    with anyio.fail_after(5):
+        async with anyio.create_task_group() as tasks:
+            tasks.start_soon(in_flight.serve_websocket, app, {}, Silent(), sent)
+            await app.inside.wait()
+            await anyio.wait_all_tasks_blocked()
+            await app.websocket.close(3000, "the session has ended")
+            await app.websocket.close(4000, "again")
+            await in_flight.announce_drain()
+    assert sent == [*([ACCEPT] if accepts else []), CLOSED]
+    assert app.received[1:] == [DISCONNECT, DISCONNECT]
+    assert app.errors == ["the connection was closed: the session has ended"]
+    assert in_flight.count == 0
+
+
+async def test_closing_a_websocket_that_has_ended():
+    """A close that comes after the app's own, or after the drain's, is none."""
+    in_flight, sent, websockets = InFlight(), Sent(), []
+
+    async def app(scope, receive, send):
+        websockets.append(current_websocket())
+        await send(ACCEPT)
+        await send({"type": "websocket.close", "code": 1000})
+
+    await in_flight.serve_websocket(app, {}, nothing, sent)
+    await websockets[0].close(3000)
+    assert [message.get("code") for message in sent] == [None, 1000]
+
+
+async def test_a_client_that_has_left_takes_no_close():
+    """A server that raises because the client has left doesn't fail whoever closes."""
+    in_flight, app = InFlight(), Connected()
+
+    async def send(message):
+        if message["type"] == "websocket.close":
+            raise OSError("the client has left")
+
+    with anyio.fail_after(5):
+        async with anyio.create_task_group() as tasks:
+            tasks.start_soon(in_flight.serve_websocket, app, {}, Silent(), send)
+            await app.inside.wait()
+            await anyio.wait_all_tasks_blocked()
+            await app.websocket.close(3000, "the session has ended")
+    assert app.received[-1] == DISCONNECT
+
+
+async def test_code_outside_of_a_websocket():
+    """Outside of a WebSocket there is none to close."""
+    in_flight, found = InFlight(), []
+
+    async def app(scope, receive, send):
+        found.append(current_websocket())
+
+    await in_flight.serve_request(app, {}, nothing, Sent())
+    await in_flight.serve_websocket(app, {}, nothing, Sent())
+    assert found[0] is None
+    assert found[1] is not None
+    assert current_websocket() is None

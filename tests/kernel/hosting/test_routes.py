@@ -3,6 +3,7 @@
 import pytest
 from fastapi import APIRouter, FastAPI
 from starlette.applications import Starlette
+from starlette.middleware import Middleware
 from starlette.middleware.gzip import GZipMiddleware
 from starlette.routing import Mount, Route, Router, WebSocketRoute
 from tests.kernel.asking import ask, call, websocket_scope
@@ -308,3 +309,25 @@ async def test_routes_that_failed_once_may_work_later():
     with pytest.raises(PlanError):
         install_routes(host, [part], [])
     assert (200, "contributed") == await text(installed(host, part))
+
+
+class Teapot:
+    """A middleware that answers everything."""
+
+    def __init__(self, app):
+        self.app = app
+
+    async def __call__(self, scope, receive, send):
+        await send({"type": "http.response.start", "status": 418, "headers": []})
+        await send({"type": "http.response.body", "body": b"teapot"})
+
+
+@pytest.mark.parametrize("prefix", ["", "/api"])
+@pytest.mark.parametrize("host", [Starlette, FastAPI])
+@pytest.mark.parametrize("kind", [Router, Starlette])
+async def test_a_router_keeps_its_middleware(kind, host, prefix):
+    """The middleware of a contributed router or app stands around its routes, and around no other path."""
+    made = kind(routes=[Route("/hello", page("contributed"))], middleware=[Middleware(Teapot)])
+    app = installed(host(), RouteContribution(name="hello", routes=made, prefix=prefix))
+    assert (418, "teapot") == await text(app, f"{prefix}/hello")
+    assert 404 == (await ask(app, f"{prefix}/other")).status

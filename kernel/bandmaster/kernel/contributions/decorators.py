@@ -19,6 +19,7 @@ from bandmaster.kernel.contributions.layer_classes import SCOPES, Scope
 from bandmaster.kernel.contributions.model import (
     Budget,
     Contribution,
+    Facts,
     LifespanContribution,
     MiddlewareContribution,
     OnCrash,
@@ -47,6 +48,7 @@ def lifespan(
     stop_timeout: float | None = None,
     budget: Budget | None = None,
     check: StartCheck | None = None,
+    facts: Facts | None = None,
     on_crash: OnCrash = "stop",
     on_start_failure: OnStartFailure = "stop",
     when: When | None = None,
@@ -86,6 +88,7 @@ def lifespan(
                 stop_timeout=stop_timeout,
                 budget={} if budget is None else budget,
                 check=check,
+                facts=facts,
                 on_crash=on_crash,
                 on_start_failure=on_start_failure,
                 when=when,

@@ -36,6 +36,8 @@ OnCrash: TypeAlias = Literal["stop", "degrade"]
 OnStartFailure: TypeAlias = Literal["stop", "retry", "degrade"]
 When: TypeAlias = Callable[..., bool]
 """A function of settings types that says, while the plan is made, whether a part is in the plan."""
+Facts: TypeAlias = Callable[..., Iterable[str]]
+"""A function of settings types that yields lines for the plan."""
 StartCheck: TypeAlias = Callable[..., Iterable[Problem | str]]
 """A function that judges before the start: yields a problem for each fault, and a text for each warning."""
 
@@ -100,6 +102,9 @@ class LifespanContribution:
     types that the factory asks for, `KernelSettings`, `Plan` and `EventLoop`, by type. ``bandmaster check`` reports the
     findings, and every start begins with them: nothing is started after a problem.
     """
+    facts: Facts | None = field(default=None, hash=False)
+    """A function of the component's settings that yields what the plan prints about the component, such as an address
+    that operators register elsewhere. The parameters are settings types that the factory asks for."""
     on_crash: OnCrash = "stop"
     """The reaction to a failure while serving: ``stop`` the whole plan, or ``degrade`` readiness until the stop."""
     on_start_failure: OnStartFailure = "stop"
@@ -128,6 +133,9 @@ class LifespanContribution:
         if self.check is not None:
             check_callable(self.check, "check")
             resolve_local_names(self.check)
+        if self.facts is not None:
+            check_callable(self.facts, "facts")
+            resolve_local_names(self.facts)
         if self.on_crash not in ("stop", "degrade"):
             raise ValueError(f"on_crash: expected 'stop' or 'degrade', got {self.on_crash!r}")
         if self.on_start_failure not in ("stop", "retry", "degrade"):
@@ -165,6 +173,7 @@ class LifespanContribution:
             budget=rename_function(self.budget, settings),
             when=rename_function(self.when, settings),
             check=rename_function(self.check, settings),
+            facts=rename_function(self.facts, settings),
             description=self.description if description is None else description,
         )
 

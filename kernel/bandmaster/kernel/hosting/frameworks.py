@@ -45,6 +45,16 @@ def has_lifespan(router: Any) -> bool:
     return False
 
 
+def has_middleware(app: Any, router: Any) -> bool:
+    """Whether an app or its router has middleware of its own, which isn't that of its routes.
+
+    Reads ``user_middleware`` of apps. Compares ``middleware_stack`` of routers with ``app``, which are the same method
+    where there is no middleware, because a router doesn't keep the list.
+    """
+    own = getattr(router, "app", None)
+    return bool(getattr(app, "user_middleware", None)) or getattr(router, "middleware_stack", own) != own
+
+
 def list_startup_handlers(router: Any) -> list[Callable[..., Any]]:
     """The functions that a FastAPI router, or an older Starlette's, calls at its start in place of a lifespan."""
     return list(getattr(router, "on_startup", None) or ())

@@ -10,7 +10,7 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from bandmaster.kernel.hosting.interruption import Interruption
 from bandmaster.kernel.hosting.responses import EVENT_STREAM, add_close, find_header
-from bandmaster.kernel.hosting.websockets_in_flight import WebSocketInFlight
+from bandmaster.kernel.hosting.websockets_in_flight import CURRENT, WebSocketInFlight
 
 _DISCONNECT = "http.disconnect"
 _PAUSE = 0.05
@@ -82,10 +82,13 @@ class InFlight:
         """Let the app serve one WebSocket."""
         websocket = WebSocketInFlight(scope, receive, send)
         self._websockets.add(websocket)
+        token = CURRENT.set(websocket)
         try:
             await websocket.run(app(scope, websocket.receive, websocket.send))
         finally:
             self._websockets.discard(websocket)
+            with suppress(ValueError):  # a coroutine that is garbage collected is closed in another context
+                CURRENT.reset(token)
             if self.drain.begun and not self.count:
                 self._empty.set()
 

@@ -14,6 +14,7 @@ from bandmaster.kernel.hosting.error_handlers import add_error_handlers, wrap_in
 from bandmaster.kernel.hosting.frameworks import (
     find_router,
     has_lifespan,
+    has_middleware,
     include_router,
     matches_every_path,
     takes_error_handlers,
@@ -130,8 +131,8 @@ def _read_routes(contribution: RouteContribution, host: Any) -> Any:
         made.close()
         raise _RoutesError("the function that makes them is async, and there is no event loop yet")
     router = find_router(made)
-    if router is not None and has_lifespan(router):
-        return [made]  # as a whole, since its lifespan isn't that of its routes
+    if router is not None and (has_lifespan(router) or has_middleware(made, router)):
+        return [made]  # as a whole, since its lifespan and its middleware aren't those of its routes
     routes = list(getattr(made, "routes", made))
     strangers = [route for route in routes if not isinstance(route, BaseRoute)]
     if strangers:

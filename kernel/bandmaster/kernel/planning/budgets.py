@@ -26,7 +26,7 @@ def evaluate_budget(
         return part.budget
     settings_types = list(dict.fromkeys(need.key.type for need in needs if need.kind is Kind.SETTINGS))
     try:
-        wanted = _read_parameters(part.budget, settings_types)
+        wanted = read_settings_parameters(part.budget, settings_types)
         if any(kind not in settings for kind in wanted.values()):
             return {}  # the settings can't be read, which is among the problems already
         return check_budget(part.budget(**{name: settings[kind] for name, kind in wanted.items()}))
@@ -39,14 +39,18 @@ def evaluate_budget(
     return {}
 
 
-def _read_parameters(budget: Callable[..., Any], settings_types: Sequence[type[Any]]) -> dict[str, type[Any]]:
-    """The settings type for each parameter of a budget function."""
-    required = [parameter for parameter in parameters(budget) if parameter.default is parameter.empty]
+def read_settings_parameters(function: Callable[..., Any], settings_types: Sequence[type[Any]]) -> dict[str, type[Any]]:
+    """The settings type for each parameter of a function of a component's settings.
+
+    Raises:
+        SignatureError: the function asks for something else than the settings of the component.
+    """
+    required = [parameter for parameter in parameters(function) if parameter.default is parameter.empty]
     if len(required) == len(settings_types) == 1 and required[0].annotation is inspect.Parameter.empty:
         return {required[0].name: settings_types[0]}
     wanted = {
         need.parameter: need.key.type
-        for need in read_needs(budget)
+        for need in read_needs(function)
         if not need.has_default or need.key.type in settings_types
     }
     others = [kind for kind in wanted.values() if kind not in settings_types]

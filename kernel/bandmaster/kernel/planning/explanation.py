@@ -119,6 +119,7 @@ def _explain_component(plan: Plan, component: Component) -> Explanation:
     facts += [f"has {start} and {stop}"]
     facts += describe_policy(plan, component)
     facts += [f"may hold {amount} of {resource}" for resource, amount in component.budget.items()]
+    facts += component.facts
     facts += [f"belongs to the roles {list_names(sorted(part.roles))}"] if part.roles else []
     return Explanation(
         part.name, place, _describe_origin(part), component.waits_for, plan.dependents[part.name], tuple(facts)

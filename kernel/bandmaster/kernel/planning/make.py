@@ -25,6 +25,7 @@ from bandmaster.kernel.planning.budgets import evaluate_budget
 from bandmaster.kernel.planning.component_order import Edges, find_edges, order_components
 from bandmaster.kernel.planning.conditions import Conditions, SettingsReader, evaluate_conditions
 from bandmaster.kernel.planning.deadlines import SHORT_SHARE, Deadlines, StopPath, fits, share_seconds
+from bandmaster.kernel.planning.facts import collect_facts
 from bandmaster.kernel.planning.layer_order import order_layers
 from bandmaster.kernel.planning.missing_providers import check_providers
 from bandmaster.kernel.planning.parts import Omission, Parts, check_exceptions, describe_part, sort_parts
@@ -96,9 +97,10 @@ def make_plan(
     budgets = {
         name: evaluate_budget(part, wiring.needs[name], settings, problems) for name, part in wiring.running.items()
     }
+    facts = {name: collect_facts(part, wiring.needs[name], settings, problems) for name, part in wiring.running.items()}
     share, slowest = _share_grace(stages, edges, wiring.running, deadlines, problems)
     problems.raise_if_any(PlanError)
-    components = tuple(_build_components(stages, edges, wiring, budgets, deadlines, share, policies))
+    components = tuple(_build_components(stages, edges, wiring, budgets, facts, deadlines, share, policies))
     by_name = {component.name: component for component in components}
     return Plan(
         components=components,
@@ -231,6 +233,7 @@ def _build_components(
     edges: Edges,
     wiring: Wiring,
     budgets: Mapping[str, Mapping[str, int]],
+    facts: Mapping[str, tuple[str, ...]],
     deadlines: Deadlines,
     share: float,
     policies: Mapping[str, StartPolicy],
@@ -253,4 +256,5 @@ def _build_components(
                 relies_on=find_reliance(wiring, name),
                 start_timeout_source=start_source,
                 stop_timeout_source=stop_source,
+                facts=facts[name],
             )

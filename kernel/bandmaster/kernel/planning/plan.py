@@ -58,6 +58,8 @@ class Component:
     on_start_failure: StartPolicy = StartPolicy()
     relies_on: tuple[str, ...] = ()
     """Components without which this one isn't started: it is degraded with them."""
+    facts: tuple[str, ...] = ()
+    """Facts that the component tells about itself, such as an address that operators register elsewhere."""
 
     @property
     def name(self) -> str:

@@ -249,6 +249,7 @@ def test_for_programs(sandbox):
         "on_start_failure": "stop",
         "on_start_failure_by": None,
         "relies_on": ["database"],
+        "facts": [],
     } == told["components"][2]
     assert [("trace", "hooks"), ("access", "asgi")] == [(layer["name"], layer["form"]) for layer in told["layers"]]
     assert ("/orders", ["shop"]) == (told["routes"][0]["prefix"], told["routes"][0]["tags"])

@@ -149,6 +149,7 @@ def _render_component(plan: Plan, component: Component) -> dict[str, Any]:
         "on_start_failure": component.on_start_failure.reaction,
         "on_start_failure_by": component.on_start_failure.setting or None,
         "relies_on": list(component.relies_on),
+        "facts": list(component.facts),
     }
 
 

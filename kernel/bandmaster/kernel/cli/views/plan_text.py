@@ -98,6 +98,7 @@ def _describe_component(plan: Plan, component: Component) -> Line:
     facts += map(Line, describe_policy(plan, component))
     held = [f"{amount} of {resource}" for resource, amount in sorted(component.budget.items())]
     facts += [Line(f"may hold {', '.join(held)}")] if held else []
+    facts += map(Line, component.facts)
     return Line(component.name, _describe_origin(plan, part), tuple(facts), "bold")
 
 

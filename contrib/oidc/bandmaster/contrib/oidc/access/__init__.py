@@ -1,0 +1,1 @@
+"""Who may call: find the credential of a request, and require scopes."""

@@ -1,0 +1,65 @@
+"""Which optional distributions are installed, and parts that stand in where one is missing."""
+
+from __future__ import annotations
+
+import importlib.util
+from collections.abc import AsyncIterator, Iterator
+from contextlib import contextmanager
+
+from bandmaster.kernel import LifespanBand, LifespanContribution, ValueContribution, lifespan, value
+
+REDIS = "auth_redis"
+"""The name of the client that sessions and revoked tokens share, and of the provided `Redis`."""
+
+_PACKAGES = {"redis": "bandmaster.contrib.redis", "sql": "bandmaster.contrib.persistence"}
+
+
+def has_extra(extra: str) -> bool:
+    """Whether the package of an extra of this distribution is installed."""
+    return importlib.util.find_spec(_PACKAGES[extra]) is not None
+
+
+@contextmanager
+def naming_extra(extra: str) -> Iterator[None]:
+    """Name the extra in the error of an import that needs one.
+
+    Raises:
+        ImportError: the import fails; the message says how to install the extra.
+    """
+    try:
+        yield
+    except ImportError as error:
+        raise ImportError(f"{error}; install the extra: pip install 'bandmaster-oidc[{extra}]'") from error
+
+
+def check_extra(extra: str, purpose: str) -> None:
+    """Check that an extra is installed.
+
+    Raises:
+        ValueError: the extra isn't installed; the message has the command.
+    """
+    if not has_extra(extra):
+        raise ValueError(f"{purpose} needs an extra: pip install 'bandmaster-oidc[{extra}]'")
+
+
+def leave_out_component(name: str, extra: str) -> LifespanContribution:
+    """A component that no plan includes, for the entry point of a component that needs a missing extra."""
+
+    async def absent() -> AsyncIterator[None]:
+        yield
+
+    about = f"Needs the extra [{extra}], which isn't installed."
+    return lifespan(band=LifespanBand.SERVICES, name=name, when=_never, description=about)(absent)
+
+
+def leave_out_value(name: str, extra: str) -> ValueContribution:
+    """Like `leave_out_component`, for the entry point of a value."""
+    return value(_Absent(), name=name, when=_never, description=f"Needs the extra [{extra}], which isn't installed.")
+
+
+class _Absent:
+    """The value of a part that no plan includes."""
+
+
+def _never() -> bool:
+    return False

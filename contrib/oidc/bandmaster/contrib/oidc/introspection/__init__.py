@@ -1,0 +1,1 @@
+"""Opaque access tokens, which their provider is asked about (RFC 7662)."""

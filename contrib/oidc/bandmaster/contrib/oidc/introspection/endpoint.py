@@ -1,0 +1,114 @@
+"""Ask an introspection endpoint about a token (RFC 7662, section 2.1)."""
+
+from __future__ import annotations
+
+import base64
+from collections.abc import Awaitable, Callable, Mapping
+from contextlib import aclosing
+from typing import Any
+from urllib.parse import quote_plus
+
+import anyio
+import httpx2
+
+from bandmaster.contrib.oidc.errors import AuthUnavailableError
+from bandmaster.contrib.oidc.settings import IssuerSettings
+from bandmaster.contrib.oidc.strict_json import parse_object
+from bandmaster.kernel import BandmasterError
+
+_MOST_BYTES = 64 * 1024
+_AWAY = frozenset((401, 403, 408, 429, 502, 503, 504))
+"""Statuses that concern every token alike. Others may be the answer to one odd token."""
+
+
+class EndpointAwayError(AuthUnavailableError):
+    """The endpoint can't be asked about any token now."""
+
+
+class IntrospectionEndpoint:
+    """The introspection endpoint of one provider. ``address`` is called for each token: the endpoint may move."""
+
+    def __init__(
+        self,
+        provider: IssuerSettings,
+        client: httpx2.AsyncClient,
+        address: Callable[[], Awaitable[str]],
+        *,
+        timeout: float,
+    ) -> None:
+        self._provider = provider
+        self._client = client
+        self._address = address
+        self._timeout = timeout
+
+    async def ask(self, token: str) -> Mapping[str, Any]:
+        """The answer about a token.
+
+        Raises:
+            EndpointAwayError: the provider can't be reached, is overloaded, or refuses the client.
+            AuthUnavailableError: the answer can't be used.
+        """
+        try:
+            with anyio.fail_after(self._timeout):
+                status, body = await self._post(await self._address(), token)
+        except TimeoutError as error:
+            raise EndpointAwayError(f"{self} gave no answer within {self._timeout:g} s") from error
+        except AuthUnavailableError:
+            raise
+        except (httpx2.HTTPError, httpx2.InvalidURL, httpx2.StreamError, BandmasterError, OSError) as error:
+            # Without its text, which may repeat the address or a header.
+            raise EndpointAwayError(f"{self} can't be reached: {type(error).__name__}") from error
+        if status != 200:
+            hint = ": is the client's secret right, and may the client introspect?" if status in (401, 403) else ""
+            kind = EndpointAwayError if status in _AWAY else AuthUnavailableError
+            raise kind(f"{self} answered with status {status}{hint}")
+        return self._parse(body)
+
+    def __str__(self) -> str:
+        return f"the introspection endpoint of {self._provider.name!r}"
+
+    async def _post(self, url: str, token: str) -> tuple[int, bytes]:
+        fields, headers = authenticate(self._provider)
+        async with self._client.stream(
+            "POST",
+            url,
+            data={"token": token, "token_type_hint": "access_token", **fields},
+            headers={"Accept": "application/json", **headers},
+            follow_redirects=False,
+        ) as response:
+            body = bytearray()
+            async with aclosing(response.aiter_bytes()) as chunks:
+                async for chunk in chunks:
+                    body += chunk
+                    if len(body) > _MOST_BYTES:
+                        raise AuthUnavailableError(f"{self} answered with more than {_MOST_BYTES} bytes")
+            return response.status_code, bytes(body)
+
+    def _parse(self, body: bytes) -> Mapping[str, Any]:
+        try:
+            answer = parse_object(body)
+        except ValueError as error:
+            raise AuthUnavailableError(f"the answer of {self} {error}") from None
+        if not isinstance(answer.get("active"), bool):
+            raise AuthUnavailableError(f"{self} answered without saying whether the token is active")
+        return answer
+
+
+def authenticate(provider: IssuerSettings) -> tuple[dict[str, str], dict[str, str]]:
+    """The form fields and the headers by which the client shows who it is (RFC 6749, section 2.3.1).
+
+    Raises:
+        AuthUnavailableError: the provider's settings have no client.
+    """
+    if provider.client_id is None:
+        raise AuthUnavailableError(
+            f"the provider {provider.name!r} has no client for introspection: set AUTH_CLIENT_ID and AUTH_CLIENT_SECRET"
+        )
+    secret = "" if provider.client_secret is None else provider.client_secret.get_secret_value()
+    if provider.token_auth_method == "client_secret_post":  # noqa: S105  # the name of a method
+        return {"client_id": provider.client_id, "client_secret": secret}, {}
+    if provider.token_auth_method == "none" or not secret:  # noqa: S105
+        return {"client_id": provider.client_id}, {}
+    # Both are encoded as in a form first; a secret may have colons.
+    pair = f"{quote_plus(provider.client_id)}:{quote_plus(secret)}"
+    return {}, {"Authorization": f"Basic {base64.b64encode(pair.encode()).decode()}"}

@@ -1,0 +1,1 @@
+"""Providers of tokens: their discovery documents and their keys."""

@@ -1,0 +1,1 @@
+"""Login sessions: their fields, and the stores that keep them."""

@@ -1,0 +1,1 @@
+"""Tokens that are known to this application, and their revocation."""
