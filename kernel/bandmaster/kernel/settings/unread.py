@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import re
 from collections.abc import Collection, Iterable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, is_dataclass
 from fnmatch import fnmatchcase
-from typing import Any
+from typing import Any, Literal, get_origin
 
 from pydantic_settings import BaseSettings, EnvSettingsSource, InitSettingsSource
 
@@ -169,7 +169,16 @@ def _reads_environment(kind: type[BaseSettings]) -> bool:
 
 
 def _has_open_names(annotation: Any) -> bool:
-    """Whether a value may have members of any name: anything but a model or a plain value."""
+    """Whether a value may have members of any name, each set by a variable of its own: mappings, and unions of models.
+
+    These are the types that pydantic-settings calls complex.
+    """
     kinds = list_alternatives(annotation)
-    plain = (str, int, float, bool, bytes, type(None))
-    return any(find_model(kind) is None and kind not in plain for kind in kinds) or len(kinds) > 1
+    return any(_has_members(kind) or (len(kinds) > 1 and find_model(kind) is not None) for kind in kinds)
+
+
+def _has_members(kind: Any) -> bool:
+    made = get_origin(kind) or kind
+    if not isinstance(made, type):
+        return made not in (Literal, Any)  # anything else may stand for a mapping, such as type X = ...
+    return is_dataclass(made) or (issubclass(made, Collection) and not issubclass(made, str | bytes))
