@@ -1,5 +1,6 @@
 """Tests of bandmaster.kernel.cli.commands.new."""
 
+import json
 import os
 import subprocess
 import sys
@@ -69,6 +70,16 @@ def test_a_plugin(sandbox):
     assert "acme_maintenance" in plan
     assert "acme_maintenance_layer" in plan
     assert "3 passed" in run(root, site, "pytest", "-q", "-p", "no:cacheprovider", "-p", "no:asyncio")
+
+
+def test_the_answer_for_programs(sandbox):
+    """The written files are listed, and an error has the fields that every command's has."""
+    told = json.loads(sandbox.out("new", "shop", "--format", "json"))
+    root = sandbox.work / "shop"
+    written = sorted(path.relative_to(root) for path in root.rglob("*") if path.is_file())
+    assert {"format": 1, "ok": True, "directory": "shop", "files": [str(path) for path in written]} == told
+    refused = sandbox.run("new", "shop", "--format", "json")
+    assert (1, "CommandError") == (refused.exit_code, json.loads(refused.stdout)["error"])
 
 
 def test_names():

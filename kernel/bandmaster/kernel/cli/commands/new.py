@@ -12,8 +12,8 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from bandmaster.kernel.cli.options import Format
-from bandmaster.kernel.cli.output import CommandError, answering, show_line
+from bandmaster.kernel.cli.options import Answer, Format
+from bandmaster.kernel.cli.output import CommandError, answering, show_json, show_line
 
 if TYPE_CHECKING:
     from importlib.resources.abc import Traversable
@@ -40,19 +40,23 @@ _TAKEN = ("bandmaster", "test", "tests")
 """Names of packages that are taken, besides the modules of the standard library."""
 
 
-def new(name: Name, plugin: Plugin = False, directory: Directory = ".") -> None:
+def new(name: Name, plugin: Plugin = False, directory: Directory = ".", answer: Answer = Format.TEXT) -> None:
     """Write a small application to begin with.
 
     The application has a factory, a component, a layer, routes, a task, settings, and tests that pass. No existing file
     is changed.
     """
-    with answering(Format.TEXT):
+    with answering(answer):
         package = check_name(name)
         root = Path(directory, name)
         texts = {"name": name, "package": package, "prefix": package.upper()}
         kind = "plugin" if plugin else "application"
         written = {path: _fill(text, texts) for path, text in _read_templates(kind, package)}
         _write(root, written)
+        if answer is Format.JSON:
+            files = [path.as_posix() for path in sorted(written)]
+            show_json({"format": 1, "ok": True, "directory": str(root), "files": files})
+            return
         show_line(f"wrote {root}: " + ", ".join(str(path) for path in sorted(written)))
         show_line()
         show_line("Go on with:")
