@@ -293,7 +293,8 @@ def _read_entered(annotation: Any) -> list[Any]:
         return []
     if value is inspect.Signature.empty:
         return []
-    if isinstance(value, str) and value.rpartition(".")[2] in ("Self", manager.__name__):
+    # The text of an annotation that the class's author has quoted has the quotes, where every annotation is text.
+    if isinstance(value, str) and value.strip("\"'").rpartition(".")[2] in ("Self", manager.__name__):
         return [annotation]  # whether the name can be had at run time or not
     value = _expand_alias(_resolve(f"the return type of {manager.__name__}.__aenter__", value, enter))
     declared: tuple[Any, ...] = getattr(manager, "__parameters__", ())
