@@ -98,7 +98,23 @@ def test_a_wrong_name(sandbox, name):
 def test_a_name_that_hides_a_module(sandbox, name):
     """A package that would hide another module is refused, such as one that the application imports."""
     code, error = sandbox.error("new", name)
-    assert (1, True) == (code, "would hide" in error)
+    assert (2, True) == (code, "would hide" in error)
+
+
+@pytest.mark.parametrize(
+    ("name", "expected"),
+    [
+        ("host", "A component 'host' would have the name of the application's host. Choose another name.\n"),
+        ("exec", "A component 'exec' would have the name of the function that bandmaster exec runs. Choose "),
+        ("stock", "A component 'stock' would have the name of the one of acme-stock 1.2. Choose another name.\n"),
+    ],
+)
+def test_a_plugin_with_the_name_of_another_component(sandbox, name, expected):
+    """Names of components are unique, so that no application could take the plugin."""
+    sandbox.install("acme-stock", "[bandmaster.lifespan]\nstock = acme_stock:stock\n")
+    code, error = sandbox.error("new", "--plugin", name)
+    assert (2, True) == (code, error.startswith(expected))
+    assert not (sandbox.work / name).exists()
 
 
 def test_nothing_is_overwritten(sandbox):
