@@ -5,7 +5,7 @@ from collections.abc import AsyncIterator
 
 import anyio
 from starlette.applications import Starlette
-from starlette.responses import PlainTextResponse
+from starlette.responses import PlainTextResponse, StreamingResponse
 from starlette.routing import Route, WebSocketRoute
 
 from bandmaster.contrib.web import (
@@ -41,6 +41,23 @@ async def fail(request):
     raise LookupError("no such thing")
 
 
+async def stream(request):
+    async def generate():
+        while True:
+            yield b"more"
+            await anyio.sleep(0.05)
+
+    return StreamingResponse(generate())
+
+
+class BreaksOff:
+    """An app that leaves out the end of its response."""
+
+    async def __call__(self, scope, receive, send):
+        await send({"type": "http.response.start", "status": 200, "headers": []})
+        await send({"type": "http.response.body", "body": b"some", "more_body": True})
+
+
 async def greet_late(socket):
     # Until the client has left.
     await anyio.sleep(0.5)
@@ -50,6 +67,7 @@ async def greet_late(socket):
 
 def app():
     routes = [Route("/", home), Route("/fail", fail), WebSocketRoute("/late", greet_late)]
+    routes += [Route("/stream", stream), Route("/breaks", BreaksOff())]
     layers = [AccessLogLayer, ProblemsLayer, RequestContextLayer] if os.environ.get("LAYERS") else []
     handlers = [http_exception, transient_error, unhandled_error] if layers else []
     return create_app(Starlette(routes=routes), discover=False, contributions=[queue, *layers, *handlers])

@@ -105,6 +105,26 @@ def test_a_client_that_leaves_before_the_accept_is_no_error(server, layers, tmp_
     assert not re.search(r"\berror\b", text, re.IGNORECASE), text
 
 
+@pytest.mark.parametrize("server", ["launcher/uvicorn", "uvicorn"])
+def test_a_stream_that_the_drain_ends_is_no_error(server, tmp_path):
+    """uvicorn says nothing of a stream without an end that the drain has ended, and names one that breaks off."""
+    port, log = free_port(), tmp_path / "log"
+    with running(build_command(server, port), log, cwd=HERE, **build_environment()) as process:
+        until_answered(lambda: ask(port, "/livez"), process, log)
+        ask(port, "/breaks")
+        with socket.create_connection(("127.0.0.1", port), timeout=PATIENCE) as client:
+            client.sendall(b"GET /stream HTTP/1.1\r\nHost: 127.0.0.1\r\n\r\n")
+            received = client.recv(4096)
+            process.send_signal(signal.SIGTERM)
+            with suppress(ConnectionError):
+                while part := client.recv(4096):
+                    received += part
+        process.wait(PATIENCE)
+    assert b"more" in received
+    text = log.read_text()
+    assert 1 == text.count("ASGI callable returned without completing response."), text
+
+
 @pytest.mark.parametrize("server", [*LAUNCHERS, "uvicorn", "granian"])
 def test_an_operators_failure_is_one_sentence(server, tmp_path):
     """The sentence with the variable is logged once, outside of tracebacks."""

@@ -113,12 +113,16 @@ def _(place: Place) -> str:
 
 
 @provokes("A value of another type than declared")
-def _(place: Place) -> str:
+def _(place: Place) -> list[str]:
     @lifespan(band=SERVICES)
     async def wrong() -> AsyncIterator[Store]:
         yield None  # type: ignore[misc]
 
-    return catch_run(wrong)
+    @lifespan(band=SERVICES)
+    async def unexpected() -> AsyncIterator[None]:
+        yield Store()  # type: ignore[misc]
+
+    return [catch_run(wrong), catch_run(unexpected)]
 
 
 @provokes("A function that returns no context manager")

@@ -1,6 +1,7 @@
 """Tests of bandmaster.kernel.cli.findings, by the command that prints them."""
 
 import json
+import socket
 
 import pytest
 
@@ -265,3 +266,34 @@ def test_a_socket_in_a_directory_that_is_not_there(shop):
     shop.setenv(QUEUE_URL="x", BANDMASTER_SERVER_UDS="/nowhere/shop.sock")
     code, said = shop.error("check", "shop:app")
     assert (1, True) == (code, "BANDMASTER_SERVER_UDS is /nowhere/shop.sock, whose directory doesn't exist" in said)
+
+
+def test_a_path_where_no_socket_can_be_made(shop, tmp_path):
+    """A directory and a file are refused, a link to nothing as well, and a socket that a killed process left isn't."""
+    file, link, stale = tmp_path / "file", tmp_path / "link", tmp_path / "stale.sock"
+    file.touch()
+    link.symlink_to("nothing")
+    with socket.socket(socket.AF_UNIX) as bound:
+        bound.bind(str(stale))
+    is_file = "where a file is that is no socket. Choose another path."
+    for path, expected in (
+        (tmp_path, f"which is a directory. Set it to a path inside: {tmp_path / 'app.sock'}."),
+        (file, is_file),
+        (link, is_file),
+    ):
+        shop.setenv(QUEUE_URL="x", BANDMASTER_SERVER_UDS=str(path))
+        code, said = shop.error("check", "shop:app")
+        assert (1, True) == (code, f"BANDMASTER_SERVER_UDS is {path}, {expected}" in said)
+    shop.setenv(BANDMASTER_SERVER_UDS=str(stale))
+    assert 0 == shop.run("check", "shop:app").exit_code
+
+
+@pytest.mark.parametrize(
+    ("variable", "value"),
+    [("UDS", "/tmp/" + "a" * 200), ("TRUSTED_PROXIES", "nope"), ("HOST", "300.1.1.1")],
+)
+def test_server_settings_that_the_launcher_refuses(shop, variable, value):
+    """The check refuses a value that no run could use."""
+    shop.setenv(QUEUE_URL="x", **{f"BANDMASTER_SERVER_{variable}": value})
+    code, said = shop.error("check", "shop:app")
+    assert (1, True) == (code, f"BANDMASTER_SERVER_{variable}" in said)

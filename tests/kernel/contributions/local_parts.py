@@ -110,6 +110,18 @@ def make_wrong():
     return wrong
 
 
+def make_entered():
+    """A component that is a class, and a class like it, whose ``__aenter__`` names the class as quoted text."""
+
+    class Client:
+        async def __aenter__(self) -> "Client":  # noqa: PYI034, UP037  # as people write it
+            return self
+
+        async def __aexit__(self, *exception: object) -> None: ...
+
+    return Client, lifespan(band=SERVICES)(Client)
+
+
 class Shelf:
     """A class with a part among its members."""
 

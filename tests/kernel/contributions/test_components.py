@@ -3,9 +3,9 @@
 import functools
 import math
 import re
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import AbstractAsyncContextManager, asynccontextmanager, contextmanager
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal, NewType
 
 import pytest
 from tests.kernel.contributions.examples import (
@@ -257,3 +257,18 @@ def test_a_budget_is_checked_wherever_it_comes_from():
     """The result of a budget function is checked like a budget that is given."""
     assert {"a": 0, "b": 7} == check_budget({"a": 0, "b": 7})
     refused("budget: expected a mapping like {'postgres': 15}, got None", check_budget, None)
+
+
+Money = NewType("Money", int)
+
+
+def test_an_object_in_place_of_a_type():
+    """An instance is refused with the line of the function, and every form in which a type can be written is taken."""
+    given = Database()
+    for field in ("provides", "decorates"):
+        with pytest.raises(ValueError, match=rf"^{field}: expected .*, got .*Database object") as caught:
+            lifespan(band=SERVICES, **{field: given})(database)
+        code = database.__code__
+        assert f"({code.co_filename}:{code.co_firstlineno})" in str(caught.value)
+    for kind in (Database, Repository[int], Money, Literal["a"], Callable[[], int], Annotated[Database, Named("a")]):
+        assert (Key.of(kind),) == component(provides=kind).provides

@@ -47,6 +47,12 @@ def test_an_annotation_that_fails():
         plan(local_parts.make_wrong())
 
 
+def test_a_local_class_that_enters_itself():
+    """The class is what it provides, also where the quoted name of a local class is in quotes once more."""
+    client, part = local_parts.make_entered()
+    assert [Key(client)] == list(plan(part).by_name["Client"].provides)
+
+
 def test_a_class_among_the_members_of_a_class():
     """A component in the body of a class finds the class' members."""
     assert [Key(local_parts.Shelf.Book)] == list(plan(local_parts.Shelf.book).by_name["book"].provides)

@@ -49,6 +49,7 @@ def test_the_nearest_file_with_a_table(folder):
     write(folder, '[tool.bandmaster]\napp = "shop:app"\n')
     write(folder / "deep", '[project]\nname = "mentions-bandmaster"\n')
     assert ("shop:app", str(folder)) == resolve_target(None)
+    (folder / "deep" / "deeper" / "src").mkdir()
     write(folder / "deep" / "deeper", '[tool.bandmaster]\napp = "nearer:app"\napp_dir = "src"\n')
     assert ("nearer:app", os.path.join(folder, "deep", "deeper", "src")) == resolve_target(None)
     assert ("nearer:app", "lib") == resolve_target(None, "lib")
@@ -81,6 +82,7 @@ def test_a_table_without_an_application(folder):
             '[tool]\nbandmaster = "x"\n',
             "has a tool.bandmaster that is no table. Write [tool.bandmaster] on a line of its own.",
         ),
+        ('[tool.bandmaster]\napp = "x:y"\napp_dir = "nowhere"\n', "has an app_dir that is no directory: "),
         ("[tool.bandmaster\n", "can't be read: "),
         ('tool = "bandmaster"\n', "has a tool.bandmaster that is no table"),
     ],

@@ -4,6 +4,7 @@ import logging
 
 import anyio
 import pytest
+import sniffio
 
 from bandmaster.kernel.hosting.server_logs import ServerLogFilter, omit_traceback_of
 from bandmaster.kernel.logs import note_logged
@@ -91,6 +92,25 @@ async def test_granians_text(caplog, error, text, kept):
         caplog.clear()
         logger.error("Application callable raised an exception\n%s", text)
     assert 1 == len(caplog.records), "a second record is another exception's"
+
+
+async def test_a_stream_that_the_drain_has_ended(caplog):
+    """uvicorn's record is dropped in the task of that stream, and kept for every other stream."""
+    log_filter = ServerLogFilter()
+    logger = logging.getLogger("uvicorn.error")
+
+    async def end_stream(name, is_ours):
+        if is_ours:
+            log_filter.note_ended_stream()
+        logger.error("ASGI callable returned without completing response.")
+        logger.error("%s goes on", name)
+
+    async with log_filter.installed(), anyio.create_task_group() as tasks:
+        tasks.start_soon(end_stream, "ours", sniffio.current_async_library() == "asyncio")
+        tasks.start_soon(end_stream, "another", False)
+    texts = sorted(record.getMessage() for record in caplog.records)
+    kept = 1 if sniffio.current_async_library() == "asyncio" else 2
+    assert [*["ASGI callable returned without completing response."] * kept, "another goes on", "ours goes on"] == texts
 
 
 async def test_the_filter_is_removed(caplog):

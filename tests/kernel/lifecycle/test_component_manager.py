@@ -174,6 +174,32 @@ def test_a_bare_yield_where_a_type_is_declared():
     ) == fault(nothing)
 
 
+async def gives() -> AsyncIterator[None]:
+    yield Store()  # type: ignore[misc]
+
+
+async def annotated() -> AsyncIterator[None]:
+    yield 3  # type: ignore[misc]
+
+
+class Gives:
+    async def __aenter__(self) -> None:
+        return Store()  # type: ignore[return-value]
+
+    async def __aexit__(self, *exception: object) -> None: ...
+
+
+def test_a_value_where_none_is_declared():
+    """A value that nobody can get, because the annotation declares None, fails the start with the line."""
+    assert (
+        "the function yields a Store (parts.py:1), but is declared to provide nothing. Leave out the value, or correct "
+        "the return annotation: -> AsyncIterator[Store]."
+    ) == fault(gives)
+    with pytest.raises(YieldError, match=r"nothing\. .* the return annotation of __aenter__: -> Store\.$"):
+        run(Gives)
+    assert 3 == run(annotated, provides=int)
+
+
 async def undeclared() -> AsyncIterator[Any]:
     yield 3
 

@@ -2,7 +2,7 @@
 
 import dataclasses
 import functools
-from typing import Annotated
+from typing import Annotated, Generic, TypeVar
 
 import pytest
 from tests.kernel.planning.composing import (
@@ -23,6 +23,11 @@ from tests.kernel.planning.composing import (
 
 from bandmaster.kernel import Named, Plan, Provenance, value
 from bandmaster.kernel.planning.make import make_plan
+
+T = TypeVar("T")
+
+
+class Repository(Generic[T]): ...
 
 
 def needing(kind, **options):
@@ -68,6 +73,27 @@ def test_a_need_that_nothing_provides_is_a_problem():
             Closes,
             part("db", provides=Pool),
             "'db' provides a Pool, which is one; resources are found by exact type, so let it declare provides=Closes.",
+        ),
+        (
+            Repository,
+            part("db", provides=Repository[int]),
+            "'db' provides a Repository[int]; resources are found by exact type, so ask for that.",
+        ),
+        (
+            Repository[int],
+            part("db", provides=Repository),
+            (
+                "'db' provides a Repository, which may be one; resources are found by exact type, so let it declare "
+                "provides=Repository[int]."
+            ),
+        ),
+        (
+            Repository[int],
+            part("db", provides=Repository[str]),
+            (
+                "Contribute a component that does, or pass overrides={Repository[int]: ...}. Did you mean "
+                "'Repository[str]', which 'db' (acme 1.0) provides?"
+            ),
         ),
         (
             Pings,

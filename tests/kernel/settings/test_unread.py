@@ -1,10 +1,15 @@
 """Tests of bandmaster.kernel.settings.unread."""
 
-from typing import Any
+from collections.abc import Mapping
+from dataclasses import dataclass
+from datetime import timedelta
+from pathlib import Path
+from typing import Any, Literal
 
 import pytest
-from pydantic import BaseModel, Field
+from pydantic import BaseModel, Field, SecretStr
 from pydantic_settings import BaseSettings, SettingsConfigDict
+from typing_extensions import TypeAliasType
 
 from bandmaster.kernel import KernelSettings, ServerSettings
 from bandmaster.kernel.settings.environment import EnvFileSettings, Environment
@@ -81,6 +86,16 @@ def find(monkeypatch, tmp_path):
         ("BANDMASTER_SERVER_PROT", "BANDMASTER_SERVER_PORT"),
         ("bandmaster_drain_deley", "BANDMASTER_DRAIN_DELAY"),
         ("BANDMASTER_XYZ", None),
+        ("BANDMASTER_PORT", "BANDMASTER_SERVER_PORT"),
+        ("BANDMASTER_HOST", "BANDMASTER_SERVER_HOST"),
+        ("bandmaster_host", "BANDMASTER_SERVER_HOST"),
+        ("BANDMASTER_ENV", "BANDMASTER_ENVIRONMENT"),
+        ("BANDMASTER_PROXIES", "BANDMASTER_SERVER_TRUSTED_PROXIES"),
+        ("BANDMASTER_SH", None),
+        ("BANDMASTER_GRACE", "BANDMASTER_TERMINATION_GRACE"),
+        ("BANDMASTER_", None),
+        ("DATABASE_POOL", "DATABASE_POOL_SIZE"),
+        ("DATABASE_EXTRAS", "DATABASE_INNER__EXTRAS"),
         ("BANDMSTER_DEBUG", "BANDMASTER_DEBUG"),
         ("BAND_MASTER_DRAIN_TIMEOUT", "BANDMASTER_DRAIN_TIMEOUT"),
         ("DATABSE_URL", "DATABASE_URL"),
@@ -122,6 +137,44 @@ def test_a_variable_that_nothing_reads(find, name, near):
 def test_variables_that_are_read_or_belong_to_others(find, name, value):
     """Neither the variables of every reader are told, nor those that Kubernetes sets for services, nor test kits'."""
     assert [] == find(**{name: value})
+
+
+@dataclass
+class Point:
+    x: int = 0
+
+
+Tags = TypeAliasType("Tags", dict[str, str])
+
+
+class Kinds(BaseSettings):
+    model_config = SettingsConfigDict(env_prefix="KINDS_", env_nested_delimiter="__")
+
+    secret: SecretStr | None = None
+    path: Path | None = None
+    level: Literal["a", "b"] = "a"
+    anything: Any = None
+    wait: timedelta | float = 0.0
+    point: Point = Point()
+    tags: Tags = {}
+    options: Mapping[str, str] | None = None
+    inner: Inner | None = None
+
+
+@pytest.mark.parametrize("name", ["SECRET", "PATH", "LEVEL", "ANYTHING", "WAIT"])
+def test_a_name_below_a_value_without_members(find, monkeypatch, name):
+    """A plain value has no members, a secret included, so nothing reads a variable for one."""
+    monkeypatch.setattr("tests.kernel.settings.test_unread.READERS", [Kinds])
+    variable = f"KINDS_{name}__X"
+    (warning,) = find(**{variable: "1"})
+    assert warning.startswith(f"{variable} is set, and nothing reads it.")
+
+
+@pytest.mark.parametrize("name", ["POINT", "TAGS", "OPTIONS", "INNER"])
+def test_a_name_below_a_value_with_members(find, monkeypatch, name):
+    """Mappings, dataclasses, aliases and optional models may read a variable for any member."""
+    monkeypatch.setattr("tests.kernel.settings.test_unread.READERS", [Kinds])
+    assert [] == find(**{f"KINDS_{name}__X": "1"})
 
 
 def test_a_port_that_is_no_link(find):

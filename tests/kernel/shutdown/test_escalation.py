@@ -121,6 +121,22 @@ async def test_the_event_loop_acts_on_signals():
     assert escalation.signals == (SIGTERM, SIGINT)
 
 
+@pytest.mark.anyio
+@pytest.mark.parametrize(("is_ready", "expected"), [(False, []), (True, ["the drain is cut short"])])
+async def test_a_second_signal_during_a_start(caplog, is_ready, expected):
+    """Only a drain that there is can be cut short: a start is rolled back without one."""
+    watched = Watched()
+    escalation = watched.escalation
+    escalation.enter_event_loop()
+    with escalation.watching():
+        if is_ready:
+            watched.kernel.emit(events.Ready(at=0.0, took=0.0))
+        watched.receive(SIGTERM, SIGTERM)
+        watched.kernel.emit(events.KernelStarting(at=0.0, components=0))  # as any event: the signals are acted on
+    assert escalation.skips_drain
+    assert expected == [record.getMessage().partition(" reason=")[0] for record in caplog.records]
+
+
 async def receive_later(watched, number):
     await anyio.wait_all_tasks_blocked()
     watched.receive(number)

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import os
 from dataclasses import dataclass, replace
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 from bandmaster.kernel.cli.installed import find_installed
@@ -68,11 +70,9 @@ def judge_server(*, serves: bool = True) -> tuple[Findings, EventLoop]:
     except BandmasterError as error:
         return Findings((Problem(str(error)),)), EventLoop.ASYNCIO
     loop = EventLoop.TRIO if settings.runs_on_trio else EventLoop.ASYNCIO
-    problems = []
-    if serves and settings.uds is not None and not settings.uds.parent.is_dir():
-        variable = settings.variable("uds")
-        problems.append(Problem(f"{variable} is {settings.uds}, whose directory doesn't exist.", "Make the directory."))
-    return Findings(tuple(problems)), loop
+    path = settings.uds if serves else None
+    problem = None if path is None else _find_path_problem(path, settings.variable("uds"))
+    return Findings((problem,) if problem else ()), loop
 
 
 def find_other_roles(kernel: Kernel) -> list[str]:
@@ -101,6 +101,17 @@ def check_application(application: Application) -> Findings:
     for check in checks.values():
         findings += _run_check(check, application)
     return findings
+
+
+def _find_path_problem(path: Path, variable: str) -> Problem | None:
+    """The reason for which no Unix socket can be made at a path. A socket that is there may be a stale one."""
+    if not path.parent.is_dir():
+        return Problem(f"{variable} is {path}, whose directory doesn't exist.", "Make the directory.")
+    if path.is_dir():
+        return Problem(f"{variable} is {path}, which is a directory.", f"Set it to a path inside: {path / 'app.sock'}.")
+    if os.path.lexists(path) and not path.is_socket():
+        return Problem(f"{variable} is {path}, where a file is that is no socket.", "Choose another path.")
+    return None
 
 
 def _judge_role(kernel: Kernel, role: str, event_loop: EventLoop) -> Findings:

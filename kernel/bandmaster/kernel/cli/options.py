@@ -33,10 +33,23 @@ Target: TypeAlias = Annotated[
     ),
 ]
 """The argument for the application, as ``module:attribute``; None stands for the default, see `resolve_target`."""
+
+
+def _check_directory(path: str) -> str:
+    """Refuse a directory that isn't there, where no module would be looked for."""
+    if not Path(path).is_dir():
+        raise typer.BadParameter(f"{path} is no directory.")
+    return path
+
+
 AppDir: TypeAlias = Annotated[
     str,
     typer.Option(
-        "--app-dir", help="The directory to import from first.", show_default="the current one", metavar="DIRECTORY"
+        "--app-dir",
+        help="The directory to import from first.",
+        show_default="the current one",
+        metavar="DIRECTORY",
+        callback=_check_directory,
     ),
 ]
 """The option ``--app-dir``: the directory to import from first."""

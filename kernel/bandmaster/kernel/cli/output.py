@@ -96,9 +96,12 @@ def show_error(text: str) -> None:
             console.print(part, style=style, markup=False, soft_wrap=True)
 
 
-def render_error_json(error: BandmasterError) -> dict[str, Any]:
-    """An error as JSON for programs."""
-    problems: Sequence[Problem] = getattr(error, "problems", ()) or [Problem(str(error))]
+def render_error_json(error: BaseException) -> dict[str, Any]:
+    """An error as JSON for programs. The text of an error that isn't the kernel's own begins with the type."""
+    from bandmaster.kernel.settings.error_messages import describe_error
+
+    text = str(error) if isinstance(error, BandmasterError) else describe_error(error)
+    problems: Sequence[Problem] = getattr(error, "problems", ()) or [Problem(text)]
     data: dict[str, Any] = {
         "format": 1,
         "ok": False,

@@ -5,9 +5,12 @@ from __future__ import annotations
 import inspect
 import math
 from collections.abc import Iterable, Mapping
-from typing import Any
+from typing import Any, get_origin
 
 from bandmaster.kernel.contributions.keys import Key, find_collection, is_pair, is_too_wide, type_name
+
+_TYPING = ("typing", "typing_extensions")
+"""The modules of the types whose instances stand for a type, such as ``type X = ...`` and ``NewType``."""
 
 
 def check_callable(value: object, label: str) -> None:
@@ -89,7 +92,7 @@ def check_provides(value: Any) -> tuple[Key, ...]:
     except (TypeError, ValueError) as error:
         raise ValueError(f"provides: expected types or pairs (type, name), got {value!r}") from error
     for key in keys:
-        if is_too_wide(key.type):
+        if is_too_wide(key.type) or not _is_type(key.type):
             raise ValueError(f"provides: expected types or pairs (type, name), got {key.type!r}")
     return keys
 
@@ -107,7 +110,7 @@ def check_decorates(value: Any) -> Key | None:
         hash(key)
     except (TypeError, ValueError) as error:
         raise ValueError(f"decorates: expected one type or a pair (type, name), got {value!r}") from error
-    if is_too_wide(key.type) or isinstance(key.type, tuple | list):
+    if is_too_wide(key.type) or not _is_type(key.type):
         raise ValueError(f"decorates: expected one type or a pair (type, name), got {value!r}")
     if (collection := find_collection(key.type)) is not None:
         raise ValueError(
@@ -131,3 +134,8 @@ def check_when(value: object) -> None:
     called = value if inspect.isroutine(value) else getattr(type(value), "__call__", None)  # noqa: B004
     if inspect.iscoroutinefunction(called) or inspect.isasyncgenfunction(called):
         raise ValueError(f"when: expected a plain function, got an async one, {value!r}; it is called while planning")
+
+
+def _is_type(kind: Any) -> bool:
+    """Whether an annotation may be written so: a class, a generic type, an alias or a ``NewType``, and no instance."""
+    return isinstance(kind, type) or get_origin(kind) is not None or type(kind).__module__ in _TYPING

@@ -112,22 +112,34 @@ def read_provides(function: Callable[..., Any]) -> list[Key]:
     Raises:
         SignatureError: the return annotation isn't one of an async generator or an async context manager.
     """
+    return [key for annotation in _read_yielded(function) for key in _read_provided(annotation)]
+
+
+def declares_none(function: Callable[..., Any]) -> bool:
+    """Whether the return annotation says that the context manager of ``function`` yields None."""
+    try:
+        return any(annotation in (None, type(None)) for annotation in _read_yielded(function))
+    except SignatureError:
+        return False
+
+
+def _read_yielded(function: Callable[..., Any]) -> list[Any]:
+    """The annotation of the value that the context manager of ``function`` yields; nothing without one."""
     while isinstance(function, functools.partial):
         function = function.func
     if isinstance(function, type):
         return _read_entered(function)
     annotation = _read_signature(function).return_annotation
-    if annotation is inspect.Signature.empty or annotation is None:
+    if annotation is inspect.Signature.empty:
         return []
     returned = _expand_alias(_resolve("its return type", annotation, function))
     origin = get_origin(returned) or returned
     if origin in _MANAGERS:
-        arguments = get_args(returned)
-        return _read_provided(arguments[0]) if arguments else []
+        return list(get_args(returned)[:1])
     if inspect.isclass(origin) and hasattr(origin, "__aenter__"):
         return _read_entered(returned)
     if origin is type(None):
-        return []
+        return [None]
     raise SignatureError(
         f"it returns {type_name(returned)}; write AsyncIterator[T] for an async generator with one yield, or "
         "AbstractAsyncContextManager[T]"
@@ -269,8 +281,8 @@ def _read_key(annotation: Any) -> tuple[Key, bool]:
         annotation = inner
 
 
-def _read_entered(annotation: Any) -> list[Key]:
-    """The key of the value that ``async with ... as`` binds."""
+def _read_entered(annotation: Any) -> list[Any]:
+    """The annotation of the value that ``async with ... as`` binds."""
     manager = get_origin(annotation) or annotation
     enter = getattr(manager, "__aenter__", None)
     if enter is None:
@@ -281,15 +293,16 @@ def _read_entered(annotation: Any) -> list[Key]:
         return []
     if value is inspect.Signature.empty:
         return []
-    if isinstance(value, str) and value.rpartition(".")[2] in ("Self", manager.__name__):
-        return [Key(annotation)]  # whether the name can be had at run time or not
+    # The text of an annotation that the class's author has quoted has the quotes, where every annotation is text.
+    if isinstance(value, str) and value.strip("\"'").rpartition(".")[2] in ("Self", manager.__name__):
+        return [annotation]  # whether the name can be had at run time or not
     value = _expand_alias(_resolve(f"the return type of {manager.__name__}.__aenter__", value, enter))
     declared: tuple[Any, ...] = getattr(manager, "__parameters__", ())
     if value in declared:
         arguments = dict(zip(declared, get_args(annotation), strict=False))
-        return _read_provided(arguments.get(value))
+        return [arguments[value]] if value in arguments else []
     # A type variable on self means the same as Self, which is newer.
-    return [Key(annotation)] if value is Self or isinstance(value, TypeVar) else _read_provided(value)
+    return [annotation] if value is Self or isinstance(value, TypeVar) else [value]
 
 
 def _read_provided(annotation: Any) -> list[Key]:

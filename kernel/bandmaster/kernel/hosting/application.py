@@ -227,7 +227,9 @@ class Application(PointsToHost):
         return send_after_state
 
     def _prepare_run(self) -> None:
-        self._in_flight = InFlight(self.settings.websocket_close_code, lambda: not self.kernel.is_ready)
+        self._in_flight = InFlight(
+            self.settings.websocket_close_code, lambda: not self.kernel.is_ready, self._server_log.note_ended_stream
+        )
         self._drainer = Drainer(self.kernel, self._in_flight, self._refuse_requests)
         self._lifespans.prepare_run(self.kernel.emit)
 

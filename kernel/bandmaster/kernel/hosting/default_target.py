@@ -75,8 +75,12 @@ def _read_target(directory: Path, table: Mapping[str, Any], app_dir: str) -> tup
             )
     if "app" not in table:
         return None, app_dir
+    if app_dir != HERE:
+        return table["app"].strip(), app_dir
     beside = directory / table.get("app_dir", HERE)
-    return table["app"].strip(), str(beside) if app_dir == HERE else app_dir
+    if not beside.is_dir():
+        raise _refuse(path, f"has an app_dir that is no directory: {beside}", "Correct app_dir, or leave it out.")
+    return table["app"].strip(), str(beside)
 
 
 def _refuse(path: Path, what: str, hint: str) -> TargetError:

@@ -48,12 +48,19 @@ class InFlight:
     the rest is cancelled.
     """
 
-    def __init__(self, close_code: int = 1001, is_stopping: Callable[[], bool] = bool) -> None:
+    def __init__(
+        self,
+        close_code: int = 1001,
+        is_stopping: Callable[[], bool] = bool,
+        note_ended_stream: Callable[[], object] = bool,
+    ) -> None:
         self.drain = Drain()
         self.is_stopping = is_stopping
         """Whether a stop has been requested. The drain begins a moment later."""
         self.streams_disconnected = False
         """Whether `disconnect_streams` has been called."""
+        self._note_ended_stream = note_ended_stream
+        """Called in the task of a stream that `disconnect_streams` has ended, before the server learns of the end."""
         self._close_code = close_code
         self._requests: set[_Request] = set()
         self._websockets: set[WebSocketInFlight] = set()
@@ -72,6 +79,8 @@ class InFlight:
             await request.run(app(scope, request.receive, request.send))
             if not request.is_over:
                 await request.end_event_stream()
+                if request.was_disconnected:
+                    self._note_ended_stream()
         finally:
             self._requests.discard(request)
             if self.drain.begun and not self.count:
@@ -143,7 +152,17 @@ class InFlight:
 class _Request(Interruption):
     """One HTTP request, with the ``receive`` and the ``send`` that the app gets."""
 
-    __slots__ = ("_body_is_read", "_in_flight", "_receive", "_send", "_start", "_waits", "is_over", "scope")
+    __slots__ = (
+        "_body_is_read",
+        "_in_flight",
+        "_receive",
+        "_send",
+        "_start",
+        "_waits",
+        "is_over",
+        "scope",
+        "was_disconnected",
+    )
 
     def __init__(self, in_flight: InFlight, scope: Scope, receive: Receive, send: Send) -> None:
         super().__init__()
@@ -156,6 +175,8 @@ class _Request(Interruption):
         """The message with which the response has begun."""
         self.is_over = False
         """Whether the response is complete."""
+        self.was_disconnected = False
+        """Whether ``receive`` has answered with a disconnect that isn't the client's."""
         self._waits: list[Interruption] | None = None
         """The calls of ``receive`` that wait for the client to leave."""
 
@@ -180,7 +201,7 @@ class _Request(Interruption):
             self._body_is_read = not message.get("more_body", False)
             return message
         if self._is_disconnected:
-            return {"type": _DISCONNECT}
+            return self._disconnect()
         wait = Interruption()
         waits = self._waits = self._waits or []
         waits.append(wait)
@@ -188,7 +209,11 @@ class _Request(Interruption):
             received = await wait.run(self._receive())
         finally:
             waits.remove(wait)
-        return {"type": _DISCONNECT} if received is None else received
+        return self._disconnect() if received is None else received
+
+    def _disconnect(self) -> Message:
+        self.was_disconnected = True
+        return {"type": _DISCONNECT}
 
     def send(self, message: Message) -> Awaitable[None]:
         """Send the response; after the drain has begun, the connection is to be closed."""

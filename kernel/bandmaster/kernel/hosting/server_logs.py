@@ -1,13 +1,16 @@
-"""Keep servers from logging an exception that has been logged, and hold the names and texts of their loggers.
+"""Keep servers from logging failures that are none or have been logged, and hold the texts of their loggers.
 
 `tests/processes/test_logs.py` fails when a new version of a server changes one of them.
 """
 
 from __future__ import annotations
 
+import asyncio
 import logging
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
+from typing import Any
+from weakref import WeakSet
 
 import anyio
 from starlette.types import Send
@@ -20,18 +23,24 @@ _LOGGERS = ("uvicorn.error", "hypercorn.error", _GRANIANS_LOGGER, "_granian.util
 _GRANIANS_TEXT = "Application callable raised an exception"
 """The first line of granian's record of an exception, which has the traceback as text and not the exception."""
 
+_UVICORNS_TEXT = "ASGI callable returned without completing response."
+"""uvicorn's record of a response that has no end, made in the task of the request."""
+
 
 class ServerLogFilter(logging.Filter):
     """Drops the records of servers about exceptions that need none.
 
     These are exceptions that have been logged with the request that they belong to, those which mean only that the
     client has left, and cancellations, of which the drain warns. They go on to the server all the same, and pass error
-    trackers on the way.
+    trackers on the way. The records of streams that the drain has ended are dropped as well: they have no end of their
+    own.
     """
 
     def __init__(self) -> None:
         super().__init__()
         self._leaving = ""
+        self._ended: WeakSet[asyncio.Task[Any]] = WeakSet()
+        """The tasks of streams that the drain has ended. A server has one task for each request."""
 
     @asynccontextmanager
     async def installed(self) -> AsyncIterator[None]:
@@ -56,6 +65,11 @@ class ServerLogFilter(logging.Filter):
         # granian makes its record before anything else runs in this thread, so one place is enough.
         self._leaving = _render_last_line(error) if was_logged(error) else ""
 
+    def note_ended_stream(self) -> None:
+        """Note that the request of this task has a response without an end, because the drain has ended the stream."""
+        if (task := _find_task()) is not None:
+            self._ended.add(task)
+
     def filter(self, record: logging.LogRecord) -> bool:
         """Whether a record of a server is handled."""
         error = record.exc_info[1] if record.exc_info else None
@@ -64,7 +78,7 @@ class ServerLogFilter(logging.Filter):
         if self._leaving and record.getMessage().startswith(_GRANIANS_TEXT):
             leaving, self._leaving = self._leaving, ""
             return leaving not in record.getMessage()
-        return True
+        return record.msg != _UVICORNS_TEXT or _find_task() not in self._ended
 
 
 def omit_traceback_of(error: BaseException, send: Send) -> None:
@@ -83,6 +97,13 @@ def _omit_traceback(record: logging.LogRecord) -> bool:
     if error is not None and was_logged(error):
         record.exc_info = None
     return True
+
+
+def _find_task() -> asyncio.Task[Any] | None:
+    try:
+        return asyncio.current_task()
+    except RuntimeError:  # on trio, where uvicorn doesn't run, or in a thread
+        return None
 
 
 def _render_last_line(error: BaseException) -> str:

@@ -11,6 +11,7 @@ from typing import Any
 from bandmaster.kernel.contributions.instances import may_be
 from bandmaster.kernel.contributions.keys import type_name
 from bandmaster.kernel.contributions.places import find_place
+from bandmaster.kernel.contributions.signatures import declares_none
 from bandmaster.kernel.contributions.yields import find_followed_yields
 from bandmaster.kernel.errors import YieldError
 from bandmaster.kernel.imports import describe_object
@@ -103,24 +104,33 @@ class ComponentManager(AbstractAsyncContextManager[Any]):
     def _find_fault(self, value: object) -> YieldError | None:
         """The fault of a component that has just yielded; None without one."""
         frame = self._frame
-        for key in self._component.provides:
-            if not may_be(value, key.type):
-                place = find_place(self._component.contribution.factory) if frame is None else _render_line(frame)
-                kind = type_name(type(value))
-                annotation = f"the return annotation: -> AsyncIterator[{kind}]"
-                if isinstance(self._component.contribution.factory, type):
-                    annotation = f"the return annotation of __aenter__: -> {kind}"
-                declaration = "provides=" if key in self._component.contribution.provides else annotation
-                return _make_error(
-                    f"the function yields {describe_object(value)} ({place}), but is declared to provide "
-                    f"{render_key(key)}. Yield one, or correct {declaration}.",
-                    frame,
-                    frame.f_lineno if frame is not None else 0,
-                )
+        if (declared := self._find_other_type(value)) is not None:
+            factory = self._component.contribution.factory
+            place = find_place(factory) if frame is None else _render_line(frame)
+            return _make_error(
+                f"the function yields {describe_object(value)} ({place}), but is declared to provide {declared}",
+                frame,
+                frame.f_lineno if frame is not None else 0,
+            )
         if frame is None:
             return None
         second = find_followed_yields(frame.f_code).get(frame.f_lineno)
         return None if second is None else _make_second_yield_error(frame, frame.f_lineno, second)
+
+    def _find_other_type(self, value: object) -> str | None:
+        """The declaration that a value doesn't fit, with the remedy; None if the value fits."""
+        contribution = self._component.contribution
+        kind = type_name(type(value))
+        annotation = f"the return annotation: -> AsyncIterator[{kind}]"
+        if isinstance(contribution.factory, type):
+            annotation = f"the return annotation of __aenter__: -> {kind}"
+        for key in self._component.provides:
+            if not may_be(value, key.type):
+                declaration = "provides=" if key in contribution.provides else annotation
+                return f"{render_key(key)}. Yield one, or correct {declaration}."
+        if value is not None and not self._component.provides and declares_none(contribution.factory):
+            return f"nothing. Leave out the value, or correct {annotation}."
+        return None
 
     async def _leave(self, fault: YieldError) -> None:
         """Exit the component for a fault, as a stop does."""

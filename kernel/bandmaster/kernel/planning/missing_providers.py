@@ -195,17 +195,22 @@ class _Search:
         return f"{omissions[0].part.name!r} would, but {omissions[0].reason}." if omissions else ""
 
     def _find_similar(self, key: Key) -> str:
-        """A part that provides the type under another name, or provides a subclass."""
+        """A part that provides the type under another name, a subclass, or the type with or without arguments."""
         for other, chains in sorted(self.wiring.providers.by_key.items(), key=str):
             provider = chains[0].provider.name
             if chains[0].provider.kind == "override":
                 continue
             if other.type == key.type:
                 return f"{provider!r} provides {render_key(other)}; name the one that is meant with Named."
-            if _is_subclass(other.type, key.type):
+            if other.name == key.name and get_origin(other.type) is key.type:
+                return f"{provider!r} provides {render_key(other)}; resources are found by exact type, so ask for that."
+            relation = "is" if _is_subclass(other.type, key.type) else ""
+            if other.name == key.name and get_origin(key.type) is other.type:
+                relation = "may be"
+            if relation:
                 return (
-                    f"{provider!r} provides {render_key(other)}, which is one; resources are found by exact type, so "
-                    f"let it declare provides={key}."
+                    f"{provider!r} provides {render_key(other)}, which {relation} one; resources are found by exact "
+                    f"type, so let it declare provides={key}."
                 )
         return ""
 

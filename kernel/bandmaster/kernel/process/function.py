@@ -40,9 +40,17 @@ class FunctionCall:
             provenance=Provenance(entry_point=reference),
         )
         """A component with the function's needs, so that the plan checks and orders them like any others."""
+        self.has_returned = False
+        self.error: BaseException | None = None
+        """The failure of the process that made the call: of the function, or of a start or a stop."""
 
     async def run(self) -> Any:
         """Call the function and return the result. A plain function runs in a thread, so that it may block."""
+        result = await self._call()
+        self.has_returned = True
+        return result
+
+    async def _call(self) -> Any:
         call = functools.partial(self._function, **self._arguments)
         if inspect.iscoroutinefunction(unwrap(self._function)):
             return await call()
@@ -74,7 +82,9 @@ def run_function(
     check_may_run("run_function")
     process = FunctionProcess(kernel, read_launcher_settings(kernel), target, call, traceback=traceback)
     with log_to_stderr(kernel.settings.log_format, kernel.settings.least_log_level):
-        return process.run(), process.result
+        code = process.run()
+    call.error = process.error
+    return code, process.result
 
 
 class FunctionProcess(BackgroundProcess):
@@ -86,8 +96,12 @@ class FunctionProcess(BackgroundProcess):
         super().__init__(kernel, settings, target, traceback=traceback)
         self._call = call
         self._failure: BaseException | None = None
-        self._is_done = False
         self.result: Any = None
+
+    @property
+    def error(self) -> BaseException | None:
+        """The failure of the process."""
+        return self._error
 
     async def _run_kernel(self) -> None:
         async with self.kernel.running():
@@ -98,12 +112,11 @@ class FunctionProcess(BackgroundProcess):
             await self._escalation.run_until_skipped(self._drain)
             if self._failure is not None:
                 raise self._failure
-        self._cut_short += not self._is_done
+        self._cut_short += not self._call.has_returned
 
     async def _run_call(self, scope: anyio.CancelScope) -> None:
         try:
             self.result = await self._call.run()
-            self._is_done = True
         except anyio.get_cancelled_exc_class() as error:
             if scope.cancel_called or self.kernel.phase is not Phase.READY:
                 raise  # asked to stop, or a component has crashed

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import re
 from collections.abc import Collection, Iterable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, is_dataclass
 from fnmatch import fnmatchcase
-from typing import Any
+from typing import Any, Literal, get_origin
 
 from pydantic_settings import BaseSettings, EnvSettingsSource, InitSettingsSource
 
@@ -22,6 +22,8 @@ _VERY_CLOSE = 0.85
 """The likeness of a name without a known prefix to a whole variable: one or two letters in a dozen differ."""
 _SHORTEST = 8
 """Characters; shorter names resemble each other by chance."""
+_SHORTEST_BEGINNING = 3
+"""Characters; fewer are the beginning of a word by chance."""
 # Kubernetes sets these for each service beside a process: REDIS_SERVICE_HOST, REDIS_PORT=tcp://10.0.0.1:6379.
 _LINK = re.compile(r".+_(SERVICE_HOST|SERVICE_PORT(_.+)?|PORT_\d+_(TCP|UDP|SCTP)(_(ADDR|PORT|PROTO))?)")
 _LINK_URL = re.compile(r"(tcp|udp|sctp)://")
@@ -113,11 +115,34 @@ def _find_near(name: str, known: _Known) -> str | None:
     if prefix:
         # What follows the prefix is compared: the same beginning makes all names alike.
         rests = {one[len(prefix) :]: one for one in names if one.upper().startswith(prefix) and len(one) > len(prefix)}
-        near = find_nearest(upper[len(prefix) :], rests)
+        near = _find_whole_words(upper[len(prefix) :], rests) or find_nearest(upper[len(prefix) :], rests)
         if near is not None:
             return rests[near]
     candidates = [one for one in names if len(one) >= _SHORTEST and "_" in one]
     return find_nearest(upper, candidates, cutoff=_VERY_CLOSE) if len(name) >= _SHORTEST else None
+
+
+def _find_whole_words(name: str, known: Iterable[str]) -> str | None:
+    """The one known name that has all words of a name, in order, and the fewest others; None if several are equal.
+
+    The last word may be the beginning of a word: ENV means ENVIRONMENT.
+    """
+    words = _split_words(name)
+    found = sorted((len(_split_words(one)), one) for one in known if words and _has_words(_split_words(one), words))
+    return found[0][1] if found and (len(found) == 1 or found[0][0] < found[1][0]) else None
+
+
+def _split_words(name: str) -> list[str]:
+    return [word for word in name.upper().split("_") if word]
+
+
+def _has_words(words: list[str], wanted: list[str]) -> bool:
+    """Whether the wanted words stand among the words in order; the last one may be the beginning of a word."""
+    left = iter(words)
+    *whole, last = wanted
+    if not all(word in left for word in whole):
+        return False
+    return any(word == last or (len(last) >= _SHORTEST_BEGINNING and word.startswith(last)) for word in left)
 
 
 def _belongs_elsewhere(name: str, environment: Environment, ignored: Collection[str]) -> bool:
@@ -144,7 +169,16 @@ def _reads_environment(kind: type[BaseSettings]) -> bool:
 
 
 def _has_open_names(annotation: Any) -> bool:
-    """Whether a value may have members of any name: anything but a model or a plain value."""
+    """Whether a value may have members of any name, each set by a variable of its own: mappings, and unions of models.
+
+    These are the types that pydantic-settings calls complex.
+    """
     kinds = list_alternatives(annotation)
-    plain = (str, int, float, bool, bytes, type(None))
-    return any(find_model(kind) is None and kind not in plain for kind in kinds) or len(kinds) > 1
+    return any(_has_members(kind) or (len(kinds) > 1 and find_model(kind) is not None) for kind in kinds)
+
+
+def _has_members(kind: Any) -> bool:
+    made = get_origin(kind) or kind
+    if not isinstance(made, type):
+        return made not in (Literal, Any)  # anything else may stand for a mapping, such as type X = ...
+    return is_dataclass(made) or (issubclass(made, Collection) and not issubclass(made, str | bytes))

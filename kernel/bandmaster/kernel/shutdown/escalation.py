@@ -186,7 +186,9 @@ class Escalation:
             self._watchdog.note_start_resolved()
             self._kernel.request_stop(self.signals[0].name)
         if len(self.signals) > 1 and not self._skip_drain.is_set():
-            get_logger("bandmaster.kernel").warning("the drain is cut short", reason=f"second {self.signals[1].name}")
+            if not self.stopped_while_starting:  # a start is rolled back without a drain
+                reason = f"second {self.signals[1].name}"
+                get_logger("bandmaster.kernel").warning("the drain is cut short", reason=reason)
             self._skip_drain.set()
 
     def _report_blocked(self, component: str) -> None:

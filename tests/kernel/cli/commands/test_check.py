@@ -111,6 +111,14 @@ def test_another_directory(sandbox):
     assert "ok: shop:app fits" in sandbox.out("check", "shop:app", "--app-dir", "src")
 
 
+def test_a_directory_that_is_not_there(sandbox):
+    """A misspelt directory is wrong use, although the module may be found elsewhere."""
+    sandbox.write("shop.py", "from starlette.applications import Starlette\napp = Starlette()\n")
+    for directory in ("nowhere", "shop.py"):
+        result = sandbox.run("check", "shop:app", "--app-dir", directory)
+        assert (2, True) == (result.exit_code, f"{directory} is no directory." in result.stderr)
+
+
 def test_several_wrong_entry_points(sandbox):
     """Entry points that are empty, wrong or in conflict are all named."""
     sandbox.install(

@@ -1,5 +1,6 @@
 """Tests of bandmaster.kernel.cli.commands.exec."""
 
+import json
 import sys
 
 import pytest
@@ -45,6 +46,21 @@ def block(database: "Database") -> int:
     return 7
 
 def silent() -> None: ...
+
+def count(database: Database) -> dict[str, object]:
+    print("counting")
+    return {"rows": [1, 2.5, None], "name": database.name}
+
+def makes() -> object:
+    return Database("shop")
+
+def divides() -> float:
+    return float("nan")
+
+async def interrupted() -> None:
+    import anyio, os, signal
+    os.kill(os.getpid(), signal.SIGTERM)
+    await anyio.sleep_forever()
 
 async def fails(database: Database) -> None:
     raise LookupError("no such row")
@@ -151,3 +167,32 @@ def test_a_wrong_function(shop, function, expected):
     result = shop.run("exec", function)
     assert 78 == result.exit_code
     assert expected in result.stderr
+
+
+def test_a_result_as_json(shop):
+    """One object is on stdout, with the result in it, whatever the function prints."""
+    result = shop.run("exec", "shop:count", "--format", "json")
+    assert 0 == result.exit_code
+    assert {"format": 1, "ok": True, "result": {"rows": [1, 2.5, None], "name": "shop"}} == json.loads(result.stdout)
+    assert "counting\n" in result.stderr
+    silent = shop.run("exec", "shop:silent", "--format", "json")
+    assert {"format": 1, "ok": True, "result": None} == json.loads(silent.stdout)
+
+
+@pytest.mark.parametrize(
+    ("function", "code", "error", "message"),
+    [
+        ("shop:fails", 70, "LookupError", "LookupError: no such row"),
+        ("shop:mnd", 78, "TargetError", "module shop has no attribute 'mnd'."),
+        ("shop:needs", 78, "PlanError", "needs an Exception, which nothing provides"),
+        ("shop:makes", 70, "CommandError", "The function returned a Database, which JSON can't hold: "),
+        ("shop:divides", 70, "CommandError", "The function returned a float, which JSON can't hold: "),
+        ("shop:interrupted", 143, "CommandError", "The function was cancelled by a signal before it returned."),
+    ],
+)
+def test_a_failure_as_json(shop, function, code, error, message):
+    """A failure has the fields that other commands have for theirs, and the exit code that it has as text."""
+    result = shop.run("exec", function, "--format", "json")
+    told = json.loads(result.stdout)
+    assert (code, False, error) == (result.exit_code, told["ok"], told["error"])
+    assert message in told["problems"][0]["message"]

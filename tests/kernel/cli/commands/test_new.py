@@ -1,5 +1,6 @@
 """Tests of bandmaster.kernel.cli.commands.new."""
 
+import json
 import os
 import subprocess
 import sys
@@ -71,6 +72,16 @@ def test_a_plugin(sandbox):
     assert "3 passed" in run(root, site, "pytest", "-q", "-p", "no:cacheprovider", "-p", "no:asyncio")
 
 
+def test_the_answer_for_programs(sandbox):
+    """The written files are listed, and an error has the fields that every command's has."""
+    told = json.loads(sandbox.out("new", "shop", "--format", "json"))
+    root = sandbox.work / "shop"
+    written = sorted(path.relative_to(root) for path in root.rglob("*") if path.is_file())
+    assert {"format": 1, "ok": True, "directory": "shop", "files": [str(path) for path in written]} == told
+    refused = sandbox.run("new", "shop", "--format", "json")
+    assert (1, "CommandError") == (refused.exit_code, json.loads(refused.stdout)["error"])
+
+
 def test_names():
     """The package's name follows from the distribution's."""
     assert ["shop", "box_office", "acme_x_y2"] == list(map(check_name, ("shop", "Box-Office", "acme.x__y2")))
@@ -87,7 +98,23 @@ def test_a_wrong_name(sandbox, name):
 def test_a_name_that_hides_a_module(sandbox, name):
     """A package that would hide another module is refused, such as one that the application imports."""
     code, error = sandbox.error("new", name)
-    assert (1, True) == (code, "would hide" in error)
+    assert (2, True) == (code, "would hide" in error)
+
+
+@pytest.mark.parametrize(
+    ("name", "expected"),
+    [
+        ("host", "A component 'host' would have the name of the application's host. Choose another name.\n"),
+        ("exec", "A component 'exec' would have the name of the function that bandmaster exec runs. Choose "),
+        ("stock", "A component 'stock' would have the name of the one of acme-stock 1.2. Choose another name.\n"),
+    ],
+)
+def test_a_plugin_with_the_name_of_another_component(sandbox, name, expected):
+    """Names of components are unique, so that no application could take the plugin."""
+    sandbox.install("acme-stock", "[bandmaster.lifespan]\nstock = acme_stock:stock\n")
+    code, error = sandbox.error("new", "--plugin", name)
+    assert (2, True) == (code, error.startswith(expected))
+    assert not (sandbox.work / name).exists()
 
 
 def test_nothing_is_overwritten(sandbox):

@@ -12,8 +12,8 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from bandmaster.kernel.cli.options import Format
-from bandmaster.kernel.cli.output import CommandError, answering, show_line
+from bandmaster.kernel.cli.options import Answer, Format
+from bandmaster.kernel.cli.output import CommandError, answering, show_json, show_line
 
 if TYPE_CHECKING:
     from importlib.resources.abc import Traversable
@@ -38,21 +38,29 @@ Directory = Annotated[
 _ENDING = ".tmpl"
 _TAKEN = ("bandmaster", "test", "tests")
 """Names of packages that are taken, besides the modules of the standard library."""
+_OWN_COMPONENTS = {"host": "the application's host", "exec": "the function that bandmaster exec runs"}
+"""The names of components that the kernel adds to a plan."""
 
 
-def new(name: Name, plugin: Plugin = False, directory: Directory = ".") -> None:
+def new(name: Name, plugin: Plugin = False, directory: Directory = ".", answer: Answer = Format.TEXT) -> None:
     """Write a small application to begin with.
 
     The application has a factory, a component, a layer, routes, a task, settings, and tests that pass. No existing file
     is changed.
     """
-    with answering(Format.TEXT):
+    with answering(answer):
         package = check_name(name)
+        if plugin:
+            check_component(package)
         root = Path(directory, name)
         texts = {"name": name, "package": package, "prefix": package.upper()}
         kind = "plugin" if plugin else "application"
         written = {path: _fill(text, texts) for path, text in _read_templates(kind, package)}
         _write(root, written)
+        if answer is Format.JSON:
+            files = [path.as_posix() for path in sorted(written)]
+            show_json({"format": 1, "ok": True, "directory": str(root), "files": files})
+            return
         show_line(f"wrote {root}: " + ", ".join(str(path) for path in sorted(written)))
         show_line()
         show_line("Go on with:")
@@ -69,18 +77,36 @@ def check_name(name: str) -> str:
         CommandError: the name can't be a distribution's, or its package would hide another module.
     """
     if not re.fullmatch(r"[A-Za-z](?:[A-Za-z0-9._-]*[A-Za-z0-9])?", name):
-        raise CommandError(
+        raise _refuse(
             f"{name!r} can't be the name of a distribution.",
             "A name begins with a letter, and has letters, digits, '-', '_' and '.'.",
-            misspelt=True,
         )
     package = re.sub(r"[-._]+", "_", name).lower()
     if keyword.iskeyword(package) or package in sys.stdlib_module_names or package in _TAKEN:
-        raise CommandError(f"A package {package!r} would hide Python's own or another.", "Choose another name.")
+        raise _refuse(f"A package {package!r} would hide Python's own or another.")
     found = find_spec(package)
     if found is not None and found.origin is not None:  # a directory without modules has no origin
-        raise CommandError(f"A package {package!r} would hide the one in {found.origin}.", "Choose another name.")
+        raise _refuse(f"A package {package!r} would hide the one in {found.origin}.")
     return package
+
+
+def check_component(name: str) -> None:
+    """Refuse the name of a plugin's component that another component has, since no plan takes both.
+
+    Raises:
+        CommandError: the application itself, `bandmaster exec` or an installed distribution has a component so named.
+    """
+    from bandmaster.kernel.discovery.metadata import scan
+
+    if name in _OWN_COMPONENTS:
+        raise _refuse(f"A component {name!r} would have the name of {_OWN_COMPONENTS[name]}.")
+    for found in scan().found:
+        if found.group == "bandmaster.lifespan" and found.name == name:
+            raise _refuse(f"A component {name!r} would have the name of the one of {found.provenance}.")
+
+
+def _refuse(message: str, hint: str = "Choose another name.") -> CommandError:
+    return CommandError(message, hint, misspelt=True)
 
 
 def _read_templates(kind: str, package: str) -> Iterator[tuple[Path, str]]:

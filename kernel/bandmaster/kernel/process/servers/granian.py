@@ -17,9 +17,6 @@ from bandmaster.kernel.process.servers.settings import ServerSettings
 if TYPE_CHECKING:
     from starlette.types import ASGIApp
 
-# granian refuses a smaller limit.
-_SMALLEST_HEADER_LIMIT = 8192
-
 
 class Granian:
     """granian in the launcher's own event loop."""
@@ -39,7 +36,7 @@ class Granian:
         settings = self._settings
         http1 = HTTP1Settings(keep_alive=settings.keep_alive > 0)
         if settings.header_limit is not None:
-            http1.max_buffer_size = max(_SMALLEST_HEADER_LIMIT, settings.header_limit)
+            http1.max_buffer_size = settings.header_limit
         if settings.trusted_proxies:
             from granian.utils.proxies import wrap_asgi_with_proxy_headers
 

@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import importlib.util
+import ipaddress
+import os
+import socket
 import sys
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Annotated, Any, Literal, TypeAlias
 
@@ -34,10 +37,59 @@ _UNSUPPORTED: dict[str, tuple[str, ...]] = {
 }
 
 
+_SMALLEST_HEADER_LIMIT = {"granian": 8192}
+"""Bytes; granian refuses to start with less."""
+_LONGEST_PATH = 107 if sys.platform == "linux" else 103
+"""Bytes of a Unix socket's path: the system's structure has room for these and a zero."""
+_EVERY_PROXY = "*"
+_SOCKET_FORMS = ("/", "unix:")
+"""How the path of a Unix socket, which a proxy may pass on as an address, begins."""
+
+
 def _check_host(host: str) -> str:
     if "[" in host or host.count(":") == 1 or len(host.split()) != 1:
         raise ValueError("expected an address or a name alone: without a port, and without brackets")
+    if not _may_be_host(host):
+        raise ValueError("expected an address or a name; this is neither")
     return host
+
+
+def _may_be_host(host: str) -> bool:
+    if ":" in host:
+        return _is_valid(ipaddress.IPv6Address, host)
+    labels = host.removesuffix(".").split(".")
+    if labels[-1].isdecimal():
+        return _is_valid(socket.inet_aton, host)  # no name ends in a number
+    # Python refuses these labels itself, with an error that isn't an OSError.
+    return all(0 < len(label) <= 63 for label in labels)
+
+
+def _check_proxies(proxies: frozenset[str]) -> frozenset[str]:
+    """Refuse proxies that no request comes from; servers compare any text, and ignore what never fits."""
+    if _EVERY_PROXY in proxies and len(proxies) > 1:
+        raise ValueError("* is every proxy, and stands alone")
+    for proxy in sorted(proxies - {_EVERY_PROXY}):
+        if proxy.startswith(_SOCKET_FORMS) or _is_valid(ipaddress.ip_network, proxy):
+            continue
+        if "/" in proxy and _is_valid(ipaddress.ip_interface, proxy):
+            raise ValueError(f"{proxy!r} is an address inside a network; write {ipaddress.ip_interface(proxy).network}")
+        raise ValueError(f"{proxy!r} is neither an address, nor a network such as 10.0.0.0/8, nor *")
+    return proxies
+
+
+def _check_socket_path(path: Path) -> Path:
+    length = len(os.fsencode(path))
+    if length > _LONGEST_PATH:
+        raise ValueError(f"the path has {length} bytes, and that of a Unix socket at most {_LONGEST_PATH}")
+    return path
+
+
+def _is_valid(parse: Callable[[str], object], text: str) -> bool:
+    try:
+        parse(text)
+    except (ValueError, OSError):
+        return False
+    return True
 
 
 _Host = Annotated[str, StringConstraints(strip_whitespace=True), AfterValidator(_check_host)]
@@ -55,7 +107,9 @@ class ServerSettings(Settings):
     port: Annotated[int, Field(ge=0, le=65535)] = Field(
         default=8000, description="Port to listen on; 0 takes any free one."
     )
-    uds: Path | None = Field(default=None, description="Path of a Unix socket to listen on, in place of host and port.")
+    uds: Annotated[Path, AfterValidator(_check_socket_path)] | None = Field(
+        default=None, description="Path of a Unix socket to listen on, in place of host and port."
+    )
     fd: NonNegativeInt | None = Field(
         default=None,
         description="A socket that this process inherits (systemd's begin at 3), in place of host and port.",
@@ -81,7 +135,7 @@ class ServerSettings(Settings):
         description="The most bytes of a WebSocket message; unset: the server's own limit. Not for granian, which has "
         "none.",
     )
-    trusted_proxies: Annotated[frozenset[str], NoDecode] = Field(
+    trusted_proxies: Annotated[frozenset[str], NoDecode, AfterValidator(_check_proxies)] = Field(
         default=frozenset(),
         description="The proxies, as addresses or networks with commas between them, that may set X-Forwarded-* "
         "headers; * is every proxy. Not for hypercorn, which can't tell proxies apart.",
@@ -100,6 +154,9 @@ class ServerSettings(Settings):
             if getattr(self, field):
                 capable = " or ".join(repr(name) for name, fields in _UNSUPPORTED.items() if field not in fields)
                 raise ValueError(f"{field}: {self.server} has no such option; unset it, or choose the server {capable}")
+        smallest = _SMALLEST_HEADER_LIMIT.get(self.server, 1)
+        if self.header_limit is not None and self.header_limit < smallest:
+            raise ValueError(f"header_limit: {self.server} takes {smallest} or more; raise it, or change the server")
         if self.loop == "trio" and self.server != "hypercorn":
             raise ValueError(f"loop: {self.server} doesn't run on trio; choose the server 'hypercorn', or another loop")
         if self.uds is not None and self.fd is not None:
