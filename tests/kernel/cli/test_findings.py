@@ -289,11 +289,15 @@ def test_a_path_where_no_socket_can_be_made(shop, tmp_path):
 
 
 @pytest.mark.parametrize(
-    ("variable", "value"),
-    [("UDS", "/tmp/" + "a" * 200), ("TRUSTED_PROXIES", "nope"), ("HOST", "300.1.1.1")],
+    ("variable", "value", "expected"),
+    [
+        ("UDS", "/tmp/" + "a" * 200, "the path has 205 bytes"),
+        ("TRUSTED_PROXIES", "10.0.0.1,nope", "BANDMASTER_SERVER_TRUSTED_PROXIES: 'nope' is neither an address"),
+        ("HOST", "300.1.1.1", "expected an address or a name; this is neither"),
+    ],
 )
-def test_server_settings_that_the_launcher_refuses(shop, variable, value):
-    """The check refuses a value that no run could use."""
+def test_server_settings_that_the_launcher_refuses(shop, variable, value, expected):
+    """The check refuses a value that no run could use, and names the variable."""
     shop.setenv(QUEUE_URL="x", **{f"BANDMASTER_SERVER_{variable}": value})
     code, said = shop.error("check", "shop:app")
-    assert (1, True) == (code, f"BANDMASTER_SERVER_{variable}" in said)
+    assert (1, True, True) == (code, f"BANDMASTER_SERVER_{variable}" in said, expected in said)

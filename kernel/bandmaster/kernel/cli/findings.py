@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import os
 from dataclasses import dataclass, replace
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 from bandmaster.kernel.cli.installed import find_installed
@@ -17,6 +15,7 @@ from bandmaster.kernel.planning.parts import describe_part
 from bandmaster.kernel.planning.start_checks import EventLoop, Findings, check_start
 from bandmaster.kernel.process.servers.interface import make_server
 from bandmaster.kernel.process.servers.settings import ServerSettings
+from bandmaster.kernel.process.servers.sockets import find_path_problem
 from bandmaster.kernel.settings.reading import load_settings
 
 if TYPE_CHECKING:
@@ -71,7 +70,7 @@ def judge_server(*, serves: bool = True) -> tuple[Findings, EventLoop]:
         return Findings((Problem(str(error)),)), EventLoop.ASYNCIO
     loop = EventLoop.TRIO if settings.runs_on_trio else EventLoop.ASYNCIO
     path = settings.uds if serves else None
-    problem = None if path is None else _find_path_problem(path, settings.variable("uds"))
+    problem = None if path is None else find_path_problem(path)
     return Findings((problem,) if problem else ()), loop
 
 
@@ -101,17 +100,6 @@ def check_application(application: Application) -> Findings:
     for check in checks.values():
         findings += _run_check(check, application)
     return findings
-
-
-def _find_path_problem(path: Path, variable: str) -> Problem | None:
-    """The reason for which no Unix socket can be made at a path. A socket that is there may be a stale one."""
-    if not path.parent.is_dir():
-        return Problem(f"{variable} is {path}, whose directory doesn't exist.", "Make the directory.")
-    if path.is_dir():
-        return Problem(f"{variable} is {path}, which is a directory.", f"Set it to a path inside: {path / 'app.sock'}.")
-    if os.path.lexists(path) and not path.is_socket():
-        return Problem(f"{variable} is {path}, where a file is that is no socket.", "Choose another path.")
-    return None
 
 
 def _judge_role(kernel: Kernel, role: str, event_loop: EventLoop) -> Findings:

@@ -105,6 +105,17 @@ def test_a_unix_socket(settings, tmp_path):
     assert "BANDMASTER_SERVER_UDS" in str(refused.value)
 
 
+def test_a_path_of_something_else_than_a_socket(settings, tmp_path):
+    """A directory and a file are named as such, and left as they are."""
+    file = tmp_path / "app.sock"
+    file.write_text("mine")
+    with pytest.raises(BindError, match=r"where a file is that is no socket\. Choose another path\.$"):
+        bind(settings(uds=file))
+    with pytest.raises(BindError, match=r"which is a directory\. Set it to a path inside: "):
+        bind(settings(uds=tmp_path))
+    assert "mine" == file.read_text()
+
+
 def test_an_inherited_socket(settings):
     """An inherited descriptor is duplicated, so that it stays open."""
     with socket.create_server(("127.0.0.1", 0)) as parent:

@@ -64,17 +64,17 @@ def _may_be_host(host: str) -> bool:
     return all(0 < len(label) <= 63 for label in labels)
 
 
-def _check_proxies(proxies: frozenset[str]) -> frozenset[str]:
+def _check_proxies(proxies: frozenset[str]) -> None:
     """Refuse proxies that no request comes from; servers compare any text, and ignore what never fits."""
     if _EVERY_PROXY in proxies and len(proxies) > 1:
-        raise ValueError("* is every proxy, and stands alone")
+        raise ValueError("trusted_proxies: * is every proxy, and stands alone")
     for proxy in sorted(proxies - {_EVERY_PROXY}):
         if proxy.startswith(_SOCKET_FORMS) or _is_valid(ipaddress.ip_network, proxy):
             continue
         if "/" in proxy and _is_valid(ipaddress.ip_interface, proxy):
-            raise ValueError(f"{proxy!r} is an address inside a network; write {ipaddress.ip_interface(proxy).network}")
-        raise ValueError(f"{proxy!r} is neither an address, nor a network such as 10.0.0.0/8, nor *")
-    return proxies
+            network = ipaddress.ip_interface(proxy).network
+            raise ValueError(f"trusted_proxies: {proxy!r} is an address inside a network; write {network}")
+        raise ValueError(f"trusted_proxies: {proxy!r} is neither an address, nor a network such as 10.0.0.0/8, nor *")
 
 
 def _check_socket_path(path: Path) -> Path:
@@ -135,7 +135,7 @@ class ServerSettings(Settings):
         description="The most bytes of a WebSocket message; unset: the server's own limit. Not for granian, which has "
         "none.",
     )
-    trusted_proxies: Annotated[frozenset[str], NoDecode, AfterValidator(_check_proxies)] = Field(
+    trusted_proxies: Annotated[frozenset[str], NoDecode] = Field(
         default=frozenset(),
         description="The proxies, as addresses or networks with commas between them, that may set X-Forwarded-* "
         "headers; * is every proxy. Not for hypercorn, which can't tell proxies apart.",
@@ -154,6 +154,7 @@ class ServerSettings(Settings):
             if getattr(self, field):
                 capable = " or ".join(repr(name) for name, fields in _UNSUPPORTED.items() if field not in fields)
                 raise ValueError(f"{field}: {self.server} has no such option; unset it, or choose the server {capable}")
+        _check_proxies(self.trusted_proxies)  # here, since the error of a field would hide the one that is wrong
         smallest = _SMALLEST_HEADER_LIMIT.get(self.server, 1)
         if self.header_limit is not None and self.header_limit < smallest:
             raise ValueError(f"header_limit: {self.server} takes {smallest} or more; raise it, or change the server")

@@ -8,7 +8,7 @@ import socket
 import stat
 from pathlib import Path
 
-from bandmaster.kernel.errors import BindError
+from bandmaster.kernel.errors import BindError, Problem
 from bandmaster.kernel.process.servers.settings import ServerSettings
 
 
@@ -45,6 +45,19 @@ def bind(settings: ServerSettings) -> socket.socket:
         raise _describe_bind_error(settings, error) from error
     sock.setblocking(False)
     return sock
+
+
+def find_path_problem(path: Path) -> Problem | None:
+    """The reason for which no Unix socket can be made at a path. A socket that is there may be a stale one."""
+    if not path.parent.is_dir():
+        return Problem(f"BANDMASTER_SERVER_UDS is {path}, whose directory doesn't exist.", "Make the directory.")
+    if path.is_dir():
+        return Problem(
+            f"BANDMASTER_SERVER_UDS is {path}, which is a directory.", f"Set it to a path inside: {path / 'app.sock'}."
+        )
+    if os.path.lexists(path) and not path.is_socket():
+        return Problem(f"BANDMASTER_SERVER_UDS is {path}, where a file is that is no socket.", "Choose another path.")
+    return None
 
 
 def listen(sock: socket.socket, settings: ServerSettings) -> str:
@@ -90,6 +103,8 @@ def _open_inherited(number: int) -> socket.socket:
 
 def _bind_path(path: Path) -> socket.socket:
     try:
+        if problem := find_path_problem(path):
+            raise BindError(str(problem))
         if path.exists() and stat.S_ISSOCK(path.stat().st_mode):
             _remove_stale(path)
         sock = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
