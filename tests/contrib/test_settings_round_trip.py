@@ -44,6 +44,7 @@ TYPICAL = st.sampled_from(
         "[::1]",
         "shop.example",
         "https://a.example",
+        "ES256,RS256",
     ]
 )
 NAMES = st.from_regex(r"[a-z][a-z0-9_.-]{0,8}", fullmatch=True)

@@ -71,7 +71,7 @@ def compose(host: Any, *parts: Any, debug: bool = False, without: tuple[str, ...
 
 async def fetch(app: Any, path: str = "/", **headers: str) -> Any:
     """The response that the client gets, also if the exception goes on to the server."""
-    async with run(app, raise_app_exceptions=False) as running:
+    async with run(app, raise_app_exceptions=False, timeout=60) as running:
         return await running.client.get(path, headers={**ORIGIN, **headers})
 
 

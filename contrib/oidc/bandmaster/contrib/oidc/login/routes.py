@@ -301,3 +301,4 @@ login_routes = RouteContribution(
     when=is_login_on,
     description="Login, callback, logout, back-channel logout and profile.",
 )
+"""The routes of the login."""
