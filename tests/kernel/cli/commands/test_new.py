@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 
+import bandmaster.kernel.cli.commands.new as new_module
 from bandmaster.kernel.cli.commands.new import check_name
 
 ALLOWED = "bandmaster-fastapi,bandmaster-web,bandmaster-taskiq,bandmaster-redis"
@@ -69,6 +70,15 @@ def test_a_plugin(sandbox):
     assert "acme_maintenance" in plan
     assert "acme_maintenance_layer" in plan
     assert "3 passed" in run(root, site, "pytest", "-q", "-p", "no:cacheprovider", "-p", "no:asyncio")
+
+
+def test_what_an_application_needs(sandbox, monkeypatch):
+    """Packages that the application needs and that aren't installed are named before the steps that would fail."""
+    assert "from a clone" not in sandbox.out("new", "box-office")
+    monkeypatch.setitem(new_module._NEEDS, "bandmaster-fastapi", "bandmaster.nothing.fastapi")
+    shown = sandbox.out("new", "shop")
+    assert "  install bandmaster-fastapi from a clone of bandmaster: bandmaster isn't on PyPI yet\n  cd shop\n" in shown
+    assert "from a clone" not in sandbox.out("new", "--plugin", "maintenance")
 
 
 def test_names():
