@@ -9,6 +9,7 @@ from pathlib import Path
 
 import pytest
 
+import bandmaster.kernel.cli.commands.new as new_module
 from bandmaster.kernel.cli.commands.new import check_name
 
 ALLOWED = "bandmaster-fastapi,bandmaster-web,bandmaster-taskiq,bandmaster-redis"
@@ -80,6 +81,15 @@ def test_the_answer_for_programs(sandbox):
     assert {"format": 1, "ok": True, "directory": "shop", "files": [str(path) for path in written]} == told
     refused = sandbox.run("new", "shop", "--format", "json")
     assert (1, "CommandError") == (refused.exit_code, json.loads(refused.stdout)["error"])
+
+
+def test_what_an_application_needs(sandbox, monkeypatch):
+    """Packages that the application needs and that aren't installed are named before the steps that would fail."""
+    assert "from a clone" not in sandbox.out("new", "box-office")
+    monkeypatch.setitem(new_module._NEEDS, "bandmaster-fastapi", "bandmaster.nothing.fastapi")
+    shown = sandbox.out("new", "shop")
+    assert "  install bandmaster-fastapi from a clone of bandmaster: bandmaster isn't on PyPI yet\n  cd shop\n" in shown
+    assert "from a clone" not in sandbox.out("new", "--plugin", "maintenance")
 
 
 def test_names():

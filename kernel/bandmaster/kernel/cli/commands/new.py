@@ -41,6 +41,9 @@ _TAKEN = ("bandmaster", "test", "tests")
 _OWN_COMPONENTS = {"host": "the application's host", "exec": "the function that bandmaster exec runs"}
 """The names of components that the kernel adds to a plan."""
 
+_NEEDS = {"bandmaster-fastapi": "bandmaster.contrib.fastapi", "bandmaster-taskiq": "bandmaster.contrib.taskiq"}
+"""What the application is written with, by the name of the distribution; each with its package."""
+
 
 def new(name: Name, plugin: Plugin = False, directory: Directory = ".", answer: Answer = Format.TEXT) -> None:
     """Write a small application to begin with.
@@ -64,10 +67,19 @@ def new(name: Name, plugin: Plugin = False, directory: Directory = ".", answer: 
         show_line(f"wrote {root}: " + ", ".join(str(path) for path in sorted(written)))
         show_line()
         show_line("Go on with:")
+        if not plugin and (missing := [name for name, module in _NEEDS.items() if not _is_installed(module)]):
+            show_line(f"  install {' and '.join(missing)} from a clone of bandmaster: bandmaster isn't on PyPI yet")
         show_line(f"  cd {root}")
         show_line('  pip install -e ".[test]"')
         show_line("  pytest")
         show_line("  bandmaster plan" if plugin else "  bandmaster run")
+
+
+def _is_installed(module: str) -> bool:
+    try:
+        return find_spec(module) is not None
+    except ModuleNotFoundError:
+        return False  # not even bandmaster.contrib is there
 
 
 def check_name(name: str) -> str:

@@ -301,4 +301,4 @@ login_routes = RouteContribution(
     when=is_login_on,
     description="Login, callback, logout, back-channel logout and profile.",
 )
-"""The routes of the login."""
+"""The routes below ``/auth`` by which users log in and out. Contributed by the entry point ``login``."""
