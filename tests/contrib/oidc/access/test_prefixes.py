@@ -41,6 +41,9 @@ def covers(contribution: Any, path: str) -> bool:
         ("/admin/../public", True),
         ("/admin//users", True),
         ("\\admin", True),
+        # Starlette's routes match a path that has a line end after it.
+        ("/admin\n", True),
+        ("//admin\n", True),
     ],
 )
 def test_paths_below_a_prefix(path: str, covered: bool) -> None:
@@ -59,6 +62,7 @@ def test_paths_below_a_prefix(path: str, covered: bool) -> None:
         ("/docs/../orders", True),
         ("/orders/../docs", True),
         ("//docs", True),
+        ("/docs\n", True),
         ("/openapi.json", False),
     ],
 )
@@ -110,6 +114,7 @@ async def test_the_layer() -> None:
         await PlainTextResponse("legacy")(scope, receive, send)
 
     routes = [
+        Route("/admin", describe_caller),
         Route("/admin/users", describe_caller),
         Mount("/admin/legacy", app=legacy),
         Route("/open", describe_caller),
@@ -118,7 +123,7 @@ async def test_the_layer() -> None:
     users = ActingUsers()
     async with serve(users=users, routes=routes, parts=[protect("/admin", "admin")]) as running:
         client, admin = running.client, users.act_as("ada", ["admin"])
-        for path in ("/admin/users", "/admin/legacy/x", "/admin/nothing"):
+        for path in ("/admin", "/admin%0A", "/admin/users", "/admin/legacy/x", "/admin/nothing"):
             assert (await client.get(path)).status_code == 401
             assert (await client.get(path, headers=users.act_as("eve"))).status_code == 403
         assert (await client.get("/admin/users", headers=admin)).status_code == 200
