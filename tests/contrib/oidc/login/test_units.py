@@ -153,6 +153,8 @@ def test_a_way_to_authenticate_that_is_not_known():
         (-1, None),
         (True, None),
         ("soon", None),
+        ("²", None),
+        (10**400, None),
         ([], None),
     ],
 )

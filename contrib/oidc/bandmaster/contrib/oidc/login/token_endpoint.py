@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import base64
-import math
 import re
+import sys
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
@@ -175,8 +175,9 @@ def _read_tokens(values: Mapping[str, Any], now: float) -> Tokens | None:
 
 def _read_seconds(value: object) -> float | None:
     """The seconds of ``expires_in``, which some providers send as a text."""
-    if isinstance(value, str) and value.isdigit() and len(value) < 12:
+    if isinstance(value, str) and value.isascii() and value.isdigit() and len(value) < 12:
         return float(value)
-    if isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value) and value >= 0:
+    # The bound is one of floats: an integer may be too large for a float.
+    if isinstance(value, int | float) and not isinstance(value, bool) and 0 <= value <= sys.float_info.max:
         return float(value)
     return None
