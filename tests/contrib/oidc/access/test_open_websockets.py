@@ -249,6 +249,20 @@ async def test_a_list_that_is_away(caplog: pytest.LogCaptureFixture) -> None:
     assert "open WebSockets can't be checked for revocation" in caplog.text
 
 
+@pytest.mark.requirement("CA-43")
+async def test_a_list_that_is_away_hides_no_other() -> None:
+    """Credentials that another list knows to be revoked are found during the outage of one."""
+    away, revoked, ada, bob = Revoked(), Revoked("k1"), Connection(), Connection()
+    away.is_away = True
+    websockets = OpenWebSockets(revocations=[away, revoked])
+    with (
+        websockets.watching(Principal("ada", credential_id="t1"), ada),
+        websockets.watching(Principal("bob", credential_id="k1"), bob),
+    ):
+        assert await websockets.close_revoked() == 1
+    assert (ada.closed, bob.closed) == ([], [(3000, "the credential was revoked")])
+
+
 async def test_a_client_that_takes_no_close() -> None:
     """One client that hangs doesn't delay the close of another."""
 

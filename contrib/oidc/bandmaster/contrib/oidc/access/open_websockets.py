@@ -15,10 +15,10 @@ from starlette.types import ASGIApp, Receive, Scope, Send
 
 from bandmaster.contrib.oidc.access.settings import AccessSettings
 from bandmaster.contrib.oidc.api_keys.service import ApiKeys
-from bandmaster.contrib.oidc.errors import AuthUnavailableError, InvalidTokenError
+from bandmaster.contrib.oidc.errors import AuthUnavailableError
 from bandmaster.contrib.oidc.principal import Principal, get_principal
 from bandmaster.contrib.oidc.refusals import UNAUTHORIZED
-from bandmaster.contrib.oidc.revocations import RevocationCheck, RevocationList
+from bandmaster.contrib.oidc.revocations import RevocationList
 from bandmaster.contrib.oidc.settings import AuthSettings
 from bandmaster.kernel import (
     Context,
@@ -53,7 +53,7 @@ class OpenWebSockets:
     ) -> None:
         self._leeway = leeway
         self._recheck_seconds = recheck
-        self._revocations = RevocationCheck(revocations, "refuse")
+        self._revocations = tuple(revocations)
         self._now = now
         self._open: dict[int, tuple[Principal, WebSocketConnection]] = {}
         self._numbers = count()
@@ -124,17 +124,16 @@ class OpenWebSockets:
         While a revocation list can't be read, WebSockets stay open: their credentials held when they were opened.
         """
         revoked: list[int] = []
-        for number, (principal, _) in list(self._open.items()) if self._revocations else ():
+        for each in self._revocations:
             try:
-                await self._revocations.check(principal)
-            except InvalidTokenError:
-                revoked.append(number)
+                for number, (principal, _) in list(self._open.items()):
+                    if await each.is_revoked(principal):
+                        revoked.append(number)
             except AuthUnavailableError as error:
                 get_logger("bandmaster.oidc").warning(
                     "open WebSockets can't be checked for revocation", error=str(error), open=len(self._open)
                 )
-                break
-        return await self._close_all(revoked, "the credential was revoked")
+        return await self._close_all(list(dict.fromkeys(revoked)), "the credential was revoked")
 
     async def run(self) -> None:
         """Close WebSockets at their deadlines, until cancelled."""
