@@ -314,3 +314,17 @@ async def test_nothing_is_left_of_websockets_that_have_ended() -> None:
     del connection
     gc.collect()
     assert gone() is None
+
+
+async def test_deadlines_of_websockets_that_have_ended_do_not_pile_up() -> None:
+    """A key that expires in a year opens many WebSockets until then; those that are open keep their deadlines."""
+    clock, early = Clock(), Connection()
+    websockets = OpenWebSockets(now=clock)
+    with websockets.watching(Principal("bob", expires_at=2_000), early):
+        for _ in range(1_000):
+            with websockets.watching(Principal("ada", expires_at=1e9), Connection()):
+                pass
+        assert len(websockets._deadlines) < 200
+        clock.now = 2_000
+        assert await websockets.close_expired() == 1
+    assert early.closed == [(3000, "the credential has expired")]

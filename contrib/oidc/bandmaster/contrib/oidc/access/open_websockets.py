@@ -33,6 +33,8 @@ from bandmaster.kernel import (
 
 _LONGEST_SLEEP = 3600
 """Seconds after which the clock is read again: the clock may have been set, or the machine may have slept."""
+_SPARE_DEADLINES = 100
+"""Deadlines of WebSockets that have ended, below which removing them isn't worth a search."""
 _PATIENCE = 5
 """Seconds that one close may take."""
 
@@ -57,7 +59,7 @@ class OpenWebSockets:
         self._now = now
         self._open: dict[int, tuple[Principal, WebSocketConnection]] = {}
         self._numbers = count()
-        # Entries of WebSockets that have ended stay until their time, and then have no effect.
+        # Entries of WebSockets that have ended stay for a while, and have no effect.
         self._deadlines: list[tuple[float, int]] = []
         self._earlier = anyio.Event()
         """Set when a deadline comes before all others."""
@@ -79,6 +81,7 @@ class OpenWebSockets:
             yield
         finally:
             del self._open[number]
+            self._remove_ended()
 
     async def close(
         self,
@@ -154,6 +157,12 @@ class OpenWebSockets:
         while True:
             await anyio.sleep(self._recheck_seconds)
             await self.close_revoked()
+
+    def _remove_ended(self) -> None:
+        """Remove the deadlines of WebSockets that have ended, once they are the most: a key may expire in years."""
+        if len(self._deadlines) > 2 * len(self._open) + _SPARE_DEADLINES:
+            self._deadlines = [deadline for deadline in self._deadlines if deadline[1] in self._open]
+            heapq.heapify(self._deadlines)
 
     async def _close_all(self, numbers: Sequence[int], reason: str) -> int:
         found = [self._open[number] for number in numbers if number in self._open]
