@@ -4,6 +4,7 @@ A failure here after an upgrade names the internal, and the behaviour that break
 """
 
 import functools
+import warnings
 from contextlib import AsyncExitStack, asynccontextmanager
 
 import pytest
@@ -267,3 +268,14 @@ def test_middleware_of_a_router():
         assert not frameworks.has_middleware(plain, plain), "routers without middleware are mounted as a whole"
     router = Router(middleware=[Middleware(GZipMiddleware)])
     assert frameworks.has_middleware(router, router), "middleware_stack is gone: contributed routers lose middleware"
+
+
+def test_root_path():
+    """FastAPI sets the argument root_path in the scope in place of the server's, also behind middleware."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # newer versions warn of the argument
+        app = FastAPI(root_path="/api")
+    lost = "root_path is gone: layers would compare another path than the one that the routes match"
+    assert "/api" == frameworks.find_root_path(app) == frameworks.find_root_path(GZipMiddleware(app)), lost
+    for other in (FastAPI(), Starlette(), Router(), bare):
+        assert "" == frameworks.find_root_path(other)

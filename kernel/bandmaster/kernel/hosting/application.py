@@ -13,6 +13,7 @@ from bandmaster.kernel import events
 from bandmaster.kernel.errors import BandmasterError, StartError, StopError
 from bandmaster.kernel.hosting.draining import CloseServer, Drainer
 from bandmaster.kernel.hosting.error_handlers import add_shared_error_handlers
+from bandmaster.kernel.hosting.frameworks import find_root_path
 from bandmaster.kernel.hosting.health_endpoints import (
     find_hidden_routes,
     make_health_endpoints,
@@ -71,6 +72,8 @@ class Application(PointsToHost):
             debug=kernel.settings.debug,
             production=kernel.settings.is_production,
         )
+        # Layers that compare paths must see the one that the host's routes will match.
+        self._root_path = find_root_path(self._inner)
         self._share_error_handlers()
         added = lifespans.add_mounted(self._inner)
         if added:
@@ -143,7 +146,7 @@ class Application(PointsToHost):
             await self._health_endpoints[path](scope, receive, send)
             return
         if (serving := self._serving) is not None:
-            served = _add_state(scope, serving.state)
+            served = _add_state(scope, serving.state, self._root_path)
             if await self._in_flight.serve_request(serving.http, served, receive, send):
                 return
         closing = self._in_flight.drain.begun
@@ -152,7 +155,7 @@ class Application(PointsToHost):
 
     async def _serve_websocket(self, scope: Scope, receive: Receive, send: Send) -> None:
         if (serving := self._serving) is not None:
-            scope = _add_state(scope, serving.state)
+            scope = _add_state(scope, serving.state, self._root_path)
             await self._in_flight.serve_websocket(serving.websocket, scope, receive, send)
         else:
             await refuse_websocket(scope, receive, send, self.settings.retry_after, self._describe_absence())
@@ -310,9 +313,11 @@ def _find_own_failure(error: StartError | StopError) -> Exception | None:
     return own if isinstance(own, Exception) and not isinstance(own, BandmasterError) else None
 
 
-def _add_state(scope: Scope, added: dict[str, Any]) -> Scope:
+def _add_state(scope: Scope, added: dict[str, Any], root_path: str) -> Scope:
     # A copy: where this app is mounted in another, the outer app's scope and state must stay as they are.
     inside = dict(scope)
     state = scope.get("state")
     inside["state"] = {**state, **added} if state else added.copy()
+    if root_path:
+        inside["root_path"] = root_path
     return inside

@@ -14,6 +14,8 @@ from types import FunctionType, MethodType
 from typing import Any, cast
 
 _FRAMEWORKS = ("fastapi", "starlette")
+_MAX_WRAPPERS = 20
+"""Layers around an app that are looked through."""
 
 
 def find_router(app: Any) -> Any:
@@ -23,6 +25,22 @@ def find_router(app: Any) -> Any:
     """
     router = getattr(app, "router", app)
     return router if hasattr(router, "lifespan_context") else None
+
+
+def find_root_path(app: Any) -> str:
+    """The ``root_path`` that a FastAPI app sets in place of the server's; empty for other apps.
+
+    Reads the argument ``root_path`` through the middleware around an app, because the app sets it when it is called:
+    after the layers, which are to see the path that the routes match.
+    """
+    for _ in range(_MAX_WRAPPERS):
+        if any(base.__name__ == "FastAPI" and base.__module__ == "fastapi.applications" for base in type(app).__mro__):
+            return str(app.root_path)
+        # An object's own attribute, or none: a router's ``app`` is a method.
+        app = vars(app).get("app") if hasattr(app, "__dict__") else None
+        if app is None:
+            break
+    return ""
 
 
 def has_lifespan(router: Any) -> bool:

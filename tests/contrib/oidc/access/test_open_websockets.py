@@ -249,6 +249,20 @@ async def test_a_list_that_is_away(caplog: pytest.LogCaptureFixture) -> None:
     assert "open WebSockets can't be checked for revocation" in caplog.text
 
 
+@pytest.mark.requirement("CA-43")
+async def test_a_list_that_is_away_hides_no_other() -> None:
+    """Credentials that another list knows to be revoked are found during the outage of one."""
+    away, revoked, ada, bob = Revoked(), Revoked("k1"), Connection(), Connection()
+    away.is_away = True
+    websockets = OpenWebSockets(revocations=[away, revoked])
+    with (
+        websockets.watching(Principal("ada", credential_id="t1"), ada),
+        websockets.watching(Principal("bob", credential_id="k1"), bob),
+    ):
+        assert await websockets.close_revoked() == 1
+    assert (ada.closed, bob.closed) == ([], [(3000, "the credential was revoked")])
+
+
 async def test_a_client_that_takes_no_close() -> None:
     """One client that hangs doesn't delay the close of another."""
 
@@ -300,3 +314,17 @@ async def test_nothing_is_left_of_websockets_that_have_ended() -> None:
     del connection
     gc.collect()
     assert gone() is None
+
+
+async def test_deadlines_of_websockets_that_have_ended_do_not_pile_up() -> None:
+    """A key that expires in a year opens many WebSockets until then; those that are open keep their deadlines."""
+    clock, early = Clock(), Connection()
+    websockets = OpenWebSockets(now=clock)
+    with websockets.watching(Principal("bob", expires_at=2_000), early):
+        for _ in range(1_000):
+            with websockets.watching(Principal("ada", expires_at=1e9), Connection()):
+                pass
+        assert len(websockets._deadlines) < 200
+        clock.now = 2_000
+        assert await websockets.close_expired() == 1
+    assert early.closed == [(3000, "the credential has expired")]

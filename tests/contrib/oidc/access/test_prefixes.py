@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import warnings
 from typing import Any
 
 import pytest
+from fastapi import FastAPI
 from starlette.applications import Starlette
+from starlette.middleware.gzip import GZipMiddleware
 from starlette.responses import PlainTextResponse
 from starlette.routing import Mount, Route, WebSocketRoute
 from tests.contrib.oidc.access.apps import describe_caller, echo, serve
@@ -41,6 +44,9 @@ def covers(contribution: Any, path: str) -> bool:
         ("/admin/../public", True),
         ("/admin//users", True),
         ("\\admin", True),
+        # Starlette's routes match a path that has a line end after it.
+        ("/admin\n", True),
+        ("//admin\n", True),
     ],
 )
 def test_paths_below_a_prefix(path: str, covered: bool) -> None:
@@ -59,6 +65,7 @@ def test_paths_below_a_prefix(path: str, covered: bool) -> None:
         ("/docs/../orders", True),
         ("/orders/../docs", True),
         ("//docs", True),
+        ("/docs\n", True),
         ("/openapi.json", False),
     ],
 )
@@ -110,6 +117,7 @@ async def test_the_layer() -> None:
         await PlainTextResponse("legacy")(scope, receive, send)
 
     routes = [
+        Route("/admin", describe_caller),
         Route("/admin/users", describe_caller),
         Mount("/admin/legacy", app=legacy),
         Route("/open", describe_caller),
@@ -118,7 +126,7 @@ async def test_the_layer() -> None:
     users = ActingUsers()
     async with serve(users=users, routes=routes, parts=[protect("/admin", "admin")]) as running:
         client, admin = running.client, users.act_as("ada", ["admin"])
-        for path in ("/admin/users", "/admin/legacy/x", "/admin/nothing"):
+        for path in ("/admin", "/admin%0A", "/admin/users", "/admin/legacy/x", "/admin/nothing"):
             assert (await client.get(path)).status_code == 401
             assert (await client.get(path, headers=users.act_as("eve"))).status_code == 403
         assert (await client.get("/admin/users", headers=admin)).status_code == 200
@@ -151,6 +159,29 @@ async def test_a_root_path() -> None:
         async with httpx2.AsyncClient(transport=transport, base_url="http://shop.test") as client:
             assert (await client.get("/admin")).status_code == 401
             assert (await client.get("/")).status_code == 200
+
+
+async def test_a_root_path_of_the_host() -> None:
+    """A FastAPI host that sets a root path matches its routes with and without it, and so do prefixes."""
+    users, app = ActingUsers(), make_fastapi("/api")
+    for host in (app, GZipMiddleware(app)):
+        async with serve(host, users=users, parts=[protect("/admin")]) as running:
+            for path in ("/admin/users", "/api/admin/users"):
+                assert (await running.client.get(path)).status_code == 401
+                assert (await running.client.get(path, headers=users.act_as("ada"))).status_code == 200
+            with pytest.raises(WebSocketRefused):
+                async with running.websocket("/api/admin/ws"):
+                    pass
+
+
+def make_fastapi(root_path: str) -> FastAPI:
+    """A FastAPI app. Newer versions warn of the argument, and go on to honour it."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        app = FastAPI(root_path=root_path)
+    app.add_api_route("/admin/users", lambda: "users")
+    app.router.routes.append(WebSocketRoute("/admin/ws", echo))
+    return app
 
 
 async def test_several_prefixes() -> None:

@@ -337,6 +337,39 @@ async def test_a_new_hash_is_computed_once(store, settings, clock, monkeypatch) 
     assert [1] == computed
 
 
+async def test_a_new_hash_that_must_wait_refuses_no_key(store, settings, clock, monkeypatch) -> None:
+    """A key that holds is accepted while nothing can compute a new hash, and changes over later."""
+    old = {"2025": SecretStr(OLD_PEPPER)}
+    key, _ = await create(ApiKeys(store, HmacSha256Hasher(old), settings))
+    hasher = HmacSha256Hasher({**settings.peppers, **old})
+
+    async def be_busy(key):
+        raise AuthUnavailableError("no thread was free")
+
+    updates = PendingUpdates(store, interval=60)
+    keys = ApiKeys(store, hasher, settings, updates=updates, clock=clock)
+    with monkeypatch.context() as patched:
+        patched.setattr(hasher, "hash", be_busy)
+        assert "acme" == (await keys.verify(key)).subject
+        assert 1 == len(updates), "the use alone"
+    await keys.verify(key)
+    assert 2 == len(updates)
+
+
+async def test_a_store_that_refuses_refuses_no_key(keys, store, monkeypatch) -> None:
+    """A missing table says nothing about a key: the caller is to try again, and an open connection stays open."""
+    key, record = await create(keys)
+
+    async def refuse(key_id):
+        raise ApiKeyError("the database refuses the API keys")
+
+    monkeypatch.setattr(store, "get", refuse)
+    with pytest.raises(AuthUnavailableError, match="the database refuses"):
+        await keys.verify(key)
+    with pytest.raises(AuthUnavailableError, match="the database refuses"):
+        await keys.is_revoked(Principal("acme", kind="api_key", credential_id=record.id))
+
+
 async def test_a_refused_key_leaves_no_trace(store, hasher, settings, clock) -> None:
     """Neither a wrong secret nor a key that has ended counts as a use, or changes a hash."""
     updates = PendingUpdates(store, interval=60)

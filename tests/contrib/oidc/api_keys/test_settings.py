@@ -75,10 +75,13 @@ def test_a_mistake_is_found_without_showing_a_pepper(monkeypatch, text, message)
         ("prefix", ""),
         ("environment", "li ve"),
         ("header", "X API"),
+        ("header", "Authorization"),
+        ("header", "Cookie"),
         ("store", "file"),
         ("hasher", "sha256"),
         ("rotation_grace", -1),
         ("rotation_grace", float("inf")),
+        ("rotation_grace", 1e12),
         ("last_used_interval", 0.5),
     ],
 )

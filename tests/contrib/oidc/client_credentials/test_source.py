@@ -223,6 +223,25 @@ async def test_a_token_serves_until_its_end_while_the_provider_is_away(source, p
             await credentials.token()
 
 
+async def test_an_unexpected_failure_ends_one_request(source, clock) -> None:
+    """A fault in one request is logged and told to the callers; the component and the application go on."""
+    answers = [KeyError("a fault"), IssuedToken("t2", 60)]
+
+    async def fetch():
+        answer = answers.pop(0)
+        if isinstance(answer, Exception):
+            raise answer
+        return answer
+
+    with capture_logs() as logs:
+        async with source("https://id.example/token", fetch=fetch) as credentials:
+            with pytest.raises(AuthUnavailableError, match=r"no access token for 'billing': .* KeyError"):
+                await credentials.token()
+            clock.now += 1
+            assert "t2" == (await credentials.token()).value
+    assert "a token request failed unexpectedly" in [log["event"] for log in logs if log["log_level"] == "error"]
+
+
 async def test_a_token_that_was_refused_does_not_serve_during_an_outage(source, provider) -> None:
     """A revoked token is worse than none."""
     async with source(provider.url) as credentials:

@@ -63,7 +63,18 @@ async def test_authentication_of_the_client_is_not_sent_to_the_provider(client, 
 
 @pytest.mark.parametrize(
     ("lifetime", "expected"),
-    [(60, 60), (0, 0), ("3599", 3599), (59.5, 59.5), (None, None), (-1, None), ("soon", None), (True, None)],
+    [
+        (60, 60),
+        (0, 0),
+        ("3599", 3599),
+        (59.5, 59.5),
+        (None, None),
+        (-1, None),
+        ("soon", None),
+        (True, None),
+        (10**400, None),
+        ("²", None),
+    ],
 )
 async def test_the_lifetime_is_a_number_of_seconds(client, provider, lifetime, expected) -> None:
     """Some providers send it as a text; anything else is as good as none."""

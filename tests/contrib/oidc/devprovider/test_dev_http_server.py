@@ -106,6 +106,16 @@ async def test_bad_requests_end_their_connection_only(data: bytes) -> None:
         assert b"200" in await send_raw(port, b"GET / HTTP/1.1\r\nhost: a\r\n\r\n")
 
 
+async def test_a_response_that_cannot_be_sent_ends_one_request() -> None:
+    """A header with other characters than HTTP has gives 500, and the server goes on."""
+    answers = [Response(303, {"location": "http://localhost/ü"}), Response(204)]
+    with capture_logs() as entries:
+        async with serving(lambda _: answers.pop(0)) as port, httpx2.AsyncClient(trust_env=False) as client:
+            statuses = [(await client.get(f"http://127.0.0.1:{port}/authorize")).status_code for _ in range(2)]
+    assert [500, 204] == statuses
+    assert ["the provider for development failed"] == [entry["event"] for entry in entries]
+
+
 async def test_a_failure_is_logged_and_answered() -> None:
     """One request gets 500, and the log has the reason without the request's secrets."""
 

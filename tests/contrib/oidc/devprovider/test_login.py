@@ -179,6 +179,7 @@ def test_a_bad_request_returns_an_error(provider: DevProvider, changes: dict, er
         {"redirect_uri": None},
         {"redirect_uri": "https://evil.example/callback"},
         {"redirect_uri": "http://127.0.0.1.evil.example/"},
+        {"redirect_uri": "http://localhost/ü"},
         {"redirect_uri": "http://127.0.0.1@evil.example/"},
         {"redirect_uri": "http://evil.example\\@127.0.0.1/"},
         {"redirect_uri": "http://127.0.0.1:99999/"},

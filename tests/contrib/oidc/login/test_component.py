@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import time
+from dataclasses import replace
 from typing import Any
 
+import anyio
 import httpx2
 import pytest
 from tests.contrib.oidc.login.openid_provider import OpenIDProvider
-from tests.contrib.oidc.login.shop import Sites, make_host, make_issuer
+from tests.contrib.oidc.login.shop import Sites, make_host, make_issuer, open_shop
 
 from bandmaster.contrib.oidc import (
     Login,
@@ -212,6 +215,7 @@ async def test_a_start_in_production_is_refused():
         ("pending_logins", 0),
         ("pending_logins", 11),
         ("session_lifetime", 0),
+        ("session_lifetime", 1e12),
         ("session_cookie", "a b"),
         ("session_cookie", ""),
         ("session_cookie", "__Host-session"),
@@ -220,6 +224,7 @@ async def test_a_start_in_production_is_refused():
         ("after_logout", "/\\evil.example"),
         ("trusted_origins", ("https://app.example/",)),
         ("trusted_origins", ("app.example",)),
+        ("trusted_origins", ("https://app.example:443",)),
         ("trusted_origins", ("*",)),
         ("refresh_skew", -1),
         ("token_timeout", 0),
@@ -261,3 +266,27 @@ def test_settings_without_a_login_are_warned_of():
     assert "AUTH_SESSION_LIFETIME, AUTH_AFTER_LOGIN" in warning
     assert check(off) == []
     assert check({}, session_lifetime=60) == []
+
+
+@pytest.mark.anyio
+@pytest.mark.requirement("CA-41")
+async def test_a_stop_waits_for_the_refreshes_under_way(monkeypatch):
+    """The provider has used up the old refresh token, so the new one is stored, however short stops are."""
+    monkeypatch.setattr("tests.contrib.oidc.login.shop.make_component", lambda clock: login_service)
+    provider, kernel = OpenIDProvider(), KernelSettings(environment="test", stop_timeout=0.1)
+    async with anyio.create_task_group() as tasks:
+        async with open_shop(provider, clock=time.time, kernel=kernel) as shop:
+            store, browser = shop.store, await shop.log_in()
+            handle = browser.cookies["__Host-session"].value
+            before = await store.get(handle)
+            await store.replace(handle, replace(before, access_expires_at=time.time() + 1))
+            provider.token_gate = anyio.Event()
+            await browser.visit("/", follow=False)
+            assert not shop.login.refresher.is_idle
+            tasks.start_soon(_open_later, provider.token_gate)
+        assert (await store.get(handle)).refresh_token != before.refresh_token
+
+
+async def _open_later(gate):
+    await anyio.sleep(0.3)
+    gate.set()

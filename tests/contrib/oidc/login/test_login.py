@@ -142,6 +142,19 @@ async def test_abandoned_logins_make_room():
             assert (await browser.visit(await answer(browser, address))).status_code == 200
 
 
+@pytest.mark.requirement("CA-21")
+async def test_logins_that_lead_to_long_addresses_keep_the_cookies_small():
+    """Proxies refuse requests with 8 KiB of cookies: the oldest logins go before that, and the newest one finishes."""
+    async with open_shop() as shop:
+        browser = shop.browser()
+        for _ in range(5):
+            address = await begin(browser, f"/auth/login?return_to=/{'x' * 1000}")
+            shop.clock.advance(1)
+            assert sum(len(cookie.value) for cookie in browser.cookies.values()) <= 4096
+        assert len(browser.cookies) == 2
+        assert (await browser.visit(await answer(browser, address), follow=False)).status_code == 303
+
+
 async def test_a_login_is_finished_once():
     """A callback that is visited again asks the provider nothing, and logs nobody in."""
     async with open_shop() as shop:

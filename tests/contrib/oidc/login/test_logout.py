@@ -271,3 +271,17 @@ async def test_a_large_session_on_the_server():
     async with open_shop(large) as shop:
         browser = await shop.log_in()
         assert len(browser.cookies["__Host-session"].value) == 43
+
+
+@pytest.mark.requirement("CA-25")
+async def test_two_clients_at_one_issuer():
+    """A logout token ends the sessions of the client that it is meant for, also where that isn't the first one."""
+    partners = OpenIDProvider(client_id="partners")
+    login_only = {"access_token_type": "refused"}
+    async with open_shop(others=[partners], issuer=login_only) as shop:
+        for token in (partners.make_logout_token(), shop.provider.make_logout_token()):
+            response = await shop.running.client.post("/auth/backchannel-logout", data={"logout_token": token})
+            assert response.status_code == 200
+        token = partners.make_logout_token(aud="unknown")
+        response = await shop.running.client.post("/auth/backchannel-logout", data={"logout_token": token})
+        assert response.status_code == 400

@@ -260,6 +260,19 @@ async def test_a_dead_provider_is_not_asked_by_each_request():
         assert count_refreshes(shop.provider) == 2
 
 
+@pytest.mark.parametrize("odd", ["500", "200 with a page", "400 with a page"])
+async def test_an_odd_answer_about_one_session_delays_no_other(odd):
+    """A provider that fails over one refresh token doesn't cost the other users theirs."""
+    async with open_shop() as shop:
+        first, second = await shop.log_in(), await shop.log_in()
+        shop.provider.token_answer = OUTAGES[odd]
+        shop.clock.advance(301)
+        assert (await who(first)).status_code == 503
+        shop.provider.token_answer = None
+        assert (await who(second)).json()["user"] == "alice"
+        assert (await who(first)).status_code == 503  # which has a pause of its own
+
+
 async def test_discovery_that_is_away_is_an_outage():
     """Where the endpoints can't be found, the session goes on."""
     async with open_shop() as shop:

@@ -153,6 +153,8 @@ def test_a_way_to_authenticate_that_is_not_known():
         (-1, None),
         (True, None),
         ("soon", None),
+        ("²", None),
+        (10**400, None),
         ([], None),
     ],
 )
@@ -164,7 +166,21 @@ def test_the_lifetime_of_a_token(expires_in, expected):
     assert tokens.expires_at == (None if expected is None else 1000 + expected)
 
 
-@pytest.mark.parametrize("body", [b'{"access_token": NaN}', b"[" * 100_000, b"\xff", b"[]", b"null", b""], ids=range(6))
+@pytest.mark.parametrize(
+    "body",
+    [
+        b'{"access_token": NaN}',
+        b'{"level": 1e999}',
+        b'{"name": "\\ud800"}',
+        b'{"sub": "alice", "sub": "bob"}',
+        b"[" * 100_000,
+        b"\xff",
+        b"[]",
+        b"null",
+        b"",
+    ],
+    ids=range(9),
+)
 def test_a_body_that_is_no_object(body):
     """Malformed JSON, and JSON of another kind, is no answer."""
     assert Answer(200, "application/json", body).json is None

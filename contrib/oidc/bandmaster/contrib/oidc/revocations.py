@@ -35,26 +35,28 @@ class RevocationCheck:
         self._accepts = when_away == "accept"
         self._is_away = False
 
-    def __bool__(self) -> bool:
-        return bool(self._lists)
-
     async def check(self, principal: Principal) -> None:
-        """Refuse a principal whose credential was revoked.
+        """Refuse a principal whose credential was revoked. Every list is asked, also where another one is away.
 
         Raises:
             InvalidTokenError: the credential was revoked.
             AuthUnavailableError: a list can't be read, and the settings don't accept that.
         """
-        try:
-            for each in self._lists:
-                if await each.is_revoked(principal):
-                    raise InvalidTokenError("the credential was revoked")
-        except AuthUnavailableError as error:
-            if not self._accepts:
-                raise
-            self._note_absence(error)
-        else:
+        absence: AuthUnavailableError | None = None
+        for each in self._lists:
+            try:
+                is_revoked = await each.is_revoked(principal)
+            except AuthUnavailableError as error:
+                absence = error
+                continue
+            if is_revoked:
+                raise InvalidTokenError("the credential was revoked")
+        if absence is None:
             self._note_presence()
+        elif self._accepts:
+            self._note_absence(absence)
+        else:
+            raise absence
 
     def _note_absence(self, error: AuthUnavailableError) -> None:
         self.accepted_unchecked += 1

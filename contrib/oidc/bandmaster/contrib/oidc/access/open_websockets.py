@@ -15,10 +15,10 @@ from starlette.types import ASGIApp, Receive, Scope, Send
 
 from bandmaster.contrib.oidc.access.settings import AccessSettings
 from bandmaster.contrib.oidc.api_keys.service import ApiKeys
-from bandmaster.contrib.oidc.errors import AuthUnavailableError, InvalidTokenError
+from bandmaster.contrib.oidc.errors import AuthUnavailableError
 from bandmaster.contrib.oidc.principal import Principal, get_principal
 from bandmaster.contrib.oidc.refusals import UNAUTHORIZED
-from bandmaster.contrib.oidc.revocations import RevocationCheck, RevocationList
+from bandmaster.contrib.oidc.revocations import RevocationList
 from bandmaster.contrib.oidc.settings import AuthSettings
 from bandmaster.kernel import (
     Context,
@@ -33,6 +33,8 @@ from bandmaster.kernel import (
 
 _LONGEST_SLEEP = 3600
 """Seconds after which the clock is read again: the clock may have been set, or the machine may have slept."""
+_SPARE_DEADLINES = 100
+"""Deadlines of WebSockets that have ended, below which removing them isn't worth a search."""
 _PATIENCE = 5
 """Seconds that one close may take."""
 
@@ -53,11 +55,11 @@ class OpenWebSockets:
     ) -> None:
         self._leeway = leeway
         self._recheck_seconds = recheck
-        self._revocations = RevocationCheck(revocations, "refuse")
+        self._revocations = tuple(revocations)
         self._now = now
         self._open: dict[int, tuple[Principal, WebSocketConnection]] = {}
         self._numbers = count()
-        # Entries of WebSockets that have ended stay until their time, and then have no effect.
+        # Entries of WebSockets that have ended stay for a while, and have no effect.
         self._deadlines: list[tuple[float, int]] = []
         self._earlier = anyio.Event()
         """Set when a deadline comes before all others."""
@@ -79,6 +81,7 @@ class OpenWebSockets:
             yield
         finally:
             del self._open[number]
+            self._remove_ended()
 
     async def close(
         self,
@@ -124,17 +127,16 @@ class OpenWebSockets:
         While a revocation list can't be read, WebSockets stay open: their credentials held when they were opened.
         """
         revoked: list[int] = []
-        for number, (principal, _) in list(self._open.items()) if self._revocations else ():
+        for each in self._revocations:
             try:
-                await self._revocations.check(principal)
-            except InvalidTokenError:
-                revoked.append(number)
+                for number, (principal, _) in list(self._open.items()):
+                    if await each.is_revoked(principal):
+                        revoked.append(number)
             except AuthUnavailableError as error:
                 get_logger("bandmaster.oidc").warning(
                     "open WebSockets can't be checked for revocation", error=str(error), open=len(self._open)
                 )
-                break
-        return await self._close_all(revoked, "the credential was revoked")
+        return await self._close_all(list(dict.fromkeys(revoked)), "the credential was revoked")
 
     async def run(self) -> None:
         """Close WebSockets at their deadlines, until cancelled."""
@@ -155,6 +157,12 @@ class OpenWebSockets:
         while True:
             await anyio.sleep(self._recheck_seconds)
             await self.close_revoked()
+
+    def _remove_ended(self) -> None:
+        """Remove the deadlines of WebSockets that have ended, once they are the most: a key may expire in years."""
+        if len(self._deadlines) > 2 * len(self._open) + _SPARE_DEADLINES:
+            self._deadlines = [deadline for deadline in self._deadlines if deadline[1] in self._open]
+            heapq.heapify(self._deadlines)
 
     async def _close_all(self, numbers: Sequence[int], reason: str) -> int:
         found = [self._open[number] for number in numbers if number in self._open]

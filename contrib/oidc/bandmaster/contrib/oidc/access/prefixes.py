@@ -31,9 +31,12 @@ class ProtectedPrefix:
         """Whether a path lies below the prefix, and not below a public one.
 
         A path with empty or dotted segments is read with them and without them, since applications differ in that. The
-        prefix covers a path that lies below in either reading. A path is public only if both readings are.
+        same holds for a line end after the path. The prefix covers a path that lies below in any reading. A path is
+        public only if all readings are.
         """
-        readings = (path, _normalize(path))
+        # Starlette's patterns end with "$", which matches before a line end as well: "/admin\n" is the route "/admin".
+        plain = path.removesuffix("\n")
+        readings = (path, plain, _normalize(plain))
         covered = any(_lies_below(each, self.prefix) for each in readings)
         return covered and not any(all(_lies_below(each, one) for each in readings) for one in self.public)
 

@@ -14,7 +14,7 @@ from bandmaster.contrib.oidc.api_keys.key_text import generate_key, make_prefix,
 from bandmaster.contrib.oidc.api_keys.pending_updates import PendingUpdates
 from bandmaster.contrib.oidc.api_keys.settings import ApiKeySettings
 from bandmaster.contrib.oidc.api_keys.store import ApiKeyStore
-from bandmaster.contrib.oidc.errors import ApiKeyError, InvalidTokenError
+from bandmaster.contrib.oidc.errors import ApiKeyError, AuthUnavailableError, InvalidTokenError
 from bandmaster.contrib.oidc.principal import Principal
 from bandmaster.kernel import get_logger
 
@@ -83,7 +83,7 @@ class ApiKeys:
         key_id = read_id(key, self._prefix)
         if key_id is None:
             raise InvalidTokenError(f"an API key isn't of the form {self._prefix}..., or its checksum is wrong")
-        record = await self.store.get(key_id)
+        record = await self._read(key_id)
         if record is None:
             await self._hasher.verify_nothing(key)
             raise InvalidTokenError(f"there is no API key {key_id!r}")
@@ -115,7 +115,7 @@ class ApiKeys:
         """
         if principal.kind != "api_key" or principal.credential_id is None:
             return False
-        record = await self.store.get(principal.credential_id)
+        record = await self._read(principal.credential_id)
         return record is None or record.get_state(self._clock()) is not KeyState.USABLE
 
     async def revoke(self, key_id: str) -> ApiKey:
@@ -200,10 +200,25 @@ class ApiKeys:
         )
         return NewApiKey(SecretStr(key), record)
 
+    async def _read(self, key_id: str) -> ApiKey | None:
+        """The record of a key that somebody has sent.
+
+        Raises:
+            AuthUnavailableError: also where the store refuses, for a missing table or a wrong password: the store can
+                say nothing about the key until somebody mends that, so the key can be neither accepted nor refused.
+        """
+        try:
+            return await self.store.get(key_id)
+        except ApiKeyError as error:
+            raise AuthUnavailableError(str(error)) from error
+
     async def _renew_hash(self, key: str, record: ApiKey, updates: PendingUpdates) -> None:
         if updates.has_hash(record):
             return
-        updates.add_hash(record, await self._hasher.hash(key))
+        try:
+            updates.add_hash(record, await self._hasher.hash(key))
+        except AuthUnavailableError:
+            pass  # all threads for hashes are busy: the key holds, and the next request tries again
 
     def _check_rotation(self, record: ApiKey, now: float) -> None:
         if record.replaced_by is not None:

@@ -15,7 +15,11 @@ _DAY = 86_400
 _PACKAGES = {"sql": ("bandmaster.contrib.persistence", "sql"), "bcrypt": ("bcrypt", "bcrypt")}
 """The package that a value of a setting needs, and the extra that installs it."""
 
-_Seconds = Annotated[float, Field(ge=0, allow_inf_nan=False)]
+_LONGEST = 10 * 365 * _DAY
+_TAKEN_HEADERS = frozenset({"authorization", "proxy-authorization", "cookie", "host", "origin", "content-type"})
+"""Headers that requests have for other reasons: each value would be refused as a key."""
+
+_Seconds = Annotated[float, Field(ge=0, le=_LONGEST)]
 _Word = Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9]{1,16}$")]
 _HeaderName = Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9-]{1,64}$")]
 
@@ -61,6 +65,15 @@ class ApiKeySettings(Settings):
     last_used_interval: Annotated[float, Field(ge=1, allow_inf_nan=False)] = Field(
         default=60, description="Seconds between two updates of the time of a key's last use, at least."
     )
+
+    @field_validator("header")
+    @classmethod
+    def _check_header(cls, value: str) -> str:
+        if value.lower() in _TAKEN_HEADERS:
+            raise ValueError(
+                "requests have this header for another reason; keys in Authorization: Bearer are accepted anyway"
+            )
+        return value
 
     @field_validator("store", "hasher")
     @classmethod

@@ -160,6 +160,13 @@ class ClientCredentials(httpx2.Auth):
             fetch.error = error
             if not fetch.is_outdated:
                 self._note_failure(error)
+        except Exception as error:  # noqa: BLE001  # a fault here must not end the task group, and so the application
+            get_logger("bandmaster.oidc").error(
+                "a token request failed unexpectedly", service=self._name, exception=error
+            )
+            fetch.error = AuthUnavailableError(f"the token request failed: {type(error).__name__}")
+            if not fetch.is_outdated:
+                self._note_failure(fetch.error)
         else:
             fetch.token = self._make_token(issued, began)
             if not fetch.is_outdated:

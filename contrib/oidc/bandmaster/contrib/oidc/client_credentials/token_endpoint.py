@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import json
-import math
 import re
+import sys
 from base64 import b64encode
 from dataclasses import dataclass, field
 from typing import Any
@@ -132,6 +132,7 @@ def _read_seconds(value: object) -> float | None:
     """The seconds of ``expires_in``, which some providers send as a text."""
     if isinstance(value, str) and value.isascii() and value.isdigit() and len(value) < 12:
         return float(value)
-    if isinstance(value, int | float) and not isinstance(value, bool) and 0 <= value < math.inf:
+    # The bound is one of floats: an integer may be too large for a float.
+    if isinstance(value, int | float) and not isinstance(value, bool) and 0 <= value <= sys.float_info.max:
         return float(value)
     return None

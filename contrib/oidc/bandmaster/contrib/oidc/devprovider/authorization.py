@@ -63,7 +63,8 @@ def is_on_this_machine(url: str) -> bool:
         has_port = parts.port is None or parts.port > 0
     except ValueError:
         return False
-    is_plain = "#" not in url and "\\" not in url and url.isprintable() and parts.username is None
+    # Headers have ASCII only; other characters of an address are percent-encoded (RFC 3986, section 2.1).
+    is_plain = url.isascii() and url.isprintable() and "#" not in url and "\\" not in url and parts.username is None
     return parts.scheme in ("http", "https") and parts.hostname in LOOPBACK_HOSTS and is_plain and has_port
 
 

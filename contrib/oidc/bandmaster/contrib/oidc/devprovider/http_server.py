@@ -41,14 +41,18 @@ async def _serve_request(stream: ByteStream, answer: Callable[[Request], Respons
     if request is None:
         return
     try:
-        response = answer(request)
+        data = _render_response(connection, request, answer(request))
     except Exception as error:  # noqa: BLE001  # one request's failure must not end the server
         get_logger("bandmaster.oidc").error("the provider for development failed", path=request.path, exception=error)
-        response = Response(500)
+        data = _render_response(connection, request, Response(500))
+    await stream.send(data)
+
+
+def _render_response(connection: h11.Connection, request: Request, response: Response) -> bytes:
     headers = {**response.headers, "content-length": str(len(response.body)), "connection": "close"}
     sent = connection.send(h11.Response(status_code=response.status, headers=list(headers.items())))
     body = b"" if request.method == "HEAD" else response.body
-    await stream.send((sent or b"") + (connection.send(h11.Data(data=body)) or b""))
+    return (sent or b"") + (connection.send(h11.Data(data=body)) or b"")
 
 
 async def _read_request(stream: ByteStream, connection: h11.Connection) -> Request | None:

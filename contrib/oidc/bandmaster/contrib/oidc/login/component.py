@@ -25,6 +25,8 @@ from bandmaster.contrib.oidc.settings import AuthSettings, IssuerSettings
 from bandmaster.kernel import Context, KernelSettings, LifespanBand, Problem, lifespan
 
 _OFFLINE = "offline_access"
+_STORING = 10
+"""Seconds at the stop in which new tokens are stored, after the provider's answer."""
 
 
 def find_login_problems(
@@ -114,6 +116,8 @@ async def login_service(
         context.supervise(made.sockets.check_forever, name="session_sockets")
         yield made
         # The block ends when the refreshes under way have ended: a provider may have used up their refresh tokens.
+        if not made.refresher.is_idle:
+            context.extend_timeout(settings.token_timeout + _STORING)
 
 
 def make_login(

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
@@ -12,6 +11,7 @@ import httpx2
 
 from bandmaster.contrib.http import read_limited
 from bandmaster.contrib.oidc.errors import AuthUnavailableError
+from bandmaster.contrib.oidc.strict_json import parse_object
 from bandmaster.kernel import PermanentError, TransientError
 
 _MOST_BYTES = 1024 * 1024
@@ -30,11 +30,10 @@ class Answer:
     def json(self) -> Mapping[str, Any] | None:
         """The body as a JSON object; None for any other body."""
         try:
-            # NaN is no JSON, and sessions couldn't be stored with it.
-            value: object = json.loads(self.body, parse_constant=_refuse_constant)
-        except (ValueError, RecursionError):
+            # Strictly: sessions couldn't be stored, nor profiles shown, with NaN, infinite numbers and half characters.
+            return parse_object(self.body)
+        except ValueError:
             return None
-        return value if isinstance(value, dict) else None
 
     @property
     def is_outage(self) -> bool:
@@ -92,7 +91,3 @@ class HttpCalls:
             body = await read_limited(response, _MOST_BYTES)
             media_type = response.headers.get("content-type", "").partition(";")[0].strip().lower()
             return Answer(response.status_code, media_type, body)
-
-
-def _refuse_constant(name: str) -> float:
-    raise ValueError(f"{name} isn't JSON")

@@ -120,10 +120,19 @@ class Logout:
         from bandmaster.contrib.oidc.tokens.parsing import parse_token
 
         claims = parse_token(logout_token, _MOST_BYTES).claims
-        for provider in self._providers.values():
-            if is_issued_by(provider, claims):
-                return provider
-        raise InvalidTokenError("the logout token is of no known issuer")
+        found = [provider for provider in self._providers.values() if is_issued_by(provider, claims)]
+        if not found:
+            raise InvalidTokenError("the logout token is of no known issuer")
+        # Several clients may be registered at one issuer, and the token is meant for one of them.
+        return next((provider for provider in found if _is_meant_for(provider, claims)), found[0])
+
+
+def _is_meant_for(provider: IssuerSettings, claims: Mapping[str, Any]) -> bool:
+    try:
+        check_audience(provider, claims)
+    except InvalidTokenError:
+        return False
+    return True
 
 
 def check_logout_token(token: SignedToken, provider: IssuerSettings, now: float, leeway: float) -> Mapping[str, Any]:

@@ -10,7 +10,7 @@ import secrets
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass, field
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 from bandmaster.contrib.oidc.login.cookies import CookieWriter
 from bandmaster.contrib.oidc.login.settings import LoginSettings
@@ -22,6 +22,17 @@ PURPOSE = "login cookie"
 """The purpose of the cipher that encrypts these cookies."""
 
 _PREFIX = "login-"
+_MOST_BYTES = 4096
+"""The most bytes of all these cookies of a browser, unless one alone has more: nginx and others refuse requests with
+8 KiB of cookies, and so with a few logins that lead back to long addresses."""
+
+
+class _Other(NamedTuple):
+    name: str
+    """The name of the cookie, without a prefix."""
+    began_at: float
+    size: int
+    """The bytes of the cookie's value."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,8 +78,12 @@ class PendingLogins:
         login = PendingLogin(provider, return_to, self._clock())
         name = _name_cookie(login.state)
         value = self._cipher.encrypt(json.dumps(asdict(login)).encode(), name)
-        others = sorted(self._list_others(sent), key=lambda other: other[1], reverse=True)
-        dropped = [name for name, _ in others[self._settings.pending_logins - 1 :]]
+        others = sorted(self._list_others(sent), key=lambda other: other.began_at, reverse=True)
+        total, dropped = len(value), []
+        for number, other in enumerate(others, start=1):
+            total += other.size
+            if number >= self._settings.pending_logins or total > _MOST_BYTES:
+                dropped.append(other.name)
         return login, [
             self._cookies.set(name, value, self._settings.login_timeout),
             *map(self._cookies.clear, dropped),
@@ -88,15 +103,15 @@ class PendingLogins:
         """When a login has taken too long."""
         return login.began_at + self._settings.login_timeout
 
-    def _list_others(self, sent: Mapping[str, str]) -> list[tuple[str, float]]:
-        """The logins that the browser has begun: the names of their cookies, and when each began."""
+    def _list_others(self, sent: Mapping[str, str]) -> list[_Other]:
+        """The logins that the browser has begun."""
         prefix = self._cookies.name(_PREFIX)
-        found: list[tuple[str, float]] = []
+        found: list[_Other] = []
         for full_name, value in sent.items():
             if full_name.startswith(prefix):
                 name = _PREFIX + full_name.removeprefix(prefix)
                 login = self._read(name, value)
-                found.append((name, 0 if login is None else login.began_at))
+                found.append(_Other(name, 0 if login is None else login.began_at, len(value)))
         return found
 
     def _read(self, name: str, value: str) -> PendingLogin | None:

@@ -16,7 +16,7 @@ from bandmaster.contrib.oidc.login.id_token import Expectation, check_id_token
 from bandmaster.contrib.oidc.login.providers import ProviderDirectory
 from bandmaster.contrib.oidc.login.session_sockets import SessionSockets
 from bandmaster.contrib.oidc.login.settings import LoginSettings
-from bandmaster.contrib.oidc.login.token_endpoint import OAuthRefusalError, TokenEndpoint, Tokens
+from bandmaster.contrib.oidc.login.token_endpoint import OAuthRefusalError, TokenEndpoint, Tokens, UnusableAnswerError
 from bandmaster.contrib.oidc.sessions.store import Session, SessionStore, hash_id
 from bandmaster.contrib.oidc.settings import IssuerSettings
 from bandmaster.kernel import get_logger
@@ -177,6 +177,10 @@ class SessionRefresher:
                 hint="check the client of this provider in the settings, and at the provider",
             )
             raise AuthUnavailableError(str(error)) from error
+        except UnusableAnswerError:
+            # Perhaps the answer to this session alone, which mustn't make all others wait.
+            self._note_failure(session)
+            raise
         except AuthUnavailableError:
             self._backoff.note(_name_backoffs(session)[0])
             raise

@@ -9,6 +9,7 @@ from urllib.parse import urlsplit
 from pydantic import Field, field_validator
 from pydantic_settings import NoDecode, SettingsConfigDict
 
+from bandmaster.contrib.oidc.login.addresses import find_origin
 from bandmaster.contrib.oidc.settings import AuthSettings
 from bandmaster.kernel import Settings
 
@@ -24,7 +25,7 @@ class LoginSettings(Settings):
 
     model_config: ClassVar[SettingsConfigDict] = SettingsConfigDict(env_prefix="AUTH_")
 
-    session_lifetime: _Seconds = Field(
+    session_lifetime: Annotated[float, Field(gt=0, le=10 * 365 * 86_400)] = Field(
         default=12 * 60 * 60, description="Seconds after which a session ends and its user logs in again."
     )
     session_cookie: str = Field(
@@ -94,6 +95,8 @@ class LoginSettings(Settings):
                 raise ValueError(
                     f"{each!r} is no origin; it has a scheme, a host and perhaps a port: https://app.example"
                 )
+            if find_origin(each) != each:
+                raise ValueError(f"{each!r} isn't as browsers write it; leave out the port that the scheme has anyway")
         return value
 
 

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import base64
-import math
 import re
+import sys
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
@@ -26,6 +26,14 @@ Others, such as ``invalid_client``, tell of a mistake in the settings, which isn
 
 # RFC 6749, 5.2, allows more characters; no provider has an error code with them.
 _ERROR_CODE = re.compile(r"[A-Za-z0-9_.-]{1,64}")
+
+
+_AWAY = frozenset((408, 429, 502, 503, 504))
+"""Statuses that concern every grant alike. Others may be the answer to one odd grant."""
+
+
+class UnusableAnswerError(AuthUnavailableError):
+    """A provider has answered one request with neither tokens nor an OAuth error. Other requests may succeed."""
 
 
 class OAuthRefusalError(InvalidTokenError):
@@ -136,7 +144,8 @@ def read_answer(provider: str, answer: Answer, now: float) -> Tokens:
 
     Raises:
         OAuthRefusalError: the answer is an OAuth error.
-        AuthUnavailableError: the answer is neither tokens nor an OAuth error.
+        UnusableAnswerError: the answer is neither tokens nor an OAuth error.
+        AuthUnavailableError: the provider is away, or overloaded.
     """
     values = answer.json
     if 400 <= answer.status < 500 and not answer.is_outage and values is not None:
@@ -144,10 +153,11 @@ def read_answer(provider: str, answer: Answer, now: float) -> Tokens:
         if isinstance(code, str) and _ERROR_CODE.fullmatch(code):
             raise OAuthRefusalError(f"the token endpoint of {provider!r} answered {answer.status} {code}", code)
     if answer.status != 200 or values is None:
-        raise AuthUnavailableError(f"the token endpoint of {provider!r} answered {answer.status} without tokens")
+        kind = AuthUnavailableError if answer.status in _AWAY else UnusableAnswerError
+        raise kind(f"the token endpoint of {provider!r} answered {answer.status} without tokens")
     tokens = _read_tokens(values, now)
     if tokens is None:
-        raise AuthUnavailableError(f"the token endpoint of {provider!r} answered with something else than tokens")
+        raise UnusableAnswerError(f"the token endpoint of {provider!r} answered with something else than tokens")
     return tokens
 
 
@@ -175,8 +185,9 @@ def _read_tokens(values: Mapping[str, Any], now: float) -> Tokens | None:
 
 def _read_seconds(value: object) -> float | None:
     """The seconds of ``expires_in``, which some providers send as a text."""
-    if isinstance(value, str) and value.isdigit() and len(value) < 12:
+    if isinstance(value, str) and value.isascii() and value.isdigit() and len(value) < 12:
         return float(value)
-    if isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value) and value >= 0:
+    # The bound is one of floats: an integer may be too large for a float.
+    if isinstance(value, int | float) and not isinstance(value, bool) and 0 <= value <= sys.float_info.max:
         return float(value)
     return None
