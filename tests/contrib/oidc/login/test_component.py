@@ -22,6 +22,7 @@ from bandmaster.contrib.oidc import (
     login_routes,
     login_service,
 )
+from bandmaster.contrib.oidc.login.addresses import Addresses
 from bandmaster.contrib.oidc.login.checks import find_idle_settings
 from bandmaster.contrib.oidc.login.component import find_login_problems, list_addresses
 from bandmaster.contrib.oidc.sessions.settings import SessionSettings
@@ -191,11 +192,32 @@ async def test_the_component_logs_users_in():
             settings=KernelSettings(environment="development"),
             base_url="http://localhost:8000",
         ) as running:
+            query = "?return_to=/private"
+            twin = await running.client.get(f"http://127.0.0.1:8000/auth/login{query}", follow_redirects=False)
+            assert (303, f"http://localhost:8000/auth/login{query}") == (twin.status_code, twin.headers["location"])
             response = await running.client.get("/auth/login", follow_redirects=False)
             answer = await outgoing.get(response.headers["location"])
             response = await running.client.get(answer.headers["location"], follow_redirects=True)
             assert response.json()["user"] == "alice"
             assert running.resources[Login].addresses.public_url == "http://localhost:8000"
+
+
+@pytest.mark.parametrize(
+    ("host", "expected"),
+    [
+        ("127.0.0.1:8000", True),
+        ("[::1]:8000", True),
+        ("localhost:8000", False),
+        ("127.0.0.1:8123", False),
+        ("evil.example:8000", False),
+        ("127.0.0.1:port", False),
+        ("", False),
+    ],
+)
+def test_another_name_of_this_machine(host, expected):
+    """Only another name of this machine, at the same port, counts; never for a public address elsewhere."""
+    assert expected is Addresses("http://localhost:8000").is_twin(host)
+    assert not Addresses("https://app.example").is_twin(host)
 
 
 @pytest.mark.anyio

@@ -18,6 +18,7 @@ _MOST_CHARACTERS = 1024
 # and line ends, so that other characters could lead to another host than the one that was checked.
 _PLAIN = re.compile(r"[!-\[\]-~]+")
 _DEFAULT_PORTS = {"http": 80, "https": 443}
+_LOOPBACK = frozenset({"localhost", "127.0.0.1", "::1"})
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,6 +61,10 @@ class Addresses:
         """The address at which a login begins."""
         return f"{self.public_url}{PREFIX}/login"
 
+    def begin(self, provider: str | None = None) -> str:
+        """The address at which a login by a provider begins."""
+        return self.login if provider is None else f"{self.login}/{quote(provider, safe='')}"
+
     @property
     def logged_out(self) -> str:
         """The address to which providers send browsers after a logout; to be registered there."""
@@ -81,6 +86,21 @@ class Addresses:
         """The path at which a login begins, for a redirect within the origin."""
         query = "" if return_to is None else f"?return_to={quote(return_to, safe='/')}"
         return f"{self.path}{PREFIX}/login{_name_provider(provider or DEFAULT_PROVIDER)}{query}"
+
+    def is_twin(self, host: str) -> bool:
+        """Whether a ``Host`` header names this machine by another name than the public address does.
+
+        A browser keeps the cookies of ``127.0.0.1`` and of ``localhost`` apart, so a login that begins at one of them
+        would find no cookie at the other.
+        """
+        public = urlsplit(self.public_url)
+        try:
+            asked = urlsplit(f"//{host}")
+            same_port = asked.port == public.port
+        except ValueError:
+            return False
+        names = {asked.hostname, public.hostname}
+        return same_port and len(names) == 2 and names <= _LOOPBACK
 
     def below(self, path: str) -> str:
         """A path of the application, for a redirect within the origin."""

@@ -66,6 +66,10 @@ def _serve(handler: _Handler) -> Callable[[Request], Awaitable[Response]]:
 async def _begin_login(request: Request, login: Login) -> Response:
     """Send the browser to the provider."""
     party, query = login.relying_party, request.query_params
+    if request.method == "GET" and login.addresses.is_twin(request.headers.get("host", "")):
+        asked = f"?{request.url.query}" if request.url.query else ""
+        name = request.path_params.get("provider")
+        return _redirect(login.addresses.begin(name) + asked, [])
     return_to = login.addresses.keep_same_origin(
         query.get("return_to") or query.get("target_link_uri"), login.settings.after_login
     )
