@@ -14,6 +14,7 @@ from starlette.routing import Mount, Route, WebSocketRoute
 from tests.contrib.oidc.access.apps import describe_caller, echo, serve
 
 from bandmaster.contrib.oidc import protect
+from bandmaster.contrib.oidc.access.docs_page import documented_security
 from bandmaster.contrib.oidc.access.prefixes import list_protected_prefixes
 from bandmaster.contrib.oidc.testing import ActingUsers
 from bandmaster.kernel import MiddlewareBand
@@ -209,3 +210,15 @@ async def test_health_checks() -> None:
     async with serve(users=ActingUsers(), parts=[protect("/")]) as running:
         assert (await running.client.get("/readyz")).status_code == 200
         assert (await running.client.get("/anything")).status_code == 401
+
+
+async def test_a_root_path_of_a_mounted_app() -> None:
+    """A mounted FastAPI app that sets a root path is refused: its routes would answer paths that no prefix covers."""
+    host = Starlette(routes=[Mount("/", app=make_fastapi("/api"))])
+    with pytest.raises(Exception, match="has root_path='/api', which it sets after the layers"):
+        async with serve(host, parts=[protect("/admin"), documented_security]):
+            pass
+    async with serve(
+        Starlette(routes=[Mount("/", app=make_fastapi(""))]), parts=[protect("/admin"), documented_security]
+    ) as running:
+        assert (await running.client.get("/admin/users")).status_code == 401
