@@ -4,11 +4,8 @@ from __future__ import annotations
 
 import json
 import re
-import sys
-from base64 import b64encode
 from dataclasses import dataclass, field
 from typing import Any
-from urllib.parse import quote_plus
 
 import anyio
 import httpx2
@@ -16,13 +13,12 @@ import httpx2
 from bandmaster.contrib.http import read_limited
 from bandmaster.contrib.oidc.client_credentials.settings import ClientCredentialsSettings
 from bandmaster.contrib.oidc.errors import AuthError, AuthUnavailableError
+from bandmaster.contrib.oidc.oauth import ERROR_CODE, make_basic, read_seconds
 from bandmaster.kernel import PermanentError, TransientError
 
 _MOST_BYTES = 256 * 1024
 _TOKEN = re.compile(r"[!-~]+")
 """A token goes into a header: no blanks, no line ends."""
-_ERROR_CODE = re.compile(r"[A-Za-z0-9_.-]{1,64}")
-"""RFC 6749, section 5.2, allows more characters; no provider has an error code with them."""
 
 
 class TokenRefusedError(AuthError, PermanentError):
@@ -87,9 +83,7 @@ def _make_request(settings: ClientCredentialsSettings) -> tuple[dict[str, str], 
     secret = settings.client_secret.get_secret_value()
     if settings.auth_method == "client_secret_post":
         return {**form, "client_id": settings.client_id, "client_secret": secret}, headers
-    # Both are encoded as in a form first (RFC 6749, section 2.3.1): either may have a colon.
-    pair = f"{quote_plus(settings.client_id)}:{quote_plus(secret)}"
-    return form, {**headers, "authorization": f"Basic {b64encode(pair.encode()).decode()}"}
+    return form, {**headers, "authorization": make_basic(settings.client_id, secret)}
 
 
 def _read_answer(url: str, response: httpx2.Response, body: bytes) -> IssuedToken:
@@ -103,7 +97,7 @@ def _read_answer(url: str, response: httpx2.Response, body: bytes) -> IssuedToke
     if status >= 500 or status in (408, 425, 429):
         raise AuthUnavailableError(f"{url} answers with status {status}")
     code = values.get("error")
-    if isinstance(code, str) and _ERROR_CODE.fullmatch(code):
+    if isinstance(code, str) and ERROR_CODE.fullmatch(code):
         raise TokenRefusedError(f"{url} refuses: {status} {code}", oauth_error=code)
     if response.is_redirect:
         raise TokenRefusedError(f"{url} redirects, and redirects aren't followed; set the address that it leads to")
@@ -125,14 +119,4 @@ def _read_token(values: dict[str, Any]) -> IssuedToken | None:
     # A client must not use a token of a type that it doesn't know; case doesn't matter (RFC 6749, section 7.1).
     if not isinstance(kind, str) or kind.lower() != "bearer":
         return None
-    return IssuedToken(value, _read_seconds(values.get("expires_in")))
-
-
-def _read_seconds(value: object) -> float | None:
-    """The seconds of ``expires_in``, which some providers send as a text."""
-    if isinstance(value, str) and value.isascii() and value.isdigit() and len(value) < 12:
-        return float(value)
-    # The bound is one of floats: an integer may be too large for a float.
-    if isinstance(value, int | float) and not isinstance(value, bool) and 0 <= value <= sys.float_info.max:
-        return float(value)
-    return None
+    return IssuedToken(value, read_seconds(values.get("expires_in")))

@@ -2,16 +2,15 @@
 
 from __future__ import annotations
 
-import base64
 from collections.abc import Awaitable, Callable, Mapping
 from contextlib import aclosing
 from typing import Any
-from urllib.parse import quote_plus
 
 import anyio
 import httpx2
 
 from bandmaster.contrib.oidc.errors import AuthUnavailableError
+from bandmaster.contrib.oidc.oauth import make_basic
 from bandmaster.contrib.oidc.settings import IssuerSettings
 from bandmaster.contrib.oidc.strict_json import parse_object
 from bandmaster.kernel import BandmasterError
@@ -109,6 +108,4 @@ def authenticate(provider: IssuerSettings) -> tuple[dict[str, str], dict[str, st
         return {"client_id": provider.client_id, "client_secret": secret}, {}
     if provider.token_auth_method == "none" or not secret:  # noqa: S105
         return {"client_id": provider.client_id}, {}
-    # Both are encoded as in a form first; a secret may have colons.
-    pair = f"{quote_plus(provider.client_id)}:{quote_plus(secret)}"
-    return {}, {"Authorization": f"Basic {base64.b64encode(pair.encode()).decode()}"}
+    return {}, {"Authorization": make_basic(provider.client_id, secret)}

@@ -2,18 +2,15 @@
 
 from __future__ import annotations
 
-import base64
-import re
-import sys
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
-from urllib.parse import quote_plus
 
 from bandmaster.contrib.oidc.errors import AuthUnavailableError, InvalidTokenError
 from bandmaster.contrib.oidc.login.http_calls import Answer, HttpCalls
 from bandmaster.contrib.oidc.login.providers import Endpoints
+from bandmaster.contrib.oidc.oauth import ERROR_CODE, make_basic, read_seconds
 from bandmaster.contrib.oidc.settings import IssuerSettings
 
 ENDS_SESSION = frozenset(
@@ -23,10 +20,6 @@ ENDS_SESSION = frozenset(
 
 Others, such as ``invalid_client``, tell of a mistake in the settings, which isn't a reason to log everybody out.
 """
-
-# RFC 6749, 5.2, allows more characters; no provider has an error code with them.
-_ERROR_CODE = re.compile(r"[A-Za-z0-9_.-]{1,64}")
-
 
 _AWAY = frozenset((408, 429, 502, 503, 504))
 """Statuses that concern every grant alike. Others may be the answer to one odd grant."""
@@ -116,9 +109,7 @@ def authenticate(provider: IssuerSettings, endpoints: Endpoints) -> tuple[dict[s
     secret = None if provider.client_secret is None else provider.client_secret.get_secret_value()
     method = _choose_method(provider, endpoints, has_secret=secret is not None)
     if method == "client_secret_basic":
-        # Both are encoded as in a form first; a secret may have colons.
-        pair = f"{quote_plus(client_id)}:{quote_plus(secret or '')}".encode("ascii")
-        return {}, {"authorization": f"Basic {base64.b64encode(pair).decode('ascii')}"}
+        return {}, {"authorization": make_basic(client_id, secret or "")}
     if method == "client_secret_post":
         return {"client_id": client_id, "client_secret": secret or ""}, {}
     return {"client_id": client_id}, {}
@@ -150,7 +141,7 @@ def read_answer(provider: str, answer: Answer, now: float) -> Tokens:
     values = answer.json
     if 400 <= answer.status < 500 and not answer.is_outage and values is not None:
         code = values.get("error")
-        if isinstance(code, str) and _ERROR_CODE.fullmatch(code):
+        if isinstance(code, str) and ERROR_CODE.fullmatch(code):
             raise OAuthRefusalError(f"the token endpoint of {provider!r} answered {answer.status} {code}", code)
     if answer.status != 200 or values is None:
         kind = AuthUnavailableError if answer.status in _AWAY else UnusableAnswerError
@@ -171,7 +162,7 @@ def _read_tokens(values: Mapping[str, Any], now: float) -> Tokens | None:
     for name in ("id_token", "refresh_token", "scope"):
         if not isinstance(values.get(name), str | None):
             return None
-    lifetime = _read_seconds(values.get("expires_in"))
+    lifetime = read_seconds(values.get("expires_in"))
     scope = values.get("scope")
     return Tokens(
         access_token=access_token,
@@ -181,13 +172,3 @@ def _read_tokens(values: Mapping[str, Any], now: float) -> Tokens | None:
         lifetime=lifetime,
         scopes=None if scope is None else frozenset(scope.split()),
     )
-
-
-def _read_seconds(value: object) -> float | None:
-    """The seconds of ``expires_in``, which some providers send as a text."""
-    if isinstance(value, str) and value.isascii() and value.isdigit() and len(value) < 12:
-        return float(value)
-    # The bound is one of floats: an integer may be too large for a float.
-    if isinstance(value, int | float) and not isinstance(value, bool) and 0 <= value <= sys.float_info.max:
-        return float(value)
-    return None
