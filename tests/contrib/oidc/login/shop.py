@@ -66,7 +66,7 @@ async def show_home(request: Request) -> Response:
 
 
 async def show_private(request: Request) -> Response:
-    """What a route under ``require()`` does."""
+    """Answer as a route under ``require()`` does."""
     if get_principal(request.scope) is None:
         problem = ProblemDetails(status=401, detail="This needs authentication.")
         return problem_response(request, problem, {"www-authenticate": "Bearer"})

@@ -222,7 +222,7 @@ def test_another_name_of_this_machine(host, expected):
 
 @pytest.mark.anyio
 async def test_a_start_in_production_is_refused():
-    """What the check finds stops the start."""
+    """A problem that the check finds also stops the start."""
     kernel = plan_login(public_url="http://app.example")
     with pytest.raises(PlanError, match="isn't https"):
         async with kernel.running():
@@ -265,7 +265,7 @@ def test_a_path_begins_with_a_slash():
 
 
 def test_the_settings_are_variables(monkeypatch):
-    """They are read from variables that begin with AUTH_."""
+    """The settings of the login are read from variables that begin with AUTH_."""
     monkeypatch.setenv("AUTH_SESSION_LIFETIME", "60")
     monkeypatch.setenv("AUTH_TRUSTED_ORIGINS", "https://one.example,https://two.example")
     settings = LoginSettings()

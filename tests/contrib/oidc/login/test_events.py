@@ -1,4 +1,4 @@
-"""What an audit trail learns of logins and logouts."""
+"""The events of logins and logouts that an audit trail gets."""
 
 from collections.abc import AsyncIterator
 

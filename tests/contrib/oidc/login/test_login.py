@@ -85,7 +85,7 @@ async def test_further_parameters_are_sent():
 
 @pytest.mark.requirement("CA-29")
 async def test_further_parameters_override_nothing():
-    """What protects the flow stays, also where settings name it; the settings refuse that as well."""
+    """The parameters that protect the flow keep their values where settings name others; settings refuse them, too."""
     hostile = dict.fromkeys(
         ["state", "nonce", "redirect_uri", "client_id", "response_type", "code_challenge", "code_challenge_method"], "x"
     )
@@ -606,7 +606,7 @@ async def test_a_login_logs_no_secret():
 
 
 async def test_a_session_in_memory_is_not_pushed_out_by_logins():
-    """Whoever begins many logins takes no room from sessions."""
+    """Logins that are only begun take no room from sessions."""
     clock = Clock()
     async with open_shop(store=MemorySessionStore(max_sessions=1, clock=clock), clock=clock) as shop:
         browser = await shop.log_in()

@@ -192,7 +192,7 @@ OUTAGES = {
     "404": lambda: PlainTextResponse("not found", 404),
     "reset": break_connection,
 }
-"""What a token endpoint may answer that is no definite word about the session."""
+"""Answers of a token endpoint that say nothing definite about the session."""
 MISTAKES = ["invalid_client", "unauthorized_client", "invalid_request", "invalid_scope", "unsupported_grant_type"]
 """Errors that tell of a mistake in the settings."""
 

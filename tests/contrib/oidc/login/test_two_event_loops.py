@@ -42,7 +42,7 @@ class Gate:
 
 @dataclass
 class Process:
-    """What stands for a process: a thread with an event loop, a Redis client and a login."""
+    """A thread with an event loop, a Redis client and a login of its own, in place of a process."""
 
     provider: OpenIDProvider
     redis_url: str

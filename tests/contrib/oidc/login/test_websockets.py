@@ -85,7 +85,7 @@ async def test_a_logout_of_the_provider_closes_websockets(changes):
 
 @pytest.mark.requirement("CA-10")
 async def test_a_session_that_ends_elsewhere_closes_websockets():
-    """What another process has ended is found by the check; a session that goes on is left alone."""
+    """The check finds a session that another process has ended, and leaves one alone that goes on."""
     async with open_shop() as shop:
         browser, other = await shop.log_in(), await shop.log_in()
         async with open_socket(shop, browser) as socket, open_socket(shop, other) as kept:

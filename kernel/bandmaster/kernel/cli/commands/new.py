@@ -42,7 +42,7 @@ _OWN_COMPONENTS = {"host": "the application's host", "exec": "the function that 
 """The names of components that the kernel adds to a plan."""
 
 _NEEDS = {"bandmaster-fastapi": "bandmaster.contrib.fastapi", "bandmaster-taskiq": "bandmaster.contrib.taskiq"}
-"""What the application is written with, by the name of the distribution; each with its package."""
+"""The distributions that a new application needs beside the kernel, each with its package."""
 
 
 def new(name: Name, plugin: Plugin = False, directory: Directory = ".", answer: Answer = Format.TEXT) -> None:
