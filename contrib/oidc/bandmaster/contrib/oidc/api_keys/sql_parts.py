@@ -2,29 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator
+from typing import TYPE_CHECKING
 
-from bandmaster.contrib.oidc.api_keys.settings import is_installed
-from bandmaster.kernel import LifespanBand, LifespanContribution, ValueContribution, lifespan, value
+from bandmaster.contrib.oidc.extras import has_extra, leave_out_component, leave_out_value
 
 # An entry point is loaded in every installation, with the extra [sql] or without it.
-if is_installed("bandmaster.contrib.persistence"):
+if TYPE_CHECKING or has_extra("sql"):
     from bandmaster.contrib.oidc.api_keys.sql_component import api_key_sql_store
     from bandmaster.contrib.oidc.api_keys.tables import api_key_migrations
 else:
-
-    def _leave_out() -> bool:
-        return False
-
-    async def _start_nothing() -> AsyncIterator[None]:
-        yield
-
-    _REASON = "Needs the extra bandmaster-oidc[sql]."
-    api_key_sql_store: LifespanContribution = lifespan(  # type: ignore[no-redef]
-        band=LifespanBand.PERSISTENCE, name="api_key_sql_store", when=_leave_out, description=_REASON
-    )(_start_nothing)
-    api_key_migrations: ValueContribution = value(  # type: ignore[no-redef]
-        _REASON, name="auth_api_keys_migrations", when=_leave_out, description=_REASON
-    )
+    api_key_sql_store = leave_out_component("api_key_sql_store", "sql")
+    api_key_migrations = leave_out_value("auth_api_keys_migrations", "sql")
 
 __all__ = ["api_key_migrations", "api_key_sql_store"]
