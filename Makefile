@@ -3,7 +3,7 @@
 PYTHON ?= python3
 VENV   := .venv
 BIN    := $(VENV)/bin
-PARTS  := contrib/web contrib/fastapi contrib/redis contrib/persistence contrib/taskiq contrib/http contrib/oidc examples/boxoffice examples/ratelimit
+PARTS  := contrib/web contrib/fastapi contrib/redis contrib/persistence contrib/taskiq contrib/http contrib/oidc contrib/logging contrib/tracing contrib/audit examples/boxoffice examples/ratelimit
 LOCAL  := -e . $(addprefix -e ,$(PARTS))
 META   := pyproject.toml constraints.txt $(addsuffix /pyproject.toml,$(PARTS))
 PIP    := $(BIN)/python -m pip --quiet --disable-pip-version-check
@@ -41,7 +41,7 @@ test: $(VENV)/.dev
 check: $(VENV)/.dev
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
-	$(BIN)/mypy -p bandmaster.kernel -p bandmaster.contrib.web -p bandmaster.contrib.fastapi -p bandmaster.contrib.redis -p bandmaster.contrib.persistence -p bandmaster.contrib.taskiq -p bandmaster.contrib.http -p bandmaster.contrib.oidc -p boxoffice -p bandmaster_ratelimit
+	$(BIN)/mypy -p bandmaster.kernel -p bandmaster.contrib.web -p bandmaster.contrib.fastapi -p bandmaster.contrib.redis -p bandmaster.contrib.persistence -p bandmaster.contrib.taskiq -p bandmaster.contrib.http -p bandmaster.contrib.oidc -p bandmaster.contrib.logging -p bandmaster.contrib.tracing -p bandmaster.contrib.audit -p boxoffice -p bandmaster_ratelimit
 	$(BIN)/mypy tests/typing
 	$(BIN)/pyright
 	$(BIN)/lint-imports --no-logo
