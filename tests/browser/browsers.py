@@ -13,6 +13,7 @@ import websockets.sync.client
 from tests.browser.test_box_office import Page
 from tests.browser.test_origins import CHROMIUM, FLAGS, PATIENCE
 from tests.processes.conftest import running, until_answered
+from tests.whole_lines import read_first_line
 
 
 class Browser:
@@ -43,7 +44,7 @@ def open_browser(url: str, folder: Path, *flags: str) -> Iterator[Browser]:
     log, port_file = folder / "browser.log", folder / "profile" / "DevToolsActivePort"
     known = [*FLAGS, "--window-size=800,1000", "--remote-debugging-port=0", f"--user-data-dir={port_file.parent}"]
     with running([CHROMIUM, *known, *flags, url], log) as process, ExitStack() as stack:
-        port = until_answered(lambda: port_file.read_text().splitlines()[0], process, log)
+        port = until_answered(lambda: read_first_line(port_file), process, log)
         yield Browser(port, stack)
 
 

@@ -15,6 +15,7 @@ import pytest
 import websockets.sync.client
 from tests.browser.test_origins import CHROMIUM, FLAGS, PATIENCE
 from tests.processes.conftest import free_port, running, until_answered
+from tests.whole_lines import read_first_line
 
 pytestmark = [
     pytest.mark.process,
@@ -56,7 +57,7 @@ def open_page(url: str, folder: Path) -> Iterator[Page]:
     log, port_file = folder / "browser.log", folder / "profile" / "DevToolsActivePort"
     flags = [*FLAGS, "--window-size=800,1000", "--remote-debugging-port=0", f"--user-data-dir={port_file.parent}"]
     with running([CHROMIUM, *flags, url], log) as process:
-        port = until_answered(lambda: port_file.read_text().splitlines()[0], process, log)
+        port = until_answered(lambda: read_first_line(port_file), process, log)
         pages = f"http://127.0.0.1:{port}/json/list"
         page = until_answered(lambda: _find_page(pages), process, log)
         with websockets.sync.client.connect(page, max_size=None) as socket:

@@ -11,6 +11,8 @@ from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from tests.whole_lines import read_whole_lines
+
 from bandmaster.kernel.testing import free_port, guarded_process
 
 HERE = Path(__file__).parent
@@ -96,7 +98,7 @@ class Served:
         self.process = None
 
     def facts(self):
-        return self.facts_path.read_text().splitlines() if self.facts_path.exists() else []
+        return read_whole_lines(self.facts_path)
 
     def wait(self, done, expected):
         """Wait until ``done()`` is true; fail when the process has ended, or after `PATIENCE`."""

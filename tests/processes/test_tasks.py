@@ -17,6 +17,7 @@ from pathlib import Path
 
 import pytest
 from tests.processes import tasked
+from tests.whole_lines import read_whole_lines
 
 from bandmaster.contrib.redis.testing import redis_server
 from bandmaster.contrib.taskiq import TaskIQSettings, TaskQueue
@@ -86,9 +87,7 @@ class Deployment:
 
     def facts(self):
         """The facts so far: process id, time, text."""
-        if not self.facts_path.exists():
-            return []
-        lines = [line.split(" ", 2) for line in self.facts_path.read_text().splitlines()]
+        lines = [line.split(" ", 2) for line in read_whole_lines(self.facts_path)]
         return [(int(pid), float(at), text) for pid, at, text in lines]
 
     def texts(self):

@@ -13,6 +13,7 @@ from typing import NamedTuple
 import pytest
 from tests.asgi_wire import PATIENCE, WIRE_CASES, start_without_headers
 from tests.processes.conftest import running, until_answered
+from tests.whole_lines import read_whole_lines
 
 from bandmaster.kernel.testing import free_port
 
@@ -233,7 +234,7 @@ def test_a_strange_path(path, site):
     assert b"set-cookie" not in headers
     if status == 200:
         end = time.monotonic() + PATIENCE
-        while not (lines := [line for line in output.read_bytes().splitlines() if mark.encode() in line]):
+        while not (lines := [line for line in read_whole_lines(output) if mark in line]):
             assert time.monotonic() < end, output.read_text()
             time.sleep(0.02)
         assert 1 == len(lines)

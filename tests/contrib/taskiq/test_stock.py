@@ -23,6 +23,7 @@ from taskiq.kicker import AsyncKicker
 from taskiq.message import BrokerMessage
 from taskiq.receiver import Receiver
 from taskiq_redis import ListQueueBroker, ListRedisScheduleSource, RedisAsyncResultBackend, RedisStreamBroker
+from tests.whole_lines import read_whole_lines
 
 from bandmaster.contrib.taskiq import TaskIQSettings, TaskQueue, task, task_idempotency, task_worker, taskiq, tasks
 from bandmaster.kernel import Kernel, KernelSettings, LifespanBand, PermanentError, TransientError, create_app, lifespan
@@ -371,7 +372,7 @@ class Process:
             )
 
     def notes(self):
-        return self._notes.read_text().splitlines() if self._notes.exists() else []
+        return read_whole_lines(self._notes)
 
     def output(self):
         return self._output.read_text()[-3000:]
