@@ -6,7 +6,7 @@ import re
 from collections.abc import Callable, Iterator
 
 from bandmaster.kernel.redaction.known_secrets import mask_known_secrets
-from bandmaster.kernel.redaction.names import is_secret_name
+from bandmaster.kernel.redaction.names import SETTING_NAMES, SecretNames
 
 MASK = "**********"
 """The text in place of a secret, regardless of the length. pydantic shows secrets in the same way."""
@@ -48,31 +48,31 @@ _ERROR_LOCATION = re.compile(rf"{_MARK}loc{_MARK}:")
 _QUERY_SECRETS = frozenset({"sig", "signature", "x-amz-signature", "x-goog-signature", "samlresponse", "assertion"})
 
 
-def masked(text: str, *, marker: str = MASK, is_secret: Callable[[str], bool] = is_secret_name) -> str:
+def masked(text: str, *, marker: str = MASK, names: SecretNames = SETTING_NAMES) -> str:
     """The text with every recognisable secret masked. Every outlet passes text through this function.
 
     Masked are the passwords of URLs, the values after the name of a secret (``token=...``, ``"password": "..."``), the
     credentials of an ``Authorization`` header, JSON Web Tokens, private keys, tokens with the prefix of a well-known
     issuer, and the data that errors of pydantic and of databases repeat. The time is linear in the length of the text.
 
-    ``marker`` stands in place of a secret. ``is_secret`` decides by the name in front of a value.
+    ``marker`` stands in place of a secret. ``names`` decide by the name in front of a value.
 
     >>> masked("can't reach postgresql://shop:hunter2@db/shop?sslpassword=x")
     "can't reach postgresql://shop:**********@db/shop?sslpassword=**********"
     """
+    if "://" in text and "@" in text:
+        text = _WORD.sub(lambda match: _mask_userinfo(match[0], marker), text)
+    if names.hint.search(text.lower()) is None:
+        return text
     if ":" in text:
-        if "://" in text and "@" in text:
-            text = _WORD.sub(lambda match: _mask_userinfo(match[0], marker), text)
         text = _mask_data_of_errors(text, marker)
-        text = _mask_values(text, marker, is_secret)
-    elif "=" in text or "%3" in text or "</" in text or ("," in text and ("(" in text or "[" in text)):
-        text = _mask_values(text, marker, is_secret)
+    text = _mask_values(text, marker, names.is_secret)
     if "--" in text:
-        text = _mask_options(text, marker, is_secret)
+        text = _mask_options(text, marker, names.is_secret)
     return mask_known_secrets(text, marker)
 
 
-def masked_value(text: str, *, marker: str = MASK, is_secret: Callable[[str], bool] = is_secret_name) -> str:
+def masked_value(text: str, *, marker: str = MASK, names: SecretNames = SETTING_NAMES) -> str:
     """A text that is a value by itself, with every recognisable secret masked.
 
     Such a text may be a URL as a whole, whose password may hold blanks and quotes.
@@ -82,7 +82,7 @@ def masked_value(text: str, *, marker: str = MASK, is_secret: Callable[[str], bo
     """
     if "://" in text and "@" in text and _URL.match(text):
         text = _mask_userinfo(text, marker)
-    return masked(text, marker=marker, is_secret=is_secret)
+    return masked(text, marker=marker, names=names)
 
 
 def _mask_userinfo(word: str, marker: str) -> str:
