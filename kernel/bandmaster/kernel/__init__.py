@@ -77,7 +77,7 @@ if TYPE_CHECKING:
     from bandmaster.kernel.process.exit import end_process as end_process
     from bandmaster.kernel.process.launcher import serve as serve
     from bandmaster.kernel.process.servers.settings import ServerSettings as ServerSettings
-    from bandmaster.kernel.redaction.redactor import REDACTED as REDACTED
+    from bandmaster.kernel.redaction.masking import REDACTED as REDACTED
     from bandmaster.kernel.redaction.redactor import Redactor as Redactor
     from bandmaster.kernel.redaction.walk import PlainValue as PlainValue
     from bandmaster.kernel.settings.base import Settings as Settings
@@ -148,7 +148,8 @@ export_lazily(
         "process.exit": ["end_process"],
         "process.launcher": ["serve"],
         "process.servers.settings": ["ServerSettings"],
-        "redaction.redactor": ["REDACTED", "Redactor"],
+        "redaction.masking": ["REDACTED"],
+        "redaction.redactor": ["Redactor"],
         "redaction.walk": ["PlainValue"],
         "settings.base": ["Settings"],
         "settings.kernel": ["KernelSettings"],
