@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections import deque
 from collections.abc import Iterable, Mapping, Sequence, ValuesView
 from collections.abc import Set as AbstractSet
@@ -25,6 +26,8 @@ PlainValue: TypeAlias = "dict[str, PlainValue] | list[PlainValue] | str | int | 
 """A value that JSON has: numbers are finite and have 64 bits at the most, texts have no lone surrogates."""
 
 _SEQUENCES = (list, tuple, AbstractSet, deque, Sequence, ValuesView)
+# A text that is a value may hold the name of a secret as well.
+_NAME = re.compile(r"[\w.-]{1,64}")
 _SHORT_TEXT = 256
 _ITEMS_IN_ALL = 20
 """How many times ``max_items`` the items of all containers of one value may be, and its characters ``max_text``."""
@@ -228,7 +231,10 @@ def _render_key(key: object) -> str:
 
 
 def _is_secret_text(name: object, rules: Rules) -> bool:
-    return isinstance(name, str | bytes) and rules.is_secret(_render_key(name))
+    if not isinstance(name, str | bytes):
+        return False
+    text = _render_key(name)
+    return _NAME.fullmatch(text) is not None and rules.is_secret(text)
 
 
 def _is_option(value: object) -> bool:
