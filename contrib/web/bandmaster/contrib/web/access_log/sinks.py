@@ -30,6 +30,18 @@ class AccessSink(Protocol):
         ...
 
 
+class InstalledAccessSink(AccessSink, Protocol):
+    """The sink of an installed log, such as that of ``bandmaster-logging``.
+
+    It receives the records if ``WEB_ACCESS_LOG`` is ``auto`` or ``logging`` and no component provides an `AccessSink`.
+    """
+
+    @property
+    def is_active(self) -> bool:
+        """Whether the sink writes. If not, ``WEB_ACCESS_LOG`` decides as if there were none."""
+        ...
+
+
 class StreamSink:
     """Writes each line to a text stream in one call, without buffering."""
 
@@ -81,6 +93,21 @@ class LoggingSink:
         """Log the record at its level."""
         log = self._logger.info if record.level == "info" else self._logger.warning
         log(record.event, **record.fields())
+
+
+def choose_sink(
+    form: Literal["auto", "json", "text", "logging"],
+    sink: AccessSink | None,
+    installed: InstalledAccessSink | None,
+    stream: TextIO | None,
+) -> AccessSink:
+    """The sink that a component of the application provides, or that of an installed log, or the setting's."""
+    # Compared with None, since a sink that is an empty collection is false.
+    if sink is not None:
+        return sink
+    if installed is not None and installed.is_active and form in ("auto", "logging"):
+        return installed
+    return standard_sink(form, stream)
 
 
 def standard_sink(form: Literal["auto", "json", "text", "logging"], stream: TextIO | None) -> AccessSink:
