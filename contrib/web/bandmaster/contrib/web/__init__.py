@@ -11,6 +11,7 @@ if TYPE_CHECKING:
     from bandmaster.contrib.web.access_log.records import AccessRecord as AccessRecord
     from bandmaster.contrib.web.access_log.sinks import AccessSink as AccessSink
     from bandmaster.contrib.web.access_log.sinks import InstalledAccessSink as InstalledAccessSink
+    from bandmaster.contrib.web.access_log.sinks import find_descriptor as find_descriptor
     from bandmaster.contrib.web.context import RequestContext as RequestContext
     from bandmaster.contrib.web.context import RequestContextLayer as RequestContextLayer
     from bandmaster.contrib.web.context import add_request_context as add_request_context
@@ -53,7 +54,7 @@ export_lazily(
     {
         "access_log.layer": ["AccessLogLayer"],
         "access_log.records": ["AccessRecord"],
-        "access_log.sinks": ["AccessSink", "InstalledAccessSink"],
+        "access_log.sinks": ["AccessSink", "InstalledAccessSink", "find_descriptor"],
         "context": [
             "RequestContext",
             "RequestContextLayer",

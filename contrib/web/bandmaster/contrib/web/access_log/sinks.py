@@ -48,7 +48,7 @@ class StreamSink:
     def __init__(self, stream: TextIO | None, render: Callable[[AccessRecord], str]) -> None:
         self._stream = stream
         self._render = render
-        self._descriptor = _find_descriptor(stream)
+        self._descriptor = find_descriptor(stream)
         self._line_is_cut = False
 
     def write(self, record: AccessRecord) -> None:
@@ -126,7 +126,7 @@ def _is_terminal(stream: TextIO | None) -> bool:
         return False
 
 
-def _find_descriptor(stream: TextIO | None) -> int | None:
+def find_descriptor(stream: TextIO | None) -> int | None:
     """The file descriptor that a stream writes its text to unchanged; None if the stream may change the text."""
     if type(stream) is not io.TextIOWrapper:
         return None
