@@ -19,4 +19,6 @@ class AccessEvents:
     def write(self, record: AccessRecord) -> None:
         """Write the event that closes a request. Never limited, since there is one for each request."""
         level = INFO if record.level == "info" else WARNING
-        self._pipeline.emit(level, ACCESS_LOGGER, record.event, record.fields(), created=record.time, limited=False)
+        fields = record.fields()
+        fields["duration"] = round(record.duration, 6)
+        self._pipeline.emit(level, ACCESS_LOGGER, record.event, fields, created=record.time, limited=False)

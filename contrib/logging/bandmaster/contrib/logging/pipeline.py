@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Mapping
-from copy import copy
 from dataclasses import dataclass
 from functools import lru_cache
 from typing import Any, NamedTuple, Protocol, TypeAlias
@@ -78,9 +77,6 @@ class Pipeline:
         self.listeners: tuple[LogListener, ...] = ()
         self._redact = redactor.redact_mapping
         self._redact_text = redactor.redact_text
-        wide = copy(redactor)
-        wide.max_text = 4 * longest_exception
-        self._redact_evidence = wide.redact_text
         self._redact_known = lru_cache(maxsize=2048)(redactor.redact_text)
         self._render = render
         self._write = sink.write
@@ -171,14 +167,14 @@ class Pipeline:
         if exception is not None:
             rendered = render_traceback(exception)
             evidence = f"{rendered}\n{evidence}" if evidence else rendered
-        # A redactor cuts texts at their ends, and a traceback has the most important line there. Whole lines are kept:
+        # The most important line of a traceback is the last one, so a long one is cut in the middle. Whole lines are kept:
         # the part of a line that is cut away may be what tells that the rest is a secret.
         longest = 4 * self._longest_exception
         if len(evidence) > longest:
             head, _, _ = evidence[: longest // 2].rpartition("\n")
             _, _, tail = evidence[-longest // 2 :].partition("\n")
             evidence = f"{head}\n...\n{tail}"
-        return cut_middle(self._redact_evidence(evidence), self._longest_exception)
+        return cut_middle(self._redact_text(evidence), self._longest_exception)
 
     def _report_failure(self, logger: str, error: Exception) -> None:
         try:
