@@ -51,7 +51,14 @@ def test_an_event_has_the_fields_of_its_request() -> None:
         set_user("u-1")
         bind(basket=3)
         event = emit_one(INFO, "shop", "x", {})
-    expected = {"request_id": "r-1", "correlation_id": "c-1", "tenant": "t-1", "user": "u-1", "basket": 3, "step": "pay"}
+    expected = {
+        "request_id": "r-1",
+        "correlation_id": "c-1",
+        "tenant": "t-1",
+        "user": "u-1",
+        "basket": 3,
+        "step": "pay",
+    }
     assert expected == {name: event.get(name) for name in expected}
     assert not {"request_id", "tenant", "step"} & set(emit_one(INFO, "shop", "x", {}))
 

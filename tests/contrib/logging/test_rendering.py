@@ -12,7 +12,11 @@ from hypothesis import strategies as st
 from bandmaster.contrib.logging.rendering import ConsoleRenderer, JsonRenderer, cut_middle
 
 VALUES = st.recursive(
-    st.none() | st.booleans() | st.integers(-(2**63), 2**63) | st.floats(allow_nan=False, allow_infinity=False) | st.text(),
+    st.none()
+    | st.booleans()
+    | st.integers(-(2**63), 2**63)
+    | st.floats(allow_nan=False, allow_infinity=False)
+    | st.text(),
     lambda inner: st.lists(inner, max_size=4) | st.dictionaries(st.text(max_size=20), inner, max_size=4),
     max_leaves=20,
 )
@@ -76,8 +80,10 @@ def test_colors_are_for_terminals() -> None:
 
 def test_a_value_of_a_client_forges_no_line() -> None:
     """Ends of lines and control characters in an event can't look like another event."""
-    line = ConsoleRenderer(4096)(1.5, "info", "a", "x\n1970-01-01T00:00:01.500Z info forged\x1b[2J", {"b": "\x1b[31m"}, "")
-    first, *others = line.decode().splitlines()
+    line = ConsoleRenderer(4096)(
+        1.5, "info", "a", "x\n1970-01-01T00:00:01.500Z info forged\x1b[2J", {"b": "\x1b[31m"}, ""
+    )
+    _, *others = line.decode().splitlines()
     assert all(other.startswith("  ") for other in others)
     assert "\x1b" not in line.decode()
 

@@ -102,5 +102,7 @@ def test_the_redactor_has_the_keys_of_the_settings(monkeypatch) -> None:
     monkeypatch.setenv("LOG_REDACT_KEYS", "patient,ward*")
     monkeypatch.setenv("LOG_REDACT_EXEMPT", "session_token")
     redactor = LogSettings().make_redactor()
-    secret = [redactor.is_secret(key) for key in ("patient", "patient_name", "warden", "password", "session_token", "page")]
+    secret = [
+        redactor.is_secret(key) for key in ("patient", "patient_name", "warden", "password", "session_token", "page")
+    ]
     assert [True, True, True, True, False, False] == secret

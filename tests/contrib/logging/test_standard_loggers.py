@@ -10,10 +10,11 @@ import warnings
 
 import pytest
 from hypercorn.config import Config as HypercornConfig
-from tests.contrib.logging.logs import logged
+from tests.contrib.logging.logs import logged, make_pipeline
 from uvicorn.config import LOGGING_CONFIG
 
 from bandmaster.contrib.logging.takeover.process_log import PROCESS_LOG
+from bandmaster.contrib.logging.takeover.records import pass_record
 from bandmaster.contrib.logging.takeover.standard_loggers import ACCESS_LOGGERS, SERVER_LOGGERS
 from bandmaster.kernel import get_logger
 
@@ -39,7 +40,9 @@ def describe(name):
 def test_extra_values_are_fields() -> None:
     """What callers pass as extra is in the event, and arguments are in its text."""
     with logged() as captured:
-        logging.getLogger("lib").warning("read %d rows of %s", 3, "orders", extra={"table": "orders", "token": "planted"})
+        logging.getLogger("lib").warning(
+            "read %d rows of %s", 3, "orders", extra={"table": "orders", "token": "planted"}
+        )
     event = captured.one("read 3 rows of orders")
     assert ("lib", "warning", "orders", "[REDACTED]") == (
         event["logger"],
@@ -54,7 +57,9 @@ def test_foreign_messages_have_no_secrets() -> None:
     """URLs, queries and headers in messages and arguments of other libraries are redacted."""
     logger = logging.getLogger("httpx2")
     with logged() as captured:
-        logger.info('HTTP Request: %s %s "%s"', "GET", "https://kim:planted@host/x?api_key=planted&page=2", "HTTP/1.1 200")
+        logger.info(
+            'HTTP Request: %s %s "%s"', "GET", "https://kim:planted@host/x?api_key=planted&page=2", "HTTP/1.1 200"
+        )
         logger.info("headers %s", {"Authorization": "Bearer planted", "cookie": "planted"})
         logger.info("Authorization: Basic planted")
         try:
@@ -67,9 +72,11 @@ def test_foreign_messages_have_no_secrets() -> None:
 
 def test_arguments_that_dont_fit_are_no_failure() -> None:
     """A message whose arguments are wrong is written as it stands."""
-    with logged() as captured:
-        logging.getLogger("lib").info("%d rows", "many")
-    assert "TypeError" in captured.one("%d rows")["arguments"]
+    pipeline, lines = make_pipeline()
+    record = logging.makeLogRecord({"name": "lib", "msg": "%d rows", "args": ("many",), "levelno": logging.INFO})
+    pass_record(record, pipeline)
+    (event,) = lines.events
+    assert ("%d rows", "can't be rendered: TypeError") == (event["event"], event["arguments"])
 
 
 def test_bandmasters_events_have_their_fields() -> None:
@@ -85,20 +92,17 @@ def test_bandmasters_events_have_their_fields() -> None:
 
 
 @pytest.mark.requirement("OBS-L8")
-def test_a_server_that_is_configured_before() -> None:
+def test_a_server_that_is_configured_before(monkeypatch) -> None:
     """Handlers of uvicorn are taken away for the time, so that nothing is printed twice, and are back afterwards."""
     printed = io.StringIO()
+    monkeypatch.setattr(sys, "stdout", printed)
     logging.config.dictConfig(LOGGING_CONFIG)
     for name in ("uvicorn", "uvicorn.access"):
         logging.getLogger(name).handlers[0].stream = printed
     before = {name: describe(name) for name in SERVER_LOGGERS}
-    sys_stderr, sys.stderr = sys.stderr, printed
-    try:
-        with logged() as captured:
-            logging.getLogger("uvicorn.error").info("started")
-            logging.getLogger("uvicorn.access").info('%s - "%s %s HTTP/%s" %d', "1.2.3.4:5", "GET", "/", "1.1", 200)
-    finally:
-        sys.stderr = sys_stderr
+    with logged() as captured:
+        logging.getLogger("uvicorn.error").info("started")
+        logging.getLogger("uvicorn.access").info('%s - "%s %s HTTP/%s" %d', "1.2.3.4:5", "GET", "/", "1.1", 200)
     assert ["started"] == [event["event"] for event in captured.events]
     assert "" == printed.getvalue()
     assert before == {name: describe(name) for name in SERVER_LOGGERS}

@@ -167,8 +167,8 @@ class Pipeline:
         if exception is not None:
             rendered = render_traceback(exception)
             evidence = f"{rendered}\n{evidence}" if evidence else rendered
-        # The most important line of a traceback is the last one, so a long one is cut in the middle. Whole lines are kept:
-        # the part of a line that is cut away may be what tells that the rest is a secret.
+        # The most important line of a traceback is the last one, so a long one is cut in the middle. Whole lines are
+        # kept: the part of a line that is cut away may be what tells that the rest is a secret.
         longest = 4 * self._longest_exception
         if len(evidence) > longest:
             head, _, _ = evidence[: longest // 2].rpartition("\n")

@@ -94,10 +94,12 @@ class StandardLoggers:
             logging.captureWarnings(False)
 
     def free_late(self, logger: logging.Logger) -> None:
-        """Take over a logger that its server has configured since."""
-        if logger.propagate and not any(map(_writes_to_terminal, logger.handlers)):
-            return
-        self._free(logger)
+        """Take over a logger, and those above, that their server has configured since."""
+        above: logging.Logger | None = logger
+        while above is not None and above.parent is not None:
+            if not above.propagate or any(map(_writes_to_terminal, above.handlers)):
+                self._free(above)
+            above = above.parent
 
     def _take_root(self) -> None:
         root = logging.getLogger()
