@@ -7,16 +7,9 @@ import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from bandmaster.kernel.text import (
-    MASK,
-    find_nearest,
-    is_secret_name,
-    list_names,
-    masked,
-    masked_value,
-    render_duration,
-    suggest,
-)
+from bandmaster.kernel.redaction.masking import MASK, masked, masked_value
+from bandmaster.kernel.redaction.names import is_secret_name
+from bandmaster.kernel.text import find_nearest, list_names, render_duration, suggest
 
 
 @pytest.mark.parametrize(
@@ -143,7 +136,7 @@ def test_passwords_of_urls(text, expected):
         ("Authorization: Bearer abc", f"Authorization: {MASK}"),
         ("Authorization: Basic YWJj, next", f"Authorization: {MASK} next"),
         ("{'authorization': 'Bearer abc'}", f"{{'authorization': '{MASK}'}}"),
-        ("(b'authorization', b'Bearer 0123456789abcdef==')", f"(b'authorization', b'Bearer {MASK}')"),
+        ("(b'authorization', b'Bearer 0123456789abcdef==')", f"(b'authorization', b'{MASK}')"),
         ('{"message": "password=abc"}', f'{{"message": "password={MASK}"}}'),
         (r'"{\"password\": \"a b\"}"', rf'"{{\"password\": \"{MASK}\"}}"'),
         ("GET /x?password=it's&y=1", f"GET /x?password={MASK}&y=1"),

@@ -9,7 +9,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from bandmaster.kernel.logs import escape_controls, mask_fields, render_fields
-from bandmaster.kernel.text import masked
+from bandmaster.kernel.redaction.masking import masked
 
 _COLORS = {"warning": "\x1b[33m", "error": "\x1b[31m", "critical": "\x1b[31m"}
 _NO_COLOR = "\x1b[0m"
