@@ -11,7 +11,6 @@ from types import FrameType
 from typing import Any
 
 import structlog
-from structlog.typing import FilteringBoundLogger
 
 from bandmaster.contrib.logging.pipeline import Pipeline
 
@@ -109,17 +108,13 @@ class StructlogConfiguration:
         return found
 
 
-def _bind_logger(logger: Any, processors: Any, context: Any) -> FilteringBoundLogger:
+def _bind_logger(logger: Any, processors: Any, context: Any) -> Any:
     """A bound logger that does nothing below the level of the standard library's logger of the same name."""
-    standard: logging.Logger = getattr(logger, "standard", None) or logging.getLogger()
-    level = max(standard.getEffectiveLevel(), standard.manager.disable + 1)
-    return _CLASSES.get(level, _choose_class(level))(logger, processors, context)  # type: ignore[call-arg]
-
-
-def _choose_class(level: int) -> type[FilteringBoundLogger]:
-    known = next((each for each in _KNOWN if each >= level), None)
-    # Nothing at all is logged above the highest level.
-    return _Silent if known is None else structlog.make_filtering_bound_logger(known)
+    is_enabled = (getattr(logger, "standard", None) or logging.getLogger()).isEnabledFor
+    for level, kind in _CLASSES:
+        if is_enabled(level):
+            return kind(logger, processors, context)
+    return _Silent(logger, processors, context)
 
 
 class _Silent(structlog.BoundLoggerBase):
@@ -139,7 +134,7 @@ class _Silent(structlog.BoundLoggerBase):
         return False
 
 
-_CLASSES: dict[int, Any] = {level: structlog.make_filtering_bound_logger(level) for level in _KNOWN}
+_CLASSES: tuple[tuple[int, Any], ...] = tuple((level, structlog.make_filtering_bound_logger(level)) for level in _KNOWN)
 
 
 def _find_module(frame: FrameType | None) -> str:

@@ -29,9 +29,10 @@ class AccessLogLayer:
     """Logs requests, WebSockets and streams when they have ended.
 
     A ``sink`` that a component provides receives all records instead of the sink that ``WEB_ACCESS_LOG`` names, unless
-    that setting is ``off``. An ``installed`` log receives them if that setting is ``auto`` or ``logging``. A record that
-    can't be written is lost, and the request goes on. Losses are counted, and the standard library's logging warns of
-    them at most once a minute.
+    that setting is ``off``. An ``installed`` log receives them if that setting is ``auto`` or ``logging``.
+
+    A record that can't be written is lost, and the request goes on. Losses are counted, and the standard library's
+    logging warns of them at most once a minute.
     """
 
     def __init__(
