@@ -10,11 +10,15 @@ if TYPE_CHECKING:
     from bandmaster.contrib.web.access_log.layer import AccessLogLayer as AccessLogLayer
     from bandmaster.contrib.web.access_log.records import AccessRecord as AccessRecord
     from bandmaster.contrib.web.access_log.sinks import AccessSink as AccessSink
+    from bandmaster.contrib.web.access_log.sinks import InstalledAccessSink as InstalledAccessSink
+    from bandmaster.contrib.web.access_log.sinks import find_descriptor as find_descriptor
     from bandmaster.contrib.web.context import RequestContext as RequestContext
     from bandmaster.contrib.web.context import RequestContextLayer as RequestContextLayer
     from bandmaster.contrib.web.context import add_request_context as add_request_context
+    from bandmaster.contrib.web.context import bind as bind
     from bandmaster.contrib.web.context import correlation_id as correlation_id
     from bandmaster.contrib.web.context import current_context as current_context
+    from bandmaster.contrib.web.context import keep_context as keep_context
     from bandmaster.contrib.web.context import log_fields as log_fields
     from bandmaster.contrib.web.context import request_context as request_context
     from bandmaster.contrib.web.context import request_id as request_id
@@ -50,13 +54,15 @@ export_lazily(
     {
         "access_log.layer": ["AccessLogLayer"],
         "access_log.records": ["AccessRecord"],
-        "access_log.sinks": ["AccessSink"],
+        "access_log.sinks": ["AccessSink", "InstalledAccessSink", "find_descriptor"],
         "context": [
             "RequestContext",
             "RequestContextLayer",
             "add_request_context",
+            "bind",
             "correlation_id",
             "current_context",
+            "keep_context",
             "log_fields",
             "request_context",
             "request_id",
