@@ -32,7 +32,7 @@ class Redactor:
     {'user': {'name': 'Kim', 'IBAN': '[REDACTED]'}, 'url': 'redis://:[REDACTED]@cache'}
     """
 
-    __slots__ = ("_rules",)
+    __slots__ = ("_exempt", "_patterns", "_rules")
 
     def __init__(
         self,
@@ -43,10 +43,26 @@ class Redactor:
         max_items: int = 100,
         max_text: int = 8192,
     ) -> None:
+        self._patterns = tuple(patterns)
+        self._exempt = tuple(exempt)
         self._rules = Rules(
             marker=REDACTED,
-            patterns=patterns,
-            exempt=exempt,
+            patterns=self._patterns,
+            exempt=self._exempt,
+            max_depth=max_depth,
+            max_items=max_items,
+            max_text=max_text,
+        )
+
+    def bounded(self, *, max_depth: int, max_items: int, max_text: int) -> Redactor:
+        """A redactor with the same patterns and exempt keys, and with other bounds.
+
+        Raises:
+            ValueError: a bound is out of its range.
+        """
+        return Redactor(
+            patterns=self._patterns,
+            exempt=self._exempt,
             max_depth=max_depth,
             max_items=max_items,
             max_text=max_text,

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import lru_cache
 from typing import Any, NamedTuple, Protocol, TypeAlias
 
@@ -31,7 +31,7 @@ class EventKey(NamedTuple):
 
 @dataclass(frozen=True, slots=True)
 class LogEvent:
-    """One event, as it was written: every value is plain, and no secret is left in it."""
+    """One event, as it was written: every value is plain, and no secret is left in it, except in ``error``."""
 
     time: float
     """Seconds of Unix time."""
@@ -42,6 +42,10 @@ class LogEvent:
     fields: Mapping[str, Any]
     exception: str
     """The traceback; empty without one."""
+    error: BaseException | None = None
+    """The exception itself, for listeners that read its frames."""
+    template: str = ""
+    """The text without values, if the source has one: what events of one kind have in common."""
 
 
 LogListener: TypeAlias = Callable[[LogEvent], object]
@@ -93,19 +97,26 @@ class Pipeline:
         *,
         exception: BaseException | None = None,
         evidence: str = "",
+        error: BaseException | None = None,
+        template: str = "",
         created: float | None = None,
         limited: bool = True,
     ) -> None:
         """Write one event. The pipeline may change ``fields``, which are the caller's own.
 
-        ``evidence`` is a traceback or a stack as text, which stands below that of ``exception``. An event that isn't
-        ``limited`` is written however often it repeats.
+        ``evidence`` is a traceback or a stack as text, which stands below that of ``exception``; ``error`` is the
+        exception that such a text describes. ``template`` is the event without values, where the source has one. An
+        event that isn't ``limited`` is written however often it repeats.
         """
         try:
-            self._emit(level, logger, event, fields, exception, evidence, created, limited=limited)
-        except Exception as error:  # noqa: BLE001  # a log must not fail the code that logs
+            written = self._emit(level, logger, event, fields, exception, evidence, created, limited=limited)
+            if written is not None and self.listeners:
+                written = replace(written, error=exception or error, template=template)
+                for listener in self.listeners:
+                    listener(written)
+        except Exception as failure:  # noqa: BLE001  # a log must not fail the code that logs
             self.failed += 1
-            self._report_failure(logger, error)
+            self._report_failure(logger, failure)
 
     def tell_repeats(self, *, all_of_them: bool = False) -> None:
         """Write how many equal events were left out in intervals that are over, where no later event has told it."""
@@ -139,13 +150,14 @@ class Pipeline:
         created: float | None,
         *,
         limited: bool,
-    ) -> None:
+    ) -> LogEvent | None:
+        """Write one event; None if it is left out, because it is one of many equal ones."""
         text = event if type(event) is str else str(event)
         if level >= WARNING and limited and self._repeats is not None:
             key = EventKey(logger, level, text[:_REMEMBERED_TEXT], _describe_error(fields, exception))
             left_out = self._repeats.admit(key)
             if left_out is None:
-                return
+                return None
             if left_out:
                 fields["left_out"] = left_out
         add_surrounding_fields(fields)
@@ -159,8 +171,7 @@ class Pipeline:
         name = _NAMES.get(level) or _name_level(level)
         text, fields = redact_text(text), self._redact(fields)
         self._write(self._render(created, name, logger, text, fields, evidence), urgent=level >= WARNING)
-        for listener in self.listeners:
-            listener(LogEvent(created, level, logger, text, fields, evidence))
+        return LogEvent(created, level, logger, text, fields, evidence) if self.listeners else None
 
     def _render_evidence(self, exception: BaseException | None, evidence: str) -> str:
         """Tracebacks without the values of variables, redacted, then cut in the middle."""
