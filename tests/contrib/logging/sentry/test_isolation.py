@@ -60,7 +60,7 @@ async def test_interleaved_requests_and_connections(receiver):
             pass
 
     with silenced():
-        async with run(make_app(receiver, Starlette(routes=routes), flush_timeout=30)) as running:
+        async with run(make_app(receiver, Starlette(routes=routes), flush_timeout=30), raise_app_exceptions=False) as running:
             calls = [running.client.get(f"/{number}") for number in range(160)]
             await asyncio.gather(*calls, *(connect(running, number) for number in range(160, 200)))
     check_own(receiver, 200)
