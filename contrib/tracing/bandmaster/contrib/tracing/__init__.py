@@ -1,4 +1,4 @@
-"""Traces and metrics by OpenTelemetry: requests, WebSockets, tasks, calls, statements, and the application's own start and stop."""
+"""Traces and metrics by OpenTelemetry: requests, WebSockets, tasks, calls, statements, the own start and stop."""
 
 from __future__ import annotations
 
