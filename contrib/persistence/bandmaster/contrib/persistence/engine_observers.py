@@ -9,9 +9,6 @@ from sqlalchemy import Engine
 
 from bandmaster.contrib.persistence.log import log
 
-HEALTH_CHECK = "bandmaster_health_check"
-"""The execution option of the statement that only asks whether the database answers."""
-
 
 class EngineObserver(Protocol):
     """Is given every engine on which the application's statements run. A component provides one.
@@ -28,8 +25,8 @@ class EngineObserver(Protocol):
     ```
 
     Engines of asynchronous code have synchronous ones, to which SQLAlchemy's events belong. The engine of health checks
-    isn't given. In SQLite in memory one engine does both, and a statement that only checks has the execution option
-    ``bandmaster_health_check``.
+    isn't given. Statements that aren't the application's own have the execution option ``bandmaster_internal``: what
+    begins a transaction, and questions to an outbox that may be empty.
     """
 
     def observe_engine(self, engine: Engine, database: str) -> None:
