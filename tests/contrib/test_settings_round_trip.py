@@ -19,11 +19,11 @@ from pydantic_settings import BaseSettings
 from bandmaster.kernel.cli.known_settings import find_readers, list_own_settings
 from bandmaster.kernel.cli.views.config_view import Group, Shown, render_env_lines
 from bandmaster.kernel.discovery.discover import discover
+from bandmaster.kernel.redaction.masking import MASK
 from bandmaster.kernel.settings.display import Setting, describe_settings, read_value
 from bandmaster.kernel.settings.environment import Environment
 from bandmaster.kernel.settings.reading import read_settings
 from bandmaster.kernel.settings.texts import list_alternatives
-from bandmaster.kernel.text import MASK
 
 KINDS = sorted({*list_own_settings(), *find_readers(discover().contributions)}, key=lambda kind: kind.__name__)
 SETTINGS = [(kind, setting) for kind in KINDS for setting in describe_settings(kind)]

@@ -76,7 +76,7 @@ def test_secrets_are_masked(caplog):
     (record,) = caplog.records
     shown = [record.getMessage(), repr(record.fields), record.event, record.exc_text, caplog.text]
     assert [] == [text for text in shown if "hunter2" in text]
-    assert [str, type(None)] == [type(record.fields[name]) for name in ("urls", "none")]
+    assert [list, type(None)] == [type(record.fields[name]) for name in ("urls", "none")]
 
 
 def test_an_exception_is_a_traceback_without_values(caplog):

@@ -76,9 +76,15 @@ if TYPE_CHECKING:
     from bandmaster.kernel.process.background import run_process as run_process
     from bandmaster.kernel.process.exit import end_process as end_process
     from bandmaster.kernel.process.launcher import serve as serve
+    from bandmaster.kernel.process.log_formats import render_console_head as render_console_head
+    from bandmaster.kernel.process.log_formats import render_console_line as render_console_line
     from bandmaster.kernel.process.servers.settings import ServerSettings as ServerSettings
+    from bandmaster.kernel.redaction.masking import REDACTED as REDACTED
+    from bandmaster.kernel.redaction.redactor import Redactor as Redactor
+    from bandmaster.kernel.redaction.walk import PlainValue as PlainValue
     from bandmaster.kernel.settings.base import Settings as Settings
     from bandmaster.kernel.settings.kernel import KernelSettings as KernelSettings
+    from bandmaster.kernel.settings.named_values import NamedValues as NamedValues
     from bandmaster.kernel.settings.reading import load_settings as load_settings
     from bandmaster.kernel.settings.reading import named_settings as named_settings
     from bandmaster.kernel.settings.validation import validation_messages as validation_messages
@@ -86,6 +92,7 @@ if TYPE_CHECKING:
     from bandmaster.kernel.stack.exchange import WebSocketInfo as WebSocketInfo
     from bandmaster.kernel.stack.exchange import current_exchange as current_exchange
     from bandmaster.kernel.stack.headers import HeaderBlock as HeaderBlock
+    from bandmaster.kernel.tracebacks import render_traceback as render_traceback
 
 # A description of a part needs neither the event loop nor starlette nor pydantic.
 # So each name is imported when it is first used.
@@ -144,12 +151,18 @@ export_lazily(
         "process.background": ["run_process"],
         "process.exit": ["end_process"],
         "process.launcher": ["serve"],
+        "process.log_formats": ["render_console_head", "render_console_line"],
         "process.servers.settings": ["ServerSettings"],
+        "redaction.masking": ["REDACTED"],
+        "redaction.redactor": ["Redactor"],
+        "redaction.walk": ["PlainValue"],
         "settings.base": ["Settings"],
         "settings.kernel": ["KernelSettings"],
+        "settings.named_values": ["NamedValues"],
         "settings.reading": ["load_settings", "named_settings"],
         "settings.validation": ["validation_messages"],
         "stack.exchange": ["Exchange", "WebSocketInfo", "current_exchange"],
         "stack.headers": ["HeaderBlock"],
+        "tracebacks": ["render_traceback"],
     },
 )

@@ -9,7 +9,9 @@ from contextlib import suppress
 from types import TracebackType
 from typing import Any, TypeAlias
 
-from bandmaster.kernel.text import MASK, is_secret_name, masked
+from bandmaster.kernel.redaction.masking import MASK, masked
+from bandmaster.kernel.redaction.redactor import redact_fields
+from bandmaster.kernel.redaction.rules import Rules
 from bandmaster.kernel.tracebacks import render_traceback
 
 _ExcInfo: TypeAlias = tuple[type[BaseException], BaseException, TracebackType | None]
@@ -94,27 +96,19 @@ def was_logged(error: BaseException) -> bool:
 
 
 _LOGGED = "__bandmaster_logged__"
+# The kernel's own logs show more of a value than a `Redactor` does by default: a plan has many parts.
+_RULES = Rules(marker=MASK, max_depth=8, max_items=1000, max_text=100_000)
 
 
 def mask_fields(fields: Mapping[str, Any]) -> dict[str, Any]:
     """Fields with the secrets masked: values under the name of a secret, and secrets inside other values."""
-    return {name: MASK if value and is_secret_name(name) else _mask_value(value) for name, value in fields.items()}
+    return redact_fields(fields, _RULES)
 
 
 def render_fields(fields: Mapping[str, Any]) -> str:
     """Fields as text, ``name=value`` each; values of several lines stand below, each line indented."""
     template, values = _make_message("", fields)
     return (template % values).lstrip(" ")
-
-
-def _mask_value(value: object) -> object:
-    if value is None or isinstance(value, bool | int | float):
-        return value
-    if isinstance(value, str):
-        return masked(value)
-    text = repr(value)
-    # A value without a secret stays as it is: a list is a list in JSON.
-    return value if masked(text) == text else masked(text)
 
 
 def _make_message(event: str, fields: Mapping[str, Any]) -> tuple[str, tuple[str, ...]]:

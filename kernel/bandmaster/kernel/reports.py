@@ -18,7 +18,7 @@ from bandmaster.kernel.errors import (
     StartError,
     StopError,
 )
-from bandmaster.kernel.text import masked
+from bandmaster.kernel.redaction.masking import masked
 from bandmaster.kernel.tracebacks import list_steps, render_traceback
 
 OK = 0

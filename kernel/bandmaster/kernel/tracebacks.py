@@ -14,7 +14,7 @@ from pathlib import Path
 from traceback import FrameSummary, StackSummary, TracebackException, walk_stack
 from types import FrameType
 
-from bandmaster.kernel.text import masked
+from bandmaster.kernel.redaction.masking import masked
 
 _KERNEL = os.path.join(str(Path(__file__).parent), "")  # noqa: PTH118 – compared with file names as they stand
 _EVENT_LOOPS = ("anyio", "asyncio", "concurrent", "trio", "outcome")

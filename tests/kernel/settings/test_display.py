@@ -8,9 +8,9 @@ from pydantic import BaseModel, Secret, SecretStr
 from pydantic_settings import BaseSettings, SettingsConfigDict
 from tests.kernel.settings.examples import SECRET, URL, Inner, Part
 
+from bandmaster.kernel.redaction.masking import MASK
 from bandmaster.kernel.settings.display import current_value, describe_settings
 from bandmaster.kernel.settings.secrets import hide_secrets, secret_variables
-from bandmaster.kernel.text import MASK
 
 MASKED_URL = f"postgres://u:{MASK}@h/db"
 

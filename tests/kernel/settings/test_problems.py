@@ -7,10 +7,10 @@ from pydantic import BaseModel, Field, SecretStr, model_validator
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
 from bandmaster.kernel import KernelSettings, PlanError, Settings
+from bandmaster.kernel.redaction.masking import MASK
 from bandmaster.kernel.settings.display import describe_settings, read_value
 from bandmaster.kernel.settings.environment import Environment, use_environment
 from bandmaster.kernel.settings.reading import load_settings, read_settings
-from bandmaster.kernel.text import MASK
 
 SECRET = "hunter2-hunter2"
 

@@ -10,9 +10,9 @@ from pydantic_settings import BaseSettings, SettingsConfigDict
 from tests.kernel.settings.examples import SECRET, URL, CaseSensitive, Part
 
 from bandmaster.kernel import KernelSettings, PlanError, named_settings
+from bandmaster.kernel.redaction.masking import MASK
 from bandmaster.kernel.settings.reading import load_settings, read_settings
 from bandmaster.kernel.settings.variables import variable_of
-from bandmaster.kernel.text import MASK
 
 
 def find_problems(kind):

@@ -7,8 +7,8 @@ import pytest
 from pydantic import BaseModel, Field, ValidationError, field_validator, model_validator
 from pydantic_core import PydanticCustomError
 
+from bandmaster.kernel.redaction.masking import MASK
 from bandmaster.kernel.settings.validation import InvalidValue, invalid_values, validation_messages
-from bandmaster.kernel.text import MASK
 
 SECRET = "hunter2"
 

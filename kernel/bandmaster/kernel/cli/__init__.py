@@ -15,7 +15,7 @@ def main(args: Sequence[str] | None = None) -> None:
     from typer.main import get_command
 
     from bandmaster.kernel.cli.program import program
-    from bandmaster.kernel.text import masked
+    from bandmaster.kernel.redaction.masking import masked
 
     for stream in (sys.stdout, sys.stderr):
         _replace_unencodable(stream)

@@ -15,8 +15,8 @@ import typer
 from bandmaster.kernel.cli.options import Format
 from bandmaster.kernel.cli.views.outline import Section, render_lines, render_trees
 from bandmaster.kernel.errors import BandmasterError, CrashError, Problem, StartError, StopError
+from bandmaster.kernel.redaction.masking import masked
 from bandmaster.kernel.reports import report
-from bandmaster.kernel.text import masked
 
 PROBLEM = 1
 """The exit code of a command that has found a problem."""

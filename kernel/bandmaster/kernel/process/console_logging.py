@@ -14,9 +14,9 @@ from bandmaster.kernel.logs import get_logger
 from bandmaster.kernel.process.log_formats import ConsoleFormatter, JsonFormatter
 from bandmaster.kernel.process.servers import hypercorn, uvicorn
 from bandmaster.kernel.process.structlog_events import pass_structlog_events
+from bandmaster.kernel.redaction.masking import masked
 from bandmaster.kernel.reports import split_report
 from bandmaster.kernel.settings.kernel import KernelSettings
-from bandmaster.kernel.text import masked
 
 
 @contextmanager

@@ -9,7 +9,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from bandmaster.kernel.logs import escape_controls, mask_fields, render_fields
-from bandmaster.kernel.text import masked
+from bandmaster.kernel.redaction.masking import masked
 
 _COLORS = {"warning": "\x1b[33m", "error": "\x1b[31m", "critical": "\x1b[31m"}
 _NO_COLOR = "\x1b[0m"
@@ -34,18 +34,28 @@ class ConsoleFormatter(logging.Formatter):
     def format(self, record: logging.LogRecord) -> str:
         """Render a record."""
         event, fields = read_event(record)
-        level = record.levelname.lower()
-        shown = f"{level:<7}"
-        if self._colors and level in _COLORS:
-            shown = f"{_COLORS[level]}{shown}{_NO_COLOR}"
-        name = "" if record.name in _OWN else f"{record.name}: "
-        values = render_fields(fields)
-        separator = "" if not values or values.startswith("\n") else " "
-        # A line that looks like the beginning of another record would be one for its readers.
-        event = escape_controls(event).replace("\n", "\n  ")
-        line = masked(f"{name}{event}{separator}{values}")
+        head = render_console_head(record.created, record.levelname.lower(), colors=self._colors)
+        line = masked(render_console_line(record.name, event, fields))
         evidence = _render_evidence(self, record)
-        return f"{render_time(record.created)} {shown} {line}" + (f"\n{evidence}" if evidence else "")
+        return f"{head} {line}" + (f"\n{evidence}" if evidence else "")
+
+
+def render_console_head(created: float, level: str, *, colors: bool = False) -> str:
+    """The time in UTC and the level, which begin a line for people."""
+    shown = f"{level:<7}"
+    if colors and level in _COLORS:
+        shown = f"{_COLORS[level]}{shown}{_NO_COLOR}"
+    return f"{render_time(created)} {shown}"
+
+
+def render_console_line(logger: str, event: str, fields: Mapping[str, Any]) -> str:
+    """The rest of a line for people: the logger, the event, then ``name=value`` for each field; not masked."""
+    name = "" if logger in _OWN else f"{logger}: "
+    values = render_fields(fields)
+    separator = "" if not values or values.startswith("\n") else " "
+    # A line that looks like the beginning of another record would be one for its readers.
+    event = escape_controls(event).replace("\n", "\n  ")
+    return f"{name}{event}{separator}{values}"
 
 
 class JsonFormatter(logging.Formatter):

@@ -10,11 +10,11 @@ from pydantic.fields import FieldInfo
 from pydantic_settings import BaseSettings
 
 from bandmaster.kernel.contributions.keys import type_name
+from bandmaster.kernel.redaction.masking import MASK
 from bandmaster.kernel.settings.named_values import is_named_values
 from bandmaster.kernel.settings.secrets import hide_secrets, is_secret_field
 from bandmaster.kernel.settings.texts import accepts_empty, render_value
 from bandmaster.kernel.settings.variables import Leaf, list_leaves, variable_of, variables_of
-from bandmaster.kernel.text import MASK
 
 
 @dataclass(frozen=True, slots=True)

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from typing import Any
 
+from bandmaster.kernel.redaction.masking import masked
 from bandmaster.kernel.settings.validation import validation_messages
-from bandmaster.kernel.text import masked
 
 
 def describe_error(error: BaseException) -> str:

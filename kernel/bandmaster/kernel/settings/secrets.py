@@ -10,8 +10,9 @@ from typing import Annotated, Any, Union, cast, get_args, get_origin
 from pydantic import BaseModel, Secret, SecretBytes, SecretStr
 from pydantic_settings import BaseSettings
 
+from bandmaster.kernel.redaction.masking import MASK, masked, masked_value
+from bandmaster.kernel.redaction.names import is_secret_name
 from bandmaster.kernel.settings.variables import variables_of
-from bandmaster.kernel.text import MASK, is_secret_name, masked, masked_value
 
 
 def is_secret_field(kind: type[BaseModel], name: str) -> bool:

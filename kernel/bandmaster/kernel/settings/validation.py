@@ -6,7 +6,8 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, TypeAlias, get_args
 
-from bandmaster.kernel.text import MASK, is_secret_name
+from bandmaster.kernel.redaction.masking import MASK
+from bandmaster.kernel.redaction.names import is_secret_name
 
 if TYPE_CHECKING:
     from pydantic import ValidationError

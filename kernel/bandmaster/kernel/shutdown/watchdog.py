@@ -14,8 +14,9 @@ from dataclasses import dataclass, replace
 from types import FrameType, TracebackType
 from typing import Any, Self
 
+from bandmaster.kernel.redaction.masking import masked
 from bandmaster.kernel.reports import FAILED
-from bandmaster.kernel.text import list_names, masked, render_duration
+from bandmaster.kernel.text import list_names, render_duration
 from bandmaster.kernel.tracebacks import find_blocking_line
 
 

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator, MutableMapping
+from collections.abc import Callable, Iterator, MutableMapping
 from contextlib import contextmanager
-from contextvars import ContextVar, Token
-from typing import Any
+from contextvars import ContextVar, Token, copy_context
+from functools import wraps
+from threading import Lock
+from typing import Any, ParamSpec, TypeVar
 
 from bandmaster.contrib.web.request_ids import RequestIds, new_request_id
 from bandmaster.contrib.web.settings import WebSettings
@@ -17,17 +19,22 @@ CORRELATION_ID = b"x-correlation-id"
 KEY = "request_context"
 """The key under which an exchange's ``data`` has the `RequestContext`."""
 
+_P = ParamSpec("_P")
+_T = TypeVar("_T")
 _RESET = "request_context_reset"
+_MOST_BOUND = 64
+"""Fields that one context holds at the most, so that a loop that binds new names can't fill the memory."""
+_BINDING = Lock()
 _VALID_ID = re.compile(r"[A-Za-z0-9._-]{1,128}")
 
 
 class RequestContext:
-    """The ids, the tenant and the user of a request, a WebSocket connection or a task.
+    """The ids, the tenant, the user and the bound fields of a request, a WebSocket connection or a task.
 
-    Tasks that the handler starts share the object with the handler.
+    Tasks and threads that the handler starts share the object with the handler.
     """
 
-    __slots__ = ("correlation_id", "request_id", "tenant", "user")
+    __slots__ = ("correlation_id", "fields", "request_id", "tenant", "user")
 
     def __init__(
         self,
@@ -45,6 +52,8 @@ class RequestContext:
         """The tenant that the data belongs to; None until `set_tenant` is called."""
         self.user = user
         """The user as the identity provider names them; None until `set_user` is called."""
+        self.fields: dict[str, Any] | None = None
+        """The fields that `bind` has added; None until the first. Never changed in place, so that threads may read."""
 
     def __repr__(self) -> str:
         # The repr appears in logs, so neither the tenant nor the user is in it.
@@ -101,6 +110,46 @@ def set_user(user: str | None) -> None:
     _require_context("user").user = user
 
 
+def bind(**fields: Any) -> None:
+    """Add fields to all later log events of the request, connection or task, and to the event that closes the request.
+
+    Dependencies, handlers, and the tasks and threads that they start, bind to the same request, wherever each runs.
+    A field that is bound again has the new value, and None removes the field. A context holds 64 fields at the most.
+
+    Raises:
+        RuntimeError: there is no current request, connection or task.
+        ValueError: the context would hold more than 64 fields.
+    """
+    context = _require_context("field")
+    # Two threads of one request may bind at the same time.
+    with _BINDING:
+        bound = {**(context.fields or {}), **fields}
+        kept = {name: value for name, value in bound.items() if value is not None}
+        if len(kept) > _MOST_BOUND:
+            raise ValueError(f"a context holds {_MOST_BOUND} fields at the most, and {len(kept)} would be bound")
+        context.fields = kept or None
+
+
+def keep_context(function: Callable[_P, _T]) -> Callable[_P, _T]:
+    """A function that runs in the context of this place, in whatever thread it is called.
+
+    For thread pools and threads of your own, which begin with an empty context. `asyncio.to_thread` and
+    ``anyio.to_thread.run_sync`` keep the context by themselves.
+
+    ```python
+    pool.submit(keep_context(render_invoice), order)
+    ```
+    """
+    context = copy_context()
+
+    @wraps(function)
+    def run(*args: _P.args, **kwargs: _P.kwargs) -> _T:
+        # A copy for each call, since two threads can't be in one context at the same time.
+        return context.copy().run(function, *args, **kwargs)
+
+    return run
+
+
 @contextmanager
 def request_context(
     request_id: str | None = None,
@@ -123,7 +172,10 @@ def request_context(
 
 
 def log_fields() -> dict[str, str]:
-    """The fields that a log event should have: the known values of the current context, nothing outside of one."""
+    """The ids that a log event should have: the known values of the current context, nothing outside of one.
+
+    The fields that `bind` has added are in ``current_context().fields``.
+    """
     context = _CURRENT.get(None)
     if context is None:
         return {}
@@ -142,9 +194,11 @@ def add_request_context(
     method: str,
     event: MutableMapping[str, Any],
 ) -> MutableMapping[str, Any]:
-    """A structlog processor that adds `log_fields` to every event. Fields that the event has already stay."""
-    for name, value in log_fields().items():
-        event.setdefault(name, value)
+    """A structlog processor that adds `log_fields` and the bound fields. Fields that the event has already stay."""
+    context = _CURRENT.get(None)
+    if context is not None:
+        for name, value in ((context.fields or {}) | log_fields()).items():
+            event.setdefault(name, value)
     return event
 
 

@@ -34,7 +34,8 @@ class WebSettings(Settings):
     access_log: Literal["auto", "json", "text", "logging", "off"] = Field(
         default="auto",
         description="One record for each request: JSON or text on standard output, or a record of the logger "
-        "bandmaster.web.access; auto: text on a terminal, else JSON.",
+        "bandmaster.web.access; auto: an event of bandmaster-logging where that is active, else text on a terminal, "
+        "else JSON.",
     )
     access_log_sample: float = Field(
         default=1.0,
@@ -44,6 +45,10 @@ class WebSettings(Settings):
     )
     access_log_slow: PositiveFloat = Field(default=1.0, description="Seconds from which a request counts as slow.")
     access_log_exclude: _Names = Field(default=(), description="Globs of paths that aren't logged, such as /static/*.")
+    access_log_quiet: _Names = Field(
+        default=("/health", "/healthz", "/metrics", "/ping"),
+        description="Globs of paths that are logged only when they fail (status 400 and up, or slow).",
+    )
 
     cors_origins: _Names = Field(
         default=(), description="Origins whose pages may call, such as https://shop.example; or *."
@@ -171,7 +176,7 @@ class WebSettings(Settings):
                 raise ValueError(f"{each.strip()!r} is no referrer policy; there are {known}")
         return value
 
-    @field_validator("access_log_exclude", "body_limits")
+    @field_validator("access_log_exclude", "access_log_quiet", "body_limits")
     @classmethod
     def _check_globs(cls, value: _Globs) -> _Globs:
         compile_globs(value)

@@ -9,8 +9,8 @@ from typing import Annotated, Any, Literal, Union, get_args, get_origin
 
 from bandmaster.kernel.cli.views.outline import Line, Section
 from bandmaster.kernel.contributions.keys import type_name
+from bandmaster.kernel.redaction.masking import masked
 from bandmaster.kernel.settings.display import Setting
-from bandmaster.kernel.text import masked
 
 
 @dataclass(frozen=True, slots=True)

@@ -6,7 +6,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from bandmaster.kernel.text import masked
+from bandmaster.kernel.redaction.masking import masked
 
 if TYPE_CHECKING:
     from rich.console import RenderableType

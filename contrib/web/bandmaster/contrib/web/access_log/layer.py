@@ -11,12 +11,12 @@ from urllib.parse import quote, quote_from_bytes
 
 from bandmaster.contrib.web.access_log.records import PATH_LIMIT, AccessRecord
 from bandmaster.contrib.web.access_log.route_templates import RouteTemplates
-from bandmaster.contrib.web.access_log.sinks import AccessSink, standard_sink
+from bandmaster.contrib.web.access_log.sinks import AccessSink, InstalledAccessSink, choose_sink
 from bandmaster.contrib.web.context import KEY, RequestContext
 from bandmaster.contrib.web.frameworks import is_client_disconnect
 from bandmaster.contrib.web.path_globs import compile_globs
 from bandmaster.contrib.web.settings import WebSettings
-from bandmaster.kernel import Exchange, MiddlewareBand, get_logger, middleware
+from bandmaster.kernel import Exchange, MiddlewareBand, Redactor, get_logger, middleware
 
 _CLOCK_OFFSET_LIFETIME = 1.0
 """Seconds until the offset between the wall clock and ``perf_counter`` is measured again."""
@@ -29,14 +29,24 @@ class AccessLogLayer:
     """Logs requests, WebSockets and streams when they have ended.
 
     A ``sink`` that a component provides receives all records instead of the sink that ``WEB_ACCESS_LOG`` names, unless
-    that setting is ``off``. A record that can't be written is lost, and the request goes on. Losses are counted, and
-    the standard library's logging warns of them at most once a minute.
+    that setting is ``off``. An ``installed`` log receives them if that setting is ``auto`` or ``logging``.
+
+    A record that can't be written is lost, and the request goes on. Losses are counted, and the standard library's
+    logging warns of them at most once a minute.
     """
 
-    def __init__(self, settings: WebSettings, sink: AccessSink | None = None) -> None:
+    def __init__(
+        self,
+        settings: WebSettings,
+        sink: AccessSink | None = None,
+        installed: InstalledAccessSink | None = None,
+        redactor: Redactor | None = None,
+    ) -> None:
         self.lost = 0
         """Number of records that could not be written."""
         self._excluded = compile_globs(settings.access_log_exclude)
+        self._quiet = compile_globs(settings.access_log_quiet)
+        self._redact = (redactor or Redactor()).redact_mapping
         self._slow = settings.access_log_slow
         self._sample_rate = settings.access_log_sample
         self._draw = Random().random  # noqa: S311  # sampling needs no secure random numbers
@@ -47,12 +57,10 @@ class AccessLogLayer:
         if settings.access_log == "off":
             self.on_end = None  # type: ignore[assignment, method-assign]
         else:
-            # Compared with None, since a sink that is an empty collection is false.
-            chosen = sink if sink is not None else standard_sink(settings.access_log, sys.stdout)
-            self._write = chosen.write
+            self._write = choose_sink(settings.access_log, sink, installed, sys.stdout).write
 
     def on_end(self, exchange: Exchange) -> None:
-        """Log the request, unless the path is excluded or the request is sampled away."""
+        """Log the request, unless the path is excluded, or a success is sampled away or has a quiet path."""
         try:
             if self._excluded is None or not self._excluded(exchange.path):
                 record = self._make_record(exchange)
@@ -66,12 +74,13 @@ class AccessLogLayer:
             self._warn_of_losses("the access log can't be written", error=f"{type(error).__name__}: {error}")
 
     def _make_record(self, exchange: Exchange) -> AccessRecord | None:
-        """The record of a request; None if the request is sampled away."""
+        """The record of a request; None if the request isn't logged."""
         scope, socket, status, ended = exchange.scope, exchange.socket, exchange.status, exchange.finished
         finished = perf_counter() if ended is None else ended
         duration = finished - exchange.began
         level: _Level = "info"
         outcome = _SUCCESS
+        quiet = self._quiet is not None and self._quiet(scope["path"])
         if (
             duration >= self._slow
             or ended is None
@@ -82,6 +91,8 @@ class AccessLogLayer:
             or exchange.disconnected
         ):
             level, status, outcome = _describe_outcome(exchange, long=duration >= self._slow)
+        if quiet and level == "info" and status is not None and status < 400:
+            return None
         sample_rate = None
         if self._sample_rate < 1 and level == "info":
             sample_rate = self._sample_rate
@@ -98,9 +109,11 @@ class AccessLogLayer:
             path = raw.decode("ascii")
         client = scope.get("client")
         context: RequestContext | None = exchange.data.get(KEY)
-        request_id = correlation_id = tenant = user = None
+        request_id = correlation_id = tenant = user = bound = None
         if context is not None:
             request_id, tenant, user = context.request_id, context.tenant, context.user
+            if context.fields:
+                bound = self._redact(context.fields)
             if context.correlation_id != request_id:
                 correlation_id = context.correlation_id
         method = scope.get("method", "GET")
@@ -127,6 +140,7 @@ class AccessLogLayer:
                 user,
                 *outcome,
                 sample_rate,
+                bound,
             ),
         )
 

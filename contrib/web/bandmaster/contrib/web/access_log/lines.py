@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import re
 from collections.abc import Callable, Iterable
 from datetime import UTC, datetime
@@ -16,12 +17,15 @@ LINE_LIMIT: Final = 4096
 
 Linux writes no more to a pipe in one piece (``PIPE_BUF``), and longer lines of several processes would mix."""
 
-_RARE_FIELDS = AccessRecord._fields[AccessRecord._fields.index("correlation_id") :]
-"""The fields that most records don't have."""
+_RARE_FIELDS = AccessRecord._fields[AccessRecord._fields.index("correlation_id") : -1]
+"""The fields that most records don't have, without the bound ones."""
 _RARE_DEFAULTS = [AccessRecord._field_defaults[name] for name in _RARE_FIELDS]
 _NAMED_START = AccessRecord._fields.index("bytes_sent")
-_NAMED_FIELDS = AccessRecord._fields[_NAMED_START:]
-"""The fields that a line of text has as ``name=value``."""
+_NAMED_FIELDS = AccessRecord._fields[_NAMED_START:-1]
+"""The fields that a line of text has as ``name=value``, before the bound ones."""
+_COMPACT = (",", ":")
+_LEAST_BOUND = 64
+"""Characters of a text below which a line that is too long loses the bound fields altogether."""
 _quote = encode_basestring_ascii
 
 
@@ -65,6 +69,7 @@ def _render_json(record: AccessRecord) -> str:
         http_version,
         request_id,
         *rare,
+        bound,
     ) = record
     if client is None or http_version is None or request_id is None:
         more = _render_members(("client", "http_version", "request_id"), (client, http_version, request_id))
@@ -72,6 +77,8 @@ def _render_json(record: AccessRecord) -> str:
         more = f',"client":{_quote(client)},"http_version":{_quote(http_version)},"request_id":{_quote(request_id)}'
     if rare != _RARE_DEFAULTS:
         more += _render_members(_RARE_FIELDS, rare)
+    if bound:
+        more += f",{json.dumps(record.renamed_bound(), separators=_COMPACT)[1:-1]}"
     time += 0.0005
     second = int(time)
     return (
@@ -97,9 +104,11 @@ def _render_text(record: AccessRecord) -> str:
     time = record.time + 0.0005
     second = int(time)
     more = "" if record.route is None else f" route={_escape_text(record.route)}"
-    for name, value in zip(_NAMED_FIELDS, record[_NAMED_START:], strict=True):
+    for name, value in zip(_NAMED_FIELDS, record[_NAMED_START:-1], strict=True):
         if value is not None and value is not False:
             more = f"{more} {name}={_render_value(value)}"
+    for name, value in record.renamed_bound().items():
+        more = f"{more} {_escape_text(name)}={_render_value(value)}"
     return (
         f"{_format_second(second)}.{_MILLISECONDS[int((time - second) * 1000)]}Z {record.level:7} {record.event} "
         f"{_escape_text(record.method)} {_escape_text(record.path)} {'-' if record.status is None else record.status} "
@@ -110,6 +119,8 @@ def _render_text(record: AccessRecord) -> str:
 def _render_value(value: object) -> str:
     if isinstance(value, str):
         return _escape_text(value)
+    if isinstance(value, dict | list):
+        return _escape_text(json.dumps(value, separators=_COMPACT))
     return "yes" if value is True else repr(value)
 
 
@@ -142,12 +153,20 @@ def _render_shortened(render: Callable[[AccessRecord], str], record: AccessRecor
     """Render a record with its texts shortened until the line fits, and without lone surrogates."""
     limit = LINE_LIMIT
     while True:
-        line = render(
-            AccessRecord._make([_shorten_text(value, limit) if isinstance(value, str) else value for value in record])
+        shortened = AccessRecord._make(
+            [_shorten_text(value, limit) if isinstance(value, str) else value for value in record]
         )
+        line = render(shortened._replace(bound=_shorten_bound(record, limit)))
         if len(line) <= LINE_LIMIT:
             return line
         limit //= 2
+
+
+def _shorten_bound(record: AccessRecord, limit: int) -> dict[str, str] | None:
+    if not record.bound or limit < _LEAST_BOUND:
+        return None
+    texts = {name: value if isinstance(value, str) else json.dumps(value) for name, value in record.bound.items()}
+    return {_shorten_text(name, limit): _shorten_text(text, limit) for name, text in texts.items()}
 
 
 def _shorten_text(text: str, limit: int) -> str:

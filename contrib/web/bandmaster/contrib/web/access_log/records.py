@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any, Final, Literal, NamedTuple
 
 PATH_LIMIT: Final = 1024
@@ -58,15 +59,27 @@ class AccessRecord(NamedTuple):
     """Messages received over a WebSocket."""
     sample_rate: float | None = None
     """The share of such requests that is logged, if not all are: each record stands for ``1 / sample_rate``."""
+    bound: Mapping[str, Any] | None = None
+    """The fields that dependencies and handlers have added with `bind`: plain values, with secrets redacted."""
 
     def fields(self) -> dict[str, Any]:
-        """All fields by name, except the event, the level and the time, and except None and False."""
-        return {
+        """All fields by name, except the event, the level and the time, and except None and False.
+
+        The bound fields come after the others. A bound field with the name of another one gets a ``_`` at the end.
+        """
+        fields = {
             name: value
-            for name, value in zip(_FIELDS, self[_FIELDS_START:], strict=True)
+            for name, value in zip(_FIELDS, self[_FIELDS_START:_FIELDS_END], strict=True)
             if value is not None and value is not False
         }
+        return {**fields, **self.renamed_bound()} if self.bound else fields
+
+    def renamed_bound(self) -> dict[str, Any]:
+        """The bound fields; those with the name of a field of every record have a ``_`` at the end."""
+        return {f"{name}_" if name in _TAKEN else name: value for name, value in (self.bound or {}).items()}
 
 
 _FIELDS_START = AccessRecord._fields.index("method")
-_FIELDS = AccessRecord._fields[_FIELDS_START:]
+_FIELDS_END = AccessRecord._fields.index("bound")
+_FIELDS = AccessRecord._fields[_FIELDS_START:_FIELDS_END]
+_TAKEN = frozenset(AccessRecord._fields[:_FIELDS_END])

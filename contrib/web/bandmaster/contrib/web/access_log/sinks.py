@@ -30,13 +30,25 @@ class AccessSink(Protocol):
         ...
 
 
+class InstalledAccessSink(AccessSink, Protocol):
+    """The sink of an installed log, such as that of ``bandmaster-logging``.
+
+    It receives the records if ``WEB_ACCESS_LOG`` is ``auto`` or ``logging`` and no component provides an `AccessSink`.
+    """
+
+    @property
+    def is_active(self) -> bool:
+        """Whether the sink writes. If not, ``WEB_ACCESS_LOG`` decides as if there were none."""
+        ...
+
+
 class StreamSink:
     """Writes each line to a text stream in one call, without buffering."""
 
     def __init__(self, stream: TextIO | None, render: Callable[[AccessRecord], str]) -> None:
         self._stream = stream
         self._render = render
-        self._descriptor = _find_descriptor(stream)
+        self._descriptor = find_descriptor(stream)
         self._line_is_cut = False
 
     def write(self, record: AccessRecord) -> None:
@@ -83,6 +95,21 @@ class LoggingSink:
         log(record.event, **record.fields())
 
 
+def choose_sink(
+    form: Literal["auto", "json", "text", "logging"],
+    sink: AccessSink | None,
+    installed: InstalledAccessSink | None,
+    stream: TextIO | None,
+) -> AccessSink:
+    """The sink that a component of the application provides, or that of an installed log, or the setting's."""
+    # Compared with None, since a sink that is an empty collection is false.
+    if sink is not None:
+        return sink
+    if installed is not None and installed.is_active and form in ("auto", "logging"):
+        return installed
+    return standard_sink(form, stream)
+
+
 def standard_sink(form: Literal["auto", "json", "text", "logging"], stream: TextIO | None) -> AccessSink:
     """The sink for a value of ``WEB_ACCESS_LOG``; ``auto`` is text if the stream is a terminal, else JSON."""
     if form == "logging":
@@ -99,7 +126,7 @@ def _is_terminal(stream: TextIO | None) -> bool:
         return False
 
 
-def _find_descriptor(stream: TextIO | None) -> int | None:
+def find_descriptor(stream: TextIO | None) -> int | None:
     """The file descriptor that a stream writes its text to unchanged; None if the stream may change the text."""
     if type(stream) is not io.TextIOWrapper:
         return None

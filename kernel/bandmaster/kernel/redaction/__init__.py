@@ -1,0 +1,1 @@
+"""Secrets in names, texts and values: how they are recognised, and the marker in their place."""
