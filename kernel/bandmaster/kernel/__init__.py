@@ -79,7 +79,7 @@ if TYPE_CHECKING:
     from bandmaster.kernel.process.log_formats import render_console_head as render_console_head
     from bandmaster.kernel.process.log_formats import render_console_line as render_console_line
     from bandmaster.kernel.process.servers.settings import ServerSettings as ServerSettings
-    from bandmaster.kernel.redaction.redactor import REDACTED as REDACTED
+    from bandmaster.kernel.redaction.masking import REDACTED as REDACTED
     from bandmaster.kernel.redaction.redactor import Redactor as Redactor
     from bandmaster.kernel.redaction.walk import PlainValue as PlainValue
     from bandmaster.kernel.settings.base import Settings as Settings
@@ -153,7 +153,8 @@ export_lazily(
         "process.launcher": ["serve"],
         "process.log_formats": ["render_console_head", "render_console_line"],
         "process.servers.settings": ["ServerSettings"],
-        "redaction.redactor": ["REDACTED", "Redactor"],
+        "redaction.masking": ["REDACTED"],
+        "redaction.redactor": ["Redactor"],
         "redaction.walk": ["PlainValue"],
         "settings.base": ["Settings"],
         "settings.kernel": ["KernelSettings"],

@@ -6,10 +6,12 @@ import re
 from collections.abc import Callable, Iterator
 
 from bandmaster.kernel.redaction.known_secrets import mask_known_secrets
-from bandmaster.kernel.redaction.names import is_secret_name
+from bandmaster.kernel.redaction.names import SETTING_NAMES, SecretNames
 
 MASK = "**********"
 """The text in place of a secret, regardless of the length. pydantic shows secrets in the same way."""
+REDACTED = "[REDACTED]"
+"""The text in place of a secret in data for other programs. It is constant, so that it tells nothing of the secret."""
 
 # Every repetition below is possessive or bounded: without backtracking, the time is linear whatever the text is.
 # A quote is part of a word, unless the next character shows that the word is over.
@@ -31,7 +33,7 @@ _SCHEME = (
     r"|(?:digest|aws4-hmac-sha256|hawk|oauth|signature|scram-sha-[0-9]{1,3})[ \t][^\n]*+)?"
 )
 _VALUE = re.compile(rf"{_QUOTED}|{_SCHEME}{_INSIDE}*+", re.DOTALL | re.IGNORECASE)
-_QUOTED_VALUE = re.compile(rf"{_QUOTED}(?P=mark)(?=\s*[)\]])", re.DOTALL)
+_QUOTED_VALUE = re.compile(rf"{_QUOTED}(?=(?P=mark)\s*+[)\]])", re.DOTALL)
 _QUERY_VALUE = re.compile(r"""(?P<open>)(?:[^\s'"&#]|['"](?![\s,;:.)\]}>]|$))*+""")
 _COOKIES = re.compile(r"""(?P<open>)[^\s'"][^\n'"]*+""")
 _ELEMENT = re.compile(r"(?P<open>)[^<]++")
@@ -39,40 +41,41 @@ _ELEMENT = re.compile(r"(?P<open>)[^<]++")
 _TOKEN_LIKE = re.compile(r"""(?P<open>)(?=[^\s'"0-9]{0,64}+[0-9])(?=[^\s'"A-Za-z]{0,64}+[A-Za-z])[^\s'",;]{6,}+""")
 # A list or an object as a value: {"tokens": ["a", "b"]}. A password without quotes may begin with a bracket as well.
 _LIST = re.compile(rf"""[\[({{](?=(?P<first>\s*+(?:[a-z]{{0,2}}{_MARK}|[\[({{]))?)""", re.IGNORECASE)
+_REST = re.compile(r"""[^\s'",;:.)\]}>&<]*+""")
+_MASKED = re.compile(rf"""(?P<open>)(?:{re.escape(MASK)}|{re.escape(REDACTED)})(?=[\s'",;:.)\]}}>&<]|$)""")
 _BRACKET = re.compile(rf"""{_QUOTED}(?P=mark)?|[\[\](){{}}]""", re.DOTALL)
 _OPTION = re.compile(rf"""(?<![\w-])--(?P<name>[\w-]++)(?P<between>(?:{_MARK},)?[ \t]++)(?!-)""")
 _PARAMETERS = re.compile(r"\[parameters: (?=[\[({])")
 _ROW = re.compile(r"(Failing row contains )\([^\n]*+")
 _ERROR_LOCATION = re.compile(rf"{_MARK}loc{_MARK}:")
-# Credentials in the queries of URLs whose names say so nowhere else: signatures of signed URLs, SAML.
-_QUERY_SECRETS = frozenset({"sig", "signature", "x-amz-signature", "x-goog-signature", "samlresponse", "assertion"})
+_LONGEST_OTHER = 20
 
 
-def masked(text: str, *, marker: str = MASK, is_secret: Callable[[str], bool] = is_secret_name) -> str:
+def masked(text: str, *, marker: str = MASK, names: SecretNames = SETTING_NAMES) -> str:
     """The text with every recognisable secret masked. Every outlet passes text through this function.
 
     Masked are the passwords of URLs, the values after the name of a secret (``token=...``, ``"password": "..."``), the
     credentials of an ``Authorization`` header, JSON Web Tokens, private keys, tokens with the prefix of a well-known
     issuer, and the data that errors of pydantic and of databases repeat. The time is linear in the length of the text.
 
-    ``marker`` stands in place of a secret. ``is_secret`` decides by the name in front of a value.
+    ``marker`` stands in place of a secret. ``names`` decide by the name in front of a value.
 
     >>> masked("can't reach postgresql://shop:hunter2@db/shop?sslpassword=x")
     "can't reach postgresql://shop:**********@db/shop?sslpassword=**********"
     """
+    if "://" in text and "@" in text:
+        text = _WORD.sub(lambda match: _mask_userinfo(match[0], marker), text)
+    if names.hint.search(text.lower()) is None:
+        return text
     if ":" in text:
-        if "://" in text and "@" in text:
-            text = _WORD.sub(lambda match: _mask_userinfo(match[0], marker), text)
         text = _mask_data_of_errors(text, marker)
-        text = _mask_values(text, marker, is_secret)
-    elif "=" in text or "%3" in text or "</" in text or ("," in text and ("(" in text or "[" in text)):
-        text = _mask_values(text, marker, is_secret)
+    text = _mask_values(text, marker, names.is_secret)
     if "--" in text:
-        text = _mask_options(text, marker, is_secret)
+        text = _mask_options(text, marker, names.is_secret)
     return mask_known_secrets(text, marker)
 
 
-def masked_value(text: str, *, marker: str = MASK, is_secret: Callable[[str], bool] = is_secret_name) -> str:
+def masked_value(text: str, *, marker: str = MASK, names: SecretNames = SETTING_NAMES) -> str:
     """A text that is a value by itself, with every recognisable secret masked.
 
     Such a text may be a URL as a whole, whose password may hold blanks and quotes.
@@ -82,7 +85,7 @@ def masked_value(text: str, *, marker: str = MASK, is_secret: Callable[[str], bo
     """
     if "://" in text and "@" in text and _URL.match(text):
         text = _mask_userinfo(text, marker)
-    return masked(text, marker=marker, is_secret=is_secret)
+    return masked(text, marker=marker, names=names)
 
 
 def _mask_userinfo(word: str, marker: str) -> str:
@@ -116,23 +119,37 @@ def _mask_values(text: str, marker: str, is_secret: Callable[[str], bool]) -> st
     """Mask the value after each name of a secret."""
     kept: list[str] = []
     position = 0
-    is_error = "loc" in text and _ERROR_LOCATION.search(text) is not None
+    also_secret = frozenset(_list_other_names(text))
     for match in _NAME.finditer(text):
-        if match.start() < position or not _is_named_secret(text, match, is_secret, is_error):
+        if match.start() < position or not _is_named_secret(text, match, is_secret, also_secret):
             continue
-        opening = _LIST.match(text, match.end())
-        if opening and match["sign"] != "," and (match["quote"] or opening["first"]):
-            kept += [text[position : match.end()], marker]
-            position = _find_closing(text, match.end())
+        start = match.end()
+        opening = _LIST.match(text, start)
+        value = _MASKED.match(text, start)
+        if not value and opening and match["sign"] != "," and (match["quote"] or opening["first"]):
+            kept += [text[position:start], marker]
+            position = _find_end(text, start)
             continue
-        value = _find_value(text, match)
+        value = value or _find_value(text, match)
         if value and value[0]:
-            kept += [text[position : match.end()], value["open"] or "", marker]
+            kept += [text[position:start], value["open"] or "", marker]
             position = value.end()
     return "".join([*kept, text[position:]]) if kept else text
 
 
-def _is_named_secret(text: str, match: re.Match[str], is_secret: Callable[[str], bool], is_error: bool) -> bool:
+def _list_other_names(text: str) -> Iterator[str]:
+    """Names that hold a secret in a text of this kind, as the sign before or behind shows."""
+    yield "input_value="  # pydantic repeats the input of a validation
+    yield from ("?sig", "?signature", "?x-amz-signature", "?x-goog-signature", "?samlresponse", "?assertion")
+    if "state=" in text:
+        yield "?code"  # the code with which a login ends stands beside the state (RFC 6749, section 4.1.2)
+    if "loc" in text and _ERROR_LOCATION.search(text):
+        yield "'input"
+
+
+def _is_named_secret(
+    text: str, match: re.Match[str], is_secret: Callable[[str], bool], also_secret: frozenset[str]
+) -> bool:
     """Whether a name with a value behind is the name of a secret."""
     name, sign = match["name"], match["sign"]
     before = text[max(match.start() - 1, 0) : match.start()]
@@ -144,11 +161,11 @@ def _is_named_secret(text: str, match: re.Match[str], is_secret: Callable[[str],
         return before in ("<", ":") and is_secret(name)
     if is_secret(name):
         return True
+    if len(name) > _LONGEST_OTHER:
+        return False
     if before in ("?", "&"):
-        # The code with which a login ends stands beside the state (RFC 6749, section 4.1.2).
-        return name.lower() in _QUERY_SECRETS or (name == "code" and "state=" in text)
-    # pydantic repeats the input of a validation.
-    return (name == "input_value" and sign == "=") or (is_error and name == "input" and match["quote"] is not None)
+        return f"?{name.lower()}" in also_secret
+    return f"{name}{sign}" in also_secret or (match["quote"] is not None and f"'{name}" in also_secret)
 
 
 def _opens_pair(text: str, start: int) -> bool:
@@ -180,7 +197,7 @@ def _mask_options(text: str, marker: str, is_secret: Callable[[str], bool]) -> s
     for match in _OPTION.finditer(text):
         if match.start() < position or not is_secret(match["name"]):
             continue
-        value = _VALUE.match(text, match.end())
+        value = _MASKED.match(text, match.end()) or _VALUE.match(text, match.end())
         if value and value[0]:
             kept += [text[position : match.end()], value["open"] or "", marker]
             position = value.end()
@@ -202,12 +219,12 @@ def _mask_parameters(text: str, marker: str) -> Iterator[str]:
         if match.start() >= position:
             yield text[position : match.end()]
             yield marker
-            position = _find_closing(text, match.end())
+            position = _find_end(text, match.end())
     yield text[position:]
 
 
-def _find_closing(text: str, start: int) -> int:
-    """The position after the bracket that closes the one at ``start``; the end of the text if none does."""
+def _find_end(text: str, start: int) -> int:
+    """The end of a list or an object at ``start``, with the rest of the word behind."""
     depth = 0
     for match in _BRACKET.finditer(text, start):
         if match[0] in tuple("[({"):
@@ -215,5 +232,6 @@ def _find_closing(text: str, start: int) -> int:
         elif match[0] in tuple("])}"):
             depth -= 1
         if not depth:
-            return match.end()
+            rest = _REST.match(text, match.end())
+            return rest.end() if rest else match.end()
     return len(text)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import suppress
+from types import SimpleNamespace
 from typing import Any
 
 _SHORTEST_SECRET = 4
@@ -18,6 +19,8 @@ def list_fields(value: object, hidden: str) -> Iterable[tuple[Any, Any]] | None:
     kind = type(value)
     if isinstance(value, Mapping):
         return value.items()
+    if isinstance(value, SimpleNamespace):
+        return vars(value).items()
     read = _find_reader(kind)
     return None if read is None else read(value, hidden)
 
@@ -72,24 +75,35 @@ def _read_named_tuple(value: Any, _hidden: str) -> Iterator[tuple[str, Any]]:
 
 def render_object(value: object, text: str, marker: str, is_secret: Callable[[str], bool]) -> str:
     """The text of an object, in which the values of its secret attributes are replaced, whatever stands around them."""
-    secrets = sorted(set(_list_secrets(value, is_secret)), key=len, reverse=True)
-    for secret in secrets:
-        if len(secret) < _SHORTEST_SECRET:
-            return f"<{type(value).__qualname__}>" if secret and secret in text else text
-        text = text.replace(secret, marker).replace(repr(secret)[1:-1], marker)
+    secrets: set[str] = set()
+    for name, inner in _list_attributes(value):
+        is_wrapped = hasattr(type(inner), "get_secret_value")
+        if is_wrapped:
+            inner = inner.get_secret_value()  # the text may show the secret inside
+        if inner is None or isinstance(inner, bool) or not (is_wrapped or is_secret(name)):
+            continue
+        if not isinstance(inner, str | bytes | int | float):
+            return _name_type(value)  # a secret may be anywhere in it
+        secrets.update(_list_spellings(inner))
+    for secret in sorted(secrets, key=len, reverse=True):
+        if len(secret) < _SHORTEST_SECRET and secret in text:
+            return _name_type(value)
+        text = text.replace(secret, marker)
     return text
 
 
-def _list_secrets(value: object, is_secret: Callable[[str], bool]) -> Iterator[str]:
-    """The texts and numbers under secret names in an object."""
-    for name, inner in _list_attributes(value):
-        if hasattr(type(inner), "get_secret_value"):
-            yield str(inner.get_secret_value())
-        elif is_secret(name):
-            if isinstance(inner, bytes):
-                yield inner.decode("utf-8", "backslashreplace")
-            elif isinstance(inner, str | int | float) and not isinstance(inner, bool):
-                yield str(inner)
+def _name_type(value: object) -> str:
+    return f"<{type(value).__qualname__}>"
+
+
+def _list_spellings(secret: str | bytes | float) -> Iterator[str]:
+    """The ways in which a text may show a secret."""
+    if isinstance(secret, bytes):
+        yield repr(secret)[2:-1]
+        secret = secret.decode("utf-8", "backslashreplace")
+    text = str(secret)
+    if text:
+        yield from (text, repr(text)[1:-1], ascii(text)[1:-1])
 
 
 def _list_attributes(value: object) -> Iterator[tuple[str, Any]]:

@@ -3,13 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
-from typing import Final
 
+from bandmaster.kernel.redaction.masking import REDACTED
 from bandmaster.kernel.redaction.rules import Rules
 from bandmaster.kernel.redaction.walk import UNREADABLE, PlainValue, Walk
-
-REDACTED: Final = "[REDACTED]"
-"""The text in place of a secret. It is constant, so that it tells nothing of the secret."""
 
 
 class Redactor:

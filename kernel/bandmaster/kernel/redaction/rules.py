@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Iterable
+from collections.abc import Iterable
 from typing import Final
 
 from bandmaster.kernel.redaction.masking import masked, masked_value
-from bandmaster.kernel.redaction.names import is_secret_key, split_words
+from bandmaster.kernel.redaction.names import is_secret_key, make_secret_names, split_words
 
 TRUNCATED: Final = "[TRUNCATED]"
 """The text in place of everything that is beyond one of the bounds."""
@@ -15,6 +15,8 @@ TRUNCATED: Final = "[TRUNCATED]"
 _KNOWN_KEYS = 4096
 _LONGEST_KEY = 128
 _MOST_STARS = 2
+_PLAIN = 256
+_ISSUED_WORDS = frozenset({"AKIA", "ASIA", "AIza"})  # the beginnings in `known_secrets` that are followed by no sign
 _STAR = "\u01bb"  # a letter, so that it stays with the letters beside
 _BOUNDS = {"max_depth": (1, 50), "max_items": (1, 100_000), "max_text": (16, 10_000_000)}
 _SCANNED = 8
@@ -24,7 +26,18 @@ _SCANNED = 8
 class Rules:
     """Immutable, except for a bounded memory of the keys that were seen."""
 
-    __slots__ = ("_exempt", "_is_default", "_known", "_patterns", "marker", "max_depth", "max_items", "max_text")
+    __slots__ = (
+        "_exempt",
+        "_hint",
+        "_names",
+        "_patterns",
+        "_plain",
+        "keys",
+        "marker",
+        "max_depth",
+        "max_items",
+        "max_text",
+    )
 
     def __init__(
         self,
@@ -35,42 +48,52 @@ class Rules:
         max_depth: int,
         max_items: int,
         max_text: int,
-        is_default: Callable[[str], bool] = is_secret_key,
     ) -> None:
+        patterns = list(patterns)
         _check_bounds(max_depth=max_depth, max_items=max_items, max_text=max_text)
         self.marker = marker
         self.max_depth = max_depth
         self.max_items = max_items
         self.max_text = max_text
-        self._is_default = is_default
         self._patterns = _compile_patterns(patterns)
         self._exempt = frozenset(map(_read_exempt, exempt))
-        self._known: dict[str, bool] = {}
+        self._names = make_secret_names(self.is_secret, tuple(map(_find_hint, patterns)))
+        self._plain = min(_PLAIN, max_text)
+        self._hint = self._names.hint
+        self.keys: dict[str, tuple[str, bool]] = {}
 
     def is_secret(self, key: str) -> bool:
         """Whether a key of this name holds a secret."""
-        known = self._known.get(key)
-        if known is not None:
-            return known
+        return (self.keys.get(key) or self.read_key(key))[1]
+
+    def read_key(self, key: str) -> tuple[str, bool]:
+        """A key as it is shown, and whether the value under it is a secret. The answers for short keys are kept."""
         words = split_words(key[-_LONGEST_KEY:])
         if words in self._exempt:
             secret = False
         else:
-            secret = self._is_default(key) or (self._patterns is not None and self._patterns.search(words) is not None)
-        if len(key) <= _LONGEST_KEY and len(self._known) < _KNOWN_KEYS:
-            self._known[key] = secret
-        return secret
+            secret = is_secret_key(key) or (self._patterns is not None and self._patterns.search(words) is not None)
+        answer = (key if key.isidentifier() and key.isascii() else self.mask_value(key)), secret
+        if len(key) <= _LONGEST_KEY and len(self.keys) < _KNOWN_KEYS:
+            self.keys[key] = answer
+        return answer
 
     def mask_text(self, text: str) -> str:
         """A text of any length with the secrets masked; nothing is cut."""
-        return _escape_surrogates(masked(text, marker=self.marker, is_secret=self.is_secret))
+        return _escape_surrogates(masked(text, marker=self.marker, names=self._names))
 
     def mask_value(self, text: str) -> str:
         """A text that is a value, with the secrets masked and the middle cut out if it is too long."""
+        # Most values of events are words, numbers and ids.
+        if len(text) <= self._plain and text.isascii():
+            if text.isalnum() and text[:4] not in _ISSUED_WORDS:
+                return text
+            if "@" not in text and self._hint.search(text.lower()) is None:
+                return text
         is_whole = len(text) <= _SCANNED * self.max_text
         if not is_whole:
             text = _cut(text, _SCANNED * self.max_text)
-        text = masked_value(text, marker=self.marker, is_secret=self.is_secret)
+        text = masked_value(text, marker=self.marker, names=self._names)
         if len(text) > self.max_text or not is_whole:
             # The end of a traceback says more than the middle. The end of a text that was cut before may be the rest
             # of a secret.
@@ -107,6 +130,11 @@ def _compile_pattern(pattern: str) -> str:
     if words.count(_STAR) > _MOST_STARS:
         raise ValueError(f"the pattern {pattern!r} has more than {_MOST_STARS} stars")
     return re.escape(words).replace(_STAR, "[^_]*")
+
+
+def _find_hint(pattern: str) -> str:
+    """The longest part of a pattern that stands in every name that matches."""
+    return max(re.split(r"[_*]", split_words(pattern.replace("*", _STAR)).replace(_STAR, "*")), key=len)
 
 
 def _read_exempt(key: str) -> str:

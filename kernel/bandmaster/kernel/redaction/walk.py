@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections import deque
 from collections.abc import Iterable, Mapping, Sequence, ValuesView
 from collections.abc import Set as AbstractSet
@@ -25,6 +26,8 @@ PlainValue: TypeAlias = "dict[str, PlainValue] | list[PlainValue] | str | int | 
 """A value that JSON has: numbers are finite and have 64 bits at the most, texts have no lone surrogates."""
 
 _SEQUENCES = (list, tuple, AbstractSet, deque, Sequence, ValuesView)
+# A text that is a value may hold the name of a secret as well.
+_NAME = re.compile(r"[\w.-]{1,64}")
 _SHORT_TEXT = 256
 _ITEMS_IN_ALL = 20
 """How many times ``max_items`` the items of all containers of one value may be, and its characters ``max_text``."""
@@ -116,19 +119,20 @@ class Walk:
         rules = self._rules
         # One step of C, so that no other thread changes a dict meanwhile.
         some = list(islice(items, rules.max_items + 1))
-        named = _find_named_value(some, rules) if len(some) <= _MOST_GROUPED else None
         result: dict[str, PlainValue] = {}
-        for key, value in some[: rules.max_items]:
-            self._items -= 1
+        keys = rules.keys
+        for key, value in some if len(some) <= rules.max_items else some[:-1]:
             name = key if type(key) is str else _render_key(key)
-            if rules.is_secret(name) or key == named:
-                result[self._redact_key(name)] = self._hide(value)
-            elif type(value) is str:
-                result[self._redact_key(name)] = self._redact_text(value)
+            shown, is_secret = keys.get(name) or rules.read_key(name)
+            if is_secret:
+                result[shown] = self._hide(value)
             elif value is None or type(value) is bool:
-                result[self._redact_key(name)] = value
+                result[shown] = value
             else:
-                result[self._redact_key(name)] = self._redact(value, depth + 1)
+                result[shown] = self._redact(value, depth + 1)
+        self._items -= len(some)
+        if ("value" in result or "input" in result) and (name := _find_named_value(dict(some), rules)):
+            result[name] = self._hide(result[name])
         if len(some) > rules.max_items:
             result[TRUNCATED] = self._replace(TRUNCATED)
         return result
@@ -139,8 +143,8 @@ class Walk:
         # A header or a field as a pair of name and value.
         hides = len(some) == _PAIR and _is_secret_text(some[0], rules)
         result: list[PlainValue] = []
+        self._items -= len(some)
         for index, value in enumerate(some[: rules.max_items]):
-            self._items -= 1
             result.append(self._hide(value) if hides and index else self._redact(value, depth + 1))
             if len(some) != _PAIR:
                 # The value of an option stands behind it: ["mysql", "--password", "x"].
@@ -149,9 +153,6 @@ class Walk:
             result.append(self._replace(TRUNCATED))
         return result
 
-    def _redact_key(self, name: str) -> str:
-        return name if name.isidentifier() else self._redact_text(name)
-
     def _redact_text(self, text: str) -> str:
         rules = self._rules
         if len(text) > _SHORT_TEXT:
@@ -159,7 +160,7 @@ class Walk:
                 return self._replace(TRUNCATED)
             self._characters -= len(text)
         shown = rules.mask_value(text)
-        if shown != text:
+        if shown is not text and shown != text:
             self.changed = True
         return shown
 
@@ -230,28 +231,25 @@ def _render_key(key: object) -> str:
 
 
 def _is_secret_text(name: object, rules: Rules) -> bool:
-    return isinstance(name, str | bytes) and rules.is_secret(_render_key(name))
+    if not isinstance(name, str | bytes):
+        return False
+    text = _render_key(name)
+    return _NAME.fullmatch(text) is not None and rules.is_secret(text)
 
 
 def _is_option(value: object) -> bool:
     return isinstance(value, str) and value.startswith("--") and "=" not in value
 
 
-def _find_named_value(items: Sequence[tuple[Any, Any]], rules: Rules) -> str | None:
+def _find_named_value(items: Mapping[Any, Any], rules: Rules) -> str | None:
     """The key whose value is a secret because another key says so.
 
     Headers, cookies and variables may be mappings with a name and a value, and pydantic describes an error by its
     location and the input.
     """
-    found = {key: value for key, value in items if type(key) is str and key in _NAMING}
-    if not found:
-        return None
-    if "value" in found and any(_is_secret_text(found.get(key), rules) for key in ("name", "key", "header")):
+    if "value" in items and any(_is_secret_text(items.get(key), rules) for key in ("name", "key", "header")):
         return "value"
-    location = found.get("loc")
-    if "input" in found and isinstance(location, list | tuple):
+    location = items.get("loc")
+    if "input" in items and isinstance(location, list | tuple):
         return "input" if any(_is_secret_text(part, rules) for part in location) else None
     return None
-
-
-_NAMING = frozenset({"name", "key", "header", "value", "loc", "input"})
