@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from functools import lru_cache
 from typing import Any, NamedTuple, Protocol, TypeAlias
 
-from bandmaster.contrib.logging.fields import add_surrounding_fields
+from bandmaster.contrib.logging.fields import add_surroundings
 from bandmaster.contrib.logging.rendering import TAKEN, Renderer, cut_middle
 from bandmaster.contrib.logging.repeats import RepeatLimit
 from bandmaster.kernel import Redactor, render_traceback
@@ -102,7 +102,28 @@ class Pipeline:
         ``limited`` is written however often it repeats.
         """
         try:
-            self._emit(level, logger, event, fields, exception, evidence, created, limited=limited)
+            text = event if type(event) is str else str(event)
+            if level >= WARNING and limited and self._repeats is not None:
+                key = EventKey(logger, level, text[:_REMEMBERED_TEXT], _describe_error(fields, exception))
+                left_out = self._repeats.admit(key)
+                if left_out is None:
+                    return
+                if left_out:
+                    fields["left_out"] = left_out
+            shown: dict[str, Any] = add_surroundings(fields, self._redact_known)
+            if fields:
+                if not TAKEN.isdisjoint(fields):
+                    fields = {f"{name}_" if name in TAKEN else name: value for name, value in fields.items()}
+                shown |= self._redact(fields)
+            text = self._redact_known(text) if len(text) <= _REMEMBERED_TEXT else self._redact_text(text)
+            if exception is not None or evidence:
+                evidence = self._render_evidence(exception, evidence)
+            if created is None:
+                created = self._clock()
+            name = _NAMES.get(level) or _name_level(level)
+            self._write(self._render(created, name, logger, text, shown, evidence), urgent=level >= WARNING)
+            for listener in self.listeners:
+                listener(LogEvent(created, level, logger, text, shown, evidence))
         except Exception as error:  # noqa: BLE001  # a log must not fail the code that logs
             self.failed += 1
             self._report_failure(logger, error)
@@ -127,40 +148,6 @@ class Pipeline:
             {"dropped": count},
             "",
         )
-
-    def _emit(
-        self,
-        level: int,
-        logger: str,
-        event: object,
-        fields: dict[str, Any],
-        exception: BaseException | None,
-        evidence: str,
-        created: float | None,
-        *,
-        limited: bool,
-    ) -> None:
-        text = event if type(event) is str else str(event)
-        if level >= WARNING and limited and self._repeats is not None:
-            key = EventKey(logger, level, text[:_REMEMBERED_TEXT], _describe_error(fields, exception))
-            left_out = self._repeats.admit(key)
-            if left_out is None:
-                return
-            if left_out:
-                fields["left_out"] = left_out
-        add_surrounding_fields(fields)
-        # Looked at by name, since the names of the keys of every event are fixed.
-        if not TAKEN.isdisjoint(fields):
-            fields = {f"{name}_" if name in TAKEN else name: value for name, value in fields.items()}
-        redact_text = self._redact_known if len(text) <= _REMEMBERED_TEXT else self._redact_text
-        if exception is not None or evidence:
-            evidence = self._render_evidence(exception, evidence)
-        created = self._clock() if created is None else created
-        name = _NAMES.get(level) or _name_level(level)
-        text, fields = redact_text(text), self._redact(fields)
-        self._write(self._render(created, name, logger, text, fields, evidence), urgent=level >= WARNING)
-        for listener in self.listeners:
-            listener(LogEvent(created, level, logger, text, fields, evidence))
 
     def _render_evidence(self, exception: BaseException | None, evidence: str) -> str:
         """Tracebacks without the values of variables, redacted, then cut in the middle."""

@@ -58,7 +58,8 @@ class DescriptorWriter:
     def __init__(self, descriptor: int, longest: int = 0) -> None:
         self._descriptor = descriptor
         mode = os.fstat(descriptor).st_mode
-        self._is_file = stat.S_ISREG(mode)
+        # A device that isn't a terminal, such as /dev/null, takes everything at once as well.
+        self._is_file = stat.S_ISREG(mode) or (stat.S_ISCHR(mode) and not os.isatty(descriptor))
         self._room = _PipeRoom.find(descriptor, longest) if stat.S_ISFIFO(mode) else None
         self._locks = (stat.S_ISFIFO(mode) or stat.S_ISSOCK(mode)) and _can_lock(descriptor)
         self._poll = _make_poll(descriptor)
@@ -72,8 +73,9 @@ class DescriptorWriter:
             if self._line_is_cut:
                 # A full disk may have taken the first half of a line and refused the rest.
                 self._write_all(b"\n", is_abandoned)
-            if self._is_file:
-                return len(lines) if self._write_all(b"".join(lines), is_abandoned) else 0
+            joined = b"".join(lines)
+            if self._is_file or (self._room is not None and self._room.has(len(joined))):
+                return len(lines) if self._write_all(joined, is_abandoned) else 0
             written = 0
             for count, chunk in _join_lines(lines):
                 if not self._write_all(chunk, is_abandoned):
@@ -169,7 +171,7 @@ class _PipeRoom:
 
         used = int.from_bytes(fcntl.ioctl(self._descriptor, termios.FIONREAD, bytes(4)), sys.byteorder)
         # The last page of what was written before may be used for half, and so may every page of short lines.
-        return not used or 2 * used + length + 2 * PIPE_BUF <= self._capacity
+        return 2 * used + length + 2 * PIPE_BUF <= self._capacity or (not used and length <= self._capacity)
 
 
 def _join_lines(lines: list[bytes]) -> Iterator[tuple[int, bytes]]:
