@@ -68,6 +68,8 @@ class Walk:
             return _render_int(value)  # type: ignore[arg-type]
         if value is None or kind is bool:
             return value  # type: ignore[return-value]
+        if kind is float:
+            return _render_number(value)  # type: ignore[arg-type]
         if kind is dict or kind is list or kind is tuple:
             return self._enter(value, depth)
         try:

@@ -117,7 +117,7 @@ def _make_pipeline(
     render: JsonRenderer | ConsoleRenderer = JsonRenderer(longest)
     if settings.choose_format(kernel, is_terminal=is_terminal) == "console":
         render = ConsoleRenderer(longest, colors=is_terminal and not os.environ.get("NO_COLOR"))
-    sink = BoundedSink(make_writer(stream), settings.buffer_bytes, lambda count: pipeline.render_loss(count))
+    sink = BoundedSink(make_writer(stream, longest), settings.buffer_bytes, lambda count: pipeline.render_loss(count))
     repeats = None
     if settings.repeat_limit is not None:
         repeats = RepeatLimit(settings.repeat_limit, settings.repeat_interval, time.monotonic)

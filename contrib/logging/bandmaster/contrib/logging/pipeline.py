@@ -8,7 +8,7 @@ from dataclasses import dataclass, replace
 from functools import lru_cache
 from typing import Any, NamedTuple, Protocol, TypeAlias
 
-from bandmaster.contrib.logging.fields import add_surrounding_fields
+from bandmaster.contrib.logging.fields import add_surroundings
 from bandmaster.contrib.logging.rendering import TAKEN, Renderer, cut_middle
 from bandmaster.contrib.logging.repeats import RepeatLimit
 from bandmaster.kernel import Redactor, render_traceback
@@ -160,18 +160,18 @@ class Pipeline:
                 return None
             if left_out:
                 fields["left_out"] = left_out
-        add_surrounding_fields(fields)
-        # Looked at by name, since the names of the keys of every event are fixed.
-        if not TAKEN.isdisjoint(fields):
-            fields = {f"{name}_" if name in TAKEN else name: value for name, value in fields.items()}
-        redact_text = self._redact_known if len(text) <= _REMEMBERED_TEXT else self._redact_text
+        shown: dict[str, Any] = add_surroundings(fields, self._redact_known)
+        if fields:
+            if not TAKEN.isdisjoint(fields):
+                fields = {f"{name}_" if name in TAKEN else name: value for name, value in fields.items()}
+            shown |= self._redact(fields)
+        text = self._redact_known(text) if len(text) <= _REMEMBERED_TEXT else self._redact_text(text)
         if exception is not None or evidence:
             evidence = self._render_evidence(exception, evidence)
         created = self._clock() if created is None else created
         name = _NAMES.get(level) or _name_level(level)
-        text, fields = redact_text(text), self._redact(fields)
-        self._write(self._render(created, name, logger, text, fields, evidence), urgent=level >= WARNING)
-        return LogEvent(created, level, logger, text, fields, evidence) if self.listeners else None
+        self._write(self._render(created, name, logger, text, shown, evidence), urgent=level >= WARNING)
+        return LogEvent(created, level, logger, text, shown, evidence) if self.listeners else None
 
     def _render_evidence(self, exception: BaseException | None, evidence: str) -> str:
         """Tracebacks without the values of variables, redacted, then cut in the middle."""

@@ -12,6 +12,8 @@ from typing import Protocol
 
 _BATCH = 64 * 1024
 """Bytes that are taken from the buffer at once."""
+_COLLECT = 0.001
+"""Seconds for which lines are collected before they are written."""
 _POLL = 0.05
 """Seconds between two looks at whether the stop has given up waiting."""
 
@@ -163,6 +165,9 @@ class BoundedSink:
             self._is_idle = True
         # A loss that couldn't be told is tried again after a while.
         self._wake.acquire(timeout=1.0 if self._lost else None)
+        if not self._is_closing:
+            # Lines that come soon after the first are written together, which spares most switches between threads.
+            time.sleep(_COLLECT)
 
 
 _SINKS: weakref.WeakSet[BoundedSink] = weakref.WeakSet()

@@ -19,6 +19,8 @@ SERVER_LOGGERS = (
 """Loggers to which servers add handlers of their own, some of them after the application has started."""
 ACCESS_LOGGERS = ("uvicorn.access", "granian.access", "hypercorn.access", "gunicorn.access")
 """Loggers of servers with one record for each request."""
+_ACCESS_MESSAGES = ('%s - "WebSocket %s"', "connection open", "connection closed")
+"""Beginnings of records by which uvicorn logs a WebSocket at another logger than that of requests."""
 
 
 @dataclass(slots=True)
@@ -146,7 +148,7 @@ class _Guard(logging.Filter):
 
     def filter(self, record: logging.LogRecord) -> bool:
         """Whether the record is handled."""
-        if self._is_access and self._loggers.drops_access:
+        if self._loggers.drops_access and (self._is_access or str(record.msg).startswith(_ACCESS_MESSAGES)):
             return False
         self._loggers.free_late(self._logger)
         return True
