@@ -8,8 +8,10 @@ from typing import Final, Literal
 
 from opentelemetry import metrics as api
 
-__all__ = ["REQUEST_SECONDS", "Metric"]
+__all__ = ["REQUEST_SECONDS", "SCOPE", "Metric"]
 
+SCOPE: Final = "bandmaster.tracing"
+"""The name of the meter that makes these metrics."""
 REQUEST_SECONDS: Final = (0.005, 0.01, 0.025, 0.05, 0.075, 0.1, 0.25, 0.5, 0.75, 1.0, 2.5, 5.0, 7.5, 10.0)
 """The boundaries of a duration's buckets in seconds, by OpenTelemetry's semantic conventions for HTTP metrics."""
 _LIFE_SECONDS: Final = (1.0, 5.0, 15.0, 60.0, 300.0, 900.0, 3600.0, 14400.0, 86400.0)

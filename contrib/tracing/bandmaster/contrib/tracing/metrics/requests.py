@@ -125,7 +125,7 @@ class RequestMetrics:
 
     def __init__(self, meter_provider: MeterProvider, *, clock: Callable[[], float] = perf_counter) -> None:
         self._clock = clock
-        meter = meter_provider.get_meter("bandmaster.tracing")
+        meter = meter_provider.get_meter(catalogue.SCOPE)
         self._duration = catalogue.REQUEST_DURATION.create_histogram(meter)
         self._active = catalogue.ACTIVE_REQUESTS.create_up_down_counter(meter)
         self._first_byte = catalogue.STREAM_FIRST_BYTE.create_histogram(meter)
