@@ -77,6 +77,9 @@ if TYPE_CHECKING:
     from bandmaster.kernel.process.exit import end_process as end_process
     from bandmaster.kernel.process.launcher import serve as serve
     from bandmaster.kernel.process.servers.settings import ServerSettings as ServerSettings
+    from bandmaster.kernel.redaction import REDACTED as REDACTED
+    from bandmaster.kernel.redaction import PlainValue as PlainValue
+    from bandmaster.kernel.redaction import Redactor as Redactor
     from bandmaster.kernel.settings.base import Settings as Settings
     from bandmaster.kernel.settings.kernel import KernelSettings as KernelSettings
     from bandmaster.kernel.settings.reading import load_settings as load_settings
@@ -145,6 +148,7 @@ export_lazily(
         "process.exit": ["end_process"],
         "process.launcher": ["serve"],
         "process.servers.settings": ["ServerSettings"],
+        "redaction": ["REDACTED", "PlainValue", "Redactor"],
         "settings.base": ["Settings"],
         "settings.kernel": ["KernelSettings"],
         "settings.reading": ["load_settings", "named_settings"],

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 
 MASK = "**********"
 """The text in place of a secret, regardless of the length. pydantic shows secrets in the same way."""
@@ -84,23 +84,25 @@ def is_secret_name(name: str) -> bool:
     return bool(_SECRET_WORDS.search(words)) and not _ABOUT_SECRETS.search(words)
 
 
-def masked(text: str) -> str:
+def masked(text: str, *, marker: str = MASK, is_secret: Callable[[str], bool] = is_secret_name) -> str:
     """The text with every recognisable secret masked. Every outlet passes text through this function.
 
     Masked are the passwords of URLs, the values after the name of a secret (``token=...``, ``"password": "..."``), and
     the credentials of an ``Authorization`` header. The time is linear in the length of the text.
 
+    ``marker`` stands in place of a secret. ``is_secret`` decides by the name in front of a value.
+
     >>> masked("can't reach postgresql://shop:hunter2@db/shop?sslpassword=x")
     "can't reach postgresql://shop:**********@db/shop?sslpassword=**********"
     """
     if "://" in text and "@" in text:
-        text = _WORD.sub(_mask_word, text)
+        text = _WORD.sub(lambda match: _mask_userinfo(match[0], marker), text)
     if "=" in text or ":" in text:
-        text = _mask_values(text)
-    return _BEARER.sub(rf"\1{MASK}", text)
+        text = _mask_values(text, marker, is_secret)
+    return _BEARER.sub(rf"\1{marker}", text)
 
 
-def masked_value(text: str) -> str:
+def masked_value(text: str, *, marker: str = MASK, is_secret: Callable[[str], bool] = is_secret_name) -> str:
     """A text that is a value by itself, with every recognisable secret masked.
 
     Such a text may be a URL as a whole, whose password may hold blanks and quotes.
@@ -108,14 +110,10 @@ def masked_value(text: str) -> str:
     >>> masked_value("postgresql://shop:correct horse@db/shop")
     'postgresql://shop:**********@db/shop'
     """
-    return masked(_mask_userinfo(text) if _URL.match(text) else text)
+    return masked(_mask_userinfo(text, marker) if _URL.match(text) else text, marker=marker, is_secret=is_secret)
 
 
-def _mask_word(match: re.Match[str]) -> str:
-    return _mask_userinfo(match[0])
-
-
-def _mask_userinfo(word: str) -> str:
+def _mask_userinfo(word: str, marker: str) -> str:
     """Mask the password of each URL in a word, and a name without a password, which may be a token.
 
     A password that isn't percent-encoded may hold any character, so the last ``@`` of the word ends the password. That
@@ -133,16 +131,16 @@ def _mask_userinfo(word: str) -> str:
         if 0 <= colon < last:
             # A user with an @ may be a token with a host, in front of a port.
             user = "" if "@" in word[start:colon] else word[start : colon + 1]
-            return "".join([*kept, word[position:start], user, MASK, word[last:]])
+            return "".join([*kept, word[position:start], user, marker, word[last:]])
         end = word.rfind("@", start, authority)
         if end >= 0:
-            kept += [word[position:start], MASK]
+            kept += [word[position:start], marker]
             position = end
         start = word.find("://", authority) + 3
     return "".join([*kept, word[position:]])
 
 
-def _mask_values(text: str) -> str:
+def _mask_values(text: str, marker: str, is_secret: Callable[[str], bool]) -> str:
     """Mask the value after each name of a secret."""
     kept: list[str] = []
     position = 0
@@ -150,16 +148,16 @@ def _mask_values(text: str) -> str:
         name, quote, sign = match["name"], match["quote"], match["sign"]
         # Prose has bare colons, too ("token: expected text"). The name of a header has a hyphen.
         is_prose = sign == ":" and not quote and "-" not in name and name.lower() != "authorization"
-        if match.start() < position or is_prose or not is_secret_name(name):
+        if match.start() < position or is_prose or not is_secret(name):
             continue
         in_query = text[max(match.start() - 1, 0) : match.start()] in ("?", "&")
         value = (_QUERY_VALUE if in_query else _VALUE).match(text, match.end())
         opening = _LIST.match(text, match.end())
         if opening and (quote or opening["first"]):
-            kept += [text[position : match.end()], MASK]
+            kept += [text[position : match.end()], marker]
             position = _find_closing(text, match.end())
         elif value and value[0]:
-            kept += [text[position : match.end()], value["open"] or "", MASK]
+            kept += [text[position : match.end()], value["open"] or "", marker]
             position = value.end()
     return "".join([*kept, text[position:]])
 

@@ -1,1 +1,26 @@
-"""Traces and metrics by OpenTelemetry: requests, WebSockets, tasks, calls, statements, and the application's own start and stop."""
+"""Traces and metrics by OpenTelemetry: requests, WebSockets, tasks, calls, statements, the own start and stop."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from bandmaster.kernel import export_lazily
+
+if TYPE_CHECKING:
+    from bandmaster.contrib.tracing.activation import makes_spans as makes_spans
+    from bandmaster.contrib.tracing.resource import describe_process as describe_process
+    from bandmaster.contrib.tracing.resource import describe_service as describe_service
+    from bandmaster.contrib.tracing.resource import make_resource as make_resource
+    from bandmaster.contrib.tracing.settings import TracingSettings as TracingSettings
+    from bandmaster.contrib.tracing.standard_settings import OpenTelemetrySettings as OpenTelemetrySettings
+
+# A name is imported when it is first used: code that reads settings needs no SDK.
+export_lazily(
+    __name__,
+    {
+        "activation": ["makes_spans"],
+        "resource": ["describe_process", "describe_service", "make_resource"],
+        "settings": ["TracingSettings"],
+        "standard_settings": ["OpenTelemetrySettings"],
+    },
+)
