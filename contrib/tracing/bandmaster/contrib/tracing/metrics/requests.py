@@ -229,7 +229,7 @@ class RequestMetrics:
             labels["http.response.status_code"] = status
         code = measurement.close_code
         if code is not None:
-            labels["bandmaster.websocket.close_code"] = str(code) if code in _CLOSE_CODES else _OTHER
+            labels["close_code"] = str(code) if code in _CLOSE_CODES else _OTHER
         if error_type is not None:
             labels["error.type"] = error_type
         self._websocket_duration.record(duration, labels, context)

@@ -13,8 +13,6 @@ from bandmaster.contrib.tracing.metrics.prometheus.file_locks import FileLock
 
 __all__ = ["SharedFolder", "WorkerSlot", "find_default_folder"]
 
-LONGEST_PATH = 80
-"""The most bytes of a folder's path. The path of a Unix socket has about 100 at most, and its name is in it."""
 _LOCK, _SOCKET = ".lock", ".sock"
 _NOT_IN_NAMES = re.compile(r"[^a-zA-Z0-9_-]+")
 

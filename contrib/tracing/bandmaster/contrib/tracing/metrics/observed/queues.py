@@ -1,0 +1,62 @@
+"""The metrics of the task queue: its depth, the age of its oldest message, and its dead letters."""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable, Iterator
+from typing import TYPE_CHECKING
+
+import anyio
+from opentelemetry.metrics import Meter, Observation
+
+from bandmaster.contrib.tracing.metrics import catalogue
+from bandmaster.kernel import BandmasterError
+
+if TYPE_CHECKING:
+    from bandmaster.contrib.taskiq import Depth
+
+__all__ = ["QueueMetrics"]
+
+
+class QueueMetrics:
+    """Reads the depth of a queue again and again, and gives the last reading at each collection.
+
+    A reading that fails leaves gaps, since a number that was right an hour ago tells nothing.
+    """
+
+    def __init__(self, queue: str, read: Callable[[], Awaitable[Depth]], interval: float) -> None:
+        self._queue = queue
+        self._read = read
+        self._interval = interval
+        self._depth: Depth | None = None
+
+    def register(self, meter: Meter) -> None:
+        """Create the instruments."""
+        catalogue.QUEUE_MESSAGES.observe(meter, self._observe_messages)
+        catalogue.QUEUE_AGE.observe(meter, self._observe_age)
+
+    async def run(self) -> None:
+        """Read until the cancellation."""
+        try:
+            while True:
+                await self.read()
+                await anyio.sleep(self._interval)
+        finally:
+            self._depth = None
+
+    async def read(self) -> None:
+        """Read once."""
+        try:
+            self._depth = await self._read()
+        except BandmasterError:
+            self._depth = None  # the queue's own probe tells of a server that is away
+
+    def _observe_messages(self) -> Iterator[Observation]:
+        depth = self._depth
+        if depth is not None:
+            for state in ("waiting", "held", "delayed", "dead"):
+                yield Observation(getattr(depth, state), {"queue": self._queue, "state": state})
+
+    def _observe_age(self) -> Iterator[Observation]:
+        depth = self._depth
+        if depth is not None:
+            yield Observation(depth.oldest, {"queue": self._queue})
