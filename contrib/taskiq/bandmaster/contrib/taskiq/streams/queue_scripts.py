@@ -85,4 +85,4 @@ local due = redis.call('ZRANGE', DELAYED, 0, 0, 'WITHSCORES')
 if due[2] then oldest = math.max(oldest, time - tonumber(due[2])) end
 return {waiting, held, redis.call('ZCARD', DELAYED), redis.call('XLEN', DEAD), oldest}
 """)
-"""Answers the numbers of waiting, held, delayed and dead messages, and for how many milliseconds the oldest has waited."""
+"""Answers the numbers of waiting, held, delayed and dead messages, and the milliseconds that the oldest has waited."""

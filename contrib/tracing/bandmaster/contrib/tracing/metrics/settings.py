@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib.util
+import itertools
 from pathlib import Path
 from typing import Annotated, ClassVar, Literal
 
@@ -106,8 +107,8 @@ class MetricsSettings(Settings):
     path: str = Field(default="/metrics", description="The path of the endpoint on that port.")
     application_path: str | None = Field(
         default=None,
-        description="A path of the endpoint on the application's own port, such as /metrics, which is public as a rule; "
-        "needs a token. Unset: the endpoint isn't there.",
+        description="A path of the endpoint on the application's own port, such as /metrics. That port is public as a "
+        "rule, so a token is needed. Unset: the endpoint isn't there.",
     )
     token: SecretStr | None = Field(
         default=None, description="The bearer token that scrapes must have, 16 characters or more."
@@ -139,7 +140,7 @@ class MetricsSettings(Settings):
     @field_validator("request_buckets")
     @classmethod
     def _check_buckets(cls, value: tuple[float, ...]) -> tuple[float, ...]:
-        if any(later <= earlier for earlier, later in zip(value, value[1:], strict=False)):
+        if any(later <= earlier for earlier, later in itertools.pairwise(value)):
             raise ValueError("the boundaries must grow from each to the next")
         return value
 

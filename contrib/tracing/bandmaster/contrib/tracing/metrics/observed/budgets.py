@@ -11,7 +11,7 @@ from opentelemetry.metrics import Meter, Observation
 from bandmaster.contrib.tracing.metrics import catalogue
 from bandmaster.kernel import Context
 
-__all__ = ["register_build_info", "register_budgets"]
+__all__ = ["register_budgets", "register_build_info"]
 
 
 def register_budgets(meter: Meter, context: Context) -> None:

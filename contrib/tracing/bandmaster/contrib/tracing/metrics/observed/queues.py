@@ -3,18 +3,31 @@
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable, Iterator
+from importlib.util import find_spec
 from typing import TYPE_CHECKING
 
 import anyio
 from opentelemetry.metrics import Meter, Observation
 
 from bandmaster.contrib.tracing.metrics import catalogue
-from bandmaster.kernel import BandmasterError
+from bandmaster.kernel import BandmasterError, Resources
 
 if TYPE_CHECKING:
     from bandmaster.contrib.taskiq import Depth
 
-__all__ = ["QueueMetrics"]
+__all__ = ["QueueMetrics", "find_queue"]
+
+
+def find_queue(resources: Resources, interval: float) -> QueueMetrics | None:
+    """The metrics of the running application's queue; None if it has none, or one whose broker doesn't tell."""
+    if find_spec("bandmaster.contrib.taskiq") is None:
+        return None
+    from bandmaster.contrib.taskiq import HasDepth, TaskQueue
+
+    queue = resources.get(TaskQueue)
+    if queue is None or not isinstance(queue.broker, HasDepth):
+        return None
+    return QueueMetrics(queue.observers.queue, queue.broker.depth, interval)
 
 
 class QueueMetrics:

@@ -11,10 +11,10 @@ from bandmaster.contrib.taskiq import (
     AttemptOutcome,
     AttemptStarted,
     MessageDied,
-    Reason,
     SendingEnded,
     TaskEvent,
     TaskObserver,
+    UnknownTaskError,
 )
 from bandmaster.contrib.tracing.metrics import catalogue
 
@@ -57,7 +57,7 @@ class TaskMetrics(TaskObserver):
 
     def _record_attempt(self, event: AttemptEnded) -> None:
         name, outcome = event.attempt.task, event.outcome
-        if event.reason is not Reason.UNKNOWN and outcome not in _UNKNOWN_OUTCOMES:
+        if outcome not in _UNKNOWN_OUTCOMES and not isinstance(event.error, UnknownTaskError):
             self._known.add(name)
         labels = {"task": self._find_name(name), "outcome": outcome.value} | _describe_error(event.error)
         self._duration.record(event.seconds, labels)

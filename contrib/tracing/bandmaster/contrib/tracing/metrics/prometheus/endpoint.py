@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hmac
+import os
 from collections.abc import Callable, Iterable
 from email.message import Message
 from http import HTTPStatus
@@ -25,7 +26,8 @@ _PATIENCE = 0.8
 class MetricsEndpoint:
     """Collects this process, and the other processes of the folder.
 
-    Without a folder the endpoint knows this process alone, and ``name`` is the label of the process.
+    ``name`` is the role of this process, which the label of its series begins with. Without a folder the endpoint knows
+    this process alone, and its number keeps the label apart from those of others.
     """
 
     def __init__(
@@ -53,15 +55,16 @@ class MetricsEndpoint:
     @property
     def name(self) -> str:
         """The label of this process."""
-        return self._slot.name if self._slot is not None else self._name
+        return self._slot.name if self._slot is not None else f"{self._name}-{os.getpid()}"
 
     def join(self) -> None:
-        """Take a slot in the folder and listen there for the other processes.
+        """Take a slot in the folder and listen there for the other processes. Does nothing without a folder.
 
         Raises:
             OSError: the folder can't be used.
         """
-        assert self._folder is not None
+        if self._folder is None:
+            return
         self._folder.prepare()
         slot = self._folder.take_slot(self._name)
         try:
