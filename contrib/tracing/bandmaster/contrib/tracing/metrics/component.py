@@ -16,7 +16,7 @@ from bandmaster.contrib.tracing.metrics.standard_settings import OpenTelemetryMe
 from bandmaster.contrib.tracing.resource import describe_service
 from bandmaster.contrib.tracing.settings import TracingSettings
 from bandmaster.contrib.tracing.standard_settings import OpenTelemetrySettings
-from bandmaster.kernel import Context, KernelSettings, LifespanBand, Problem, get_logger, lifespan
+from bandmaster.kernel import Context, KernelSettings, LifespanBand, Problem, Restart, get_logger, lifespan
 
 __all__ = ["metrics", "runtime_metrics"]
 
@@ -72,8 +72,8 @@ def _find_global_problems(settings: MetricsSettings) -> Iterator[Problem | str]:
     foreign = find_foreign_provider()
     if settings.provider == "set_global" and foreign is not None:
         yield (
-            f"{variable} is set_global, and OpenTelemetry's global provider of meters is {describe_global()}; it stays, "
-            f"and metrics of libraries go there. {variable}=use_global sends the application's there as well"
+            f"{variable} is set_global, and OpenTelemetry's global provider of meters is {describe_global()}; it "
+            f"stays, and metrics of libraries go there. {variable}=use_global sends the application's there as well"
         )
     if settings.provider == "use_global" and foreign is None:
         yield Problem(
@@ -176,8 +176,13 @@ async def metrics(
 
 
 @lifespan(band=LifespanBand.APPLICATION, priority=_LAST, name="runtime_metrics", when=makes_metrics)
-async def runtime_metrics(provider: MeterProvider, settings: MetricsSettings, context: Context) -> AsyncIterator[None]:
+async def runtime_metrics(
+    provider: MeterProvider | None, settings: MetricsSettings, context: Context
+) -> AsyncIterator[None]:
     """The metrics of pools and of the task queue, among whatever has started."""
+    if provider is None:
+        yield
+        return
     from bandmaster.contrib.tracing.metrics import catalogue
     from bandmaster.contrib.tracing.metrics.observed.pools import PoolMetrics, find_pools
     from bandmaster.contrib.tracing.metrics.observed.queues import find_queue
@@ -194,6 +199,7 @@ async def runtime_metrics(provider: MeterProvider, settings: MetricsSettings, co
             queue.register(meter)
             await queue.run()
 
-    context.supervise(observe, name=context.name)
+    # Whatever fails there, the application goes on.
+    context.supervise(observe, name=context.name, restart=Restart(when="never"))
     yield
     pools.watch(())

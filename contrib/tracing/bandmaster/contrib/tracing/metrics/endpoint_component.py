@@ -1,4 +1,4 @@
-"""The component of the endpoint for Prometheus: takes its place among the processes, serves the port, hands both over."""
+"""The component of the endpoint for Prometheus, on a port that one of the processes serves for all."""
 
 from __future__ import annotations
 
@@ -7,14 +7,13 @@ from collections.abc import AsyncIterator
 from typing import TYPE_CHECKING
 
 import anyio
-import anyio.to_thread
 from bandmaster.contrib.tracing.component import PRIORITY
 from opentelemetry.metrics import MeterProvider
 
 from bandmaster.contrib.tracing.metrics.activation import is_scraped
 from bandmaster.contrib.tracing.metrics.scrapes import ScrapeEndpoint
 from bandmaster.contrib.tracing.metrics.settings import MetricsSettings
-from bandmaster.kernel import Context, LifespanBand, PermanentError, get_logger, lifespan
+from bandmaster.kernel import Context, LifespanBand, PermanentError, Restart, get_logger, lifespan
 
 if TYPE_CHECKING:
     from bandmaster.contrib.tracing.metrics.prometheus.endpoint import MetricsEndpoint
@@ -30,7 +29,7 @@ class EndpointRefusedError(PermanentError):
     """The endpoint can't be opened with these settings, which waiting doesn't mend."""
 
 
-@lifespan(band=LifespanBand.OBSERVABILITY, priority=PRIORITY + 1, name="metrics_endpoint", when=is_scraped)
+@lifespan(band=LifespanBand.OBSERVABILITY, priority=PRIORITY, name="metrics_endpoint", when=is_scraped)
 async def metrics_endpoint(
     provider: MeterProvider, settings: MetricsSettings, context: Context
 ) -> AsyncIterator[ScrapeEndpoint]:
@@ -57,7 +56,7 @@ async def metrics_endpoint(
         if settings.port is not None:
             serving = PortServing(endpoint, settings.host, settings.port, settings.variable("port"))
             if not serving.try_once():
-                context.supervise(serving.run, name=context.name)
+                context.supervise(serving.run, name=context.name, restart=Restart(when="never"))
         yield endpoint
     finally:
         endpoint.close()
@@ -75,8 +74,10 @@ class PortServing:
 
     async def run(self) -> None:
         """Try again until the port is served."""
-        while not self.try_once():
+        while True:
             await anyio.sleep(_TAKE_OVER_SECONDS)
+            if self.try_once():
+                return
 
     def try_once(self) -> bool:
         """Try to serve the port; returns whether this process does.

@@ -24,7 +24,7 @@ if TYPE_CHECKING or _HAS_TASKS:
 else:
 
     class TaskObserver:
-        """A type that nothing asks for, where bandmaster-taskiq isn't installed."""
+        """A type that nothing asks for where bandmaster-taskiq isn't installed."""
 
 
 def measures_tasks(
@@ -34,9 +34,12 @@ def measures_tasks(
     return _HAS_TASKS and makes_metrics(settings, standard, general)
 
 
-@lifespan(band=LifespanBand.OBSERVABILITY, priority=PRIORITY + 1, name="task_metrics", when=measures_tasks)
-async def task_metrics(provider: MeterProvider, context: Context) -> AsyncIterator[TaskObserver]:
+@lifespan(band=LifespanBand.OBSERVABILITY, priority=PRIORITY, name="task_metrics", when=measures_tasks)
+async def task_metrics(provider: MeterProvider | None, context: Context) -> AsyncIterator[TaskObserver]:
     """Measures the attempts of tasks, and counts sendings and dead letters."""
+    if provider is None:
+        yield TaskObserver()
+        return
     # Imported here, since TaskIQ may not be installed.
     from bandmaster.contrib.taskiq import collect_tasks
     from bandmaster.contrib.tracing.metrics.observed.tasks import TaskMetrics
