@@ -40,8 +40,8 @@ class OverflowWatch:
             "a metric has too many label sets",
             metric=name,
             limit=self._limit,
-            hint="all further ones are counted in one series with the label otel_metric_overflow. Does a label have ids or "
-            f"other values of clients? Otherwise raise {self._variable}",
+            hint="all further ones are counted in one series with the label otel_metric_overflow. Does a label have "
+            f"ids or other values of clients? Otherwise raise {self._variable}",
         )
 
 
