@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from bandmaster.contrib.tracing.activation import makes_spans
 from bandmaster.contrib.tracing.metrics.settings import MetricsSettings
 from bandmaster.contrib.tracing.metrics.standard_settings import OpenTelemetryMetricsSettings
+from bandmaster.contrib.tracing.settings import TracingSettings
 from bandmaster.contrib.tracing.standard_settings import OpenTelemetrySettings
 
-__all__ = ["is_scraped", "is_scraped_by_application", "makes_metrics"]
+__all__ = ["is_scraped", "is_scraped_by_application", "makes_metrics", "traces_or_measures"]
 
 
 def makes_metrics(
@@ -25,6 +27,16 @@ def makes_metrics(
     if general.otel_sdk_disabled:
         return False
     return exports_metrics(settings, standard, general)
+
+
+def traces_or_measures(
+    settings: MetricsSettings,
+    standard: OpenTelemetryMetricsSettings,
+    general: OpenTelemetrySettings,
+    tracing: TracingSettings,
+) -> bool:
+    """Whether requests are traced or measured; one layer does both."""
+    return makes_spans(tracing, general) or makes_metrics(settings, standard, general)
 
 
 def exports_metrics(

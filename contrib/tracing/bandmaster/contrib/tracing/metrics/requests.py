@@ -38,6 +38,7 @@ class RequestMeasurement:
         "began",
         "close_code",
         "ended",
+        "finished",
         "first_byte",
         "is_stream",
         "may_stream",
@@ -64,6 +65,8 @@ class RequestMeasurement:
         self.responded: float | None = None
         """The time at which the application began its response."""
         self.first_byte: float | None = None
+        self.finished: float | None = None
+        """The time at which the application sent the end of its response; background tasks may follow."""
         self.may_stream = False
         self.is_stream = False
         self.close_code: int | None = None
@@ -83,12 +86,16 @@ class RequestMeasurement:
         if kind == "http.response.body":
             if self.may_stream and self.first_byte is None:
                 self._observe_first_part(message)
+            if not message.get("more_body", False):
+                self.finished = self._clock()
         elif kind == "http.response.start":
             if self.responded is None:
                 self.responded = self._clock()
                 self.may_stream, self.is_stream = _classify(self.method, message)
                 if self.is_stream:
                     self._metrics.stream_started(self)
+        elif kind == "http.response.pathsend":
+            self.finished = self._clock()
         elif kind == "websocket.send":
             self.messages_sent += 1
         elif kind == "websocket.close" and self.close_code is None:
@@ -168,7 +175,7 @@ class RequestMetrics:
         if measurement.ended:
             return
         measurement.ended = True
-        now = self._clock()
+        now = self._clock() if measurement.finished is None else measurement.finished
         if measurement.websocket:
             self._active_websockets.add(-1, measurement.active)
             self._record_websocket(measurement, now - measurement.began, status, route, error_type, context)

@@ -16,6 +16,7 @@ from bandmaster.contrib.taskiq import (
     TaskObserver,
     UnknownTaskError,
 )
+from bandmaster.contrib.tracing.error_names import name_error
 from bandmaster.contrib.tracing.metrics import catalogue
 
 __all__ = ["TaskMetrics"]
@@ -68,9 +69,3 @@ class TaskMetrics(TaskObserver):
 
 def _describe_error(error: BaseException | None) -> dict[str, str]:
     return {} if error is None else {"error.type": name_error(error)}
-
-
-def name_error(error: BaseException) -> str:
-    """The type of an error, as the conventions name it: with the module, unless it is built in."""
-    kind = type(error)
-    return kind.__qualname__ if kind.__module__ == "builtins" else f"{kind.__module__}.{kind.__qualname__}"
