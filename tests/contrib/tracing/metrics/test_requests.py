@@ -48,11 +48,13 @@ class Measured:
         return point
 
     def request(self, *messages, seconds=0.0, method="GET", end=None, **scope):
-        """Measure one request that sends these messages at once, and ends after some seconds."""
+        """Measure one request that sends the first of these messages at once, and the last one after some seconds."""
         measurement = self.metrics.started({"type": "http", "method": method, "http_version": "1.1", **scope})
-        for message in messages:
+        for message in messages[:1]:
             measurement.observe(message)
         self.clock.now += seconds
+        for message in messages[1:]:
+            measurement.observe(message)
         self.metrics.ended(measurement, **({"status": 200, "route": "/items/{id}"} | (end or {})))
         return measurement
 
@@ -116,7 +118,7 @@ def test_clients_cannot_make_series(measured) -> None:
         measured.request(
             method=f"M{number}",
             scheme=f"s{number}",
-            http_version=f"{number}",
+            http_version=f"v{number}",
             path=f"/items/{number}",
             headers=[(b"host", b"h%d.example" % number)],
             server=(f"h{number}", number),
@@ -164,6 +166,17 @@ def test_active_requests_rise_and_fall(measured) -> None:
     measured.metrics.ended(two, status=500, error_type="500")
     assert 0 == measured.point(catalogue.ACTIVE_REQUESTS).value
     assert 2 == sum(point.count for point in measured.points(catalogue.REQUEST_DURATION))
+
+
+def test_background_tasks_are_no_part_of_the_duration(measured) -> None:
+    """The duration ends with the last byte; work that an application does for itself afterwards doesn't count."""
+    measurement = measured.metrics.started({"type": "http", "method": "GET"})
+    measurement.observe(start(content_length="2"))
+    measured.clock.now += 1
+    measurement.observe(body(b"ok"))
+    measured.clock.now += 60
+    measured.metrics.ended(measurement, status=200)
+    assert 1 == measured.point(catalogue.REQUEST_DURATION).sum
 
 
 @pytest.mark.requirement("OBS-M6")

@@ -94,7 +94,9 @@ def test_nothing_to_merge() -> None:
     texts=st.lists(
         st.one_of(
             st.text(alphabet=st.characters(exclude_categories=["Cs"])),
-            st.sampled_from(['\n# HELP size "', "# EOF\n", "\n# TYPE jobs gauge\n", "\\", '"', "\r\n", "\x85", "\u2028"]),
+            st.sampled_from(
+                ['\n# HELP size "', "# EOF\n", "\n# TYPE jobs gauge\n", "\\", '"', "\r\n", "\x85", "\u2028"]
+            ),
         ),
         min_size=1,
         max_size=4,

@@ -187,7 +187,7 @@ COMPONENT_STATE: Final = Metric(
     "bandmaster.component.state",
     "gauge",
     "",
-    "1 for the state that a component is in, 0 for all others.",
+    "1 for the state that a component is in, 0 for those that it was in before.",
     ("component", "state"),
 )
 COMPONENT_START: Final = Metric(

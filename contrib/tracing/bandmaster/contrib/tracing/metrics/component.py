@@ -5,10 +5,10 @@ from __future__ import annotations
 from collections.abc import AsyncIterator, Iterator
 from contextlib import ExitStack
 
-from bandmaster.contrib.tracing.component import PRIORITY
-from bandmaster.contrib.tracing.daemon_threads import run_in_daemon_thread
 from opentelemetry.metrics import MeterProvider
 
+from bandmaster.contrib.tracing.component import PRIORITY
+from bandmaster.contrib.tracing.daemon_threads import run_in_daemon_thread
 from bandmaster.contrib.tracing.metrics.activation import makes_metrics
 from bandmaster.contrib.tracing.metrics.configuration import MetricsConfiguration, configure
 from bandmaster.contrib.tracing.metrics.settings import MetricsSettings
@@ -19,8 +19,6 @@ from bandmaster.contrib.tracing.standard_settings import OpenTelemetrySettings
 from bandmaster.kernel import Context, KernelSettings, LifespanBand, Problem, Restart, get_logger, lifespan
 
 __all__ = ["metrics", "runtime_metrics"]
-
-_LAST = LifespanBand.APPLICATION.priorities[-1]
 
 
 def find_problems(
@@ -92,7 +90,8 @@ def describe(
         yield f"metrics go to the global provider, {describe_global()}"
         return
     configuration = configure(settings, standard, general)
-    yield _describe_target(configuration)
+    if configuration.exporter.value != "none" or not settings.serves_scrapes:
+        yield _describe_target(configuration)
     yield from configuration.describe_conflicts()
     if settings.port is not None:
         host = f"[{settings.host}]" if ":" in settings.host else settings.host
@@ -109,9 +108,7 @@ def _describe_target(configuration: MetricsConfiguration) -> str:
     if exporter.value == "otlp":
         where = f"{hide_userinfo(endpoint.value)}{_from(endpoint.source)} by {configuration.protocol.value}"
         return f"metrics go to {where} every {configuration.interval.value:g} s{_from(configuration.interval.source)}"
-    return (
-        f"metrics go to {'standard output' if exporter.value == 'console' else 'no collector'}{_from(exporter.source)}"
-    )
+    return f"metrics go to {'standard output' if exporter.value == 'console' else 'nowhere'}{_from(exporter.source)}"
 
 
 def _from(source: str) -> str:
@@ -158,7 +155,8 @@ async def metrics(
         components.register(meter)
         register_budgets(meter, context)
         register_build_info(meter, context, service)
-        context.listen(components.on_event)
+        if hasattr(context, "listen"):
+            context.listen(components.on_event)
         yield provider
         if shut_down is not None:
             context.extend_timeout(settings.stop_timeout + 1)
@@ -175,7 +173,7 @@ async def metrics(
             )
 
 
-@lifespan(band=LifespanBand.APPLICATION, priority=_LAST, name="runtime_metrics", when=makes_metrics)
+@lifespan(band=LifespanBand.APPLICATION, name="runtime_metrics", when=makes_metrics)
 async def runtime_metrics(
     provider: MeterProvider | None, settings: MetricsSettings, context: Context
 ) -> AsyncIterator[None]:

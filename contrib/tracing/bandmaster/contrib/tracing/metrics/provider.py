@@ -4,15 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import ExitStack, contextmanager
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 
-from bandmaster.contrib.tracing.export.export_log import ExportLog
-from bandmaster.contrib.tracing.export.quiet_loggers import quiet_exporters
-from bandmaster.contrib.tracing.opentelemetry_internals import enable_provider
 from opentelemetry.sdk.metrics import (
     AlwaysOffExemplarFilter,
     AlwaysOnExemplarFilter,
     Counter,
+    ExemplarFilter,
     Histogram,
     MeterProvider,
     ObservableCounter,
@@ -31,12 +29,15 @@ from opentelemetry.sdk.metrics.export import (
 from opentelemetry.sdk.metrics.view import ExplicitBucketHistogramAggregation, View
 from opentelemetry.sdk.resources import Resource
 
+from bandmaster.contrib.tracing.export.export_log import ExportLog
+from bandmaster.contrib.tracing.export.quiet_loggers import quiet_exporters
 from bandmaster.contrib.tracing.metrics import catalogue
 from bandmaster.contrib.tracing.metrics.configuration import MetricsConfiguration
 from bandmaster.contrib.tracing.metrics.export.exporters import make_exporter
 from bandmaster.contrib.tracing.metrics.export.overflow import OverflowWatch
 from bandmaster.contrib.tracing.metrics.export.watched_exporter import WatchedExporter
 from bandmaster.contrib.tracing.metrics.settings import MetricsSettings
+from bandmaster.contrib.tracing.opentelemetry_internals import enable_provider
 from bandmaster.contrib.tracing.resource import make_resource
 from bandmaster.kernel import get_logger
 
@@ -45,7 +46,7 @@ if TYPE_CHECKING:
 
 __all__ = ["ReadableMeterProvider", "open_provider"]
 
-_FILTERS = {
+_FILTERS: Final[dict[str, Callable[[], ExemplarFilter]]] = {
     "always_on": AlwaysOnExemplarFilter,
     "always_off": AlwaysOffExemplarFilter,
     "trace_based": TraceBasedExemplarFilter,

@@ -6,9 +6,9 @@ from collections.abc import AsyncIterator
 from importlib.util import find_spec
 from typing import TYPE_CHECKING
 
-from bandmaster.contrib.tracing.component import PRIORITY
-from opentelemetry.metrics import MeterProvider
+from opentelemetry.metrics import MeterProvider, NoOpMeterProvider
 
+from bandmaster.contrib.tracing.component import PRIORITY
 from bandmaster.contrib.tracing.metrics.activation import makes_metrics
 from bandmaster.contrib.tracing.metrics.settings import MetricsSettings
 from bandmaster.contrib.tracing.metrics.standard_settings import OpenTelemetryMetricsSettings
@@ -37,11 +37,8 @@ def measures_tasks(
 @lifespan(band=LifespanBand.OBSERVABILITY, priority=PRIORITY, name="task_metrics", when=measures_tasks)
 async def task_metrics(provider: MeterProvider | None, context: Context) -> AsyncIterator[TaskObserver]:
     """Measures the attempts of tasks, and counts sendings and dead letters."""
-    if provider is None:
-        yield TaskObserver()
-        return
     # Imported here, since TaskIQ may not be installed.
     from bandmaster.contrib.taskiq import collect_tasks
     from bandmaster.contrib.tracing.metrics.observed.tasks import TaskMetrics
 
-    yield TaskMetrics(provider, collect_tasks(context.plan).keys())
+    yield TaskMetrics(provider or NoOpMeterProvider(), collect_tasks(context.plan).keys())

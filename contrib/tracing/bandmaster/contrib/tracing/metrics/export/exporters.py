@@ -7,12 +7,12 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
-from bandmaster.contrib.tracing.addresses import hide_userinfo
-from bandmaster.contrib.tracing.export.exporters import ExporterRefusedError
 from opentelemetry.metrics import NoOpMeterProvider
 from opentelemetry.sdk.metrics import Counter, Histogram, ObservableCounter
 from opentelemetry.sdk.metrics.export import AggregationTemporality, ConsoleMetricExporter, MetricExporter
 
+from bandmaster.contrib.tracing.addresses import hide_userinfo
+from bandmaster.contrib.tracing.export.exporters import ExporterRefusedError
 from bandmaster.contrib.tracing.metrics.configuration import MetricsConfiguration, Temporality
 
 __all__ = ["AbortableMetricExporter", "make_exporter"]
@@ -44,9 +44,10 @@ def make_exporter(configuration: MetricsConfiguration) -> AbortableMetricExporte
 
 
 def _make_http_exporter(configuration: MetricsConfiguration) -> AbortableMetricExporter:
-    from bandmaster.contrib.tracing.export.abortable_session import AbortableSession
     from opentelemetry.exporter.otlp.proto.http import Compression
     from opentelemetry.exporter.otlp.proto.http.metric_exporter import OTLPMetricExporter
+
+    from bandmaster.contrib.tracing.export.abortable_session import AbortableSession
 
     tls = configuration.tls.value
     session = AbortableSession()
@@ -72,7 +73,7 @@ def _make_http_exporter(configuration: MetricsConfiguration) -> AbortableMetricE
 
 def _make_grpc_exporter(configuration: MetricsConfiguration) -> AbortableMetricExporter:
     try:
-        import grpc
+        import grpc  # type: ignore[import-untyped]
         from opentelemetry.exporter.otlp.proto.grpc.metric_exporter import OTLPMetricExporter
     except ImportError as error:
         source = configuration.protocol.source

@@ -38,7 +38,8 @@ class ComponentMetrics:
 
     def __init__(self, components: Iterable[str]) -> None:
         self._lock = threading.Lock()
-        self._states = dict.fromkeys(components, "waiting")
+        self._states = {name: ["waiting"] for name in components}
+        """The states that each component has been in, the current one last."""
         self._durations: dict[str, float] = {}
         self._waits: dict[str, float] = {}
         self._restarts: Counter[tuple[str, str]] = Counter()
@@ -60,7 +61,8 @@ class ComponentMetrics:
             if isinstance(event, events.ComponentEvent):
                 state = _STATE_AFTER.get(type(event))
                 if state is not None:
-                    self._states[event.component] = state
+                    seen = self._states.setdefault(event.component, [])
+                    self._states[event.component] = [*(other for other in seen if other != state), state]
             match event:
                 case events.ComponentStarted() | events.ComponentDegraded():
                     self._durations[event.component] = event.own
@@ -77,9 +79,10 @@ class ComponentMetrics:
     def _observe_states(self) -> Iterator[Observation]:
         with self._lock:
             found = dict(self._states)
-        for component, current in found.items():
-            for state in STATES:
-                yield Observation(int(state == current), {"component": component, "state": state})
+        for component, states in found.items():
+            for state in states:
+                # States that a component was never in have no series: most of them happen in no deployment.
+                yield Observation(int(state == states[-1]), {"component": component, "state": state})
 
     def _observe_start(self) -> Iterator[Observation]:
         if self._took is not None:

@@ -10,7 +10,7 @@ import anyio
 from opentelemetry.metrics import Meter, Observation
 
 from bandmaster.contrib.tracing.metrics import catalogue
-from bandmaster.kernel import BandmasterError, Resources
+from bandmaster.kernel import BandmasterError, Resources, get_logger
 
 if TYPE_CHECKING:
     from bandmaster.contrib.taskiq import Depth
@@ -41,6 +41,7 @@ class QueueMetrics:
         self._read = read
         self._interval = interval
         self._depth: Depth | None = None
+        self._told = False
 
     def register(self, meter: Meter) -> None:
         """Create the instruments."""
@@ -62,6 +63,13 @@ class QueueMetrics:
             self._depth = await self._read()
         except BandmasterError:
             self._depth = None  # the queue's own probe tells of a server that is away
+        except Exception as error:  # noqa: BLE001  # a broker of another package
+            self._depth = None
+            if not self._told:
+                self._told = True
+                get_logger("bandmaster.metrics").warning(
+                    "the queue's depth can't be read", queue=self._queue, error=type(error).__name__, exception=error
+                )
 
     def _observe_messages(self) -> Iterator[Observation]:
         depth = self._depth

@@ -88,7 +88,7 @@ class FamilyConverter:
         for bound, number in zip((*point.explicit_bounds, math.inf), point.bucket_counts, strict=True):
             count += number
             inside = [exemplar for exemplar in point.exemplars if below < exemplar.value <= bound]
-            bucket = labels | {"le": floatToGoString(bound)}
+            bucket = labels | {"le": str(floatToGoString(bound))}  # type: ignore[no-untyped-call]
             family.add_sample(name, bucket, count, exemplar=self._choose_exemplar(name, bucket, inside, kept))
             below = bound
         family.add_sample(f"{family.name}_count", labels, point.count)
