@@ -78,7 +78,9 @@ class ScrapeServer:
         self._add(_UnixListener, socket.AF_UNIX, str(path), answer)
 
     def close(self) -> None:
-        """Stop listening, and end the thread. Responses under way have a few seconds to end."""
+        """Stop listening, and end the thread. Responses under way have a few seconds to end. Idempotent."""
+        if self._closed:
+            return
         self._closed = True
         self._wake.send(b"x")
         if self._thread is not None:
