@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import AsyncIterator, Iterator
 from contextlib import ExitStack, contextmanager, nullcontext
 
+import anyio
+from opentelemetry.context import Context as OtelContext
 from opentelemetry.propagators.textmap import TextMapPropagator
 from opentelemetry.trace import TracerProvider
 
@@ -141,7 +144,8 @@ async def tracing(
             provider, shut_down = opened, opened.shutdown
         stack.enter_context(register_provider(provider))
         stack.enter_context(_handle_library_spans(settings, provider) if foreign is None else nullcontext())
-        yield provider
+        with _observing_kernel(settings, standard, provider, context):
+            yield provider
         if shut_down is not None:
             context.extend_timeout(settings.stop_timeout + 1)
             # A little more than the queue needs, which keeps to its own deadline. Other programs may have added
@@ -164,6 +168,33 @@ async def trace_propagator(standard: OpenTelemetrySettings) -> AsyncIterator[Tex
     from bandmaster.contrib.tracing.propagation.choice import make_propagator
 
     yield make_propagator(standard.otel_propagators)
+
+
+@contextmanager
+def _observing_kernel(
+    settings: TracingSettings, standard: OpenTelemetrySettings, provider: TracerProvider, context: Context
+) -> Iterator[None]:
+    """Make spans of the kernel's events, from the beginning of the run until the block ends."""
+    if not settings.kernel_spans:
+        yield
+        return
+    from bandmaster.contrib.tracing.kernel_spans import KernelSpans
+    from bandmaster.contrib.tracing.sampling import ALWAYS_CONTEXT
+
+    offset = time.time() - anyio.current_time()
+    # A share of 0 means that there are to be no spans.
+    is_on = configure(settings, standard).sampling.value.ratio > 0
+    spans = KernelSpans(
+        provider.get_tracer("bandmaster.kernel"),
+        context.plan,
+        lambda at: round((at + offset) * 1e9),
+        ALWAYS_CONTEXT if is_on else OtelContext(),
+    )
+    context.listen(spans)
+    try:
+        yield
+    finally:
+        spans.finish()
 
 
 @contextmanager

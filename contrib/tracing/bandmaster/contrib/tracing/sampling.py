@@ -21,6 +21,10 @@ from bandmaster.contrib.tracing.configuration import Sampling
 
 _UNTRACED = create_key("bandmaster-untraced")
 
+_ALWAYS = create_key("bandmaster-always")
+
+ALWAYS_CONTEXT = Context({_ALWAYS: True})
+"""A context whose spans are recorded whatever the share of requests is: there are few of them."""
 UNTRACED_CONTEXT = Context({_UNTRACED: True})
 """A context in which no span is recorded: neither that of an excluded request nor those of its statements and calls."""
 
@@ -32,11 +36,11 @@ def make_sampler(sampling: Sampling) -> Sampler:
         ratio = ALWAYS_ON
     elif sampling.ratio == 0:
         ratio = ALWAYS_OFF
-    return UntracedSampler(ParentBased(ratio) if sampling.follows_parent else ratio)
+    return ContextSampler(ParentBased(ratio) if sampling.follows_parent else ratio)
 
 
-class UntracedSampler(Sampler):
-    """Leaves the decision to another sampler, except in the context of an excluded request."""
+class ContextSampler(Sampler):
+    """Leaves the decision to another sampler, except in the contexts `UNTRACED_CONTEXT` and `ALWAYS_CONTEXT`."""
 
     def __init__(self, inner: Sampler) -> None:
         self._should_sample = inner.should_sample
@@ -56,6 +60,8 @@ class UntracedSampler(Sampler):
         context = get_current() if parent_context is None else parent_context
         if _UNTRACED in context:
             return SamplingResult(Decision.DROP)
+        if _ALWAYS in context:
+            return SamplingResult(Decision.RECORD_AND_SAMPLE, attributes)
         return self._should_sample(parent_context, trace_id, name, kind, attributes, links, trace_state)
 
     def get_description(self) -> str:
