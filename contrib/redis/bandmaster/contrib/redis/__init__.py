@@ -20,6 +20,8 @@ if TYPE_CHECKING:
     from bandmaster.contrib.redis.errors import RedisRefusedError as RedisRefusedError
     from bandmaster.contrib.redis.errors import RedisUnavailableError as RedisUnavailableError
     from bandmaster.contrib.redis.errors import redis_errors as redis_errors
+    from bandmaster.contrib.redis.pool_gauges import RedisPoolGauge as RedisPoolGauge
+    from bandmaster.contrib.redis.pool_gauges import read_pool_gauge as read_pool_gauge
     from bandmaster.contrib.redis.reachability import see_redis as see_redis
     from bandmaster.contrib.redis.settings import RedisSettings as RedisSettings
     from bandmaster.contrib.redis.shared_databases import warn_if_shared as warn_if_shared
@@ -40,6 +42,7 @@ export_lazily(
             "RedisUnavailableError",
             "redis_errors",
         ],
+        "pool_gauges": ["RedisPoolGauge", "read_pool_gauge"],
         "reachability": ["see_redis"],
         "settings": ["RedisSettings"],
         "shared_databases": ["warn_if_shared"],

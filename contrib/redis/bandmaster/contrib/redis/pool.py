@@ -66,6 +66,14 @@ class BoundedPool(ConnectionPool):
         with redis_errors():
             await super().aclose()
 
+    def count_connections(self) -> tuple[int, int]:
+        """The numbers of open connections that wait in the pool, and that are in use."""
+        return len(self._available_connections), len(self._in_use_connections)
+
+    def count_waiting(self) -> int:
+        """The number of tasks that wait for a connection."""
+        return self._turns.statistics().tasks_waiting
+
     async def _wait_for_turn(self) -> None:
         self._guard.check()
         try:

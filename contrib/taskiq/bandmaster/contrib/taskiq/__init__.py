@@ -40,11 +40,12 @@ if TYPE_CHECKING:
     from bandmaster.contrib.taskiq.observers.task_observers import TaskObserver as TaskObserver
     from bandmaster.contrib.taskiq.queue import TaskHandle as TaskHandle
     from bandmaster.contrib.taskiq.queue import TaskQueue as TaskQueue
+    from bandmaster.contrib.taskiq.queue_depth import Depth as Depth
+    from bandmaster.contrib.taskiq.queue_depth import HasDepth as HasDepth
     from bandmaster.contrib.taskiq.results.result_backends import MemoryResults as MemoryResults
     from bandmaster.contrib.taskiq.results.result_backends import RedisResults as RedisResults
     from bandmaster.contrib.taskiq.schedules.declared_schedules import Schedule as Schedule
     from bandmaster.contrib.taskiq.settings import TaskIQSettings as TaskIQSettings
-    from bandmaster.contrib.taskiq.streams import Depth as Depth
     from bandmaster.contrib.taskiq.streams import LeasedStreamBroker as LeasedStreamBroker
     from bandmaster.contrib.taskiq.streams import LeasedStreamOptions as LeasedStreamOptions
     from bandmaster.contrib.taskiq.streams import StreamDeadLetters as StreamDeadLetters
@@ -92,10 +93,11 @@ export_lazily(
         ],
         "observers.task_observers": ["TaskObserver"],
         "queue": ["TaskHandle", "TaskQueue"],
+        "queue_depth": ["Depth", "HasDepth"],
         "results.result_backends": ["MemoryResults", "RedisResults"],
         "schedules.declared_schedules": ["Schedule"],
         "settings": ["TaskIQSettings"],
-        "streams": ["Depth", "LeasedStreamBroker", "LeasedStreamOptions", "StreamDeadLetters"],
+        "streams": ["LeasedStreamBroker", "LeasedStreamOptions", "StreamDeadLetters"],
         "task_declarations.options": ["TaskOptions"],
         "task_declarations.task": ["Task", "task"],
         "task_declarations.task_group": ["Tasks", "collect_tasks", "tasks"],

@@ -17,6 +17,7 @@ from bandmaster.contrib.taskiq.brokers.message_handle import Delivery
 from bandmaster.contrib.taskiq.dead_letters.dead_letter import Reason, make_dead_letter
 from bandmaster.contrib.taskiq.dead_letters.memory import MemoryDeadLetters
 from bandmaster.contrib.taskiq.message_labels import DELAY, ONCE, ONCE_FOR
+from bandmaster.contrib.taskiq.queue_depth import Depth
 
 
 class EmbeddedBroker(IsolatingBroker):
@@ -57,9 +58,10 @@ class EmbeddedBroker(IsolatingBroker):
 
     def put(self, data: bytes, delay: float = 0) -> None:
         """Enqueue the bytes of a message."""
-        message = EmbeddedMessage(self, str(next(self._numbers)), data)
+        due = self._clock() + delay
+        message = EmbeddedMessage(self, str(next(self._numbers)), data, due)
         if delay > 0:
-            heapq.heappush(self._delayed, (self._clock() + delay, next(self._numbers), message))
+            heapq.heappush(self._delayed, (due, next(self._numbers), message))
         else:
             self._waiting.append(message)
         self._wake()
@@ -87,6 +89,17 @@ class EmbeddedBroker(IsolatingBroker):
         """Wait until no task runs and no message waits, except delayed ones; for tests, and for a drain."""
         while self._waiting or self._held:  # a message may arrive between the event and this task's turn
             await self._idle.wait()
+
+    async def depth(self) -> Depth:
+        """The numbers of messages in the queue."""
+        self._move_due()
+        return Depth(
+            waiting=len(self._waiting),
+            held=len(self._held),
+            delayed=len(self._delayed),
+            dead=await self.dead_letters.count(),
+            oldest=max((self._clock() - message.due for message in self._waiting), default=0.0),
+        )
 
     async def ping(self) -> None:
         """Succeed: memory can always be reached."""
@@ -134,6 +147,8 @@ class EmbeddedMessage:
     broker: EmbeddedBroker
     id: str
     data: bytes
+    due: float
+    """The time from which it may be delivered."""
     deliveries: int = 0
 
     def begin(self, on_lost: Callable[[], object]) -> bool:

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from bandmaster.contrib.taskiq.streams.broker import Depth, LeasedStreamBroker
+from bandmaster.contrib.taskiq.streams.broker import LeasedStreamBroker
 from bandmaster.contrib.taskiq.streams.dead_letters import StreamDeadLetters
 from bandmaster.contrib.taskiq.streams.options import LeasedStreamOptions, options_of
 
-__all__ = ["Depth", "LeasedStreamBroker", "LeasedStreamOptions", "StreamDeadLetters", "options_of"]
+__all__ = ["LeasedStreamBroker", "LeasedStreamOptions", "StreamDeadLetters", "options_of"]

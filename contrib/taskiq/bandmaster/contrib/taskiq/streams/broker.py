@@ -8,7 +8,6 @@ import secrets
 import socket
 from collections.abc import AsyncGenerator, Callable
 from contextlib import AsyncExitStack, aclosing
-from dataclasses import dataclass
 from typing import Any
 
 import anyio
@@ -20,6 +19,7 @@ from bandmaster.contrib.taskiq.brokers.isolated_dependencies import IsolatingBro
 from bandmaster.contrib.taskiq.brokers.message_handle import Delivery
 from bandmaster.contrib.taskiq.errors import PoisonError
 from bandmaster.contrib.taskiq.logger import get_logger
+from bandmaster.contrib.taskiq.queue_depth import Depth
 from bandmaster.contrib.taskiq.streams.client_settings import make_probe_settings, make_reading_settings
 from bandmaster.contrib.taskiq.streams.consumer import Consumer
 from bandmaster.contrib.taskiq.streams.dead_letters import StreamDeadLetters
@@ -31,18 +31,6 @@ from bandmaster.contrib.taskiq.streams.script_runner import ScriptRunner, execut
 from bandmaster.kernel import BandmasterError
 
 _LEAVE_SECONDS = 5.0
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Depth:
-    """The numbers of messages in a queue."""
-
-    waiting: int
-    """Messages that no worker holds."""
-    held: int
-    """Messages that workers hold, whether their tasks run or not."""
-    delayed: int
-    dead: int
 
 
 class LeasedStreamBroker(IsolatingBroker):
@@ -210,8 +198,8 @@ class LeasedStreamBroker(IsolatingBroker):
             TransientError: the server can't be reached.
             PermanentError: the server refuses.
         """
-        waiting, held, delayed, dead = await self._make_runner(self._check_started()).run(DEPTH)
-        return Depth(waiting=waiting, held=held, delayed=delayed, dead=dead)
+        waiting, held, delayed, dead, oldest = await self._make_runner(self._check_started()).run(DEPTH)
+        return Depth(waiting=waiting, held=held, delayed=delayed, dead=dead, oldest=oldest / 1000)
 
     def _check_started(self) -> Redis:
         if self._client is None:

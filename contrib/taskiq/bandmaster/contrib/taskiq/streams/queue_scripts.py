@@ -62,6 +62,27 @@ end
 local id = redis.call('HGET', HISTORY, 'wakeup')
 if id and #redis.call('XRANGE', STREAM, id, id) > 0 then wakeups = 1 end
 local waiting = redis.call('XLEN', STREAM) - held - wakeups
-return {waiting, held, redis.call('ZCARD', DELAYED), redis.call('XLEN', DEAD)}
+local time, oldest = now(), 0
+local function note_first(entries)
+  for _, entry in ipairs(entries) do
+    if entry[1] ~= id then
+      oldest = math.max(oldest, time - tonumber(string.match(entry[1], '^%d+')))
+      return
+    end
+  end
+end
+local unread, groups = '-', redis.pcall('XINFO', 'GROUPS', STREAM)
+if not groups.err then
+  for _, group in ipairs(groups) do
+    local about = {}
+    for index = 1, #group, 2 do about[group[index]] = group[index + 1] end
+    if about.name == GROUP then unread = '(' .. about['last-delivered-id'] end
+  end
+end
+note_first(redis.call('XRANGE', STREAM, unread, '+', 'COUNT', 2))
+if not pending.err then note_first(redis.call('XPENDING', STREAM, GROUP, '-', '+', 2, RELEASED)) end
+local due = redis.call('ZRANGE', DELAYED, 0, 0, 'WITHSCORES')
+if due[2] then oldest = math.max(oldest, time - tonumber(due[2])) end
+return {waiting, held, redis.call('ZCARD', DELAYED), redis.call('XLEN', DEAD), oldest}
 """)
-"""Answers the numbers of waiting, held, delayed and dead messages."""
+"""Answers the numbers of waiting, held, delayed and dead messages, and the milliseconds that the oldest has waited."""

@@ -38,6 +38,7 @@ class RequestMeasurement:
         "began",
         "close_code",
         "ended",
+        "finished",
         "first_byte",
         "is_stream",
         "may_stream",
@@ -64,6 +65,8 @@ class RequestMeasurement:
         self.responded: float | None = None
         """The time at which the application began its response."""
         self.first_byte: float | None = None
+        self.finished: float | None = None
+        """The time at which the application sent the end of its response; background tasks may follow."""
         self.may_stream = False
         self.is_stream = False
         self.close_code: int | None = None
@@ -83,12 +86,16 @@ class RequestMeasurement:
         if kind == "http.response.body":
             if self.may_stream and self.first_byte is None:
                 self._observe_first_part(message)
+            if not message.get("more_body", False):
+                self.finished = self._clock()
         elif kind == "http.response.start":
             if self.responded is None:
                 self.responded = self._clock()
                 self.may_stream, self.is_stream = _classify(self.method, message)
                 if self.is_stream:
                     self._metrics.stream_started(self)
+        elif kind == "http.response.pathsend":
+            self.finished = self._clock()
         elif kind == "websocket.send":
             self.messages_sent += 1
         elif kind == "websocket.close" and self.close_code is None:
@@ -125,7 +132,7 @@ class RequestMetrics:
 
     def __init__(self, meter_provider: MeterProvider, *, clock: Callable[[], float] = perf_counter) -> None:
         self._clock = clock
-        meter = meter_provider.get_meter("bandmaster.tracing")
+        meter = meter_provider.get_meter(catalogue.SCOPE)
         self._duration = catalogue.REQUEST_DURATION.create_histogram(meter)
         self._active = catalogue.ACTIVE_REQUESTS.create_up_down_counter(meter)
         self._first_byte = catalogue.STREAM_FIRST_BYTE.create_histogram(meter)
@@ -168,7 +175,7 @@ class RequestMetrics:
         if measurement.ended:
             return
         measurement.ended = True
-        now = self._clock()
+        now = self._clock() if measurement.finished is None else measurement.finished
         if measurement.websocket:
             self._active_websockets.add(-1, measurement.active)
             self._record_websocket(measurement, now - measurement.began, status, route, error_type, context)
@@ -229,7 +236,7 @@ class RequestMetrics:
             labels["http.response.status_code"] = status
         code = measurement.close_code
         if code is not None:
-            labels["bandmaster.websocket.close_code"] = str(code) if code in _CLOSE_CODES else _OTHER
+            labels["close_code"] = str(code) if code in _CLOSE_CODES else _OTHER
         if error_type is not None:
             labels["error.type"] = error_type
         self._websocket_duration.record(duration, labels, context)

@@ -13,7 +13,7 @@ from opentelemetry.propagators.textmap import Getter, TextMapPropagator
 from opentelemetry.trace import Link, Span, SpanKind, TracerProvider
 from starlette.types import ASGIApp, Receive, Scope, Send
 
-from bandmaster.contrib.tracing.activation import makes_spans
+from bandmaster.contrib.tracing.metrics.activation import traces_or_measures
 from bandmaster.contrib.tracing.metrics.requests import KNOWN_METHODS, RequestMetrics
 from bandmaster.contrib.tracing.propagation.trace_headers import render_traceparent
 from bandmaster.contrib.tracing.propagation.trust import compile_callers
@@ -37,7 +37,7 @@ _WARNING_INTERVAL = 60.0
     priority=MiddlewareBand.OUTERMOST.priorities[0],
     name="tracing",
     before=("request_context",),
-    when=makes_spans,
+    when=traces_or_measures,
 )
 class TracingLayer:
     """Makes the span of each request and each WebSocket, and measures them where metrics are on.

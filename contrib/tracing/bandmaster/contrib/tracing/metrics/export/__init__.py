@@ -1,0 +1,1 @@
+"""The export of metrics to a collector, and what is watched on the way."""

@@ -1,0 +1,125 @@
+"""Make the exporter of metrics that the configuration names."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+from opentelemetry.metrics import NoOpMeterProvider
+from opentelemetry.sdk.metrics import Counter, Histogram, ObservableCounter
+from opentelemetry.sdk.metrics.export import AggregationTemporality, ConsoleMetricExporter, MetricExporter
+
+from bandmaster.contrib.tracing.addresses import hide_userinfo
+from bandmaster.contrib.tracing.export.exporters import ExporterRefusedError
+from bandmaster.contrib.tracing.metrics.configuration import MetricsConfiguration, Temporality
+
+__all__ = ["AbortableMetricExporter", "make_exporter"]
+
+
+@dataclass(frozen=True, slots=True)
+class AbortableMetricExporter:
+    """An exporter, and a function that ends an export under way from another thread."""
+
+    exporter: MetricExporter
+    abort: Callable[[], None]
+    address: str
+    """Where metrics go, for log events. Without a password."""
+
+
+def make_exporter(configuration: MetricsConfiguration) -> AbortableMetricExporter | None:
+    """Make the exporter; None if metrics are sent nowhere. Nothing is connected to.
+
+    Raises:
+        ExporterRefusedError: the extra for the protocol isn't installed, or a file of TLS can't be read.
+    """
+    if configuration.exporter.value == "none":
+        return None
+    if configuration.exporter.value == "console":
+        return AbortableMetricExporter(ConsoleMetricExporter(out=sys.stdout), lambda: None, "standard output")
+    if configuration.protocol.value == "grpc":
+        return _make_grpc_exporter(configuration)
+    return _make_http_exporter(configuration)
+
+
+def _make_http_exporter(configuration: MetricsConfiguration) -> AbortableMetricExporter:
+    from opentelemetry.exporter.otlp.proto.http import Compression
+    from opentelemetry.exporter.otlp.proto.http.metric_exporter import OTLPMetricExporter
+
+    from bandmaster.contrib.tracing.export.abortable_session import AbortableSession
+
+    tls = configuration.tls.value
+    session = AbortableSession()
+    exporter = OTLPMetricExporter(
+        endpoint=configuration.endpoint.value,
+        certificate_file=_name_file(tls.authorities),
+        client_certificate_file=_name_file(tls.certificate),
+        client_key_file=_name_file(tls.key),
+        headers=configuration.headers.value,
+        timeout=configuration.timeout.value,
+        compression=Compression(configuration.compression.value),
+        session=session,
+        preferred_temporality=make_temporality(configuration.temporality),
+        meter_provider=NoOpMeterProvider(),
+    )
+
+    def abort() -> None:
+        exporter.shutdown()  # a pause between two attempts ends
+        session.abort()
+
+    return AbortableMetricExporter(exporter, abort, hide_userinfo(configuration.endpoint.value))
+
+
+def _make_grpc_exporter(configuration: MetricsConfiguration) -> AbortableMetricExporter:
+    try:
+        import grpc  # type: ignore[import-untyped]
+        from opentelemetry.exporter.otlp.proto.grpc.metric_exporter import OTLPMetricExporter
+    except ImportError as error:
+        source = configuration.protocol.source
+        raise ExporterRefusedError(
+            f"{source} is grpc, and the exporter for gRPC isn't installed; install bandmaster-tracing[grpc], or set "
+            f"{source} to http/protobuf"
+        ) from error
+    tls, url = configuration.tls.value, configuration.endpoint.value
+    credentials = None
+    if url.startswith("https://"):
+        files = (tls.authorities, tls.key, tls.certificate)
+        credentials = grpc.ssl_channel_credentials(*map(_read_file, files))
+    exporter = OTLPMetricExporter(
+        endpoint=url,
+        insecure=url.startswith("http://"),
+        credentials=credentials,
+        headers=configuration.headers.value,
+        timeout=configuration.timeout.value,
+        compression=grpc.Compression.Gzip if configuration.compression.value == "gzip" else None,
+        preferred_temporality=make_temporality(configuration.temporality),
+        meter_provider=NoOpMeterProvider(),
+    )
+    return AbortableMetricExporter(exporter, exporter.shutdown, hide_userinfo(url))
+
+
+def make_temporality(preference: Temporality) -> dict[type, AggregationTemporality]:
+    """The temporality of each kind of instrument for a preference of OpenTelemetry's specification for OTLP."""
+    delta, cumulative = AggregationTemporality.DELTA, AggregationTemporality.CUMULATIVE
+    if preference == "cumulative":
+        return {Counter: cumulative, Histogram: cumulative, ObservableCounter: cumulative}
+    return {
+        Counter: delta,
+        Histogram: delta,
+        ObservableCounter: delta if preference == "delta" else cumulative,
+    }
+
+
+def _name_file(path: Path | None) -> str | None:
+    return None if path is None else str(path)
+
+
+def _read_file(path: Path | None) -> bytes | None:
+    if path is None:
+        return None
+    try:
+        return path.read_bytes()
+    except OSError as error:
+        message = f"{path}: {error.strerror}; the connection to the collector needs this file"
+        raise ExporterRefusedError(message) from error

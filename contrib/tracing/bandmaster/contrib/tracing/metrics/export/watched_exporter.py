@@ -1,0 +1,71 @@
+"""An exporter that tells of outages once, and can be ended at any time."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable
+from typing import Any
+
+from bandmaster.contrib.tracing.export.export_log import ExportLog
+from bandmaster.contrib.tracing.export.quiet_loggers import ThreadLogFilter
+from opentelemetry.sdk.metrics.export import MetricExporter, MetricExportResult, MetricsData
+
+from bandmaster.contrib.tracing.metrics.export.exporters import AbortableMetricExporter
+
+__all__ = ["WatchedExporter"]
+
+
+class WatchedExporter(MetricExporter):
+    """Exports by another exporter, and notes how that went. A reader's thread calls it."""
+
+    def __init__(
+        self,
+        inner: AbortableMetricExporter,
+        log: ExportLog,
+        records: ThreadLogFilter,
+        watch: Callable[[MetricsData], None],
+    ) -> None:
+        exporter = inner.exporter
+        super().__init__(exporter._preferred_temporality, exporter._preferred_aggregation)  # noqa: SLF001  # as readers do
+        self._inner = inner
+        self._log = log
+        self._records = records
+        self._watch = watch
+        self._closed = False
+
+    def export(self, metrics_data: MetricsData, timeout_millis: float = 10_000, **kwargs: Any) -> MetricExportResult:
+        """Export one collection. Never raises."""
+        if self._closed:
+            return MetricExportResult.FAILURE
+        self._records.thread = threading.current_thread()
+        try:
+            self._watch(metrics_data)
+            result = self._inner.exporter.export(metrics_data, timeout_millis=timeout_millis)
+            reason = self._records.take_reason()
+        except Exception as error:  # noqa: BLE001  # an exporter of somebody else; telemetry must not end the thread
+            result, reason = MetricExportResult.FAILURE, f"{type(error).__name__}: {error}"
+        if result is MetricExportResult.SUCCESS:
+            self._log.note_success()
+        else:
+            self._log.note_failure(count_points(metrics_data), reason or "the collector refused them")
+        return result
+
+    def force_flush(self, timeout_millis: float = 10_000) -> bool:
+        """Do nothing: nothing is buffered."""
+        return True
+
+    def shutdown(self, timeout_millis: float = 30_000, **kwargs: Any) -> None:
+        """End an export under way. Readers call this when their own time is over."""
+        if not self._closed:
+            self._closed = True
+            self._inner.abort()
+
+
+def count_points(data: MetricsData) -> int:
+    """The number of values in a collection."""
+    return sum(
+        len(metric.data.data_points)
+        for resource in data.resource_metrics
+        for scope in resource.scope_metrics
+        for metric in scope.metrics
+    )

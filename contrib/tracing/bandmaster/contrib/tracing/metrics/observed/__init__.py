@@ -1,0 +1,1 @@
+"""Observe the running application: components, budgets, pools, the queue and its tasks."""
