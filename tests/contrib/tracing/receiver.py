@@ -137,7 +137,7 @@ class Receiver:
             def do_POST(self) -> None:
                 receiver._handle(self)
 
-            def log_message(self, format: str, *args: Any) -> None:
+            def log_message(self, *args: Any) -> None:
                 """The server's own lines would stand among the output that tests read."""
 
         class Server(ThreadingHTTPServer):
