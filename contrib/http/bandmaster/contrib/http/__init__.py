@@ -8,6 +8,10 @@ from bandmaster.kernel import export_lazily
 
 if TYPE_CHECKING:
     from bandmaster.contrib.http.bodies import read_limited as read_limited
+    from bandmaster.contrib.http.call_observers import CallAttempt as CallAttempt
+    from bandmaster.contrib.http.call_observers import CallEnd as CallEnd
+    from bandmaster.contrib.http.call_observers import CallObserver as CallObserver
+    from bandmaster.contrib.http.call_observers import ReportEnd as ReportEnd
     from bandmaster.contrib.http.client import HttpClient as HttpClient
     from bandmaster.contrib.http.client import open_client as open_client
     from bandmaster.contrib.http.component import http as http
@@ -28,6 +32,7 @@ export_lazily(
     __name__,
     {
         "bodies": ["read_limited"],
+        "call_observers": ["CallAttempt", "CallEnd", "CallObserver", "ReportEnd"],
         "client": ["HttpClient", "open_client"],
         "component": ["http", "http_client"],
         "errors": [

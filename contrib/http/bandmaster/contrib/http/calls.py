@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Iterator
 from contextlib import contextmanager
+from itertools import count
 
 import anyio
 import httpx2
@@ -14,6 +15,7 @@ from bandmaster.contrib.http.errors import ClientLabel, HttpClosedError, HttpDea
 DEADLINE = "deadline"
 """The request extension for the seconds that a call may take; None for a call without a deadline."""
 _ENDS_AT = "bandmaster.ends_at"
+_SENDINGS = "bandmaster.sendings"
 
 
 class Calls:
@@ -40,7 +42,12 @@ class Calls:
             raise ValueError(f"extensions: expected seconds above 0, or None, as {DEADLINE!r}, got {seconds!r}")
         ends_at = None if seconds is None else anyio.current_time() + seconds
         # A new mapping: the caller may use one for several requests.
-        request.extensions = {**request.extensions, DEADLINE: seconds, _ENDS_AT: ends_at}
+        request.extensions = {**request.extensions, DEADLINE: seconds, _ENDS_AT: ends_at, _SENDINGS: count()}
+
+    def count_sending(self, request: httpx2.Request) -> int:
+        """How often a request of the call was sent before, by a repetition or a redirect."""
+        sendings: Iterator[int] = request.extensions.get(_SENDINGS) or count()
+        return next(sendings)
 
     def is_too_late(self, request: httpx2.Request, pause: float) -> bool:
         """Whether a pause would outlast the call."""
@@ -80,6 +87,16 @@ class Calls:
         """
         if self.closed:
             raise self._make_closed_error(request)
+
+    def find_cause(self, request: httpx2.Request, error: BaseException) -> BaseException:
+        """The error of this package that a cancellation stands for; other errors, and the caller's own cancellation,
+        unchanged.
+        """
+        if not isinstance(error, anyio.get_cancelled_exc_class()):
+            return error
+        if self.closed:
+            return self._make_closed_error(request)
+        return self._make_deadline_error(request) if self.is_too_late(request, 0) else error
 
     def close(self) -> None:
         """End all calls in flight, and refuse further ones."""

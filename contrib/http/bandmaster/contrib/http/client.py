@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
 from types import TracebackType
 from typing import Any, Self
@@ -10,6 +10,7 @@ from typing import Any, Self
 import httpx2
 
 from bandmaster.contrib.http.call_log import hide_urls
+from bandmaster.contrib.http.call_observers import CallObserver, CallObservers
 from bandmaster.contrib.http.calls import DEADLINE, Calls
 from bandmaster.contrib.http.cookies import NoCookies, refuse_cookies
 from bandmaster.contrib.http.errors import ClientLabel, http_errors, url_errors
@@ -34,7 +35,13 @@ class HttpClient(httpx2.AsyncClient):
     `HttpUnavailableError`, `HttpRefusedError` and httpx2's own class at the same time.
     """
 
-    def __init__(self, settings: HttpSettings, label: ClientLabel, transport: httpx2.AsyncBaseTransport) -> None:
+    def __init__(
+        self,
+        settings: HttpSettings,
+        label: ClientLabel,
+        transport: httpx2.AsyncBaseTransport,
+        observers: Sequence[CallObserver] = (),
+    ) -> None:
         self._calls = Calls(label, settings.deadline)
         self._label = label
         self._connections = transport
@@ -48,7 +55,9 @@ class HttpClient(httpx2.AsyncClient):
                 policy=RetryPolicy(
                     settings.retries, settings.backoff_base, settings.backoff_cap, settings.retry_after_cap
                 ),
-                forwarding=Forwarding(settings.forward_hosts),
+                forwarding=Forwarding(
+                    settings.forward_hosts, settings.forward_baggage_hosts, CallObservers(label.name, observers)
+                ),
                 label=label,
             ),
             trust_env=False,
@@ -124,18 +133,22 @@ class HttpClient(httpx2.AsyncClient):
 
 @asynccontextmanager
 async def open_client(
-    settings: HttpSettings, name: str, *, transport: httpx2.AsyncBaseTransport | None = None
+    settings: HttpSettings,
+    name: str,
+    *,
+    transport: httpx2.AsyncBaseTransport | None = None,
+    observers: Sequence[CallObserver] = (),
 ) -> AsyncIterator[HttpClient]:
     """A client besides the component's, until the block ends. Errors and log events name it by ``name``.
 
     ``transport`` is what a test has in place of connections, such as ``httpx2.MockTransport(answer)``: deadlines,
-    repetitions and errors are the real ones. The test closes it.
+    repetitions and errors are the real ones. The test closes it. ``observers`` are told of each attempt of a call.
 
     Raises:
         HttpRefusedError: certificates can't be read.
     """
     label = make_label(settings, name)
-    client = HttpClient(settings, label, transport or _make_transport(settings, label))
+    client = HttpClient(settings, label, transport or _make_transport(settings, label), observers)
     with hide_urls():
         try:
             yield client

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import importlib.util
-from collections.abc import AsyncIterator, Iterator, Mapping
+from collections.abc import AsyncIterator, Iterator, Mapping, Sequence
 
 import httpx2
 
+from bandmaster.contrib.http.call_observers import CallObserver
 from bandmaster.contrib.http.client import open_client
 from bandmaster.contrib.http.errors import HttpRefusedError
 from bandmaster.contrib.http.forwarding import has_opentelemetry, has_web
@@ -43,15 +44,22 @@ def find_start_problems(settings: HttpSettings) -> Iterator[Problem | str]:
             f"{settings.variable('forward_hosts')} is set, and there is nothing to forward: request ids come from "
             "bandmaster-web, traces from OpenTelemetry, and neither is installed."
         )
+    if settings.forward_baggage_hosts and not has_opentelemetry():
+        yield (
+            f"{settings.variable('forward_baggage_hosts')} is set, and there is nothing to forward: baggage comes from "
+            "OpenTelemetry, which isn't installed."
+        )
 
 
 @lifespan(band=LifespanBand.PERSISTENCE, name="http", budget=connections, check=find_start_problems)
-async def http(settings: HttpSettings, context: Context) -> AsyncIterator[httpx2.AsyncClient]:
+async def http(
+    settings: HttpSettings, context: Context, observers: Sequence[CallObserver]
+) -> AsyncIterator[httpx2.AsyncClient]:
     """An HTTP client that the whole application shares, with a bounded pool, deadlines and repetitions.
 
     The start connects to nothing, and there is no health check: the health of other services isn't that of this one.
     """
-    async with open_client(settings, context.name) as client:
+    async with open_client(settings, context.name, observers=observers) as client:
         yield client
 
 

@@ -73,6 +73,10 @@ class HttpSettings(Settings):
         description="The hosts that get the request id and the trace of the current request: names, or *.internal for "
         "all hosts below internal.",
     )
+    forward_baggage_hosts: _Names = Field(
+        default=(),
+        description="The hosts that get the baggage of the current trace, which may name users: names, or *.internal.",
+    )
 
     proxy_url: str | None = Field(
         default=None,
@@ -132,7 +136,7 @@ class HttpSettings(Settings):
             raise ValueError(f"expected a proxy such as http://host:3128; schemes are {', '.join(_PROXY_SCHEMES)}")
         return value
 
-    @field_validator("forward_hosts", mode="after")
+    @field_validator("forward_hosts", "forward_baggage_hosts", mode="after")
     @classmethod
     def _check_hosts(cls, value: tuple[str, ...]) -> tuple[str, ...]:
         return tuple(map(check_host_pattern, value))

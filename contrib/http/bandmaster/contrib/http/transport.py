@@ -7,6 +7,7 @@ from collections.abc import AsyncGenerator, AsyncIterator
 import anyio
 import httpx2
 
+from bandmaster.contrib.http.call_observers import ObservedAttempt
 from bandmaster.contrib.http.calls import Calls
 from bandmaster.contrib.http.errors import ClientLabel, http_errors, is_refused
 from bandmaster.contrib.http.forwarding import Forwarding
@@ -49,13 +50,13 @@ class CallTransport(httpx2.AsyncBaseTransport):
     async def handle_async_request(self, request: httpx2.Request) -> httpx2.Response:
         """Send the request, and repeat it where that may help and does no harm."""
         repeatable = may_repeat(request)
-        outgoing = self._forwarding.add_headers(request)
         attempts = 0
         while True:
             attempts += 1
+            outgoing, attempt = self._forwarding.begin(request, self._calls.count_sending(request))
             failure: httpx2.TransportError | httpx2.Response
             try:
-                failure = response = await self._inner.handle_async_request(outgoing)
+                failure = response = await self._send_once(outgoing, attempt)
             except _CONNECTION_ERRORS as error:
                 pause = None if not repeatable or is_refused(error) else self._policy.find_pause(attempts)
                 if pause is None or self._calls.is_too_late(request, pause):
@@ -66,17 +67,35 @@ class CallTransport(httpx2.AsyncBaseTransport):
                 if repeatable and response.status_code in REPEATED_STATUSES:
                     pause = self._policy.find_pause(attempts, read_retry_after(response.headers))
                 if pause is None or self._calls.is_too_late(request, pause):
-                    return self._limit_answer(request, response)
-                await response.aclose()
+                    return self._limit_answer(request, response, attempt)
+                try:
+                    await response.aclose()
+                finally:
+                    if attempt is not None:
+                        attempt.end()
             self._log_retry(request, failure, attempts, pause)
             await anyio.sleep(pause)
 
-    def _limit_answer(self, request: httpx2.Request, response: httpx2.Response) -> httpx2.Response:
+    async def _send_once(self, request: httpx2.Request, attempt: ObservedAttempt | None) -> httpx2.Response:
+        """Send a request once. The attempt ends here if it has no answer, and with the answer's body otherwise."""
+        if attempt is None:
+            return await self._inner.handle_async_request(request)
+        try:
+            response = await self._inner.handle_async_request(request)
+        except BaseException as error:
+            attempt.end(self._calls.find_cause(request, error))
+            raise
+        attempt.answer(response)
+        return response
+
+    def _limit_answer(
+        self, request: httpx2.Request, response: httpx2.Response, attempt: ObservedAttempt | None
+    ) -> httpx2.Response:
         assert isinstance(response.stream, httpx2.AsyncByteStream)
         return HttpResponse(
             response.status_code,
             headers=response.headers,
-            stream=LimitedStream(response.stream, request, self._calls, self._label),
+            stream=LimitedStream(response.stream, request, self._calls, self._label, attempt),
             extensions=response.extensions,
             label=self._label,
         )
@@ -118,19 +137,30 @@ class LimitedStream(httpx2.AsyncByteStream):
     """A body that must end within the deadline of its call, with this package's errors."""
 
     def __init__(
-        self, inner: httpx2.AsyncByteStream, request: httpx2.Request, calls: Calls, label: ClientLabel
+        self,
+        inner: httpx2.AsyncByteStream,
+        request: httpx2.Request,
+        calls: Calls,
+        label: ClientLabel,
+        attempt: ObservedAttempt | None,
     ) -> None:
         self._inner = inner
         self._request = request
         self._calls = calls
         self._label = label
+        self._attempt = attempt
 
     async def __aiter__(self) -> AsyncIterator[bytes]:
         chunks = aiter(self._inner)
         try:
             while True:
-                with http_errors(self._request, self._label), self._calls.limit(self._request):
-                    chunk = await anext(chunks, None)
+                try:
+                    with http_errors(self._request, self._label), self._calls.limit(self._request):
+                        chunk = await anext(chunks, None)
+                except BaseException as error:
+                    if self._attempt is not None:
+                        self._attempt.end(error)
+                    raise
                 if chunk is None:
                     return
                 yield chunk
@@ -140,4 +170,8 @@ class LimitedStream(httpx2.AsyncByteStream):
 
     async def aclose(self) -> None:
         """Close the body, and so its connection unless the body was read to its end."""
-        await self._inner.aclose()
+        try:
+            await self._inner.aclose()
+        finally:
+            if self._attempt is not None:
+                self._attempt.end()

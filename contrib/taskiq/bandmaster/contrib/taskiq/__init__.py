@@ -29,6 +29,15 @@ if TYPE_CHECKING:
     from bandmaster.contrib.taskiq.errors import UnknownTaskError as UnknownTaskError
     from bandmaster.contrib.taskiq.idempotency.idempotency import Idempotency as Idempotency
     from bandmaster.contrib.taskiq.idempotency.idempotency import Once as Once
+    from bandmaster.contrib.taskiq.observers.task_events import AttemptEnded as AttemptEnded
+    from bandmaster.contrib.taskiq.observers.task_events import AttemptOutcome as AttemptOutcome
+    from bandmaster.contrib.taskiq.observers.task_events import AttemptStarted as AttemptStarted
+    from bandmaster.contrib.taskiq.observers.task_events import MessageDied as MessageDied
+    from bandmaster.contrib.taskiq.observers.task_events import SendingEnded as SendingEnded
+    from bandmaster.contrib.taskiq.observers.task_events import TaskAttempt as TaskAttempt
+    from bandmaster.contrib.taskiq.observers.task_events import TaskEvent as TaskEvent
+    from bandmaster.contrib.taskiq.observers.task_events import TaskSending as TaskSending
+    from bandmaster.contrib.taskiq.observers.task_observers import TaskObserver as TaskObserver
     from bandmaster.contrib.taskiq.queue import TaskHandle as TaskHandle
     from bandmaster.contrib.taskiq.queue import TaskQueue as TaskQueue
     from bandmaster.contrib.taskiq.results.result_backends import MemoryResults as MemoryResults
@@ -71,6 +80,17 @@ export_lazily(
             "UnknownTaskError",
         ],
         "idempotency.idempotency": ["Idempotency", "Once"],
+        "observers.task_events": [
+            "AttemptEnded",
+            "AttemptOutcome",
+            "AttemptStarted",
+            "MessageDied",
+            "SendingEnded",
+            "TaskAttempt",
+            "TaskEvent",
+            "TaskSending",
+        ],
+        "observers.task_observers": ["TaskObserver"],
         "queue": ["TaskHandle", "TaskQueue"],
         "results.result_backends": ["MemoryResults", "RedisResults"],
         "schedules.declared_schedules": ["Schedule"],

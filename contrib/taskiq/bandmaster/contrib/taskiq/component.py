@@ -2,15 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Iterator, Mapping
+from collections.abc import AsyncIterator, Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from functools import partial
 
 from taskiq import AsyncBroker
 from taskiq.brokers.shared_broker import async_shared_broker
 
 from bandmaster.contrib.taskiq.backends import open_backends, run_broker
 from bandmaster.contrib.taskiq.brokers.embedded_broker import EmbeddedBroker
+from bandmaster.contrib.taskiq.dead_letters.dead_letter import Reason
 from bandmaster.contrib.taskiq.idempotency.idempotency import Idempotency
+from bandmaster.contrib.taskiq.observers.task_events import MessageDied
+from bandmaster.contrib.taskiq.observers.task_observers import TaskObserver, TaskObservers
 from bandmaster.contrib.taskiq.queue import TaskQueue
 from bandmaster.contrib.taskiq.schedules.declared_schedules import DeclaredSchedules
 from bandmaster.contrib.taskiq.schedules.scheduler import OnceScheduler, run_scheduler
@@ -20,6 +24,7 @@ from bandmaster.contrib.taskiq.start_checks import (
     find_scheduler_problems,
     find_worker_problems,
 )
+from bandmaster.contrib.taskiq.streams import LeasedStreamBroker
 from bandmaster.contrib.taskiq.task_declarations.task_group import collect_tasks
 from bandmaster.contrib.taskiq.worker.worker_service import WorkerService
 from bandmaster.kernel import Context, LifespanBand, Restart, lifespan
@@ -37,7 +42,9 @@ def count_connections(settings: TaskIQSettings) -> Mapping[str, int]:
 
 
 @lifespan(band=LifespanBand.MESSAGING, name="taskiq", budget=count_connections, check=find_queue_problems)
-async def taskiq(settings: TaskIQSettings, context: Context) -> AsyncIterator[TaskQueue]:
+async def taskiq(
+    settings: TaskIQSettings, context: Context, observers: Sequence[TaskObserver]
+) -> AsyncIterator[TaskQueue]:
     """The task queue, by which an application sends tasks."""
     tasks = collect_tasks(context.plan)
     is_worker = context.plan.role == WORKER
@@ -45,7 +52,16 @@ async def taskiq(settings: TaskIQSettings, context: Context) -> AsyncIterator[Ta
         limit = backends.connection_limit
         if limit is not None or (BUDGET in context.settings.limits and settings.redis_url is not None):
             context.check_budget(BUDGET, limit or 0)
-        queue = TaskQueue(backends.broker, tasks, backends.dead_letters, backends.schedules, backends.idempotency)
+        queue = TaskQueue(
+            backends.broker,
+            tasks,
+            backends.dead_letters,
+            backends.schedules,
+            backends.idempotency,
+            observers=TaskObservers(settings.queue, observers),
+        )
+        if isinstance(backends.broker, LeasedStreamBroker):
+            backends.broker.on_poison = partial(_report_poison, queue.observers)
         ping = getattr(backends.broker, "ping", None)
         if ping is not None:
             context.add_probe(context.name, ping, critical=settings.critical, timeout=2)
@@ -94,7 +110,7 @@ async def task_scheduler(queue: TaskQueue, settings: TaskIQSettings, context: Co
     if _is_embedded(queue) or context.plan.role != "web":
         declared = DeclaredSchedules({name: task.options.schedules for name, task in queue.tasks.items()})
         labels = {name: task.labels for name, task in queue.tasks.items()}
-        scheduler = OnceScheduler(queue.broker, [declared, queue.schedules], labels=labels)
+        scheduler = OnceScheduler(queue.broker, [declared, queue.schedules], labels=labels, observers=queue.observers)
 
         async def run() -> None:
             await context.wait_ready()
@@ -102,6 +118,10 @@ async def task_scheduler(queue: TaskQueue, settings: TaskIQSettings, context: Co
 
         context.supervise(run, name=context.name)
     yield
+
+
+def _report_poison(observers: TaskObservers, task_id: str) -> None:
+    observers.report(MessageDied("", task_id, observers.queue, Reason.POISON))
 
 
 def _is_embedded(queue: TaskQueue) -> bool:

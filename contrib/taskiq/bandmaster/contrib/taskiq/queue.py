@@ -15,6 +15,8 @@ from taskiq.kicker import AsyncKicker
 from bandmaster.contrib.taskiq.dead_letters.dead_letter import DeadLetters
 from bandmaster.contrib.taskiq.errors import TaskNotSentError, make_unknown_task_error
 from bandmaster.contrib.taskiq.idempotency.idempotency import Idempotency
+from bandmaster.contrib.taskiq.observers.observed_sending import observe_sending
+from bandmaster.contrib.taskiq.observers.task_observers import TaskObservers
 from bandmaster.contrib.taskiq.propagation import make_context_labels
 from bandmaster.contrib.taskiq.task_declarations.arguments import Arguments, read_arguments
 from bandmaster.contrib.taskiq.task_declarations.options import Label
@@ -73,6 +75,7 @@ class TaskQueue:
         schedules: ScheduleSource,
         idempotency: Idempotency,
         *,
+        observers: TaskObservers | None = None,
         now: Callable[[], datetime] = lambda: datetime.now(UTC),
     ) -> None:
         self.broker = broker
@@ -83,6 +86,8 @@ class TaskQueue:
         self.schedules = schedules
         """The source to which schedules can be added at run time."""
         self.idempotency = idempotency
+        self.observers = observers or TaskObservers()
+        """What follows the messages of the queue, such as tracing."""
         self._now = now
         self._arguments: dict[str, Arguments] = {}
 
@@ -151,15 +156,17 @@ class TaskQueue:
         labels: Mapping[str, Any],
         returned: Any = None,
     ) -> TaskHandle[Any]:
-        kicker: AsyncKicker[..., Any] = AsyncKicker(name, self.broker, {**labels, **make_context_labels()}, returned)
-        try:
-            sent: AsyncTaskiqTask[Any] = await kicker.with_task_id(task_id or new_request_id()).kiq(*args, **kwargs)
-        except SendTaskError as error:
-            cause = error.__cause__ or error
-            if isinstance(cause, BandmasterError):
-                raise cause from cause.__cause__
-            # Another package's error: transient or not can't be known, and most errors of brokers are transient.
-            raise TaskNotSentError(f"task {name!r} wasn't sent: {type(cause).__name__}: {cause}") from cause
+        chosen_id = task_id or new_request_id()
+        with observe_sending(self.observers, name, chosen_id, {**labels, **make_context_labels()}) as sent_labels:
+            kicker: AsyncKicker[..., Any] = AsyncKicker(name, self.broker, sent_labels, returned)
+            try:
+                sent: AsyncTaskiqTask[Any] = await kicker.with_task_id(chosen_id).kiq(*args, **kwargs)
+            except SendTaskError as error:
+                cause = error.__cause__ or error
+                if isinstance(cause, BandmasterError):
+                    raise cause from cause.__cause__
+                # Another package's error: transient or not can't be known, and most errors of brokers are transient.
+                raise TaskNotSentError(f"task {name!r} wasn't sent: {type(cause).__name__}: {cause}") from cause
         return TaskHandle(sent.task_id, sent.result_backend, returned)
 
     def _find_arguments(self, task: Task[..., Any]) -> Arguments:

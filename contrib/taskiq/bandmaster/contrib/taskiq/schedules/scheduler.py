@@ -20,6 +20,8 @@ from taskiq.utils import maybe_awaitable
 from bandmaster.contrib.taskiq.errors import render_error
 from bandmaster.contrib.taskiq.logger import get_logger
 from bandmaster.contrib.taskiq.message_labels import ONCE, ONCE_FOR, SCHEDULE
+from bandmaster.contrib.taskiq.observers.observed_sending import observe_sending
+from bandmaster.contrib.taskiq.observers.task_observers import TaskObservers
 from bandmaster.contrib.taskiq.schedules.firing import Firing, find_firing
 from bandmaster.kernel import TransientError
 
@@ -47,6 +49,7 @@ class OnceScheduler(TaskiqScheduler):
         sources: Iterable[ScheduleSource],
         *,
         labels: Mapping[str, Mapping[str, Any]] | None = None,
+        observers: TaskObservers | None = None,
         patience: float = 30.0,
         now: Callable[[], datetime] = lambda: datetime.now(UTC),
     ) -> None:
@@ -54,6 +57,7 @@ class OnceScheduler(TaskiqScheduler):
         self.on_given_up: Callable[[ScheduledTask], object] = lambda _: None
         """Called with a schedule whose firing couldn't be sent within ``patience``."""
         self._labels = labels or {}
+        self._observers = observers or TaskObservers()
         self._patience = patience
         self._now = now
         self._sends: set[asyncio.Task[Any] | None] = set()
@@ -100,12 +104,14 @@ class OnceScheduler(TaskiqScheduler):
             ONCE: firing.id,
             ONCE_FOR: f"{firing.remember_for:.0f}",
         }
-        kicker: AsyncKicker[Any, Any] = AsyncKicker(task.task_name, self.broker, labels)
-        try:
-            await kicker.with_task_id(task.task_id or firing.id).kiq(*task.args, **task.kwargs)
-        except SendTaskError as error:
-            # TaskIQ wraps every error of a broker.
-            raise error.__cause__ or error from error.__cause__
+        task_id = task.task_id or firing.id
+        with observe_sending(self._observers, task.task_name, task_id, labels) as sent_labels:
+            kicker: AsyncKicker[Any, Any] = AsyncKicker(task.task_name, self.broker, sent_labels)
+            try:
+                await kicker.with_task_id(task_id).kiq(*task.args, **task.kwargs)
+            except SendTaskError as error:
+                # TaskIQ wraps every error of a broker.
+                raise error.__cause__ or error from error.__cause__
 
     def _find_labels(self, task: str) -> Mapping[str, Any]:
         if task in self._labels:

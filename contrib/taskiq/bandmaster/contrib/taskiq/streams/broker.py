@@ -6,7 +6,7 @@ import asyncio
 import os
 import secrets
 import socket
-from collections.abc import AsyncGenerator
+from collections.abc import AsyncGenerator, Callable
 from contextlib import AsyncExitStack, aclosing
 from dataclasses import dataclass
 from typing import Any
@@ -83,6 +83,8 @@ class LeasedStreamBroker(IsolatingBroker):
         self._probe: Redis | None = None
         self._consumer: Consumer | None = None
         self._listening = False
+        self.on_poison: Callable[[str], object] = lambda task_id: None
+        """Called with the id of each message that was delivered too often, and is a dead letter now."""
 
     @property
     def options(self) -> LeasedStreamOptions:
@@ -226,6 +228,7 @@ class LeasedStreamBroker(IsolatingBroker):
         return Consumer(self._make_runner(client), reading, self._options, self._settings, self._store_poison_result)
 
     async def _store_poison_result(self, task_id: str, detail: str) -> None:
+        self.on_poison(task_id)
         error = PoisonError(detail)
         result: TaskiqResult[Any] = TaskiqResult(is_err=True, return_value=None, execution_time=0.0, error=error)
         await self.result_backend.set_result(task_id, result)

@@ -31,10 +31,19 @@ from bandmaster.contrib.taskiq.errors import (
 )
 from bandmaster.contrib.taskiq.logger import get_logger
 from bandmaster.contrib.taskiq.message_labels import TIMEOUT
+from bandmaster.contrib.taskiq.observers.task_events import (
+    AttemptEnded,
+    AttemptOutcome,
+    AttemptStarted,
+    MessageDied,
+    TaskAttempt,
+)
+from bandmaster.contrib.taskiq.observers.task_observers import TaskObservers
 from bandmaster.contrib.taskiq.propagation import restore_context
-from bandmaster.contrib.taskiq.worker.attempt_labels import make_next_labels, read_attempt
+from bandmaster.contrib.taskiq.worker.attempt_labels import make_next_labels
 from bandmaster.contrib.taskiq.worker.bound_tasks import BoundTask
 from bandmaster.contrib.taskiq.worker.middleware_steps import MiddlewareSteps
+from bandmaster.contrib.taskiq.worker.observed_attempt import make_attempt_ended, make_observed_attempt
 from bandmaster.contrib.taskiq.worker.retry_policy import Dead, Done, Outcome, Policy, Retry, decide
 from bandmaster.kernel import TransientError
 
@@ -78,13 +87,18 @@ class _Attempt:
     """One run of a task, with its result or error."""
 
     message: TaskiqMessage
-    number: int
+    observed: TaskAttempt
     acknowledge_type: AcknowledgeType
     ack: AckController
     policy: Policy
     value: Any = None
     error: Exception | None = None
     seconds: float = 0.0
+
+    @property
+    def number(self) -> int:
+        """The number of the attempt, from 1."""
+        return self.observed.number
 
     @property
     def has_no_result(self) -> bool:
@@ -103,6 +117,7 @@ class MessageProcessor:
         find_task: Callable[[str], BoundTask | None],
         fallback_policy: Policy,
         threads: int,
+        observers: TaskObservers | None = None,
     ) -> None:
         self.counts = Counts()
         self._broker = broker
@@ -111,6 +126,7 @@ class MessageProcessor:
         self._fallback_policy = fallback_policy
         self._threads = anyio.CapacityLimiter(threads)
         self._steps = MiddlewareSteps(broker)
+        self._observers = observers or TaskObservers()
 
     async def process(self, raw: Any, current: MessageInProgress) -> None:
         """Process a message from parsing to acknowledgement. A cancellation releases the message."""
@@ -124,7 +140,7 @@ class MessageProcessor:
         current.task = message.task_name
         if not current.handle.begin(current.lose):
             return
-        with restore_context(message.labels):
+        with restore_context(message.labels, with_trace=not self._observers.carries_trace):
             try:
                 await self._run_task(message, current)
             except asyncio.CancelledError:
@@ -141,16 +157,34 @@ class MessageProcessor:
         )
         # Without the error's own text, which quotes the message.
         detail = f"{error}: the bytes aren't a message of TaskIQ's"
-        await self._write(current.handle.dead_letter(Reason.UNREADABLE, detail), current)
+        if await self._write(current.handle.dead_letter(Reason.UNREADABLE, detail), current):
+            self._observers.report(MessageDied("", "", self._observers.queue, Reason.UNREADABLE))
 
     async def _run_task(self, message: TaskiqMessage, current: MessageInProgress) -> None:
         attempt = _Attempt(
             message,
-            read_attempt(message.labels),
+            make_observed_attempt(message, self._observers.queue, current.handle.deliveries),
             _read_acknowledge_type(message),
             AckController(current.handle.acknowledge),
             self._fallback_policy,
         )
+        with self._observers.observe_attempt(attempt.observed):
+            self._observers.report(AttemptStarted(attempt.observed))
+            began = time.perf_counter()
+            try:
+                outcome = await self._run_attempt(attempt, current)
+            except asyncio.CancelledError:
+                if not current.finishing:  # otherwise the end has been reported
+                    lost = AttemptOutcome.LOST if current.scope.cancel_called else AttemptOutcome.RELEASED
+                    self._observers.report(AttemptEnded(attempt.observed, lost, time.perf_counter() - began))
+                raise
+        if isinstance(outcome, Retry) and isinstance(current.handle, ThirdPartyHandle):
+            # Such a broker may not be able to delay a message, so the worker waits, unless the worker must stop.
+            await current.handle.wait(outcome.delay)
+        await self._end_message(attempt, outcome, current)
+
+    async def _run_attempt(self, attempt: _Attempt, current: MessageInProgress) -> Outcome:
+        """Run the task, decide what follows, and store the result."""
         began = time.perf_counter()
         try:
             await self._call_task(attempt)
@@ -170,12 +204,10 @@ class MessageProcessor:
         if attempt.error is None and attempt.acknowledge_type is AcknowledgeType.MANUAL and not attempt.ack.is_acked:
             attempt.error = TransientError("the task must acknowledge its message itself and didn't")
         outcome = _decide_outcome(attempt)
+        self._observers.report(make_attempt_ended(attempt.observed, outcome, attempt.seconds, attempt.error))
         with anyio.CancelScope(shield=True):
             await self._store_outcome(attempt, outcome)
-        if isinstance(outcome, Retry) and isinstance(current.handle, ThirdPartyHandle):
-            # Such a broker may not be able to delay a message, so the worker waits, unless the worker must stop.
-            await current.handle.wait(outcome.delay)
-        await self._end_message(attempt, outcome, current)
+        return outcome
 
     async def _call_task(self, attempt: _Attempt) -> None:
         name = attempt.message.task_name
@@ -263,7 +295,10 @@ class MessageProcessor:
                     get_logger().warning("no dead letter: the message had been acknowledged", **fields)
                     return
                 data = self._make_next_message(attempt, attempt.number)
-                await self._write(handle.dead_letter(reason, detail, data=data), current)
+                if await self._write(handle.dead_letter(reason, detail, data=data), current):
+                    self._observers.report(
+                        MessageDied(current.task, attempt.message.task_id, self._observers.queue, reason)
+                    )
 
     async def _release(self, message: TaskiqMessage, current: MessageInProgress) -> None:
         """Release the message of a cancelled task. No result is stored, since another worker will store one."""
@@ -292,7 +327,14 @@ class MessageProcessor:
 
     def _make_next_message(self, attempt: _Attempt, next_number: int) -> bytes:
         message = attempt.message
-        labels = make_next_labels(message.labels, next_number, attempt.number, attempt.error, datetime.now(UTC))
+        labels = make_next_labels(
+            message.labels,
+            next_number,
+            attempt.number,
+            attempt.error,
+            datetime.now(UTC),
+            attempt.observed.next_fields,
+        )
         return self._broker.formatter.dumps(message.model_copy(update={"labels": labels})).message
 
     def _log_outcome(self, attempt: _Attempt, outcome: Outcome) -> None:

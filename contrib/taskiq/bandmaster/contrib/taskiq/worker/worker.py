@@ -13,6 +13,7 @@ from taskiq import AckableMessage, AsyncBroker
 from bandmaster.contrib.taskiq.brokers.message_handle import Delivery, MessageHandle
 from bandmaster.contrib.taskiq.errors import render_error
 from bandmaster.contrib.taskiq.logger import get_logger
+from bandmaster.contrib.taskiq.observers.task_observers import TaskObservers
 from bandmaster.contrib.taskiq.worker.bound_tasks import BoundTask
 from bandmaster.contrib.taskiq.worker.message_processor import MessageInProgress, MessageProcessor
 from bandmaster.contrib.taskiq.worker.retry_policy import Policy
@@ -62,12 +63,13 @@ class Worker:
         fallback_policy: Policy,
         concurrency: int = 20,
         threads: int = 8,
+        observers: TaskObservers | None = None,
         find_task: Callable[[str], BoundTask | None] = lambda name: None,
     ) -> None:
         self.broker = broker
         self._make_handle = make_handle
         self._processor = MessageProcessor(
-            broker, tasks, find_task=find_task, fallback_policy=fallback_policy, threads=threads
+            broker, tasks, find_task=find_task, fallback_policy=fallback_policy, threads=threads, observers=observers
         )
         self._slots = anyio.Semaphore(concurrency, fast_acquire=True)
         self._running: set[MessageInProgress] = set()

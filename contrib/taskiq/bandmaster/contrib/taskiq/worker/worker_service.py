@@ -76,6 +76,7 @@ class WorkerService:
             fallback_policy=make_policy(TaskOptions(), settings),
             concurrency=settings.concurrency,
             threads=settings.threads,
+            observers=queue.observers,
             find_task=partial(_find_registered_task, queue.broker, resources, settings),
         )
 
