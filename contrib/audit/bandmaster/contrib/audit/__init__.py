@@ -7,11 +7,6 @@ from typing import TYPE_CHECKING
 from bandmaster.kernel import export_lazily
 
 if TYPE_CHECKING:
-    from bandmaster.contrib.audit.recording import AuditLog as AuditLog
-    from bandmaster.contrib.audit.recording import AuditPage as AuditPage
-    from bandmaster.contrib.audit.recording import AuditRecord as AuditRecord
-    from bandmaster.contrib.audit.recording import EntryFields as EntryFields
-    from bandmaster.contrib.audit.recording import OpenRecord as OpenRecord
     from bandmaster.contrib.audit.chain.findings import Finding as Finding
     from bandmaster.contrib.audit.chain.findings import FindingKind as FindingKind
     from bandmaster.contrib.audit.chain.keys import ChainKeys as ChainKeys
@@ -24,6 +19,11 @@ if TYPE_CHECKING:
     from bandmaster.contrib.audit.errors import AuditRefusedError as AuditRefusedError
     from bandmaster.contrib.audit.errors import AuditUnavailableError as AuditUnavailableError
     from bandmaster.contrib.audit.errors import UnverifiableError as UnverifiableError
+    from bandmaster.contrib.audit.recording import AuditLog as AuditLog
+    from bandmaster.contrib.audit.recording import AuditPage as AuditPage
+    from bandmaster.contrib.audit.recording import AuditRecord as AuditRecord
+    from bandmaster.contrib.audit.recording import EntryFields as EntryFields
+    from bandmaster.contrib.audit.recording import OpenRecord as OpenRecord
     from bandmaster.contrib.audit.settings import AuditSettings as AuditSettings
     from bandmaster.contrib.audit.stores.memory import MemoryAuditStore as MemoryAuditStore
     from bandmaster.contrib.audit.stores.sql_store import SqlAuditStore as SqlAuditStore

@@ -2,13 +2,39 @@
 
 from __future__ import annotations
 
-import sys
-from typing import Any
+from collections.abc import Iterator
+from contextlib import contextmanager
+from contextvars import ContextVar
+from dataclasses import dataclass
 
 from bandmaster.contrib.web import current_context
 from bandmaster.kernel import current_exchange
 
-_TASKS = "bandmaster.contrib.taskiq.running_task"
+
+@dataclass(frozen=True, slots=True)
+class RunningTask:
+    """The task that the running code is part of."""
+
+    task: str
+    task_id: str
+    schedule: str | None = None
+
+
+_TASK: ContextVar[RunningTask | None] = ContextVar("bandmaster.audit_task", default=None)
+
+
+@contextmanager
+def running_task(task: RunningTask) -> Iterator[None]:
+    """Name a task in the entries that the block's code records."""
+    token = _TASK.set(task)
+    try:
+        yield
+    finally:
+        try:
+            _TASK.reset(token)
+        except ValueError:
+            # A coroutine that is garbage collected is closed in another context, where nothing was set.
+            pass
 
 
 def read_context() -> dict[str, str]:
@@ -26,14 +52,7 @@ def read_context() -> dict[str, str]:
     client = None if exchange is None else exchange.scope.get("client")
     if client:
         fields["address"] = str(client[0])
-    fields |= _read_task()
+    task = _TASK.get()
+    if task is not None:
+        fields |= {"task": task.task, "task_id": task.task_id, "schedule": task.schedule}
     return {name: value for name, value in fields.items() if value}
-
-
-def _read_task() -> dict[str, str | None]:
-    # A task runs only where bandmaster-taskiq is imported already, and nothing else needs the package here.
-    module: Any = sys.modules.get(_TASKS)
-    task = None if module is None else module.current_task()
-    if task is None:
-        return {}
-    return {"task": task.name, "task_id": task.id, "schedule": task.schedule_id}

@@ -7,7 +7,11 @@ from importlib.util import find_spec
 
 from bandmaster.kernel import LifespanBand, LifespanContribution, ValueContribution, lifespan, value
 
-_PACKAGES = {"sql": "bandmaster.contrib.persistence", "oidc": "bandmaster.contrib.oidc"}
+_PACKAGES = {
+    "sql": "bandmaster.contrib.persistence",
+    "oidc": "bandmaster.contrib.oidc",
+    "taskiq": "bandmaster.contrib.taskiq",
+}
 
 
 def has_extra(extra: str) -> bool:

@@ -176,7 +176,9 @@ class AuditLog:
         records = await self.record_drafts([draft], beside=beside)
         return records[0] if records else None
 
-    async def record_drafts(self, drafts: Sequence[Draft], *, beside: AnySession | None = None) -> Sequence[AuditRecord]:
+    async def record_drafts(
+        self, drafts: Sequence[Draft], *, beside: AnySession | None = None
+    ) -> Sequence[AuditRecord]:
         """Record entries that are made already, in one transaction of their own."""
         with anyio.CancelScope(shield=True):
             if beside is None:
@@ -239,7 +241,7 @@ def make_record(link: ChainLink) -> AuditRecord:
 
 def log_link(link: ChainLink) -> None:
     """Log an entry that is stored, without personal fields. Never raises: what was recorded has happened."""
-    fields = {
+    fields: dict[str, Any] = {
         "stream": link.stream,
         "sequence": link.sequence,
         "hash": link.hash,
@@ -266,5 +268,3 @@ def is_refusal(error: BaseException) -> bool:
 def _check_action(action: object) -> None:
     if isinstance(action, str) and action.startswith(PREFIX):
         raise ValueError(f"action: names that begin with {PREFIX!r} are the audit trail's own, got {action!r}")
-
-

@@ -54,13 +54,13 @@ class AuditSettings(Settings):
         default=None,
         ge=10,
         allow_inf_nan=False,
-        description="Seconds between two verifications by the application itself: of all entries first, then of the new "
-        "ones. Unset: only 'bandmaster audit verify' verifies.",
+        description="Seconds between two verifications by the application itself: of all entries first, then of the "
+        "new ones. Unset: only 'bandmaster audit verify' verifies.",
     )
     checkpoint_file: Path | None = Field(
         default=None,
-        description="A file outside the database that remembers how far entries are verified. 'bandmaster audit verify' "
-        "begins there, and finds entries that were removed since.",
+        description="A file outside the database that remembers how far entries are verified. 'bandmaster audit "
+        "verify' begins there, and finds entries that were removed since.",
     )
     auth_events: Annotated[frozenset[str], NoDecode] = Field(
         default=AUTH_ACTIONS,

@@ -35,9 +35,7 @@ async def audit_sql_store(
     # memory has one connection only.
     own = manager if database.is_in_memory else DatabaseManager(own_settings(settings, database), "audit")
     try:
-        store = SqlAuditStore(
-            own, ChainKeys(settings.keys), lock_timeout=settings.lock_timeout, application=manager
-        )
+        store = SqlAuditStore(own, ChainKeys(settings.keys), lock_timeout=settings.lock_timeout, application=manager)
         await _warn_of_gaps(store)
         yield store
     finally:

@@ -40,9 +40,7 @@ def write_heads(file: IO[bytes], heads: Iterable[Head], keys: ChainKeys) -> int:
     """Write a checkpoint to an open file."""
     writer = SignedLinesWriter(file, CHECKPOINT, keys, {"at": render_time(datetime.now(UTC))})
     for head in heads:
-        writer.write(
-            {"stream": head.stream, "sequence": head.sequence, "hash": head.hash, "entry_key": head.key_id}
-        )
+        writer.write({"stream": head.stream, "sequence": head.sequence, "hash": head.hash, "entry_key": head.key_id})
     writer.finish()
     return writer.count
 
@@ -97,7 +95,8 @@ def read_anchors(path: Path, keys: ChainKeys) -> Iterator[Head]:
         raise UnverifiableError(f"{path} can't be read: {error.strerror}") from error
     if not found:
         raise UnverifiableError(
-            f"{path} names no entry: expected an export, a checkpoint, or log lines in JSON with the event {LOG_EVENT!r}"
+            f"{path} names no entry: expected an export, a checkpoint, or log lines in JSON with the event "
+            f"{LOG_EVENT!r}"
         )
 
 

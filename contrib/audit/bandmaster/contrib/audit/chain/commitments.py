@@ -38,9 +38,7 @@ class PersonalField:
 def make_personal_fields(entry: AuditEntry) -> dict[str, PersonalField]:
     """The personal fields of an entry by name, each with a salt of its own."""
     return {
-        name: PersonalField(
-            render_canonical(value), secrets.token_hex(_SALT_BYTES), entry.personal_subject(name)
-        )
+        name: PersonalField(render_canonical(value), secrets.token_hex(_SALT_BYTES), entry.personal_subject(name))
         for name, value in entry.personal_fields().items()
     }
 

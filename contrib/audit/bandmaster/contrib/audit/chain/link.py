@@ -103,9 +103,7 @@ def make_message(link: ChainLink) -> bytes:
     return _DOMAIN + render_canonical(fields).encode()
 
 
-def make_link(
-    entry: AuditEntry, *, stream: str, sequence: int, previous: str, keys: ChainKeys
-) -> ChainLink:
+def make_link(entry: AuditEntry, *, stream: str, sequence: int, previous: str, keys: ChainKeys) -> ChainLink:
     """The link of a new entry that follows ``previous``."""
     personal = make_personal_fields(entry)
     texts = {name: _as_text(getattr(entry, name)) for name in PLAIN_TEXTS}

@@ -36,7 +36,9 @@ def parse_link(line: Mapping[str, Any]) -> ChainLink:
     try:
         personal = line["personal"]
         texts = {name: line[name] for name in PLAIN_TEXTS}
-        if type(line["sequence"]) is not int or not all(value is None or isinstance(value, str) for value in texts.values()):
+        if type(line["sequence"]) is not int or not all(
+            value is None or isinstance(value, str) for value in texts.values()
+        ):
             raise ValueError("a field is of another type")
         return ChainLink(
             stream=_text(line["stream"]),

@@ -94,10 +94,10 @@ class SignedLinesReader:
             self.unknown_key = key_id
             return
         if self._keys and not key_id:
-            raise UnverifiableError(f"{self._name} is signed without a key, although there are keys: anybody can write it")
-        if line.get("lines") != count or not self._keys.confirms(
-            _make_message(before), key_id, str(line["signature"])
-        ):
+            raise UnverifiableError(
+                f"{self._name} is signed without a key, although there are keys: anybody can write it"
+            )
+        if line.get("lines") != count or not self._keys.confirms(_make_message(before), key_id, str(line["signature"])):
             raise UnverifiableError(f"{self._name} was changed since it was written: its signature is another one")
 
     def require_key(self) -> None:
@@ -157,7 +157,8 @@ def read_log_lines(file: Iterable[bytes]) -> Iterator[dict[str, Any]]:
 
 
 def _make_message(digest: Any) -> bytes:
-    return _DOMAIN + digest.hexdigest().encode()
+    text: str = digest.hexdigest()
+    return _DOMAIN + text.encode()
 
 
 def _sync_directory(path: Path) -> None:

@@ -152,9 +152,9 @@ class StreamVerifier:
 
     def confirm_late(self, link: ChainLink) -> None:
         """Take an entry of `late`."""
-        if link.action == ERASED and self._keys.knows(link.key_id) and (link.key_id != NO_KEY or not self._keys):
-            if self._keys.confirms(link.message(), link.key_id, link.hash):
-                self.late.discard(link.sequence)
+        is_ours = self._keys.knows(link.key_id) and (link.key_id != NO_KEY or not self._keys)
+        if link.action == ERASED and is_ours and self._keys.confirms(link.message(), link.key_id, link.hash):
+            self.late.discard(link.sequence)
 
     def finish(self) -> StreamReport:
         """The report, after the last link."""
@@ -204,7 +204,11 @@ class StreamVerifier:
             if link.sequence == 1:
                 if link.previous != genesis_hash(link.stream):
                     self._find(
-                        FindingKind.RELINKED, 1, 1, [genesis_hash(link.stream), link.previous], "it isn't the stream's first"
+                        FindingKind.RELINKED,
+                        1,
+                        1,
+                        [genesis_hash(link.stream), link.previous],
+                        "it isn't the stream's first",
                     )
                 return
             # Explained if a later entry reports that those before were pruned.
@@ -274,11 +278,15 @@ class StreamVerifier:
             else:
                 found = commit(name, personal)
                 if found != (commitments[name] if isinstance(commitments, Mapping) else None):
-                    self._find_personal(link, FindingKind.PERSONAL_ALTERED, name, found, f"{name!r} isn't what was written")
+                    self._find_personal(
+                        link, FindingKind.PERSONAL_ALTERED, name, found, f"{name!r} isn't what was written"
+                    )
 
     def _expect_erasure(self, link: ChainLink, name: str, erased_by: int) -> None:
         if erased_by <= link.sequence or len(self._erasures) >= _MAX_PENDING:
-            self._find_personal(link, FindingKind.PERSONAL_MISSING, name, erased_by, f"{name!r} is gone without a report")
+            self._find_personal(
+                link, FindingKind.PERSONAL_MISSING, name, erased_by, f"{name!r} is gone without a report"
+            )
             return
         if self._end is not None and erased_by > self._end:
             self.late.add(erased_by)

@@ -230,5 +230,3 @@ def _check_names(names: object) -> frozenset[str]:
     if not isinstance(names, frozenset | set | list | tuple) or not all(isinstance(each, str) for each in names):
         raise ValueError("erased: expected names of personal fields")
     return frozenset(names)
-
-

@@ -120,4 +120,3 @@ def contains(given: JsonMapping, wanted: JsonMapping) -> bool:
     return all(
         name in given and render_canonical(given[name]) == render_canonical(value) for name, value in wanted.items()
     )
-

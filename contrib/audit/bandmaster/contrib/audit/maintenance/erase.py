@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
+from functools import partial
 from typing import Any
 
 from sqlalchemy import Connection, select, update
@@ -48,7 +49,7 @@ async def erase_subject(
         if streams is not None and stream not in streams:
             continue
         result = await store.run(
-            lambda connection, stream=stream: _erase(connection, store, stream, subject, actor, reason)
+            partial(_erase, store=store, stream=stream, subject=subject, actor=actor, reason=reason)
         )
         if result is not None:
             erased.append(result)
@@ -56,7 +57,7 @@ async def erase_subject(
 
 
 def _erase(
-    connection: Connection, store: SqlAuditStore, stream: str, subject: str, actor: str, reason: str
+    connection: Connection, *, store: SqlAuditStore, stream: str, subject: str, actor: str, reason: str
 ) -> ErasedFields | None:
     # Before the fields are read, so that no entry about the person is added meanwhile.
     lock_stream(connection, stream, store.lock_timeout)

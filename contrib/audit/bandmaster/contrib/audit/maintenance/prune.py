@@ -46,12 +46,24 @@ class PrunedEntries:
 
 
 async def find_cut(store: SqlAuditStore, stream: str, before: datetime) -> int:
-    """The last sequence before which every entry of a stream is older than a time; 0 if the first one isn't."""
-    newer = select(func.min(_ENTRY.sequence)).where(_ENTRY.stream == stream, _ENTRY.at >= before)
+    """The last sequence up to which every entry of a stream is older than a time; 0 if the first one isn't.
+
+    The last entry of a stream always stays: the report of the pruning follows it.
+    """
     newest = select(func.max(_ENTRY.sequence)).where(_ENTRY.stream == stream)
-    cut, last = await store.run(lambda connection: (connection.scalar(newer), connection.scalar(newest)))
-    # The last entry always stays: the report of the pruning follows it.
-    return 0 if last is None else min(last - 1, (last if cut is None else cut - 1))
+    last = await store.run(lambda connection: connection.scalar(newest)) or 0
+    return min(max(0, last - 1), await find_last_before(store, stream, before))
+
+
+async def find_last_before(store: SqlAuditStore, stream: str, moment: datetime) -> int:
+    """The last sequence up to which every entry of a stream is older than a time; 0 if the first one isn't.
+
+    Times don't grow with sequences everywhere: an entry has the time of its action, and its place by its commit.
+    """
+    newer = select(func.min(_ENTRY.sequence)).where(_ENTRY.stream == stream, _ENTRY.at >= moment)
+    newest = select(func.max(_ENTRY.sequence)).where(_ENTRY.stream == stream)
+    first, last = await store.run(lambda connection: (connection.scalar(newer), connection.scalar(newest)))
+    return last or 0 if first is None else first - 1
 
 
 async def prune_stream(
@@ -132,8 +144,8 @@ def _delete_batch(connection: Connection, stream: str, through: int) -> int:
     if first is None or first > through:
         return 0
     last = min(through, first + BATCH - 1)
-    # The entries last: the number of them is what counts.
-    for table in (personal_table, entries_table):
-        result = connection.execute(delete(table).where(table.c.stream == stream, table.c.sequence <= last))
+    is_old = personal_table.c.sequence <= last
+    connection.execute(delete(personal_table).where(personal_table.c.stream == stream, is_old))
+    result = connection.execute(delete(entries_table).where(_ENTRY.stream == stream, _ENTRY.sequence <= last))
     deleted: int = result.rowcount
     return deleted

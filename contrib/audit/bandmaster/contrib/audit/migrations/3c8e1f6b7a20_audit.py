@@ -120,17 +120,21 @@ BEGIN
     RAISE EXCEPTION 'audit_personal is append-only: % of % of entry % of the stream % is refused',
         TG_OP, OLD.name, OLD.sequence, OLD.stream USING ERRCODE = 'insufficient_privilege';
 END $$
-""",
+""",  # noqa: S608  # the only text that is put in is a literal of this file
     """
 CREATE FUNCTION audit_guard_truncate() RETURNS trigger LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp AS $$
 BEGIN
     RAISE EXCEPTION '% is append-only: TRUNCATE is refused', TG_TABLE_NAME USING ERRCODE = 'insufficient_privilege';
 END $$
 """,
-    "CREATE TRIGGER audit_entries_guard BEFORE UPDATE OR DELETE ON audit_entries "
-    "FOR EACH ROW EXECUTE FUNCTION audit_guard_entries()",
-    "CREATE TRIGGER audit_personal_guard BEFORE UPDATE OR DELETE ON audit_personal "
-    "FOR EACH ROW EXECUTE FUNCTION audit_guard_personal()",
+    """
+CREATE TRIGGER audit_entries_guard BEFORE UPDATE OR DELETE ON audit_entries
+FOR EACH ROW EXECUTE FUNCTION audit_guard_entries()
+""",
+    """
+CREATE TRIGGER audit_personal_guard BEFORE UPDATE OR DELETE ON audit_personal
+FOR EACH ROW EXECUTE FUNCTION audit_guard_personal()
+""",
     "CREATE TRIGGER audit_entries_truncate BEFORE TRUNCATE ON audit_entries EXECUTE FUNCTION audit_guard_truncate()",
     "CREATE TRIGGER audit_personal_truncate BEFORE TRUNCATE ON audit_personal EXECUTE FUNCTION audit_guard_truncate()",
     # Also in a session that replays changes of another server (session_replication_role = replica).
@@ -155,29 +159,45 @@ END $$
 """,
 )
 
+# A literal of this file.
 _SQLITE_IS_PRUNED = (
     "EXISTS (SELECT 1 FROM audit_entries e WHERE e.stream = OLD.stream AND e.action = 'audit.pruned' "
     "AND e.sequence > OLD.sequence AND json_extract(e.details, '$.through') >= OLD.sequence)"
 )
 
 SQLITE = (
-    "CREATE TRIGGER audit_entries_update BEFORE UPDATE ON audit_entries "
-    "BEGIN SELECT RAISE(ABORT, 'audit_entries is append-only: UPDATE is refused'); END",
-    f"CREATE TRIGGER audit_entries_delete BEFORE DELETE ON audit_entries WHEN NOT {_SQLITE_IS_PRUNED} "
-    "BEGIN SELECT RAISE(ABORT, 'audit_entries is append-only: DELETE is refused'); END",
+    """
+CREATE TRIGGER audit_entries_update BEFORE UPDATE ON audit_entries
+BEGIN SELECT RAISE(ABORT, 'audit_entries is append-only: UPDATE is refused'); END
+""",
+    f"""
+CREATE TRIGGER audit_entries_delete BEFORE DELETE ON audit_entries WHEN NOT {_SQLITE_IS_PRUNED}
+BEGIN SELECT RAISE(ABORT, 'audit_entries is append-only: DELETE is refused'); END
+""",
     # INSERT OR REPLACE removes rows without the triggers of DELETE.
-    "CREATE TRIGGER audit_entries_insert BEFORE INSERT ON audit_entries WHEN EXISTS (SELECT 1 FROM audit_entries e "
-    "WHERE (e.stream = NEW.stream AND (e.sequence = NEW.sequence OR e.previous = NEW.previous)) OR e.id = NEW.id) "
-    "BEGIN SELECT RAISE(ABORT, 'audit_entries has this entry already'); END",
-    "CREATE TRIGGER audit_personal_update BEFORE UPDATE ON audit_personal WHEN NOT (OLD.erased_by IS NULL "
-    "AND NEW.value IS NULL AND NEW.salt IS NULL AND NEW.subject IS NULL AND NEW.stream = OLD.stream "
-    "AND NEW.sequence = OLD.sequence AND NEW.name = OLD.name AND NEW.erased_by > OLD.sequence "
-    "AND EXISTS (SELECT 1 FROM audit_entries e WHERE e.stream = NEW.stream AND e.sequence = NEW.erased_by "
-    "AND e.action = 'audit.erased')) "
-    "BEGIN SELECT RAISE(ABORT, 'audit_personal is append-only: UPDATE is refused'); END",
-    f"CREATE TRIGGER audit_personal_delete BEFORE DELETE ON audit_personal WHEN NOT {_SQLITE_IS_PRUNED} "
-    "BEGIN SELECT RAISE(ABORT, 'audit_personal is append-only: DELETE is refused'); END",
-    "CREATE TRIGGER audit_personal_insert BEFORE INSERT ON audit_personal WHEN EXISTS (SELECT 1 FROM audit_personal p "
-    "WHERE p.stream = NEW.stream AND p.sequence = NEW.sequence AND p.name = NEW.name) "
-    "BEGIN SELECT RAISE(ABORT, 'audit_personal has this field already'); END",
+    """
+CREATE TRIGGER audit_entries_insert BEFORE INSERT ON audit_entries WHEN EXISTS (
+    SELECT 1 FROM audit_entries e
+    WHERE (e.stream = NEW.stream AND (e.sequence = NEW.sequence OR e.previous = NEW.previous)) OR e.id = NEW.id)
+BEGIN SELECT RAISE(ABORT, 'audit_entries has this entry already'); END
+""",
+    """
+CREATE TRIGGER audit_personal_update BEFORE UPDATE ON audit_personal WHEN NOT (
+    OLD.erased_by IS NULL AND NEW.value IS NULL AND NEW.salt IS NULL AND NEW.subject IS NULL
+    AND NEW.stream = OLD.stream AND NEW.sequence = OLD.sequence AND NEW.name = OLD.name
+    AND NEW.erased_by IS NOT NULL AND NEW.erased_by > OLD.sequence AND EXISTS (
+        SELECT 1 FROM audit_entries e
+        WHERE e.stream = NEW.stream AND e.sequence = NEW.erased_by AND e.action = 'audit.erased'))
+BEGIN SELECT RAISE(ABORT, 'audit_personal is append-only: UPDATE is refused'); END
+""",
+    f"""
+CREATE TRIGGER audit_personal_delete BEFORE DELETE ON audit_personal WHEN NOT {_SQLITE_IS_PRUNED}
+BEGIN SELECT RAISE(ABORT, 'audit_personal is append-only: DELETE is refused'); END
+""",
+    """
+CREATE TRIGGER audit_personal_insert BEFORE INSERT ON audit_personal WHEN EXISTS (
+    SELECT 1 FROM audit_personal p
+    WHERE p.stream = NEW.stream AND p.sequence = NEW.sequence AND p.name = NEW.name)
+BEGIN SELECT RAISE(ABORT, 'audit_personal has this field already'); END
+""",
 )

@@ -35,7 +35,9 @@ def select_wanted(wanted: AuditFilter, *, limit: int, before: Position | None) -
     if wanted.subject is not None:
         query = query.where(_has_personal(_PERSONAL.subject == wanted.subject))
     if wanted.address is not None:
-        query = query.where(_has_personal(_PERSONAL.name == ADDRESS, _PERSONAL.value == render_canonical(wanted.address)))
+        query = query.where(
+            _has_personal(_PERSONAL.name == ADDRESS, _PERSONAL.value == render_canonical(wanted.address))
+        )
     for name, value in wanted.personal.items():
         query = query.where(_has_personal(_PERSONAL.name == name, _PERSONAL.value == render_canonical(value)))
     if wanted.since is not None:

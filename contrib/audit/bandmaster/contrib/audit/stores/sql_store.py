@@ -77,7 +77,7 @@ class SqlAuditStore:
         while True:
             size = min(limit, _PAGE) if wanted.details else limit
             query = select_wanted(wanted, limit=size, before=before)
-            page = await self.run(lambda connection, query=query: read_links(connection, query))
+            page = await self.run(partial(read_links, query=query))
             found += [link for link in page if not wanted.details or contains(link.to_entry().details, wanted.details)]
             if len(page) < size or len(found) >= limit:
                 return found[:limit]
@@ -188,9 +188,7 @@ def _read_heads(connection: Connection, *, after: str) -> list[Head]:
     """The last entries of the streams behind a name: one look into the index for each stream."""
     found: list[Head] = []
     while len(found) < _PAGE:
-        stream = connection.scalar(
-            select(_ENTRY.stream).where(_ENTRY.stream > after).order_by(_ENTRY.stream).limit(1)
-        )
+        stream = connection.scalar(select(_ENTRY.stream).where(_ENTRY.stream > after).order_by(_ENTRY.stream).limit(1))
         if stream is None:
             break
         head = read_head(connection, stream)

@@ -30,7 +30,9 @@ class _Differences:
         self.digest.update(f"{anchor.sequence}:{anchor.hash}:{found}\n".encode())
 
 
-async def compare_anchors(store: AuditStore, anchors: Iterable[Head], heads: dict[str, Head]) -> tuple[int, list[Finding]]:
+async def compare_anchors(
+    store: AuditStore, anchors: Iterable[Head], heads: dict[str, Head]
+) -> tuple[int, list[Finding]]:
     """Compare entries that are known from outside with the store; returns how many, and what is wrong.
 
     Entries before the first one of their stream were pruned, which the verification of the stream checks.

@@ -152,7 +152,12 @@ def _describe_truncated(start: Head) -> Finding:
 
 def _describe_missing(start: Head) -> Finding:
     return Finding(
-        FindingKind.MISSING, start.stream, start.sequence, start.sequence, start.hash, "the checkpoint knows it, the table doesn't"
+        FindingKind.MISSING,
+        start.stream,
+        start.sequence,
+        start.sequence,
+        start.hash,
+        "the checkpoint knows it, the table doesn't",
     )
 
 

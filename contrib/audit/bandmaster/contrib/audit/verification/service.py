@@ -21,7 +21,6 @@ from bandmaster.contrib.audit.verification.report import VerificationReport
 from bandmaster.contrib.audit.verification.run import verify_store
 from bandmaster.kernel import get_logger
 
-
 T = TypeVar("T")
 
 
