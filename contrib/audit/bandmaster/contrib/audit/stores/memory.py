@@ -6,16 +6,12 @@ import threading
 from bisect import insort
 from collections import deque
 from collections.abc import AsyncIterator, Callable, Mapping, Sequence
-from typing import TYPE_CHECKING
 
 from bandmaster.contrib.audit.chain.keys import ChainKeys
 from bandmaster.contrib.audit.chain.link import ChainLink, genesis_hash, make_link
 from bandmaster.contrib.audit.chain.verifier import Head
 from bandmaster.contrib.audit.entries.filters import AuditFilter
 from bandmaster.contrib.audit.stores.store import AnySession, Draft, Position
-
-if TYPE_CHECKING:
-    from sqlalchemy import Connection
 
 
 class MemoryAuditStore:
@@ -71,10 +67,11 @@ class MemoryAuditStore:
         """See `AuditStore.add_to`."""
         from bandmaster.contrib.audit.stores.session_entries import SessionEntries
 
-        def write(connection: Connection, drafts: Sequence[Draft]) -> list[ChainLink]:
-            return self.append_now(drafts)
+        def append(_: ChainLink | None) -> None:
+            (link,) = self.append_now([draft])
+            on_commit(link)
 
-        SessionEntries.of(session, write).add(draft, on_commit)
+        SessionEntries.of(session).add(None, append)
 
     async def find(self, wanted: AuditFilter, *, limit: int, before: Position | None = None) -> list[ChainLink]:
         """See `AuditStore.find`."""

@@ -19,10 +19,11 @@ Write = Callable[[Connection, Sequence[Draft]], Sequence[ChainLink]]
 
 @dataclass(slots=True, eq=False)
 class _Pending:
-    draft: Draft
+    draft: Draft | None
+    """The entry to write; None if there is only something to call after the commit."""
     transaction: SessionTransaction | None
     """The transaction or the savepoint that was open when the entry was added."""
-    on_commit: Callable[[ChainLink], None]
+    on_commit: Callable[[ChainLink | None], None]
     link: ChainLink | None = None
 
 
@@ -35,13 +36,13 @@ class SessionEntries:
     """
 
     session: Session
-    write: Write
+    write: Write | None
     _pending: list[_Pending] = field(default_factory=list)
     _after_end: list[Callable[[], None]] = field(default_factory=list)
     _in_nested_commit: bool = False
 
     @classmethod
-    def of(cls, session: AnySession, write: Write) -> SessionEntries:
+    def of(cls, session: AnySession, write: Write | None = None) -> SessionEntries:
         """The entries of a session, which listen to its events from the first use on."""
         own = session.sync_session if isinstance(session, AsyncSession) else session
         found: SessionEntries | None = own.info.get(_KEY)
@@ -53,8 +54,11 @@ class SessionEntries:
             event.listen(own, "after_transaction_end", found._after_end_of)
         return found
 
-    def add(self, draft: Draft, on_commit: Callable[[ChainLink], None]) -> None:
-        """Add an entry to the transaction. One begins if there is none, as with the first statement of a session."""
+    def add(self, draft: Draft | None, on_commit: Callable[[ChainLink | None], None]) -> None:
+        """Add an entry to the transaction, or only something to call after the commit.
+
+        A transaction begins if there is none, as with the first statement of a session.
+        """
         if not self.session.in_transaction():
             self.session.begin()
         transaction = self.session.get_nested_transaction() or self.session.get_transaction()
@@ -73,15 +77,15 @@ class SessionEntries:
         if session.in_nested_transaction() and not self._in_nested_commit:
             self._in_nested_commit = True
             return
-        waiting = [each for each in self._pending if each.link is None]
-        if not waiting:
+        waiting = [(each, each.draft) for each in self._pending if each.link is None and each.draft is not None]
+        if not waiting or self.write is None:
             return
         # What the application still has to write comes first, so that a failure of it locks no stream.
         session.flush()
-        links = self.write(session.connection(), [each.draft for each in waiting])
+        links = self.write(session.connection(), [draft for _, draft in waiting])
         by_id = {link.texts["id"]: link for link in links}
-        for each in waiting:
-            each.link = by_id[each.draft.entry.id]
+        for each, draft in waiting:
+            each.link = by_id[draft.entry.id]
 
     def _after_commit(self, session: Session) -> None:
         self._in_nested_commit = False
@@ -90,8 +94,7 @@ class SessionEntries:
             return
         done, self._pending = self._pending, []
         for each in done:
-            if each.link is not None:
-                each.on_commit(each.link)
+            each.on_commit(each.link)
 
     def _after_rollback(self, session: Session, previous: SessionTransaction) -> None:
         self._in_nested_commit = False

@@ -69,7 +69,12 @@ class SqlAuditStore:
     def add_to(self, session: AnySession, draft: Draft, on_commit: Callable[[ChainLink], None]) -> None:
         """See `AuditStore.add_to`."""
         self._check_database(session)
-        SessionEntries.of(session, self.write).add(draft, on_commit)
+
+        def tell(link: ChainLink | None) -> None:
+            if link is not None:
+                on_commit(link)
+
+        SessionEntries.of(session, self.write).add(draft, tell)
 
     async def find(self, wanted: AuditFilter, *, limit: int, before: Position | None = None) -> list[ChainLink]:
         """See `AuditStore.find`. For ``details`` the entries that fit otherwise are read one page after the other."""
