@@ -8,8 +8,7 @@ from typing import Annotated, ClassVar, Literal
 from pydantic import Field, StringConstraints, field_validator
 from pydantic_settings import SettingsConfigDict
 
-from bandmaster.contrib.oidc.named_secrets import NamedSecrets
-from bandmaster.kernel import Settings
+from bandmaster.kernel import NamedSecrets, Settings
 
 _DAY = 86_400
 _PACKAGES = {"sql": ("bandmaster.contrib.persistence", "sql"), "bcrypt": ("bcrypt", "bcrypt")}

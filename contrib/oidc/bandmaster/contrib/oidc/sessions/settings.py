@@ -8,8 +8,7 @@ from pydantic import Field, field_validator, model_validator
 from pydantic_settings import SettingsConfigDict
 
 from bandmaster.contrib.oidc.extras import check_extra
-from bandmaster.contrib.oidc.named_secrets import MAKE_SECRET, NamedSecrets
-from bandmaster.kernel import Settings
+from bandmaster.kernel import MAKE_SECRET, NamedSecrets, Settings
 
 _Seconds = Annotated[float, Field(gt=0, allow_inf_nan=False)]
 

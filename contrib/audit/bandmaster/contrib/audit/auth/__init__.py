@@ -1,0 +1,1 @@
+"""Entries for what bandmaster-oidc tells about logins and refusals."""

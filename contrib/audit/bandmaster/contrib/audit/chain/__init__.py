@@ -1,0 +1,1 @@
+"""The chain of hashes: links, commitments, checkpoints, and the verification of all."""

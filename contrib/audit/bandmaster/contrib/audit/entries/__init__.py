@@ -1,0 +1,1 @@
+"""An audit entry: its fields, its JSON, and filters for it."""

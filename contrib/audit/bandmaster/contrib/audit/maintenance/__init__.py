@@ -1,0 +1,1 @@
+"""Export, prune and erase entries, and acknowledge breaks."""

@@ -1,0 +1,1 @@
+"""Name the task in the entries that it writes."""

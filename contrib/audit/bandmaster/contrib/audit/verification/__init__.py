@@ -1,0 +1,1 @@
+"""Verify the chains of a store or of an export."""
