@@ -46,6 +46,7 @@ async def sentry(
     """Sends unexpected errors to Sentry, each once and without secrets."""
     # Imported here, since the extra may not be installed.
     from bandmaster.contrib.logging.sentry.client import activate, close_client, make_client
+    from bandmaster.contrib.logging.sentry.kernel_events import report_failure
     from bandmaster.contrib.logging.sentry.log_events import LogReporter
 
     client = make_client(settings, context.settings, redactor)
@@ -55,6 +56,7 @@ async def sentry(
             stack.enter_context(log.listening(reporter.report))
         else:
             stack.enter_context(_handling(reporter, redactor or Redactor()))
+        context.listen(report_failure)
         yield
         context.extend_timeout(settings.flush_timeout + _CLOSING)
         await anyio.to_thread.run_sync(partial(close_client, client, settings.flush_timeout))
