@@ -11,7 +11,7 @@ from bandmaster.kernel.redaction.names import SETTING_NAMES, SecretNames
 MASK = "**********"
 """The text in place of a secret, regardless of the length. pydantic shows secrets in the same way."""
 REDACTED = "[REDACTED]"
-"""The text in place of a secret in data for other programs. It is constant, so that it tells nothing of the secret."""
+"""The text in place of a secret in data for other programs: a constant, which tells nothing of the secret."""
 
 # Every repetition below is possessive or bounded: without backtracking, the time is linear whatever the text is.
 # A quote is part of a word, unless the next character shows that the word is over.
@@ -205,7 +205,7 @@ def _mask_options(text: str, marker: str, is_secret: Callable[[str], bool]) -> s
 
 
 def _mask_data_of_errors(text: str, marker: str) -> str:
-    """Mask the parameters of a statement, as SQLAlchemy shows them, and the row, as PostgreSQL shows it."""
+    """Mask the parameters of a statement, as SQLAlchemy shows them, and the row that PostgreSQL shows."""
     if "[parameters: " in text:
         text = "".join(_mask_parameters(text, marker))
     if "Failing row contains (" in text:

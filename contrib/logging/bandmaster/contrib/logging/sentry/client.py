@@ -25,7 +25,7 @@ _CALL_TIMEOUT = 5.0
 
 
 class RedactingTransport(HttpTransport):
-    """Sends envelopes in a thread of its own, each redacted before it is queued."""
+    """Sends envelopes, redacted before they are queued, in a thread of its own."""
 
     TIMEOUT = _CALL_TIMEOUT  # type: ignore[assignment]  # urllib3 takes fractions as well
 
@@ -37,7 +37,7 @@ class RedactingTransport(HttpTransport):
         """Number of envelopes that the server didn't take."""
 
     def capture_envelope(self, envelope: Envelope) -> None:
-        """Redact an envelope and queue it."""
+        """Redact and queue an envelope."""
         super().capture_envelope(redact_envelope(envelope, self.redactor))
 
     def on_dropped_event(self, _reason: str) -> None:
@@ -63,7 +63,7 @@ class RedactingTransport(HttpTransport):
 
 
 def make_client(settings: SentrySettings, kernel: KernelSettings, redactor: Redactor | None) -> sentry_sdk.Client:
-    """A client that sends what it is given, and does nothing by itself."""
+    """A client that sends events and does nothing by itself."""
     assert settings.dsn is not None
     client = sentry_sdk.Client(
         dsn=settings.dsn.get_secret_value(),
@@ -95,13 +95,13 @@ def make_client(settings: SentrySettings, kernel: KernelSettings, redactor: Reda
 
 @contextmanager
 def activate(client: sentry_sdk.Client) -> Iterator[None]:
-    """Let the functions of the SDK use a client, until the block ends. The one from before has its place again then."""
+    """Let the functions of the SDK use a client, until the block ends. The earlier one is restored then."""
     scope = sentry_sdk.get_global_scope()
     before = scope.client
     had_trace = sentry_sdk.scope.has_external_propagation_context()
     if before.is_active():
         get_logger(OWN_LOGGER).warning(
-            "sentry_sdk.init was called before, and its client is replaced while the application runs",
+            "sentry_sdk.init was called before, and that client is replaced while the application runs",
             hint="leave the call out, or SENTRY_DSN",
         )
     scope.set_client(client)

@@ -1,4 +1,4 @@
-"""The report of errors to Sentry as a component, and a scope of its own for each request and task."""
+"""The report of errors to Sentry as a component, and the scope of each request and task."""
 
 from __future__ import annotations
 
@@ -81,7 +81,7 @@ def _handling(reporter: object, redactor: Redactor) -> Iterator[None]:
     band=MiddlewareBand.OUTERMOST, priority=MiddlewareBand.OUTERMOST.priorities[1], name="sentry_scope", when=has_dsn
 )
 class SentryScopeLayer:
-    """Gives every request and every WebSocket a scope of its own: tags and breadcrumbs stay with it."""
+    """Gives every request and every WebSocket a scope, so that tags and breadcrumbs stay there."""
 
     def on_request(self, exchange: Exchange) -> None:
         """Open the scope."""
@@ -107,7 +107,7 @@ def reports_tasks(settings: SentrySettings) -> bool:
 
 
 class TaskScopes(TaskObserver):
-    """Gives every attempt of a task a scope of its own."""
+    """Gives every attempt of a task a scope."""
 
     def observe_attempt(self, attempt: TaskAttempt) -> AbstractContextManager[object]:
         """The scope, with the task as tags."""
@@ -126,5 +126,5 @@ def _open_task_scope(task: str, task_id: str) -> Iterator[None]:
 
 @lifespan(band=LifespanBand.OBSERVABILITY, priority=_PRIORITY, name="sentry_task_scopes", when=reports_tasks)
 async def sentry_task_scopes() -> AsyncIterator[TaskObserver]:
-    """Gives each attempt of a task a scope of Sentry's SDK of its own."""
+    """Gives each attempt of a task a scope of Sentry's SDK."""
     yield TaskScopes()

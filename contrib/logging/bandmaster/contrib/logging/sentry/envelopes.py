@@ -1,4 +1,4 @@
-"""Redact all that is sent to Sentry, whichever kind of envelope and item it is in."""
+"""Redact everything that is sent to Sentry, in envelopes and items of every kind."""
 
 from __future__ import annotations
 

@@ -13,7 +13,7 @@ KERNEL_LOGGER = "bandmaster.kernel"
 
 
 def report_failure(event: Event) -> None:
-    """Report the error of an event, if it has one. A start that will be tried again isn't a failure yet."""
+    """Report the error of an event, if any. A start that will be tried again isn't a failure yet."""
     error = getattr(event, "error", None)
     if not isinstance(error, BaseException) or isinstance(event, ComponentStartRetrying):
         return

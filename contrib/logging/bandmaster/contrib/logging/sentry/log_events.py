@@ -95,7 +95,7 @@ def make_event(logged: LogEvent, options: dict[str, Any]) -> tuple[Any, dict[str
 
 
 def make_breadcrumb(logged: LogEvent) -> dict[str, Any]:
-    """A breadcrumb: what was logged before an error."""
+    """A breadcrumb: an event of the log before an error."""
     return {
         "type": "log",
         "level": _LEVELS.get(logged.level, "fatal" if logged.level > logging.ERROR else "info"),
