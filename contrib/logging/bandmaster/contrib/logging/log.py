@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import sys
 import time
 from collections.abc import Iterator
@@ -116,7 +115,7 @@ def _make_pipeline(
     longest = settings.max_event_bytes
     render: JsonRenderer | ConsoleRenderer = JsonRenderer(longest)
     if settings.choose_format(kernel, is_terminal=is_terminal) == "console":
-        render = ConsoleRenderer(longest, colors=is_terminal and not os.environ.get("NO_COLOR"))
+        render = ConsoleRenderer(longest, colors=is_terminal and not settings.no_color)
     sink = BoundedSink(make_writer(stream, longest), settings.buffer_bytes, lambda count: pipeline.render_loss(count))
     repeats = None
     if settings.repeat_limit is not None:
