@@ -1,4 +1,4 @@
-"""The log of an application: a pipeline with its sink, as other parts get it."""
+"""The log of an application: a pipeline with its sink, for other parts."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ from bandmaster.kernel import KernelSettings, Redactor
 class Log:
     """The log of an application, from its start to its stop.
 
-    Other parts ask for it by type, to see each event as it is written.
+    Other parts ask for a log by type, to see each event.
     """
 
     def __init__(self, pipeline: Pipeline, sink: BoundedSink, claim: Claim | None) -> None:

@@ -31,7 +31,7 @@ class EventKey(NamedTuple):
 
 @dataclass(frozen=True, slots=True)
 class LogEvent:
-    """One event, as it was written: every value is plain, and no secret is left in it."""
+    """One event after the redaction: every value is plain, and none is a secret."""
 
     time: float
     """Seconds of Unix time."""
@@ -129,7 +129,7 @@ class Pipeline:
             self._report_failure(logger, error)
 
     def tell_repeats(self, *, all_of_them: bool = False) -> None:
-        """Write how many equal events were left out in intervals that are over, where no later event has told it."""
+        """Write how many equal events were left out in intervals that are over, unless a later event tells that."""
         if self._repeats is None:
             return
         for key, left_out in self._repeats.take_overdue(all_of_them=all_of_them).items():

@@ -25,7 +25,7 @@ _ACCESS_MESSAGES = ('%s - "WebSocket %s"', "connection open", "connection closed
 
 @dataclass(slots=True)
 class _Before:
-    """A logger as it was before the take-over."""
+    """The state of a logger before the take-over."""
 
     level: int
     propagate: bool
@@ -35,7 +35,7 @@ class _Before:
 class StandardLoggers:
     """The loggers of the process, with a handler at the root in place of those that write to stdout or stderr.
 
-    Other handlers, such as those of error trackers and files, stay as they are. What others change meanwhile stays
+    Other handlers, such as those of error trackers and files, stay as they are. Changes of others meanwhile stay
     after `restore`, too.
     """
 
@@ -69,7 +69,7 @@ class StandardLoggers:
     def take_again(self) -> bool:
         """Take over again, if other code has configured logging anew since. Whether that was so.
 
-        ``logging.config`` removes the handlers of the root, and disables the loggers that it doesn't name.
+        ``logging.config`` removes the handlers of the root, and disables the loggers that aren't named.
         """
         if self._handler in logging.getLogger().handlers:
             return False
