@@ -68,6 +68,8 @@ class Walk:
             return _render_int(value)  # type: ignore[arg-type]
         if value is None or kind is bool:
             return value  # type: ignore[return-value]
+        if kind is float:
+            return _render_number(value)  # type: ignore[arg-type]
         if kind is dict or kind is list or kind is tuple:
             return self._enter(value, depth)
         try:
@@ -131,8 +133,8 @@ class Walk:
             else:
                 result[shown] = self._redact(value, depth + 1)
         self._items -= len(some)
-        if ("value" in result or "input" in result) and (name := _find_named_value(dict(some), rules)):
-            result[name] = self._hide(result[name])
+        if ("value" in result or "input" in result) and (named := _find_named_value(dict(some), rules)):
+            result[named] = self._hide(result[named])
         if len(some) > rules.max_items:
             result[TRUNCATED] = self._replace(TRUNCATED)
         return result

@@ -38,6 +38,7 @@ FULL = AccessRecord(
     messages_sent=3,
     messages_received=0,
     sample_rate=0.1,
+    bound={"order": 7, "items": ["a b", 1], "status": "paid", "gift": True},
 )
 
 _TEXTS = st.text(
@@ -47,6 +48,11 @@ _TEXTS = st.text(
     )
 )
 _OPTIONAL = st.none() | _TEXTS
+_BOUND = st.dictionaries(
+    st.from_regex(r"bound_[a-z]{1,6}", fullmatch=True),
+    _TEXTS | st.integers(-(2**63), 2**63) | st.lists(st.text(max_size=5), max_size=3),
+    max_size=3,
+)
 _RECORDS = st.builds(
     AccessRecord,
     event=st.sampled_from(["request", "websocket"]),
@@ -73,6 +79,7 @@ _RECORDS = st.builds(
     messages_sent=st.none() | st.integers(0, 2**31),
     messages_received=st.none() | st.integers(0, 2**31),
     sample_rate=st.none() | st.floats(0.000001, 1),
+    bound=st.none() | _BOUND,
 )
 
 
@@ -100,11 +107,12 @@ def test_every_field_is_rendered() -> None:
         "level": "warning",
         "event": "websocket",
     }
-    assert list(AccessRecord._fields[3:]) == list(FULL.fields())
+    assert [*AccessRecord._fields[3:-1], "order", "items", "status_", "gift"] == list(FULL.fields())
     assert text_line(FULL) == (
         "1970-01-01T00:00:01.000Z warning websocket GET /chat 101 3600.500000s route=/chat bytes_sent=1 "
         "bytes_received=2 client=::1 http_version=2 request_id=r correlation_id=c tenant=t user=u error=ValueError "
-        "slow=yes disconnected=yes incomplete=yes close_code=1006 messages_sent=3 messages_received=0 sample_rate=0.1\n"
+        "slow=yes disconnected=yes incomplete=yes close_code=1006 messages_sent=3 messages_received=0 sample_rate=0.1 "
+        'order=7 items=["a\\x20b",1] status_=paid gift=yes\n'
     )
 
 
@@ -128,13 +136,14 @@ def test_json_is_one_line_with_every_field(record: AccessRecord) -> None:
     parsed = json.loads(line)
     json.dumps(parsed, ensure_ascii=False).encode()
     assert {"time", "level", "event", *record.fields()} == set(parsed)
-    uncut = len("".join(value for value in record if isinstance(value, str))) < LINE_LIMIT // 12 - 60
+    texts = [value for value in record.fields().values() if not isinstance(value, int | float)]
+    uncut = len("".join(map(str, texts))) < LINE_LIMIT // 12 - 90
     for name, value in record.fields().items():
         if isinstance(value, str) and not re.search("[\ud800-\udfff]", value) and uncut:
             assert value == parsed[name]
         elif isinstance(value, float):
             assert value == pytest.approx(parsed[name], abs=1e-6)
-        elif not isinstance(value, str):
+        elif not isinstance(value, str | list):
             assert value == parsed[name]
 
 

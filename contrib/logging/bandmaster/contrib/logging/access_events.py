@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import logging
+
 from bandmaster.contrib.logging.pipeline import INFO, WARNING, Pipeline
 from bandmaster.contrib.web import AccessRecord
 
@@ -15,10 +17,13 @@ class AccessEvents:
         self.is_active = is_active
         """Whether the access log is written here."""
         self._pipeline = pipeline
+        self._is_enabled = logging.getLogger(ACCESS_LOGGER).isEnabledFor
 
     def write(self, record: AccessRecord) -> None:
         """Write the event that closes a request. Never limited, since there is one for each request."""
         level = INFO if record.level == "info" else WARNING
+        if not self._is_enabled(level):
+            return
         fields = record.fields()
         fields["duration"] = round(record.duration, 6)
         self._pipeline.emit(level, ACCESS_LOGGER, record.event, fields, created=record.time, limited=False)

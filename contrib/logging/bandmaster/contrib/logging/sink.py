@@ -12,6 +12,8 @@ from typing import Protocol
 
 _BATCH = 64 * 1024
 """Bytes that are taken from the buffer at once."""
+_COLLECT = 0.001
+"""Seconds for which lines are collected before they are written."""
 _POLL = 0.05
 """Seconds between two looks at whether the stop has given up waiting."""
 
@@ -31,7 +33,7 @@ class LineWriter(Protocol):
         ...
 
     def close(self) -> None:
-        """Release what the writer has opened."""
+        """Close everything that the writer has opened."""
         ...
 
 
@@ -42,7 +44,7 @@ class BoundedSink:
     has no room are dropped and counted; the last quarter of the buffer is kept for urgent lines. When the reader has
     caught up, one line, which ``render_loss`` makes of the number, tells how many were dropped.
 
-    The thread starts with the first line, also in a process that was forked from this one. It never outlives `close`.
+    The thread starts with the first line, also in a process that was forked from this one, and ends with `close`.
     """
 
     def __init__(self, writer: LineWriter, capacity: int, render_loss: Callable[[int], bytes]) -> None:
@@ -143,7 +145,7 @@ class BoundedSink:
             self._lost += len(lines) - written
 
     def _tell_loss(self) -> bool:
-        """Write how many lines were dropped. Whether there was something to tell, and it was written."""
+        """Write how many lines were dropped. Whether a line was written."""
         with self._lock:
             lost = self._lost
         if not lost:
@@ -163,6 +165,9 @@ class BoundedSink:
             self._is_idle = True
         # A loss that couldn't be told is tried again after a while.
         self._wake.acquire(timeout=1.0 if self._lost else None)
+        if not self._is_closing:
+            # Lines that come soon after the first are written together, which spares most switches between threads.
+            time.sleep(_COLLECT)
 
 
 _SINKS: weakref.WeakSet[BoundedSink] = weakref.WeakSet()

@@ -23,7 +23,7 @@ _CLOSING = 1.0
 """Seconds for the end of the client, beyond those for the events that are left."""
 
 if TYPE_CHECKING or _HAS_TASKIQ:
-    from bandmaster.contrib.taskiq import TaskAttempt, TaskObserver
+    from bandmaster.contrib.taskiq import TaskAttempt, TaskEvent, TaskObserver
 else:
 
     class TaskObserver:
@@ -112,6 +112,9 @@ class TaskScopes(TaskObserver):
     def observe_attempt(self, attempt: TaskAttempt) -> AbstractContextManager[object]:
         """The scope, with the task as tags."""
         return _open_task_scope(attempt.task, attempt.task_id)
+
+    def on_task_event(self, event: TaskEvent) -> None:
+        """Do nothing: the worker logs failures."""
 
 
 @contextmanager

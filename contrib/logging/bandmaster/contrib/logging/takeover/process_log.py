@@ -1,4 +1,4 @@
-"""The log of the process: which pipeline has it, and what it was before. Several applications may take turns."""
+"""Choose the pipeline that has the log of the process. Several applications may take turns."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from bandmaster.contrib.logging.takeover.structlog_events import StructlogConfig
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Claim:
-    """What one application wants of the log of its process."""
+    """The pipeline and the levels that one application sets for its process."""
 
     pipeline: Pipeline
     level: int
@@ -29,8 +29,8 @@ class Claim:
 class ProcessLog:
     """The log of one process. Logging is global, so there is one of these: `PROCESS_LOG`.
 
-    The newest claim has the log. When the application that made it stops, the claim before that one has the log again,
-    and after the last one everything is as it was. Thread-safe.
+    The newest claim has the log. When that application stops, the claim before has the log again, and after the last
+    one the state from before is restored. Thread-safe.
     """
 
     def __init__(self) -> None:
@@ -73,7 +73,7 @@ class ProcessLog:
             self._apply()
 
     def _apply(self) -> None:
-        """Give the log to the newest claim, or restore what was before."""
+        """Give the log to the newest claim, or restore the state from before."""
         if not self._claims:
             self._restore()
             return

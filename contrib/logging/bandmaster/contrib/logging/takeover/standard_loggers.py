@@ -19,11 +19,13 @@ SERVER_LOGGERS = (
 """Loggers to which servers add handlers of their own, some of them after the application has started."""
 ACCESS_LOGGERS = ("uvicorn.access", "granian.access", "hypercorn.access", "gunicorn.access")
 """Loggers of servers with one record for each request."""
+_ACCESS_MESSAGES = ('%s - "WebSocket %s"', "connection open", "connection closed")
+"""Beginnings of records by which uvicorn logs a WebSocket at another logger than that of requests."""
 
 
 @dataclass(slots=True)
 class _Before:
-    """A logger as it was before the take-over."""
+    """The state of a logger before the take-over."""
 
     level: int
     propagate: bool
@@ -33,7 +35,7 @@ class _Before:
 class StandardLoggers:
     """The loggers of the process, with a handler at the root in place of those that write to stdout or stderr.
 
-    Other handlers, such as those of error trackers and files, stay as they are. What others change meanwhile stays
+    Other handlers, such as those of error trackers and files, stay as they are. Changes of others meanwhile stay
     after `restore`, too.
     """
 
@@ -67,7 +69,7 @@ class StandardLoggers:
     def take_again(self) -> bool:
         """Take over again, if other code has configured logging anew since. Whether that was so.
 
-        ``logging.config`` removes the handlers of the root, and disables the loggers that it doesn't name.
+        ``logging.config`` removes the handlers of the root, and disables the loggers that aren't named.
         """
         if self._handler in logging.getLogger().handlers:
             return False
@@ -146,7 +148,7 @@ class _Guard(logging.Filter):
 
     def filter(self, record: logging.LogRecord) -> bool:
         """Whether the record is handled."""
-        if self._is_access and self._loggers.drops_access:
+        if self._loggers.drops_access and (self._is_access or str(record.msg).startswith(_ACCESS_MESSAGES)):
             return False
         self._loggers.free_late(self._logger)
         return True

@@ -24,7 +24,7 @@ _NAMED_START = AccessRecord._fields.index("bytes_sent")
 _NAMED_FIELDS = AccessRecord._fields[_NAMED_START:-1]
 """The fields that a line of text has as ``name=value``, before the bound ones."""
 _COMPACT = (",", ":")
-_LEAST_BOUND = 64
+_LEAST_BOUND = 8
 """Characters of a text below which a line that is too long loses the bound fields altogether."""
 _quote = encode_basestring_ascii
 
@@ -162,11 +162,17 @@ def _render_shortened(render: Callable[[AccessRecord], str], record: AccessRecor
         limit //= 2
 
 
-def _shorten_bound(record: AccessRecord, limit: int) -> dict[str, str] | None:
+def _shorten_bound(record: AccessRecord, limit: int) -> dict[str, object] | None:
     if not record.bound or limit < _LEAST_BOUND:
         return None
-    texts = {name: value if isinstance(value, str) else json.dumps(value) for name, value in record.bound.items()}
-    return {_shorten_text(name, limit): _shorten_text(text, limit) for name, text in texts.items()}
+    return {_shorten_text(name, limit): _shorten_value(value, limit) for name, value in record.bound.items()}
+
+
+def _shorten_value(value: object, limit: int) -> object:
+    if isinstance(value, dict | list):
+        text = json.dumps(value, separators=_COMPACT)
+        return value if len(text) <= limit and "\\ud" not in text else _shorten_text(text, limit)
+    return _shorten_text(value, limit) if isinstance(value, str) else value
 
 
 def _shorten_text(text: str, limit: int) -> str:
