@@ -6,6 +6,7 @@ import io
 import logging
 import logging.config
 import sys
+import threading
 import warnings
 
 import pytest
@@ -214,3 +215,25 @@ def test_pytests_own_handlers_stay(caplog) -> None:
     with logged():
         logging.getLogger("mine").info("both")
     assert ["both"] == [record.message for record in caplog.records]
+
+
+def test_a_thread_that_fails_is_an_event(capsys) -> None:
+    """An exception that nobody catches in a thread is in the log, without secrets, and not on standard error."""
+
+    def fail() -> None:
+        raise LookupError("token=planted")
+
+    def leave() -> None:
+        raise SystemExit
+
+    before = threading.excepthook
+    with logged() as captured:
+        for function in (fail, leave):
+            thread = threading.Thread(target=function, name="worker-7")
+            thread.start()
+            thread.join()
+    event = captured.one("a thread failed")
+    assert ("worker-7", "error") == (event["thread_name"], event["level"])
+    assert event["exception"].endswith("LookupError: token=[REDACTED]")
+    assert "" == "".join(capsys.readouterr())
+    assert before is threading.excepthook
