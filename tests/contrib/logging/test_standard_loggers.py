@@ -5,6 +5,8 @@ from __future__ import annotations
 import io
 import logging
 import logging.config
+import logging.handlers
+import queue
 import sys
 import threading
 import warnings
@@ -128,7 +130,7 @@ def test_a_server_that_is_configured_after_our_start(capsys) -> None:
 def test_handlers_that_show_nothing_stay(tmp_path) -> None:
     """A file and a handler of an error tracker get records as before."""
     file = logging.FileHandler(tmp_path / "own.log")
-    tracker = logging.handlers.MemoryHandler(100) if hasattr(logging, "handlers") else logging.NullHandler()
+    tracker = logging.handlers.MemoryHandler(100)
     logging.getLogger().addHandler(file)
     logging.getLogger().addHandler(tracker)
     with logged():
@@ -151,6 +153,24 @@ def test_a_handler_of_ones_own_that_shows_records_is_taken_away() -> None:
     assert [handler] == logger.handlers and not logger.propagate
     assert ["once"] == [event["event"] for event in captured.events]
     assert "" == printed.getvalue()
+
+
+@pytest.mark.requirement("OBS-L8")
+def test_a_queue_in_front_of_a_handler_that_shows_records(capsys) -> None:
+    """Litestar's default is a queue, behind which a thread writes to standard error: nothing comes twice."""
+    root = logging.getLogger()
+    before = list(root.handlers)
+    listener = logging.handlers.QueueListener(queue.SimpleQueue(), logging.StreamHandler(sys.__stderr__))
+    shows, keeps = (logging.handlers.QueueHandler(queue.SimpleQueue()) for _ in range(2))
+    shows.listener = listener
+    root.addHandler(shows)
+    root.addHandler(keeps)
+    with logged() as captured:
+        assert shows not in root.handlers
+        assert keeps in root.handlers
+        logging.getLogger("mine").warning("once")
+    assert [*before, shows, keeps] == root.handlers
+    assert captured.named("once")
 
 
 @pytest.mark.requirement("OBS-L8")

@@ -7,6 +7,7 @@ import sys
 from collections.abc import Iterator, Mapping
 from contextlib import suppress
 from dataclasses import dataclass
+from logging.handlers import QueueHandler
 
 SERVER_LOGGERS = (
     "uvicorn",
@@ -161,6 +162,10 @@ def _writes_to_terminal(handler: logging.Handler) -> bool:
     """
     if type(handler).__module__ == "rich.logging":
         return True
+    if isinstance(handler, QueueHandler):
+        # Litestar's, among others: a thread passes the records on.
+        behind = getattr(getattr(handler, "listener", None), "handlers", ())
+        return bool(behind) and all(map(_writes_to_terminal, behind))
     if type(handler).__module__.partition(".")[0] == "_pytest" or not isinstance(handler, logging.StreamHandler):
         return False
     stream = getattr(handler, "stream", None)
