@@ -194,6 +194,30 @@ def test_a_configuration_in_the_middle_is_taken_over_again() -> None:
     assert not any(isinstance(each, logging.StreamHandler) for each in captured.events)
 
 
+@pytest.mark.parametrize(
+    ("values", "heard"),
+    [
+        ({"level": "warning"}, ["warning"]),
+        ({"level": "info"}, ["info", "warning"]),
+        ({"level": "debug"}, ["info", "warning"]),
+        ({"level": "error", "levels": {"uvicorn": "debug"}}, ["debug", "info", "warning"]),
+        ({"level": "debug", "levels": {"uvicorn.error": "error"}}, []),
+    ],
+)
+@pytest.mark.parametrize("late", [False, True])
+def test_the_level_holds_for_servers(values, heard, late) -> None:
+    """A server gives its loggers levels, before or after the start: lower ones than that of the log have no effect."""
+    if not late:
+        logging.config.dictConfig(LOGGING_CONFIG)
+    with logged(**values) as captured:
+        if late:
+            logging.config.dictConfig(LOGGING_CONFIG)
+            logging.getLogger("uvicorn.error").setLevel(min(logging.INFO, logging.getLogger("uvicorn").level))
+        for level in ("debug", "info", "warning"):
+            getattr(logging.getLogger("uvicorn.error"), level)("x")
+    assert [each for each in heard if not (late and each == "debug")] == [event["level"] for event in captured.events]
+
+
 def test_levels_are_restored_unless_changed_since() -> None:
     """A level that somebody has set meanwhile stays; all others are as before."""
     logging.getLogger("mine").setLevel(logging.NOTSET)
