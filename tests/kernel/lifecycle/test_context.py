@@ -42,6 +42,9 @@ class RecordingRun:
     def warn(self, *args):
         self.calls.append(("warn", args))
 
+    def listen(self, *args):
+        self.calls.append(("listen", args))
+
 
 @pytest.fixture
 def run():

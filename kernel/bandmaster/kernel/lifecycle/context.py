@@ -9,6 +9,7 @@ from collections.abc import Awaitable, Callable
 from typing import TYPE_CHECKING, Any, Protocol
 
 from bandmaster.kernel.errors import BudgetExceededError
+from bandmaster.kernel.events import Listener
 from bandmaster.kernel.lifecycle.restart import Restart, Service
 from bandmaster.kernel.planning.budgets import TO_REDUCE, BudgetShare
 
@@ -47,6 +48,9 @@ class RunHandle(Protocol):
 
     def warn(self, component: str, message: str) -> None:
         """Emit a `Warned` event."""
+
+    def listen(self, component: str, listener: Listener) -> None:
+        """Call a function with the events of the run."""
 
     @property
     def settings(self) -> KernelSettings:
@@ -147,6 +151,22 @@ class Context:
         """
         _check_async(hook, "hook")
         self._run.add_drain_hook(self._name, hook)
+
+    def listen(self, listener: Listener) -> None:
+        """Call a function with every event of this run: now with those so far, then with each as it happens.
+
+        For parts that observe the application, such as traces and metrics. The events are those of
+        `bandmaster.kernel.events`: all of the start, also of components that started before this one, and after the
+        start the last hundred. The function is called until the component has stopped; it must not block. A function
+        that raises an exception later on isn't called any more, and a `Warned` event says so.
+
+        Raises:
+            ValueError: ``listener`` can't be called, or is async.
+            Exception: what the function raises for one of the events so far.
+        """
+        if not callable(listener) or inspect.iscoroutinefunction(listener):
+            raise ValueError(f"listener: expected a plain function that takes an event, got {listener!r}")
+        self._run.listen(self._name, listener)
 
     def extend_timeout(self, seconds: float) -> None:
         """Let the start or stop under way end ``seconds`` from now, instead of at the timeout.

@@ -21,6 +21,7 @@ from bandmaster.kernel.lifecycle.health import Check, Report, combine
 from bandmaster.kernel.lifecycle.phases import Phase
 from bandmaster.kernel.lifecycle.resources import Resources
 from bandmaster.kernel.lifecycle.run import Run
+from bandmaster.kernel.listeners.event_history import EventHistory
 from bandmaster.kernel.listeners.event_log import EventLog
 from bandmaster.kernel.listeners.timeline import Timeline
 from bandmaster.kernel.planning.conditions import SettingsReader
@@ -82,6 +83,7 @@ class Kernel:
         self.discovery, self._plan = composition.plan(role, serves=serves)
         self.timeline = Timeline(self._plan)
         self._listeners: list[Listener] = [EventLog(self._plan), self.timeline, *self._given_listeners]
+        self._history = EventHistory()
         self._report_blocked: ReportBlocked | None = None
         self._run: Run | None = None
 
@@ -221,6 +223,14 @@ class Kernel:
         finally:
             self._listeners = [other for other in self._listeners if other not in listeners]
 
+    @contextmanager
+    def _listening_from_start(self, listener: Listener) -> Iterator[None]:
+        """Call a function with the events of this run so far, and with every event until the block ends."""
+        for event in self._history:
+            listener(event)
+        with self.listening(listener):
+            yield
+
     @asynccontextmanager
     async def running(self) -> AsyncGenerator[Resources, None]:
         """Start every component, yield the resources, stop every component. One run at a time.
@@ -236,7 +246,10 @@ class Kernel:
         if self.is_running:
             raise RuntimeError("this kernel runs already; a second run beside it needs a Kernel of its own")
         warnings = self.check_start(EventLoop(sniffio.current_async_library()))
-        run = self._run = Run(self.plan, self.settings, self.emit, self._report_blocked)
+        self._history = EventHistory()
+        run = self._run = Run(
+            self.plan, self.settings, self.emit, self._report_blocked, listening=self._listening_from_start
+        )
         for message in (*self.plan.warnings, *warnings):
             run.warn("kernel", message)
         with run.blocked_phases:
@@ -294,6 +307,7 @@ class Kernel:
 
     def emit(self, event: Event) -> None:
         """Call all listeners. One that fails is removed: a listener must not change what it observes."""
+        self._history(event)
         for listener in tuple(self._listeners):
             try:
                 listener(event)

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from contextlib import AbstractContextManager, ExitStack
+
 import anyio
 
 from bandmaster.kernel import events
@@ -27,6 +30,17 @@ _GONE = (
 """The events after which the probes and drain hooks of a component aren't called any more."""
 
 
+_OVER = (
+    events.ComponentStartFailed,
+    events.ComponentStartRetrying,
+    events.ComponentStartCancelled,
+    events.ComponentDegraded,
+    events.ComponentStopped,
+    events.ComponentStopFailed,
+)
+"""The events after which the listeners of a component aren't called any more."""
+
+
 class Run:
     """One run of a kernel.
 
@@ -34,7 +48,13 @@ class Run:
     """
 
     def __init__(
-        self, plan: Plan, settings: KernelSettings, emit: Listener, report_blocked: ReportBlocked | None = None
+        self,
+        plan: Plan,
+        settings: KernelSettings,
+        emit: Listener,
+        report_blocked: ReportBlocked | None = None,
+        *,
+        listening: Callable[[Listener], AbstractContextManager[None]],
     ) -> None:
         self.settings = settings
         self.engine = Engine(
@@ -47,6 +67,9 @@ class Run:
         self.health = Health(changed=self._emit_probe_change)
         self._plan = plan
         self._emit = emit
+        self._listening = listening
+        self._listeners: dict[str, ExitStack] = {}
+        """For each component that listens, what ends that."""
         self._drained: anyio.Event | None = None
         self._drain_hooks: list[tuple[str, DrainHook]] = []
         self.cut_short = 0
@@ -161,6 +184,10 @@ class Run:
         """Emit a warning of a component."""
         self._emit(events.Warned(at=anyio.current_time(), component=component, message=message))
 
+    def listen(self, component: str, listener: Listener) -> None:
+        """See `Context.listen`."""
+        self._listeners.setdefault(component, ExitStack()).enter_context(self._listening(listener))
+
     def _handle_event(self, event: Event) -> None:
         if isinstance(event, (events.ComponentStarted, events.ComponentDegraded)):
             self._started.add(event.component)
@@ -171,6 +198,8 @@ class Run:
             self.health.forget(event.component)
             self._drain_hooks = [hook for hook in self._drain_hooks if hook[0] != event.component]
         self._emit(event)
+        if isinstance(event, _OVER) and event.component in self._listeners:
+            self._listeners.pop(event.component).close()
         self.blocked_phases.handle_event(event)
 
     def _emit_probe_change(self, check: Check) -> None:

@@ -12,7 +12,7 @@ from bandmaster.kernel.redaction.walk import UNREADABLE, PlainValue, Walk
 class Redactor:
     """Makes plain data for JSON out of any value, without secrets.
 
-    A value is replaced by `REDACTED` as a whole if its key, field or attribute has the name of a secret. Words of the
+    A value is replaced by `REDACTED` as a whole if the key, field or attribute has the name of a secret. Words of the
     name decide: ``api_key`` and ``dbPassword`` are secrets, ``compass`` and ``token_count`` are not. Inside every text,
     the passwords of URLs, the values after the name of a secret (``token=...``), the credentials of an
     ``Authorization`` header, JSON Web Tokens and private keys are replaced.
@@ -23,16 +23,16 @@ class Redactor:
 
     ``max_depth`` is the most containers inside each other, ``max_items`` the most items of one container, ``max_text``
     the most characters of one text. ``[TRUNCATED]`` stands in place of the rest, ``[CYCLE]`` in place of a value that
-    contains itself, ``[UNREADABLE]`` in place of a value that fails when it is read.
+    contains itself, ``[UNREADABLE]`` in place of a value that can't be read.
 
     Thread-safe. No method raises an exception because of a value, and none changes a value. The constructor raises
-    `ValueError` for a pattern without a word and for a bound that is out of its range.
+    `ValueError` for a pattern without a word and for a bound that is out of range.
 
     >>> Redactor(patterns=["iban"]).redact({"user": {"name": "Kim", "IBAN": "DE02"}, "url": "redis://:x@cache"})
     {'user': {'name': 'Kim', 'IBAN': '[REDACTED]'}, 'url': 'redis://:[REDACTED]@cache'}
     """
 
-    __slots__ = ("_rules",)
+    __slots__ = ("_exempt", "_patterns", "_rules")
 
     def __init__(
         self,
@@ -43,10 +43,26 @@ class Redactor:
         max_items: int = 100,
         max_text: int = 8192,
     ) -> None:
+        self._patterns = tuple(patterns)
+        self._exempt = tuple(exempt)
         self._rules = Rules(
             marker=REDACTED,
-            patterns=patterns,
-            exempt=exempt,
+            patterns=self._patterns,
+            exempt=self._exempt,
+            max_depth=max_depth,
+            max_items=max_items,
+            max_text=max_text,
+        )
+
+    def bounded(self, *, max_depth: int, max_items: int, max_text: int) -> Redactor:
+        """A redactor with the same patterns and exempt keys, and with other bounds.
+
+        Raises:
+            ValueError: a bound is out of range.
+        """
+        return Redactor(
+            patterns=self._patterns,
+            exempt=self._exempt,
             max_depth=max_depth,
             max_items=max_items,
             max_text=max_text,

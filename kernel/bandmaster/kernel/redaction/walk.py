@@ -1,4 +1,4 @@
-"""Walk through a value once and make plain data of it, with the secrets replaced."""
+"""Walk through a value once and make plain data, with the secrets replaced."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from bandmaster.kernel.redaction.rules import TRUNCATED, Rules
 CYCLE: Final = "[CYCLE]"
 """The text in place of a value that contains itself."""
 UNREADABLE: Final = "[UNREADABLE]"
-"""The text in place of a value that raises an exception when it is read."""
+"""The text in place of a value that raises an exception while it is read."""
 
 PlainValue: TypeAlias = "dict[str, PlainValue] | list[PlainValue] | str | int | float | bool | None"
 """A value that JSON has: numbers are finite and have 64 bits at the most, texts have no lone surrogates."""
@@ -30,7 +30,7 @@ _SEQUENCES = (list, tuple, AbstractSet, deque, Sequence, ValuesView)
 _NAME = re.compile(r"[\w.-]{1,64}")
 _SHORT_TEXT = 256
 _ITEMS_IN_ALL = 20
-"""How many times ``max_items`` the items of all containers of one value may be, and its characters ``max_text``."""
+"""How many times ``max_items`` the items of all containers of one value may be, and the characters ``max_text``."""
 _MOST_GROUPED = 10
 _PAIR = 2
 
@@ -98,7 +98,7 @@ class Walk:
         return self._enter(value, depth)
 
     def _enter(self, value: object, depth: int) -> PlainValue:
-        """A container with the values in it; or an object that is none, as text."""
+        """A container with the values inside; any other object as text."""
         rules = self._rules
         if id(value) in self._above:
             return self._replace(CYCLE)
@@ -133,8 +133,8 @@ class Walk:
             else:
                 result[shown] = self._redact(value, depth + 1)
         self._items -= len(some)
-        if ("value" in result or "input" in result) and (name := _find_named_value(dict(some), rules)):
-            result[name] = self._hide(result[name])
+        if ("value" in result or "input" in result) and (named := _find_named_value(dict(some), rules)):
+            result[named] = self._hide(result[named])
         if len(some) > rules.max_items:
             result[TRUNCATED] = self._replace(TRUNCATED)
         return result
@@ -206,7 +206,7 @@ _SIZED = frozenset({str, bytes, list, tuple, dict, set, frozenset})
 
 
 def _render_int(number: int) -> int | str:
-    """A number of 64 bits, or its digits: readers of JSON refuse larger ones."""
+    """A number of 64 bits; the digits of a larger one, which readers of JSON refuse."""
     if -(2**63) <= number < 2**64:
         return number
     # Python refuses the digits of a number that is too long to be converted in linear time.
@@ -246,7 +246,7 @@ def _is_option(value: object) -> bool:
 def _find_named_value(items: Mapping[Any, Any], rules: Rules) -> str | None:
     """The key whose value is a secret because another key says so.
 
-    Headers, cookies and variables may be mappings with a name and a value, and pydantic describes an error by its
+    Headers, cookies and variables may be mappings with a name and a value, and pydantic describes an error by the
     location and the input.
     """
     if "value" in items and any(_is_secret_text(items.get(key), rules) for key in ("name", "key", "header")):

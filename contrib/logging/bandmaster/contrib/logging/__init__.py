@@ -14,6 +14,7 @@ if TYPE_CHECKING:
     from bandmaster.contrib.logging.log import Log as Log
     from bandmaster.contrib.logging.log import configure_logging as configure_logging
     from bandmaster.contrib.logging.pipeline import LogEvent as LogEvent
+    from bandmaster.contrib.logging.sentry.settings import SentrySettings as SentrySettings
     from bandmaster.contrib.logging.settings import LogSettings as LogSettings
 
 # The module of each public name. A name is imported at its first use (PEP 562): code that reads the settings needs no
@@ -24,6 +25,7 @@ export_lazily(
         "component": ["access_events", "logging", "redactor", "server_access_log"],
         "log": ["Log", "configure_logging"],
         "pipeline": ["LogEvent"],
+        "sentry.settings": ["SentrySettings"],
         "settings": ["LogSettings"],
     },
 )

@@ -31,7 +31,7 @@ class EventKey(NamedTuple):
 
 @dataclass(frozen=True, slots=True)
 class LogEvent:
-    """One event after the redaction: every value is plain, and none is a secret."""
+    """One event after the redaction: every value is plain, and none is a secret, except in ``error``."""
 
     time: float
     """Seconds of Unix time."""
@@ -42,6 +42,10 @@ class LogEvent:
     fields: Mapping[str, Any]
     exception: str
     """The traceback; empty without one."""
+    error: BaseException | None = None
+    """The exception itself, for listeners that read the frames."""
+    template: str = ""
+    """The text without values, if the source has one: all events of one kind have the same."""
 
 
 LogListener: TypeAlias = Callable[[LogEvent], object]
@@ -94,13 +98,16 @@ class Pipeline:
         *,
         exception: BaseException | None = None,
         evidence: str = "",
+        error: BaseException | None = None,
+        template: str = "",
         created: float | None = None,
         limited: bool = True,
     ) -> None:
         """Write one event. The pipeline may change ``fields``, which are the caller's own.
 
-        ``evidence`` is a traceback or a stack as text, which stands below that of ``exception``. An event that isn't
-        ``limited`` is written however often it repeats.
+        ``evidence`` is a traceback or a stack as text, which stands below that of ``exception``; ``error`` is the
+        exception that such a text describes. ``template`` is the event without values, where the source has one. An
+        event that isn't ``limited`` is written however often it repeats.
         """
         try:
             text = event if type(event) is str else str(event)
@@ -125,10 +132,10 @@ class Pipeline:
             name = _NAMES.get(level) or _name_level(level)
             self._write(self._render(created, name, logger, text, shown, evidence), urgent=level >= WARNING)
             for listener in self.listeners:
-                listener(LogEvent(created, level, logger, text, shown, evidence))
-        except Exception as error:  # noqa: BLE001  # a log must not fail the code that logs
+                listener(LogEvent(created, level, logger, text, shown, evidence, exception or error, template))
+        except Exception as failure:  # noqa: BLE001  # a log must not fail the code that logs
             self.failed += 1
-            self._report_failure(logger, error)
+            self._report_failure(logger, failure)
 
     def tell_repeats(self, *, all_of_them: bool = False) -> None:
         """Write how many equal events were left out in intervals that are over, unless a later event tells that."""

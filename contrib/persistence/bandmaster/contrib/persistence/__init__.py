@@ -12,6 +12,7 @@ if TYPE_CHECKING:
     from bandmaster.contrib.persistence.component import database_schema as database_schema
     from bandmaster.contrib.persistence.component import database_session as database_session
     from bandmaster.contrib.persistence.component import database_sync_session as database_sync_session
+    from bandmaster.contrib.persistence.engine_observers import EngineObserver as EngineObserver
     from bandmaster.contrib.persistence.errors import DatabaseClosedError as DatabaseClosedError
     from bandmaster.contrib.persistence.errors import DatabaseRefusedError as DatabaseRefusedError
     from bandmaster.contrib.persistence.errors import DatabaseUnavailableError as DatabaseUnavailableError
@@ -53,6 +54,7 @@ export_lazily(
     __name__,
     {
         "component": ["database", "database_component", "database_schema", "database_session", "database_sync_session"],
+        "engine_observers": ["EngineObserver"],
         "errors": [
             "DatabaseClosedError",
             "DatabaseRefusedError",

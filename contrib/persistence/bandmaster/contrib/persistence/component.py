@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Iterator, Mapping
+from collections.abc import AsyncIterator, Iterator, Mapping, Sequence
 
 from sqlalchemy.ext.asyncio import AsyncSession
 from sqlalchemy.orm import Session
 
+from bandmaster.contrib.persistence.engine_observers import EngineObserver
 from bandmaster.contrib.persistence.log import log
 from bandmaster.contrib.persistence.manager import DatabaseManager
 from bandmaster.contrib.persistence.migration.branches import MigrationError
@@ -50,9 +51,11 @@ def find_start_problems(
 
 
 @lifespan(band=LifespanBand.PERSISTENCE, name="database", budget=connections, check=find_start_problems)
-async def database(settings: DatabaseSettings, context: Context) -> AsyncIterator[DatabaseManager]:
+async def database(
+    settings: DatabaseSettings, context: Context, observers: Sequence[EngineObserver]
+) -> AsyncIterator[DatabaseManager]:
     """The database, with pools, health check and isolation of tenants."""
-    manager = DatabaseManager(settings, context.name)
+    manager = DatabaseManager(settings, context.name, observers=observers)
     try:
         await _check_start(manager, context)
         context.add_probe(context.name, manager.probe, critical=settings.critical, timeout=settings.probe_timeout)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from contextlib import AbstractAsyncContextManager, AbstractContextManager, asynccontextmanager
 from typing import TypeVar
 
@@ -13,6 +13,7 @@ from sqlalchemy import Engine, Pool, event
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine, AsyncSession, async_sessionmaker
 from sqlalchemy.orm import Session, sessionmaker
 
+from bandmaster.contrib.persistence.engine_observers import EngineObserver, show_engine
 from bandmaster.contrib.persistence.engines.build import build_async_engine, build_sync_engine
 from bandmaster.contrib.persistence.engines.listeners import add_listeners
 from bandmaster.contrib.persistence.engines.slow_queries import log_slow_queries
@@ -36,11 +37,16 @@ class DatabaseManager:
 
     Nothing is opened before a session, a connection or `check` needs it. Several managers with different settings work
     side by side. With tenant isolation each transaction of both engines is for the tenant of the request context.
+
+    ``observers`` are given each engine when it is built.
     """
 
-    def __init__(self, settings: DatabaseSettings, name: str = "database") -> None:
+    def __init__(
+        self, settings: DatabaseSettings, name: str = "database", *, observers: Sequence[EngineObserver] = ()
+    ) -> None:
         self.settings = settings
         self.name = name
+        self._observers = tuple(observers)
         self._closed = False
         self._checked = True
         self._sync_lock = threading.Lock()
@@ -216,6 +222,7 @@ class DatabaseManager:
         add_listeners(engine, self.settings, lambda: self._closed, tenants=True)
         if self.settings.slow_query:
             log_slow_queries(engine, self.settings.slow_query, self.name)
+        show_engine(self._observers, engine, self.name)
 
     def _build_probe_engine(self) -> AsyncEngine:
         engine = build_async_engine(self.settings, size=1, overflow=0, autocommit=self.settings.is_postgresql)

@@ -11,6 +11,7 @@ from sqlalchemy import URL, text
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
 
 from bandmaster.contrib.persistence.errors import DatabaseRefusedError, DatabaseUnavailableError, sqlstate_of
+from bandmaster.contrib.persistence.internal_statements import INTERNAL
 from bandmaster.contrib.persistence.settings import DatabaseSettings, describe_database
 from bandmaster.kernel import PermanentError
 
@@ -45,8 +46,8 @@ async def reach(engine: AsyncEngine, settings: DatabaseSettings) -> AsyncIterato
 
 
 async def answer(connection: AsyncConnection) -> None:
-    """Have the database answer a query."""
-    await connection.execute(text("SELECT 1"))
+    """Have the database answer a query. In SQLite in memory the application's engine runs it, so it has a mark."""
+    await connection.execute(text("SELECT 1"), execution_options=INTERNAL)
 
 
 @contextmanager

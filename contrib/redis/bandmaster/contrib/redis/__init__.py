@@ -9,6 +9,10 @@ from bandmaster.kernel import export_lazily
 if TYPE_CHECKING:
     from bandmaster.contrib.redis.address import same_database as same_database
     from bandmaster.contrib.redis.clients import open_client as open_client
+    from bandmaster.contrib.redis.command_observers import ClientPlace as ClientPlace
+    from bandmaster.contrib.redis.command_observers import CommandObserver as CommandObserver
+    from bandmaster.contrib.redis.command_observers import RedisCommand as RedisCommand
+    from bandmaster.contrib.redis.command_observers import ReportCommandEnd as ReportCommandEnd
     from bandmaster.contrib.redis.component import redis as redis
     from bandmaster.contrib.redis.component import redis_component as redis_component
     from bandmaster.contrib.redis.errors import RedisClosedError as RedisClosedError
@@ -27,6 +31,7 @@ export_lazily(
     {
         "address": ["same_database"],
         "clients": ["open_client"],
+        "command_observers": ["ClientPlace", "CommandObserver", "RedisCommand", "ReportCommandEnd"],
         "component": ["redis", "redis_component"],
         "errors": [
             "RedisClosedError",

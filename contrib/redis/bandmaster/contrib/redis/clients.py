@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import ssl
-from collections.abc import AsyncGenerator, Awaitable, Callable, Mapping
+from collections.abc import AsyncGenerator, Awaitable, Callable, Mapping, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass
 from typing import Any
@@ -15,6 +15,7 @@ from redis.backoff import ExponentialWithJitterBackoff, NoBackoff
 from redis.maint_notifications import MaintNotificationsConfig
 
 from bandmaster.contrib.redis.close_guard import CloseGuard
+from bandmaster.contrib.redis.command_observers import ClientPlace, CommandObserver
 from bandmaster.contrib.redis.connections import (
     SentinelTCPConnection,
     SentinelTLSConnection,
@@ -23,6 +24,7 @@ from bandmaster.contrib.redis.connections import (
     UnixConnection,
 )
 from bandmaster.contrib.redis.errors import RedisRefusedError
+from bandmaster.contrib.redis.observed_client import Observation, make_client
 from bandmaster.contrib.redis.pool import BoundedPool, SentinelPool
 from bandmaster.contrib.redis.settings import RedisSettings
 from bandmaster.kernel import PermanentError
@@ -37,30 +39,35 @@ class Clients:
 
 
 @asynccontextmanager
-async def open_client(settings: RedisSettings, name: str) -> AsyncGenerator[Redis, None]:
+async def open_client(
+    settings: RedisSettings, name: str, *, observers: Sequence[CommandObserver] = ()
+) -> AsyncGenerator[Redis, None]:
     """A client besides the component's, until the block ends. The client connects at the first command.
 
     Errors name the client by ``name``. Commands raise `RedisUnavailableError`, `RedisRefusedError` and
-    `RedisClosedError`.
+    `RedisClosedError`. ``observers`` are told of each command.
 
     Raises:
         RedisRefusedError: certificates can't be read.
     """
-    async with _open(settings, _Connecting.of(settings, name), _serving_options(settings)) as client:
+    observation = _make_observation(settings, name, observers)
+    async with _open(settings, _Connecting.of(settings, name), _serving_options(settings), observation) as client:
         yield client
 
 
 @asynccontextmanager
-async def open_clients(settings: RedisSettings, name: str) -> AsyncGenerator[Clients, None]:
-    """Both clients, until the block ends. They connect at their first command.
+async def open_clients(
+    settings: RedisSettings, name: str, *, observers: Sequence[CommandObserver] = ()
+) -> AsyncGenerator[Clients, None]:
+    """Both clients, until the block ends. They connect at their first command. ``observers`` see the application's.
 
     Raises:
         RedisRefusedError: certificates can't be read.
     """
-    connecting = _Connecting.of(settings, name)
+    connecting, observation = _Connecting.of(settings, name), _make_observation(settings, name, observers)
     async with (
         _open(settings, connecting, _probing_options(settings)) as probe,
-        _open(settings, connecting, _serving_options(settings)) as client,
+        _open(settings, connecting, _serving_options(settings), observation) as client,
     ):
         yield Clients(client, probe)
 
@@ -81,6 +88,15 @@ class PatientRetry(Retry):
             return not isinstance(error, PermanentError) and (is_retryable is None or is_retryable(error))
 
         return await super().call_with_retry(do, fail, is_transient, with_failure_count)
+
+
+def _make_observation(settings: RedisSettings, name: str, observers: Sequence[CommandObserver]) -> Observation | None:
+    """Reports the commands of a client; None without observers."""
+    if not observers:
+        return None
+    address = settings.address
+    host, port = (address.path, None) if address.path else address.hosts[0]
+    return Observation(ClientPlace(name, address.database, host, port), observers)
 
 
 def _serving_options(settings: RedisSettings) -> Mapping[str, Any]:
@@ -120,7 +136,10 @@ class _Connecting:
 
 @asynccontextmanager
 async def _open(
-    settings: RedisSettings, connecting: _Connecting, pool_options: Mapping[str, Any]
+    settings: RedisSettings,
+    connecting: _Connecting,
+    pool_options: Mapping[str, Any],
+    observation: Observation | None = None,
 ) -> AsyncGenerator[Redis, None]:
     address, guard, tls = settings.address, CloseGuard(connecting.label), connecting.tls
     options: dict[str, Any] = {
@@ -146,7 +165,7 @@ async def _open(
             pool = BoundedPool(connection_class=UnixConnection, path=address.path, **options)
         else:
             pool = BoundedPool(**_place_options(*address.hosts[0], tls), **options)
-        yield await stack.enter_async_context(_close_at_end(pool))
+        yield await stack.enter_async_context(_close_at_end(pool, observation))
 
 
 def _build_sentinel_pool(
@@ -183,9 +202,9 @@ def _place_options(host: str, port: int, tls: ssl.SSLContext | None) -> Mapping[
 
 
 @asynccontextmanager
-async def _close_at_end(pool: BoundedPool) -> AsyncGenerator[Redis, None]:
+async def _close_at_end(pool: BoundedPool, observation: Observation | None = None) -> AsyncGenerator[Redis, None]:
     # Not Redis.from_pool: with that a user's `async with client:` would close the pool for all users.
-    client = Redis(connection_pool=pool)
+    client = make_client(pool, observation)
     try:
         yield client
     finally:

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Iterator, Mapping
+from collections.abc import AsyncIterator, Iterator, Mapping, Sequence
 from functools import partial
 
 from redis.asyncio import Redis
 
 from bandmaster.contrib.redis.clients import build_tls, open_clients
+from bandmaster.contrib.redis.command_observers import CommandObserver
 from bandmaster.contrib.redis.errors import RedisRefusedError, RedisUnavailableError
 from bandmaster.contrib.redis.reachability import answer, see_redis
 from bandmaster.contrib.redis.settings import RedisSettings
@@ -44,14 +45,16 @@ def find_start_problems(settings: RedisSettings, event_loop: EventLoop) -> Itera
 
 
 @lifespan(band=LifespanBand.PERSISTENCE, name="redis", budget=connections, check=find_start_problems)
-async def redis(settings: RedisSettings, context: Context) -> AsyncIterator[Redis]:
+async def redis(
+    settings: RedisSettings, context: Context, observers: Sequence[CommandObserver]
+) -> AsyncIterator[Redis]:
     """A Redis client with a bounded pool and a health check of its own.
 
     Without a URL the start doesn't connect: this package may be installed only because another one depends on it. In
     production the start does connect, so that a forgotten setting is noticed. A Redis that isn't critical may be away.
     """
     _check_asyncio(context.name)
-    async with open_clients(settings, context.name) as clients:
+    async with open_clients(settings, context.name, observers=observers) as clients:
         if "url" in settings.model_fields_set or context.settings.is_production:
             allowed = await _see_redis_unless_away(clients.probe, settings, context.name)
             if allowed is not None or BUDGET in context.settings.limits:

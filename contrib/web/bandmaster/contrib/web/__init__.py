@@ -9,6 +9,7 @@ from bandmaster.kernel import export_lazily
 if TYPE_CHECKING:
     from bandmaster.contrib.web.access_log.layer import AccessLogLayer as AccessLogLayer
     from bandmaster.contrib.web.access_log.records import AccessRecord as AccessRecord
+    from bandmaster.contrib.web.access_log.route_templates import RouteTemplates as RouteTemplates
     from bandmaster.contrib.web.access_log.sinks import AccessSink as AccessSink
     from bandmaster.contrib.web.access_log.sinks import InstalledAccessSink as InstalledAccessSink
     from bandmaster.contrib.web.access_log.sinks import find_descriptor as find_descriptor
@@ -28,6 +29,8 @@ if TYPE_CHECKING:
     from bandmaster.contrib.web.context import user as user
     from bandmaster.contrib.web.cors import CORSLayer as CORSLayer
     from bandmaster.contrib.web.limits import LimitsLayer as LimitsLayer
+    from bandmaster.contrib.web.path_globs import PathMatcher as PathMatcher
+    from bandmaster.contrib.web.path_globs import compile_globs as compile_globs
     from bandmaster.contrib.web.problems.details import ProblemDetails as ProblemDetails
     from bandmaster.contrib.web.problems.details import validation_errors as validation_errors
     from bandmaster.contrib.web.problems.handlers import http_exception as http_exception
@@ -54,6 +57,7 @@ export_lazily(
     {
         "access_log.layer": ["AccessLogLayer"],
         "access_log.records": ["AccessRecord"],
+        "access_log.route_templates": ["RouteTemplates"],
         "access_log.sinks": ["AccessSink", "InstalledAccessSink", "find_descriptor"],
         "context": [
             "RequestContext",
@@ -73,6 +77,7 @@ export_lazily(
         ],
         "cors": ["CORSLayer"],
         "limits": ["LimitsLayer"],
+        "path_globs": ["PathMatcher", "compile_globs"],
         "problems.details": ["ProblemDetails", "validation_errors"],
         "problems.handlers": ["http_exception", "install_problems", "transient_error", "unhandled_error"],
         "problems.layer": ["ProblemsLayer"],

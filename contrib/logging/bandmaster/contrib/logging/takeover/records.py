@@ -28,11 +28,10 @@ class RecordHandler(logging.Handler):
 
 def pass_record(record: logging.LogRecord, pipeline: Pipeline) -> None:
     """Pass a record to a pipeline: with the fields of bandmaster's loggers, or else with the caller's ``extra``."""
-    event, fields = _read_event(record)
-    exception, evidence = None, record.exc_text or ""
+    event, fields = read_event(record)
+    error = record.exc_info[1] if record.exc_info else None
     # bandmaster's own loggers have rendered the exception already.
-    if record.exc_info and not evidence:
-        exception = record.exc_info[1]
+    exception, evidence = None if record.exc_text else error, record.exc_text or ""
     if record.stack_info:
         evidence = f"{evidence}\n{record.stack_info}" if evidence else record.stack_info
     pipeline.emit(
@@ -42,6 +41,8 @@ def pass_record(record: logging.LogRecord, pipeline: Pipeline) -> None:
         fields,
         exception=exception,
         evidence=evidence,
+        error=error,
+        template=read_template(record),
         created=record.created,
         limited=record.name not in _COUNTED,
     )
@@ -51,7 +52,13 @@ _COUNTED = frozenset(("bandmaster.web.access", "bandmaster.audit"))
 """Loggers with one event for each thing that happens, of which none may be missing."""
 
 
-def _read_event(record: logging.LogRecord) -> tuple[str, dict[str, Any]]:
+def read_template(record: logging.LogRecord) -> str:
+    """The text of a record without its values; empty if the text has none, or if the record has fields."""
+    return record.msg if record.args and isinstance(record.msg, str) and "event" not in record.__dict__ else ""
+
+
+def read_event(record: logging.LogRecord) -> tuple[str, dict[str, Any]]:
+    """The event and the fields of a record."""
     fields = record.__dict__.get("fields")
     if isinstance(fields, Mapping) and "event" in record.__dict__:
         return str(record.__dict__["event"]), {str(name): value for name, value in fields.items()}

@@ -12,6 +12,7 @@ from sqlalchemy.pool import ConnectionPoolEntry
 from bandmaster.contrib.persistence.engines.connect_args import session_timeouts
 from bandmaster.contrib.persistence.engines.sqlite import add_sqlite_listeners
 from bandmaster.contrib.persistence.errors import DatabaseClosedError, translate, unreachable
+from bandmaster.contrib.persistence.internal_statements import INTERNAL
 from bandmaster.contrib.persistence.settings import DatabaseSettings
 from bandmaster.contrib.persistence.tenancy.transactions import add_tenant_listeners, set_locally
 
@@ -48,7 +49,7 @@ def add_listeners(
         add_tenant_listeners(engine, settings.tenant_setting, timeouts, required=settings.tenant_isolation == "rls")
     elif timeouts:
         statement, values = set_locally(engine, timeouts)
-        event.listen(engine, "begin", lambda connection: connection.exec_driver_sql(statement, values))
+        event.listen(engine, "begin", lambda connection: connection.exec_driver_sql(statement, values, INTERNAL))
 
 
 def add_error_listeners(engine: Engine) -> None:

@@ -12,6 +12,8 @@ import aiosqlite
 import anyio
 from sqlalchemy import Connection, Dialect, Engine, event, exc
 
+from bandmaster.contrib.persistence.internal_statements import INTERNAL
+
 _THREAD_TIMEOUT = 5.0
 """Seconds to wait for the thread of a connection. SQLite can hang for longer, on a file system that doesn't answer."""
 
@@ -96,4 +98,4 @@ def _set_pragmas(connection: Any, record: Any) -> None:
 
 def _begin_to_write(connection: Connection) -> None:
     # A transaction that reads first and writes later fails at once beside another writer, without any wait.
-    connection.exec_driver_sql("BEGIN IMMEDIATE")
+    connection.exec_driver_sql("BEGIN IMMEDIATE", execution_options=INTERNAL)

@@ -10,6 +10,7 @@ from typing import Any, Protocol
 from sqlalchemy import JSON, Column, DateTime, Index, Insert, Integer, MetaData, String, Table, Text, insert
 from sqlalchemy.ext.asyncio import AsyncSession
 
+from bandmaster.contrib.persistence.outbox.trace_headers import make_trace_headers
 from bandmaster.contrib.web import log_fields, new_request_id
 
 _TOPIC = 200
@@ -25,7 +26,10 @@ class OutboxMessage:
     payload: Any
     """Any value that JSON can represent."""
     headers: Mapping[str, str]
-    """The request context of the writer: ``request_id``, ``correlation_id``, ``tenant``, ``user``."""
+    """The request context of the writer: ``request_id``, ``correlation_id``, ``tenant``, ``user``.
+
+    Within a trace of OpenTelemetry's also ``traceparent`` and ``tracestate`` (W3C Trace Context).
+    """
     created_at: datetime
     attempt: int
     """The number of this attempt, from 1."""
@@ -109,7 +113,7 @@ class Outbox:
             "id": message,
             "topic": topic,
             "payload": payload,
-            "headers": {**log_fields(), **(headers or {})},
+            "headers": {**log_fields(), **make_trace_headers(), **(headers or {})},
             "created_at": now,
             "due_at": now + timedelta(seconds=delay),
             "attempts": 0,

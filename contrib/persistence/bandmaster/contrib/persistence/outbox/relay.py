@@ -14,9 +14,11 @@ from pydantic_settings import SettingsConfigDict
 from sqlalchemy import Table, delete, func, select, update
 from sqlalchemy.ext.asyncio import AsyncSession
 
+from bandmaster.contrib.persistence.internal_statements import INTERNAL
 from bandmaster.contrib.persistence.log import log
 from bandmaster.contrib.persistence.manager import DatabaseManager
 from bandmaster.contrib.persistence.outbox.messages import OutboxMessage, Publisher
+from bandmaster.contrib.persistence.outbox.trace_headers import restore_trace
 from bandmaster.contrib.persistence.tenancy.transactions import no_tenant
 from bandmaster.contrib.web import request_context
 from bandmaster.kernel import (
@@ -127,6 +129,7 @@ class OutboxRelay:
             .order_by(table.due_at, table.id)
             .limit(self._settings.batch)
             .with_for_update(skip_locked=True)
+            .execution_options(**INTERNAL)
         )
         return [
             OutboxMessage(row.id, row.topic, row.payload, row.headers, _to_utc(row.created_at), row.attempts + 1)
@@ -163,6 +166,7 @@ class OutboxRelay:
                     tenant=headers.get("tenant"),
                     user=headers.get("user"),
                 ),
+                restore_trace(headers),
             ):
                 await self._publisher.publish(message)
         except Exception as error:  # noqa: BLE001  # the other messages must be published all the same

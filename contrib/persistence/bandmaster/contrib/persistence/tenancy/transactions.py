@@ -10,6 +10,7 @@ from typing import Any
 from sqlalchemy import Connection, Engine, event
 
 from bandmaster.contrib.persistence.errors import TenantIsolationError, TenantMissingError
+from bandmaster.contrib.persistence.internal_statements import INTERNAL
 from bandmaster.contrib.web import tenant
 
 _NO_TENANT: ContextVar[bool] = ContextVar("bandmaster.no_tenant", default=False)
@@ -75,9 +76,9 @@ def add_tenant_listeners(
                     "without tenant isolation"
                 )
         elif name is not None:
-            connection.exec_driver_sql(with_tenant, (*values, name))
+            connection.exec_driver_sql(with_tenant, (*values, name), INTERNAL)
         elif others:
-            connection.exec_driver_sql(without_tenant, tuple(values))
+            connection.exec_driver_sql(without_tenant, tuple(values), INTERNAL)
 
     event.listen(engine, "begin", begin)
     if not required:

@@ -15,7 +15,9 @@ from bandmaster.contrib.web.problems.rendering import render_problem
 from bandmaster.kernel import Exchange, current_exchange
 
 TRACE_ID = "trace_id"
-"""The key under which a tracing layer keeps the trace's id in an exchange's ``data``."""
+"""The key under which a tracing layer keeps the trace's id, in an exchange's ``data`` or in the scope.
+
+The scope is for a layer outside of all frames, where there is no exchange."""
 
 _DENIAL = "websocket.http.response"
 """The ASGI extension by which a server refuses a WebSocket with a response."""
@@ -37,7 +39,7 @@ def problem_response(
         path=request.scope["path"],
         accept=request.headers.get("accept", ""),
         request_id=request_id(),
-        trace_id=None if exchange is None else exchange.data.get(TRACE_ID),
+        trace_id=(None if exchange is None else exchange.data.get(TRACE_ID)) or request.scope.get(TRACE_ID),
     )
     allowed = {
         name: value
@@ -65,8 +67,9 @@ def answer(exchange: Exchange, problem: ProblemDetails, headers: Iterable[tuple[
         RuntimeError: the response has begun, or no hook is running.
     """
     accept = (exchange.header(b"accept") or b"").decode("latin-1")
+    trace_id = exchange.data.get(TRACE_ID) or exchange.scope.get(TRACE_ID)
     body, media_type = render_problem(
-        problem, path=exchange.path, accept=accept, request_id=request_id(), trace_id=exchange.data.get(TRACE_ID)
+        problem, path=exchange.path, accept=accept, request_id=request_id(), trace_id=trace_id
     )
     allowed = [header for header in headers if header[0] != b"connection" or _is_http_1(exchange.scope)]
     all_headers = [

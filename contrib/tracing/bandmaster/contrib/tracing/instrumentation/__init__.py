@@ -1,0 +1,1 @@
+"""Spans of what an application does elsewhere: calls, tasks, statements, and Redis commands."""

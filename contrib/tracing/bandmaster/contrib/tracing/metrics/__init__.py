@@ -1,0 +1,1 @@
+"""Metrics by OpenTelemetry: requests, tasks, pools and components, by OTLP and for Prometheus."""

@@ -1,0 +1,1 @@
+"""Traces and baggage in the headers of W3C, and whose headers are trusted."""

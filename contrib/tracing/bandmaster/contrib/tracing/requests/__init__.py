@@ -1,0 +1,1 @@
+"""The layer that makes the spans of requests and WebSockets."""
