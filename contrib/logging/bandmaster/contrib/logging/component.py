@@ -53,7 +53,8 @@ def find_idle_settings(settings: LogSettings, kernel: KernelSettings) -> Iterato
                 f"{kernel.variable(f'log_{name}')}={other} only before its start and after its stop."
             )
     if settings.take_over == "never":
-        names = (name for name in type(settings).model_fields if name != "take_over" and not name.startswith("redact_"))
+        kept = ("take_over", "no_color")
+        names = (name for name in type(settings).model_fields if name not in kept and not name.startswith("redact_"))
         idle = ", ".join(settings.variable(name) for name in names if name in settings.model_fields_set)
         if idle:
             yield f"{settings.variable('take_over')} is never, so these have no effect: {idle}."
