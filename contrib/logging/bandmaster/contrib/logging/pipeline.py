@@ -80,6 +80,7 @@ class Pipeline:
         """Number of events that couldn't be rendered."""
         self.listeners: tuple[LogListener, ...] = ()
         self._redact = redactor.redact_mapping
+        self._redact_value = redactor.redact
         self._redact_text = redactor.redact_text
         self._redact_known = lru_cache(maxsize=2048)(redactor.redact_text)
         self._render = render
@@ -122,7 +123,8 @@ class Pipeline:
                 if not TAKEN.isdisjoint(fields):
                     fields = {f"{name}_" if name in TAKEN else name: value for name, value in fields.items()}
                 shown |= self._redact(fields)
-            text = self._redact_known(text) if len(text) <= _REMEMBERED_TEXT else self._redact_text(text)
+            # A text of megabytes is redacted as a value is, in parts: within a bounded time.
+            text = self._redact_known(text) if len(text) <= _REMEMBERED_TEXT else str(self._redact_value(text))
             if exception is not None or evidence:
                 evidence = self._render_evidence(exception, evidence)
             if created is None:

@@ -8,6 +8,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 
 from bandmaster.contrib.logging.pipeline import Pipeline
+from bandmaster.contrib.logging.takeover.failed_threads import FailedThreads
 from bandmaster.contrib.logging.takeover.records import RecordHandler
 from bandmaster.contrib.logging.takeover.standard_loggers import StandardLoggers
 from bandmaster.contrib.logging.takeover.structlog_events import StructlogConfiguration
@@ -38,6 +39,7 @@ class ProcessLog:
         self._claims: list[Claim] = []
         self._loggers: StandardLoggers | None = None
         self._structlog: StructlogConfiguration | None = None
+        self._threads: FailedThreads | None = None
         self._pipeline: Pipeline | None = None
 
     @contextmanager
@@ -83,16 +85,16 @@ class ProcessLog:
             self._loggers = StandardLoggers(RecordHandler(self.current))
         if self._structlog is None:
             self._structlog = StructlogConfiguration(self.current)
+        if self._threads is None:
+            self._threads = FailedThreads()
         self._loggers.drops_access = claim.drops_access
         self._loggers.set_levels(claim.level, claim.levels)
 
     def _restore(self) -> None:
-        loggers, configuration = self._loggers, self._structlog
-        self._loggers = self._structlog = None
-        if loggers is not None:
-            loggers.restore()
-        if configuration is not None:
-            configuration.restore()
+        for part in (self._threads, self._structlog, self._loggers):
+            if part is not None:
+                part.restore()
+        self._threads = self._structlog = self._loggers = None
         self._pipeline = None
 
 
