@@ -17,6 +17,7 @@ PACKAGES = [
     "bandmaster.kernel.testing",
     "bandmaster.contrib.fastapi",
     "bandmaster.contrib.http",
+    "bandmaster.contrib.logging",
     "bandmaster.contrib.oidc",
     "bandmaster.contrib.oidc.testing",
     "bandmaster.contrib.persistence",

@@ -8,7 +8,9 @@ from concurrent.futures import ThreadPoolExecutor
 
 import anyio
 import anyio.to_thread
+import litestar
 import pytest
+import structlog
 from fastapi import Depends, FastAPI
 from starlette.applications import Starlette
 from starlette.responses import PlainTextResponse
@@ -37,6 +39,7 @@ from bandmaster.kernel.testing import run
 
 pytestmark = [pytest.mark.anyio, pytest.mark.parametrize("anyio_backend", ["asyncio"])]
 
+log = structlog.get_logger()
 LAYERS = [AccessLogLayer, ProblemsLayer, RequestContextLayer, http_exception, transient_error, unhandled_error]
 
 
@@ -126,6 +129,46 @@ async def test_what_was_bound_is_in_the_event_of_an_error() -> None:
     ids = {error["request_id"], closing["request_id"], response.headers["x-request-id"], response.json()["request_id"]}
     assert 1 == len(ids)
     assert 500 == response.status_code
+
+
+async def fail_in_starlette(request):
+    bind(order=7)
+    raise LookupError("no such thing")
+
+
+@litestar.get("/")
+async def fail_in_litestar() -> str:
+    bind(order=7)
+    raise LookupError("no such thing")
+
+
+def make_starlette():
+    return Starlette(routes=[Route("/", fail_in_starlette)])
+
+
+def make_litestar():
+    return litestar.Litestar([fail_in_litestar])
+
+
+def make_starlette_with_a_handler():
+    async def answer(request, error):
+        log.warning("answered by the application's own handler")
+        return PlainTextResponse("sorry", 500)
+
+    return Starlette(routes=[Route("/", fail_in_starlette)], exception_handlers={Exception: answer})
+
+
+@pytest.mark.requirement("OBS-L6")
+@pytest.mark.parametrize("make", [make_starlette, make_litestar, make_starlette_with_a_handler])
+async def test_every_host_names_the_request_of_an_error(make) -> None:
+    """Whichever host answers an unhandled error, the events and the header of the 500 name the same request."""
+    response, captured = await fetch(make(), "/")
+    assert 500 == response.status_code
+    named = [event for event in captured.events if event["logger"] not in ("bandmaster.kernel", "httpx2")]
+    assert {response.headers["x-request-id"]} == {event.get("request_id") for event in named}
+    assert 7 == captured.one("request")["order"]
+    # Litestar logs an error itself, and only while debugging.
+    assert (1 if make is make_litestar else 2) <= len(named)
 
 
 @pytest.mark.requirement("OBS-L5")

@@ -15,7 +15,7 @@ from starlette.responses import PlainTextResponse
 from starlette.routing import Route
 from tests.contrib.logging.logs import Captured, find_log_threads, make_settings, replaced_stderr
 
-from bandmaster.contrib.logging import Log, LogSettings, access_events, redactor
+from bandmaster.contrib.logging import Log, LogSettings, access_events, redactor, server_access_log
 from bandmaster.contrib.logging import logging as log_component
 from bandmaster.contrib.logging.component import find_idle_settings
 from bandmaster.contrib.web import AccessLogLayer, RequestContextLayer, WebSettings
@@ -260,3 +260,16 @@ def test_the_launchers_stderr_is_looked_up_at_the_start(monkeypatch) -> None:
 
     anyio.run(main)
     assert captured.named("one")
+
+
+@pytest.mark.parametrize(
+    ("web", "server", "warns"),
+    [("auto", "true", True), ("auto", "false", False), ("off", "true", False)],
+)
+def test_a_servers_access_log_without_effect_is_told(web, server, warns, monkeypatch) -> None:
+    """bandmaster check says that the server's own lines for requests don't come."""
+    monkeypatch.setenv("BANDMASTER_SERVER_ACCESS_LOG", server)
+    app = make_app(web={"access_log": web})
+    texts = [str(each) for each in server_access_log.check(app)]
+    assert warns is bool(texts)
+    assert all(text.startswith("BANDMASTER_SERVER_ACCESS_LOG has no effect") for text in texts)

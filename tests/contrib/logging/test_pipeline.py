@@ -187,6 +187,13 @@ def test_a_long_traceback_keeps_cause_and_place() -> None:
     assert len(event["exception"]) < 16 * 1024
 
 
+def test_a_message_of_megabytes_is_cut() -> None:
+    """A text of any length costs no more than one of the longest that are shown, and no secret at the cut is left."""
+    event = emit_one(INFO, "lib", f"x {'y' * 65_000} postgresql://shop:{PLANTED}@db " * 200, {})
+    assert len(event["event"]) < 9000
+    assert PLANTED not in event["event"]
+
+
 @pytest.mark.requirement("OBS-L2")
 def test_a_hostile_event_takes_linear_time() -> None:
     """Ten times the text takes about ten times as long, not a hundred times."""

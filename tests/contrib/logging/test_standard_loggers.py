@@ -5,7 +5,10 @@ from __future__ import annotations
 import io
 import logging
 import logging.config
+import logging.handlers
+import queue
 import sys
+import threading
 import warnings
 
 import pytest
@@ -127,7 +130,7 @@ def test_a_server_that_is_configured_after_our_start(capsys) -> None:
 def test_handlers_that_show_nothing_stay(tmp_path) -> None:
     """A file and a handler of an error tracker get records as before."""
     file = logging.FileHandler(tmp_path / "own.log")
-    tracker = logging.handlers.MemoryHandler(100) if hasattr(logging, "handlers") else logging.NullHandler()
+    tracker = logging.handlers.MemoryHandler(100)
     logging.getLogger().addHandler(file)
     logging.getLogger().addHandler(tracker)
     with logged():
@@ -153,6 +156,24 @@ def test_a_handler_of_ones_own_that_shows_records_is_taken_away() -> None:
 
 
 @pytest.mark.requirement("OBS-L8")
+def test_a_queue_in_front_of_a_handler_that_shows_records(capsys) -> None:
+    """Litestar's default is a queue, behind which a thread writes to standard error: nothing comes twice."""
+    root = logging.getLogger()
+    before = list(root.handlers)
+    listener = logging.handlers.QueueListener(queue.SimpleQueue(), logging.StreamHandler(sys.__stderr__))
+    shows, keeps = (logging.handlers.QueueHandler(queue.SimpleQueue()) for _ in range(2))
+    shows.listener = listener
+    root.addHandler(shows)
+    root.addHandler(keeps)
+    with logged() as captured:
+        assert shows not in root.handlers
+        assert keeps in root.handlers
+        logging.getLogger("mine").warning("once")
+    assert [*before, shows, keeps] == root.handlers
+    assert captured.named("once")
+
+
+@pytest.mark.requirement("OBS-L8")
 def test_a_configuration_in_the_middle_is_taken_over_again() -> None:
     """alembic's fileConfig replaces the root's handlers and disables loggers; both are put right."""
     logger = logging.getLogger("mine")
@@ -171,6 +192,30 @@ def test_a_configuration_in_the_middle_is_taken_over_again() -> None:
         logger.info("heard")
     assert "heard" in [event["event"] for event in captured.events]
     assert not any(isinstance(each, logging.StreamHandler) for each in captured.events)
+
+
+@pytest.mark.parametrize(
+    ("values", "heard"),
+    [
+        ({"level": "warning"}, ["warning"]),
+        ({"level": "info"}, ["info", "warning"]),
+        ({"level": "debug"}, ["info", "warning"]),
+        ({"level": "error", "levels": {"uvicorn": "debug"}}, ["debug", "info", "warning"]),
+        ({"level": "debug", "levels": {"uvicorn.error": "error"}}, []),
+    ],
+)
+@pytest.mark.parametrize("late", [False, True])
+def test_the_level_holds_for_servers(values, heard, late) -> None:
+    """A server gives its loggers levels, before or after the start: lower ones than that of the log have no effect."""
+    if not late:
+        logging.config.dictConfig(LOGGING_CONFIG)
+    with logged(**values) as captured:
+        if late:
+            logging.config.dictConfig(LOGGING_CONFIG)
+            logging.getLogger("uvicorn.error").setLevel(min(logging.INFO, logging.getLogger("uvicorn").level))
+        for level in ("debug", "info", "warning"):
+            getattr(logging.getLogger("uvicorn.error"), level)("x")
+    assert [each for each in heard if not (late and each == "debug")] == [event["level"] for event in captured.events]
 
 
 def test_levels_are_restored_unless_changed_since() -> None:
@@ -214,3 +259,25 @@ def test_pytests_own_handlers_stay(caplog) -> None:
     with logged():
         logging.getLogger("mine").info("both")
     assert ["both"] == [record.message for record in caplog.records]
+
+
+def test_a_thread_that_fails_is_an_event(capsys) -> None:
+    """An exception that nobody catches in a thread is in the log, without secrets, and not on standard error."""
+
+    def fail() -> None:
+        raise LookupError("token=planted")
+
+    def leave() -> None:
+        raise SystemExit
+
+    before = threading.excepthook
+    with logged() as captured:
+        for function in (fail, leave):
+            thread = threading.Thread(target=function, name="worker-7")
+            thread.start()
+            thread.join()
+    event = captured.one("a thread failed")
+    assert ("worker-7", "error") == (event["thread_name"], event["level"])
+    assert event["exception"].endswith("LookupError: token=[REDACTED]")
+    assert "" == "".join(capsys.readouterr())
+    assert before is threading.excepthook

@@ -149,6 +149,7 @@ KEY = "-----BEGIN RSA PRIVATE KEY-----\nMIIEow\nabc=\n-----END RSA PRIVATE KEY--
         ("AKIAIOSFODNN7EXAMPLE is old", f"{MASK} is old"),
         ("Authorization: Digest username='kim', response='abc'\nHost: x", f"Authorization: {MASK}\nHost: x"),
         ("Authorization: ApiKey abc def", f"Authorization: {MASK} def"),
+        ("HTTP_AUTHORIZATION: Bearer abc", f"HTTP_AUTHORIZATION: {MASK}"),
         ("curl --password hunter2 --silent", f"curl --password {MASK} --silent"),
         ("['mysql', '--password', 'hunter2', '-v']", f"['mysql', '--password', '{MASK}', '-v']"),
         ("mysql --password=hunter2", f"mysql --password={MASK}"),

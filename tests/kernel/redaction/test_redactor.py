@@ -5,6 +5,7 @@ import copy
 import datetime
 import decimal
 import enum
+import ipaddress
 import json
 import pathlib
 import threading
@@ -176,7 +177,8 @@ def redact(value, **options):
         (datetime.date(2026, 11, 29), "2026-11-29"),
         (uuid.UUID(int=1), "00000000-0000-0000-0000-000000000001"),
         (decimal.Decimal("1.50"), "1.50"),
-        (pathlib.PurePosixPath("/a/b"), "/a/b"),
+        (pathlib.Path("/a/b"), "/a/b"),
+        (ipaddress.ip_address("127.0.0.1"), "127.0.0.1"),
         ([2**64 - 1, -(2**63), 2**64, 10**700], [2**64 - 1, -(2**63), "18446744073709551616", "<2326 bits>"]),
         ([float("nan"), float("inf"), 1.5], ["nan", "inf", 1.5]),
         (["\ud800", "ä", "\x00"], ["\\ud800", "ä", "\x00"]),

@@ -24,7 +24,7 @@ _ISSUED_BEGINNINGS = (
 
 
 def mask_known_secrets(text: str, marker: str) -> str:
-    """The text with every secret masked that its own form shows. The time is linear."""
+    """The text with every secret masked whose own form shows the secret. The time is linear."""
     if " " in text:
         lowered = text.lower()
         if "bearer" in lowered:

@@ -11,7 +11,7 @@ from bandmaster.kernel.redaction.names import SETTING_NAMES, SecretNames
 MASK = "**********"
 """The text in place of a secret, regardless of the length. pydantic shows secrets in the same way."""
 REDACTED = "[REDACTED]"
-"""The text in place of a secret in data for other programs. It is constant, so that it tells nothing of the secret."""
+"""The text in place of a secret in data for other programs: a constant, which tells nothing of the secret."""
 
 # Every repetition below is possessive or bounded: without backtracking, the time is linear whatever the text is.
 # A quote is part of a word, unless the next character shows that the word is over.
@@ -48,6 +48,13 @@ _OPTION = re.compile(rf"""(?<![\w-])--(?P<name>[\w-]++)(?P<between>(?:{_MARK},)?
 _PARAMETERS = re.compile(r"\[parameters: (?=[\[({])")
 _ROW = re.compile(r"(Failing row contains )\([^\n]*+")
 _ERROR_LOCATION = re.compile(rf"{_MARK}loc{_MARK}:")
+_SIGNS = ("=", "%3", "</", ",")
+"""Each pair of a name and a value has one of these, or a colon."""
+_OTHER_NAMES = frozenset({
+    "input_value=",  # pydantic repeats the input of a validation
+    # Credentials in the queries of signed URLs and of SAML, whose names say so nowhere else.
+    *("?sig", "?signature", "?x-amz-signature", "?x-goog-signature", "?samlresponse", "?assertion"),
+})  # fmt: skip
 _LONGEST_OTHER = 20
 
 
@@ -68,8 +75,9 @@ def masked(text: str, *, marker: str = MASK, names: SecretNames = SETTING_NAMES)
     if names.hint.search(text.lower()) is None:
         return text
     if ":" in text:
-        text = _mask_data_of_errors(text, marker)
-    text = _mask_values(text, marker, names.is_secret)
+        text = _mask_values(_mask_data_of_errors(text, marker), marker, names.is_secret)
+    elif any(sign in text for sign in _SIGNS):
+        text = _mask_values(text, marker, names.is_secret)
     if "--" in text:
         text = _mask_options(text, marker, names.is_secret)
     return mask_known_secrets(text, marker)
@@ -119,7 +127,7 @@ def _mask_values(text: str, marker: str, is_secret: Callable[[str], bool]) -> st
     """Mask the value after each name of a secret."""
     kept: list[str] = []
     position = 0
-    also_secret = frozenset(_list_other_names(text))
+    also_secret = _list_other_names(text)
     for match in _NAME.finditer(text):
         if match.start() < position or not _is_named_secret(text, match, is_secret, also_secret):
             continue
@@ -137,14 +145,14 @@ def _mask_values(text: str, marker: str, is_secret: Callable[[str], bool]) -> st
     return "".join([*kept, text[position:]]) if kept else text
 
 
-def _list_other_names(text: str) -> Iterator[str]:
-    """Names that hold a secret in a text of this kind, as the sign before or behind shows."""
-    yield "input_value="  # pydantic repeats the input of a validation
-    yield from ("?sig", "?signature", "?x-amz-signature", "?x-goog-signature", "?samlresponse", "?assertion")
+def _list_other_names(text: str) -> frozenset[str]:
+    """Names that hold a secret in a text of this kind, with the sign before or behind."""
+    names = _OTHER_NAMES
     if "state=" in text:
-        yield "?code"  # the code with which a login ends stands beside the state (RFC 6749, section 4.1.2)
+        names |= {"?code"}  # the code with which a login ends stands beside the state (RFC 6749, section 4.1.2)
     if "loc" in text and _ERROR_LOCATION.search(text):
-        yield "'input"
+        names |= {"'input"}
+    return names
 
 
 def _is_named_secret(
@@ -184,7 +192,7 @@ def _find_value(text: str, match: re.Match[str]) -> re.Match[str] | None:
         if "cookie" in name:
             return _COOKIES.match(text, match.end())
         # Prose has bare colons, too ("token: expected text"). The name of a header has a hyphen.
-        if "-" not in name and name != "authorization":
+        if "-" not in name and not name.endswith("authorization"):
             return _TOKEN_LIKE.match(text, match.end())
     in_query = text[max(match.start() - 1, 0) : match.start()] in ("?", "&")
     return (_QUERY_VALUE if in_query else _VALUE).match(text, match.end())
@@ -205,7 +213,7 @@ def _mask_options(text: str, marker: str, is_secret: Callable[[str], bool]) -> s
 
 
 def _mask_data_of_errors(text: str, marker: str) -> str:
-    """Mask the parameters of a statement, as SQLAlchemy shows them, and the row, as PostgreSQL shows it."""
+    """Mask the parameters of a statement, as SQLAlchemy shows them, and the row that PostgreSQL shows."""
     if "[parameters: " in text:
         text = "".join(_mask_parameters(text, marker))
     if "Failing row contains (" in text:

@@ -14,7 +14,7 @@ _SHORTEST_SECRET = 4
 def list_fields(value: object, hidden: str) -> Iterable[tuple[Any, Any]] | None:
     """The names and values of a mapping, a model, a dataclass or a named tuple; None for any other value.
 
-    ``hidden`` stands for the value of a field that the class leaves out of its `repr`, as classes do with secrets.
+    ``hidden`` stands for the value of a field that the `repr` of the class leaves out, as of secrets.
     """
     kind = type(value)
     if isinstance(value, Mapping):
@@ -74,7 +74,7 @@ def _read_named_tuple(value: Any, _hidden: str) -> Iterator[tuple[str, Any]]:
 
 
 def render_object(value: object, text: str, marker: str, is_secret: Callable[[str], bool]) -> str:
-    """The text of an object, in which the values of its secret attributes are replaced, whatever stands around them."""
+    """The text of an object, in which the values of secret attributes are replaced, wherever they stand."""
     secrets: set[str] = set()
     for name, inner in _list_attributes(value):
         is_wrapped = hasattr(type(inner), "get_secret_value")

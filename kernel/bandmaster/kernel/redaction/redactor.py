@@ -12,7 +12,7 @@ from bandmaster.kernel.redaction.walk import UNREADABLE, PlainValue, Walk
 class Redactor:
     """Makes plain data for JSON out of any value, without secrets.
 
-    A value is replaced by `REDACTED` as a whole if its key, field or attribute has the name of a secret. Words of the
+    A value is replaced by `REDACTED` as a whole if the key, field or attribute has the name of a secret. Words of the
     name decide: ``api_key`` and ``dbPassword`` are secrets, ``compass`` and ``token_count`` are not. Inside every text,
     the passwords of URLs, the values after the name of a secret (``token=...``), the credentials of an
     ``Authorization`` header, JSON Web Tokens and private keys are replaced.
@@ -23,10 +23,10 @@ class Redactor:
 
     ``max_depth`` is the most containers inside each other, ``max_items`` the most items of one container, ``max_text``
     the most characters of one text. ``[TRUNCATED]`` stands in place of the rest, ``[CYCLE]`` in place of a value that
-    contains itself, ``[UNREADABLE]`` in place of a value that fails when it is read.
+    contains itself, ``[UNREADABLE]`` in place of a value that can't be read.
 
     Thread-safe. No method raises an exception because of a value, and none changes a value. The constructor raises
-    `ValueError` for a pattern without a word and for a bound that is out of its range.
+    `ValueError` for a pattern without a word and for a bound that is out of range.
 
     >>> Redactor(patterns=["iban"]).redact({"user": {"name": "Kim", "IBAN": "DE02"}, "url": "redis://:x@cache"})
     {'user': {'name': 'Kim', 'IBAN': '[REDACTED]'}, 'url': 'redis://:[REDACTED]@cache'}
@@ -58,7 +58,7 @@ class Redactor:
         """A redactor with the same patterns and exempt keys, and with other bounds.
 
         Raises:
-            ValueError: a bound is out of its range.
+            ValueError: a bound is out of range.
         """
         return Redactor(
             patterns=self._patterns,

@@ -20,7 +20,7 @@ _ISSUED_WORDS = frozenset({"AKIA", "ASIA", "AIza"})  # the beginnings in `known_
 _STAR = "\u01bb"  # a letter, so that it stays with the letters beside
 _BOUNDS = {"max_depth": (1, 50), "max_items": (1, 100_000), "max_text": (16, 10_000_000)}
 _SCANNED = 8
-"""How many times longer than ``max_text`` a text may be so that its end is shown as well as its beginning."""
+"""How many times longer than ``max_text`` a text may be whose end is shown as well as the beginning."""
 
 
 class Rules:
@@ -67,7 +67,7 @@ class Rules:
         return (self.keys.get(key) or self.read_key(key))[1]
 
     def read_key(self, key: str) -> tuple[str, bool]:
-        """A key as it is shown, and whether the value under it is a secret. The answers for short keys are kept."""
+        """The key as events show keys, and whether the value is a secret. Answers for short keys are kept."""
         words = split_words(key[-_LONGEST_KEY:])
         if words in self._exempt:
             secret = False
@@ -83,7 +83,7 @@ class Rules:
         return _escape_surrogates(masked(text, marker=self.marker, names=self._names))
 
     def mask_value(self, text: str) -> str:
-        """A text that is a value, with the secrets masked and the middle cut out if it is too long."""
+        """A text that is a value, with the secrets masked; the middle of a long text is cut out."""
         # Most values of events are words, numbers and ids.
         if len(text) <= self._plain and text.isascii():
             if text.isalnum() and text[:4] not in _ISSUED_WORDS:
@@ -103,7 +103,7 @@ class Rules:
 
 
 def _cut(text: str, length: int) -> str:
-    """The beginning of a text. A URL that the cut divides is left out, because its password may have lost the end."""
+    """The beginning of a text. A URL that the cut divides is left out, because the password may have lost the end."""
     text = text[:length]
     last_word = max(text.rfind(blank) for blank in " \t\n") + 1
     url = text.find("://", last_word)

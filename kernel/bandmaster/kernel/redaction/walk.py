@@ -1,4 +1,4 @@
-"""Walk through a value once and make plain data of it, with the secrets replaced."""
+"""Walk through a value once and make plain data, with the secrets replaced."""
 
 from __future__ import annotations
 
@@ -7,12 +7,9 @@ from collections import deque
 from collections.abc import Iterable, Mapping, Sequence, ValuesView
 from collections.abc import Set as AbstractSet
 from datetime import date, time
-from decimal import Decimal
 from enum import Enum
 from itertools import islice
-from pathlib import PurePath
 from typing import Any, Final, TypeAlias
-from uuid import UUID
 
 from bandmaster.kernel.redaction.objects import list_fields, render_object
 from bandmaster.kernel.redaction.rules import TRUNCATED, Rules
@@ -20,7 +17,7 @@ from bandmaster.kernel.redaction.rules import TRUNCATED, Rules
 CYCLE: Final = "[CYCLE]"
 """The text in place of a value that contains itself."""
 UNREADABLE: Final = "[UNREADABLE]"
-"""The text in place of a value that raises an exception when it is read."""
+"""The text in place of a value that raises an exception while it is read."""
 
 PlainValue: TypeAlias = "dict[str, PlainValue] | list[PlainValue] | str | int | float | bool | None"
 """A value that JSON has: numbers are finite and have 64 bits at the most, texts have no lone surrogates."""
@@ -28,9 +25,11 @@ PlainValue: TypeAlias = "dict[str, PlainValue] | list[PlainValue] | str | int | 
 _SEQUENCES = (list, tuple, AbstractSet, deque, Sequence, ValuesView)
 # A text that is a value may hold the name of a secret as well.
 _NAME = re.compile(r"[\w.-]{1,64}")
+_SHOWN_AS_TEXT = frozenset({"uuid", "decimal", "fractions", "ipaddress", "pathlib", "pathlib._local"})
+"""Modules whose objects are values with a text. None of them is imported for this."""
 _SHORT_TEXT = 256
 _ITEMS_IN_ALL = 20
-"""How many times ``max_items`` the items of all containers of one value may be, and its characters ``max_text``."""
+"""How many times ``max_items`` the items of all containers of one value may be, and the characters ``max_text``."""
 _MOST_GROUPED = 10
 _PAIR = 2
 
@@ -93,12 +92,12 @@ class Walk:
             return self._redact_text(self._render_exception(value))
         if isinstance(value, date | time):
             return value.isoformat()
-        if isinstance(value, UUID | Decimal | PurePath):
+        if not _SHOWN_AS_TEXT.isdisjoint(kind.__module__ for kind in type(value).__mro__):
             return self._redact_text(str(value))
         return self._enter(value, depth)
 
     def _enter(self, value: object, depth: int) -> PlainValue:
-        """A container with the values in it; or an object that is none, as text."""
+        """A container with the values inside; any other object as text."""
         rules = self._rules
         if id(value) in self._above:
             return self._replace(CYCLE)
@@ -133,8 +132,8 @@ class Walk:
             else:
                 result[shown] = self._redact(value, depth + 1)
         self._items -= len(some)
-        if ("value" in result or "input" in result) and (name := _find_named_value(dict(some), rules)):
-            result[name] = self._hide(result[name])
+        if ("value" in result or "input" in result) and (named := _find_named_value(dict(some), rules)):
+            result[named] = self._hide(result[named])
         if len(some) > rules.max_items:
             result[TRUNCATED] = self._replace(TRUNCATED)
         return result
@@ -206,7 +205,7 @@ _SIZED = frozenset({str, bytes, list, tuple, dict, set, frozenset})
 
 
 def _render_int(number: int) -> int | str:
-    """A number of 64 bits, or its digits: readers of JSON refuse larger ones."""
+    """A number of 64 bits; the digits of a larger one, which readers of JSON refuse."""
     if -(2**63) <= number < 2**64:
         return number
     # Python refuses the digits of a number that is too long to be converted in linear time.
@@ -246,7 +245,7 @@ def _is_option(value: object) -> bool:
 def _find_named_value(items: Mapping[Any, Any], rules: Rules) -> str | None:
     """The key whose value is a secret because another key says so.
 
-    Headers, cookies and variables may be mappings with a name and a value, and pydantic describes an error by its
+    Headers, cookies and variables may be mappings with a name and a value, and pydantic describes an error by the
     location and the input.
     """
     if "value" in items and any(_is_secret_text(items.get(key), rules) for key in ("name", "key", "header")):

@@ -7,6 +7,7 @@ import threading
 from contextlib import suppress
 
 import anyio
+import httpx2
 import pytest
 import sentry_sdk
 import structlog
@@ -17,7 +18,7 @@ from starlette.routing import Mount, Route, WebSocketRoute
 from tests.contrib.logging.sentry.reporting import make_app, make_kernel, silenced
 
 from bandmaster.contrib.web import bind, set_tenant, set_user
-from bandmaster.kernel import LifespanBand, TransientError, get_logger, lifespan
+from bandmaster.kernel import Context, LifespanBand, Restart, TransientError, get_logger, lifespan
 from bandmaster.kernel.testing import run
 
 pytestmark = pytest.mark.anyio
@@ -111,7 +112,7 @@ async def serve(receiver, *paths, **options):
     with silenced() as printed:
         async with run(make_app(receiver, Starlette(routes=ROUTES), **options), raise_app_exceptions=False) as running:
             for path in paths:
-                with suppress(LookupError, RuntimeError, ExceptionGroup):  # the client passes on what the server would log
+                with suppress(httpx2.RemoteProtocolError):  # a response that ends too early
                     await running.client.get(path)
     return receiver.events, printed.getvalue()
 
@@ -150,7 +151,9 @@ async def test_the_same_error_of_another_request_is_another_event(receiver):
         raise error
 
     with silenced():
-        async with run(make_app(receiver, Starlette(routes=[Route("/", raise_same)])), raise_app_exceptions=False) as running:
+        async with run(
+            make_app(receiver, Starlette(routes=[Route("/", raise_same)])), raise_app_exceptions=False
+        ) as running:
             for _ in range(3):
                 await running.client.get("/")
     assert 3 == len({event["tags"]["request_id"] for event in receiver.events}) == len(receiver.events)
@@ -257,7 +260,32 @@ async def test_a_failed_start_is_an_event(receiver):
     with silenced(), pytest.raises(Exception, match="broken"):
         async with make_kernel(receiver, broken).running():
             pass
-    assert ["no luck"] == [event["exception"]["values"][-1]["value"] for event in receiver.events]
+    (event,) = receiver.events
+    assert ("no luck", "broken") == (event["exception"]["values"][-1]["value"], event["tags"]["component"])
+
+
+async def test_a_failed_service_is_an_event(receiver):
+    """An error of a background service is one event with its stack."""
+
+    @lifespan(band=LifespanBand.SERVICES)
+    async def poller(context: Context):
+        context.supervise(poll, restart=Restart(when="never"))
+        yield
+
+    async def poll():
+        raise LookupError("no news")
+
+    with silenced(), suppress(Exception):
+        async with make_kernel(receiver, poller).running():
+            await anyio.sleep(0.1)
+    (event,) = receiver.events
+    assert "poll" == event["exception"]["values"][-1]["stacktrace"]["frames"][-1]["function"]
+
+
+async def test_a_level_beyond_errors(receiver):
+    """With the level critical, errors that are only logged are no events."""
+    events, _ = await serve(receiver, "/tell", level="critical")
+    assert [] == events
 
 
 async def test_an_error_outside_of_requests_has_no_request(receiver):
@@ -285,8 +313,6 @@ async def test_an_error_outside_of_requests_has_no_request(receiver):
 async def test_nothing_is_patched_and_no_span_is_made(receiver):
     """While errors are reported, the SDK has no integration, no sampling, no headers and no thread but the sender."""
     import http.client
-
-    import httpx2
 
     before = (
         http.client.HTTPConnection.putrequest,

@@ -60,7 +60,10 @@ async def test_interleaved_requests_and_connections(receiver):
             pass
 
     with silenced():
-        async with run(make_app(receiver, Starlette(routes=routes), flush_timeout=30), raise_app_exceptions=False) as running:
+        async with run(
+            make_app(receiver, Starlette(routes=routes), flush_timeout=30, log={"repeat_limit": None}),
+            raise_app_exceptions=False,
+        ) as running:
             calls = [running.client.get(f"/{number}") for number in range(160)]
             await asyncio.gather(*calls, *(connect(running, number) for number in range(160, 200)))
     check_own(receiver, 200)
@@ -70,12 +73,12 @@ async def test_interleaved_requests_and_connections(receiver):
 async def test_interleaved_tasks(receiver):
     """Tasks of a worker have scopes of their own, asynchronous and synchronous ones."""
 
-    @task
+    @task(name="work")
     async def work(number: int) -> None:
         await mark(number)
         raise LookupError(f"error{number}")
 
-    @task
+    @task(name="work_in_thread")
     def work_in_thread(number: int) -> None:
         set_user(f"user{number}")
         set_tenant(f"tenant{number}")
@@ -88,7 +91,7 @@ async def test_interleaved_tasks(receiver):
 
     with silenced():
         async with make_kernel(receiver, flush_timeout=30).running():
-            async with LocalWorker(work, work_in_thread, observers=[TaskScopes()], retries=0) as worker:
+            async with LocalWorker(work, work_in_thread, observers=[TaskScopes()], attempts=1) as worker:
                 for number in range(30):
                     await worker.send(work if number % 2 else work_in_thread, number)
                 await worker.idle()

@@ -7,13 +7,27 @@ from functools import partial
 
 import anyio
 
-from bandmaster.contrib.logging.access_events import AccessEvents
+from bandmaster.contrib.logging.access_sink import AccessEvents
 from bandmaster.contrib.logging.log import Log, make_log
 from bandmaster.contrib.logging.pipeline import OWN_LOGGER, Pipeline
 from bandmaster.contrib.logging.settings import LogSettings
 from bandmaster.contrib.logging.takeover.process_log import PROCESS_LOG
 from bandmaster.contrib.web import InstalledAccessSink, WebSettings
-from bandmaster.kernel import Context, KernelSettings, LifespanBand, Plan, Problem, Redactor, get_logger, lifespan
+from bandmaster.kernel import (
+    Application,
+    CheckContribution,
+    Context,
+    KernelSettings,
+    LifespanBand,
+    Plan,
+    Problem,
+    Provenance,
+    Redactor,
+    ServerSettings,
+    get_logger,
+    lifespan,
+    load_settings,
+)
 
 _FIRST = LifespanBand.OBSERVABILITY.priorities[0]
 _LOOK = 1.0
@@ -39,7 +53,8 @@ def find_idle_settings(settings: LogSettings, kernel: KernelSettings) -> Iterato
                 f"{kernel.variable(f'log_{name}')}={other} only before its start and after its stop."
             )
     if settings.take_over == "never":
-        names = (name for name in type(settings).model_fields if name != "take_over" and not name.startswith("redact_"))
+        kept = ("take_over", "no_color")
+        names = (name for name in type(settings).model_fields if name not in kept and not name.startswith("redact_"))
         idle = ", ".join(settings.variable(name) for name in names if name in settings.model_fields_set)
         if idle:
             yield f"{settings.variable('take_over')} is never, so these have no effect: {idle}."
@@ -92,3 +107,25 @@ def _has_access_log(plan: Plan) -> bool:
     return any(layer.name == "access_log" for layer in plan.layers) and (
         settings is None or settings.access_log != "off"
     )
+
+
+def _check_application(application: Application) -> Iterator[Problem | str]:
+    plan = application.plan
+    settings = plan.settings_of(LogSettings)
+    if "logging" not in plan.by_name or settings is None or settings.take_over == "never" or not _has_access_log(plan):
+        return
+    with application.kernel.use_environment():
+        server = load_settings(ServerSettings)
+    if server.access_log:
+        yield (
+            f"{server.variable('access_log')} has no effect while bandmaster-web logs requests: each has one event. "
+            f"Unset it, or set {WebSettings.variable('access_log')}=off to have the server's lines."
+        )
+
+
+server_access_log = CheckContribution(
+    name="server_access_log",
+    check=_check_application,
+    description="Finds a server's access log that is switched on beside the log's own event for each request.",
+    provenance=Provenance(entry_point="bandmaster.contrib.logging.component:server_access_log"),
+)

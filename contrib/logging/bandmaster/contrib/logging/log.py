@@ -1,8 +1,7 @@
-"""The log of an application: a pipeline with its sink, as other parts get it."""
+"""The log of an application: a pipeline with its sink, for other parts."""
 
 from __future__ import annotations
 
-import os
 import sys
 import time
 from collections.abc import Iterator
@@ -22,7 +21,7 @@ from bandmaster.kernel import KernelSettings, Redactor
 class Log:
     """The log of an application, from its start to its stop.
 
-    Other parts ask for it by type, to see each event as it is written.
+    Other parts ask for a log by type, to see each event.
     """
 
     def __init__(self, pipeline: Pipeline, sink: BoundedSink, claim: Claim | None) -> None:
@@ -116,7 +115,7 @@ def _make_pipeline(
     longest = settings.max_event_bytes
     render: JsonRenderer | ConsoleRenderer = JsonRenderer(longest)
     if settings.choose_format(kernel, is_terminal=is_terminal) == "console":
-        render = ConsoleRenderer(longest, colors=is_terminal and not os.environ.get("NO_COLOR"))
+        render = ConsoleRenderer(longest, colors=is_terminal and not settings.no_color)
     sink = BoundedSink(make_writer(stream, longest), settings.buffer_bytes, lambda count: pipeline.render_loss(count))
     repeats = None
     if settings.repeat_limit is not None:

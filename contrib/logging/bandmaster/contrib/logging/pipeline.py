@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from functools import lru_cache
 from typing import Any, NamedTuple, Protocol, TypeAlias
 
@@ -31,7 +31,7 @@ class EventKey(NamedTuple):
 
 @dataclass(frozen=True, slots=True)
 class LogEvent:
-    """One event, as it was written: every value is plain, and no secret is left in it, except in ``error``."""
+    """One event after the redaction: every value is plain, and none is a secret, except in ``error``."""
 
     time: float
     """Seconds of Unix time."""
@@ -43,9 +43,9 @@ class LogEvent:
     exception: str
     """The traceback; empty without one."""
     error: BaseException | None = None
-    """The exception itself, for listeners that read its frames."""
+    """The exception itself, for listeners that read the frames."""
     template: str = ""
-    """The text without values, if the source has one: what events of one kind have in common."""
+    """The text without values, if the source has one: all events of one kind have the same."""
 
 
 LogListener: TypeAlias = Callable[[LogEvent], object]
@@ -80,6 +80,7 @@ class Pipeline:
         """Number of events that couldn't be rendered."""
         self.listeners: tuple[LogListener, ...] = ()
         self._redact = redactor.redact_mapping
+        self._redact_value = redactor.redact
         self._redact_text = redactor.redact_text
         self._redact_known = lru_cache(maxsize=2048)(redactor.redact_text)
         self._render = render
@@ -109,17 +110,35 @@ class Pipeline:
         event that isn't ``limited`` is written however often it repeats.
         """
         try:
-            written = self._emit(level, logger, event, fields, exception, evidence, created, limited=limited)
-            if written is not None and self.listeners:
-                written = replace(written, error=exception or error, template=template)
-                for listener in self.listeners:
-                    listener(written)
+            text = event if type(event) is str else str(event)
+            if level >= WARNING and limited and self._repeats is not None:
+                key = EventKey(logger, level, text[:_REMEMBERED_TEXT], _describe_error(fields, exception))
+                left_out = self._repeats.admit(key)
+                if left_out is None:
+                    return
+                if left_out:
+                    fields["left_out"] = left_out
+            shown: dict[str, Any] = add_surroundings(fields, self._redact_known)
+            if fields:
+                if not TAKEN.isdisjoint(fields):
+                    fields = {f"{name}_" if name in TAKEN else name: value for name, value in fields.items()}
+                shown |= self._redact(fields)
+            # A text of megabytes is redacted as a value is, in parts: within a bounded time.
+            text = self._redact_known(text) if len(text) <= _REMEMBERED_TEXT else str(self._redact_value(text))
+            if exception is not None or evidence:
+                evidence = self._render_evidence(exception, evidence)
+            if created is None:
+                created = self._clock()
+            name = _NAMES.get(level) or _name_level(level)
+            self._write(self._render(created, name, logger, text, shown, evidence), urgent=level >= WARNING)
+            for listener in self.listeners:
+                listener(LogEvent(created, level, logger, text, shown, evidence, exception or error, template))
         except Exception as failure:  # noqa: BLE001  # a log must not fail the code that logs
             self.failed += 1
             self._report_failure(logger, failure)
 
     def tell_repeats(self, *, all_of_them: bool = False) -> None:
-        """Write how many equal events were left out in intervals that are over, where no later event has told it."""
+        """Write how many equal events were left out in intervals that are over, unless a later event tells that."""
         if self._repeats is None:
             return
         for key, left_out in self._repeats.take_overdue(all_of_them=all_of_them).items():
@@ -138,40 +157,6 @@ class Pipeline:
             {"dropped": count},
             "",
         )
-
-    def _emit(
-        self,
-        level: int,
-        logger: str,
-        event: object,
-        fields: dict[str, Any],
-        exception: BaseException | None,
-        evidence: str,
-        created: float | None,
-        *,
-        limited: bool,
-    ) -> LogEvent | None:
-        """Write one event; None if it is left out, because it is one of many equal ones."""
-        text = event if type(event) is str else str(event)
-        if level >= WARNING and limited and self._repeats is not None:
-            key = EventKey(logger, level, text[:_REMEMBERED_TEXT], _describe_error(fields, exception))
-            left_out = self._repeats.admit(key)
-            if left_out is None:
-                return None
-            if left_out:
-                fields["left_out"] = left_out
-        shown: dict[str, Any] = add_surroundings(fields, self._redact_known)
-        if fields:
-            if not TAKEN.isdisjoint(fields):
-                fields = {f"{name}_" if name in TAKEN else name: value for name, value in fields.items()}
-            shown |= self._redact(fields)
-        text = self._redact_known(text) if len(text) <= _REMEMBERED_TEXT else self._redact_text(text)
-        if exception is not None or evidence:
-            evidence = self._render_evidence(exception, evidence)
-        created = self._clock() if created is None else created
-        name = _NAMES.get(level) or _name_level(level)
-        self._write(self._render(created, name, logger, text, shown, evidence), urgent=level >= WARNING)
-        return LogEvent(created, level, logger, text, shown, evidence) if self.listeners else None
 
     def _render_evidence(self, exception: BaseException | None, evidence: str) -> str:
         """Tracebacks without the values of variables, redacted, then cut in the middle."""

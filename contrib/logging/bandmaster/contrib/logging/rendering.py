@@ -64,7 +64,7 @@ class ConsoleRenderer:
     def __call__(
         self, created: float, level: str, logger: str, event: str, fields: Mapping[str, Any], evidence: str
     ) -> bytes:
-        """Render an event. What is longer than the limit is cut in the middle."""
+        """Render an event. A line above the limit is cut in the middle."""
         head = render_console_head(created, level, colors=self._colors)
         text = f"{head} {render_console_line(logger, event, fields)}" + (f"\n{evidence}" if evidence else "")
         line = text.encode("utf-8", "backslashreplace")

@@ -42,6 +42,11 @@ class LogSettings(Settings):
     stream: Annotated[Literal["stderr", "stdout"], BeforeValidator(_parse_word)] = Field(
         default="stderr", description="The stream that the log is written to: stderr or stdout."
     )
+    no_color: str = Field(
+        default="",
+        validation_alias="NO_COLOR",
+        description="With any value, text on a terminal has no colours (no-color.org).",
+    )
     take_over: Annotated[Literal["auto", "always", "never"], BeforeValidator(_parse_word)] = Field(
         default="auto",
         description="Whether the log of the whole process is configured while the application runs; auto: yes, except "

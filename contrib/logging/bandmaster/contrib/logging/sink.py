@@ -33,7 +33,7 @@ class LineWriter(Protocol):
         ...
 
     def close(self) -> None:
-        """Release what the writer has opened."""
+        """Close everything that the writer has opened."""
         ...
 
 
@@ -44,7 +44,7 @@ class BoundedSink:
     has no room are dropped and counted; the last quarter of the buffer is kept for urgent lines. When the reader has
     caught up, one line, which ``render_loss`` makes of the number, tells how many were dropped.
 
-    The thread starts with the first line, also in a process that was forked from this one. It never outlives `close`.
+    The thread starts with the first line, also in a process that was forked from this one, and ends with `close`.
     """
 
     def __init__(self, writer: LineWriter, capacity: int, render_loss: Callable[[int], bytes]) -> None:
@@ -145,7 +145,7 @@ class BoundedSink:
             self._lost += len(lines) - written
 
     def _tell_loss(self) -> bool:
-        """Write how many lines were dropped. Whether there was something to tell, and it was written."""
+        """Write how many lines were dropped. Whether a line was written."""
         with self._lock:
             lost = self._lost
         if not lost:

@@ -101,7 +101,7 @@ class DescriptorWriter:
         return True
 
     def _wait_for_room(self, length: int, is_abandoned: Callable[[], bool]) -> bool:
-        """Wait until a pipe has room for that many bytes. Whether it will ever have, and tells."""
+        """Wait until a pipe has room for that many bytes. False if no such room is known of."""
         if self._room is None or length <= PIPE_BUF or not self._room.may_have(length):
             return False
         while not self._room.has(length):
@@ -189,7 +189,7 @@ def _join_lines(lines: list[bytes]) -> Iterator[tuple[int, bytes]]:
 
 
 def _make_poll(descriptor: int) -> Callable[[], bool]:
-    """A function that waits for a moment until the descriptor takes data, and returns whether it does."""
+    """A function that waits for a moment until the descriptor takes data, and returns whether that happened."""
     if not hasattr(select, "poll"):
         return lambda: True
     poll = select.poll()

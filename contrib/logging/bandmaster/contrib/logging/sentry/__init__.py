@@ -1,1 +1,1 @@
-"""Errors as events for Sentry, or any server that takes its DSN: one event for each error, without secrets."""
+"""Errors as events for Sentry, or any server that takes a DSN: one event for each error, without secrets."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import threading
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
@@ -19,23 +20,24 @@ from bandmaster.contrib.logging.sentry.surroundings import add_surroundings, fin
 from bandmaster.kernel import KernelSettings, Redactor, get_logger
 
 OWN_LOGGER = "bandmaster.sentry"
-_CALL_TIMEOUT = 10.0
+_CALL_TIMEOUT = 5.0
 """Seconds that one call to the server may take. The SDK's 30 would keep the thread alive long after a stop."""
 
 
 class RedactingTransport(HttpTransport):
-    """Sends envelopes in a thread of its own, each redacted before it is queued."""
+    """Sends envelopes, redacted before they are queued, in a thread of its own."""
 
     TIMEOUT = _CALL_TIMEOUT  # type: ignore[assignment]  # urllib3 takes fractions as well
 
     def __init__(self, options: dict[str, Any]) -> None:
         super().__init__(options)
         self.redactor = Redactor(max_depth=MAX_DEPTH, max_items=MAX_ITEMS, max_text=MAX_TEXT)
+        self._has_ended = False
         self.lost = 0
         """Number of envelopes that the server didn't take."""
 
     def capture_envelope(self, envelope: Envelope) -> None:
-        """Redact an envelope and queue it."""
+        """Redact and queue an envelope."""
         super().capture_envelope(redact_envelope(envelope, self.redactor))
 
     def on_dropped_event(self, _reason: str) -> None:
@@ -46,8 +48,14 @@ class RedactingTransport(HttpTransport):
                 "an error can't be sent to Sentry", reason=_reason, hint="the number of lost ones is told at the stop"
             )
 
+    def _send_envelope(self, envelope: Envelope) -> None:
+        # The SDK's thread ends when the queue is empty. With a server that hangs, that is long after the stop.
+        if not self._has_ended:
+            super()._send_envelope(envelope)
+
     def kill(self) -> None:
         """End the thread, and close the connections."""
+        self._has_ended = True
         super().kill()
         pool = getattr(self, "_pool", None)  # the SDK leaves its connections to the garbage collector
         if pool is not None:
@@ -55,7 +63,7 @@ class RedactingTransport(HttpTransport):
 
 
 def make_client(settings: SentrySettings, kernel: KernelSettings, redactor: Redactor | None) -> sentry_sdk.Client:
-    """A client that sends what it is given, and does nothing by itself."""
+    """A client that sends events and does nothing by itself."""
     assert settings.dsn is not None
     client = sentry_sdk.Client(
         dsn=settings.dsn.get_secret_value(),
@@ -69,9 +77,9 @@ def make_client(settings: SentrySettings, kernel: KernelSettings, redactor: Reda
         auto_enabling_integrations=False,
         integrations=[],
         traces_sample_rate=None,
-        propagate_traces=False,
         trace_propagation_targets=[],
         auto_session_tracking=False,
+        send_client_reports=False,  # what is lost is in the log
         enable_backpressure_handling=False,
         max_request_body_size="never",
         include_local_variables=False,
@@ -87,13 +95,13 @@ def make_client(settings: SentrySettings, kernel: KernelSettings, redactor: Reda
 
 @contextmanager
 def activate(client: sentry_sdk.Client) -> Iterator[None]:
-    """Let the functions of the SDK use a client, until the block ends. The one from before has its place again then."""
+    """Let the functions of the SDK use a client, until the block ends. The earlier one is restored then."""
     scope = sentry_sdk.get_global_scope()
     before = scope.client
     had_trace = sentry_sdk.scope.has_external_propagation_context()
     if before.is_active():
         get_logger(OWN_LOGGER).warning(
-            "sentry_sdk.init was called before, and its client is replaced while the application runs",
+            "sentry_sdk.init was called before, and that client is replaced while the application runs",
             hint="leave the call out, or SENTRY_DSN",
         )
     scope.set_client(client)
@@ -120,24 +128,13 @@ def close_client(client: sentry_sdk.Client, timeout: float) -> None:
 
     # The SDK doesn't keep the deadline in each state, so the thread is left behind when it is over.
     threading.Thread(target=close, name="sentry-close", daemon=True).start()
-    began = _Clock()
-    is_late = not done.wait(timeout + 0.1) or (bool(waiting) and began.seconds() >= timeout * 0.95)
+    began = time.monotonic()
+    is_late = not done.wait(timeout + 0.1) or (bool(waiting) and time.monotonic() - began >= timeout * 0.95)
     lost = getattr(transport, "lost", 0)
     if is_late or lost:
         get_logger(OWN_LOGGER).warning(
             "errors weren't sent to Sentry", waiting=waiting[-1] if is_late and waiting else 0, lost=lost
         )
-
-
-class _Clock:
-    def __init__(self) -> None:
-        import time
-
-        self._now = time.monotonic
-        self._began = self._now()
-
-    def seconds(self) -> float:
-        return self._now() - self._began
 
 
 def _before_send(event: Any, hint: dict[str, Any]) -> Any:

@@ -1,4 +1,4 @@
-"""The report of errors to Sentry as a component, and a scope of its own for each request and task."""
+"""The report of errors to Sentry as a component, and the scope of each request and task."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ _CLOSING = 1.0
 """Seconds for the end of the client, beyond those for the events that are left."""
 
 if TYPE_CHECKING or _HAS_TASKIQ:
-    from bandmaster.contrib.taskiq import TaskAttempt, TaskObserver
+    from bandmaster.contrib.taskiq import TaskAttempt, TaskEvent, TaskObserver
 else:
 
     class TaskObserver:
@@ -46,6 +46,7 @@ async def sentry(
     """Sends unexpected errors to Sentry, each once and without secrets."""
     # Imported here, since the extra may not be installed.
     from bandmaster.contrib.logging.sentry.client import activate, close_client, make_client
+    from bandmaster.contrib.logging.sentry.kernel_events import report_failure
     from bandmaster.contrib.logging.sentry.log_events import LogReporter
 
     client = make_client(settings, context.settings, redactor)
@@ -55,6 +56,7 @@ async def sentry(
             stack.enter_context(log.listening(reporter.report))
         else:
             stack.enter_context(_handling(reporter, redactor or Redactor()))
+        context.listen(report_failure)
         yield
         context.extend_timeout(settings.flush_timeout + _CLOSING)
         await anyio.to_thread.run_sync(partial(close_client, client, settings.flush_timeout))
@@ -79,7 +81,7 @@ def _handling(reporter: object, redactor: Redactor) -> Iterator[None]:
     band=MiddlewareBand.OUTERMOST, priority=MiddlewareBand.OUTERMOST.priorities[1], name="sentry_scope", when=has_dsn
 )
 class SentryScopeLayer:
-    """Gives every request and every WebSocket a scope of its own: tags and breadcrumbs stay with it."""
+    """Gives every request and every WebSocket a scope, so that tags and breadcrumbs stay there."""
 
     def on_request(self, exchange: Exchange) -> None:
         """Open the scope."""
@@ -105,11 +107,14 @@ def reports_tasks(settings: SentrySettings) -> bool:
 
 
 class TaskScopes(TaskObserver):
-    """Gives every attempt of a task a scope of its own."""
+    """Gives every attempt of a task a scope."""
 
     def observe_attempt(self, attempt: TaskAttempt) -> AbstractContextManager[object]:
         """The scope, with the task as tags."""
         return _open_task_scope(attempt.task, attempt.task_id)
+
+    def on_task_event(self, event: TaskEvent) -> None:
+        """Do nothing: the worker logs failures."""
 
 
 @contextmanager
@@ -124,5 +129,5 @@ def _open_task_scope(task: str, task_id: str) -> Iterator[None]:
 
 @lifespan(band=LifespanBand.OBSERVABILITY, priority=_PRIORITY, name="sentry_task_scopes", when=reports_tasks)
 async def sentry_task_scopes() -> AsyncIterator[TaskObserver]:
-    """Gives each attempt of a task a scope of Sentry's SDK of its own."""
+    """Gives each attempt of a task a scope of Sentry's SDK."""
     yield TaskScopes()

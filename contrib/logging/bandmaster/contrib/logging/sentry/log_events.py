@@ -13,6 +13,7 @@ from starlette.requests import ClientDisconnect
 
 from bandmaster.contrib.logging.pipeline import LogEvent
 from bandmaster.contrib.logging.sentry.client import OWN_LOGGER
+from bandmaster.contrib.logging.sentry.kernel_events import KERNEL_LOGGER
 from bandmaster.contrib.logging.settings import find_level
 from bandmaster.contrib.logging.takeover.records import read_event, read_template
 from bandmaster.kernel import Redactor, render_traceback
@@ -41,8 +42,9 @@ class LogReporter:
         """Report one event of the log."""
         if logged.level < self.least or logged.logger.startswith(_SILENT) or not self._is_current():
             return
-        if logged.level >= self._least and not _is_expected(logged.error):
-            # Outside of a request, an isolation scope that is made now would be that of all later requests.
+        # The kernel names errors in its log, and shows them in its events.
+        is_reported = logged.logger == KERNEL_LOGGER and logged.error is None
+        if logged.level >= self._least and not is_reported and not _is_expected(logged.error):
             event, hint = make_event(logged, self._client.options)
             sentry_sdk.capture_event(event, hint)
         if logged.level >= self._least_breadcrumb:
@@ -93,7 +95,7 @@ def make_event(logged: LogEvent, options: dict[str, Any]) -> tuple[Any, dict[str
 
 
 def make_breadcrumb(logged: LogEvent) -> dict[str, Any]:
-    """A breadcrumb: what was logged before an error."""
+    """A breadcrumb: an event of the log before an error."""
     return {
         "type": "log",
         "level": _LEVELS.get(logged.level, "fatal" if logged.level > logging.ERROR else "info"),

@@ -1,4 +1,4 @@
-"""Remember which exceptions Sentry has an event of, so that one error gives one event however often it is logged."""
+"""Remember which exceptions Sentry has an event of, so that one error gives one event."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ def note_reported(error: BaseException) -> None:
 
 
 def was_reported(error: BaseException) -> bool:
-    """Whether there is an event already: of the exception, of its cause, or of every exception of a group."""
+    """Whether there is an event already: of the exception, of a cause, or of every exception of a group."""
     return any(_is_marked(each) for each in _list_causes(error)) or (
         isinstance(error, BaseExceptionGroup) and all(map(was_reported, error.exceptions))
     )
@@ -37,7 +37,7 @@ def _is_marked(error: BaseException) -> bool:
 
 
 def _list_causes(error: BaseException) -> Iterator[BaseException]:
-    """The exception with its causes, each once."""
+    """The exception with all causes, each once."""
     seen: set[int] = set()
     cause: BaseException | None = error
     while cause is not None and id(cause) not in seen:

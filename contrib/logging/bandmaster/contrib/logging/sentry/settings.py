@@ -39,7 +39,7 @@ class SentrySettings(Settings):
     )
     breadcrumbs: Annotated[int, Field(ge=0, le=100)] = Field(
         default=50,
-        description="How many of the last log events of a request, connection or task are sent with its errors.",
+        description="How many of the last log events of a request, connection or task are sent with an error.",
     )
     breadcrumb_level: Level = Field(default="info", description="The least level of the log events that are sent so.")
     source_lines: bool = Field(

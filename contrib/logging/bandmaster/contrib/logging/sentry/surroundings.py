@@ -1,4 +1,4 @@
-"""What an event says of its surroundings: the request, the tenant, the user, the bound fields and the trace."""
+"""Add the surroundings of an event: the request, the tenant, the user, the bound fields and the trace."""
 
 from __future__ import annotations
 

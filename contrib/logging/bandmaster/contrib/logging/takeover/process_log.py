@@ -1,4 +1,4 @@
-"""The log of the process: which pipeline has it, and what it was before. Several applications may take turns."""
+"""Choose the pipeline that has the log of the process. Several applications may take turns."""
 
 from __future__ import annotations
 
@@ -8,6 +8,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 
 from bandmaster.contrib.logging.pipeline import Pipeline
+from bandmaster.contrib.logging.takeover.failed_threads import FailedThreads
 from bandmaster.contrib.logging.takeover.records import RecordHandler
 from bandmaster.contrib.logging.takeover.standard_loggers import StandardLoggers
 from bandmaster.contrib.logging.takeover.structlog_events import StructlogConfiguration
@@ -15,7 +16,7 @@ from bandmaster.contrib.logging.takeover.structlog_events import StructlogConfig
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Claim:
-    """What one application wants of the log of its process."""
+    """The pipeline and the levels that one application sets for its process."""
 
     pipeline: Pipeline
     level: int
@@ -29,8 +30,8 @@ class Claim:
 class ProcessLog:
     """The log of one process. Logging is global, so there is one of these: `PROCESS_LOG`.
 
-    The newest claim has the log. When the application that made it stops, the claim before that one has the log again,
-    and after the last one everything is as it was. Thread-safe.
+    The newest claim has the log. When that application stops, the claim before has the log again, and after the last
+    one the state from before is restored. Thread-safe.
     """
 
     def __init__(self) -> None:
@@ -38,6 +39,7 @@ class ProcessLog:
         self._claims: list[Claim] = []
         self._loggers: StandardLoggers | None = None
         self._structlog: StructlogConfiguration | None = None
+        self._threads: FailedThreads | None = None
         self._pipeline: Pipeline | None = None
 
     @contextmanager
@@ -73,7 +75,7 @@ class ProcessLog:
             self._apply()
 
     def _apply(self) -> None:
-        """Give the log to the newest claim, or restore what was before."""
+        """Give the log to the newest claim, or restore the state from before."""
         if not self._claims:
             self._restore()
             return
@@ -83,16 +85,16 @@ class ProcessLog:
             self._loggers = StandardLoggers(RecordHandler(self.current))
         if self._structlog is None:
             self._structlog = StructlogConfiguration(self.current)
+        if self._threads is None:
+            self._threads = FailedThreads()
         self._loggers.drops_access = claim.drops_access
         self._loggers.set_levels(claim.level, claim.levels)
 
     def _restore(self) -> None:
-        loggers, configuration = self._loggers, self._structlog
-        self._loggers = self._structlog = None
-        if loggers is not None:
-            loggers.restore()
-        if configuration is not None:
-            configuration.restore()
+        for part in (self._threads, self._structlog, self._loggers):
+            if part is not None:
+                part.restore()
+        self._threads = self._structlog = self._loggers = None
         self._pipeline = None
 
 

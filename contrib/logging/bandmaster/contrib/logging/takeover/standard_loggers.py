@@ -7,6 +7,7 @@ import sys
 from collections.abc import Iterator, Mapping
 from contextlib import suppress
 from dataclasses import dataclass
+from logging.handlers import QueueHandler
 
 SERVER_LOGGERS = (
     "uvicorn",
@@ -25,7 +26,7 @@ _ACCESS_MESSAGES = ('%s - "WebSocket %s"', "connection open", "connection closed
 
 @dataclass(slots=True)
 class _Before:
-    """A logger as it was before the take-over."""
+    """The state of a logger before the take-over."""
 
     level: int
     propagate: bool
@@ -35,7 +36,7 @@ class _Before:
 class StandardLoggers:
     """The loggers of the process, with a handler at the root in place of those that write to stdout or stderr.
 
-    Other handlers, such as those of error trackers and files, stay as they are. What others change meanwhile stays
+    Other handlers, such as those of error trackers and files, stay as they are. Changes of others meanwhile stay
     after `restore`, too.
     """
 
@@ -47,29 +48,36 @@ class StandardLoggers:
         self._before: dict[logging.Logger, _Before] = {}
         self._levels: dict[logging.Logger, int] = {}
         self._filters: list[tuple[logging.Logger, logging.Filter]] = []
-        self._take_root()
-        for name in (*SERVER_LOGGERS, *ACCESS_LOGGERS):
-            logger = logging.getLogger(name)
-            self._free(logger)
-            # Asked before the handlers of the logger are called, so that none that was added meanwhile is called.
-            guard = _Guard(self, logger, is_access=name in ACCESS_LOGGERS)
-            logger.addFilter(guard)
-            self._filters.append((logger, guard))
-        self._captures_warnings = _capture_warnings()
+        self._captures_warnings = False
+        try:
+            self._take_over()
+        except BaseException:
+            self.restore()
+            raise
 
     def set_levels(self, level: int, levels: Mapping[str, int]) -> None:
-        """Set the level of every logger, and the levels of single ones; those that were set before are restored."""
+        """Set the level of every logger, and the levels of single ones; those that were set before are restored.
+
+        Servers give their loggers levels, which count only where they are higher.
+        """
         self._restore_levels()
-        chosen = {logging.getLogger(): level} | {logging.getLogger(name): each for name, each in levels.items()}
-        for logger, number in chosen.items():
-            self._remember(logger)
-            self._levels[logger] = number
-            logger.setLevel(number)
+        for name in (*SERVER_LOGGERS, *ACCESS_LOGGERS):
+            logger = logging.getLogger(name)
+            above = [each for each in levels if f"{name}.".startswith(f"{each}.")]
+            number = levels[max(above, key=len)] if above else max(level, self._remember(logger).level)
+            self._set_level(logger, number)
+        self._set_level(logging.getLogger(), level)
+        for name, number in levels.items():
+            self._set_level(logging.getLogger(name), number)
+
+    def is_enabled(self, logger: logging.Logger, level: int) -> bool:
+        """Whether a logger has this level, whatever level a server has given the logger since."""
+        return level >= self._levels.get(logger, logging.NOTSET)
 
     def take_again(self) -> bool:
         """Take over again, if other code has configured logging anew since. Whether that was so.
 
-        ``logging.config`` removes the handlers of the root, and disables the loggers that it doesn't name.
+        ``logging.config`` removes the handlers of the root, and disables the loggers that aren't named.
         """
         if self._handler in logging.getLogger().handlers:
             return False
@@ -103,6 +111,17 @@ class StandardLoggers:
                 self._free(above)
             above = above.parent
 
+    def _take_over(self) -> None:
+        self._take_root()
+        for name in (*SERVER_LOGGERS, *ACCESS_LOGGERS):
+            logger = logging.getLogger(name)
+            self._free(logger)
+            # Asked before the handlers of the logger are called, so that none that was added meanwhile is called.
+            guard = _Guard(self, logger, is_access=name in ACCESS_LOGGERS)
+            logger.addFilter(guard)
+            self._filters.append((logger, guard))
+        self._captures_warnings = _capture_warnings()
+
     def _take_root(self) -> None:
         root = logging.getLogger()
         self._strip(root)
@@ -130,6 +149,11 @@ class StandardLoggers:
             before = self._before[logger] = _Before(logger.level, logger.propagate, [])
         return before
 
+    def _set_level(self, logger: logging.Logger, number: int) -> None:
+        self._remember(logger)
+        self._levels[logger] = number
+        logger.setLevel(number)
+
     def _restore_levels(self) -> None:
         for logger, number in self._levels.items():
             if logger.level == number:
@@ -151,7 +175,7 @@ class _Guard(logging.Filter):
         if self._loggers.drops_access and (self._is_access or str(record.msg).startswith(_ACCESS_MESSAGES)):
             return False
         self._loggers.free_late(self._logger)
-        return True
+        return self._loggers.is_enabled(self._logger, record.levelno)
 
 
 def _writes_to_terminal(handler: logging.Handler) -> bool:
@@ -161,6 +185,10 @@ def _writes_to_terminal(handler: logging.Handler) -> bool:
     """
     if type(handler).__module__ == "rich.logging":
         return True
+    if isinstance(handler, QueueHandler):
+        # Litestar's, among others: a thread passes the records on.
+        behind = getattr(getattr(handler, "listener", None), "handlers", ())
+        return bool(behind) and all(map(_writes_to_terminal, behind))
     if type(handler).__module__.partition(".")[0] == "_pytest" or not isinstance(handler, logging.StreamHandler):
         return False
     stream = getattr(handler, "stream", None)

@@ -110,7 +110,8 @@ class StructlogConfiguration:
 
 def _bind_logger(logger: Any, processors: Any, context: Any) -> Any:
     """A bound logger that does nothing below the level of the standard library's logger of the same name."""
-    is_enabled = (getattr(logger, "standard", None) or logging.getLogger()).isEnabledFor
+    # A logger of another class comes from wrap_logger, which names no logger of the standard library.
+    is_enabled = (logger.standard if type(logger) is NamedLogger else logging.getLogger()).isEnabledFor
     for level, kind in _CLASSES:
         if is_enabled(level):
             return kind(logger, processors, context)

@@ -45,6 +45,7 @@ from bandmaster.contrib.taskiq.worker.bound_tasks import BoundTask
 from bandmaster.contrib.taskiq.worker.middleware_steps import MiddlewareSteps
 from bandmaster.contrib.taskiq.worker.observed_attempt import make_attempt_ended, make_observed_attempt
 from bandmaster.contrib.taskiq.worker.retry_policy import Dead, Done, Outcome, Policy, Retry, decide
+from bandmaster.contrib.web import bind
 from bandmaster.kernel import TransientError
 
 _T = TypeVar("_T")
@@ -141,6 +142,7 @@ class MessageProcessor:
         if not current.handle.begin(current.lose):
             return
         with restore_context(message.labels, with_trace=not self._observers.carries_trace):
+            bind(task=message.task_name, task_id=message.task_id)
             try:
                 await self._run_task(message, current)
             except asyncio.CancelledError:
