@@ -8,7 +8,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from typing import TextIO
 
-from bandmaster.contrib.logging.pipeline import LogListener, Pipeline
+from bandmaster.contrib.logging.pipeline import EventKey, LogListener, Pipeline
 from bandmaster.contrib.logging.rendering import ConsoleRenderer, JsonRenderer
 from bandmaster.contrib.logging.repeats import RepeatLimit
 from bandmaster.contrib.logging.settings import LogSettings, find_level
@@ -117,7 +117,7 @@ def _make_pipeline(
     if settings.choose_format(kernel, is_terminal=is_terminal) == "console":
         render = ConsoleRenderer(longest, colors=is_terminal and not settings.no_color)
     sink = BoundedSink(make_writer(stream, longest), settings.buffer_bytes, lambda count: pipeline.render_loss(count))
-    repeats = None
+    repeats: RepeatLimit[EventKey] | None = None
     if settings.repeat_limit is not None:
         repeats = RepeatLimit(settings.repeat_limit, settings.repeat_interval, time.monotonic)
     pipeline = Pipeline(redactor, render, sink, longest_exception=longest * 3 // 4, repeats=repeats)
