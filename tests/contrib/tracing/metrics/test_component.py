@@ -15,7 +15,7 @@ from tests.contrib.tracing.receiver import open_receiver
 from tests.logged import capture_logs
 
 from bandmaster.contrib.tracing import OpenTelemetrySettings, TracingSettings
-from bandmaster.contrib.tracing.metrics import global_provider
+from bandmaster.contrib.tracing.metrics import global_provider, metrics_settings
 from bandmaster.contrib.tracing.metrics.settings import MetricsSettings
 from bandmaster.contrib.tracing.metrics.standard_settings import OpenTelemetryMetricsSettings
 from bandmaster.kernel import Context, Kernel, KernelSettings, LifespanBand, PlanError, Restart, lifespan
@@ -205,6 +205,16 @@ async def test_budgets_are_metrics(receiver) -> None:
         for name in ("process", "total", "limit")
     }
     assert {"process": 15, "total": 60, "limit": 97} == found
+
+
+@pytest.mark.parametrize(
+    ("settings", "warns"),
+    [({"interval": 5}, True), ({}, False), ({"enabled": False, "interval": 5}, False), ({"port": 9464}, False)],
+)
+def test_settings_without_metrics_are_warned_of(settings, warns) -> None:
+    """``bandmaster check`` names settings that nothing reads, because there are no metrics."""
+    found = list(metrics_settings.check(make_app(Starlette(), **settings)))
+    assert warns == any("there are no metrics, so these have no effect: METRICS_INTERVAL" in one for one in found)
 
 
 def test_the_plan_says_where_metrics_go() -> None:
