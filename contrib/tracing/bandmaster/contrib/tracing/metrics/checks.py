@@ -18,8 +18,8 @@ def find_idle_settings(application: Application) -> Iterator[Problem | str]:
     given = [settings.variable(name) for name in MetricsSettings.model_fields if name in settings.model_fields_set]
     if given:
         yield (
-            f"there are no metrics, so these have no effect: {', '.join(given)}. Set {settings.variable('endpoint')} for "
-            f"a collector, or {settings.variable('port')} for Prometheus."
+            f"there are no metrics, so these have no effect: {', '.join(given)}. Set {settings.variable('endpoint')} "
+            f"for a collector, or {settings.variable('port')} for Prometheus."
         )
 
 
