@@ -17,8 +17,8 @@ def makes_metrics(
     """Whether metrics are made: a setting says so, or says where metrics are to go.
 
     ``METRICS_ENABLED`` decides where it is set. A port or a path for Prometheus and another program's provider switch
-    metrics on. Otherwise ``OTEL_SDK_DISABLED`` and ``OTEL_METRICS_EXPORTER=none`` switch metrics off, and an exporter or
-    an endpoint switches them on.
+    metrics on. Otherwise ``OTEL_SDK_DISABLED`` and ``OTEL_METRICS_EXPORTER=none`` switch metrics off, and an exporter
+    or an endpoint switches them on.
     """
     if settings.enabled is not None:
         return settings.enabled
