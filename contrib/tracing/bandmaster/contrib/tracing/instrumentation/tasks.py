@@ -37,8 +37,8 @@ PREVIOUS = "previous"
 class TaskTracer(TaskObserver):
     """Makes a span for each message that is sent, and one for each attempt of its task.
 
-    The spans of attempts are children of the span of the sending, or with ``links`` traces of their own that link to
-    it. Each links to the attempt before. A message that a schedule sends begins a trace.
+    The spans of attempts are children of the span of the sending. With ``links`` they are traces of their own that link
+    to that span. Each links to the attempt before. A message that a schedule sends begins a trace.
     """
 
     carries_trace = True
