@@ -19,12 +19,13 @@ from bandmaster.contrib.http import http
 from bandmaster.contrib.persistence import DatabaseManager, database
 from bandmaster.contrib.redis import redis
 from bandmaster.contrib.taskiq import TaskQueue, task, task_scheduler, task_worker, taskiq, tasks
-from bandmaster.contrib.tracing import trace_propagator, tracing
-from bandmaster.contrib.tracing.instrumentation.components import (
+from bandmaster.contrib.tracing import (
     trace_calls,
     trace_commands,
+    trace_propagator,
     trace_statements,
     trace_tasks,
+    tracing,
 )
 from bandmaster.contrib.tracing.requests.layer import TracingLayer
 from bandmaster.contrib.web import RequestContextLayer

@@ -15,6 +15,8 @@ from tests.contrib.tracing.receiver import PATIENCE, Receiver, Span
 
 from bandmaster.contrib.taskiq import TaskQueue, taskiq, tasks
 from bandmaster.contrib.tracing.instrumentation import components
+from bandmaster.kernel import EventLoop
+from bandmaster.kernel.planning.start_checks import check_start
 from bandmaster.kernel.testing import guarded_process, run
 
 pytestmark = pytest.mark.anyio
@@ -171,6 +173,23 @@ def test_a_part_is_left_out_without_its_package(monkeypatch, flag, decide) -> No
     assert not decide(TracingSettings(enabled=False), standard)
     monkeypatch.setattr(components, flag, False)
     assert not decide(settings, standard)
+
+
+@pytest.mark.requirement("OBS-T7", "OBS-T10")
+async def test_a_second_instrumentation_is_told(monkeypatch) -> None:
+    """Where an instrumentation of the same work is loaded, the check says so, and how to choose one."""
+    monkeypatch.setenv("TRACING_ENDPOINT", "http://127.0.0.1:1")
+    assert [] == _find_doubled()
+    for module in ("opentelemetry.instrumentation.sqlalchemy", "opentelemetry.instrumentation.redis"):
+        monkeypatch.setitem(sys.modules, module, sys)
+    command, statement = _find_doubled()
+    assert "OTEL_PYTHON_DISABLED_INSTRUMENTATIONS=redis" in command
+    assert "BANDMASTER_DISABLE=trace_statements" in statement
+
+
+def _find_doubled() -> list[str]:
+    found = check_start(shop.app().plan, EventLoop.ASYNCIO).warnings
+    return sorted(warning for warning in found if "second span" in warning)
 
 
 @pytest.mark.requirement("OBS-T4")

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator
+import sys
+from collections.abc import AsyncIterator, Iterator, Mapping
+from functools import partial
 from importlib.util import find_spec
 from typing import TYPE_CHECKING
 
@@ -21,6 +23,8 @@ _HAS_HTTP, _HAS_TASKIQ, _HAS_PERSISTENCE, _HAS_REDIS = (
 )
 _PRIORITY = LifespanBand.OBSERVABILITY.priorities[20]
 """The stage behind the provider of spans. The components whose work is traced are in later bands."""
+_DRIVERS = {f"opentelemetry.instrumentation.{name}": name for name in ("sqlalchemy", "psycopg", "asyncpg", "sqlite3")}
+"""OpenTelemetry's own instrumentations of statements, and their names."""
 _NOTHING = CompositePropagator([])
 """Reads and writes no headers, for an application that leaves out the propagator."""
 
@@ -76,6 +80,16 @@ def traces_commands(settings: TracingSettings, standard: OpenTelemetrySettings) 
     return _HAS_REDIS and makes_spans(settings, standard)
 
 
+def find_doubled(part: str, each: str, modules: Mapping[str, str]) -> Iterator[str]:
+    """A warning for each other instrumentation of the same work that this process has loaded."""
+    for module, name in modules.items():
+        if module in sys.modules:
+            yield (
+                f"{module} is loaded, which makes a second span for each {each}; leave it out "
+                f"(OTEL_PYTHON_DISABLED_INSTRUMENTATIONS={name}), or this one (BANDMASTER_DISABLE={part})"
+            )
+
+
 @lifespan(band=LifespanBand.OBSERVABILITY, priority=_PRIORITY, name="trace_calls", when=traces_calls)
 async def trace_calls(
     provider: TracerProvider | None, propagator: TextMapPropagator | None, settings: InstrumentationSettings
@@ -87,7 +101,13 @@ async def trace_calls(
     yield CallTracer(provider or NoOpTracerProvider(), propagator or _NOTHING, paths=settings.call_paths)
 
 
-@lifespan(band=LifespanBand.OBSERVABILITY, priority=_PRIORITY, name="trace_tasks", when=traces_tasks)
+@lifespan(
+    band=LifespanBand.OBSERVABILITY,
+    priority=_PRIORITY,
+    name="trace_tasks",
+    when=traces_tasks,
+    check=partial(find_doubled, "trace_tasks", "task", {"taskiq.instrumentation": "taskiq"}),
+)
 async def trace_tasks(
     provider: TracerProvider | None,
     propagator: TextMapPropagator | None,
@@ -102,7 +122,13 @@ async def trace_tasks(
     )
 
 
-@lifespan(band=LifespanBand.OBSERVABILITY, priority=_PRIORITY, name="trace_statements", when=traces_statements)
+@lifespan(
+    band=LifespanBand.OBSERVABILITY,
+    priority=_PRIORITY,
+    name="trace_statements",
+    when=traces_statements,
+    check=partial(find_doubled, "trace_statements", "statement", _DRIVERS),
+)
 async def trace_statements(
     provider: TracerProvider | None, settings: InstrumentationSettings
 ) -> AsyncIterator[EngineObserver]:
@@ -114,7 +140,13 @@ async def trace_statements(
     )
 
 
-@lifespan(band=LifespanBand.OBSERVABILITY, priority=_PRIORITY, name="trace_commands", when=traces_commands)
+@lifespan(
+    band=LifespanBand.OBSERVABILITY,
+    priority=_PRIORITY,
+    name="trace_commands",
+    when=traces_commands,
+    check=partial(find_doubled, "trace_commands", "command", {"opentelemetry.instrumentation.redis": "redis"}),
+)
 async def trace_commands(provider: TracerProvider | None) -> AsyncIterator[CommandObserver]:
     """Makes a span for each command and pipeline of the application's Redis clients."""
     from bandmaster.contrib.tracing.instrumentation.commands import CommandTracer
