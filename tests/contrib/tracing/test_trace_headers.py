@@ -230,7 +230,8 @@ def test_tracestate_value_illegal_characters(value: str) -> None:
 
 
 @pytest.mark.parametrize(
-    ("headers", "goes_on"), [([("traceparent", VALID)], True), ([], False), ([("traceparent", f"00-{'0' * 55}")], False)]
+    ("headers", "goes_on"),
+    [([("traceparent", VALID)], True), ([], False), ([("traceparent", f"00-{'0' * 55}")], False)],
 )
 def test_multiple_requests(headers: Headers, goes_on: bool) -> None:
     """Several calls of one request have one trace and a parent each: the caller's trace if that is valid."""

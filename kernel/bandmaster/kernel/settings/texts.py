@@ -86,10 +86,11 @@ def find_literal(annotation: Any, text: str) -> object:
 
 
 def means_nothing(field: FieldInfo, text: str) -> bool:
-    """Whether a text stands for None."""
+    """Whether a text stands for None: not where it is a value itself, as in ``Literal["otlp", "none"] | None``."""
     kinds = list_alternatives(field.annotation)
     is_word = text.strip().lower() == NOTHING
-    return is_word and NoneType in kinds and not any(map(_has_empty_value, kinds))
+    is_value = any(get_origin(kind) is Literal and NOTHING in get_args(kind) for kind in kinds)
+    return is_word and NoneType in kinds and not is_value and not any(map(_has_empty_value, kinds))
 
 
 def render_value(kind: type[BaseModel], field: FieldInfo, value: Any) -> str:

@@ -77,7 +77,8 @@ class TracingConfiguration:
         for field in fields(self):
             choice: Choice[object] = getattr(self, field.name)
             if choice.overruled:
-                yield f"{choice.source} is set, so {' and '.join(choice.overruled)} doesn't count"
+                verb = "don't count" if len(choice.overruled) > 1 else "doesn't count"
+                yield f"{choice.source} is set, so {' and '.join(choice.overruled)} {verb}"
 
 
 def configure(settings: TracingSettings, standard: OpenTelemetrySettings) -> TracingConfiguration:

@@ -30,6 +30,7 @@ _HARMLESS = frozenset(
     )
 )
 """Attributes from the code of the application or from fixed sets, which can hold no secret."""
+_QUERY = "url.query"
 
 
 class SpanRedactor:
@@ -97,10 +98,15 @@ class SpanRedactor:
             if self._is_secret(key):
                 changed[key] = REDACTED
                 continue
-            new = self._redact_value(value)
+            new = self._redact_query(value) if key == _QUERY else self._redact_value(value)
             if new is not value:
                 changed[key] = new
         return {**attributes, **changed} if changed else attributes
+
+    def _redact_query(self, value: Any) -> Any:
+        # Each parameter by itself: in a text, what follows a secret may belong to it.
+        text = "&".join(str(self._redact_whole(part)) for part in str(value).split("&"))
+        return value if text == value else text
 
     def _redact_value(self, value: Any) -> Any:
         if isinstance(value, str):
