@@ -35,9 +35,9 @@ def authority(tmp_path_factory):
 def client():
     """Opens a client with short pauses, outside of an application."""
 
-    def opened(name="http", *, transport=None, **options):
+    def opened(name="http", *, transport=None, observers=(), **options):
         settings = HttpSettings(**{"backoff_base": 0.001, "backoff_cap": 0.001, **options})
-        return open_client(settings, name, transport=transport)
+        return open_client(settings, name, transport=transport, observers=observers)
 
     return opened
 

@@ -68,9 +68,9 @@ async def make_manager():
     """Makes managers, and disposes of them after the test."""
     made = []
 
-    def make(url, **options):
+    def make(url, *, observers=(), **options):
         options = {"connect_timeout": 10, "slow_query": 0, **options}
-        manager = DatabaseManager(DatabaseSettings(url=url, **options))
+        manager = DatabaseManager(DatabaseSettings(url=url, **options), observers=observers)
         made.append(manager)
         return manager
 

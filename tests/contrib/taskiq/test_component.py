@@ -17,7 +17,10 @@ from bandmaster.contrib.taskiq import (
     EmbeddedBroker,
     Idempotency,
     LeasedStreamBroker,
+    MessageDied,
+    Reason,
     TaskIQSettings,
+    TaskObserver,
     TaskQueue,
     TaskQueueError,
     task,
@@ -30,7 +33,7 @@ from bandmaster.contrib.taskiq import (
 from bandmaster.contrib.taskiq.brokers.third_party_dead_letters import ThirdPartyDeadLetters
 from bandmaster.contrib.taskiq.component import count_connections
 from bandmaster.contrib.taskiq.schedules.stored_schedules import MemorySchedules, RedisSchedules
-from bandmaster.kernel import Kernel, KernelSettings, LifespanBand, Named, lifespan
+from bandmaster.kernel import Kernel, KernelSettings, LifespanBand, Named, lifespan, value
 from bandmaster.kernel.testing import attempt, check_contribution, run
 
 pytestmark = pytest.mark.anyio
@@ -496,3 +499,17 @@ async def test_connections_are_closed_with_the_application(redis_url):
     assert [] == await ours()
     with pytest.raises(RedisClosedError):
         await queue.send(greet, "ann")
+
+
+async def test_messages_that_kill_workers_are_reported_to_observers(redis_url) -> None:
+    """The broker finds them while it fetches, without an attempt that an observer could see the end of."""
+    events = []
+
+    class Listening(TaskObserver):
+        def on_task_event(self, event):
+            events.append(event)
+
+    listening = value(Listening(), name="listening", provides=TaskObserver)
+    async with run(**_on(redis_url, *PARTS, listening, queue="orders")) as running:
+        running.resources[TaskQueue].broker.on_poison("id of deadly")
+    assert [MessageDied("", "id of deadly", "orders", Reason.POISON)] == events

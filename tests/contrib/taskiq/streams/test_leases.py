@@ -58,9 +58,11 @@ async def test_a_killed_worker(worker, redis_url) -> None:
 
 async def test_a_message_that_kills(worker, redis_url) -> None:
     """A message that kills every worker becomes a dead letter with the history after the last delivery."""
+    poisoned = []
     with anyio.fail_after(PATIENCE):
         async with worker(lease=0.5, max_deliveries=2, slots=1) as broker:
             broker.with_result_backend(MemoryResults())
+            broker.on_poison = poisoned.append
             await broker.kick(message("deadly"))
             with (
                 worker_process(redis_url, "one", lease=0.5, what="die") as one,
@@ -80,6 +82,7 @@ async def test_a_message_that_kills(worker, redis_url) -> None:
             # Whoever waits for it is told.
             result = await broker.result_backend.get_result("id of deadly")
             assert (result.is_err, type(result.error)) == (True, PoisonError)
+    assert ["id of deadly"] == poisoned
     assert (letter.reason, letter.deliveries, letter.task, letter.task_id) == (
         Reason.POISON,
         2,

@@ -7,6 +7,7 @@ from tests.contrib.taskiq.timing import PATIENCE
 
 from bandmaster.contrib.taskiq import EmbeddedBroker, MemoryResults, TaskIQSettings, TaskOptions, Worker, task
 from bandmaster.contrib.taskiq.idempotency.memory import MemoryIdempotency
+from bandmaster.contrib.taskiq.observers.task_observers import TaskObservers
 from bandmaster.contrib.taskiq.queue import TaskQueue
 from bandmaster.contrib.taskiq.schedules.stored_schedules import MemorySchedules
 from bandmaster.contrib.taskiq.worker.bound_tasks import bind_tasks
@@ -18,7 +19,17 @@ from bandmaster.kernel import Resources, TransientError
 class LocalWorker:
     """A worker of a queue in memory, which runs until the block ends."""
 
-    def __init__(self, *tasks, broker=None, resources=None, middlewares=(), find_task=None, concurrency=20, **settings):
+    def __init__(
+        self,
+        *tasks,
+        broker=None,
+        resources=None,
+        middlewares=(),
+        find_task=None,
+        concurrency=20,
+        observers=(),
+        **settings,
+    ):
         self.broker = EmbeddedBroker() if broker is None else broker
         self.results = MemoryResults(60)
         self.broker.with_result_backend(self.results)
@@ -26,7 +37,14 @@ class LocalWorker:
         chosen = TaskIQSettings(**{"backoff": 0, "jitter": 0, **settings})
         known = {one.name: one for one in tasks}
         self.letters = self.broker.dead_letters
-        self.queue = TaskQueue(self.broker, known, self.letters, MemorySchedules(), MemoryIdempotency())
+        self.queue = TaskQueue(
+            self.broker,
+            known,
+            self.letters,
+            MemorySchedules(),
+            MemoryIdempotency(),
+            observers=TaskObservers("tasks", observers),
+        )
         self.worker = Worker(
             self.broker,
             bind_tasks(tasks, resources or Resources(), chosen, run_types=RUN_TYPES),
@@ -34,6 +52,7 @@ class LocalWorker:
             fallback_policy=make_policy(TaskOptions(), chosen),
             concurrency=concurrency,
             threads=2,
+            observers=self.queue.observers,
             **({} if find_task is None else {"find_task": find_task}),
         )
 

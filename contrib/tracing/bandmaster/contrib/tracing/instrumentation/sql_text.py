@@ -27,8 +27,12 @@ _WORD = re.compile(r"[^\W\d]\w*")
 _NAME = r'(?:"[^"]+"|[^\W\d][\w$]*)'
 _MAIN = re.compile(r"[()]|\b(?:SELECT|INSERT|UPDATE|DELETE|MERGE)\b", re.IGNORECASE)
 _TABLE = re.compile(
-    rf"\b(?:FROM|JOIN|INTO|UPDATE|TABLE(?:\s+IF\s+(?:NOT\s+)?EXISTS)?)\s+(?:ONLY\s+)?({_NAME}(?:\.{_NAME})*)(?!\s*\()",
-    re.IGNORECASE,
+    rf"""
+      # A name before a bracket is a function here, and a table with its columns below.
+      \b(?:FROM|JOIN)\s+(?:ONLY\s+)?((?>{_NAME}(?:\.{_NAME})*))(?!\s*\()
+    | \b(?:INTO|UPDATE|TABLE)\s+(?>(?:ONLY|IF\s+NOT\s+EXISTS|IF\s+EXISTS)\s+)?({_NAME}(?:\.{_NAME})*)
+    """,
+    re.IGNORECASE | re.VERBOSE,
 )
 _CTE = re.compile(rf"(?:\bWITH\s+(?:RECURSIVE\s+)?|,\s*)({_NAME})\s*(?:\([^()]*\)\s*)?AS\b", re.IGNORECASE)
 _NO_TABLES = frozenset(("SELECT", "LATERAL", "UNNEST", "VALUES", "SET", "NOWAIT", "SKIP"))
@@ -36,7 +40,7 @@ _NO_TABLES = frozenset(("SELECT", "LATERAL", "UNNEST", "VALUES", "SET", "NOWAIT"
 
 @dataclass(frozen=True, slots=True)
 class Statement:
-    """What a span says about a statement."""
+    """The description of a statement for its span."""
 
     text: str
     """The statement with ``?`` in place of every literal, and without comments."""
@@ -66,7 +70,7 @@ def _describe(sql: str) -> Statement:
 def hide_literals(sql: str) -> str:
     """The statement with ``?`` in place of every string and number, and without comments, which may hold values too.
 
-    Names in double quotes and parameters stay. What follows an unclosed quote counts as a literal.
+    Names in double quotes and parameters stay. An unclosed quote makes the rest a literal.
 
     >>> hide_literals("SELECT * FROM t1 WHERE a = 'it''s' AND b IN (1, 2.5) -- for 42")
     'SELECT * FROM t1 WHERE a = ? AND b IN (?, ?)'
@@ -96,7 +100,7 @@ def hide_literals(sql: str) -> str:
 
 
 def find_operation(text: str) -> str:
-    """The word that says what a statement does, in capitals; empty for a text without words.
+    """The word for the effect of a statement, in capitals; empty for a text without words.
 
     >>> find_operation("WITH a AS (SELECT 1) UPDATE t SET x = 1")
     'UPDATE'
@@ -125,8 +129,8 @@ def find_tables(text: str) -> tuple[str, ...]:
     """
     own = {name.strip('"').lower() for name in _CTE.findall(text)} if "WITH" in text[:8].upper() else set[str]()
     tables: dict[str, None] = {}
-    for name in _TABLE.findall(text):
-        plain = name.replace('"', "")
+    for source, target in _TABLE.findall(text):
+        plain = (source or target).replace('"', "")
         if plain.upper() not in _NO_TABLES and plain.lower() not in own:
             tables[plain] = None
         if len(tables) == _MOST_TABLES:
