@@ -11,7 +11,12 @@ from opentelemetry.trace import NonRecordingSpan, SpanContext, TraceFlags
 from tests.contrib.taskiq.timing import PATIENCE
 
 from bandmaster.contrib.taskiq import propagation
-from bandmaster.contrib.taskiq.propagation import make_context_labels, restore_context
+from bandmaster.contrib.taskiq.propagation import (
+    make_context_labels,
+    make_global_trace_fields,
+    make_trace_labels,
+    restore_context,
+)
 from bandmaster.contrib.web import current_context, request_context, tenant, user
 
 TRACE_ID, SPAN_ID = 0x0AF7651916CD43DD8448EB211C80319C, 0x00F067AA0BA902B7
@@ -102,12 +107,12 @@ def _parent():
 
 def test_the_trace_is_sent(traced):
     """A trace is sent in the W3C's form, which other tracers can read."""
-    assert {"bm_trace_traceparent": _parent()} == make_context_labels()
+    assert {"bm_trace_traceparent": _parent()} == make_trace_labels(make_global_trace_fields())
 
 
 def test_the_trace_goes_on_in_the_task(traced):
     """The spans of a task belong to the sender's trace."""
-    found = make_context_labels()
+    found = make_trace_labels(make_global_trace_fields())
 
     def elsewhere():
         assert 0 == trace.get_current_span().get_span_context().trace_id
@@ -121,7 +126,7 @@ def test_the_trace_goes_on_in_the_task(traced):
 
 def test_without_opentelemetry_there_is_no_trace(traced, no_opentelemetry):
     """Without OpenTelemetry no trace is sent or restored."""
-    assert {} == make_context_labels()
+    assert {} == make_global_trace_fields()
     with restore_context({"bm_trace_traceparent": _parent()}):
         assert None is not _seen()
 

@@ -1,10 +1,13 @@
 """Messages are published if and only if their transaction commits."""
 
 import collections
+import sys
 from datetime import UTC, datetime
 
 import anyio
 import pytest
+from opentelemetry import trace
+from opentelemetry.trace import NonRecordingSpan, SpanContext, TraceFlags
 from sqlalchemy import MetaData, text, update
 
 from bandmaster.contrib.persistence import (
@@ -19,6 +22,7 @@ from bandmaster.contrib.persistence import (
     outbox_relay,
     outbox_table,
 )
+from bandmaster.contrib.persistence.outbox.trace_headers import make_trace_headers, restore_trace
 from bandmaster.contrib.web import current_context, request_context
 from bandmaster.kernel import LifespanBand, PermanentError, lifespan
 from bandmaster.kernel.testing import run
@@ -120,6 +124,42 @@ async def test_the_context_is_carried_along(manager):
     expected = {"request_id": "req-1", "correlation_id": "corr-1", "tenant": "red", "user": "ann", "extra": "e"}
     assert expected == message.headers
     assert ["red"] == publisher.tenants
+
+
+async def test_the_trace_of_the_writer_goes_on(manager):
+    """A message is published within the trace of its writer, and one that was written outside of traces within none."""
+    seen = []
+
+    class Looking(Recorded):
+        async def publish(self, message):
+            span = trace.get_current_span().get_span_context()
+            seen.append((span.trace_id, span.span_id))
+            await super().publish(message)
+
+    with trace.use_span(NonRecordingSpan(SpanContext(0xA, 0xB, is_remote=False, trace_flags=TraceFlags(1)))):
+        await add(manager, 1)
+    await add(manager, 2)
+    publisher = Looking()
+    with trace.use_span(NonRecordingSpan(SpanContext(0xC, 0xD, is_remote=False))):
+        await OutboxRelay(manager, TABLE, publisher, QUICK).relay()
+        assert 0xC == trace.get_current_span().get_span_context().trace_id
+    assert [(0xA, 0xB), (0, 0)] == seen
+    assert [{"traceparent": f"00-{0xA:032x}-{0xB:016x}-01"}, {}] == [message.headers for message in publisher.messages]
+
+
+def test_without_opentelemetry_there_is_no_trace(monkeypatch):
+    """A process that hasn't loaded OpenTelemetry's API writes and restores none."""
+    monkeypatch.delitem(sys.modules, "opentelemetry.trace")
+    assert {} == make_trace_headers()
+    with restore_trace({"traceparent": f"00-{0xA:032x}-{0xB:016x}-01"}):
+        assert "opentelemetry.trace" not in sys.modules
+
+
+@pytest.mark.parametrize("header", ["", "nonsense", "00-" + "0" * 32 + "-" + "0" * 16 + "-01", "x" * 100_000])
+def test_headers_that_are_no_trace_are_ignored(header):
+    """Other programs may write to the table."""
+    with restore_trace({"traceparent": header}):
+        assert not trace.get_current_span().get_span_context().is_valid
 
 
 async def test_a_failed_message_is_retried_after_a_pause(manager):

@@ -165,7 +165,7 @@ async def test_the_error_of_a_task_is_an_event_without_secrets(memory, working) 
     told = str(dict(event.attributes)) + str(dict(span.attributes)) + str(span.status.description)
     for secret in ("hunter2@", "s3cr3t", ":hunter2"):
         assert secret not in told.replace('password = "local-hunter2"', "")
-    assert ("dead", "permanent error", "PermanentError") == (
+    assert ("dead", "permanent error", "bandmaster.kernel.errors.PermanentError") == (
         span.attributes["bandmaster.task.outcome"],
         span.attributes["bandmaster.task.reason"],
         span.attributes["error.type"],
@@ -183,7 +183,10 @@ async def test_a_sending_that_fails_is_an_error(memory, working, monkeypatch) ->
         with pytest.raises(TransientError, match="away"):
             await worker.send(echo)
     span = memory.one("send echo")
-    assert (StatusCode.ERROR, "TransientError") == (span.status.status_code, span.attributes["error.type"])
+    assert (StatusCode.ERROR, "bandmaster.kernel.errors.TransientError") == (
+        span.status.status_code,
+        span.attributes["error.type"],
+    )
 
 
 async def test_the_stop_of_a_worker_ends_the_span(memory, working) -> None:

@@ -1,4 +1,4 @@
-"""Observers of calls, such as tracing: each attempt is reported to them when it begins and when it has ended."""
+"""Observers of calls, such as tracing, which are told of the begin and the end of each attempt."""
 
 from __future__ import annotations
 

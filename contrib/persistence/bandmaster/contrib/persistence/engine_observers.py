@@ -25,8 +25,8 @@ class EngineObserver(Protocol):
     ```
 
     Engines of asynchronous code have synchronous ones, to which SQLAlchemy's events belong. The engine of health checks
-    isn't given. Statements that aren't the application's own have the execution option ``bandmaster_internal``: what
-    begins a transaction, and questions to an outbox that may be empty.
+    isn't given. Statements that aren't the application's own have the execution option ``bandmaster_internal``: those
+    at the begin of a transaction, and questions to an outbox that may be empty.
     """
 
     def observe_engine(self, engine: Engine, database: str) -> None:

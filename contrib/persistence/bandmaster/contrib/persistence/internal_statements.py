@@ -6,5 +6,4 @@ from collections.abc import Mapping
 from types import MappingProxyType
 
 INTERNAL: Mapping[str, bool] = MappingProxyType({"bandmaster_internal": True})
-"""The execution option of health checks, of what begins a transaction, and of questions to an outbox that may be empty.
-"""
+"""The execution option of health checks, of statements at the begin of a transaction, and of questions to an outbox."""

@@ -1,4 +1,4 @@
-"""Observers of commands, such as tracing: each command is reported to them when it begins and when it has ended."""
+"""Observers of commands, such as tracing, which are told of the begin and the end of each command."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from bandmaster.kernel import get_logger
 
 @dataclass(frozen=True, slots=True)
 class ClientPlace:
-    """The client that sends a command, and the server that it is for."""
+    """The client that sends a command, and the server that receives the command."""
 
     client: str
     """The name of the client's component, such as ``redis``."""
@@ -23,7 +23,7 @@ class ClientPlace:
 
 @dataclass(frozen=True, slots=True)
 class RedisCommand:
-    """A command, or a pipeline of several. Keys and values aren't part of it."""
+    """A command, or a pipeline of several, without keys and values."""
 
     place: ClientPlace
     name: str
@@ -55,7 +55,7 @@ class CommandObserver(Protocol):
 
 
 def begin_command(observers: Sequence[CommandObserver], command: RedisCommand) -> list[ReportCommandEnd]:
-    """Report a command to all observers, and return what their calls returned. Never raises."""
+    """Report a command to all observers, and return the functions that note the end. Never raises."""
     ends: list[ReportCommandEnd] = []
     for observer in observers:
         try:

@@ -64,7 +64,7 @@ class Observation:
 
 
 def make_client(pool: ConnectionPool, observation: Observation | None) -> Redis:
-    """A client on a pool. Without an observation it is redis-py's own."""
+    """A client on a pool: redis-py's own class without an observation."""
     if observation is None:
         return Redis(connection_pool=pool)
     client = ObservedRedis(connection_pool=pool)

@@ -10,6 +10,11 @@ if TYPE_CHECKING:
     from bandmaster.contrib.tracing.activation import makes_spans as makes_spans
     from bandmaster.contrib.tracing.component import trace_propagator as trace_propagator
     from bandmaster.contrib.tracing.component import tracing as tracing
+    from bandmaster.contrib.tracing.instrumentation.components import trace_calls as trace_calls
+    from bandmaster.contrib.tracing.instrumentation.components import trace_commands as trace_commands
+    from bandmaster.contrib.tracing.instrumentation.components import trace_statements as trace_statements
+    from bandmaster.contrib.tracing.instrumentation.components import trace_tasks as trace_tasks
+    from bandmaster.contrib.tracing.instrumentation.settings import InstrumentationSettings as InstrumentationSettings
     from bandmaster.contrib.tracing.requests.layer import TracingLayer as TracingLayer
     from bandmaster.contrib.tracing.resource import describe_process as describe_process
     from bandmaster.contrib.tracing.resource import describe_service as describe_service
@@ -25,6 +30,8 @@ export_lazily(
     {
         "activation": ["makes_spans"],
         "component": ["trace_propagator", "tracing"],
+        "instrumentation.components": ["trace_calls", "trace_commands", "trace_statements", "trace_tasks"],
+        "instrumentation.settings": ["InstrumentationSettings"],
         "requests.layer": ["TracingLayer"],
         "resource": ["describe_process", "describe_service", "make_resource"],
         "running_providers": ["current_provider"],

@@ -3,6 +3,8 @@
 import http.client
 import os
 import socket
+import subprocess
+import sys
 import threading
 from contextlib import closing
 
@@ -14,7 +16,7 @@ from prometheus_client.openmetrics.parser import text_string_to_metric_families 
 from bandmaster.contrib.tracing.metrics.prometheus.endpoint import MetricsEndpoint, read_timeout
 from bandmaster.contrib.tracing.metrics.prometheus.reader import ScrapeReader
 from bandmaster.contrib.tracing.metrics.prometheus.shared_folder import SharedFolder
-from bandmaster.kernel.testing import free_port
+from bandmaster.kernel.testing import free_port, guarded_process
 
 ACCEPT = "application/openmetrics-text; version=1.0.0"
 PATIENCE = 20
@@ -258,6 +260,36 @@ def test_concurrent_scrapes(start) -> None:
     stop.set()
     counting.join()
     assert [] == errors
+
+
+FORK = """
+import os, sys, time
+from pathlib import Path
+from bandmaster.contrib.tracing.metrics.prometheus.endpoint import MetricsEndpoint
+from bandmaster.contrib.tracing.metrics.prometheus.shared_folder import SharedFolder
+endpoint = MetricsEndpoint(list, name="web", folder=SharedFolder(Path(sys.argv[1]), private=False))
+endpoint.join()
+assert endpoint.try_serve("127.0.0.1", int(sys.argv[2]))
+if os.fork() == 0:
+    print("forked", flush=True)
+    time.sleep(1000)
+time.sleep(1000)
+"""
+
+
+@pytest.mark.requirement("OBS-T4", "OBS-M1")
+def test_a_forked_child_holds_nothing(start, tmp_path) -> None:
+    """A child that the application has forked, and that outlives it, keeps neither the port nor the slot."""
+    port = free_port()
+    command = [sys.executable, "-c", FORK, str(tmp_path), str(port)]
+    with guarded_process(command, stdout=subprocess.PIPE) as process:
+        assert b"forked\n" == process.stdout.readline()
+        process.kill()
+        process.wait()
+        worker = start()
+        assert ("web-0", port) == (worker.endpoint.name, worker.endpoint.try_serve("127.0.0.1", port))
+        assert {"answered": 1, "missing": 0} == scrape(worker)[1]
+        process.stdout.close()
 
 
 @pytest.mark.parametrize(

@@ -1,4 +1,4 @@
-"""What observers of a queue are told: messages and attempts, and the events of both. Pure."""
+"""Messages and attempts of tasks, and the events of both, for observers of a queue. Pure."""
 
 from __future__ import annotations
 
@@ -15,9 +15,9 @@ class AttemptOutcome(StrEnum):
 
     DONE = "done"
     RETRIED = "retried"
-    """It failed, and another attempt follows."""
+    """The task failed, and another attempt follows."""
     DEAD = "dead"
-    """It failed, and no further attempt follows."""
+    """The task failed, and no further attempt follows."""
     RELEASED = "released"
     """The worker stops, and another one gets the message."""
     LOST = "lost"

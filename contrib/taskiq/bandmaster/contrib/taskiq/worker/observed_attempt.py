@@ -1,4 +1,4 @@
-"""What observers are told of an attempt. Pure."""
+"""Describe an attempt and its end for observers. Pure."""
 
 from __future__ import annotations
 

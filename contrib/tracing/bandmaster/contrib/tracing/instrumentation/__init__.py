@@ -1,1 +1,1 @@
-"""Spans of what an application does elsewhere: calls, tasks, statements, and Redis commands."""
+"""Spans of work elsewhere: HTTP calls, tasks, database statements, and Redis commands."""

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator
+import sys
+from collections.abc import AsyncIterator, Iterator, Mapping
+from functools import partial
 from importlib.util import find_spec
 from typing import TYPE_CHECKING
 
+from opentelemetry.propagators.composite import CompositePropagator
 from opentelemetry.propagators.textmap import TextMapPropagator
-from opentelemetry.trace import TracerProvider
+from opentelemetry.trace import NoOpTracerProvider, TracerProvider
 
 from bandmaster.contrib.tracing.activation import makes_spans
 from bandmaster.contrib.tracing.instrumentation.settings import InstrumentationSettings
@@ -20,6 +23,10 @@ _HAS_HTTP, _HAS_TASKIQ, _HAS_PERSISTENCE, _HAS_REDIS = (
 )
 _PRIORITY = LifespanBand.OBSERVABILITY.priorities[20]
 """The stage behind the provider of spans. The components whose work is traced are in later bands."""
+_DRIVERS = {f"opentelemetry.instrumentation.{name}": name for name in ("sqlalchemy", "psycopg", "asyncpg", "sqlite3")}
+"""OpenTelemetry's own instrumentations of statements, and their names."""
+_NOTHING = CompositePropagator([])
+"""Reads and writes no headers, for an application that leaves out the propagator."""
 
 if TYPE_CHECKING or _HAS_HTTP:
     from bandmaster.contrib.http import CallObserver
@@ -73,43 +80,75 @@ def traces_commands(settings: TracingSettings, standard: OpenTelemetrySettings) 
     return _HAS_REDIS and makes_spans(settings, standard)
 
 
+def find_doubled(part: str, each: str, modules: Mapping[str, str]) -> Iterator[str]:
+    """A warning for each other instrumentation of the same work that this process has loaded."""
+    for module, name in modules.items():
+        if module in sys.modules:
+            yield (
+                f"{module} is loaded, which makes a second span for each {each}; leave it out "
+                f"(OTEL_PYTHON_DISABLED_INSTRUMENTATIONS={name}), or this one (BANDMASTER_DISABLE={part})"
+            )
+
+
 @lifespan(band=LifespanBand.OBSERVABILITY, priority=_PRIORITY, name="trace_calls", when=traces_calls)
 async def trace_calls(
-    provider: TracerProvider, propagator: TextMapPropagator, settings: InstrumentationSettings
+    provider: TracerProvider | None, propagator: TextMapPropagator | None, settings: InstrumentationSettings
 ) -> AsyncIterator[CallObserver]:
     """Makes a span for each attempt of an HTTP call, and gives the trace to the hosts that ``HTTP_`` settings name."""
     # Imported here, since the package may not be installed.
     from bandmaster.contrib.tracing.instrumentation.calls import CallTracer
 
-    yield CallTracer(provider, propagator, paths=settings.call_paths)
+    yield CallTracer(provider or NoOpTracerProvider(), propagator or _NOTHING, paths=settings.call_paths)
 
 
-@lifespan(band=LifespanBand.OBSERVABILITY, priority=_PRIORITY, name="trace_tasks", when=traces_tasks)
+@lifespan(
+    band=LifespanBand.OBSERVABILITY,
+    priority=_PRIORITY,
+    name="trace_tasks",
+    when=traces_tasks,
+    check=partial(find_doubled, "trace_tasks", "task", {"taskiq.instrumentation": "taskiq"}),
+)
 async def trace_tasks(
-    provider: TracerProvider,
-    propagator: TextMapPropagator,
+    provider: TracerProvider | None,
+    propagator: TextMapPropagator | None,
     settings: InstrumentationSettings,
     redactor: Redactor | None,
 ) -> AsyncIterator[TaskObserver]:
     """Makes a span for each message that is sent, and one for each attempt of a task."""
     from bandmaster.contrib.tracing.instrumentation.tasks import TaskTracer
 
-    yield TaskTracer(provider, propagator, redactor or Redactor(), links=settings.tasks == "link")
+    yield TaskTracer(
+        provider or NoOpTracerProvider(), propagator or _NOTHING, redactor or Redactor(), links=settings.tasks == "link"
+    )
 
 
-@lifespan(band=LifespanBand.OBSERVABILITY, priority=_PRIORITY, name="trace_statements", when=traces_statements)
+@lifespan(
+    band=LifespanBand.OBSERVABILITY,
+    priority=_PRIORITY,
+    name="trace_statements",
+    when=traces_statements,
+    check=partial(find_doubled, "trace_statements", "statement", _DRIVERS),
+)
 async def trace_statements(
-    provider: TracerProvider, settings: InstrumentationSettings
+    provider: TracerProvider | None, settings: InstrumentationSettings
 ) -> AsyncIterator[EngineObserver]:
     """Makes a span for each statement of the application's databases."""
     from bandmaster.contrib.tracing.instrumentation.statements import StatementTracer
 
-    yield StatementTracer(provider, with_text=settings.statements, longest_text=settings.statement_length)
+    yield StatementTracer(
+        provider or NoOpTracerProvider(), with_text=settings.statements, longest_text=settings.statement_length
+    )
 
 
-@lifespan(band=LifespanBand.OBSERVABILITY, priority=_PRIORITY, name="trace_commands", when=traces_commands)
-async def trace_commands(provider: TracerProvider) -> AsyncIterator[CommandObserver]:
+@lifespan(
+    band=LifespanBand.OBSERVABILITY,
+    priority=_PRIORITY,
+    name="trace_commands",
+    when=traces_commands,
+    check=partial(find_doubled, "trace_commands", "command", {"opentelemetry.instrumentation.redis": "redis"}),
+)
+async def trace_commands(provider: TracerProvider | None) -> AsyncIterator[CommandObserver]:
     """Makes a span for each command and pipeline of the application's Redis clients."""
     from bandmaster.contrib.tracing.instrumentation.commands import CommandTracer
 
-    yield CommandTracer(provider)
+    yield CommandTracer(provider or NoOpTracerProvider())

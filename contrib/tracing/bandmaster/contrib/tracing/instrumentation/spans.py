@@ -7,6 +7,7 @@ from asyncio import CancelledError
 
 from opentelemetry.trace import Span, Status, StatusCode
 
+from bandmaster.contrib.tracing.error_names import name_error
 from bandmaster.kernel import Redactor
 
 SCOPE = "bandmaster.tracing"
@@ -39,11 +40,6 @@ def mark_failed(span: Span, kind: str) -> None:
     span.set_status(Status(StatusCode.ERROR))
 
 
-def name_error(error: BaseException) -> str:
-    """The class of an error, as the attribute ``error.type`` has it."""
-    return type(error).__qualname__
-
-
 def record_error(span: Span, error: BaseException, redactor: Redactor) -> None:
     """Add the error of an application's own code as an event: type, text and traceback, with secrets redacted.
 
@@ -55,7 +51,7 @@ def record_error(span: Span, error: BaseException, redactor: Redactor) -> None:
     span.add_event(
         "exception",
         {
-            "exception.type": f"{type(error).__module__}.{type(error).__qualname__}".removeprefix("builtins."),
+            "exception.type": name_error(error),
             "exception.message": redactor.redact_text(str(error)),
             "exception.stacktrace": redactor.redact_text("".join(lines)),
         },

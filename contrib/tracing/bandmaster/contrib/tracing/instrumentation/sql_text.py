@@ -40,7 +40,7 @@ _NO_TABLES = frozenset(("SELECT", "LATERAL", "UNNEST", "VALUES", "SET", "NOWAIT"
 
 @dataclass(frozen=True, slots=True)
 class Statement:
-    """What a span says about a statement."""
+    """The description of a statement for its span."""
 
     text: str
     """The statement with ``?`` in place of every literal, and without comments."""
@@ -70,7 +70,7 @@ def _describe(sql: str) -> Statement:
 def hide_literals(sql: str) -> str:
     """The statement with ``?`` in place of every string and number, and without comments, which may hold values too.
 
-    Names in double quotes and parameters stay. What follows an unclosed quote counts as a literal.
+    Names in double quotes and parameters stay. An unclosed quote makes the rest a literal.
 
     >>> hide_literals("SELECT * FROM t1 WHERE a = 'it''s' AND b IN (1, 2.5) -- for 42")
     'SELECT * FROM t1 WHERE a = ? AND b IN (?, ?)'
@@ -100,7 +100,7 @@ def hide_literals(sql: str) -> str:
 
 
 def find_operation(text: str) -> str:
-    """The word that says what a statement does, in capitals; empty for a text without words.
+    """The word for the effect of a statement, in capitals; empty for a text without words.
 
     >>> find_operation("WITH a AS (SELECT 1) UPDATE t SET x = 1")
     'UPDATE'

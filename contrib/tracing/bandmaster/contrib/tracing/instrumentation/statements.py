@@ -25,7 +25,7 @@ _SPAN = "bandmaster_span"
 
 
 class StatementTracer(EngineObserver):
-    """Makes one span for each statement of each engine that it is given."""
+    """Makes one span for each statement of each observed engine."""
 
     def __init__(self, provider: TracerProvider, *, with_text: bool = True, longest_text: int = 2000) -> None:
         self._tracer = provider.get_tracer(SCOPE)

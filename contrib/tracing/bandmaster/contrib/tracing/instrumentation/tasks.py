@@ -17,29 +17,28 @@ from opentelemetry.trace import (
     get_current_span,
     set_span_in_context,
 )
-from opentelemetry.trace.propagation.tracecontext import TraceContextTextMapPropagator
 from opentelemetry.util.types import AttributeValue
 
 from bandmaster.contrib.taskiq import AttemptEnded, TaskAttempt, TaskEvent, TaskObserver, TaskSending
-from bandmaster.contrib.tracing.instrumentation.spans import (
-    SCOPE,
-    end_span,
-    mark_failed,
-    name_error,
-    record_error,
+from bandmaster.contrib.tracing.error_names import name_error
+from bandmaster.contrib.tracing.instrumentation.spans import SCOPE, end_span, mark_failed, record_error
+from bandmaster.contrib.tracing.propagation.trace_headers import (
+    make_remote_context,
+    parse_traceparent,
+    render_traceparent,
 )
+from bandmaster.contrib.tracing.running_providers import make_context
 from bandmaster.kernel import Redactor
 
 PREVIOUS = "previous"
 """The field of a message with the span of the attempt before, written as a ``traceparent``."""
-_W3C = TraceContextTextMapPropagator()
 
 
 class TaskTracer(TaskObserver):
     """Makes a span for each message that is sent, and one for each attempt of its task.
 
-    The spans of attempts are children of the span of the sending, or with ``links`` traces of their own that link to
-    it. Each links to the attempt before. A message that a schedule sends begins a trace.
+    The spans of attempts are children of the span of the sending. With ``links`` they are traces of their own that link
+    to that span. Each links to the attempt before. A message that a schedule sends begins a trace.
     """
 
     carries_trace = True
@@ -48,6 +47,7 @@ class TaskTracer(TaskObserver):
         self, provider: TracerProvider, propagator: TextMapPropagator, redactor: Redactor, *, links: bool = False
     ) -> None:
         self._tracer = provider.get_tracer(SCOPE)
+        self._base = make_context(provider, Context())
         self._propagator = propagator
         self._redactor = redactor
         self._links = links
@@ -56,7 +56,7 @@ class TaskTracer(TaskObserver):
     @contextmanager
     def observe_sending(self, sending: TaskSending) -> Iterator[None]:
         """The span of a message that is sent. The message gets its trace, and the baggage."""
-        around = get_current() if sending.schedule is None else Context()
+        around = get_current() if sending.schedule is None else self._base
         span = self._tracer.start_span(
             f"send {sending.task}",
             around,
@@ -76,7 +76,7 @@ class TaskTracer(TaskObserver):
     @contextmanager
     def observe_attempt(self, attempt: TaskAttempt) -> Iterator[None]:
         """The span of an attempt, which is current while the task runs."""
-        sent = self._propagator.extract(attempt.fields, Context())
+        sent = self._propagator.extract(attempt.fields, self._base)
         sender, previous = get_current_span(sent).get_span_context(), read_previous(attempt.fields)
         links = []
         if self._links:
@@ -96,10 +96,7 @@ class TaskTracer(TaskObserver):
             [link for link in links if link.context.is_valid],
         )
         context = set_span_in_context(span, sent)
-        carrier: dict[str, str] = {}
-        _W3C.inject(carrier, context)
-        if "traceparent" in carrier:
-            attempt.next_fields[PREVIOUS] = carrier["traceparent"]
+        attempt.next_fields[PREVIOUS] = render_traceparent(span.get_span_context())
         self._running[attempt] = span
         try:
             with _use(context):
@@ -141,11 +138,8 @@ def describe_message(
 
 def read_previous(fields: Mapping[str, str]) -> SpanContext | None:
     """The span of the attempt before; None without one."""
-    text = fields.get(PREVIOUS)
-    if text is None:
-        return None
-    found = get_current_span(_W3C.extract({"traceparent": text}, Context())).get_span_context()
-    return found if found.is_valid else None
+    parsed = parse_traceparent([fields.get(PREVIOUS, "")])
+    return None if parsed is None else make_remote_context(parsed, ())
 
 
 @contextmanager

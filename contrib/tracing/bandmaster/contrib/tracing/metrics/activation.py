@@ -16,13 +16,13 @@ def makes_metrics(
 ) -> bool:
     """Whether metrics are made: a setting says so, or says where metrics are to go.
 
-    ``METRICS_ENABLED`` decides where it is set, and a port or a path for Prometheus switches metrics on. Otherwise
-    ``OTEL_SDK_DISABLED`` and ``OTEL_METRICS_EXPORTER=none`` switch metrics off, and an exporter or an endpoint switches
-    them on.
+    ``METRICS_ENABLED`` decides where it is set. A port or a path for Prometheus and another program's provider switch
+    metrics on. Otherwise ``OTEL_SDK_DISABLED`` and ``OTEL_METRICS_EXPORTER=none`` switch metrics off, and an exporter
+    or an endpoint switches them on.
     """
     if settings.enabled is not None:
         return settings.enabled
-    if settings.serves_scrapes:
+    if settings.serves_scrapes or settings.provider == "use_global":
         return True
     if general.otel_sdk_disabled:
         return False

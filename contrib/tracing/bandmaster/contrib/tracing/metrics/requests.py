@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections import Counter
+from collections.abc import Callable, Iterator, Mapping
 from time import perf_counter
 from typing import Any, Final
 
 from opentelemetry.context import Context
-from opentelemetry.metrics import MeterProvider
+from opentelemetry.metrics import MeterProvider, Observation
 
 from bandmaster.contrib.tracing.metrics import catalogue
 
@@ -34,7 +35,6 @@ class RequestMeasurement:
     __slots__ = (
         "_clock",
         "_metrics",
-        "active",
         "began",
         "close_code",
         "ended",
@@ -61,7 +61,6 @@ class RequestMeasurement:
         self.scheme: str = scheme if scheme in _SCHEMES else _OTHER
         version = scope.get("http_version")
         self.version: str | None = version if version in _VERSIONS else None
-        self.active: dict[str, str] = {}
         self.responded: float | None = None
         """The time at which the application began its response."""
         self.first_byte: float | None = None
@@ -134,23 +133,25 @@ class RequestMetrics:
         self._clock = clock
         meter = meter_provider.get_meter(catalogue.SCOPE)
         self._duration = catalogue.REQUEST_DURATION.create_histogram(meter)
-        self._active = catalogue.ACTIVE_REQUESTS.create_up_down_counter(meter)
         self._first_byte = catalogue.STREAM_FIRST_BYTE.create_histogram(meter)
         self._stream_duration = catalogue.STREAM_DURATION.create_histogram(meter)
-        self._active_streams = catalogue.ACTIVE_STREAMS.create_up_down_counter(meter)
         self._websocket_duration = catalogue.WEBSOCKET_DURATION.create_histogram(meter)
-        self._active_websockets = catalogue.ACTIVE_WEBSOCKETS.create_up_down_counter(meter)
         self._messages = catalogue.WEBSOCKET_MESSAGES.create_counter(meter)
+        # Read at each collection: recording every change would cost as much as recording the durations.
+        self._active: Counter[tuple[str, str]] = Counter()
+        self._active_streams: Counter[str] = Counter()
+        self._active_websockets: Counter[str] = Counter()
+        catalogue.ACTIVE_REQUESTS.observe(meter, self._observe_requests)
+        catalogue.ACTIVE_STREAMS.observe(meter, self._observe_streams)
+        catalogue.ACTIVE_WEBSOCKETS.observe(meter, self._observe_websockets)
 
     def started(self, scope: Mapping[str, Any]) -> RequestMeasurement:
         """Begin to measure the request or WebSocket of an ASGI scope, which counts as active from now on."""
         measurement = RequestMeasurement(self, scope, self._clock)
         if measurement.websocket:
-            measurement.active = {"url.scheme": measurement.scheme}
-            self._active_websockets.add(1, measurement.active)
+            self._active_websockets[measurement.scheme] += 1
         else:
-            measurement.active = {"http.request.method": measurement.method, "url.scheme": measurement.scheme}
-            self._active.add(1, measurement.active)
+            self._active[measurement.method, measurement.scheme] += 1
         return measurement
 
     def ended(
@@ -177,10 +178,10 @@ class RequestMetrics:
         measurement.ended = True
         now = self._clock() if measurement.finished is None else measurement.finished
         if measurement.websocket:
-            self._active_websockets.add(-1, measurement.active)
+            self._active_websockets[measurement.scheme] -= 1
             self._record_websocket(measurement, now - measurement.began, status, route, error_type, context)
             return
-        self._active.add(-1, measurement.active)
+        self._active[measurement.method, measurement.scheme] -= 1
         labels: dict[str, str | int] = {"http.request.method": measurement.method, "url.scheme": measurement.scheme}
         if route is not None:
             labels["http.route"] = route
@@ -199,7 +200,7 @@ class RequestMetrics:
 
     def stream_started(self, measurement: RequestMeasurement) -> None:
         """Count one more active stream; `RequestMeasurement.observe` calls it."""
-        self._active_streams.add(1, {"http.request.method": measurement.method})
+        self._active_streams[measurement.method] += 1
 
     def _record_stream(
         self,
@@ -210,7 +211,7 @@ class RequestMetrics:
         context: Context | None,
     ) -> None:
         labels = {"http.request.method": measurement.method}
-        self._active_streams.add(-1, labels)
+        self._active_streams[measurement.method] -= 1
         if route is not None:
             labels = labels | {"http.route": route}
         if measurement.first_byte is not None:
@@ -243,6 +244,19 @@ class RequestMetrics:
         for direction, count in (("transmit", measurement.messages_sent), ("receive", measurement.messages_received)):
             if count:
                 self._messages.add(count, traffic | {"network.io.direction": direction})
+
+    def _observe_requests(self) -> Iterator[Observation]:
+        # The event loop may add a key meanwhile; a list is made at once.
+        for (method, scheme), count in list(self._active.items()):
+            yield Observation(count, {"http.request.method": method, "url.scheme": scheme})
+
+    def _observe_streams(self) -> Iterator[Observation]:
+        for method, count in list(self._active_streams.items()):
+            yield Observation(count, {"http.request.method": method})
+
+    def _observe_websockets(self) -> Iterator[Observation]:
+        for scheme, count in list(self._active_websockets.items()):
+            yield Observation(count, {"url.scheme": scheme})
 
 
 def _classify(method: str, start: Mapping[str, Any]) -> tuple[bool, bool]:

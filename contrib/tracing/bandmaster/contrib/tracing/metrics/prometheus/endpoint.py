@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hmac
 import os
+import weakref
 from collections.abc import Callable, Iterable
 from email.message import Message
 from http import HTTPStatus
@@ -51,6 +52,13 @@ class MetricsEndpoint:
         self._server = ScrapeServer()
         self._slot: WorkerSlot | None = None
         self._port_lock: FileLock | None = None
+        close_in_child = weakref.WeakMethod(self._close_in_child)
+
+        def call_in_child() -> None:
+            if method := close_in_child():
+                method()
+
+        os.register_at_fork(after_in_child=call_in_child)
 
     @property
     def name(self) -> str:
@@ -102,6 +110,15 @@ class MetricsEndpoint:
             self._slot = None
             assert self._folder is not None
             self._folder.remove_if_empty()
+
+    def _close_in_child(self) -> None:
+        """Let a child that the application forks, and that may outlive this process, hold neither port nor slot."""
+        self._server.close_in_child()
+        if self._port_lock is not None:
+            self._port_lock.close_in_child()
+        if self._slot is not None:
+            self._slot.lock.close_in_child()
+        self._port_lock = self._slot = None
 
     def scrape(self, accept: str, timeout: float | None = None) -> tuple[bytes, str]:
         """The text of all processes, and its content type. Blocks, for ``timeout`` seconds at the most."""

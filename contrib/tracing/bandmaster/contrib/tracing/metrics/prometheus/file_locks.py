@@ -51,6 +51,12 @@ class FileLock:
             self.path.unlink(missing_ok=True)
             os.close(file)
 
+    def close_in_child(self) -> None:
+        """Close the copy that a forked child has of the file, which would keep the lock after this process."""
+        file, self._file = self._file, None
+        if file is not None:
+            os.close(file)
+
 
 def _is_same_file(file: int, path: Path) -> bool:
     try:

@@ -91,6 +91,12 @@ class ScrapeServer:
         self._wake.close()
         self._woken.close()
 
+    def close_in_child(self) -> None:
+        """Close the copies that a forked child has of the listeners, which would keep the port after this process."""
+        self._closed = True
+        for listener in self._listeners:
+            listener.socket.close()
+
     def _add(self, kind: type[_Listener], family: int, address: Any, answer: Answer) -> _Listener:
         listener = kind(family, address, answer, self._slots)
         self._listeners.append(listener)
