@@ -18,7 +18,9 @@ from tests.logged import capture_logs
 
 from bandmaster.contrib.taskiq import task
 from bandmaster.contrib.taskiq.schedules.scheduler import OnceScheduler
+from bandmaster.contrib.tracing import traced
 from bandmaster.contrib.tracing.instrumentation.tasks import TaskTracer
+from bandmaster.contrib.tracing.running_providers import register_provider
 from bandmaster.kernel import PermanentError, Redactor, TransientError
 
 pytestmark = [pytest.mark.anyio, pytest.mark.usefixtures("logs")]
@@ -324,6 +326,32 @@ async def test_a_thousand_tasks_leave_no_span_open(memory, working) -> None:
         assert {} == tracer._running
     assert [] == memory.open
     assert 500 == len(_of(memory, SpanKind.PRODUCER))
+
+
+async def test_functions_under_traced_belong_to_the_tasks_application(memory, working) -> None:
+    """Several applications may run in a process: the provider of a task is that of its worker, in threads as well."""
+    other = Memory()
+
+    @traced(name="inside")
+    def inside() -> None:
+        pass
+
+    @task(name="sync")
+    def sync() -> None:
+        inside()
+
+    @task(name="async")
+    async def asynchronous() -> None:
+        inside()
+
+    async with working(sync, asynchronous, links=False) as worker:
+        with register_provider(other.provider), register_provider(memory.provider):
+            await worker.done(sync)
+            await worker.done(asynchronous)
+    other.provider.shutdown()
+    assert [] == other.spans
+    attempts = {span.context.span_id for span in memory.spans if span.name.startswith("process")}
+    assert attempts == {span.parent.span_id for span in memory.spans if span.name == "inside"}
 
 
 async def test_thread_pools_keep_the_trace_with_the_context(memory, working) -> None:
