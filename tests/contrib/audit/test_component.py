@@ -61,7 +61,7 @@ def test_the_connections_are_budgeted() -> None:
     url = "postgresql://shop@127.0.0.1/shop"
     without = make_kernel(url=url).plan.budget["postgres"]
     assert without + 3 == make_kernel(url=url, store="sql", pool_size=3).plan.budget["postgres"]
-    assert 1 == make_kernel(store="memory", verify_interval=60).plan.budget["threads"]
+    assert 1 == make_kernel(store="sql", verify_interval=60).plan.budget["threads"]
 
 
 def test_memory_is_refused_in_production() -> None:
@@ -87,7 +87,10 @@ def test_the_plan_says_what_the_chain_proves() -> None:
     [
         ({}, []),
         ({"keys": KEYS, "pool_size": 3}, ["AUDIT_KEYS", "AUDIT_POOL_SIZE"]),
-        ({"store": "memory", "lock_timeout": 3}, ["AUDIT_LOCK_TIMEOUT"]),
+        (
+            {"store": "memory", "lock_timeout": 3, "verify_interval": 60},
+            ["AUDIT_LOCK_TIMEOUT", "AUDIT_VERIFY_INTERVAL"],
+        ),
         ({"store": "sql", "memory_entries": 3}, ["AUDIT_MEMORY_ENTRIES"]),
         ({"store": "sql", "keys": KEYS, "pool_size": 3}, []),
     ],

@@ -71,14 +71,16 @@ async def test_an_entry_of_a_success_lives_and_dies_with_the_transaction(audit, 
 
 
 @pytest.mark.requirement("OBS-A4")
-async def test_an_entry_of_a_refusal_survives_the_rollback(audit, manager, with_orders) -> None:
-    """OBS-A4: the caller's transaction is rolled back, and the entry is there all the same."""
+async def test_an_entry_of_a_refusal_survives_the_rollback(audit, manager, with_orders, caplog) -> None:
+    """OBS-A4: the caller's transaction is rolled back, and the entry is there all the same, as a log event, too."""
+    caplog.set_level(logging.INFO)
     with pytest.raises(PermissionError):
         async with manager.session() as session:
             await session.execute(insert(orders).values(id=1, state="new"))
             await audit.record("order.create", result="refused", beside=session)
             raise PermissionError
     assert (["order.create"], 0) == (await list_actions(audit), await count_orders(manager))
+    assert [1] == [event["sequence"] for event in list_events(caplog)]
 
 
 @pytest.mark.requirement("OBS-A4")
@@ -167,6 +169,17 @@ async def test_recording_a_block(audit, manager, with_orders) -> None:
     assert [{"amount": 7}, {"amount": 8, "error": "RuntimeError"}, {"amount": 8, "error": "PermissionError"}] == [
         entry.details for entry in entries
     ]
+
+
+async def test_recording_a_block_without_a_session(audit) -> None:
+    """For what changes no database: a call to another service, for example."""
+    async with audit.recording(None, "mail.send"):
+        pass
+    with pytest.raises(RuntimeError):
+        async with audit.recording(None, "mail.send"):
+            raise RuntimeError
+    links = await audit.store.read("main", after=0, limit=9)
+    assert ["success", "failure"] == [link.texts["result"] for link in links]
 
 
 async def test_a_block_that_is_cancelled_is_a_failure(audit, manager) -> None:

@@ -19,8 +19,8 @@ def is_in_memory(settings: AuditSettings) -> bool:
 
 
 def verifies_itself(settings: AuditSettings) -> bool:
-    """Whether the application verifies the chains while it runs."""
-    return settings.is_enabled and settings.verify_interval is not None
+    """Whether the application verifies the chains while it runs. Those in memory lose their beginnings."""
+    return settings.store == "sql" and settings.verify_interval is not None
 
 
 def find_memory_problems(settings: AuditSettings, kernel: KernelSettings) -> Iterator[Problem | str]:
