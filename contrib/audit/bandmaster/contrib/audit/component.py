@@ -49,7 +49,7 @@ def find_key_problems(settings: AuditSettings, kernel: KernelSettings) -> Iterat
 
 
 def describe_chain(settings: AuditSettings) -> Iterator[str]:
-    """What the plan says about the chain."""
+    """The plan's line about the chain: whether there is a key."""
     if settings.keys:
         yield f"chain of hashes: keyed with {next(iter(settings.keys))!r}"
     else:
@@ -73,7 +73,7 @@ def count_threads(settings: AuditSettings) -> Mapping[str, int]:
 async def audit_verifier(
     settings: AuditSettings, store: AuditStore, context: Context
 ) -> AsyncIterator[ChainVerification]:
-    """Verifies the chains of the audit trail from time to time. The health check warns of what it finds."""
+    """Verifies the chains of the audit trail from time to time. The health check warns after a finding."""
     assert settings.verify_interval is not None
     verification = ChainVerification(
         store,

@@ -246,7 +246,7 @@ def make_record(link: ChainLink) -> AuditRecord:
 
 
 def log_link(link: ChainLink) -> None:
-    """Log an entry that is stored, without personal fields. Never raises: what was recorded has happened."""
+    """Log an entry that is stored, without personal fields. Never raises: the recorded action has happened."""
     fields: dict[str, Any] = {
         "stream": link.stream,
         "sequence": link.sequence,

@@ -1,4 +1,4 @@
-"""``bandmaster audit verify``, ``checkpoint`` and ``acknowledge``: whether the chains are what was written."""
+"""``bandmaster audit verify``, ``checkpoint`` and ``acknowledge``: whether the chains are sound."""
 
 from __future__ import annotations
 
@@ -41,7 +41,7 @@ if TYPE_CHECKING:
     from bandmaster.contrib.audit.verification.report import VerificationReport
 
 TAMPERED = 3
-"""The exit code for a chain that isn't what was written. 1 is what an interpreter that crashes exits with."""
+"""The exit code for a broken chain. An interpreter that crashes exits with 1."""
 
 
 def verify(
@@ -151,7 +151,7 @@ def acknowledge(
 
 
 class _Request:
-    """What a command asks the verification for."""
+    """The options of a command for the verification."""
 
     def __init__(
         self,
@@ -170,7 +170,7 @@ class _Request:
         self.writes = writes
 
     async def run(self, store: SqlAuditStore) -> tuple[VerificationReport, list[str]]:
-        """Verify; returns the report, and remarks about what the result says and doesn't say."""
+        """Verify; returns the report, and remarks about the limits of the result."""
         from bandmaster.contrib.audit.chain.anchors import read_checkpoint, write_checkpoint
         from bandmaster.contrib.audit.verification.run import verify_store
 

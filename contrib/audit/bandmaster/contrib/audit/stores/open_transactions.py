@@ -1,4 +1,4 @@
-"""`OpenTransactions`: which tasks have an open transaction on SQLite, whose only lock an entry would wait for."""
+"""`OpenTransactions`: the tasks that have an open transaction on SQLite, which has one lock only."""
 
 from __future__ import annotations
 

@@ -104,7 +104,7 @@ class SqlAuditStore:
         return links[0] if links and links[0].sequence == sequence else None
 
     async def heads(self) -> AsyncIterator[Head]:
-        """See `AuditStore.heads`. Each stream costs a look into the index, whatever its length is."""
+        """See `AuditStore.heads`. Each stream costs a look into the index, however long the stream is."""
         after = ""
         while True:
             page = await self.run(partial(_read_heads, after=after))
@@ -143,7 +143,7 @@ class SqlAuditStore:
     def _write_after(self, ended: Session, drafts: Sequence[Draft], on_written: Callable[[ChainLink], None]) -> None:
         """Write entries after the end of the transaction that had SQLite's lock.
 
-        The caller learns of no error: its transaction has ended, and what it did is done.
+        The caller learns of no error: its transaction has ended, and can't be undone.
         """
         bind = ended.get_bind()
         try:

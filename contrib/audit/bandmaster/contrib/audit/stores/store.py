@@ -1,4 +1,4 @@
-"""`AuditStore`: what the audit log needs of a store."""
+"""`AuditStore`: the protocol of stores for the audit log."""
 
 from __future__ import annotations
 
