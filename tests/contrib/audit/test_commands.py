@@ -126,6 +126,7 @@ def test_the_exit_codes_of_verify_differ(shop, tamper, monkeypatch) -> None:
             patch.setenv(name, value)
             shop.run("verify", code=NOT_RUN)
     shop.run("verify", "--against", "nothing.log", code=NOT_RUN)
+    shop.run("verify", "--stream", "nobody", code=NOT_RUN)
     shop.run("verify", "--unknown", code=WRONG_USE)
 
 
@@ -155,7 +156,7 @@ def test_verify_says_what_it_does_not_prove(shop, monkeypatch) -> None:
 def test_a_checkpoint_remembers_how_far_entries_are_verified(shop, tamper, tmp_path) -> None:
     """OBS-A2: what was removed since is found; OBS-A9: what was verified isn't read again."""
     shop.fill()
-    shop.run("verify", "--checkpoint", "seen")
+    assert "there was no checkpoint seen" in shop.run("verify", "--checkpoint", "seen").stdout
     shop.fill(2)
     assert 2 == shop.ask("verify", "--checkpoint", "seen")["entries"]
     assert 0 == shop.ask("verify", "--checkpoint", "seen")["entries"]

@@ -179,7 +179,10 @@ class _Request:
         report = await verify_store(
             store, store.keys, streams=self.streams, checkpoint={} if self.full else known, anchors=anchors
         )
+        _check_streams(report, self.streams)
         remarks = await _find_remarks(store, report)
+        if self.path is not None and not known:
+            remarks.append(f"there was no checkpoint {self.path}: entries removed before now aren't found by it")
         if self.path is not None and self.writes and report.is_sound and not report.unknown_keys:
             kept = {} if self.streams is None else known
             write_checkpoint(self.path, (kept | report.heads).values(), store.keys)
@@ -213,6 +216,17 @@ async def _find_remarks(store: SqlAuditStore, report: VerificationReport) -> lis
     elif powers := await store.run(find_powers):
         remarks.append(powers)
     return remarks
+
+
+def _check_streams(report: VerificationReport, asked: frozenset[str] | None) -> None:
+    """Check that every stream that is asked for exists, or is known to be lost.
+
+    Raises:
+        CommandError: one doesn't.
+    """
+    known = {*report.heads, *(finding.stream for finding in report.findings + report.acknowledged)}
+    if asked is not None and (missing := sorted(asked - known)):
+        raise CommandError(f"There is no stream {missing[0]!r}.", "See 'bandmaster audit list'.")
 
 
 def _show_report(report: VerificationReport, answer: Format, remarks: Sequence[str], *, in_file: bool = False) -> None:
