@@ -107,7 +107,7 @@ def tamper(shop, database_url):
 def test_the_exit_codes_of_verify_differ(shop, tamper, monkeypatch) -> None:
     """OBS-A9: sound, tampered and could-not-run are 0, 3 and 70, whatever the reason is."""
     shop.fill()
-    assert "Sound: 5 entries of 1 streams" in shop.run("verify", code=SOUND).stdout
+    assert "Sound: 5 entries of 1 stream" in shop.run("verify", code=SOUND).stdout
     tamper("UPDATE audit_entries SET action = 'x' WHERE sequence = 2")
     shown = shop.run("verify", code=TAMPERED).stdout
     assert "Tampered: 5 entries" in shown

@@ -155,6 +155,20 @@ async def test_an_application_with_a_database(audited, execute, caplog) -> None:
     assert "triggers are missing" not in caplog.text
 
 
+@pytest.mark.parametrize("database_url", ["sqlite"], indirect=True)
+async def test_a_level_that_leaves_out_the_entries_is_warned_of(audited, caplog) -> None:
+    """OBS-A2: without log events the log is no anchor, which nobody would notice before it is needed."""
+    caplog.set_level(logging.WARNING)
+    async with run(**audited):
+        pass
+    assert "entries of the audit trail aren't logged" in caplog.text
+    caplog.clear()
+    caplog.set_level(logging.INFO)
+    async with run(**audited):
+        pass
+    assert "aren't logged" not in caplog.text
+
+
 async def test_tables_without_triggers_are_warned_of(audited, execute, database_url, caplog) -> None:
     """Somebody has removed one: the start says which."""
     await migrate.upgrade(sa.make_url(DatabaseSettings(url=database_url).url), (migrations.value,))

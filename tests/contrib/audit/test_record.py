@@ -1,12 +1,20 @@
 """Entries of successes live and die with the caller's transaction; entries of refusals stay."""
 
 import logging
+from datetime import UTC, datetime
 
 import anyio
 import pytest
 from sqlalchemy import Column, Integer, MetaData, String, Table, insert, select, text
 
-from bandmaster.contrib.audit import AuditFilter, AuditLog, AuditUnavailableError, MemoryAuditStore, Result
+from bandmaster.contrib.audit import (
+    AuditFilter,
+    AuditLog,
+    AuditUnavailableError,
+    MemoryAuditStore,
+    Result,
+    verify_store,
+)
 from bandmaster.contrib.audit.chain.keys import ChainKeys
 from bandmaster.contrib.persistence import DatabaseManager, DatabaseSettings
 from bandmaster.contrib.web import request_context
@@ -227,6 +235,17 @@ async def test_a_full_pool_of_the_application_does_not_stop_entries(audit, datab
     finally:
         await application.dispose()
     assert ["order.refused"] * 2 == await list_actions(audit)
+
+
+@pytest.mark.parametrize("database_url", ["asyncpg"], indirect=True)
+async def test_the_other_driver_of_postgresql(audit, manager, store, keys) -> None:
+    """asyncpg is strict about the types of parameters."""
+    await audit.record("one", actor="ann", details={"n": 1})
+    async with manager.session() as session:
+        audit.record_in(session, "two", personal={"mail": "x@y"})
+    assert 2 == len((await audit.list(AuditFilter(since=datetime(2020, 1, 1, tzinfo=UTC)))).records)
+    report = await verify_store(store, keys)
+    assert ([], 2) == (report.findings, report.entries)
 
 
 async def test_a_session_of_another_database_is_refused(audit, tmp_path) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import AsyncIterator, Iterator, Mapping
 
 from bandmaster.contrib.audit.chain.keys import ChainKeys
@@ -61,6 +62,12 @@ def describe_chain(settings: AuditSettings) -> Iterator[str]:
 )
 async def audit_log(settings: AuditSettings, store: AuditStore, redactor: Redactor | None) -> AsyncIterator[AuditLog]:
     """The audit trail: records who did what, and lists it."""
+    log = get_logger("bandmaster.audit")
+    if settings.store == "sql" and not log.is_enabled_for(logging.INFO):
+        log.warning(
+            "entries of the audit trail aren't logged, so that no log can be compared with the tables",
+            hint="let the logger bandmaster.audit log INFO",
+        )
     yield AuditLog(store, redactor=redactor, max_details=settings.max_details)
 
 

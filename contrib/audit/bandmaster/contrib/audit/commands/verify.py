@@ -256,7 +256,8 @@ def _show_report(report: VerificationReport, answer: Format, remarks: Sequence[s
             }
         )
     else:
-        show_line(f"{outcome.capitalize()}: {report.entries} entries of {report.streams} streams were verified.")
+        streams = "1 stream" if report.streams == 1 else f"{report.streams} streams"
+        show_line(f"{outcome.capitalize()}: {report.entries} entries of {streams} were verified.")
         for finding in report.findings:
             show_line(f"  {finding.short_id}  {finding}")
         if report.more_findings:
