@@ -8,6 +8,7 @@ import pytest
 from sqlalchemy import Column, Integer, MetaData, String, Table, insert, select, text
 
 from bandmaster.contrib.audit import (
+    AuditEntry,
     AuditFilter,
     AuditLog,
     AuditUnavailableError,
@@ -16,6 +17,7 @@ from bandmaster.contrib.audit import (
     verify_store,
 )
 from bandmaster.contrib.audit.chain.keys import ChainKeys
+from bandmaster.contrib.audit.stores.store import Draft
 from bandmaster.contrib.persistence import DatabaseManager, DatabaseSettings
 from bandmaster.contrib.web import request_context
 from bandmaster.kernel import Redactor
@@ -235,6 +237,34 @@ async def test_a_full_pool_of_the_application_does_not_stop_entries(audit, datab
     finally:
         await application.dispose()
     assert ["order.refused"] * 2 == await list_actions(audit)
+
+
+@pytest.mark.requirement("P-08")
+async def test_details_come_back_from_the_database_unchanged(store, keys) -> None:
+    """P-08: as text, so that no database changes a number, an escape or the order of keys."""
+    details = {
+        "big": 2**200,
+        "small": -0.0,
+        "float": 1e-310,
+        "one": 1,
+        "one.0": 1.0,
+        "true": True,
+        "nul": "a\0b",
+        "surrogate": "\ud800",
+        "text": "żółć 🎻 \u2028",
+        "b": {"z": [], "a": [{}, [None]]},
+    }
+    entry = AuditEntry(
+        action="żółć",
+        details=details,
+        personal={"näme": details},
+        actor="🎻",
+        at=datetime(2026, 12, 31, 23, 59, 59, 999_999, UTC),
+    )
+    await store.append([Draft("stream 🎻", entry)])
+    (link,) = await store.read("stream 🎻", after=0, limit=9)
+    assert entry.to_json() == link.to_entry().to_json()
+    assert (await verify_store(store, keys)).is_sound
 
 
 @pytest.mark.parametrize("database_url", ["asyncpg"], indirect=True)
