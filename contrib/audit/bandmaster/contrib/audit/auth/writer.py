@@ -115,8 +115,8 @@ class AuthEventWriter:
             "method": event.method,
             "path": event.path,
             "issuer": principal.issuer if principal is not None else None,
-            "credential": principal.kind if principal is not None else None,
-            "credential_id": principal.credential_id if principal is not None else None,
+            "caller_kind": principal.kind if principal is not None else None,
+            "caller_id": principal.credential_id if principal is not None else None,
             "client_id": principal.client_id if principal is not None else None,
         }
         return AuditEntry(

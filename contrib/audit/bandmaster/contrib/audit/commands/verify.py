@@ -126,7 +126,10 @@ def acknowledge(
     app_dir: AppDir = ".",
     answer: Answer = Format.TEXT,
 ) -> None:
-    """Acknowledge findings that are explained: an entry says so, and verification goes on."""
+    """Acknowledge findings that are explained: an entry says so, and verification goes on.
+
+    If nothing else is wrong, the checkpoint is written anew: it no longer knows entries that are lost.
+    """
     with answering(answer, code=FAILED):
         scope = load_scope(target, app_dir)
         why, operator = require_reason(reason), name_operator(by)
@@ -140,6 +143,7 @@ def acknowledge(
             chosen = _choose_findings(report.findings, findings)
             for link in await acknowledge_findings(store, chosen, actor=operator, reason=why):
                 log_link(link)
+            await request.renew(store)
             return chosen
 
         chosen = run_with_store(scope, act)
@@ -187,6 +191,18 @@ class _Request:
             kept = {} if self.streams is None else known
             write_checkpoint(self.path, (kept | report.heads).values(), store.keys)
         return report, remarks
+
+    async def renew(self, store: SqlAuditStore) -> None:
+        """Write the checkpoint anew if the tables by themselves are sound."""
+        from bandmaster.contrib.audit.chain.anchors import read_checkpoint, write_checkpoint
+        from bandmaster.contrib.audit.verification.run import verify_store
+
+        if self.path is None or not self.path.exists():
+            return
+        report = await verify_store(store, store.keys, streams=self.streams)
+        if report.is_sound and not report.unknown_keys:
+            kept = {} if self.streams is None else read_checkpoint(self.path, store.keys)
+            write_checkpoint(self.path, (kept | report.heads).values(), store.keys)
 
     def _read_anchors(self, store: SqlAuditStore, known: Mapping[str, Head]) -> Iterator[Head]:
         from bandmaster.contrib.audit.chain.anchors import read_anchors
