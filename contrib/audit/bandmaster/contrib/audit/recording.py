@@ -180,9 +180,10 @@ class AuditLog:
         self, drafts: Sequence[Draft], *, beside: AnySession | None = None
     ) -> Sequence[AuditRecord]:
         """Record entries that are made already, in one transaction of their own."""
+        links: Sequence[ChainLink] = ()
         with anyio.CancelScope(shield=True):
             if beside is None:
-                links: Sequence[ChainLink] = await self.store.append(drafts)
+                links = await self.store.append(drafts)
             else:
                 links = await self.store.append_beside(drafts, beside, log_link)
         for link in links:
