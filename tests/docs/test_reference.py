@@ -15,6 +15,7 @@ PACKAGES = [
     "bandmaster.kernel",
     "bandmaster.kernel.commands",
     "bandmaster.kernel.testing",
+    "bandmaster.contrib.audit",
     "bandmaster.contrib.fastapi",
     "bandmaster.contrib.http",
     "bandmaster.contrib.logging",

@@ -89,7 +89,7 @@ async def test_an_event_becomes_an_entry(audit) -> None:
         refused.at.timestamp(),
     )
     assert (403, "GET", "/orders", "https://id.example", "session") == tuple(
-        refused.details[name] for name in ("status", "method", "path", "issuer", "credential")
+        refused.details[name] for name in ("status", "method", "path", "issuer", "caller_kind")
     )
     assert "planted" not in refused.to_json()
     assert (Result.SUCCESS, Result.FAILURE) == (login.result, failed.result)

@@ -8,13 +8,14 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from pydantic import SecretStr
 from tests.contrib.audit.conftest import KEY, OLD_KEY
+from tests.contrib.audit.test_entry import entries
 
 from bandmaster.contrib.audit import AuditEntry, ChainKeys, FindingKind, Result
 from bandmaster.contrib.audit.chain.commitments import PersonalField, commit
 from bandmaster.contrib.audit.chain.link import PLAIN_TEXTS, genesis_hash, make_link
 from bandmaster.contrib.audit.chain.link_json import parse_link, render_link
 from bandmaster.contrib.audit.chain.verifier import Head, StreamVerifier
-from bandmaster.contrib.audit.entries.canonical import render_canonical
+from bandmaster.contrib.audit.entries.canonical import parse_canonical, render_canonical
 
 KEYS = ChainKeys({"2026": SecretStr(KEY)})
 NONE = ChainKeys()
@@ -214,6 +215,16 @@ def test_fields_can_not_be_shifted_into_each_other(pair) -> None:
     joined = {**links[0].texts, "tenant": one + two, "resource_type": ""}
     messages.add(dataclasses.replace(links[0], texts=joined).message())
     assert 3 == len(messages)
+
+
+@pytest.mark.requirement("P-08")
+@given(entries)
+def test_a_link_gives_the_entry_back(entry) -> None:
+    """P-08: stored in the form of the tables or of an export, an entry comes back unchanged, and its hash verifies."""
+    link = make_link(entry, stream="s", sequence=1, previous=genesis_hash("s"), keys=KEYS)
+    exported = parse_link(parse_canonical(render_canonical(render_link(link))))
+    assert entry == link.to_entry() == exported.to_entry()
+    assert [] == verify([exported]).findings
 
 
 def test_streams_are_apart() -> None:

@@ -107,7 +107,7 @@ def tamper(shop, database_url):
 def test_the_exit_codes_of_verify_differ(shop, tamper, monkeypatch) -> None:
     """OBS-A9: sound, tampered and could-not-run are 0, 3 and 70, whatever the reason is."""
     shop.fill()
-    assert "Sound: 5 entries of 1 streams" in shop.run("verify", code=SOUND).stdout
+    assert "Sound: 5 entries of 1 stream" in shop.run("verify", code=SOUND).stdout
     tamper("UPDATE audit_entries SET action = 'x' WHERE sequence = 2")
     shown = shop.run("verify", code=TAMPERED).stdout
     assert "Tampered: 5 entries" in shown
@@ -126,6 +126,7 @@ def test_the_exit_codes_of_verify_differ(shop, tamper, monkeypatch) -> None:
             patch.setenv(name, value)
             shop.run("verify", code=NOT_RUN)
     shop.run("verify", "--against", "nothing.log", code=NOT_RUN)
+    shop.run("verify", "--stream", "nobody", code=NOT_RUN)
     shop.run("verify", "--unknown", code=WRONG_USE)
 
 
@@ -155,7 +156,7 @@ def test_verify_says_what_it_does_not_prove(shop, monkeypatch) -> None:
 def test_a_checkpoint_remembers_how_far_entries_are_verified(shop, tamper, tmp_path) -> None:
     """OBS-A2: what was removed since is found; OBS-A9: what was verified isn't read again."""
     shop.fill()
-    shop.run("verify", "--checkpoint", "seen")
+    assert "there was no checkpoint seen" in shop.run("verify", "--checkpoint", "seen").stdout
     shop.fill(2)
     assert 2 == shop.ask("verify", "--checkpoint", "seen")["entries"]
     assert 0 == shop.ask("verify", "--checkpoint", "seen")["entries"]
@@ -167,8 +168,11 @@ def test_a_checkpoint_remembers_how_far_entries_are_verified(shop, tamper, tmp_p
     (finding,) = shop.ask("verify", "--checkpoint", "seen", "--full", code=TAMPERED)["findings"]
     shop.run("acknowledge", finding["id"], "--reason", "the disk", "--checkpoint", "seen", "--by", "op")
     answer = shop.ask("verify", "--checkpoint", "seen", "--full")
-    assert ([], 1) == (answer["findings"], len(answer["acknowledged"]))
-    assert "sound" == shop.ask("verify", "--checkpoint", "seen")["outcome"]
+    assert ([], 7) == (answer["findings"], answer["entries"])
+    shop.fill()
+    answer = shop.ask("verify", "--checkpoint", "seen")
+    assert ("sound", 5) == (answer["outcome"], answer["entries"])
+    assert 1 == len(shop.ask("list", "--action", "audit.acknowledged")["entries"])
 
 
 def test_checkpoint_vouches_for_entries_without_a_key(shop) -> None:

@@ -61,7 +61,7 @@ def test_the_connections_are_budgeted() -> None:
     url = "postgresql://shop@127.0.0.1/shop"
     without = make_kernel(url=url).plan.budget["postgres"]
     assert without + 3 == make_kernel(url=url, store="sql", pool_size=3).plan.budget["postgres"]
-    assert 1 == make_kernel(store="memory", verify_interval=60).plan.budget["threads"]
+    assert 1 == make_kernel(store="sql", verify_interval=60).plan.budget["threads"]
 
 
 def test_memory_is_refused_in_production() -> None:
@@ -87,7 +87,10 @@ def test_the_plan_says_what_the_chain_proves() -> None:
     [
         ({}, []),
         ({"keys": KEYS, "pool_size": 3}, ["AUDIT_KEYS", "AUDIT_POOL_SIZE"]),
-        ({"store": "memory", "lock_timeout": 3}, ["AUDIT_LOCK_TIMEOUT"]),
+        (
+            {"store": "memory", "lock_timeout": 3, "verify_interval": 60},
+            ["AUDIT_LOCK_TIMEOUT", "AUDIT_VERIFY_INTERVAL"],
+        ),
         ({"store": "sql", "memory_entries": 3}, ["AUDIT_MEMORY_ENTRIES"]),
         ({"store": "sql", "keys": KEYS, "pool_size": 3}, []),
     ],
@@ -150,6 +153,20 @@ async def test_an_application_with_a_database(audited, execute, caplog) -> None:
         assert "pass" == ready["checks"]["audit_verifier"]["status"]
     assert [(1,)] == execute("SELECT count(*) FROM audit_entries")
     assert "triggers are missing" not in caplog.text
+
+
+@pytest.mark.parametrize("database_url", ["sqlite"], indirect=True)
+async def test_a_level_that_leaves_out_the_entries_is_warned_of(audited, caplog) -> None:
+    """OBS-A2: without log events the log is no anchor, which nobody would notice before it is needed."""
+    caplog.set_level(logging.WARNING)
+    async with run(**audited):
+        pass
+    assert "entries of the audit trail aren't logged" in caplog.text
+    caplog.clear()
+    caplog.set_level(logging.INFO)
+    async with run(**audited):
+        pass
+    assert "aren't logged" not in caplog.text
 
 
 async def test_tables_without_triggers_are_warned_of(audited, execute, database_url, caplog) -> None:

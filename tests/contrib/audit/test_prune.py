@@ -168,3 +168,17 @@ async def test_erased_fields_in_a_pruned_range(store, keys, tmp_path) -> None:
     report = await verify_store(store, keys)
     assert [] == report.findings
     assert verify_export(tmp_path / "export", keys).is_sound
+
+
+@pytest.mark.requirement("OBS-A5")
+async def test_a_report_that_somebody_wrote_without_the_key_removes_nothing(
+    store, own_manager, keys, tmp_path, execute
+) -> None:
+    """OBS-A5: the next pruning doesn't take a forged report for an interrupted pruning."""
+    await fill(store)
+    forger = SqlAuditStore(own_manager, ChainKeys())
+    details = {"through": 5, "head": "x", "first": 1}
+    await forger.append([Draft("s", AuditEntry(action="audit.pruned", details=details))])
+    with pytest.raises(BrokenChainError):
+        await prune_to(store, 3, tmp_path / "export")
+    assert [(11,)] == execute("SELECT count(*) FROM audit_entries")

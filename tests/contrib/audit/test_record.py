@@ -1,13 +1,23 @@
 """Entries of successes live and die with the caller's transaction; entries of refusals stay."""
 
 import logging
+from datetime import UTC, datetime
 
 import anyio
 import pytest
 from sqlalchemy import Column, Integer, MetaData, String, Table, insert, select, text
 
-from bandmaster.contrib.audit import AuditFilter, AuditLog, AuditUnavailableError, MemoryAuditStore, Result
+from bandmaster.contrib.audit import (
+    AuditEntry,
+    AuditFilter,
+    AuditLog,
+    AuditUnavailableError,
+    MemoryAuditStore,
+    Result,
+    verify_store,
+)
 from bandmaster.contrib.audit.chain.keys import ChainKeys
+from bandmaster.contrib.audit.stores.store import Draft
 from bandmaster.contrib.persistence import DatabaseManager, DatabaseSettings
 from bandmaster.contrib.web import request_context
 from bandmaster.kernel import Redactor
@@ -71,14 +81,16 @@ async def test_an_entry_of_a_success_lives_and_dies_with_the_transaction(audit, 
 
 
 @pytest.mark.requirement("OBS-A4")
-async def test_an_entry_of_a_refusal_survives_the_rollback(audit, manager, with_orders) -> None:
-    """OBS-A4: the caller's transaction is rolled back, and the entry is there all the same."""
+async def test_an_entry_of_a_refusal_survives_the_rollback(audit, manager, with_orders, caplog) -> None:
+    """OBS-A4: the caller's transaction is rolled back, and the entry is there all the same, as a log event, too."""
+    caplog.set_level(logging.INFO)
     with pytest.raises(PermissionError):
         async with manager.session() as session:
             await session.execute(insert(orders).values(id=1, state="new"))
             await audit.record("order.create", result="refused", beside=session)
             raise PermissionError
     assert (["order.create"], 0) == (await list_actions(audit), await count_orders(manager))
+    assert [1] == [event["sequence"] for event in list_events(caplog)]
 
 
 @pytest.mark.requirement("OBS-A4")
@@ -169,6 +181,17 @@ async def test_recording_a_block(audit, manager, with_orders) -> None:
     ]
 
 
+async def test_recording_a_block_without_a_session(audit) -> None:
+    """For what changes no database: a call to another service, for example."""
+    async with audit.recording(None, "mail.send"):
+        pass
+    with pytest.raises(RuntimeError):
+        async with audit.recording(None, "mail.send"):
+            raise RuntimeError
+    links = await audit.store.read("main", after=0, limit=9)
+    assert ["success", "failure"] == [link.texts["result"] for link in links]
+
+
 async def test_a_block_that_is_cancelled_is_a_failure(audit, manager) -> None:
     """A client that goes away leaves an entry, and the cancellation goes on."""
     with anyio.CancelScope() as scope:
@@ -214,6 +237,45 @@ async def test_a_full_pool_of_the_application_does_not_stop_entries(audit, datab
     finally:
         await application.dispose()
     assert ["order.refused"] * 2 == await list_actions(audit)
+
+
+@pytest.mark.requirement("P-08")
+async def test_details_come_back_from_the_database_unchanged(store, keys) -> None:
+    """P-08: as text, so that no database changes a number, an escape or the order of keys."""
+    details = {
+        "big": 2**200,
+        "small": -0.0,
+        "float": 1e-310,
+        "one": 1,
+        "one.0": 1.0,
+        "true": True,
+        "nul": "a\0b",
+        "surrogate": "\ud800",
+        "text": "żółć 🎻 \u2028",
+        "b": {"z": [], "a": [{}, [None]]},
+    }
+    entry = AuditEntry(
+        action="żółć",
+        details=details,
+        personal={"näme": details},
+        actor="🎻",
+        at=datetime(2026, 12, 31, 23, 59, 59, 999_999, UTC),
+    )
+    await store.append([Draft("stream 🎻", entry)])
+    (link,) = await store.read("stream 🎻", after=0, limit=9)
+    assert entry.to_json() == link.to_entry().to_json()
+    assert (await verify_store(store, keys)).is_sound
+
+
+@pytest.mark.parametrize("database_url", ["asyncpg"], indirect=True)
+async def test_the_other_driver_of_postgresql(audit, manager, store, keys) -> None:
+    """asyncpg is strict about the types of parameters."""
+    await audit.record("one", actor="ann", details={"n": 1})
+    async with manager.session() as session:
+        audit.record_in(session, "two", personal={"mail": "x@y"})
+    assert 2 == len((await audit.list(AuditFilter(since=datetime(2020, 1, 1, tzinfo=UTC)))).records)
+    report = await verify_store(store, keys)
+    assert ([], 2) == (report.findings, report.entries)
 
 
 async def test_a_session_of_another_database_is_refused(audit, tmp_path) -> None:

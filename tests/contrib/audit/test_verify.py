@@ -233,7 +233,6 @@ async def test_a_checkpoint_that_was_changed_is_refused(checkpoint, keys, change
         read_checkpoint(checkpoint, keys)
 
 
-@pytest.mark.parametrize("database_url", ["sqlite"], indirect=True)
 async def test_a_file_that_names_no_entry_is_refused(tmp_path, keys) -> None:
     """Compared with nothing, a table isn't anchored."""
     path = tmp_path / "app.log"

@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from bandmaster.contrib.audit.settings import AuditSettings
 from bandmaster.kernel import Application, CheckContribution, Problem
 
-_ONLY_SQL = ("pool_size", "lock_timeout")
+_ONLY_SQL = ("pool_size", "lock_timeout", "verify_interval", "checkpoint_file")
 
 
 def find_unused_settings(application: Application) -> Iterator[Problem | str]:

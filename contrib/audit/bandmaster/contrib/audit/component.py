@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import AsyncIterator, Iterator, Mapping
 
 from bandmaster.contrib.audit.chain.keys import ChainKeys
@@ -19,8 +20,8 @@ def is_in_memory(settings: AuditSettings) -> bool:
 
 
 def verifies_itself(settings: AuditSettings) -> bool:
-    """Whether the application verifies the chains while it runs."""
-    return settings.is_enabled and settings.verify_interval is not None
+    """Whether the application verifies the chains while it runs. Those in memory lose their beginnings."""
+    return settings.store == "sql" and settings.verify_interval is not None
 
 
 def find_memory_problems(settings: AuditSettings, kernel: KernelSettings) -> Iterator[Problem | str]:
@@ -49,7 +50,7 @@ def find_key_problems(settings: AuditSettings, kernel: KernelSettings) -> Iterat
 
 
 def describe_chain(settings: AuditSettings) -> Iterator[str]:
-    """What the plan says about the chain."""
+    """The plan's line about the chain: whether there is a key."""
     if settings.keys:
         yield f"chain of hashes: keyed with {next(iter(settings.keys))!r}"
     else:
@@ -61,6 +62,12 @@ def describe_chain(settings: AuditSettings) -> Iterator[str]:
 )
 async def audit_log(settings: AuditSettings, store: AuditStore, redactor: Redactor | None) -> AsyncIterator[AuditLog]:
     """The audit trail: records who did what, and lists it."""
+    log = get_logger("bandmaster.audit")
+    if settings.store == "sql" and not log.is_enabled_for(logging.INFO):
+        log.warning(
+            "entries of the audit trail aren't logged, so that no log can be compared with the tables",
+            hint="let the logger bandmaster.audit log INFO",
+        )
     yield AuditLog(store, redactor=redactor, max_details=settings.max_details)
 
 
@@ -73,7 +80,7 @@ def count_threads(settings: AuditSettings) -> Mapping[str, int]:
 async def audit_verifier(
     settings: AuditSettings, store: AuditStore, context: Context
 ) -> AsyncIterator[ChainVerification]:
-    """Verifies the chains of the audit trail from time to time. The health check warns of what it finds."""
+    """Verifies the chains of the audit trail from time to time. The health check warns after a finding."""
     assert settings.verify_interval is not None
     verification = ChainVerification(
         store,

@@ -1,4 +1,4 @@
-"""Read who acts, for which tenant and in which request or task, from the context of the running code."""
+"""Read actor, tenant, request and task from the context of the running code."""
 
 from __future__ import annotations
 

@@ -24,7 +24,7 @@ class AuditRefusedError(AuditError, PermanentError):
 
 
 class UnverifiableError(AuditError, PermanentError):
-    """A verification couldn't be carried out: a key or a file is missing, or a file isn't what it should be.
+    """A verification couldn't be carried out: a key or a file is missing, or a file was changed.
 
     Nothing is known about the chain then, which is neither sound nor tampered with.
     """

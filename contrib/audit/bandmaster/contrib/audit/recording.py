@@ -127,13 +127,13 @@ class AuditLog:
         return draft.entry
 
     def recording(
-        self, session: AnySession, action: str, **fields: Unpack[EntryFields]
+        self, session: AnySession | None, action: str, **fields: Unpack[EntryFields]
     ) -> AbstractAsyncContextManager[OpenRecord]:
         """Record an action with the result of a block.
 
-        Without an exception the entry is that of `record_in`. With one it is that of `record`, with the result
-        ``failure``, or ``refused`` for an exception with a ``status_code`` of 401 or 403 and for a `PermissionError`;
-        the exception is raised unchanged.
+        Without an exception the entry is that of `record_in`, or that of `record` where there is no session. With an
+        exception it is that of `record`, with the result ``failure``, or ``refused`` for an exception with a
+        ``status_code`` of 401 or 403 and for a `PermissionError`. The exception is raised unchanged.
 
         Raises:
             ValueError: a field isn't valid, or the action's name is the audit trail's own.
@@ -180,17 +180,20 @@ class AuditLog:
         self, drafts: Sequence[Draft], *, beside: AnySession | None = None
     ) -> Sequence[AuditRecord]:
         """Record entries that are made already, in one transaction of their own."""
+        links: Sequence[ChainLink] = ()
         with anyio.CancelScope(shield=True):
             if beside is None:
-                links: Sequence[ChainLink] = await self.store.append(drafts)
+                links = await self.store.append(drafts)
             else:
-                links = await self.store.append_beside(drafts, beside)
+                links = await self.store.append_beside(drafts, beside, log_link)
         for link in links:
             log_link(link)
         return tuple(map(make_record, links))
 
     @asynccontextmanager
-    async def _recording(self, session: AnySession, action: str, fields: EntryFields) -> AsyncIterator[OpenRecord]:
+    async def _recording(
+        self, session: AnySession | None, action: str, fields: EntryFields
+    ) -> AsyncIterator[OpenRecord]:
         opened = OpenRecord(
             fields.get("details", {}), fields.get("personal", {}), Result(fields.get("result", Result.SUCCESS))
         )
@@ -213,7 +216,11 @@ class AuditLog:
             "details": opened.details,
             "personal": opened.personal,
         }
-        self.store.add_to(session, self._make_draft(action, done), log_link)
+        draft = self._make_draft(action, done)
+        if session is None:
+            await self.record_draft(draft)
+        else:
+            self.store.add_to(session, draft, log_link)
 
     def _make_draft(self, action: str, fields: EntryFields) -> Draft:
         given: dict[str, Any] = {**read_context(), **fields}
@@ -240,7 +247,7 @@ def make_record(link: ChainLink) -> AuditRecord:
 
 
 def log_link(link: ChainLink) -> None:
-    """Log an entry that is stored, without personal fields. Never raises: what was recorded has happened."""
+    """Log an entry that is stored, without personal fields. Never raises: the recorded action has happened."""
     fields: dict[str, Any] = {
         "stream": link.stream,
         "sequence": link.sequence,

@@ -44,7 +44,7 @@ async def audit_sql_store(
 
 
 async def _warn_of_gaps(store: SqlAuditStore) -> None:
-    """Log what the database doesn't enforce. A database that is away is no reason not to start."""
+    """Warn of missing triggers. A database that is away is no reason not to start."""
     log = get_logger("bandmaster.audit")
     try:
         missing = await store.run(find_missing_triggers)

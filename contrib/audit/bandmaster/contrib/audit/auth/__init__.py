@@ -1,1 +1,1 @@
-"""Entries for what bandmaster-oidc tells about logins and refusals."""
+"""Entries for logins and refusals, from the events of bandmaster-oidc."""

@@ -21,10 +21,10 @@ _BATCH = 50
 
 
 class AuthEventWriter:
-    """An `AuthListener` whose events become entries.
+    """An `AuthListener` that makes entries of events.
 
-    The listener only puts an event into a bounded queue. `run` writes them. What the queue has no room for is dropped
-    and counted; an entry and a log event tell how many as soon as there is room again.
+    The listener only puts an event into a bounded queue. `run` writes them. Events beyond the size of the queue are
+    dropped and counted; an entry and a log event tell how many as soon as there is room again.
     """
 
     def __init__(
@@ -75,7 +75,7 @@ class AuthEventWriter:
                     await anyio.sleep(_RETRY)
 
     async def write(self) -> None:
-        """Write what waits, in batches. An event leaves the queue once it is written.
+        """Write the waiting events, in batches. An event leaves the queue once it is written.
 
         Raises:
             AuditUnavailableError, AuditRefusedError: the store can't be used; the events wait on.
@@ -97,7 +97,7 @@ class AuthEventWriter:
                 )
 
     async def write_last(self) -> None:
-        """Write what waits when the application stops, and tell what can't be written."""
+        """Write the waiting events when the application stops, and log the number of those that can't be written."""
         try:
             await self.write()
         except BandmasterError as error:
@@ -115,8 +115,8 @@ class AuthEventWriter:
             "method": event.method,
             "path": event.path,
             "issuer": principal.issuer if principal is not None else None,
-            "credential": principal.kind if principal is not None else None,
-            "credential_id": principal.credential_id if principal is not None else None,
+            "caller_kind": principal.kind if principal is not None else None,
+            "caller_id": principal.credential_id if principal is not None else None,
             "client_id": principal.client_id if principal is not None else None,
         }
         return AuditEntry(

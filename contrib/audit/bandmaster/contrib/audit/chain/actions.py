@@ -1,4 +1,4 @@
-"""The actions of the audit trail's own entries, and what their details say. Pure."""
+"""The actions and the details of the audit trail's own entries. Pure."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ DROPPED = "audit.dropped"
 
 @dataclass(frozen=True, slots=True)
 class Pruning:
-    """What an entry says that reports removed entries."""
+    """The details of an entry that reports removed entries."""
 
     through: int
     """The last sequence that was removed; every one before was removed as well."""
@@ -35,7 +35,7 @@ class Pruning:
 
 @dataclass(frozen=True, slots=True)
 class Erasure:
-    """What an entry says that reports erased personal fields."""
+    """The details of an entry that reports erased personal fields."""
 
     first: int
     """The lowest sequence of which a field was erased."""

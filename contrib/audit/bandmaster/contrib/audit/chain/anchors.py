@@ -1,4 +1,4 @@
-"""Anchors: what is known outside of the table about its entries, from checkpoints, exports and logs."""
+"""Anchors: entries that are known outside of the table, from checkpoints, exports and logs."""
 
 from __future__ import annotations
 

@@ -16,7 +16,7 @@ _SALT_BYTES = 32
 
 @dataclass(frozen=True, slots=True)
 class PersonalField:
-    """One personal field of a stored entry, or what is left of it."""
+    """One personal field of a stored entry, possibly erased."""
 
     value: str | None = field(default=None, repr=False)
     """The value as canonical JSON; None if the field is erased."""

@@ -1,4 +1,4 @@
-"""What a verification finds, each with a fingerprint by which it can be acknowledged. Pure."""
+"""The findings of a verification, each with a fingerprint by which operators acknowledge it. Pure."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ _SHOWN = 16
 
 
 class FindingKind(StrEnum):
-    """What is wrong."""
+    """The kind of a break."""
 
     ALTERED = "altered"
     """The hash of an entry isn't that of its content."""
@@ -50,12 +50,12 @@ class Finding:
     """The sequence where the break is, or begins."""
     last: int
     observed: Any = field(default=None, repr=False)
-    """What was found, as a JSON value: another state of the same entries is another finding."""
+    """The state of the entries, as a JSON value: another state of the same entries is another finding."""
     explanation: str = ""
 
     @property
     def fingerprint(self) -> str:
-        """Identifies the finding: kind, place and what was found, in hexadecimal."""
+        """Identifies the finding: kind, place and state, in hexadecimal."""
         text = render_canonical([self.kind.value, self.stream, self.first, self.last, self.observed])
         return hashlib.sha256(text.encode()).hexdigest()
 

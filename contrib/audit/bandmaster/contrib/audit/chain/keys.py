@@ -15,8 +15,8 @@ NO_KEY = ""
 class ChainKeys:
     """The keys of the chain: the first one makes new hashes, all of them verify.
 
-    HMAC with SHA-256 (RFC 2104). Whoever has a key can make hashes: the key belongs to the application and to whoever
-    verifies, and must not be in the database.
+    HMAC with SHA-256 (RFC 2104). Everybody who has a key can make hashes: only the application and
+    the verifier may have one, and the database must not.
     """
 
     __slots__ = ("_current", "_keys")

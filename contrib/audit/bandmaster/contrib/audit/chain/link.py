@@ -54,7 +54,7 @@ class ChainLink:
 
     @property
     def action(self) -> str:
-        """What was done."""
+        """The action of the entry."""
         return self.texts["action"] or ""
 
     def message(self) -> bytes:

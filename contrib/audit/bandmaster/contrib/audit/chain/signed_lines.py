@@ -15,7 +15,7 @@ from bandmaster.contrib.audit.entries.canonical import parse_canonical, render_c
 from bandmaster.contrib.audit.errors import UnverifiableError
 
 MARK = "bandmaster_audit"
-"""The name in the first line that says what a file is."""
+"""The name in the first line for the kind of a file."""
 FORMAT = 1
 _MAX_LINE = 16 * 2**20
 _DOMAIN = b"bandmaster audit file 1\n"
@@ -64,7 +64,7 @@ class SignedLinesReader:
 
     @property
     def kind(self) -> str | None:
-        """What the file is: ``export`` or ``checkpoint``; None if it is neither."""
+        """The kind of the file: ``export`` or ``checkpoint``; None if the file is neither."""
         kind = self.header.get(MARK)
         return kind if isinstance(kind, str) else None
 
@@ -72,7 +72,7 @@ class SignedLinesReader:
         """The lines between the first and the last.
 
         Raises:
-            UnverifiableError: the file has another format, is cut off, or was changed. What was read until then proves
+            UnverifiableError: the file has another format, is cut off, or was changed. The lines until then prove
                 nothing.
         """
         if self.header.get("format") != FORMAT:

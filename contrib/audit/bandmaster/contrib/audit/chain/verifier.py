@@ -39,7 +39,7 @@ class Head:
 
 @dataclass(slots=True)
 class StreamReport:
-    """What the verification of one stream has found."""
+    """The findings and the numbers of the verification of one stream."""
 
     stream: str
     first: int | None = None
@@ -57,7 +57,7 @@ class StreamReport:
     withheld: int = 0
     """Personal fields that an export doesn't have, and that weren't verified."""
     pruned_through: int = 0
-    """The last sequence that is missing because of a pruning that the chain reports."""
+    """The last sequence that a reported pruning has removed."""
     unknown_keys: set[str] = field(default_factory=set)
     """Ids of keys that the settings don't have. The entries can't be judged."""
     notes: list[str] = field(default_factory=list)
@@ -97,7 +97,7 @@ class ErasureDigest:
         self._digest.update(f"{sequence}:{name}\n".encode())
 
     def describe(self) -> Erasure:
-        """What the entry says that reports the erasure."""
+        """The details of the entry that reports the erasure."""
         return Erasure(self.first, self.count, self._digest.hexdigest())
 
 

@@ -1,4 +1,4 @@
-"""``bandmaster audit prune`` and ``erase``: what the tables let go of, and the entries that say so."""
+"""``bandmaster audit prune`` and ``erase``: remove entries and personal facts, and report the removal."""
 
 from __future__ import annotations
 
@@ -97,7 +97,7 @@ def erase(
 ) -> None:
     """Erase the actor, the address and the personal facts of a person in all entries. An entry says so.
 
-    Connects with DATABASE_MIGRATION_URL where it is set. What the entries say besides stays, and so do exports, logs
+    Connects with DATABASE_MIGRATION_URL where it is set. The other fields of the entries stay, and so do exports, logs
     and backups.
     """
     with answering(answer):
@@ -132,7 +132,7 @@ async def _prune_all(
     reason: str,
     streams: Sequence[str] | None,
 ) -> tuple[list[PrunedEntries], list[str]]:
-    """Prune all streams, or some of them; returns what was removed, and why other streams weren't pruned."""
+    """Prune all streams, or some of them; returns the removed entries, and the reasons for other streams."""
     from bandmaster.contrib.audit.maintenance.prune import BrokenChainError, find_cut, prune_stream
     from bandmaster.contrib.audit.recording import log_link
 

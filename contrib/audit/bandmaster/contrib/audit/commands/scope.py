@@ -1,4 +1,4 @@
-"""What all commands of the audit trail share: options, settings, and a store while they work."""
+"""Shared by all commands of the audit trail: options, settings, and a store while they work."""
 
 from __future__ import annotations
 

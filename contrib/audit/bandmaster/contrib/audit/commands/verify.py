@@ -1,4 +1,4 @@
-"""``bandmaster audit verify``, ``checkpoint`` and ``acknowledge``: whether the chains are what was written."""
+"""``bandmaster audit verify``, ``checkpoint`` and ``acknowledge``: whether the chains are sound."""
 
 from __future__ import annotations
 
@@ -41,7 +41,7 @@ if TYPE_CHECKING:
     from bandmaster.contrib.audit.verification.report import VerificationReport
 
 TAMPERED = 3
-"""The exit code for a chain that isn't what was written. 1 is what an interpreter that crashes exits with."""
+"""The exit code for a broken chain. An interpreter that crashes exits with 1."""
 
 
 def verify(
@@ -126,7 +126,10 @@ def acknowledge(
     app_dir: AppDir = ".",
     answer: Answer = Format.TEXT,
 ) -> None:
-    """Acknowledge findings that are explained: an entry says so, and verification goes on."""
+    """Acknowledge findings that are explained: an entry says so, and verification goes on.
+
+    If nothing else is wrong, the checkpoint is written anew: it no longer knows entries that are lost.
+    """
     with answering(answer, code=FAILED):
         scope = load_scope(target, app_dir)
         why, operator = require_reason(reason), name_operator(by)
@@ -140,6 +143,7 @@ def acknowledge(
             chosen = _choose_findings(report.findings, findings)
             for link in await acknowledge_findings(store, chosen, actor=operator, reason=why):
                 log_link(link)
+            await request.renew(store)
             return chosen
 
         chosen = run_with_store(scope, act)
@@ -151,7 +155,7 @@ def acknowledge(
 
 
 class _Request:
-    """What a command asks the verification for."""
+    """The options of a command for the verification."""
 
     def __init__(
         self,
@@ -170,7 +174,7 @@ class _Request:
         self.writes = writes
 
     async def run(self, store: SqlAuditStore) -> tuple[VerificationReport, list[str]]:
-        """Verify; returns the report, and remarks about what the result says and doesn't say."""
+        """Verify; returns the report, and remarks about the limits of the result."""
         from bandmaster.contrib.audit.chain.anchors import read_checkpoint, write_checkpoint
         from bandmaster.contrib.audit.verification.run import verify_store
 
@@ -179,11 +183,26 @@ class _Request:
         report = await verify_store(
             store, store.keys, streams=self.streams, checkpoint={} if self.full else known, anchors=anchors
         )
+        _check_streams(report, self.streams)
         remarks = await _find_remarks(store, report)
+        if self.path is not None and not known:
+            remarks.append(f"there was no checkpoint {self.path}: entries removed before now aren't found by it")
         if self.path is not None and self.writes and report.is_sound and not report.unknown_keys:
             kept = {} if self.streams is None else known
             write_checkpoint(self.path, (kept | report.heads).values(), store.keys)
         return report, remarks
+
+    async def renew(self, store: SqlAuditStore) -> None:
+        """Write the checkpoint anew if the tables by themselves are sound."""
+        from bandmaster.contrib.audit.chain.anchors import read_checkpoint, write_checkpoint
+        from bandmaster.contrib.audit.verification.run import verify_store
+
+        if self.path is None or not self.path.exists():
+            return
+        report = await verify_store(store, store.keys, streams=self.streams)
+        if report.is_sound and not report.unknown_keys:
+            kept = {} if self.streams is None else read_checkpoint(self.path, store.keys)
+            write_checkpoint(self.path, (kept | report.heads).values(), store.keys)
 
     def _read_anchors(self, store: SqlAuditStore, known: Mapping[str, Head]) -> Iterator[Head]:
         from bandmaster.contrib.audit.chain.anchors import read_anchors
@@ -215,6 +234,17 @@ async def _find_remarks(store: SqlAuditStore, report: VerificationReport) -> lis
     return remarks
 
 
+def _check_streams(report: VerificationReport, asked: frozenset[str] | None) -> None:
+    """Check that every stream that is asked for exists, or is known to be lost.
+
+    Raises:
+        CommandError: one doesn't.
+    """
+    known = {*report.heads, *(finding.stream for finding in report.findings + report.acknowledged)}
+    if asked is not None and (missing := sorted(asked - known)):
+        raise CommandError(f"There is no stream {missing[0]!r}.", "See 'bandmaster audit list'.")
+
+
 def _show_report(report: VerificationReport, answer: Format, remarks: Sequence[str], *, in_file: bool = False) -> None:
     """Print a report, and exit with the code of the result."""
     unjudged = report.is_sound and bool(report.unknown_keys)
@@ -242,7 +272,8 @@ def _show_report(report: VerificationReport, answer: Format, remarks: Sequence[s
             }
         )
     else:
-        show_line(f"{outcome.capitalize()}: {report.entries} entries of {report.streams} streams were verified.")
+        streams = "1 stream" if report.streams == 1 else f"{report.streams} streams"
+        show_line(f"{outcome.capitalize()}: {report.entries} entries of {streams} were verified.")
         for finding in report.findings:
             show_line(f"  {finding.short_id}  {finding}")
         if report.more_findings:

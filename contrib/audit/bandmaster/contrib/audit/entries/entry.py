@@ -1,4 +1,4 @@
-"""`AuditEntry`: who did what to which object, and with which result. Checked when it is made."""
+"""`AuditEntry`: one action: by whom, to which object, and with which result. Checked when it is made."""
 
 from __future__ import annotations
 
@@ -54,7 +54,7 @@ class AuditEntry:
     """
 
     action: str
-    """What was done, such as ``order.cancel``. Names that begin with ``audit.`` are the audit trail's own."""
+    """The action, such as ``order.cancel``. Names that begin with ``audit.`` are the audit trail's own."""
     result: Result = Result.SUCCESS
     resource_type: str | None = None
     """The kind of object, such as ``order``."""
@@ -69,7 +69,7 @@ class AuditEntry:
     personal: JsonMapping = field(default_factory=dict, repr=False)
     """Further facts about a person, by name, which can be erased."""
     subject: str | None = field(default=None, repr=False)
-    """The id of the person that ``personal`` is about; None if that is the actor. It is erased with the facts."""
+    """The id of the person that ``personal`` is about; None if that is the actor. The id is erased with the facts."""
     request_id: str | None = None
     correlation_id: str | None = None
     task: str | None = None

@@ -23,7 +23,7 @@ _PERSONAL = personal_table.c
 
 @dataclass(frozen=True, slots=True)
 class ErasedFields:
-    """What was erased in one stream."""
+    """The personal fields that were erased in one stream."""
 
     stream: str
     fields: int

@@ -34,7 +34,7 @@ class BrokenChainError(UnverifiableError):
 
 @dataclass(frozen=True, slots=True)
 class PrunedEntries:
-    """What was pruned of one stream."""
+    """The entries that were pruned of one stream."""
 
     stream: str
     through: int
@@ -75,7 +75,7 @@ async def prune_stream(
     if there is nothing to remove.
 
     Raises:
-        BrokenChainError: the stream is broken; acknowledge what is explained first.
+        BrokenChainError: the stream is broken; acknowledge explained breaks first.
         UnverifiableError: a key is missing, or the export can't be read back.
         AuditUnavailableError, AuditRefusedError: the database can't be reached or refuses, or the file can't be
             written.
@@ -122,9 +122,9 @@ def _check_export(export: Export, expected: Head, store: SqlAuditStore) -> None:
 
 
 async def _finish_earlier(store: SqlAuditStore, stream: str) -> int:
-    """Delete what an interrupted pruning has left, and return how many entries."""
+    """Delete the entries that an interrupted pruning has left, and return how many."""
     links = await store.find(AuditFilter(stream=stream, action=PRUNED), limit=1)
-    if not links or not store.keys.knows(links[0].key_id):
+    if not links or not store.keys.knows(links[0].key_id) or (store.keys and not links[0].key_id):
         return 0
     if not store.keys.confirms(links[0].message(), links[0].key_id, links[0].hash):
         return 0

@@ -1,4 +1,4 @@
-"""Find what the database doesn't enforce of the append-only tables, for the role that is connected."""
+"""Find missing triggers of the append-only tables, and the powers of the connected role."""
 
 from __future__ import annotations
 
@@ -39,7 +39,7 @@ def find_missing_triggers(connection: Connection) -> list[str]:
 
 
 def find_powers(connection: Connection) -> str | None:
-    """What the connected role could do about the triggers; None if nothing."""
+    """The way in which the connected role could remove the triggers; None if there is none."""
     if connection.dialect.name != "postgresql":
         return "whoever may write to SQLite's file can remove the triggers that refuse changes"
     row = connection.execute(_ROLE).one_or_none()

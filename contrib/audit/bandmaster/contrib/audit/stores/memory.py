@@ -33,7 +33,9 @@ class MemoryAuditStore:
         """See `AuditStore.append`."""
         return self.append_now(drafts)
 
-    async def append_beside(self, drafts: Sequence[Draft], session: AnySession) -> list[ChainLink]:
+    async def append_beside(
+        self, drafts: Sequence[Draft], session: AnySession, on_written: Callable[[ChainLink], None]
+    ) -> list[ChainLink]:
         """See `AuditStore.append_beside`."""
         return self.append_now(drafts)
 

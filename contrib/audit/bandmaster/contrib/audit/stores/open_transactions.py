@@ -1,4 +1,4 @@
-"""`OpenTransactions`: which tasks have an open transaction on SQLite, whose only lock an entry would wait for."""
+"""`OpenTransactions`: the tasks that have an open transaction on SQLite, which has one lock only."""
 
 from __future__ import annotations
 
@@ -17,30 +17,24 @@ class OpenTransactions:
     """
 
     def __init__(self, engine: Engine) -> None:
-        self._tasks: weakref.WeakKeyDictionary[asyncio.Task[Any], int] = weakref.WeakKeyDictionary()
-        self._by_connection: weakref.WeakKeyDictionary[Any, weakref.ref[asyncio.Task[Any]]] = (
+        self._by_task: weakref.WeakKeyDictionary[asyncio.Task[Any], weakref.WeakSet[Connection]] = (
             weakref.WeakKeyDictionary()
         )
-        event.listen(engine, "begin", self._began)
-        event.listen(engine, "commit", self._ended)
-        event.listen(engine, "rollback", self._ended)
+        event.listen(engine, "begin", self._note)
 
     def has_current(self) -> bool:
         """Whether the current task has an open transaction."""
         task = _find_task()
-        return task is not None and self._tasks.get(task, 0) > 0
+        connections = None if task is None else self._by_task.get(task)
+        if not connections:
+            return False
+        # The connection itself knows: a transaction ends in more ways than there are events.
+        return any(not connection.closed and connection.in_transaction() for connection in connections)
 
-    def _began(self, connection: Connection) -> None:
+    def _note(self, connection: Connection) -> None:
         task = _find_task()
         if task is not None:
-            self._tasks[task] = self._tasks.get(task, 0) + 1
-            self._by_connection[connection] = weakref.ref(task)
-
-    def _ended(self, connection: Connection) -> None:
-        found = self._by_connection.pop(connection, None)
-        task = found() if found is not None else None
-        if task is not None:
-            self._tasks[task] = max(0, self._tasks.get(task, 0) - 1)
+            self._by_task.setdefault(task, weakref.WeakSet()).add(connection)
 
 
 def _find_task() -> asyncio.Task[Any] | None:

@@ -50,6 +50,9 @@ class SqlAuditStore:
         self.keys = keys
         self.lock_timeout = lock_timeout
         self._is_sqlite = not manager.settings.is_postgresql
+        # Whatever the server's default is: in another level a transaction that has waited for a stream sees the chain
+        # as it was before.
+        self._isolation_level = None if self._is_sqlite else "READ COMMITTED"
         shown = application or manager
         self._open = OpenTransactions(shown.engine.sync_engine) if self._is_sqlite else None
 
@@ -57,12 +60,14 @@ class SqlAuditStore:
         """See `AuditStore.append`."""
         return await self.run(lambda connection: self.write(connection, drafts))
 
-    async def append_beside(self, drafts: Sequence[Draft], session: AnySession) -> list[ChainLink]:
+    async def append_beside(
+        self, drafts: Sequence[Draft], session: AnySession, on_written: Callable[[ChainLink], None]
+    ) -> list[ChainLink]:
         """See `AuditStore.append_beside`. On PostgreSQL the entries are written at once."""
         if not self._is_sqlite:
             return await self.append(drafts)
         entries = SessionEntries.of(session, self.write)
-        if entries.call_after_end(partial(self._write_after, entries.session, drafts)):
+        if entries.call_after_end(partial(self._write_after, entries.session, drafts, on_written)):
             return []
         return await self.append(drafts)
 
@@ -99,7 +104,7 @@ class SqlAuditStore:
         return links[0] if links and links[0].sequence == sequence else None
 
     async def heads(self) -> AsyncIterator[Head]:
-        """See `AuditStore.heads`. Each stream costs a look into the index, whatever its length is."""
+        """See `AuditStore.heads`. Each stream costs a look into the index, however long the stream is."""
         after = ""
         while True:
             page = await self.run(partial(_read_heads, after=after))
@@ -133,17 +138,17 @@ class SqlAuditStore:
             return await (await session.connection()).run_sync(work)
 
         with translating_errors(), no_tenant():
-            return await self.manager.transaction(transact)
+            return await self.manager.transaction(transact, isolation_level=self._isolation_level)
 
-    def _write_after(self, ended: Session, drafts: Sequence[Draft]) -> None:
+    def _write_after(self, ended: Session, drafts: Sequence[Draft], on_written: Callable[[ChainLink], None]) -> None:
         """Write entries after the end of the transaction that had SQLite's lock.
 
-        The caller learns of no error: its transaction has ended, and what it did is done.
+        The caller learns of no error: its transaction has ended, and can't be undone.
         """
         bind = ended.get_bind()
         try:
             with no_tenant(), Session(bind) as session:
-                self.write(session.connection(), drafts)
+                links = self.write(session.connection(), drafts)
                 session.commit()
         except Exception as error:  # noqa: BLE001  # the answer to the caller is out already
             for draft in drafts:
@@ -155,6 +160,9 @@ class SqlAuditStore:
                     result=draft.entry.result.value,
                     entry=draft.entry.id,
                 )
+            return
+        for link in links:
+            on_written(link)
 
     def _check_database(self, session: AnySession) -> None:
         own = session.sync_session if isinstance(session, AsyncSession) else session

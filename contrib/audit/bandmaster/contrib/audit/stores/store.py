@@ -1,4 +1,4 @@
-"""`AuditStore`: what the audit log needs of a store."""
+"""`AuditStore`: the protocol of stores for the audit log."""
 
 from __future__ import annotations
 
@@ -49,10 +49,13 @@ class AuditStore(Protocol):
         """
         ...
 
-    async def append_beside(self, drafts: Sequence[Draft], session: AnySession) -> list[ChainLink]:
-        """Like `append`, also where the caller's open transaction keeps the only lock: the entries follow then.
+    async def append_beside(
+        self, drafts: Sequence[Draft], session: AnySession, on_written: Callable[[ChainLink], None]
+    ) -> list[ChainLink]:
+        """Like `append`, also where the caller's open transaction keeps the only lock.
 
-        Returns no links if the entries are written after the end of the caller's transaction.
+        The entries are then written after the end of that transaction: the call returns no links, and ``on_written``
+        gets each of them later.
         """
         ...
 

@@ -19,7 +19,7 @@ class TaskNames(TaskObserver):
         return running_task(RunningTask(attempt.task, attempt.task_id, attempt.schedule))
 
     def on_task_event(self, event: TaskEvent) -> None:
-        """Nothing is to be noted."""
+        """Ignore the events of tasks."""
         return
 
 

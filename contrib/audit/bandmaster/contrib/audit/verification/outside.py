@@ -1,4 +1,4 @@
-"""Compare a stream with what is known from outside the table: checkpoints, exports and logs."""
+"""Compare a stream with anchors from outside the table: checkpoints, exports and logs."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ class _Differences:
 async def compare_anchors(
     store: AuditStore, anchors: Iterable[Head], heads: dict[str, Head]
 ) -> tuple[int, list[Finding]]:
-    """Compare entries that are known from outside with the store; returns how many, and what is wrong.
+    """Compare entries that are known from outside with the store; returns how many, and the findings.
 
     Entries before the first one of their stream were pruned, which the verification of the stream checks.
     """

@@ -13,14 +13,14 @@ _MAX_LISTED = 1000
 
 @dataclass(slots=True)
 class VerificationReport:
-    """What a verification has found."""
+    """The findings and the numbers of a verification."""
 
     began: datetime = field(default_factory=lambda: datetime.now(UTC))
     streams: int = 0
     entries: int = 0
     """Entries that were read and verified."""
     findings: list[Finding] = field(default_factory=list)
-    """What is wrong, and not acknowledged."""
+    """The breaks that aren't acknowledged."""
     more_findings: int = 0
     acknowledged: list[Finding] = field(default_factory=list)
     unkeyed: int = 0

@@ -1,4 +1,4 @@
-"""Verify the chains of a store: all of them, or what was added since a checkpoint."""
+"""Verify the chains of a store: all entries, or those that were added since a checkpoint."""
 
 from __future__ import annotations
 
@@ -39,7 +39,7 @@ async def verify_store(
 ) -> VerificationReport:
     """Verify all streams of a store, or some of them.
 
-    ``checkpoint`` has the last entries that an earlier verification has found sound: what is older isn't verified
+    ``checkpoint`` has the last entries that an earlier verification has found sound: older entries aren't verified
     again. ``anchors`` are entries that are known from outside the table. Memory grows with the number of streams, not
     with that of entries.
 

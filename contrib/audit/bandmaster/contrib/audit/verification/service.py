@@ -35,7 +35,7 @@ class LastVerification:
     """Entries that were verified this time."""
     streams: int = 0
     findings: int = 0
-    """What is wrong, and not acknowledged."""
+    """The number of breaks that aren't acknowledged."""
     seconds: float = 0.0
     """The duration."""
 
