@@ -5,7 +5,10 @@ from __future__ import annotations
 import sys
 from pathlib import Path
 
+from bandmaster.contrib.audit import AuditSettings
 from bandmaster.contrib.http import HttpSettings
+from bandmaster.contrib.logging import LogSettings
+from bandmaster.contrib.logging.sentry.settings import SentrySettings
 from bandmaster.contrib.oidc import (
     AccessSettings,
     ApiKeySettings,
@@ -19,6 +22,11 @@ from bandmaster.contrib.oidc import (
 from bandmaster.contrib.persistence import DatabaseSettings, OutboxSettings
 from bandmaster.contrib.redis import RedisSettings
 from bandmaster.contrib.taskiq import TaskIQSettings
+from bandmaster.contrib.tracing.instrumentation.settings import InstrumentationSettings
+from bandmaster.contrib.tracing.metrics.settings import MetricsSettings
+from bandmaster.contrib.tracing.metrics.standard_settings import OpenTelemetryMetricsSettings
+from bandmaster.contrib.tracing.settings import TracingSettings
+from bandmaster.contrib.tracing.standard_settings import OpenTelemetrySettings
 from bandmaster.contrib.web import WebSettings
 from bandmaster.kernel.process.servers.settings import ServerSettings
 from bandmaster.kernel.settings.display import describe_settings
@@ -53,6 +61,14 @@ SETTINGS = {
     "bandmaster-oidc, opaque tokens": IntrospectionSettings,
     "bandmaster-oidc, API keys": ApiKeySettings,
     "bandmaster-oidc, the provider for development": DevProviderSettings,
+    "bandmaster-logging": LogSettings,
+    "bandmaster-logging, Sentry": SentrySettings,
+    "bandmaster-tracing": TracingSettings,
+    "bandmaster-tracing, the standard variables": OpenTelemetrySettings,
+    "bandmaster-tracing, calls, tasks and statements": InstrumentationSettings,
+    "bandmaster-tracing, metrics": MetricsSettings,
+    "bandmaster-tracing, the standard variables of metrics": OpenTelemetryMetricsSettings,
+    "bandmaster-audit": AuditSettings,
 }
 
 

@@ -26,6 +26,8 @@ PACKAGES = [
     "bandmaster.contrib.redis",
     "bandmaster.contrib.redis.testing",
     "bandmaster.contrib.taskiq",
+    "bandmaster.contrib.tracing",
+    "bandmaster.contrib.tracing.metrics",
     "bandmaster.contrib.web",
 ]
 PUBLIC = {*PACKAGES, "bandmaster.contrib", "bandmaster.kernel.events"}

@@ -84,9 +84,9 @@ if TYPE_CHECKING:
     from bandmaster.kernel.redaction.walk import PlainValue as PlainValue
     from bandmaster.kernel.settings.base import Settings as Settings
     from bandmaster.kernel.settings.kernel import KernelSettings as KernelSettings
-    from bandmaster.kernel.settings.named_values import NamedValues as NamedValues
     from bandmaster.kernel.settings.named_secrets import MAKE_SECRET as MAKE_SECRET
     from bandmaster.kernel.settings.named_secrets import NamedSecrets as NamedSecrets
+    from bandmaster.kernel.settings.named_values import NamedValues as NamedValues
     from bandmaster.kernel.settings.reading import load_settings as load_settings
     from bandmaster.kernel.settings.reading import named_settings as named_settings
     from bandmaster.kernel.settings.validation import validation_messages as validation_messages
