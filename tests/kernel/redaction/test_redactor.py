@@ -348,6 +348,8 @@ def test_exempt_keys():
         ({"patterns": ["*"]}, r"the pattern '\*' has no word"),
         ({"patterns": ["a*b*c*"]}, "more than 2 stars"),
         ({"exempt": [""]}, "the exempt key '' has no word"),
+        ({"patterns": "iban"}, "lists of texts"),
+        ({"exempt": "iban"}, "lists of texts"),
         ({"max_depth": 0}, "max_depth is 0: it must be between 1 and 50"),
         ({"max_items": 0}, "max_items is 0"),
         ({"max_text": 15}, "max_text is 15"),
