@@ -5,6 +5,7 @@ import copy
 import datetime
 import decimal
 import enum
+import ipaddress
 import json
 import pathlib
 import threading
@@ -176,7 +177,8 @@ def redact(value, **options):
         (datetime.date(2026, 11, 29), "2026-11-29"),
         (uuid.UUID(int=1), "00000000-0000-0000-0000-000000000001"),
         (decimal.Decimal("1.50"), "1.50"),
-        (pathlib.PurePosixPath("/a/b"), "/a/b"),
+        (pathlib.Path("/a/b"), "/a/b"),
+        (ipaddress.ip_address("127.0.0.1"), "127.0.0.1"),
         ([2**64 - 1, -(2**63), 2**64, 10**700], [2**64 - 1, -(2**63), "18446744073709551616", "<2326 bits>"]),
         ([float("nan"), float("inf"), 1.5], ["nan", "inf", 1.5]),
         (["\ud800", "ä", "\x00"], ["\\ud800", "ä", "\x00"]),
@@ -346,6 +348,8 @@ def test_exempt_keys():
         ({"patterns": ["*"]}, r"the pattern '\*' has no word"),
         ({"patterns": ["a*b*c*"]}, "more than 2 stars"),
         ({"exempt": [""]}, "the exempt key '' has no word"),
+        ({"patterns": "iban"}, "lists of texts"),
+        ({"exempt": "iban"}, "lists of texts"),
         ({"max_depth": 0}, "max_depth is 0: it must be between 1 and 50"),
         ({"max_items": 0}, "max_items is 0"),
         ({"max_text": 15}, "max_text is 15"),

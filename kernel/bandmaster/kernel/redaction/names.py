@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable
-from dataclasses import dataclass
+from typing import NamedTuple
 
 _SECRET_WORDS = re.compile(
     r"(?:password|passwd|pwd|passphrase|secret|token|credential|authorization"
@@ -40,8 +40,7 @@ _NEW_WORD = re.compile(r"(?<=[a-z0-9])(?=[A-Z])|(?<=[A-Z])(?=[A-Z][a-z])")
 _BETWEEN_WORDS = re.compile(r"[\W_]+")
 
 
-@dataclass(frozen=True, slots=True)
-class SecretNames:
+class SecretNames(NamedTuple):
     """Decides which names in a text hold a secret."""
 
     is_secret: Callable[[str], bool]

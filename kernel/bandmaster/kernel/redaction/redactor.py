@@ -43,8 +43,8 @@ class Redactor:
         max_items: int = 100,
         max_text: int = 8192,
     ) -> None:
-        self._patterns = tuple(patterns)
-        self._exempt = tuple(exempt)
+        self._patterns = patterns if isinstance(patterns, str) else tuple(patterns)
+        self._exempt = exempt if isinstance(exempt, str) else tuple(exempt)
         self._rules = Rules(
             marker=REDACTED,
             patterns=self._patterns,

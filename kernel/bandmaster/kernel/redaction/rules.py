@@ -49,6 +49,8 @@ class Rules:
         max_items: int,
         max_text: int,
     ) -> None:
+        if isinstance(patterns, str) or isinstance(exempt, str):
+            raise ValueError("patterns and exempt are lists of texts, not one text")
         patterns = list(patterns)
         _check_bounds(max_depth=max_depth, max_items=max_items, max_text=max_text)
         self.marker = marker

@@ -7,12 +7,9 @@ from collections import deque
 from collections.abc import Iterable, Mapping, Sequence, ValuesView
 from collections.abc import Set as AbstractSet
 from datetime import date, time
-from decimal import Decimal
 from enum import Enum
 from itertools import islice
-from pathlib import PurePath
 from typing import Any, Final, TypeAlias
-from uuid import UUID
 
 from bandmaster.kernel.redaction.objects import list_fields, render_object
 from bandmaster.kernel.redaction.rules import TRUNCATED, Rules
@@ -28,6 +25,8 @@ PlainValue: TypeAlias = "dict[str, PlainValue] | list[PlainValue] | str | int | 
 _SEQUENCES = (list, tuple, AbstractSet, deque, Sequence, ValuesView)
 # A text that is a value may hold the name of a secret as well.
 _NAME = re.compile(r"[\w.-]{1,64}")
+_SHOWN_AS_TEXT = frozenset({"uuid", "decimal", "fractions", "ipaddress", "pathlib", "pathlib._local"})
+"""Modules whose objects are values with a text. None of them is imported for this."""
 _SHORT_TEXT = 256
 _ITEMS_IN_ALL = 20
 """How many times ``max_items`` the items of all containers of one value may be, and the characters ``max_text``."""
@@ -93,7 +92,7 @@ class Walk:
             return self._redact_text(self._render_exception(value))
         if isinstance(value, date | time):
             return value.isoformat()
-        if isinstance(value, UUID | Decimal | PurePath):
+        if not _SHOWN_AS_TEXT.isdisjoint(kind.__module__ for kind in type(value).__mro__):
             return self._redact_text(str(value))
         return self._enter(value, depth)
 

@@ -21,7 +21,7 @@ _SHORTEST = 4
 def redact_envelope(envelope: Envelope, redactor: Redactor) -> Envelope:
     """The envelope with every secret replaced. An item that can't be searched for secrets is left out."""
     items = [shown for item in envelope.items if (shown := _redact_item(item, redactor)) is not None]
-    return Envelope(headers=_read_object(redactor.redact(envelope.headers), envelope.headers), items=items)
+    return Envelope(headers=_read_object(redactor.redact(envelope.headers)), items=items)
 
 
 def _redact_item(item: Item, redactor: Redactor) -> Item | None:
@@ -54,7 +54,7 @@ def _redact_attachment(text: str, redactor: Redactor) -> bytes:
 
 
 def _make_item(item: Item, redactor: Redactor, *, json_value: object = None, data: bytes | None = None) -> Item:
-    headers = _read_object(redactor.redact(item.headers), item.headers)
+    headers = _read_object(redactor.redact(item.headers))
     headers.pop("length", None)
     return Item(payload=PayloadRef(bytes=data, json=json_value), headers=headers)
 
@@ -62,9 +62,8 @@ def _make_item(item: Item, redactor: Redactor, *, json_value: object = None, dat
 def _redact_json(value: Any, redactor: Redactor) -> object:
     if isinstance(value, dict) and isinstance(value.get("items"), list):
         # Logs, metrics and spans come in batches, each with attributes that have a type beside the value.
-        return {**_read_object(redactor.redact({**value, "items": None})), "items": [
-            _redact_attributes(each, redactor) for each in value["items"]
-        ]}  # fmt: skip
+        shown = _read_object(redactor.redact({**value, "items": None}))
+        return shown | {"items": [_redact_attributes(each, redactor) for each in value["items"]]}
     return redactor.redact(value)
 
 
@@ -97,5 +96,5 @@ def _list_secret_texts(attributes: dict[str, Any], redactor: Redactor) -> Iterat
             yield value
 
 
-def _read_object(value: object, _otherwise: object = None) -> dict[str, Any]:
+def _read_object(value: object) -> dict[str, Any]:
     return cast("dict[str, Any]", value) if isinstance(value, dict) else {}
