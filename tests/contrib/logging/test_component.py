@@ -15,9 +15,9 @@ from starlette.responses import PlainTextResponse
 from starlette.routing import Route
 from tests.contrib.logging.logs import Captured, find_log_threads, make_settings, replaced_stderr
 
-from bandmaster.contrib.logging import Log, LogSettings, access_events, redactor, server_access_log
+from bandmaster.contrib.logging import Log, LogSettings, access_events, redactor
 from bandmaster.contrib.logging import logging as log_component
-from bandmaster.contrib.logging.component import find_idle_settings
+from bandmaster.contrib.logging.component import find_idle_settings, server_access_log
 from bandmaster.contrib.web import AccessLogLayer, RequestContextLayer, WebSettings
 from bandmaster.kernel import Kernel, KernelSettings, LifespanBand, Redactor, create_app, get_logger, lifespan
 from bandmaster.kernel.testing import run

@@ -10,7 +10,6 @@ if TYPE_CHECKING:
     from bandmaster.contrib.logging.component import access_events as access_events
     from bandmaster.contrib.logging.component import logging as logging
     from bandmaster.contrib.logging.component import redactor as redactor
-    from bandmaster.contrib.logging.component import server_access_log as server_access_log
     from bandmaster.contrib.logging.log import Log as Log
     from bandmaster.contrib.logging.log import configure_logging as configure_logging
     from bandmaster.contrib.logging.pipeline import LogEvent as LogEvent
@@ -22,7 +21,7 @@ if TYPE_CHECKING:
 export_lazily(
     __name__,
     {
-        "component": ["access_events", "logging", "redactor", "server_access_log"],
+        "component": ["access_events", "logging", "redactor"],
         "log": ["Log", "configure_logging"],
         "pipeline": ["LogEvent"],
         "sentry.settings": ["SentrySettings"],

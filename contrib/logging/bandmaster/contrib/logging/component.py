@@ -21,7 +21,6 @@ from bandmaster.kernel import (
     LifespanBand,
     Plan,
     Problem,
-    Provenance,
     Redactor,
     ServerSettings,
     get_logger,
@@ -127,5 +126,4 @@ server_access_log = CheckContribution(
     name="server_access_log",
     check=_check_application,
     description="Finds a server's access log that is switched on beside the log's own event for each request.",
-    provenance=Provenance(entry_point="bandmaster.contrib.logging.component:server_access_log"),
 )
