@@ -126,6 +126,14 @@ class KernelSpans:
                 self._components[name] = self._begin_component(f"stop {name}", event, parent, {})
             case events.ComponentStarted() | events.ComponentStopped():
                 self._end(self._components.pop(name, None), event.at)
+            case events.ComponentStartCancelled():
+                self._end(self._components.pop(name, None), event.at, {"bandmaster.outcome": "cancelled"})
+            case _:
+                self._follow_trouble(event)
+
+    def _follow_trouble(self, event: events.ComponentEvent) -> None:
+        name = event.component
+        match event:
             case (
                 events.ComponentStartFailed(error=error)
                 | events.ComponentStartRetrying(error=error)
@@ -137,8 +145,6 @@ class KernelSpans:
                 if span is not None:
                     _mark_error(span, error, self._to_unix(event.at))
                 self._end(span, event.at, {"bandmaster.outcome": outcome})
-            case events.ComponentStartCancelled():
-                self._end(self._components.pop(name, None), event.at, {"bandmaster.outcome": "cancelled"})
             case events.ComponentOverdue(phase=phase, seconds=seconds, where=where):
                 attributes = {"bandmaster.phase": phase, "bandmaster.seconds": seconds, "code.stacktrace": where}
                 self._note(name, "overdue", event.at, attributes)
