@@ -77,6 +77,7 @@ class KernelSpans:
         self._links = [Link(self._start.get_span_context())]
 
     def _follow_run(self, event: Event) -> None:
+        attributes: dict[str, Any]
         match event:
             case events.Ready():
                 self._end(self._start, event.at)
@@ -114,6 +115,7 @@ class KernelSpans:
 
     def _follow_component(self, event: events.ComponentEvent) -> None:
         name = event.component
+        attributes: dict[str, Any]
         match event:
             case events.ServiceEvent():
                 self._follow_service(event)
@@ -133,6 +135,7 @@ class KernelSpans:
 
     def _follow_trouble(self, event: events.ComponentEvent) -> None:
         name = event.component
+        attributes: dict[str, Any]
         match event:
             case (
                 events.ComponentStartFailed(error=error)
