@@ -38,7 +38,7 @@ class Deployment:
             "METRICS_FOLDER": str(folder / "shared"),
             "METRICS_QUEUE_INTERVAL": "0.2",
             "TRACING_ENABLED": "true",
-            "TRACING_EXPORTER": "console",
+            "TRACING_EXPORTER": "none",
             "TRACING_SERVICE_NAME": "metered",
             **settings,
         }
