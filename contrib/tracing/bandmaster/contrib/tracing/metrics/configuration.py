@@ -8,6 +8,8 @@ from pathlib import Path
 from typing import Literal, TypeAlias, TypeVar
 from urllib.parse import urlsplit
 
+from pydantic import SecretStr
+
 from bandmaster.contrib.tracing.configuration import (
     DEFAULT_GRPC_ENDPOINT,
     DEFAULT_HTTP_ENDPOINT,
@@ -17,8 +19,6 @@ from bandmaster.contrib.tracing.configuration import (
     Protocol,
     Tls,
 )
-from pydantic import SecretStr
-
 from bandmaster.contrib.tracing.key_values import parse_key_values
 from bandmaster.contrib.tracing.metrics.activation import exports_metrics
 from bandmaster.contrib.tracing.metrics.settings import MetricsSettings

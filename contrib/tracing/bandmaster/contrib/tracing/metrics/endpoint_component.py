@@ -7,9 +7,9 @@ from collections.abc import AsyncIterator
 from typing import TYPE_CHECKING
 
 import anyio
-from bandmaster.contrib.tracing.component import PRIORITY
 from opentelemetry.metrics import MeterProvider
 
+from bandmaster.contrib.tracing.component import PRIORITY
 from bandmaster.contrib.tracing.metrics.activation import is_scraped
 from bandmaster.contrib.tracing.metrics.scrapes import ScrapeEndpoint
 from bandmaster.contrib.tracing.metrics.settings import MetricsSettings

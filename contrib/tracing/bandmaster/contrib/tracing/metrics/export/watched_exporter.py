@@ -6,10 +6,10 @@ import threading
 from collections.abc import Callable
 from typing import Any
 
-from bandmaster.contrib.tracing.export.export_log import ExportLog
-from bandmaster.contrib.tracing.export.quiet_loggers import ThreadLogFilter
 from opentelemetry.sdk.metrics.export import MetricExporter, MetricExportResult, MetricsData
 
+from bandmaster.contrib.tracing.export.export_log import ExportLog
+from bandmaster.contrib.tracing.export.quiet_loggers import ThreadLogFilter
 from bandmaster.contrib.tracing.metrics.export.exporters import AbortableMetricExporter
 
 __all__ = ["WatchedExporter"]
