@@ -54,7 +54,9 @@ class Deployment:
 
     def start_web(self, processes=WEB):
         app = "tests.processes.metered:app"
-        return self.start("web", "-m", "uvicorn", app, "--port", str(self.port), "--workers", str(processes))
+        process = self.start("web", "-m", "uvicorn", app, "--port", str(self.port), "--workers", str(processes))
+        self.wait(lambda: self.get("/readyz") == 200, "readiness")
+        return process
 
     def start_worker(self, processes=WORKERS):
         command = (
