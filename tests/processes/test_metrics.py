@@ -4,6 +4,7 @@ import http.client
 import os
 import signal
 import sys
+import tempfile
 import time
 from collections import Counter
 from contextlib import ExitStack, closing
@@ -30,15 +31,17 @@ class Deployment:
 
     def __init__(self, stack, folder, **settings):
         self.folder = folder
+        # Not below the test's own folder: the path of a Unix socket has little room.
+        self.shared = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="metrics-")))
         self.port, self.metrics_port = free_port(), free_port()
         self.stack = stack
         self.environment = {
             **{name: value for name, value in os.environ.items() if not name.startswith(("OTEL_", "METRICS_"))},
             "METRICS_PORT": str(self.metrics_port),
-            "METRICS_FOLDER": str(folder / "shared"),
+            "METRICS_FOLDER": str(self.shared),
             "METRICS_QUEUE_INTERVAL": "0.2",
             "TRACING_ENABLED": "true",
-            "TRACING_EXPORTER": "console",
+            "TRACING_EXPORTER": "none",
             "TRACING_SERVICE_NAME": "metered",
             **settings,
         }
@@ -51,7 +54,9 @@ class Deployment:
 
     def start_web(self, processes=WEB):
         app = "tests.processes.metered:app"
-        return self.start("web", "-m", "uvicorn", app, "--port", str(self.port), "--workers", str(processes))
+        process = self.start("web", "-m", "uvicorn", app, "--port", str(self.port), "--workers", str(processes))
+        self.wait(lambda: self.get("/readyz") == 200, "readiness")
+        return process
 
     def start_worker(self, processes=WORKERS):
         command = (
@@ -191,7 +196,8 @@ def test_a_worker_that_is_killed(tmp_path) -> None:
                 "a new process in its place",
             )
         assert {"web-0", "web-1", "web-2"} == workers_of(deployment.scrape())
-    assert {path.suffix for path in (tmp_path / "shared").iterdir()} <= {".lock", ".sock"}
+        names = {path.name for path in deployment.shared.glob("*.sock")}
+        assert {"web-0.sock", "web-1.sock", "web-2.sock"} == names
 
 
 def find_listener(port):

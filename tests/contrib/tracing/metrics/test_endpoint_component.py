@@ -2,9 +2,11 @@
 
 import logging
 import socket
+import tempfile
 import threading
 import time
 from contextlib import AsyncExitStack
+from pathlib import Path
 
 import anyio
 import anyio.to_thread
@@ -46,6 +48,13 @@ def find_workers(samples):
 @pytest.fixture
 def port():
     return free_port()
+
+
+@pytest.fixture
+def folder():
+    """A folder with a short path, since the path of a Unix socket has little room."""
+    with tempfile.TemporaryDirectory(prefix="metrics-") as name:
+        yield Path(name)
 
 
 def item(request):
@@ -229,11 +238,11 @@ async def test_two_applications_with_one_port_are_one_scrape(port) -> None:
 
 
 @pytest.mark.requirement("OBS-M1")
-async def test_another_process_takes_the_port_over(port, tmp_path) -> None:
+async def test_another_process_takes_the_port_over(port, folder) -> None:
     """When the process that serves the port has ended, another one does."""
     async with anyio.create_task_group() as tasks:
-        release = await tasks.start(hold, make_app(Starlette(), port=port, folder=tmp_path))
-        async with run(make_app(Starlette(), port=port, folder=tmp_path)):
+        release = await tasks.start(hold, make_app(Starlette(), port=port, folder=folder))
+        async with run(make_app(Starlette(), port=port, folder=folder)):
             assert {"web-0", "web-1"} == find_workers(await in_thread(scrape, port))
             release.set()
             with anyio.fail_after(20):
@@ -245,7 +254,7 @@ async def test_another_process_takes_the_port_over(port, tmp_path) -> None:
                     except OSError:
                         pass
                     await anyio.sleep(0.05)
-    assert [] == list(tmp_path.iterdir())
+    assert [] == list(folder.iterdir())
 
 
 @pytest.mark.requirement("OBS-M1")
@@ -273,11 +282,11 @@ async def test_an_address_that_nobody_can_serve(port) -> None:
     assert "Is METRICS_PORT right?" in str(cause)
 
 
-async def test_a_folder_that_cannot_be_used(port, tmp_path) -> None:
+async def test_a_folder_that_cannot_be_used(port, folder) -> None:
     """A folder that a setting names must be usable."""
-    (tmp_path / "file").touch()
+    (folder / "file").touch()
     with pytest.raises(StartError) as caught:
-        async with run(make_app(Starlette(), port=port, folder=tmp_path / "file")):
+        async with run(make_app(Starlette(), port=port, folder=folder / "file")):
             pass
     assert "Name another by METRICS_FOLDER" in str(caught.value.__cause__)
 

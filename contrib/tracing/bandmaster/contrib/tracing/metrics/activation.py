@@ -16,7 +16,7 @@ def makes_metrics(
 ) -> bool:
     """Whether metrics are made: a setting says so, or says where metrics are to go.
 
-    ``METRICS_ENABLED`` decides where it is set. A port or a path for Prometheus and another program's provider switch
+    ``METRICS_ENABLED`` comes first. A port or a path for Prometheus and another program's provider switch
     metrics on. Otherwise ``OTEL_SDK_DISABLED`` and ``OTEL_METRICS_EXPORTER=none`` switch metrics off, and an exporter
     or an endpoint switches them on.
     """

@@ -20,11 +20,11 @@ _LIFE_SECONDS: Final = (1.0, 5.0, 15.0, 60.0, 300.0, 900.0, 3600.0, 14400.0, 864
 
 @dataclass(frozen=True, slots=True)
 class Metric:
-    """One metric. The set of its labels is fixed."""
+    """One metric, with a fixed set of labels."""
 
     name: str
     kind: Literal["counter", "up_down_counter", "histogram", "gauge"]
-    """How it is told in Prometheus: both an ``up_down_counter`` and a ``gauge`` are gauges there."""
+    """In Prometheus both an ``up_down_counter`` and a ``gauge`` are gauges."""
     unit: str
     meaning: str
     labels: tuple[str, ...] = ()

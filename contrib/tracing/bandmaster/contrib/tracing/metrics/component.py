@@ -1,4 +1,4 @@
-"""The components of metrics: the provider of meters, and what is observed while the application runs."""
+"""The components of metrics: the provider of meters, and the observers of pools and queues."""
 
 from __future__ import annotations
 
@@ -131,7 +131,7 @@ async def metrics(
     kernel: KernelSettings,
     context: Context,
 ) -> AsyncIterator[MeterProvider]:
-    """The provider of meters, made in this process after its last fork, and exported once more at the stop."""
+    """The provider of meters, made in this process after the last fork, and exported once more at the stop."""
     # Here, since they import the SDK: an application without metrics needs none of it.
     from bandmaster.contrib.tracing.metrics import catalogue
     from bandmaster.contrib.tracing.metrics.global_provider import describe_global, find_foreign_provider, set_global
@@ -176,7 +176,7 @@ async def metrics(
 async def runtime_metrics(
     provider: MeterProvider | None, settings: MetricsSettings, context: Context
 ) -> AsyncIterator[None]:
-    """The metrics of pools and of the task queue, among whatever has started."""
+    """The metrics of pools and of the task queue, among all that has started."""
     if provider is None:
         yield
         return

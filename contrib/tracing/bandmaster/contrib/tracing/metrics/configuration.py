@@ -34,7 +34,7 @@ _METRICS_PATH = "/v1/metrics"
 
 @dataclass(frozen=True, slots=True)
 class MetricsConfiguration:
-    """All that an exporter of metrics needs, each value with the variable that it is from."""
+    """All that an exporter of metrics needs, each value with its variable."""
 
     exporter: Choice[Exporter]
     protocol: Choice[Protocol]

@@ -63,7 +63,7 @@ async def metrics_endpoint(
 
 
 class PortServing:
-    """Serves the port as soon as this process can: at once, or when the process that serves it has ended."""
+    """Serves the port as soon as this process can: at once, or when the process that serves the port has ended."""
 
     def __init__(self, endpoint: MetricsEndpoint, host: str, port: int, variable: str) -> None:
         self._endpoint = endpoint

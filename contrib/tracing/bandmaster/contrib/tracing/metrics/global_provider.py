@@ -65,7 +65,7 @@ def find_foreign_provider() -> MeterProvider | None:
 
 
 def find_global_provider() -> MeterProvider | None:
-    """The global provider, if one was set. The public function sets one itself, from a variable, when it is called."""
+    """The global provider, if one was set. The public function would set one itself, from a variable."""
     provider: MeterProvider | None = internals._METER_PROVIDER  # noqa: SLF001
     return provider
 

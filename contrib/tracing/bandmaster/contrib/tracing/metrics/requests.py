@@ -26,7 +26,7 @@ _CLOSE_CODES = frozenset(range(1000, 1016))
 
 
 class RequestMeasurement:
-    """One request or one WebSocket while it lasts.
+    """One request or one WebSocket, from the start to the end.
 
     The caller passes each message that the application sends to `observe`, and at the end passes the measurement to
     `RequestMetrics.ended`.
@@ -76,7 +76,7 @@ class RequestMeasurement:
         self.began = clock()
 
     def observe(self, message: Mapping[str, Any]) -> None:
-        """Take note of a message from the application to the server, before or after it was passed on.
+        """Take note of a message from the application to the server, before or after passing the message on.
 
         A response without a ``Content-Length`` whose first part isn't the last is a stream, and so is every
         ``text/event-stream``.
@@ -171,7 +171,7 @@ class RequestMetrics:
                 if the client left before there was one.
             route: the template of the route, with all prefixes; None if no route matched.
             error_type: the class of an unhandled error, or the status as a text from 500 up; None for all others.
-            context: the OpenTelemetry context of the request's span, for exemplars; the current one if it is None.
+            context: the OpenTelemetry context of the request's span, for exemplars; the current one unless given.
         """
         if measurement.ended:
             return
@@ -260,7 +260,7 @@ class RequestMetrics:
 
 
 def _classify(method: str, start: Mapping[str, Any]) -> tuple[bool, bool]:
-    """Whether a response may be a stream, and whether it surely is one."""
+    """Whether a response may be a stream, and whether the headers say so."""
     status = start["status"]
     # RFC 9110, 6.4.1: these responses have no body.
     if method == "HEAD" or status < 200 or status in (204, 304):

@@ -1,4 +1,4 @@
-"""The endpoint for Prometheus, as other parts of an application see it."""
+"""The endpoint for Prometheus, for other parts of an application."""
 
 from __future__ import annotations
 

@@ -17,7 +17,7 @@ _Seconds = Annotated[float, Field(gt=0, allow_inf_nan=False)]
 _Bounds = Annotated[tuple[_Seconds, ...], NoDecode]
 
 LONGEST_FOLDER = 80
-"""The most bytes of the folder's path: the path of a Unix socket has about 100 at most, and its name is in it."""
+"""The most bytes of the folder's path: the path of a Unix socket in the folder may have about 100."""
 _SHORTEST_TOKEN = 16
 
 

@@ -1,1 +1,1 @@
-"""The export of metrics to a collector, and what is watched on the way."""
+"""The export of metrics to a collector, with reports of outages and of too many series."""

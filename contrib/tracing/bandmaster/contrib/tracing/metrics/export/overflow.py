@@ -15,7 +15,7 @@ _OVERFLOW = "otel.metric.overflow"
 
 
 class OverflowWatch:
-    """Looks at what was collected. Thread-safe."""
+    """Looks for overflows in each collection. Thread-safe."""
 
     def __init__(self, limit: int, variable: str) -> None:
         self._limit = limit

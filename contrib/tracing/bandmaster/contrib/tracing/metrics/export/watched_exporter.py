@@ -1,4 +1,4 @@
-"""An exporter that tells of outages once, and can be ended at any time."""
+"""An exporter that reports an outage once, and can be ended at any time."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The metrics of the task queue: its depth, the age of its oldest message, and its dead letters."""
+"""The metrics of the task queue: depth, age of the oldest message, dead letters."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ __all__ = ["QueueMetrics", "find_queue"]
 
 
 def find_queue(resources: Resources, interval: float) -> QueueMetrics | None:
-    """The metrics of the running application's queue; None if it has none, or one whose broker doesn't tell."""
+    """The metrics of the running application's queue; None without a queue, or if the broker doesn't tell."""
     if find_spec("bandmaster.contrib.taskiq") is None:
         return None
     from bandmaster.contrib.taskiq import HasDepth, TaskQueue

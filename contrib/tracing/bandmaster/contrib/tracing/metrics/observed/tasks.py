@@ -28,7 +28,7 @@ _UNKNOWN_OUTCOMES = (AttemptOutcome.RELEASED, AttemptOutcome.LOST)
 
 
 class TaskMetrics(TaskObserver):
-    """Counts and times what a queue reports.
+    """Counts and times the events of a queue.
 
     ``tasks`` are the names of the declared tasks. Those that TaskIQ's own decorators register become known when they
     first run.

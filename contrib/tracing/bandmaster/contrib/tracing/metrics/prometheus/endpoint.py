@@ -27,8 +27,8 @@ _PATIENCE = 0.8
 class MetricsEndpoint:
     """Collects this process, and the other processes of the folder.
 
-    ``name`` is the role of this process, which the label of its series begins with. Without a folder the endpoint knows
-    this process alone, and its number keeps the label apart from those of others.
+    ``name`` is the role of this process, with which the label of the series begins. Without a folder the endpoint knows
+    this process alone, and the process id keeps the label apart from those of others.
     """
 
     def __init__(

@@ -30,7 +30,7 @@ _Series: TypeAlias = tuple[str, tuple[tuple[str, str], ...]]
 
 
 class FamilyConverter:
-    """Converts what a reader collects, and keeps the last exemplar of each series.
+    """Converts the collections of a reader, and keeps the last exemplar of each series.
 
     OpenTelemetry gives each exemplar once. A second Prometheus that scrapes the same process would see none.
     """
@@ -115,7 +115,7 @@ class FamilyConverter:
 
 
 def _find_kind(metric: Metric) -> Kind | None:
-    """The kind in Prometheus; None for one that its text format can't express."""
+    """The kind in Prometheus; None for one that the text format can't express."""
     if isinstance(metric.data, Sum):
         return "counter" if metric.data.is_monotonic else "gauge"
     if isinstance(metric.data, Gauge):

@@ -1,4 +1,4 @@
-"""Locks on files, which the system releases when their process ends, however it ends."""
+"""Locks on files, which the system releases when their process ends or is killed."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ class FileLock:
         return self._file is not None
 
     def try_take(self) -> bool:
-        """Take the lock unless it is held elsewhere; returns whether this object holds the lock now.
+        """Take the lock unless another object holds the lock; returns whether this object holds the lock now.
 
         Raises:
             OSError: the file can't be opened.

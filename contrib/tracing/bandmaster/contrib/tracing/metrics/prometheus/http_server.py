@@ -34,7 +34,7 @@ class ScrapeResponse:
 
 
 Answer: TypeAlias = Callable[[str, Message], ScrapeResponse]
-"""A function that answers a path with request headers. It is called in threads, several at once."""
+"""A function that answers a path with request headers. Threads call the function, several at once."""
 
 
 def compress(response: ScrapeResponse, accept_encoding: str) -> ScrapeResponse:
@@ -141,7 +141,7 @@ class _Listener(socketserver.ThreadingMixIn, socketserver.TCPServer):
             self._slots.release()
 
     def handle_error(self, request: Any, client_address: Any) -> None:
-        """Nothing: the client has left. Errors of the answer itself are answered with 500."""
+        """Ignore a client that has left. Errors of the answer itself are answered with 500."""
 
 
 class _TCPListener(_Listener):
@@ -176,4 +176,4 @@ class _Handler(BaseHTTPRequestHandler):
             self.wfile.write(response.body)
 
     def log_message(self, format: str, *args: Any) -> None:  # noqa: A002  # the name in the base class
-        """Nothing: scrapes come every few seconds."""
+        """Log nothing, since scrapes come every few seconds."""

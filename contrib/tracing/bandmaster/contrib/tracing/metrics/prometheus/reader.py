@@ -17,10 +17,10 @@ __all__ = ["ScrapeReader"]
 
 
 class ScrapeReader(MetricReader):
-    """A reader of OpenTelemetry's SDK that collects when it is scraped.
+    """A reader of OpenTelemetry's SDK that collects at each scrape.
 
     `collect_families` gives the metrics of the provider and those of a registry of prometheus-client. The default
-    registry has metrics of the process, of the garbage collector and of Python itself, and whatever the application
+    registry has metrics of the process, of the garbage collector and of Python itself, and all that the application
     and its libraries have registered.
     """
 

@@ -41,10 +41,10 @@ class SharedFolder:
     def __init__(self, path: Path, *, private: bool) -> None:
         self.path = path
         self._private = private
-        """Whether the folder is in a place where other users may make folders, so that its owner is checked."""
+        """Whether the folder is in a place where other users may make folders, so that the owner is checked."""
 
     def prepare(self) -> None:
-        """Make the folder unless it is there.
+        """Make the folder unless there is one.
 
         Raises:
             OSError: the folder can't be made, or belongs to somebody else.
@@ -82,7 +82,7 @@ class SharedFolder:
         return sorted(self.path.glob("*" + _SOCKET))
 
     def remove_stale(self, socket: Path) -> bool:
-        """Remove a socket on which nobody listens, if its process has ended; returns whether it had."""
+        """Remove a socket whose process has ended; returns whether the process had."""
         lock = FileLock(socket.with_suffix(_LOCK))
         if not lock.try_take():
             return False
