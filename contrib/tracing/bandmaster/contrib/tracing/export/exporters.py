@@ -78,7 +78,7 @@ def _make_http_exporter(configuration: TracingConfiguration) -> AbortableExporte
 
 def _make_grpc_exporter(configuration: TracingConfiguration) -> AbortableExporter:
     try:
-        import grpc
+        import grpc  # type: ignore[import-untyped]  # no stubs are installed
         from opentelemetry.exporter.otlp.proto.grpc.trace_exporter import OTLPSpanExporter
     except ImportError as error:
         source = configuration.protocol.source
