@@ -86,3 +86,8 @@ def app(**options: Any) -> Application:
         discover=False,
         **options,
     )
+
+
+def workers() -> Application:
+    """The application of the worker processes, with nothing but the queue."""
+    return create_app(contributions=[*TRACED, taskiq, task_worker, tasks("shop", work)], discover=False)
