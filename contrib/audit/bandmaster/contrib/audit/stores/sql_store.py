@@ -171,11 +171,11 @@ class SqlAuditStore:
         except SQLAlchemyError:
             return  # bound by mapper or table, so that only the statement knows
         engine = bind if isinstance(bind, Engine) else bind.engine
-        expected = self.manager.engine.url
-        if _describe_place(engine.url) != _describe_place(expected):
+        given, expected = _describe_place(engine.url), _describe_place(self.manager.engine.url)
+        if given != expected:
             raise ValueError(
-                f"session: belongs to {_describe_place(engine.url)}, and the audit trail to {_describe_place(expected)}; an entry can "
-                "share a transaction only with changes of the same database"
+                f"session: belongs to {given}, and the audit trail to {expected}; an entry can share a transaction only "
+                "with changes of the same database"
             )
 
 
