@@ -174,8 +174,8 @@ class SqlAuditStore:
         given, expected = _describe_place(engine.url), _describe_place(self.manager.engine.url)
         if given != expected:
             raise ValueError(
-                f"session: belongs to {given}, and the audit trail to {expected}; an entry can share a transaction only "
-                "with changes of the same database"
+                f"session: belongs to {given}, and the audit trail to {expected}; an entry can share a transaction "
+                "only with changes of the same database"
             )
 
 
