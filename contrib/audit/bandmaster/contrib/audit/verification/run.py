@@ -34,13 +34,14 @@ async def verify_store(
     *,
     streams: Collection[str] | None = None,
     checkpoint: Mapping[str, Head] | None = None,
+    full: bool = False,
     anchors: Iterable[Head] = (),
     run_work: RunWork = run_here,
 ) -> VerificationReport:
     """Verify all streams of a store, or some of them.
 
     ``checkpoint`` has the last entries that an earlier verification has found sound: older entries aren't verified
-    again. ``anchors`` are entries that are known from outside the table. Memory grows with the number of streams, not
+    again, unless ``full`` says so. ``anchors`` are entries that are known from outside the table. Memory grows with the number of streams, not
     with that of entries.
 
     Raises:
@@ -53,7 +54,7 @@ async def verify_store(
     heads = {head.stream: head async for head in store.heads() if streams is None or head.stream in streams}
     confirmed: dict[str, frozenset[str]] = {}
     for stream, head in heads.items():
-        verified = await verify_stream(store, keys, head, start=starts.get(stream), run_work=run_work)
+        verified = await verify_stream(store, keys, head, start=starts.get(stream), full=full, run_work=run_work)
         if verified.confirmed:
             confirmed[stream] = verified.confirmed
         report.add(verified)
@@ -73,9 +74,17 @@ async def verify_store(
 
 
 async def verify_stream(
-    store: AuditStore, keys: ChainKeys, head: Head, *, start: Head | None = None, run_work: RunWork = run_here
+    store: AuditStore,
+    keys: ChainKeys,
+    head: Head,
+    *,
+    start: Head | None = None,
+    full: bool = False,
+    run_work: RunWork = run_here,
 ) -> StreamReport:
     """Verify one stream up to ``head``, from the beginning or from an entry that was found sound before.
+
+    ``full`` begins at the beginning, and checks that the entry is still there.
 
     Raises:
         AuditUnavailableError, AuditRefusedError: the store can't be read.
@@ -93,6 +102,8 @@ async def verify_stream(
             elif not first or first[0].sequence <= start.sequence:
                 before = [_describe_missing(start)]
             start = None
+    if full:
+        start = None
     verifier = StreamVerifier(head.stream, keys, start, end=head.sequence)
     after = 0 if start is None else start.sequence
     while after < head.sequence:
