@@ -16,7 +16,7 @@ from bandmaster.kernel import BandmasterError, LifespanBand, get_logger, lifespa
 _POSTGRESQL = "postgres"
 
 
-def own_settings(settings: AuditSettings, database: DatabaseSettings) -> DatabaseSettings:
+def make_own_settings(settings: AuditSettings, database: DatabaseSettings) -> DatabaseSettings:
     """The settings of the connections for entries in transactions of their own: a small pool of the same database."""
     return database.model_copy(update={"pool_size": settings.pool_size, "max_overflow": 0})
 
@@ -33,7 +33,7 @@ async def audit_sql_store(
     """The audit trail in the database, in tables that migrations of this package make."""
     # Connections of its own: a request that holds one of the application's must not wait for a second one. SQLite in
     # memory has one connection only.
-    own = manager if database.is_in_memory else DatabaseManager(own_settings(settings, database), "audit")
+    own = manager if database.is_in_memory else DatabaseManager(make_own_settings(settings, database), "audit")
     try:
         store = SqlAuditStore(own, ChainKeys(settings.keys), lock_timeout=settings.lock_timeout, application=manager)
         await _warn_of_gaps(store)

@@ -106,7 +106,7 @@ def make_message(link: ChainLink) -> bytes:
 def make_link(entry: AuditEntry, *, stream: str, sequence: int, previous: str, keys: ChainKeys) -> ChainLink:
     """The link of a new entry that follows ``previous``."""
     personal = make_personal_fields(entry)
-    texts = {name: _as_text(getattr(entry, name)) for name in PLAIN_TEXTS}
+    texts = {name: _render_text(getattr(entry, name)) for name in PLAIN_TEXTS}
     fields: dict[str, Any] = {
         "stream": stream,
         "sequence": sequence,
@@ -142,5 +142,5 @@ def check_stream(stream: object) -> str:
     return stream
 
 
-def _as_text(value: object) -> str | None:
+def _render_text(value: object) -> str | None:
     return None if value is None else str(value)

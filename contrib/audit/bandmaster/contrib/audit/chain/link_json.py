@@ -41,11 +41,11 @@ def parse_link(line: Mapping[str, Any]) -> ChainLink:
         ):
             raise ValueError("a field is of another type")
         return ChainLink(
-            stream=_text(line["stream"]),
+            stream=_require_text(line["stream"]),
             sequence=line["sequence"],
-            previous=_text(line["previous"]),
-            hash=_text(line["hash"]),
-            key_id=_text(line["key"]),
+            previous=_require_text(line["previous"]),
+            hash=_require_text(line["hash"]),
+            key_id=_require_text(line["key"]),
             at=parse_time(line["at"], "at"),
             texts=texts,
             details=render_canonical(line["details"]),
@@ -74,7 +74,7 @@ def _parse_personal(data: Mapping[str, Any]) -> PersonalField:
     )
 
 
-def _text(value: object) -> str:
+def _require_text(value: object) -> str:
     if not isinstance(value, str):
         raise ValueError(f"expected text, got {type(value).__name__}")
     return value

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -179,9 +179,13 @@ class _Request:
         from bandmaster.contrib.audit.verification.run import verify_store
 
         known = read_checkpoint(self.path, store.keys) if self.path is not None else {}
-        anchors = self._read_anchors(store, known if self.full else {})
         report = await verify_store(
-            store, store.keys, streams=self.streams, checkpoint={} if self.full else known, anchors=anchors
+            store,
+            store.keys,
+            streams=self.streams,
+            checkpoint=known,
+            full=self.full,
+            anchors=self._read_anchors(store),
         )
         _check_streams(report, self.streams)
         remarks = await _find_remarks(store, report)
@@ -204,10 +208,9 @@ class _Request:
             kept = {} if self.streams is None else read_checkpoint(self.path, store.keys)
             write_checkpoint(self.path, (kept | report.heads).values(), store.keys)
 
-    def _read_anchors(self, store: SqlAuditStore, known: Mapping[str, Head]) -> Iterator[Head]:
+    def _read_anchors(self, store: SqlAuditStore) -> Iterator[Head]:
         from bandmaster.contrib.audit.chain.anchors import read_anchors
 
-        yield from known.values()
         for path in self.against:
             yield from read_anchors(path, store.keys)
 

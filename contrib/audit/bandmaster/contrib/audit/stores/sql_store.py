@@ -171,11 +171,11 @@ class SqlAuditStore:
         except SQLAlchemyError:
             return  # bound by mapper or table, so that only the statement knows
         engine = bind if isinstance(bind, Engine) else bind.engine
-        expected = self.manager.engine.url
-        if _place(engine.url) != _place(expected):
+        given, expected = _describe_place(engine.url), _describe_place(self.manager.engine.url)
+        if given != expected:
             raise ValueError(
-                f"session: belongs to {_place(engine.url)}, and the audit trail to {_place(expected)}; an entry can "
-                "share a transaction only with changes of the same database"
+                f"session: belongs to {given}, and the audit trail to {expected}; an entry can share a transaction "
+                "only with changes of the same database"
             )
 
 
@@ -211,6 +211,6 @@ def _read_heads(connection: Connection, *, after: str) -> list[Head]:
     return found
 
 
-def _place(url: URL) -> tuple[str, str | None, int | None, str | None]:
+def _describe_place(url: URL) -> tuple[str, str | None, int | None, str | None]:
     backend = url.get_backend_name()
     return backend, url.host, (url.port or 5432) if backend == "postgresql" else None, url.database

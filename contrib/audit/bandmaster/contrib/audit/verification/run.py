@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable, Collection, Iterable, Mapping
+from dataclasses import dataclass
 from typing import TypeVar
 
 from bandmaster.contrib.audit.chain.actions import ACKNOWLEDGED, read_acknowledged
@@ -23,6 +24,14 @@ RunWork = Callable[[Callable[[], None]], Awaitable[None]]
 """Runs work that takes processor time: at once, or in a worker thread."""
 
 
+@dataclass(frozen=True, slots=True)
+class _Start:
+    """The result of the look for the entry where an earlier verification has ended."""
+
+    is_there: bool
+    finding: Finding | None = None
+
+
 async def run_here(work: Callable[[], None]) -> None:
     """Run work at once, for commands, which serve nobody meanwhile."""
     work()
@@ -34,14 +43,15 @@ async def verify_store(
     *,
     streams: Collection[str] | None = None,
     checkpoint: Mapping[str, Head] | None = None,
+    full: bool = False,
     anchors: Iterable[Head] = (),
     run_work: RunWork = run_here,
 ) -> VerificationReport:
     """Verify all streams of a store, or some of them.
 
     ``checkpoint`` has the last entries that an earlier verification has found sound: older entries aren't verified
-    again. ``anchors`` are entries that are known from outside the table. Memory grows with the number of streams, not
-    with that of entries.
+    again, unless ``full`` says so. ``anchors`` are entries that are known from outside the table. Memory grows with the
+    number of streams, not with that of entries.
 
     Raises:
         AuditUnavailableError, AuditRefusedError: the store can't be read.
@@ -53,7 +63,7 @@ async def verify_store(
     heads = {head.stream: head async for head in store.heads() if streams is None or head.stream in streams}
     confirmed: dict[str, frozenset[str]] = {}
     for stream, head in heads.items():
-        verified = await verify_stream(store, keys, head, start=starts.get(stream), run_work=run_work)
+        verified = await verify_stream(store, keys, head, start=starts.get(stream), full=full, run_work=run_work)
         if verified.confirmed:
             confirmed[stream] = verified.confirmed
         report.add(verified)
@@ -73,25 +83,27 @@ async def verify_store(
 
 
 async def verify_stream(
-    store: AuditStore, keys: ChainKeys, head: Head, *, start: Head | None = None, run_work: RunWork = run_here
+    store: AuditStore,
+    keys: ChainKeys,
+    head: Head,
+    *,
+    start: Head | None = None,
+    full: bool = False,
+    run_work: RunWork = run_here,
 ) -> StreamReport:
     """Verify one stream up to ``head``, from the beginning or from an entry that was found sound before.
+
+    ``full`` begins at the beginning, and checks that the entry is still there.
 
     Raises:
         AuditUnavailableError, AuditRefusedError: the store can't be read.
     """
-    before: list[Finding] = []
+    found: Finding | None = None
     if start is not None:
-        actual = (await store.hashes([(start.stream, start.sequence)])).get((start.stream, start.sequence))
-        if actual != start.hash:
-            # What was sound before isn't there any more, so that all of the stream has to be verified.
-            first = await store.read(start.stream, after=0, limit=1)
-            if actual is not None:
-                before = [_describe_replaced(start, actual)]
-            elif start.sequence > head.sequence:
-                before = [_describe_truncated(start)]
-            elif not first or first[0].sequence <= start.sequence:
-                before = [_describe_missing(start)]
+        checked = await _check_start(store, start, head)
+        found = checked.finding
+        if full or not checked.is_there:
+            # If it isn't there any more, all of the stream has to be verified.
             start = None
     verifier = StreamVerifier(head.stream, keys, start, end=head.sequence)
     after = 0 if start is None else start.sequence
@@ -106,13 +118,29 @@ async def verify_stream(
         late = await store.read_one(head.stream, sequence)
         if late is not None:
             verifier.confirm_late(late)
-    for finding in before:
-        verifier.report.find(finding)
+    if found is not None:
+        verifier.report.find(found)
     report = verifier.finish()
     if start is not None and report.findings:
         report.confirmed |= await _read_confirmed(store, keys, head.stream)
         report.sort_acknowledged()
     return report
+
+
+async def _check_start(store: AuditStore, start: Head, head: Head) -> _Start:
+    """Look for the entry where an earlier verification has ended."""
+    actual = (await store.hashes([(start.stream, start.sequence)])).get((start.stream, start.sequence))
+    if actual == start.hash:
+        return _Start(is_there=True)
+    if actual is not None:
+        return _Start(is_there=False, finding=_describe_replaced(start, actual))
+    if start.sequence > head.sequence:
+        return _Start(is_there=False, finding=_describe_truncated(start))
+    first = await store.read(start.stream, after=0, limit=1)
+    if not first or first[0].sequence <= start.sequence:
+        return _Start(is_there=False, finding=_describe_missing(start))
+    # Pruned since, which the verification from the beginning checks.
+    return _Start(is_there=False)
 
 
 def _add_all(verifier: StreamVerifier, links: Iterable[ChainLink]) -> Callable[[], None]:
