@@ -10,6 +10,7 @@ from pydantic_settings import NoDecode
 
 from bandmaster.contrib.oidc.addresses import check_address, check_host, parse_address
 from bandmaster.contrib.oidc.algorithms import check_algorithms, expand_algorithms
+from bandmaster.contrib.oidc.request_params import RequestParams
 
 _Names = Annotated[tuple[str, ...], NoDecode]
 _Name = Annotated[str, StringConstraints(pattern=r"^[a-z0-9][a-z0-9_-]{0,63}$")]
@@ -129,11 +130,11 @@ class ProviderFields(BaseModel):
     userinfo: bool = Field(
         default=True, description="Whether a login asks the userinfo endpoint for claims, if there is one."
     )
-    authorize_params: Mapping[str, str] = Field(
+    authorize_params: RequestParams = Field(
         default={},
         description='Further parameters of the authorization request, as JSON: {"audience": "https://api.example"}.',
     )
-    grant_params: Mapping[str, str] = Field(
+    grant_params: RequestParams = Field(
         default={},
         description='Further parameters of token requests, as JSON: {"resource": "https://api.example"}.',
     )
@@ -164,12 +165,12 @@ class ProviderFields(BaseModel):
 
     @field_validator("authorize_params")
     @classmethod
-    def _check_authorize_params(cls, value: Mapping[str, str]) -> Mapping[str, str]:
+    def _check_authorize_params(cls, value: RequestParams) -> RequestParams:
         return _refuse_reserved(value, _OF_AUTHORIZATION)
 
     @field_validator("grant_params")
     @classmethod
-    def _check_grant_params(cls, value: Mapping[str, str]) -> Mapping[str, str]:
+    def _check_grant_params(cls, value: RequestParams) -> RequestParams:
         return _refuse_reserved(value, _OF_GRANTS)
 
     @model_validator(mode="after")
@@ -218,7 +219,7 @@ def check_field(name: str, url: str, plain_hosts: tuple[str, ...], *, allow_loop
         raise ValueError(f"{name}: {error}") from None
 
 
-def _refuse_reserved(params: Mapping[str, str], reserved: frozenset[str]) -> Mapping[str, str]:
+def _refuse_reserved(params: RequestParams, reserved: frozenset[str]) -> RequestParams:
     for name in params:
         if name.strip().lower() in reserved:
             raise ValueError(f"can't set {name!r}, which the flow itself sets")

@@ -14,6 +14,7 @@ from bandmaster.contrib.http import read_limited
 from bandmaster.contrib.oidc.client_credentials.settings import ClientCredentialsSettings
 from bandmaster.contrib.oidc.errors import AuthError, AuthUnavailableError
 from bandmaster.contrib.oidc.oauth import ERROR_CODE, make_basic, read_seconds
+from bandmaster.contrib.oidc.request_params import reveal
 from bandmaster.kernel import PermanentError, TransientError
 
 _MOST_BYTES = 256 * 1024
@@ -76,7 +77,7 @@ async def fetch_token(client: httpx2.AsyncClient, settings: ClientCredentialsSet
 
 def _make_request(settings: ClientCredentialsSettings) -> tuple[dict[str, str], dict[str, str]]:
     """The form and the headers of the request."""
-    form = {**settings.params, "grant_type": "client_credentials"}
+    form = {**reveal(settings.params), "grant_type": "client_credentials"}
     headers = {"accept": "application/json"}
     if settings.scopes:
         form["scope"] = " ".join(settings.scopes)

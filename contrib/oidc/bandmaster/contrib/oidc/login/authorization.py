@@ -10,6 +10,7 @@ from urllib.parse import parse_qsl, urlencode, urlsplit
 from bandmaster.contrib.oidc.errors import InvalidRequestError
 from bandmaster.contrib.oidc.login.pending import PendingLogin
 from bandmaster.contrib.oidc.login.providers import Endpoints
+from bandmaster.contrib.oidc.request_params import reveal
 from bandmaster.contrib.oidc.settings import IssuerSettings
 
 _ERROR_CODE = re.compile(r"[a-z_]{1,40}")
@@ -44,7 +45,7 @@ def build_authorization_url(
     """
     parameters = {
         "login_hint": login_hint,
-        **provider.authorize_params,
+        **reveal(provider.authorize_params),
         "response_type": "code",
         "client_id": provider.client_id,
         "redirect_uri": redirect_uri,
@@ -63,7 +64,7 @@ def build_authorization_url(
 
 def list_scopes(provider: IssuerSettings) -> tuple[str, ...]:
     """The scopes that a login asks for: ``openid``, and those of both settings that can name some."""
-    more = provider.authorize_params.get("scope", "").split()
+    more = reveal(provider.authorize_params).get("scope", "").split()
     return tuple(dict.fromkeys(["openid", *provider.login_scopes, *more]))
 
 

@@ -12,6 +12,7 @@ from typing import Any
 
 from bandmaster.contrib.oidc.errors import InvalidTokenError
 from bandmaster.contrib.oidc.login.providers import SignedToken
+from bandmaster.contrib.oidc.request_params import reveal
 from bandmaster.contrib.oidc.settings import IssuerSettings
 
 _MOST_SUBJECT = 255
@@ -143,7 +144,7 @@ def read_max_age(provider: IssuerSettings) -> float | None:
     Raises:
         ValueError: the setting isn't a number.
     """
-    value = provider.authorize_params.get("max_age")
+    value = reveal(provider.authorize_params).get("max_age")
     if value is None:
         return None
     if not value.isdigit():
