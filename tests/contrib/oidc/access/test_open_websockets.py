@@ -82,6 +82,19 @@ async def test_a_websocket_whose_token_expires() -> None:
 
 
 @pytest.mark.requirement("CA-10")
+@pytest.mark.parametrize(("kind", "seconds"), [("token", 30), ("api_key", 0), ("bypass", 0)])
+async def test_only_tokens_have_the_leeway(kind: Any, seconds: float) -> None:
+    """A key ends at its expiry, as in requests: the clock of this machine has made both times."""
+    clock, connection = Clock(), Connection()
+    websockets = OpenWebSockets(leeway=30, now=clock)
+    with websockets.watching(Principal("ada", kind=kind, expires_at=1_100), connection):
+        clock.now = 1_100 + seconds - 0.1
+        assert await websockets.close_expired() == 0
+        clock.now += 0.1
+        assert await websockets.close_expired() == 1
+
+
+@pytest.mark.requirement("CA-10")
 async def test_the_component_closes_by_itself() -> None:
     """The running application closes the WebSocket without anybody's call."""
     users, clock = ActingUsers(), Clock()

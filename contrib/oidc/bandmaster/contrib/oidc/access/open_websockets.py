@@ -42,7 +42,8 @@ _PATIENCE = 5
 class OpenWebSockets:
     """Closes WebSockets with code 3000 when their credential expires, is revoked, or ends by `close`.
 
-    There is one timer for all of them, and no work for a message.
+    There is one timer for all of them, and no work for a message. ``leeway`` are the seconds by which a token may
+    outlive its expiry, as in requests; other credentials have none.
     """
 
     def __init__(
@@ -73,7 +74,9 @@ class OpenWebSockets:
         number = next(self._numbers)
         self._open[number] = principal, websocket
         if principal.expires_at is not None:
-            deadline = principal.expires_at + self._leeway, number
+            # The leeway is for the clocks of providers. This machine's own has made the expiry of a key.
+            leeway = self._leeway if principal.kind == "token" else 0
+            deadline = principal.expires_at + leeway, number
             heapq.heappush(self._deadlines, deadline)
             if self._deadlines[0] is deadline:
                 self._earlier.set()
@@ -114,7 +117,7 @@ class OpenWebSockets:
         )
 
     async def close_expired(self) -> int:
-        """Close the WebSockets whose credential has expired, with the leeway. Returns how many there were."""
+        """Close the WebSockets whose credential has expired, tokens with the leeway. Returns how many there were."""
         expired: list[int] = []
         now = self._now()
         while self._deadlines and self._deadlines[0][0] <= now:
