@@ -47,6 +47,9 @@ class Endpoint:
         self.answers = {"good": {"active": True, "sub": "ada", "aud": "shop", "scope": "read", "jti": "t"}}
         self.requests = []
         self.response = None
+        """The response to every request."""
+        self.responses = {}
+        """The responses to requests about single tokens."""
         self.hold = None
 
     async def __call__(self, scope, receive, send):
@@ -55,7 +58,7 @@ class Endpoint:
         self.requests.append((request, form))
         if self.hold is not None:
             await self.hold.wait()
-        response = self.response
+        response = self.responses.get(form["token"], self.response)
         if isinstance(response, Exception):
             raise response
         if response is None:
@@ -117,5 +120,5 @@ async def wait_until(condition):
             await anyio.sleep(0)
 
 
-def plain(status, body=b"", **headers):
+def plain(status, body=b"", headers=None):
     return Response(body, status, headers=headers)

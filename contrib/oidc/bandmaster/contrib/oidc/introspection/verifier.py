@@ -14,7 +14,7 @@ import httpx2
 
 from bandmaster.contrib.oidc.errors import AuthUnavailableError, InvalidTokenError
 from bandmaster.contrib.oidc.introspection.answers import read_answer
-from bandmaster.contrib.oidc.introspection.endpoint import EndpointAwayError, IntrospectionEndpoint
+from bandmaster.contrib.oidc.introspection.endpoint import EndpointAwayError, IntrospectionEndpoint, RefusedTokenError
 from bandmaster.contrib.oidc.introspection.settings import IntrospectionSettings
 from bandmaster.contrib.oidc.local_locks import LocalLocks
 from bandmaster.contrib.oidc.principal import Principal
@@ -136,6 +136,9 @@ class IntrospectionVerifier:
         except EndpointAwayError as error:
             self._note_outage(error)
             raise AuthUnavailableError(str(error), retry_after=self._pause) from error
+        except RefusedTokenError:
+            self._note_answer()
+            raise
         except BaseException:
             # Neither an answer nor a further failure: the next attempt after an outage is due as before.
             self._retry_at = min(self._retry_at, self._monotonic() + self._pause)
