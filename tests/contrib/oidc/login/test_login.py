@@ -466,6 +466,17 @@ async def test_a_login_that_the_provider_refuses(error):
         assert browser.cookies == {}
 
 
+async def test_an_answer_with_both_a_code_and_an_error():
+    """Such an answer is refused (RFC 6749, section 4.1.2.1), and the login goes on with a proper one."""
+    async with open_shop() as shop:
+        browser = shop.browser()
+        callback = await answer(browser, await begin(browser))
+        response = await browser.visit(f"{callback}&error=access_denied")
+        assert response.status_code == 400
+        assert shop.provider.token_requests == []
+        assert (await browser.visit(callback, follow=False)).status_code == 303
+
+
 async def test_a_provider_that_is_away_gives_503():
     """At the beginning of a login, at the token endpoint and at userinfo; nobody is logged in, and nothing stays."""
     async with open_shop() as shop:

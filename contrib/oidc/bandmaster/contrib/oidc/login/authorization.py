@@ -91,13 +91,16 @@ def read_response(fields: Mapping[str, str]) -> AuthorizationResponse:
     """Read an authorization response.
 
     Raises:
-        InvalidRequestError: there is no state, or neither a code nor an error.
+        InvalidRequestError: there is no state, or not exactly one of a code and an error (RFC 6749, sections 4.1.2 and
+            4.1.2.1).
     """
     state, code, error = fields.get("state", ""), fields.get("code") or None, fields.get("error") or None
     if not state or len(state) > _MOST_CHARACTERS:
         raise InvalidRequestError("the authorization response has no state")
     if error is not None and not _ERROR_CODE.fullmatch(error):
         error = "unknown_error"
+    if code is not None and error is not None:
+        raise InvalidRequestError("the authorization response has both a code and an error")
     if code is None and error is None:
         raise InvalidRequestError("the authorization response has neither a code nor an error")
     return AuthorizationResponse(state, code, fields.get("iss"), error, fields.get("error_description"))
