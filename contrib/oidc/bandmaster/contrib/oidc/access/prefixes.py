@@ -56,7 +56,8 @@ def protect(
 
         create_app(contributions=[protect("/", public=["/docs", "/openapi.json"]), protect("/admin", "admin")])
 
-    The health checks of the kernel aren't covered, since they are answered outside the layers.
+    The health checks of the kernel aren't covered, since they are answered outside the layers. A mounted FastAPI app
+    with a ``root_path`` of its own is refused: its routes would answer paths that no prefix covers.
 
     Raises:
         ValueError: a prefix isn't a path, a public one doesn't lie below ``prefix``, or a scope is malformed.
@@ -73,6 +74,7 @@ def protect(
         band=MiddlewareBand.SECURITY,
         priority=MiddlewareBand.SECURITY.priorities[90],
         options={"protected": protected},
+        compares_paths=True,
         description=f"Requires {_describe(protected.requirement)} of all paths below {checked or '/'}.",
     )
 
