@@ -13,7 +13,7 @@ import anyio
 import httpx2
 
 from bandmaster.contrib.oidc.errors import AuthUnavailableError
-from bandmaster.contrib.oidc.oauth import make_basic
+from bandmaster.contrib.oidc.oauth import describe_call_error, make_basic
 from bandmaster.contrib.oidc.settings import IssuerSettings
 from bandmaster.contrib.oidc.strict_json import parse_object
 from bandmaster.kernel import BandmasterError
@@ -88,8 +88,7 @@ class IntrospectionEndpoint:
         except AuthUnavailableError:
             raise
         except (httpx2.HTTPError, httpx2.InvalidURL, httpx2.StreamError, BandmasterError, OSError) as error:
-            # Without its text, which may repeat the address or a header.
-            raise EndpointAwayError(f"{self} can't be reached: {type(error).__name__}") from error
+            raise EndpointAwayError(f"{self} can't be reached: {describe_call_error(error)}") from error
 
     async def _ask(self, url: str, token: str) -> Mapping[str, Any]:
         answer = await self._post(url, token)
