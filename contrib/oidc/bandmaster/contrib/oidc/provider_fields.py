@@ -10,7 +10,7 @@ from pydantic_settings import NoDecode
 
 from bandmaster.contrib.oidc.addresses import check_address, check_host, parse_address
 from bandmaster.contrib.oidc.algorithms import check_algorithms, expand_algorithms
-from bandmaster.contrib.oidc.request_params import RequestParams
+from bandmaster.contrib.oidc.request_params import OF_AUTHORIZATION, RequestParams, refuse_reserved
 
 _Names = Annotated[tuple[str, ...], NoDecode]
 _Name = Annotated[str, StringConstraints(pattern=r"^[a-z0-9][a-z0-9_-]{0,63}$")]
@@ -28,19 +28,6 @@ _ENDPOINTS = (
     "userinfo_url",
     "introspection_url",
     "end_session_url",
-)
-_OF_AUTHORIZATION = frozenset(
-    {
-        "client_id",
-        "code_challenge",
-        "code_challenge_method",
-        "nonce",
-        "redirect_uri",
-        "request",
-        "request_uri",
-        "response_type",
-        "state",
-    }
 )
 _OF_GRANTS = frozenset(
     {
@@ -166,12 +153,12 @@ class ProviderFields(BaseModel):
     @field_validator("authorize_params")
     @classmethod
     def _check_authorize_params(cls, value: RequestParams) -> RequestParams:
-        return _refuse_reserved(value, _OF_AUTHORIZATION)
+        return refuse_reserved(value, OF_AUTHORIZATION)
 
     @field_validator("grant_params")
     @classmethod
     def _check_grant_params(cls, value: RequestParams) -> RequestParams:
-        return _refuse_reserved(value, _OF_GRANTS)
+        return refuse_reserved(value, _OF_GRANTS)
 
     @model_validator(mode="after")
     def _check_endpoints(self) -> Self:
@@ -217,10 +204,3 @@ def check_field(name: str, url: str, plain_hosts: tuple[str, ...], *, allow_loop
         check_address(url, plain_hosts, allow_loopback=allow_loopback)
     except ValueError as error:
         raise ValueError(f"{name}: {error}") from None
-
-
-def _refuse_reserved(params: RequestParams, reserved: frozenset[str]) -> RequestParams:
-    for name in params:
-        if name.strip().lower() in reserved:
-            raise ValueError(f"can't set {name!r}, which the flow itself sets")
-    return params
