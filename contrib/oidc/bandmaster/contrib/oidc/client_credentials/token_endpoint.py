@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import re
 from dataclasses import dataclass, field
 from typing import Any
@@ -15,6 +14,7 @@ from bandmaster.contrib.oidc.client_credentials.settings import ClientCredential
 from bandmaster.contrib.oidc.errors import AuthError, AuthUnavailableError
 from bandmaster.contrib.oidc.oauth import ERROR_CODE, make_basic, read_seconds
 from bandmaster.contrib.oidc.request_params import reveal
+from bandmaster.contrib.oidc.strict_json import parse_object
 from bandmaster.kernel import PermanentError, TransientError
 
 _MOST_BYTES = 256 * 1024
@@ -89,7 +89,10 @@ def _make_request(settings: ClientCredentialsSettings) -> tuple[dict[str, str], 
 
 def _read_answer(url: str, response: httpx2.Response, body: bytes) -> IssuedToken:
     status = response.status_code
-    values = _parse_object(body)
+    try:
+        values = parse_object(body)
+    except ValueError:
+        values = {}
     if status == 200:
         token = _read_token(values)
         if token is None:
@@ -103,14 +106,6 @@ def _read_answer(url: str, response: httpx2.Response, body: bytes) -> IssuedToke
     if response.is_redirect:
         raise TokenRefusedError(f"{url} redirects, and redirects aren't followed; set the address that it leads to")
     raise TokenRefusedError(f"{url} answers with status {status}; is the address right?")
-
-
-def _parse_object(body: bytes) -> dict[str, Any]:
-    try:
-        value = json.loads(body)
-    except (ValueError, RecursionError):
-        return {}
-    return value if isinstance(value, dict) else {}
 
 
 def _read_token(values: dict[str, Any]) -> IssuedToken | None:
