@@ -5,13 +5,13 @@ from __future__ import annotations
 import re
 import secrets
 from collections.abc import Awaitable, Callable, Mapping
-from contextlib import aclosing
 from dataclasses import dataclass, field
 from typing import Any
 
 import anyio
 import httpx2
 
+from bandmaster.contrib.http import HttpBodyTooLargeError, read_limited
 from bandmaster.contrib.oidc.errors import AuthUnavailableError
 from bandmaster.contrib.oidc.oauth import describe_call_error, make_basic
 from bandmaster.contrib.oidc.settings import IssuerSettings
@@ -87,6 +87,9 @@ class IntrospectionEndpoint:
             raise EndpointAwayError(f"{self} gave no answer within {self._timeout:g} s") from error
         except AuthUnavailableError:
             raise
+        except HttpBodyTooLargeError as error:
+            # Perhaps the answer to this token alone.
+            raise AuthUnavailableError(f"{self} answered with more than {_MOST_BYTES} bytes") from error
         except (httpx2.HTTPError, httpx2.InvalidURL, httpx2.StreamError, BandmasterError, OSError) as error:
             raise EndpointAwayError(f"{self} can't be reached: {describe_call_error(error)}") from error
 
@@ -130,13 +133,8 @@ class IntrospectionEndpoint:
             headers={"Accept": "application/json", **headers},
             follow_redirects=False,
         ) as response:
-            body = bytearray()
-            async with aclosing(response.aiter_bytes()) as chunks:
-                async for chunk in chunks:
-                    body += chunk
-                    if len(body) > _MOST_BYTES:
-                        raise AuthUnavailableError(f"{self} answered with more than {_MOST_BYTES} bytes")
-            return _Answer(response.status_code, response.headers.get("www-authenticate", ""), bytes(body))
+            body = await read_limited(response, _MOST_BYTES)
+            return _Answer(response.status_code, response.headers.get("www-authenticate", ""), body)
 
     def _parse(self, body: bytes) -> Mapping[str, Any]:
         try:
