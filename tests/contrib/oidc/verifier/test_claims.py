@@ -20,7 +20,8 @@ from tests.contrib.oidc.verifier.issuer import (
 )
 
 from bandmaster.contrib.oidc import InvalidTokenError
-from bandmaster.contrib.oidc.tokens.claims import check_times, read_scopes
+from bandmaster.contrib.oidc.claim_values import check_times
+from bandmaster.contrib.oidc.tokens.claims import read_scopes
 
 NOW = 1_000_000.0
 ENTRA = "https://login.microsoftonline.com/{tenantid}/v2.0"
@@ -198,6 +199,14 @@ def test_the_leeway_is_exact(claims, holds):
     else:
         with pytest.raises(InvalidTokenError):
             check_times(claims, NOW, 30)
+
+
+def test_a_token_that_must_say_when_it_was_issued():
+    """ID tokens and logout tokens have iat, and access tokens need none."""
+    assert NOW + 1 == check_times({"exp": NOW + 1, "iat": NOW}, NOW, 30, needs_issue=True)
+    assert NOW + 1 == check_times({"exp": NOW + 1}, NOW, 30)
+    with pytest.raises(InvalidTokenError, match="it has no iat"):
+        check_times({"exp": NOW + 1}, NOW, 30, needs_issue=True)
 
 
 @given(st.integers(0, 10**11), st.integers(0, 10**11), st.integers(0, 300))

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
+from bandmaster.contrib.oidc.claim_values import quote
 from bandmaster.contrib.oidc.errors import InvalidTokenError
 from bandmaster.contrib.oidc.principal import Principal
 from bandmaster.contrib.oidc.tokens.jwt_verifier import JwtVerifier
@@ -38,7 +39,7 @@ class TokenDispatcher:
         issuer = parsed.claims.get("iss")
         verifier = self._verifiers.get(issuer) if isinstance(issuer, str) else None
         if verifier is None:
-            raise InvalidTokenError(f"the token is of an unknown issuer, {repr(issuer)[:200]}")
+            raise InvalidTokenError(f"the token is of an unknown issuer, {quote(issuer)}")
         if isinstance(verifier, JwtVerifier):
             return await verifier.verify_parsed(parsed)
         return await verifier.verify(token)

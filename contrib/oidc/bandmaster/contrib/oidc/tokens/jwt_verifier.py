@@ -5,6 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import Callable
 
+from bandmaster.contrib.oidc.claim_values import check_times
 from bandmaster.contrib.oidc.errors import InvalidTokenError
 from bandmaster.contrib.oidc.issuers.key_cache import KeyCache
 from bandmaster.contrib.oidc.principal import Principal
@@ -13,7 +14,6 @@ from bandmaster.contrib.oidc.tokens.claims import (
     build_principal,
     check_audience,
     check_tenant,
-    check_times,
     check_type,
 )
 from bandmaster.contrib.oidc.tokens.parsing import ParsedToken, parse_token
