@@ -4,7 +4,7 @@ from dataclasses import replace
 
 import anyio
 import pytest
-from tests.contrib.oidc.api_keys.clock import Clock
+from tests.contrib.oidc.clock import Clock
 from tests.logged import capture_logs
 
 from bandmaster.contrib.oidc import ApiKey, MemoryApiKeyStore

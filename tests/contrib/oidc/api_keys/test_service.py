@@ -6,8 +6,8 @@ from hypothesis import HealthCheck, given
 from hypothesis import settings as hypothesis_settings
 from hypothesis import strategies as st
 from pydantic import SecretStr
-from tests.contrib.oidc.api_keys.clock import Clock
 from tests.contrib.oidc.api_keys.conftest import OLD_PEPPER, PEPPER
+from tests.contrib.oidc.clock import Clock
 from tests.logged import capture_logs
 
 from bandmaster.contrib.oidc import (
@@ -56,7 +56,7 @@ async def create(keys, **options):
 async def test_a_new_key_says_who_its_owner_is(keys, clock) -> None:
     """The principal has the owner, the scopes, the id and the times of the key, and not the key."""
     key, record = await create(keys, owner="acme", name="ci", scopes=["read", "write"], expires_in=50)
-    clock.move(10)
+    clock.advance(10)
     assert await keys.verify(key) == Principal(
         subject="acme",
         scopes=frozenset({"read", "write"}),
@@ -138,7 +138,7 @@ async def test_a_revoked_key_is_refused_from_then_on(keys, clock) -> None:
     revoked = await keys.revoke(record.id)
     assert (KeyState.REVOKED, clock.now) == (revoked.get_state(clock.now), revoked.revoked_at)
     for seconds in (0, -1000, 1000):
-        clock.move(seconds)
+        clock.advance(seconds)
         with pytest.raises(InvalidTokenError, match="was revoked"):
             await keys.verify(key)
     assert revoked == await keys.revoke(record.id)
@@ -147,9 +147,9 @@ async def test_a_revoked_key_is_refused_from_then_on(keys, clock) -> None:
 async def test_a_key_expires_at_its_time(keys, clock) -> None:
     """The key is accepted until just before the end, and refused at the end."""
     key, _ = await create(keys, expires_in=50)
-    clock.move(49.999)
+    clock.advance(49.999)
     await keys.verify(key)
-    clock.move(0.001)
+    clock.advance(0.001)
     with pytest.raises(InvalidTokenError, match="has expired"):
         await keys.verify(key)
 
@@ -175,10 +175,10 @@ async def test_both_keys_work_before_the_deadline_and_the_old_one_ends_at_it(key
         made.record.expires_at,
     )
     assert made.record.id == (await keys.get(record.id)).replaced_by
-    clock.move(29.999)
+    clock.advance(29.999)
     principals = [await keys.verify(old), await keys.verify(new)]
     assert [record.id, made.record.id] == [each.credential_id for each in principals]
-    clock.move(0.001)
+    clock.advance(0.001)
     with pytest.raises(InvalidTokenError, match=f"was rotated to '{made.record.id}', and its grace is over"):
         await keys.verify(old)
     await keys.verify(new)
@@ -190,7 +190,7 @@ async def test_without_a_grace_the_old_key_ends_at_once(keys, clock) -> None:
     old, record = await create(keys)
     new = (await keys.rotate(record.id, grace=0)).key.get_secret_value()
     for seconds in (0, -60):
-        clock.move(seconds)
+        clock.advance(seconds)
         with pytest.raises(InvalidTokenError, match="was revoked"):
             await keys.verify(old)
         await keys.verify(new)
@@ -204,12 +204,12 @@ async def test_the_grace_is_a_setting(keys, clock) -> None:
     await keys.rotate(record.id)
     renewed = await keys.rotate(brief_record.id)
     assert clock.now + 10 == renewed.record.expires_at, "as long as the old one was meant to live"
-    clock.move(10)
+    clock.advance(10)
     with pytest.raises(InvalidTokenError):
         await keys.verify(brief)
-    clock.move(89.999)
+    clock.advance(89.999)
     await keys.verify(old)
-    clock.move(0.001)
+    clock.advance(0.001)
     with pytest.raises(InvalidTokenError):
         await keys.verify(old)
 
@@ -217,7 +217,7 @@ async def test_the_grace_is_a_setting(keys, clock) -> None:
 async def test_a_successor_lives_as_long_from_now(keys, clock) -> None:
     """A key for 100 seconds is replaced by one for 100 seconds, unless the caller says."""
     _, record = await create(keys, expires_in=100)
-    clock.move(60)
+    clock.advance(60)
     second = (await keys.rotate(record.id)).record
     assert clock.now + 100 == second.expires_at
     third = (await keys.rotate(second.id, expires_in=5)).record
@@ -248,7 +248,7 @@ async def test_what_has_ended_is_not_rotated(keys, clock) -> None:
     _, revoked = await create(keys)
     _, brief = await create(keys, expires_in=1)
     await keys.revoke(revoked.id)
-    clock.move(1)
+    clock.advance(1)
     with pytest.raises(ApiKeyError, match="was revoked; create a new one"):
         await keys.rotate(revoked.id)
     with pytest.raises(ApiKeyError, match="has expired; create a new one"):
@@ -306,7 +306,7 @@ async def test_a_use_is_noted_for_later(store, hasher, settings, clock) -> None:
     updates = PendingUpdates(store, interval=60)
     keys = ApiKeys(store, hasher, settings, updates=updates, clock=clock)
     key, record = await create(keys)
-    clock.move(5)
+    clock.advance(5)
     await keys.verify(key)
     assert (await store.get(record.id)).last_used_at is None
     await updates.write()
@@ -402,7 +402,7 @@ async def test_an_open_connection_can_ask_whether_its_key_still_holds(keys, cloc
     assert not await keys.is_revoked(principal)
     await keys.rotate(record.id, grace=5)
     assert not await keys.is_revoked(principal)
-    clock.move(5)
+    clock.advance(5)
     assert await keys.is_revoked(principal)
     assert not await keys.is_revoked(Principal(subject="acme", credential_id=record.id))
     assert await keys.is_revoked(Principal(subject="acme", kind="api_key", credential_id="0" * 13))
@@ -495,7 +495,7 @@ async def test_a_key_is_accepted_exactly_while_it_should_be(actions) -> None:
         if action == "create":
             note(await keys.create("acme", expires_in=seconds or None))
         elif action == "wait":
-            clock.move(seconds)
+            clock.advance(seconds)
         elif ends:
             key_id = list(ends)[place % len(ends)]
             usable = ends[key_id] is None or ends[key_id] > clock.now

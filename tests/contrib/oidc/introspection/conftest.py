@@ -12,30 +12,13 @@ import pytest
 from pydantic import SecretStr
 from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
-from tests.logged import capture_logs
+from tests.contrib.oidc.clock import Clock
 
 from bandmaster.contrib.oidc.introspection.settings import IntrospectionSettings
 from bandmaster.contrib.oidc.introspection.verifier import IntrospectionVerifier
 from bandmaster.contrib.oidc.settings import IssuerSettings
 
 URL = "https://id.example/introspect"
-
-
-@pytest.fixture
-def logs():
-    """The events that are logged during the test."""
-    with capture_logs() as found:
-        yield found
-
-
-class Clock:
-    """A clock that the test moves."""
-
-    def __init__(self, now):
-        self.now = now
-
-    def __call__(self):
-        return self.now
 
 
 class Endpoint:

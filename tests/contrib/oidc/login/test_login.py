@@ -7,8 +7,9 @@ from urllib.parse import parse_qs, urlsplit
 import anyio
 import pytest
 from starlette.responses import JSONResponse, PlainTextResponse
+from tests.contrib.oidc.clock import Clock
 from tests.contrib.oidc.login.openid_provider import OpenIDProvider
-from tests.contrib.oidc.login.shop import Clock, make_issuer, open_shop
+from tests.contrib.oidc.login.shop import make_issuer, open_shop
 from tests.contrib.oidc.login.stores import UnreliableStore
 from tests.logged import capture_logs
 

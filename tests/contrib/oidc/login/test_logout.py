@@ -2,8 +2,9 @@
 
 import pytest
 from pydantic import SecretStr
+from tests.contrib.oidc.clock import Clock
 from tests.contrib.oidc.login.openid_provider import OpenIDProvider
-from tests.contrib.oidc.login.shop import APP, Clock, open_shop
+from tests.contrib.oidc.login.shop import APP, open_shop
 from tests.contrib.oidc.login.stores import UnreliableStore
 from tests.logged import capture_logs
 

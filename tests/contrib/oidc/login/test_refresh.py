@@ -5,8 +5,9 @@ import json
 import anyio
 import pytest
 from starlette.responses import JSONResponse, PlainTextResponse, Response
+from tests.contrib.oidc.clock import Clock
 from tests.contrib.oidc.login.openid_provider import OpenIDProvider
-from tests.contrib.oidc.login.shop import Clock, open_shop
+from tests.contrib.oidc.login.shop import open_shop
 from tests.contrib.oidc.login.stores import UnreliableStore
 from tests.logged import capture_logs
 

@@ -4,8 +4,9 @@ import json
 
 import anyio
 import pytest
+from tests.contrib.oidc.clock import Clock
 from tests.contrib.oidc.login.openid_provider import OpenIDProvider
-from tests.contrib.oidc.login.shop import Clock, make_issuer
+from tests.contrib.oidc.login.shop import make_issuer
 
 from bandmaster.contrib.oidc import MemorySessionStore
 from bandmaster.contrib.oidc.errors import AuthUnavailableError, InvalidTokenError
