@@ -293,7 +293,7 @@ def test_no_extra_is_needed_for_keys_in_memory() -> None:
     assert (0, "") == (done.returncode, done.stderr)
     answer = json.loads(done.stdout)
     assert "acme" == answer["subject"]
-    assert "install bandmaster-oidc[sql]" in answer["refused"]
+    assert "pip install 'bandmaster-oidc[sql]'" in answer["refused"]
     assert {} == answer["budget"]
     assert ["api_key_memory_store", "api_keys"] == answer["parts"]
     assert {"api_key_sql_store", "auth_api_keys_migrations"} == set(answer["omitted"])

@@ -201,4 +201,4 @@ class ClientCredentials(httpx2.Auth):
         error, absence = self._outage.error, self._outage.describe(now)
         if isinstance(error, TokenRefusedError):
             return TokenRefusedError(f"{call}: {error}", oauth_error=error.oauth_error)
-        return AuthUnavailableError(f"{call}: {absence}", retry_after=absence.retry_after)
+        return AuthUnavailableError(f"{call}: {absence}", retry_after=absence.retry_after or 1)
