@@ -20,7 +20,7 @@ from tests.contrib.oidc.verifier.issuer import (
 )
 
 from bandmaster.contrib.oidc import InvalidTokenError
-from bandmaster.contrib.oidc.claim_values import check_times
+from bandmaster.contrib.oidc.claim_values import check_times, read_name, read_time
 from bandmaster.contrib.oidc.tokens.claims import read_scopes
 
 NOW = 1_000_000.0
@@ -207,6 +207,47 @@ def test_a_token_that_must_say_when_it_was_issued():
     assert NOW + 1 == check_times({"exp": NOW + 1}, NOW, 30)
     with pytest.raises(InvalidTokenError, match="it has no iat"):
         check_times({"exp": NOW + 1}, NOW, 30, needs_issue=True)
+
+
+@pytest.mark.parametrize(
+    ("value", "holds"),
+    [("a", True), ("x" * 1024, True), ("", False), ("x" * 1025, False), ("a\nb", False), (7, False), (["a"], False)],
+)
+def test_names_are_short_texts(value, holds):
+    """Subjects, clients and ids go into logs and keys of stores."""
+    if holds:
+        assert value == read_name({"sub": value}, "sub")
+    else:
+        with pytest.raises(InvalidTokenError, match="sub isn't a short text"):
+            read_name({"sub": value}, "sub")
+
+
+@pytest.mark.parametrize(
+    ("value", "holds"),
+    [
+        (0, True),
+        (253_402_300_799, True),
+        (-1, False),
+        (-0.5, False),
+        (253_402_300_800, False),
+        (True, False),
+        (None, False),
+    ],
+)
+def test_times_are_numbers_within_the_years_of_dates(value, holds):
+    """From 1970 to 9999; null is no time."""
+    if holds:
+        assert value == read_time({"nbf": value}, "nbf")
+    else:
+        with pytest.raises(InvalidTokenError, match="nbf isn't a time in seconds"):
+            read_time({"nbf": value}, "nbf")
+
+
+@pytest.mark.anyio
+async def test_the_client_by_the_first_of_its_claims() -> None:
+    """azp is the party that the token was issued to (OpenID Connect Core, section 2); others follow."""
+    assert "spa" == (await verify(make_token(azp="spa", client_id="api", appid="old"))).client_id
+    assert "api" == (await verify(make_token(client_id="api", appid="old"))).client_id
 
 
 @given(st.integers(0, 10**11), st.integers(0, 10**11), st.integers(0, 300))

@@ -67,6 +67,15 @@ def of_b(**changes):
     return make_token(**changes)
 
 
+async def test_a_long_opaque_token_is_shown_to_nobody(issuers) -> None:
+    """The bound of `AUTH_MAX_TOKEN_BYTES` holds for opaque tokens as well."""
+    asked = Introspection()
+    await verify(issuers, "x" * 16_384, entries=(FIRST, OPAQUE), opaque=asked)
+    with pytest.raises(InvalidTokenError, match="more than 16384 bytes"):
+        await verify(issuers, "x" * 16_385, entries=(FIRST, OPAQUE), opaque=asked)
+    assert 1 == len(asked.seen)
+
+
 @pytest.mark.requirement("CA-03")
 async def test_each_provider_has_its_own_keys_audiences_and_algorithms(issuers) -> None:
     """The tokens of both are accepted side by side."""

@@ -95,6 +95,16 @@ async def test_two_rotations_in_a_row_are_noticed() -> None:
         assert "alice" == (await verifier.verify(make_token(kid="three", key=third))).subject
 
 
+async def test_keys_that_are_gone_are_asked_for_once() -> None:
+    """Discovery is asked whether they have moved; where they haven't, the same address isn't asked again."""
+    issuer = Issuer()
+    issuer.answers[issuer.document["jwks_uri"]] = lambda request: httpx2.Response(404)
+    async with verifying(issuer) as (verifier, _):
+        with pytest.raises(AuthUnavailableError, match="status 404"):
+            await verifier.verify(make_token())
+    assert (2, 1) == issuer.requests
+
+
 @pytest.mark.requirement("CA-08")
 async def test_a_rotation_of_keys_without_ids_is_noticed() -> None:
     """A token without a key id that no known key has signed causes a fetch as well."""
