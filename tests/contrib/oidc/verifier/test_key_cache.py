@@ -95,6 +95,37 @@ async def test_two_rotations_in_a_row_are_noticed() -> None:
         assert "alice" == (await verifier.verify(make_token(kid="three", key=third))).subject
 
 
+@pytest.mark.requirement("CA-06")
+async def test_known_keys_during_an_outage_cost_one_attempt_for_each_pause() -> None:
+    """Requests that could all do with newer keys don't ask a provider that is away, one after the other."""
+    issuer, clock = Issuer(), Clock(1000.0)
+    async with verifying(issuer, clock=clock, key_ttl=10) as (verifier, _):
+        await verifier.verify(make_token())
+        issuer.away = True
+        clock.now += 10
+        for attempts, seconds in ((1, 0), (1, 0.9), (2, 0.1)):
+            clock.now += seconds
+            for _ in range(5):
+                assert "alice" == (await verifier.verify(make_token())).subject
+                await anyio.wait_all_tasks_blocked()
+            assert (1, 1 + attempts) == issuer.requests
+
+
+@pytest.mark.requirement("CA-07")
+async def test_a_document_that_changes_without_a_new_key_ends_no_cool_down() -> None:
+    """Only a new key shows that a rotation is going on."""
+    issuer, clock = Issuer(), Clock(1000.0)
+    issuer.keys.append(publish(key_for("ES256", "other"), "two"))
+    async with verifying(issuer, clock=clock, key_cooldown=10) as (verifier, _):
+        await verifier.verify(make_token())
+        issuer.keys.pop()
+        for seconds, keys in ((0, 2), (5, 2), (5.1, 3)):
+            clock.now += seconds
+            with pytest.raises(InvalidTokenError):
+                await verifier.verify(make_token(kid="unknown"))
+            assert (1, keys) == issuer.requests
+
+
 async def test_keys_that_are_gone_are_asked_for_once() -> None:
     """Discovery is asked whether they have moved; where they haven't, the same address isn't asked again."""
     issuer = Issuer()

@@ -147,6 +147,7 @@ def test_a_token_without_an_id_may_fit_several_keys():
     found = load(*keys, GOOD, publish(key_for("RS256"), None))
     assert 8 == len(found.find(None, "ES256"))
     assert 1 == len(found.find(None, "RS256"))
+    assert "good" == load(GOOD).find(None, "ES256")[0].kid
 
 
 @pytest.mark.requirement("AU-17")
