@@ -5,6 +5,7 @@ from __future__ import annotations
 import warnings
 from typing import Any
 
+import litestar
 import pytest
 from fastapi import FastAPI
 from starlette.applications import Starlette
@@ -15,7 +16,7 @@ from tests.contrib.oidc.access.apps import describe_caller, echo, serve
 
 from bandmaster.contrib.oidc import protect
 from bandmaster.contrib.oidc.access.docs_page import documented_security
-from bandmaster.contrib.oidc.access.prefixes import list_protected_prefixes
+from bandmaster.contrib.oidc.access.prefixes import list_protected_prefixes, list_route_paths
 from bandmaster.contrib.oidc.testing import ActingUsers
 from bandmaster.kernel import MiddlewareBand, PlanError
 from bandmaster.kernel.testing import WebSocketRefused
@@ -160,6 +161,62 @@ async def test_a_root_path() -> None:
         async with httpx2.AsyncClient(transport=transport, base_url="http://shop.test") as client:
             assert (await client.get("/admin")).status_code == 401
             assert (await client.get("/")).status_code == 200
+
+
+@pytest.mark.parametrize(
+    ("path", "root", "readings"),
+    [
+        ("/admin", "", ("/admin",)),
+        ("/api/admin", "/api", ("/admin",)),
+        ("/api", "/api", ("/",)),
+        ("/admin", "/api", ("/admin",)),
+        # Starlette keeps the whole path, and Litestar and Quart leave out what stands before the root path.
+        ("/x/api/admin", "/api", ("/x/api/admin", "/admin")),
+        ("/apiadmin", "/api", ("/apiadmin", "/admin")),
+        ("/api/x/api/admin", "/api", ("/x/api/admin", "/admin")),
+        ("/api/admin", "/api/", ("/api/admin", "/admin")),
+        # A server may pass the URL of a request to a proxy as the path.
+        ("http://shop.test/admin", "", ("http://shop.test/admin", "/admin")),
+        ("http://[/admin", "", ("http://[/admin", "/")),
+        ("/api/x" * 8, "/api", ()),
+    ],
+)
+def test_readings_of_a_path(path: str, root: str, readings: tuple[str, ...]) -> None:
+    """A path with a root path is read as each framework reads it."""
+    assert list_route_paths({"path": path, "root_path": root}) == readings
+
+
+@pytest.mark.parametrize("path", ["/api/admin", "/x/api/admin", "/apiadmin", "/x/api//admin/", "/api/a" * 9])
+async def test_a_root_path_before_litestar(path: str) -> None:
+    """Litestar serves what stands behind the root path, wherever that stands, and the prefix covers it there."""
+
+    @litestar.get("/admin")
+    async def admin() -> str:
+        return "admin"
+
+    messages: list[Any] = []
+
+    async def receive() -> Any:
+        return {"type": "http.request", "body": b"", "more_body": False}
+
+    async def send(message: Any) -> None:
+        messages.append(message)
+
+    scope = {
+        "type": "http",
+        "asgi": {"version": "3.0"},
+        "http_version": "1.1",
+        "method": "GET",
+        "scheme": "http",
+        "path": path,
+        "root_path": "/api",
+        "query_string": b"",
+        "headers": [],
+    }
+    users = ActingUsers()
+    async with serve(litestar.Litestar([admin]), users=users, parts=[protect("/admin")]) as running:
+        await running.app(scope, receive, send)
+    assert messages[0]["status"] == 401
 
 
 async def test_a_root_path_of_the_host() -> None:
