@@ -120,6 +120,16 @@ async def test_id_tokens_are_accepted_where_the_settings_say_so() -> None:
 
 
 @pytest.mark.anyio
+async def test_a_nonce_is_a_mark_of_id_tokens() -> None:
+    """An ID token needn't have at_hash. An access token that has the login's nonce says that it is one."""
+    with pytest.raises(InvalidTokenError, match="nonce"):
+        await verify(make_token(nonce="n"))
+    assert (await verify(make_token(nonce="n"), access_token_type="id_token")).subject == "alice"
+    for marked in ({"typ": "Bearer"}, {"token_use": "access"}):
+        assert (await verify(make_token(nonce="n", **marked))).subject == "alice"
+
+
+@pytest.mark.anyio
 @pytest.mark.requirement("CA-11")
 @pytest.mark.parametrize("setting", ["EdDSA", "Ed25519"])
 @pytest.mark.parametrize("named", [None, "EdDSA", "Ed25519"])

@@ -43,9 +43,17 @@ def check_type(header: TokenHeader, claims: Mapping[str, Any], settings: IssuerS
         for name, uses in _OTHER_USES.items():
             if claims.get(name) in uses:
                 raise InvalidTokenError(f"the token has the use {quote(claims[name])}, so it isn't an access token")
+        # An ID token of a login has a nonce, and with some providers (Microsoft Entra) no at_hash.
+        if "nonce" in claims and header.type != "at+jwt" and not _is_marked_as_access_token(claims):
+            raise InvalidTokenError("the token has a nonce, so it isn't an access token")
     if "cnf" in claims:
         # RFC 7800: only the holder of a key may use the token. A bearer of it shows no key.
         raise InvalidTokenError("the token is bound to a key (cnf), and can't be used as a bearer token")
+
+
+def _is_marked_as_access_token(claims: Mapping[str, Any]) -> bool:
+    # Older versions of Keycloak put the nonce of the login into access tokens as well.
+    return claims.get("typ") == "Bearer" or claims.get("token_use") == "access"
 
 
 def check_audience(claims: Mapping[str, Any], settings: IssuerSettings) -> None:
