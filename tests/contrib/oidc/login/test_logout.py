@@ -85,6 +85,25 @@ async def test_a_link_of_another_site_asks_first():
         assert response.json()["user"] is None
 
 
+@pytest.mark.parametrize(
+    "headers",
+    [
+        {"sec-fetch-dest": "image", "sec-fetch-mode": "no-cors"},
+        {"sec-fetch-dest": "iframe"},
+        {"sec-purpose": "prefetch;prerender"},
+    ],
+)
+async def test_what_a_page_of_ours_embeds_asks_first(headers):
+    """An image or a frame whose address another user has written logs nobody out, and neither does a prefetch."""
+    async with open_shop() as shop:
+        browser = await shop.log_in()
+        answer = await browser.visit("/auth/logout", origin=APP, headers=headers)
+        assert "Do you want to log out?" in answer.text
+        assert (await browser.visit("/")).json()["user"] == "alice"
+        assert (await browser.fetch("GET", "/auth/logout")).status_code == 303
+        assert len(shop.store) == 0
+
+
 async def test_the_form_works_in_an_old_browser():
     """Without Fetch Metadata and Origin the token in the form is enough."""
     async with open_shop() as shop:
