@@ -1,6 +1,7 @@
 """Refreshing access tokens: in time, once for all, and never the end of a session but by the provider's word."""
 
 import json
+from dataclasses import replace
 
 import anyio
 import pytest
@@ -11,6 +12,8 @@ from tests.contrib.oidc.login.refreshes import EXACT, OUTAGES, count_refreshes, 
 from tests.contrib.oidc.login.shop import open_shop
 from tests.contrib.oidc.login.stores import UnreliableStore
 from tests.logged import capture_logs
+
+from bandmaster.contrib.oidc.sessions.store import hash_id
 
 pytestmark = pytest.mark.anyio
 
@@ -147,6 +150,25 @@ async def test_a_session_without_a_refresh_token_lives_on():
 
 """Answers of a token endpoint that say nothing definite about the session."""
 """Errors that tell of a mistake in the settings."""
+
+
+@pytest.mark.requirement("CA-41")
+async def test_a_refusal_does_not_end_a_session_that_another_process_has_renewed():
+    """Where the store has lost the lock, two processes send one token. The one that is refused ends nothing."""
+    async with open_shop() as shop:
+        browser = await shop.log_in()
+        key = hash_id(browser.cookies["__Host-session"].value)
+        before = shop.store._sessions[key]
+
+        def refuse_after_another():
+            expires = shop.clock() + 300
+            shop.store._sessions[key] = replace(before, refresh_token="theirs", access_expires_at=expires)
+            return JSONResponse({"error": "invalid_grant"}, 400)
+
+        shop.provider.token_answer = refuse_after_another
+        shop.clock.advance(301)
+        assert (await who(browser)).json()["user"] == "alice"
+        assert shop.store._sessions[key].refresh_token == "theirs"
 
 
 async def test_a_logout_during_a_refresh_stays_a_logout():

@@ -26,7 +26,7 @@ from bandmaster.contrib.oidc.settings import AuthSettings, IssuerSettings
 from bandmaster.kernel import Context, KernelSettings, LifespanBand, Problem, lifespan
 
 _OFFLINE = "offline_access"
-_STORING = 10
+_STORING = 35
 """Seconds at the stop in which new tokens are stored, after the provider's answer."""
 
 

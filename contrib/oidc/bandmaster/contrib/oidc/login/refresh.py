@@ -21,8 +21,11 @@ from bandmaster.contrib.oidc.sessions.store import Session, SessionStore, hash_i
 from bandmaster.contrib.oidc.settings import IssuerSettings
 from bandmaster.kernel import get_logger
 
-_PAUSES = (0.1, 0.2, 0.4, 0.8, 1.6, 3.2)
-"""The pauses between attempts to store new tokens: without them in the store, the session can't be refreshed again."""
+_PAUSES = (0.1, 0.2, 0.4, 0.8, 1.6, *(3.2,) * 8)
+"""The pauses between attempts to store new tokens: without them in the store, the session can't be refreshed again.
+
+A Redis that fails over to another machine is away for 10 to 30 seconds.
+"""
 
 
 class _Flight:
@@ -155,11 +158,11 @@ class SessionRefresher:
                 return current
             tokens = await self._request_tokens(handle, current)
             if tokens is None:
-                return None
+                return await self._store.get(handle)
             return await self._save(handle, current, tokens)
 
     async def _request_tokens(self, handle: str, session: Session) -> Tokens | None:
-        """New tokens for a session; None if the provider has ended the session."""
+        """New tokens for a session; None if the provider has ended the session, or another process has renewed it."""
         provider = self._providers[session.provider]
         assert session.refresh_token is not None
         try:
@@ -167,7 +170,10 @@ class SessionRefresher:
             tokens = await self._token_endpoint.refresh(provider, endpoints, session.refresh_token)
         except OAuthRefusalError as error:
             if error.ends_session:
-                await self._end(handle, session, str(error))
+                # A store that has lost the lock lets two processes send the same token, and the second one is refused.
+                current = await self._store.get(handle)
+                if current is None or current.refresh_token == session.refresh_token:
+                    await self._end(handle, session, str(error))
                 return None
             self._note_failure(session)
             get_logger("bandmaster.oidc").error(
