@@ -186,6 +186,18 @@ async def test_a_key_that_the_provider_restricts_to_one_tenant_signs_for_no_othe
         await verify(token, publish(key_for("ES256"), issuer=ENTRA.replace("{tenantid}", "t2")), **settings)
 
 
+@pytest.mark.anyio
+async def test_a_key_of_another_tenant_signs_for_no_plain_issuer() -> None:
+    """The key set of Entra has keys of several tenants, also where the settings name the issuer of one tenant alone."""
+    ours, theirs = "5c1f1a0e-0d0b-4a2e-8d0c-0123456789ab", "9188040d-6c67-4c5b-b112-36a304b66dad"
+    issuer = ENTRA.replace("{tenantid}", ours)
+    settings, token = {"issuer": issuer, "jwks_url": f"{ISSUER}/keys"}, make_token(iss=issuer)
+    for accepted in (ENTRA, issuer, 5):
+        assert "alice" == (await verify(token, publish(key_for("ES256"), issuer=accepted), **settings)).subject
+    with pytest.raises(InvalidTokenError, match="isn't signed"):
+        await verify(token, publish(key_for("ES256"), issuer=ENTRA.replace("{tenantid}", theirs)), **settings)
+
+
 @pytest.mark.requirement("AU-5")
 @pytest.mark.parametrize(
     ("claims", "holds"),
