@@ -152,6 +152,22 @@ async def test_a_session_without_a_refresh_token_lives_on():
 """Errors that tell of a mistake in the settings."""
 
 
+async def test_a_user_cannot_add_scopes_to_a_session():
+    """The user can change the address of the login. Scopes that the login doesn't ask for don't count."""
+    async with open_shop() as shop:
+        browser = shop.browser()
+        begun = await browser.visit("/auth/login", follow=False)
+        asked = begun.headers["location"]
+        assert "scope=openid+" in asked
+        await browser.visit(asked.replace("scope=openid+", "scope=openid+admin+"))
+        for _ in range(2):
+            profile = (await browser.fetch("GET", "/auth/profile")).json()
+            assert profile["scopes"] == ["email", "openid", "profile"]
+            shop.clock.advance(301)
+        assert count_refreshes(shop.provider) == 1
+        assert "admin" in shop.provider.authorizations[-1]["scope"].split()
+
+
 @pytest.mark.requirement("CA-41")
 async def test_a_refusal_does_not_end_a_session_that_another_process_has_renewed():
     """Where the store has lost the lock, two processes send one token. The one that is refused ends nothing."""

@@ -68,6 +68,16 @@ def list_scopes(provider: IssuerSettings) -> tuple[str, ...]:
     return tuple(dict.fromkeys(["openid", *provider.login_scopes, *more]))
 
 
+def choose_scopes(provider: IssuerSettings, granted: frozenset[str] | None) -> frozenset[str]:
+    """The scopes of a session: those that a login asks for, as far as the provider grants them.
+
+    None means that the provider grants all of them (RFC 6749, section 5.1). Others don't count: the request goes
+    through the browser, whose user can add scopes, and many providers grant what is asked for.
+    """
+    asked = frozenset(list_scopes(provider))
+    return asked if granted is None else asked & granted
+
+
 def read_fields(encoded: bytes) -> dict[str, str]:
     """The fields of a query, or of a form, each once.
 

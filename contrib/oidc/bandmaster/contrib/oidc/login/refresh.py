@@ -11,6 +11,7 @@ import anyio
 from anyio.abc import TaskGroup
 
 from bandmaster.contrib.oidc.errors import AuthUnavailableError, InvalidTokenError
+from bandmaster.contrib.oidc.login.authorization import choose_scopes
 from bandmaster.contrib.oidc.login.backoff import Backoff
 from bandmaster.contrib.oidc.login.id_token import Expectation, check_id_token
 from bandmaster.contrib.oidc.login.providers import ProviderDirectory
@@ -215,6 +216,7 @@ class SessionRefresher:
 
     async def _save(self, handle: str, session: Session, tokens: Tokens) -> Session | None:
         """Store a session with new tokens; None if somebody has ended the session meanwhile."""
+        provider = self._providers[session.provider]
         renewed = replace(
             session,
             access_token=tokens.access_token,
@@ -222,7 +224,7 @@ class SessionRefresher:
             # RFC 6749, 6: without a new refresh token the old one stays.
             refresh_token=tokens.refresh_token or session.refresh_token,
             id_token=tokens.id_token or session.id_token,
-            scopes=session.scopes if tokens.scopes is None else tokens.scopes,
+            scopes=session.scopes if tokens.scopes is None else choose_scopes(provider, tokens.scopes),
         )
         for pause in _PAUSES:
             try:
