@@ -7,6 +7,7 @@ import sys
 
 import pytest
 
+from bandmaster.kernel import LifespanBand
 from bandmaster.kernel.errors import BandmasterError
 from bandmaster.kernel.imports import (
     FailedImport,
@@ -18,6 +19,7 @@ from bandmaster.kernel.imports import (
     import_object,
     split_reference,
 )
+from bandmaster.kernel.text import list_names
 
 _numbers = itertools.count()
 
@@ -118,10 +120,27 @@ def test_an_interrupt_passes(module):
         ("import bandmaster_test_gone", ""),
         ("raise ModuleNotFoundError('no name')", ""),
         ("raise ImportError('no', name='bandmaster.contrib.web')", ""),
+        ("from bandmaster.kernel import lifespam", "Did you mean 'lifespan'?"),
+        ("from bandmaster.kernel import zzzzzz", ""),
+        ("import bandmaster.kernel as k; k.lifespam", "Did you mean 'lifespan'?"),
+        ("'text'.uper()", "Did you mean 'upper'?"),
+        ("raise AttributeError('by hand')", ""),
+        (
+            "from bandmaster.kernel import LifespanBand\nLifespanBand.SERVICE",
+            f"LifespanBand has {list_names(LifespanBand.__members__)}. Did you mean 'SERVICES'?",
+        ),
+        (
+            "from enum import Enum\nclass Colour(Enum):\n    RED = 1\nColour.Purple",
+            "Colour has 'RED'.",
+        ),
+        (
+            "class Odd:\n    def __dir__(self):\n        raise OSError\nOdd().name",
+            "",
+        ),
     ],
 )
 def test_the_advice_for_an_import_that_fails(module, text, expected):
-    """The advice for a missing package of bandmaster's names the distribution; other failures get none."""
+    """The advice names the distribution of a missing package of bandmaster's, or the name that was probably meant."""
     with pytest.raises(FailedImport) as caught:
         import_object(module(text), "x")
     assert expected == advise_import(caught.value.error)

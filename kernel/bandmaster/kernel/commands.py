@@ -27,6 +27,7 @@ from bandmaster.kernel.cli.output import (
     show_line,
 )
 from bandmaster.kernel.hosting.default_target import resolve_target
+from bandmaster.kernel.hosting.given_settings import GivenSettings
 from bandmaster.kernel.hosting.targets import put_first
 from bandmaster.kernel.reports import FAILED, MISCONFIGURED, OK
 
@@ -41,6 +42,7 @@ __all__ = [
     "CommandError",
     "EnvFile",
     "Format",
+    "GivenSettings",
     "Role",
     "Target",
     "Traceback",

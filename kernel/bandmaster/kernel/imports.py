@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import inspect
+import re
+import sys
 from collections.abc import Callable
+from enum import Enum
 from importlib import import_module
 from types import ModuleType
 from typing import Any
@@ -12,6 +15,9 @@ from bandmaster.kernel.contribs import advise_module
 from bandmaster.kernel.errors import BandmasterError
 from bandmaster.kernel.text import list_names, suggest
 from bandmaster.kernel.tracebacks import find_frames
+
+_WANTED = re.compile(r"cannot import name '(\w+)' from ")
+"""The text of the error about a missing name; up to Python 3.11 no attribute has the name."""
 
 
 class ImportFailure(Exception):
@@ -100,11 +106,34 @@ def _import_module(name: str) -> ModuleType:
 
 
 def advise_import(error: BaseException) -> str:
-    """The distribution of bandmaster's to install for an import that failed; empty for any other failure."""
+    """What to do about an import that failed; empty if nothing is known.
+
+    A missing module may be one of bandmaster's distributions, and a missing name may be misspelt.
+    """
+    if isinstance(error, AttributeError):
+        return _suggest_name(error.obj, error.name)
+    if isinstance(error, ImportError) and not isinstance(error, ModuleNotFoundError):
+        found = _WANTED.match(error.msg or "")
+        return "" if found is None else _suggest_name(sys.modules.get(error.name or ""), found[1])
     if not isinstance(error, ModuleNotFoundError) or error.name is None:
         return ""
     frames = find_frames(error)
     return advise_module(error.name, frames[-1].line or "" if frames else "")
+
+
+def _suggest_name(owner: Any, name: str | None) -> str:
+    """A hint with the attribute that was probably meant, or with the members of an enum; empty without any."""
+    if owner is None or not name:
+        return ""
+    if isinstance(owner, type) and issubclass(owner, Enum):
+        members = list(owner.__members__)
+        # The error of an enum has the bare name as its text.
+        return f"{owner.__name__} has {list_names(members)}.{suggest(name, members)}"
+    try:
+        names = [each for each in dir(owner) if not each.startswith("_")]
+    except Exception:  # noqa: BLE001  # an object's own method
+        return ""
+    return suggest(name, names).lstrip()
 
 
 def describe_object(value: Any) -> str:

@@ -98,6 +98,17 @@ def test_tls_errors_are_permanent(reason, permanent) -> None:
     assert permanent is isinstance(translate(error), PermanentError)
 
 
+@pytest.mark.parametrize(("code", "told"), [(18, True), (20, True), (62, False), (10, False), (None, False)])
+def test_the_variable_of_the_authorities(code, told) -> None:
+    """Named where the authority isn't trusted, and not where the certificate is another host's, or has expired."""
+    reason = ssl.SSLCertVerificationError(1, "certificate verify failed")
+    if code is not None:
+        reason.verify_code = code
+    error = httpx2.ConnectError(str(reason))
+    error.__cause__ = httpcore2.ConnectError(reason)
+    assert told is ("HTTP_TLS_CA_FILE names the authorities to trust" in str(translate(error)))
+
+
 @pytest.mark.parametrize(
     ("text", "permanent"), [("407 Proxy Authentication Required", True), ("403 Forbidden", True), ("502 Bad", False)]
 )

@@ -1,6 +1,7 @@
-"""Providers for the tests of authentication, and a search for secrets in all that these tests print."""
+"""Providers and logs for the tests of authentication, and a search for secrets in all that these tests print."""
 
-from collections.abc import Generator
+from collections.abc import Generator, Iterator
+from typing import Any
 
 import pytest
 from tests.contrib.oidc.providers.fixtures import hostile_provider as hostile_provider
@@ -11,6 +12,14 @@ from tests.contrib.oidc.providers.fixtures import oidc_provider_https_process as
 from tests.contrib.oidc.providers.fixtures import oidc_provider_process as oidc_provider_process
 from tests.contrib.oidc.providers.fixtures import own_oidc_provider as own_oidc_provider
 from tests.contrib.oidc.secret_search import SECRETS, find_shown, recording_secrets
+from tests.logged import capture_logs
+
+
+@pytest.fixture
+def logs() -> Iterator[list[Any]]:
+    """The events that are logged during the test."""
+    with capture_logs() as found:
+        yield found
 
 
 @pytest.hookimpl(wrapper=True)

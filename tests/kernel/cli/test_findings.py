@@ -301,3 +301,57 @@ def test_server_settings_that_the_launcher_refuses(shop, variable, value, expect
     shop.setenv(QUEUE_URL="x", **{f"BANDMASTER_SERVER_{variable}": value})
     code, said = shop.error("check", "shop:app")
     assert (1, True, True) == (code, f"BANDMASTER_SERVER_{variable}" in said, expected in said)
+
+
+IDLE = """
+from collections.abc import AsyncIterator
+from bandmaster.kernel import LifespanBand, MiddlewareBand, Settings, create_app, lifespan, middleware
+
+class SwitchSettings(Settings):
+    model_config = {"env_prefix": "SWITCH_"}
+    on: bool = False
+    size: int = 1
+
+class CacheSettings(Settings):
+    model_config = {"env_prefix": "CACHE_"}
+    url: str = ""
+    size: int = 1
+
+class SharedSettings(Settings):
+    model_config = {"env_prefix": "SHARED_"}
+    size: int = 1
+
+def is_on(settings: SwitchSettings) -> bool:
+    return settings.on
+
+@lifespan(band=LifespanBand.SERVICES, when=is_on)
+async def cache(settings: CacheSettings, switch: SwitchSettings, shared: SharedSettings) -> AsyncIterator[None]:
+    yield
+
+@middleware(band=MiddlewareBand.POLICY, when=is_on)
+class Cached:
+    def __init__(self, app, settings: CacheSettings) -> None: ...
+
+    async def __call__(self, scope, receive, send) -> None: ...
+
+@lifespan(band=LifespanBand.SERVICES)
+async def shelf(settings: SharedSettings) -> AsyncIterator[None]:
+    yield
+
+def app():
+    return create_app(discover=False, contributions=[cache, Cached, shelf])
+"""
+
+
+def test_variables_of_parts_that_are_left_out(sandbox):
+    """They have no effect, unless a part of the plan, or a condition, reads them as well."""
+    sandbox.write("idle.py", IDLE)
+    sandbox.setenv(CACHE_URL="x", CACHE_SIZE="5", SHARED_SIZE="5", SWITCH_SIZE="5")
+    told = json.loads(sandbox.out("check", "idle:app", "--format", "json"))
+    (warning,) = told["warnings"]
+    assert warning.startswith("CACHE_SIZE and CACHE_URL are set without effect: lifespan 'cache' (SERVICES, in code")
+    assert "is left out, since its when= says no to SwitchSettings; layer 'Cached' (POLICY, in code" in warning
+    sandbox.setenv(SWITCH_ON="true")
+    assert [] == json.loads(sandbox.out("check", "idle:app", "--format", "json"))["warnings"]
+    sandbox.setenv(SWITCH_ON="false", BANDMASTER_OTHER_VARIABLES="CACHE_*")
+    assert [] == json.loads(sandbox.out("check", "idle:app", "--format", "json"))["warnings"]

@@ -126,6 +126,15 @@ class Careful(BaseSettings):
     model_config = SettingsConfigDict(env_prefix="TEST_")
 
     code: SecretStr = SecretStr("")
+    peppers: dict[str, SecretStr] = {}
+
+
+@pytest.mark.parametrize(("peppers", "expected"), [({}, "{}"), ({"2026": SECRET}, f'{{"2026": "{MASK}"}}')])
+def test_secrets_among_the_values_of_a_mapping(peppers, expected):
+    """The keys are shown, and a mapping that isn't set doesn't look as if it were."""
+    secrets = secret_variables([Careful])
+    assert "TEST_PEPPERS" in secrets
+    assert expected == current_value(Careful(peppers=peppers), "peppers", secrets)
 
 
 def test_a_variable_that_another_type_declares_secret():

@@ -6,7 +6,7 @@ from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 from bandmaster.kernel.cli.installed import find_installed
-from bandmaster.kernel.cli.known_settings import find_unread_variables
+from bandmaster.kernel.cli.known_settings import find_idle_variables, find_unread_variables
 from bandmaster.kernel.cli.planned_target import PlannedTarget, judge_kernel_budget, list_roles
 from bandmaster.kernel.contributions.model import CheckContribution
 from bandmaster.kernel.discovery.loading import load
@@ -42,7 +42,9 @@ def judge(planned: PlannedTarget, *, asks_for_role: bool) -> Judgement:
     findings = Findings(planned.problems, planned.warnings)
     with kernel.use_environment():
         server, event_loop = judge_server(serves=not asks_for_role or kernel.role in (None, "web"))
-        unread = find_unread_variables(kernel.plan.contributions, kernel.settings.other_variables)
+        ignored = kernel.settings.other_variables
+        unread = find_unread_variables(kernel.plan.contributions, ignored)
+        unread += find_idle_variables(kernel.plan, ignored)
         findings += server + check_start(kernel.plan, event_loop)
         if kernel is planned.application.kernel:
             findings += check_application(planned.application)

@@ -109,6 +109,7 @@ def middleware(
     scopes: Iterable[Scope] = SCOPES,
     options: Mapping[str, Any] | None = None,
     allow_base_http_middleware: bool = False,
+    compares_paths: bool = False,
     when: When | None = None,
     description: str | None = None,
 ) -> Callable[[type[Any]], MiddlewareContribution]:
@@ -135,6 +136,7 @@ def middleware(
                 scopes=cast("frozenset[Scope]", scopes),
                 options={} if options is None else options,
                 allow_base_http_middleware=allow_base_http_middleware,
+                compares_paths=compares_paths,
                 when=when,
                 description=read_summary(layer) if description is None else description,
                 provenance=Provenance(entry_point=read_path(layer)),

@@ -237,6 +237,9 @@ class MiddlewareContribution:
     """Constructor arguments by name, for layers whose arguments are plain values."""
     allow_base_http_middleware: bool = False
     """Accept a ``starlette.middleware.base.BaseHTTPMiddleware``, in spite of the costs and faults."""
+    compares_paths: bool = False
+    """Whether the layer protects paths, so that it must see the one that routes match: the application is refused where
+    a mounted app replaces the ``root_path`` after the layers."""
     when: When | None = None
     """A function of settings types, called while planning: the part is left out if the answer is False."""
     description: str = ""

@@ -11,6 +11,7 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from bandmaster.kernel import events
 from bandmaster.kernel.errors import BandmasterError, StartError, StopError
+from bandmaster.kernel.hosting.compared_paths import check_compared_paths
 from bandmaster.kernel.hosting.draining import CloseServer, Drainer
 from bandmaster.kernel.hosting.error_handlers import add_shared_error_handlers
 from bandmaster.kernel.hosting.frameworks import find_root_path
@@ -52,7 +53,8 @@ class Application(PointsToHost):
     The lifespans of apps that contributed routes mount are added to the plan.
 
     Raises:
-        PlanError: contributed routes or error handlers don't fit the host, or the ``distribution`` isn't installed.
+        PlanError: contributed routes or error handlers don't fit the host, the ``distribution`` isn't installed, or a
+            layer compares paths, and a mounted app replaces the ``root_path``.
     """
 
     def __init__(self, kernel: Kernel, host: ASGIApp, lifespans: Lifespans | None = None) -> None:
@@ -74,6 +76,7 @@ class Application(PointsToHost):
         )
         # Layers that compare paths must see the one that the host's routes will match.
         self._root_path = find_root_path(self._inner)
+        check_compared_paths(self._inner, kernel.plan.layers)
         self._share_error_handlers()
         added = lifespans.add_mounted(self._inner)
         if added:
@@ -178,8 +181,9 @@ class Application(PointsToHost):
         self._was_started = True
         self._prepare_run()
         async with self._server_log.installed(), self.kernel.running() as resources:
+            check_compared_paths(self._inner, self.plan.layers)  # again, with apps that were mounted since
             stack = self._build_stack(resources)
-            self._share_error_handlers()  # again, with apps that were mounted since
+            self._share_error_handlers()
             for message in (*self.warnings, *self._lifespans.find_warnings(self._inner)):
                 self._warn(HOST, message)
             self._state = {**self._lifespans.state, "resources": resources, "drain": self._in_flight.drain}

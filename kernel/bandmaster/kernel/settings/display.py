@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -12,7 +12,7 @@ from pydantic_settings import BaseSettings
 from bandmaster.kernel.contributions.keys import type_name
 from bandmaster.kernel.redaction.masking import MASK
 from bandmaster.kernel.settings.named_values import is_named_values
-from bandmaster.kernel.settings.secrets import hide_secrets, is_secret_field
+from bandmaster.kernel.settings.secrets import hide_secrets, is_secret_field, is_secret_type
 from bandmaster.kernel.settings.texts import accepts_empty, render_value
 from bandmaster.kernel.settings.variables import Leaf, list_leaves, variable_of, variables_of
 
@@ -106,6 +106,8 @@ def _find_default(field: FieldInfo) -> object:
 def _render(leaf: Leaf, value: object, secrets: Collection[str]) -> str:
     # A name in named values is the name of a part, also one that sounds like a secret.
     shown = value if is_named_values(leaf.field) else hide_secrets(value, leaf.path[-1])
-    if shown not in (None, "") and _is_among(secrets, leaf):
+    # The secrets among the values of a mapping are hidden by their types, and its keys are shown.
+    is_hidden = isinstance(value, Mapping) and is_secret_type(leaf.field.annotation)
+    if shown not in (None, "", {}) and _is_among(secrets, leaf) and not is_hidden:
         return MASK
     return render_value(leaf.owner, leaf.field, shown)

@@ -21,7 +21,7 @@ def is_secret_field(kind: type[BaseModel], name: str) -> bool:
     if field is None:
         return is_secret_name(name)
     is_flag = {bool, NoneType} >= set(get_args(field.annotation) or [field.annotation])  # cors_credentials: bool
-    return _is_secret_type(field.annotation) or (is_secret_name(name) and not is_flag)
+    return is_secret_type(field.annotation) or (is_secret_name(name) and not is_flag)
 
 
 def secret_variables(kinds: Iterable[type[BaseSettings]]) -> frozenset[str]:
@@ -121,8 +121,9 @@ def holds_secret(value: object) -> bool:
     return isinstance(value, (Secret, SecretStr, SecretBytes)) or masked_value(str(value)) != str(value)
 
 
-def _is_secret_type(annotation: Any) -> bool:
+def is_secret_type(annotation: Any) -> bool:
+    """Whether a type, or a type inside of it, is one of pydantic's secrets."""
     kind = get_origin(annotation) or annotation
     if isinstance(kind, type) and issubclass(kind, (Secret, SecretStr, SecretBytes)):
         return True
-    return any(_is_secret_type(inside) for inside in get_args(annotation))
+    return any(is_secret_type(inside) for inside in get_args(annotation))

@@ -1,9 +1,9 @@
-"""Find variables that are set and that no settings type reads, such as misspelt ones. Pure but for the environment."""
+"""Find variables that are set and have no effect, such as misspelt ones. Pure but for the environment."""
 
 from __future__ import annotations
 
 import re
-from collections.abc import Collection, Iterable
+from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass, field, is_dataclass
 from fnmatch import fnmatchcase
 from typing import Any, Literal, get_origin
@@ -14,7 +14,7 @@ from bandmaster.kernel.settings.base import Settings
 from bandmaster.kernel.settings.environment import Environment
 from bandmaster.kernel.settings.texts import list_alternatives
 from bandmaster.kernel.settings.variables import find_model, list_leaves, variables_of
-from bandmaster.kernel.text import find_nearest
+from bandmaster.kernel.text import find_nearest, join_words
 
 _TEST_KIT = "BANDMASTER_TEST_"
 """The prefix of variables that test kits read, which no running application has."""
@@ -97,6 +97,34 @@ def find_unread(
         hint = f" Did you mean {near!r}?" if near else ""
         warnings.append(f"{f'{place}: ' if place else ''}{name} is set, and nothing reads it.{hint}")
     return warnings
+
+
+def find_idle(
+    idle: Mapping[type[BaseSettings], str],
+    others: Iterable[type[BaseSettings]],
+    environment: Environment,
+    ignored: Collection[str] = (),
+) -> list[str]:
+    """A warning for the variables that only some types read, those of parts that a plan leaves out.
+
+    ``idle`` has these types, each with the reason: who is left out, and why. ``others`` are further types that may read
+    variables; those among ``idle`` don't count. ``ignored`` are globs of variables that belong to other programs.
+    """
+    elsewhere = _Known()
+    for kind in others:
+        if kind not in idle and _reads_environment(kind):
+            elsewhere.add(kind)
+    names: dict[str, list[str]] = {}
+    for kind, reason in idle.items():
+        known = _Known()
+        known.add(kind)
+        for name in environment.names:
+            if known.reads(name) and not elsewhere.reads(name) and not _belongs_elsewhere(name, environment, ignored):
+                names.setdefault(reason, []).append(name)
+    return [
+        f"{join_words(found)} {'is' if len(found) == 1 else 'are'} set without effect: {reason}."
+        for reason, found in names.items()
+    ]
 
 
 def list_all_kinds() -> list[type[BaseSettings]]:

@@ -4,7 +4,11 @@ from __future__ import annotations
 
 from typing import Any
 
+import litestar
 import pytest
+from litestar.types import Receive as LitestarReceive
+from litestar.types import Scope as LitestarScope
+from litestar.types import Send as LitestarSend
 from starlette.applications import Starlette
 from starlette.responses import PlainTextResponse
 from starlette.routing import Mount, Route
@@ -57,6 +61,23 @@ def test_prefixes_that_may_cover_something(prefix: str) -> None:
     async def legacy(scope: Any, receive: Any, send: Any) -> None: ...
 
     assert find(ORDERS, Mount("/legacy", app=legacy), parts=[protect(prefix)]) == []
+
+
+@pytest.mark.parametrize(
+    ("prefix", "is_found"), [("/files", True), ("/", False), ("/files/a", False), ("/other", False)]
+)
+def test_a_mount_of_litestar_serves_longer_names(prefix: str, is_found: bool) -> None:
+    """Litestar's mounts have no end: ``/files2`` leads to the app at ``/files``, and isn't below that prefix."""
+
+    @litestar.asgi("/files", is_mount=True)
+    async def files(scope: LitestarScope, receive: LitestarReceive, send: LitestarSend) -> None: ...
+
+    @litestar.get("/other")
+    async def other() -> None: ...
+
+    found = [each for each in find(app=litestar.Litestar([files, other]), parts=[protect(prefix)]) if "2'" in each]
+    assert bool(found) is is_found
+    assert all(each.startswith("protect('/files') doesn't cover '/files2', which Litestar's") for each in found)
 
 
 def test_a_host_without_routes() -> None:

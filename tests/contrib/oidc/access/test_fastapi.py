@@ -16,7 +16,7 @@ from starlette.routing import Host, Route
 from tests.contrib.oidc.access.apps import serve
 
 from bandmaster.contrib.fastapi import openapi_problems
-from bandmaster.contrib.oidc import CurrentUser, OptionalUser, Principal, protect, require
+from bandmaster.contrib.oidc import AccessSettings, CurrentUser, OptionalUser, Principal, protect, require
 from bandmaster.contrib.oidc.access.docs_page import DocsRoute, documented_security
 from bandmaster.contrib.oidc.access.route_reading import read_required_routes
 from bandmaster.contrib.oidc.access.security_schemes import SecurityScheme, security_description
@@ -253,6 +253,49 @@ async def test_the_docs_page_logs_in() -> None:
     assert page.headers["cross-origin-opener-policy"] == "same-origin-allow-popups"
     assert redirect.headers["cross-origin-opener-policy"] == "unsafe-none"
     assert other.headers["cross-origin-opener-policy"] == "same-origin"
+
+
+@pytest.mark.requirement("CA-29", "CA-12")
+@pytest.mark.parametrize(
+    ("provider", "own", "expected"),
+    [
+        (
+            {"audience": "https://api.example", "prompt": "login"},
+            None,
+            '{"audience": "https://api.example", "prompt": "login"}',
+        ),
+        ({"audience": "https://api.example"}, {"resource": "urn:shop"}, '{"resource": "urn:shop"}'),
+        ({"audience": "https://api.example"}, {}, None),
+        ({"scope": "more", "response_mode": "form_post", "pin": "47114711"}, None, None),
+        ({}, None, None),
+    ],
+)
+async def test_further_parameters_of_the_docs_page(provider: Any, own: Any, expected: str | None) -> None:
+    """The page asks for tokens as logins do (Auth0's audience), and shows nothing that may be a secret."""
+    access = {"docs_client_id": "docs", "docs_authorize_params": own}
+    auth = {**PROVIDER, "authorize_params": provider}
+    async with serve(make_app(), parts=PARTS, users=ActingUsers(), auth=auth, access=access) as running:
+        page = (await running.client.get("/docs")).text
+    found = '"usePkceWithAuthorizationCodeGrant": true'
+    found += "" if expected is None else f', "additionalQueryStringParams": {expected}'
+    assert f"{found}}})" in page
+    assert "4711" not in page
+
+
+async def test_parameters_of_one_of_several_providers() -> None:
+    """The page can't know at which provider the reader logs in."""
+    other = {"issuer": "https://other.example", "name": "other", "audiences": ("api",)}
+    auth = {**PROVIDER, "issuers": [other], "authorize_params": {"audience": "https://api.example"}}
+    access = {"docs_client_id": "docs"}
+    async with serve(make_app(), parts=PARTS, users=ActingUsers(), auth=auth, access=access) as running:
+        assert "additionalQueryStringParams" not in (await running.client.get("/docs")).text
+
+
+@pytest.mark.parametrize("name", ["state", "code_challenge", "client_secret", "scope"])
+def test_parameters_that_the_docs_page_may_not_have(name: str) -> None:
+    """Those of the flow, those with a setting of their own, and secrets."""
+    with pytest.raises(ValueError, match=f"can't set '{name}'"):
+        AccessSettings(docs_authorize_params={name: "x"})
 
 
 async def test_an_app_with_a_login_of_its_own_for_the_docs() -> None:

@@ -11,6 +11,7 @@ import pytest
 from starlette.routing import WebSocketRoute
 from starlette.websockets import WebSocket, WebSocketDisconnect
 from tests.contrib.oidc.access.apps import echo, serve
+from tests.contrib.oidc.clock import Clock
 
 from bandmaster.contrib.oidc import OpenWebSockets, Principal, TokenStoreError
 from bandmaster.contrib.oidc.testing import ActingUsers
@@ -18,16 +19,6 @@ from bandmaster.kernel.testing import WebSocketRefused
 
 pytestmark = pytest.mark.anyio
 ROUTES = (WebSocketRoute("/ws", echo),)
-
-
-class Clock:
-    """A clock that the test sets."""
-
-    def __init__(self) -> None:
-        self.now = 1_000.0
-
-    def __call__(self) -> float:
-        return self.now
 
 
 class Connection:
@@ -56,7 +47,7 @@ class Revoked:
 @pytest.mark.requirement("CA-10")
 async def test_a_websocket_whose_token_expires() -> None:
     """The close has code 3000, and comes with the expiry and the leeway, not before; the app sees a disconnect."""
-    users, clock, seen = ActingUsers(), Clock(), []
+    users, clock, seen = ActingUsers(), Clock(1_000.0), []
 
     async def listen(websocket: WebSocket) -> None:
         await websocket.accept()
@@ -82,9 +73,22 @@ async def test_a_websocket_whose_token_expires() -> None:
 
 
 @pytest.mark.requirement("CA-10")
+@pytest.mark.parametrize(("kind", "seconds"), [("token", 30), ("api_key", 0), ("bypass", 0)])
+async def test_only_tokens_have_the_leeway(kind: Any, seconds: float) -> None:
+    """A key ends at its expiry, as in requests: the clock of this machine has made both times."""
+    clock, connection = Clock(1_000.0), Connection()
+    websockets = OpenWebSockets(leeway=30, now=clock)
+    with websockets.watching(Principal("ada", kind=kind, expires_at=1_100), connection):
+        clock.now = 1_100 + seconds - 0.1
+        assert await websockets.close_expired() == 0
+        clock.now += 0.1
+        assert await websockets.close_expired() == 1
+
+
+@pytest.mark.requirement("CA-10")
 async def test_the_component_closes_by_itself() -> None:
     """The running application closes the WebSocket without anybody's call."""
-    users, clock = ActingUsers(), Clock()
+    users, clock = ActingUsers(), Clock(1_000.0)
     async with serve(users=users, routes=ROUTES) as running:
         websockets = running.resources[OpenWebSockets]
         websockets._now = clock
@@ -98,7 +102,7 @@ async def test_the_component_closes_by_itself() -> None:
 @pytest.mark.requirement("CA-10")
 async def test_a_token_that_expires_during_the_handshake() -> None:
     """A WebSocket that the app hasn't accepted by then is refused."""
-    users, clock = ActingUsers(), Clock()
+    users, clock = ActingUsers(), Clock(1_000.0)
     websockets = OpenWebSockets(now=clock)
 
     async def accept_late(websocket: WebSocket) -> None:
@@ -130,7 +134,7 @@ async def test_switched_off_by_a_setting() -> None:
 
 async def test_tokens_that_never_expire() -> None:
     """A WebSocket without an expiry, or of nobody, stays open."""
-    users, clock = ActingUsers(), Clock()
+    users, clock = ActingUsers(), Clock(1_000.0)
     websockets = OpenWebSockets(now=clock)
     async with serve(users=users, routes=ROUTES, overrides={OpenWebSockets: websockets}) as running:
         async with running.websocket("/ws", headers=users.act_as("ada")), running.websocket("/ws"):
@@ -144,7 +148,7 @@ async def test_tokens_that_never_expire() -> None:
 async def test_sessions_are_left_to_the_login() -> None:
     """A session may be extended after the WebSocket was opened, so that the first expiry decides nothing."""
     users = ActingUsers()
-    websockets = OpenWebSockets(now=Clock())
+    websockets = OpenWebSockets(now=Clock(1_000.0))
     async with serve(users=users, routes=ROUTES, overrides={OpenWebSockets: websockets}) as running:
         headers = users.act_as(Principal("ada", kind="session", expires_at=1))
         async with running.websocket("/ws", headers=headers):
@@ -153,7 +157,7 @@ async def test_sessions_are_left_to_the_login() -> None:
 
 async def test_deadlines_in_any_order() -> None:
     """Each WebSocket is closed at its own time, once, and one that has ended isn't closed."""
-    clock = Clock()
+    clock = Clock(1_000.0)
     websockets = OpenWebSockets(now=clock)
     connections = [Connection() for _ in range(4)]
     with ExitStack() as stack:
@@ -174,7 +178,7 @@ async def test_deadlines_in_any_order() -> None:
 
 async def test_an_earlier_deadline_wakes_the_timer() -> None:
     """The timer doesn't sleep until a later deadline when a WebSocket with an earlier one opens."""
-    clock, late, early = Clock(), Connection(), Connection()
+    clock, late, early = Clock(1_000.0), Connection(), Connection()
     websockets = OpenWebSockets(now=clock)
     async with anyio.create_task_group() as tasks:
         tasks.start_soon(websockets.run)
@@ -271,7 +275,7 @@ async def test_a_client_that_takes_no_close() -> None:
             self.closed.append((code, reason))
             await anyio.sleep_forever()
 
-    clock, hangs, other = Clock(), Hangs(), Connection()
+    clock, hangs, other = Clock(1_000.0), Hangs(), Connection()
     websockets = OpenWebSockets(now=clock)
     with (
         websockets.watching(Principal("ada", expires_at=1), hangs),
@@ -318,7 +322,7 @@ async def test_nothing_is_left_of_websockets_that_have_ended() -> None:
 
 async def test_deadlines_of_websockets_that_have_ended_do_not_pile_up() -> None:
     """A key that expires in a year opens many WebSockets until then; those that are open keep their deadlines."""
-    clock, early = Clock(), Connection()
+    clock, early = Clock(1_000.0), Connection()
     websockets = OpenWebSockets(now=clock)
     with websockets.watching(Principal("bob", expires_at=2_000), early):
         for _ in range(1_000):

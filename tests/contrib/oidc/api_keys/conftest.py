@@ -7,7 +7,7 @@ from collections.abc import AsyncIterator
 import pytest
 import sqlalchemy as sa
 from pydantic import SecretStr
-from tests.contrib.oidc.api_keys.clock import Clock
+from tests.contrib.oidc.clock import Clock
 from tests.contrib.persistence.sqlite_threads import sqlite_threads
 
 from bandmaster.contrib.oidc import ApiKeys, ApiKeySettings, HmacSha256Hasher, MemoryApiKeyStore, SqlApiKeyStore

@@ -9,8 +9,8 @@ import anyio
 import bcrypt
 import pytest
 from pydantic import SecretStr
-from tests.contrib.oidc.api_keys.clock import Clock
 from tests.contrib.oidc.api_keys.conftest import OLD_PEPPER, PEPPER
+from tests.contrib.oidc.clock import Clock
 
 from bandmaster.contrib.oidc import (
     ApiKeys,
@@ -91,10 +91,10 @@ async def test_a_verified_key_needs_no_bcrypt_for_a_while(calls) -> None:
     assert not await hasher.verify("another", stored)
     assert not await hasher.verify("another", stored)
     assert 3 == len(calls)
-    clock.move(59.9)
+    clock.advance(59.9)
     assert await hasher.verify(KEY, stored)
     assert 3 == len(calls)
-    clock.move(0.1)
+    clock.advance(0.1)
     assert await hasher.verify(KEY, stored)
     assert 4 == len(calls)
 

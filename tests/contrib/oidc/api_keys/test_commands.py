@@ -240,7 +240,7 @@ def test_what_is_missing_is_said(tmp_path, monkeypatch) -> None:
 
     monkeypatch.setenv("DATABASE_URL", f"sqlite:///{tmp_path / 'empty.sqlite3'}")
     empty = shop.run("list")
-    assert (1, True) == (empty.exit_code, "bandmaster db check" in empty.stderr)
+    assert (1, True) == (empty.exit_code, "make the table: bandmaster db upgrade" in empty.stderr)
 
     monkeypatch.delenv("AUTH_API_KEY_PEPPERS")
     for arguments in (["create", "acme"], ["rotate", "0" * 13]):

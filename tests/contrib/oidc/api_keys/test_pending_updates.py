@@ -4,7 +4,7 @@ from dataclasses import replace
 
 import anyio
 import pytest
-from tests.contrib.oidc.api_keys.clock import Clock
+from tests.contrib.oidc.clock import Clock
 from tests.logged import capture_logs
 
 from bandmaster.contrib.oidc import ApiKey, MemoryApiKeyStore
@@ -63,6 +63,15 @@ class Sleeps:
         self.receiver.close()
 
 
+def make(new):
+    """A function that makes a new hash."""
+
+    async def make_hash():
+        return new
+
+    return make_hash
+
+
 @pytest.fixture
 async def store():
     store = RecordingStore()
@@ -112,7 +121,7 @@ async def test_a_failed_write_is_kept_and_tried_again(updates, store) -> None:
     store.failure = AuthUnavailableError("the database is away")
     with capture_logs() as logs:
         updates.add_use(KEY, NOW)
-        updates.add_hash(KEY, "hmac-sha256$2026$2")
+        updates.add_renewal(KEY, make("hmac-sha256$2026$2"))
         for _ in range(3):
             assert not await updates.write()
         assert 2 == len(updates)
@@ -151,14 +160,20 @@ async def test_a_cancelled_write_loses_nothing(updates, store) -> None:
     """The service is cancelled at the stop, perhaps in the middle of a write: the last write has the rest."""
     store.hang = True
     updates.add_use(KEY, NOW)
-    updates.add_hash(KEY, "hmac-sha256$2026$2")
-    with anyio.move_on_after(0.01):
+    updates.add_renewal(KEY, make("hmac-sha256$2026$2"))
+    with anyio.CancelScope() as scope:
+
+        async def compute_and_cancel():
+            scope.cancel()
+            return "hmac-sha256$2026$2"
+
+        updates.add_renewal(replace(KEY, id="abcdefghijklm"), compute_and_cancel)
         await updates.write()
-    assert 2 == len(updates)
-    assert updates.has_hash(KEY)
+    assert 3 == len(updates)
     store.hang = False
     await updates.write_last()
-    assert [(KEY.id, KEY.hash, "hmac-sha256$2026$2"), {KEY.id: NOW}] == store.writes
+    new = "hmac-sha256$2026$2"
+    assert [(KEY.id, KEY.hash, new), ("abcdefghijklm", KEY.hash, new), {KEY.id: NOW}] == store.writes
 
 
 async def test_the_last_write_ends_although_the_store_hangs(updates, store, monkeypatch) -> None:
@@ -224,7 +239,7 @@ async def test_a_replaced_hash_alone_wakes_the_service(store) -> None:
     async with anyio.create_task_group() as tasks:
         tasks.start_soon(updates.run)
         await anyio.wait_all_tasks_blocked()
-        updates.add_hash(KEY, "hmac-sha256$2026$2")
+        updates.add_renewal(KEY, make("hmac-sha256$2026$2"))
         await anyio.wait_all_tasks_blocked()
         await sleep.end_one()
         assert [(KEY.id, KEY.hash, "hmac-sha256$2026$2")] == store.writes
@@ -235,8 +250,8 @@ async def test_a_replaced_hash_alone_wakes_the_service(store) -> None:
 async def test_what_was_written_before_a_failure_is_not_written_again(store, updates) -> None:
     """Of two hashes the second one fails: only that one is tried again."""
     second = replace(KEY, id="abcdefghijklm")
-    updates.add_hash(KEY, "hmac-sha256$2026$2")
-    updates.add_hash(second, "hmac-sha256$2026$3")
+    updates.add_renewal(KEY, make("hmac-sha256$2026$2"))
+    updates.add_renewal(second, make("hmac-sha256$2026$3"))
     write = store.replace_hash
 
     async def fail_for_the_second(key_id, old, new):
@@ -249,3 +264,66 @@ async def test_what_was_written_before_a_failure_is_not_written_again(store, upd
     store.replace_hash = write
     assert await updates.write()
     assert [KEY.id, second.id] == [key_id for key_id, _, _ in store.writes]
+
+
+@pytest.mark.requirement("CA-50")
+async def test_hashes_are_computed_by_the_service_a_few_at_a_time(store, updates) -> None:
+    """Uses don't wait for the hashes of all keys, which bcrypt needs long for."""
+    computed = []
+    for number in range(10):
+        key = replace(KEY, id=f"{number:013}")
+        await store.add(key)
+
+        async def compute(number=number):
+            computed.append(number)
+            return f"hmac-sha256$2026${number}"
+
+        updates.add_renewal(key, compute)
+        updates.add_renewal(key, compute)
+    updates.add_use(KEY, NOW)
+    assert (11, []) == (len(updates), computed)
+    assert await updates.write()
+    assert ([0, 1, 2, 3], {KEY.id: NOW}) == (computed, store.writes[-1])
+    assert await updates.write()
+    assert await updates.write()
+    assert (list(range(10)), 0) == (computed, len(updates))
+    assert "hmac-sha256$2026$9" == (await store.get(f"{9:013}")).hash
+
+
+async def test_the_number_of_keys_in_memory_is_bounded(updates, monkeypatch) -> None:
+    """Others change over at a later use."""
+    monkeypatch.setattr("bandmaster.contrib.oidc.api_keys.pending_updates._MOST_RENEWALS", 2)
+    for number in range(5):
+        updates.add_renewal(replace(KEY, id=f"{number:013}"), make("x"))
+    assert 2 == len(updates)
+
+
+@pytest.mark.parametrize("failure", [AuthUnavailableError("no thread was free"), RuntimeError("broken")])
+async def test_a_hash_that_cant_be_computed(store, updates, failure) -> None:
+    """Nothing else waits for it, and the next use of the key asks again."""
+
+    async def fail():
+        raise failure
+
+    updates.add_renewal(KEY, fail)
+    updates.add_use(KEY, NOW)
+    with capture_logs() as logs:
+        assert await updates.write()
+    assert ([{KEY.id: NOW}], 0) == (store.writes, len(updates))
+    assert isinstance(failure, RuntimeError) is bool(logs)
+    updates.add_renewal(KEY, make("hmac-sha256$2026$2"))
+    assert await updates.write()
+    assert (KEY.id, KEY.hash, "hmac-sha256$2026$2") == store.writes[-1]
+
+
+async def test_the_last_write_computes_nothing(store, updates) -> None:
+    """The stop doesn't wait for bcrypt."""
+
+    async def compute():
+        raise NotImplementedError
+
+    updates.add_renewal(KEY, compute)
+    updates.add_use(KEY, NOW)
+    with capture_logs() as logs:
+        await updates.write_last()
+    assert ([{KEY.id: NOW}], []) == (store.writes, logs)

@@ -273,7 +273,7 @@ async def test_a_database_that_is_away_is_a_transient_error() -> None:
 async def test_a_missing_table_is_a_permanent_error_that_says_what_to_run(tmp_path) -> None:
     """A database without the migrations is a mistake of the deployment."""
     manager = DatabaseManager(DatabaseSettings(url=f"sqlite:///{tmp_path / 'empty.sqlite3'}"))
-    with pytest.raises(ApiKeyError, match=r"auth_api_keys\? See bandmaster db check"):
+    with pytest.raises(ApiKeyError, match=r"no table auth_api_keys yet, make the table: bandmaster db upgrade"):
         await SqlApiKeyStore(manager).get(make().id)
     await manager.dispose()
     with pytest.raises(ApiKeyError, match="refuses the API keys"):

@@ -9,6 +9,7 @@ from urllib.parse import parse_qsl
 import anyio
 import pytest
 from tests.contrib.http.services import reply, serving
+from tests.contrib.oidc.clock import Clock
 
 from bandmaster.contrib.http import HttpSettings, open_client
 from bandmaster.contrib.oidc import ClientCredentials, ClientCredentialsSettings
@@ -57,20 +58,10 @@ class Service:
         return reply(401 if token in self.refused or "*" in self.refused else 200, seen.body)
 
 
-class Clock:
-    """The time of a test, in seconds."""
-
-    def __init__(self):
-        self.now = 1000.0
-
-    def __call__(self):
-        return self.now
-
-
 @pytest.fixture
 def clock():
     """The clock of sources of tokens."""
-    return Clock()
+    return Clock(1000.0)
 
 
 @pytest.fixture

@@ -5,6 +5,7 @@ from pydantic import ValidationError
 
 from bandmaster.contrib.oidc import ClientCredentialsSettings
 from bandmaster.contrib.oidc.client_credentials.settings import find_address_problems
+from bandmaster.contrib.oidc.request_params import reveal
 from bandmaster.kernel import KernelSettings, load_settings, named_settings
 
 GOOD = {"token_url": "https://id.example/token", "client_id": "shop", "client_secret": "hunter2"}
@@ -81,3 +82,12 @@ def test_each_service_has_variables_of_its_own(monkeypatch) -> None:
     settings = load_settings(kind)
     assert ("read", "write") == settings.scopes
     assert {"audience": "https://billing.example"} == settings.params
+
+
+@pytest.mark.requirement("AU-17")
+def test_further_parameters_may_be_secrets() -> None:
+    """Some providers want a password beside the client's secret."""
+    settings = ClientCredentialsSettings(**GOOD, params={"user_pin": "hunter3-hunter3", "audience": "billing"})
+    assert "hunter3" not in f"{settings!r}{settings.model_dump_json()}"
+    assert "'audience': 'billing'" in repr(settings)
+    assert {"user_pin": "hunter3-hunter3", "audience": "billing"} == reveal(settings.params)

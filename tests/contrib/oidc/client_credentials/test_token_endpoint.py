@@ -96,6 +96,8 @@ async def test_the_lifetime_is_a_number_of_seconds(client, provider, lifetime, e
         (404, b"<html>", "status 404; is the address right?", ""),
         (200, b"not json", "something else than a bearer token", ""),
         (200, b"[1]", "something else than a bearer token", ""),
+        (200, b'{"access_token": "a", "access_token": "b", "token_type": "bearer"}', "something else", ""),
+        (200, b'{"access_token": "a", "token_type": "bearer", "expires_in": NaN}', "something else than a bearer", ""),
         (200, {**TOKEN, "token_type": "mac"}, "something else than a bearer token", ""),
         (200, {**TOKEN, "token_type": None}, "something else than a bearer token", ""),
         (200, {**TOKEN, "access_token": ""}, "something else than a bearer token", ""),

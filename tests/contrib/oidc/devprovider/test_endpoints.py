@@ -5,8 +5,9 @@ from __future__ import annotations
 import base64
 
 import pytest
+from tests.contrib.oidc.clock import Clock
 from tests.contrib.oidc.devprovider.logins import ask, choose, log_in, read_json, read_redirect, redeem, refresh
-from tests.contrib.oidc.devprovider.test_login import ISSUER, KEY, Clock, verify
+from tests.contrib.oidc.devprovider.test_login import ISSUER, KEY, verify
 
 from bandmaster.contrib.oidc import DevProvider, DevUser
 from bandmaster.contrib.oidc.devprovider.messages import Request
@@ -14,7 +15,7 @@ from bandmaster.contrib.oidc.devprovider.messages import Request
 
 @pytest.fixture
 def clock() -> Clock:
-    return Clock()
+    return Clock(1_000_000.0)
 
 
 @pytest.fixture

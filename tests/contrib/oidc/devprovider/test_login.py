@@ -5,6 +5,7 @@ from __future__ import annotations
 import pytest
 from joserfc import jwt
 from joserfc.jwk import KeySet
+from tests.contrib.oidc.clock import Clock
 from tests.contrib.oidc.devprovider.logins import (
     CALLBACK,
     ask,
@@ -23,19 +24,9 @@ ISSUER = "http://127.0.0.1:8001"
 KEY = SigningKey()
 
 
-class Clock:
-    """A clock that the test sets."""
-
-    def __init__(self) -> None:
-        self.now = 1_000_000.0
-
-    def __call__(self) -> float:
-        return self.now
-
-
 @pytest.fixture
 def clock() -> Clock:
-    return Clock()
+    return Clock(1_000_000.0)
 
 
 @pytest.fixture

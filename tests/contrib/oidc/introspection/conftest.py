@@ -12,30 +12,13 @@ import pytest
 from pydantic import SecretStr
 from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
-from tests.logged import capture_logs
+from tests.contrib.oidc.clock import Clock
 
 from bandmaster.contrib.oidc.introspection.settings import IntrospectionSettings
 from bandmaster.contrib.oidc.introspection.verifier import IntrospectionVerifier
 from bandmaster.contrib.oidc.settings import IssuerSettings
 
 URL = "https://id.example/introspect"
-
-
-@pytest.fixture
-def logs():
-    """The events that are logged during the test."""
-    with capture_logs() as found:
-        yield found
-
-
-class Clock:
-    """A clock that the test moves."""
-
-    def __init__(self, now):
-        self.now = now
-
-    def __call__(self):
-        return self.now
 
 
 class Endpoint:
@@ -47,6 +30,9 @@ class Endpoint:
         self.answers = {"good": {"active": True, "sub": "ada", "aud": "shop", "scope": "read", "jti": "t"}}
         self.requests = []
         self.response = None
+        """The response to every request."""
+        self.responses = {}
+        """The responses to requests about single tokens."""
         self.hold = None
 
     async def __call__(self, scope, receive, send):
@@ -55,7 +41,7 @@ class Endpoint:
         self.requests.append((request, form))
         if self.hold is not None:
             await self.hold.wait()
-        response = self.response
+        response = self.responses.get(form["token"], self.response)
         if isinstance(response, Exception):
             raise response
         if response is None:
@@ -117,5 +103,5 @@ async def wait_until(condition):
             await anyio.sleep(0)
 
 
-def plain(status, body=b"", **headers):
+def plain(status, body=b"", headers=None):
     return Response(body, status, headers=headers)

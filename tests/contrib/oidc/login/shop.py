@@ -14,6 +14,7 @@ from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
 from starlette.routing import Route, WebSocketRoute
 from starlette.websockets import WebSocket
+from tests.contrib.oidc.clock import Clock
 from tests.contrib.oidc.login.browser import Browser
 from tests.contrib.oidc.login.openid_provider import OpenIDProvider
 
@@ -39,19 +40,6 @@ from bandmaster.kernel import Context, KernelSettings, LifespanBand, lifespan
 from bandmaster.kernel.testing import Running, run
 
 APP = "https://app.example"
-
-
-class Clock:
-    """Seconds since the epoch, as the test sets them."""
-
-    def __init__(self, now: float = 1_800_000_000) -> None:
-        self.now = now
-
-    def __call__(self) -> float:
-        return self.now
-
-    def advance(self, seconds: float) -> None:
-        self.now += seconds
 
 
 async def show_home(request: Request) -> Response:

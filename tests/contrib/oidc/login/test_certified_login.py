@@ -9,7 +9,8 @@ import anyio
 import httpx2
 import pytest
 from pydantic import SecretStr
-from tests.contrib.oidc.login.shop import Clock, make_component, make_host
+from tests.contrib.oidc.clock import Clock
+from tests.contrib.oidc.login.shop import make_component, make_host
 
 from bandmaster.contrib.oidc import (
     Login,

@@ -286,8 +286,30 @@ def test_settings_without_a_login_are_warned_of():
     off = {"client_id": None, "client_secret": None}
     [warning] = check(off, session_lifetime=60, after_login="/home")
     assert "AUTH_SESSION_LIFETIME, AUTH_AFTER_LOGIN" in warning
-    assert check(off) == []
+    [warning] = check(off)
+    assert "no effect: AUTH_PUBLIC_URL, AUTH_SESSION_KEYS. Set AUTH_CLIENT_ID" in warning
     assert check({}, session_lifetime=60) == []
+
+
+@pytest.mark.parametrize(
+    ("values", "found"),
+    [
+        (
+            {"issuer": "https://id.example", "login_scopes": ["openid"], "userinfo": False},
+            "AUTH_LOGIN_SCOPES, AUTH_USERINFO",
+        ),
+        ({"public_url": "https://shop.example"}, "AUTH_PUBLIC_URL"),
+        ({"issuer": "https://id.example", "audiences": ["a"]}, None),
+        ({"login_scopes": ["openid"]}, None),  # which is told of a provider without an issuer
+    ],
+)
+def test_settings_of_providers_that_only_logins_use(values, found):
+    """A provider of tokens alone asks for no scopes, and sends no browser anywhere."""
+    overrides = {AuthSettings: AuthSettings(**values), LoginSettings: LoginSettings(), httpx2.AsyncClient: Nobody()}
+    app = create_app(contributions=PARTS, discover=False, role="web", overrides=overrides)
+    warnings = list(find_idle_settings(app))
+    assert [found] == [str(one).partition("no effect: ")[2].partition(". Set")[0] for one in warnings] or not found
+    assert bool(warnings) is bool(found)
 
 
 @pytest.mark.anyio

@@ -1,14 +1,14 @@
 """Logging in: the authorization code flow, its cookies, and where it leads."""
 
-import itertools
 import json
 from urllib.parse import parse_qs, urlsplit
 
-import anyio
 import pytest
-from starlette.responses import JSONResponse, PlainTextResponse
+from starlette.responses import JSONResponse
+from tests.contrib.oidc.clock import Clock
 from tests.contrib.oidc.login.openid_provider import OpenIDProvider
-from tests.contrib.oidc.login.shop import Clock, make_issuer, open_shop
+from tests.contrib.oidc.login.shop import make_issuer, open_shop
+from tests.contrib.oidc.login.steps import answer, begin
 from tests.contrib.oidc.login.stores import UnreliableStore
 from tests.logged import capture_logs
 
@@ -19,19 +19,6 @@ from bandmaster.contrib.oidc.login.providers import Endpoints
 from bandmaster.contrib.oidc.sessions.store import new_session_id
 
 pytestmark = pytest.mark.anyio
-
-
-async def begin(browser, path="/auth/login"):
-    """Begin a login; the address of the provider."""
-    response = await browser.visit(path, follow=False)
-    assert response.status_code == 303
-    return response.headers["location"]
-
-
-async def answer(browser, address):
-    """Let the provider answer; the address of the callback."""
-    response = await browser.visit(address, follow=False)
-    return response.headers["location"]
 
 
 @pytest.mark.requirement("AU-6")
@@ -110,143 +97,6 @@ async def test_a_recent_login_can_be_required():
     ):
         async with open_shop(OpenIDProvider(change_claims=change), issuer=changes) as shop:
             assert (await shop.browser().visit("/auth/login")).status_code == 403
-
-
-@pytest.mark.requirement("CA-21")
-@pytest.mark.parametrize("order", list(itertools.permutations(range(3))))
-async def test_logins_in_several_tabs_finish_in_any_order(order):
-    """Each tab has a state of its own, and comes back to its own page."""
-    async with open_shop() as shop:
-        browser = shop.browser()
-        addresses = [await begin(browser, f"/auth/login?return_to=/private/{tab}") for tab in range(3)]
-        for tab in order:
-            response = await browser.visit(await answer(browser, addresses[tab]))
-            assert str(response.request.url) == f"https://app.example/private/{tab}"
-            assert response.json()["user"] == "alice"
-        assert browser.cookies.keys() == {"__Host-session"}
-
-
-@pytest.mark.requirement("CA-21")
-async def test_abandoned_logins_make_room():
-    """A browser keeps five logins under way; the oldest goes first."""
-    async with open_shop() as shop:
-        browser = shop.browser()
-        addresses = []
-        for _ in range(8):
-            addresses.append(await begin(browser))
-            shop.clock.advance(1)
-        assert len(browser.cookies) == 5
-        for address in addresses[:3]:
-            assert (await browser.visit(await answer(browser, address))).status_code == 400
-        for address in reversed(addresses[3:]):
-            assert (await browser.visit(await answer(browser, address))).status_code == 200
-
-
-@pytest.mark.requirement("CA-21")
-async def test_logins_that_lead_to_long_addresses_keep_the_cookies_small():
-    """Proxies refuse requests with 8 KiB of cookies: the oldest logins go before that, and the newest one finishes."""
-    async with open_shop() as shop:
-        browser = shop.browser()
-        for _ in range(5):
-            address = await begin(browser, f"/auth/login?return_to=/{'x' * 1000}")
-            shop.clock.advance(1)
-            assert sum(len(cookie.value) for cookie in browser.cookies.values()) <= 4096
-        assert len(browser.cookies) == 2
-        assert (await browser.visit(await answer(browser, address), follow=False)).status_code == 303
-
-
-async def test_a_login_is_finished_once():
-    """A callback that is visited again asks the provider nothing, and logs nobody in."""
-    async with open_shop() as shop:
-        browser = shop.browser()
-        callback = await answer(browser, await begin(browser))
-        before = dict(browser.cookies)
-        assert (await browser.visit(callback)).status_code == 200
-        assert (await browser.visit(callback)).status_code == 400
-        # Also with the cookie that the first visit has removed.
-        browser.cookies.clear()
-        browser.cookies.update(before)
-        response = await browser.visit(callback)
-        assert response.status_code == 400
-        assert "__Host-session" not in browser.cookies
-        assert len(shop.provider.token_requests) == 1
-
-
-async def test_two_callbacks_at_once_use_a_login_once():
-    """A double click sends the code to the provider once."""
-    async with open_shop() as shop:
-        browser = shop.browser()
-        callback = await answer(browser, await begin(browser))
-        statuses = []
-
-        async def visit():
-            statuses.append((await browser.visit(callback, follow=False)).status_code)
-
-        async with anyio.create_task_group() as tasks:
-            tasks.start_soon(visit)
-            tasks.start_soon(visit)
-        assert sorted(statuses) == [303, 400]
-        assert len(shop.provider.token_requests) == 1
-
-
-@pytest.mark.requirement("AU-6")
-async def test_a_login_belongs_to_the_browser_that_began_it():
-    """The callback of one browser, opened in another, logs nobody in there: no login CSRF."""
-    async with open_shop() as shop:
-        attacker, victim = shop.browser(), shop.browser()
-        await begin(victim)
-        callback = await answer(attacker, await begin(attacker))
-        response = await victim.visit(callback, origin="https://evil.example")
-        assert response.status_code == 400
-        assert "__Host-session" not in victim.cookies
-        assert shop.provider.token_requests == []
-
-
-async def test_a_login_takes_ten_minutes_at_the_most():
-    """After that the callback is refused, also where the browser has kept the cookie."""
-    async with open_shop() as shop:
-        browser = shop.browser()
-        callback = await answer(browser, await begin(browser))
-        shop.clock.advance(600)
-        assert (await browser.visit(callback)).status_code == 400
-        assert shop.provider.token_requests == []
-
-
-@pytest.mark.parametrize(
-    "query",
-    ["", "?code=x", "?state=x", "?state=x&code=a&code=b", "?state=%FF&code=x", "?state=&code=x", "?code=x&state=s"],
-)
-async def test_a_malformed_answer_is_refused(query):
-    """A callback without a state of this browser gives an error page, with the address of the login."""
-    async with open_shop() as shop:
-        response = await shop.browser().visit(f"/auth/callback{query}")
-        assert response.status_code == 400
-        assert "https://app.example/auth/login" in response.text
-
-
-@pytest.mark.parametrize("tampered", ["x", "1.AAAA", ""])
-async def test_a_changed_cookie_is_no_login(tampered):
-    """The cookie of a login under way is encrypted; another text is no login."""
-    async with open_shop() as shop:
-        browser = shop.browser()
-        callback = await answer(browser, await begin(browser))
-        [cookie] = browser.cookies.values()
-        for secret in parse_qs(urlsplit(callback).query)["state"]:
-            assert secret not in cookie.value
-        cookie.value = tampered
-        assert (await browser.visit(callback)).status_code == 400
-
-
-async def test_the_cookie_of_one_login_does_not_fit_another():
-    """A cookie is bound to its name, which comes from the state."""
-    async with open_shop() as shop:
-        browser = shop.browser()
-        await begin(browser)
-        [first] = browser.cookies.values()
-        callback = await answer(browser, await begin(browser))
-        for cookie in browser.cookies.values():
-            cookie.value = first.value
-        assert (await browser.visit(callback)).status_code == 400
 
 
 async def test_a_login_gives_a_new_id():
@@ -341,171 +191,6 @@ async def test_addresses_never_come_from_the_request():
         assert response.headers["location"] == "/auth/login?return_to=/private"
         response = await browser.fetch("GET", "/private", headers=headers)
         assert response.json()["login"] == "https://app.example/auth/login"
-
-
-@pytest.mark.requirement("CA-24")
-async def test_only_navigations_are_redirected():
-    """A page in the window is redirected to the login; scripts, frames and programs get 401 with the address."""
-    async with open_shop() as shop:
-        browser = shop.browser()
-        response = await browser.visit("/private/a b?x=1&y=2", follow=False)
-        assert response.status_code == 303
-        assert response.headers["location"] == "/auth/login?return_to=/private/a%2520b%3Fx%3D1%26y%3D2"
-        assert "www-authenticate" not in response.headers
-        frame = {"sec-fetch-mode": "navigate", "sec-fetch-dest": "iframe", "accept": "text/html"}
-        script = {"accept": "text/html", "x-requested-with": "XMLHttpRequest"}
-        for headers in (frame, script, {"sec-fetch-mode": "cors"}, {}, {"accept": "application/json"}):
-            response = await shop.running.client.get("/private", headers=headers)
-            assert response.status_code == 401, headers
-            assert response.headers["www-authenticate"] == "Bearer"
-        response = await browser.fetch("GET", "/private")
-        assert response.headers["content-type"] == "application/problem+json"
-        assert int(response.headers["content-length"]) == len(response.content)
-        assert response.json() == {
-            "type": "about:blank",
-            "title": "Unauthorized",
-            "status": 401,
-            "detail": "This needs authentication.",
-            "instance": "/private",
-            "login": "https://app.example/auth/login",
-        }
-
-
-async def test_an_old_browser_is_redirected_by_its_accept_header():
-    """Without Fetch Metadata a request for HTML counts as a navigation."""
-    async with open_shop() as shop:
-        response = await shop.running.client.get("/private", headers={"accept": "text/html,*/*;q=0.8"})
-        assert response.status_code == 303
-
-
-async def test_a_client_with_another_credential_is_not_sent_to_a_login():
-    """A 401 for an Authorization header stays as it is."""
-    async with open_shop() as shop:
-        headers = {"authorization": "Bearer x", "accept": "text/html", "sec-fetch-mode": "navigate"}
-        response = await shop.running.client.get("/private", headers=headers)
-        assert response.status_code == 401
-        assert "auth/login" not in response.text
-
-
-async def test_a_navigation_comes_back_to_its_page():
-    """The path and the query of the page that was refused are those after the login."""
-    async with open_shop() as shop:
-        response = await shop.browser().visit("/private/a%20b?x=1&y=2")
-        assert str(response.request.url) == "https://app.example/private/a%20b?x=1&y=2"
-        assert response.json()["user"] == "alice"
-
-
-SECOND = {
-    "issuer": "https://op.second.example",
-    "client_id": "shop2",
-    "redirect_uris": ("https://app.example/auth/callback/second",),
-}
-
-
-async def test_several_providers_side_by_side():
-    """A page lets the user choose; each provider has addresses of its own, and sessions say whose they are."""
-    async with open_shop(others=[OpenIDProvider(**SECOND, user="bob")]) as shop:
-        browser = shop.browser()
-        page = await browser.visit("/auth/login?return_to=/private")
-        assert '<a href="/auth/login?return_to=/private">default</a>' in page.text
-        assert '<a href="/auth/login/second?return_to=/private">second</a>' in page.text
-        response = await browser.visit("/auth/login/second?return_to=/private")
-        assert response.json() | {"token": ""} == {"user": "bob", "issuer": "https://op.second.example", "token": ""}
-        assert (await browser.visit("/auth/login/third")).status_code == 404
-
-
-async def test_an_answer_of_another_provider_is_refused():
-    """No code is sent to another provider (mix-up, RFC 9700, 4.4): neither by its address nor by its issuer."""
-    second = OpenIDProvider(**SECOND)
-    async with open_shop(others=[second]) as shop:
-        browser = shop.browser()
-        honest = await begin(browser, "/auth/login/default")
-        state = parse_qs(urlsplit(honest).query)["state"][0]
-        for callback in (
-            f"/auth/callback/second?code=stolen&state={state}",
-            f"/auth/callback?code=stolen&state={state}&iss=https://op.second.example",
-        ):
-            assert (await browser.visit(callback)).status_code == 400
-        assert shop.provider.token_requests == second.token_requests == []
-
-
-@pytest.mark.parametrize("issuer", ["https://op.example/", "https://OP.example", "", "https://evil.example"])
-async def test_another_issuer_in_the_answer_is_refused(issuer):
-    """RFC 9207, 2.4: iss is compared character for character."""
-    change = lambda sent: {**sent, "iss": issuer}  # noqa: E731
-    async with open_shop(OpenIDProvider(change_authorization=change)) as shop:
-        assert (await shop.browser().visit("/auth/login")).status_code == 400
-        assert shop.provider.token_requests == []
-
-
-async def test_an_issuer_that_was_promised_must_be_there():
-    """RFC 9207, 2.4: without iss the answer of a provider that promises iss is refused; of others it is accepted."""
-    without = lambda sent: {name: value for name, value in sent.items() if name != "iss"}  # noqa: E731
-    async with open_shop(OpenIDProvider(change_authorization=without)) as shop:
-        assert (await shop.browser().visit("/auth/login")).status_code == 400
-    async with open_shop(OpenIDProvider(sends_iss=False)) as shop:
-        await shop.log_in()
-
-
-@pytest.mark.parametrize("error", ["access_denied", "login_required", "<script>", "x" * 100])
-async def test_a_login_that_the_provider_refuses(error):
-    """The user sees an error page with a known code, and nothing that the provider has made up."""
-    change = lambda sent: {  # noqa: E731
-        "error": error,
-        "error_description": "<b>hello</b>",
-        "state": sent["state"],
-        "iss": sent["iss"],
-    }
-    async with open_shop(OpenIDProvider(change_authorization=change)) as shop:
-        browser = shop.browser()
-        response = await browser.visit("/auth/login")
-        assert response.status_code == 403
-        assert "hello" not in response.text
-        assert "<script>" not in response.text
-        assert (error if error.isidentifier() and len(error) < 40 else "unknown_error") in response.text
-        assert browser.cookies == {}
-
-
-async def test_a_provider_that_is_away_gives_503():
-    """At the beginning of a login, at the token endpoint and at userinfo; nobody is logged in, and nothing stays."""
-    async with open_shop() as shop:
-        browser = shop.browser()
-        shop.provider.is_down = True
-        response = await browser.visit("/auth/login")
-        assert (response.status_code, response.headers["retry-after"]) == (503, "1")
-        shop.provider.is_down = False
-        shop.provider.token_answer = lambda: PlainTextResponse("oops", 500)
-        assert (await browser.visit("/auth/login")).status_code == 503
-        shop.provider.token_answer = None
-        shop.provider.userinfo_answer = lambda: PlainTextResponse("oops", 500)
-        assert (await browser.visit("/auth/login")).status_code == 503
-        assert browser.cookies == {}
-        assert len(shop.store) == 0
-
-
-@pytest.mark.parametrize(
-    "answer_of_userinfo",
-    [lambda: JSONResponse({"error": "invalid_token"}, 401), lambda: JSONResponse({"name": "nobody"})],
-    ids=["a refusal", "no subject"],
-)
-async def test_userinfo_that_does_not_hold(answer_of_userinfo):
-    """A userinfo endpoint that refuses its own token, or names nobody, ends the login."""
-    async with open_shop(OpenIDProvider(userinfo_answer=answer_of_userinfo)) as shop:
-        assert (await shop.browser().visit("/auth/login")).status_code == 403
-
-
-async def test_userinfo_can_be_left_out():
-    """A provider whose ID token says enough isn't asked for more."""
-    async with open_shop(issuer={"userinfo": False}) as shop:
-        await shop.log_in()
-        assert shop.provider.userinfo_requests == 0
-
-
-async def test_a_token_answer_without_an_id_token_is_no_login():
-    """OpenID Connect Core, 3.1.3.3: an ID token is required."""
-    change = lambda tokens: {name: value for name, value in tokens.items() if name != "id_token"}  # noqa: E731
-    async with open_shop(OpenIDProvider(change_tokens=change)) as shop:
-        assert (await shop.browser().visit("/auth/login")).status_code == 403
 
 
 @pytest.mark.requirement("CA-43")

@@ -2,8 +2,9 @@
 
 import pytest
 from pydantic import SecretStr
+from tests.contrib.oidc.clock import Clock
 from tests.contrib.oidc.login.openid_provider import OpenIDProvider
-from tests.contrib.oidc.login.shop import APP, Clock, open_shop
+from tests.contrib.oidc.login.shop import APP, open_shop
 from tests.contrib.oidc.login.stores import UnreliableStore
 from tests.logged import capture_logs
 
@@ -82,6 +83,25 @@ async def test_a_link_of_another_site_asks_first():
         address, fields = browser.read_form(page)
         response = await browser.submit(address, fields, origin=APP)
         assert response.json()["user"] is None
+
+
+@pytest.mark.parametrize(
+    "headers",
+    [
+        {"sec-fetch-dest": "image", "sec-fetch-mode": "no-cors"},
+        {"sec-fetch-dest": "iframe"},
+        {"sec-purpose": "prefetch;prerender"},
+    ],
+)
+async def test_what_a_page_of_ours_embeds_asks_first(headers):
+    """An image or a frame whose address another user has written logs nobody out, and neither does a prefetch."""
+    async with open_shop() as shop:
+        browser = await shop.log_in()
+        answer = await browser.visit("/auth/logout", origin=APP, headers=headers)
+        assert "Do you want to log out?" in answer.text
+        assert (await browser.visit("/")).json()["user"] == "alice"
+        assert (await browser.fetch("GET", "/auth/logout")).status_code == 303
+        assert len(shop.store) == 0
 
 
 async def test_the_form_works_in_an_old_browser():

@@ -4,8 +4,9 @@ import json
 
 import anyio
 import pytest
+from tests.contrib.oidc.clock import Clock
 from tests.contrib.oidc.login.openid_provider import OpenIDProvider
-from tests.contrib.oidc.login.shop import Clock, make_issuer
+from tests.contrib.oidc.login.shop import make_issuer
 
 from bandmaster.contrib.oidc import MemorySessionStore
 from bandmaster.contrib.oidc.errors import AuthUnavailableError, InvalidTokenError
@@ -30,6 +31,14 @@ def test_cookies_are_read():
     assert read_cookie(scope, "b") == "x=y"
     assert read_cookie(scope, "e") is None
     assert read_cookie(make_scope(), "a") is None
+
+
+@pytest.mark.parametrize("sign", [b"\x85", b"\xa0", b"\x0b", b"\x0c", b"\x1c", b"\x1f"])
+def test_a_cookie_of_a_sibling_host_has_another_name(sign):
+    """Only blanks and tabs are stripped: a browser lets any host set a cookie whose name begins with another byte."""
+    scope = make_scope((b"cookie", sign + b"__Host-session=theirs; \t__Host-session=ours"))
+    assert read_cookie(scope, "__Host-session") == "ours"
+    assert read_cookie(make_scope((b"cookie", sign + b"__Host-session=theirs")), "__Host-session") is None
 
 
 def test_a_cookie_is_written():

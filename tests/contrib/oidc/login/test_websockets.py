@@ -3,8 +3,9 @@
 import anyio
 import pytest
 from starlette.responses import JSONResponse
+from tests.contrib.oidc.clock import Clock
 from tests.contrib.oidc.login.openid_provider import OpenIDProvider
-from tests.contrib.oidc.login.shop import APP, Clock, open_shop
+from tests.contrib.oidc.login.shop import APP, open_shop
 from tests.contrib.oidc.login.stores import UnreliableStore
 
 from bandmaster.contrib.oidc import SESSION_ENDED

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import time
-from contextlib import AsyncExitStack, ExitStack, asynccontextmanager
+from contextlib import AsyncExitStack, asynccontextmanager
 from types import SimpleNamespace
 
 import pytest
 from pydantic import SecretStr
-from tests.logged import capture_logs
+from tests.contrib.oidc.real_stores import anyio_backend as anyio_backend
+from tests.contrib.oidc.real_stores import clock as clock
+from tests.contrib.oidc.real_stores import start_redis as start_redis
 
 from bandmaster.contrib.oidc.sessions.cipher import Cipher
 from bandmaster.contrib.oidc.sessions.memory import MemorySessionStore
@@ -19,38 +21,8 @@ from bandmaster.contrib.oidc.sessions.store import Session
 from bandmaster.contrib.oidc.sessions.tables import metadata
 from bandmaster.contrib.persistence import DatabaseManager, DatabaseSettings
 from bandmaster.contrib.redis import RedisSettings, open_client
-from bandmaster.contrib.redis.testing import redis_server
-from bandmaster.kernel.testing import ServerUnavailable, skip_or_fail
 
 KEY = "k" * 43
-
-
-@pytest.fixture
-def anyio_backend():
-    """Redis and databases are used on asyncio only."""
-    return "asyncio"
-
-
-@pytest.fixture
-def logs():
-    """The events that are logged during the test."""
-    with capture_logs() as found:
-        yield found
-
-
-class Clock:
-    """A clock that the test moves, from the real time on: servers let keys expire by that."""
-
-    def __init__(self):
-        self.now = time.time()
-
-    def __call__(self):
-        return self.now
-
-
-@pytest.fixture
-def clock():
-    return Clock()
 
 
 def make_session(**values):
@@ -127,22 +99,6 @@ async def store(request, open_store):
     if request.param == "postgres":
         request.getfixturevalue("postgres_of_test")
     return await open_store(request.param)
-
-
-@pytest.fixture
-def start_redis(tmp_path):
-    """Starts servers with options for one test, and ends them after the test."""
-    with ExitStack() as stack:
-
-        def start(*options):
-            folder = tmp_path / f"redis-{len(list(tmp_path.iterdir()))}"
-            folder.mkdir()
-            try:
-                return stack.enter_context(redis_server(folder, options=options))
-            except ServerUnavailable as error:
-                skip_or_fail(error)
-
-        yield start
 
 
 SHARED = SimpleNamespace(kinds=["redis", "sqlite", "postgres"])

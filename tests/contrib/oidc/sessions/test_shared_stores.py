@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from datetime import UTC, datetime, timedelta
 
 import anyio
 import pytest
@@ -161,7 +162,8 @@ async def test_a_lost_lock_is_told(pair, logs):
             await one._client.set(f"{one._prefix}lock:{hash_id('s')}", "thief", px=60_000)
         else:
             async with one._manager.session() as session:
-                await session.execute(locks_table.update().values(owner="thief"))
+                ends = datetime.now(UTC) + timedelta(minutes=1)
+                await session.execute(locks_table.update().values(owner="thief", expires_at=ends))
         with anyio.fail_after(20):
             while not any("was lost" in entry["event"] for entry in logs):
                 await anyio.sleep(0.02)

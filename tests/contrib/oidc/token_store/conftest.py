@@ -2,48 +2,18 @@
 
 from __future__ import annotations
 
-import time
-from contextlib import ExitStack
 from datetime import UTC, datetime, timedelta
 
 import pytest
-from tests.logged import capture_logs
+from tests.contrib.oidc.real_stores import anyio_backend as anyio_backend
+from tests.contrib.oidc.real_stores import clock as clock
+from tests.contrib.oidc.real_stores import start_redis as start_redis
 
 from bandmaster.contrib.oidc.principal import Principal
 from bandmaster.contrib.oidc.token_store.memory import MemoryTokenStore
 from bandmaster.contrib.oidc.token_store.redis_store import RedisTokenStore
 from bandmaster.contrib.oidc.token_store.stored_token import StoredToken
 from bandmaster.contrib.redis import RedisSettings, open_client
-from bandmaster.contrib.redis.testing import redis_server
-from bandmaster.kernel.testing import ServerUnavailable, skip_or_fail
-
-
-@pytest.fixture
-def anyio_backend():
-    """Redis is used on asyncio only."""
-    return "asyncio"
-
-
-@pytest.fixture
-def logs():
-    """The events that are logged during the test."""
-    with capture_logs() as found:
-        yield found
-
-
-class Clock:
-    """A clock that the test moves, from the real time on: Redis lets keys expire by that."""
-
-    def __init__(self):
-        self.now = time.time()
-
-    def __call__(self):
-        return self.now
-
-
-@pytest.fixture
-def clock():
-    return Clock()
 
 
 def make_token(jti="t", user_id="ada", *, age=10, life=3600, **values):
@@ -88,10 +58,6 @@ def store(kind, open_tokens):
 
 
 @pytest.fixture
-def own_redis(tmp_path):
+def own_redis(start_redis):
     """A server that the test may stop."""
-    with ExitStack() as stack:
-        try:
-            yield stack.enter_context(redis_server(tmp_path, options=["--loglevel", "notice"]))
-        except ServerUnavailable as error:
-            skip_or_fail(error)
+    return start_redis("--loglevel", "notice")

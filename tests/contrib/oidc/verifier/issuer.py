@@ -76,16 +76,6 @@ def publish(key, kid="one", **members):
     return {**key.as_dict(private=False), **named, **members}
 
 
-class Clock:
-    """A clock that the test moves."""
-
-    def __init__(self, now=1000.0):
-        self.now = now
-
-    def __call__(self):
-        return self.now
-
-
 class Issuer(httpx2.AsyncBaseTransport):
     """Answers the requests of a client as a provider, and counts them by address.
 

@@ -293,6 +293,7 @@ ATTACKS = {
     "sub of 5000 characters": good(sub="x" * 5000),
     "jti is an object": good(jti={"$ne": ""}),
     "an ID token": good(at_hash="x"),
+    "an ID token without at_hash": good(nonce="n"),
     "an ID token of Keycloak": good(typ="ID"),
     "a refresh token of Keycloak": good(typ="Refresh"),
     "an ID token of Cognito": good(token_use="id"),

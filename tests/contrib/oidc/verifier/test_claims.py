@@ -20,7 +20,8 @@ from tests.contrib.oidc.verifier.issuer import (
 )
 
 from bandmaster.contrib.oidc import InvalidTokenError
-from bandmaster.contrib.oidc.tokens.claims import check_times, read_scopes
+from bandmaster.contrib.oidc.claim_values import check_times, read_name, read_time
+from bandmaster.contrib.oidc.tokens.claims import read_scopes
 
 NOW = 1_000_000.0
 ENTRA = "https://login.microsoftonline.com/{tenantid}/v2.0"
@@ -119,6 +120,16 @@ async def test_id_tokens_are_accepted_where_the_settings_say_so() -> None:
 
 
 @pytest.mark.anyio
+async def test_a_nonce_is_a_mark_of_id_tokens() -> None:
+    """An ID token needn't have at_hash. An access token that has the login's nonce says that it is one."""
+    with pytest.raises(InvalidTokenError, match="nonce"):
+        await verify(make_token(nonce="n"))
+    assert (await verify(make_token(nonce="n"), access_token_type="id_token")).subject == "alice"
+    for marked in ({"typ": "Bearer"}, {"token_use": "access"}):
+        assert (await verify(make_token(nonce="n", **marked))).subject == "alice"
+
+
+@pytest.mark.anyio
 @pytest.mark.requirement("CA-11")
 @pytest.mark.parametrize("setting", ["EdDSA", "Ed25519"])
 @pytest.mark.parametrize("named", [None, "EdDSA", "Ed25519"])
@@ -175,6 +186,18 @@ async def test_a_key_that_the_provider_restricts_to_one_tenant_signs_for_no_othe
         await verify(token, publish(key_for("ES256"), issuer=ENTRA.replace("{tenantid}", "t2")), **settings)
 
 
+@pytest.mark.anyio
+async def test_a_key_of_another_tenant_signs_for_no_plain_issuer() -> None:
+    """The key set of Entra has keys of several tenants, also where the settings name the issuer of one tenant alone."""
+    ours, theirs = "5c1f1a0e-0d0b-4a2e-8d0c-0123456789ab", "9188040d-6c67-4c5b-b112-36a304b66dad"
+    issuer = ENTRA.replace("{tenantid}", ours)
+    settings, token = {"issuer": issuer, "jwks_url": f"{ISSUER}/keys"}, make_token(iss=issuer)
+    for accepted in (ENTRA, issuer, 5):
+        assert "alice" == (await verify(token, publish(key_for("ES256"), issuer=accepted), **settings)).subject
+    with pytest.raises(InvalidTokenError, match="isn't signed"):
+        await verify(token, publish(key_for("ES256"), issuer=ENTRA.replace("{tenantid}", theirs)), **settings)
+
+
 @pytest.mark.requirement("AU-5")
 @pytest.mark.parametrize(
     ("claims", "holds"),
@@ -198,6 +221,55 @@ def test_the_leeway_is_exact(claims, holds):
     else:
         with pytest.raises(InvalidTokenError):
             check_times(claims, NOW, 30)
+
+
+def test_a_token_that_must_say_when_it_was_issued():
+    """ID tokens and logout tokens have iat, and access tokens need none."""
+    assert NOW + 1 == check_times({"exp": NOW + 1, "iat": NOW}, NOW, 30, needs_issue=True)
+    assert NOW + 1 == check_times({"exp": NOW + 1}, NOW, 30)
+    with pytest.raises(InvalidTokenError, match="it has no iat"):
+        check_times({"exp": NOW + 1}, NOW, 30, needs_issue=True)
+
+
+@pytest.mark.parametrize(
+    ("value", "holds"),
+    [("a", True), ("x" * 1024, True), ("", False), ("x" * 1025, False), ("a\nb", False), (7, False), (["a"], False)],
+)
+def test_names_are_short_texts(value, holds):
+    """Subjects, clients and ids go into logs and keys of stores."""
+    if holds:
+        assert value == read_name({"sub": value}, "sub")
+    else:
+        with pytest.raises(InvalidTokenError, match="sub isn't a short text"):
+            read_name({"sub": value}, "sub")
+
+
+@pytest.mark.parametrize(
+    ("value", "holds"),
+    [
+        (0, True),
+        (253_402_300_799, True),
+        (-1, False),
+        (-0.5, False),
+        (253_402_300_800, False),
+        (True, False),
+        (None, False),
+    ],
+)
+def test_times_are_numbers_within_the_years_of_dates(value, holds):
+    """From 1970 to 9999; null is no time."""
+    if holds:
+        assert value == read_time({"nbf": value}, "nbf")
+    else:
+        with pytest.raises(InvalidTokenError, match="nbf isn't a time in seconds"):
+            read_time({"nbf": value}, "nbf")
+
+
+@pytest.mark.anyio
+async def test_the_client_by_the_first_of_its_claims() -> None:
+    """azp is the party that the token was issued to (OpenID Connect Core, section 2); others follow."""
+    assert "spa" == (await verify(make_token(azp="spa", client_id="api", appid="old"))).client_id
+    assert "api" == (await verify(make_token(client_id="api", appid="old"))).client_id
 
 
 @given(st.integers(0, 10**11), st.integers(0, 10**11), st.integers(0, 300))

@@ -106,6 +106,17 @@ def test_a_templated_issuer_is_accepted_for_the_tenants_of_the_settings():
         parse(settings=settings, issuer=template.replace("{tenantid}", "t3"))
 
 
+@pytest.mark.parametrize(
+    ("value", "promised"), [(True, True), (False, False), ("true", False), (1, False), (None, False)]
+)
+def test_a_promise_is_exactly_true(value, promised):
+    """A provider that promises iss in its answers is held to it, and only a JSON true is a promise."""
+    assert (
+        promised
+        is parse(authorization_response_iss_parameter_supported=value).authorization_response_iss_parameter_supported
+    )
+
+
 def test_a_long_foreign_text_is_cut():
     """A message doesn't repeat a whole document."""
     with pytest.raises(ProviderRefusedError) as refused:

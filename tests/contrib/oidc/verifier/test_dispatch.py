@@ -13,6 +13,7 @@ from bandmaster.contrib.oidc import (
     build_verifier,
     open_providers,
 )
+from bandmaster.contrib.oidc.tokens.jwt_verifier import JwtVerifier
 
 pytestmark = pytest.mark.anyio
 
@@ -65,6 +66,33 @@ def of_a(**changes):
 def of_b(**changes):
     changes = {"iss": B, "aud": "api-b", "kid": "k", "algorithm": "RS256", "key": key_for("RS256", "b"), **changes}
     return make_token(**changes)
+
+
+async def test_an_opaque_token_that_begins_as_a_jwt(issuers) -> None:
+    """Two parts are no signed JWT, whatever the first one is."""
+    asked, token = Introspection(), of_a().rpartition(".")[0]
+    await verify(issuers, token, entries=(FIRST, OPAQUE), opaque=asked)
+    assert [token] == asked.seen
+
+
+async def test_the_verifier_of_one_provider_checks_the_issuer_itself(issuers) -> None:
+    """Also where nobody has chosen it by the issuer of the token."""
+    settings = AuthSettings(issuers=[FIRST])
+    async with httpx2.AsyncClient(transport=issuers) as client, open_providers(settings, client) as providers:
+        verifier = JwtVerifier(settings.providers[0], settings, providers["a"].keys)
+        assert A == (await verifier.verify(of_a())).issuer
+        for issuer in (B, ["x"], ...):
+            with pytest.raises(InvalidTokenError, match="of another issuer"):
+                await verifier.verify(of_a(iss=issuer))
+
+
+async def test_a_long_opaque_token_is_shown_to_nobody(issuers) -> None:
+    """The bound of `AUTH_MAX_TOKEN_BYTES` holds for opaque tokens as well."""
+    asked = Introspection()
+    await verify(issuers, "x" * 16_384, entries=(FIRST, OPAQUE), opaque=asked)
+    with pytest.raises(InvalidTokenError, match="more than 16384 bytes"):
+        await verify(issuers, "x" * 16_385, entries=(FIRST, OPAQUE), opaque=asked)
+    assert 1 == len(asked.seen)
 
 
 @pytest.mark.requirement("CA-03")
@@ -139,7 +167,11 @@ async def test_a_jwt_of_the_provider_with_opaque_tokens_is_introspected(issuers)
 async def test_the_jwts_of_others_are_shown_to_nobody(issuers) -> None:
     """Neither a good token of another provider, nor a forged or a large one, reaches introspection."""
     introspection = Introspection()
-    for token in (of_a(), of_a(key=key_for("ES256")), of_a(iss="https://c.example"), "x" * 20_000):
+    # With these headers no token is accepted here, but one may be elsewhere.
+    odd = [
+        of_a(header=header) for header in ({"crit": ["x"]}, {"cty": "JWT"}, {"kid": 5}, {"alg": None}, b' {"alg":1,')
+    ]
+    for token in (of_a(), of_a(key=key_for("ES256")), of_a(iss="https://c.example"), "x" * 20_000, *odd):
         try:
             await verify(issuers, token, entries=(FIRST, OPAQUE), opaque=introspection)
         except InvalidTokenError:

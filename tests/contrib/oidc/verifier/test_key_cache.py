@@ -3,11 +3,11 @@
 import anyio
 import httpx2
 import pytest
+from tests.contrib.oidc.clock import Clock
 from tests.contrib.oidc.verifier.issuer import (
     DISCOVERY,
     ISSUER,
     JWKS,
-    Clock,
     Issuer,
     key_for,
     make_token,
@@ -74,7 +74,7 @@ async def test_the_request_that_meets_a_new_key_succeeds() -> None:
 @pytest.mark.requirement("CA-08")
 async def test_a_rotation_just_after_the_start_is_noticed() -> None:
     """The first fetch starts no cool-down, so that a key published a moment later is found at once."""
-    issuer, clock = Issuer(), Clock()
+    issuer, clock = Issuer(), Clock(1000.0)
     async with verifying(issuer, clock=clock) as (verifier, providers):
         await providers["default"].keys.warm()
         rotate(issuer, keep=False)
@@ -84,7 +84,7 @@ async def test_a_rotation_just_after_the_start_is_noticed() -> None:
 @pytest.mark.requirement("CA-08")
 async def test_two_rotations_in_a_row_are_noticed() -> None:
     """A fetch that brought a new key starts a short cool-down only."""
-    issuer, clock = Issuer(), Clock()
+    issuer, clock = Issuer(), Clock(1000.0)
     async with verifying(issuer, clock=clock, key_cooldown=10) as (verifier, _):
         await verifier.verify(make_token())
         rotate(issuer)
@@ -93,6 +93,47 @@ async def test_two_rotations_in_a_row_are_noticed() -> None:
         third = key_for("ES256", "third")
         issuer.keys.append(publish(third, "three"))
         assert "alice" == (await verifier.verify(make_token(kid="three", key=third))).subject
+
+
+@pytest.mark.requirement("CA-06")
+async def test_known_keys_during_an_outage_cost_one_attempt_for_each_pause() -> None:
+    """Requests that could all do with newer keys don't ask a provider that is away, one after the other."""
+    issuer, clock = Issuer(), Clock(1000.0)
+    async with verifying(issuer, clock=clock, key_ttl=10) as (verifier, _):
+        await verifier.verify(make_token())
+        issuer.away = True
+        clock.now += 10
+        for attempts, seconds in ((1, 0), (1, 0.9), (2, 0.1)):
+            clock.now += seconds
+            for _ in range(5):
+                assert "alice" == (await verifier.verify(make_token())).subject
+                await anyio.wait_all_tasks_blocked()
+            assert (1, 1 + attempts) == issuer.requests
+
+
+@pytest.mark.requirement("CA-07")
+async def test_a_document_that_changes_without_a_new_key_ends_no_cool_down() -> None:
+    """Only a new key shows that a rotation is going on."""
+    issuer, clock = Issuer(), Clock(1000.0)
+    issuer.keys.append(publish(key_for("ES256", "other"), "two"))
+    async with verifying(issuer, clock=clock, key_cooldown=10) as (verifier, _):
+        await verifier.verify(make_token())
+        issuer.keys.pop()
+        for seconds, keys in ((0, 2), (5, 2), (5.1, 3)):
+            clock.now += seconds
+            with pytest.raises(InvalidTokenError):
+                await verifier.verify(make_token(kid="unknown"))
+            assert (1, keys) == issuer.requests
+
+
+async def test_keys_that_are_gone_are_asked_for_once() -> None:
+    """Discovery is asked whether they have moved; where they haven't, the same address isn't asked again."""
+    issuer = Issuer()
+    issuer.answers[issuer.document["jwks_uri"]] = lambda request: httpx2.Response(404)
+    async with verifying(issuer) as (verifier, _):
+        with pytest.raises(AuthUnavailableError, match="status 404"):
+            await verifier.verify(make_token())
+    assert (2, 1) == issuer.requests
 
 
 @pytest.mark.requirement("CA-08")
@@ -108,7 +149,7 @@ async def test_a_rotation_of_keys_without_ids_is_noticed() -> None:
 @pytest.mark.requirement("AU-2", "CA-07")
 async def test_a_flood_of_unknown_keys_costs_one_fetch_per_cool_down() -> None:
     """Neither the number of tokens nor their ids matter, discovery isn't asked, and known tokens verify meanwhile."""
-    issuer, clock = Issuer(), Clock()
+    issuer, clock = Issuer(), Clock(1000.0)
     async with verifying(issuer, clock=clock, key_cooldown=10) as (verifier, _):
         good = make_token()
         await verifier.verify(good)
@@ -159,7 +200,7 @@ async def test_a_caller_that_gives_up_does_not_end_the_shared_fetch() -> None:
 @pytest.mark.requirement("CA-06")
 async def test_an_outage_at_the_start_costs_few_fetches() -> None:
     """All first requests fail by one attempt. Until the pause is over the others fail at once, with a time to wait."""
-    issuer, clock = Issuer(), Clock()
+    issuer, clock = Issuer(), Clock(1000.0)
     issuer.away = True
     async with verifying(issuer, clock=clock) as (verifier, _):
         token = make_token()
@@ -184,7 +225,7 @@ async def test_an_outage_at_the_start_costs_few_fetches() -> None:
 @pytest.mark.requirement("CA-06")
 async def test_a_provider_that_hangs_is_waited_for_by_one_request_at_a_time() -> None:
     """After a failure a single request waits for the next attempt; all others fail at once."""
-    issuer, clock = Issuer(), Clock()
+    issuer, clock = Issuer(), Clock(1000.0)
     issuer.away = True
     async with verifying(issuer, clock=clock, fetch_timeout=60) as (verifier, _), anyio.create_task_group() as tasks:
         token = make_token()
@@ -222,7 +263,7 @@ async def test_no_request_waits_longer_than_one_time_out() -> None:
 @pytest.mark.requirement("AU-2")
 async def test_known_keys_serve_during_an_outage() -> None:
     """Old keys serve until they are as old as the setting says; then requests get 503, until the provider is back."""
-    issuer, clock = Issuer(), Clock()
+    issuer, clock = Issuer(), Clock(1000.0)
     async with verifying(issuer, clock=clock, key_ttl=600, key_max_age=3600) as (verifier, _):
         token = make_token()
         await verifier.verify(token)
@@ -242,7 +283,7 @@ async def test_known_keys_serve_during_an_outage() -> None:
 @pytest.mark.requirement("AU-2", "CA-08")
 async def test_an_unknown_key_during_an_outage_is_neither_accepted_nor_refused() -> None:
     """The key may be a new one: 503, and after the outage the token holds, without a cool-down in between."""
-    issuer, clock = Issuer(), Clock()
+    issuer, clock = Issuer(), Clock(1000.0)
     async with verifying(issuer, clock=clock) as (verifier, _):
         await verifier.verify(make_token())
         rotate(issuer)
@@ -259,7 +300,7 @@ async def test_an_unknown_key_during_an_outage_is_neither_accepted_nor_refused()
 @pytest.mark.requirement("AU-2", "CA-06")
 async def test_no_request_waits_for_a_provider_that_is_known_to_be_away() -> None:
     """While an attempt hangs, tokens by known keys verify however old the keys are, and other tokens fail at once."""
-    issuer, clock = Issuer(), Clock()
+    issuer, clock = Issuer(), Clock(1000.0)
     async with (
         verifying(issuer, clock=clock, key_ttl=600, fetch_timeout=60) as (verifier, _),
         anyio.create_task_group() as tasks,
@@ -286,7 +327,7 @@ async def test_no_request_waits_for_a_provider_that_is_known_to_be_away() -> Non
 @pytest.mark.requirement("AU-2")
 async def test_old_keys_are_fetched_anew_beside_the_requests() -> None:
     """After the TTL a request starts the fetch and doesn't wait; much later it does, so that a withdrawn key ends."""
-    issuer, clock = Issuer(), Clock()
+    issuer, clock = Issuer(), Clock(1000.0)
     async with verifying(issuer, clock=clock, key_ttl=600) as (verifier, providers):
         token = make_token()
         await verifier.verify(token)
@@ -303,7 +344,7 @@ async def test_old_keys_are_fetched_anew_beside_the_requests() -> None:
 
 async def test_unchanged_keys_are_not_imported_again() -> None:
     """An unchanged document yields the same key set."""
-    issuer, clock = Issuer(), Clock()
+    issuer, clock = Issuer(), Clock(1000.0)
     async with verifying(issuer, clock=clock) as (verifier, providers):
         await verifier.verify(make_token())
         before = providers["default"].keys.value
@@ -315,7 +356,7 @@ async def test_unchanged_keys_are_not_imported_again() -> None:
 
 async def test_old_discovery_is_fetched_anew_with_the_keys() -> None:
     """A new address of the keys is noticed after the TTL, although the old one still answers."""
-    issuer, clock = Issuer(), Clock()
+    issuer, clock = Issuer(), Clock(1000.0)
     async with verifying(issuer, clock=clock, key_ttl=600, discovery_ttl=1000) as (verifier, _):
         await verifier.verify(make_token())
         issuer.answers[f"{ISSUER}/moved"] = lambda request: {"keys": issuer.keys}
@@ -330,7 +371,7 @@ async def test_old_discovery_is_fetched_anew_with_the_keys() -> None:
 
 async def test_keys_that_have_moved_are_found() -> None:
     """Where the known address has gone, discovery is asked again, at once."""
-    issuer, clock = Issuer(), Clock()
+    issuer, clock = Issuer(), Clock(1000.0)
     async with verifying(issuer, clock=clock) as (verifier, _):
         await verifier.verify(make_token())
         issuer.answers[f"{ISSUER}/moved"] = issuer.answers.pop(JWKS)
@@ -375,7 +416,7 @@ async def test_with_an_address_of_keys_discovery_is_not_needed() -> None:
 @pytest.mark.requirement("AU-10", "CF-19")
 async def test_any_other_answer_than_a_document_leads_to_503(url, answer) -> None:
     """Redirects, errors, other documents and large ones are an outage for requests, told once in the log."""
-    issuer, clock = Issuer(), Clock()
+    issuer, clock = Issuer(), Clock(1000.0)
     issuer.answers[url] = answer
     with capture_logs() as logs:
         async with verifying(issuer, clock=clock) as (verifier, _):

@@ -4,7 +4,7 @@ import warnings
 
 import pytest
 from joserfc.jwk import ECKey, OctKey, OKPKey, RSAKey
-from tests.contrib.oidc.verifier.issuer import key_for, make_key, publish
+from tests.contrib.oidc.verifier.issuer import encode, key_for, make_key, publish
 
 from bandmaster.contrib.oidc import ProviderRefusedError
 from bandmaster.contrib.oidc.algorithms import KNOWN, expand_algorithms
@@ -66,6 +66,22 @@ def test_a_key_that_cannot_be_used_spoils_no_other(member):
     assert (["good"], 1, 1) == (list(found.named), len(found), len(found.left_out))
     assert key_for("ES256").as_dict(private=False)["x"] == found.named["good"][0].key.as_dict()["x"]
     assert len(found.left_out[0]) < 200
+
+
+@pytest.mark.parametrize("name", ["d", "p", "q", "dp", "dq", "qi", "oth", "k"])
+def test_a_key_with_any_private_member_is_left_out(name):
+    """Whoever publishes one has published a secret, also where the others are left out."""
+    found = load(GOOD, publish(key_for("RS256"), "bad", **{name: "AQAB"}))
+    assert ["key 2: is a secret or a private key"] == list(found.left_out)
+
+
+@pytest.mark.parametrize(("bits", "usable"), [(2047, False), (2048, True), (8192, True), (8193, False)])
+def test_the_bits_of_an_rsa_key(bits, usable):
+    """From 2048 to 8192, counted exactly."""
+    n = ((1 << (bits - 1)) | 1).to_bytes((bits + 7) // 8)
+    found = load(GOOD, publish(key_for("RS256"), "k", n=encode(n)))
+    assert usable is ("k" in found.named)
+    assert usable or f"has {bits} bits" in found.left_out[0]
 
 
 def test_a_set_without_a_usable_key_is_refused():
@@ -131,6 +147,7 @@ def test_a_token_without_an_id_may_fit_several_keys():
     found = load(*keys, GOOD, publish(key_for("RS256"), None))
     assert 8 == len(found.find(None, "ES256"))
     assert 1 == len(found.find(None, "RS256"))
+    assert "good" == load(GOOD).find(None, "ES256")[0].kid
 
 
 @pytest.mark.requirement("AU-17")

@@ -6,7 +6,7 @@ from hypothesis import strategies as st
 from tests.contrib.oidc.verifier.issuer import encode, make_token
 
 from bandmaster.contrib.oidc import InvalidTokenError
-from bandmaster.contrib.oidc.tokens.parsing import parse_message, parse_token
+from bandmaster.contrib.oidc.tokens.parsing import _parse_kept, parse_message, parse_token
 
 HEADER = encode({"alg": "ES256", "kid": "one"})
 SIGNATURE = encode(b"x" * 64)
@@ -53,6 +53,25 @@ def test_headers_of_any_size_are_read_alike(size):
     for _ in range(2):
         header = parse_message(token, 10_000).header
         assert ("ES256", "one", "at+jwt") == (header.algorithm, header.kid, header.type)
+
+
+def test_large_headers_are_not_kept():
+    """A header may hold certificates, and many of them would fill the memory."""
+    token = make_token(header={"x5c": ["x" * 3000]})
+    before = _parse_kept.cache_info().currsize, _parse_kept.cache_info().misses
+    parse_message(token, 10_000)
+    assert before == (_parse_kept.cache_info().currsize, _parse_kept.cache_info().misses)
+
+
+@pytest.mark.parametrize(("size", "holds"), [(512, True), (513, False)])
+def test_the_length_of_a_key_id(size, holds):
+    """Key ids are kept, and go into logs."""
+    token = make_token(kid="k" * size)
+    if holds:
+        assert "k" * size == parse_message(token, 10_000).header.kid
+    else:
+        with pytest.raises(InvalidTokenError, match="key id that isn't a short text"):
+            parse_message(token, 10_000)
 
 
 def test_the_text_of_a_parsed_token_shows_nothing_of_the_token():

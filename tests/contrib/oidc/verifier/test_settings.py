@@ -5,9 +5,11 @@ import json
 import pytest
 from pydantic import ValidationError
 
+from bandmaster.contrib.oidc.request_params import reveal
 from bandmaster.contrib.oidc.settings import AuthSettings, IssuerSettings, find_address_problems, has_providers
 from bandmaster.kernel import KernelSettings, Problem, validation_messages
 from bandmaster.kernel.settings.display import describe_settings, read_value
+from bandmaster.kernel.settings.secrets import secret_variables
 
 ISSUER = "https://id.example/realms/shop/"
 ENTRA = "https://login.microsoftonline.com/{tenantid}/v2.0"
@@ -205,13 +207,59 @@ def test_no_secret_is_shown():
     assert "hunter2" not in refusal(issuers=[{**entry, "client_secret": ["hunter2-hunter2"]}])
 
 
+JWT = "eyJhbGciOiJIUzI1NiJ9.eyJzdWIiOiIxIn0.c2lnbmF0dXJl"
+
+
+@pytest.mark.requirement("AU-17")
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [
+        ("pin", "47114711"),
+        ("api_key", "hunter2-hunter2"),
+        ("software_statement", "hunter2-hunter2"),
+        ("Audience", "hunter2-hunter2"),
+        ("audience", JWT),
+        ("resource", "https://shop:hunter2-hunter2@api.example"),
+        ("resource", "https://api.example/?access_token=hunter2-hunter2"),
+        ("claims", '{"password": "hunter2-hunter2"}'),
+        ("audience", "-----BEGIN EC PRIVATE KEY-----hunter2-hunter2"),
+    ],
+)
+def test_further_parameters_are_secret_unless_they_are_known_to_be_public(name, value, monkeypatch):
+    """Neither the settings' text nor `bandmaster config` shows one that may be a secret, in a list entry either."""
+    params = json.dumps({name: value, "prompt": "login"})
+    monkeypatch.setenv("AUTH_ISSUER", ISSUER)
+    monkeypatch.setenv("AUTH_GRANT_PARAMS", params)
+    monkeypatch.setenv("AUTH_AUTHORIZE_PARAMS", params)
+    entry = {"issuer": "https://b.example", "name": "b", "grant_params": {name: value}}
+    monkeypatch.setenv("AUTH_ISSUERS", json.dumps([entry]))
+    settings = AuthSettings()
+    for provider in settings.providers:
+        assert value == reveal(provider.grant_params)[name]
+    secrets = secret_variables([AuthSettings])
+    shown = [read_value(settings, one.path, secrets) for one in describe_settings(AuthSettings, secrets)]
+    text = f"{settings!r}{settings.model_dump_json()}{settings.providers}{shown}"
+    assert not [part for part in (value, "hunter2", "47114711", "c2lnbmF0dXJl") if part in text]
+    assert f'{{"{name}": "**********", "prompt": "login"}}' in shown
+
+
+@pytest.mark.requirement("CA-29")
+def test_public_parameters_are_shown():
+    """An operator sees for whom tokens are asked."""
+    settings = AuthSettings(issuer=ISSUER, grant_params={"audience": "https://api.example", "scope": "token:read a"})
+    assert '{"audience": "https://api.example", "scope": "token:read a"}' == read_value(
+        settings, ("grant_params",), secret_variables([AuthSettings])
+    )
+    assert "https://api.example" in repr(settings)
+
+
 @pytest.mark.requirement("AU-16")
 @pytest.mark.parametrize(
     "values",
     [
         {"issuer": ISSUER, "audiences": ["a,b", "c"], "algorithms": ["PS256", "EdDSA"], "scope_claims": ["a.b"]},
         {"issuer": ENTRA, "tenants": ["t1", "t2"], "access_token_type": "at+jwt", "login": False},
-        {"issuer": "http://keycloak:8080", "plain_http_hosts": ["keycloak", "::1"], "grant_params": {"a": 'b"c'}},
+        {"issuer": "http://keycloak:8080", "plain_http_hosts": ["keycloak", "::1"], "grant_params": {"scope": 'b"c'}},
         {
             "issuers": [
                 {"issuer": ISSUER, "audiences": ["a,b"], "authorize_params": {"prompt": "login"}, "client_id": "c"},

@@ -4,6 +4,9 @@ import pytest
 from tests.contrib.oidc.verifier.issuer import DISCOVERY, ISSUER, Issuer, key_for, make_token, publish, verifying
 
 from bandmaster.contrib.oidc import AuthUnavailableError, InvalidTokenError, read_token
+from bandmaster.contrib.oidc.issuers.keys import import_keys
+from bandmaster.contrib.oidc.tokens.parsing import parse_message
+from bandmaster.contrib.oidc.tokens.signatures import check_signature
 
 pytestmark = pytest.mark.anyio
 
@@ -34,6 +37,49 @@ async def test_the_signature_and_the_algorithm_are_checked() -> None:
             await read_token(provider, make_token(algorithm="RS256"))
         issuer.keys.append(publish(key_for("ES256", "new"), "two"))
         assert "alice" == (await read_token(provider, make_token(kid="two", key=key_for("ES256", "new")))).claims["sub"]
+
+
+@pytest.mark.parametrize("restricted", ["t2", "t11"])
+async def test_a_key_of_another_tenant_signs_no_token_of_ours(restricted) -> None:
+    """Microsoft Entra restricts keys to tenants; the beginning of a tenant's name isn't the tenant."""
+    entra = "https://login.microsoftonline.com/{tenantid}/v2.0"
+    of_t1 = entra.replace("{tenantid}", "t1")
+    for issuer, holds in ((entra.replace("{tenantid}", restricted), False), (of_t1, True), (entra, True)):
+        source = Issuer(publish(key_for("ES256"), issuer=issuer), issuer=of_t1)
+        async with verifying(source, issuer=entra, tenants=["t1"]) as (_, providers):
+            reading = read_token(providers["default"], make_token(iss=of_t1, tid="t1"))
+            if holds:
+                assert "alice" == (await reading).claims["sub"]
+            else:
+                with pytest.raises(InvalidTokenError, match="isn't signed by a key of its issuer"):
+                    await reading
+
+
+async def test_every_newer_set_of_keys_is_looked_at() -> None:
+    """While a token waits for a fetch, others may have had the keys fetched once more."""
+
+    class Cache:
+        def __init__(self, *sets):
+            self.sets = list(sets)
+
+        def peek(self):
+            return self.sets.pop(0)
+
+        async def newer(self, seen):
+            return self.sets.pop(0) if self.sets else None
+
+    def load(*members):
+        return import_keys({"keys": list(members)}, frozenset({"ES256"}), source="x")
+
+    old, other, new = (
+        publish(key_for("ES256")),
+        publish(key_for("ES256", "new"), "two"),
+        publish(key_for("ES256", "third"), "three"),
+    )
+    message = parse_message(make_token(kid="three", key=key_for("ES256", "third")), 10_000)
+    await check_signature(message, Cache(load(old), load(old, other), load(old, other, new)))
+    with pytest.raises(InvalidTokenError):
+        await check_signature(message, Cache(load(old), load(old, other)))
 
 
 async def test_the_addresses_come_from_settings_and_discovery() -> None:

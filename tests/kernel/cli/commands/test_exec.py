@@ -147,6 +147,15 @@ def test_a_missing_resource(shop):
     assert 78 == result.exit_code
     assert "'exec' (APPLICATION, in code, shop:needs) needs an Exception, which nothing provides" in result.stderr
     assert [] == sys.modules["shop"].log
+    assert "--app" not in result.stderr
+
+
+def test_a_missing_resource_without_an_application(shop):
+    """Who forgets the application is told how to name it."""
+    shop.monkeypatch.delenv("BANDMASTER_APP")
+    result = shop.run("exec", "shop:needs")
+    assert 78 == result.exit_code
+    assert "Name yours: bandmaster exec --app module:attribute shop:needs" in result.stderr
 
 
 @pytest.mark.parametrize(

@@ -2,6 +2,7 @@
 
 import json
 import os
+import re
 import subprocess
 import sys
 import tomllib
@@ -46,6 +47,26 @@ def run(root: Path, site: Path, *command: str) -> str:
     )
     assert 0 == result.returncode, result.stdout + result.stderr
     return result.stdout
+
+
+@pytest.mark.parametrize("arguments", [(), ("--plugin",)])
+def test_the_readme_says_how_to_install_what_is_needed(sandbox, arguments):
+    """bandmaster isn't on PyPI, so the first command installs the packages that are needed, theirs included."""
+    sandbox.out("new", "box-office", *arguments)
+    root = sandbox.work / "box-office"
+    needed = {
+        re.split(r"[\[>=]", one)[0]
+        for one in tomllib.loads((root / "pyproject.toml").read_text())["project"]["dependencies"]
+    }
+    contribs = Path(__file__).parents[4] / "contrib"
+    for name in ("fastapi", "taskiq"):
+        if f"bandmaster-{name}" in needed:
+            project = tomllib.loads((contribs / name / "pyproject.toml").read_text())["project"]
+            needed |= {re.split(r"[\[>=]", one)[0] for one in project["dependencies"] if one.startswith("bandmaster")}
+    command = next(line for line in (root / "README.md").read_text().splitlines() if "pip install" in line)
+    folders = {f"CLONE/contrib/{one.removeprefix('bandmaster-')}" for one in needed - {"bandmaster"}}
+    assert folders == {part for part in command.split() if part.startswith("CLONE/")}
+    assert '-e "CLONE' in command
 
 
 def test_an_application(sandbox):

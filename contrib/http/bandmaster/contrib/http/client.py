@@ -173,6 +173,7 @@ def make_label(settings: HttpSettings, name: str) -> ClientLabel:
         settings.max_connections,
         connections_variable=settings.variable("max_connections"),
         deadline_variable=settings.variable("deadline"),
+        authority_variable=settings.variable("tls_ca_file"),
     )
 
 

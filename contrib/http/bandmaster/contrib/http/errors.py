@@ -85,6 +85,8 @@ _PERMANENT = (
     httpx2.InvalidURL,
 )
 _TRANSIENT_STATUSES = frozenset({408, 425, 429, *range(500, 600)}) - {501, 505}
+_UNTRUSTED = frozenset({18, 19, 20, 21})
+"""OpenSSL's codes for a certificate that no trusted authority has signed. Others tell of a wrong host or an expiry."""
 _HANDSHAKE_CUT = (ssl.SSLEOFError, ssl.SSLZeroReturnError, ssl.SSLSyscallError)
 
 
@@ -96,6 +98,7 @@ class ClientLabel:
     max_connections: int
     connections_variable: str
     deadline_variable: str
+    authority_variable: str = "HTTP_TLS_CA_FILE"
 
     def __str__(self) -> str:
         return f"the HTTP client {self.name!r}"
@@ -169,7 +172,8 @@ def _translate(error: httpx2.HTTPError, request: httpx2.Request, label: ClientLa
         return pool
     kinds = _REFUSED if is_refused(error) else _UNAVAILABLE
     kind = next(base for base in type(error).__mro__ if base in kinds)
-    translated = _make(kinds, kind, f"{call}: {_find_reason(error, request)}")
+    hint = f". {label.authority_variable} names the authorities to trust" if _is_untrusted(error) else ""
+    translated = _make(kinds, kind, f"{call}: {_find_reason(error, request)}{hint}")
     vars(translated).update(vars(error))
     return cast("BaseException", translated)
 
@@ -179,6 +183,14 @@ def _make(kinds: dict[type[Any], type[Any]], kind: type[Any], message: str) -> A
     error: Any = kinds[kind].__new__(kinds[kind], message)
     error.args = (message,)
     return error
+
+
+def _is_untrusted(error: httpx2.HTTPError) -> bool:
+    """Whether the service has a certificate of an authority that isn't trusted."""
+    return any(
+        isinstance(cause, ssl.SSLCertVerificationError) and getattr(cause, "verify_code", None) in _UNTRUSTED
+        for cause in _walk(error)
+    )
 
 
 def _find_reason(error: httpx2.HTTPError, request: httpx2.Request) -> str:

@@ -5,13 +5,18 @@ from __future__ import annotations
 import re
 from collections.abc import Collection
 from dataclasses import dataclass
-from ipaddress import IPv4Address, IPv6Address, ip_address
+from ipaddress import IPv4Address, IPv6Address, IPv6Network, ip_address
 from urllib.parse import urlsplit
 
 # Only the characters of RFC 3986: parsers disagree about backslashes, blanks and everything else.
 _URL = re.compile(r"[A-Za-z0-9._~:/?#\[\]@!$&'()*+,;=%{}-]+")
 _NAME = re.compile(r"[A-Za-z0-9_]([A-Za-z0-9_.-]*[A-Za-z0-9_])?\.?")
 _NUMBER = re.compile(r"(0[xX][0-9A-Fa-f]*|[0-9]+)")
+
+_LOOPBACK_NAMES = frozenset({"ip6-localhost", "ip6-loopback", "localhost.localdomain", "localhost6"})
+"""Further names of this machine, as systems have them in ``/etc/hosts``."""
+_WITH_IPV4 = tuple(map(IPv6Network, ("::/96", "64:ff9b::/96", "64:ff9b:1::/48", "::ffff:0:0:0/96")))
+"""The IPv6 networks whose addresses end with an IPv4 address (RFC 4291, 2.5.5.1; RFC 6052, 2.1; RFC 8215; RFC 2765)."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,7 +39,10 @@ class Address:
     def is_internal(self) -> bool:
         """Whether the host is this machine, or an address that isn't reachable from everywhere."""
         address = _find_ip(self.host)
-        return self.is_loopback or (address is not None and not address.is_global)
+        if address is None:
+            return self.is_loopback or self.host in _LOOPBACK_NAMES
+        inner = _find_inner(address)
+        return not address.is_global or address.is_multicast or (inner is not None and not inner.is_global)
 
 
 def parse_address(url: str) -> Address:
@@ -126,3 +134,12 @@ def _find_ip(host: str) -> IPv4Address | IPv6Address | None:
     except ValueError:
         return None
     return getattr(address, "ipv4_mapped", None) or address
+
+
+def _find_inner(address: IPv4Address | IPv6Address) -> IPv4Address | None:
+    """The IPv4 address to which a translator or a tunnel leads from an IPv6 one; None for other addresses."""
+    if isinstance(address, IPv4Address):
+        return None
+    if any(address in network for network in _WITH_IPV4):
+        return IPv4Address(int(address) & 0xFFFF_FFFF)
+    return address.sixtofour

@@ -11,12 +11,15 @@ from bandmaster.kernel import LifespanBand, LifespanContribution, ValueContribut
 REDIS = "auth_redis"
 """The name of the client that sessions and revoked tokens share, and of the provided `Redis`."""
 
-_PACKAGES = {"redis": "bandmaster.contrib.redis", "sql": "bandmaster.contrib.persistence"}
+_PACKAGES = {"bcrypt": "bcrypt", "redis": "bandmaster.contrib.redis", "sql": "bandmaster.contrib.persistence"}
 
 
 def has_extra(extra: str) -> bool:
     """Whether the package of an extra of this distribution is installed."""
-    return importlib.util.find_spec(_PACKAGES[extra]) is not None
+    try:
+        return importlib.util.find_spec(_PACKAGES[extra]) is not None
+    except (ImportError, ValueError):  # a package around it is missing, or tests have removed the package
+        return False
 
 
 @contextmanager

@@ -7,6 +7,8 @@ import sys
 from base64 import b64encode
 from urllib.parse import quote_plus
 
+from bandmaster.kernel import BandmasterError
+
 ERROR_CODE = re.compile(r"[A-Za-z0-9_.-]{1,64}")
 """An error code. RFC 6749, section 5.2, allows more characters; no provider has an error code with them."""
 
@@ -18,6 +20,14 @@ def make_basic(client_id: str, secret: str) -> str:
     """
     pair = f"{quote_plus(client_id)}:{quote_plus(secret)}"
     return f"Basic {b64encode(pair.encode()).decode()}"
+
+
+def describe_call_error(error: Exception) -> str:
+    """The reason for which a call failed. Errors of other libraries, which may repeat a secret, have only their type.
+
+    Errors of bandmaster-http have the method and the host of the call, and the variable that mends it.
+    """
+    return str(error) if isinstance(error, BandmasterError) and str(error) else type(error).__name__
 
 
 def read_seconds(value: object) -> float | None:

@@ -10,6 +10,7 @@ from pydantic_settings import NoDecode
 
 from bandmaster.contrib.oidc.addresses import check_address, check_host, parse_address
 from bandmaster.contrib.oidc.algorithms import check_algorithms, expand_algorithms
+from bandmaster.contrib.oidc.request_params import OF_AUTHORIZATION, RequestParams, refuse_reserved
 
 _Names = Annotated[tuple[str, ...], NoDecode]
 _Name = Annotated[str, StringConstraints(pattern=r"^[a-z0-9][a-z0-9_-]{0,63}$")]
@@ -27,19 +28,6 @@ _ENDPOINTS = (
     "userinfo_url",
     "introspection_url",
     "end_session_url",
-)
-_OF_AUTHORIZATION = frozenset(
-    {
-        "client_id",
-        "code_challenge",
-        "code_challenge_method",
-        "nonce",
-        "redirect_uri",
-        "request",
-        "request_uri",
-        "response_type",
-        "state",
-    }
 )
 _OF_GRANTS = frozenset(
     {
@@ -129,11 +117,11 @@ class ProviderFields(BaseModel):
     userinfo: bool = Field(
         default=True, description="Whether a login asks the userinfo endpoint for claims, if there is one."
     )
-    authorize_params: Mapping[str, str] = Field(
+    authorize_params: RequestParams = Field(
         default={},
         description='Further parameters of the authorization request, as JSON: {"audience": "https://api.example"}.',
     )
-    grant_params: Mapping[str, str] = Field(
+    grant_params: RequestParams = Field(
         default={},
         description='Further parameters of token requests, as JSON: {"resource": "https://api.example"}.',
     )
@@ -164,13 +152,13 @@ class ProviderFields(BaseModel):
 
     @field_validator("authorize_params")
     @classmethod
-    def _check_authorize_params(cls, value: Mapping[str, str]) -> Mapping[str, str]:
-        return _refuse_reserved(value, _OF_AUTHORIZATION)
+    def _check_authorize_params(cls, value: RequestParams) -> RequestParams:
+        return refuse_reserved(value, OF_AUTHORIZATION)
 
     @field_validator("grant_params")
     @classmethod
-    def _check_grant_params(cls, value: Mapping[str, str]) -> Mapping[str, str]:
-        return _refuse_reserved(value, _OF_GRANTS)
+    def _check_grant_params(cls, value: RequestParams) -> RequestParams:
+        return refuse_reserved(value, _OF_GRANTS)
 
     @model_validator(mode="after")
     def _check_endpoints(self) -> Self:
@@ -216,10 +204,3 @@ def check_field(name: str, url: str, plain_hosts: tuple[str, ...], *, allow_loop
         check_address(url, plain_hosts, allow_loopback=allow_loopback)
     except ValueError as error:
         raise ValueError(f"{name}: {error}") from None
-
-
-def _refuse_reserved(params: Mapping[str, str], reserved: frozenset[str]) -> Mapping[str, str]:
-    for name in params:
-        if name.strip().lower() in reserved:
-            raise ValueError(f"can't set {name!r}, which the flow itself sets")
-    return params

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import json
 import sys
-from contextlib import nullcontext, redirect_stdout
+from collections.abc import Iterator
+from contextlib import contextmanager, nullcontext, redirect_stdout
+from dataclasses import replace
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
@@ -74,7 +76,8 @@ def execute(
         with nullcontext() if answer is Format.TEXT else redirect_stdout(sys.stderr):
             call = FunctionCall(load_function(function, app_dir), function)
             kernel = load_kernel(target, app_dir, role)
-            kernel.extend([call.contribution])
+            with nullcontext() if target is not None else _naming_app(function):
+                kernel.extend([call.contribution])
             code, result = run_function(kernel, call, target=target, traceback=traceback)
     if answer is Format.JSON:
         with answering(answer, full=traceback, code=code or FAILED):
@@ -82,6 +85,31 @@ def execute(
     elif result is not None:
         show_line(str(result))
     end_process(code)
+
+
+@contextmanager
+def _naming_app(function: str) -> Iterator[None]:
+    """Say in errors about the function's needs that no application was named.
+
+    Raises:
+        PlanError: as in the block.
+    """
+    from bandmaster.kernel.errors import PlanError
+    from bandmaster.kernel.process.function import ROLE
+
+    try:
+        yield
+    except PlanError as error:
+        hint = (
+            "No application was named, so the function gets only what installed parts provide. Name yours: bandmaster "
+            f"exec --app module:attribute {function}"
+        )
+        raise PlanError(
+            [
+                replace(one, hint=f"{one.hint.rstrip('.')}. {hint}".lstrip(". ")) if one.subject == ROLE else one
+                for one in error.problems
+            ]
+        ) from error
 
 
 def _render_json(call: FunctionCall, code: int, result: Any) -> dict[str, Any]:

@@ -6,9 +6,9 @@ from collections.abc import Iterable, Iterator
 from difflib import get_close_matches
 from typing import Any
 
-from bandmaster.contrib.oidc.access.prefixes import list_protected_prefixes
+from bandmaster.contrib.oidc.access.prefixes import ProtectedPrefix, list_protected_prefixes
 from bandmaster.contrib.oidc.access.requirements import Requirement
-from bandmaster.contrib.oidc.access.route_reading import RequiredRoute, read_required_routes
+from bandmaster.contrib.oidc.access.route_reading import RequiredRoute, list_apps, read_required_routes
 from bandmaster.contrib.oidc.access.settings import AccessSettings
 from bandmaster.contrib.oidc.settings import AuthSettings
 from bandmaster.contrib.oidc.verifier import TokenVerifier
@@ -61,6 +61,22 @@ def _describe_empty_prefix(prefix: str, routes: Iterable[RequiredRoute]) -> Prob
     return Problem(f"protect({prefix!r}) covers no route.", f"Write the prefix as the routes have it.{hint}")
 
 
+def find_loose_mounts(host: Any, prefixes: Iterable[ProtectedPrefix]) -> Iterator[Problem]:
+    """The prefixes at which Litestar has mounted an app, since the mount serves longer names as well.
+
+    Relies on an attribute of Litestar that isn't documented. ``test_checks.py`` fails if a new version changes it.
+    """
+    known = {each.prefix for each in prefixes}
+    for path, app in list_apps(host):
+        for mount in getattr(getattr(app, "asgi_router", None), "_mount_routes", None) or ():
+            prefix = path + mount.rstrip("/")
+            if prefix and prefix in known:
+                yield Problem(
+                    f"protect({prefix!r}) doesn't cover {prefix + '2'!r}, which Litestar's mount {mount!r} serves.",
+                    "Mount the app below the prefix, or require a principal in the mounted app.",
+                )
+
+
 def _find_unknown_scopes(requirements: Iterable[Requirement], plan: Plan) -> Iterator[Problem]:
     settings = plan.settings_of(AccessSettings)
     if settings is None or not settings.known_scopes:
@@ -83,7 +99,11 @@ def _finds_credentials(plan: Plan) -> bool:
 
 def _check_application(application: Application) -> list[Problem | str]:
     app: Any = application
-    return list(find_requirement_problems(read_required_routes(app.host), application.plan))
+    plan = application.plan
+    return [
+        *find_requirement_problems(read_required_routes(app.host), plan),
+        *find_loose_mounts(app.host, list_protected_prefixes(plan)),
+    ]
 
 
 route_requirements = CheckContribution(

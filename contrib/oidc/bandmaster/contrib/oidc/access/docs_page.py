@@ -108,13 +108,6 @@ def _install(host: Any) -> list[Any]:
         for mistake in route.mistakes:
             raise LostRequirementError(f"{route.path}: {mistake}")
     for mounted_at, app in list_apps(host):
-        if app is not host and isinstance(app, fastapi.FastAPI) and app.root_path:
-            # Where the app is mounted at "/", or by a host name, its routes also answer below that path.
-            raise LostRequirementError(
-                f"the FastAPI app mounted at {mounted_at or '/'!r} has root_path={app.root_path!r}, which it sets after"
-                " the layers, so that protect() would compare other paths than its routes do. Pass root_path to the "
-                "server or to the host, and not to an app that is mounted"
-            )
         # An app may be composed several times, as tests do, and others may have replaced its method since.
         if isinstance(app, fastapi.FastAPI) and _EQUIPPED not in vars(app):
             setattr(app, _EQUIPPED, True)

@@ -7,7 +7,6 @@ import math
 import time
 from collections.abc import AsyncIterator, Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
-from itertools import count
 from typing import Any
 
 import anyio
@@ -17,9 +16,9 @@ from bandmaster.contrib.oidc.access.settings import AccessSettings
 from bandmaster.contrib.oidc.api_keys.service import ApiKeys
 from bandmaster.contrib.oidc.errors import AuthUnavailableError
 from bandmaster.contrib.oidc.principal import Principal, get_principal
-from bandmaster.contrib.oidc.refusals import UNAUTHORIZED
 from bandmaster.contrib.oidc.revocations import RevocationList
 from bandmaster.contrib.oidc.settings import AuthSettings
+from bandmaster.contrib.oidc.watched_websockets import WatchedWebSockets
 from bandmaster.kernel import (
     Context,
     LifespanBand,
@@ -35,14 +34,13 @@ _LONGEST_SLEEP = 3600
 """Seconds after which the clock is read again: the clock may have been set, or the machine may have slept."""
 _SPARE_DEADLINES = 100
 """Deadlines of WebSockets that have ended, below which removing them isn't worth a search."""
-_PATIENCE = 5
-"""Seconds that one close may take."""
 
 
 class OpenWebSockets:
     """Closes WebSockets with code 3000 when their credential expires, is revoked, or ends by `close`.
 
-    There is one timer for all of them, and no work for a message.
+    There is one timer for all of them, and no work for a message. ``leeway`` are the seconds by which a token may
+    outlive its expiry, as in requests; other credentials have none.
     """
 
     def __init__(
@@ -57,8 +55,7 @@ class OpenWebSockets:
         self._recheck_seconds = recheck
         self._revocations = tuple(revocations)
         self._now = now
-        self._open: dict[int, tuple[Principal, WebSocketConnection]] = {}
-        self._numbers = count()
+        self._open = WatchedWebSockets[Principal](_describe)
         # Entries of WebSockets that have ended stay for a while, and have no effect.
         self._deadlines: list[tuple[float, int]] = []
         self._earlier = anyio.Event()
@@ -70,17 +67,14 @@ class OpenWebSockets:
     @contextmanager
     def watching(self, principal: Principal, websocket: WebSocketConnection) -> Iterator[None]:
         """Watch a WebSocket until the block ends."""
-        number = next(self._numbers)
-        self._open[number] = principal, websocket
-        if principal.expires_at is not None:
-            deadline = principal.expires_at + self._leeway, number
-            heapq.heappush(self._deadlines, deadline)
-            if self._deadlines[0] is deadline:
-                self._earlier.set()
         try:
-            yield
+            with self._open.watching(principal, websocket) as number:
+                if principal.expires_at is not None:
+                    # The leeway is for the clocks of providers. This machine's own has made the expiry of a key.
+                    leeway = self._leeway if principal.kind == "token" else 0
+                    self._add_deadline(principal.expires_at + leeway, number)
+                yield
         finally:
-            del self._open[number]
             self._remove_ended()
 
     async def close(
@@ -104,22 +98,18 @@ class OpenWebSockets:
         if not wanted:
             raise ValueError("subject, session_id or credential_id: expected one of them at least")
         wanted["issuer"] = issuer
-        return await self._close_all(
-            [
-                number
-                for number, (principal, _) in self._open.items()
-                if all(getattr(principal, name) == value for name, value in wanted.items())
-            ],
+        return await self._open.close_where(
+            lambda principal: all(getattr(principal, name) == value for name, value in wanted.items()),
             "the session has ended",
         )
 
     async def close_expired(self) -> int:
-        """Close the WebSockets whose credential has expired, with the leeway. Returns how many there were."""
+        """Close the WebSockets whose credential has expired, tokens with the leeway. Returns how many there were."""
         expired: list[int] = []
         now = self._now()
         while self._deadlines and self._deadlines[0][0] <= now:
             expired.append(heapq.heappop(self._deadlines)[1])
-        return await self._close_all(expired, "the credential has expired")
+        return await self._open.close(expired, "the credential has expired")
 
     async def close_revoked(self) -> int:
         """Close the WebSockets whose credential was revoked. Returns how many there were.
@@ -129,14 +119,14 @@ class OpenWebSockets:
         revoked: list[int] = []
         for each in self._revocations:
             try:
-                for number, (principal, _) in list(self._open.items()):
+                for number, principal in self._open.credentials:
                     if await each.is_revoked(principal):
                         revoked.append(number)
             except AuthUnavailableError as error:
                 get_logger("bandmaster.oidc").warning(
                     "open WebSockets can't be checked for revocation", error=str(error), open=len(self._open)
                 )
-        return await self._close_all(list(dict.fromkeys(revoked)), "the credential was revoked")
+        return await self._open.close(dict.fromkeys(revoked), "the credential was revoked")
 
     async def run(self) -> None:
         """Close WebSockets at their deadlines, until cancelled."""
@@ -158,26 +148,21 @@ class OpenWebSockets:
             await anyio.sleep(self._recheck_seconds)
             await self.close_revoked()
 
+    def _add_deadline(self, moment: float, number: int) -> None:
+        deadline = moment, number
+        heapq.heappush(self._deadlines, deadline)
+        if self._deadlines[0] is deadline:
+            self._earlier.set()
+
     def _remove_ended(self) -> None:
         """Remove the deadlines of WebSockets that have ended, once they are the most: a key may expire in years."""
         if len(self._deadlines) > 2 * len(self._open) + _SPARE_DEADLINES:
             self._deadlines = [deadline for deadline in self._deadlines if deadline[1] in self._open]
             heapq.heapify(self._deadlines)
 
-    async def _close_all(self, numbers: Sequence[int], reason: str) -> int:
-        found = [self._open[number] for number in numbers if number in self._open]
-        async with anyio.create_task_group() as tasks:
-            for principal, websocket in found:
-                tasks.start_soon(_close, principal, websocket, reason)
-        return len(found)
 
-
-async def _close(principal: Principal, websocket: WebSocketConnection, reason: str) -> None:
-    get_logger("bandmaster.oidc").info(
-        "WebSocket closed", reason=reason, user=principal.subject, kind=principal.kind, code=UNAUTHORIZED
-    )
-    with anyio.move_on_after(_PATIENCE):
-        await websocket.close(UNAUTHORIZED, reason)
+def _describe(principal: Principal) -> dict[str, str]:
+    return {"user": principal.subject, "kind": principal.kind}
 
 
 def _ends_websockets(settings: AccessSettings) -> bool:

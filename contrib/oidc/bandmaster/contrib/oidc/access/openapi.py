@@ -58,11 +58,14 @@ def make_docs_login(security: DocumentedSecurity) -> Document | None:
     """Swagger UI's configuration of the login: a public client with PKCE (RFC 7636); None without a client."""
     if security.client_id is None:
         return None
-    return {
+    login: Document = {
         "clientId": security.client_id,
         "scopes": " ".join(security.scopes),
         "usePkceWithAuthorizationCodeGrant": True,
     }
+    if security.authorize_params:
+        login["additionalQueryStringParams"] = dict(security.authorize_params)
+    return login
 
 
 def _collect_requirements(

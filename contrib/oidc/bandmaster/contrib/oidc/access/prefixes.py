@@ -6,6 +6,7 @@ import posixpath
 import re
 from collections.abc import Iterable
 from dataclasses import dataclass
+from urllib.parse import urlsplit
 
 from starlette.types import ASGIApp, Receive, Scope, Send
 
@@ -15,6 +16,8 @@ from bandmaster.contrib.oidc.refusals import refuse
 from bandmaster.kernel import MiddlewareBand, MiddlewareContribution, Plan
 
 _NO_NAME = re.compile(r"[^A-Za-z0-9_.-]+")
+_MOST_ROOTS = 8
+"""How often a path may have the ``root_path`` in it. More have no other purpose than to be misread, and are covered."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -27,16 +30,14 @@ class ProtectedPrefix:
     public: tuple[str, ...] = ()
     """Prefixes below this one that need no principal."""
 
-    def covers(self, path: str) -> bool:
-        """Whether a path lies below the prefix, and not below a public one.
+    def covers(self, *paths: str) -> bool:
+        """Whether a path lies below the prefix, and not below a public one. Several are readings of the same path.
 
         A path with empty or dotted segments is read with them and without them, since applications differ in that. The
         same holds for a line end after the path. The prefix covers a path that lies below in any reading. A path is
         public only if all readings are.
         """
-        # Starlette's patterns end with "$", which matches before a line end as well: "/admin\n" is the route "/admin".
-        plain = path.removesuffix("\n")
-        readings = (path, plain, _normalize(plain))
+        readings = [reading for path in paths for reading in _read_path(path)]
         covered = any(_lies_below(each, self.prefix) for each in readings)
         return covered and not any(all(_lies_below(each, one) for each in readings) for one in self.public)
 
@@ -56,7 +57,8 @@ def protect(
 
         create_app(contributions=[protect("/", public=["/docs", "/openapi.json"]), protect("/admin", "admin")])
 
-    The health checks of the kernel aren't covered, since they are answered outside the layers.
+    The health checks of the kernel aren't covered, since they are answered outside the layers. A mounted FastAPI app
+    with a ``root_path`` of its own is refused: its routes would answer paths that no prefix covers.
 
     Raises:
         ValueError: a prefix isn't a path, a public one doesn't lie below ``prefix``, or a scope is malformed.
@@ -73,6 +75,7 @@ def protect(
         band=MiddlewareBand.SECURITY,
         priority=MiddlewareBand.SECURITY.priorities[90],
         options={"protected": protected},
+        compares_paths=True,
         description=f"Requires {_describe(protected.requirement)} of all paths below {checked or '/'}.",
     )
 
@@ -86,7 +89,8 @@ class ProtectedPrefixLayer:
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Serve a request that meets the requirement, or isn't covered, and refuse any other."""
-        if self._protected.covers(read_route_path(scope)):
+        paths = list_route_paths(scope)
+        if not paths or self._protected.covers(*paths):
             try:
                 self._protected.requirement.check(scope)
             except CredentialError as error:
@@ -101,13 +105,38 @@ def list_protected_prefixes(plan: Plan) -> tuple[ProtectedPrefix, ...]:
     return tuple(layer.options["protected"] for layer in layers if layer.layer is ProtectedPrefixLayer)
 
 
-def read_route_path(scope: Scope) -> str:
-    """The path that the host's routes match: without the ``root_path``, as Starlette reads paths."""
+def list_route_paths(scope: Scope) -> tuple[str, ...]:
+    """The path that the host's routes match, as different frameworks read the path of a request.
+
+    Empty for a path that has too many readings.
+    """
     path: str = scope["path"]
     root: str = scope.get("root_path", "")
-    if root and path.startswith(root) and path[len(root) : len(root) + 1] in ("", "/"):
-        return path[len(root) :] or "/"
-    return path
+    # Some servers pass the whole URL of a request to a proxy as the path.
+    readings = () if path.startswith("/") else (_read_url(path),)
+    if not root or (parts := path.split(root)) == [path]:
+        return (path, *readings)
+    if len(parts) > _MOST_ROOTS:
+        return ()
+    # Starlette leaves out a root_path that the path begins with. Litestar and Quart leave out everything up to the
+    # root_path, wherever it stands, and below a mount perhaps up to a later one. Not all servers put it in front.
+    rests = (root.join(parts[number:]) for number in range(1, len(parts)))
+    first, *others = (rest if rest.startswith("/") else f"/{rest}" for rest in rests)
+    starts_with_root = not parts[0] and path[len(root) : len(root) + 1] in ("", "/")
+    return (*(() if starts_with_root else (path,)), first, *others, *readings)
+
+
+def _read_url(url: str) -> str:
+    try:
+        return urlsplit(url).path or "/"
+    except ValueError:
+        return "/"
+
+
+def _read_path(path: str) -> tuple[str, ...]:
+    # Starlette's patterns end with "$", which matches before a line end as well: "/admin\n" is the route "/admin".
+    plain = path.removesuffix("\n")
+    return path, plain, _normalize(plain)
 
 
 def _normalize(path: str) -> str:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import AsyncIterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from importlib.util import find_spec
 from typing import Any
 
@@ -38,6 +38,8 @@ class DocumentedSecurity:
     """The client by which the docs page logs in."""
     scopes: tuple[str, ...] = ()
     """The scopes that are selected beforehand in the dialog of the docs page."""
+    authorize_params: Mapping[str, str] = field(default_factory=dict[str, str])
+    """Further parameters of the docs page's login."""
 
 
 class SecurityDescription:
@@ -70,8 +72,10 @@ class SecurityDescription:
         if not schemes:
             schemes = [SecurityScheme("bearer", {"type": "http", "scheme": "bearer"})]
         access = self._access
+        # Of several providers nobody knows which one the page will log in at.
+        params = access.choose_docs_params(listed[0].authorize_params if len(listed) == 1 else {})
         return DocumentedSecurity(
-            (*schemes, *self._schemes), self._prefixes, access.docs_client_id, tuple(access.docs_scopes)
+            (*schemes, *self._schemes), self._prefixes, access.docs_client_id, tuple(access.docs_scopes), params
         )
 
     async def discover(self) -> None:

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from bandmaster.contrib.oidc.api_keys.hashers import HmacSha256Hasher, KeyHasher, KeyHashers
-from bandmaster.contrib.oidc.api_keys.settings import ApiKeySettings, is_installed
+from bandmaster.contrib.oidc.api_keys.settings import ApiKeySettings
+from bandmaster.contrib.oidc.extras import has_extra
 
 
 def build_hasher(settings: ApiKeySettings) -> KeyHasher:
@@ -13,7 +14,7 @@ def build_hasher(settings: ApiKeySettings) -> KeyHasher:
         ValueError: there are no peppers.
     """
     by_hmac = HmacSha256Hasher(settings.peppers)
-    if not is_installed("bcrypt"):
+    if not has_extra("bcrypt"):
         return by_hmac
     from bandmaster.contrib.oidc.api_keys.bcrypt_hasher import BcryptHasher
 

@@ -17,8 +17,8 @@ from bandmaster.kernel.commands import (
     CommandError,
     EnvFile,
     Format,
+    GivenSettings,
     answering,
-    resolve_target,
     show_json,
     show_line,
 )
@@ -317,8 +317,8 @@ async def _act(scope: _Scope, action: Callable[[ApiKeys], Coroutine[Any, Any, T]
 def _load_scope(target: str | None, app_dir: str, *, makes_keys: bool) -> _Scope:
     from bandmaster.contrib.oidc.api_keys.settings import ApiKeySettings
 
-    given = _read_given(target, app_dir)
-    settings = given(ApiKeySettings)
+    given = GivenSettings(target, app_dir)
+    settings = given.read(ApiKeySettings)
     if settings.store == "memory":
         raise CommandError(
             "API keys are only in the memory of the process that made them.",
@@ -331,18 +331,4 @@ def _load_scope(target: str | None, app_dir: str, *, makes_keys: bool) -> _Scope
         )
     from bandmaster.contrib.persistence import DatabaseSettings
 
-    return _Scope(settings, given(DatabaseSettings))
-
-
-def _read_given(target: str | None, app_dir: str) -> Callable[[type[Any]], Any]:
-    """A function that reads settings: those of the target's plan, else from the environment."""
-    from bandmaster.kernel import load_application, load_settings
-
-    target, app_dir = resolve_target(target, app_dir)
-    plan = None if target is None else load_application(target, app_dir).plan
-
-    def read(kind: type[Any]) -> Any:
-        found = None if plan is None else plan.settings_of(kind)
-        return load_settings(kind) if found is None else found
-
-    return read
+    return _Scope(settings, given.read(DatabaseSettings))

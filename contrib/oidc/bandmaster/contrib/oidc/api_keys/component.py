@@ -10,9 +10,10 @@ from bandmaster.contrib.oidc.api_keys.hashers import KeyHasher
 from bandmaster.contrib.oidc.api_keys.layer import has_peppers
 from bandmaster.contrib.oidc.api_keys.pending_updates import PendingUpdates
 from bandmaster.contrib.oidc.api_keys.service import ApiKeys
-from bandmaster.contrib.oidc.api_keys.settings import ApiKeySettings, is_installed
+from bandmaster.contrib.oidc.api_keys.settings import ApiKeySettings
 from bandmaster.contrib.oidc.api_keys.store import ApiKeyStore, MemoryApiKeyStore
 from bandmaster.contrib.oidc.errors import ApiKeyError, AuthUnavailableError
+from bandmaster.contrib.oidc.extras import has_extra
 from bandmaster.contrib.oidc.revocations import RevocationList
 from bandmaster.kernel import Context, KernelSettings, LifespanBand, Problem, get_logger, lifespan
 
@@ -50,7 +51,7 @@ async def api_key_memory_store(settings: ApiKeySettings) -> AsyncIterator[ApiKey
 def count_threads(settings: ApiKeySettings) -> Mapping[str, int]:
     """The budget: threads for bcrypt."""
     # Also while another hasher makes new hashes: those that bcrypt has made are verified until they are replaced.
-    return {"threads": settings.bcrypt_threads} if is_installed("bcrypt") else {}
+    return {"threads": settings.bcrypt_threads} if has_extra("bcrypt") else {}
 
 
 # As a revocation list the service ends the WebSockets of a key that is revoked while they are open.

@@ -98,7 +98,8 @@ class ApiKeys:
         if self._updates is not None:
             self._updates.add_use(record, now)
             if not self._hasher.is_current(record.hash):
-                await self._renew_hash(key, record, self._updates)
+                # No request waits for the new hash, which takes bcrypt a while.
+                self._updates.add_renewal(record, lambda: self._hasher.hash(key))
         return Principal(
             subject=record.owner,
             scopes=record.scopes,
@@ -211,14 +212,6 @@ class ApiKeys:
             return await self.store.get(key_id)
         except ApiKeyError as error:
             raise AuthUnavailableError(str(error)) from error
-
-    async def _renew_hash(self, key: str, record: ApiKey, updates: PendingUpdates) -> None:
-        if updates.has_hash(record):
-            return
-        try:
-            updates.add_hash(record, await self._hasher.hash(key))
-        except AuthUnavailableError:
-            pass  # all threads for hashes are busy: the key holds, and the next request tries again
 
     def _check_rotation(self, record: ApiKey, now: float) -> None:
         if record.replaced_by is not None:

@@ -2,18 +2,17 @@
 
 from __future__ import annotations
 
-from importlib.util import find_spec
 from typing import Annotated, ClassVar, Literal
 
 from pydantic import Field, StringConstraints, field_validator
 from pydantic_settings import SettingsConfigDict
 
+from bandmaster.contrib.oidc.extras import check_extra
 from bandmaster.kernel import NamedSecrets, Settings
 
 _DAY = 86_400
-_PACKAGES = {"sql": ("bandmaster.contrib.persistence", "sql"), "bcrypt": ("bcrypt", "bcrypt")}
-"""The package that a value of a setting needs, and the extra that installs it."""
-
+_EXTRAS = ("sql", "bcrypt")
+"""The values of settings that need the extra of that name."""
 _LONGEST = 10 * 365 * _DAY
 _TAKEN_HEADERS = frozenset({"authorization", "proxy-authorization", "cookie", "host", "origin", "content-type"})
 """Headers that requests have for other reasons: each value would be refused as a key."""
@@ -77,20 +76,11 @@ class ApiKeySettings(Settings):
     @field_validator("store", "hasher")
     @classmethod
     def _check_installed(cls, value: str) -> str:
-        package, extra = _PACKAGES.get(value, ("", ""))
-        if package and not is_installed(package):
-            raise ValueError(f"{value} needs the package {package}: install bandmaster-oidc[{extra}]")
+        if value in _EXTRAS:
+            check_extra(value, repr(value))
         return value
 
     @property
     def is_enabled(self) -> bool:
         """Whether there are API keys."""
         return bool(self.peppers)
-
-
-def is_installed(package: str) -> bool:
-    """Whether a package can be imported, without doing so."""
-    try:
-        return find_spec(package) is not None
-    except (ImportError, ValueError):
-        return False

@@ -151,8 +151,8 @@ def _translating_errors(*, taken: str = "") -> Generator[None, None, None]:
         raise make_taken_error(taken) from error
     except (PermanentError, SQLAlchemyError) as error:
         raise ApiKeyError(
-            f"the database refuses the API keys ({type(error).__name__}). Does it have the table auth_api_keys? See "
-            "bandmaster db check"
+            f"the database refuses the API keys ({type(error).__name__}). If it has no table auth_api_keys yet, make "
+            "the table: bandmaster db upgrade"
         ) from error
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from ipaddress import ip_address
 from typing import Annotated, ClassVar, Literal, Self
 from urllib.parse import SplitResult, urlsplit
@@ -10,6 +10,7 @@ from urllib.parse import SplitResult, urlsplit
 from pydantic import Field, SecretStr, StringConstraints, field_validator, model_validator
 from pydantic_settings import NoDecode, SettingsConfigDict
 
+from bandmaster.contrib.oidc.request_params import RequestParams
 from bandmaster.kernel import KernelSettings, Problem, Settings
 
 _Seconds = Annotated[float, Field(gt=0, allow_inf_nan=False)]
@@ -41,7 +42,7 @@ class ClientCredentialsSettings(Settings):
         default="client_secret_basic", description="How the client authenticates, as the provider has registered it."
     )
     scopes: _Names = Field(default=(), description="The scopes to ask for. Empty: those that the provider gives.")
-    params: Mapping[str, str] = Field(
+    params: RequestParams = Field(
         default={},
         description='Further parameters of the token request, as JSON: {"audience": "https://api.example"} for Auth0, '
         '{"resource": "https://api.example"} for RFC 8707.',
@@ -85,7 +86,7 @@ class ClientCredentialsSettings(Settings):
 
     @field_validator("params")
     @classmethod
-    def _check_params(cls, value: Mapping[str, str]) -> Mapping[str, str]:
+    def _check_params(cls, value: RequestParams) -> RequestParams:
         for name in value:
             if name.strip().lower() in _OF_THE_GRANT:
                 raise ValueError(f"can't set {name!r}, which has a setting of its own")

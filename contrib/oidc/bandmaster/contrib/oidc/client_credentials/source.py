@@ -13,10 +13,8 @@ from anyio.abc import TaskGroup
 from bandmaster.contrib.oidc.client_credentials.settings import ClientCredentialsSettings
 from bandmaster.contrib.oidc.client_credentials.token_endpoint import IssuedToken, TokenRefusedError
 from bandmaster.contrib.oidc.errors import AuthUnavailableError
+from bandmaster.contrib.oidc.outage import Outage
 from bandmaster.kernel import get_logger
-
-_FIRST_PAUSE = 1.0
-"""Seconds after the first failure; each further one doubles them."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,9 +66,7 @@ class ClientCredentials(httpx2.Auth):
         self._clock = clock
         self._current: AccessToken | None = None
         self._fetch: _Fetch | None = None
-        self._error: AuthUnavailableError | TokenRefusedError | None = None
-        self._pause = 0.0
-        self._retry_at = 0.0
+        self._outage: Outage | None = None
         self._refetch_at = 0.0
         self._closed = False
 
@@ -87,7 +83,7 @@ class ClientCredentials(httpx2.Auth):
             now, current = self._clock(), self._current
             if current is not None and now < current.renew_at:
                 return current
-            if self._fetch is None and (self._closed or now < self._retry_at):
+            if self._fetch is None and (self._closed or not self._may_fetch(now)):
                 return self._make_do(current, now)
             fetch = self._fetch or self._start_fetch()
             await fetch.done.wait()
@@ -146,6 +142,9 @@ class ClientCredentials(httpx2.Auth):
         """Fetch no further token."""
         self._closed = True
 
+    def _may_fetch(self, now: float) -> bool:
+        return self._outage is None or self._outage.allows_attempt(now)
+
     def _start_fetch(self) -> _Fetch:
         fetch = self._fetch = _Fetch()
         # In the component's task group: the caller that happens to be the first may be cancelled.
@@ -170,7 +169,7 @@ class ClientCredentials(httpx2.Auth):
         else:
             fetch.token = self._make_token(issued, began)
             if not fetch.is_outdated:
-                self._current, self._error, self._pause, self._retry_at = fetch.token, None, 0.0, 0.0
+                self._current, self._outage = fetch.token, None
         finally:
             if self._fetch is fetch:
                 self._fetch = None
@@ -183,23 +182,23 @@ class ClientCredentials(httpx2.Auth):
         return AccessToken(issued.value, expires_at - min(self._settings.skew, lifetime / 2), expires_at)
 
     def _note_failure(self, error: AuthUnavailableError | TokenRefusedError) -> None:
-        self._error = error
-        self._pause = min(self._settings.longest_pause, self._pause * 2 or _FIRST_PAUSE)
-        self._retry_at = self._clock() + self._pause
+        longest = self._settings.longest_pause
+        self._outage = Outage.after(self._outage, error, now=self._clock(), longest=longest)
         get_logger("bandmaster.oidc").warning(
-            "an access token can't be fetched", service=self._name, error=str(error), next_attempt=self._pause
+            "an access token can't be fetched", service=self._name, error=str(error), next_attempt=self._outage.pause
         )
 
     def _make_do(self, current: AccessToken | None, now: float) -> AccessToken:
         """The token that is still good, or the error for a caller."""
         if current is not None and now < current.expires_at:
             return current
-        raise self._make_error(now) from self._error
+        raise self._make_error(now) from (None if self._outage is None else self._outage.error)
 
     def _make_error(self, now: float) -> Exception:
         call = f"no access token for {self._name!r}"
-        if self._error is None:
+        if self._outage is None:
             return AuthUnavailableError(f"{call}: the application has stopped")
-        if isinstance(self._error, TokenRefusedError):
-            return TokenRefusedError(f"{call}: {self._error}", oauth_error=self._error.oauth_error)
-        return AuthUnavailableError(f"{call}: {self._error}", retry_after=max(1.0, self._retry_at - now))
+        error, absence = self._outage.error, self._outage.describe(now)
+        if isinstance(error, TokenRefusedError):
+            return TokenRefusedError(f"{call}: {error}", oauth_error=error.oauth_error)
+        return AuthUnavailableError(f"{call}: {absence}", retry_after=absence.retry_after or 1)

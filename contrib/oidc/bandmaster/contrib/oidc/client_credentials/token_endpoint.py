@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import re
 from dataclasses import dataclass, field
 from typing import Any
@@ -14,6 +13,8 @@ from bandmaster.contrib.http import read_limited
 from bandmaster.contrib.oidc.client_credentials.settings import ClientCredentialsSettings
 from bandmaster.contrib.oidc.errors import AuthError, AuthUnavailableError
 from bandmaster.contrib.oidc.oauth import ERROR_CODE, make_basic, read_seconds
+from bandmaster.contrib.oidc.request_params import reveal
+from bandmaster.contrib.oidc.strict_json import parse_object
 from bandmaster.kernel import PermanentError, TransientError
 
 _MOST_BYTES = 256 * 1024
@@ -76,7 +77,7 @@ async def fetch_token(client: httpx2.AsyncClient, settings: ClientCredentialsSet
 
 def _make_request(settings: ClientCredentialsSettings) -> tuple[dict[str, str], dict[str, str]]:
     """The form and the headers of the request."""
-    form = {**settings.params, "grant_type": "client_credentials"}
+    form = {**reveal(settings.params), "grant_type": "client_credentials"}
     headers = {"accept": "application/json"}
     if settings.scopes:
         form["scope"] = " ".join(settings.scopes)
@@ -88,7 +89,10 @@ def _make_request(settings: ClientCredentialsSettings) -> tuple[dict[str, str], 
 
 def _read_answer(url: str, response: httpx2.Response, body: bytes) -> IssuedToken:
     status = response.status_code
-    values = _parse_object(body)
+    try:
+        values = parse_object(body)
+    except ValueError:
+        values = {}
     if status == 200:
         token = _read_token(values)
         if token is None:
@@ -102,14 +106,6 @@ def _read_answer(url: str, response: httpx2.Response, body: bytes) -> IssuedToke
     if response.is_redirect:
         raise TokenRefusedError(f"{url} redirects, and redirects aren't followed; set the address that it leads to")
     raise TokenRefusedError(f"{url} answers with status {status}; is the address right?")
-
-
-def _parse_object(body: bytes) -> dict[str, Any]:
-    try:
-        value = json.loads(body)
-    except (ValueError, RecursionError):
-        return {}
-    return value if isinstance(value, dict) else {}
 
 
 def _read_token(values: dict[str, Any]) -> IssuedToken | None:

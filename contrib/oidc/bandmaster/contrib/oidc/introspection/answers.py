@@ -6,10 +6,11 @@ from collections.abc import Mapping
 from dataclasses import replace
 from typing import Any
 
+from bandmaster.contrib.oidc.claim_values import check_times
 from bandmaster.contrib.oidc.errors import InvalidTokenError
 from bandmaster.contrib.oidc.principal import Principal
 from bandmaster.contrib.oidc.settings import IssuerSettings
-from bandmaster.contrib.oidc.tokens.claims import build_principal, check_audience, check_tenant, check_times
+from bandmaster.contrib.oidc.tokens.claims import build_principal, check_audience, check_tenant
 
 _OTHER_USES = {"token_use": ("refresh_token", "refresh", "id"), "typ": ("Refresh", "Offline", "ID", "Logout")}
 """Members by which providers (Ory Hydra, Amazon Cognito, Keycloak) tell that an active token is no access token."""

@@ -2,26 +2,58 @@
 
 from __future__ import annotations
 
+import re
+import secrets
 from collections.abc import Awaitable, Callable, Mapping
-from contextlib import aclosing
+from dataclasses import dataclass, field
 from typing import Any
 
 import anyio
 import httpx2
 
+from bandmaster.contrib.http import HttpBodyTooLargeError, read_limited
 from bandmaster.contrib.oidc.errors import AuthUnavailableError
-from bandmaster.contrib.oidc.oauth import make_basic
+from bandmaster.contrib.oidc.oauth import describe_call_error, make_basic
 from bandmaster.contrib.oidc.settings import IssuerSettings
 from bandmaster.contrib.oidc.strict_json import parse_object
 from bandmaster.kernel import BandmasterError
 
 _MOST_BYTES = 64 * 1024
-_AWAY = frozenset((401, 403, 408, 429, 502, 503, 504))
+_AWAY = frozenset((408, 429, 502, 503, 504))
 """Statuses that concern every token alike. Others may be the answer to one odd token."""
+_REFUSALS = frozenset((401, 403))
+"""Statuses that concern either our own client or one token."""
+_OF_THE_CLIENT = frozenset(("invalid_client", "unauthorized_client"))
+"""The error codes that concern our own client (RFC 6749, section 5.2)."""
+_CODE = re.compile(r'\berror="?([a-z_]+)')
+"""The error code in a challenge (RFC 6750, section 3)."""
 
 
 class EndpointAwayError(AuthUnavailableError):
     """The endpoint can't be asked about any token now."""
+
+
+class RefusedTokenError(AuthUnavailableError):
+    """The provider refuses to tell about one token, and answers about others."""
+
+
+@dataclass(frozen=True, slots=True)
+class _Answer:
+    status: int
+    challenge: str
+    body: bytes = field(repr=False)
+
+    @property
+    def error(self) -> str:
+        """The error code, in the body (RFC 6749, section 5.2) or in the challenge (RFC 6750, section 3); or empty."""
+        try:
+            code = parse_object(self.body).get("error")
+        except ValueError:
+            code = None
+        if isinstance(code, str):
+            return code
+        found = _CODE.search(self.challenge)
+        return "" if found is None else found[1]
 
 
 class IntrospectionEndpoint:
@@ -45,28 +77,54 @@ class IntrospectionEndpoint:
 
         Raises:
             EndpointAwayError: the provider can't be reached, is overloaded, or refuses the client.
+            RefusedTokenError: the provider refuses to tell about this token alone.
             AuthUnavailableError: the answer can't be used.
         """
         try:
             with anyio.fail_after(self._timeout):
-                status, body = await self._post(await self._address(), token)
+                return await self._ask(await self._address(), token)
         except TimeoutError as error:
             raise EndpointAwayError(f"{self} gave no answer within {self._timeout:g} s") from error
         except AuthUnavailableError:
             raise
+        except HttpBodyTooLargeError as error:
+            # Perhaps the answer to this token alone.
+            raise AuthUnavailableError(f"{self} answered with more than {_MOST_BYTES} bytes") from error
         except (httpx2.HTTPError, httpx2.InvalidURL, httpx2.StreamError, BandmasterError, OSError) as error:
-            # Without its text, which may repeat the address or a header.
-            raise EndpointAwayError(f"{self} can't be reached: {type(error).__name__}") from error
-        if status != 200:
-            hint = ": is the client's secret right, and may the client introspect?" if status in (401, 403) else ""
-            kind = EndpointAwayError if status in _AWAY else AuthUnavailableError
-            raise kind(f"{self} answered with status {status}{hint}")
-        return self._parse(body)
+            raise EndpointAwayError(f"{self} can't be reached: {describe_call_error(error)}") from error
+
+    async def _ask(self, url: str, token: str) -> Mapping[str, Any]:
+        answer = await self._post(url, token)
+        if answer.status == 200:
+            return self._parse(answer.body)
+        if answer.status not in _REFUSALS:
+            kind = EndpointAwayError if answer.status in _AWAY else AuthUnavailableError
+            raise kind(f"{self} answered with status {answer.status}")
+        if answer.error in _OF_THE_CLIENT or not await self._is_client_accepted(url):
+            raise EndpointAwayError(
+                f"{self} answered with status {answer.status}: is the client's secret right, and may the client "
+                "introspect?"
+            )
+        if answer.error == "invalid_token":
+            return {"active": False}
+        raise RefusedTokenError(f"{self} answered with status {answer.status} to one token, and answers about others")
+
+    async def _is_client_accepted(self, url: str) -> bool:
+        """Whether the provider answers our client about a token that doesn't exist.
+
+        A refusal is always about the client by RFC 7662 (section 2.3): a token that the client may not know about is
+        inactive (section 2.2). Providers differ from that. One odd token, which anybody can send, must not stand for
+        all, so the provider is asked about another one.
+        """
+        answer = await self._post(url, secrets.token_urlsafe(32))
+        if answer.status in _AWAY:
+            raise EndpointAwayError(f"{self} answered with status {answer.status}")
+        return answer.status == 200 and "active" in self._parse(answer.body)
 
     def __str__(self) -> str:
         return f"the introspection endpoint of {self._provider.name!r}"
 
-    async def _post(self, url: str, token: str) -> tuple[int, bytes]:
+    async def _post(self, url: str, token: str) -> _Answer:
         fields, headers = authenticate(self._provider)
         async with self._client.stream(
             "POST",
@@ -75,13 +133,8 @@ class IntrospectionEndpoint:
             headers={"Accept": "application/json", **headers},
             follow_redirects=False,
         ) as response:
-            body = bytearray()
-            async with aclosing(response.aiter_bytes()) as chunks:
-                async for chunk in chunks:
-                    body += chunk
-                    if len(body) > _MOST_BYTES:
-                        raise AuthUnavailableError(f"{self} answered with more than {_MOST_BYTES} bytes")
-            return response.status_code, bytes(body)
+            body = await read_limited(response, _MOST_BYTES)
+            return _Answer(response.status_code, response.headers.get("www-authenticate", ""), body)
 
     def _parse(self, body: bytes) -> Mapping[str, Any]:
         try:

@@ -14,9 +14,10 @@ import httpx2
 
 from bandmaster.contrib.oidc.errors import AuthUnavailableError, InvalidTokenError
 from bandmaster.contrib.oidc.introspection.answers import read_answer
-from bandmaster.contrib.oidc.introspection.endpoint import EndpointAwayError, IntrospectionEndpoint
+from bandmaster.contrib.oidc.introspection.endpoint import EndpointAwayError, IntrospectionEndpoint, RefusedTokenError
 from bandmaster.contrib.oidc.introspection.settings import IntrospectionSettings
 from bandmaster.contrib.oidc.local_locks import LocalLocks
+from bandmaster.contrib.oidc.outage import Outage
 from bandmaster.contrib.oidc.principal import Principal
 from bandmaster.contrib.oidc.settings import IssuerSettings
 from bandmaster.kernel import get_logger
@@ -25,7 +26,6 @@ _T = TypeVar("_T")
 # RFC 6750, section 2.1: the characters of a bearer token.
 _TOKEN = re.compile(r"[A-Za-z0-9._~+/-]+=*")
 _LONGEST_TOKEN = 16 * 1024
-_FIRST_PAUSE = 1.0
 
 
 @dataclass(slots=True)
@@ -88,9 +88,7 @@ class IntrospectionVerifier:
         self._inactive: _Cache[str] = _Cache(settings.max_tokens)
         # Of those who wait the first one gets an answer within the timeout, and the others find it in the cache.
         self._flights = LocalLocks(2 * settings.timeout, "the introspection of a token")
-        self._pause = 0.0
-        """Seconds between the last failure and the next attempt; 0 while the provider answers."""
-        self._retry_at = 0.0
+        self._outage: Outage | None = None
 
     async def verify(self, token: str) -> Principal:
         """See `TokenVerifier.verify`.
@@ -134,11 +132,14 @@ class IntrospectionVerifier:
         try:
             answer = await self._endpoint.ask(token)
         except EndpointAwayError as error:
-            self._note_outage(error)
-            raise AuthUnavailableError(str(error), retry_after=self._pause) from error
+            raise self._note_outage(error) from error
+        except RefusedTokenError:
+            self._note_answer()
+            raise
         except BaseException:
             # Neither an answer nor a further failure: the next attempt after an outage is due as before.
-            self._retry_at = min(self._retry_at, self._monotonic() + self._pause)
+            if self._outage is not None:
+                self._outage = self._outage.resume(self._monotonic())
             raise
         self._note_answer()
         asked = self._monotonic()
@@ -162,22 +163,24 @@ class IntrospectionVerifier:
         Raises:
             AuthUnavailableError: the provider is away, and the pause isn't over.
         """
-        if not self._pause:
+        if self._outage is None:
             return
         now = self._monotonic()
-        if now < self._retry_at:
-            raise AuthUnavailableError(f"{self._endpoint} is away", retry_after=max(1.0, self._retry_at - now))
-        self._retry_at = now + self._settings.timeout
+        if not self._outage.allows_attempt(now):
+            raise self._outage.describe(now)
+        self._outage = self._outage.postpone(now + self._settings.timeout)
 
-    def _note_outage(self, error: EndpointAwayError) -> None:
-        if not self._pause:
+    def _note_outage(self, error: EndpointAwayError) -> AuthUnavailableError:
+        """Note a failure. Returns the error for the caller, with the time of the next attempt."""
+        if self._outage is None:
             get_logger("bandmaster.oidc").warning(
                 "introspection fails, and requests with unknown tokens get 503", reason=str(error)
             )
-        self._pause = min(2 * self._pause, self._settings.longest_pause) if self._pause else _FIRST_PAUSE
-        self._retry_at = self._monotonic() + self._pause
+        now = self._monotonic()
+        self._outage = Outage.after(self._outage, error, now=now, longest=self._settings.longest_pause)
+        return self._outage.describe(now)
 
     def _note_answer(self) -> None:
-        if self._pause:
-            self._pause = 0.0
+        if self._outage is not None:
+            self._outage = None
             get_logger("bandmaster.oidc").info("introspection works again", provider=self._provider.name)

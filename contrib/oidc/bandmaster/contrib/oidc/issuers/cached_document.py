@@ -9,8 +9,8 @@ from typing import Generic, TypeVar
 from anyio.abc import TaskGroup
 
 from bandmaster.contrib.oidc.errors import AuthUnavailableError, ProviderRefusedError
-from bandmaster.contrib.oidc.issuers.outage import Outage
 from bandmaster.contrib.oidc.issuers.single_flight import SingleFlight
+from bandmaster.contrib.oidc.outage import Outage
 from bandmaster.kernel import get_logger
 
 T = TypeVar("T")

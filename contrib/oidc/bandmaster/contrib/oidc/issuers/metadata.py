@@ -8,6 +8,7 @@ from types import MappingProxyType
 from typing import Any
 
 from bandmaster.contrib.oidc.addresses import check_published_address
+from bandmaster.contrib.oidc.claim_values import quote
 from bandmaster.contrib.oidc.errors import ProviderRefusedError
 from bandmaster.contrib.oidc.settings import IssuerSettings
 
@@ -27,8 +28,6 @@ _FLAGS = (
     "backchannel_logout_supported",
     "backchannel_logout_session_supported",
 )
-_LONGEST = 200
-"""Characters of a foreign text in a message."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,7 +67,7 @@ def parse_metadata(
     if not isinstance(found, str) or found not in settings.discovery_issuers:
         expected = " or ".join(repr(one) for one in sorted(settings.discovery_issuers))
         raise ProviderRefusedError(
-            f"the discovery document at {source} names the issuer {_quote(found)}, and the settings {expected}; they "
+            f"the discovery document at {source} names the issuer {quote(found)}, and the settings {expected}; they "
             "must be equal, the slash at the end included. If tokens name another issuer than the document does, set "
             "discovery_issuer to the document's"
         )
@@ -96,14 +95,9 @@ def _check_endpoint(
     except ValueError as error:
         override = f" Set {setting} to the right address, if the document can't be mended." if setting else ""
         raise ProviderRefusedError(
-            f"the discovery document at {source} names {_quote(url)} as {member}, which {error}.{override}"
+            f"the discovery document at {source} names {quote(url)} as {member}, which {error}.{override}"
         ) from None
 
 
 def _read_list(value: object) -> tuple[str, ...]:
     return tuple(each for each in value if isinstance(each, str)) if isinstance(value, list) else ()
-
-
-def _quote(value: object) -> str:
-    text = repr(value)
-    return text if len(text) <= _LONGEST else f"{text[:_LONGEST]}..."

@@ -10,6 +10,7 @@ from urllib.parse import parse_qsl, urlencode, urlsplit
 from bandmaster.contrib.oidc.errors import InvalidRequestError
 from bandmaster.contrib.oidc.login.pending import PendingLogin
 from bandmaster.contrib.oidc.login.providers import Endpoints
+from bandmaster.contrib.oidc.request_params import reveal
 from bandmaster.contrib.oidc.settings import IssuerSettings
 
 _ERROR_CODE = re.compile(r"[a-z_]{1,40}")
@@ -44,7 +45,7 @@ def build_authorization_url(
     """
     parameters = {
         "login_hint": login_hint,
-        **provider.authorize_params,
+        **reveal(provider.authorize_params),
         "response_type": "code",
         "client_id": provider.client_id,
         "redirect_uri": redirect_uri,
@@ -63,8 +64,18 @@ def build_authorization_url(
 
 def list_scopes(provider: IssuerSettings) -> tuple[str, ...]:
     """The scopes that a login asks for: ``openid``, and those of both settings that can name some."""
-    more = provider.authorize_params.get("scope", "").split()
+    more = reveal(provider.authorize_params).get("scope", "").split()
     return tuple(dict.fromkeys(["openid", *provider.login_scopes, *more]))
+
+
+def choose_scopes(provider: IssuerSettings, granted: frozenset[str] | None) -> frozenset[str]:
+    """The scopes of a session: those that a login asks for, as far as the provider grants them.
+
+    None means that the provider grants all of them (RFC 6749, section 5.1). Others don't count: the request goes
+    through the browser, whose user can add scopes, and many providers grant what is asked for.
+    """
+    asked = frozenset(list_scopes(provider))
+    return asked if granted is None else asked & granted
 
 
 def read_fields(encoded: bytes) -> dict[str, str]:
@@ -90,13 +101,16 @@ def read_response(fields: Mapping[str, str]) -> AuthorizationResponse:
     """Read an authorization response.
 
     Raises:
-        InvalidRequestError: there is no state, or neither a code nor an error.
+        InvalidRequestError: there is no state, or not exactly one of a code and an error (RFC 6749, sections 4.1.2 and
+            4.1.2.1).
     """
     state, code, error = fields.get("state", ""), fields.get("code") or None, fields.get("error") or None
     if not state or len(state) > _MOST_CHARACTERS:
         raise InvalidRequestError("the authorization response has no state")
     if error is not None and not _ERROR_CODE.fullmatch(error):
         error = "unknown_error"
+    if code is not None and error is not None:
+        raise InvalidRequestError("the authorization response has both a code and an error")
     if code is None and error is None:
         raise InvalidRequestError("the authorization response has neither a code nor an error")
     return AuthorizationResponse(state, code, fields.get("iss"), error, fields.get("error_description"))

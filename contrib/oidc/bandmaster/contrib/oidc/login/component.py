@@ -19,13 +19,14 @@ from bandmaster.contrib.oidc.login.id_token import read_max_age
 from bandmaster.contrib.oidc.login.providers import DiscoveredProviders, ProviderDirectory
 from bandmaster.contrib.oidc.login.service import Login
 from bandmaster.contrib.oidc.login.settings import LoginSettings, is_login_on
+from bandmaster.contrib.oidc.request_params import reveal
 from bandmaster.contrib.oidc.sessions.settings import SessionSettings
 from bandmaster.contrib.oidc.sessions.store import SessionStore
 from bandmaster.contrib.oidc.settings import AuthSettings, IssuerSettings
 from bandmaster.kernel import Context, KernelSettings, LifespanBand, Problem, lifespan
 
 _OFFLINE = "offline_access"
-_STORING = 10
+_STORING = 35
 """Seconds at the stop in which new tokens are stored, after the provider's answer."""
 
 
@@ -57,7 +58,7 @@ def find_login_problems(
 
 def _asks_for_refresh_token(provider: IssuerSettings) -> bool:
     # access_type is Google's own way to ask.
-    return _OFFLINE in list_scopes(provider) or provider.authorize_params.get("access_type") == "offline"
+    return _OFFLINE in list_scopes(provider) or reveal(provider.authorize_params).get("access_type") == "offline"
 
 
 def _find_address_problems(auth: AuthSettings, kernel: KernelSettings) -> Iterator[Problem | str]:

@@ -10,6 +10,10 @@ from starlette.types import Scope
 MOST_BYTES = 4096
 """The most bytes that every browser keeps of a cookie, name and attributes included (RFC 6265, section 6.1)."""
 
+# No others: Python would strip the bytes 0x85 and 0xA0 as well, which browsers keep. A sibling host could set a cookie
+# whose name has one of them in front of __Host-, and so give visitors a session of another user.
+_BLANKS = " \t"
+
 
 @dataclass(frozen=True, slots=True)
 class CookieWriter:
@@ -48,9 +52,9 @@ def read_cookies(scope: Scope) -> Mapping[str, str]:
         if name != b"cookie":  # HTTP/2 allows several such headers (RFC 9113, 8.2.3)
             continue
         for pair in value.decode("latin-1").split(";"):
-            key, sign, text = pair.strip().partition("=")
+            key, sign, text = pair.strip(_BLANKS).partition("=")
             if sign:
-                found.setdefault(key, text.strip())
+                found.setdefault(key, text.strip(_BLANKS))
     return found
 
 

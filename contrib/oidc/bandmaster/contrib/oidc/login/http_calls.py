@@ -11,6 +11,7 @@ import httpx2
 
 from bandmaster.contrib.http import read_limited
 from bandmaster.contrib.oidc.errors import AuthUnavailableError
+from bandmaster.contrib.oidc.oauth import describe_call_error
 from bandmaster.contrib.oidc.strict_json import parse_object
 from bandmaster.kernel import PermanentError, TransientError
 
@@ -73,7 +74,7 @@ class HttpCalls:
         except TimeoutError as error:
             raise AuthUnavailableError(f"the {what} gave no answer within {self._timeout:g} s") from error
         except _FAILURES as error:
-            raise AuthUnavailableError(f"the {what} can't be reached: {type(error).__name__}") from error
+            raise AuthUnavailableError(f"the {what} can't be reached: {describe_call_error(error)}") from error
 
     async def _exchange(
         self, what: str, method: str, url: str, headers: Mapping[str, str], form: Mapping[str, str] | None

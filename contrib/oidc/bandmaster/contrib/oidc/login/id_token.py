@@ -5,13 +5,14 @@ from __future__ import annotations
 import base64
 import hashlib
 import hmac
-import math
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
+from bandmaster.contrib.oidc.claim_values import check_times, is_of_tenant, read_audiences, read_time
 from bandmaster.contrib.oidc.errors import InvalidTokenError
 from bandmaster.contrib.oidc.login.providers import SignedToken
+from bandmaster.contrib.oidc.request_params import reveal
 from bandmaster.contrib.oidc.settings import IssuerSettings
 
 _MOST_SUBJECT = 255
@@ -46,7 +47,7 @@ def check_id_token(token: SignedToken, expected: Expectation) -> Mapping[str, An
     subject = claims.get("sub")
     if not isinstance(subject, str) or not subject.strip() or len(subject) > _MOST_SUBJECT:
         raise InvalidTokenError("the ID token has no subject")
-    check_times(claims, expected.now, expected.leeway)
+    check_times(claims, expected.now, expected.leeway, needs_issue=True)
     if expected.nonce is not None:
         _check_nonce(claims.get("nonce"), expected.nonce)
     if expected.access_token is not None and "at_hash" in claims:
@@ -64,20 +65,16 @@ def is_issued_by(provider: IssuerSettings, claims: Mapping[str, Any]) -> bool:
     issuer, known = claims.get("iss"), provider.issuers
     if not isinstance(issuer, str) or issuer not in known:
         return False
-    tenant = known[issuer]
-    return tenant is None or claims.get("tid") == tenant
+    return is_of_tenant(claims, known[issuer])
 
 
 def check_audience(provider: IssuerSettings, claims: Mapping[str, Any]) -> None:
     """Check that a token is meant for our client.
 
     Raises:
-        InvalidTokenError: the audience isn't our client, or the token was issued to another one.
+        InvalidTokenError: the audience is malformed or isn't our client, or the token was issued to another one.
     """
-    audience = claims.get("aud")
-    audiences = [audience] if isinstance(audience, str) else audience
-    if not isinstance(audiences, list) or not all(isinstance(each, str) for each in audiences):
-        raise InvalidTokenError("the token has no audience")
+    audiences = read_audiences(claims)
     if provider.client_id not in audiences:
         raise InvalidTokenError("the token is meant for another client")
     party = claims.get("azp")
@@ -85,35 +82,6 @@ def check_audience(provider: IssuerSettings, claims: Mapping[str, Any]) -> None:
         raise InvalidTokenError("the token has several audiences, and doesn't say which client it was issued to")
     if party is not None and party != provider.client_id:
         raise InvalidTokenError("the token was issued to another client")
-
-
-def check_times(claims: Mapping[str, Any], now: float, leeway: float) -> None:
-    """Check ``exp``, which must be ahead, and ``iat`` and ``nbf``, which mustn't.
-
-    Raises:
-        InvalidTokenError: a time is missing, isn't a number, or doesn't fit.
-    """
-    expires, issued = read_time(claims, "exp"), read_time(claims, "iat")
-    if expires is None or issued is None:
-        raise InvalidTokenError("the token lacks exp or iat")
-    if now >= expires + leeway:
-        raise InvalidTokenError("the token has expired")
-    if issued > now + leeway or (read_time(claims, "nbf") or 0) > now + leeway:
-        raise InvalidTokenError("the token is from the future")
-
-
-def read_time(claims: Mapping[str, Any], name: str) -> float | None:
-    """A time among claims, in seconds since the epoch; None if the claims lack that time.
-
-    Raises:
-        InvalidTokenError: the value isn't a number.
-    """
-    value = claims.get(name)
-    if value is None:
-        return None
-    if isinstance(value, bool) or not isinstance(value, int | float) or not math.isfinite(value):
-        raise InvalidTokenError(f"the token's {name} isn't a number")
-    return float(value)
 
 
 def compute_hash(text: str, algorithm: object) -> str | None:
@@ -143,7 +111,7 @@ def read_max_age(provider: IssuerSettings) -> float | None:
     Raises:
         ValueError: the setting isn't a number.
     """
-    value = provider.authorize_params.get("max_age")
+    value = reveal(provider.authorize_params).get("max_age")
     if value is None:
         return None
     if not value.isdigit():

@@ -24,6 +24,16 @@ def is_navigation(scope: Scope) -> bool:
     return b"text/html" in headers.get(b"accept", b"").lower()
 
 
+def is_embedded(scope: Scope) -> bool:
+    """Whether a page loads the answer as a part of itself, such as an image or a frame, or before the user asks for it.
+
+    Browsers say so by ``Sec-Fetch-Dest`` (Fetch Metadata) and ``Sec-Purpose`` (Fetch, section 4.6).
+    """
+    headers = dict(scope["headers"])
+    destination = headers.get(b"sec-fetch-dest", b"document")
+    return destination not in (b"document", b"empty") or b"prefetch" in headers.get(b"sec-purpose", b"")
+
+
 def find_path(scope: Scope) -> str:
     """The path of a request within the application, without the prefix of a mount."""
     root: str = scope.get("root_path", "").rstrip("/")

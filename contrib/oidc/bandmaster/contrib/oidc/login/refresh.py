@@ -11,6 +11,7 @@ import anyio
 from anyio.abc import TaskGroup
 
 from bandmaster.contrib.oidc.errors import AuthUnavailableError, InvalidTokenError
+from bandmaster.contrib.oidc.login.authorization import choose_scopes
 from bandmaster.contrib.oidc.login.backoff import Backoff
 from bandmaster.contrib.oidc.login.id_token import Expectation, check_id_token
 from bandmaster.contrib.oidc.login.providers import ProviderDirectory
@@ -21,8 +22,11 @@ from bandmaster.contrib.oidc.sessions.store import Session, SessionStore, hash_i
 from bandmaster.contrib.oidc.settings import IssuerSettings
 from bandmaster.kernel import get_logger
 
-_PAUSES = (0.1, 0.2, 0.4, 0.8, 1.6, 3.2)
-"""The pauses between attempts to store new tokens: without them in the store, the session can't be refreshed again."""
+_PAUSES = (0.1, 0.2, 0.4, 0.8, 1.6, *(3.2,) * 8)
+"""The pauses between attempts to store new tokens: without them in the store, the session can't be refreshed again.
+
+A Redis that fails over to another machine is away for 10 to 30 seconds.
+"""
 
 
 class _Flight:
@@ -155,11 +159,11 @@ class SessionRefresher:
                 return current
             tokens = await self._request_tokens(handle, current)
             if tokens is None:
-                return None
+                return await self._store.get(handle)
             return await self._save(handle, current, tokens)
 
     async def _request_tokens(self, handle: str, session: Session) -> Tokens | None:
-        """New tokens for a session; None if the provider has ended the session."""
+        """New tokens for a session; None if the provider has ended the session, or another process has renewed it."""
         provider = self._providers[session.provider]
         assert session.refresh_token is not None
         try:
@@ -167,7 +171,10 @@ class SessionRefresher:
             tokens = await self._token_endpoint.refresh(provider, endpoints, session.refresh_token)
         except OAuthRefusalError as error:
             if error.ends_session:
-                await self._end(handle, session, str(error))
+                # A store that has lost the lock lets two processes send the same token, and the second one is refused.
+                current = await self._store.get(handle)
+                if current is None or current.refresh_token == session.refresh_token:
+                    await self._end(handle, session, str(error))
                 return None
             self._note_failure(session)
             get_logger("bandmaster.oidc").error(
@@ -209,6 +216,7 @@ class SessionRefresher:
 
     async def _save(self, handle: str, session: Session, tokens: Tokens) -> Session | None:
         """Store a session with new tokens; None if somebody has ended the session meanwhile."""
+        provider = self._providers[session.provider]
         renewed = replace(
             session,
             access_token=tokens.access_token,
@@ -216,7 +224,7 @@ class SessionRefresher:
             # RFC 6749, 6: without a new refresh token the old one stays.
             refresh_token=tokens.refresh_token or session.refresh_token,
             id_token=tokens.id_token or session.id_token,
-            scopes=session.scopes if tokens.scopes is None else tokens.scopes,
+            scopes=session.scopes if tokens.scopes is None else choose_scopes(provider, tokens.scopes),
         )
         for pause in _PAUSES:
             try:

@@ -13,7 +13,7 @@ from bandmaster.contrib.oidc.login.authorization import (
     AuthorizationResponse,
     build_authorization_url,
     check_response_issuer,
-    list_scopes,
+    choose_scopes,
 )
 from bandmaster.contrib.oidc.login.id_token import Expectation, check_id_token
 from bandmaster.contrib.oidc.login.pending import PendingLogin, PendingLogins
@@ -128,13 +128,12 @@ class RelyingParty:
     ) -> Session:
         now = self._clock()
         sid = claims.get("sid")
-        granted = tokens.scopes
         return Session(
             provider=provider.name,
             issuer=claims["iss"],
             subject=claims["sub"],
             sid=sid if isinstance(sid, str) and sid else None,
-            scopes=frozenset(list_scopes(provider)) if granted is None else granted,
+            scopes=choose_scopes(provider, tokens.scopes),
             claims={name: value for name, value in about.items() if name not in _OF_PROTOCOL},
             access_token=tokens.access_token,
             refresh_token=tokens.refresh_token,

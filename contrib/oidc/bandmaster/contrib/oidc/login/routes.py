@@ -29,6 +29,7 @@ from bandmaster.contrib.oidc.login.answers import (
 from bandmaster.contrib.oidc.login.authorization import FIELDS, read_fields, read_response
 from bandmaster.contrib.oidc.login.cookies import read_cookies
 from bandmaster.contrib.oidc.login.csrf import Sender, find_sender, is_token, may_change
+from bandmaster.contrib.oidc.login.navigation import is_embedded
 from bandmaster.contrib.oidc.login.pages import PAGE_POLICY, REPOST_POLICY, render_choice, render_logout, render_repost
 from bandmaster.contrib.oidc.login.service import Login
 from bandmaster.contrib.oidc.login.session_layer import get_session, make_principal
@@ -188,9 +189,12 @@ async def _log_out(request: Request, login: Login) -> Response:
 
 
 async def _may_log_out(request: Request, login: Login, session: Session) -> bool:
-    """Whether our own page, or the user, wants the logout. A link on another site only leads to a question."""
+    """Whether our own page, or the user, wants the logout. A link on another site only leads to a question.
+
+    So does an image on our own page, whose address another user may have written.
+    """
     if request.method in ("GET", "HEAD"):
-        return find_sender(request.scope, login.origins) is Sender.OURS
+        return find_sender(request.scope, login.origins) is Sender.OURS and not is_embedded(request.scope)
     if may_change(request.scope, login.origins, session.csrf_token):
         return True
     try:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Generator
+from collections.abc import Generator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 
@@ -11,30 +11,28 @@ import anyio
 from bandmaster.contrib.oidc.errors import AuthUnavailableError
 from bandmaster.contrib.oidc.refusals import UNAUTHORIZED
 from bandmaster.contrib.oidc.sessions.store import Session, SessionStore, hash_id
+from bandmaster.contrib.oidc.watched_websockets import WatchedWebSockets
 from bandmaster.kernel import WebSocketConnection, get_logger
 
 SESSION_ENDED = UNAUTHORIZED
 """The code that a WebSocket is closed with when the session has ended: 3000, as for every credential."""
 
 _REASON = "the session has ended"
-_PATIENCE = 5
-"""Seconds that one close may take."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)
-class _Open:
+class _Credential:
     handle: str = field(repr=False)
     session: Session
-    websocket: WebSocketConnection
 
 
 class SessionSockets:
-    """The WebSockets of this process that sessions have opened. They cost nothing for a message."""
+    """The WebSockets of this process that sessions have opened. Their sessions are looked for in the store."""
 
     def __init__(self, store: SessionStore, *, check_every: float) -> None:
         self._store = store
         self._check_every = check_every
-        self._open: set[_Open] = set()
+        self._open = WatchedWebSockets[_Credential](_describe)
 
     def __len__(self) -> int:
         return len(self._open)
@@ -42,39 +40,38 @@ class SessionSockets:
     @contextmanager
     def watch(self, handle: str, session: Session, websocket: WebSocketConnection) -> Generator[None, None, None]:
         """Close a WebSocket if the session ends while the block runs."""
-        entry = _Open(handle, session, websocket)
-        self._open.add(entry)
-        try:
+        with self._open.watching(_Credential(handle, session), websocket):
             yield
-        finally:
-            self._open.discard(entry)
 
     async def end(self, session_id: str) -> None:
         """Close the WebSockets of a session."""
-        await self._close(lambda entry: entry.session.id == session_id)
+        await self._open.close_where(lambda one: one.session.id == session_id, _REASON)
 
     async def end_by(self, issuer: str, *, sid: str | None = None, subject: str | None = None) -> None:
         """Close the WebSockets of an issuer's sessions, which are chosen as `SessionStore.delete_by` does."""
-        await self._close(
-            lambda entry: (
-                entry.session.issuer == issuer
-                and sid in (None, entry.session.sid)
-                and subject in (None, entry.session.subject)
-            )
+        await self._open.close_where(
+            lambda one: (
+                one.session.issuer == issuer
+                and sid in (None, one.session.sid)
+                and subject in (None, one.session.subject)
+            ),
+            _REASON,
         )
 
     async def check(self) -> None:
         """Ask the store once for each session with an open WebSocket. A store that is away ends no session."""
-        for handle in {entry.handle for entry in self._open}:
+        ended: set[str] = set()
+        for handle in {one.handle for _, one in self._open.credentials}:
             try:
                 session = await self._store.get(handle)
             except AuthUnavailableError as error:
                 get_logger("bandmaster.oidc").warning(
                     "the sessions of open WebSockets can't be checked", reason=str(error), open=len(self)
                 )
-                return
+                break
             if session is None:
-                await self._close(lambda entry, ended=handle: entry.handle == ended)  # type: ignore[misc]
+                ended.add(handle)
+        await self._open.close_where(lambda one: one.handle in ended, _REASON)
 
     async def check_forever(self) -> None:
         """Check from time to time, until cancelled: sessions also end in other processes."""
@@ -82,22 +79,7 @@ class SessionSockets:
             await anyio.sleep(self._check_every)
             await self.check()
 
-    async def _close(self, is_chosen: Callable[[_Open], bool]) -> None:
-        chosen = [entry for entry in self._open if is_chosen(entry)]
-        if not chosen:
-            return
-        async with anyio.create_task_group() as tasks:
-            for entry in chosen:
-                tasks.start_soon(_close_one, entry)
 
-
-async def _close_one(entry: _Open) -> None:
-    get_logger("bandmaster.oidc").info(
-        "WebSocket closed",
-        reason=_REASON,
-        user=entry.session.subject,
-        session=hash_id(entry.session.id)[:12],
-        code=SESSION_ENDED,
-    )
-    with anyio.move_on_after(_PATIENCE):
-        await entry.websocket.close(SESSION_ENDED, _REASON)
+def _describe(credential: _Credential) -> dict[str, str]:
+    session = credential.session
+    return {"user": session.subject, "session": hash_id(session.id)[:12]}

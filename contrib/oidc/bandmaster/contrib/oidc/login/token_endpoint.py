@@ -11,6 +11,7 @@ from bandmaster.contrib.oidc.errors import AuthUnavailableError, InvalidTokenErr
 from bandmaster.contrib.oidc.login.http_calls import Answer, HttpCalls
 from bandmaster.contrib.oidc.login.providers import Endpoints
 from bandmaster.contrib.oidc.oauth import ERROR_CODE, make_basic, read_seconds
+from bandmaster.contrib.oidc.request_params import reveal
 from bandmaster.contrib.oidc.settings import IssuerSettings
 
 ENDS_SESSION = frozenset(
@@ -93,8 +94,9 @@ class TokenEndpoint:
 
     async def _request(self, provider: IssuerSettings, endpoints: Endpoints, grant: Mapping[str, str]) -> Tokens:
         form, headers = authenticate(provider, endpoints)
+        further = reveal(provider.grant_params)
         answer = await self._calls.post(
-            f"token endpoint of {provider.name!r}", endpoints.token, {**provider.grant_params, **grant, **form}, headers
+            f"token endpoint of {provider.name!r}", endpoints.token, {**further, **grant, **form}, headers
         )
         return read_answer(provider.name, answer, self._clock())
 

@@ -48,7 +48,7 @@ class Session:
     sid: str | None = None
     """The ``sid`` claim: the session at the provider (OpenID Connect Front-Channel Logout, section 3)."""
     scopes: frozenset[str] = frozenset()
-    """The scopes that the provider granted."""
+    """The scopes that the login asked for and the provider granted."""
     claims: Mapping[str, Any] = field(default_factory=lambda: MappingProxyType({}), repr=False)
     """The claims about the user, as JSON."""
     access_token: str | None = field(default=None, repr=False)

@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from types import MappingProxyType
 from typing import Any
 
+from bandmaster.contrib.oidc.claim_values import is_of_tenant, quote, read_audiences, read_name, read_time
 from bandmaster.contrib.oidc.errors import InvalidTokenError
 from bandmaster.contrib.oidc.principal import Principal
 from bandmaster.contrib.oidc.settings import IssuerSettings
@@ -22,10 +23,6 @@ _OTHER_USES = {
     "token_use": ("id", "refresh"),  # Amazon Cognito
 }
 """The values of claims by which providers mark tokens that aren't access tokens."""
-_LATEST = 253_402_300_799
-"""The last second of the year 9999. Later times don't fit into dates, and mean that a token never expires."""
-_LONGEST_NAME = 1024
-_LONGEST_QUOTE = 200
 
 
 def check_type(header: TokenHeader, claims: Mapping[str, Any], settings: IssuerSettings) -> None:
@@ -36,7 +33,7 @@ def check_type(header: TokenHeader, claims: Mapping[str, Any], settings: IssuerS
     """
     expected = settings.access_token_type
     if header.type not in _TYPES or (expected == "at+jwt" and header.type != "at+jwt"):
-        raise InvalidTokenError(f"the token has the type {_quote(header.type)}")
+        raise InvalidTokenError(f"the token has the type {quote(header.type)}")
     if expected == "at+jwt" and (missing := [name for name in _REQUIRED if name not in claims]):
         raise InvalidTokenError(f"the token lacks {' and '.join(missing)}, which RFC 9068 requires")
     if expected != "id_token":
@@ -45,28 +42,18 @@ def check_type(header: TokenHeader, claims: Mapping[str, Any], settings: IssuerS
                 raise InvalidTokenError(f"the token has the claim {name!r}, so it isn't an access token")
         for name, uses in _OTHER_USES.items():
             if claims.get(name) in uses:
-                raise InvalidTokenError(f"the token has the use {_quote(claims[name])}, so it isn't an access token")
+                raise InvalidTokenError(f"the token has the use {quote(claims[name])}, so it isn't an access token")
+        # An ID token of a login has a nonce, and with some providers (Microsoft Entra) no at_hash.
+        if "nonce" in claims and header.type != "at+jwt" and not _is_marked_as_access_token(claims):
+            raise InvalidTokenError("the token has a nonce, so it isn't an access token")
     if "cnf" in claims:
         # RFC 7800: only the holder of a key may use the token. A bearer of it shows no key.
         raise InvalidTokenError("the token is bound to a key (cnf), and can't be used as a bearer token")
 
 
-def check_times(claims: Mapping[str, Any], now: float, leeway: float) -> float:
-    """Check the times of a token; returns the expiry, in seconds since the epoch.
-
-    Raises:
-        InvalidTokenError: the token has expired, isn't valid yet, or doesn't tell.
-    """
-    expires_at = _read_time(claims, "exp")
-    if expires_at is None:
-        raise InvalidTokenError("the token never expires: it has no exp")
-    if now >= expires_at + leeway:
-        raise InvalidTokenError(f"the token has expired {now - expires_at:.0f} s ago")
-    for name in ("nbf", "iat"):
-        begins_at = _read_time(claims, name)
-        if begins_at is not None and begins_at > now + leeway:
-            raise InvalidTokenError(f"the token is valid only in {begins_at - now:.0f} s ({name})")
-    return expires_at
+def _is_marked_as_access_token(claims: Mapping[str, Any]) -> bool:
+    # Older versions of Keycloak put the nonce of the login into access tokens as well.
+    return claims.get("typ") == "Bearer" or claims.get("token_use") == "access"
 
 
 def check_audience(claims: Mapping[str, Any], settings: IssuerSettings) -> None:
@@ -75,10 +62,7 @@ def check_audience(claims: Mapping[str, Any], settings: IssuerSettings) -> None:
     Raises:
         InvalidTokenError: neither is so. The message says which audience came and which was expected.
     """
-    audience = claims.get("aud", [])
-    given = [audience] if isinstance(audience, str) else audience
-    if not isinstance(given, list) or not all(isinstance(each, str) for each in given):
-        raise InvalidTokenError("the token's audience (aud) isn't a text or a list of texts")
+    given = read_audiences(claims)
     if any(each in settings.audiences for each in given):
         return
     party = _find_client(claims)
@@ -86,7 +70,7 @@ def check_audience(claims: Mapping[str, Any], settings: IssuerSettings) -> None:
         return
     clients = f" or a client (azp) of {list(settings.authorized_parties)}" if settings.authorized_parties else ""
     raise InvalidTokenError(
-        f"the token is meant for {_quote(given)} and was issued to {_quote(party)}; expected was an audience of "
+        f"the token is meant for {quote(given)} and was issued to {quote(party)}; expected was an audience of "
         f"{list(settings.audiences)}{clients}"
     )
 
@@ -97,8 +81,8 @@ def check_tenant(claims: Mapping[str, Any], tenant: str | None) -> None:
     Raises:
         InvalidTokenError: the token has another one, or none.
     """
-    if tenant is not None and claims.get("tid") != tenant:
-        raise InvalidTokenError(f"the token is of the tenant {_quote(claims.get('tid'))}, and its issuer of {tenant!r}")
+    if not is_of_tenant(claims, tenant):
+        raise InvalidTokenError(f"the token is of the tenant {quote(claims.get('tid'))}, and its issuer of {tenant!r}")
 
 
 def build_principal(claims: dict[str, Any], expires_at: float, settings: IssuerSettings) -> Principal:
@@ -107,7 +91,7 @@ def build_principal(claims: dict[str, Any], expires_at: float, settings: IssuerS
     Raises:
         InvalidTokenError: the token names nobody, or a name is malformed.
     """
-    subject = _read_name(claims, "sub")
+    subject = read_name(claims, "sub")
     if subject is None:
         raise InvalidTokenError("the token names nobody: it has no sub")
     return Principal(
@@ -115,9 +99,9 @@ def build_principal(claims: dict[str, Any], expires_at: float, settings: IssuerS
         issuer=claims["iss"],
         scopes=read_scopes(claims, settings.scope_claims),
         client_id=_find_client(claims),
-        credential_id=_read_name(claims, "jti"),
-        session_id=_read_name(claims, "sid"),
-        issued_at=_read_time(claims, "iat"),
+        credential_id=read_name(claims, "jti"),
+        session_id=read_name(claims, "sid"),
+        issued_at=read_time(claims, "iat"),
         expires_at=expires_at,
         claims=MappingProxyType(claims),
     )
@@ -150,27 +134,4 @@ def _follow(claims: Mapping[str, Any], path: str) -> object:
 
 def _find_client(claims: Mapping[str, Any]) -> str | None:
     # RFC 9068 has client_id, OpenID Connect azp, and version 1 of Microsoft's tokens appid.
-    return _read_name(claims, "azp") or _read_name(claims, "client_id") or _read_name(claims, "appid")
-
-
-def _read_name(claims: Mapping[str, Any], name: str) -> str | None:
-    value = claims.get(name)
-    if value is None:
-        return None
-    if not isinstance(value, str) or not 0 < len(value) <= _LONGEST_NAME or not value.isprintable():
-        raise InvalidTokenError(f"the token's {name} isn't a short text")
-    return value
-
-
-def _read_time(claims: Mapping[str, Any], name: str) -> float | None:
-    if name not in claims:
-        return None
-    value = claims[name]
-    if isinstance(value, bool) or not isinstance(value, int | float) or not 0 <= value <= _LATEST:
-        raise InvalidTokenError(f"the token's {name} isn't a time in seconds")
-    return value
-
-
-def _quote(value: object) -> str:
-    text = repr(value)
-    return text if len(text) <= _LONGEST_QUOTE else f"{text[:_LONGEST_QUOTE]}..."
+    return read_name(claims, "azp") or read_name(claims, "client_id") or read_name(claims, "appid")

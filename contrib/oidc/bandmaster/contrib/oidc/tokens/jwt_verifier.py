@@ -5,6 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import Callable
 
+from bandmaster.contrib.oidc.claim_values import check_times
 from bandmaster.contrib.oidc.errors import InvalidTokenError
 from bandmaster.contrib.oidc.issuers.key_cache import KeyCache
 from bandmaster.contrib.oidc.principal import Principal
@@ -13,11 +14,10 @@ from bandmaster.contrib.oidc.tokens.claims import (
     build_principal,
     check_audience,
     check_tenant,
-    check_times,
     check_type,
 )
 from bandmaster.contrib.oidc.tokens.parsing import ParsedToken, parse_token
-from bandmaster.contrib.oidc.tokens.signatures import check_signature
+from bandmaster.contrib.oidc.tokens.signatures import check_signature, find_key_tenants
 
 
 class JwtVerifier:
@@ -37,6 +37,7 @@ class JwtVerifier:
         self._settings = settings
         self._algorithms = settings.accepted_algorithms
         self._issuers = settings.issuers
+        self._key_tenants = find_key_tenants(settings)
         self._leeway = auth.leeway
         self._max_bytes = auth.max_token_bytes
         self._keys = keys
@@ -66,5 +67,5 @@ class JwtVerifier:
         expires_at = check_times(claims, self._clock(), self._leeway)
         check_audience(claims, settings)
         principal = build_principal(claims, expires_at, settings)
-        await check_signature(message, self._keys, tenant)
+        await check_signature(message, self._keys, self._key_tenants[issuer])
         return principal

@@ -2,11 +2,16 @@
 
 from __future__ import annotations
 
+import re
+
 from bandmaster.contrib.oidc.errors import InvalidTokenError
 from bandmaster.contrib.oidc.issuers.key_cache import KeyCache
 from bandmaster.contrib.oidc.issuers.keys import KeySet
 from bandmaster.contrib.oidc.issuers.provider import Provider
+from bandmaster.contrib.oidc.settings import IssuerSettings
 from bandmaster.contrib.oidc.tokens.parsing import ParsedToken, SignedMessage, parse_token
+
+_GUID = re.compile(r"[0-9a-fA-F]{8}(-[0-9a-fA-F]{4}){3}-[0-9a-fA-F]{12}")
 
 
 async def read_token(provider: Provider, token: str, max_bytes: int = 16 * 1024) -> ParsedToken:
@@ -23,9 +28,21 @@ async def read_token(provider: Provider, token: str, max_bytes: int = 16 * 1024)
     if algorithm not in provider.settings.accepted_algorithms:
         raise InvalidTokenError(f"the token has the algorithm {algorithm[:20]!r}, which isn't allowed")
     issuer = parsed.claims.get("iss")
-    tenant = provider.settings.issuers.get(issuer) if isinstance(issuer, str) else None
+    tenant = find_key_tenants(provider.settings).get(issuer) if isinstance(issuer, str) else None
     await check_signature(parsed.message, provider.keys, tenant)
     return parsed
+
+
+def find_key_tenants(settings: IssuerSettings) -> dict[str, str | None]:
+    """The tenant of each issuer of a provider, for whose tokens a key must serve; None where any key does.
+
+    An issuer without ``{tenantid}`` may be that of one tenant of Microsoft Entra, whose keys are also those of others.
+    """
+    return {issuer: tenant or _find_tenant(issuer) for issuer, tenant in settings.issuers.items()}
+
+
+def _find_tenant(issuer: str) -> str | None:
+    return next((segment for segment in issuer.split("/") if _GUID.fullmatch(segment)), None)
 
 
 async def check_signature(message: SignedMessage, cache: KeyCache, tenant: str | None = None) -> None:

@@ -17,8 +17,8 @@ from bandmaster.kernel.commands import (
     CommandError,
     EnvFile,
     Format,
+    GivenSettings,
     answering,
-    resolve_target,
     show_json,
 )
 
@@ -172,7 +172,9 @@ def _run(
 ) -> T:
     import anyio
 
-    settings = _read_settings(target, app_dir)
+    from bandmaster.contrib.taskiq.settings import TaskIQSettings
+
+    settings = GivenSettings(target, app_dir).read(TaskIQSettings)
     if queue is not None:
         settings = settings.model_copy(update={"queue": queue})
     if settings.redis_url is None:
@@ -191,18 +193,6 @@ async def _with_letters(settings: TaskIQSettings, action: Callable[[DeadLetters]
             # Only a started broker of another package can send its messages again.
             await stack.enter_async_context(run_broker(backends.broker))
         return await action(backends.dead_letters)
-
-
-def _read_settings(target: str | None, app_dir: str) -> TaskIQSettings:
-    from bandmaster.contrib.taskiq.settings import TaskIQSettings
-    from bandmaster.kernel import load_application, load_settings
-
-    target, app_dir = resolve_target(target, app_dir)
-    if target is not None:
-        given = load_application(target, app_dir).plan.settings_of(TaskIQSettings)
-        if given is not None:
-            return given
-    return load_settings(TaskIQSettings)
 
 
 def _summarize(letter: DeadLetter) -> dict[str, Any]:
