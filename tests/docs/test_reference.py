@@ -24,6 +24,7 @@ PACKAGES = [
     "bandmaster.contrib.redis",
     "bandmaster.contrib.redis.testing",
     "bandmaster.contrib.taskiq",
+    "bandmaster.contrib.tracing",
     "bandmaster.contrib.web",
 ]
 PUBLIC = {*PACKAGES, "bandmaster.contrib", "bandmaster.kernel.events"}
