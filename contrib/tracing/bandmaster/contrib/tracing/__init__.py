@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from bandmaster.contrib.tracing.running_providers import current_provider as current_provider
     from bandmaster.contrib.tracing.settings import TracingSettings as TracingSettings
     from bandmaster.contrib.tracing.standard_settings import OpenTelemetrySettings as OpenTelemetrySettings
-    from bandmaster.contrib.tracing.traced import traced as traced
+    from bandmaster.contrib.tracing.traced_functions import traced as traced
 
 # A name is imported when it is first used: code that reads settings needs no SDK.
 export_lazily(
@@ -37,6 +37,6 @@ export_lazily(
         "running_providers": ["current_provider"],
         "settings": ["TracingSettings"],
         "standard_settings": ["OpenTelemetrySettings"],
-        "traced": ["traced"],
+        "traced_functions": ["traced"],
     },
 )
