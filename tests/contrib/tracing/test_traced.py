@@ -58,8 +58,7 @@ async def add_async(a: int) -> int:
 
 
 def count(n: int) -> Iterator[int]:
-    for number in range(n):
-        yield number
+    yield from range(n)
 
 
 async def count_async(n: int) -> AsyncIterator[int]:

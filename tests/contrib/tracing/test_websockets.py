@@ -70,7 +70,7 @@ async def test_the_close_code_of_the_application_is_in_the_span(receiver: Receiv
     """A close by the application with a code of its own is no error."""
     async with run(compose(rooms(), receiver.url)) as running:
         async with running.websocket("/shut") as socket:
-            with pytest.raises(Exception, match="4000|enough|closed"):
+            with pytest.raises(Exception, match=r"4000|enough|closed"):
                 await socket.receive_text()
     (span,) = receiver.wait_for_spans(1)
     assert (span.attributes["bandmaster.websocket.close_code"], span.status) == (4000, "UNSET")

@@ -77,6 +77,7 @@ class KernelSpans:
         self._links = [Link(self._start.get_span_context())]
 
     def _follow_run(self, event: Event) -> None:
+        attributes: dict[str, Any]
         match event:
             case events.Ready():
                 self._end(self._start, event.at)
@@ -114,6 +115,7 @@ class KernelSpans:
 
     def _follow_component(self, event: events.ComponentEvent) -> None:
         name = event.component
+        attributes: dict[str, Any]
         match event:
             case events.ServiceEvent():
                 self._follow_service(event)
@@ -126,6 +128,15 @@ class KernelSpans:
                 self._components[name] = self._begin_component(f"stop {name}", event, parent, {})
             case events.ComponentStarted() | events.ComponentStopped():
                 self._end(self._components.pop(name, None), event.at)
+            case events.ComponentStartCancelled():
+                self._end(self._components.pop(name, None), event.at, {"bandmaster.outcome": "cancelled"})
+            case _:
+                self._follow_trouble(event)
+
+    def _follow_trouble(self, event: events.ComponentEvent) -> None:
+        name = event.component
+        attributes: dict[str, Any]
+        match event:
             case (
                 events.ComponentStartFailed(error=error)
                 | events.ComponentStartRetrying(error=error)
@@ -137,8 +148,6 @@ class KernelSpans:
                 if span is not None:
                     _mark_error(span, error, self._to_unix(event.at))
                 self._end(span, event.at, {"bandmaster.outcome": outcome})
-            case events.ComponentStartCancelled():
-                self._end(self._components.pop(name, None), event.at, {"bandmaster.outcome": "cancelled"})
             case events.ComponentOverdue(phase=phase, seconds=seconds, where=where):
                 attributes = {"bandmaster.phase": phase, "bandmaster.seconds": seconds, "code.stacktrace": where}
                 self._note(name, "overdue", event.at, attributes)

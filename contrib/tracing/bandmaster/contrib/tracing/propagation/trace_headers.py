@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 
 from opentelemetry.trace import SpanContext, TraceFlags, TraceState
 
@@ -63,12 +63,11 @@ def parse_tracestate(values: Iterable[str]) -> list[tuple[str, str]]:
     return list(members.items())
 
 
-def make_remote_context(parent: tuple[int, int, int], members: Iterable[tuple[str, str]]) -> SpanContext:
+def make_remote_context(parent: tuple[int, int, int], members: Sequence[tuple[str, str]]) -> SpanContext:
     """The span context of a caller."""
     trace_id, span_id, flags = parent
-    return SpanContext(
-        trace_id, span_id, is_remote=True, trace_flags=TraceFlags(flags), trace_state=make_trace_state(members)
-    )
+    state = make_trace_state(members) if members else None
+    return SpanContext(trace_id, span_id, is_remote=True, trace_flags=TraceFlags(flags), trace_state=state)
 
 
 def render_traceparent(context: SpanContext) -> str:

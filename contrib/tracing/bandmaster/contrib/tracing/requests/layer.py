@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from time import monotonic
 from typing import Any
 
@@ -15,7 +16,11 @@ from starlette.types import ASGIApp, Receive, Scope, Send
 
 from bandmaster.contrib.tracing.metrics.activation import traces_or_measures
 from bandmaster.contrib.tracing.metrics.requests import KNOWN_METHODS, RequestMetrics
-from bandmaster.contrib.tracing.propagation.trace_headers import render_traceparent
+from bandmaster.contrib.tracing.propagation.trace_headers import (
+    make_remote_context,
+    parse_traceparent,
+    render_traceparent,
+)
 from bandmaster.contrib.tracing.propagation.trust import compile_callers
 from bandmaster.contrib.tracing.requests.attributes import HeaderCapture, Headers, describe_request
 from bandmaster.contrib.tracing.requests.request_span import RequestSpan, WebSocketSpan, end_span
@@ -25,7 +30,9 @@ from bandmaster.contrib.web import RouteTemplates, compile_globs
 from bandmaster.kernel import MiddlewareBand, get_logger, middleware
 
 TRACE_ID = "trace_id"
-"""The key under which a scope has the trace id, in hexadecimal digits. `bandmaster.contrib.web` puts it in problems."""
+"""The key under which a scope has the trace id, in hexadecimal digits. The problems of `bandmaster.contrib.web` name
+the id."""
+_TRACEPARENT = b"traceparent"
 _SEEN = "bandmaster.tracing"
 """The key under which a scope has a mark: an application inside another one makes no second span."""
 _WARNING_INTERVAL = 60.0
@@ -148,20 +155,31 @@ class TracingLayer:
         if self._request_headers:
             attributes |= self._request_headers.read(headers)
         context, links, kind = self._base, None, SpanKind.SERVER
-        outside = trace.get_current_span()
-        if getattr(outside, "kind", None) is SpanKind.SERVER:
-            # Another program's instrumentation stands around the application: the request has its server span.
-            context, kind = context_api.get_current(), SpanKind.INTERNAL
+        # A request is served in an empty context, unless another program's instrumentation stands around.
+        outside = context_api.get_current()
+        if outside and getattr(trace.get_current_span(outside), "kind", None) is SpanKind.SERVER:
+            # The request has its server span already.
+            context, kind = outside, SpanKind.INTERNAL
         elif self._propagator is not None and not self._fields.isdisjoint(index):
             client = scope.get("client")
             if self._trusts(client[0] if client else None):
                 context = self._propagator.extract(headers, context, _HEADERS)
             else:
-                caller = self._propagator.extract(headers, Context(), _HEADERS)
-                remote = trace.get_current_span(caller).get_span_context()
-                links = [Link(remote)] if remote.is_valid else None
+                links = self._link_to_caller(headers, index)
         span = self._tracer.start_span(attributes["http.request.method"], context, kind, attributes, links)
         return span, trace.set_span_in_context(span, context)
+
+    def _link_to_caller(self, headers: Headers, index: Mapping[bytes, bytes]) -> list[Link] | None:
+        if _TRACEPARENT in self._fields:
+            if _TRACEPARENT not in index:
+                return None
+            # Neither the trace state nor the baggage of a stranger is of use, so only the one header is parsed.
+            parent = parse_traceparent([value.decode("latin-1") for name, value in headers if name == _TRACEPARENT])
+            return None if parent is None else [Link(make_remote_context(parent, ()))]
+        assert self._propagator is not None
+        caller = self._propagator.extract(headers, Context(), _HEADERS)
+        remote = trace.get_current_span(caller).get_span_context()
+        return [Link(remote)] if remote.is_valid else None
 
     def _end(self, request: RequestSpan, scope: Scope, failure: BaseException | None) -> None:
         span, measurement = request.span, request.measurement
