@@ -66,6 +66,7 @@ def _make_http_exporter(configuration: MetricsConfiguration) -> AbortableMetricE
 
     def abort() -> None:
         exporter.shutdown()  # a pause between two attempts ends
+        session.adapters.clear()  # the exporter would send once more at once, when its connection is lost
         connections.end()
 
     return AbortableMetricExporter(exporter, abort, hide_userinfo(configuration.endpoint.value))
