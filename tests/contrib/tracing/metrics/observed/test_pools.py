@@ -37,7 +37,7 @@ def meter(reader):
 def read(reader):
     data = reader.get_metrics_data()
     return {
-        (one.name, *sorted(point.attributes.values())): point.value
+        (one.name, *(value for _, value in sorted(point.attributes.items()))): point.value
         for resource in (data.resource_metrics if data else ())
         for scope in resource.scope_metrics
         for one in scope.metrics

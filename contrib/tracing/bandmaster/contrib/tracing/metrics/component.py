@@ -155,7 +155,7 @@ async def metrics(
         components.register(meter)
         register_budgets(meter, context)
         register_build_info(meter, context, service)
-        context.listen(components.on_event)
+        context.listen(components.note_event)
         yield provider
         if shut_down is not None:
             context.extend_timeout(settings.stop_timeout + 1)

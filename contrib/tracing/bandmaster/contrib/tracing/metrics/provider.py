@@ -52,6 +52,9 @@ _FILTERS: Final[dict[str, Callable[[], ExemplarFilter]]] = {
     "trace_based": TraceBasedExemplarFilter,
 }
 
+_SHARE = 0.05
+"""The part of the stop's timeout that an export which was ended has to return."""
+
 
 class ReadableMeterProvider(MeterProvider):
     """A provider whose metrics the endpoint for Prometheus reads."""
@@ -96,7 +99,9 @@ def open_provider(
         if exporter is not None:
             log = ExportLog("metrics", exporter.address)
             stack.callback(log.close)
-            watched = WatchedExporter(exporter, log, stack.enter_context(quiet_exporters()), watch)
+            watched = WatchedExporter(
+                exporter, log, stack.enter_context(quiet_exporters()), watch, patience=_SHARE * settings.stop_timeout
+            )
             readers.append(
                 PeriodicExportingMetricReader(
                     watched, configuration.interval.value * 1000, configuration.timeout.value * 1000, limits

@@ -47,10 +47,10 @@ def _make_http_exporter(configuration: MetricsConfiguration) -> AbortableMetricE
     from opentelemetry.exporter.otlp.proto.http import Compression
     from opentelemetry.exporter.otlp.proto.http.metric_exporter import OTLPMetricExporter
 
-    from bandmaster.contrib.tracing.export.abortable_session import AbortableSession
+    from bandmaster.contrib.tracing.export.abortable_session import make_session
 
     tls = configuration.tls.value
-    session = AbortableSession()
+    session, connections = make_session()
     exporter = OTLPMetricExporter(
         endpoint=configuration.endpoint.value,
         certificate_file=_name_file(tls.authorities),
@@ -66,7 +66,8 @@ def _make_http_exporter(configuration: MetricsConfiguration) -> AbortableMetricE
 
     def abort() -> None:
         exporter.shutdown()  # a pause between two attempts ends
-        session.abort()
+        session.adapters.clear()  # the exporter would send once more at once, when its connection is lost
+        connections.end()
 
     return AbortableMetricExporter(exporter, abort, hide_userinfo(configuration.endpoint.value))
 

@@ -24,6 +24,8 @@ class WatchedExporter(MetricExporter):
         log: ExportLog,
         records: ThreadLogFilter,
         watch: Callable[[MetricsData], None],
+        *,
+        patience: float = 0.1,
     ) -> None:
         exporter = inner.exporter
         super().__init__(exporter._preferred_temporality, exporter._preferred_aggregation)  # noqa: SLF001  # as readers do
@@ -31,13 +33,24 @@ class WatchedExporter(MetricExporter):
         self._log = log
         self._records = records
         self._watch = watch
+        self._patience = patience
+        """Seconds that an export which was ended has to return."""
         self._closed = False
+        self._is_idle = threading.Event()
+        self._is_idle.set()
 
     def export(self, metrics_data: MetricsData, timeout_millis: float = 10_000, **kwargs: Any) -> MetricExportResult:
         """Export one collection. Never raises."""
         if self._closed:
             return MetricExportResult.FAILURE
         self._records.thread = threading.current_thread()
+        self._is_idle.clear()
+        try:
+            return self._export(metrics_data, timeout_millis)
+        finally:
+            self._is_idle.set()
+
+    def _export(self, metrics_data: MetricsData, timeout_millis: float) -> MetricExportResult:
         try:
             self._watch(metrics_data)
             result = self._inner.exporter.export(metrics_data, timeout_millis=timeout_millis)
@@ -47,6 +60,8 @@ class WatchedExporter(MetricExporter):
         if result is MetricExportResult.SUCCESS:
             self._log.note_success()
         else:
+            if self._closed:
+                reason = "the time of the stop was over"
             self._log.note_failure(count_points(metrics_data), reason or "the collector refused them")
         return result
 
@@ -59,6 +74,8 @@ class WatchedExporter(MetricExporter):
         if not self._closed:
             self._closed = True
             self._inner.abort()
+            # What the exporter logs about its end is stopped as long as this waits.
+            self._is_idle.wait(self._patience)
 
 
 def count_points(data: MetricsData) -> int:

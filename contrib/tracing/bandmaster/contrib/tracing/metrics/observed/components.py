@@ -55,7 +55,7 @@ class ComponentMetrics:
         catalogue.SERVICE_RESTARTS.observe(meter, self._observe_restarts)
         catalogue.PROBE_FAILING.observe(meter, lambda: self._observe_each(self._failing, "probe"))
 
-    def on_event(self, event: events.Event) -> None:
+    def note_event(self, event: events.Event) -> None:
         """Note an event of the kernel."""
         with self._lock:
             if isinstance(event, events.ComponentEvent):
