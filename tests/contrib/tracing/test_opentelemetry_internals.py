@@ -85,14 +85,15 @@ def test_the_exporters_log_by_the_names_that_are_quiet() -> None:
 
 def test_the_connections_of_a_session_are_tracked() -> None:
     """A connection that the session's adapter makes is one that can be ended."""
-    from bandmaster.contrib.tracing.export.abortable_session import AbortableSession
+    from bandmaster.contrib.tracing.export.abortable_session import make_session
 
-    with AbortableSession() as session:
-        adapter = session.get_adapter("http://127.0.0.1")
-        assert isinstance(adapter, HTTPAdapter)
-        request = requests.Request("GET", "http://127.0.0.1:9/").prepare()
-        pool = adapter.get_connection_with_tls_context(request, True)
-        connection = pool._get_conn()
-        assert connection in session._connections
-        session.abort()
-        pool.close()
+    session, connections = make_session()
+    with session:
+        for url in ("http://127.0.0.1:9/", "https://127.0.0.1:9/"):
+            adapter = session.get_adapter(url)
+            assert isinstance(adapter, HTTPAdapter)
+            pool = adapter.get_connection_with_tls_context(requests.Request("GET", url).prepare(), True)
+            connection = pool._get_conn()
+            assert connection in connections
+            connections.end()
+            pool.close()

@@ -1,4 +1,4 @@
-"""Render addresses without what is secret in them. Pure."""
+"""Render addresses without their secrets. Pure."""
 
 from __future__ import annotations
 

@@ -20,8 +20,8 @@ from bandmaster.contrib.tracing.standard_settings import OpenTelemetrySettings
 from bandmaster.kernel import Context, KernelSettings, LifespanBand, Problem, Redactor, get_logger, lifespan
 
 PRIORITY = LifespanBand.OBSERVABILITY.priorities[10]
-"""The stage of tracing and metrics: behind logging, and before everything that makes spans. What starts in one stage
-stops at the same time, so that both flush within one deadline."""
+"""The stage of tracing and metrics: behind logging, and before everything that makes spans. Components of one stage
+stop at the same time, so that both flush within one deadline."""
 
 
 def find_problems(
@@ -76,7 +76,7 @@ def find_propagator_problems(standard: OpenTelemetrySettings) -> Iterator[Proble
 
 
 def describe(settings: TracingSettings, standard: OpenTelemetrySettings) -> Iterator[str]:
-    """The lines of the plan: where spans go, what is recorded, and whose provider is global."""
+    """The lines of the plan: where spans go, the recorded share, and whose provider is global."""
     from bandmaster.contrib.tracing.global_provider import describe_global, find_foreign_provider
 
     configuration = configure(settings, standard)
@@ -163,7 +163,8 @@ async def tracing(
 async def trace_propagator(standard: OpenTelemetrySettings) -> AsyncIterator[TextMapPropagator]:
     """The propagator that reads and writes the headers of traces: W3C Trace Context and Baggage, unless set otherwise.
 
-    Code that sends requests or messages asks for it by its type; OpenTelemetry's global propagator stays as it is.
+    Code that sends requests or messages asks for the propagator by the type. OpenTelemetry's global propagator stays
+    the same.
     """
     from bandmaster.contrib.tracing.propagation.choice import make_propagator
 

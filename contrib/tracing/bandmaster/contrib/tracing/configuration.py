@@ -27,7 +27,7 @@ Compression: TypeAlias = Literal["none", "gzip"]
 
 @dataclass(frozen=True, slots=True)
 class Choice(Generic[_T]):
-    """A value with the variable that it is from."""
+    """A value and the source, a variable."""
 
     value: _T
     source: str = ""
@@ -48,7 +48,7 @@ class Sampling:
 
 @dataclass(frozen=True, slots=True)
 class Tls:
-    """The files with which the collector is verified, and with which it verifies us."""
+    """The files by which the collector and this process verify each other."""
 
     authorities: Path | None
     certificate: Path | None

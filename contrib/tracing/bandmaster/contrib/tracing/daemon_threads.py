@@ -18,7 +18,7 @@ async def run_in_daemon_thread(function: Callable[[], object], seconds: float, *
     an event loop's own pool are joined at the end of the process, for as long as the function takes.
 
     Raises:
-        Exception: what the function has raised in time.
+        Exception: the exception of the function, if raised in time.
     """
     failures: list[BaseException] = []
 

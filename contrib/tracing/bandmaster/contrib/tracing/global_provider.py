@@ -1,4 +1,4 @@
-"""OpenTelemetry's global provider: which one that is, and how ours becomes it for as long as the application runs."""
+"""OpenTelemetry's global provider: whose that is, and how ours takes the place for as long as the application runs."""
 
 from __future__ import annotations
 

@@ -27,7 +27,7 @@ def suppress_instrumentation() -> Iterator[None]:
 
 
 def find_global_provider() -> trace.TracerProvider | None:
-    """The global provider, if one was set. The public function sets one itself, from a variable, when it is called."""
+    """The global provider, if one was set. The public function may set one, from a variable."""
     provider: trace.TracerProvider | None = getattr(trace, "_TRACER_PROVIDER", None)
     return provider
 
@@ -46,7 +46,7 @@ class _ParsedTraceState(trace.TraceState):
 def make_trace_state(members: Iterable[tuple[str, str]]) -> trace.TraceState:
     """A trace state of members that were checked before.
 
-    The API's own constructor checks keys by level 1 of W3C Trace Context, and logs a warning for each that it drops.
+    The API's own constructor checks keys by level 1 of W3C Trace Context, and logs a warning for each dropped member.
     """
     return _ParsedTraceState(list(members))
 

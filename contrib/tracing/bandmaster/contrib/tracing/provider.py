@@ -26,7 +26,7 @@ MOST_CHARACTERS = 8192
 def open_provider(
     settings: TracingSettings, standard: OpenTelemetrySettings, service: Mapping[str, str], redactor: Redactor
 ) -> Iterator[TracerProvider]:
-    """A provider whose spans are exported as the settings say. The caller shuts it down, which may take a while.
+    """A provider whose spans are exported as the settings say. The caller shuts the provider down, which may last.
 
     Nothing is connected to: an exporter connects at its first batch, in its own thread.
 

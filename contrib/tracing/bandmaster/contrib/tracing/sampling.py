@@ -24,7 +24,7 @@ _UNTRACED = create_key("bandmaster-untraced")
 _ALWAYS = create_key("bandmaster-always")
 
 ALWAYS_CONTEXT = Context({_ALWAYS: True})
-"""A context whose spans are recorded whatever the share of requests is: there are few of them."""
+"""A context whose spans are recorded at any share of requests, since there are few of them."""
 UNTRACED_CONTEXT = Context({_UNTRACED: True})
 """A context in which no span is recorded: neither that of an excluded request nor those of its statements and calls."""
 

@@ -1,4 +1,4 @@
-"""Tell the operator of exports that fail: once at the beginning, once at the end, with the number of what was lost."""
+"""Tell the operator of exports that fail: once at the beginning, once at the end, with the number of losses."""
 
 from __future__ import annotations
 
@@ -15,15 +15,15 @@ _REPEAT = 300.0
 class ExportLog:
     """Logs outages of an export to the logger ``bandmaster.tracing``.
 
-    ``what`` are the things that are exported, such as ``spans``. An outage gives a warning when it begins, one every
+    ``noun`` names the exported things, such as ``spans``. An outage gives a warning when it begins, one every
     five minutes, and an event when it is over. Thread-safe.
     """
 
-    def __init__(self, what: str, address: str, *, clock: Callable[[], float] = monotonic) -> None:
+    def __init__(self, noun: str, address: str, *, clock: Callable[[], float] = monotonic) -> None:
         self.lost = 0
         """How many were lost since the beginning of the last outage."""
         self.lost_in_all = 0
-        self._what = what
+        self._noun = noun
         self._address = address
         self._clock = clock
         self._failing_since: float | None = None
@@ -46,7 +46,7 @@ class ExportLog:
                 return
             self._next_warning = now + _REPEAT
             lost = self.lost
-        event = f"{self._what} can't be exported" if begins else f"{self._what} still can't be exported"
+        event = f"{self._noun} can't be exported" if begins else f"{self._noun} still can't be exported"
         self._logger.warning(event, address=self._address, error=reason, lost=lost)
 
     def note_success(self) -> None:
@@ -58,7 +58,7 @@ class ExportLog:
             lost, self.lost = self.lost, 0
         if since is not None:
             seconds = round(self._clock() - since, 1)
-            event = f"{self._what} are exported again"
+            event = f"{self._noun} are exported again"
             self._logger.info(event, address=self._address, lost=lost, outage=seconds)
 
     def note_dropped(self, count: int) -> None:
@@ -72,7 +72,7 @@ class ExportLog:
                 return
             self._full_until = now + _REPEAT
             lost = self.lost_in_all
-        event = f"{self._what} are dropped, because they end faster than they are exported"
+        event = f"{self._noun} are dropped, because they end faster than they are exported"
         self._logger.warning(
             event,
             address=self._address,
@@ -81,9 +81,9 @@ class ExportLog:
         )
 
     def close(self) -> None:
-        """Tell of what an outage that isn't over has cost."""
+        """Tell the losses of an outage that isn't over."""
         with self._lock:
             failing, lost = self._failing_since is not None, self.lost
         if failing and lost:
-            event = f"{self._what} were lost"
+            event = f"{self._noun} were lost"
             self._logger.warning(event, address=self._address, lost=lost)

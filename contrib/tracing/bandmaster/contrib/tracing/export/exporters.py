@@ -58,10 +58,10 @@ def _make_http_exporter(configuration: TracingConfiguration) -> AbortableExporte
     from opentelemetry.exporter.otlp.proto.http import Compression
     from opentelemetry.exporter.otlp.proto.http.trace_exporter import OTLPSpanExporter
 
-    from bandmaster.contrib.tracing.export.abortable_session import AbortableSession
+    from bandmaster.contrib.tracing.export.abortable_session import make_session
 
     tls = configuration.tls.value
-    session = AbortableSession()
+    session, connections = make_session()
     exporter = OTLPSpanExporter(
         endpoint=configuration.endpoint.value,
         certificate_file=_name_file(tls.authorities),
@@ -73,7 +73,7 @@ def _make_http_exporter(configuration: TracingConfiguration) -> AbortableExporte
         session=session,
     )
 
-    return AbortableExporter(exporter, hide_userinfo(configuration.endpoint.value), session.abort)
+    return AbortableExporter(exporter, hide_userinfo(configuration.endpoint.value), connections.end)
 
 
 def _make_grpc_exporter(configuration: TracingConfiguration) -> AbortableExporter:

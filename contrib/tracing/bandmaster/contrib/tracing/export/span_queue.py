@@ -21,7 +21,7 @@ class SpanQueue(SpanProcessor):
 
     The end of a span costs an append to a queue. When ``size`` spans wait, the newest are dropped and counted, so that
     neither memory nor the latency of requests depends on the collector. ``delay`` is in seconds. ``abort`` interrupts
-    an export under way; it is called when the time for closing is over. ``report_lost`` gets the numbers of spans that
+    an export under way, and is called when the time for closing is over. ``report_lost`` gets the numbers of spans that
     were dropped before they came to an export.
 
     The thread is a daemon. A process that is forked from this one starts a thread of its own at its first span.
@@ -66,7 +66,7 @@ class SpanQueue(SpanProcessor):
         """A span that begins needs nothing here."""
 
     def on_end(self, span: ReadableSpan) -> None:
-        """Keep a sampled span for the export, or count it as dropped."""
+        """Keep a sampled span for the export, or count the span as dropped."""
         context = span.context
         if context is None or not context.trace_flags & 1:
             return
@@ -89,7 +89,7 @@ class SpanQueue(SpanProcessor):
             return self._progress.wait_for(lambda: self._done >= wanted, timeout_millis / 1000)
 
     def shutdown(self) -> None:
-        """Export what is left within the timeout for closing, then drop the rest. Blocks for that time at most."""
+        """Export the remaining spans within the timeout for closing, then drop the rest. Blocks that long at most."""
         if self._closed:
             return
         self._closed = True

@@ -30,7 +30,8 @@ from bandmaster.contrib.web import RouteTemplates, compile_globs
 from bandmaster.kernel import MiddlewareBand, get_logger, middleware
 
 TRACE_ID = "trace_id"
-"""The key under which a scope has the trace id, in hexadecimal digits. `bandmaster.contrib.web` puts it in problems."""
+"""The key under which a scope has the trace id, in hexadecimal digits. The problems of `bandmaster.contrib.web` name
+the id."""
 _TRACEPARENT = b"traceparent"
 _SEEN = "bandmaster.tracing"
 """The key under which a scope has a mark: an application inside another one makes no second span."""

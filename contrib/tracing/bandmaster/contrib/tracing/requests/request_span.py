@@ -246,7 +246,7 @@ def add_header(message: Message, header: tuple[bytes, bytes] | None) -> Message:
 
 
 def end_span(span: Span, request: RequestSpan, outcome: Outcome, name: str, route: str | None) -> None:
-    """Write the outcome into the span, and end it."""
+    """Write the outcome into the span, and end the span."""
     attributes = request.describe_end()
     if route is not None:
         attributes["http.route"] = route
