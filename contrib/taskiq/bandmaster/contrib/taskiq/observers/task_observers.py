@@ -101,6 +101,7 @@ class TaskObservers:
                 except Exception as error:  # noqa: BLE001  # as above
                     if error is not failure:
                         _log_failure(observer, error)
+            del failure  # a frame that holds the exception it raises is a reference cycle
 
 
 def _log_failure(observer: TaskObserver, error: Exception) -> None:
