@@ -80,7 +80,8 @@ class ObservedRedis(Redis):
     async def execute_command(self, *args: Any, **options: Any) -> Any:
         """Like redis-py's method."""
         name = read_name(args[0])
-        return await self.observation.report(name, (name,), super().execute_command(*args, **options))
+        call = super().execute_command(*args, **options)  # type: ignore[no-untyped-call]
+        return await self.observation.report(name, (name,), call)
 
     def pipeline(self, transaction: bool = True, shard_hint: str | None = None) -> Pipeline:
         """Like redis-py's method."""
@@ -104,7 +105,8 @@ class ObservedPipeline(Pipeline):
     async def immediate_execute_command(self, *args: Any, **options: Any) -> Any:
         """Like redis-py's method."""
         name = read_name(args[0])
-        return await self.observation.report(name, (name,), super().immediate_execute_command(*args, **options))
+        call = super().immediate_execute_command(*args, **options)  # type: ignore[no-untyped-call]
+        return await self.observation.report(name, (name,), call)
 
     async def execute(self, raise_on_error: bool = True) -> list[Any]:
         """Like redis-py's method."""

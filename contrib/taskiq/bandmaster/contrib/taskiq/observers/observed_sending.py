@@ -36,3 +36,4 @@ def observe_sending(
             raise
         finally:
             observers.report(SendingEnded(sending, time.perf_counter() - began, error))
+            del error  # a frame that holds the exception it raises is a reference cycle

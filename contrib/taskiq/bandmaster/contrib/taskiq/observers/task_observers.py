@@ -94,10 +94,14 @@ class TaskObservers:
             for observer, block in reversed(entered):
                 try:
                     # The result is ignored: a block can't suppress the exception, so that the outcome stays the same.
-                    block.__exit__(type(failure) if failure else None, failure, failure and failure.__traceback__)
+                    if failure is None:
+                        block.__exit__(None, None, None)
+                    else:
+                        block.__exit__(type(failure), failure, failure.__traceback__)
                 except Exception as error:  # noqa: BLE001  # as above
                     if error is not failure:
                         _log_failure(observer, error)
+            del failure  # a frame that holds the exception it raises is a reference cycle
 
 
 def _log_failure(observer: TaskObserver, error: Exception) -> None:
