@@ -104,3 +104,4 @@ class MessageDied:
 
 
 TaskEvent: TypeAlias = SendingEnded | AttemptStarted | AttemptEnded | MessageDied
+"""Every event that a `TaskObserver` gets."""

@@ -26,3 +26,4 @@ def find_idle_settings(application: Application) -> Iterator[Problem | str]:
 metrics_settings = CheckContribution(
     name="metrics_settings", check=find_idle_settings, description="Settings of metrics that have no effect."
 )
+"""The check that names the settings of metrics that have no effect."""
