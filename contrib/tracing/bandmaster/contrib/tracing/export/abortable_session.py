@@ -63,10 +63,10 @@ def make_session() -> tuple[requests.Session, Connections]:
             connections.add(self)
 
     class PlainPool(urllib3.HTTPConnectionPool):
-        ConnectionCls = Plain
+        ConnectionCls = Plain  # pyright: ignore[reportAssignmentType]  # a protocol that urllib3's own classes miss
 
     class EncryptedPool(urllib3.HTTPSConnectionPool):
-        ConnectionCls = Encrypted
+        ConnectionCls = Encrypted  # pyright: ignore[reportAssignmentType]  # likewise
 
     pool_classes = {"http": PlainPool, "https": EncryptedPool}
 

@@ -46,7 +46,7 @@ class CallTracer(CallObserver):
         if not attempt.forwards_baggage:
             context = baggage.clear(context)
         fields: dict[str, str] = {}
-        self._propagator.inject(fields, context)
+        self._propagator.inject(fields, context)  # pyright: ignore[reportArgumentType]  # the API's own default
         attempt.headers.update({name.lower(): value for name, value in fields.items()})
 
 

@@ -36,7 +36,7 @@ def name_operation(command: RedisCommand) -> str:
     """
     if len(command.names) > 1 or command.name not in command.names:
         alike = set(command.names)
-        return f"{command.name} {command.names[0]}" if len(alike) == 1 else command.name
+        return f"{command.name} {alike.pop()}" if len(alike) == 1 else command.name
     return command.name
 
 

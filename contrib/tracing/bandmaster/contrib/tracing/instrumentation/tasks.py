@@ -64,7 +64,7 @@ class TaskTracer(TaskObserver):
             describe_message("send", sending.task, sending.task_id, sending.queue, sending.schedule),
         )
         context = set_span_in_context(span, around)
-        self._propagator.inject(sending.fields, context)
+        self._propagator.inject(sending.fields, context)  # pyright: ignore[reportArgumentType]  # the API's default
         with _use(context):
             try:
                 yield

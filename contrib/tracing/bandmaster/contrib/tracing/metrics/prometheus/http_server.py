@@ -155,7 +155,7 @@ class _UnixListener(_Listener):
 
 
 class _Handler(BaseHTTPRequestHandler):
-    server: _Listener
+    server: _Listener  # pyright: ignore[reportIncompatibleVariableOverride]  # the only server of these handlers
     timeout = _TIMEOUT
     server_version, sys_version = "bandmaster", ""
 
