@@ -6,10 +6,11 @@ import re
 
 from bandmaster.kernel.text import suggest
 
-CONTRIBS = ("fastapi", "http", "oidc", "persistence", "redis", "taskiq", "web")
+CONTRIBS = ("audit", "fastapi", "http", "logging", "oidc", "persistence", "redis", "taskiq", "tracing", "web")
 """The packages in ``bandmaster.contrib``: each is in a distribution and in an extra of bandmaster's."""
 COMMANDS = {
     "apikey": "oidc",
+    "audit": "audit",
     "db": "persistence",
     "deadletters": "taskiq",
     "scheduler": "taskiq",
@@ -20,7 +21,7 @@ COMMANDS = {
 _PREFIX = "bandmaster.contrib."
 _MENTION = re.compile(r"\bbandmaster\.contrib\.(\w+)|\bbandmaster\.contrib\s+import\s+(\w+)")
 # Top-level packages with types that people ask for, and the contrib whose component provides them.
-_TYPES = {"redis": "redis", "sqlalchemy": "persistence", "taskiq": "taskiq"}
+_TYPES = {"opentelemetry": "tracing", "redis": "redis", "sqlalchemy": "persistence", "taskiq": "taskiq"}
 
 
 def describe_source(contrib: str) -> str:

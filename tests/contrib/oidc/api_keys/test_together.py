@@ -12,8 +12,18 @@ from starlette.routing import Route, WebSocketRoute
 from tests.contrib.oidc.access.apps import describe_caller, echo, serve
 from tests.contrib.oidc.api_keys.conftest import PEPPER
 
-from bandmaster.contrib.oidc import ApiKeyAuth, ApiKeys, ApiKeySettings, AuthEvent, AuthListener, CurrentUser, require
+from bandmaster.contrib.oidc import (
+    ApiKeyAuth,
+    ApiKeys,
+    ApiKeySettings,
+    AuthEvent,
+    AuthListener,
+    CurrentUser,
+    Principal,
+    require,
+)
 from bandmaster.contrib.oidc.access.docs_page import documented_security
+from bandmaster.contrib.oidc.access.open_websockets import OpenWebSockets
 from bandmaster.contrib.oidc.access.security_schemes import security_description
 from bandmaster.contrib.oidc.api_keys.component import api_key_memory_store, api_keys
 from bandmaster.contrib.oidc.api_keys.key_text import generate_key
@@ -97,6 +107,24 @@ async def test_an_open_websocket_ends_with_its_key() -> None:
             assert 3000 == caught.value.code
             await kept.send_text("still here")
             assert "still here" == await kept.receive_text()
+
+
+async def test_a_recheck_asks_the_store_once_for_each_key(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The service of keys is found as a list of revocations and as the service, and is asked as one of them."""
+    asked: list[str] = []
+    is_revoked = ApiKeys.is_revoked
+
+    async def count(self: ApiKeys, principal: Principal) -> bool:
+        asked.append(principal.subject)
+        return await is_revoked(self, principal)
+
+    monkeypatch.setattr(ApiKeys, "is_revoked", count)
+    async with serving(ActingUsers()) as (running, key, _):
+        async with running.websocket("/ws", headers={"x-api-key": key}) as socket:
+            assert "robot" == await socket.receive_text()
+            asked.clear()
+            assert 0 == await running.resources[OpenWebSockets].close_revoked()
+            assert ["robot"] == asked
 
 
 async def test_the_document_names_the_header() -> None:

@@ -178,7 +178,8 @@ async def open_websockets(
     context: Context,
 ) -> AsyncIterator[OpenWebSockets]:
     """Closes WebSockets whose credential expires or is revoked."""
-    known = [*lists, *([keys] if keys is not None else [])]
+    # The service of keys is a list already, unless an override for ApiKeys stands in its place.
+    known = [*lists, *([keys] if keys is not None and all(each is not keys for each in lists) else [])]
     websockets = OpenWebSockets(
         leeway=auth.leeway,
         recheck=settings.websocket_recheck,
