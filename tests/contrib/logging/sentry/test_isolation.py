@@ -111,6 +111,6 @@ def check_own(receiver, count):
         own = {"number": int(number), "thread": int(number), "task_number": int(number)}
         assert own == {name: int(event["tags"][name]) for name in own}
         assert (f"tenant{number}", {"id": f"user{number}"}) == (event["tags"]["tenant"], event["user"])
-        assert {"number": int(number)} == event["contexts"]["bound"]
+        assert int(number) == event["contexts"]["bound"]["number"]
         crumbs = [crumb["message"] for crumb in event["breadcrumbs"]["values"] if crumb["category"] == "own"]
         assert ([f"crumb{number}"], [f"attachment{number}"]) == (crumbs, attachments[event["event_id"]])

@@ -6,72 +6,83 @@ import threading
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
-from typing import Any
-
-import sentry_sdk
-import sentry_sdk.scope
-from sentry_sdk.envelope import Envelope
-from sentry_sdk.transport import HttpTransport
+from typing import TYPE_CHECKING, Any
 
 from bandmaster.contrib.logging.sentry.envelopes import MAX_DEPTH, MAX_ITEMS, MAX_TEXT, redact_envelope
+from bandmaster.contrib.logging.sentry.log_events import OWN_LOGGER
 from bandmaster.contrib.logging.sentry.reported import note_reported, was_reported
 from bandmaster.contrib.logging.sentry.settings import SentrySettings
 from bandmaster.contrib.logging.sentry.surroundings import add_surroundings, find_trace
 from bandmaster.kernel import KernelSettings, Redactor, get_logger
 
-OWN_LOGGER = "bandmaster.sentry"
+if TYPE_CHECKING:
+    # The import of the SDK opens a socket, so functions import the SDK where they need a class or a function.
+    import sentry_sdk
+    from sentry_sdk.envelope import Envelope
+    from sentry_sdk.transport import HttpTransport
+
 _CALL_TIMEOUT = 5.0
 """Seconds that one call to the server may take. The SDK's 30 would keep the thread alive long after a stop."""
 
 
-class RedactingTransport(HttpTransport):
-    """Sends envelopes, redacted before they are queued, in a thread of its own."""
+def make_transport(redactor: Redactor) -> type[HttpTransport]:
+    """The class of a transport that sends envelopes, redacted before they are queued, in a thread of its own."""
+    from sentry_sdk.transport import HttpTransport
 
-    TIMEOUT = _CALL_TIMEOUT  # type: ignore[assignment]  # urllib3 takes fractions as well
+    class RedactingTransport(HttpTransport):
+        """Sends envelopes, redacted before they are queued, in a thread of its own."""
 
-    def __init__(self, options: dict[str, Any]) -> None:
-        super().__init__(options)
-        self.redactor = Redactor(max_depth=MAX_DEPTH, max_items=MAX_ITEMS, max_text=MAX_TEXT)
-        self._has_ended = False
-        self.lost = 0
-        """Number of envelopes that the server didn't take."""
+        TIMEOUT = _CALL_TIMEOUT  # type: ignore[assignment]  # urllib3 takes fractions as well
 
-    def capture_envelope(self, envelope: Envelope) -> None:
-        """Redact and queue an envelope."""
-        super().capture_envelope(redact_envelope(envelope, self.redactor))
+        def __init__(self, options: dict[str, Any]) -> None:
+            super().__init__(options)
+            self._has_ended = False
+            self.lost = 0
+            """Number of envelopes that the server didn't take."""
 
-    def on_dropped_event(self, _reason: str) -> None:
-        """Count an envelope that was lost, and tell of the first."""
-        self.lost += 1
-        if self.lost == 1:
-            get_logger(OWN_LOGGER).warning(
-                "an error can't be sent to Sentry", reason=_reason, hint="the number of lost ones is told at the stop"
-            )
+        def capture_envelope(self, envelope: Envelope) -> None:
+            """Redact and queue an envelope."""
+            super().capture_envelope(redact_envelope(envelope, redactor))
 
-    def _send_envelope(self, envelope: Envelope) -> None:
-        # The SDK's thread ends when the queue is empty. With a server that hangs, that is long after the stop.
-        if not self._has_ended:
-            super()._send_envelope(envelope)
+        def on_dropped_event(self, _reason: str) -> None:
+            """Count an envelope that was lost, and tell of the first."""
+            self.lost += 1
+            if self.lost == 1:
+                get_logger(OWN_LOGGER).warning(
+                    "an error can't be sent to Sentry",
+                    reason=_reason,
+                    hint="the number of lost ones is told at the stop",
+                )
 
-    def kill(self) -> None:
-        """End the thread, and close the connections."""
-        self._has_ended = True
-        super().kill()
-        pool = getattr(self, "_pool", None)  # the SDK leaves its connections to the garbage collector
-        if pool is not None:
-            pool.clear()
+        def _send_envelope(self, envelope: Envelope) -> None:
+            # The SDK's thread ends when the queue is empty. With a server that hangs, that is long after the stop.
+            if not self._has_ended:
+                super()._send_envelope(envelope)
+
+        def kill(self) -> None:
+            """End the thread, and close the connections."""
+            self._has_ended = True
+            super().kill()
+            pool = getattr(self, "_pool", None)  # the SDK leaves its connections to the garbage collector
+            if pool is not None:
+                pool.clear()
+
+    return RedactingTransport
 
 
 def make_client(settings: SentrySettings, kernel: KernelSettings, redactor: Redactor | None) -> sentry_sdk.Client:
     """A client that sends events and does nothing by itself."""
+    import sentry_sdk
+
     assert settings.dsn is not None
-    client = sentry_sdk.Client(
+    bounded = (redactor or Redactor()).bounded(max_depth=MAX_DEPTH, max_items=MAX_ITEMS, max_text=MAX_TEXT)
+    return sentry_sdk.Client(
         dsn=settings.dsn.get_secret_value(),
         environment=settings.environment or kernel.environment,
         release=settings.release or "",  # without a value the SDK runs git
         sample_rate=settings.sample_rate,
         max_breadcrumbs=settings.breadcrumbs,
-        transport=RedactingTransport,
+        transport=make_transport(bounded),
         # Errors reach Sentry through the log. Integrations would patch servers, clients and frameworks for it.
         default_integrations=False,
         auto_enabling_integrations=False,
@@ -88,14 +99,14 @@ def make_client(settings: SentrySettings, kernel: KernelSettings, redactor: Reda
         debug=False,
         spotlight=False,
     )
-    if redactor is not None and isinstance(client.transport, RedactingTransport):
-        client.transport.redactor = redactor.bounded(max_depth=MAX_DEPTH, max_items=MAX_ITEMS, max_text=MAX_TEXT)
-    return client
 
 
 @contextmanager
 def activate(client: sentry_sdk.Client) -> Iterator[None]:
     """Let the functions of the SDK use a client, until the block ends. The earlier one is restored then."""
+    import sentry_sdk
+    import sentry_sdk.scope
+
     scope = sentry_sdk.get_global_scope()
     before = scope.client
     had_trace = sentry_sdk.scope.has_external_propagation_context()

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator
-from typing import Any, cast
-
-from sentry_sdk.envelope import Envelope, Item, PayloadRef
+from typing import TYPE_CHECKING, Any, cast
 
 from bandmaster.kernel import REDACTED, Redactor
+
+if TYPE_CHECKING:
+    # The import of the SDK opens a socket, so functions import the SDK where they need a class.
+    from sentry_sdk.envelope import Envelope, Item
 
 MAX_DEPTH, MAX_ITEMS, MAX_TEXT = 24, 1000, 16_384
 """The bounds of an event: the frames of a traceback stand seven levels deep, and there are a hundred breadcrumbs."""
@@ -20,6 +22,8 @@ _SHORTEST = 4
 
 def redact_envelope(envelope: Envelope, redactor: Redactor) -> Envelope:
     """The envelope with every secret replaced. An item that can't be searched for secrets is left out."""
+    from sentry_sdk.envelope import Envelope
+
     items = [shown for item in envelope.items if (shown := _redact_item(item, redactor)) is not None]
     return Envelope(headers=_read_object(redactor.redact(envelope.headers)), items=items)
 
@@ -54,6 +58,8 @@ def _redact_attachment(text: str, redactor: Redactor) -> bytes:
 
 
 def _make_item(item: Item, redactor: Redactor, *, json_value: object = None, data: bytes | None = None) -> Item:
+    from sentry_sdk.envelope import Item, PayloadRef
+
     headers = _read_object(redactor.redact(item.headers))
     headers.pop("length", None)
     return Item(payload=PayloadRef(bytes=data, json=json_value), headers=headers)

@@ -4,9 +4,6 @@ from __future__ import annotations
 
 from typing import Any
 
-import sentry_sdk
-from sentry_sdk.utils import event_from_exception
-
 from bandmaster.kernel.events import ComponentEvent, ComponentStartRetrying, Event
 
 KERNEL_LOGGER = "bandmaster.kernel"
@@ -17,6 +14,10 @@ def report_failure(event: Event) -> None:
     error = getattr(event, "error", None)
     if not isinstance(error, BaseException) or isinstance(event, ComponentStartRetrying):
         return
+    # Imported here, since the import of the SDK opens a socket.
+    import sentry_sdk
+    from sentry_sdk.utils import event_from_exception
+
     options = sentry_sdk.get_client().options
     made, hint = event_from_exception(error, client_options=options, mechanism={"type": "kernel", "handled": False})
     shown: dict[str, Any] = {**made, "logger": KERNEL_LOGGER, "extra": {"happening": type(event).__name__}}

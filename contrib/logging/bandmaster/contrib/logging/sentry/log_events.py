@@ -4,20 +4,22 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-import sentry_sdk
-from sentry_sdk.utils import event_from_exception
 from starlette.exceptions import HTTPException
 from starlette.requests import ClientDisconnect
 
 from bandmaster.contrib.logging.pipeline import LogEvent
-from bandmaster.contrib.logging.sentry.client import OWN_LOGGER
 from bandmaster.contrib.logging.sentry.kernel_events import KERNEL_LOGGER
 from bandmaster.contrib.logging.settings import find_level
 from bandmaster.contrib.logging.takeover.records import read_event, read_template
 from bandmaster.kernel import Redactor, render_traceback
 
+if TYPE_CHECKING:
+    # The import of the SDK opens a socket, so functions import the SDK where they need a function.
+    import sentry_sdk
+
+OWN_LOGGER = "bandmaster.sentry"
 _SILENT = (OWN_LOGGER, "sentry_sdk", "urllib3")
 """Loggers whose events would lead to further ones, and so on."""
 _LEVELS = {logging.DEBUG: "debug", logging.INFO: "info", logging.WARNING: "warning", logging.ERROR: "error"}
@@ -42,6 +44,8 @@ class LogReporter:
         """Report one event of the log."""
         if logged.level < self.least or logged.logger.startswith(_SILENT) or not self._is_current():
             return
+        import sentry_sdk
+
         # The kernel names errors in its log, and shows them in its events.
         is_reported = logged.logger == KERNEL_LOGGER and logged.error is None
         if logged.level >= self._least and not is_reported and not _is_expected(logged.error):
@@ -51,6 +55,8 @@ class LogReporter:
             sentry_sdk.add_breadcrumb(make_breadcrumb(logged))
 
     def _is_current(self) -> bool:
+        import sentry_sdk
+
         return sentry_sdk.get_client() is self._client
 
 
@@ -77,6 +83,8 @@ def make_event(logged: LogEvent, options: dict[str, Any]) -> tuple[Any, dict[str
     """
     hint: dict[str, Any] = {}
     event: dict[str, Any] = {}
+    from sentry_sdk.utils import event_from_exception
+
     if logged.error is not None:
         # What bandmaster itself logs, nobody has handled.
         mechanism = {"type": "logging", "handled": not logged.logger.startswith("bandmaster.")}
