@@ -69,7 +69,7 @@ def test_prefixes_that_may_cover_something(prefix: str) -> None:
 def test_a_mount_of_litestar_serves_longer_names(prefix: str, is_found: bool) -> None:
     """Litestar's mounts have no end: ``/files2`` leads to the app at ``/files``, and isn't below that prefix."""
 
-    @litestar.asgi("/files", is_mount=True)
+    @litestar.asgi("/files", is_mount=True, copy_scope=True)
     async def files(scope: LitestarScope, receive: LitestarReceive, send: LitestarSend) -> None: ...
 
     @litestar.get("/other")

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, field
-from typing import Protocol, TypeAlias
+from typing import Protocol
 
 import httpx2
 
@@ -50,8 +50,12 @@ class CallEnd:
     """The failure, also one while the body was read. A status of failure isn't an error here."""
 
 
-ReportEnd: TypeAlias = Callable[[CallEnd], object]
-"""Called once, with the end of an attempt."""
+class ReportEnd(Protocol):
+    """A function that is called once, with the end of an attempt."""
+
+    def __call__(self, end: CallEnd, /) -> object:
+        """Note the end."""
+        ...
 
 
 class CallObserver(Protocol):

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Protocol, TypeAlias
+from typing import Protocol
 
 from bandmaster.kernel import get_logger
 
@@ -32,8 +32,12 @@ class RedisCommand:
     """The commands of a pipeline in capitals, in order; the command itself otherwise."""
 
 
-ReportCommandEnd: TypeAlias = Callable[[BaseException | None], object]
-"""Called once, when a command has ended, with its error."""
+class ReportCommandEnd(Protocol):
+    """A function that is called once, when a command has ended, with its error."""
+
+    def __call__(self, error: BaseException | None, /) -> object:
+        """Note the end."""
+        ...
 
 
 class CommandObserver(Protocol):

@@ -3,11 +3,18 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Iterable
+from collections.abc import Iterable
 from fnmatch import translate
-from typing import TypeAlias
+from typing import Protocol
 
-PathMatcher: TypeAlias = Callable[[str], bool]
+
+class PathMatcher(Protocol):
+    """A function that tests whether a path matches."""
+
+    def __call__(self, path: str, /) -> bool:
+        """Whether the path matches."""
+        ...
+
 
 _SPECIAL = re.compile(r"[*?\[]")
 
