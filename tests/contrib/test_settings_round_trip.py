@@ -99,6 +99,8 @@ def test_a_value_that_is_printed_is_read_back(
         if expected is not None and not text.strip() and setting.empty_is_unset:
             reject()  # code alone can give a text of blanks there
         assert expected == read(kind, setting, {setting.variable: text})
+        if setting.secret and text:
+            return  # no file is printed with the value of a secret, whether the text itself is masked or not
         path = tmp_path_factory.getbasetemp() / "printed.env"
         path.write_text(f"{print_line(setting, text)}\n", encoding="utf-8", newline="")
         assert expected == read(kind, setting, {}, path)
