@@ -58,7 +58,7 @@ ROUTER = Router()
 
 
 async def respond(scope: Scope, receive: Receive, send: Send) -> None:
-    """What an application does at the least: a route is found, and a response sent."""
+    """Find a route and send a short response, as the smallest application does."""
     scope["endpoint"], scope["router"] = ENDPOINT, ROUTER
     await send({"type": "http.response.start", "status": 200, "headers": [(b"content-length", b"5")]})
     await send({"type": "http.response.body", "body": b"hello"})
