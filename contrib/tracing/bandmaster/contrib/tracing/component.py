@@ -39,12 +39,17 @@ def find_problems(
             f"the service has no name, so spans arrive as {UNKNOWN_SERVICE}; set {settings.variable('service_name')} "
             f"or {standard.variable('otel_service_name')}"
         )
-    if settings.stop_timeout > kernel.left_for_stops:
-        yield (
-            f"{settings.variable('stop_timeout')} is {settings.stop_timeout:g} s, and draining leaves "
-            f"{kernel.left_for_stops:g} s of {kernel.variable('termination_grace')} for all stops"
-        )
+    yield from find_late_stop(settings.variable("stop_timeout"), settings.stop_timeout, kernel)
     yield from _find_global_problems(settings)
+
+
+def find_late_stop(variable: str, stop_timeout: float, kernel: KernelSettings) -> Iterator[str]:
+    """The warning of a last export that may take longer than the process has for its stops."""
+    if stop_timeout > kernel.left_for_stops:
+        yield (
+            f"{variable} is {stop_timeout:g} s, and draining leaves {kernel.left_for_stops:g} s of "
+            f"{kernel.variable('termination_grace')} for all stops"
+        )
 
 
 def _find_global_problems(settings: TracingSettings) -> Iterator[Problem | str]:
@@ -86,7 +91,7 @@ def describe(settings: TracingSettings, standard: OpenTelemetrySettings) -> Iter
     yield _describe_target(configuration)
     sampling = configuration.sampling
     whose = "a trusted caller's decision stands" if sampling.value.follows_parent else "callers have no say"
-    yield f"records {sampling.value.ratio:.4g} of traces{_from(sampling.source)}; {whose}"
+    yield f"records {sampling.value.ratio:.4g} of traces{sampling.origin}; {whose}"
     yield from configuration.describe_conflicts()
     if settings.enabled and standard.otel_sdk_disabled:
         yield f"{settings.variable('enabled')} is set, so {standard.variable('otel_sdk_disabled')} doesn't count"
@@ -104,13 +109,9 @@ def _describe_target(configuration: TracingConfiguration) -> str:
     if exporter.value == "otlp":
         endpoint, protocol = configuration.endpoint, configuration.protocol
         address = hide_userinfo(endpoint.value)
-        return f"spans go to {address}{_from(endpoint.source)} by {protocol.value}{_from(protocol.source)}"
+        return f"spans go to {address}{endpoint.origin} by {protocol.value}{protocol.origin}"
     where = "standard output" if exporter.value == "console" else "nowhere, for ids and propagation alone"
-    return f"spans go to {where}{_from(exporter.source)}"
-
-
-def _from(source: str) -> str:
-    return f" ({source})" if source else ""
+    return f"spans go to {where}{exporter.origin}"
 
 
 @lifespan(

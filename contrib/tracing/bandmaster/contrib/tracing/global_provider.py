@@ -94,8 +94,12 @@ def find_foreign_provider() -> TracerProvider | None:
 
 def describe_global() -> str:
     """Whose provider is global at this moment, as a part of a sentence."""
-    foreign = find_foreign_provider()
-    if foreign is not None:
-        kind = type(foreign)
-        return f"a {kind.__module__}.{kind.__qualname__} that another program has set"
-    return "nobody's"
+    return describe_owner(find_foreign_provider())
+
+
+def describe_owner(foreign: object | None) -> str:
+    """Whose a global provider is, given the one that another program has set."""
+    if foreign is None:
+        return "nobody's"
+    kind = type(foreign)
+    return f"a {kind.__module__}.{kind.__qualname__} that another program has set"

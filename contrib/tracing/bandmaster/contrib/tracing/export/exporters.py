@@ -4,17 +4,12 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Callable
-from pathlib import Path
 
 from opentelemetry.sdk.trace.export import ConsoleSpanExporter, SpanExporter
 
 from bandmaster.contrib.tracing.addresses import hide_userinfo
 from bandmaster.contrib.tracing.configuration import TracingConfiguration
-from bandmaster.kernel import PermanentError
-
-
-class ExporterRefusedError(PermanentError):
-    """An exporter can't be made with these settings, which waiting doesn't mend."""
+from bandmaster.contrib.tracing.export.otlp import make_grpc_arguments, make_http_arguments
 
 
 class AbortableExporter:
@@ -55,64 +50,18 @@ def make_exporter(configuration: TracingConfiguration) -> AbortableExporter | No
 
 
 def _make_http_exporter(configuration: TracingConfiguration) -> AbortableExporter:
-    from opentelemetry.exporter.otlp.proto.http import Compression
     from opentelemetry.exporter.otlp.proto.http.trace_exporter import OTLPSpanExporter
 
     from bandmaster.contrib.tracing.export.abortable_session import make_session
 
-    tls = configuration.tls.value
     session, connections = make_session()
-    exporter = OTLPSpanExporter(
-        endpoint=configuration.endpoint.value,
-        certificate_file=_name_file(tls.authorities),
-        client_certificate_file=_name_file(tls.certificate),
-        client_key_file=_name_file(tls.key),
-        headers=configuration.headers.value,
-        timeout=configuration.timeout.value,
-        compression=Compression(configuration.compression.value),
-        session=session,
-    )
-
+    exporter = OTLPSpanExporter(**make_http_arguments(configuration, session))
     return AbortableExporter(exporter, hide_userinfo(configuration.endpoint.value), connections.end)
 
 
 def _make_grpc_exporter(configuration: TracingConfiguration) -> AbortableExporter:
-    try:
-        import grpc  # type: ignore[import-untyped]  # no stubs are installed
-        from opentelemetry.exporter.otlp.proto.grpc.trace_exporter import OTLPSpanExporter
-    except ImportError as error:
-        source = configuration.protocol.source
-        raise ExporterRefusedError(
-            f"{source} is grpc, and the exporter for gRPC isn't installed; install bandmaster-tracing[grpc], or set "
-            f"{source} to http/protobuf"
-        ) from error
-    tls, url = configuration.tls.value, configuration.endpoint.value
-    credentials = None
-    if url.startswith("https://"):
-        credentials = grpc.ssl_channel_credentials(
-            _read_file(tls.authorities), _read_file(tls.key), _read_file(tls.certificate)
-        )
-    exporter = OTLPSpanExporter(
-        endpoint=url,
-        insecure=url.startswith("http://"),
-        credentials=credentials,
-        headers=configuration.headers.value,
-        timeout=configuration.timeout.value,
-        compression=grpc.Compression.Gzip if configuration.compression.value == "gzip" else None,
-    )
-    return AbortableExporter(exporter, hide_userinfo(url))
+    arguments = make_grpc_arguments(configuration)
+    # Here, since the extra may not be installed.
+    from opentelemetry.exporter.otlp.proto.grpc.trace_exporter import OTLPSpanExporter
 
-
-def _name_file(path: Path | None) -> str | None:
-    return None if path is None else str(path)
-
-
-def _read_file(path: Path | None) -> bytes | None:
-    if path is None:
-        return None
-    try:
-        return path.read_bytes()
-    except OSError as error:
-        raise ExporterRefusedError(
-            f"{path}: {error.strerror}; the connection to the collector needs this file"
-        ) from error
+    return AbortableExporter(OTLPSpanExporter(**arguments), hide_userinfo(configuration.endpoint.value))

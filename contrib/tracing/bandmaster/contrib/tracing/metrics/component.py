@@ -7,7 +7,7 @@ from contextlib import ExitStack
 
 from opentelemetry.metrics import MeterProvider
 
-from bandmaster.contrib.tracing.component import PRIORITY
+from bandmaster.contrib.tracing.component import PRIORITY, find_late_stop
 from bandmaster.contrib.tracing.daemon_threads import run_in_daemon_thread
 from bandmaster.contrib.tracing.metrics.activation import makes_metrics
 from bandmaster.contrib.tracing.metrics.configuration import MetricsConfiguration, configure
@@ -39,11 +39,7 @@ def find_problems(
             f"metrics are made and go nowhere; set {settings.variable('endpoint')} for a collector or "
             f"{settings.variable('port')} for Prometheus"
         )
-    if settings.stop_timeout > kernel.left_for_stops:
-        yield (
-            f"{settings.variable('stop_timeout')} is {settings.stop_timeout:g} s, and draining leaves "
-            f"{kernel.left_for_stops:g} s of {kernel.variable('termination_grace')} for all stops"
-        )
+    yield from find_late_stop(settings.variable("stop_timeout"), settings.stop_timeout, kernel)
     yield from _find_scrape_problems(settings, kernel)
     yield from _find_global_problems(settings)
 
@@ -106,13 +102,9 @@ def _describe_target(configuration: MetricsConfiguration) -> str:
 
     exporter, endpoint = configuration.exporter, configuration.endpoint
     if exporter.value == "otlp":
-        where = f"{hide_userinfo(endpoint.value)}{_from(endpoint.source)} by {configuration.protocol.value}"
-        return f"metrics go to {where} every {configuration.interval.value:g} s{_from(configuration.interval.source)}"
-    return f"metrics go to {'standard output' if exporter.value == 'console' else 'nowhere'}{_from(exporter.source)}"
-
-
-def _from(source: str) -> str:
-    return f" ({source})" if source else ""
+        where = f"{hide_userinfo(endpoint.value)}{endpoint.origin} by {configuration.protocol.value}"
+        return f"metrics go to {where} every {configuration.interval.value:g} s{configuration.interval.origin}"
+    return f"metrics go to {'standard output' if exporter.value == 'console' else 'nowhere'}{exporter.origin}"
 
 
 @lifespan(

@@ -10,6 +10,8 @@ from opentelemetry.metrics import Meter, MeterProvider, NoOpMeterProvider
 from opentelemetry.metrics import _internal as internals
 from opentelemetry.util.types import Attributes
 
+from bandmaster.contrib.tracing.global_provider import describe_owner
+
 __all__ = ["describe_global", "find_foreign_provider", "set_global"]
 
 _NOTHING = NoOpMeterProvider()
@@ -72,8 +74,4 @@ def find_global_provider() -> MeterProvider | None:
 
 def describe_global() -> str:
     """Whose provider is global at this moment, as a part of a sentence."""
-    foreign = find_foreign_provider()
-    if foreign is not None:
-        kind = type(foreign)
-        return f"a {kind.__module__}.{kind.__qualname__} that another program has set"
-    return "nobody's"
+    return describe_owner(find_foreign_provider())

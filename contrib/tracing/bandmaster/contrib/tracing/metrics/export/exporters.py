@@ -5,14 +5,13 @@ from __future__ import annotations
 import sys
 from collections.abc import Callable
 from dataclasses import dataclass
-from pathlib import Path
 
 from opentelemetry.metrics import NoOpMeterProvider
 from opentelemetry.sdk.metrics import Counter, Histogram, ObservableCounter
 from opentelemetry.sdk.metrics.export import AggregationTemporality, ConsoleMetricExporter, MetricExporter
 
 from bandmaster.contrib.tracing.addresses import hide_userinfo
-from bandmaster.contrib.tracing.export.exporters import ExporterRefusedError
+from bandmaster.contrib.tracing.export.otlp import make_grpc_arguments, make_http_arguments
 from bandmaster.contrib.tracing.metrics.configuration import MetricsConfiguration, Temporality
 
 __all__ = ["AbortableMetricExporter", "make_exporter"]
@@ -44,22 +43,13 @@ def make_exporter(configuration: MetricsConfiguration) -> AbortableMetricExporte
 
 
 def _make_http_exporter(configuration: MetricsConfiguration) -> AbortableMetricExporter:
-    from opentelemetry.exporter.otlp.proto.http import Compression
     from opentelemetry.exporter.otlp.proto.http.metric_exporter import OTLPMetricExporter
 
     from bandmaster.contrib.tracing.export.abortable_session import make_session
 
-    tls = configuration.tls.value
     session, connections = make_session()
     exporter = OTLPMetricExporter(
-        endpoint=configuration.endpoint.value,
-        certificate_file=_name_file(tls.authorities),
-        client_certificate_file=_name_file(tls.certificate),
-        client_key_file=_name_file(tls.key),
-        headers=configuration.headers.value,
-        timeout=configuration.timeout.value,
-        compression=Compression(configuration.compression.value),
-        session=session,
+        **make_http_arguments(configuration, session),
         preferred_temporality=make_temporality(configuration.temporality),
         meter_provider=NoOpMeterProvider(),
     )
@@ -73,31 +63,16 @@ def _make_http_exporter(configuration: MetricsConfiguration) -> AbortableMetricE
 
 
 def _make_grpc_exporter(configuration: MetricsConfiguration) -> AbortableMetricExporter:
-    try:
-        import grpc  # type: ignore[import-untyped]
-        from opentelemetry.exporter.otlp.proto.grpc.metric_exporter import OTLPMetricExporter
-    except ImportError as error:
-        source = configuration.protocol.source
-        raise ExporterRefusedError(
-            f"{source} is grpc, and the exporter for gRPC isn't installed; install bandmaster-tracing[grpc], or set "
-            f"{source} to http/protobuf"
-        ) from error
-    tls, url = configuration.tls.value, configuration.endpoint.value
-    credentials = None
-    if url.startswith("https://"):
-        files = (tls.authorities, tls.key, tls.certificate)
-        credentials = grpc.ssl_channel_credentials(*map(_read_file, files))
+    arguments = make_grpc_arguments(configuration)
+    # Here, since the extra may not be installed.
+    from opentelemetry.exporter.otlp.proto.grpc.metric_exporter import OTLPMetricExporter
+
     exporter = OTLPMetricExporter(
-        endpoint=url,
-        insecure=url.startswith("http://"),
-        credentials=credentials,
-        headers=configuration.headers.value,
-        timeout=configuration.timeout.value,
-        compression=grpc.Compression.Gzip if configuration.compression.value == "gzip" else None,
+        **arguments,
         preferred_temporality=make_temporality(configuration.temporality),
         meter_provider=NoOpMeterProvider(),
     )
-    return AbortableMetricExporter(exporter, exporter.shutdown, hide_userinfo(url))
+    return AbortableMetricExporter(exporter, exporter.shutdown, hide_userinfo(configuration.endpoint.value))
 
 
 def make_temporality(preference: Temporality) -> dict[type, AggregationTemporality]:
@@ -110,17 +85,3 @@ def make_temporality(preference: Temporality) -> dict[type, AggregationTemporali
         Histogram: delta,
         ObservableCounter: delta if preference == "delta" else cumulative,
     }
-
-
-def _name_file(path: Path | None) -> str | None:
-    return None if path is None else str(path)
-
-
-def _read_file(path: Path | None) -> bytes | None:
-    if path is None:
-        return None
-    try:
-        return path.read_bytes()
-    except OSError as error:
-        message = f"{path}: {error.strerror}; the connection to the collector needs this file"
-        raise ExporterRefusedError(message) from error
