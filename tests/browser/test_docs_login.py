@@ -6,11 +6,10 @@ import http.client
 import os
 import ssl
 import sys
-import threading
 import urllib.request
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from http.server import BaseHTTPRequestHandler
 from pathlib import Path
 
 import pytest
@@ -21,6 +20,7 @@ from tests.contrib.oidc.providers.fixtures import oidc_provider as oidc_provider
 from tests.contrib.oidc.providers.fixtures import oidc_provider_process as oidc_provider_process
 from tests.contrib.oidc.providers.npm import install
 from tests.contrib.redis.certificates import certificate
+from tests.http_servers import serve_http
 from tests.processes.conftest import free_port, running, until_answered
 
 from bandmaster.kernel.testing import ServerUnavailable, skip_or_fail
@@ -49,21 +49,6 @@ class _Handler(BaseHTTPRequestHandler):
         self.wfile.write(body)
 
 
-@contextmanager
-def serve(handler: type[_Handler], tls: ssl.SSLContext | None = None) -> Iterator[int]:
-    """The port of a server for the time of the block."""
-    with ThreadingHTTPServer(("127.0.0.1", 0), handler) as server:
-        if tls is not None:
-            server.socket = tls.wrap_socket(server.socket, server_side=True)
-        thread = threading.Thread(target=server.serve_forever)
-        thread.start()
-        try:
-            yield server.server_port
-        finally:
-            server.shutdown()
-            thread.join()
-
-
 @pytest.fixture
 def cdn(tmp_path: Path) -> Iterator[int]:
     """The port of a server that has the files of Swagger UI, by HTTPS."""
@@ -82,7 +67,7 @@ def cdn(tmp_path: Path) -> Iterator[int]:
 
     tls = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
     tls.load_cert_chain(made.cert, made.key)
-    with serve(Files, tls) as port:
+    with serve_http(Files, tls) as port:
         yield port
 
 
@@ -106,7 +91,7 @@ def strip_prefix(prefix: str, port: int) -> Iterator[int]:
             kept = {name: value for name, value in answer.getheaders() if name.lower() not in left_out}
             return self.reply(answer.status, kept, body)
 
-    with serve(Proxy) as proxy:
+    with serve_http(Proxy) as proxy:
         yield proxy
 
 

@@ -8,13 +8,13 @@ import queue
 import shutil
 import socket
 import sys
-import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from http.server import BaseHTTPRequestHandler
 from pathlib import Path
 
 import pytest
+from tests.http_servers import serve_http
 from tests.processes.conftest import free_port, running, until_answered
 
 HERE = Path(__file__).parent
@@ -89,14 +89,8 @@ def serve_page(api: str) -> Iterator[tuple[str, queue.Queue]]:
         def log_message(self, *args: object) -> None:
             pass
 
-    with ThreadingHTTPServer(("127.0.0.1", 0), Handler) as server:
-        thread = threading.Thread(target=server.serve_forever)
-        thread.start()
-        try:
-            yield f"http://127.0.0.1:{server.server_port}", results
-        finally:
-            server.shutdown()
-            thread.join()
+    with serve_http(Handler) as port:
+        yield f"http://127.0.0.1:{port}", results
 
 
 @pytest.fixture(scope="module")

@@ -9,11 +9,10 @@ import signal
 import socket
 import subprocess
 import sys
-import threading
 import time
 from collections.abc import Iterator
 from contextlib import closing
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from http.server import BaseHTTPRequestHandler
 from pathlib import Path
 from urllib.parse import parse_qs, urlencode, urlsplit
 
@@ -24,6 +23,7 @@ from joserfc.jwk import KeySet
 from joserfc.util import urlsafe_b64decode
 from tests.contrib.oidc.providers.browser import Callback
 from tests.contrib.oidc.providers.certified import Client, OidcProvider, RefusedError, Tokens
+from tests.http_servers import serve_http
 
 pytestmark = pytest.mark.anyio
 ROOT = Path(__file__).parents[4]
@@ -55,14 +55,8 @@ def listener() -> Iterator[tuple[str, queue.Queue]]:
         def log_message(self, *args: object) -> None:
             pass
 
-    with ThreadingHTTPServer(("127.0.0.1", 0), Handler) as server:
-        thread = threading.Thread(target=server.serve_forever)
-        thread.start()
-        try:
-            yield f"http://127.0.0.1:{server.server_port}/logout", posted
-        finally:
-            server.shutdown()
-            thread.join()
+    with serve_http(Handler) as port:
+        yield f"http://127.0.0.1:{port}/logout", posted
 
 
 @pytest.mark.filterwarnings("ignore:EdDSA is deprecated:joserfc.errors.SecurityWarning")
