@@ -27,6 +27,8 @@ if TYPE_CHECKING:
     from bandmaster.kernel.contributions.keys import Key as Key
     from bandmaster.kernel.contributions.keys import Named as Named
     from bandmaster.kernel.contributions.layer_classes import LayerClass as LayerClass
+    from bandmaster.kernel.contributions.left_out import leave_out_component as leave_out_component
+    from bandmaster.kernel.contributions.left_out import leave_out_value as leave_out_value
     from bandmaster.kernel.contributions.model import CheckContribution as CheckContribution
     from bandmaster.kernel.contributions.model import Contribution as Contribution
     from bandmaster.kernel.contributions.model import ErrorHandlerContribution as ErrorHandlerContribution
@@ -105,6 +107,7 @@ export_lazily(
         "contributions.decorators": ["lifespan", "middleware", "value"],
         "contributions.keys": ["Key", "Named"],
         "contributions.layer_classes": ["LayerClass"],
+        "contributions.left_out": ["leave_out_component", "leave_out_value"],
         "contributions.model": [
             "CheckContribution",
             "Contribution",

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from bandmaster.contrib.audit.extras import has_extra, leave_out_component, leave_out_value
+from bandmaster.contrib.audit.extras import has_extra
+from bandmaster.kernel import leave_out_component, leave_out_value
 
 # An entry point is loaded in every installation, with the extra [sql] or without it.
 if TYPE_CHECKING or has_extra("sql"):

@@ -1,12 +1,10 @@
-"""Which optional distributions are installed, and parts that stand in where one is missing."""
+"""Which optional distributions are installed."""
 
 from __future__ import annotations
 
 import importlib.util
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
-
-from bandmaster.kernel import LifespanBand, LifespanContribution, ValueContribution, lifespan, value
 
 REDIS = "auth_redis"
 """The name of the client that sessions and revoked tokens share, and of the provided `Redis`."""
@@ -43,26 +41,3 @@ def check_extra(extra: str, purpose: str) -> None:
     """
     if not has_extra(extra):
         raise ValueError(f"{purpose} needs an extra: pip install 'bandmaster-oidc[{extra}]'")
-
-
-def leave_out_component(name: str, extra: str) -> LifespanContribution:
-    """A component that no plan includes, for the entry point of a component that needs a missing extra."""
-
-    async def absent() -> AsyncIterator[None]:
-        yield
-
-    about = f"Needs the extra [{extra}], which isn't installed."
-    return lifespan(band=LifespanBand.SERVICES, name=name, when=_never, description=about)(absent)
-
-
-def leave_out_value(name: str, extra: str) -> ValueContribution:
-    """Like `leave_out_component`, for the entry point of a value."""
-    return value(_Absent(), name=name, when=_never, description=f"Needs the extra [{extra}], which isn't installed.")
-
-
-class _Absent:
-    """The value of a part that no plan includes."""
-
-
-def _never() -> bool:
-    return False

@@ -9,10 +9,10 @@ from typing import TYPE_CHECKING, ClassVar
 from pydantic import Field
 from pydantic_settings import SettingsConfigDict
 
-from bandmaster.contrib.oidc.extras import REDIS, has_extra, leave_out_component
+from bandmaster.contrib.oidc.extras import REDIS, has_extra
 from bandmaster.contrib.oidc.sessions.settings import SessionSettings
 from bandmaster.contrib.oidc.token_store.settings import TokenStoreSettings
-from bandmaster.kernel import EventLoop, LifespanContribution, Plan, Problem
+from bandmaster.kernel import EventLoop, LifespanContribution, Plan, Problem, leave_out_component
 
 
 def uses_redis(sessions: SessionSettings, tokens: TokenStoreSettings) -> bool:

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from bandmaster.contrib.audit.extras import has_extra, leave_out_component
+from bandmaster.contrib.audit.extras import has_extra
+from bandmaster.kernel import leave_out_component
 
 if TYPE_CHECKING or has_extra("taskiq"):
     from bandmaster.contrib.audit.tasks.component import audit_task_names

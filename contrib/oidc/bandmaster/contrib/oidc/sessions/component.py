@@ -5,12 +5,12 @@ from __future__ import annotations
 from collections.abc import AsyncIterator, Iterator
 from typing import TYPE_CHECKING, Annotated
 
-from bandmaster.contrib.oidc.extras import REDIS, has_extra, leave_out_component
+from bandmaster.contrib.oidc.extras import REDIS, has_extra
 from bandmaster.contrib.oidc.sessions.settings import SessionSettings
 from bandmaster.contrib.oidc.sessions.store import SessionStore
 from bandmaster.contrib.oidc.settings import AuthSettings
 from bandmaster.contrib.oidc.several_processes import find_unshared, is_asked_for
-from bandmaster.kernel import KernelSettings, LifespanBand, Named, Plan, Problem, lifespan
+from bandmaster.kernel import KernelSettings, LifespanBand, Named, Plan, Problem, leave_out_component, lifespan
 
 
 def keeps_no_store(settings: SessionSettings, auth: AuthSettings) -> bool:

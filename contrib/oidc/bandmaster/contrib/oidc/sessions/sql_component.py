@@ -6,12 +6,12 @@ from collections.abc import AsyncIterator
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
-from bandmaster.contrib.oidc.extras import has_extra, leave_out_component, leave_out_value
+from bandmaster.contrib.oidc.extras import has_extra
 from bandmaster.contrib.oidc.sessions.component import find_session_problems
 from bandmaster.contrib.oidc.sessions.settings import SessionSettings
 from bandmaster.contrib.oidc.sessions.store import SessionStore
 from bandmaster.contrib.oidc.settings import AuthSettings
-from bandmaster.kernel import Context, LifespanBand, lifespan
+from bandmaster.kernel import Context, LifespanBand, leave_out_component, leave_out_value, lifespan
 
 
 def keeps_sql(settings: SessionSettings) -> bool:

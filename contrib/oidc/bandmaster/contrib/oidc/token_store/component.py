@@ -5,12 +5,12 @@ from __future__ import annotations
 from collections.abc import AsyncIterator, Iterator
 from typing import TYPE_CHECKING, Annotated
 
-from bandmaster.contrib.oidc.extras import REDIS, has_extra, leave_out_component
+from bandmaster.contrib.oidc.extras import REDIS, has_extra
 from bandmaster.contrib.oidc.revocations import RevocationList
 from bandmaster.contrib.oidc.several_processes import find_unshared, is_asked_for
 from bandmaster.contrib.oidc.token_store.settings import TokenStoreSettings
 from bandmaster.contrib.oidc.token_store.store import TokenStore
-from bandmaster.kernel import KernelSettings, LifespanBand, Named, Plan, Problem, lifespan
+from bandmaster.kernel import KernelSettings, LifespanBand, Named, Plan, Problem, leave_out_component, lifespan
 
 
 def keeps_memory(settings: TokenStoreSettings) -> bool:
