@@ -6,6 +6,7 @@ from collections.abc import AsyncIterator, Iterator
 from dataclasses import dataclass
 
 from bandmaster.contrib.oidc.access.settings import AccessSettings
+from bandmaster.contrib.oidc.environments import describe_environment, is_for_development
 from bandmaster.contrib.oidc.errors import AuthError
 from bandmaster.contrib.oidc.principal import Principal, get_principal, set_principal
 from bandmaster.kernel import (
@@ -20,9 +21,6 @@ from bandmaster.kernel import (
     lifespan,
     middleware,
 )
-
-ENVIRONMENTS = ("development", "test")
-"""The environments that allow the bypass, as they must be written. An unset or unknown one counts as production."""
 
 
 class DevBypassRefusedError(AuthError, PermanentError):
@@ -43,9 +41,9 @@ def is_on(settings: AccessSettings) -> bool:
 
 def find_bypass_problems(settings: AccessSettings, kernel: KernelSettings) -> Iterator[Problem | str]:
     """The problem of a bypass where there must be none."""
-    if settings.dev_bypass and not _is_allowed(kernel):
+    if settings.dev_bypass and not is_for_development(kernel):
         yield Problem(
-            f"{settings.variable('dev_bypass')} is on, and {_describe_environment(kernel)}.",
+            f"{settings.variable('dev_bypass')} is on, and {describe_environment(kernel)}.",
             f"Set {kernel.variable('environment')} to development or test, or unset {settings.variable('dev_bypass')}.",
         )
 
@@ -53,9 +51,9 @@ def find_bypass_problems(settings: AccessSettings, kernel: KernelSettings) -> It
 @lifespan(band=LifespanBand.SERVICES, name="dev_bypass", roles={"web"}, when=is_on, check=find_bypass_problems)
 async def dev_bypass(settings: AccessSettings, context: Context) -> AsyncIterator[DevBypass]:
     """Lets requests without a credential act as a developer, in development and tests only."""
-    if not _is_allowed(context.settings):  # also where nothing has called the check
+    if not is_for_development(context.settings):  # also where nothing has called the check
         raise DevBypassRefusedError(
-            f"{settings.variable('dev_bypass')} is on, and {_describe_environment(context.settings)}"
+            f"{settings.variable('dev_bypass')} is on, and {describe_environment(context.settings)}"
         )
     principal = Principal(settings.dev_bypass_subject, scopes=frozenset(settings.dev_bypass_scopes), kind="bypass")
     get_logger("bandmaster.oidc").warning(
@@ -83,13 +81,3 @@ class DevBypassLayer:
         """Act as the developer, unless the request has a principal."""
         if get_principal(exchange.scope) is None:
             set_principal(exchange.scope, self._principal)
-
-
-def _is_allowed(kernel: KernelSettings) -> bool:
-    return "environment" in kernel.model_fields_set and kernel.environment.lower() in ENVIRONMENTS
-
-
-def _describe_environment(kernel: KernelSettings) -> str:
-    if "environment" not in kernel.model_fields_set:
-        return f"{kernel.variable('environment')} isn't set, which counts as production"
-    return f"{kernel.variable('environment')} is {kernel.environment!r}, neither development nor test"
