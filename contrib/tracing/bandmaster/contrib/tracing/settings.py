@@ -9,7 +9,7 @@ from typing import Annotated, ClassVar, Literal
 from pydantic import Field, PositiveFloat, PositiveInt, SecretStr, field_validator, model_validator
 from pydantic_settings import NoDecode, SettingsConfigDict
 
-from bandmaster.contrib.tracing.key_values import parse_key_values
+from bandmaster.contrib.tracing.setting_checks import check_attributes, check_endpoint, check_headers
 from bandmaster.contrib.web import compile_globs
 from bandmaster.kernel import Settings
 
@@ -152,25 +152,11 @@ class TracingSettings(Settings):
         description="Seconds of the stop for exporting what is left, whatever the collector does; the rest is dropped.",
     )
 
-    @field_validator("headers")
-    @classmethod
-    def _check_headers(cls, value: SecretStr | None) -> SecretStr | None:
-        if value is not None:
-            parse_key_values(value.get_secret_value())
-        return value
+    _check_headers = field_validator("headers")(check_headers)
 
-    @field_validator("resource_attributes")
-    @classmethod
-    def _check_attributes(cls, value: str) -> str:
-        parse_key_values(value)
-        return value
+    _check_attributes = field_validator("resource_attributes")(check_attributes)
 
-    @field_validator("endpoint")
-    @classmethod
-    def _check_endpoint(cls, value: str | None) -> str | None:
-        if value is not None and not value.startswith(("http://", "https://")):
-            raise ValueError("expected a URL that begins with http:// or https://")
-        return value
+    _check_endpoint = field_validator("endpoint")(check_endpoint)
 
     @field_validator("trusted_callers")
     @classmethod

@@ -7,7 +7,7 @@ from typing import Annotated, Literal
 
 from pydantic import BeforeValidator, Field, NonNegativeInt, PositiveInt, SecretStr, field_validator
 
-from bandmaster.contrib.tracing.key_values import parse_key_values
+from bandmaster.contrib.tracing.setting_checks import check_attributes, check_endpoint, check_headers
 from bandmaster.kernel import Settings
 
 
@@ -116,22 +116,10 @@ class OpenTelemetrySettings(Settings):
     otel_span_event_count_limit: NonNegativeInt | None = Field(default=None, description="The most events of a span.")
     otel_span_link_count_limit: NonNegativeInt | None = Field(default=None, description="The most links of a span.")
 
-    @field_validator("otel_exporter_otlp_headers", "otel_exporter_otlp_traces_headers")
-    @classmethod
-    def _check_headers(cls, value: SecretStr | None) -> SecretStr | None:
-        if value is not None:
-            parse_key_values(value.get_secret_value())
-        return value
+    _check_headers = field_validator("otel_exporter_otlp_headers", "otel_exporter_otlp_traces_headers")(check_headers)
 
-    @field_validator("otel_resource_attributes")
-    @classmethod
-    def _check_attributes(cls, value: str) -> str:
-        parse_key_values(value)
-        return value
+    _check_attributes = field_validator("otel_resource_attributes")(check_attributes)
 
-    @field_validator("otel_exporter_otlp_endpoint", "otel_exporter_otlp_traces_endpoint")
-    @classmethod
-    def _check_endpoint(cls, value: str | None) -> str | None:
-        if value is not None and not value.startswith(("http://", "https://")):
-            raise ValueError("expected a URL that begins with http:// or https://")
-        return value
+    _check_endpoint = field_validator("otel_exporter_otlp_endpoint", "otel_exporter_otlp_traces_endpoint")(
+        check_endpoint
+    )

@@ -10,7 +10,7 @@ from typing import Annotated, ClassVar, Literal
 from pydantic import Field, PositiveInt, SecretStr, field_validator, model_validator
 from pydantic_settings import NoDecode, SettingsConfigDict
 
-from bandmaster.contrib.tracing.key_values import parse_key_values
+from bandmaster.contrib.tracing.setting_checks import check_endpoint, check_headers
 from bandmaster.kernel import Settings
 
 _Seconds = Annotated[float, Field(gt=0, allow_inf_nan=False)]
@@ -123,19 +123,9 @@ class MetricsSettings(Settings):
         description="Seconds that a scrape waits for the other processes; those without an answer are left out.",
     )
 
-    @field_validator("headers")
-    @classmethod
-    def _check_headers(cls, value: SecretStr | None) -> SecretStr | None:
-        if value is not None:
-            parse_key_values(value.get_secret_value())
-        return value
+    _check_headers = field_validator("headers")(check_headers)
 
-    @field_validator("endpoint")
-    @classmethod
-    def _check_endpoint(cls, value: str | None) -> str | None:
-        if value is not None and not value.startswith(("http://", "https://")):
-            raise ValueError("expected a URL that begins with http:// or https://")
-        return value
+    _check_endpoint = field_validator("endpoint")(check_endpoint)
 
     @field_validator("request_buckets")
     @classmethod

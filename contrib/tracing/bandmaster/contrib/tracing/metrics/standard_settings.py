@@ -7,7 +7,7 @@ from typing import Annotated, Literal
 
 from pydantic import BeforeValidator, Field, SecretStr, field_validator
 
-from bandmaster.contrib.tracing.key_values import parse_key_values
+from bandmaster.contrib.tracing.setting_checks import check_endpoint, check_headers
 from bandmaster.kernel import Settings
 
 
@@ -57,16 +57,6 @@ class OpenTelemetryMetricsSettings(Settings):
         Literal["cumulative", "delta", "lowmemory"], BeforeValidator(_lower)
     ] = Field(default="cumulative", description="Whether exports have sums since the start, or since the last export.")
 
-    @field_validator("otel_exporter_otlp_metrics_headers")
-    @classmethod
-    def _check_headers(cls, value: SecretStr | None) -> SecretStr | None:
-        if value is not None:
-            parse_key_values(value.get_secret_value())
-        return value
+    _check_headers = field_validator("otel_exporter_otlp_metrics_headers")(check_headers)
 
-    @field_validator("otel_exporter_otlp_metrics_endpoint")
-    @classmethod
-    def _check_endpoint(cls, value: str | None) -> str | None:
-        if value is not None and not value.startswith(("http://", "https://")):
-            raise ValueError("expected a URL that begins with http:// or https://")
-        return value
+    _check_endpoint = field_validator("otel_exporter_otlp_metrics_endpoint")(check_endpoint)
